@@ -1,0 +1,33 @@
+//! The words of servebench as types: request, workload, schedule, record, event, outcome, verdict.
+//!
+//! Everything else is built on this crate, so it knows nothing of sockets, files, async runtimes or
+//! clocks: instants come in as [`Nanos`] and go out as [`Nanos`].
+//!
+//! | word | type |
+//! | --- | --- |
+//! | request | [`Request`] |
+//! | workload | [`Workload`] |
+//! | schedule | [`Schedule`] |
+//! | record | [`Record`] |
+//! | event | [`Event`] |
+//! | outcome | [`Outcome`] |
+//! | verdict | [`Verdict`], [`Reason`] |
+
+mod health;
+pub mod random;
+mod record;
+mod request;
+mod schedule;
+mod secret;
+mod time;
+mod verdict;
+
+pub use health::{ClientHealth, Throttling, WorkerHealth};
+pub use record::{
+    Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource, Usage,
+};
+pub use request::{Audio, Prompt, Request, SessionTurn, Workload};
+pub use schedule::{Schedule, ScheduleError};
+pub use secret::Secret;
+pub use time::Nanos;
+pub use verdict::{Level, Reason, Verdict};

@@ -1,0 +1,410 @@
+//! What happened: the facts of one attempted request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Nanos;
+
+/// How a request ended. Every request of a run ends in exactly one outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A complete and valid answer.
+    Ok,
+    /// The server answered with another status than 200.
+    HttpError,
+    /// An error object or an error event inside the stream.
+    StreamError,
+    /// The answer broke off: the connection ended before the body was complete, or the stream ended
+    /// cleanly without any sign (`[DONE]`, `finish_reason`) that it was finished.
+    Truncated,
+    /// The answer was complete but held no output at all.
+    Empty,
+    /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size limit.
+    Malformed,
+    /// The answer came in another content type than the one asked for (one JSON body instead of a stream).
+    WrongContentType,
+    /// No connection could be made, or it broke before any byte of the answer.
+    ConnectError,
+    /// A connect, first-byte, idle or total time limit ran out.
+    Timeout,
+    /// The client hung up on purpose (`--request-cancellation-rate`).
+    Cancelled,
+    /// The run ended first: never sent, or still in flight when the run was stopped.
+    #[default]
+    Unfinished,
+}
+
+impl Outcome {
+    /// All outcomes, in the order in which tables show them.
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::HttpError,
+        Self::StreamError,
+        Self::Truncated,
+        Self::Empty,
+        Self::Malformed,
+        Self::WrongContentType,
+        Self::ConnectError,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Unfinished,
+    ];
+
+    /// The name used in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::HttpError => "http_error",
+            Self::StreamError => "stream_error",
+            Self::Truncated => "truncated",
+            Self::Empty => "empty",
+            Self::Malformed => "malformed",
+            Self::WrongContentType => "wrong_content_type",
+            Self::ConnectError => "connect_error",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    /// The outcome with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How many requests ended in each outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OutcomeCounts(BTreeMap<Outcome, usize>);
+
+impl OutcomeCounts {
+    /// Counts one request.
+    pub fn add(&mut self, outcome: Outcome) {
+        *self.0.entry(outcome).or_default() += 1;
+    }
+
+    /// Requests that ended in `outcome`.
+    pub fn get(&self, outcome: Outcome) -> usize {
+        self.0.get(&outcome).copied().unwrap_or_default()
+    }
+
+    /// All requests.
+    pub fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    /// Outcomes that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Outcome, usize)> + '_ {
+        self.0.iter().map(|(&outcome, &count)| (outcome, count))
+    }
+}
+
+/// What an event carried first of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum EventKind {
+    /// Answer text.
+    #[default]
+    Text = 0,
+    /// Reasoning text (`reasoning`, `reasoning_content`).
+    Reasoning = 1,
+    /// A tool-call or function-call delta.
+    ToolCall = 2,
+    /// A token event without visible text (a special token, or a closing event with `finish_reason`).
+    Blank = 3,
+}
+
+impl EventKind {
+    /// The kind with this number in files.
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Text),
+            1 => Some(Self::Reasoning),
+            2 => Some(Self::ToolCall),
+            3 => Some(Self::Blank),
+            _ => None,
+        }
+    }
+}
+
+/// One token event of a streamed answer: 16 bytes, because a run may hold a hundred million of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from run start.
+    pub at: Nanos,
+    /// How much later the process had it in hand, in nanoseconds; the largest value stands for "or more".
+    pub lag_ns: u32,
+    /// Output tokens in this event; 0 when not (yet) known.
+    pub tokens: u16,
+    /// What it carried.
+    pub kind: EventKind,
+    flags: u8,
+}
+
+const COALESCED: u8 = 1;
+const KERNEL: u8 = 2;
+
+impl Event {
+    /// An event at `at` with the stamps' properties: see [`Event::coalesced`] and [`Event::kernel_stamped`].
+    pub fn new(at: Nanos, lag: Nanos, kind: EventKind, coalesced: bool, kernel_stamped: bool) -> Self {
+        let flags = if coalesced { COALESCED } else { 0 } | if kernel_stamped { KERNEL } else { 0 };
+        Self { at, lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX), tokens: 0, kind, flags }
+    }
+
+    /// True when it came in one read with a later event of the same stream, so that `at` is only an upper
+    /// bound: it arrived between the previous event and `at`.
+    pub const fn coalesced(self) -> bool {
+        self.flags & COALESCED != 0
+    }
+
+    /// True when `at` is the kernel's receive stamp.
+    pub const fn kernel_stamped(self) -> bool {
+        self.flags & KERNEL != 0
+    }
+
+    /// The flag byte as files keep it.
+    pub const fn flags(self) -> u8 {
+        self.flags
+    }
+
+    /// The event that a file describes.
+    pub const fn from_parts(at: Nanos, lag_ns: u32, tokens: u16, kind: EventKind, flags: u8) -> Self {
+        Self { at, lag_ns, tokens, kind, flags }
+    }
+}
+
+/// Instants of the answer's milestones, from run start; `None` for what never came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// First byte of the answer.
+    pub first_byte: Option<Nanos>,
+    /// Status line and headers complete.
+    pub headers: Option<Nanos>,
+    /// First server-sent event of any kind, role-only chunks included.
+    pub first_event: Option<Nanos>,
+    /// First non-empty fragment of text, reasoning or tool call.
+    pub first_content: Option<Nanos>,
+    /// First reasoning fragment.
+    pub first_reasoning: Option<Nanos>,
+    /// First tool-call fragment.
+    pub first_tool_call: Option<Nanos>,
+    /// First fragment of answer text.
+    pub first_answer: Option<Nanos>,
+    /// Last non-empty fragment.
+    pub last_content: Option<Nanos>,
+    /// The event with the usage numbers.
+    pub usage: Option<Nanos>,
+    /// The end marker (`[DONE]` or the API's own final event).
+    pub done: Option<Nanos>,
+}
+
+/// Token counts as the server told them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// `prompt_tokens`, `input_tokens`.
+    pub prompt_tokens: Option<u32>,
+    /// `completion_tokens`, `output_tokens`.
+    pub completion_tokens: Option<u32>,
+    /// Prompt tokens served from the prefix cache.
+    pub cached_tokens: Option<u32>,
+    /// Output tokens that were reasoning.
+    pub reasoning_tokens: Option<u32>,
+}
+
+/// Where the number of output tokens of a record comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    /// The server's usage.
+    Usage,
+    /// The answer's text, encoded after the run.
+    Tokenizer,
+    /// The number of token events; nothing better was to be had.
+    Events,
+    /// No output was counted (a failure, or an endpoint without generation).
+    #[default]
+    None,
+}
+
+/// The connection that carried a request, and what opening it cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Number of the connection within its worker.
+    pub id: u32,
+    /// True when an earlier request used it, or when it was opened before the run.
+    pub reused: bool,
+    /// Time for name resolution, if it was done for this request.
+    pub dns: Option<Nanos>,
+    /// Time for the TCP (or Unix socket) connect, if it was done for this request.
+    pub connect: Option<Nanos>,
+    /// Time for the TLS handshake, if it was done for this request.
+    pub tls: Option<Nanos>,
+}
+
+/// The facts of one attempted request, successful or not.
+///
+/// All instants count from the start of the run. Numbers are derived from records, never kept beside
+/// them. [`Record::service_start`] and [`Record::due`] are the two origins of latency: *service latency*
+/// counts from the send, *response latency* from the due instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Position of the request in the workload.
+    pub index: usize,
+    /// The `x-request-id` that was sent.
+    pub id: Option<String>,
+    /// When the schedule wanted it sent. Never changed afterwards.
+    pub due: Nanos,
+    /// When it had a slot and the client turned to it: the lateness against `due` is queueing by the cap
+    /// plus the client's own delay.
+    pub dequeued: Option<Nanos>,
+    /// Just before the first byte was handed to the kernel.
+    pub send_start: Option<Nanos>,
+    /// Just after the last byte was handed to the kernel.
+    pub send_end: Option<Nanos>,
+    /// Milestones of the answer.
+    pub marks: Marks,
+    /// Token events in order of arrival.
+    pub events: Vec<Event>,
+    /// When the answer was complete or given up.
+    pub end: Option<Nanos>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status, if one came.
+    pub status: Option<u16>,
+    /// Why it failed, for people; holds the first 2 KiB of an error body.
+    pub error: Option<String>,
+    /// Prompt tokens as the client counted them.
+    pub prompt_tokens: u32,
+    /// Output tokens that were asked for.
+    pub asked_output_tokens: Option<u32>,
+    /// What the server said of tokens.
+    pub usage: Usage,
+    /// Output tokens, from the best source there is.
+    pub output_tokens: u32,
+    /// Which source that was.
+    pub token_source: TokenSource,
+    /// Output tokens as the client's tokenizer counts the answer, where it was asked to.
+    pub tokenizer_output_tokens: Option<u32>,
+    /// `finish_reason` or the API's equivalent.
+    pub finish_reason: Option<String>,
+    /// The answer's text. Dropped after the run unless details are kept.
+    pub text: String,
+    /// The reasoning text and tool-call arguments, kept for counting tokens.
+    pub other_text: String,
+    /// The connection used.
+    pub connection: Connection,
+    /// Times that the request was sent again because a reused connection turned out to be closed.
+    pub reconnects: u16,
+    /// Worker that sent it.
+    pub worker: u16,
+    /// Which of the base URLs it went to.
+    pub target: u16,
+    /// Request bytes sent, headers included.
+    pub bytes_sent: u64,
+    /// Answer bytes received, headers included.
+    pub bytes_received: u64,
+    /// Input sequences in the request (embeddings and rerank batches), else 1.
+    pub sequences: u32,
+    /// Seconds of audio in the request.
+    pub audio_seconds: f64,
+    /// Conversation and turn.
+    pub session: Option<(usize, usize)>,
+    /// Dataset category or traffic class.
+    pub category: Option<String>,
+    /// Server-reported queue time in seconds (`metrics.queue_time_ms` in the stream).
+    pub server_queue_s: Option<f64>,
+    /// Server-reported time to first token in seconds.
+    pub server_ttft_s: Option<f64>,
+}
+
+impl Record {
+    /// True for a complete and valid answer.
+    pub fn is_ok(&self) -> bool {
+        self.outcome == Outcome::Ok
+    }
+
+    /// Origin of service latency: just before the first byte went out.
+    pub fn service_start(&self) -> Option<Nanos> {
+        self.send_start
+    }
+
+    /// Time between the due instant and the send.
+    pub fn lateness(&self) -> Option<Nanos> {
+        self.send_start.map(|sent| sent.since(self.due))
+    }
+
+    /// Arrival of the first token event, else of the complete answer for requests that do not stream.
+    pub fn first_token(&self) -> Option<Nanos> {
+        self.events.first().map(|event| event.at)
+    }
+
+    /// Arrival of the last token event.
+    pub fn last_token(&self) -> Option<Nanos> {
+        self.events.last().map(|event| event.at)
+    }
+
+    /// Input tokens: the server's count where it gave one, else the client's.
+    pub fn input_tokens(&self) -> u32 {
+        self.usage.prompt_tokens.unwrap_or(self.prompt_tokens)
+    }
+}
+
+/// Records in order of their request's index, visited as often as needed.
+///
+/// A trait rather than a slice so that a run whose events do not fit into memory can be summarised from
+/// its log.
+pub trait Records {
+    /// Number of records.
+    fn count(&self) -> usize;
+    /// Calls `visitor` with each record in order of its index.
+    fn visit(&self, visitor: &mut dyn FnMut(&Record));
+}
+
+impl Records for [Record] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn visit(&self, visitor: &mut dyn FnMut(&Record)) {
+        self.iter().for_each(visitor);
+    }
+}
+
+impl Records for Vec<Record> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn visit(&self, visitor: &mut dyn FnMut(&Record)) {
+        self.iter().for_each(visitor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_sixteen_bytes() {
+        assert_eq!(size_of::<Event>(), 16);
+    }
+
+    #[test]
+    fn every_outcome_has_its_own_name() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+        }
+    }
+}

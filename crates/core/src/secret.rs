@@ -1,0 +1,45 @@
+//! Values that must never be shown.
+
+use std::fmt;
+
+/// An API key or header value: usable on the wire, invisible everywhere else.
+///
+/// There is deliberately no `Serialize`, and both `Debug` and `Display` print `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value so that it can no longer be printed by accident.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for writing it to a socket and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn a_secret_cannot_be_printed() {
+        let key = Secret::new("sk-1234");
+        assert_eq!(format!("{key} {key:?}"), "*** ***");
+        assert_eq!(key.expose(), "sk-1234");
+    }
+}

@@ -1,0 +1,43 @@
+//! Settings and figures of the calling thread.
+
+#![expect(unsafe_code, reason = "prctl and sched_setaffinity have no safe form in the standard library")]
+
+use servebench_core::Nanos;
+
+/// Asks for wake-ups without the kernel's usual 50 µs of timer slack. True if granted.
+pub fn minimise_timer_slack() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: PR_SET_TIMERSLACK takes one integer argument and touches no memory of ours.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Ties the calling thread to one processor. True if granted.
+pub fn pin_to_cpu(cpu: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        if cpu >= libc::CPU_SETSIZE as usize {
+            return false;
+        }
+        // SAFETY: cpu_set_t is plain old data, `cpu` is below CPU_SETSIZE, and thread 0 is the caller.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut set);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) == 0
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = cpu;
+        false
+    }
+}
+
+/// Time that the calling thread was ready to run but had no processor, where the platform tells.
+pub fn run_queue_delay() -> Option<Nanos> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok().map(Nanos)
+}
