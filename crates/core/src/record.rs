@@ -354,6 +354,42 @@ impl Record {
         self.events.last().map(|event| event.at)
     }
 
+    /// Counts every instant from `start`, the monotonic instant at which the run began, except
+    /// [`Record::due`], which is counted from there all along.
+    pub fn rebase(&mut self, start: Nanos) {
+        let Marks {
+            first_byte,
+            headers,
+            first_event,
+            first_content,
+            first_reasoning,
+            first_tool_call,
+            first_answer,
+            last_content,
+            usage,
+            done,
+        } = &mut self.marks;
+        let marks = [
+            first_byte,
+            headers,
+            first_event,
+            first_content,
+            first_reasoning,
+            first_tool_call,
+            first_answer,
+            last_content,
+            usage,
+            done,
+        ];
+        let own = [&mut self.dequeued, &mut self.send_start, &mut self.send_end, &mut self.end];
+        for instant in marks.into_iter().chain(own).flatten() {
+            *instant = instant.since(start);
+        }
+        for event in &mut self.events {
+            event.at = event.at.since(start);
+        }
+    }
+
     /// Input tokens: the server's count where it gave one, else the client's.
     pub fn input_tokens(&self) -> u32 {
         self.usage.prompt_tokens.unwrap_or(self.prompt_tokens)
@@ -398,6 +434,21 @@ mod tests {
     #[test]
     fn an_event_is_sixteen_bytes() {
         assert_eq!(size_of::<Event>(), 16);
+    }
+
+    #[test]
+    fn rebasing_leaves_the_due_instant_alone() {
+        let mut record = Record {
+            due: Nanos(5),
+            send_start: Some(Nanos(1_006)),
+            events: vec![Event { at: Nanos(1_010), ..Event::default() }],
+            marks: Marks { done: Some(Nanos(1_020)), ..Marks::default() },
+            ..Record::default()
+        };
+        record.rebase(Nanos(1_000));
+        assert_eq!((record.due, record.send_start), (Nanos(5), Some(Nanos(6))));
+        assert_eq!((record.events[0].at, record.marks.done), (Nanos(10), Some(Nanos(20))));
+        assert_eq!(record.lateness(), Some(Nanos(1)));
     }
 
     #[test]
