@@ -1,0 +1,215 @@
+//! The block after vLLM's table: may the numbers be trusted, and what they hide.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use servebench_core::{Level, Outcome, OutcomeCounts, Verdict};
+
+use super::{display_width, wrap};
+use crate::Lang;
+use crate::format::{count, duration_ms, percent};
+
+/// Columns of running text in the block.
+const WIDTH: usize = 100;
+
+/// Centre and tails of one quantity, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Median.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Largest value.
+    pub max_ms: f64,
+}
+
+/// What [`verdict_block`] shows. Everything optional is left out when absent.
+#[derive(Clone, Debug, Default)]
+pub struct BlockContext {
+    /// May the numbers be trusted?
+    pub verdict: Verdict,
+    /// How the requests ended; shown when any did not end well.
+    pub outcomes: OutcomeCounts,
+    /// Time between due instant and send.
+    pub lateness: Option<Spread>,
+    /// Time between the kernel's receive stamp and the process having the bytes.
+    pub receive_lag: Option<Spread>,
+    /// False when stamps were taken by the process itself.
+    pub kernel_stamps: bool,
+    /// Share of events that came in one read with a later one, 0 to 1.
+    pub coalesced_share: Option<f64>,
+    /// The client's own part of the measured latency, 0 to 1.
+    pub client_share: Option<f64>,
+    /// Busiest worker's use of its processor, 0 to 1, spinning excluded.
+    pub worker_cpu: Option<f64>,
+    /// End-to-end latency from the send.
+    pub service: Option<Spread>,
+    /// End-to-end latency from the due instant.
+    pub response: Option<Spread>,
+    /// The run was stopped before its end.
+    pub partial: bool,
+    /// Where the run's files are.
+    pub run_folder: Option<String>,
+    /// Language of the block.
+    pub lang: Lang,
+    /// Colour the verdict with ANSI codes.
+    pub color: bool,
+}
+
+/// The block of our own after the table, each line ended by a line feed. The first line is always
+/// `Verdict: VALID` (or `CAUTION`, `INVALID`), in either language, so that scripts can look for it.
+pub fn verdict_block(context: &BlockContext) -> String {
+    let mut block = Block { text: String::new(), lang: context.lang };
+    verdict_lines(&mut block, context);
+    if context.partial {
+        block.entry(
+            block.lang.pick("Partial", "未完成"),
+            block.lang.pick(
+                "the run was stopped before its end; the numbers cover what was done",
+                "运行被提前停止；数据只覆盖已完成的部分",
+            ),
+        );
+    }
+    outcome_line(&mut block, &context.outcomes);
+    client_lines(&mut block, context);
+    latency_lines(&mut block, context);
+    if let Some(folder) = &context.run_folder {
+        block.entry(block.lang.pick("Run folder", "结果目录"), folder);
+    }
+    block.text
+}
+
+fn verdict_lines(block: &mut Block, context: &BlockContext) {
+    let level = context.verdict.level;
+    let word = if context.color {
+        let style = level_style(level);
+        format!("{style}{level}{style:#}")
+    } else {
+        level.to_string()
+    };
+    let _ = writeln!(block.text, "Verdict: {word}");
+    for reason in &context.verdict.reasons {
+        let message = format!("{} [{}] {}", reason.level, reason.code, reason.message);
+        block.bullet("- ", &message);
+        if !reason.remedy.is_empty() {
+            block.bullet("  → ", &reason.remedy);
+        }
+    }
+}
+
+const fn level_style(level: Level) -> Style {
+    let color = match level {
+        Level::Valid => AnsiColor::Green,
+        Level::Caution => AnsiColor::Yellow,
+        Level::Invalid => AnsiColor::Red,
+    };
+    color.on_default().bold()
+}
+
+fn outcome_line(block: &mut Block, outcomes: &OutcomeCounts) {
+    if outcomes.total() == outcomes.get(Outcome::Ok) {
+        return;
+    }
+    let listed = outcomes
+        .iter()
+        .map(|(outcome, n)| format!("{outcome} {}", count(n as u64)))
+        .collect::<Vec<_>>()
+        .join(" · ");
+    block.entry(block.lang.pick("Outcomes", "请求结局"), &listed);
+}
+
+fn client_lines(block: &mut Block, context: &BlockContext) {
+    let lang = block.lang;
+    let mut parts = Vec::new();
+    if let Some(lateness) = context.lateness {
+        parts.push(format!("{} {}", lang.pick("send lateness", "发送迟到"), tails(&lateness)));
+    }
+    if let Some(lag) = context.receive_lag {
+        parts.push(format!("{} {}", lang.pick("receive lag", "接收滞后"), tails(&lag)));
+    }
+    if let Some(share) = context.coalesced_share {
+        parts.push(format!("{} {}", lang.pick("coalesced events", "合并到达的事件"), percent(share)));
+    }
+    if let Some(share) = context.client_share {
+        parts.push(format!("{} {}", lang.pick("client's share of latency", "客户端占延迟"), percent(share)));
+    }
+    if let Some(share) = context.worker_cpu {
+        parts.push(format!("{} {}", lang.pick("busiest worker", "最忙工作线程"), percent(share)));
+    }
+    if parts.is_empty() {
+        return;
+    }
+    parts.push(
+        if context.kernel_stamps {
+            lang.pick("stamps by the kernel", "内核时间戳")
+        } else {
+            lang.pick("stamps by the process (the kernel gave none)", "进程时间戳（内核未提供）")
+        }
+        .to_owned(),
+    );
+    block.entry(lang.pick("Client error", "客户端误差"), &parts.join(" · "));
+}
+
+fn latency_lines(block: &mut Block, context: &BlockContext) {
+    let lang = block.lang;
+    if let Some(service) = context.service {
+        let text = format!("{} {}", lang.pick("from the send:", "自发送起："), centre_and_tails(&service));
+        block.entry(lang.pick("Service latency", "服务延迟"), &text);
+    }
+    if let Some(response) = context.response {
+        let text = format!(
+            "{} {}",
+            lang.pick("from the due instant:", "自应发时刻起："),
+            centre_and_tails(&response)
+        );
+        block.entry(lang.pick("Response latency", "响应延迟"), &text);
+    }
+}
+
+fn tails(spread: &Spread) -> String {
+    format!("p99 {}, max {}", duration_ms(spread.p99_ms), duration_ms(spread.max_ms))
+}
+
+fn centre_and_tails(spread: &Spread) -> String {
+    format!(
+        "mean {}, p50 {}, p99 {}, max {}",
+        duration_ms(spread.mean_ms),
+        duration_ms(spread.p50_ms),
+        duration_ms(spread.p99_ms),
+        duration_ms(spread.max_ms)
+    )
+}
+
+struct Block {
+    text: String,
+    lang: Lang,
+}
+
+impl Block {
+    /// `label: text`, continuation lines indented below the text.
+    fn entry(&mut self, label: &str, text: &str) {
+        const LABEL_WIDTH: usize = 18;
+        let colon = self.lang.pick(":", "：");
+        let label = format!("{label}{colon}");
+        let pad = LABEL_WIDTH.saturating_sub(display_width(&label)).max(1);
+        let lead = format!("{label}{}", " ".repeat(pad));
+        self.hanging(&lead, text);
+    }
+
+    fn bullet(&mut self, lead: &str, text: &str) {
+        self.hanging(&format!("  {lead}"), text);
+    }
+
+    fn hanging(&mut self, lead: &str, text: &str) {
+        let indent = display_width(lead);
+        for (number, line) in wrap(text, WIDTH.saturating_sub(indent)).iter().enumerate() {
+            if number == 0 {
+                let _ = writeln!(self.text, "{lead}{line}");
+            } else {
+                let _ = writeln!(self.text, "{}{line}", " ".repeat(indent));
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! vLLM's result table, byte for byte.
+
+use std::fmt::Write as _;
+
+use servebench_metrics::{Kind, Metric, Summary};
+
+use crate::format::fixed2;
+
+/// Characters in a line of the table.
+const WIDTH: usize = 50;
+
+/// What the table shows beside the [`Summary`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableContext {
+    /// `--max-concurrency`, when given.
+    pub max_concurrency: Option<u64>,
+    /// `--request-rate`, when finite.
+    pub request_rate: Option<f64>,
+    /// True when tokens can be counted (vLLM hides all token rows without a tokenizer).
+    pub tokenizer: bool,
+    /// The probe requests' section, which stands before the latencies.
+    pub probes: Option<Section>,
+    /// Sections after the latencies, such as speculative decoding.
+    pub extra: Vec<Section>,
+    /// Label of the last throughput row: vLLM spelt it "Total Token throughput (tok/s)" until December 2025.
+    pub old_total_label: bool,
+}
+
+impl Default for TableContext {
+    fn default() -> Self {
+        Self {
+            max_concurrency: None,
+            request_rate: None,
+            tokenizer: true,
+            probes: None,
+            extra: Vec::new(),
+            old_total_label: false,
+        }
+    }
+}
+
+/// A value of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// Printed as it is.
+    Int(u64),
+    /// Printed with two decimals.
+    Float(f64),
+}
+
+/// A headed group of rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Section {
+    /// Heading, centred between dashes.
+    pub title: String,
+    /// Label (without the colon) and value; `None` prints the label alone.
+    pub rows: Vec<(String, Option<Cell>)>,
+}
+
+/// What an engine that decodes speculatively says of its drafts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpeculativeDecoding {
+    /// Accepted drafts in per cent.
+    pub acceptance_rate: f64,
+    /// Mean tokens accepted per draft, the bonus token included.
+    pub acceptance_length: f64,
+    /// Drafts made.
+    pub drafts: u64,
+    /// Tokens in them.
+    pub draft_tokens: u64,
+    /// Tokens accepted.
+    pub accepted_tokens: u64,
+    /// Share accepted at each position, 0 to 1.
+    pub per_position: Vec<f64>,
+}
+
+impl Section {
+    /// The section on probe requests: counts and latencies in milliseconds.
+    pub fn probes(completed: u64, failed: u64, median_ms: f64, p99_ms: f64, max_ms: f64) -> Self {
+        Self {
+            title: "Probe Requests".into(),
+            rows: vec![
+                ("Probe requests completed".into(), Some(Cell::Int(completed))),
+                ("Probe requests failed".into(), Some(Cell::Int(failed))),
+                ("Median probe E2EL (ms)".into(), Some(Cell::Float(median_ms))),
+                ("P99 probe E2EL (ms)".into(), Some(Cell::Float(p99_ms))),
+                ("Max probe E2EL (ms)".into(), Some(Cell::Float(max_ms))),
+            ],
+        }
+    }
+
+    /// The section on speculative decoding.
+    pub fn speculative_decoding(told: &SpeculativeDecoding) -> Self {
+        let mut rows = vec![
+            ("Acceptance rate (%)".to_owned(), Some(Cell::Float(told.acceptance_rate))),
+            ("Acceptance length".to_owned(), Some(Cell::Float(told.acceptance_length))),
+            ("Drafts".to_owned(), Some(Cell::Int(told.drafts))),
+            ("Draft tokens".to_owned(), Some(Cell::Int(told.draft_tokens))),
+            ("Accepted tokens".to_owned(), Some(Cell::Int(told.accepted_tokens))),
+        ];
+        if !told.per_position.is_empty() {
+            rows.push(("Per-position acceptance (%)".to_owned(), None));
+            for (position, share) in told.per_position.iter().enumerate() {
+                rows.push((format!("  Position {position}"), Some(Cell::Float(share * 100.0))));
+            }
+        }
+        Self { title: "Speculative Decoding".into(), rows }
+    }
+}
+
+/// vLLM's result table for `summary`: same labels, order, widths, rounding and trailing spaces, each line
+/// ended by a line feed.
+pub fn result_table(summary: &Summary, context: &TableContext) -> String {
+    let mut table = Table::default();
+    table.heading(" Serving Benchmark Result ", '=');
+    totals(&mut table, summary, context);
+    if let Some(probes) = &context.probes {
+        table.section(probes);
+    }
+    for stats in &summary.stats {
+        let (title, name, needs_tokens) = names(stats.metric);
+        if needs_tokens && (summary.kind == Kind::Pooling || !context.tokenizer) {
+            continue;
+        }
+        table.heading(title, '-');
+        table.float(&format!("Mean {name} (ms)"), stats.mean_ms);
+        table.float(&format!("Median {name} (ms)"), stats.median_ms);
+        for &(percentile, value) in &stats.percentiles {
+            table.float(&format!("P{percentile} {name} (ms)"), value);
+        }
+    }
+    for section in &context.extra {
+        table.section(section);
+    }
+    table.heading("", '=');
+    table.text
+}
+
+fn totals(table: &mut Table, summary: &Summary, context: &TableContext) {
+    let generation = summary.kind == Kind::Generation;
+    let tokens = generation && context.tokenizer;
+    table.int("Successful requests", summary.completed as u64);
+    table.int("Failed requests", summary.failed as u64);
+    if let Some(cap) = context.max_concurrency {
+        table.int("Maximum request concurrency", cap);
+    }
+    if let Some(rate) = context.request_rate.filter(|rate| rate.is_finite()) {
+        table.float("Request rate configured (RPS)", rate);
+    }
+    table.float("Benchmark duration (s)", summary.duration_s);
+    table.int("Total input tokens", summary.total_input_tokens);
+    if tokens {
+        table.int("Total generated tokens", summary.total_output_tokens);
+    }
+    table.float("Request throughput (req/s)", summary.request_throughput);
+    if !generation {
+        table.float("Input throughput (inputs/s)", summary.input_sequence_throughput);
+    }
+    if let Some(goodput) = summary.request_goodput {
+        table.float("Request goodput (req/s)", goodput);
+    }
+    if generation {
+        if tokens {
+            table.float("Output token throughput (tok/s)", summary.output_throughput);
+            table.float("Peak output token throughput (tok/s)", summary.max_output_tokens_per_s);
+        }
+        table.float("Peak concurrent requests", summary.max_concurrent_requests as f64);
+        if summary.rtfx > 0.0 {
+            table.float("RTFx (Inverse Real-Time Factor)", summary.rtfx);
+        }
+    }
+    if tokens || !generation {
+        let label = if context.old_total_label {
+            "Total Token throughput (tok/s)"
+        } else {
+            "Total token throughput (tok/s)"
+        };
+        table.float(label, summary.total_token_throughput);
+    }
+}
+
+/// Heading, name in the rows, and whether the metric makes sense only where tokens are counted.
+const fn names(metric: Metric) -> (&'static str, &'static str, bool) {
+    match metric {
+        Metric::Ttft => ("Time to First Token", "TTFT", true),
+        Metric::Tpot => ("Time per Output Token (excl. 1st token)", "TPOT", true),
+        Metric::Itl => ("Inter-token Latency", "ITL", true),
+        Metric::E2el => ("End-to-end Latency", "E2EL", false),
+        Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time", false),
+        Metric::E2elIncludingClientQueue => {
+            ("Queue-inclusive End-to-end Latency", "E2EL incl. Client Queue", false)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn heading(&mut self, title: &str, fill: char) {
+        let padding = WIDTH.saturating_sub(title.len());
+        let left = padding / 2;
+        self.text.extend(std::iter::repeat_n(fill, left));
+        self.text.push_str(title);
+        self.text.extend(std::iter::repeat_n(fill, padding - left));
+        self.text.push('\n');
+    }
+
+    fn row(&mut self, label: &str, value: &str) {
+        let _ = writeln!(self.text, "{:<40} {value:<10}", format!("{label}:"));
+    }
+
+    fn int(&mut self, label: &str, value: u64) {
+        self.row(label, &value.to_string());
+    }
+
+    fn float(&mut self, label: &str, value: f64) {
+        self.row(label, &fixed2(value));
+    }
+
+    fn section(&mut self, section: &Section) {
+        self.heading(&section.title, '-');
+        for (label, cell) in &section.rows {
+            match cell {
+                Some(Cell::Int(value)) => self.int(label, *value),
+                Some(Cell::Float(value)) => self.float(label, *value),
+                None => {
+                    let _ = writeln!(self.text, "{label}:");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The console's text, against real output of vLLM 0.33 and against snapshots.
+
+use servebench_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
+use servebench_metrics::{Kind, Metric, MetricStats, Summary};
+use servebench_report::Lang;
+use servebench_report::console::{
+    BlockContext, Section, SpeculativeDecoding, Spread, TableContext, result_table, verdict_block,
+};
+
+/// The part of a recorded terminal output that is the table.
+fn table_of(stdout: &str) -> &str {
+    let start = stdout.find("============ Serving").expect("no table");
+    &stdout[start..]
+}
+
+/// (metric, mean, median, percentiles)
+type Row<'a> = (Metric, f64, f64, &'a [(f64, f64)]);
+
+fn stats(rows: &[Row<'_>]) -> Vec<MetricStats> {
+    rows.iter()
+        .map(|&(metric, mean_ms, median_ms, percentiles)| MetricStats {
+            metric,
+            samples: 1,
+            mean_ms,
+            median_ms,
+            std_ms: 0.0,
+            percentiles: percentiles.to_vec(),
+        })
+        .collect()
+}
+
+#[test]
+fn a_ramp_without_cap_prints_what_vllm_printed() {
+    let summary = Summary {
+        duration_s: 2.225_448_002_999_655_7,
+        completed: 20,
+        total_input_tokens: 985,
+        total_output_tokens: 240,
+        request_throughput: 8.986_954_524_680_977,
+        output_throughput: 107.843_454_296_171_71,
+        total_token_throughput: 550.450_964_636_709_8,
+        max_output_tokens_per_s: 141.0,
+        max_concurrent_requests: 13,
+        stats: stats(&[
+            (Metric::Ttft, 32.928_676_350_047_68, 32.502_655_500_138_644, &[(99.0, 36.970_925_409_777_91)]),
+            (Metric::Tpot, 7.995_146_509_078_534, 7.998_711_863_613_36, &[(99.0, 8.078_505_789_991_883)]),
+            (Metric::Itl, 7.995_146_509_078_536, 7.997_744_000_022_067, &[(99.0, 10.049_930_689_783_65)]),
+        ]),
+        ..Summary::default()
+    };
+    let expected = include_str!("data/vllm-0.33-ramp-chat.txt");
+    assert_eq!(result_table(&summary, &TableContext::default()), table_of(expected));
+}
+
+#[test]
+fn a_rate_with_cap_and_goodput_prints_what_vllm_printed() {
+    let five = |p50, p90, p95, p99, p999| [(50.0, p50), (90.0, p90), (95.0, p95), (99.0, p99), (99.9, p999)];
+    let ttft = five(33.670_674, 41.675_457, 41.983_489, 48.618_024, 50.983_615);
+    let tpot = five(8.003_906, 8.101_810, 8.193_086, 8.209_435, 8.214_545);
+    let itl = five(8.002_707, 8.896_710, 11.608_333, 13.236_491, 23.839_492);
+    let e2el = five(218.128_822, 225.862_830, 226.099_131, 232.683_332, 235.038_730);
+    let queue = five(0.135_247, 0.360_349, 0.550_901, 0.840_011, 0.892_412);
+    let both = five(218.360_849, 226.054_536, 226.549_660, 232.866_771, 235.177_637);
+    let summary = Summary {
+        duration_s: 2.218_819_165_999_775_6,
+        completed: 30,
+        total_input_tokens: 2907,
+        total_output_tokens: 720,
+        request_throughput: 13.520_705_274_096_697,
+        request_goodput: Some(13.520_705_274_096_697),
+        output_throughput: 324.496_926_578_320_7,
+        total_token_throughput: 1_634.653_267_638_290_6,
+        max_output_tokens_per_s: 412.0,
+        max_concurrent_requests: 20,
+        stats: stats(&[
+            (Metric::Ttft, 34.994_156, 33.670_674, &ttft),
+            (Metric::Tpot, 8.019_962, 8.003_906, &tpot),
+            (Metric::Itl, 8.019_962, 8.002_707, &itl),
+            (Metric::E2el, 219.453_283, 218.128_822, &e2el),
+            (Metric::ClientQueueTime, 0.192_442, 0.135_247, &queue),
+            (Metric::E2elIncludingClientQueue, 219.645_726, 218.360_849, &both),
+        ]),
+        ..Summary::default()
+    };
+    let context =
+        TableContext { max_concurrency: Some(8), request_rate: Some(15.0), ..TableContext::default() };
+    let expected = include_str!("data/vllm-0.33-rate-cap-goodput.txt");
+    assert_eq!(result_table(&summary, &context), table_of(expected));
+}
+
+#[test]
+fn pooling_without_tokens_and_with_extra_sections() {
+    let pooling = Summary {
+        kind: Kind::Pooling,
+        duration_s: 1.5,
+        completed: 3,
+        failed: 1,
+        total_input_tokens: 300,
+        total_input_sequences: 12,
+        request_throughput: 2.0,
+        input_sequence_throughput: 8.0,
+        total_token_throughput: 200.0,
+        stats: stats(&[(Metric::E2el, 12.0, 11.0, &[(99.0, 20.0)])]),
+        ..Summary::default()
+    };
+    let told = SpeculativeDecoding {
+        acceptance_rate: 61.5,
+        acceptance_length: 2.23,
+        drafts: 400,
+        draft_tokens: 800,
+        accepted_tokens: 492,
+        per_position: vec![0.75, 0.48],
+    };
+    let generation = Summary { rtfx: 12.5, kind: Kind::Generation, ..pooling.clone() };
+    let context = TableContext {
+        tokenizer: false,
+        probes: Some(Section::probes(5, 0, 10.0, 20.0, 21.0)),
+        extra: vec![Section::speculative_decoding(&told)],
+        ..TableContext::default()
+    };
+    insta::assert_snapshot!(format!(
+        "{}\n{}",
+        result_table(&pooling, &TableContext::default()),
+        result_table(&generation, &context)
+    ));
+}
+
+fn troubled(lang: Lang, color: bool) -> BlockContext {
+    let mut outcomes = OutcomeCounts::default();
+    for _ in 0..97 {
+        outcomes.add(Outcome::Ok);
+    }
+    outcomes.add(Outcome::Timeout);
+    outcomes.add(Outcome::HttpError);
+    outcomes.add(Outcome::HttpError);
+    let reason = |level, code: &str, message: &str, remedy: &str| Reason {
+        code: code.into(),
+        level,
+        message: message.into(),
+        remedy: remedy.into(),
+    };
+    BlockContext {
+        verdict: Verdict::from_reasons(vec![
+            reason(
+                Level::Caution,
+                "failures",
+                "3 of 100 requests failed (3.0 %).",
+                "Read the errors in the run folder before comparing this run with others.",
+            ),
+            reason(
+                Level::Invalid,
+                "late_sends",
+                "1.2 % of the requests were sent more than 10 ms after they were due, because the client could \
+                 not keep up with the offered load.",
+                "Use more workers, a faster machine or a lower rate.",
+            ),
+        ]),
+        outcomes,
+        lateness: Some(Spread { mean_ms: 0.5, p50_ms: 0.002, p99_ms: 11.2, max_ms: 45.0 }),
+        receive_lag: Some(Spread { mean_ms: 0.01, p50_ms: 0.008, p99_ms: 0.11, max_ms: 2.5 }),
+        kernel_stamps: true,
+        coalesced_share: Some(0.0123),
+        client_share: Some(0.0004),
+        worker_cpu: Some(0.93),
+        service: Some(Spread { mean_ms: 900.0, p50_ms: 850.0, p99_ms: 1500.0, max_ms: 1800.0 }),
+        response: Some(Spread { mean_ms: 9000.0, p50_ms: 8500.0, p99_ms: 15_000.0, max_ms: 18_000.0 }),
+        partial: true,
+        run_folder: Some("runs/20261103-101500-vllm".into()),
+        lang,
+        color,
+    }
+}
+
+#[test]
+fn the_verdict_block_in_both_languages() {
+    insta::assert_snapshot!("block_en", verdict_block(&troubled(Lang::En, false)));
+    insta::assert_snapshot!("block_zh", verdict_block(&troubled(Lang::Zh, false)));
+    let clean = BlockContext { kernel_stamps: true, ..BlockContext::default() };
+    assert_eq!(verdict_block(&clean), "Verdict: VALID\n");
+}
+
+#[test]
+fn colour_only_when_asked() {
+    assert!(!verdict_block(&troubled(Lang::En, false)).contains('\u{1b}'));
+    assert!(verdict_block(&troubled(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m"));
+}
