@@ -4,6 +4,15 @@
 //! shifts another. The compatible generators exist because vLLM's benchmark seeds them, and "same seed,
 //! same prompts, same instants" must hold for people who switch.
 
+mod legacy;
+mod mt19937;
+mod pcg64;
+mod python;
+
+pub use legacy::NumpyLegacy;
+pub use pcg64::NumpyGenerator;
+pub use python::PythonRandom;
+
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
