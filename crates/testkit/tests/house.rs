@@ -1,0 +1,92 @@
+//! The plan of the house in ARCHITECTURE.md, enforced: who may use whom.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use servebench_testkit::project_root;
+
+/// What each crate may use. A room uses only what stands below it; rooms on the same floor do not know
+/// one another.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("os", &["core"]),
+    ("arrival", &["core"]),
+    ("workload", &["core"]),
+    ("metrics", &["core"]),
+    ("results", &["core"]),
+    ("wire", &["core", "os"]),
+    ("telemetry", &["core", "os"]),
+    ("sim", &["core", "os"]),
+    ("engine", &["core", "os", "arrival", "workload", "wire", "metrics", "results", "telemetry", "sim"]),
+    ("report", &["core", "metrics", "results"]),
+    (
+        "campaign",
+        &[
+            "core",
+            "os",
+            "arrival",
+            "workload",
+            "wire",
+            "metrics",
+            "results",
+            "telemetry",
+            "sim",
+            "engine",
+            "report",
+        ],
+    ),
+    ("testkit", &[]),
+];
+
+fn uses(manifest: &str) -> Vec<String> {
+    let dependencies = manifest.split("\n[").find(|section| section.starts_with("dependencies]"));
+    dependencies
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("servebench-")?.split(['.', ' ', '=']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_room_uses_only_what_stands_below_it() {
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let mut seen = 0;
+    for entry in fs::read_dir(project_root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        if name == "cli" {
+            continue;
+        }
+        let may =
+            allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the plan of the house"));
+        for used in uses(&manifest) {
+            assert!(may.contains(&used.as_str()), "{name} must not use {used}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} uses were found: is the plan still read from the right place?");
+}
+
+#[test]
+fn unsafe_code_lives_in_one_room() {
+    for entry in fs::read_dir(project_root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.ends_with("os") {
+            continue;
+        }
+        let mut folders = vec![folder.join("src")];
+        while let Some(folder) = folders.pop() {
+            for file in fs::read_dir(folder).unwrap() {
+                let file = file.unwrap().path();
+                if file.is_dir() {
+                    folders.push(file);
+                } else if file.extension().is_some_and(|extension| extension == "rs") {
+                    let text = fs::read_to_string(&file).unwrap();
+                    assert!(!text.contains("unsafe {"), "unsafe code in {}", file.display());
+                }
+            }
+        }
+    }
+}
