@@ -1,0 +1,92 @@
+//! What can be wrong with the load that was asked for.
+
+/// Why no schedule can be made from the settings. Each message names the flag, the value and the remedy.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ArrivalError {
+    /// A rate that is negative, zero or not a number.
+    #[error(
+        "--request-rate {rate}: the rate must be above 0; give requests per second, or inf to send everything at once"
+    )]
+    Rate {
+        /// The rate that was given.
+        rate: f64,
+    },
+    /// A burstiness that is negative, zero or not a number.
+    #[error(
+        "--burstiness {burstiness}: must be above 0; 1 is a Poisson process, smaller is burstier, inf is evenly spaced"
+    )]
+    Burstiness {
+        /// The burstiness that was given.
+        burstiness: f64,
+    },
+    /// A ramp together with a constant rate.
+    #[error(
+        "--request-rate {rate} and --ramp-up-strategy exclude one another; leave out --request-rate, the ramp sets the rate"
+    )]
+    RampAndRate {
+        /// The rate that was given.
+        rate: f64,
+    },
+    /// A ramp without its start or its end.
+    #[error("--ramp-up-strategy needs {missing} too; give both --ramp-up-start-rps and --ramp-up-end-rps")]
+    RampEndMissing {
+        /// The flag that is missing.
+        missing: &'static str,
+    },
+    /// A ramp's start or end without a ramp.
+    #[error(
+        "{flag} has no effect without --ramp-up-strategy; add --ramp-up-strategy linear or exponential, or leave it out"
+    )]
+    RampEndAlone {
+        /// The flag that was given.
+        flag: &'static str,
+    },
+    /// A ramp's start or end that is negative or not a number.
+    #[error("{flag} {value}: must not be negative; give requests per second")]
+    RampEndNegative {
+        /// The flag that is wrong.
+        flag: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// A ramp that goes down.
+    #[error("--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so exchange them")]
+    RampDown {
+        /// The start of the ramp.
+        start: f64,
+        /// Its end.
+        end: f64,
+    },
+    /// A ramp from zero, at which rate the first request would never come.
+    #[error("--ramp-up-start-rps 0 with --ramp-up-strategy {strategy}: {why}; start at 1 or more")]
+    RampFromZero {
+        /// The strategy's name.
+        strategy: &'static str,
+        /// What would happen.
+        why: &'static str,
+    },
+    /// A strategy that does not exist.
+    #[error("--ramp-up-strategy {name}: unknown; use linear or exponential")]
+    UnknownStrategy {
+        /// The name that was given.
+        name: String,
+    },
+    /// A seed that NumPy's legacy generator does not take.
+    #[error(
+        "--seed {seed}: arrivals are drawn as NumPy draws them, which takes seeds up to 4294967295; choose a smaller seed"
+    )]
+    Seed {
+        /// The seed that was given.
+        seed: u64,
+    },
+    /// An instant further away than can be counted.
+    #[error("request {index} would be due after {seconds:e} seconds; raise {flag}")]
+    TooFar {
+        /// The request.
+        index: usize,
+        /// Its due instant.
+        seconds: f64,
+        /// The flag that decides.
+        flag: &'static str,
+    },
+}
