@@ -1,0 +1,82 @@
+//! The times of one record in seconds, as vLLM's result file lists them.
+//!
+//! A span is the difference of two instants in nanoseconds, divided once, so it is the double nearest to the
+//! truth and does not depend on when the run began.
+
+use servebench_core::{Nanos, Record};
+
+use crate::Kind;
+
+/// The entries of one record in vLLM's arrays `start_times`, `ttfts`, `latencies` and `queue_times`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// The send, in seconds from the start of the run.
+    pub start: f64,
+    /// First token event − send; for an answer without token events the end of the answer. 0 if none came.
+    pub ttft: f64,
+    /// Last token event − send, or end of the answer without token events. 0 for a failed request.
+    pub latency: f64,
+    /// Wait for a slot: when the client turned to the request − when it was due.
+    pub queue: f64,
+}
+
+impl Times {
+    /// The times of `record`. All are from the send (service latency), as vLLM's are.
+    pub fn of(record: &Record, kind: Kind) -> Self {
+        let start = start(record);
+        let first = first_output(record, kind).map_or(0.0, |at| at.since(start).as_secs_f64());
+        Self {
+            start: start.as_secs_f64(),
+            ttft: first,
+            latency: if record.is_ok() { latency(record, kind).as_secs_f64() } else { 0.0 },
+            queue: record.dequeued.map_or(0.0, |at| at.since(record.due).as_secs_f64()),
+        }
+    }
+
+    /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to one token.
+    pub fn tpot(&self, output_tokens: u32) -> Option<f64> {
+        (output_tokens > 1).then(|| (self.latency - self.ttft) / f64::from(output_tokens - 1))
+    }
+}
+
+/// The gaps between successive token events in seconds, as in vLLM's array `itls`.
+pub fn gaps_seconds(record: &Record) -> impl Iterator<Item = f64> + '_ {
+    gaps(record).map(Nanos::as_secs_f64)
+}
+
+pub(crate) fn gaps(record: &Record) -> impl Iterator<Item = Nanos> + '_ {
+    record.events.windows(2).map(|pair| pair[1].at.since(pair[0].at))
+}
+
+/// The send. A record that was answered has one; for others the due instant stands in.
+pub(crate) fn start(record: &Record) -> Nanos {
+    record.service_start().unwrap_or(record.due)
+}
+
+/// The first token event, or the end of a good answer that has no token events.
+pub(crate) fn first_output(record: &Record, kind: Kind) -> Option<Nanos> {
+    let without_events = if record.is_ok() { record.end } else { None };
+    match kind {
+        Kind::Generation => record.first_token().or(without_events),
+        Kind::Pooling => without_events,
+    }
+}
+
+/// The last token event, or the end of a good answer that has no token events.
+pub(crate) fn last_output(record: &Record, kind: Kind) -> Option<Nanos> {
+    let without_events = if record.is_ok() { record.end } else { None };
+    match kind {
+        Kind::Generation => record.last_token().or(without_events),
+        Kind::Pooling => without_events,
+    }
+}
+
+pub(crate) fn latency(record: &Record, kind: Kind) -> Nanos {
+    last_output(record, kind).map_or(Nanos::ZERO, |at| at.since(start(record)))
+}
+
+/// The latest instant that the record knows.
+pub(crate) fn last_instant(record: &Record) -> Nanos {
+    let instants = [record.end, record.last_token(), record.send_end, record.send_start, record.dequeued];
+    instants.into_iter().flatten().max().unwrap_or_default()
+}
