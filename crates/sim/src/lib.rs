@@ -1,1 +1,30 @@
-//! placeholder
+//! A simulated inference server that knows the truth about itself.
+//!
+//! [`start`] runs an HTTP server that speaks the APIs of real inference servers, waits as told before each
+//! token, and keeps a [`TruthRecord`] of each request: when its body was complete and when each event was
+//! handed to the kernel. What a client measures can so be compared with what happened, event by event.
+//!
+//! ```
+//! use servebench_sim::{SimSettings, start};
+//!
+//! let server = start(SimSettings { ttft: "lognormal:50,0.3".parse()?, ..SimSettings::default() })?;
+//! assert!(server.url().starts_with("http://127.0.0.1:"));
+//! server.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod api;
+mod delay;
+mod faults;
+mod metrics;
+mod server;
+mod settings;
+mod text;
+mod truth;
+
+pub use delay::{Delay, Distribution, DistributionError};
+pub use faults::{ALL_FAULTS, FaultError, FaultInfo, FaultKind, FaultShare};
+pub use server::{Server, start};
+pub use settings::{SimError, SimSettings};
+pub use text::Tokenizer;
+pub use truth::{Lateness, TruthOutcome, TruthRecord};

@@ -1,0 +1,193 @@
+//! Faults that the simulator makes on purpose, so that clients can be tested against them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use servebench_core::Outcome;
+
+macro_rules! faults {
+    ($($variant:ident, $name:literal, $outcome:ident, $doc:literal;)+) => {
+        /// A way in which the simulator misbehaves. [`ALL_FAULTS`] describes each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum FaultKind {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        /// Every fault, with what a correct client reports for it.
+        pub const ALL_FAULTS: &[FaultInfo] = &[
+            $(FaultInfo { kind: FaultKind::$variant, name: $name, doc: $doc, outcome: Outcome::$outcome },)+
+        ];
+    };
+}
+
+faults! {
+    Http400, "http_400", HttpError, "status 400 with an error body";
+    Http401, "http_401", HttpError, "status 401 with an error body";
+    Http404, "http_404", HttpError, "status 404 with an error body";
+    Http429, "http_429", HttpError, "status 429 with `Retry-After: 1` and an error body";
+    Http500, "http_500", HttpError, "status 500 with a body that is plain text";
+    Http503, "http_503", HttpError, "status 503 with an error body of 64 KiB";
+    ResetBeforeHeaders, "reset_before_headers", ConnectError, "the connection is reset (RST) once the request is complete";
+    ResetMidStream, "reset_mid_stream", Truncated, "the connection is reset (RST) half-way through the answer";
+    HalfClose, "half_close", Truncated, "the server closes its sending side half-way, without the closing chunk";
+    Stall, "stall", Timeout, "half-way the server falls silent but keeps the connection open";
+    StallBeforeHeaders, "stall_before_headers", Timeout, "the server never answers and keeps the connection open";
+    SlowHeaders, "slow_headers", Ok, "the answer's headers come one byte at a time, 2 ms apart";
+    MalformedSse, "malformed_sse", Malformed, "a line of the stream has no field name";
+    MalformedJson, "malformed_json", Malformed, "an event's data is not JSON";
+    InvalidUtf8, "invalid_utf8", Malformed, "an event holds bytes that are not UTF-8";
+    TruncatedJson, "truncated_json", Malformed, "an event's JSON ends in the middle, then the stream goes on";
+    SplitBytes, "split_bytes", Ok, "every byte of the stream is a write of its own";
+    Crlf, "crlf", Ok, "lines end with CR LF";
+    Comments, "comments", Ok, "comments and keep-alive pings stand between the events";
+    Burst, "burst", Ok, "events are held back and written four at a time";
+    HugeEvent, "huge_event", Malformed, "one event of 8 MiB, over any sensible limit";
+    Endless, "endless", Malformed, "the answer never ends and passes max_tokens by far";
+    EarlyEnd, "early_end", Truncated, "the stream ends cleanly half-way, with neither finish_reason nor end marker";
+    EmptyAnswer, "empty_answer", Empty, "a well-formed stream without any output";
+    MissingDone, "missing_done", Ok, "finish_reason comes, but no end marker";
+    RoleOnlyFirst, "role_only_first", Ok, "three events that only name the role, 5 ms before the first token";
+    EmptyFirst, "empty_first", Ok, "an event with empty text, 5 ms before the first token";
+    UsageMissing, "usage_missing", Ok, "no usage, although asked for";
+    UsageOnLastChoice, "usage_on_last_choice", Ok, "usage comes with the last choice instead of in an event of its own";
+    UsageInconsistent, "usage_inconsistent", Ok, "usage counts three output tokens too many";
+    ErrorInStream, "error_in_stream", StreamError, "half-way an error object comes instead of a token, and the stream ends";
+    Gzip, "gzip", Malformed, "the answer is compressed although nobody asked for it";
+    WrongContentType, "wrong_content_type", WrongContentType, "a stream was asked for, one JSON body comes";
+    DuplicateDone, "duplicate_done", Ok, "the end marker comes twice";
+    CloseAfterStream, "close_after_stream", Ok, "keep-alive is announced, but the connection is closed after the answer";
+}
+
+/// What is to be known of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultInfo {
+    /// The fault.
+    pub kind: FaultKind,
+    /// Its name in settings and in the truth log.
+    pub name: &'static str,
+    /// What the server does, in one line.
+    pub doc: &'static str,
+    /// What a correct client reports for a streamed request with this fault.
+    pub outcome: Outcome,
+}
+
+impl FaultKind {
+    /// What is to be known of this fault.
+    pub fn info(self) -> &'static FaultInfo {
+        // `ALL_FAULTS` and the enum come from the same list, in the same order.
+        &ALL_FAULTS[self as usize]
+    }
+
+    /// The name used in settings and in the truth log.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The fault with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        ALL_FAULTS.iter().find(|fault| fault.name == name).map(|fault| fault.kind)
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A fault and the share of requests that suffer it, written `NAME=FRACTION`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FaultShare {
+    /// The fault.
+    pub kind: FaultKind,
+    /// Share of requests, 0 to 1.
+    pub fraction: f64,
+}
+
+/// Why a text is no fault share.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// No equals sign.
+    #[error("`{0}` is no fault; write NAME=FRACTION, such as reset_mid_stream=0.1")]
+    NoFraction(String),
+    /// The name is not known.
+    #[error("there is no fault `{0}`; the faults are {names}", names = names())]
+    UnknownName(String),
+    /// Not a number from 0 to 1.
+    #[error("`{0}` is not a share from 0 to 1")]
+    BadFraction(String),
+    /// The shares together exceed 1.
+    #[error("the shares of all faults together are {0}, but a request can suffer one fault only (at most 1)")]
+    TooMany(String),
+}
+
+fn names() -> String {
+    ALL_FAULTS.iter().map(|fault| fault.name).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for FaultShare {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, fraction) = text.split_once('=').ok_or_else(|| FaultError::NoFraction(text.into()))?;
+        let kind =
+            FaultKind::from_name(name.trim()).ok_or_else(|| FaultError::UnknownName(name.trim().into()))?;
+        match fraction.trim().parse::<f64>() {
+            Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(Self { kind, fraction }),
+            _ => Err(FaultError::BadFraction(fraction.trim().into())),
+        }
+    }
+}
+
+impl fmt::Display for FaultShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.kind, self.fraction)
+    }
+}
+
+/// Checks that the shares do not exceed 1 together.
+pub(crate) fn check(faults: &[FaultShare]) -> Result<(), FaultError> {
+    let sum: f64 = faults.iter().map(|fault| fault.fraction).sum();
+    if sum > 1.0 + 1e-9 { Err(FaultError::TooMany(format!("{sum:.3}"))) } else { Ok(()) }
+}
+
+/// The fault that the draw `unit` (0 to 1) selects.
+pub(crate) fn select(faults: &[FaultShare], unit: f64) -> Option<FaultKind> {
+    let mut passed = 0.0;
+    faults.iter().find_map(|fault| {
+        passed += fault.fraction;
+        (unit < passed).then_some(fault.kind)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for fault in ALL_FAULTS {
+            assert_eq!(fault.kind.info(), fault);
+            assert_eq!(FaultKind::from_name(fault.name), Some(fault.kind));
+        }
+    }
+
+    #[test]
+    fn shares_are_read_and_wrong_ones_refused() {
+        let share: FaultShare = "stall=0.25".parse().unwrap();
+        assert_eq!(share, FaultShare { kind: FaultKind::Stall, fraction: 0.25 });
+        assert!("stall".parse::<FaultShare>().unwrap_err().to_string().contains("NAME=FRACTION"));
+        assert!("stahl=1".parse::<FaultShare>().unwrap_err().to_string().contains("reset_mid_stream"));
+        assert!("stall=1.5".parse::<FaultShare>().is_err());
+        assert!(check(&[share, share, share, share]).is_ok());
+        assert!(check(&[share; 5]).is_err());
+    }
+
+    #[test]
+    fn the_draw_picks_in_proportion() {
+        let faults = ["stall=0.25".parse().unwrap(), "crlf=0.5".parse().unwrap()];
+        assert_eq!(select(&faults, 0.0), Some(FaultKind::Stall));
+        assert_eq!(select(&faults, 0.25), Some(FaultKind::Crlf));
+        assert_eq!(select(&faults, 0.75), None);
+    }
+}

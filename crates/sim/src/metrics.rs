@@ -1,0 +1,175 @@
+//! The `/metrics` page, with vLLM's names.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use servebench_core::Nanos;
+
+/// Edges of the time-to-first-token histogram in seconds, as vLLM has them.
+const TTFT_EDGES: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
+];
+/// Edges of the inter-token histogram.
+const ITL_EDGES: &[f64] = &[
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+];
+/// Edges of the histograms over whole requests.
+const REQUEST_EDGES: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
+    960.0, 1920.0, 7680.0,
+];
+
+/// Counters and histograms of a server. Updated without locks.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    model: String,
+    pub(crate) running: AtomicI64,
+    pub(crate) prompt_tokens: AtomicU64,
+    pub(crate) generation_tokens: AtomicU64,
+    pub(crate) finished_length: AtomicU64,
+    pub(crate) finished_stop: AtomicU64,
+    pub(crate) aborted: AtomicU64,
+    pub(crate) ttft: Histogram,
+    pub(crate) itl: Histogram,
+    pub(crate) e2e: Histogram,
+    pub(crate) queue: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn new(model: &str) -> Self {
+        // A label value escapes backslash, quote and newline.
+        let model = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        Self {
+            model,
+            running: AtomicI64::new(0),
+            prompt_tokens: AtomicU64::new(0),
+            generation_tokens: AtomicU64::new(0),
+            finished_length: AtomicU64::new(0),
+            finished_stop: AtomicU64::new(0),
+            aborted: AtomicU64::new(0),
+            ttft: Histogram::new(TTFT_EDGES),
+            itl: Histogram::new(ITL_EDGES),
+            e2e: Histogram::new(REQUEST_EDGES),
+            queue: Histogram::new(REQUEST_EDGES),
+        }
+    }
+
+    /// The page in Prometheus text format.
+    pub(crate) fn page(&self) -> String {
+        let mut page = String::with_capacity(8192);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let running = self.running.load(Ordering::Relaxed).max(0) as f64;
+        self.single(&mut page, "num_requests_running", "gauge", "Requests being worked on.", running);
+        self.single(&mut page, "num_requests_waiting", "gauge", "Requests waiting for the engine.", 0.0);
+        self.single(
+            &mut page,
+            "kv_cache_usage_perc",
+            "gauge",
+            "Share of the KV cache in use; 1 is all.",
+            0.0,
+        );
+        for (name, help, value) in [
+            ("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", 0.0),
+            ("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", 0.0),
+            ("num_preemptions_total", "Requests thrown out of the KV cache.", 0.0),
+            ("prompt_tokens_total", "Prompt tokens processed.", read(&self.prompt_tokens)),
+            ("generation_tokens_total", "Tokens generated.", read(&self.generation_tokens)),
+        ] {
+            self.single(&mut page, name, "counter", help, value);
+        }
+        head(&mut page, "request_success_total", "counter", "Requests finished, by reason.");
+        for (reason, count) in
+            [("stop", &self.finished_stop), ("length", &self.finished_length), ("abort", &self.aborted)]
+        {
+            let labels = format!("engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"", self.model);
+            sample(&mut page, "request_success_total", &labels, read(count));
+        }
+        for (name, help, histogram) in [
+            ("time_to_first_token_seconds", "Time to first token.", &self.ttft),
+            ("inter_token_latency_seconds", "Time between tokens.", &self.itl),
+            ("e2e_request_latency_seconds", "Time from arrival to the last token.", &self.e2e),
+            ("request_queue_time_seconds", "Time spent waiting for the engine.", &self.queue),
+        ] {
+            head(&mut page, name, "histogram", help);
+            histogram.write(&mut page, name, &self.model);
+        }
+        page
+    }
+
+    fn single(&self, page: &mut String, name: &str, kind: &str, help: &str, value: f64) {
+        head(page, name, kind, help);
+        sample(page, name, &format!("engine=\"0\",model_name=\"{}\"", self.model), value);
+    }
+}
+
+fn head(page: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(page, "# HELP vllm:{name} {help}\n# TYPE vllm:{name} {kind}");
+}
+
+fn sample(page: &mut String, name: &str, labels: &str, value: f64) {
+    let _ = writeln!(page, "vllm:{name}{{{labels}}} {value:?}");
+}
+
+/// A histogram of spans.
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    edges: &'static [f64],
+    counts: Vec<AtomicU64>,
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    fn new(edges: &'static [f64]) -> Self {
+        let counts = (0..=edges.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { edges, counts, sum_ns: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add(&self, span: Nanos) {
+        let seconds = span.as_secs_f64();
+        let bucket = self.edges.partition_point(|&edge| edge < seconds);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_ns.fetch_add(span.0, Ordering::Relaxed);
+    }
+
+    fn write(&self, page: &mut String, name: &str, model: &str) {
+        let mut passed = 0;
+        let edges = self.edges.iter().map(|edge| format!("{edge:?}")).chain(["+Inf".to_owned()]);
+        for (edge, count) in edges.zip(&self.counts) {
+            passed += count.load(Ordering::Relaxed);
+            let labels = format!("engine=\"0\",le=\"{edge}\",model_name=\"{model}\"");
+            sample(page, &format!("{name}_bucket"), &labels, passed as f64);
+        }
+        let labels = format!("engine=\"0\",model_name=\"{model}\"");
+        sample(page, &format!("{name}_count"), &labels, passed as f64);
+        let sum = Nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
+        sample(page, &format!("{name}_sum"), &labels, sum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_are_cumulative_and_edges_inclusive() {
+        let metrics = Metrics::new("m\"x");
+        for ms in [10, 11, 100_000] {
+            metrics.itl.add(Nanos::from_millis(ms));
+        }
+        let page = metrics.page();
+        let line = |le: &str| {
+            format!(
+                "vllm:inter_token_latency_seconds_bucket{{engine=\"0\",le=\"{le}\",model_name=\"m\\\"x\"}}"
+            )
+        };
+        assert!(page.contains(&format!("{} 1.0\n", line("0.01"))), "{page}");
+        assert!(page.contains(&format!("{} 2.0\n", line("0.025"))));
+        assert!(page.contains(&format!("{} 3.0\n", line("+Inf"))));
+        assert!(
+            page.contains(
+                "vllm:inter_token_latency_seconds_sum{engine=\"0\",model_name=\"m\\\"x\"} 100.021\n"
+            )
+        );
+    }
+}

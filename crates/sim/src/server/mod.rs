@@ -1,0 +1,215 @@
+//! The HTTP server on the real clock.
+
+mod bend;
+mod connection;
+mod http;
+mod scheduler;
+mod socket;
+mod stream;
+mod tasks;
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::settings::{SimError, SimSettings};
+use crate::truth::{Lateness, TruthLog, TruthRecord};
+
+pub(crate) use http::HttpRequest;
+
+/// What all threads of a server share.
+pub(crate) struct Shared {
+    pub(crate) settings: SimSettings,
+    pub(crate) truth: TruthLog,
+    pub(crate) metrics: Metrics,
+    /// Unix time of the start, in seconds.
+    pub(crate) created: u64,
+    next_request: AtomicU64,
+    next_connection: AtomicU64,
+}
+
+impl Shared {
+    /// The random stream `name` of request `index`.
+    pub(crate) fn stream(&self, name: &str, index: u64) -> servebench_core::random::StreamRng {
+        servebench_core::random::indexed_stream(self.settings.seed, name, index)
+    }
+
+    /// Tokens of a text, by the tokenizer given or else by the plain rule.
+    pub(crate) fn count_tokens(&self, text: &str) -> u32 {
+        let count = match &self.settings.tokenizer {
+            Some(tokenizer) => tokenizer.count(text),
+            None => crate::text::count_pieces(text),
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+/// A running simulator. Dropping it stops it.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Starts a simulated server on threads of its own and returns once it listens.
+pub fn start(settings: SimSettings) -> Result<Server, SimError> {
+    settings.check()?;
+    let truth = TruthLog::new(settings.truth_file.as_deref()).map_err(|source| SimError::TruthFile {
+        path: settings.truth_file.clone().unwrap_or_default(),
+        source,
+    })?;
+    let listeners = listen(settings.address, settings.threads)
+        .map_err(|source| SimError::Listen { address: settings.address, source })?;
+    let address = listeners[0].local_addr().map_err(SimError::Thread)?;
+    let shared = Arc::new(Shared {
+        truth,
+        metrics: Metrics::new(&settings.model),
+        created: servebench_os::clock::wall().0 / 1_000_000_000,
+        next_request: AtomicU64::new(0),
+        next_connection: AtomicU64::new(0),
+        settings,
+    });
+    let (stop, stopped) = watch::channel(false);
+    let mut server = Server { address, shared, stop, threads: Vec::new() };
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SimError::Thread)?;
+        let (shared, stopped) = (Arc::clone(&server.shared), stopped.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("sim-{number}"))
+            .spawn(move || {
+                servebench_os::thread::minimise_timer_slack();
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, run_thread(shared, listener, stopped));
+            })
+            .map_err(SimError::Thread)?;
+        server.threads.push(thread);
+    }
+    Ok(server)
+}
+
+/// One listener a thread on the same port; the kernel spreads connections over them.
+fn listen(address: SocketAddr, threads: usize) -> std::io::Result<Vec<TcpListener>> {
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(threads);
+    for _ in 0..threads {
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if threads > 1 {
+            socket.set_reuse_port(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(4096)?;
+        let listener = TcpListener::from(socket);
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+async fn run_thread(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared)) else { return };
+    let scheduler = Rc::new(scheduler);
+    let work = async {
+        let emitter = tokio::task::spawn_local(Rc::clone(&scheduler).run());
+        accept(&shared, &listener, &scheduler).await;
+        emitter.abort();
+    };
+    tokio::select! {
+        () = work => {}
+        // An error means that the server has been dropped, which stops it as well.
+        _ = stopped.wait_for(|&stop| stop) => {}
+    }
+    scheduler.stop();
+}
+
+async fn accept(
+    shared: &Arc<Shared>,
+    listener: &tokio::net::TcpListener,
+    scheduler: &Rc<scheduler::Scheduler>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let accepted = servebench_os::clock::now();
+                // Without it, the kernel would hold back small events until earlier ones are acknowledged.
+                let _ = socket.set_nodelay(true);
+                let number = shared.next_connection.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let connection =
+                    connection::serve(Arc::clone(shared), Rc::clone(scheduler), socket, number, accepted);
+                tokio::task::spawn_local(connection);
+            }
+            // Out of descriptors, or the peer was gone already: let others run, then try again.
+            Err(_) => {
+                tasks::pause(servebench_core::Nanos::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    /// The address that it listens on, with the port that was chosen.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Base URL for clients.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The records of all requests that have ended, in order of their end.
+    pub fn truth(&self) -> Vec<TruthRecord> {
+        self.shared.truth.since(0)
+    }
+
+    /// How far events were behind the moments when they were due.
+    pub fn lateness(&self) -> Lateness {
+        self.shared.truth.summary().0
+    }
+
+    /// Forgets the records so far.
+    pub fn reset_truth(&self) {
+        self.shared.truth.reset();
+    }
+
+    /// Stops serving, closes all connections, and completes the truth file.
+    pub fn stop(mut self) -> Result<(), SimError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), SimError> {
+        let _ = self.stop.send(true);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+        self.shared.truth.close().map_err(|source| SimError::TruthFile {
+            path: self.shared.settings.truth_file.clone().unwrap_or_default(),
+            source,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            let _ = self.shut_down();
+        }
+    }
+}

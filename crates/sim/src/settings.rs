@@ -1,0 +1,139 @@
+//! What the simulator is told.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use servebench_core::Secret;
+
+use crate::delay::{Delay, Distribution};
+use crate::faults::{FaultError, FaultShare};
+use crate::text::Tokenizer;
+
+/// Everything that a simulated server is told. [`SimSettings::default`] listens on a free local port.
+#[derive(Clone)]
+pub struct SimSettings {
+    /// Where to listen; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Threads, each with its own event loop. One carries hundreds of thousands of events a second.
+    pub threads: usize,
+    /// Name of the model that is served.
+    pub model: String,
+    /// From the complete request to the first token event.
+    pub ttft: Delay,
+    /// From one token event to the next, counted between the due instants so that lateness never adds up.
+    pub itl: Delay,
+    /// Tokens in each event; the last may hold fewer.
+    pub tokens_per_event: u16,
+    /// No waiting at all: every stream is written as fast as the client reads, this many events a write.
+    pub flood: Option<u32>,
+    /// Natural length of answers in tokens, for requests that do not set `ignore_eos`; `max_tokens` still
+    /// caps it. `None` makes every answer as long as `max_tokens` (128 where a request names no limit).
+    pub answer_tokens: Option<Distribution>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Longest prompt plus answer.
+    pub max_model_len: u32,
+    /// Key that requests below `/v1` must carry as `Authorization: Bearer KEY`.
+    pub api_key: Option<Secret>,
+    /// Faults and their shares of all generation requests.
+    pub faults: Vec<FaultShare>,
+    /// File that receives the truth log beside `GET /truth`.
+    pub truth_file: Option<PathBuf>,
+    /// Counts prompts and serves `/tokenize`; without it a plain rule counts words and marks.
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
+    /// Largest request body that is accepted.
+    pub max_body_bytes: usize,
+}
+
+impl Default for SimSettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 1,
+            model: "sim".into(),
+            ttft: Delay::fixed(50.0),
+            itl: Delay::fixed(10.0),
+            tokens_per_event: 1,
+            flood: None,
+            answer_tokens: None,
+            seed: 0,
+            max_model_len: 131_072,
+            api_key: None,
+            faults: Vec::new(),
+            truth_file: None,
+            tokenizer: None,
+            max_body_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl fmt::Debug for SimSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimSettings")
+            .field("address", &self.address)
+            .field("threads", &self.threads)
+            .field("model", &self.model)
+            .field("ttft", &self.ttft)
+            .field("itl", &self.itl)
+            .field("seed", &self.seed)
+            .field("faults", &self.faults)
+            .field("tokenizer", &self.tokenizer.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the simulator could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address or port 0 for any free port")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread or its event loop could not be started.
+    #[error("cannot start the simulator's thread: {0}")]
+    Thread(std::io::Error),
+    /// The truth file cannot be written.
+    #[error("cannot write the truth log to {path}: {source}")]
+    TruthFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A setting that makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// Fault shares that do not add up.
+    #[error(transparent)]
+    Faults(#[from] FaultError),
+}
+
+impl SimSettings {
+    /// Refuses settings that make no sense.
+    pub fn check(&self) -> Result<(), SimError> {
+        let wrong = |text: &str| Err(SimError::Setting(text.into()));
+        if self.threads == 0 {
+            return wrong("the simulator needs at least one thread");
+        }
+        if self.tokens_per_event == 0 {
+            return wrong("an event must carry at least one token");
+        }
+        if self.flood == Some(0) {
+            return wrong("flood mode must put at least one event into a write");
+        }
+        if self.model.is_empty() {
+            return wrong("the model needs a name");
+        }
+        if self.max_model_len < 2 {
+            return wrong("the longest sequence must have room for a prompt and an answer (2 or more)");
+        }
+        crate::faults::check(&self.faults)?;
+        Ok(())
+    }
+}
