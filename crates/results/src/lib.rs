@@ -1,1 +1,32 @@
-//! placeholder
+//! The files of a run, and readers for the files of others.
+//!
+//! - [`RunFolder`]: `manifest.json`, the crash-safe [`RecordLog`], `requests.parquet`.
+//! - [`VllmResult`]: the result file of vLLM's benchmark.
+//!
+//! Every format is described in `docs/files.md`. This room turns facts into files and back; it computes
+//! no metric and reads no clock.
+
+mod atomic;
+mod batch;
+mod columns;
+mod dates;
+mod error;
+mod folder;
+mod log;
+mod manifest;
+pub mod python;
+mod table;
+mod vllm;
+
+pub use batch::{RECORD_FORMAT_VERSION, record_schema};
+pub use dates::{python_isoformat, rfc3339, vllm_date};
+pub use error::ResultsError;
+pub use folder::{Recovered, RunFolder, run_folder_name};
+pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
+pub use manifest::{MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadInfo};
+pub use table::{StoredRecords, read_parquet, write_parquet};
+pub use vllm::{
+    ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader, VllmPooling, VllmProbe,
+    VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records, result_file_name,
+    write_pytorch,
+};

@@ -1,0 +1,47 @@
+//! Wall-clock instants as text. This room reads no clock: instants come in as nanoseconds since 1970.
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ZonedDateTime};
+use servebench_core::Nanos;
+
+/// `%Y%m%d-%H%M%S` in local time, as vLLM writes it into results and file names.
+pub fn vllm_date(wall: Nanos) -> String {
+    local(wall).strftime("%Y%m%d-%H%M%S").to_string()
+}
+
+/// RFC 3339 with the local offset and milliseconds, such as `2026-11-24T04:00:16.123+01:00`.
+pub fn rfc3339(wall: Nanos) -> String {
+    local(wall).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
+}
+
+/// Local time as Python's `datetime.now().isoformat()` prints it: without offset, with microseconds
+/// unless they are zero.
+pub fn python_isoformat(wall: Nanos) -> String {
+    let local = local(wall);
+    let micros = local.subsec_nanosecond() / 1_000;
+    let format = if micros == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
+    local.strftime(format).to_string()
+}
+
+fn local(wall: Nanos) -> ZonedDateTime {
+    let timestamp = Timestamp::from_nanosecond(i128::from(wall.0)).unwrap_or(Timestamp::UNIX_EPOCH);
+    timestamp.to_zoned_datetime(TimeZone::system())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_instant_in_each_form() {
+        let wall = Nanos(1_795_492_816_123_456_789);
+        let date = vllm_date(wall);
+        let iso = python_isoformat(wall);
+        let digits: String = iso.chars().filter(char::is_ascii_digit).take(14).collect();
+        assert_eq!(date.replace('-', ""), digits);
+        assert!(iso.ends_with(".123456"), "{iso}");
+        let back: Timestamp = rfc3339(wall).parse().unwrap();
+        assert_eq!(back.as_millisecond(), 1_795_492_816_123);
+        assert!(!python_isoformat(Nanos(1_795_492_816_000_000_999)).contains('.'));
+    }
+}

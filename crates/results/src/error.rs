@@ -1,0 +1,76 @@
+//! Why a file could not be written or read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResultsError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A place that is to hold results cannot be written; found out before anything is sent.
+    #[error("{flag}: cannot write in {}: {source}; {remedy}", path.display())]
+    NotWritable {
+        /// The flag that names the place.
+        flag: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// The file is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file is of a later version of this program.
+    #[error(
+        "{} has format version {found}, but this program reads up to {known}: use a newer servebench",
+        path.display()
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version that can be read.
+        known: u32,
+    },
+}
+
+impl ResultsError {
+    /// Wraps an I/O error with what was tried and where.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A complaint about the content of a file.
+    pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Format { path: path.to_owned(), problem: problem.into() }
+    }
+
+    /// True when the reason is a full disk or an exhausted quota.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } | Self::NotWritable { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Format { .. } | Self::TooNew { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The folder that a run leaves.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use servebench_core::{Nanos, Record, Records, Schedule};
+
+use crate::atomic::write_atomically;
+use crate::manifest::Manifest;
+use crate::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
+
+/// A run folder: where its files are and how they come to be.
+///
+/// | file | content |
+/// | --- | --- |
+/// | `manifest.json` | settings, seeds, versions, environment, hashes, verdict, summary |
+/// | `requests.arrows` | the record log, while the run lasts |
+/// | `requests.parquet` | one row a request, afterwards |
+/// | `telemetry.parquet` | what server and host said meanwhile, where collected |
+/// | `outputs.jsonl` | the answers' texts, where asked for |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Creates the folder `name` in `parent`, with a number added if it is taken, and checks that files
+    /// can be written in it.
+    pub fn create(parent: &Path, name: &str) -> Result<Self, ResultsError> {
+        let not_writable = |path: &Path, source| ResultsError::NotWritable {
+            flag: "--run-dir",
+            path: path.to_owned(),
+            source,
+            remedy: "name a folder that can be written to",
+        };
+        fs::create_dir_all(parent).map_err(|source| not_writable(parent, source))?;
+        for number in 1_u32.. {
+            let path = parent.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    // A full disk lets folders be made but no content.
+                    crate::atomic::check_writable(&path.join("manifest.json"))
+                        .map_err(|source| not_writable(&path, source))?;
+                    return Ok(Self { path });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {}
+                Err(source) => return Err(not_writable(&path, source)),
+            }
+        }
+        unreachable!("the loop ends by the limit on the number")
+    }
+
+    /// Opens the folder of an earlier run.
+    pub fn open(path: &Path) -> Result<Self, ResultsError> {
+        let folder = Self { path: path.to_owned() };
+        let known = [folder.manifest_path(), folder.log_path(), folder.records_path()];
+        if known.iter().any(|file| file.is_file()) {
+            return Ok(folder);
+        }
+        if !path.exists() {
+            return Err(ResultsError::io("read", path)(io::ErrorKind::NotFound.into()));
+        }
+        Err(ResultsError::format(
+            path,
+            "this is no run folder: it has neither manifest.json nor requests.parquet nor requests.arrows",
+        ))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `manifest.json`.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path.join("manifest.json")
+    }
+
+    /// `requests.arrows`, the record log.
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join("requests.arrows")
+    }
+
+    /// `requests.parquet`.
+    pub fn records_path(&self) -> PathBuf {
+        self.path.join("requests.parquet")
+    }
+
+    /// `telemetry.parquet`.
+    pub fn telemetry_path(&self) -> PathBuf {
+        self.path.join("telemetry.parquet")
+    }
+
+    /// `outputs.jsonl`.
+    pub fn outputs_path(&self) -> PathBuf {
+        self.path.join("outputs.jsonl")
+    }
+
+    /// Begins the record log.
+    pub fn begin_log(&self) -> Result<RecordLog, ResultsError> {
+        RecordLog::create(&self.log_path())
+    }
+
+    /// Writes the manifest; an older one is replaced in one step.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), ResultsError> {
+        manifest.write(&self.manifest_path())
+    }
+
+    /// Reads the manifest.
+    pub fn read_manifest(&self) -> Result<Manifest, ResultsError> {
+        Manifest::read(&self.manifest_path())
+    }
+
+    /// Writes `requests.parquet`, then removes the record log, which it replaces; returns the number of
+    /// rows.
+    pub fn store_records(&self, records: &(impl Records + ?Sized)) -> Result<usize, ResultsError> {
+        let count = write_parquet(records, &self.records_path())?;
+        self.remove_log()?;
+        Ok(count)
+    }
+
+    /// All records: from `requests.parquet`, else what the log of an unfinished run holds, sorted by index.
+    pub fn read_records(&self) -> Result<Vec<Record>, ResultsError> {
+        if self.records_path().exists() {
+            return read_parquet(&self.records_path());
+        }
+        let mut records = read_log(&self.log_path())?.records;
+        records.sort_by_key(|record| record.index);
+        Ok(records)
+    }
+
+    /// The records of `requests.parquet` without reading them into memory.
+    pub fn stored_records(&self) -> Result<StoredRecords, ResultsError> {
+        StoredRecords::open(&self.records_path())
+    }
+
+    /// Writes the answers to `outputs.jsonl`: one object a request with `index`, `id`, `outcome`, `text`,
+    /// `other_text` (reasoning and tool calls) and `error`.
+    pub fn write_outputs(&self, records: &(impl Records + ?Sized)) -> Result<(), ResultsError> {
+        let path = self.outputs_path();
+        write_atomically(&path, |out| {
+            let mut failure = None;
+            records.visit(&mut |record| {
+                if failure.is_none() {
+                    failure = write_output(out, record).err();
+                }
+            });
+            failure.map_or(Ok(()), Err).map_err(ResultsError::io("write", &path))
+        })
+    }
+
+    /// Turns the record log of a run that was killed into `requests.parquet`.
+    ///
+    /// With the run's schedule, requests that the log lacks become records with the outcome `unfinished`
+    /// and their true due instant; without it they are only counted, because a due instant cannot be
+    /// guessed. The log is kept: it is removed only by [`RunFolder::remove_log`].
+    pub fn recover(&self, schedule: Option<&Schedule>) -> Result<Recovered, ResultsError> {
+        if self.records_path().exists() {
+            return Err(ResultsError::format(
+                &self.path,
+                "nothing to recover: requests.parquet is there, so the run ended in good order",
+            ));
+        }
+        let contents = read_log(&self.log_path())?;
+        let mut records = contents.records;
+        let logged = records.len();
+        records.sort_by_key(|record| record.index);
+        records.dedup_by_key(|record| record.index);
+        if let Some(schedule) = schedule {
+            records = with_unfinished(records, schedule);
+        }
+        write_parquet(&records, &self.records_path())?;
+        Ok(Recovered { records, logged, truncated: contents.truncated })
+    }
+
+    /// Removes the record log, if there is one.
+    pub fn remove_log(&self) -> Result<(), ResultsError> {
+        match fs::remove_file(self.log_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(ResultsError::io("remove", &self.log_path())(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What [`RunFolder::recover`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovered {
+    /// The records that were written, sorted by index.
+    pub records: Vec<Record>,
+    /// How many of them came from the log.
+    pub logged: usize,
+    /// True when the log breaks off instead of ending.
+    pub truncated: bool,
+}
+
+/// The default name of a run folder: local date and time, then the label.
+pub fn run_folder_name(started_wall: Nanos, label: Option<&str>) -> String {
+    let date = crate::dates::vllm_date(started_wall);
+    match label.map(plain_name).filter(|label| !label.is_empty()) {
+        Some(label) => format!("{date}-{label}"),
+        None => date,
+    }
+}
+
+/// `text` with everything replaced that file systems or shells stumble over.
+fn plain_name(text: &str) -> String {
+    let name: String = text
+        .chars()
+        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .take(100)
+        .collect();
+    name.trim_start_matches('.').to_owned()
+}
+
+fn with_unfinished(logged: Vec<Record>, schedule: &Schedule) -> Vec<Record> {
+    let mut logged = logged.into_iter().peekable();
+    let mut records = Vec::with_capacity(schedule.len());
+    for (index, &due) in schedule.as_slice().iter().enumerate() {
+        match logged.next_if(|record| record.index <= index) {
+            Some(record) => records.push(record),
+            None => records.push(Record { index, due, sequences: 1, ..Record::default() }),
+        }
+    }
+    records.extend(logged);
+    records
+}
+
+fn write_output(out: &mut (dyn Write + Send), record: &Record) -> io::Result<()> {
+    let line = serde_json::json!({
+        "index": record.index,
+        "id": record.id,
+        "outcome": record.outcome,
+        "text": record.text,
+        "other_text": record.other_text,
+        "error": record.error,
+    });
+    writeln!(out, "{line}")
+}

@@ -1,0 +1,191 @@
+//! The record log of a running benchmark: append-only, and readable after a crash.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
+use servebench_core::{Nanos, Record};
+
+use crate::ResultsError;
+use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, decode, schema_version};
+
+/// A crash loses at most what was pushed during this time.
+pub const FLUSH_INTERVAL: Nanos = Nanos::from_millis(1_000);
+/// Records that wait for a flush at most.
+const MAX_PENDING: usize = 4_096;
+
+/// The record log of a running benchmark: an Arrow IPC stream with one record batch a flush.
+///
+/// A flush hands the batch to the kernel, which keeps it even if the process is killed the next moment.
+/// Only [`RecordLog::finish`] waits for the disk.
+pub struct RecordLog {
+    path: PathBuf,
+    writer: StreamWriter<BufWriter<File>>,
+    pending: BatchBuilder,
+    pending_rows: usize,
+    last_flush: Nanos,
+}
+
+impl fmt::Debug for RecordLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordLog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl RecordLog {
+    /// Begins a log; the file must not exist yet.
+    pub fn create(path: &Path) -> Result<Self, ResultsError> {
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(ResultsError::io("create", path))?;
+        let pending = BatchBuilder::new();
+        let mut writer = StreamWriter::try_new(BufWriter::with_capacity(1 << 18, file), pending.schema())
+            .map_err(arrow("write", path))?;
+        // The schema goes out at once: a log without it could not be told from a foreign file.
+        writer.flush().map_err(arrow("write", path))?;
+        Ok(Self { path: path.to_owned(), writer, pending, pending_rows: 0, last_flush: Nanos::ZERO })
+    }
+
+    /// Adds a record. It is safe from a crash after the next flush, which comes by itself when many wait.
+    pub fn push(&mut self, record: &Record) -> Result<(), ResultsError> {
+        self.pending.push(record);
+        self.pending_rows += 1;
+        if self.pending_rows >= MAX_PENDING || self.pending.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Flushes if the last flush is [`FLUSH_INTERVAL`] or more before `now` (any monotonic axis, but
+    /// always the same one).
+    pub fn maybe_flush(&mut self, now: Nanos) -> Result<(), ResultsError> {
+        if now.since(self.last_flush) < FLUSH_INTERVAL {
+            return Ok(());
+        }
+        self.last_flush = now;
+        self.flush()
+    }
+
+    /// Hands everything that was pushed to the kernel.
+    pub fn flush(&mut self) -> Result<(), ResultsError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.pending_rows = 0;
+        let batch = self.pending.take().map_err(arrow("write", &self.path))?;
+        self.writer.write(&batch).and_then(|()| self.writer.flush()).map_err(arrow("write", &self.path))
+    }
+
+    /// Flushes, ends the stream and waits until it is on the disk.
+    pub fn finish(mut self) -> Result<(), ResultsError> {
+        self.flush()?;
+        self.writer.finish().map_err(arrow("write", &self.path))?;
+        let buffered = self.writer.get_mut();
+        buffered
+            .flush()
+            .and_then(|()| buffered.get_ref().sync_all())
+            .map_err(ResultsError::io("write", &self.path))
+    }
+}
+
+/// What a record log holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogContents {
+    /// The records in the order in which they ended.
+    pub records: Vec<Record>,
+    /// True when the log breaks off, as it does after a crash: its last batch is cut, or the end mark is
+    /// missing.
+    pub truncated: bool,
+}
+
+/// Reads a record log up to its last whole batch.
+pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
+    let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
+    let extent = whole_messages(&mut file).map_err(ResultsError::io("read", path))?;
+    if extent.messages == 0 {
+        // The crash came before the schema was written, or this is another kind of file.
+        return if extent.file_len == 0 {
+            Ok(LogContents { records: Vec::new(), truncated: true })
+        } else {
+            Err(ResultsError::format(path, "this is no servebench record log"))
+        };
+    }
+    file.seek(SeekFrom::Start(0)).map_err(ResultsError::io("read", path))?;
+    let reader = StreamReader::try_new(BufReader::with_capacity(1 << 18, file.take(extent.len)), None)
+        .map_err(arrow("read", path))?;
+    check_version(path, &reader.schema())?;
+    let mut contents = LogContents { records: Vec::new(), truncated: !extent.ended };
+    for batch in reader {
+        let batch = batch.map_err(arrow("read", path))?;
+        decode(&batch, &mut contents.records).map_err(|problem| ResultsError::format(path, problem))?;
+    }
+    Ok(contents)
+}
+
+/// Refuses files of a later version.
+pub(crate) fn check_version(path: &Path, schema: &arrow_schema::Schema) -> Result<(), ResultsError> {
+    let found = schema_version(schema).map_err(|problem| ResultsError::format(path, problem))?;
+    if found > RECORD_FORMAT_VERSION {
+        return Err(ResultsError::TooNew { path: path.to_owned(), found, known: RECORD_FORMAT_VERSION });
+    }
+    Ok(())
+}
+
+/// How much of a log is whole.
+struct Extent {
+    file_len: u64,
+    /// Bytes up to the end of the last whole message.
+    len: u64,
+    /// Whole messages, the schema included.
+    messages: usize,
+    /// The end mark was found.
+    ended: bool,
+}
+
+/// Walks the frames of an Arrow IPC stream: continuation mark, length, metadata, body.
+///
+/// Done before the real reader runs, which would take a length from a torn frame for granted and reserve
+/// that much memory.
+fn whole_messages(file: &mut File) -> io::Result<Extent> {
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let file_len = file.metadata()?.len();
+    let mut extent = Extent { file_len, len: 0, messages: 0, ended: false };
+    let mut reader = BufReader::new(file);
+    loop {
+        let mut head = [0_u8; 8];
+        if extent.len + 8 > file_len {
+            return Ok(extent);
+        }
+        reader.read_exact(&mut head)?;
+        let metadata_len = u64::from(u32::from_le_bytes([head[4], head[5], head[6], head[7]]));
+        if head[..4] != CONTINUATION || extent.len + 8 + metadata_len > file_len {
+            return Ok(extent);
+        }
+        if metadata_len == 0 {
+            extent.len += 8;
+            extent.ended = true;
+            return Ok(extent);
+        }
+        let mut metadata = vec![0_u8; metadata_len as usize];
+        reader.read_exact(&mut metadata)?;
+        let Ok(message) = arrow_ipc::root_as_message(&metadata) else { return Ok(extent) };
+        let Ok(body_len) = u64::try_from(message.bodyLength()) else { return Ok(extent) };
+        let end = (extent.len + 8 + metadata_len).checked_add(body_len);
+        let Some(end) = end.filter(|&end| end <= file_len) else { return Ok(extent) };
+        reader.seek_relative(body_len as i64)?;
+        extent.len = end;
+        extent.messages += 1;
+    }
+}
+
+/// Turns Arrow's error into ours, keeping the system's reason where there is one.
+pub(crate) fn arrow(action: &'static str, path: &Path) -> impl FnOnce(ArrowError) -> ResultsError {
+    let path = path.to_owned();
+    move |error| match error {
+        ArrowError::IoError(_, source) => ResultsError::Io { action, path, source },
+        other => ResultsError::Format { path, problem: other.to_string() },
+    }
+}

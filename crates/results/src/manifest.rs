@@ -1,0 +1,227 @@
+//! `manifest.json`: everything about a run that is not in its records.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use servebench_core::{ClientHealth, Nanos, Schedule, Verdict, Workload};
+use sha2::{Digest, Sha256};
+
+use crate::ResultsError;
+use crate::atomic::write_atomically;
+
+/// Version of the manifest's layout.
+pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+
+/// Everything about a run that is not in its records.
+///
+/// Together with the records it determines every reported number. It is written once before the first
+/// request, with `partial` set, and again at the end, so that a crash leaves one that can be read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Manifest {
+    /// Version of this layout.
+    pub format_version: u32,
+    /// What wrote it.
+    pub tool: Tool,
+    /// When it ran, and whether it came to its end.
+    pub run: RunInfo,
+    /// The resolved settings, as flags name them. The caller leaves secrets out.
+    pub settings: Value,
+    /// Seeds by use.
+    pub seeds: BTreeMap<String, u64>,
+    /// What was measured.
+    pub target: Target,
+    /// What was sent.
+    pub workload: WorkloadInfo,
+    /// When it was due.
+    pub schedule: ScheduleInfo,
+    /// Host and process.
+    pub environment: Value,
+    /// The client's own state.
+    pub health: ClientHealth,
+    /// What the server's own counters said, where they were read.
+    pub server_metrics: Value,
+    /// The numbers of the run.
+    pub summary: Value,
+    /// May they be trusted?
+    pub verdict: Option<Verdict>,
+}
+
+/// The program that wrote a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tool {
+    /// Program name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `debug` or `release`.
+    pub build: String,
+    /// Operating system and architecture that it was built for.
+    pub platform: String,
+}
+
+impl Tool {
+    /// This program.
+    pub fn this() -> Self {
+        Self {
+            name: "servebench".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+/// When a run took place, and whether it came to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunInfo {
+    /// Label of the run, if it has one.
+    pub label: Option<String>,
+    /// Wall-clock time at which the instants of the records begin, RFC 3339.
+    pub started: String,
+    /// The same instant in nanoseconds since 1970.
+    pub started_wall_ns: u64,
+    /// The same instant on the host's monotonic clock.
+    pub started_monotonic_ns: u64,
+    /// How far apart the two readings may be at most, in nanoseconds.
+    pub anchor_uncertainty_ns: u64,
+    /// Length of the measured part, which rates are divided by, in nanoseconds.
+    pub duration_ns: u64,
+    /// True until the run has come to its planned end: it was stopped early, or killed.
+    pub partial: bool,
+    /// True when the records were recovered from the log of a killed run.
+    pub recovered: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    /// Name of the backend.
+    pub backend: String,
+    /// Full URLs, without user name and password.
+    pub urls: Vec<String>,
+    /// The model as it was named in requests.
+    pub model: String,
+    /// The model as the server names it, where it was asked.
+    pub served_model: Option<String>,
+    /// The server's version, where it told.
+    pub server_version: Option<String>,
+    /// The tokenizer used for counting.
+    pub tokenizer: Option<String>,
+}
+
+/// What was sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkloadInfo {
+    /// Number of requests.
+    pub requests: usize,
+    /// SHA-256 over all requests.
+    pub sha256: String,
+    /// What the user should know of it.
+    pub warnings: Vec<String>,
+}
+
+impl WorkloadInfo {
+    /// Describes a workload. The hash covers everything that is sent or that decides when.
+    pub fn of(workload: &Workload) -> Self {
+        let mut hash = HashWriter(Sha256::new());
+        for request in &workload.requests {
+            serde_json::to_writer(&mut hash, request)
+                .expect("a request is plain data, and hashing cannot fail");
+            hash.0.update(b"\n");
+        }
+        Self {
+            requests: workload.requests.len(),
+            sha256: hex(&hash.0.finalize()),
+            warnings: workload.warnings.clone(),
+        }
+    }
+}
+
+/// When requests were due.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScheduleInfo {
+    /// Number of requests.
+    pub requests: usize,
+    /// SHA-256 over all due instants as little-endian 64-bit nanoseconds.
+    pub sha256: String,
+    /// The last due instant in nanoseconds.
+    pub last_due_ns: u64,
+}
+
+impl ScheduleInfo {
+    /// Describes a schedule.
+    pub fn of(schedule: &Schedule) -> Self {
+        let mut hash = Sha256::new();
+        for Nanos(due) in schedule.as_slice() {
+            hash.update(due.to_le_bytes());
+        }
+        Self { requests: schedule.len(), sha256: hex(&hash.finalize()), last_due_ns: schedule.last().0 }
+    }
+}
+
+impl Manifest {
+    /// A manifest of this program and format, marked partial, with everything else empty.
+    pub fn begin() -> Self {
+        Self {
+            format_version: MANIFEST_FORMAT_VERSION,
+            tool: Tool::this(),
+            run: RunInfo { partial: true, ..RunInfo::default() },
+            ..Self::default()
+        }
+    }
+
+    /// Writes the manifest, readable for people, in one step.
+    pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
+        write_atomically(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+                .map_err(ResultsError::io("write", path))
+        })
+    }
+
+    /// Reads a manifest of this or an older version.
+    pub fn read(path: &Path) -> Result<Self, ResultsError> {
+        let text = fs::read_to_string(path).map_err(ResultsError::io("read", path))?;
+        let manifest: Self =
+            serde_json::from_str(&text).map_err(|error| ResultsError::format(path, error.to_string()))?;
+        match manifest.format_version {
+            0 => Err(ResultsError::format(path, "format_version is missing: this is no servebench manifest")),
+            1..=MANIFEST_FORMAT_VERSION => Ok(manifest),
+            found => {
+                Err(ResultsError::TooNew { path: path.to_owned(), found, known: MANIFEST_FORMAT_VERSION })
+            }
+        }
+    }
+}
+
+struct HashWriter(Sha256);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,91 @@
+//! Where a result in vLLM's form goes.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{VllmHeader, VllmResult};
+use crate::ResultsError;
+use crate::atomic::{check_writable, folder_of, write_atomically};
+use crate::python::float_repr;
+
+/// The file name that vLLM gives a result when none is asked for:
+/// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with
+/// `ramp-up-{strategy}-{start}qps-{end}qps` in place of the rate.
+pub fn result_file_name(header: &VllmHeader) -> String {
+    let label = header.label.as_deref().filter(|label| !label.is_empty()).unwrap_or(&header.backend);
+    let load = match &header.ramp {
+        Some(ramp) => format!("ramp-up-{}-{}qps-{}qps", ramp.strategy, ramp.start_rps, ramp.end_rps),
+        None => format!("{}qps", float_repr(header.request_rate)),
+    };
+    let concurrency = header.max_concurrency.map(|cap| format!("-concurrency{cap}")).unwrap_or_default();
+    let model = header.model_id.rsplit('/').next().unwrap_or_default();
+    format!("{label}-{load}{concurrency}-{model}-{}.json", header.date)
+}
+
+/// A result file that was checked to be writable before the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultFile {
+    path: PathBuf,
+    append: bool,
+}
+
+impl ResultFile {
+    /// Settles the place of the result and checks that it can be written, creating the folder as vLLM
+    /// does. To be called before the first request; leaves no file behind.
+    ///
+    /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and `append`
+    /// is `--append-result`.
+    pub fn prepare(directory: Option<&Path>, name: &str, append: bool) -> Result<Self, ResultsError> {
+        let path = directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name));
+        let flag = if directory.is_some() { "--result-dir" } else { "--result-filename" };
+        let not_writable = |path: &Path, source| ResultsError::NotWritable {
+            flag,
+            path: path.to_owned(),
+            source,
+            remedy: "name a folder that can be written to with --result-dir",
+        };
+        if let Some(directory) = directory {
+            fs::create_dir_all(directory).map_err(|source| not_writable(directory, source))?;
+        }
+        let folder = folder_of(&path);
+        if !folder.is_dir() {
+            // vLLM fails on this only after the run.
+            fs::create_dir_all(folder).map_err(|source| not_writable(folder, source))?;
+        }
+        check_writable(&path).map_err(|source| not_writable(&path, source))?;
+        Ok(Self { path, append })
+    }
+
+    /// Where the result goes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the result. Without `append` an existing file is replaced in one step; with it the result
+    /// becomes one more line of a JSON Lines file.
+    pub fn write(&self, result: &VllmResult, detailed: bool) -> Result<(), ResultsError> {
+        if self.append {
+            return self.append(result, detailed);
+        }
+        write_atomically(&self.path, |out| {
+            result.write_to(out, detailed).map_err(ResultsError::io("write", &self.path))
+        })
+    }
+
+    fn append(&self, result: &VllmResult, detailed: bool) -> Result<(), ResultsError> {
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(&self.path)
+            .map_err(ResultsError::io("open", &self.path))?;
+        let is_empty = file.metadata().map_or(0, |metadata| metadata.len()) == 0;
+        let mut line = if is_empty { Vec::new() } else { b"\n".to_vec() };
+        // One write of the whole line, so that sweeps writing to one file side by side do not mix.
+        result
+            .write_to(&mut line, detailed)
+            .and_then(|()| file.write_all(&line))
+            .and_then(|()| file.sync_all())
+            .map_err(ResultsError::io("write", &self.path))
+    }
+}

@@ -1,0 +1,124 @@
+//! The run folder: creation, storing, recovery, manifest.
+
+use std::fs;
+
+use servebench_core::{Level, Nanos, Outcome, Reason, Record, Request, Schedule, Verdict, Workload};
+use servebench_results::{Manifest, ResultsError, RunFolder, ScheduleInfo, WorkloadInfo, run_folder_name};
+
+fn record(index: usize) -> Record {
+    Record { index, due: Nanos(index as u64 * 10), outcome: Outcome::Ok, sequences: 1, ..Record::default() }
+}
+
+#[test]
+fn a_run_leaves_parquet_and_no_log() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(&parent.path().join("servebench-runs"), "run").unwrap();
+    let mut log = folder.begin_log().unwrap();
+    let records: Vec<_> = (0..3).map(record).collect();
+    for i in [1, 0, 2] {
+        log.push(&records[i]).unwrap();
+    }
+    log.finish().unwrap();
+    assert_eq!(folder.read_records().unwrap(), records, "from the log");
+    assert_eq!(folder.store_records(&records).unwrap(), 3);
+    assert!(!folder.log_path().exists());
+    assert_eq!(RunFolder::open(folder.path()).unwrap().read_records().unwrap(), records);
+    assert!(folder.recover(None).unwrap_err().to_string().contains("nothing to recover"));
+}
+
+#[test]
+fn a_second_run_of_the_same_name_gets_its_own_folder() {
+    let parent = tempfile::tempdir().unwrap();
+    let first = RunFolder::create(parent.path(), "run").unwrap();
+    let second = RunFolder::create(parent.path(), "run").unwrap();
+    assert_ne!(first, second);
+    assert_eq!(second.path(), parent.path().join("run-2"));
+    assert_eq!(fs::read_dir(first.path()).unwrap().count(), 0, "the write check leaves nothing");
+    assert!(RunFolder::open(first.path()).unwrap_err().to_string().contains("no run folder"));
+}
+
+#[test]
+fn a_place_that_cannot_be_written_names_flag_and_remedy() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let error = RunFolder::create(&file, "run").unwrap_err();
+    assert!(matches!(error, ResultsError::NotWritable { .. }));
+    let message = error.to_string();
+    assert!(
+        message.contains("--run-dir") && message.contains("/file") && message.contains("name a folder"),
+        "{message}"
+    );
+}
+
+#[test]
+fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(parent.path(), "run").unwrap();
+    let mut log = folder.begin_log().unwrap();
+    for index in [3, 1] {
+        log.push(&record(index)).unwrap();
+    }
+    log.flush().unwrap();
+    drop(log);
+    let schedule = Schedule::new((0..5).map(|i| Nanos(i * 10)).collect()).unwrap();
+    let recovered = folder.recover(Some(&schedule)).unwrap();
+    assert_eq!((recovered.logged, recovered.records.len(), recovered.truncated), (2, 5, true));
+    let outcomes: Vec<_> = recovered.records.iter().map(|record| record.outcome).collect();
+    let (ok, unfinished) = (Outcome::Ok, Outcome::Unfinished);
+    assert_eq!(outcomes, [unfinished, ok, unfinished, ok, unfinished]);
+    assert!(recovered.records.iter().all(|record| record.due == schedule.due(record.index)));
+    assert_eq!(folder.read_records().unwrap(), recovered.records);
+    assert!(folder.log_path().exists());
+}
+
+#[test]
+fn a_manifest_reads_back_and_refuses_the_future() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(parent.path(), "run").unwrap();
+    let mut manifest = Manifest::begin();
+    assert!(manifest.run.partial);
+    manifest.settings = serde_json::json!({"request-rate": 4.0, "z": 1, "a": 2});
+    manifest.verdict = Some(Verdict::from_reasons(vec![Reason {
+        code: "late_sends".into(),
+        level: Level::Caution,
+        message: "m".into(),
+        remedy: "r".into(),
+    }]));
+    manifest.seeds.insert("workload".into(), u64::MAX);
+    manifest.health.wall = Nanos(17);
+    folder.write_manifest(&manifest).unwrap();
+    let first = fs::read(folder.manifest_path()).unwrap();
+    assert_eq!(folder.read_manifest().unwrap(), manifest);
+    folder.read_manifest().unwrap().write(&folder.manifest_path()).unwrap();
+    assert_eq!(fs::read(folder.manifest_path()).unwrap(), first, "byte for byte");
+
+    manifest.format_version += 1;
+    folder.write_manifest(&manifest).unwrap();
+    assert!(matches!(folder.read_manifest(), Err(ResultsError::TooNew { .. })));
+    fs::write(folder.manifest_path(), "{}").unwrap();
+    assert!(folder.read_manifest().unwrap_err().to_string().contains("format_version"));
+    // A manifest of the first version with the fewest keys.
+    fs::write(folder.manifest_path(), r#"{"format_version": 1, "later": true}"#).unwrap();
+    assert_eq!(folder.read_manifest().unwrap().format_version, 1);
+}
+
+#[test]
+fn hashes_tell_workloads_and_schedules_apart() {
+    let request = |index, tokens| Request { index, prompt_tokens: tokens, ..Request::default() };
+    let workload = |tokens| Workload { requests: vec![request(0, tokens)], ..Workload::default() };
+    assert_eq!(WorkloadInfo::of(&workload(1)), WorkloadInfo::of(&workload(1)));
+    assert_ne!(WorkloadInfo::of(&workload(1)).sha256, WorkloadInfo::of(&workload(2)).sha256);
+    // SHA-256 of sixteen zero bytes.
+    assert_eq!(
+        ScheduleInfo::of(&Schedule::at_once(2)).sha256,
+        "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb"
+    );
+}
+
+#[test]
+fn folder_names_hold_no_path() {
+    let name = run_folder_name(Nanos(1_795_492_816_000_000_000), Some("../my label/é"));
+    assert!(name.ends_with("-_my_label_é"), "{name}");
+    assert_eq!(run_folder_name(Nanos(0), None).len(), 15);
+}
