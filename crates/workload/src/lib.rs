@@ -1,1 +1,25 @@
-//! placeholder
+//! What a run sends: tokenizers, datasets, synthetic text.
+//!
+//! [`build`] turns settings into a [`Workload`](servebench_core::Workload). The same settings and seed give
+//! the same workload, byte for byte, on any machine and with any number of threads.
+//!
+//! | to add | write |
+//! | --- | --- |
+//! | a dataset | one file under `src/dataset/` and its line in `dataset::sample` |
+//! | a tokenizer step for quick counting | a case in `tokenizer::pipeline` |
+
+mod build;
+mod dataset;
+mod error;
+mod hub;
+mod read;
+mod settings;
+mod tokenizer;
+
+pub use build::build;
+pub use error::WorkloadError;
+pub use hub::{HubError, HubSettings, RepoKind};
+pub use settings::{
+    Compat, CustomSettings, DatasetSettings, RandomSettings, RangeRatio, ShareGptSettings, WorkloadSettings,
+};
+pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -1,0 +1,83 @@
+//! From settings to a workload.
+
+use servebench_core::random::PythonRandom;
+use servebench_core::{Request, Workload};
+
+use crate::dataset::{Context, Sample};
+use crate::{Tokenizer, WorkloadError, WorkloadSettings, dataset};
+
+/// Makes the requests of a run.
+///
+/// `progress` is called now and then, from any thread, with the number of requests made and the number
+/// wanted.
+pub fn build(
+    settings: &WorkloadSettings,
+    tokenizer: Option<&Tokenizer>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Workload, WorkloadError> {
+    let context = Context { settings, tokenizer, progress };
+    let mut sample = dataset::sample(&context)?;
+    let wanted = usize::try_from(settings.num_prompts).unwrap_or(0);
+    if sample.may_oversample && wanted > sample.requests.len() {
+        oversample(&context, &mut sample, wanted)?;
+    }
+    for (index, request) in sample.requests.iter_mut().enumerate() {
+        request.index = index;
+        if sample.with_ids {
+            request.id = Some(format!("{}{index}", settings.request_id_prefix));
+        }
+    }
+    Ok(Workload {
+        requests: sample.requests,
+        warnings: sample.warnings,
+        force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
+    })
+}
+
+/// Repeats requests until there are `wanted`.
+fn oversample(context: &Context<'_>, sample: &mut Sample, wanted: usize) -> Result<(), WorkloadError> {
+    let settings = context.settings;
+    let usable = sample.requests.len();
+    if usable == 0 {
+        return Err(sample.no_rows());
+    }
+    if !settings.oversample {
+        if settings.is_vllm() {
+            sample.warnings.push(format!(
+                "Only {usable} of the {wanted} requests asked for are sent: the dataset has no more usable \
+                 rows, and --no-oversample forbids to repeat them."
+            ));
+            return Ok(());
+        }
+        return Err(WorkloadError::TooShort { path: sample.path.clone(), usable, asked: wanted });
+    }
+    sample.requests.reserve(wanted - usable);
+    let mut rng = PythonRandom::new(settings.seed);
+    if settings.is_vllm() {
+        for _ in usable..wanted {
+            let copy: Request = sample.requests[rng.randbelow(usable)].clone();
+            sample.requests.push(copy);
+        }
+    } else {
+        // Whole rounds in a new order each: no row is taken a third time before all were taken twice.
+        let mut round: Vec<usize> = Vec::new();
+        while sample.requests.len() < wanted {
+            if round.is_empty() {
+                round = (0..usable).collect();
+                if settings.shuffle {
+                    rng.shuffle(&mut round);
+                }
+                round.reverse();
+            }
+            if let Some(row) = round.pop() {
+                let copy = sample.requests[row].clone();
+                sample.requests.push(copy);
+            }
+        }
+    }
+    sample.warnings.push(format!(
+        "The dataset has {usable} usable rows for {wanted} requests, so rows are repeated; a server with a \
+         prefix cache answers repeated prompts faster."
+    ));
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Datasets: one file each.
+
+mod custom;
+mod random;
+mod sharegpt;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use servebench_core::{Prompt, Request};
+
+use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
+
+/// What a dataset gets to work with.
+pub(crate) struct Context<'a> {
+    pub(crate) settings: &'a WorkloadSettings,
+    pub(crate) tokenizer: Option<&'a Tokenizer>,
+    pub(crate) progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// What a dataset gives.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    /// Requests in order; `index` and `id` are filled in later.
+    pub(crate) requests: Vec<Request>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) force_ignore_eos: bool,
+    /// Too few requests may be repeated.
+    pub(crate) may_oversample: bool,
+    /// Requests carry an id.
+    pub(crate) with_ids: bool,
+    /// The file, for messages.
+    pub(crate) path: PathBuf,
+    /// Why rows were left out, for messages.
+    pub(crate) skipped: String,
+}
+
+impl Sample {
+    /// The sample of a dataset made of rows.
+    pub(crate) fn of_rows(path: &Path, requests: Vec<Request>) -> Self {
+        Self { requests, may_oversample: true, with_ids: true, path: path.to_owned(), ..Self::default() }
+    }
+
+    /// The error for a dataset of which nothing is left.
+    pub(crate) fn no_rows(&self) -> WorkloadError {
+        let message = if self.skipped.is_empty() { "it is empty".into() } else { self.skipped.clone() };
+        WorkloadError::NoRows { path: self.path.clone(), message }
+    }
+}
+
+/// Takes the requests from the dataset that the settings name.
+pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
+    match &context.settings.dataset {
+        DatasetSettings::Random(options) => random::sample(context, options),
+        DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
+        DatasetSettings::Custom(options) => custom::sample(context, options),
+    }
+}
+
+impl<'a> Context<'a> {
+    /// The tokenizer, where the dataset cannot do without.
+    pub(crate) fn tokenizer(&self) -> Result<&'a Tokenizer, WorkloadError> {
+        self.tokenizer.ok_or(WorkloadError::TokenizerNeeded { dataset: self.settings.dataset.name() })
+    }
+
+    /// Requests wanted from a dataset that cannot do without a number.
+    pub(crate) fn count(&self) -> Result<usize, WorkloadError> {
+        usize::try_from(self.settings.num_prompts).ok().filter(|&n| n > 0).ok_or_else(|| {
+            WorkloadError::setting(
+                "--num-prompts",
+                format!(
+                    "is {}, but {} needs at least 1",
+                    self.settings.num_prompts,
+                    self.settings.dataset.name()
+                ),
+            )
+        })
+    }
+
+    /// Requests wanted from a dataset of `rows` rows, where zero or less means all.
+    pub(crate) fn count_or_all(&self, rows: usize) -> usize {
+        usize::try_from(self.settings.num_prompts).ok().filter(|&n| n > 0).unwrap_or(rows)
+    }
+
+    /// Applies `make` to `0..n` on all cores and keeps the order; reports progress.
+    pub(crate) fn parallel<T: Send>(&self, n: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let done = AtomicUsize::new(0);
+        let chunk = (n / 256).clamp(1, 64);
+        (0..n)
+            .into_par_iter()
+            .with_min_len(chunk.min(8))
+            .map(|at| {
+                let item = make(at);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if done.is_multiple_of(chunk) || done == n {
+                    (self.progress)(done, n);
+                }
+                item
+            })
+            .collect()
+    }
+
+    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early. Gives what was
+    /// kept, in order, and the number of candidates looked at.
+    pub(crate) fn parallel_until<T: Send, E: Send>(
+        &self,
+        candidates: usize,
+        wanted: usize,
+        make: impl Fn(usize) -> Result<Option<T>, E> + Sync,
+    ) -> Result<(Vec<T>, usize), E> {
+        let mut kept = Vec::with_capacity(wanted.min(candidates));
+        let mut next = 0;
+        while kept.len() < wanted && next < candidates {
+            let batch = ((wanted - kept.len()) * 5 / 4 + 16).min(candidates - next);
+            let made: Vec<Result<Option<T>, E>> = (next..next + batch).into_par_iter().map(&make).collect();
+            for item in made {
+                if kept.len() == wanted {
+                    break;
+                }
+                next += 1;
+                kept.extend(item?);
+            }
+            (self.progress)(kept.len(), wanted);
+        }
+        Ok((kept, next))
+    }
+}
+
+/// A plain request.
+pub(crate) fn request(prompt: Prompt, prompt_tokens: usize, output_tokens: Option<i64>) -> Request {
+    Request {
+        prompt,
+        prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
+        output_tokens: output_tokens.map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
+        ..Request::default()
+    }
+}
+
+/// vLLM's filter for conversations: neither too short to mean anything nor too long for small models.
+pub(crate) fn is_valid_sequence(prompt: usize, output: usize, skip_min_output: bool) -> bool {
+    prompt >= 4 && (output >= 4 || skip_min_output) && prompt <= 1024 && prompt + output <= 2048
+}
+
+/// An OpenAI content part for an image or video named by URL, data URL or local path.
+pub(crate) fn media_part(kind: &str, source: &Value) -> Value {
+    let url = match source {
+        Value::String(url)
+            if ["http://", "https://", "file://", "data:"].iter().any(|s| url.starts_with(s)) =>
+        {
+            url.clone()
+        }
+        Value::String(path) => format!("file://{path}"),
+        other => other["url"].as_str().unwrap_or_default().to_owned(),
+    };
+    json!({"type": kind, kind: {"url": url}})
+}

@@ -1,0 +1,455 @@
+//! `random`: synthetic text of given lengths.
+//!
+//! Lengths are the same in both modes, and those that vLLM draws. In compatibility mode the prompts are
+//! vLLM's too: a run of neighbouring token ids, written as text and mended until it has about the right
+//! number of tokens. Natively they are texts of words that are one token each ([`Words`]), which gives exactly
+//! the lengths asked for, different prompts for different requests, and takes a hundredth of the time.
+
+use std::collections::HashSet;
+
+use rand::Rng;
+use servebench_core::random::{NumpyGenerator, StreamRng, indexed_stream, stream};
+use servebench_core::{Prompt, Request};
+use sha2::{Digest, Sha256};
+
+use super::words::Words;
+use super::{Context, Sample, request};
+use crate::{RandomSettings, Tokenizer, WorkloadError};
+
+pub(super) fn sample(context: &Context<'_>, options: &RandomSettings) -> Result<Sample, WorkloadError> {
+    check(context, options)?;
+    let tokenizer = context.tokenizer()?;
+    let count = context.count()?;
+    let mut rng = NumpyGenerator::new(context.settings.seed);
+    let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
+    let mut sample =
+        Sample { force_ignore_eos: true, with_ids: true, may_oversample: false, ..Sample::default() };
+    let texts = if context.settings.is_vllm() {
+        let order = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
+        vllm::texts(context, tokenizer, rng, &order, &mut sample.warnings)?
+    } else {
+        let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
+        let texts = native_texts(context, tokenizer, prefix, &lengths.input, &mut sample.warnings)?;
+        let special = tokenizer.num_special_tokens_to_add();
+        let made = texts.into_iter().zip(lengths.output);
+        made.map(|((text, tokens), output)| (text, tokens + special, output)).collect()
+    };
+    sample.requests = batched(texts, options.batch_size);
+    Ok(sample)
+}
+
+/// A prompt with its number of tokens and the output tokens wanted.
+type Text = (String, usize, i64);
+
+fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
+    options.range_ratio.check()?;
+    if options.prefix_len < 0 {
+        return Err(WorkloadError::setting("--random-prefix-len", "must not be negative"));
+    }
+    if options.input_len < 0 {
+        return Err(WorkloadError::setting("--random-input-len", "must not be negative"));
+    }
+    if options.output_len < 1 {
+        return Err(WorkloadError::setting("--random-output-len", "must be at least 1"));
+    }
+    if options.batch_size < 1 {
+        return Err(WorkloadError::setting("--random-batch-size", "must be at least 1"));
+    }
+    if options.batch_size > 1 && !context.settings.is_pooling {
+        return Err(WorkloadError::setting(
+            "--random-batch-size",
+            "several prompts in one request are for pooling backends (embeddings) only",
+        ));
+    }
+    Ok(())
+}
+
+/// The lengths of all requests, as vLLM draws them.
+struct Lengths {
+    /// Tokens of the text, without special tokens and prefix.
+    input: Vec<usize>,
+    output: Vec<i64>,
+}
+
+impl Lengths {
+    fn draw(
+        rng: &mut NumpyGenerator,
+        tokenizer: &Tokenizer,
+        options: &RandomSettings,
+        count: usize,
+    ) -> Result<Self, WorkloadError> {
+        let special = tokenizer.num_special_tokens_to_add() as i64;
+        let real = (options.input_len - special).max(0);
+        let ratio = options.range_ratio;
+        let low = |len: i64, ratio: f64| (len as f64 * (1.0 - ratio)).floor() as i64;
+        let high = |len: i64, ratio: f64| (len as f64 * (1.0 + ratio)).ceil() as i64;
+        let input = (low(real, ratio.input), high(real, ratio.input));
+        let output =
+            (low(options.output_len, ratio.output).max(1), high(options.output_len, ratio.output).max(1));
+        if options.prefix_len + input.0 < 1 {
+            return Err(WorkloadError::setting(
+                "--random-input-len",
+                format!(
+                    "{} tokens leave nothing to send: the tokenizer adds {special} special tokens, and with \
+                     --random-range-ratio {} the shortest prompt would be empty",
+                    options.input_len, ratio.input
+                ),
+            ));
+        }
+        let input = rng.integers_vec(input.0, input.1 + 1, count);
+        let output = rng.integers_vec(output.0, output.1 + 1, count);
+        Ok(Self { input: input.into_iter().map(|len| len as usize).collect(), output })
+    }
+}
+
+/// All that vLLM draws before the prompts are made.
+struct Drawn {
+    lengths: Lengths,
+    offsets: Vec<i64>,
+    /// Ids that prompts are made of, ascending.
+    allowed: Vec<u32>,
+    prefix: Vec<u32>,
+}
+
+impl Drawn {
+    fn for_vllm(
+        rng: &mut NumpyGenerator,
+        tokenizer: &Tokenizer,
+        options: &RandomSettings,
+        count: usize,
+    ) -> Result<Self, WorkloadError> {
+        let vocab = tokenizer.vocab_size();
+        let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+        let lengths = Lengths::draw(rng, tokenizer, options, count)?;
+        let offsets = rng.integers_vec(0, vocab as i64, count);
+        let prefix_len = usize::try_from(options.prefix_len).unwrap_or(0);
+        let prefix = vllm::prefix(rng, tokenizer, &allowed, prefix_len);
+        Ok(Self { lengths, offsets, allowed, prefix })
+    }
+}
+
+/// Puts `size` prompts into each request.
+fn batched(texts: Vec<Text>, size: i64) -> Vec<Request> {
+    let size = usize::try_from(size).unwrap_or(1).max(1);
+    if size == 1 {
+        return texts
+            .into_iter()
+            .map(|(text, tokens, output)| request(Prompt::Text(text), tokens, Some(output)))
+            .collect();
+    }
+    texts
+        .chunks(size)
+        .map(|batch| {
+            let tokens = batch.iter().map(|(_, tokens, _)| tokens).sum();
+            let prompts = batch.iter().map(|(text, ..)| text.clone()).collect();
+            request(Prompt::Texts(prompts), tokens, Some(0))
+        })
+        .collect()
+}
+
+/// Texts of exactly `prefix + lengths[i]` tokens, each with its number of tokens.
+///
+/// Every text comes from a random stream of its own, so the result does not depend on threads.
+pub(super) fn native_texts(
+    context: &Context<'_>,
+    tokenizer: &Tokenizer,
+    prefix: usize,
+    lengths: &[usize],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, usize)>, WorkloadError> {
+    let seed = context.settings.seed;
+    if let Some(words) = Words::find(tokenizer).filter(|words| words.first_len() > 0) {
+        let maker = WordTexts { words: &words, seed, prefix: shared_prefix(&words, seed, prefix) };
+        let mut texts = context.parallel(lengths.len(), |at| maker.text(at, lengths[at], 0));
+        let repeated = maker.remove_duplicates(&mut texts, lengths);
+        warn_of_duplicates(repeated, lengths, warnings);
+        if spot_check(tokenizer, &texts, prefix, lengths) {
+            let counted = texts.into_iter().zip(lengths);
+            return Ok(counted.map(|(text, len)| (text, prefix + len)).collect());
+        }
+    }
+    repaired_texts(context, tokenizer, prefix, lengths)
+}
+
+/// Words that every text starts with.
+fn shared_prefix(words: &Words, seed: u64, len: usize) -> String {
+    let mut rng = stream(seed, "random/prefix");
+    let mut text = String::new();
+    push_words(words, &mut rng, len, &mut text);
+    text
+}
+
+fn push_words(words: &Words, rng: &mut StreamRng, count: usize, text: &mut String) {
+    let mut left = count;
+    if text.is_empty() && left > 0 {
+        text.push_str(words.first(below(rng.next_u32(), words.first_len())));
+        left -= 1;
+    }
+    let len = words.len();
+    while left > 0 {
+        let draw = rng.next_u32();
+        text.push_str(words.spaced(below(draw << 16, len)));
+        left -= 1;
+        if left > 0 {
+            text.push_str(words.spaced(below(draw & 0xffff_0000, len)));
+            left -= 1;
+        }
+    }
+}
+
+/// An index below `len` from the upper bits of a draw. `len` is small, so the bias is too.
+fn below(draw: u32, len: usize) -> usize {
+    ((u64::from(draw) * len as u64) >> 32) as usize
+}
+
+struct WordTexts<'a> {
+    words: &'a Words,
+    seed: u64,
+    prefix: String,
+}
+
+impl WordTexts<'_> {
+    /// Text number `at`; another `attempt` gives another text.
+    fn text(&self, at: usize, len: usize, attempt: u64) -> String {
+        let mut rng = if attempt == 0 {
+            indexed_stream(self.seed, "random/prompt", at as u64)
+        } else {
+            indexed_stream(self.seed, &format!("random/prompt/{attempt}"), at as u64)
+        };
+        let mut text = String::with_capacity(self.prefix.len() + len * 7);
+        text.push_str(&self.prefix);
+        push_words(self.words, &mut rng, len, &mut text);
+        text
+    }
+
+    /// Makes repeated texts anew. Gives the number of those that had to stay, because there are not enough
+    /// different texts of their length.
+    fn remove_duplicates(&self, texts: &mut [String], lengths: &[usize]) -> usize {
+        const ATTEMPTS: u64 = 16;
+        let mut seen: HashSet<[u8; 16]> = HashSet::with_capacity(texts.len());
+        let mut repeated = 0;
+        for at in 0..texts.len() {
+            let mut attempt = 0;
+            while !seen.insert(fingerprint(&texts[at])) {
+                attempt += 1;
+                if attempt > ATTEMPTS || lengths[at] == 0 {
+                    repeated += 1;
+                    break;
+                }
+                texts[at] = self.text(at, lengths[at], attempt);
+            }
+        }
+        repeated
+    }
+}
+
+/// The first bytes of a text decide: texts of random words that share them are equal or nearly so.
+fn fingerprint(text: &str) -> [u8; 16] {
+    let digest = Sha256::digest(text);
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+fn warn_of_duplicates(repeated: usize, lengths: &[usize], warnings: &mut Vec<String>) {
+    if repeated > 0 {
+        warnings.push(format!(
+            "{repeated} of {} random prompts repeat others, because there are not enough different texts of so \
+             few tokens.",
+            lengths.len()
+        ));
+    }
+}
+
+/// Counts the tokens of some texts spread over all: few enough not to delay the start.
+fn spot_check(tokenizer: &Tokenizer, texts: &[String], prefix: usize, lengths: &[usize]) -> bool {
+    const TOKENS: usize = 32_768;
+    let mean = prefix + lengths.iter().sum::<usize>() / lengths.len().max(1);
+    let checked = (TOKENS / mean.max(1)).clamp(2, texts.len().max(2));
+    let step = texts.len().div_ceil(checked).max(1);
+    (0..texts.len()).step_by(step).all(|at| tokenizer.count(&texts[at], false) == prefix + lengths[at])
+}
+
+/// Texts for tokenizers without enough words: random tokens, written, read and mended until the count holds.
+fn repaired_texts(
+    context: &Context<'_>,
+    tokenizer: &Tokenizer,
+    prefix: usize,
+    lengths: &[usize],
+) -> Result<Vec<(String, usize)>, WorkloadError> {
+    let seed = context.settings.seed;
+    let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+    if allowed.is_empty() {
+        return Err(WorkloadError::Unreachable {
+            tokenizer: tokenizer.name().to_owned(),
+            wanted: prefix + lengths.first().copied().unwrap_or(0),
+            message: "its vocabulary is empty".into(),
+        });
+    }
+    let mut shared_rng = stream(seed, "random/prefix");
+    let shared: Vec<u32> =
+        (0..prefix).map(|_| allowed[below(shared_rng.next_u32(), allowed.len())]).collect();
+    let texts = context.parallel(lengths.len(), |at| {
+        let mut rng = indexed_stream(seed, "random/prompt", at as u64);
+        exact_text(tokenizer, &allowed, &mut rng, &shared, prefix + lengths[at])
+    });
+    texts.into_iter().collect()
+}
+
+fn exact_text(
+    tokenizer: &Tokenizer,
+    allowed: &[u32],
+    rng: &mut StreamRng,
+    shared: &[u32],
+    wanted: usize,
+) -> Result<(String, usize), WorkloadError> {
+    const ATTEMPTS: usize = 200;
+    let mut ids = shared.to_vec();
+    let mut reached = 0;
+    for attempt in 0..ATTEMPTS {
+        // What keeps merging near the end is thrown away further back each time.
+        if attempt > 0 {
+            ids.truncate(wanted.saturating_sub(attempt.min(wanted / 2)).max(shared.len()));
+        }
+        while ids.len() < wanted {
+            ids.push(allowed[below(rng.next_u32(), allowed.len())]);
+        }
+        let text = tokenizer.decode(&ids);
+        ids = tokenizer.encode(&text);
+        reached = ids.len();
+        if reached == wanted {
+            return Ok((text, wanted));
+        }
+    }
+    Err(WorkloadError::Unreachable {
+        tokenizer: tokenizer.name().to_owned(),
+        wanted,
+        message: format!("{ATTEMPTS} attempts gave {reached} at best"),
+    })
+}
+
+/// vLLM's own way, step for step.
+pub(super) mod vllm {
+    use super::{Context, Drawn, NumpyGenerator, Text, Tokenizer, WorkloadError};
+
+    /// All ids of the vocabulary but `prohibited`, ascending.
+    pub(in super::super) fn allowed(tokenizer: &Tokenizer, prohibited: &[u32]) -> Vec<u32> {
+        (0..tokenizer.vocab_size() as u32).filter(|id| prohibited.binary_search(id).is_err()).collect()
+    }
+
+    /// The tokens that all prompts start with.
+    pub(super) fn prefix(
+        rng: &mut NumpyGenerator,
+        tokenizer: &Tokenizer,
+        allowed: &[u32],
+        len: usize,
+    ) -> Vec<u32> {
+        if len == 0 {
+            return Vec::new();
+        }
+        let ids = rng.integers_vec(0, allowed.len() as i64, len);
+        let ids = ids.into_iter().map(|at| allowed[at as usize]).collect();
+        let mut state = Adjusting::new(tokenizer, ids, len);
+        let vocab = tokenizer.vocab_size() as i64;
+        state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
+        state.ids
+    }
+
+    /// The prompts with the lengths that came out.
+    pub(super) fn texts(
+        context: &Context<'_>,
+        tokenizer: &Tokenizer,
+        mut rng: NumpyGenerator,
+        drawn: &Drawn,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Text>, WorkloadError> {
+        let vocab = tokenizer.vocab_size() as i64;
+        let allowed = &drawn.allowed;
+        if allowed.is_empty() {
+            return Err(WorkloadError::Unreachable {
+                tokenizer: tokenizer.name().to_owned(),
+                wanted: 1,
+                message: "its vocabulary is empty".into(),
+            });
+        }
+        let count = drawn.offsets.len();
+        // Mending draws from one generator in the order of the requests. All that comes before the first
+        // draw of a request is independent of the others and runs on all cores.
+        let mut states = context.parallel(count, |at| {
+            let start = drawn.offsets[at] as usize + at;
+            let len = drawn.lengths.input[at];
+            let inner = (0..len).map(|step| allowed[(start + step) % allowed.len()]);
+            let ids: Vec<u32> = drawn.prefix.iter().copied().chain(inner).collect();
+            let wanted = drawn.prefix.len() + len;
+            let mut state = Adjusting::new(tokenizer, ids, wanted);
+            state.run_until_draw();
+            state
+        });
+        for state in &mut states {
+            state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
+        }
+        let off: i64 = states.iter().map(|state| state.ids.len() as i64 - state.wanted as i64).sum();
+        if off != 0 {
+            warnings.push(format!(
+                "The random prompts have {} tokens {} than asked for, summed over all: the text of some random \
+                 tokens never comes back as the same number of tokens (without --compat vllm lengths are exact).",
+                off.abs(),
+                if off > 0 { "more" } else { "fewer" }
+            ));
+        }
+        let made = states.into_iter().zip(&drawn.lengths.output);
+        Ok(made.map(|(state, output)| (state.text, state.ids.len(), *output)).collect())
+    }
+
+    /// A prompt on its way to the wanted number of tokens.
+    pub(in super::super) struct Adjusting<'a> {
+        tokenizer: &'a Tokenizer,
+        pub(in super::super) ids: Vec<u32>,
+        pub(in super::super) text: String,
+        wanted: usize,
+        tries: u32,
+        /// Tokens that must be drawn before it can go on.
+        missing: usize,
+        done: bool,
+    }
+
+    const TRIES: u32 = 10;
+
+    impl<'a> Adjusting<'a> {
+        pub(in super::super) fn new(tokenizer: &'a Tokenizer, ids: Vec<u32>, wanted: usize) -> Self {
+            Self { tokenizer, ids, text: String::new(), wanted, tries: TRIES, missing: 0, done: false }
+        }
+
+        /// Goes on until it is done; `draw` gives random tokens.
+        pub(in super::super) fn run(&mut self, draw: &mut dyn FnMut(usize) -> Vec<u32>) {
+            self.run_until_draw();
+            while self.missing > 0 {
+                self.ids.extend(draw(self.missing));
+                self.missing = 0;
+                self.run_until_draw();
+            }
+        }
+
+        /// Goes on until it is done or needs random tokens.
+        fn run_until_draw(&mut self) {
+            while !self.done && self.missing == 0 {
+                self.text = self.tokenizer.decode(&self.ids);
+                self.tokenizer.encode_into(&self.text, &mut self.ids);
+                let len = self.ids.len();
+                if self.tries == 0 || len == self.wanted {
+                    self.done = true;
+                    return;
+                }
+                self.tries -= 1;
+                if len < self.wanted {
+                    self.missing = self.wanted - len;
+                } else {
+                    self.ids.truncate(self.wanted);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

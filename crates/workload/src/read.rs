@@ -1,0 +1,286 @@
+//! Reading dataset files piece by piece, with line numbers for messages.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::WorkloadError;
+
+fn open(path: &Path) -> Result<File, WorkloadError> {
+    let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+    if path.as_os_str().is_empty() {
+        return Err(WorkloadError::setting("--dataset-path", "is missing; this dataset is read from a file"));
+    }
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::other("it is a folder, a file is wanted")));
+    }
+    Ok(file)
+}
+
+/// The rows of a JSON Lines file with their line numbers, counted from 1. Empty lines are skipped.
+pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadError> {
+    let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+    let mut reader = BufReader::with_capacity(1 << 16, open(path)?);
+    let mut rows = Vec::new();
+    let mut line = Vec::new();
+    let mut number = 0;
+    while {
+        line.clear();
+        reader.read_until(b'\n', &mut line).map_err(failed)? > 0
+    } {
+        number += 1;
+        let text = line.trim_ascii();
+        let text = if number == 1 { text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text) } else { text };
+        if text.is_empty() {
+            continue;
+        }
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            let hint = if text.starts_with(b"[") || number == 1 && text == b"{" {
+                "; the file must be JSON Lines: one object a line"
+            } else {
+                ""
+            };
+            WorkloadError::format(path, Some(number), format!("not valid JSON ({error}){hint}"))
+        })?;
+        if !value.is_object() {
+            return Err(WorkloadError::format(
+                path,
+                Some(number),
+                "not a JSON object; the file must be JSON Lines: one object a line",
+            ));
+        }
+        rows.push((number, value));
+    }
+    Ok(rows)
+}
+
+/// The names of a row's columns, for messages.
+pub(crate) fn columns(row: &Value) -> String {
+    let names: Vec<String> =
+        row.as_object().into_iter().flat_map(|row| row.keys().map(|name| format!("`{name}`"))).collect();
+    if names.is_empty() { "no columns".into() } else { names.join(", ") }
+}
+
+/// Bytes of a batch of elements that are parsed on all cores at once.
+const BATCH: usize = 4 << 20;
+
+/// Visits the elements of a JSON file that is one list, in order, without holding the file in memory.
+///
+/// `parse` runs on all cores; `visit` gets each result with the line on which the element starts.
+pub(crate) fn json_array<T: Send>(
+    path: &Path,
+    parse: impl Fn(&[u8]) -> T + Sync,
+    mut visit: impl FnMut(usize, T) -> Result<(), WorkloadError>,
+) -> Result<(), WorkloadError> {
+    let mut elements = Elements::new(path, open(path)?)?;
+    loop {
+        let batch = elements.batch()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let parsed: Vec<T> =
+            batch.par_iter().map(|element| parse(&elements.buffer[element.start..element.end])).collect();
+        for (element, item) in batch.iter().zip(parsed) {
+            visit(element.line, item)?;
+        }
+        elements.drop_batch();
+    }
+}
+
+struct Element {
+    start: usize,
+    end: usize,
+    line: usize,
+}
+
+/// Cuts a JSON list into its elements by counting brackets outside strings.
+struct Elements<'a> {
+    path: &'a Path,
+    reader: BufReader<File>,
+    buffer: Vec<u8>,
+    /// Where scanning goes on in the buffer.
+    at: usize,
+    line: usize,
+    finished: bool,
+}
+
+impl<'a> Elements<'a> {
+    fn new(path: &'a Path, file: File) -> Result<Self, WorkloadError> {
+        let reader = BufReader::with_capacity(1 << 16, file);
+        let mut elements = Self { path, reader, buffer: Vec::new(), at: 0, line: 1, finished: false };
+        if elements.peek()? == Some(0xef) && elements.buffer.starts_with(b"\xef\xbb\xbf") {
+            elements.at = 3;
+        }
+        match elements.skip_space()? {
+            Some(b'[') => elements.at += 1,
+            Some(b'{') => {
+                return Err(elements.wrong("the file must be one JSON list, but it starts with an object"));
+            }
+            Some(_) => return Err(elements.wrong("not JSON: the file must be one list, starting with `[`")),
+            None => return Err(elements.wrong("the file is empty")),
+        }
+        Ok(elements)
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> WorkloadError {
+        WorkloadError::format(self.path, Some(self.line), message)
+    }
+
+    /// The next byte, reading on where the buffer ends.
+    fn peek(&mut self) -> Result<Option<u8>, WorkloadError> {
+        if self.at == self.buffer.len() {
+            let failed = |source| WorkloadError::Io { path: self.path.to_owned(), source };
+            let more = self.reader.fill_buf().map_err(failed)?;
+            let n = more.len();
+            self.buffer.extend_from_slice(more);
+            self.reader.consume(n);
+        }
+        Ok(self.buffer.get(self.at).copied())
+    }
+
+    fn skip_space(&mut self) -> Result<Option<u8>, WorkloadError> {
+        loop {
+            match self.peek()? {
+                Some(b'\n') => self.line += 1,
+                Some(b' ' | b'\t' | b'\r') => {}
+                other => return Ok(other),
+            }
+            self.at += 1;
+        }
+    }
+
+    /// The next elements, about [`BATCH`] bytes of them; none at the end of the list.
+    fn batch(&mut self) -> Result<Vec<Element>, WorkloadError> {
+        let mut batch: Vec<Element> = Vec::new();
+        while !self.finished && self.at < BATCH {
+            match self.skip_space()? {
+                Some(b']') => {
+                    self.at += 1;
+                    self.finished = true;
+                    if self.skip_space()?.is_some() {
+                        return Err(self.wrong("not valid JSON: something follows the end of the list"));
+                    }
+                }
+                Some(b',') => self.at += 1,
+                Some(_) => {
+                    let (start, line) = (self.at, self.line);
+                    self.skip_element()?;
+                    batch.push(Element { start, end: self.at, line });
+                }
+                None => return Err(self.wrong("not valid JSON: the file ends before the list does")),
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Moves to the end of one element.
+    fn skip_element(&mut self) -> Result<(), WorkloadError> {
+        let mut depth = 0_usize;
+        loop {
+            let Some(byte) = self.peek()? else {
+                return Err(self.wrong("not valid JSON: the file ends inside an entry"));
+            };
+            match byte {
+                b'"' => self.skip_string()?,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' | b',' if depth == 0 => return Ok(()),
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Ok(());
+                    }
+                }
+                b'\n' => self.line += 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Moves to the closing quote of a string.
+    fn skip_string(&mut self) -> Result<(), WorkloadError> {
+        self.at += 1;
+        loop {
+            let rest = &self.buffer[self.at..];
+            match memchr::memchr2(b'"', b'\\', rest) {
+                Some(found) => {
+                    self.at += found;
+                    if self.buffer[self.at] == b'"' {
+                        return Ok(());
+                    }
+                    self.at += 1;
+                    if self.peek()?.is_some() {
+                        self.at += 1;
+                    }
+                }
+                None => self.at = self.buffer.len(),
+            }
+            if self.peek()?.is_none() {
+                return Err(self.wrong("not valid JSON: the file ends inside a text"));
+            }
+        }
+    }
+
+    fn drop_batch(&mut self) {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elements(json: &str) -> Result<Vec<(usize, String)>, WorkloadError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        std::fs::write(&path, json).unwrap();
+        let mut seen = Vec::new();
+        json_array(
+            &path,
+            |bytes| String::from_utf8(bytes.to_vec()).unwrap(),
+            |line, text| {
+                seen.push((line, text));
+                Ok(())
+            },
+        )?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn a_list_is_cut_into_elements_with_their_lines() {
+        let json = "\u{feff}[ {\"a\": \"]}\\\"\"},\n 1,\n\n[2, {\"b\":[]}], \"x,y\"]\n";
+        let expected = [(1, r#"{"a": "]}\""}"#), (2, "1"), (4, r#"[2, {"b":[]}]"#), (4, r#""x,y""#)];
+        assert_eq!(elements(json).unwrap(), expected.map(|(line, text)| (line, text.to_owned())));
+    }
+
+    #[test]
+    fn broken_files_are_told_apart() {
+        for (json, part) in [
+            ("", "empty"),
+            ("{}", "starts with an object"),
+            ("hello", "not JSON"),
+            ("[1, 2,", "ends before the list"),
+            ("[{\"a\": 1", "ends inside an entry"),
+            ("[\"a", "ends inside a text"),
+            ("[1] x", "follows the end"),
+        ] {
+            let error = elements(json).unwrap_err().to_string();
+            assert!(error.contains(part), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_list_longer_than_a_batch_keeps_its_order() {
+        let body: Vec<String> =
+            (0..3000).map(|n| format!("{{\"n\": {n}, \"pad\": \"{}\"}}", "x".repeat(3000))).collect();
+        let seen = elements(&format!("[{}]", body.join(",\n"))).unwrap();
+        assert_eq!(seen.len(), 3000);
+        assert!(seen.iter().enumerate().all(|(n, (line, text))| *line == n + 1 && *text == body[n]));
+    }
+}

@@ -1,0 +1,204 @@
+//! What the user asks for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use crate::WorkloadError;
+
+/// Whose rules hold where vLLM's tool has a defect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Defects are mended (exact lengths, no duplicate prompts, templates applied once, …).
+    #[default]
+    Native,
+    /// The same bytes as vLLM 0.33 for the same seed, defects included.
+    Vllm,
+}
+
+/// Everything that decides what is sent.
+#[derive(Clone, Debug)]
+pub struct WorkloadSettings {
+    /// Where the requests come from.
+    pub dataset: DatasetSettings,
+    /// Requests wanted; zero or less takes all rows, where the dataset has rows.
+    pub num_prompts: i64,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Whose rules hold where vLLM's tool has a defect.
+    pub compat: Compat,
+    /// Request ids are this text and the number of the request.
+    pub request_id_prefix: String,
+    /// The backend sends chat messages, to which the server applies its own template.
+    pub is_chat: bool,
+    /// The backend asks for embeddings, scores or the like: no output tokens.
+    pub is_pooling: bool,
+    /// Rows are taken in random order (`--disable-shuffle` turns it off).
+    pub shuffle: bool,
+    /// Too few rows are repeated (`--no-oversample` turns it off).
+    pub oversample: bool,
+    /// Prompts are sent without the tokenizer's chat template.
+    pub skip_chat_template: bool,
+    /// Arguments for the chat template.
+    pub chat_template_kwargs: Map<String, Value>,
+}
+
+impl WorkloadSettings {
+    /// The settings that hold when the user gives nothing but the dataset.
+    pub fn new(dataset: DatasetSettings) -> Self {
+        Self {
+            dataset,
+            num_prompts: 1000,
+            seed: 0,
+            compat: Compat::Native,
+            request_id_prefix: "bench-".into(),
+            is_chat: false,
+            is_pooling: false,
+            shuffle: true,
+            oversample: true,
+            skip_chat_template: false,
+            chat_template_kwargs: Map::new(),
+        }
+    }
+
+    /// True when vLLM's own bytes are wanted.
+    pub(crate) fn is_vllm(&self) -> bool {
+        self.compat == Compat::Vllm
+    }
+}
+
+/// A dataset with its options.
+#[derive(Clone, Debug)]
+pub enum DatasetSettings {
+    /// Synthetic text of given lengths.
+    Random(RandomSettings),
+    /// Conversations in the ShareGPT layout.
+    ShareGpt(ShareGptSettings),
+    /// JSON Lines with a `prompt` column.
+    Custom(CustomSettings),
+}
+
+impl DatasetSettings {
+    /// The name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Random(_) => "random",
+            Self::ShareGpt(_) => "sharegpt",
+            Self::Custom(_) => "custom",
+        }
+    }
+}
+
+/// Options of `random`.
+#[derive(Clone, Debug)]
+pub struct RandomSettings {
+    /// Tokens of a prompt, special tokens included, without the shared prefix.
+    pub input_len: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// How far lengths spread around these.
+    pub range_ratio: RangeRatio,
+    /// Tokens at the start of every prompt that are the same for all.
+    pub prefix_len: i64,
+    /// Prompts in one request (pooling backends only).
+    pub batch_size: i64,
+}
+
+impl Default for RandomSettings {
+    fn default() -> Self {
+        Self {
+            input_len: 1024,
+            output_len: 128,
+            range_ratio: RangeRatio::default(),
+            prefix_len: 0,
+            batch_size: 1,
+        }
+    }
+}
+
+/// Spread of lengths: uniform in `len·(1−r) ..= len·(1+r)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RangeRatio {
+    /// Spread of the input length, in [0, 1).
+    pub input: f64,
+    /// Spread of the output length, in [0, 1).
+    pub output: f64,
+}
+
+impl FromStr for RangeRatio {
+    type Err = WorkloadError;
+
+    /// A number for both, or `{"input": X, "output": Y}`.
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        let wrong = |message: String| WorkloadError::setting("--random-range-ratio", message);
+        let number = text.trim().parse::<f64>().ok();
+        let ratio = if let Some(both) = number {
+            Self { input: both, output: both }
+        } else {
+            let value: Value = serde_json::from_str(text).map_err(|_| {
+                wrong(format!(
+                    "{text:?} is neither a number nor JSON like {{\"input\": 0.1, \"output\": 0.5}}"
+                ))
+            })?;
+            let part = |name: &str| {
+                value[name]
+                    .as_f64()
+                    .ok_or_else(|| wrong(format!("{text} must hold the numbers `input` and `output`")))
+            };
+            Self { input: part("input")?, output: part("output")? }
+        };
+        ratio.check()?;
+        Ok(ratio)
+    }
+}
+
+impl RangeRatio {
+    /// Refuses spreads outside [0, 1).
+    pub fn check(self) -> Result<(), WorkloadError> {
+        for (name, ratio) in [("input", self.input), ("output", self.output)] {
+            if !(0.0..1.0).contains(&ratio) {
+                return Err(WorkloadError::setting(
+                    "--random-range-ratio",
+                    format!("the {name} ratio is {ratio}, but must be at least 0 and below 1"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Options of `sharegpt`.
+#[derive(Clone, Debug, Default)]
+pub struct ShareGptSettings {
+    /// The JSON file.
+    pub path: PathBuf,
+    /// Output tokens for every request; `None` takes the length of the recorded answer.
+    pub output_len: Option<i64>,
+}
+
+/// Options of `custom`.
+#[derive(Clone, Debug)]
+pub struct CustomSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Output tokens for every request; -1 takes `output_tokens` of the row.
+    pub output_len: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ratio_is_a_number_or_json() {
+        assert_eq!("0.25".parse::<RangeRatio>().unwrap(), RangeRatio { input: 0.25, output: 0.25 });
+        let json = r#"{"input": 0.1, "output": 0}"#;
+        assert_eq!(json.parse::<RangeRatio>().unwrap(), RangeRatio { input: 0.1, output: 0.0 });
+        for bad in ["-0.1", "1", "nan", "inf", "x", "{}", r#"{"input": 0.1}"#, r#"{"input": 2, "output": 0}"#]
+        {
+            let error = bad.parse::<RangeRatio>().unwrap_err().to_string();
+            assert!(error.contains("--random-range-ratio"), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What stands beside a `tokenizer.json`: special tokens, clean-up, chat template.
+
+use serde_json::Value;
+
+/// The settings of a tokenizer that are not in `tokenizer.json`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Config {
+    /// Special tokens by name, as chat templates see them.
+    pub(super) named_special: Vec<(String, String)>,
+    /// All special tokens with the name of their kind.
+    pub(super) special: Vec<(String, String)>,
+    /// Spaces before punctuation are taken out of decoded text.
+    pub(super) clean_up_spaces: bool,
+    /// Source of the chat template.
+    pub(super) chat_template: Option<String>,
+}
+
+const NAMED: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// A small template in the style of most models, so that chat data can be tried without a download.
+const BUILTIN_TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + \
+    message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}\
+    {{ '<|im_start|>assistant\n' }}{% endif %}";
+
+impl Config {
+    /// The settings of the built-in tokenizer.
+    pub(super) fn builtin() -> Self {
+        let named_special = vec![
+            ("bos_token".to_owned(), "<|im_start|>".to_owned()),
+            ("eos_token".to_owned(), "<|im_end|>".to_owned()),
+            ("pad_token".to_owned(), "<|endoftext|>".to_owned()),
+        ];
+        Self {
+            special: named_special.clone(),
+            named_special,
+            clean_up_spaces: false,
+            chat_template: Some(BUILTIN_TEMPLATE.to_owned()),
+        }
+    }
+
+    /// Takes in `tokenizer_config.json` or `special_tokens_map.json`; what is known already stays.
+    pub(super) fn merge(&mut self, file: &Value) {
+        for name in NAMED {
+            if self.named(name).is_none()
+                && let Some(token) = token_text(&file[name])
+            {
+                self.named_special.push((name.to_owned(), token.clone()));
+                self.special.push((name.to_owned(), token));
+            }
+        }
+        for name in LISTS {
+            let listed: Vec<String> = match &file[name] {
+                Value::Array(tokens) => tokens.iter().filter_map(token_text).collect(),
+                Value::Object(tokens) => tokens.values().filter_map(token_text).collect(),
+                _ => Vec::new(),
+            };
+            self.special.extend(listed.into_iter().map(|token| (name.to_owned(), token)));
+        }
+        self.clean_up_spaces |= file["clean_up_tokenization_spaces"] == true;
+        if self.chat_template.is_none() {
+            self.chat_template = template_source(&file["chat_template"]);
+        }
+    }
+
+    /// The special token of one kind.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        self.named_special.iter().find(|(known, _)| known == name).map(|(_, token)| token.as_str())
+    }
+}
+
+/// A token is written as a string or as an object with its content.
+fn token_text(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+}
+
+/// A template is a string, or a list of named ones of which `default` counts.
+pub(super) fn template_source(value: &Value) -> Option<String> {
+    match value {
+        Value::String(source) => Some(source.clone()),
+        Value::Array(named) => {
+            let default = named.iter().find(|item| item["name"] == "default").or_else(|| named.first())?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_in_both_spellings_and_the_first_file_wins() {
+        let mut config = Config::default();
+        config.merge(&json!({
+            "bos_token": {"content": "<s>", "lstrip": false},
+            "eos_token": "</s>",
+            "unk_token": null,
+            "additional_special_tokens": ["<a>", {"content": "<b>"}],
+            "chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}],
+        }));
+        config.merge(&json!({"bos_token": "<other>", "pad_token": "<pad>", "chat_template": "X"}));
+        assert_eq!(config.named("bos_token"), Some("<s>"));
+        assert_eq!(config.named("pad_token"), Some("<pad>"));
+        assert_eq!(config.special.len(), 5);
+        assert_eq!(config.chat_template.as_deref(), Some("D"));
+    }
+}
