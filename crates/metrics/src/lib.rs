@@ -1,7 +1,10 @@
 //! From records to numbers: pure functions, no I/O, no clock.
 //!
-//! [`summarise`] gives vLLM's numbers under vLLM's definitions.
+//! [`summarise`] gives vLLM's numbers under vLLM's definitions, [`extras`] what vLLM does not have, and
+//! [`analyse`] both in one go. [`judge`] says whether they may be trusted.
 
+mod analyse;
+mod extras;
 pub mod numpy;
 mod passes;
 mod quantiles;
@@ -9,10 +12,18 @@ mod settings;
 mod summarise;
 mod summary;
 mod times;
+mod verdict;
 
+pub use analyse::analyse;
+pub use extras::{
+    Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note,
+    OutputLengths, Reasoning, Receive, Slow, Spread, Target, TokenAgreement, TokenCounts, TokenGaps, extras,
+    samples_needed,
+};
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};
 pub use times::{Times, gaps_seconds};
+pub use verdict::{Limit, RULES, Rule, Unit, VerdictSettings, judge};

@@ -1,0 +1,396 @@
+//! The numbers that vLLM does not have: they stand under the key `servebench` of a result.
+//!
+//! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing to tell.
+
+mod collect;
+mod floors;
+mod sweep;
+mod totals;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use servebench_core::OutcomeCounts;
+
+pub(crate) use collect::ExtrasCollector;
+pub use collect::extras;
+pub use floors::samples_needed;
+
+use crate::numpy;
+use crate::quantiles::Quantiles;
+
+/// What there is to say of a run besides vLLM's numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extras {
+    /// Requests of the run, whatever became of them: the sum over `outcomes`.
+    pub issued: usize,
+    /// How they ended.
+    pub outcomes: OutcomeCounts,
+    /// Latencies of good answers from the send.
+    pub service: Latencies,
+    /// Latencies of good answers from the due instant. Absent for a closed loop (an infinite rate under a
+    /// cap), where no instant is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Latencies>,
+    /// Gaps between events and between tokens of good answers.
+    pub gaps: TokenGaps,
+    /// Was the load offered as asked?
+    pub arrival: Arrival,
+    /// How the answers were received.
+    pub receive: Receive,
+    /// Limits met, with failures as misses. Absent without limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goodput: Option<Goodput>,
+    /// Most output tokens within any second that begins at a multiple of 10 ms, all requests counted.
+    pub peak_output_tokens_per_s: f64,
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// First reasoning and first answer text apart. Absent when no answer had reasoning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
+    /// Good answers by `finish_reason`; `none` when the server gave none.
+    pub finish_reasons: BTreeMap<String, usize>,
+    /// Output lengths asked for and got. Absent when none were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_lengths: Option<OutputLengths>,
+    /// Where output token counts come from, and whether the sources agree.
+    pub tokens: TokenCounts,
+    /// Connections and what opening them cost; never part of a latency from the send.
+    pub connections: Connections,
+    /// How much of each latency can be the client's doing.
+    pub client_share: Vec<ClientShare>,
+    /// Samples that the asked percentiles need, and the number there is.
+    pub floors: Vec<Floor>,
+    /// The ten slowest good answers by end-to-end latency, the slowest first.
+    pub slowest: Vec<Slow>,
+    /// One row for each base URL, when there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+    /// Remarks that say nothing against the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+/// Distribution of one quantity. Percentiles are interpolated as NumPy does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Number of samples.
+    pub samples: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile.
+    pub p90: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    pub p99_9: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+/// The percentiles of a [`Spread`].
+pub(crate) const SPREAD: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
+
+impl Spread {
+    /// The distribution of spans in seconds, in milliseconds.
+    pub(crate) fn of_seconds(values: &mut [f64]) -> Option<Self> {
+        let mean = numpy::mean(values);
+        numpy::sort(values);
+        let largest = values.last()?;
+        let [p50, p90, p99, p99_9] = SPREAD.map(|p| numpy::percentile(values, p) * 1000.0);
+        let samples = values.len() as u64;
+        Some(Self { samples, mean: mean * 1000.0, p50, p90, p99, p99_9, max: largest * 1000.0 })
+    }
+
+    /// The distribution that was collected, in milliseconds.
+    pub(crate) fn of_quantiles(values: &Quantiles) -> Option<Self> {
+        if values.count() == 0 {
+            return None;
+        }
+        let [p50, p90, p99, p99_9] = SPREAD.map(|p| values.percentile(p) * 1000.0);
+        let (mean, max) = (values.mean() * 1000.0, values.max() * 1000.0);
+        Some(Self { samples: values.count(), mean, p50, p90, p99, p99_9, max })
+    }
+}
+
+/// Latencies of good answers from one origin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latencies {
+    /// To the first token event (or the whole answer where there are no token events).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<Spread>,
+    /// To the first non-empty fragment of text, reasoning or tool call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_content_ms: Option<Spread>,
+    /// To the last token event (or the whole answer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e2el_ms: Option<Spread>,
+}
+
+/// Gaps within answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenGaps {
+    /// Between successive token events: vLLM's ITL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_event_ms: Option<Spread>,
+    /// The same gaps shared out evenly over the tokens that each event carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_token_ms: Option<Spread>,
+    /// Token events by the number of tokens that they carried, where it is known.
+    pub tokens_per_event: BTreeMap<u16, u64>,
+    /// Mean of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_tokens_per_event: Option<f64>,
+}
+
+/// Was the load offered as asked?
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Requests that were sent.
+    pub sent: usize,
+    /// The schedule's own rate: requests / last due instant. Absent when all are due at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_rate: Option<f64>,
+    /// Requests sent / instant of the last send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_rate: Option<f64>,
+    /// How far the offered rate fell short of the schedule's for the requests that were sent:
+    /// 1 − their last due instant / the last send. Absent when all are due at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_shortfall: Option<f64>,
+    /// Good answers / duration.
+    pub achieved_rate: f64,
+    /// Send − due. Absent for a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_ms: Option<Spread>,
+    /// The part of it that the client itself caused: send − (due, or the instant when the cap had a slot free,
+    /// whichever is later). For an infinite rate only requests that followed another one's end count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_lateness_ms: Option<Spread>,
+    /// Share of the requests that waited for a slot for more than 1 ms beyond their due instant.
+    /// Absent without a cap, and for a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_bound_share: Option<f64>,
+}
+
+/// How the answers were received.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Receive {
+    /// Token events, those of failed requests included.
+    pub events: u64,
+    /// Share of them with the kernel's receive stamp.
+    pub kernel_stamped_share: f64,
+    /// Share of them that came in one read with a later one, so that the stamp is an upper bound.
+    pub coalesced_share: f64,
+    /// Process stamp − kernel stamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<Spread>,
+    /// Request bytes sent.
+    pub bytes_sent: u64,
+    /// Answer bytes received.
+    pub bytes_received: u64,
+}
+
+/// Limits met. Requests that were cancelled on purpose or cut off by the end of the run are left out; all
+/// others count, and a failed one is a miss.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Goodput {
+    /// Requests that count.
+    pub counted: usize,
+    /// Those within every limit, latencies taken from the send.
+    pub good: usize,
+    /// `good / counted`.
+    pub attainment: f64,
+    /// `good / duration`.
+    pub per_s: f64,
+    /// The share within every limit when TTFT and E2EL are taken from the due instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_attainment: Option<f64>,
+}
+
+/// Requests in flight, from send to end, by an exact sweep.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// Most at once.
+    pub max: usize,
+    /// Mean over the run.
+    pub mean: f64,
+    /// Mean number of requests that were due and not yet ended, waiting ones included, in each quarter of the
+    /// time in which requests arrive. Absent for an infinite rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_system_by_quarter: Option<[f64; 4]>,
+}
+
+/// First reasoning and first answer text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// Good answers with reasoning.
+    pub requests: usize,
+    /// Send to first reasoning fragment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_reasoning_ms: Option<Spread>,
+    /// Send to first fragment of answer text, of the same requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_answer_ms: Option<Spread>,
+}
+
+/// Output lengths asked for and got, over good answers for which a length was asked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutputLengths {
+    /// Requests that count.
+    pub requests: usize,
+    /// Mean number of tokens asked for.
+    pub mean_asked: f64,
+    /// Mean number of tokens got.
+    pub mean_got: f64,
+    /// Tokens got / tokens asked for, in all.
+    pub ratio: f64,
+    /// Answers of exactly the length asked for.
+    pub exact: usize,
+    /// Shorter ones.
+    pub shorter: usize,
+    /// Longer ones.
+    pub longer: usize,
+}
+
+/// Where output token counts come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenCounts {
+    /// Good answers counted by the server's usage.
+    pub from_usage: usize,
+    /// Good answers counted by the client's tokenizer.
+    pub from_tokenizer: usize,
+    /// Good answers for which events were counted instead of tokens.
+    pub from_events: usize,
+    /// Good answers without a count.
+    pub without: usize,
+    /// Server and tokenizer compared, where both counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_against_tokenizer: Option<TokenAgreement>,
+    /// Prompt tokens that the server took from its prefix cache. Absent when it does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CachedTokens>,
+    /// Output tokens that were reasoning, where the server tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<u64>,
+}
+
+/// The server's output token count against the client's tokenizer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenAgreement {
+    /// Answers compared.
+    pub requests: usize,
+    /// Answers with equal counts.
+    pub equal: usize,
+    /// Tokens by usage.
+    pub usage_total: u64,
+    /// Tokens by the tokenizer.
+    pub tokenizer_total: u64,
+    /// |usage − tokenizer| / usage over the totals.
+    pub relative_difference: f64,
+}
+
+/// Prefix-cache hits by the server's own count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CachedTokens {
+    /// Good answers with such a count.
+    pub requests: usize,
+    /// Their prompt tokens.
+    pub prompt_tokens: u64,
+    /// Those that were cached.
+    pub cached_tokens: u64,
+    /// Share of the two.
+    pub share: f64,
+}
+
+/// Connections and what opening them cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Sent requests on a connection that was open already.
+    pub reused: usize,
+    /// Sent requests that opened one.
+    pub opened: usize,
+    /// Requests sent again because a reused connection turned out to be closed.
+    pub reconnects: u64,
+    /// Name resolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_ms: Option<Spread>,
+    /// TCP or Unix socket connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<Spread>,
+    /// TLS handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ms: Option<Spread>,
+}
+
+/// How much of a latency can be the client's doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientShare {
+    /// `ttft`, `itl`, `e2el`, `response_ttft` or `response_e2el`.
+    pub metric: String,
+    /// 99th percentile of the metric.
+    pub p99_ms: f64,
+    /// 99 % of the samples contain at most so much of the client's own time: writing the request, stamps that
+    /// are only upper bounds, and for response latency the client's own lateness. Absent when stamps are not
+    /// the kernel's, since then there is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<f64>,
+}
+
+/// Samples that a percentile needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The percentile that was asked for.
+    pub percentile: f64,
+    /// Requests without which it cannot be told with 99 % confidence.
+    pub needed: usize,
+    /// Good answers that there are.
+    pub have: usize,
+}
+
+impl Floor {
+    /// True when there are as many as it takes.
+    pub const fn is_met(&self) -> bool {
+        self.have >= self.needed
+    }
+}
+
+/// One slow request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slow {
+    /// Its position in the workload.
+    pub index: usize,
+    /// Its time to first token.
+    pub ttft_ms: f64,
+    /// Its end-to-end latency.
+    pub e2el_ms: f64,
+    /// Its output tokens.
+    pub output_tokens: u32,
+}
+
+/// The numbers of one base URL.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its position among the base URLs.
+    pub target: u16,
+    /// Requests that went to it.
+    pub requests: usize,
+    /// Good answers.
+    pub completed: usize,
+    /// Output tokens of good answers.
+    pub output_tokens: u64,
+    /// Latencies from the send.
+    pub service: Latencies,
+}
+
+/// A remark that says nothing against the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Stable snake_case code.
+    pub code: String,
+    /// The remark.
+    pub message: String,
+}

@@ -1,0 +1,131 @@
+//! What follows from the order of sends and ends alone.
+
+use servebench_core::Nanos;
+
+/// A request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) due: Nanos,
+    pub(super) send: Nanos,
+    /// The end, or the end of the run for a request that was still in flight.
+    pub(super) end: Nanos,
+}
+
+/// What delayed one send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delay {
+    /// From the due instant to the instant when a slot was free, if that was later.
+    pub(super) cap: Nanos,
+    /// The rest.
+    pub(super) own: Nanos,
+    /// True when the request could only be sent after another one's end.
+    pub(super) followed: bool,
+}
+
+/// Splits the lateness of each send, in order of the sends.
+///
+/// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended, whichever those
+/// are; so the earliest possible instant follows from the sorted ends.
+pub(super) fn delays(spans: &mut [Span], cap: Option<usize>) -> Vec<Delay> {
+    spans.sort_unstable_by_key(|span| span.send);
+    let mut ends: Vec<Nanos> = spans.iter().map(|span| span.end).collect();
+    ends.sort_unstable();
+    let cap = cap.unwrap_or(usize::MAX);
+    spans
+        .iter()
+        .enumerate()
+        .map(|(k, span)| {
+            let free = k.checked_sub(cap).map_or(Nanos::ZERO, |freed| ends[freed]);
+            let ready = free.max(span.due);
+            // A slot counts as free at the latest when it was used.
+            let cap_delay = ready.min(span.send).since(span.due);
+            Delay { cap: cap_delay, own: span.send.since(ready), followed: k >= cap }
+        })
+        .collect()
+}
+
+/// Most requests in flight at once; an end frees its place before a send at the same instant takes one.
+pub(super) fn most_in_flight(spans: &[Span]) -> usize {
+    let mut sends: Vec<Nanos> = spans.iter().map(|span| span.send).collect();
+    let mut ends: Vec<Nanos> = spans.iter().map(|span| span.end).collect();
+    sends.sort_unstable();
+    ends.sort_unstable();
+    let mut ended = 0;
+    let mut most = 0;
+    for (sent, &send) in sends.iter().enumerate() {
+        while ended < sent && ends[ended] <= send {
+            ended += 1;
+        }
+        most = most.max(sent + 1 - ended);
+    }
+    most
+}
+
+/// Mean number in flight over `duration`.
+pub(super) fn mean_in_flight(spans: &[Span], duration: Nanos) -> f64 {
+    let total: u128 = spans.iter().map(|span| u128::from(span.end.since(span.send).0)).sum();
+    if duration == Nanos::ZERO { 0.0 } else { total as f64 / duration.0 as f64 }
+}
+
+/// Mean number of requests that were due and not ended in each quarter of `0..window`.
+pub(super) fn in_system_by_quarter(spans: &[Span], window: Nanos) -> [f64; 4] {
+    let quarter = window.0 / 4;
+    if quarter == 0 {
+        return [0.0; 4];
+    }
+    std::array::from_fn(|i| {
+        let (from, to) = (Nanos(quarter * i as u64), Nanos(quarter * (i as u64 + 1)));
+        let inside = |span: &Span| u128::from(span.end.min(to).since(span.due.max(from)).0);
+        spans.iter().map(inside).sum::<u128>() as f64 / quarter as f64
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn span(due: u64, send: u64, end: u64) -> Span {
+        Span { due: Nanos(due), send: Nanos(send), end: Nanos(end) }
+    }
+
+    #[test]
+    fn lateness_is_split_between_the_cap_and_the_client() {
+        // One slot; the second request waits for the first one's end at 50 and is sent 3 later.
+        let mut spans = [span(0, 1, 50), span(10, 53, 90), span(100, 104, 120)];
+        let delays = delays(&mut spans, Some(1));
+        assert_eq!(delays[0], Delay { cap: Nanos(0), own: Nanos(1), followed: false });
+        assert_eq!(delays[1], Delay { cap: Nanos(40), own: Nanos(3), followed: true });
+        assert_eq!(delays[2], Delay { cap: Nanos(0), own: Nanos(4), followed: true });
+    }
+
+    #[test]
+    fn without_a_cap_all_lateness_is_the_clients() {
+        let delays = delays(&mut [span(0, 1, 50), span(10, 53, 90)], None);
+        assert_eq!(delays[1], Delay { cap: Nanos(0), own: Nanos(43), followed: false });
+    }
+
+    #[test]
+    fn concurrency_is_exact() {
+        let spans = [span(0, 0, 10), span(0, 10, 20), span(0, 15, 25), span(0, 19, 20)];
+        assert_eq!(most_in_flight(&spans), 3);
+        assert_eq!(mean_in_flight(&spans, Nanos(25)), (10.0 + 10.0 + 10.0 + 1.0) / 25.0);
+        assert_eq!(
+            in_system_by_quarter(&[span(0, 0, 10), span(20, 20, 40)], Nanos(40)),
+            [1.0, 0.0, 1.0, 1.0]
+        );
+        assert_eq!((most_in_flight(&[]), mean_in_flight(&[], Nanos(0))), (0, 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_sweep_agrees_with_counting(spans in prop::collection::vec((0_u64..50, 1_u64..20), 0..40)) {
+            let spans: Vec<Span> = spans.into_iter().map(|(at, len)| span(at, at, at + len)).collect();
+            let counted = (0..80_u64)
+                .map(|t| spans.iter().filter(|span| span.send.0 <= t && t < span.end.0).count())
+                .max();
+            prop_assert_eq!(most_in_flight(&spans), counted.unwrap_or(0));
+        }
+    }
+}

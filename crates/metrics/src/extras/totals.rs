@@ -1,0 +1,186 @@
+//! Counts that need no order and no percentiles.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use servebench_core::{Nanos, Record, TokenSource};
+
+use super::{CachedTokens, OutputLengths, TokenAgreement, TokenCounts};
+
+/// Token counts of good answers.
+#[derive(Debug, Default)]
+pub(super) struct TokenTotals {
+    counts: TokenCounts,
+    agreement: TokenAgreement,
+    cached: CachedTokens,
+    lengths: OutputLengths,
+    asked: u64,
+    got: u64,
+}
+
+impl TokenTotals {
+    pub(super) fn add(&mut self, record: &Record) {
+        let counts = &mut self.counts;
+        *match record.token_source {
+            TokenSource::Usage => &mut counts.from_usage,
+            TokenSource::Tokenizer => &mut counts.from_tokenizer,
+            TokenSource::Events => &mut counts.from_events,
+            TokenSource::None => &mut counts.without,
+        } += 1;
+        if let Some(reasoning) = record.usage.reasoning_tokens {
+            *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
+        }
+        if let (Some(usage), Some(own)) = (record.usage.completion_tokens, record.tokenizer_output_tokens) {
+            self.agreement.requests += 1;
+            self.agreement.equal += usize::from(usage == own);
+            self.agreement.usage_total += u64::from(usage);
+            self.agreement.tokenizer_total += u64::from(own);
+        }
+        if let Some(cached) = record.usage.cached_tokens {
+            self.cached.requests += 1;
+            self.cached.cached_tokens += u64::from(cached);
+            self.cached.prompt_tokens += u64::from(record.input_tokens());
+        }
+        if let Some(asked) = record.asked_output_tokens {
+            self.lengths.requests += 1;
+            self.asked += u64::from(asked);
+            self.got += u64::from(record.output_tokens);
+            *match record.output_tokens.cmp(&asked) {
+                std::cmp::Ordering::Less => &mut self.lengths.shorter,
+                std::cmp::Ordering::Equal => &mut self.lengths.exact,
+                std::cmp::Ordering::Greater => &mut self.lengths.longer,
+            } += 1;
+        }
+    }
+
+    pub(super) fn finish(mut self) -> (TokenCounts, Option<OutputLengths>) {
+        if self.agreement.requests > 0 {
+            let agreement = &mut self.agreement;
+            let apart = agreement.usage_total.abs_diff(agreement.tokenizer_total);
+            agreement.relative_difference = apart as f64 / agreement.usage_total.max(1) as f64;
+            self.counts.usage_against_tokenizer = Some(self.agreement);
+        }
+        if self.cached.requests > 0 {
+            self.cached.share = self.cached.cached_tokens as f64 / self.cached.prompt_tokens.max(1) as f64;
+            self.counts.cached = Some(self.cached);
+        }
+        let lengths = (self.lengths.requests > 0).then(|| {
+            let n = self.lengths.requests as f64;
+            self.lengths.mean_asked = self.asked as f64 / n;
+            self.lengths.mean_got = self.got as f64 / n;
+            self.lengths.ratio = self.got as f64 / self.asked.max(1) as f64;
+            self.lengths
+        });
+        (self.counts, lengths)
+    }
+}
+
+/// Output tokens by bins of 10 ms, for the busiest second.
+#[derive(Debug, Default)]
+pub(super) struct TokenRate {
+    bins: BTreeMap<u64, f64>,
+}
+
+const BIN: u64 = 10_000_000;
+const BINS_A_SECOND: u64 = 100;
+
+impl TokenRate {
+    /// Adds the tokens of one answer. Events with an unknown number share out the answer's tokens evenly.
+    pub(super) fn add(&mut self, record: &Record) {
+        let known = record.events.iter().any(|event| event.tokens > 0);
+        let even = f64::from(record.output_tokens) / record.events.len().max(1) as f64;
+        // Successive events often share a bin, so that the map is touched once for all of them.
+        let mut run: (u64, f64) = (0, 0.0);
+        for event in &record.events {
+            let tokens = if known { f64::from(event.tokens) } else { even };
+            let bin = event.at.0 / BIN;
+            if bin != run.0 {
+                self.put(run);
+                run = (bin, 0.0);
+            }
+            run.1 += tokens;
+        }
+        self.put(run);
+    }
+
+    /// Most tokens in any second that begins with a bin.
+    pub(super) fn peak(&self) -> f64 {
+        let mut window: VecDeque<(u64, f64)> = VecDeque::new();
+        let mut sum = 0.0;
+        let mut most: f64 = 0.0;
+        for (&bin, &tokens) in &self.bins {
+            while let Some(&(first, old)) = window.front()
+                && first + BINS_A_SECOND <= bin
+            {
+                sum -= old;
+                window.pop_front();
+            }
+            sum += tokens;
+            window.push_back((bin, tokens));
+            most = most.max(sum);
+        }
+        most
+    }
+
+    fn put(&mut self, (bin, tokens): (u64, f64)) {
+        if tokens > 0.0 {
+            *self.bins.entry(bin).or_default() += tokens;
+        }
+    }
+}
+
+/// Uncertainty of each event's stamp: how much earlier it may have arrived. Zero unless it came in one read
+/// with a later event; then it arrived after the last stamp of an earlier read.
+pub(super) fn stamp_widths(record: &Record) -> impl Iterator<Item = Nanos> + '_ {
+    let marks = [record.marks.first_byte, record.marks.headers, record.send_end, record.send_start];
+    let first = record.events.first().map_or(Nanos::ZERO, |event| event.at);
+    // The last instant before the first event that is known to be of an earlier read.
+    let mut earlier = marks.into_iter().flatten().filter(|&mark| mark < first).max().unwrap_or(first);
+    let mut current = first;
+    record.events.iter().map(move |event| {
+        if event.at > current {
+            earlier = current;
+            current = event.at;
+        }
+        if event.coalesced() { event.at.since(earlier) } else { Nanos::ZERO }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use servebench_core::{Event, EventKind, Marks};
+
+    use super::*;
+
+    fn events(stamps: &[(u64, bool, u16)]) -> Vec<Event> {
+        stamps
+            .iter()
+            .map(|&(ms, coalesced, tokens)| {
+                let mut event =
+                    Event::new(Nanos::from_millis(ms), Nanos::ZERO, EventKind::Text, coalesced, true);
+                event.tokens = tokens;
+                event
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_busiest_second_weighs_tokens_and_slides() {
+        let mut rate = TokenRate::default();
+        let events = events(&[(500, false, 10), (1490, false, 3), (1500, false, 4), (9000, false, 1)]);
+        rate.add(&Record { events, ..Record::default() });
+        assert_eq!(rate.peak(), 13.0);
+        let unknown = self::events(&[(0, false, 0), (10, false, 0)]);
+        rate.add(&Record { events: unknown, output_tokens: 50, ..Record::default() });
+        assert_eq!(rate.peak(), 60.0);
+        assert_eq!(TokenRate::default().peak(), 0.0);
+    }
+
+    #[test]
+    fn a_coalesced_stamp_reaches_back_to_the_read_before() {
+        let marks = Marks { first_byte: Some(Nanos::from_millis(4)), ..Marks::default() };
+        let events = events(&[(10, true, 1), (10, false, 1), (30, true, 1), (30, true, 1), (30, false, 1)]);
+        let record = Record { events, marks, send_start: Some(Nanos(0)), ..Record::default() };
+        let widths: Vec<u64> = stamp_widths(&record).map(|width| width.0 / 1_000_000).collect();
+        assert_eq!(widths, [6, 0, 20, 20, 0]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Extras and verdicts of made-up runs.
+
+mod extras;
+mod support;
+mod verdict;
