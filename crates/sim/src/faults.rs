@@ -41,8 +41,8 @@ faults! {
     Crlf, "crlf", Ok, "lines end with CR LF";
     Comments, "comments", Ok, "comments and keep-alive pings stand between the events";
     Burst, "burst", Ok, "events are held back and written four at a time";
-    HugeEvent, "huge_event", Malformed, "one event of 8 MiB, over any sensible limit";
-    Endless, "endless", Malformed, "the answer never ends and passes max_tokens by far";
+    HugeEvent, "huge_event", Ok, "one valid event of 8 MiB";
+    Endless, "endless", Malformed, "the answer passes max_tokens and goes on (10 million tokens) until the client's limit on events or bytes";
     EarlyEnd, "early_end", Truncated, "the stream ends cleanly half-way, with neither finish_reason nor end marker";
     EmptyAnswer, "empty_answer", Empty, "a well-formed stream without any output";
     MissingDone, "missing_done", Ok, "finish_reason comes, but no end marker";
@@ -52,7 +52,7 @@ faults! {
     UsageOnLastChoice, "usage_on_last_choice", Ok, "usage comes with the last choice instead of in an event of its own";
     UsageInconsistent, "usage_inconsistent", Ok, "usage counts three output tokens too many";
     ErrorInStream, "error_in_stream", StreamError, "half-way an error object comes instead of a token, and the stream ends";
-    Gzip, "gzip", Malformed, "the answer is compressed although nobody asked for it";
+    Gzip, "gzip", WrongContentType, "the answer is compressed although nobody asked for it";
     WrongContentType, "wrong_content_type", WrongContentType, "a stream was asked for, one JSON body comes";
     DuplicateDone, "duplicate_done", Ok, "the end marker comes twice";
     CloseAfterStream, "close_after_stream", Ok, "keep-alive is announced, but the connection is closed after the answer";

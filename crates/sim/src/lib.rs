@@ -15,6 +15,7 @@
 
 mod api;
 mod delay;
+pub mod engine;
 mod faults;
 mod metrics;
 mod server;

@@ -180,18 +180,17 @@ impl Scheduler {
         let joined = settings.flood.or(rush).unwrap_or(1);
         let preface = stream.has_preface();
         let ending = stream.emit(&self.shared, scratch, u32::from(settings.tokens_per_event), joined);
-        match ending {
-            Some(ending) => self.retire(state, slot, TruthOutcome::Done, ending),
-            None => {
-                if settings.flood.is_some() || rush.is_some() {
-                    stream.pace.due = clock::now();
-                } else if !preface {
-                    stream.pace.advance();
-                }
-                let due = stream.due();
-                state.heap.push(Reverse((due, slot, generation)));
-            }
+        if let Some(ending) = ending {
+            self.retire(state, slot, TruthOutcome::Done, ending);
+            return;
         }
+        if settings.flood.is_some() || rush.is_some() {
+            stream.pace.due = clock::now();
+        } else if !preface {
+            stream.pace.advance();
+        }
+        let due = stream.due();
+        state.heap.push(Reverse((due, slot, generation)));
     }
 
     fn retire(&self, state: &mut State, slot: u32, outcome: TruthOutcome, ending: Ending) {
