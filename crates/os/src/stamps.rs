@@ -81,6 +81,17 @@ pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Resul
     Ok(Read { len: received as usize, kernel_wall: stamp_of(&message) })
 }
 
+/// Like [`recv`], into memory that is initialised already, so that the caller can read it without
+/// `unsafe` code of its own.
+pub fn recv_into(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Read> {
+    let len = buffer.len();
+    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and `recv` only ever writes initialised bytes, so
+    // the buffer stays initialised. The new slice takes the place of `buffer`, whose borrow it ends.
+    let buffer =
+        unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
+    recv(socket, buffer)
+}
+
 #[cfg(target_os = "linux")]
 fn stamp_of(message: &libc::msghdr) -> Option<Nanos> {
     // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay

@@ -1,1 +1,37 @@
-//! placeholder
+//! How to talk to an inference server: backends, server-sent events, connections, kernel time stamps.
+//!
+//! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`], which
+//! turns a [`Prepared`] request into the facts of a `servebench_core::Record`. Whatever a server does, each
+//! exchange ends in exactly one outcome.
+//!
+//! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or allocation:
+//! see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
+
+pub mod backend;
+mod client;
+mod connect;
+mod deadline;
+mod error;
+mod exchange;
+mod json;
+mod live;
+mod proxy;
+mod pyjson;
+pub mod reply;
+mod settings;
+mod socket;
+pub mod sse;
+mod target;
+mod template;
+mod tls;
+mod wire;
+
+pub use backend::{Backend, BackendKind, Body};
+pub use client::{Client, SideReply};
+pub use error::WireError;
+pub use live::{Live, LiveCounts};
+pub use settings::{
+    Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings, Timeouts,
+    TlsSettings,
+};
+pub use wire::{Prepared, Wire};

@@ -1,0 +1,227 @@
+//! `anthropic`: the messages API, whose stream has named events and tells usage in two parts.
+
+use http::{HeaderMap, HeaderValue};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use servebench_core::{EventKind, Outcome, Prompt, Request};
+
+use super::{Backend, BackendKind, Body, add_common, json_body, model};
+use crate::error::WireError;
+use crate::json::{Text, UsageObject, text};
+use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
+use crate::settings::BodySettings;
+use crate::sse::SseEvent;
+use crate::template::Template;
+
+/// The version of the API that is spoken.
+const VERSION: &str = "2023-06-01";
+/// The API wants a limit; this one is sent where the dataset has none.
+const DEFAULT_TOKENS: u32 = 1_024;
+
+/// The messages API.
+#[derive(Debug)]
+pub(super) struct Anthropic;
+
+pub(super) static ANTHROPIC: Anthropic = Anthropic;
+
+impl Backend for Anthropic {
+    fn name(&self) -> &'static str {
+        "anthropic"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/v1/messages"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["messages"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, api_key: Option<&str>) {
+        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
+        // Self-hosted servers look at `authorization`, the original at this.
+        if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
+            key.set_sensitive(true);
+            headers.insert("x-api-key", key);
+        }
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let refuse =
+            |what| WireError::Prompt { backend: self.name(), what, remedy: "use a dataset of plain text" };
+        if !request.media.is_empty() || request.audio.is_some() {
+            return Err(refuse("images, video or audio"));
+        }
+        let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
+        let messages = match &request.prompt {
+            Prompt::Text(text) => user(text.as_str().into()),
+            Prompt::Parts(parts) => user(parts.clone().into()),
+            Prompt::Messages(messages) => messages.clone().into(),
+            Prompt::Tokens(_) => return Err(refuse("token ids")),
+            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+        };
+        let mut body = Map::new();
+        body.insert("model".into(), model(request, settings).into());
+        body.insert("messages".into(), messages);
+        body.insert("max_tokens".into(), request.output_tokens.unwrap_or(DEFAULT_TOKENS).into());
+        body.insert("stream".into(), settings.stream.into());
+        add_common(&mut body, request, settings);
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(Reader { template: Template::new() })
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Whole<'a>>,
+    #[serde(default)]
+    usage: Option<UsageObject>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
+}
+
+/// A message object: at the start of a stream, or as a whole answer.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Whole<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'a>>,
+    usage: Option<UsageObject>,
+    #[serde(borrow)]
+    content: Option<Vec<Part<'a>>>,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    template: Template<EventKind>,
+}
+
+impl Reader {
+    fn delta(&mut self, data: &[u8], delta: &Delta<'_>, sink: &mut Sink<'_>) {
+        let found = [
+            (EventKind::Text, &delta.text),
+            (EventKind::Reasoning, &delta.thinking),
+            (EventKind::ToolCall, &delta.partial_json),
+        ];
+        // Signatures and citations carry no tokens of the answer.
+        let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some()) else { return };
+        sink.token(if fragment.0.is_empty() { EventKind::Blank } else { kind }, &fragment.0);
+        if let Some(text) = fragment.borrowed().filter(|text| !text.is_empty()) {
+            self.template.learn(data, text, kind);
+        }
+    }
+}
+
+impl ReplyReader for Reader {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        if let Some((kind, text)) = self.template.text(event.data) {
+            sink.token(kind, text);
+            return Ok(());
+        }
+        let data = event.data;
+        if data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            sink.done();
+            return Ok(());
+        }
+        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let kind = text(message.kind.as_ref()).unwrap_or_default();
+        if kind == "error" || message.error.is_some() || event.name == b"error" {
+            return Err(failure(message.error, data));
+        }
+        match kind {
+            "message_start" => {
+                if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage) {
+                    // Its output count is that of an empty beginning; the real one comes at the end.
+                    let start = usage.usage();
+                    sink.usage(servebench_core::Usage { completion_tokens: None, ..start });
+                }
+            }
+            "content_block_delta" => {
+                if let Some(delta) = &message.delta {
+                    self.delta(data, delta, sink);
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = &message.usage {
+                    sink.usage(usage.usage());
+                }
+                if let Some(reason) = message.delta.as_ref().and_then(|delta| text(delta.stop_reason.as_ref())) {
+                    sink.finish(reason);
+                }
+            }
+            "message_stop" => sink.done(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let whole: Whole<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        if whole.error.is_some() || text(whole.kind.as_ref()) == Some("error") {
+            return Err(failure(whole.error, body));
+        }
+        if let Some(usage) = &whole.usage {
+            sink.usage(usage.usage());
+        }
+        for part in whole.content.iter().flatten() {
+            sink.fragment(EventKind::Reasoning, text(part.thinking.as_ref()).unwrap_or_default());
+            sink.fragment(EventKind::Text, text(part.text.as_ref()).unwrap_or_default());
+            if let Some(input) = part.input {
+                sink.fragment(EventKind::ToolCall, input.get());
+            }
+        }
+        if let Some(reason) = text(whole.stop_reason.as_ref()) {
+            sink.finish(reason);
+        }
+        Ok(())
+    }
+}
+
+fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
+    let raw = error.map_or(data, |raw| raw.get().as_bytes());
+    let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
+    Fault::new(Outcome::StreamError, message)
+}

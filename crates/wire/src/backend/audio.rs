@@ -1,0 +1,128 @@
+//! `openai-audio`: OpenAI's transcriptions and translations, with the sound as a multipart upload.
+
+use serde_json::{Map, Value};
+use servebench_core::{Prompt, Request};
+
+use super::completions::AnyChoices;
+use super::{Backend, BackendKind, Body, merge, model};
+use crate::error::WireError;
+use crate::pyjson;
+use crate::reply::ReplyReader;
+use crate::settings::BodySettings;
+
+/// The speech-to-text API.
+#[derive(Debug)]
+pub(super) struct Audio;
+
+pub(super) static OPENAI_AUDIO: Audio = Audio;
+
+impl Backend for Audio {
+    fn name(&self) -> &'static str {
+        "openai-audio"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/v1/audio/transcriptions"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["transcriptions", "translations"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Audio
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let backend = self.name();
+        let Some(audio) = &request.audio else {
+            let remedy = "use a dataset with sound";
+            return Err(WireError::Prompt { backend, what: "a request without sound", remedy });
+        };
+        let mut fields = Map::new();
+        fields.insert("model".into(), model(request, settings).into());
+        if let Some(tokens) = request.output_tokens {
+            fields.insert("max_completion_tokens".into(), tokens.into());
+        }
+        // The values' spelling is Python's, because a form holds text and vLLM's client makes it from these.
+        fields.insert("stream".into(), if settings.stream { "True" } else { "False" }.into());
+        fields.insert("language".into(), "en".into());
+        if settings.stream {
+            fields.insert("stream_include_usage".into(), "True".into());
+            fields.insert("stream_continuous_usage_stats".into(), "True".into());
+        }
+        if let Prompt::Text(prompt) = &request.prompt
+            && !prompt.is_empty()
+        {
+            fields.insert("prompt".into(), prompt.as_str().into());
+        }
+        merge(&mut fields, &settings.sampling);
+        merge(&mut fields, &settings.extra_body);
+        merge(&mut fields, &request.overrides);
+        for field in &settings.omit_fields {
+            fields.shift_remove(field);
+        }
+        let boundary = boundary(&audio.bytes, &fields);
+        let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
+        let name = header_text(&audio.file_name);
+        let kind = sound_type(&audio.file_name);
+        part(&mut bytes, &boundary, &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"));
+        bytes.extend_from_slice(&audio.bytes);
+        bytes.extend_from_slice(b"\r\n");
+        for (name, value) in &fields {
+            part(&mut bytes, &boundary, &format!("name=\"{}\"", header_text(name)));
+            bytes.extend_from_slice(form_text(value).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        Ok(Body { content_type: format!("multipart/form-data; boundary={boundary}"), bytes })
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(AnyChoices::default())
+    }
+}
+
+fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
+    bytes.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n").as_bytes());
+}
+
+/// A boundary that does not occur in the content. It is a function of the content alone, so that the same
+/// request always has the same bytes.
+fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
+    let texts: Vec<String> = fields.values().map(form_text).collect();
+    (0_u64..)
+        .map(|number| format!("servebench-{number:016x}"))
+        .find(|boundary| {
+            let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
+            !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes()))
+        })
+        .unwrap_or_default()
+}
+
+/// A value as form text: strings as they are, the rest as JSON with Python's words for true and false.
+fn form_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "True".into(),
+        Value::Bool(false) => "False".into(),
+        other => String::from_utf8_lossy(&pyjson::dump_value(other)).into_owned(),
+    }
+}
+
+/// Text that may stand between quotes in a part's header.
+fn header_text(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() || character == '"' { '_' } else { character }).collect()
+}
+
+fn sound_type(file_name: &str) -> &'static str {
+    let extension = file_name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    match extension.as_str() {
+        "flac" => "audio/flac",
+        "mp3" | "mpga" | "mpeg" => "audio/mpeg",
+        "ogg" | "oga" | "opus" => "audio/ogg",
+        "m4a" | "mp4" => "audio/mp4",
+        "webm" => "audio/webm",
+        _ => "audio/wav",
+    }
+}

@@ -1,0 +1,138 @@
+//! The APIs that servers speak: one file each, and one line in [`ALL`].
+//!
+//! A backend turns a request into a body and an answer into record facts. To add one, write its file, add it
+//! to [`ALL`], and give it a golden exchange test.
+
+mod chat;
+mod completions;
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+use servebench_core::Request;
+
+use crate::error::WireError;
+use crate::pyjson;
+use crate::reply::ReplyReader;
+use crate::settings::BodySettings;
+
+/// All backends, in the order in which help texts list them.
+pub static ALL: &[&dyn Backend] = &[&completions::VLLM, &completions::OPENAI, &chat::OPENAI_CHAT];
+
+/// The backend with this name.
+pub fn find(name: &str) -> Result<&'static dyn Backend, WireError> {
+    ALL.iter().copied().find(|backend| backend.name() == name).ok_or_else(|| WireError::UnknownBackend {
+        name: name.to_owned(),
+        known: ALL.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// What a backend measures, which decides the metrics that make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendKind {
+    /// Text generation: TTFT, TPOT, ITL.
+    Generation,
+    /// Embeddings, scores, classification: one answer, end-to-end latency.
+    Pooling,
+    /// Speech to text: generation plus the real-time factor.
+    Audio,
+}
+
+/// A request body, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// Value of the `content-type` header.
+    pub content_type: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One API.
+pub trait Backend: Sync + std::fmt::Debug {
+    /// The name after `--backend`.
+    fn name(&self) -> &'static str;
+
+    /// The endpoint that fits, for the case that none is given.
+    fn default_endpoint(&self) -> &'static str;
+
+    /// Endings of a path that this backend can use.
+    fn endpoint_suffixes(&self) -> &'static [&'static str];
+
+    /// What it measures.
+    fn kind(&self) -> BackendKind;
+
+    /// The body for `request`.
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError>;
+
+    /// A reader for one answer, streamed or not.
+    fn reader(&self, stream: bool) -> Box<dyn ReplyReader>;
+
+    /// True when the answer is asked for as a stream under these settings.
+    fn streams(&self, settings: &BodySettings) -> bool {
+        settings.stream
+    }
+
+    /// Input sequences in `request`.
+    fn sequences(&self, request: &Request) -> u32 {
+        u32::try_from(request.prompt.sequences()).unwrap_or(u32::MAX)
+    }
+
+    /// Headers that this API needs beside the usual ones.
+    fn headers(&self, headers: &mut HeaderMap, api_key: Option<&str>) {
+        let (_, _) = (headers, api_key);
+    }
+
+    /// Refuses a path that belongs to another API.
+    fn check_endpoint(&self, path: &str) -> Result<(), WireError> {
+        let plain = path.split('?').next().unwrap_or(path);
+        if self.endpoint_suffixes().iter().any(|suffix| plain.ends_with(suffix)) {
+            return Ok(());
+        }
+        Err(WireError::Endpoint {
+            endpoint: path.to_owned(),
+            backend: self.name(),
+            wanted: self.endpoint_suffixes().join(" or "),
+            default: self.default_endpoint(),
+        })
+    }
+}
+
+/// The name of the model for `request`.
+fn model<'a>(request: &'a Request, settings: &'a BodySettings) -> &'a str {
+    request.model.as_deref().unwrap_or(&settings.model)
+}
+
+/// Fields common to all generation APIs, in vLLM's order: `ignore_eos`, sampling parameters, extra body,
+/// the request's own overrides; each wins over what came before, but keeps its place.
+fn add_common(body: &mut Map<String, Value>, request: &Request, settings: &BodySettings) {
+    if settings.ignore_eos {
+        body.insert("ignore_eos".into(), Value::Bool(true));
+    }
+    // The merged extra body is one mapping in vLLM's client too, which fixes the order of new keys.
+    let mut extra = settings.sampling.clone();
+    merge(&mut extra, &settings.extra_body);
+    merge(&mut extra, &request.overrides);
+    merge(body, &extra);
+}
+
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        into.insert(key.clone(), value.clone());
+    }
+}
+
+/// The finished body, without the fields to be omitted.
+fn json_body(mut body: Map<String, Value>, settings: &BodySettings) -> Body {
+    for field in &settings.omit_fields {
+        body.shift_remove(field);
+    }
+    Body { content_type: "application/json".into(), bytes: pyjson::dump(&body) }
+}
+
+/// `stream_options` that ask for usage numbers.
+fn stream_options(settings: &BodySettings) -> Value {
+    if settings.continuous_usage {
+        json!({"include_usage": true, "continuous_usage_stats": true})
+    } else {
+        json!({"include_usage": true})
+    }
+}

@@ -1,0 +1,187 @@
+//! `openai-responses`: OpenAI's responses API, whose events have names of their own.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use servebench_core::{EventKind, Outcome, Prompt, Request};
+
+use super::{Backend, BackendKind, Body, add_common, json_body, model};
+use crate::error::WireError;
+use crate::json::{Text, UsageObject, text};
+use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
+use crate::settings::BodySettings;
+use crate::sse::SseEvent;
+use crate::template::Template;
+
+/// The responses API.
+#[derive(Debug)]
+pub(super) struct Responses;
+
+pub(super) static OPENAI_RESPONSES: Responses = Responses;
+
+impl Backend for Responses {
+    fn name(&self) -> &'static str {
+        "openai-responses"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/v1/responses"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["responses"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let refuse = |what| WireError::Prompt {
+            backend: self.name(),
+            what,
+            remedy: "use --backend openai-chat or a dataset of plain text",
+        };
+        if !request.media.is_empty() || request.audio.is_some() {
+            return Err(refuse("images, video or audio"));
+        }
+        let input: Value = match &request.prompt {
+            Prompt::Text(text) => text.as_str().into(),
+            Prompt::Messages(messages) => messages.clone().into(),
+            Prompt::Tokens(_) => return Err(refuse("token ids")),
+            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+            Prompt::Parts(_) => return Err(refuse("content parts")),
+        };
+        let mut body = Map::new();
+        body.insert("model".into(), model(request, settings).into());
+        body.insert("input".into(), input);
+        if let Some(tokens) = request.output_tokens {
+            body.insert("max_output_tokens".into(), tokens.into());
+        }
+        body.insert("stream".into(), settings.stream.into());
+        body.insert("store".into(), false.into());
+        add_common(&mut body, request, settings);
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(Reader { template: Template::new() })
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// A response object, at the end of a stream or as a whole answer.
+#[derive(Debug, serde::Deserialize)]
+struct Response<'a> {
+    #[serde(borrow, default)]
+    status: Option<Text<'a>>,
+    #[serde(default)]
+    usage: Option<UsageObject>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    incomplete_details: Option<Incomplete<'a>>,
+    #[serde(default)]
+    output: Option<Vec<Value>>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Incomplete<'a> {
+    #[serde(borrow, default)]
+    reason: Option<Text<'a>>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    template: Template<EventKind>,
+}
+
+impl ReplyReader for Reader {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        if let Some((kind, text)) = self.template.text(event.data) {
+            sink.token(kind, text);
+            return Ok(());
+        }
+        let data = event.data.trim_ascii();
+        if data.is_empty() {
+            return Ok(());
+        }
+        if data == b"[DONE]" {
+            sink.done();
+            return Ok(());
+        }
+        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let kind = text(message.kind.as_ref()).unwrap_or_default();
+        if kind == "error" || kind == "response.failed" || message.error.is_some() {
+            return Err(failure(message.error, message.response, data));
+        }
+        let part = match kind {
+            "response.output_text.delta" => EventKind::Text,
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => EventKind::Reasoning,
+            "response.function_call_arguments.delta" => EventKind::ToolCall,
+            "response.completed" | "response.incomplete" => {
+                if let Some(raw) = message.response {
+                    take_response(raw.get().as_bytes(), sink)?;
+                }
+                sink.done();
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let delta = message.delta.map_or("\"\"", RawValue::get);
+        let fragment: Text<'_> =
+            serde_json::from_str(delta).map_err(|error| not_json(delta.as_bytes(), &error))?;
+        sink.token(if fragment.0.is_empty() { EventKind::Blank } else { part }, &fragment.0);
+        if let Some(text) = fragment.borrowed().filter(|text| !text.is_empty()) {
+            self.template.learn(event.data, text, part);
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        take_response(body, sink)
+    }
+}
+
+fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
+    let raw = error.or(response).map_or(data, |raw| raw.get().as_bytes());
+    let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
+    Fault::new(Outcome::StreamError, message)
+}
+
+/// Usage, status and (for answers that are not streamed) output of a response object.
+fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+    let response: Response<'_> = serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
+    if response.error.is_some() || text(response.status.as_ref()) == Some("failed") {
+        return Err(failure(response.error, None, raw));
+    }
+    if let Some(usage) = &response.usage {
+        sink.usage(usage.usage());
+    }
+    let reason = response.incomplete_details.as_ref().and_then(|details| text(details.reason.as_ref()));
+    sink.finish(reason.or(text(response.status.as_ref())).unwrap_or("completed"));
+    if sink.has_tokens() {
+        return Ok(());
+    }
+    // With token events before, the output repeats what they brought.
+    for item in response.output.iter().flatten() {
+        let kind = if item["type"] == "reasoning" { EventKind::Reasoning } else { EventKind::Text };
+        for part in item["content"].as_array().into_iter().flatten() {
+            sink.fragment(kind, part["text"].as_str().unwrap_or_default());
+        }
+        if let Some(arguments) = item["arguments"].as_str() {
+            sink.fragment(EventKind::ToolCall, arguments);
+        }
+    }
+    Ok(())
+}

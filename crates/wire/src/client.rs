@@ -1,0 +1,455 @@
+//! One worker's connections.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::{http1, http2};
+use servebench_core::{Connection, Nanos, Outcome, Record};
+
+use crate::connect::{self, Opened, Spans, Stream};
+use crate::error::WireError;
+use crate::exchange;
+use crate::live::Live;
+use crate::reply::{Fault, printable};
+use crate::settings::{Balance, ConnectPolicy};
+use crate::socket::{Probe, Shared, Watcher};
+use crate::target::Target;
+use crate::wire::{Prepared, Wire};
+
+/// Streams on one HTTP/2 connection where the server sets no lower limit.
+const STREAMS: usize = 1_000;
+
+/// A worker's end of the wire: its connections and what they share. Stays on one thread.
+///
+/// Its futures need a tokio runtime with I/O and time, and with HTTP/2 a `LocalSet`.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) live: Arc<Live>,
+    worker: u16,
+    shared: Rc<Shared>,
+    targets: Vec<TargetState>,
+    next_target: Cell<usize>,
+    next_id: Cell<u32>,
+    next_source: Cell<usize>,
+}
+
+/// This worker's connections to one target.
+#[derive(Debug, Default)]
+struct TargetState {
+    idle: RefCell<Vec<Conn>>,
+    multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    in_flight: Cell<usize>,
+}
+
+/// A connection that serves one request at a time, or a share of one that serves many.
+pub(crate) struct Conn {
+    pub(crate) kind: ConnKind,
+    pub(crate) probe: Rc<Probe>,
+    id: u32,
+    /// What opening cost, until a request has taken note of it.
+    spans: Option<Spans>,
+    /// Opened ahead or used before.
+    pub(crate) reused: bool,
+}
+
+pub(crate) enum ConnKind {
+    Http1 {
+        sender: http1::SendRequest<Full<Bytes>>,
+        connection: Box<http1::Connection<Stream, Full<Bytes>>>,
+        /// The connection's future has ended.
+        ended: bool,
+        watcher: Watcher,
+        tls: bool,
+    },
+    Http2 {
+        sender: http2::SendRequest<Full<Bytes>>,
+        _share: Share,
+    },
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn").field("id", &self.id).field("reused", &self.reused).finish_non_exhaustive()
+    }
+}
+
+/// An HTTP/2 connection.
+struct Multiplexed {
+    sender: http2::SendRequest<Full<Bytes>>,
+    probe: Rc<Probe>,
+    id: u32,
+    active: Cell<usize>,
+    /// Streams that the server allows at once.
+    allowed: Rc<Cell<usize>>,
+}
+
+impl std::fmt::Debug for Multiplexed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Multiplexed")
+            .field("id", &self.id)
+            .field("active", &self.active)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One stream's share of an HTTP/2 connection.
+pub(crate) struct Share(Rc<Multiplexed>);
+
+impl Share {
+    fn new(connection: Rc<Multiplexed>) -> Self {
+        connection.active.set(connection.active.get() + 1);
+        Self(connection)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+    }
+}
+
+impl Conn {
+    fn describe(&mut self) -> Connection {
+        let spans = self.spans.take();
+        Connection {
+            id: self.id,
+            reused: self.reused,
+            // Names are resolved once, before the run.
+            dns: None,
+            connect: spans.map(|spans| spans.connect),
+            tls: spans.and_then(|spans| spans.tls),
+        }
+    }
+}
+
+/// The answer to a side request.
+#[derive(Clone, Debug)]
+pub struct SideReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The body, at most as large as the limits allow.
+    pub body: Bytes,
+}
+
+/// Counts a request towards its target's load for as long as it lives.
+struct Load<'a>(&'a Cell<usize>);
+
+impl<'a> Load<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Client {
+    /// The client of worker number `worker`, which publishes its counters in `live`.
+    pub fn new(wire: &Arc<Wire>, worker: u16, live: Arc<Live>) -> Self {
+        Self {
+            wire: Arc::clone(wire),
+            live,
+            worker,
+            shared: Shared::new(wire.settings.kernel_stamps),
+            targets: wire.targets.iter().map(|_| TargetState::default()).collect(),
+            // Workers begin at different targets, so that the first requests are spread as well.
+            next_target: Cell::new(usize::from(worker)),
+            next_id: Cell::new(0),
+            next_source: Cell::new(usize::from(worker)),
+        }
+    }
+
+    /// Steps of the wall clock seen while stamps were converted, and the largest.
+    pub fn clock_steps(&self) -> (u32, Nanos) {
+        self.shared.clock_steps()
+    }
+
+    /// Opens `count` connections to each target, so that no request has to wait for them. Does nothing
+    /// where every request has a connection of its own.
+    pub async fn open_ahead(&self, count: usize) -> Result<(), WireError> {
+        if self.wire.settings.connect == ConnectPolicy::PerRequest {
+            return Ok(());
+        }
+        let count = if self.wire.settings.http2 { count.div_ceil(STREAMS) } else { count };
+        for number in 0..self.targets.len() {
+            for batch in (0..count).collect::<Vec<_>>().chunks(64) {
+                let opening = batch.iter().map(|_| self.open_one_ahead(number));
+                futures_util::future::try_join_all(opening).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_one_ahead(&self, number: usize) -> Result<(), WireError> {
+        let target = &self.wire.targets[number];
+        let mut conn = self
+            .open(number)
+            .await
+            .map_err(|fault| WireError::Connect { target: target.display.clone(), reason: fault.message })?;
+        conn.reused = true;
+        // The request that uses it did not wait for it.
+        conn.spans = None;
+        if matches!(conn.kind, ConnKind::Http1 { .. }) {
+            self.targets[number].idle.borrow_mut().push(conn);
+        }
+        Ok(())
+    }
+
+    /// Sends `prepared` and writes into `record` all that comes of it.
+    ///
+    /// On return the record has its outcome. If the future is dropped earlier, the record keeps the facts up
+    /// to then and its outcome stays `unfinished`. Instants are absolute: see `Record::rebase`.
+    pub async fn exchange(&self, prepared: &Prepared, record: &mut Record) {
+        let _in_flight = self.live.enter();
+        let number = self.choose(prepared);
+        let _load = Load::new(&self.targets[number].in_flight);
+        record.worker = self.worker;
+        record.target = number as u16;
+        let result = self.attempts(prepared, number, record).await;
+        exchange::conclude(result, self.wire.settings.keep_text, record);
+        self.live.count_end(record.is_ok());
+    }
+
+    async fn attempts(&self, prepared: &Prepared, number: usize, record: &mut Record) -> Result<(), Fault> {
+        let target = &self.wire.targets[number];
+        let policy = self.wire.settings.connect;
+        let mut fresh = policy == ConnectPolicy::PerRequest;
+        loop {
+            let mut conn = self.connection(number, fresh).await?;
+            record.connection = conn.describe();
+            let run =
+                exchange::Run { client: self, target, prepared, close: policy == ConnectPolicy::PerRequest };
+            match run.execute(&mut conn, record).await {
+                Ok(()) => {
+                    self.give_back(number, conn, policy);
+                    return Ok(());
+                }
+                Err(exchange::Broken::BeforeAnswer(_)) if conn.reused && !fresh => {
+                    // The server had closed it before the request came. This is nobody's failure, but it is
+                    // counted, and the clock runs on from the first attempt.
+                    record.reconnects += 1;
+                    fresh = true;
+                }
+                Err(exchange::Broken::BeforeAnswer(fault)) => return Err(fault),
+                Err(exchange::Broken::Settled(fault)) => {
+                    if fault.outcome == Outcome::HttpError {
+                        self.give_back(number, conn, policy);
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    /// Which target gets this request.
+    fn choose(&self, prepared: &Prepared) -> usize {
+        let count = self.targets.len();
+        if count == 1 {
+            return 0;
+        }
+        let by_turns = || {
+            let next = self.next_target.get();
+            self.next_target.set(next.wrapping_add(1));
+            next % count
+        };
+        match (self.wire.settings.balance, prepared.session) {
+            (Balance::SessionSticky, Some(session)) => session % count,
+            (Balance::LeastInFlight, _) => {
+                let first = by_turns();
+                (0..count)
+                    .map(|step| (first + step) % count)
+                    .min_by_key(|&number| self.targets[number].in_flight.get())
+                    .unwrap_or(first)
+            }
+            _ => by_turns(),
+        }
+    }
+
+    /// An idle connection that is still open, or a new one.
+    async fn connection(&self, number: usize, fresh: bool) -> Result<Conn, Fault> {
+        if self.wire.settings.http2 {
+            return self.share(number, fresh).await;
+        }
+        if !fresh {
+            loop {
+                // Taken by a statement of its own, so that the pool is not borrowed meanwhile.
+                let conn = self.targets[number].idle.borrow_mut().pop();
+                match conn {
+                    Some(conn) if conn.is_usable() => return Ok(conn),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+        self.open(number).await
+    }
+
+    async fn share(&self, number: usize, fresh: bool) -> Result<Conn, Fault> {
+        let free = {
+            let mut connections = self.targets[number].multiplexed.borrow_mut();
+            connections.retain(|connection| !connection.sender.is_closed());
+            let has_room = |connection: &&Rc<Multiplexed>| {
+                connection.active.get() < connection.allowed.get().clamp(1, STREAMS)
+            };
+            connections.iter().find(has_room).cloned()
+        };
+        match free {
+            Some(connection) if !fresh => Ok(Conn {
+                kind: ConnKind::Http2 {
+                    sender: connection.sender.clone(),
+                    _share: Share::new(Rc::clone(&connection)),
+                },
+                probe: Rc::clone(&connection.probe),
+                id: connection.id,
+                spans: None,
+                reused: true,
+            }),
+            _ => self.open(number).await,
+        }
+    }
+
+    async fn open(&self, number: usize) -> Result<Conn, Fault> {
+        let target = &self.wire.targets[number];
+        let limit = self.wire.settings.timeouts.connect;
+        match tokio::time::timeout(limit.to_duration(), self.open_untimed(number)).await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(reason)) => {
+                let message = format!("cannot connect to {}: {reason}", target.display);
+                Err(Fault::new(Outcome::ConnectError, message))
+            }
+            Err(_) => {
+                let message = format!("no connection to {} within {} s", target.display, limit.as_secs_f64());
+                Err(Fault::new(Outcome::Timeout, message))
+            }
+        }
+    }
+
+    async fn open_untimed(&self, number: usize) -> Result<Conn, String> {
+        let target = &self.wire.targets[number];
+        let http2 = self.wire.settings.http2;
+        let Opened { stream, probe, watcher, spans } =
+            connect::open(&self.wire, target, self.source(), &self.shared, http2).await?;
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        self.live.count_opened();
+        let kind = if http2 {
+            let (sender, allowed) = connect::http2(&self.wire, stream).await?;
+            let connection = Rc::new(Multiplexed {
+                sender: sender.clone(),
+                probe: Rc::clone(&probe),
+                id,
+                active: Cell::new(0),
+                allowed,
+            });
+            self.targets[number].multiplexed.borrow_mut().push(Rc::clone(&connection));
+            ConnKind::Http2 { sender, _share: Share::new(connection) }
+        } else {
+            let tls = matches!(stream, Stream::Tls(_));
+            let (sender, connection) = connect::http1(&self.wire, stream).await?;
+            ConnKind::Http1 { sender, connection: Box::new(connection), ended: false, watcher, tls }
+        };
+        Ok(Conn { kind, probe, id, spans: Some(spans), reused: false })
+    }
+
+    /// The local address for the next connection.
+    fn source(&self) -> Option<IpAddr> {
+        let sources = &self.wire.settings.source_ips;
+        let next = self.next_source.get();
+        self.next_source.set(next.wrapping_add(1));
+        (!sources.is_empty()).then(|| sources[next % sources.len()])
+    }
+
+    fn give_back(&self, number: usize, mut conn: Conn, policy: ConnectPolicy) {
+        let ConnKind::Http1 { sender, ended, .. } = &conn.kind else { return };
+        if policy != ConnectPolicy::PerRequest && !ended && sender.is_ready() {
+            conn.reused = true;
+            self.targets[number].idle.borrow_mut().push(conn);
+        }
+    }
+
+    /// Asks the first target for `path` on a connection of its own: `/v1/models`, `/health`, `/metrics` …
+    ///
+    /// `body` is sent as JSON. The answer's status is the caller's to judge.
+    pub async fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<SideReply, WireError> {
+        self.fetch_from(0, method, path, body).await
+    }
+
+    /// Like [`Client::fetch`], from target `number`, in the order of the base URLs.
+    pub async fn fetch_from(
+        &self,
+        number: usize,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<SideReply, WireError> {
+        let target = &self.wire.targets[number];
+        let limit = self.wire.settings.timeouts.side;
+        let fail = |reason: String| WireError::Side {
+            method: method.to_string(),
+            target: target.display.clone(),
+            path: path.to_owned(),
+            reason: printable(&reason),
+        };
+        let request = self.wire.side_request(target, &method, path, body)?;
+        let work = self.fetch_untimed(target, request);
+        match tokio::time::timeout(limit.to_duration(), work).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(reason)) => Err(fail(reason)),
+            Err(_) => Err(fail(format!("no complete answer within {} s", limit.as_secs_f64()))),
+        }
+    }
+
+    async fn fetch_untimed(
+        &self,
+        target: &Target,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<SideReply, String> {
+        let opened = connect::open(&self.wire, target, self.source(), &self.shared, false).await?;
+        let (mut sender, connection) = connect::http1(&self.wire, opened.stream).await?;
+        let limit = self.wire.settings.limits.body;
+        let answer = async move {
+            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?;
+            Ok(SideReply { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        };
+        let mut answer = pin!(answer);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            reply = &mut answer => reply,
+            // The connection may end with its answer; what is left of it is in the channel.
+            _ = &mut connection => answer.await,
+        }
+    }
+}
+
+impl Conn {
+    /// True for an idle connection on which a request may still be tried.
+    fn is_usable(&self) -> bool {
+        match &self.kind {
+            ConnKind::Http1 { sender, ended, watcher, tls, .. } => {
+                !ended && sender.is_ready() && watcher.is_open(*tls)
+            }
+            ConnKind::Http2 { sender, .. } => !sender.is_closed(),
+        }
+    }
+}

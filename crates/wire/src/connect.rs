@@ -1,0 +1,256 @@
+//! Opening connections, with the time that each step took.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use servebench_core::Nanos;
+use servebench_os::clock;
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::socket::{Probe, Shared, Socket, Watcher};
+use crate::target::{Scheme, Target};
+use crate::wire::Wire;
+
+/// Longest answer to a proxy's `CONNECT`.
+const TUNNEL_ANSWER: usize = 16 << 10;
+
+/// A connection as bytes, plain or encrypted.
+pub(crate) enum Stream {
+    Plain(Socket),
+    Tls(Box<TokioIo<TlsStream<Socket>>>),
+}
+
+/// What opening cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spans {
+    pub(crate) connect: Nanos,
+    pub(crate) tls: Option<Nanos>,
+}
+
+/// A stream that is ready for HTTP.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    pub(crate) probe: Rc<Probe>,
+    pub(crate) watcher: Watcher,
+    pub(crate) spans: Spans,
+}
+
+/// The sending half of an HTTP/1.1 connection, and the connection itself, which its user must poll.
+pub(crate) type Http1 = (http1::SendRequest<Full<Bytes>>, http1::Connection<Stream, Full<Bytes>>);
+
+/// Opens a stream to `target`: TCP or Unix connect, tunnel and TLS where needed.
+pub(crate) async fn open(
+    wire: &Wire,
+    target: &Target,
+    source: Option<IpAddr>,
+    shared: &Rc<Shared>,
+    http2: bool,
+) -> Result<Opened, String> {
+    let start = clock::now();
+    let mut socket = connect(target, source, shared).await.map_err(|error| error.to_string())?;
+    let probe = socket.probe();
+    let watcher = socket.watcher();
+    if target.proxy.is_some() && target.url.scheme == Scheme::Https {
+        tunnel(&mut socket, target).await?;
+    }
+    let connected = clock::now();
+    let mut spans = Spans { connect: connected.since(start), tls: None };
+    let stream = match (&wire.tls, target.url.scheme) {
+        (Some(config), Scheme::Https) => {
+            let name = ServerName::try_from(target.url.host.clone()).map_err(|error| error.to_string())?;
+            let connector = if http2 == wire.settings.http2 {
+                TlsConnector::from(std::sync::Arc::clone(config))
+            } else {
+                let mut config = (**config).clone();
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                TlsConnector::from(std::sync::Arc::new(config))
+            };
+            let stream = connector.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))?;
+            if http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Err("the server does not offer HTTP/2 (ALPN); leave out --http2".into());
+            }
+            spans.tls = Some(clock::now().since(connected));
+            Stream::Tls(Box::new(TokioIo::new(stream)))
+        }
+        _ => Stream::Plain(socket),
+    };
+    Ok(Opened { stream, probe, watcher, spans })
+}
+
+/// Begins HTTP/1.1 on a stream.
+pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, String> {
+    let limits = &wire.settings.limits;
+    http1::Builder::new()
+        .max_headers(limits.headers.max(1))
+        .max_header_size(limits.header)
+        .max_buf_size(limits.header.max(READ_AHEAD))
+        .handshake(stream)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Most that hyper takes from the socket in one go.
+const READ_AHEAD: usize = 64 << 10;
+/// Flow-control windows of HTTP/2, as large as they can be, so that they never hold a token back.
+const WINDOW: u32 = (1 << 30) - 1;
+
+/// The sending half of an HTTP/2 connection, and the number of streams that the server allows at once.
+pub(crate) type Http2 = (http2::SendRequest<Full<Bytes>>, Rc<Cell<usize>>);
+
+/// Begins HTTP/2 on a stream. The connection runs as a task of its own.
+pub(crate) async fn http2(wire: &Wire, stream: Stream) -> Result<Http2, String> {
+    let limits = &wire.settings.limits;
+    let (sender, connection) = http2::Builder::new(LocalTasks)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
+        .handshake(stream)
+        .await
+        .map_err(|error| error.to_string())?;
+    let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+    let latest = Rc::clone(&allowed);
+    let mut connection = Box::pin(connection);
+    tokio::task::spawn_local(poll_fn(move |context| {
+        // Its error reaches the requests on it.
+        let ended = connection.as_mut().poll(context).map(drop);
+        latest.set(connection.current_max_send_streams());
+        ended
+    }));
+    Ok((sender, allowed))
+}
+
+/// Runs hyper's HTTP/2 tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalTasks;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalTasks {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}
+
+async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -> io::Result<Socket> {
+    if target.url.scheme == Scheme::Unix {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        return Socket::connect(socket, &SockAddr::unix(&target.url.socket_path)?, Rc::clone(shared)).await;
+    }
+    let mut last =
+        io::Error::new(io::ErrorKind::NotFound, "the host has no address of the source address's kind");
+    for &address in &target.addresses {
+        if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            continue;
+        }
+        match connect_tcp(address, source, shared).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>, shared: &Rc<Shared>) -> io::Result<Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    Socket::connect(socket, &address.into(), Rc::clone(shared)).await
+}
+
+/// Asks the proxy for a tunnel to the target.
+async fn tunnel(socket: &mut Socket, target: &Target) -> Result<(), String> {
+    let proxy = target.proxy.as_ref().map(|proxy| proxy.display.as_str()).unwrap_or_default();
+    let fail = |reason: &str| format!("proxy {proxy}: {reason}");
+    let address = target.url.host_and_port();
+    let mut request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n").into_bytes();
+    if let Some(authorization) = target.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref()) {
+        request.extend_from_slice(b"Proxy-Authorization: ");
+        request.extend_from_slice(authorization.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    socket.write_all(&request).await.map_err(|error| fail(&error.to_string()))?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        // Byte by byte, because what follows the answer belongs to TLS. It is short, and before the clock.
+        let byte = socket.read_u8().await.map_err(|error| fail(&error.to_string()))?;
+        answer.push(byte);
+        if answer.len() > TUNNEL_ANSWER {
+            return Err(fail("its answer is too long"));
+        }
+    }
+    let line =
+        String::from_utf8_lossy(answer.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
+    let status = line.split(' ').nth(1).unwrap_or_default();
+    if line.starts_with("HTTP/1.") && status.starts_with('2') {
+        return Ok(());
+    }
+    Err(fail(&format!("refuses the connection to {address}: {}", crate::reply::printable(&line))))
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => hyper::rt::Read::poll_read(Pin::new(socket), context, buffer),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+        }
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => hyper::rt::Write::poll_write(Pin::new(socket), context, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => hyper::rt::Write::poll_flush(Pin::new(socket), context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => hyper::rt::Write::poll_shutdown(Pin::new(socket), context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // rustls copies what it encrypts; only the plain socket gains from several parts in one call.
+        matches!(self, Self::Plain(_))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => hyper::rt::Write::poll_write_vectored(Pin::new(socket), context, parts),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, parts),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The time limits of one exchange, with a single coarse timer that is set anew only when it rings.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use servebench_core::Nanos;
+use servebench_os::clock;
+use tokio::time::{Instant, Sleep};
+
+use crate::settings::Timeouts;
+use crate::socket::Probe;
+
+/// How long the end of the body may take after the end marker, before the answer is taken as complete and
+/// the connection is given up.
+const AFTER_DONE: Nanos = Nanos::from_millis(1_000);
+
+/// Which limit ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    FirstByte,
+    Idle,
+    Total,
+    /// The client hangs up on purpose.
+    Cancel,
+    /// The end marker came some time ago.
+    AfterDone,
+}
+
+/// The limits of one exchange.
+#[derive(Debug)]
+pub(crate) struct Deadline<'a> {
+    timeouts: Timeouts,
+    start: Nanos,
+    cancel_after: Option<Nanos>,
+    done_at: Option<Nanos>,
+    armed_cancel: bool,
+    timer: Pin<&'a mut Sleep>,
+}
+
+/// The timer that a [`Deadline`] uses; it is set before it is first waited for.
+pub(crate) fn timer() -> Sleep {
+    #[expect(clippy::disallowed_methods, reason = "limits of seconds; a millisecond late is no harm")]
+    tokio::time::sleep(std::time::Duration::from_hours(1))
+}
+
+impl<'a> Deadline<'a> {
+    pub(crate) fn new(timeouts: Timeouts, cancel_after: Option<Nanos>, timer: Pin<&'a mut Sleep>) -> Self {
+        let start = clock::now();
+        let mut deadline = Self { timeouts, start, cancel_after, done_at: None, armed_cancel: false, timer };
+        let (due, _) = deadline.due(None);
+        deadline.set(start, due);
+        deadline
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    fn set(&mut self, now: Nanos, due: Nanos) {
+        let wait = due.since(now).min(Nanos::from_millis(86_400_000));
+        self.timer.as_mut().reset(Instant::now() + wait.to_duration());
+    }
+
+    /// The next limit, given what the socket has seen.
+    fn due(&self, probe: Option<&Probe>) -> (Nanos, Ring) {
+        let sent = probe.and_then(|probe| probe.write_end.get()).unwrap_or(self.start);
+        let read = probe.and_then(|probe| probe.first.get().map(|_| probe.last.get().user));
+        let mut due = match (self.done_at, read) {
+            (Some(done), _) => (done + AFTER_DONE, Ring::AfterDone),
+            (None, Some(read)) => (read + self.timeouts.idle, Ring::Idle),
+            (None, None) => (sent + self.timeouts.first_byte, Ring::FirstByte),
+        };
+        if let Some(total) = self.timeouts.total
+            && self.start + total < due.0
+        {
+            due = (self.start + total, Ring::Total);
+        }
+        if let (Some(delay), true) = (self.cancel_after, self.armed_cancel)
+            && sent + delay < due.0
+        {
+            due = (sent + delay, Ring::Cancel);
+        }
+        due
+    }
+
+    /// Notes that the end marker has come.
+    pub(crate) fn done(&mut self, probe: &Probe) {
+        if self.done_at.is_none() {
+            let now = clock::now();
+            self.done_at = Some(now);
+            let (due, _) = self.due(Some(probe));
+            self.set(now, due);
+        }
+    }
+
+    /// Looks whether a limit has run out; to be called whenever there is nothing else to do.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, probe: &Probe) -> Poll<Ring> {
+        if self.cancel_after.is_some() && !self.armed_cancel && probe.flushed.get() {
+            self.armed_cancel = true;
+            let (due, _) = self.due(Some(probe));
+            self.set(clock::now(), due);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let now = clock::now();
+            let (due, ring) = self.due(Some(probe));
+            if now >= due {
+                return Poll::Ready(ring);
+            }
+            self.set(now, due);
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! One exchange: a request on a connection, and everything that comes back.
+
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use servebench_core::{Outcome, Record};
+use servebench_os::clock;
+
+use crate::client::{Client, Conn, ConnKind};
+use crate::connect::Stream;
+use crate::deadline::{self, Deadline, Ring};
+use crate::reply::{Fault, Progress, ReplyReader, Sink, error_message, printable};
+use crate::settings::{KeepText, Limits};
+use crate::socket::{Probe, Stamp};
+use crate::sse::Framer;
+use crate::target::Target;
+use crate::wire::Prepared;
+
+/// Most of an error body that is read; what lies beyond costs the connection.
+const ERROR_BODY: usize = 64 << 10;
+/// Token events for which room is made before the first one comes.
+const RESERVE: u32 = 4_096;
+/// Length to which a message is cut so that a hint fits behind it.
+const HINT_ROOM: usize = 1_900;
+
+/// An exchange on one connection.
+pub(crate) struct Run<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) target: &'a Target,
+    pub(crate) prepared: &'a Prepared,
+    /// Ask the server to close the connection afterwards.
+    pub(crate) close: bool,
+}
+
+/// How an exchange went wrong.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The connection was lost before any byte of the answer: on a reused connection, worth a new try.
+    BeforeAnswer(Fault),
+    /// This is the outcome.
+    Settled(Fault),
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self::Settled(fault)
+    }
+}
+
+/// Writes the end of an exchange into its record.
+pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut Record) {
+    record.end.get_or_insert_with(clock::now);
+    match result {
+        Ok(()) => record.outcome = Outcome::Ok,
+        Err(fault) => {
+            record.outcome = fault.outcome;
+            record.error = Some(fault.message);
+        }
+    }
+    if keep == KeepText::UntilUsage && record.usage.completion_tokens.is_some() {
+        record.text = String::new();
+        record.other_text = String::new();
+    }
+}
+
+/// Bytes counted by earlier attempts of the same request.
+#[derive(Clone, Copy)]
+struct Before {
+    sent: u64,
+    received: u64,
+}
+
+/// Who makes the connection move while we wait for its answer.
+enum Driver<'a> {
+    /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an event.
+    Own { connection: &'a mut http1::Connection<Stream, Full<Bytes>>, ended: &'a mut bool },
+    /// A task of its own, for the streams of an HTTP/2 connection.
+    Task,
+}
+
+impl Driver<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let Self::Own { connection, ended } = self
+            && !**ended
+            && Pin::new(&mut **connection).poll(context).is_ready()
+        {
+            // Its error, if any, reaches us through the answer.
+            **ended = true;
+        }
+    }
+}
+
+/// An answer on its way, and the record that it fills.
+struct Answer<'a> {
+    probe: &'a Probe,
+    before: Before,
+    deadline: Deadline<'a>,
+    driver: Driver<'a>,
+    record: &'a mut Record,
+}
+
+impl Run<'_> {
+    /// Sends the request and reads the answer to its end.
+    pub(crate) async fn execute(&self, conn: &mut Conn, record: &mut Record) -> Result<(), Broken> {
+        let timeouts = self.client.wire.settings.timeouts;
+        let before = Before { sent: record.bytes_sent, received: record.bytes_received };
+        let probe = Rc::clone(&conn.probe);
+        let request = self.client.wire.request(self.prepared, self.target, self.close);
+        let timer = pin!(deadline::timer());
+        if matches!(conn.kind, ConnKind::Http1 { .. }) {
+            probe.begin();
+        } else {
+            // Streams share the socket, whose marks therefore belong to no single one of them.
+            record.send_start.get_or_insert_with(clock::now);
+        }
+        let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
+        match &mut conn.kind {
+            ConnKind::Http1 { sender, connection, ended, .. } => {
+                let head = sender.send_request(request);
+                let driver = Driver::Own { connection, ended };
+                let answer = Answer { probe: &probe, before, deadline, driver, record };
+                self.read(answer, pin!(head)).await
+            }
+            ConnKind::Http2 { sender, .. } => {
+                let head = sender.send_request(request);
+                let answer = Answer { probe: &probe, before, deadline, driver: Driver::Task, record };
+                self.read(answer, pin!(head)).await
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        mut answer: Answer<'_>,
+        head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
+    ) -> Result<(), Broken> {
+        let (head, body) = answer.head(head).await?.into_parts();
+        let at = answer.stamp().at;
+        let first = if answer.is_shared() { None } else { answer.probe.first.get() };
+        answer.record.marks.headers = Some(at);
+        answer.record.marks.first_byte = Some(first.map_or(at, |first| first.at));
+        answer.record.status = Some(head.status.as_u16());
+        let mut body = pin!(body);
+        let result = if head.status == StatusCode::OK {
+            self.read_good(&mut answer, &head.headers, body.as_mut()).await
+        } else {
+            Err(answer.read_error(head.status, &head.headers, body.as_mut()).await)
+        };
+        answer.settle();
+        answer.record.end = Some(if result.is_ok() { answer.stamp().at } else { clock::now() });
+        result.map_err(Broken::Settled)
+    }
+
+    async fn read_good(
+        &self,
+        answer: &mut Answer<'_>,
+        headers: &HeaderMap,
+        body: Pin<&mut Incoming>,
+    ) -> Result<(), Fault> {
+        let wire = &self.client.wire;
+        if let Some(encoding) = headers.get(CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            let message =
+                format!("the answer is compressed ({encoding}), although no compression was asked for");
+            return Err(Fault::new(Outcome::WrongContentType, message));
+        }
+        let mut reader = wire.settings.backend.reader(wire.streams());
+        let mut progress = Progress::new(wire.settings.keep_text);
+        let stamp = answer.stamp();
+        reader.headers(headers, &mut Sink::new(answer.record, &mut progress, stamp))?;
+        if !wire.streams() {
+            return answer
+                .read_whole(headers, body, reader.as_mut(), &mut progress, wire.settings.limits.body)
+                .await;
+        }
+        if !may_be_event_stream(&content_type(headers)) {
+            return Err(answer.not_a_stream(&content_type(headers), body).await);
+        }
+        let limits = wire.settings.limits;
+        if let Some(asked) = answer.record.asked_output_tokens {
+            answer.record.events.reserve_exact(asked.min(RESERVE) as usize);
+        }
+        answer.read_stream(self.client, body, reader.as_mut(), &mut progress, limits).await
+    }
+}
+
+impl Answer<'_> {
+    fn is_shared(&self) -> bool {
+        matches!(self.driver, Driver::Task)
+    }
+
+    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it.
+    ///
+    /// An HTTP/2 connection does read ahead for its other streams, so its last read may be a later one than
+    /// ours; the stamp is then an upper bound, and is not called the kernel's.
+    fn stamp(&self) -> Stamp {
+        let stamp = self.probe.last.get();
+        Stamp { kernel: stamp.kernel && !self.is_shared(), ..stamp }
+    }
+
+    /// Copies what the socket has seen into the record, which must hold it even if we are never called again.
+    fn sync(&mut self) {
+        if self.is_shared() {
+            return;
+        }
+        if self.record.send_start.is_none() {
+            self.record.send_start = self.probe.write_start.get();
+        }
+        if let Some(end) = self.probe.write_end.get() {
+            self.record.send_end = Some(end);
+        }
+        self.record.bytes_sent = self.before.sent + self.probe.bytes_out.get();
+        self.record.bytes_received = self.before.received + self.probe.bytes_in.get();
+    }
+
+    /// Waits for status and headers.
+    async fn head(
+        &mut self,
+        mut head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
+    ) -> Result<Response<Incoming>, Broken> {
+        let result = poll_fn(|context| {
+            self.driver.poll(context);
+            self.sync();
+            if let Poll::Ready(result) = head.as_mut().poll(context) {
+                return Poll::Ready(Ok(result));
+            }
+            self.deadline.poll(context, self.probe).map(Err)
+        })
+        .await;
+        if self.is_shared() {
+            // The best that can be told of a request among others: it was sent when its answer began.
+            let sent = self.probe.write_end.get().filter(|&end| Some(end) >= self.record.send_start);
+            self.record.send_end = sent.or(self.record.send_start);
+        }
+        match result {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.no_head(&error)),
+            Err(ring) => Err(Broken::Settled(self.rung(ring))),
+        }
+    }
+
+    /// What it means that no status and headers came.
+    fn no_head(&self, error: &hyper::Error) -> Broken {
+        let nothing = if self.is_shared() { !error.is_parse() } else { self.probe.first.get().is_none() };
+        // A read that brings nothing but the end of the stream is no byte of an answer.
+        let nothing = nothing || (!self.is_shared() && self.probe.bytes_in.get() == 0);
+        if nothing {
+            let message = format!("the connection broke before any byte of the answer: {}", chain(error));
+            return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));
+        }
+        let parse = error.is_parse() || error.is_parse_too_large();
+        let (outcome, what) = if parse {
+            (Outcome::Malformed, "the answer is not HTTP as it should be")
+        } else {
+            (Outcome::Truncated, "the answer broke off before its headers were complete")
+        };
+        Broken::Settled(Fault::new(outcome, format!("{what}: {}", chain(error))))
+    }
+
+    /// The fault for a limit that ran out.
+    fn rung(&self, ring: Ring) -> Fault {
+        let timeouts = self.deadline.timeouts();
+        let (outcome, message) = match ring {
+            Ring::Cancel => (Outcome::Cancelled, "hung up on purpose after the request was sent".to_owned()),
+            Ring::FirstByte => {
+                let limit = timeouts.first_byte.as_secs_f64();
+                (Outcome::Timeout, format!("no byte of an answer within {limit} s of the send"))
+            }
+            Ring::Idle | Ring::AfterDone => {
+                let limit = timeouts.idle.as_secs_f64();
+                (Outcome::Timeout, format!("the answer stood still for {limit} s"))
+            }
+            Ring::Total => {
+                let limit = timeouts.total.unwrap_or_default().as_secs_f64();
+                (Outcome::Timeout, format!("the answer was not complete {limit} s after the send"))
+            }
+        };
+        Fault::new(outcome, message)
+    }
+
+    /// The next part of the body, `None` at its clean end.
+    async fn next(&mut self, mut body: Pin<&mut Incoming>) -> Result<Option<Bytes>, Stop> {
+        loop {
+            let frame = poll_fn(|context| {
+                // First what is there already; the connection gives one part at a time and reads no further
+                // until it is taken, so the last read's stamp is this part's.
+                if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
+                    return Poll::Ready(Ok(frame));
+                }
+                self.driver.poll(context);
+                if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
+                    return Poll::Ready(Ok(frame));
+                }
+                self.deadline.poll(context, self.probe).map(Err)
+            })
+            .await;
+            self.sync();
+            match frame {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => {
+                    // Trailers are of no interest.
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(Some(Err(error))) => return Err(Stop::Broken(broken_body(&error))),
+                Err(Ring::AfterDone) => return Err(Stop::AfterDone),
+                Err(ring) => return Err(Stop::Broken(self.rung(ring))),
+            }
+        }
+    }
+
+    async fn read_stream(
+        &mut self,
+        client: &Client,
+        mut body: Pin<&mut Incoming>,
+        reader: &mut dyn ReplyReader,
+        progress: &mut Progress,
+        limits: Limits,
+    ) -> Result<(), Fault> {
+        let mut framer = Framer::new(limits.event);
+        let mut received = 0_u64;
+        loop {
+            let data = match self.next(body.as_mut()).await {
+                Ok(Some(data)) => data,
+                Ok(None) => break,
+                // All that was to come has come; only the connection is not in order.
+                Err(_) if progress.done => return conclusion(self.record, progress, reader),
+                Err(stop) => return Err(stop.fault()),
+            };
+            received += data.len() as u64;
+            if received > limits.stream {
+                let message = format!("the answer is larger than the limit of {} bytes", limits.stream);
+                return Err(Fault::malformed(message));
+            }
+            let stamp = self.stamp();
+            let events = self.record.events.len();
+            let record = &mut *self.record;
+            framer.push(&data, |event| {
+                let mut sink = Sink::new(record, progress, stamp);
+                sink.message(limits.events)?;
+                reader.event(event, &mut sink)
+            })?;
+            client.live.count_events((self.record.events.len() - events) as u64);
+            if progress.done {
+                self.deadline.done(self.probe);
+            }
+        }
+        let stamp = self.stamp();
+        let open = framer.is_inside_event();
+        let record = &mut *self.record;
+        let rest: Result<(), Fault> = framer.finish(|event| {
+            let mut sink = Sink::new(record, progress, stamp);
+            sink.message(limits.events)?;
+            reader.event(event, &mut sink)
+        });
+        match rest {
+            Err(fault) if open && fault.outcome == Outcome::Malformed => {
+                let message = format!("the stream ended in the middle of an event: {}", fault.message);
+                return Err(Fault::new(Outcome::Truncated, message));
+            }
+            other => other?,
+        }
+        conclusion(self.record, progress, reader)
+    }
+
+    async fn read_whole(
+        &mut self,
+        headers: &HeaderMap,
+        body: Pin<&mut Incoming>,
+        reader: &mut dyn ReplyReader,
+        progress: &mut Progress,
+        limit: usize,
+    ) -> Result<(), Fault> {
+        if content_type(headers).starts_with("text/event-stream") {
+            let message = "the answer is an event stream, although none was asked for";
+            return Err(Fault::new(Outcome::WrongContentType, message));
+        }
+        let bytes = match self.collect(body, limit).await {
+            Ok((bytes, true)) => bytes,
+            Ok((_, false)) => {
+                return Err(Fault::malformed(format!(
+                    "the answer is larger than the limit of {limit} bytes"
+                )));
+            }
+            Err(stop) => return Err(stop.fault()),
+        };
+        let stamp = self.stamp();
+        reader.body(&bytes, &mut Sink::new(self.record, progress, stamp))?;
+        let tokens = self.record.usage.completion_tokens.unwrap_or_default();
+        if progress.complete || self.record.marks.first_content.is_some() || tokens > 0 {
+            return Ok(());
+        }
+        Err(Fault::new(Outcome::Empty, "the answer holds no output"))
+    }
+
+    /// Up to `limit` bytes of the body, and whether that was all.
+    async fn collect(&mut self, mut body: Pin<&mut Incoming>, limit: usize) -> Result<(Vec<u8>, bool), Stop> {
+        let mut bytes = Vec::new();
+        while let Some(data) = self.next(body.as_mut()).await? {
+            let room = limit - bytes.len();
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return Ok((bytes, false));
+            }
+        }
+        Ok((bytes, true))
+    }
+
+    /// The fault for another status than 200, with the beginning of the body.
+    async fn read_error(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Pin<&mut Incoming>,
+    ) -> Fault {
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut message = format!("HTTP {} {reason}", status.as_u16());
+        let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        if status.is_redirection()
+            && let Some(location) = header(LOCATION)
+        {
+            let remedy = "redirects are not followed; give the final address as --base-url and --endpoint";
+            message.extend([" to ", &location, ": ", remedy]);
+        }
+        if let Some(after) = header(RETRY_AFTER) {
+            message.extend([" (Retry-After: ", &after, ")"]);
+        }
+        if let Ok((bytes, _)) = self.collect(body, ERROR_BODY).await
+            && !bytes.is_empty()
+        {
+            message.extend([": ", String::from_utf8_lossy(&bytes).trim()]);
+        }
+        if status == StatusCode::UNPROCESSABLE_ENTITY {
+            // The hint must survive the cut of a long body.
+            message = printable(&message);
+            while message.len() > HINT_ROOM {
+                message.pop();
+            }
+            message
+                .push_str(" (a field that this server does not know can be left out with --omit-field NAME)");
+        }
+        Fault::new(Outcome::HttpError, message)
+    }
+
+    /// The fault for a good answer that is no event stream.
+    async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
+        let bytes = self.collect(body, ERROR_BODY).await.map(|(bytes, _)| bytes).unwrap_or_default();
+        if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
+            && value.get("error").is_some_and(|error| !error.is_null())
+        {
+            return Fault::new(Outcome::StreamError, error_message(&value));
+        }
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
+        let message =
+            format!("a stream was asked for, but the answer is {kind} (see --no-streaming): {start}");
+        Fault::new(Outcome::WrongContentType, message)
+    }
+
+    /// Lets the connection finish with an answer that was read to its end, so that it can serve again.
+    fn settle(&mut self) {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        self.sync();
+    }
+}
+
+/// Why no further part of a body comes.
+enum Stop {
+    Broken(Fault),
+    /// The end marker came, but not the end of the body.
+    AfterDone,
+}
+
+impl Stop {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Broken(fault) => fault,
+            Self::AfterDone => Fault::new(Outcome::Timeout, "the body did not end after its end marker"),
+        }
+    }
+}
+
+/// How a stream that ended cleanly is to be judged.
+fn conclusion(record: &Record, progress: &Progress, reader: &dyn ReplyReader) -> Result<(), Fault> {
+    if !(progress.done || progress.finished || reader.ends_by_closing()) {
+        let message =
+            format!("the stream ended after {} events without [DONE] or a finish_reason", progress.messages);
+        return Err(Fault::new(Outcome::Truncated, message));
+    }
+    if record.events.is_empty() && !progress.complete {
+        return Err(Fault::new(Outcome::Empty, "the stream was complete but held no output"));
+    }
+    Ok(())
+}
+
+fn broken_body(error: &hyper::Error) -> Fault {
+    let mut source = error.source();
+    let mut kind = None;
+    while let Some(inner) = source {
+        if let Some(inner) = inner.downcast_ref::<io::Error>() {
+            kind = Some(inner.kind());
+        }
+        source = inner.source();
+    }
+    let text = chain(error);
+    if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) || error.is_parse() {
+        return Fault::malformed(format!("the body is not framed as HTTP wants it: {text}"));
+    }
+    Fault::new(Outcome::Truncated, format!("the connection broke before the body was complete: {text}"))
+}
+
+/// The error with its causes, each once.
+fn chain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    let value =
+        headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    value.unwrap_or_default()
+}
+
+/// True for the event stream type, and for what servers without a better idea say.
+fn may_be_event_stream(kind: &str) -> bool {
+    let plain = kind.split(';').next().unwrap_or_default().trim();
+    matches!(plain, "text/event-stream" | "" | "text/plain" | "application/octet-stream")
+}

@@ -1,0 +1,265 @@
+//! From the bytes of an answer to the facts of a record.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use servebench_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
+
+use crate::settings::KeepText;
+use crate::socket::Stamp;
+use crate::sse::{SseError, SseEvent};
+
+/// Longest error text kept.
+const ERROR_LENGTH: usize = 2 << 10;
+
+/// Why an answer is not good, in the terms of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The outcome that the request gets.
+    pub outcome: Outcome,
+    /// What happened, for people.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault of this kind; the message is cut to 2 KiB and freed of control characters.
+    pub fn new(outcome: Outcome, message: impl AsRef<str>) -> Self {
+        Self { outcome, message: printable(message.as_ref()) }
+    }
+
+    /// An answer that is not what the protocol allows.
+    pub fn malformed(message: impl AsRef<str>) -> Self {
+        Self::new(Outcome::Malformed, message)
+    }
+}
+
+impl From<SseError> for Fault {
+    fn from(error: SseError) -> Self {
+        Self::malformed(error.to_string())
+    }
+}
+
+/// At most 2 KiB of `text` on one line, control characters replaced by spaces.
+pub(crate) fn printable(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len().min(ERROR_LENGTH));
+    for character in text.chars() {
+        if kept.len() + character.len_utf8() > ERROR_LENGTH {
+            break;
+        }
+        let blank = character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+        kept.push(if blank { ' ' } else { character });
+    }
+    kept.truncate(kept.trim_end().len());
+    kept
+}
+
+/// Reads one answer of one backend.
+pub trait ReplyReader: std::fmt::Debug {
+    /// Takes one server-sent event of a streamed answer.
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault>;
+
+    /// Takes the whole body of an answer that is not streamed.
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault>;
+
+    /// Looks at the headers of a good answer, before any of its body.
+    fn headers(&mut self, headers: &http::HeaderMap, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let (_, _) = (headers, sink);
+        Ok(())
+    }
+
+    /// True for an API without any end marker, where a clean end of the body is all there is.
+    fn ends_by_closing(&self) -> bool {
+        false
+    }
+}
+
+/// What is known of an answer while it arrives.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    keep: KeepText,
+    /// The read that completed the latest token event.
+    last_read: u64,
+    /// Output tokens up to the latest token event, as long as the server tells with every event.
+    cumulative: Option<u32>,
+    /// Tokens named by the present message, for the token event that it makes.
+    named_tokens: Option<u32>,
+    /// The server said why it stopped.
+    pub(crate) finished: bool,
+    /// The end marker came.
+    pub(crate) done: bool,
+    /// Server-sent events of any kind.
+    pub(crate) messages: u64,
+    /// An answer that needs no output to be complete (embeddings, scores).
+    pub(crate) complete: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(keep: KeepText) -> Self {
+        Self {
+            keep,
+            last_read: 0,
+            cumulative: Some(0),
+            named_tokens: None,
+            finished: false,
+            done: false,
+            messages: 0,
+            complete: false,
+        }
+    }
+}
+
+/// Where a [`ReplyReader`] puts what it finds; everything gets the stamp of the read that brought it.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    record: &'a mut Record,
+    progress: &'a mut Progress,
+    stamp: Stamp,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(record: &'a mut Record, progress: &'a mut Progress, stamp: Stamp) -> Self {
+        Self { record, progress, stamp }
+    }
+
+    /// Counts a server-sent event of any kind.
+    pub(crate) fn message(&mut self, limit: u64) -> Result<(), Fault> {
+        if self.progress.messages >= limit {
+            return Err(Fault::malformed(format!("the answer has more than {limit} events")));
+        }
+        self.progress.messages += 1;
+        self.progress.named_tokens = None;
+        self.record.marks.first_event.get_or_insert(self.stamp.at);
+        Ok(())
+    }
+
+    /// A token event with some text, which may be empty ([`EventKind::Blank`]).
+    pub fn token(&mut self, kind: EventKind, text: &str) {
+        self.push_event(kind);
+        self.fragment(kind, text);
+    }
+
+    /// Output text that comes with a token event recorded already (a second choice or channel).
+    pub fn fragment(&mut self, kind: EventKind, text: &str) {
+        if text.is_empty() && kind != EventKind::ToolCall {
+            return;
+        }
+        let at = self.stamp.at;
+        let marks = &mut self.record.marks;
+        marks.first_content.get_or_insert(at);
+        marks.last_content = Some(at);
+        let first = match kind {
+            EventKind::Reasoning => &mut marks.first_reasoning,
+            EventKind::ToolCall => &mut marks.first_tool_call,
+            EventKind::Text | EventKind::Blank => &mut marks.first_answer,
+        };
+        first.get_or_insert(at);
+        if self.progress.keep != KeepText::Never {
+            match kind {
+                EventKind::Text | EventKind::Blank => self.record.text.push_str(text),
+                EventKind::Reasoning | EventKind::ToolCall => self.record.other_text.push_str(text),
+            }
+        }
+    }
+
+    fn push_event(&mut self, kind: EventKind) {
+        let stamp = self.stamp;
+        if self.progress.last_read == stamp.read
+            && let Some(last) = self.record.events.last_mut()
+        {
+            // It came in the same read as this one, so that its stamp is only an upper bound.
+            let lag = Nanos(u64::from(last.lag_ns));
+            let mut same = Event::new(last.at, lag, last.kind, true, last.kernel_stamped());
+            same.tokens = last.tokens;
+            *last = same;
+        }
+        self.progress.last_read = stamp.read;
+        let mut event = Event::new(stamp.at, stamp.user.since(stamp.at), kind, false, stamp.kernel);
+        match self.progress.named_tokens.take() {
+            Some(tokens) => event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX),
+            None => self.progress.cumulative = None,
+        }
+        self.record.events.push(event);
+    }
+
+    /// Token counts. Read before the token event of the same message, they also tell its tokens.
+    pub fn usage(&mut self, usage: Usage) {
+        if usage == Usage::default() {
+            return;
+        }
+        let known = &mut self.record.usage;
+        known.prompt_tokens = usage.prompt_tokens.or(known.prompt_tokens);
+        known.completion_tokens = usage.completion_tokens.or(known.completion_tokens);
+        known.cached_tokens = usage.cached_tokens.or(known.cached_tokens);
+        known.reasoning_tokens = usage.reasoning_tokens.or(known.reasoning_tokens);
+        self.record.marks.usage = Some(self.stamp.at);
+        if let (Some(total), Some(before)) = (usage.completion_tokens, self.progress.cumulative) {
+            self.progress.named_tokens = Some(total.saturating_sub(before));
+            self.progress.cumulative = Some(total);
+        }
+    }
+
+    /// The number of tokens in the token event of the present message, where the server lists them.
+    pub fn tokens_in_message(&mut self, tokens: usize) {
+        if self.progress.named_tokens.is_none() {
+            self.progress.named_tokens = u32::try_from(tokens).ok();
+        }
+    }
+
+    /// Why the server stopped. The first reason stands.
+    pub fn finish(&mut self, reason: &str) {
+        self.progress.finished = true;
+        self.record.finish_reason.get_or_insert_with(|| printable(reason));
+    }
+
+    /// The end marker.
+    pub fn done(&mut self) {
+        self.progress.done = true;
+        self.record.marks.done.get_or_insert(self.stamp.at);
+    }
+
+    /// The answer is complete although it has no output of tokens.
+    pub fn complete(&mut self) {
+        self.progress.complete = true;
+    }
+
+    /// True when at least one token event came before.
+    pub fn has_tokens(&self) -> bool {
+        !self.record.events.is_empty()
+    }
+
+    /// The record, for facts that only one backend knows.
+    pub fn record(&mut self) -> &mut Record {
+        self.record
+    }
+}
+
+/// The message inside an error object, whatever its shape.
+pub(crate) fn error_message(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(map) => {
+            let inner = map.get("error").filter(|inner| !inner.is_null());
+            if let Some(inner) = inner {
+                return error_message(inner);
+            }
+            let message = ["message", "detail", "error_message", "msg"]
+                .iter()
+                .find_map(|&key| map.get(key).filter(|message| !message.is_null()));
+            let Some(message) = message else { return value.to_string() };
+            let mut text = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
+            if let Some(kind) = map.get("type").or_else(|| map.get("code")).filter(|kind| !kind.is_null()) {
+                let kind = kind.as_str().map_or_else(|| kind.to_string(), str::to_owned);
+                // Writing to a String cannot fail.
+                let _ = write!(text, " ({kind})");
+            }
+            text
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The fault for bytes that should have been JSON.
+pub(crate) fn not_json(data: &[u8], error: &serde_json::Error) -> Fault {
+    let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
+    Fault::malformed(format!("an event is not the JSON expected ({error}): {start}"))
+}

@@ -1,0 +1,227 @@
+//! Everything that can be set about talking to a server.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use servebench_core::{Nanos, Secret};
+
+use crate::backend::Backend;
+
+/// Settings of the wire, as the command line gives them.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Which API to speak: see [`crate::backend::find`].
+    pub backend: &'static dyn Backend,
+    /// Where to send, at least one: `http://…`, `https://…`, `unix:/path`.
+    pub base_urls: Vec<String>,
+    /// Path appended to the base URL; `None` takes the backend's own.
+    pub endpoint: Option<String>,
+    /// Sent as `Authorization: Bearer …`.
+    pub api_key: Option<Secret>,
+    /// Further headers; they win over the API key and the backend's own.
+    pub headers: Vec<(String, Secret)>,
+    /// What goes into request bodies.
+    pub body: BodySettings,
+    /// When connections are opened and closed.
+    pub connect: ConnectPolicy,
+    /// How requests are spread over several base URLs.
+    pub balance: Balance,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Size limits.
+    pub limits: Limits,
+    /// Whether the answer's text is kept.
+    pub keep_text: KeepText,
+    /// Local addresses to connect from, used in turn.
+    pub source_ips: Vec<IpAddr>,
+    /// Speak HTTP/2 (by prior knowledge on `http://`, by ALPN on `https://`).
+    ///
+    /// The worker must then run inside a `tokio::task::LocalSet` (or local runtime).
+    pub http2: bool,
+    /// How servers prove who they are, and we who we are.
+    pub tls: TlsSettings,
+    /// Proxy to use for `http` and `https` targets.
+    pub proxy: ProxySettings,
+    /// Ask the kernel for receive stamps (on unless a test wants the fallback).
+    pub kernel_stamps: bool,
+}
+
+impl ClientSettings {
+    /// Settings for one server with everything else at its default.
+    pub fn new(backend: &'static dyn Backend, base_url: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            backend,
+            base_urls: vec![base_url.into()],
+            endpoint: None,
+            api_key: None,
+            headers: Vec::new(),
+            body: BodySettings::new(model),
+            connect: ConnectPolicy::default(),
+            balance: Balance::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            keep_text: KeepText::default(),
+            source_ips: Vec::new(),
+            http2: false,
+            tls: TlsSettings::default(),
+            proxy: ProxySettings::default(),
+            kernel_stamps: true,
+        }
+    }
+}
+
+/// What goes into every request body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodySettings {
+    /// Name of the model; a request's own model wins.
+    pub model: String,
+    /// Sampling parameters that were set (`temperature`, `top_p` …), in the order of the command line.
+    pub sampling: Map<String, Value>,
+    /// `--extra-body`: wins over the sampling parameters.
+    pub extra_body: Map<String, Value>,
+    /// Ask the server to generate until the token limit.
+    pub ignore_eos: bool,
+    /// Number of log probabilities to ask for (completions only).
+    pub logprobs: Option<i64>,
+    /// Ask for a stream.
+    pub stream: bool,
+    /// Ask for usage numbers on every event, so that each event's tokens are known.
+    pub continuous_usage: bool,
+    /// Top-level fields to leave out, for servers that refuse what they do not know.
+    pub omit_fields: Vec<String>,
+}
+
+impl BodySettings {
+    /// A streaming request without any extras.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            sampling: Map::new(),
+            extra_body: Map::new(),
+            ignore_eos: false,
+            logprobs: None,
+            stream: true,
+            continuous_usage: false,
+            omit_fields: Vec::new(),
+        }
+    }
+}
+
+/// When connections are opened and closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectPolicy {
+    /// Opened before the clock starts (see `Client::open_ahead`), then kept.
+    #[default]
+    Ahead,
+    /// Opened when first needed, then kept.
+    Lazy,
+    /// A new connection for every request.
+    PerRequest,
+}
+
+/// How requests are spread over several base URLs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// By turns.
+    #[default]
+    RoundRobin,
+    /// Where this worker has the fewest requests in flight.
+    LeastInFlight,
+    /// All turns of a conversation to one URL; requests without a conversation by turns.
+    SessionSticky,
+}
+
+/// How long to wait for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP connect and TLS handshake together.
+    pub connect: Nanos,
+    /// From the end of the send to the first byte of the answer.
+    pub first_byte: Nanos,
+    /// Between two reads of one answer.
+    pub idle: Nanos,
+    /// From the send to the end of the answer; `None` sets no limit.
+    pub total: Option<Nanos>,
+    /// For a whole side request such as `/v1/models`.
+    pub side: Nanos,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Nanos::from_millis(10_000),
+            first_byte: Nanos::from_millis(600_000),
+            idle: Nanos::from_millis(300_000),
+            total: None,
+            side: Nanos::from_millis(10_000),
+        }
+    }
+}
+
+/// How much of a server's answer is accepted, so that no server can fill the client's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Status line and headers together, in bytes.
+    pub header: usize,
+    /// Number of headers.
+    pub headers: usize,
+    /// One server-sent event, in bytes.
+    pub event: usize,
+    /// Bytes of one streamed answer.
+    pub stream: u64,
+    /// Bytes of one answer that is not a stream.
+    pub body: usize,
+    /// Server-sent events of one answer.
+    pub events: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header: 64 << 10,
+            headers: 200,
+            event: 16 << 20,
+            stream: 1 << 30,
+            body: 256 << 20,
+            events: 4_000_000,
+        }
+    }
+}
+
+/// Whether the answer's text is kept in the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepText {
+    /// Always.
+    Always,
+    /// Only where the server gave no usage numbers, so that the tokens can be counted after the run.
+    #[default]
+    UntilUsage,
+    /// Never: without usage numbers the token events are counted.
+    Never,
+}
+
+/// TLS settings.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// Accept any certificate.
+    pub insecure: bool,
+    /// Further certificate authorities, as a PEM file, beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate chain, as a PEM file.
+    pub client_cert: Option<PathBuf>,
+    /// Key of the client certificate, as a PEM file.
+    pub client_key: Option<PathBuf>,
+}
+
+/// Which proxy to use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ProxySettings {
+    /// As the environment says: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either case.
+    #[default]
+    Environment,
+    /// This one, for every target.
+    Url(Secret),
+    /// None.
+    Off,
+}

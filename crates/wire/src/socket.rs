@@ -1,0 +1,310 @@
+//! The socket under everything: reads with the kernel's receive stamp, and remembers when it wrote.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use servebench_core::Nanos;
+use servebench_os::clock::{self, WallConverter};
+use servebench_os::stamps;
+use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+/// Largest single read.
+const READ_SIZE: usize = 64 << 10;
+/// A kernel stamp that claims to be this much older than the previous read is no stamp of ours: the wall
+/// clock was set in between.
+const IMPLAUSIBLE: u64 = 1_000_000;
+
+/// What the sockets of one worker share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    converter: RefCell<WallConverter>,
+    buffer: RefCell<Box<[u8]>>,
+    kernel_stamps: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(kernel_stamps: bool) -> Rc<Self> {
+        Rc::new(Self {
+            converter: RefCell::new(WallConverter::new()),
+            buffer: RefCell::new(vec![0; READ_SIZE].into_boxed_slice()),
+            kernel_stamps,
+        })
+    }
+
+    /// Steps of the wall clock seen so far, and the largest.
+    pub(crate) fn clock_steps(&self) -> (u32, Nanos) {
+        self.converter.borrow().steps()
+    }
+}
+
+/// When a read's bytes arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// The kernel's receive time, or else `user`.
+    pub(crate) at: Nanos,
+    /// When the process had the bytes.
+    pub(crate) user: Nanos,
+    /// True when `at` is the kernel's.
+    pub(crate) kernel: bool,
+    /// Number of the read on its connection, from 1.
+    pub(crate) read: u64,
+}
+
+/// What a socket has seen, for the exchange that uses it.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    pub(crate) last: Cell<Stamp>,
+    pub(crate) first: Cell<Option<Stamp>>,
+    pub(crate) bytes_in: Cell<u64>,
+    pub(crate) bytes_out: Cell<u64>,
+    pub(crate) write_start: Cell<Option<Nanos>>,
+    pub(crate) write_end: Cell<Option<Nanos>>,
+    /// Everything handed to the socket so far has reached the kernel.
+    pub(crate) flushed: Cell<bool>,
+    last_was_short: Cell<bool>,
+}
+
+impl Probe {
+    /// Forgets the previous exchange.
+    pub(crate) fn begin(&self) {
+        self.first.set(None);
+        self.bytes_in.set(0);
+        self.bytes_out.set(0);
+        self.write_start.set(None);
+        self.write_end.set(None);
+        self.flushed.set(false);
+    }
+
+    fn note_read(&self, len: usize, at: Option<Nanos>, user: Nanos, short: bool) {
+        let previous = self.last.get();
+        // Bytes that were there at the previous read would have come with it, unless it filled its buffer.
+        let plausible = |at: &Nanos| {
+            *at <= user + Nanos(IMPLAUSIBLE)
+                && (!self.last_was_short.get() || at.0 + IMPLAUSIBLE >= previous.user.0)
+        };
+        let kernel = at.filter(plausible);
+        let at = kernel.map_or(user, |at| at.min(user).max(previous.at));
+        let stamp = Stamp { at, user, kernel: kernel.is_some(), read: previous.read + 1 };
+        self.last.set(stamp);
+        self.last_was_short.set(short);
+        if self.first.get().is_none() {
+            self.first.set(Some(stamp));
+        }
+        self.bytes_in.set(self.bytes_in.get() + len as u64);
+    }
+
+    fn note_write(&self, written: usize) {
+        self.bytes_out.set(self.bytes_out.get() + written as u64);
+        self.write_end.set(Some(clock::now()));
+    }
+}
+
+/// A connected stream socket in the event loop.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    descriptor: Rc<AsyncFd<OwnedFd>>,
+    probe: Rc<Probe>,
+    shared: Rc<Shared>,
+}
+
+impl Socket {
+    /// Starts to connect without blocking, and waits until it is done.
+    pub(crate) async fn connect(
+        socket: socket2::Socket,
+        address: &socket2::SockAddr,
+        shared: Rc<Shared>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        if shared.kernel_stamps && !address.is_unix() {
+            // Without stamps from the kernel, the process's own are used and the events say so.
+            stamps::enable(socket.as_fd());
+        }
+        let pending = match socket.connect(address) {
+            Ok(()) => false,
+            Err(error) if is_in_progress(&error) => true,
+            Err(error) => return Err(error),
+        };
+        let descriptor =
+            servebench_os::watch(OwnedFd::from(socket), Interest::READABLE | Interest::WRITABLE)?;
+        if pending {
+            drop(descriptor.writable().await?);
+            if let Some(error) = SockRef::from(descriptor.get_ref()).take_error()? {
+                return Err(error);
+            }
+        }
+        Ok(Self { descriptor: Rc::new(descriptor), probe: Rc::default(), shared })
+    }
+
+    /// What the socket has seen.
+    pub(crate) fn probe(&self) -> Rc<Probe> {
+        Rc::clone(&self.probe)
+    }
+
+    /// A second view of the socket that can tell whether the peer has closed.
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher(Rc::clone(&self.descriptor))
+    }
+
+    /// Reads into the worker's buffer and lets `take` have the bytes.
+    fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+        room: usize,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let mut ready = ready!(self.descriptor.poll_read_ready(context))?;
+            let mut buffer = self.shared.buffer.borrow_mut();
+            let asked = room.min(buffer.len());
+            match stamps::recv_into(self.descriptor.as_fd(), &mut buffer[..asked]) {
+                Ok(read) => {
+                    let user = clock::now();
+                    let mut converter = self.shared.converter.borrow_mut();
+                    let at = read.kernel_wall.map(|wall| converter.to_monotonic(wall));
+                    let short = read.len < asked;
+                    self.probe.note_read(read.len, at, user, short);
+                    converter.refresh(user);
+                    if short && read.len > 0 {
+                        // All that was there has been read; the next call would only be told to wait.
+                        ready.clear_ready();
+                    }
+                    take(&buffer[..read.len]);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        send: impl Fn(&SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.descriptor.poll_write_ready(context))?;
+            if self.probe.write_start.get().is_none() {
+                self.probe.write_start.set(Some(clock::now()));
+            }
+            match send(&SockRef::from(self.descriptor.get_ref())) {
+                Ok(written) => {
+                    self.probe.note_write(written);
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS)
+}
+
+/// Tells whether an idle connection is still usable, without taking anything from it.
+#[derive(Debug)]
+pub(crate) struct Watcher(Rc<AsyncFd<OwnedFd>>);
+
+impl Watcher {
+    /// True when the peer has not closed. Bytes that wait are fine under TLS (session tickets come
+    /// whenever the server likes), but nothing may come unasked over plain HTTP.
+    pub(crate) fn is_open(&self, tls: bool) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        match SockRef::from(self.0.get_ref()).peek(&mut byte) {
+            Ok(waiting) => tls && waiting > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+impl hyper::rt::Read for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
+        self.get_mut().poll_recv(context, room, |bytes| buffer.put_slice(bytes))
+    }
+}
+
+impl hyper::rt::Write for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(context, |socket| socket.send(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when its own buffer is empty: head and body of the request are then on their way.
+        if self.probe.bytes_out.get() > 0 {
+            self.probe.flushed.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = SockRef::from(self.descriptor.get_ref()).shutdown(std::net::Shutdown::Write);
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(context, |socket| socket.send_vectored(parts))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buffer.remaining();
+        self.get_mut().poll_recv(context, room, |bytes| buffer.put_slice(bytes))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(context, |socket| socket.send(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_flush(self, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_shutdown(self, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_send(context, |socket| socket.send_vectored(parts))
+    }
+}

@@ -1,0 +1,127 @@
+//! TLS settings for rustls.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::error::WireError;
+use crate::settings::TlsSettings;
+
+/// The configuration for all TLS connections of a run.
+pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientConfig>, WireError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| WireError::Tls { flag: "TLS", reason: error.to_string() })?;
+    let builder = if settings.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+    } else {
+        builder.with_root_certificates(roots(settings)?)
+    };
+    let mut config = match (&settings.client_cert, &settings.client_key) {
+        (None, None) => builder.with_no_client_auth(),
+        (Some(chain), Some(key)) => {
+            let chain = certificates(chain, "--client-cert")?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| WireError::Tls {
+                flag: "--client-key",
+                reason: format!("{} holds no private key in PEM form ({error})", key.display()),
+            })?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| WireError::Tls {
+                flag: "--client-cert",
+                reason: format!("certificate and key cannot be used ({error})"),
+            })?
+        }
+        (Some(_), None) => {
+            return Err(WireError::Tls {
+                flag: "--client-cert",
+                reason: "needs --client-key as well".into(),
+            });
+        }
+        (None, Some(_)) => {
+            return Err(WireError::Tls {
+                flag: "--client-key",
+                reason: "needs --client-cert as well".into(),
+            });
+        }
+    };
+    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    Ok(Arc::new(config))
+}
+
+fn roots(settings: &TlsSettings) -> Result<RootCertStore, WireError> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &settings.ca_file {
+        for certificate in certificates(file, "--ca-file")? {
+            roots.add(certificate).map_err(|error| WireError::Tls {
+                flag: "--ca-file",
+                reason: format!("{} holds a certificate that cannot be used ({error})", file.display()),
+            })?;
+        }
+    }
+    // A few odd certificates in the system's store are no reason to refuse the rest.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(WireError::Tls {
+            flag: "--ca-file",
+            reason: "the system has no certificate authorities; name a PEM file with them, or use --insecure"
+                .into(),
+        });
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path, flag: &'static str) -> Result<Vec<CertificateDer<'static>>, WireError> {
+    let fail = |error: &dyn std::fmt::Display| WireError::Tls {
+        flag,
+        reason: format!("{} holds no certificate in PEM form ({error})", file.display()),
+    };
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .map_err(|error| fail(&error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| fail(&error))?;
+    if found.is_empty() { Err(fail(&"the file has none")) } else { Ok(found) }
+}
+
+/// Accepts every certificate (`--insecure`), but still checks that the server holds its key.
+#[derive(Debug)]
+struct AcceptAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

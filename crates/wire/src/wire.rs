@@ -1,0 +1,260 @@
+//! What all workers of a run share: settings checked, names resolved, headers built.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request as HttpRequest, Version};
+use http_body_util::Full;
+use servebench_core::{Nanos, Record, Request};
+
+use crate::error::WireError;
+use crate::proxy;
+use crate::settings::ClientSettings;
+use crate::target::{BaseUrl, Proxy, Scheme, Target, without_credentials};
+use crate::tls;
+
+/// The name that we give ourselves in requests.
+const AGENT: &str = concat!("servebench/", env!("CARGO_PKG_VERSION"));
+
+/// The settings of a run in the form in which they are used. Shared by all workers.
+#[derive(Debug)]
+pub struct Wire {
+    pub(crate) settings: ClientSettings,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// Headers of every request but `host` and what belongs to the single request.
+    headers: HeaderMap,
+    /// Headers of side requests.
+    side_headers: HeaderMap,
+    streams: bool,
+}
+
+/// A request as it will go out. Made ahead of time, so that nothing is left to do when it is due.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(crate) body: Bytes,
+    pub(crate) session: Option<usize>,
+    /// Hang up this long after the request was fully sent.
+    pub cancel_after: Option<Nanos>,
+    content_type: HeaderValue,
+    id: Option<HeaderValue>,
+    blank: Box<Record>,
+}
+
+impl Prepared {
+    /// A record for this request with everything that is known before it is sent.
+    pub fn record(&self) -> Record {
+        (*self.blank).clone()
+    }
+
+    /// The body that will be sent.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Wire {
+    /// Checks the settings and resolves the hosts' names, which blocks until the resolver has answered.
+    pub fn new(settings: ClientSettings) -> Result<Arc<Self>, WireError> {
+        let endpoint =
+            settings.endpoint.clone().unwrap_or_else(|| settings.backend.default_endpoint().into());
+        settings.backend.check_endpoint(&endpoint)?;
+        if settings.base_urls.is_empty() {
+            let reason = "at least one base URL is needed".to_owned();
+            return Err(WireError::Setting { flag: "--base-url", reason });
+        }
+        let targets = settings
+            .base_urls
+            .iter()
+            .map(|url| target(url, &endpoint, &settings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let needs_tls = targets.iter().any(|target| target.url.scheme == Scheme::Https);
+        let tls = if needs_tls { Some(tls::config(&settings.tls, settings.http2)?) } else { None };
+        let side_headers = side_headers(&settings, &targets[0])?;
+        let mut headers = side_headers.clone();
+        settings
+            .backend
+            .headers(&mut headers, settings.api_key.as_ref().map(servebench_core::Secret::expose));
+        // Named headers win over everything, also over what a backend adds.
+        add_named(&mut headers, &settings)?;
+        let streams = settings.backend.streams(&settings.body);
+        Ok(Arc::new(Self { settings, targets, tls, headers, side_headers, streams }))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &ClientSettings {
+        &self.settings
+    }
+
+    /// Each base URL without its credentials, and the addresses that connections go to.
+    pub fn resolved(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        self.targets.iter().map(|target| (target.display.clone(), target.addresses.clone())).collect()
+    }
+
+    /// True when answers are asked for as streams.
+    pub fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// Makes everything that `request` needs on the wire. Any thread may do it.
+    pub fn prepare(&self, request: &Request) -> Result<Prepared, WireError> {
+        let body = self.settings.backend.body(request, &self.settings.body)?;
+        let content_type = HeaderValue::try_from(body.content_type).map_err(|_| WireError::Header {
+            name: CONTENT_TYPE.to_string(),
+            reason: "the backend made an invalid content type",
+        })?;
+        let id = match &request.id {
+            None => None,
+            Some(id) => Some(HeaderValue::try_from(id.as_str()).map_err(|_| WireError::Setting {
+                flag: "--request-id-prefix",
+                reason: format!("request id {id:?} cannot be sent as a header; use plain ASCII"),
+            })?),
+        };
+        let blank = Record {
+            index: request.index,
+            id: request.id.clone(),
+            prompt_tokens: request.prompt_tokens,
+            asked_output_tokens: request.output_tokens,
+            sequences: self.settings.backend.sequences(request),
+            audio_seconds: request.audio.as_ref().map_or(0.0, |audio| audio.seconds),
+            session: request.session.as_ref().map(|turn| (turn.session, turn.turn)),
+            category: request.category.clone(),
+            ..Record::default()
+        };
+        Ok(Prepared {
+            body: body.bytes.into(),
+            session: request.session.as_ref().map(|turn| turn.session),
+            cancel_after: None,
+            content_type,
+            id,
+            blank: Box::new(blank),
+        })
+    }
+
+    /// The HTTP request for `prepared` to `target`.
+    pub(crate) fn request(
+        &self,
+        prepared: &Prepared,
+        target: &Target,
+        close: bool,
+    ) -> HttpRequest<Full<Bytes>> {
+        let mut request = HttpRequest::new(Full::new(prepared.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = target.uri.clone();
+        let mut headers = self.headers.clone();
+        if self.settings.http2 {
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            headers.entry(http::header::HOST).or_insert_with(|| target.host.clone());
+            if close {
+                headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            add_proxy(&mut headers, target);
+        }
+        headers.insert(CONTENT_TYPE, prepared.content_type.clone());
+        if let Some(id) = &prepared.id {
+            headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// The HTTP request for a side errand on `target`; always HTTP/1.1, on a connection of its own.
+    pub(crate) fn side_request(
+        &self,
+        target: &Target,
+        method: &Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<HttpRequest<Full<Bytes>>, WireError> {
+        let absolute = target.proxy.is_some() && target.url.scheme == Scheme::Http;
+        let uri = Target::uri_of(&target.url, path, absolute)?;
+        let has_body = body.is_some();
+        let mut request = HttpRequest::new(Full::new(body.unwrap_or_default()));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        let mut headers = self.side_headers.clone();
+        headers.entry(http::header::HOST).or_insert_with(|| target.host.clone());
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        add_proxy(&mut headers, target);
+        if has_body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+/// Plain requests through a proxy carry its credentials; tunnels have shown them when they were opened.
+fn add_proxy(headers: &mut HeaderMap, target: &Target) {
+    let authorization = target.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+    if let (Some(value), Scheme::Http) = (authorization, target.url.scheme) {
+        headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
+    }
+}
+
+fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target, WireError> {
+    let display = without_credentials(url);
+    let url = BaseUrl::parse(url)?;
+    let proxy = proxy::find(&settings.proxy, &url, |name| std::env::var(name).ok())?;
+    let addresses = match (&proxy, url.scheme) {
+        (_, Scheme::Unix) => Vec::new(),
+        (Some(proxy), _) => proxy.addresses()?,
+        (None, _) => url.addresses()?,
+    };
+    let through_proxy = proxy.is_some() && url.scheme == Scheme::Http;
+    if settings.http2 && through_proxy {
+        let reason =
+            "cannot go through an HTTP proxy to an http:// server; use https:// or no proxy".to_owned();
+        return Err(WireError::Setting { flag: "--http2", reason });
+    }
+    let uri = Target::uri_of(&url, endpoint, through_proxy || settings.http2)?;
+    let host = HeaderValue::try_from(url.authority.as_str()).map_err(|_| WireError::BaseUrl {
+        url: display.clone(),
+        reason: "the host cannot be sent as a header".into(),
+    })?;
+    let proxy = proxy.map(|proxy| Proxy {
+        display: format!("http://{}", proxy.authority),
+        authorization: proxy::authorization(&proxy),
+    });
+    Ok(Target { url, display, addresses, proxy, host, uri })
+}
+
+fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, WireError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    let authorization = match &settings.api_key {
+        Some(key) => Some(format!("Bearer {}", key.expose())),
+        None => first.url.basic_authorization(),
+    };
+    if let Some(authorization) = authorization {
+        headers.insert(AUTHORIZATION, secret_value(&authorization, "OPENAI_API_KEY")?);
+    }
+    add_named(&mut headers, settings)?;
+    Ok(headers)
+}
+
+fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), WireError> {
+    for (name, value) in &settings.headers {
+        let key = HeaderName::try_from(name.as_str())
+            .map_err(|_| WireError::Header { name: name.clone(), reason: "this is no header name" })?;
+        if matches!(key.as_str(), "content-length" | "transfer-encoding" | "connection" | "accept-encoding") {
+            let reason = "this header is the client's own business and cannot be set";
+            return Err(WireError::Header { name: name.clone(), reason });
+        }
+        headers.insert(key, secret_value(value.expose(), name)?);
+    }
+    Ok(())
+}
+
+fn secret_value(value: &str, name: &str) -> Result<HeaderValue, WireError> {
+    let mut value = HeaderValue::try_from(value).map_err(|_| WireError::Header {
+        name: name.to_owned(),
+        reason: "the value has characters that a header cannot have (line breaks, control characters)",
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
