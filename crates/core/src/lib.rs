@@ -28,6 +28,6 @@ pub use record::{
 };
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};
 pub use schedule::{Schedule, ScheduleError};
-pub use secret::Secret;
+pub use secret::{Secret, redact_url};
 pub use time::Nanos;
 pub use verdict::{Level, Reason, Verdict};
