@@ -2,26 +2,32 @@
 //!
 //! - [`RunFolder`]: `manifest.json`, the crash-safe [`RecordLog`], `requests.parquet`.
 //! - [`VllmResult`]: the result file of vLLM's benchmark.
+//! - [`read_result`]: result files of vLLM's every era and of other tools.
+//! - [`aggregate()`]: many result files as one table.
 //!
 //! Every format is described in `docs/files.md`. This room turns facts into files and back; it computes
 //! no metric and reads no clock.
 
+mod aggregate;
 mod atomic;
 mod batch;
 mod columns;
 mod dates;
 mod error;
 mod folder;
+mod import;
 mod log;
 mod manifest;
 pub mod python;
 mod table;
 mod vllm;
 
+pub use aggregate::{Aggregate, BenchName, Row, aggregate, find_result_files};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use error::ResultsError;
 pub use folder::{Recovered, RunFolder, run_folder_name};
+pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
 pub use manifest::{MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadInfo};
 pub use table::{StoredRecords, read_parquet, write_parquet};

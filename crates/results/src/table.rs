@@ -148,7 +148,7 @@ fn open(path: &Path) -> Result<ParquetRecordBatchReader, ResultsError> {
     builder.with_batch_size(READ_ROWS).build().map_err(parquet_error("read", path))
 }
 
-fn parquet_error(action: &'static str, path: &Path) -> impl FnOnce(ParquetError) -> ResultsError {
+pub(crate) fn parquet_error(action: &'static str, path: &Path) -> impl FnOnce(ParquetError) -> ResultsError {
     let path = path.to_owned();
     move |error| match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails where the test would")]
 
+mod aggregate;
 mod folder;
+mod import;
 mod records;
 mod vllm;

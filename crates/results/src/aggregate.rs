@@ -1,0 +1,262 @@
+//! Many result files as one table.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use indexmap::{IndexMap, IndexSet};
+use parquet::arrow::ArrowWriter;
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::ResultsError;
+use crate::atomic::write_atomically;
+use crate::import::{ImportedRun, ReadError, read_result_summary};
+use crate::python::{float_repr, write_json};
+
+/// Folders below a results folder that are searched at most.
+const MAX_DEPTH: usize = 8;
+/// Last columns of every table.
+const LAST_COLUMNS: [&str; 3] = ["input_len", "output_len", "filename"];
+
+/// Many results as one table: a row a run, a column a key.
+#[derive(Debug, Default)]
+pub struct Aggregate {
+    /// All keys in order of their first appearance, then `input_len`, `output_len`, `filename`.
+    pub columns: Vec<String>,
+    /// The runs, in order of their files' names.
+    pub rows: Vec<Row>,
+    /// Files that could not be read, with the reason.
+    pub broken: Vec<ReadError>,
+}
+
+/// One run of an [`Aggregate`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Scalars by column name; what is missing is empty.
+    pub values: IndexMap<String, Value>,
+    /// The run that the row was made of.
+    pub run: ImportedRun,
+}
+
+/// The result files in a folder and the folders below it, sorted by path.
+///
+/// Files that other files summarise or that are no results are left out by name: manifests, sweep
+/// summaries and failures, `.pytorch.json`, warm-up runs, and our own tables.
+pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    let mut files = Vec::new();
+    collect(folder, MAX_DEPTH, &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ResultsError> {
+    for entry in fs::read_dir(folder).map_err(ResultsError::io("read", folder))? {
+        let entry = entry.map_err(ResultsError::io("read", folder))?;
+        let kind = entry.file_type().map_err(ResultsError::io("read", folder))?;
+        let path = entry.path();
+        if kind.is_dir() {
+            if depth > 0 {
+                collect(&path, depth - 1, files)?;
+            }
+        } else if path.file_name().and_then(OsStr::to_str).is_some_and(is_result_name) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_result_name(name: &str) -> bool {
+    const OTHERS: [&str; 4] = ["manifest.json", "summary.json", "warmup.json", "outputs.jsonl"];
+    let is_json = [".json", ".jsonl"].iter().any(|ending| name.ends_with(ending));
+    is_json
+        && !OTHERS.contains(&name)
+        && !name.ends_with(".pytorch.json")
+        && !name.ends_with(".failure.json")
+        && !name.starts_with("aggregate_results")
+        && !name.starts_with('.')
+}
+
+/// Reads result files on all processors and lines their keys up. A file that cannot be read is put into
+/// [`Aggregate::broken`] and does not keep the others from being read.
+pub fn aggregate(files: &[PathBuf]) -> Aggregate {
+    let results: Vec<_> = files.par_iter().map(|file| read_result_summary(file)).collect();
+    let mut table = Aggregate::default();
+    let mut columns = IndexSet::new();
+    for result in results {
+        match result {
+            Ok(runs) => table.rows.extend(runs.into_iter().map(Row::of)),
+            Err(error) => table.broken.push(error),
+        }
+    }
+    for row in &table.rows {
+        for key in row.values.keys() {
+            if !columns.contains(key) {
+                columns.insert(key.clone());
+            }
+        }
+    }
+    for last in LAST_COLUMNS {
+        columns.shift_remove(last);
+    }
+    table.columns = columns.into_iter().chain(LAST_COLUMNS.map(str::to_owned)).collect();
+    table
+}
+
+impl Row {
+    fn of(run: ImportedRun) -> Self {
+        let mut values = IndexMap::with_capacity(run.keys.len() + 3);
+        for (key, value) in &run.keys {
+            flatten(&mut values, key, value);
+        }
+        let name = run.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(bench) = BenchName::parse(&name) {
+            values.insert("input_len".to_owned(), bench.input_len.into());
+            values.insert("output_len".to_owned(), bench.output_len.into());
+        }
+        values.insert("filename".to_owned(), name.into());
+        Self { values, run }
+    }
+}
+
+/// Objects become one column a leaf, parts joined by dots; lists become JSON text.
+fn flatten(values: &mut IndexMap<String, Value>, name: &str, value: &Value) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                flatten(values, &format!("{name}.{key}"), value);
+            }
+        }
+        Value::Array(_) => {
+            let mut text = Vec::new();
+            if write_json(&mut text, value).is_ok() {
+                values.insert(name.to_owned(), String::from_utf8_lossy(&text).into());
+            }
+        }
+        scalar => {
+            values.insert(name.to_owned(), scalar.clone());
+        }
+    }
+}
+
+impl Aggregate {
+    /// Writes the table as CSV with a header line. Numbers are printed as Python prints them; what a run
+    /// does not have stays empty.
+    pub fn write_csv(&self, path: &Path) -> Result<(), ResultsError> {
+        write_atomically(path, |out| self.csv_to(out).map_err(ResultsError::io("write", path)))
+    }
+
+    fn csv_to(&self, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(&self.columns)?;
+        for row in &self.rows {
+            csv.write_record(
+                self.columns.iter().map(|column| row.values.get(column).map_or_else(String::new, cell)),
+            )?;
+        }
+        csv.flush()
+    }
+
+    /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of truth
+    /// values `bool`, and of anything else text; `"inf"` among numbers is infinity.
+    pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
+        let (fields, arrays): (Vec<_>, Vec<_>) =
+            self.columns.iter().map(|column| self.column(column)).unzip();
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+            .map_err(|error| ResultsError::format(path, error.to_string()))?;
+        write_atomically(path, |out| {
+            let write = || {
+                let mut writer = ArrowWriter::try_new(out, schema, None)?;
+                writer.write(&batch)?;
+                writer.close()
+            };
+            write().map(|_| ()).map_err(crate::table::parquet_error("write", path))
+        })
+    }
+
+    fn column(&self, name: &str) -> (Field, ArrayRef) {
+        let values: Vec<Option<&Value>> =
+            self.rows.iter().map(|row| row.values.get(name).filter(|value| !value.is_null())).collect();
+        let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
+        let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
+            (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
+        } else if all(Value::is_i64) {
+            let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
+            (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
+        } else if all(|value| float(value).is_some()) {
+            let numbers = values.iter().map(|value| value.and_then(float));
+            (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
+        } else if all(Value::is_boolean) {
+            let truths = values.iter().map(|value| value.and_then(Value::as_bool));
+            (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
+        } else {
+            let texts = values.iter().map(|value| value.map(cell));
+            (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
+        };
+        (Field::new(name, data_type, true), array)
+    }
+}
+
+fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) if text == "inf" => Some(f64::INFINITY),
+        Value::String(text) if text == "-inf" => Some(f64::NEG_INFINITY),
+        other => other.as_f64(),
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(truth) => if *truth { "True" } else { "False" }.to_owned(),
+        Value::Number(number) => match (number.is_f64(), number.as_f64()) {
+            (true, Some(float)) => float_repr(float),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// The settings in a sweep's file name, `bench_io{I}x{O}_mc{C}_np{N}.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchName {
+    /// Input length in tokens.
+    pub input_len: u64,
+    /// Output length in tokens.
+    pub output_len: u64,
+    /// Concurrency cap.
+    pub concurrency: u64,
+    /// Number of requests.
+    pub num_prompts: u64,
+}
+
+impl BenchName {
+    /// Reads the settings out of a file name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let rest = name.strip_suffix(".json")?.strip_prefix("bench_io")?;
+        let (lengths, rest) = rest.split_once("_mc")?;
+        let (concurrency, num_prompts) = rest.split_once("_np")?;
+        let (input_len, output_len) = lengths.split_once('x')?;
+        let number =
+            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        Some(Self {
+            input_len: number(input_len)?,
+            output_len: number(output_len)?,
+            concurrency: number(concurrency)?,
+            num_prompts: number(num_prompts)?,
+        })
+    }
+}
+
+impl std::fmt::Display for BenchName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { input_len, output_len, concurrency, num_prompts } = self;
+        write!(f, "bench_io{input_len}x{output_len}_mc{concurrency}_np{num_prompts}.json")
+    }
+}

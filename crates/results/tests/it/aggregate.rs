@@ -1,0 +1,102 @@
+//! Many results as one table.
+
+use std::fs;
+use std::path::Path;
+
+use servebench_results::{BenchName, aggregate, find_result_files};
+
+const RAMP: &str =
+    include_str!("../data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
+
+fn put(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let minimal = r#"{"duration": 2.0, "completed": 3, "request_throughput": 1e-05, "total_input_tokens": 6, "request_rate": 4.0, "servebench": {"verdict": {"level": "VALID"}, "list": [1, 2.0]}, "note": "a, \"b\""}"#;
+    put(folder.path(), "bench_io128x64_mc4_np40.json", RAMP);
+    put(folder.path(), "sub/b.json", minimal);
+    put(folder.path(), "broken.json", "{");
+    for other in [
+        "manifest.json",
+        "a.pytorch.json",
+        "sub/summary.json",
+        "aggregate_results.csv",
+        "x.failure.json",
+        "notes.txt",
+    ] {
+        put(folder.path(), other, "{");
+    }
+    let files = find_result_files(folder.path()).unwrap();
+    assert_eq!(files.len(), 3);
+    let table = aggregate(&files);
+    assert_eq!(table.rows.len(), 2);
+    assert_eq!(table.broken.len(), 1);
+    assert!(table.broken[0].to_string().contains("broken.json"));
+    assert_eq!(table.columns[0], "date");
+    assert_eq!(table.columns[table.columns.len() - 3..], ["input_len", "output_len", "filename"]);
+    assert!(!table.columns.iter().any(|column| column == "latencies"));
+
+    let path = folder.path().join("aggregate_results.csv");
+    table.write_csv(&path).unwrap();
+    let mut reader = csv::Reader::from_path(&path).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let cell = |row: usize, column: &str| {
+        rows[row][header.iter().position(|name| name == column).unwrap()].to_owned()
+    };
+    assert_eq!(cell(0, "input_len"), "128");
+    assert_eq!(cell(0, "output_len"), "64");
+    assert_eq!(cell(0, "filename"), "bench_io128x64_mc4_np40.json");
+    assert_eq!(cell(0, "request_rate"), "inf");
+    assert_eq!(cell(0, "burstiness"), "1.0");
+    assert_eq!(cell(0, "max_concurrency"), "");
+    assert_eq!(cell(1, "request_throughput"), "1e-05");
+    assert_eq!(cell(1, "servebench.verdict.level"), "VALID");
+    assert_eq!(cell(1, "servebench.list"), "[1, 2.0]");
+    assert_eq!(cell(1, "note"), "a, \"b\"");
+    assert_eq!(cell(1, "input_len"), "");
+
+    let path = folder.path().join("aggregate_results.parquet");
+    table.write_parquet(&path).unwrap();
+    let reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap());
+    let schema = reader.unwrap().schema().clone();
+    let kind = |name: &str| schema.field_with_name(name).unwrap().data_type().to_string();
+    assert_eq!((kind("completed"), kind("request_rate")), ("Int64".to_owned(), "Float64".to_owned()));
+    assert_eq!(kind("note"), "Utf8");
+}
+
+#[test]
+fn an_empty_folder_gives_an_empty_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = aggregate(&find_result_files(folder.path()).unwrap());
+    assert!(table.rows.is_empty() && table.broken.is_empty());
+    table.write_csv(&folder.path().join("a.csv")).unwrap();
+    table.write_parquet(&folder.path().join("a.parquet")).unwrap();
+    assert!(find_result_files(&folder.path().join("none")).is_err());
+}
+
+#[test]
+fn sweep_names_go_both_ways() {
+    let name = "bench_io512x256_mc16_np160.json";
+    let bench = BenchName::parse(name).unwrap();
+    assert_eq!(
+        (bench.input_len, bench.output_len, bench.concurrency, bench.num_prompts),
+        (512, 256, 16, 160)
+    );
+    assert_eq!(bench.to_string(), name);
+    for odd in [
+        "bench_io512_mc1_np1.json",
+        "bench_io1x2_mc+3_np4.json",
+        "bench_io1x2_mc3_np4",
+        "io1x2_mc3_np4.json",
+        "bench_ioxx_mc_np.json",
+    ] {
+        assert_eq!(BenchName::parse(odd), None, "{odd}");
+    }
+}
