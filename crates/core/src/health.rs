@@ -42,6 +42,9 @@ pub struct WorkerHealth {
     pub cpu: Nanos,
     /// Time spent spinning towards due instants, which is part of `cpu` but no sign of overload.
     pub spin: Nanos,
+    /// How long before each due instant the spinning began, as calibrated on this host.
+    #[serde(default)]
+    pub guard: Nanos,
     /// Largest gap between two turns of the event loop while it was needed.
     pub largest_stall: Nanos,
     /// Time ready to run but without a processor, where the platform tells.
