@@ -52,6 +52,13 @@ fn pieces(text: &str) -> Vec<(String, bool)> {
     const NEVER_FIRST: &str = "，。；：！？、）》」』”’％";
     let mut pieces: Vec<(String, bool)> = Vec::new();
     for word in text.split_whitespace() {
+        // A dot between items ends a line rather than beginning one.
+        if word == "·"
+            && let Some((before, _)) = pieces.last_mut()
+        {
+            before.push_str(" ·");
+            continue;
+        }
         let mut fresh = true;
         let mut after_wide = false;
         for character in word.chars() {

@@ -1,0 +1,210 @@
+//! Runs sorted into series of levels, with repeats folded.
+
+use servebench_metrics::Metric;
+
+use super::rows::{Run, Stat};
+use crate::Lang;
+
+/// What was raised from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// The concurrency cap.
+    Concurrency,
+    /// The request rate.
+    Rate,
+}
+
+impl Load {
+    /// The load that most of the runs vary; the cap wins a tie.
+    pub(crate) fn of(runs: &[Run]) -> Self {
+        let levels = |load: Self| {
+            let mut values: Vec<u64> = runs.iter().filter_map(|r| load.value(r)).map(f64::to_bits).collect();
+            values.sort_unstable();
+            values.dedup();
+            values.len()
+        };
+        if levels(Self::Rate) > levels(Self::Concurrency) { Self::Rate } else { Self::Concurrency }
+    }
+
+    pub(crate) fn value(self, run: &Run) -> Option<f64> {
+        match self {
+            Self::Concurrency => run.concurrency,
+            Self::Rate => run.rate,
+        }
+    }
+
+    pub(crate) fn title(self, lang: Lang) -> &'static str {
+        match self {
+            Self::Concurrency => lang.pick("Concurrency cap (requests)", "并发上限（请求数）"),
+            Self::Rate => lang.pick("Request rate (requests/s)", "请求速率（请求/秒）"),
+        }
+    }
+
+    pub(crate) fn short(self, lang: Lang) -> &'static str {
+        match self {
+            Self::Concurrency => lang.pick("concurrency", "并发"),
+            Self::Rate => lang.pick("rate", "速率"),
+        }
+    }
+}
+
+/// Repeats of one setting.
+#[derive(Clone, Debug)]
+pub(crate) struct Level<'a> {
+    /// The load.
+    pub(crate) load: f64,
+    /// The runs at it.
+    pub(crate) runs: Vec<&'a Run>,
+}
+
+/// One setting apart from the load, with its levels in ascending order.
+#[derive(Clone, Debug)]
+pub(crate) struct Series<'a> {
+    /// What sets it apart from the others.
+    pub(crate) name: String,
+    /// Input and output tokens, where fixed.
+    pub(crate) lens: (Option<f64>, Option<f64>),
+    /// Levels by load.
+    pub(crate) levels: Vec<Level<'a>>,
+}
+
+/// A mean over repeats with the ends of its 95 % interval (equal to the mean for a single run).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) mean: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Level<'_> {
+    pub(crate) fn fold(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
+        let values: Vec<f64> = self.runs.iter().filter_map(|run| value(run)).collect();
+        estimate(&values)
+    }
+
+    pub(crate) fn latency(&self, metric: Metric, stat: Stat) -> Option<Estimate> {
+        self.fold(|run| run.latency(metric, stat))
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Option<Estimate> {
+        self.fold(|run| run.number(key))
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.runs.iter().any(|run| run.is_invalid())
+    }
+}
+
+/// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
+const STUDENT_T: [f64; 30] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+];
+
+/// Mean and Student's 95 % interval.
+pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
+    if values.is_empty() {
+        return None;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    if values.len() < 2 {
+        return Some(Estimate { mean, low: mean, high: mean });
+    }
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let t = STUDENT_T.get(values.len() - 2).copied().unwrap_or(1.96);
+    let half = t * (variance / n).sqrt();
+    Some(Estimate { mean, low: mean - half, high: mean + half })
+}
+
+/// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend on the
+/// order of files.
+pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
+    let mut keyed: Vec<(Vec<String>, &Run, f64)> =
+        runs.iter().filter_map(|run| Some((identity(run, load, lang), run, load.value(run)?))).collect();
+    keyed.sort_by(|a, b| {
+        let lens = |run: &Run| (run.input_len.unwrap_or(f64::MAX), run.output_len.unwrap_or(f64::MAX));
+        let ((ai, ao), (bi, bo)) = (lens(a.1), lens(b.1));
+        ai.total_cmp(&bi)
+            .then(ao.total_cmp(&bo))
+            .then_with(|| a.0.cmp(&b.0))
+            .then(a.2.total_cmp(&b.2))
+            .then_with(|| a.1.name.cmp(&b.1.name))
+    });
+    let varying: Vec<bool> = (0..keyed.first().map_or(0, |key| key.0.len()))
+        .map(|part| keyed.iter().any(|key| key.0[part] != keyed[0].0[part]))
+        .collect();
+    let mut found: Vec<(Vec<String>, Series<'_>)> = Vec::new();
+    for (key, run, at) in keyed {
+        if found.last().is_none_or(|(last, _)| *last != key) {
+            let parts: Vec<&str> = key
+                .iter()
+                .zip(&varying)
+                .filter(|(part, varies)| **varies && !part.is_empty())
+                .map(|(part, _)| part.as_str())
+                .collect();
+            let name = if parts.is_empty() { key[0].clone() } else { parts.join(" · ") };
+            found.push((key, Series { name, lens: (run.input_len, run.output_len), levels: Vec::new() }));
+        }
+        let Some((_, current)) = found.last_mut() else { continue };
+        match current.levels.last_mut().filter(|level| level.load == at) {
+            Some(level) => level.runs.push(run),
+            None => current.levels.push(Level { load: at, runs: vec![run] }),
+        }
+    }
+    found.into_iter().map(|(_, series)| series).collect()
+}
+
+/// The parts that set a series apart: lengths, model, backend, label, the other load, metadata.
+fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
+    let other = match load {
+        Load::Concurrency => run.rate.map(|rate| format!("{rate} req/s")),
+        Load::Rate => run.concurrency.map(|cap| format!("{} {cap}", lang.pick("cap", "上限"))),
+    };
+    let metadata = run.metadata.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+    vec![
+        lens_name((run.input_len, run.output_len), lang),
+        short_model(&run.model).to_owned(),
+        run.backend.clone(),
+        run.label.clone().unwrap_or_default(),
+        other.unwrap_or_default(),
+        metadata,
+    ]
+}
+
+/// "512 → 128", or a word where lengths are not fixed.
+pub(crate) fn lens_name(lens: (Option<f64>, Option<f64>), lang: Lang) -> String {
+    match lens {
+        (Some(input), Some(output)) => format!("{input} → {output}"),
+        (Some(input), None) => format!("{input} → *"),
+        (None, Some(output)) => format!("* → {output}"),
+        (None, None) => lang.pick("mixed lengths", "混合长度").to_owned(),
+    }
+}
+
+/// The last part of a model's name.
+pub(crate) fn short_model(model: &str) -> &str {
+    model.trim_end_matches('/').rsplit('/').next().unwrap_or(model)
+}
+
+/// The distinct loads of all series, ascending.
+pub(crate) fn loads(series: &[Series<'_>]) -> Vec<f64> {
+    let mut values: Vec<f64> = series.iter().flat_map(|s| s.levels.iter().map(|level| level.load)).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_needs_repeats() {
+        assert_eq!(estimate(&[5.0]), Some(Estimate { mean: 5.0, low: 5.0, high: 5.0 }));
+        let three = estimate(&[9.0, 10.0, 11.0]).unwrap();
+        // 4.303 · 1/√3
+        assert!((three.high - 12.484_3).abs() < 1e-3, "{three:?}");
+        assert_eq!(estimate(&[]), None);
+    }
+}

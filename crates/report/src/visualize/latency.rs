@@ -1,0 +1,277 @@
+//! The latency figure: what users wait for.
+
+use servebench_metrics::Metric;
+
+use super::groups::{Load, Series, lens_name, series};
+use super::rows::{Run, Stat};
+use super::throughput::{keys, load_axis, notes, nothing, shorten, subtitle};
+use crate::Lang;
+use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
+use crate::format::duration_ms;
+
+/// The four metrics against the load with median, mean and tail, what an answer's time is made of, and the
+/// distributions where runs have details. When both caps and rates were varied, there is a row for each.
+pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
+    let main = Load::of(runs);
+    let all = series(runs, main, lang);
+    let mut panels: Vec<Panel> = [Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el]
+        .into_iter()
+        .map(|metric| metric_panel(&all, main, metric, lang))
+        .collect();
+    let other = match main {
+        Load::Concurrency => Load::Rate,
+        Load::Rate => Load::Concurrency,
+    };
+    let by_other = series(runs, other, lang);
+    if by_other.iter().any(|one| one.levels.len() > 1) {
+        panels.push(metric_panel(&by_other, other, Metric::Ttft, lang));
+        panels.push(metric_panel(&by_other, other, Metric::E2el, lang));
+    }
+    panels.push(component_panel(&all, main, lang));
+    panels.push(distribution_panel(runs, lang));
+    let mut legend = vec![
+        Key::Line {
+            color: theme::INK.into(),
+            dash: String::new(),
+            marker: Some(Marker::Circle),
+            text: lang.pick("median", "中位数").into(),
+        },
+        Key::Line {
+            color: theme::INK.into(),
+            dash: "2 5".into(),
+            marker: None,
+            text: lang.pick("mean", "均值").into(),
+        },
+    ];
+    let tail = tail_name(runs);
+    legend.push(if all.len() <= BANDS_UP_TO {
+        Key::Area {
+            color: theme::INK.into(),
+            opacity: 0.14,
+            text: match lang {
+                Lang::En => format!("median to {tail}"),
+                Lang::Zh => format!("中位数至 {tail}"),
+            },
+        }
+    } else {
+        Key::Line { color: theme::INK.into(), dash: "8 5".into(), marker: None, text: tail }
+    });
+    legend.extend(keys(runs, lang));
+    Figure {
+        width: 1400.0,
+        row_height: 400.0,
+        title: lang.pick("Latency", "延迟分析").to_owned(),
+        subtitle: subtitle(runs, lang),
+        keys: legend,
+        rows: Vec::new(),
+        notes: notes(runs, lang),
+    }
+    .arranged(panels)
+}
+
+/// Bands of more series than this would hide each other.
+const BANDS_UP_TO: usize = 3;
+
+/// The tails that the runs have, such as "p99" or "p95–p99".
+fn tail_name(runs: &[Run]) -> String {
+    let mut tails: Vec<f64> =
+        runs.iter().filter_map(|run| run.tail(Metric::Ttft)).map(|tail| tail.0).collect();
+    tails.sort_by(f64::total_cmp);
+    match (tails.first(), tails.last()) {
+        (Some(first), Some(last)) if first == last => format!("p{first}"),
+        (Some(first), Some(last)) => format!("p{first}–p{last}"),
+        _ => "p99".to_owned(),
+    }
+}
+
+fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> Panel {
+    let name = metric.key().to_ascii_uppercase();
+    let title = match (metric, lang) {
+        (Metric::Ttft, Lang::En) => "TTFT: time to first token",
+        (Metric::Ttft, Lang::Zh) => "TTFT：首 token 延迟",
+        (Metric::Tpot, Lang::En) => "TPOT: time per output token after the first",
+        (Metric::Tpot, Lang::Zh) => "TPOT：首 token 之后每个输出 token 的时间",
+        (Metric::Itl, Lang::En) => "ITL: gap between token events",
+        (Metric::Itl, Lang::Zh) => "ITL：token 事件间隔",
+        (_, Lang::En) => "E2EL: end-to-end latency",
+        (_, Lang::Zh) => "E2EL：端到端延迟",
+    };
+    let mut marks = Vec::new();
+    let mut values = Vec::new();
+    for (index, one) in all.iter().enumerate() {
+        let color = theme::series(index);
+        let mut median = Line {
+            color: color.into(),
+            width: 2.4,
+            marker: Some(Marker::of(index)),
+            label: (all.len() > 1).then(|| one.name.clone()),
+            ..Line::default()
+        };
+        let mut mean = Line { color: color.into(), width: 1.8, dash: "2 5".into(), ..Line::default() };
+        let mut tail = Line { color: color.into(), width: 1.4, dash: "8 5".into(), ..Line::default() };
+        for level in &one.levels {
+            if let Some(found) = level.latency(metric, Stat::Mean) {
+                mean.points.push((level.load, found.mean));
+            }
+            let Some(centre) = level.latency(metric, Stat::Median) else { continue };
+            values.push(centre.mean);
+            if level.is_suspect() {
+                median.suspect.push(median.points.len());
+            }
+            median.points.push((level.load, centre.mean));
+            if centre.high > centre.low {
+                median.intervals.push((level.load, centre.low.max(0.0), centre.high));
+            }
+            if let Some(high) = level.latency(metric, Stat::Tail) {
+                values.push(high.mean);
+                if all.len() <= BANDS_UP_TO {
+                    median.band.push((level.load, centre.mean, high.mean));
+                } else {
+                    tail.points.push((level.load, high.mean));
+                }
+            }
+        }
+        marks.extend([mean, tail].into_iter().filter(|line| line.points.len() > 1).map(Mark::Line));
+        if !median.points.is_empty() {
+            marks.push(Mark::Line(median));
+        }
+    }
+    let y = Axis::spanning(format!("{name} (ms)"), values, 20.0);
+    Panel { marks, empty: nothing(lang), ..Panel::new(title, load_axis(all, load, lang), y) }
+}
+
+/// Stacked bars: time to the first token, and generation after it, of the mean answer.
+fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
+    const MOST: usize = 12;
+    let mut names = Vec::new();
+    let mut bars = Vec::new();
+    let total: usize = all.iter().map(|one| one.levels.len()).sum();
+    // With many settings the lowest, middle and highest load of each series stand for all.
+    let wanted = |position: usize, count: usize| {
+        total <= MOST || position == 0 || position == count / 2 || position + 1 == count
+    };
+    for one in all {
+        for (position, level) in one.levels.iter().enumerate() {
+            if !wanted(position, one.levels.len()) || names.len() >= MOST {
+                continue;
+            }
+            let first = level.latency(Metric::Ttft, Stat::Mean).map(|e| e.mean);
+            let Some(first) = first else { continue };
+            let whole = level.latency(Metric::E2el, Stat::Mean).map(|e| e.mean).or_else(|| {
+                let gaps = one.lens.1? - 1.0;
+                Some(first + level.latency(Metric::Tpot, Stat::Mean)?.mean * gaps)
+            });
+            let Some(whole) = whole else { continue };
+            let at = names.len() as f64;
+            // The setting's name stands once, below the middle of its bars.
+            let named = all.len() > 1 && (position == one.levels.len() / 2);
+            names.push(if named {
+                format!(
+                    "{}
+{}",
+                    level.load,
+                    shorten(&one.name, 20)
+                )
+            } else {
+                level.load.to_string()
+            });
+            bars.push(Bar {
+                x: (at - 0.34, at + 0.34),
+                y: (0.0, first),
+                color: theme::SERIES[1].into(),
+                label: None,
+            });
+            bars.push(Bar {
+                x: (at - 0.34, at + 0.34),
+                y: (first, whole.max(first)),
+                color: theme::SERIES[5].into(),
+                label: Some(duration_ms(whole)),
+            });
+        }
+    }
+    let title = lang.pick(
+        "Where the mean answer's time goes: first token (orange), generation (blue)",
+        "平均回答的时间构成：首 token（橙）与生成（蓝）",
+    );
+    let x_title = match (load, lang) {
+        (Load::Concurrency, Lang::En) => "Concurrency, by setting",
+        (Load::Rate, Lang::En) => "Request rate, by setting",
+        (Load::Concurrency, Lang::Zh) => "并发（按设置分组）",
+        (Load::Rate, Lang::Zh) => "请求速率（按设置分组）",
+    };
+    let y = Axis::linear(lang.pick("Time (ms)", "时间（毫秒）"));
+    let marks = if bars.is_empty() { Vec::new() } else { vec![Mark::Bars(bars)] };
+    Panel { marks, empty: nothing(lang), ..Panel::new(title, Axis::categories(x_title, names), y) }
+}
+
+/// Cumulative shares of TTFT for up to six runs with details.
+fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
+    let mut detailed: Vec<(&Run, Vec<f64>)> = runs
+        .iter()
+        .filter_map(|run| {
+            let mut ms: Vec<f64> =
+                run.detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+            ms.sort_by(f64::total_cmp);
+            (!ms.is_empty()).then_some((run, ms))
+        })
+        .collect();
+    detailed.sort_by(|a, b| {
+        let load = |run: &Run| run.concurrency.or(run.rate).unwrap_or(f64::MAX);
+        load(a.0).total_cmp(&load(b.0)).then_with(|| a.0.name.cmp(&b.0.name))
+    });
+    if detailed.len() > 6 {
+        let last = detailed.len() - 1;
+        let mut keep = (0..6).map(|i| i * last / 5);
+        let mut next = keep.next();
+        let mut position = 0;
+        detailed.retain(|_| {
+            let kept = next == Some(position);
+            if kept {
+                next = keep.next();
+            }
+            position += 1;
+            kept
+        });
+    }
+    let mut marks = Vec::new();
+    let mut values = Vec::new();
+    for (index, (run, ms)) in detailed.iter().enumerate() {
+        values.extend([ms[0], ms[ms.len() - 1]]);
+        let settings = lens_name((run.input_len, run.output_len), lang);
+        let name = match (run.concurrency, run.rate) {
+            (None, None) => {
+                run.name.rsplit('/').next().unwrap_or(&run.name).trim_end_matches(".json").to_owned()
+            }
+            (Some(cap), _) => format!("{settings} @{cap}"),
+            (None, Some(rate)) => format!("{settings} @{rate}/s"),
+        };
+        marks.push(Mark::Line(Line {
+            points: ecdf(ms, 400),
+            color: theme::series(index).into(),
+            width: 2.0,
+            step: true,
+            label: Some(format!("{}, n={}", shorten(&name, 20), ms.len())),
+            ..Line::default()
+        }));
+    }
+    let title = lang.pick("Distribution of TTFT (runs with details)", "TTFT 分布（含明细的运行）");
+    let x = Axis::spanning("TTFT (ms)", values, 20.0);
+    let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例")).with_range(0.0, 1.0);
+    let empty =
+        lang.pick("Needs runs saved with --save-detailed", "需要用 --save-detailed 保存的运行").to_owned();
+    Panel { marks, empty, ..Panel::new(title, x, y) }
+}
+
+/// The empirical distribution function of ascending values, thinned to about `most` steps. The first and last
+/// values always stay, so that the ends are true.
+pub(crate) fn ecdf(sorted: &[f64], most: usize) -> Vec<(f64, f64)> {
+    let n = sorted.len();
+    let stride = n.div_ceil(most).max(1);
+    let mut points: Vec<(f64, f64)> = vec![(sorted[0], 0.0)];
+    points.extend(
+        (0..n)
+            .filter(|i| (i + 1) % stride == 0 || i + 1 == n)
+            .map(|i| (sorted[i], (i + 1) as f64 / n as f64)),
+    );
+    points
+}

@@ -1,0 +1,20 @@
+//! Many runs at once: figures, dashboard, text report.
+//!
+//! Input is one row per run in the keys of vLLM's result file, with `input_len`, `output_len` and `filename`
+//! beside them, and our own additions under `servebench`; a row of a CSV file, where everything is text,
+//! will do as well.
+
+mod analysis;
+mod dashboard;
+mod groups;
+mod latency;
+mod report;
+mod rows;
+mod throughput;
+
+pub use analysis::{Rating, RatingScale};
+pub use dashboard::dashboard;
+pub use latency::latency_figure;
+pub use report::{ReportFormat, performance_report};
+pub use rows::{Row, Run, Stat, parse_rows};
+pub use throughput::throughput_figure;

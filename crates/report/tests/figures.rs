@@ -1,0 +1,100 @@
+//! Figures and reports of a made-up campaign.
+
+mod fixture;
+
+use servebench_report::Lang;
+use servebench_report::chart::to_png;
+use servebench_report::visualize::{
+    RatingScale, ReportFormat, Run, latency_figure, parse_rows, performance_report, throughput_figure,
+};
+
+/// One length, few levels, one repeat, one run that must not be trusted: small enough to read as a snapshot.
+fn small() -> Vec<Run> {
+    let mut rows: Vec<_> = [(1, 0), (4, 0), (4, 1), (16, 0)]
+        .into_iter()
+        .map(|(cap, repeat)| fixture::run(512, 128, cap, repeat, cap == 1))
+        .collect();
+    rows[3].insert("verdict".into(), "INVALID".into());
+    parse_rows(&rows)
+}
+
+#[test]
+fn figures_as_svg() {
+    insta::assert_snapshot!("throughput_svg", throughput_figure(&small(), Lang::En).to_svg());
+    insta::assert_snapshot!("latency_svg", latency_figure(&small(), Lang::En).to_svg());
+}
+
+#[test]
+fn reports_in_both_languages_and_forms() {
+    let scale = RatingScale::default();
+    insta::assert_snapshot!("report_en", performance_report(&small(), &scale, Lang::En, ReportFormat::Text));
+    insta::assert_snapshot!(
+        "report_zh",
+        performance_report(&parse_rows(&fixture::rates()), &scale, Lang::Zh, ReportFormat::Markdown)
+    );
+}
+
+#[test]
+fn the_order_of_files_does_not_matter() {
+    let rows = fixture::campaign();
+    let mut turned = rows.clone();
+    turned.reverse();
+    for lang in Lang::ALL {
+        let one = throughput_figure(&parse_rows(&rows), lang).to_svg();
+        assert_eq!(one, throughput_figure(&parse_rows(&turned), lang).to_svg());
+    }
+}
+
+#[test]
+fn a_png_is_drawn_with_the_embedded_font() {
+    let with = |title: &str| {
+        let mut figure = throughput_figure(&small(), Lang::Zh);
+        figure.title = title.into();
+        to_png(&figure.to_svg(), 0.5).unwrap()
+    };
+    let png = with("吞吐量");
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+    assert_eq!(png, with("吞吐量"), "the same figure must give the same bytes");
+    assert_ne!(png, with("   "), "Chinese characters leave no mark");
+}
+
+#[test]
+fn nothing_to_show_is_said_not_drawn() {
+    let svg = throughput_figure(&[], Lang::En).to_svg();
+    assert!(svg.contains("No runs with the numbers that this chart needs"), "{svg}");
+    to_png(&svg, 1.0).unwrap();
+    performance_report(&[], &RatingScale::default(), Lang::En, ReportFormat::Text);
+}
+
+#[test]
+fn text_from_servers_cannot_become_markup() {
+    let mut rows = fixture::rates();
+    for row in &mut rows {
+        row.insert("model_id".into(), "x/<script>alert(1)</script>&\"".into());
+    }
+    let svg = latency_figure(&parse_rows(&rows), Lang::En).to_svg();
+    assert!(!svg.contains("<script"), "{svg}");
+    assert!(svg.contains("script&gt;"), "{svg}");
+}
+
+/// Every character of our own Chinese texts must have a glyph, or PNGs would show boxes.
+#[test]
+fn the_embedded_font_has_all_characters_of_our_texts() {
+    let glyphs = include_str!("../assets/fonts/glyphs.txt");
+    let mut missing = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                missing.extend(text.chars().filter(|c| !c.is_ascii() && !glyphs.contains(*c)));
+            }
+        }
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    assert!(missing.is_empty(), "run assets/fonts/subset.py: no glyph for {missing:?}");
+}
