@@ -417,6 +417,16 @@ impl Records for [Record] {
     }
 }
 
+impl Records for &[Record] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn visit(&self, visitor: &mut dyn FnMut(&Record)) {
+        self.iter().for_each(visitor);
+    }
+}
+
 impl Records for Vec<Record> {
     fn count(&self) -> usize {
         self.len()
