@@ -26,6 +26,6 @@ mod truth;
 pub use delay::{Delay, Distribution, DistributionError};
 pub use faults::{ALL_FAULTS, FaultError, FaultInfo, FaultKind, FaultShare};
 pub use server::{Server, start};
-pub use settings::{SimError, SimSettings};
+pub use settings::{ReasoningKey, SimError, SimSettings, TlsIdentity};
 pub use text::Tokenizer;
 pub use truth::{Lateness, TruthOutcome, TruthRecord};

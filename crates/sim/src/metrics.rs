@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use servebench_core::Nanos;
+
+use crate::engine::EngineStats;
 
 /// Edges of the time-to-first-token histogram in seconds, as vLLM has them.
 const TTFT_EDGES: &[f64] = &[
@@ -20,11 +23,14 @@ const REQUEST_EDGES: &[f64] = &[
     960.0, 1920.0, 7680.0,
 ];
 
-/// Counters and histograms of a server. Updated without locks.
+/// Counters and histograms of a server. No lock is taken for a token.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     model: String,
-    pub(crate) running: AtomicI64,
+    /// Requests taken on and not ended.
+    pub(crate) in_flight: AtomicI64,
+    /// What the engine model said last.
+    engine: Mutex<Option<EngineStats>>,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) generation_tokens: AtomicU64,
     pub(crate) finished_length: AtomicU64,
@@ -42,7 +48,8 @@ impl Metrics {
         let model = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         Self {
             model,
-            running: AtomicI64::new(0),
+            in_flight: AtomicI64::new(0),
+            engine: Mutex::new(None),
             prompt_tokens: AtomicU64::new(0),
             generation_tokens: AtomicU64::new(0),
             finished_length: AtomicU64::new(0),
@@ -55,24 +62,40 @@ impl Metrics {
         }
     }
 
+    /// Remembers the engine's counters and gauges.
+    pub(crate) fn note_engine(&self, stats: &EngineStats) {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(*stats);
+    }
+
     /// The page in Prometheus text format.
     pub(crate) fn page(&self) -> String {
         let mut page = String::with_capacity(8192);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let running = self.running.load(Ordering::Relaxed).max(0) as f64;
-        self.single(&mut page, "num_requests_running", "gauge", "Requests being worked on.", running);
-        self.single(&mut page, "num_requests_waiting", "gauge", "Requests waiting for the engine.", 0.0);
-        self.single(
-            &mut page,
-            "kv_cache_usage_perc",
-            "gauge",
-            "Share of the KV cache in use; 1 is all.",
-            0.0,
-        );
+        let in_flight = self.in_flight.load(Ordering::Relaxed).max(0) as usize;
+        let noted = *self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = noted.unwrap_or(EngineStats { running: in_flight, ..EngineStats::default() });
+        let kv_usage = engine.blocks_used as f64 / engine.blocks_total.max(1) as f64;
         for (name, help, value) in [
-            ("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", 0.0),
-            ("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", 0.0),
-            ("num_preemptions_total", "Requests thrown out of the KV cache.", 0.0),
+            ("num_requests_running", "Requests being worked on.", engine.running as f64),
+            ("num_requests_waiting", "Requests waiting for the engine.", engine.waiting as f64),
+            ("kv_cache_usage_perc", "Share of the KV cache in use; 1 is all.", kv_usage),
+        ] {
+            self.single(&mut page, name, "gauge", help, value);
+        }
+        for (name, help, value) in [
+            (
+                "prefix_cache_queries_total",
+                "Tokens looked up in the prefix cache.",
+                engine.prefix_queries as f64,
+            ),
+            ("prefix_cache_hits_total", "Tokens found in the prefix cache.", engine.prefix_hits as f64),
+            ("num_preemptions_total", "Requests thrown out of the KV cache.", engine.preemptions as f64),
+            ("spec_decode_num_draft_tokens_total", "Draft tokens verified.", engine.draft_tokens as f64),
+            (
+                "spec_decode_num_accepted_tokens_total",
+                "Draft tokens accepted.",
+                engine.accepted_tokens as f64,
+            ),
             ("prompt_tokens_total", "Prompt tokens processed.", read(&self.prompt_tokens)),
             ("generation_tokens_total", "Tokens generated.", read(&self.generation_tokens)),
         ] {

@@ -4,10 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use servebench_core::Secret;
 
 use crate::delay::{Delay, Distribution};
+use crate::engine::{ClusterConfig, EngineError};
 use crate::faults::{FaultError, FaultShare};
 use crate::text::Tokenizer;
 
@@ -43,8 +45,52 @@ pub struct SimSettings {
     pub truth_file: Option<PathBuf>,
     /// Counts prompts and serves `/tokenize`; without it a plain rule counts words and marks.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
+    /// An engine model that decides when tokens come, instead of `ttft` and `itl`. With one,
+    /// `tokens_per_event` is the least number of tokens in each event between the first and the last.
+    pub engine: Option<ClusterConfig>,
+    /// Tokens at the start of each chat answer that are reasoning.
+    pub reasoning_tokens: u32,
+    /// Key of reasoning text in chat answers.
+    pub reasoning_key: ReasoningKey,
+    /// Answer with a tool call whenever a chat request offers tools and leaves the choice to the model.
+    pub tool_calls: bool,
+    /// Names of LoRA adapters that are there from the start.
+    pub lora_modules: Vec<String>,
+    /// Answer everything with status 503 for so long after the start.
+    pub ready_after: Duration,
+    /// Serve over TLS.
+    pub tls: Option<TlsIdentity>,
     /// Largest request body that is accepted.
     pub max_body_bytes: usize,
+}
+
+/// Key of reasoning text in chat answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReasoningKey {
+    /// `reasoning`, as newer vLLM has it.
+    #[default]
+    Reasoning,
+    /// `reasoning_content`, as DeepSeek, SGLang and older vLLM have it.
+    ReasoningContent,
+}
+
+impl ReasoningKey {
+    /// The key itself.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reasoning => "reasoning",
+            Self::ReasoningContent => "reasoning_content",
+        }
+    }
+}
+
+/// Certificate chain and key of a TLS server, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsIdentity {
+    /// Certificate chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
 }
 
 impl Default for SimSettings {
@@ -64,6 +110,13 @@ impl Default for SimSettings {
             faults: Vec::new(),
             truth_file: None,
             tokenizer: None,
+            engine: None,
+            reasoning_tokens: 0,
+            reasoning_key: ReasoningKey::Reasoning,
+            tool_calls: false,
+            lora_modules: Vec::new(),
+            ready_after: Duration::ZERO,
+            tls: None,
             max_body_bytes: 256 * 1024 * 1024,
         }
     }
@@ -109,6 +162,17 @@ pub enum SimError {
     /// A setting that makes no sense.
     #[error("{0}")]
     Setting(String),
+    /// Engine settings that make no sense.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The certificate or key cannot be used.
+    #[error("cannot use {path} for TLS: {reason}")]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Fault shares that do not add up.
     #[error(transparent)]
     Faults(#[from] FaultError),
@@ -132,6 +196,12 @@ impl SimSettings {
         }
         if self.max_model_len < 2 {
             return wrong("the longest sequence must have room for a prompt and an answer (2 or more)");
+        }
+        if self.engine.is_some() && self.threads > 1 {
+            return wrong("an engine model runs on one thread; leave threads at 1");
+        }
+        if self.engine.is_some() && self.flood.is_some() {
+            return wrong("flood mode knows no time, so that it cannot be combined with an engine model");
         }
         crate::faults::check(&self.faults)?;
         Ok(())

@@ -55,8 +55,14 @@ pub(crate) struct TokenPart<'a> {
     pub(crate) finish: Option<Finish>,
     /// Usage to attach to this event.
     pub(crate) usage: Option<Counts>,
-    /// Tokens in it.
-    pub(crate) tokens: u32,
+    /// Number of its first token in the answer.
+    pub(crate) position: u32,
+    /// True when reasoning came before in this answer.
+    pub(crate) after_reasoning: bool,
+    /// The answer's text up to and with this event; filled only for formats that want it.
+    pub(crate) so_far: &'a str,
+    /// Counts up to and with this event.
+    pub(crate) counts: Counts,
 }
 
 /// Why an answer ended.
@@ -96,6 +102,11 @@ pub(crate) trait Format {
         "text/event-stream; charset=utf-8"
     }
 
+    /// True when its token events repeat the text so far.
+    fn wants_whole(&self) -> bool {
+        false
+    }
+
     /// Events before the first token event.
     fn open(&self, _out: &mut Events, _counts: Counts) {}
 
@@ -111,7 +122,7 @@ pub(crate) trait Format {
     fn close(&self, out: &mut Events, finish: Finish, usage: Option<Counts>);
 
     /// The end marker.
-    fn done(&self, out: &mut Events) {
+    fn done(&self, out: &mut Events, _finish: Finish, _usage: Option<Counts>) {
         out.push(|bytes| bytes.extend_from_slice(b"data: [DONE]\n\n"));
     }
 

@@ -1,62 +1,29 @@
-//! From the body of a generation request to the plan of its answer.
+//! Text generation endpoints: from the bodies of their requests to plans.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::anthropic::Messages;
 use super::errors;
-use super::format::{Finish, Format};
-use super::openai::{Chat, Completions, Identity};
+use super::native::{SglangGenerate, Tgi, Triton};
+use super::openai::{Chat, Completions};
+use super::plan::{Asked, Plan, UsageMode, parse};
+use super::prompt::{PromptBuilder, chat_prompt, completions_prompts};
+use super::responses::Responses;
 use super::{Reply, Shared};
+use crate::engine::Content;
 use crate::server::HttpRequest;
-use crate::text;
 
-/// Answer length where neither the request nor the settings name one.
-const DEFAULT_OUTPUT: u32 = 128;
 /// Answer length of `/v1/completions` without `max_tokens`, as OpenAI defines it.
 const COMPLETIONS_OUTPUT: u32 = 16;
-/// Answers and prompts in one request at most.
-const MAX_SEQUENCES: usize = 4096;
-/// Tokens that the chat template adds to each message.
-const TOKENS_PER_MESSAGE: u32 = 4;
-/// Tokens that an image, video or sound counts.
-const TOKENS_PER_MEDIA: u32 = 256;
-
-/// When usage is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum UsageMode {
-    /// Not at all.
-    #[default]
-    Never,
-    /// Once, after the last token.
-    AtEnd,
-    /// With every event, and after the last token.
-    Continuous,
-}
-
-/// What is to be answered.
-pub(crate) struct Plan {
-    pub(crate) format: Box<dyn Format>,
-    pub(crate) stream: bool,
-    pub(crate) usage: UsageMode,
-    /// Answers in the request.
-    pub(crate) sequences: u32,
-    /// Prompt tokens of all sequences together.
-    pub(crate) prompt_tokens: u32,
-    /// Tokens of each answer.
-    pub(crate) output_tokens: u32,
-    pub(crate) finish: Finish,
-    /// Selects the words.
-    pub(crate) text_key: u64,
-}
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct OpenAiBody<'a> {
     model: Option<String>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
+    messages: Option<Vec<Value>>,
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     stream: Option<bool>,
@@ -64,168 +31,222 @@ struct Body<'a> {
     ignore_eos: Option<bool>,
     n: Option<u32>,
     logprobs: Option<Value>,
+    priority: Option<i32>,
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 struct StreamOptions {
     include_usage: Option<bool>,
     continuous_usage_stats: Option<bool>,
 }
 
-/// Plans the answer to `/v1/completions`.
+impl OpenAiBody<'_> {
+    fn asked(&self) -> Asked {
+        let options = self.stream_options.unwrap_or_default();
+        let usage = match (options.include_usage, options.continuous_usage_stats) {
+            (Some(true), Some(true)) => UsageMode::Continuous,
+            (Some(true), _) => UsageMode::AtEnd,
+            _ => UsageMode::Never,
+        };
+        Asked {
+            model: self.model.clone(),
+            choices: self.n.unwrap_or(1),
+            output_tokens: self.max_completion_tokens.or(self.max_tokens),
+            ignore_eos: self.ignore_eos.unwrap_or(false),
+            stream: self.stream.unwrap_or(false),
+            usage,
+            priority: self.priority.unwrap_or(0),
+            ..Asked::default()
+        }
+    }
+
+    /// The function to call, if the request's tools make the answer a tool call.
+    fn tool(&self, always: bool) -> Option<String> {
+        let first = self.tools.as_ref()?.first()?;
+        let named = |value: &Value| value["function"]["name"].as_str().map(str::to_owned);
+        let choice = self.tool_choice.as_ref().unwrap_or(&Value::Null);
+        match choice.as_str() {
+            Some("none") => None,
+            Some("required") => named(first),
+            _ if choice.is_object() => named(choice),
+            _ => named(first).filter(|_| always),
+        }
+    }
+}
+
+/// `/v1/completions`.
 pub(crate) fn completions(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
-    let body: Body<'_> = parse(&request.body)?;
+    let body: OpenAiBody<'_> = parse(&request.body)?;
     let Some(prompt) = body.prompt else {
         return Err(errors::bad_request("the request has no prompt", Some("prompt")));
     };
-    let prompts = prompt_lengths(shared, prompt.get())?;
-    let default = COMPLETIONS_OUTPUT;
+    let prompts = completions_prompts(shared, prompt.get())?;
     let logprobs = body.logprobs.as_ref().is_some_and(|value| !value.is_null());
-    plan(shared, request, index, &body, &prompts, default, "cmpl", |identity, _| {
-        Box::new(Completions::new(identity, logprobs))
-    })
+    let asked = Asked { prompts, default_output: COMPLETIONS_OUTPUT, ..body.asked() };
+    asked.plan(shared, request, index, |identity, _| Box::new(Completions::new(identity, logprobs)))
 }
 
-/// Plans the answer to `/v1/chat/completions`.
+/// `/v1/chat/completions`.
 pub(crate) fn chat(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
-    let body: Body<'_> = parse(&request.body)?;
-    let Some(messages) = body.messages else {
-        return Err(errors::bad_request("the request has no messages", Some("messages")));
+    let body: OpenAiBody<'_> = parse(&request.body)?;
+    let prompt = chat_prompt(shared, body.messages.as_deref().unwrap_or_default())?;
+    let tool = body.tool(shared.settings.tool_calls);
+    let asked = Asked {
+        prompts: vec![prompt],
+        may_reason: true,
+        tool: tool.clone(),
+        id_prefix: "chatcmpl",
+        ..body.asked()
     };
-    let prompts = [messages_length(shared, messages.get())?];
-    plan(shared, request, index, &body, &prompts, DEFAULT_OUTPUT, "chatcmpl", |identity, sequences| {
-        Box::new(Chat::new(identity, sequences, "reasoning", None))
+    let reasoning_key = shared.settings.reasoning_key;
+    asked.plan(shared, request, index, |identity, sequences| {
+        Box::new(Chat::new(identity, sequences, reasoning_key.name(), tool.as_deref()))
     })
 }
 
-#[expect(clippy::too_many_arguments, reason = "called twice, from the two functions above")]
-fn plan(
+#[derive(Deserialize)]
+struct ResponsesBody {
+    model: Option<String>,
+    input: Value,
+    instructions: Option<String>,
+    max_output_tokens: Option<u32>,
+    stream: Option<bool>,
+    ignore_eos: Option<bool>,
+}
+
+/// `/v1/responses`.
+pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+    let body: ResponsesBody = parse(&request.body)?;
+    let mut messages: Vec<Value> = Vec::new();
+    if let Some(text) = &body.instructions {
+        messages.push(serde_json::json!({"role": "system", "content": text}));
+    }
+    match &body.input {
+        Value::String(text) => messages.push(serde_json::json!({"role": "user", "content": text})),
+        Value::Array(items) => messages.extend(items.iter().cloned()),
+        _ => return Err(errors::bad_request("input must be a string or a list of messages", Some("input"))),
+    }
+    let asked = Asked {
+        model: body.model,
+        prompts: vec![chat_prompt(shared, &messages)?],
+        output_tokens: body.max_output_tokens,
+        ignore_eos: body.ignore_eos.unwrap_or(false),
+        stream: body.stream.unwrap_or(false),
+        usage: UsageMode::AtEnd,
+        may_reason: true,
+        id_prefix: "resp",
+        ..Asked::default()
+    };
+    asked.plan(shared, request, index, |identity, _| Box::new(Responses::new(identity)))
+}
+
+#[derive(Deserialize)]
+struct AnthropicBody {
+    model: Option<String>,
+    messages: Option<Vec<Value>>,
+    system: Option<Value>,
+    max_tokens: Option<u32>,
+    stream: Option<bool>,
+    ignore_eos: Option<bool>,
+}
+
+/// `/v1/messages`.
+pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+    let body: AnthropicBody = parse(&request.body)?;
+    let mut messages = Vec::new();
+    if let Some(system) = body.system {
+        messages.push(serde_json::json!({"role": "system", "content": system}));
+    }
+    messages.extend(body.messages.unwrap_or_default());
+    let Some(output_tokens) = body.max_tokens else {
+        return Err(errors::bad_request("max_tokens is required", Some("max_tokens")));
+    };
+    let asked = Asked {
+        model: body.model,
+        prompts: vec![chat_prompt(shared, &messages)?],
+        output_tokens: Some(output_tokens),
+        ignore_eos: body.ignore_eos.unwrap_or(false),
+        stream: body.stream.unwrap_or(false),
+        usage: UsageMode::AtEnd,
+        may_reason: true,
+        id_prefix: "msg",
+        ..Asked::default()
+    };
+    asked.plan(shared, request, index, |identity, _| Box::new(Messages::new(identity)))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NativeParameters {
+    max_new_tokens: Option<u32>,
+    ignore_eos_token: bool,
+    ignore_eos: bool,
+}
+
+#[derive(Deserialize)]
+struct NativeBody {
+    inputs: Option<String>,
+    text: Option<String>,
+    text_input: Option<String>,
+    input_ids: Option<Vec<u32>>,
+    parameters: Option<NativeParameters>,
+    sampling_params: Option<NativeParameters>,
+    max_tokens: Option<u32>,
+    min_length: Option<u32>,
+    accumulate_tokens: Option<bool>,
+    stream: Option<bool>,
+    model: Option<String>,
+}
+
+/// `/generate` and `/generate_stream` of TGI (`inputs`), SGLang (`text`, `input_ids`) and Triton with
+/// TensorRT-LLM (`text_input`), told apart by the field that holds the prompt. `streams` is what the path says.
+pub(crate) fn native(
     shared: &Shared,
     request: &HttpRequest,
     index: u64,
-    body: &Body<'_>,
-    prompts: &[u32],
-    default_output: u32,
-    prefix: &str,
-    format: impl FnOnce(Identity, u32) -> Box<dyn Format>,
+    streams: bool,
 ) -> Result<Plan, Reply> {
-    let settings = &shared.settings;
-    let model = body.model.as_deref().unwrap_or(&settings.model);
-    if model != settings.model {
-        return Err(errors::unknown_model(model, &settings.model));
-    }
-    let longest = prompts.iter().copied().max().unwrap_or_default();
-    if longest >= settings.max_model_len {
-        return Err(errors::too_long(settings.max_model_len, longest, None));
-    }
-    let asked = body.max_completion_tokens.or(body.max_tokens);
-    let room = settings.max_model_len - longest;
-    if let Some(asked) = asked {
-        if asked == 0 {
-            return Err(errors::bad_request("max_tokens must be at least 1", Some("max_tokens")));
-        }
-        if asked > room {
-            return Err(errors::too_long(settings.max_model_len, longest, Some(asked)));
-        }
-    }
-    let choices = body.n.unwrap_or(1).max(1);
-    let sequences = prompts.len().saturating_mul(choices as usize);
-    if sequences == 0 || sequences > MAX_SEQUENCES {
-        return Err(errors::bad_request("the request has no prompt, or too many at once", Some("prompt")));
-    }
-    let natural = settings.answer_tokens.filter(|_| !body.ignore_eos.unwrap_or(false)).map(|length| {
-        let mut rng = shared.stream("sim answer length", index);
-        (length.sample(&mut rng).round() as u32).max(1)
-    });
-    let limit = asked.unwrap_or_else(|| if natural.is_some() { room } else { default_output.min(room) });
-    let (output_tokens, finish) = match natural {
-        Some(natural) if natural < limit => (natural, Finish::Stop),
-        _ => (limit, Finish::Length),
+    let body: NativeBody = parse(&request.body)?;
+    let content = |text: &str| {
+        let mut prompt = PromptBuilder::new(shared);
+        prompt.text(text);
+        prompt.build()
     };
-    let id = match &request.id {
-        Some(id) => format!("{prefix}-{id}"),
-        None => format!("{prefix}-{:016x}", text::mix(settings.seed ^ text::mix(index))),
-    };
-    let options = body.stream_options.as_ref();
-    let usage = match options.map(|options| (options.include_usage, options.continuous_usage_stats)) {
-        Some((Some(true), Some(true))) => UsageMode::Continuous,
-        Some((Some(true), _)) => UsageMode::AtEnd,
-        _ => UsageMode::Never,
-    };
-    let created = servebench_os::clock::wall().0 / 1_000_000_000;
-    Ok(Plan {
-        format: format(Identity::new(&id, created, model), sequences as u32),
-        stream: body.stream.unwrap_or(false),
-        usage,
-        sequences: sequences as u32,
-        prompt_tokens: prompts.iter().sum::<u32>().saturating_mul(choices),
-        output_tokens,
-        finish,
-        text_key: text::mix(settings.seed ^ text::mix(index)),
-    })
-}
-
-/// Reads a JSON body, or says why not in vLLM's form.
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Reply> {
-    serde_json::from_slice(body).map_err(|error| {
-        let kind = if error.is_data() { "BadRequestError" } else { "Bad Request" };
-        errors::error(400, kind, &format!("the body cannot be read as JSON: {error}"), Some("body"))
-    })
-}
-
-/// Tokens of each prompt of a completions request: a text, token ids, or a list of either.
-fn prompt_lengths(shared: &Shared, raw: &str) -> Result<Vec<u32>, Reply> {
-    let wrong =
-        |_| errors::bad_request("prompt must be a string, token ids, or a list of either", Some("prompt"));
-    let raw = raw.trim_start();
-    if raw.starts_with('"') {
-        let text: String = serde_json::from_str(raw).map_err(wrong)?;
-        return Ok(vec![shared.count_tokens(&text)]);
-    }
-    let first = raw.strip_prefix('[').map(str::trim_start).and_then(|rest| rest.chars().next());
-    match first {
-        Some('"') => {
-            let texts: Vec<String> = serde_json::from_str(raw).map_err(wrong)?;
-            Ok(texts.iter().map(|text| shared.count_tokens(text)).collect())
-        }
-        Some('[') => {
-            let lists: Vec<Vec<u32>> = serde_json::from_str(raw).map_err(wrong)?;
-            Ok(lists.iter().map(|ids| ids.len() as u32).collect())
+    let prompt: Content = match (&body.inputs, &body.text, &body.text_input, &body.input_ids) {
+        (Some(text), ..) | (_, Some(text), ..) | (_, _, Some(text), _) => content(text),
+        (.., Some(ids)) => {
+            let mut prompt = PromptBuilder::new(shared);
+            prompt.ids(ids);
+            prompt.build()
         }
         _ => {
-            let ids: Vec<u32> = serde_json::from_str(raw).map_err(wrong)?;
-            Ok(vec![ids.len() as u32])
+            let message =
+                "the request has no prompt: inputs (TGI), text or input_ids (SGLang), text_input (Triton)";
+            return Err(errors::bad_request(message, Some("inputs")));
         }
-    }
-}
-
-/// Tokens of a conversation: the texts, and a fixed number for each message and each medium.
-fn messages_length(shared: &Shared, raw: &str) -> Result<u32, Reply> {
-    let wrong =
-        || errors::bad_request("messages must be a list of objects with role and content", Some("messages"));
-    let messages: Vec<Value> = serde_json::from_str(raw).map_err(|_| wrong())?;
-    if messages.is_empty() {
-        return Err(wrong());
-    }
-    let mut tokens = 0;
-    for message in &messages {
-        if !message.is_object() {
-            return Err(wrong());
+    };
+    let triton = body.text_input.is_some();
+    let sglang = body.text.is_some() || body.input_ids.is_some();
+    let parameters = body.sampling_params.or(body.parameters).unwrap_or_default();
+    let asked = Asked {
+        model: body.model,
+        prompts: vec![prompt],
+        output_tokens: parameters.max_new_tokens.or(body.max_tokens),
+        ignore_eos: parameters.ignore_eos
+            || parameters.ignore_eos_token
+            || body.min_length.is_some_and(|min| Some(min) == body.max_tokens),
+        stream: if sglang { body.stream.unwrap_or(false) } else { streams },
+        ..Asked::default()
+    };
+    asked.plan(shared, request, index, |identity, _| {
+        if triton {
+            Box::new(Triton::new(body.accumulate_tokens.unwrap_or(false)))
+        } else if sglang {
+            Box::new(SglangGenerate::new(identity))
+        } else {
+            Box::new(Tgi)
         }
-        tokens += TOKENS_PER_MESSAGE;
-        match &message["content"] {
-            Value::String(text) => tokens += shared.count_tokens(text),
-            Value::Array(parts) => {
-                for part in parts {
-                    tokens += match part["text"].as_str().or(part.as_str()) {
-                        Some(text) => shared.count_tokens(text),
-                        None => TOKENS_PER_MEDIA,
-                    };
-                }
-            }
-            Value::Null => {}
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(tokens)
+    })
 }

@@ -1,9 +1,17 @@
 //! What the server answers to what: routing, and the endpoints that need no waiting.
 
+mod anthropic;
+mod audio;
 mod errors;
 pub(crate) mod format;
 mod generate;
+mod lora;
+mod native;
 mod openai;
+mod plan;
+mod pooling;
+mod prompt;
+mod responses;
 
 use serde_json::{Value, json};
 
@@ -11,47 +19,106 @@ use crate::faults::FaultKind;
 use crate::server::{HttpRequest, Shared};
 use crate::truth;
 
-pub(crate) use generate::{Plan, UsageMode};
+pub(crate) use plan::{Plan, UsageMode};
+use pooling::Task;
 
-/// An answer that is sent at once, or a plan for one that takes time.
-pub(crate) enum Reply {
-    Now { status: u16, content_type: &'static str, extra: String, body: Vec<u8> },
-    Generate(Box<Plan>),
+/// An answer that is sent at once.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    /// Further header lines.
+    pub(crate) extra: &'static str,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self::Now {
-            status,
-            content_type: "application/json",
-            extra: String::new(),
-            body: body.to_string().into_bytes(),
-        }
+        Self { status, content_type: "application/json", extra: "", body: body.to_string().into_bytes() }
     }
 
     fn text(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self::Now { status: 200, content_type, extra: String::new(), body: body.into() }
+        Self { status: 200, content_type, extra: "", body: body.into() }
     }
 }
 
-/// True for paths whose requests are generated, logged in the truth log and subject to faults.
-pub(crate) fn is_generation(request: &HttpRequest) -> bool {
-    request.method == "POST" && matches!(request.path.as_str(), "/v1/completions" | "/v1/chat/completions")
+/// Endpoints whose answers take time: they are logged in the truth log and subject to faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    Completions,
+    Chat,
+    Responses,
+    Anthropic,
+    Native,
+    NativeStream,
+    Embeddings,
+    Pooling,
+    Rerank,
+    Audio,
 }
 
-/// The answer to a request.
-pub(crate) fn route(shared: &Shared, request: &HttpRequest, index: u64) -> Reply {
-    if let Some(refusal) = unauthorized(shared, request) {
+/// The generation endpoint that a request goes to, if any.
+pub(crate) fn generation(request: &HttpRequest) -> Option<Generation> {
+    if request.method != "POST" {
+        return None;
+    }
+    Some(match request.path.as_str() {
+        "/v1/completions" => Generation::Completions,
+        "/v1/chat/completions" => Generation::Chat,
+        "/v1/responses" => Generation::Responses,
+        "/v1/messages" => Generation::Anthropic,
+        "/generate" => Generation::Native,
+        "/generate_stream" => Generation::NativeStream,
+        "/v1/embeddings" | "/embeddings" => Generation::Embeddings,
+        "/pooling" | "/v1/pooling" => Generation::Pooling,
+        "/rerank" | "/v1/rerank" | "/v2/rerank" => Generation::Rerank,
+        "/v1/audio/transcriptions" | "/v1/audio/translations" => Generation::Audio,
+        path if path.starts_with("/v2/models/") => match path.rsplit('/').next() {
+            Some("generate") => Generation::Native,
+            Some("generate_stream") => Generation::NativeStream,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// Plans the answer of a generation endpoint, or refuses.
+pub(crate) fn plan(
+    shared: &Shared,
+    request: &HttpRequest,
+    endpoint: Generation,
+    index: u64,
+) -> Result<Plan, Reply> {
+    if let Some(refusal) = refusal(shared, request) {
+        return Err(refusal);
+    }
+    match endpoint {
+        Generation::Completions => generate::completions(shared, request, index),
+        Generation::Chat => generate::chat(shared, request, index),
+        Generation::Responses => generate::responses(shared, request, index),
+        Generation::Anthropic => generate::anthropic(shared, request, index),
+        Generation::Native => generate::native(shared, request, index, false),
+        Generation::NativeStream => generate::native(shared, request, index, true),
+        Generation::Embeddings => pooling::plan(shared, request, index, Task::Embed),
+        Generation::Pooling => pooling::plan(shared, request, index, Task::Pool),
+        Generation::Rerank => pooling::plan(shared, request, index, Task::Rerank),
+        Generation::Audio => audio::plan(shared, request, index),
+    }
+}
+
+/// The answer to a request that takes no time. The prefix cache is emptied by the caller, who knows the
+/// engine: `reset_cache` does it.
+pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl FnOnce() -> bool) -> Reply {
+    let own = request.path.starts_with("/truth");
+    if let Some(refusal) = refusal(shared, request).filter(|_| !own) {
         return refusal;
     }
-    let path = request.path.as_str();
-    match (request.method.as_str(), path) {
-        ("POST", "/v1/completions") => generated(generate::completions(shared, request, index)),
-        ("POST", "/v1/chat/completions") => generated(generate::chat(shared, request, index)),
+    match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/health" | "/ping") | ("POST", "/ping" | "/start_profile" | "/stop_profile") => {
             Reply::text("text/plain; charset=utf-8", "")
         }
-        ("POST", "/reset_prefix_cache") => Reply::json(200, &json!({"success": true})),
+        ("POST", "/reset_prefix_cache") => Reply::json(200, &json!({"success": reset_cache()})),
+        ("POST", "/v1/load_lora_adapter") => lora::load(shared, request),
+        ("POST", "/v1/unload_lora_adapter") => lora::unload(shared, request),
         ("GET", "/version") => Reply::json(200, &json!({"version": env!("CARGO_PKG_VERSION")})),
         ("GET", "/v1/models") => models(shared),
         ("GET", "/metrics") => Reply::text("text/plain; version=1.0.0; charset=utf-8", shared.metrics.page()),
@@ -78,14 +145,14 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
         FaultKind::Http400 => errors::bad_request("simulated fault: bad request", None),
         FaultKind::Http401 => Reply::json(401, &json!({"error": "Unauthorized"})),
         FaultKind::Http404 => errors::error(404, "NotFoundError", "simulated fault: not found", None),
-        FaultKind::Http429 => {
-            let reply = errors::error(429, "TooManyRequestsError", "simulated fault: slow down", None);
-            with_header(reply, "retry-after: 1\r\n")
-        }
-        FaultKind::Http500 => Reply::Now {
+        FaultKind::Http429 => Reply {
+            extra: "retry-after: 1\r\n",
+            ..errors::error(429, "TooManyRequestsError", "simulated fault: slow down", None)
+        },
+        FaultKind::Http500 => Reply {
             status: 500,
             content_type: "text/plain; charset=utf-8",
-            extra: String::new(),
+            extra: "",
             body: b"Internal Server Error".to_vec(),
         },
         FaultKind::Http503 => {
@@ -97,35 +164,31 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
     Some(reply)
 }
 
-fn with_header(reply: Reply, line: &str) -> Reply {
-    match reply {
-        Reply::Now { status, content_type, body, .. } => {
-            Reply::Now { status, content_type, extra: line.into(), body }
-        }
-        plan @ Reply::Generate(_) => plan,
+/// Why a request is refused whatever it asks for: the server is not ready, or the key is missing.
+fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
+    if servebench_os::clock::now() < shared.ready_at {
+        return Some(errors::error(503, "ServiceUnavailableError", "the server is still starting", None));
     }
-}
-
-fn generated(plan: Result<Plan, Reply>) -> Reply {
-    plan.map_or_else(|refusal| refusal, |plan| Reply::Generate(Box::new(plan)))
-}
-
-fn unauthorized(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
     let key = shared.settings.api_key.as_ref()?;
     if !request.path.starts_with("/v1") {
         return None;
     }
     let given = request.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+    let given = given.or(request.api_key.as_deref());
     (given != Some(key.expose())).then(|| Reply::json(401, &json!({"error": "Unauthorized"})))
 }
 
 fn models(shared: &Shared) -> Reply {
-    let settings = &shared.settings;
-    let model = json!({
-        "id": settings.model, "object": "model", "created": shared.created, "owned_by": "servebench",
-        "root": settings.model, "parent": null, "max_model_len": settings.max_model_len, "permission": [],
-    });
-    Reply::json(200, &json!({"object": "list", "data": [model]}))
+    let model = |id: &str, parent: Option<&str>| {
+        json!({
+            "id": id, "object": "model", "created": shared.created, "owned_by": "servebench",
+            "root": id, "parent": parent, "max_model_len": shared.context_limit, "permission": [],
+        })
+    };
+    let base = &shared.settings.model;
+    let mut data = vec![model(base, None)];
+    data.extend(shared.adapters().iter().map(|(name, _)| model(name, Some(base))));
+    Reply::json(200, &json!({"object": "list", "data": data}))
 }
 
 fn tokenize(shared: &Shared, request: &HttpRequest) -> Reply {
@@ -135,8 +198,7 @@ fn tokenize(shared: &Shared, request: &HttpRequest) -> Reply {
         return errors::bad_request("the request has no prompt text", Some("prompt"));
     };
     let tokens = tokenizer.encode(text);
-    let answer =
-        json!({"count": tokens.len(), "max_model_len": shared.settings.max_model_len, "tokens": tokens});
+    let answer = json!({"count": tokens.len(), "max_model_len": shared.context_limit, "tokens": tokens});
     Reply::json(200, &answer)
 }
 

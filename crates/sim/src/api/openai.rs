@@ -10,10 +10,11 @@ const DEFAULT_TOOL: &str = "lookup";
 /// What all events of one answer share.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// `"id":…,"object":…,"created":…,"model":…` with the object type left open.
-    id: String,
-    created: u64,
-    model: String,
+    /// Escaped and quoted.
+    pub(super) id: String,
+    pub(super) created: u64,
+    /// Escaped and quoted.
+    pub(super) model: String,
 }
 
 impl Identity {
@@ -22,7 +23,8 @@ impl Identity {
         Self { id: quoted(id), created, model: quoted(model) }
     }
 
-    fn start(&self, object: &str) -> String {
+    /// The beginning of an object with these, without its closing brace.
+    pub(super) fn start(&self, object: &str) -> String {
         format!(
             "{{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{}",
             self.id, self.created, self.model
@@ -198,14 +200,14 @@ impl Format for Chat {
     }
 }
 
-fn put_finish(bytes: &mut Vec<u8>, finish: Option<Finish>) {
+pub(super) fn put_finish(bytes: &mut Vec<u8>, finish: Option<Finish>) {
     match finish {
         Some(finish) => put(bytes, &[",\"finish_reason\":\"", finish.openai(), "\""]),
         None => put(bytes, &[",\"finish_reason\":null"]),
     }
 }
 
-fn put_attached_usage(bytes: &mut Vec<u8>, usage: Option<Counts>) {
+pub(super) fn put_attached_usage(bytes: &mut Vec<u8>, usage: Option<Counts>) {
     if let Some(counts) = usage {
         put(bytes, &[",\"usage\":"]);
         put_usage(bytes, counts);
@@ -226,7 +228,10 @@ mod tests {
             first_of_kind: true,
             finish: Some(Finish::Length),
             usage: Some(Counts { prompt: 3, output: 4, cached: 2, reasoning: 1 }),
-            tokens: 1,
+            position: 0,
+            after_reasoning: false,
+            so_far: " word",
+            counts: Counts::default(),
         }
     }
 

@@ -176,6 +176,13 @@ impl Cluster {
         &self.config
     }
 
+    /// Longest prompt plus answer that can ever run.
+    pub fn context_limit(&self) -> u32 {
+        let replica = &self.replicas[0];
+        let prefill = replica.prefill.as_ref().map_or(u64::MAX, Engine::context_limit);
+        u32::try_from(replica.engine.context_limit().min(prefill)).unwrap_or(u32::MAX)
+    }
+
     /// Refuses a request that can never run.
     pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
         self.replicas[0].engine.check(prompt, output)?;

@@ -168,19 +168,22 @@ impl Engine {
         &self.config
     }
 
+    /// Longest prompt plus answer that can ever run.
+    pub fn context_limit(&self) -> u64 {
+        let config = &self.config;
+        let room = config.num_blocks as u64 * u64::from(config.block_size);
+        let limit = room.min(u64::from(config.max_model_len));
+        // A preempted request comes back with all its tokens at once.
+        if config.chunked_prefill { limit } else { limit.min(u64::from(config.max_num_batched_tokens)) }
+    }
+
     /// Refuses a request that can never run.
     pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
         if prompt == 0 || output == 0 {
             return Err(EngineError::EmptyRequest);
         }
         let needed = u64::from(prompt) + u64::from(output);
-        let drafts = self.config.speculation.as_ref().map_or(0, |s| s.acceptance.len() as u64);
-        let room = (self.config.num_blocks as u64 * u64::from(self.config.block_size)).saturating_sub(drafts);
-        let mut limit = room.min(u64::from(self.config.max_model_len));
-        if !self.config.chunked_prefill {
-            // A preempted request comes back with all its tokens at once.
-            limit = limit.min(u64::from(self.config.max_num_batched_tokens));
-        }
+        let limit = self.context_limit();
         if needed > limit { Err(EngineError::TooLong { needed, limit }) } else { Ok(()) }
     }
 

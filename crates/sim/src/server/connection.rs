@@ -14,7 +14,7 @@ use super::scheduler::Scheduler;
 use super::socket::Conn;
 use super::stream::{Ending, Pace, Stream};
 use super::tasks::pause;
-use crate::api::{self, Plan, Reply};
+use crate::api::{self, Generation, Plan, Reply};
 use crate::faults::{self, FaultKind};
 use crate::text;
 use crate::truth::{LatenessHistogram, TruthOutcome, TruthRecord};
@@ -32,16 +32,18 @@ pub(crate) async fn serve(
     number: u64,
     accepted: Nanos,
 ) {
+    let Ok(conn) = Conn::new(socket, shared.tls.as_ref()) else { return };
     let mut connection = Connection {
         shared,
         scheduler,
-        conn: Rc::new(Conn::new(socket)),
+        conn: Rc::new(conn),
         buffer: Vec::new(),
         number,
         accepted,
         served: 0,
     };
     while connection.next().await {}
+    connection.conn.say_goodbye();
 }
 
 struct Connection {
@@ -70,20 +72,21 @@ impl Connection {
             }
         };
         self.served += 1;
-        if api::is_generation(&request) {
-            return self.generate(&request).await;
+        if let Some(endpoint) = api::generation(&request) {
+            return self.generate(&request, endpoint).await;
         }
-        match api::route(&self.shared, &request, 0) {
-            Reply::Now { status, content_type, extra, body } => {
-                self.conn.write(&plain_response(status, content_type, &extra, &body, request.keep_alive));
-                self.conn.flush().await.is_ok() && request.keep_alive
-            }
-            // `is_generation` and `route` agree on what is generated.
-            Reply::Generate(_) => false,
-        }
+        let scheduler = &self.scheduler;
+        let reply = api::route(&self.shared, &request, || scheduler.reset_prefix_cache());
+        self.send(&reply, request.keep_alive);
+        self.conn.flush().await.is_ok() && request.keep_alive
     }
 
-    async fn generate(&mut self, request: &HttpRequest) -> bool {
+    fn send(&self, reply: &Reply, keep_alive: bool) {
+        let Reply { status, content_type, extra, body } = reply;
+        self.conn.write(&plain_response(*status, content_type, extra, body, keep_alive));
+    }
+
+    async fn generate(&mut self, request: &HttpRequest, endpoint: Generation) -> bool {
         let index = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
         let mut record = TruthRecord {
             index,
@@ -111,17 +114,19 @@ impl Connection {
             }
             _ => {}
         }
-        let reply =
-            fault.and_then(api::fault_reply).unwrap_or_else(|| api::route(&self.shared, request, index));
-        match reply {
-            Reply::Now { status, content_type, extra, body } => {
-                record.status = status;
-                self.conn.write(&plain_response(status, content_type, &extra, &body, request.keep_alive));
+        let planned = match fault.and_then(api::fault_reply) {
+            Some(reply) => Err(reply),
+            None => api::plan(&self.shared, request, endpoint, index),
+        };
+        match planned {
+            Ok(plan) => self.answer(request, Box::new(plan), fault, record).await,
+            Err(reply) => {
+                record.status = reply.status;
+                self.send(&reply, request.keep_alive);
                 record.end = Some(clock::now());
                 self.log(record, TruthOutcome::Refused);
                 self.conn.flush().await.is_ok() && request.keep_alive
             }
-            Reply::Generate(plan) => self.answer(request, plan, fault, record).await,
         }
     }
 
@@ -155,11 +160,13 @@ impl Connection {
         record.status = 200;
         record.streamed = plan.stream;
         record.admitted = Some(clock::now());
-        record.first_schedule = record.admitted;
         record.prompt_tokens = plan.prompt_tokens;
-        record.sequences = plan.sequences;
+        record.sequences = plan.sequences();
+        if settings.engine.is_none() {
+            record.first_schedule = record.admitted;
+            self.shared.metrics.queue.add(Nanos::ZERO);
+        }
         self.shared.metrics.prompt_tokens.fetch_add(u64::from(plan.prompt_tokens), Ordering::Relaxed);
-        self.shared.metrics.queue.add(Nanos::ZERO);
         let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
         let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
         let ttft = match &mut rng {

@@ -13,13 +13,15 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 
 /// A complete request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct HttpRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) id: Option<String>,
     pub(crate) authorization: Option<String>,
+    /// Value of `x-api-key`, where Anthropic's clients put the key.
+    pub(crate) api_key: Option<String>,
     pub(crate) content_type: Option<String>,
     /// Value of `x-sim-fault`: a fault for this request alone.
     pub(crate) fault: Option<String>,
@@ -175,6 +177,7 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
                 }
             }
             "x-request-id" => request.id = Some(text()),
+            "x-api-key" => request.api_key = Some(text()),
             "authorization" => request.authorization = Some(text()),
             "content-type" => request.content_type = Some(text()),
             "x-sim-fault" => request.fault = Some(text()),

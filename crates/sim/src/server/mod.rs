@@ -7,15 +7,18 @@ mod scheduler;
 mod socket;
 mod stream;
 mod tasks;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use servebench_core::Nanos;
 use tokio::sync::watch;
 
+use crate::engine::Cluster;
 use crate::metrics::Metrics;
 use crate::settings::{SimError, SimSettings};
 use crate::truth::{Lateness, TruthLog, TruthRecord};
@@ -29,6 +32,14 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Unix time of the start, in seconds.
     pub(crate) created: u64,
+    /// When it stops refusing everything.
+    pub(crate) ready_at: Nanos,
+    /// Longest prompt plus answer that is accepted.
+    pub(crate) context_limit: u32,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Names and numbers of the LoRA adapters.
+    adapters: Mutex<Vec<(String, u32)>>,
+    next_adapter: AtomicU32,
     next_request: AtomicU64,
     next_connection: AtomicU64,
 }
@@ -37,6 +48,37 @@ impl Shared {
     /// The random stream `name` of request `index`.
     pub(crate) fn stream(&self, name: &str, index: u64) -> servebench_core::random::StreamRng {
         servebench_core::random::indexed_stream(self.settings.seed, name, index)
+    }
+
+    /// The adapter number of a model name; 0 is the base model.
+    pub(crate) fn find_model(&self, name: &str) -> Option<u32> {
+        if name == self.settings.model {
+            return Some(0);
+        }
+        self.adapters().iter().find(|(adapter, _)| adapter == name).map(|&(_, number)| number)
+    }
+
+    /// Names and numbers of the LoRA adapters.
+    pub(crate) fn adapters(&self) -> MutexGuard<'_, Vec<(String, u32)>> {
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an adapter. False when the name is taken.
+    pub(crate) fn load_adapter(&self, name: &str) -> bool {
+        if self.find_model(name).is_some() {
+            return false;
+        }
+        let number = self.next_adapter.fetch_add(1, Ordering::Relaxed);
+        self.adapters().push((name.into(), number));
+        true
+    }
+
+    /// Removes an adapter. False when there is none of this name.
+    pub(crate) fn unload_adapter(&self, name: &str) -> bool {
+        let mut adapters = self.adapters();
+        let before = adapters.len();
+        adapters.retain(|(adapter, _)| adapter != name);
+        adapters.len() < before
     }
 
     /// Tokens of a text, by the tokenizer given or else by the plain rule.
@@ -70,6 +112,8 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         path: settings.truth_file.clone().unwrap_or_default(),
         source,
     })?;
+    let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+    let context_limit = context_limit(&settings)?;
     let listeners = listen(settings.address, settings.threads)
         .map_err(|source| SimError::Listen { address: settings.address, source })?;
     let address = listeners[0].local_addr().map_err(SimError::Thread)?;
@@ -77,10 +121,20 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         truth,
         metrics: Metrics::new(&settings.model),
         created: servebench_os::clock::wall().0 / 1_000_000_000,
+        ready_at: servebench_os::clock::now() + Nanos::from(settings.ready_after),
+        context_limit,
+        tls,
+        adapters: Mutex::default(),
+        next_adapter: AtomicU32::new(1),
         next_request: AtomicU64::new(0),
         next_connection: AtomicU64::new(0),
         settings,
     });
+    for name in &shared.settings.lora_modules {
+        if !shared.load_adapter(name) {
+            return Err(SimError::Setting(format!("the LoRA adapter `{name}` is named twice")));
+        }
+    }
     let (stop, stopped) = watch::channel(false);
     let mut server = Server { address, shared, stop, threads: Vec::new() };
     for (number, listener) in listeners.into_iter().enumerate() {
@@ -98,6 +152,13 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         server.threads.push(thread);
     }
     Ok(server)
+}
+
+/// The longest prompt plus answer that both the server and the engine model take.
+fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
+    let Some(config) = &settings.engine else { return Ok(settings.max_model_len) };
+    let cluster = Cluster::new(config.clone(), settings.seed)?;
+    Ok(cluster.context_limit().min(settings.max_model_len))
 }
 
 /// One listener a thread on the same port; the kernel spreads connections over them.
@@ -149,14 +210,14 @@ async fn accept(
                 let accepted = servebench_os::clock::now();
                 // Without it, the kernel would hold back small events until earlier ones are acknowledged.
                 let _ = socket.set_nodelay(true);
-                let number = shared.next_connection.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
                 let connection =
                     connection::serve(Arc::clone(shared), Rc::clone(scheduler), socket, number, accepted);
                 tokio::task::spawn_local(connection);
             }
             // Out of descriptors, or the peer was gone already: let others run, then try again.
             Err(_) => {
-                tasks::pause(servebench_core::Nanos::from_millis(5)).await;
+                tasks::pause(Nanos::from_millis(5)).await;
             }
         }
     }
@@ -170,7 +231,8 @@ impl Server {
 
     /// Base URL for clients.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The records of all requests that have ended, in order of their end.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::stream::{Ending, Scratch, Stream};
+use crate::engine::{Cluster, Content, EngineRequest, TokenEvent};
 use crate::truth::TruthOutcome;
 
 /// Writes made before the connections' tasks get a turn.
@@ -50,6 +51,7 @@ pub(crate) struct Scheduler {
 
 #[derive(Default)]
 struct State {
+    engine: Option<EngineDriver>,
     heap: BinaryHeap<Reverse<(Nanos, u32, u32)>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -62,6 +64,29 @@ struct Slot {
     /// Counts the streams that used the slot, so that stale heap entries are recognised.
     generation: u32,
     stream: Option<Box<Stream>>,
+}
+
+/// The engine model on the real clock.
+struct EngineDriver {
+    cluster: Cluster,
+    next_id: u64,
+    /// Slot and generation of the stream that an engine request belongs to.
+    owners: HashMap<u64, (u32, u32)>,
+    /// Tokens that the engine has made and that are not delivered yet.
+    events: VecDeque<TokenEvent>,
+    buffer: Vec<TokenEvent>,
+}
+
+impl EngineDriver {
+    /// Ends the steps that are over.
+    fn catch_up(&mut self, now: Nanos, shared: &Shared) {
+        if self.cluster.next_step_at().is_none_or(|at| at > now) {
+            return;
+        }
+        self.cluster.step(now, &mut self.buffer);
+        self.events.extend(self.buffer.drain(..));
+        shared.metrics.note_engine(&self.cluster.stats());
+    }
 }
 
 enum Turn {
@@ -87,8 +112,12 @@ impl Scheduler {
         ticket.slot.set(Some((slot, generation)));
         let due = stream.due();
         state.slots[slot as usize].stream = Some(Box::new(stream));
-        self.shared.metrics.running.fetch_add(1, Ordering::Relaxed);
-        self.schedule(&mut state, due, slot, generation);
+        self.shared.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        if state.engine.is_some() {
+            self.submit(&mut state, slot, generation);
+        } else {
+            self.schedule(&mut state, due, slot, generation);
+        }
         ticket
     }
 
@@ -112,9 +141,21 @@ impl Scheduler {
         if let Some(stream) = &mut place.stream
             && std::mem::take(&mut stream.waiting)
         {
-            let due = stream.due();
-            self.schedule(&mut state, due, slot, generation);
+            if stream.engine_id.is_none() || stream.rushes().is_some() {
+                let due = stream.due();
+                self.schedule(&mut state, due, slot, generation);
+                return;
+            }
+            let State { slots, scratch, .. } = &mut *state;
+            let Some(stream) = &mut slots[slot as usize].stream else { return };
+            let ending = stream.emit_pending(&self.shared, scratch);
+            self.settle(&mut state, slot, generation, ending);
         }
+    }
+
+    /// Empties the prefix caches of the engine model. True without one.
+    pub(crate) fn reset_prefix_cache(&self) -> bool {
+        self.state.borrow_mut().engine.as_mut().is_none_or(|engine| engine.cluster.reset_prefix_cache())
     }
 
     /// Ends all streams because the server stops.
@@ -141,6 +182,77 @@ impl Scheduler {
         }
     }
 
+    /// Hands a stream's sequences to the engine model.
+    fn submit(&self, state: &mut State, slot: u32, generation: u32) {
+        let State { engine, slots, alarm, .. } = state;
+        let (Some(engine), Some(stream)) = (engine, &mut slots[slot as usize].stream) else { return };
+        let now = clock::now();
+        engine.catch_up(now, &self.shared);
+        stream.engine_id = Some(engine.next_id);
+        let plan = &stream.plan;
+        for (sequence, prompt) in plan.prompts.iter().enumerate() {
+            let id = engine.next_id;
+            engine.next_id += 1;
+            engine.owners.insert(id, (slot, generation));
+            let reusable = plan.generates && self.shared.settings.tokenizer.is_none();
+            let request = EngineRequest {
+                // A prompt of nothing still has its beginning-of-text token.
+                prompt: if prompt.is_empty() { Content::Unshared(1) } else { prompt.clone() },
+                answer: if reusable { plan.answer_pieces(sequence as u32) } else { Vec::new() },
+                priority: plan.priority,
+                lora: plan.lora,
+                session: plan.session,
+                ..EngineRequest::new(id, Content::Unshared(1), plan.output_tokens)
+            };
+            let taken = engine.cluster.submit(request, now);
+            debug_assert!(taken.is_ok(), "the plan was checked against the engine's limits: {taken:?}");
+            stream.record.replica = taken.unwrap_or_default();
+        }
+        self.shared.metrics.note_engine(&engine.cluster.stats());
+        let next = engine.cluster.next_step_at().unwrap_or(Nanos::MAX);
+        if next < *alarm || !engine.events.is_empty() {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Gives tokens of the engine to their stream.
+    fn deliver(&self, state: &mut State, event: &TokenEvent) {
+        let State { engine, slots, scratch, .. } = state;
+        let Some(engine) = engine else { return };
+        let Some(&(slot, generation)) = engine.owners.get(&event.request) else { return };
+        if event.finished {
+            engine.owners.remove(&event.request);
+        }
+        let place = &mut slots[slot as usize];
+        let Some(stream) = place.stream.as_mut().filter(|_| place.generation == generation) else { return };
+        let Some(base) = stream.engine_id else { return };
+        let sequence = (event.request - base) as usize;
+        let is_first = stream.is_first(sequence);
+        let record = &mut stream.record;
+        record.preemptions = record.preemptions.max(event.preemptions);
+        if is_first {
+            let first = record.first_schedule.unwrap_or(event.first_scheduled).min(event.first_scheduled);
+            if record.events.is_empty() {
+                self.shared.metrics.queue.add(event.first_scheduled.since(record.body));
+            }
+            record.first_schedule = Some(first);
+            record.cached_tokens += event.cached_tokens;
+        }
+        let ending = stream.receive(&self.shared, scratch, sequence, event.tokens, event.at);
+        self.settle(state, slot, generation, ending);
+    }
+
+    /// Retires an engine's stream that has ended, or lets a fault rush on.
+    fn settle(&self, state: &mut State, slot: u32, generation: u32, ending: Option<Ending>) {
+        if let Some(ending) = ending {
+            self.retire(state, slot, TruthOutcome::Done, ending);
+        } else if let Some(stream) = &state.slots[slot as usize].stream
+            && stream.rushes().is_some()
+        {
+            self.schedule(state, clock::now(), slot, generation);
+        }
+    }
+
     fn schedule(&self, state: &mut State, due: Nanos, slot: u32, generation: u32) {
         state.heap.push(Reverse((due, slot, generation)));
         if due < state.alarm {
@@ -151,16 +263,30 @@ impl Scheduler {
     fn turn(&self) -> Turn {
         let mut state = self.state.borrow_mut();
         for _ in 0..WRITES_PER_TURN {
-            let Some(&Reverse((due, slot, generation))) = state.heap.peek() else {
-                state.alarm = Nanos::MAX;
-                return Turn::Idle;
-            };
-            if due > clock::now() {
-                state.alarm = due;
-                return Turn::Until(due);
+            let now = clock::now();
+            let mut engine_next = Nanos::MAX;
+            if let Some(engine) = &mut state.engine {
+                if engine.events.is_empty() {
+                    engine.catch_up(now, &self.shared);
+                }
+                engine_next = engine.cluster.next_step_at().unwrap_or(Nanos::MAX);
+                if let Some(event) = engine.events.pop_front() {
+                    self.deliver(&mut state, &event);
+                    continue;
+                }
             }
-            state.heap.pop();
-            self.emit(&mut state, slot, generation);
+            let next = state.heap.peek().map(|&Reverse(entry)| entry);
+            match next {
+                Some((due, slot, generation)) if due <= now => {
+                    state.heap.pop();
+                    self.emit(&mut state, slot, generation);
+                }
+                _ => {
+                    let due = next.map_or(Nanos::MAX, |(due, ..)| due).min(engine_next);
+                    state.alarm = due;
+                    return if due == Nanos::MAX { Turn::Idle } else { Turn::Until(due) };
+                }
+            }
         }
         // Whatever comes in before the next turn is looked at there.
         state.alarm = Nanos::ZERO;
@@ -200,7 +326,7 @@ impl Scheduler {
         state.free.push(slot);
         stream.record.outcome = outcome;
         let metrics = &self.shared.metrics;
-        metrics.running.fetch_sub(1, Ordering::Relaxed);
+        metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
         match stream.record.end {
             Some(end) if outcome == TruthOutcome::Done => metrics.e2e.add(end.since(stream.record.body)),
             _ => {
@@ -208,6 +334,14 @@ impl Scheduler {
             }
         }
         stream.record.end.get_or_insert_with(clock::now);
+        if let (Some(base), Some(engine)) = (stream.engine_id, &mut state.engine) {
+            for id in base..base + u64::from(stream.plan.sequences()) {
+                if engine.owners.remove(&id).is_some() {
+                    engine.cluster.cancel(id);
+                }
+            }
+            metrics.note_engine(&engine.cluster.stats());
+        }
         let Stream { ticket, record, .. } = *stream;
         self.shared.truth.push(record, &mut state.scratch.lateness);
         ticket.slot.set(None);

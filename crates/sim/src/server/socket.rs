@@ -1,9 +1,12 @@
 //! A connection's socket with writes whose instant is known.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -13,47 +16,69 @@ use tokio::sync::Notify;
 /// sends it once the socket is writable again.
 pub(crate) struct Conn {
     stream: TcpStream,
-    backlog: RefCell<BytesMut>,
-    /// Rings when there is something in the backlog.
+    outgoing: RefCell<Outgoing>,
+    /// Rings when there is something that the kernel did not take.
     blocked: Notify,
     failed: Cell<bool>,
 }
 
+enum Outgoing {
+    /// Bytes that wait for the kernel.
+    Plain(BytesMut),
+    /// The session keeps its own bytes that wait.
+    Tls(Box<ServerConnection>),
+}
+
 impl Conn {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, backlog: RefCell::default(), blocked: Notify::new(), failed: Cell::new(false) }
+    /// A connection, over TLS if `tls` is given.
+    pub(crate) fn new(stream: TcpStream, tls: Option<&Arc<rustls::ServerConfig>>) -> io::Result<Self> {
+        let outgoing = match tls {
+            None => Outgoing::Plain(BytesMut::new()),
+            Some(config) => {
+                let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+                session.set_buffer_limit(None);
+                Outgoing::Tls(Box::new(session))
+            }
+        };
+        Ok(Self {
+            stream,
+            outgoing: RefCell::new(outgoing),
+            blocked: Notify::new(),
+            failed: Cell::new(false),
+        })
     }
 
-    /// Hands bytes to the kernel, or to the backlog if it takes no more. True if all went to the kernel.
-    pub(crate) fn write(&self, mut bytes: &[u8]) -> bool {
+    /// Hands bytes to the kernel, or keeps them if it takes no more. True if all went to the kernel.
+    pub(crate) fn write(&self, bytes: &[u8]) -> bool {
         if self.failed.get() {
             return false;
         }
-        let mut backlog = self.backlog.borrow_mut();
-        if backlog.is_empty() {
-            while !bytes.is_empty() {
-                match self.stream.try_write(bytes) {
-                    Ok(taken) => bytes = &bytes[taken..],
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => {
-                        self.failed.set(true);
-                        return false;
-                    }
-                }
+        let mut outgoing = self.outgoing.borrow_mut();
+        let sent = match &mut *outgoing {
+            Outgoing::Plain(kept) => write_plain(&self.stream, kept, bytes),
+            Outgoing::Tls(session) => {
+                session.writer().write_all(bytes).and_then(|()| send_tls(&self.stream, session))
+            }
+        };
+        match sent {
+            Ok(true) => true,
+            Ok(false) => {
+                self.blocked.notify_one();
+                false
+            }
+            Err(_) => {
+                self.failed.set(true);
+                false
             }
         }
-        if bytes.is_empty() {
-            return true;
-        }
-        backlog.extend_from_slice(bytes);
-        self.blocked.notify_one();
-        false
     }
 
     /// True while bytes wait for the client to read.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.backlog.borrow().is_empty()
+        match &*self.outgoing.borrow() {
+            Outgoing::Plain(kept) => !kept.is_empty(),
+            Outgoing::Tls(session) => session.wants_write(),
+        }
     }
 
     /// True once a write has failed.
@@ -61,7 +86,7 @@ impl Conn {
         self.failed.get()
     }
 
-    /// Sends the backlog as the client reads; returns when none is left.
+    /// Sends what is kept as the client reads; returns when nothing is left.
     pub(crate) async fn flush(&self) -> io::Result<()> {
         loop {
             if self.failed.get() {
@@ -71,24 +96,16 @@ impl Conn {
                 return Ok(());
             }
             self.stream.writable().await?;
-            let mut backlog = self.backlog.borrow_mut();
-            match self.stream.try_write(&backlog) {
-                Ok(taken) => backlog.advance(taken),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    self.failed.set(true);
-                    return Err(error);
-                }
+            if let Err(error) = self.send_kept() {
+                self.failed.set(true);
+                return Err(error);
             }
         }
     }
 
-    /// Waits until a backlog has come up.
+    /// Waits until there is something that the kernel did not take.
     pub(crate) async fn until_blocked(&self) {
-        loop {
-            if self.has_backlog() {
-                return;
-            }
+        while !self.has_backlog() {
             self.blocked.notified().await;
         }
     }
@@ -97,7 +114,7 @@ impl Conn {
     pub(crate) async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
-            match self.stream.try_read_buf(buffer) {
+            match self.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -107,11 +124,104 @@ impl Conn {
     /// Makes the coming close a reset (RST) instead of an orderly end.
     pub(crate) fn reset_on_close(&self) {
         self.failed.set(true);
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Closes the sending side only.
     pub(crate) fn close_sending(&self) {
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Says goodbye where the protocol has a word for it.
+    pub(crate) fn say_goodbye(&self) {
+        if let Outgoing::Tls(session) = &mut *self.outgoing.borrow_mut()
+            && !self.failed.get()
+        {
+            session.send_close_notify();
+            let _ = send_tls(&self.stream, session);
+        }
+    }
+
+    fn send_kept(&self) -> io::Result<bool> {
+        match &mut *self.outgoing.borrow_mut() {
+            Outgoing::Plain(kept) => write_plain(&self.stream, kept, &[]),
+            Outgoing::Tls(session) => send_tls(&self.stream, session),
+        }
+    }
+
+    fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let Outgoing::Tls(session) = &mut *outgoing else { return self.stream.try_read_buf(buffer) };
+        loop {
+            let arrived = session.read_tls(&mut Wire(&self.stream));
+            let state = session.process_new_packets().map_err(io::Error::other)?;
+            // The handshake answers, too.
+            send_tls(&self.stream, session)?;
+            let plain = state.plaintext_bytes_to_read();
+            if plain > 0 {
+                let start = buffer.len();
+                buffer.resize(start + plain, 0);
+                session.reader().read_exact(&mut buffer[start..])?;
+                return Ok(plain);
+            }
+            if state.peer_has_closed() || arrived? == 0 {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// True when everything is with the kernel.
+fn write_plain(stream: &TcpStream, kept: &mut BytesMut, mut bytes: &[u8]) -> io::Result<bool> {
+    while !kept.is_empty() {
+        match stream.try_write(kept) {
+            Ok(taken) => kept.advance(taken),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                kept.extend_from_slice(bytes);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(taken) => bytes = &bytes[taken..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                kept.extend_from_slice(bytes);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+fn send_tls(stream: &TcpStream, session: &mut ServerConnection) -> io::Result<bool> {
+    while session.wants_write() {
+        match session.write_tls(&mut Wire(stream)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// The socket as the blocking traits see it; it never blocks but says so.
+struct Wire<'a>(&'a TcpStream);
+
+impl io::Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl io::Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

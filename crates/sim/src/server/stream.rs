@@ -16,7 +16,6 @@ use crate::api::format::{Answer, Counts, Events, Finish, TokenPart};
 use crate::api::{Plan, UsageMode};
 use crate::delay::Delay;
 use crate::faults::FaultKind;
-use crate::text;
 use crate::truth::{LatenessHistogram, TruthRecord};
 
 /// Tokens after which even the endless fault ends.
@@ -48,6 +47,7 @@ pub(crate) struct Scratch {
     part: Vec<u8>,
     out: Vec<u8>,
     text: String,
+    so_far: String,
     pub(crate) lateness: LatenessHistogram,
 }
 
@@ -85,7 +85,14 @@ pub(crate) struct Stream {
     pub(crate) keep_alive: bool,
     /// True while the client does not read and events pile up.
     pub(crate) waiting: bool,
-    position: u32,
+    /// Engine id of the first sequence, where an engine model decides; the others follow.
+    pub(crate) engine_id: Option<u64>,
+    /// Tokens handed over, for each sequence.
+    positions: Vec<u32>,
+    /// Tokens that the engine has made and that are not handed over, for each sequence.
+    pending: Vec<u32>,
+    /// Tokens handed over, of all sequences.
+    sent: u32,
     opened: bool,
     bent: bool,
     preface_due: Option<Nanos>,
@@ -103,7 +110,8 @@ impl Stream {
         record: TruthRecord,
         pace: Pace,
     ) -> Self {
-        let preface = fault == Some(FaultKind::RoleOnlyFirst);
+        let preface = fault == Some(FaultKind::RoleOnlyFirst) && plan.stream;
+        let sequences = plan.prompts.len();
         Self {
             conn,
             ticket: Rc::default(),
@@ -111,7 +119,10 @@ impl Stream {
             chunked: true,
             keep_alive: true,
             waiting: false,
-            position: 0,
+            engine_id: None,
+            positions: vec![0; sequences],
+            pending: vec![0; sequences],
+            sent: 0,
             opened: false,
             bent: false,
             preface_due: preface.then(|| pace.due - Nanos::from_millis(5)),
@@ -143,7 +154,7 @@ impl Stream {
         }
     }
 
-    /// Writes what is due: `tokens` tokens of each answer, `joined` events in one write.
+    /// Writes what is due by the delays: `tokens` tokens of each answer, `joined` events in one write.
     pub(crate) fn emit(
         &mut self,
         shared: &Shared,
@@ -158,54 +169,110 @@ impl Stream {
             self.write_preface(scratch);
             return None;
         }
-        scratch.out.clear();
-        if !self.opened {
-            self.open(scratch);
+        if let Some(ending) = self.begin(shared, scratch) {
+            return Some(ending);
         }
-        if self.fault == Some(FaultKind::EmptyAnswer) {
-            return Some(self.close(shared, scratch));
-        }
-        for event in 0..joined.max(1) {
+        for _ in 0..joined.max(1) {
             if let Some(ending) = self.break_off(scratch) {
                 return Some(ending);
             }
-            let left = self.total() - self.position;
-            let now = tokens.min(left);
-            let last = now == left;
-            for sequence in 0..self.plan.sequences {
-                self.append_event(scratch, sequence, now, last);
-                if joined <= 1 {
-                    self.hand_over(shared, scratch, last);
-                }
+            for sequence in 0..self.positions.len() {
+                let left = self.total() - self.positions[sequence];
+                self.advance(shared, scratch, sequence, tokens.min(left), joined <= 1);
             }
-            self.position += now;
-            if last {
+            if self.is_complete() {
                 self.hand_over(shared, scratch, true);
                 return Some(self.close(shared, scratch));
             }
-            if event + 1 == joined {
-                self.hand_over(shared, scratch, false);
+        }
+        self.hand_over(shared, scratch, false);
+        None
+    }
+
+    /// True while no token of this sequence has come.
+    pub(crate) fn is_first(&self, sequence: usize) -> bool {
+        self.positions[sequence] == 0 && self.pending[sequence] == 0
+    }
+
+    /// Takes in tokens of one sequence that the engine has made at `at`.
+    pub(crate) fn receive(
+        &mut self,
+        shared: &Shared,
+        scratch: &mut Scratch,
+        sequence: usize,
+        tokens: u32,
+        at: Nanos,
+    ) -> Option<Ending> {
+        self.pending[sequence] += tokens;
+        self.pace.due = at;
+        if self.conn.has_backlog() {
+            self.waiting = true;
+            return None;
+        }
+        self.emit_pending(shared, scratch)
+    }
+
+    /// Writes the tokens that the engine has made, where they are enough for an event.
+    pub(crate) fn emit_pending(&mut self, shared: &Shared, scratch: &mut Scratch) -> Option<Ending> {
+        let output = self.plan.output_tokens;
+        let made = |stream: &Self, sequence: usize| stream.positions[sequence] + stream.pending[sequence];
+        if !self.plan.stream {
+            let complete = (0..self.positions.len()).all(|sequence| made(self, sequence) >= output);
+            return complete.then(|| self.emit_whole(shared, scratch));
+        }
+        if self.preface_due.take().is_some() {
+            self.write_preface(scratch);
+        }
+        if let Some(ending) = self.begin(shared, scratch) {
+            return Some(ending);
+        }
+        let interval = u32::from(shared.settings.tokens_per_event);
+        for sequence in 0..self.positions.len() {
+            let pending = self.pending[sequence];
+            let first = self.positions[sequence] == 0;
+            if pending == 0 || (pending < interval && !first && made(self, sequence) < output) {
+                continue;
             }
+            if let Some(ending) = self.break_off(scratch) {
+                return Some(ending);
+            }
+            self.pending[sequence] = 0;
+            self.advance(shared, scratch, sequence, pending, true);
+        }
+        if self.is_complete() {
+            self.hand_over(shared, scratch, true);
+            return Some(self.close(shared, scratch));
         }
         None
+    }
+
+    /// Events a write, without waiting between writes, once a fault rushes on after the last token asked for.
+    pub(crate) fn rushes(&self) -> Option<u32> {
+        let passed = self.sent >= self.plan.output_tokens.saturating_mul(self.plan.sequences());
+        (self.fault == Some(FaultKind::Endless) && passed).then_some(ENDLESS_EVENTS)
     }
 
     fn total(&self) -> u32 {
         if self.fault == Some(FaultKind::Endless) { ENDLESS_TOKENS } else { self.plan.output_tokens }
     }
 
-    /// Events a write and whether to wait between writes, if a fault changes that.
-    pub(crate) fn rushes(&self) -> Option<u32> {
-        (self.fault == Some(FaultKind::Endless) && self.position >= self.plan.output_tokens)
-            .then_some(ENDLESS_EVENTS)
+    fn is_complete(&self) -> bool {
+        let total = self.total();
+        self.positions.iter().all(|&position| position >= total)
+    }
+
+    /// True once half of the tokens asked for are handed over.
+    fn is_half_way(&self) -> bool {
+        self.sent >= self.plan.output_tokens.saturating_mul(self.plan.sequences()) / 2
     }
 
     fn counts(&self) -> Counts {
-        let mut output = self.position * self.plan.sequences;
+        let mut output = if self.plan.generates { self.sent } else { 0 };
         if self.fault == Some(FaultKind::UsageInconsistent) {
             output += 3;
         }
-        Counts { prompt: self.plan.prompt_tokens, output, cached: self.record.cached_tokens, reasoning: 0 }
+        let reasoning = self.positions.iter().map(|&position| position.min(self.plan.reasoning_tokens)).sum();
+        Counts { prompt: self.plan.prompt_tokens, output, cached: self.record.cached_tokens, reasoning }
     }
 
     fn write_preface(&mut self, scratch: &mut Scratch) {
@@ -219,44 +286,87 @@ impl Stream {
         self.conn.write(&scratch.out);
     }
 
-    fn open(&mut self, scratch: &mut Scratch) {
+    /// Writes what comes before the first token; ends an answer that has none.
+    fn begin(&mut self, shared: &Shared, scratch: &mut Scratch) -> Option<Ending> {
+        scratch.out.clear();
+        if self.opened {
+            return None;
+        }
         self.opened = true;
         scratch.events.clear();
         let counts = self.counts();
         self.plan.format.open(&mut scratch.events, counts);
         self.frame(scratch);
+        if self.fault == Some(FaultKind::EmptyAnswer) {
+            return Some(self.close(shared, scratch));
+        }
         if !scratch.out.is_empty() && self.fault != Some(FaultKind::Burst) {
             // The opening events are a write of their own, as a real server makes it.
             self.put_on_wire(&scratch.out);
             scratch.out.clear();
         }
+        None
     }
 
-    /// Appends the next token event of one answer to the outgoing bytes.
-    fn append_event(&mut self, scratch: &mut Scratch, sequence: u32, tokens: u32, last: bool) {
+    /// Appends the next tokens of one sequence, as one event or, where reasoning ends among them, two.
+    fn advance(&mut self, shared: &Shared, scratch: &mut Scratch, sequence: usize, tokens: u32, alone: bool) {
+        let mut left = tokens;
+        while left > 0 {
+            let position = self.positions[sequence];
+            let reasoning = self.plan.reasoning_tokens.saturating_sub(position);
+            let now = if reasoning > 0 { left.min(reasoning) } else { left };
+            self.append_event(scratch, sequence, now);
+            if alone {
+                self.hand_over(shared, scratch, false);
+            }
+            left -= now;
+        }
+    }
+
+    fn append_event(&mut self, scratch: &mut Scratch, sequence: usize, tokens: u32) {
+        let position = self.positions[sequence];
+        let last = position + tokens >= self.total();
+        let number = sequence as u32;
+        let reasoning = self.plan.reasoning_tokens;
+        let empty = self.fault == Some(FaultKind::EmptyFirst) && position == 0;
         scratch.text.clear();
-        let empty = self.fault == Some(FaultKind::EmptyFirst) && self.position == 0;
         if !empty {
-            let key = self.plan.text_key ^ text::mix(u64::from(sequence));
-            for position in self.position..self.position + tokens {
-                scratch.text.push_str(text::word(key, position));
+            for position in position..position + tokens {
+                self.plan.write_token(number, position, &mut scratch.text);
             }
         }
-        let after = Counts { output: (self.position + tokens) * self.plan.sequences, ..self.counts() };
+        if self.plan.format.wants_whole() {
+            scratch.so_far.clear();
+            for position in 0..position + tokens {
+                self.plan.write_token(number, position, &mut scratch.so_far);
+            }
+        }
+        self.positions[sequence] += tokens;
+        self.sent += tokens;
+        let after = self.counts();
         let attached = match (self.fault, self.plan.usage) {
             (Some(FaultKind::UsageMissing), _) | (_, UsageMode::Never) => None,
             (_, UsageMode::Continuous) => Some(after),
             (Some(FaultKind::UsageOnLastChoice), UsageMode::AtEnd) => last.then_some(after),
             (_, UsageMode::AtEnd) => None,
         };
+        let kind = match () {
+            () if empty => EventKind::Blank,
+            () if position < reasoning => EventKind::Reasoning,
+            () if self.plan.tool_call => EventKind::ToolCall,
+            () => EventKind::Text,
+        };
         let part = TokenPart {
-            sequence,
+            sequence: number,
             text: &scratch.text,
-            kind: if empty { EventKind::Blank } else { EventKind::Text },
-            first_of_kind: self.position == 0,
+            kind,
+            first_of_kind: position == 0 || position == reasoning,
             finish: last.then_some(self.plan.finish),
             usage: attached,
-            tokens,
+            position,
+            after_reasoning: reasoning > 0 && position >= reasoning,
+            so_far: &scratch.so_far,
+            counts: after,
         };
         scratch.events.clear();
         self.plan.format.token(&mut scratch.events, &part);
@@ -266,7 +376,7 @@ impl Stream {
 
     /// Frames the events for the wire, with what a fault makes of their bytes.
     fn frame(&mut self, scratch: &mut Scratch) {
-        let middle = !self.bent && self.opened && self.position >= self.plan.output_tokens / 2;
+        let middle = !self.bent && self.sent > 0 && self.is_half_way();
         for event in scratch.events.iter() {
             let Some(fault) = self.fault else {
                 push_chunk(&mut scratch.out, event, self.chunked);
@@ -343,7 +453,7 @@ impl Stream {
     /// What ends the answer before its end, if the fault is one of those and its moment has come.
     fn break_off(&mut self, scratch: &mut Scratch) -> Option<Ending> {
         let fault = self.fault?;
-        if self.position < self.plan.output_tokens / 2 {
+        if !self.is_half_way() {
             return None;
         }
         let ending = match fault {
@@ -357,7 +467,7 @@ impl Stream {
             FaultKind::ErrorInStream => {
                 scratch.events.clear();
                 scratch.events.push(|bytes| bytes.extend_from_slice(bend::ERROR_EVENT));
-                self.plan.format.done(&mut scratch.events);
+                self.plan.format.done(&mut scratch.events, self.plan.finish, None);
                 self.frame(scratch);
                 self.end_body(scratch);
                 Ending::Done
@@ -375,10 +485,10 @@ impl Stream {
         let usage = told.then(|| self.counts());
         self.plan.format.close(&mut scratch.events, self.plan.finish, usage);
         if self.fault != Some(FaultKind::MissingDone) {
-            self.plan.format.done(&mut scratch.events);
+            self.plan.format.done(&mut scratch.events, self.plan.finish, usage);
         }
         if self.fault == Some(FaultKind::DuplicateDone) {
-            self.plan.format.done(&mut scratch.events);
+            self.plan.format.done(&mut scratch.events, self.plan.finish, usage);
         }
         self.frame(scratch);
         self.end_body(scratch);
@@ -411,23 +521,34 @@ impl Stream {
 
     /// Writes an answer that comes in one piece.
     fn emit_whole(&mut self, shared: &Shared, scratch: &mut Scratch) -> Ending {
-        let answers: Vec<Answer> = (0..self.plan.sequences)
+        let plan = &self.plan;
+        let answers: Vec<Answer> = (0..plan.sequences())
             .map(|sequence| {
-                let key = self.plan.text_key ^ text::mix(u64::from(sequence));
-                let text = (0..self.plan.output_tokens).map(|position| text::word(key, position)).collect();
-                Answer { text, ..Answer::default() }
+                let write = |from: u32, to: u32| {
+                    let mut text = String::new();
+                    (from..to).for_each(|position| plan.write_token(sequence, position, &mut text));
+                    text
+                };
+                let reasoning = write(0, plan.reasoning_tokens);
+                let rest = write(plan.reasoning_tokens, plan.output_tokens);
+                if plan.tool_call {
+                    Answer { reasoning, tool_arguments: rest, text: String::new() }
+                } else {
+                    Answer { reasoning, text: rest, tool_arguments: String::new() }
+                }
             })
             .collect();
-        self.position = self.plan.output_tokens;
+        self.positions.fill(self.plan.output_tokens);
+        self.sent = self.plan.output_tokens * self.plan.sequences();
         let body = self.plan.format.whole(&answers, self.plan.finish, self.counts());
         let (bytes, ending) = bend::whole(self.fault, &body, self.keep_alive);
         let stamp = clock::now();
         self.put_on_wire(&bytes);
         self.record.end = Some(clock::now());
-        let tokens = self.plan.output_tokens * self.plan.sequences;
+        let tokens = self.sent;
         self.held_tokens.push(u16::try_from(tokens).unwrap_or(u16::MAX));
         self.note_events(shared, scratch, stamp);
-        self.record.output_tokens = tokens;
+        self.record.output_tokens = self.counts().output;
         self.count_finished(shared);
         ending
     }
