@@ -72,6 +72,9 @@ impl Quantiles {
 
     /// Shows `value` once, `weight` times over.
     pub(crate) fn add(&mut self, value: Nanos, weight: u64) {
+        if weight == 0 {
+            return;
+        }
         let value = value.0.min(LARGEST);
         let bucket = coarse_bucket(value);
         if self.pass == 0 {
@@ -289,6 +292,16 @@ mod tests {
     fn no_values_give_zero() {
         let quantiles = collect(&[]);
         assert_eq!((quantiles.percentile(99.0), quantiles.median(), quantiles.mean()), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_weight_of_zero_is_no_value() {
+        let mut quantiles = Quantiles::new(&PERCENTILES);
+        for _ in 0..PASSES {
+            quantiles.add(Nanos(5), 0);
+            quantiles.end_pass();
+        }
+        assert_eq!((quantiles.count(), quantiles.max()), (0, 0.0));
     }
 
     #[test]

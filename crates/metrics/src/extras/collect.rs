@@ -343,9 +343,10 @@ impl<'a> ExtrasCollector<'a> {
             self.reasoning[0].push(reasoning.since(origin).as_secs_f64());
             self.reasoning[1].extend(record.marks.first_answer.map(|at| at.since(origin).as_secs_f64()));
         }
-        for event in &record.events {
-            if event.tokens > 0 {
-                *self.extras.gaps.tokens_per_event.entry(event.tokens).or_default() += 1;
+        // Most answers carry the same number of tokens in all their events.
+        for same in record.events.chunk_by(|a, b| a.tokens == b.tokens) {
+            if same[0].tokens > 0 {
+                *self.extras.gaps.tokens_per_event.entry(same[0].tokens).or_default() += same.len() as u64;
             }
         }
         let writing = record.send_end.map_or(Nanos::ZERO, |end| end.since(origin));
@@ -375,13 +376,17 @@ impl<'a> ExtrasCollector<'a> {
         if !record.is_ok() || self.settings.kind == Kind::Pooling {
             return;
         }
-        for (gap, event) in gaps(record).zip(&record.events[1.min(record.events.len())..]) {
+        for (gap, event) in gaps(record).zip(record.events.iter().skip(1)) {
             self.gap.add(gap, 1);
             let tokens = u64::from(event.tokens);
             // Rounded to the nearest nanosecond; there is none without a token.
             if let Some(share) = (gap.0 + tokens / 2).checked_div(tokens) {
                 self.token_gap.add(Nanos(share), tokens);
             }
+        }
+        if !record.events.iter().any(|event| event.coalesced()) {
+            self.gap_width.add(Nanos::ZERO, record.events.len().saturating_sub(1) as u64);
+            return;
         }
         let mut previous = None;
         for width in stamp_widths(record) {

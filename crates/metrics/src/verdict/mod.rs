@@ -12,7 +12,7 @@ use crate::{Extras, Summary};
 /// Below so many requests no growth of the backlog is told from chance.
 const BACKLOG_REQUESTS: usize = 40;
 /// So many standard deviations of a stable system's number of requests.
-const BACKLOG_SIGMAS: f64 = 4.0;
+const BACKLOG_SIGMAS: f64 = 2.5;
 
 /// What the verdict must know besides the numbers and the client's health.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -191,7 +191,8 @@ impl Findings<'_> {
         (!self.settings.ignore_eos).then(|| (1.0 - ratio).max(0.0))
     }
 
-    /// Relative growth from the second quarter to the last, or 0 where chance explains it. In a stable system
+    /// The part of the arrivals by which the number of requests in the system grew from the second quarter to the
+    /// last, which lie half of the arrivals apart; 0 where chance explains it. In a stable system
     /// with Poisson arrivals the number of requests N varies like its square root; the mean over a quarter of
     /// length W varies less, by 2 S / W where S is the time in the system. By Little's law S / W is 4 N / n.
     fn backlog_growth(self) -> Option<f64> {
@@ -201,9 +202,10 @@ impl Findings<'_> {
         }
         let grows = second < third && third < last;
         let both = second + last;
-        let variance = both * (4.0 * both / self.extras.arrival.sent as f64).min(1.0);
+        let sent = self.extras.arrival.sent as f64;
+        let variance = both * (4.0 * both / sent).min(1.0);
         let beyond_chance = last - second > BACKLOG_SIGMAS * variance.sqrt();
-        Some(if grows && beyond_chance { (last - second) / second.max(1.0) } else { 0.0 })
+        Some(if grows && beyond_chance { (last - second) / (sent / 2.0) } else { 0.0 })
     }
 }
 

@@ -203,9 +203,9 @@ pub const RULES: [Rule; 20] = [
     },
     Rule {
         code: "backlog_growing",
-        measure: "growth of the requests in the system from the second to the last quarter of the arrivals",
+        measure: "growth of the requests in the system from the second to the last quarter of the arrivals, as a share of the arrivals between",
         unit: Unit::Share,
-        caution: From(0.25),
+        caution: From(0.05),
         invalid: Never,
         meaning: "the server fell behind, so that latencies depend on the length of the run",
         remedy: "lower --request-rate below the server's capacity, or run for longer",
@@ -217,7 +217,7 @@ pub const RULES: [Rule; 20] = [
         caution: From(0.1),
         invalid: Never,
         meaning: "a prefix cache answers repetitions, so that the server looks faster than it is",
-        remedy: "use more rows or another --seed, or say that the cache is meant to be measured",
+        remedy: "use a dataset with more rows, or fewer requests",
     },
     Rule {
         code: "cache_hits",
