@@ -1,1 +1,40 @@
-//! placeholder
+//! One run: hands due requests to the wire on worker threads, and gathers the records.
+//!
+//! Who sends next is decided in [`dispatch`], which knows no I/O; `worker` drives it with sockets and the
+//! clock. The wire fills in the records, `collector` keeps them and the log.
+
+mod collector;
+pub mod dispatch;
+mod pacer;
+mod plan;
+mod progress;
+mod run;
+mod stop;
+mod worker;
+
+use std::io;
+
+pub use plan::Plan;
+pub use progress::{Progress, Snapshot};
+pub use run::{Finished, run, send_once};
+pub use stop::{StopHandle, StopLevel};
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No event loop for a worker.
+    #[error("a worker's event loop could not be made")]
+    Runtime(#[source] io::Error),
+    /// The timer of a worker failed.
+    #[error("a worker's timer failed")]
+    Timer(#[source] io::Error),
+    /// Connections could not be prepared.
+    #[error(transparent)]
+    Wire(#[from] servebench_wire::WireError),
+    /// A worker thread panicked, which is a bug.
+    #[error("a worker thread broke down; please report this")]
+    WorkerGone,
+    /// The collecting thread panicked, which is a bug.
+    #[error("the collecting thread broke down; please report this")]
+    CollectorGone,
+}

@@ -1,0 +1,63 @@
+//! What can be typed. Meaning is given to it in `settings`.
+//!
+//! The doc comments of the fields are the help text; there is no other copy of it.
+
+mod run;
+mod sim;
+
+pub(crate) use run::{ContentArgs, DatasetArgs, LoadArgs, RampStrategy, ReportingArgs, RunArgs, TargetArgs};
+pub(crate) use sim::SimArgs;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures LLM inference servers: exact load, kernel time stamps, and a verdict on every run.
+#[derive(Debug, Parser)]
+#[command(name = "servebench", version, infer_subcommands = false, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands of servebench.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Benchmark a server (the flags of vLLM's `bench serve`).
+    #[command(visible_alias = "serve", args_override_self = true, infer_long_args = true)]
+    Run(Box<RunArgs>),
+    /// Benchmark the built-in simulator: shows in ten seconds what a run looks like.
+    Quickstart(QuickstartArgs),
+    /// Serve the built-in simulator: an OpenAI-compatible server whose truth is known.
+    #[command(args_override_self = true)]
+    Sim(Box<SimArgs>),
+    /// Print the result of a finished run again, from its records.
+    Report(ReportArgs),
+    /// Write the result of a run that was cut off, from its log.
+    Recover(ReportArgs),
+}
+
+/// Arguments of `servebench quickstart`.
+#[derive(Debug, Args)]
+pub(crate) struct QuickstartArgs {
+    /// Number of requests.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) num_prompts: i64,
+    /// Requests per second.
+    #[arg(long, default_value_t = 40.0)]
+    pub(crate) request_rate: f64,
+    /// Folder in which the run folder is made.
+    #[arg(long, default_value = "servebench-runs")]
+    pub(crate) runs_dir: PathBuf,
+    /// Show no progress bar.
+    #[arg(long)]
+    pub(crate) disable_tqdm: bool,
+}
+
+/// Arguments of `servebench report` and `servebench recover`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The run folder.
+    pub(crate) run: PathBuf,
+}

@@ -1,0 +1,6 @@
+//! One file a command.
+
+pub(crate) mod quickstart;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod sim;

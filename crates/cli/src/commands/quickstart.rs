@@ -1,0 +1,74 @@
+//! `servebench quickstart`: a whole benchmark on a fresh machine, with nothing to set up.
+
+use std::sync::Arc;
+
+use clap::Parser;
+use servebench_sim::{SimSettings, start};
+use servebench_workload::{BUILTIN, Tokenizer};
+
+use super::{run, sim};
+use crate::args::{Cli, Command, QuickstartArgs};
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+
+/// Model name of the simulator that is benchmarked.
+const MODEL: &str = "sim";
+
+/// Starts the simulator, benchmarks it, and says how the same is done to a real server.
+pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit, Failure> {
+    let tokenizer = Tokenizer::builtin().or_run()?;
+    let server = start(SimSettings {
+        model: MODEL.into(),
+        ttft: "lognormal:60,0.3".parse().or_run()?,
+        itl: "lognormal:8,0.2".parse().or_run()?,
+        tokenizer: Some(Arc::new(sim::ForSim(tokenizer))),
+        ..SimSettings::default()
+    })
+    .or_run()?;
+    let url = server.url();
+    output.say(&format!("A simulated inference server listens on {url}. Benchmarking it with:\n"));
+    let arguments = arguments(args, &url);
+    output.say(&format!("  servebench {}\n", arguments.join(" ")));
+    let command = std::iter::once("servebench").chain(arguments.iter().map(String::as_str));
+    let Command::Run(parsed) = Cli::try_parse_from(command).or_run()?.command else {
+        return Err(Failure::usage("the quickstart's own command is not a run"));
+    };
+    let exit = run::run(*parsed, output)?;
+    sim::stop(server)?;
+    output.say("\nNow a real server:  servebench run --base-url http://HOST:PORT --model MODEL");
+    Ok(exit)
+}
+
+fn arguments(args: &QuickstartArgs, url: &str) -> Vec<String> {
+    let (prompts, rate) = (args.num_prompts.to_string(), args.request_rate.to_string());
+    let runs_dir = args.runs_dir.display().to_string();
+    let mut arguments: Vec<String> = [
+        "run",
+        "--backend",
+        "vllm",
+        "--base-url",
+        url,
+        "--model",
+        MODEL,
+        "--tokenizer",
+        BUILTIN,
+        "--random-input-len",
+        "128",
+        "--random-output-len",
+        "64",
+        "--num-prompts",
+        &prompts,
+        "--request-rate",
+        &rate,
+        "--percentile-metrics",
+        "ttft,tpot,itl,e2el",
+        "--runs-dir",
+        &runs_dir,
+    ]
+    .map(str::to_owned)
+    .into();
+    if args.disable_tqdm {
+        arguments.push("--disable-tqdm".into());
+    }
+    arguments
+}

@@ -1,0 +1,76 @@
+//! `servebench report` and `servebench recover`: the numbers again, from what a run left.
+
+use servebench_core::{Outcome, Record, Schedule};
+use servebench_results::{Manifest, RunFolder};
+
+use crate::args::ReportArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::numbers::{Look, NumberSettings, Numbers};
+use crate::output::Output;
+
+/// Prints the result of a finished run from its records and manifest.
+pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
+    let folder = RunFolder::open(&args.run).or_usage()?;
+    let manifest = folder.read_manifest().or_usage()?;
+    if !folder.records_path().is_file() {
+        return Err(Failure::usage(format!(
+            "{} holds no requests.parquet: the run was cut off; write its result with: servebench recover {}",
+            args.run.display(),
+            args.run.display()
+        )));
+    }
+    let records = folder.read_records().or_usage()?;
+    show(&folder, &manifest, &records, output)
+}
+
+/// Writes the result of a run that was killed, from its log, and prints it.
+pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
+    let folder = RunFolder::open(&args.run).or_usage()?;
+    let mut manifest = folder.read_manifest().or_usage()?;
+    let recovered = folder.recover(None::<&Schedule>).or_usage()?;
+    let missing = manifest.workload.requests.saturating_sub(recovered.logged);
+    output.say(&format!(
+        "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
+        recovered.logged,
+        manifest.workload.requests,
+        if recovered.truncated { ", whose last part was cut off" } else { "" },
+    ));
+    let mut settings = number_settings(&manifest)?;
+    settings.verdict.interrupted = true;
+    manifest.run.partial = true;
+    manifest.run.recovered = true;
+    let end = recovered.records.iter().filter_map(|record| record.end).max().unwrap_or_default();
+    manifest.run.duration_ns = end.0;
+    manifest.health.wall = end;
+    manifest.settings["numbers"] = serde_json::to_value(&settings).or_run()?;
+    let numbers = Numbers::of(&recovered.records, &settings, &manifest.health);
+    manifest.summary = serde_json::to_value(&numbers).or_run()?;
+    manifest.verdict = Some(numbers.verdict);
+    folder.write_manifest(&manifest).or_run()?;
+    folder.remove_log().or_run()?;
+    show(&folder, &manifest, &recovered.records, output)
+}
+
+fn number_settings(manifest: &Manifest) -> Result<NumberSettings, Failure> {
+    let kept = manifest.settings.get("numbers").cloned().unwrap_or_default();
+    serde_json::from_value(kept)
+        .map_err(|error| Failure::usage(format!("manifest.json has no usable settings.numbers: {error}")))
+}
+
+fn show(
+    folder: &RunFolder,
+    manifest: &Manifest,
+    records: &[Record],
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let settings = number_settings(manifest)?;
+    let numbers = Numbers::of(records, &settings, &manifest.health);
+    let look = Look {
+        color: output.color(),
+        run_folder: Some(folder.path().display().to_string()),
+        ..Look::default()
+    };
+    output.print(&numbers.render(&settings, &manifest.health, &look));
+    let any = records.iter().any(|record| record.outcome == Outcome::Ok);
+    Ok(if any { Exit::Good } else { Exit::RunFailed })
+}

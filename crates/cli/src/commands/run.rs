@@ -1,0 +1,331 @@
+//! `servebench run`: one benchmark, from arguments to files.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use servebench_arrival::Rate;
+use servebench_core::{Record, TokenSource};
+use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
+use servebench_metrics::VerdictSettings;
+use servebench_os::clock;
+use servebench_results::{
+    Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, WorkloadInfo,
+    result_file_name, rfc3339, run_folder_name,
+};
+use servebench_telemetry::Environment;
+use servebench_workload::{Tokenizer, count_output_tokens};
+
+use crate::args::RunArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::numbers::{Look, NumberSettings, Numbers};
+use crate::output::Output;
+use crate::prepare::{Ready, prepare};
+use crate::progress::RunBar;
+use crate::settings::RunSettings;
+use crate::signals;
+use crate::vllm;
+
+/// Pause between two ready checks, as vLLM has it.
+const READY_PAUSE: Duration = Duration::from_secs(5);
+/// How many failures are shown one by one.
+const FAILURES_SHOWN: usize = 10;
+
+/// Runs the benchmark that `args` ask for.
+pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
+    benchmark(&RunSettings::resolve(args)?, output)
+}
+
+/// Runs the benchmark that `settings` ask for.
+pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit, Failure> {
+    let began = clock::wall();
+    let ready = prepare(settings)?;
+    let header = vllm::header(settings, &ready.model, &ready.tokenizer_id, began);
+    let result_file = result_file(settings, &header)?;
+    let name = run_folder_name(began, settings.saving.label.as_deref());
+    let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
+    let folder = folder.transpose().or_usage()?;
+    let numbers_settings = number_settings(settings, &ready);
+    let mut manifest = manifest(settings, &ready, &numbers_settings)?;
+    if let Some(folder) = &folder {
+        folder.write_manifest(&manifest).or_usage()?;
+    }
+
+    let stop = StopHandle::default();
+    let _interrupts = signals::on_interrupt(stop.clone(), output);
+    ready_check(settings, &ready, &stop, output)?;
+    warm_up(settings, &ready, &stop, output)?;
+    announce(settings, output);
+    let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
+    count_tokens(&mut finished.records, &ready.tokenizer);
+
+    let interrupted = finished.stopped > StopLevel::Run;
+    let mut numbers_settings = numbers_settings;
+    numbers_settings.verdict.interrupted = interrupted;
+    let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
+    complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
+    let look = Look {
+        color: output.color(),
+        run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
+        ..Look::default()
+    };
+    output.print(&failures(&finished.records));
+    output.print(&numbers.render(&numbers_settings, &finished.health, &look));
+    // The numbers are on the screen before anything is written: a full disk must not cost them.
+    save(settings, folder.as_ref(), &manifest, result_file.as_ref(), header, &ready, &finished, &numbers)?;
+    if let Some(error) = finished.log_error {
+        output.warn(&format!("the record log of the run broke off: {error}"));
+    }
+    Ok(exit(settings, &numbers))
+}
+
+fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
+    if numbers.summary.completed == 0 {
+        Exit::RunFailed
+    } else if settings.saving.strict && numbers.verdict.level == servebench_core::Level::Invalid {
+        Exit::Invalid
+    } else {
+        Exit::Good
+    }
+}
+
+fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<ResultFile>, Failure> {
+    let saving = &settings.saving;
+    if !saving.save {
+        return Ok(None);
+    }
+    let name = match &saving.result_filename {
+        Some(name) => name.display().to_string(),
+        None => result_file_name(header),
+    };
+    ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append).or_usage().map(Some)
+}
+
+fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
+    let arrivals = &settings.load.arrivals;
+    NumberSettings {
+        metrics: settings.metrics.clone(),
+        verdict: VerdictSettings {
+            finite_rate: arrivals.rate.is_finite(),
+            ramp: matches!(arrivals.rate, Rate::Ramp { .. }),
+            ignore_eos: ready.plan.wire.settings().body.ignore_eos,
+            explicit_percentiles: settings.percentiles_asked,
+            duplicate_prompts: duplicate_share(ready),
+            ..VerdictSettings::default()
+        },
+        request_rate: match arrivals.rate {
+            Rate::PerSecond(rate) => Some(rate),
+            Rate::Infinite | Rate::Ramp { .. } => None,
+        },
+    }
+}
+
+/// Share of bodies that repeat an earlier one: a server with a prefix cache answers those faster.
+fn duplicate_share(ready: &Ready) -> Option<f64> {
+    let all = ready.plan.requests.len();
+    let mut bodies: Vec<&[u8]> = ready.plan.requests.iter().map(servebench_wire::Prepared::body).collect();
+    bodies.sort_unstable();
+    bodies.dedup();
+    (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
+}
+
+fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> Result<Manifest, Failure> {
+    let wire = &ready.plan.wire;
+    let url = |(base, _): (String, _)| format!("{base}{}", settings.target.endpoint);
+    Ok(Manifest {
+        run: RunInfo { label: settings.saving.label.clone(), partial: true, ..RunInfo::default() },
+        settings: serde_json::json!({ "flags": settings.echo, "numbers": numbers }),
+        seeds: [("all".to_owned(), settings.workload.seed)].into(),
+        target: Target {
+            backend: settings.target.backend.name().to_owned(),
+            urls: wire.resolved().into_iter().map(url).collect(),
+            model: ready.model.request.clone(),
+            served_model: served_model(ready),
+            server_version: ready.facts.version.clone(),
+            tokenizer: Some(ready.tokenizer_id.clone()),
+        },
+        workload: WorkloadInfo::of(&ready.workload),
+        schedule: ScheduleInfo::of(&ready.plan.schedule),
+        environment: serde_json::to_value(Environment::capture()).or_run()?,
+        ..Manifest::begin()
+    })
+}
+
+/// What the server loaded the model from, where it says so.
+fn served_model(ready: &Ready) -> Option<String> {
+    let listed = ready.facts.models.as_deref().unwrap_or_default();
+    let served = listed.iter().find(|served| served.id == ready.model.request).or(listed.first())?;
+    Some(served.root.clone().unwrap_or_else(|| served.id.clone()))
+}
+
+fn ready_check(
+    settings: &RunSettings,
+    ready: &Ready,
+    stop: &StopHandle,
+    output: &Output,
+) -> Result<(), Failure> {
+    output.say("Starting initial single prompt test run...");
+    let patience = settings.load.ready_check;
+    let Some(request) = ready.spare.first().filter(|_| !patience.is_zero()) else {
+        output.say("Skipping endpoint ready check.");
+        return Ok(());
+    };
+    output.say(&format!("Waiting for endpoint to become up in {} seconds", patience.as_secs()));
+    let deadline = clock::now() + patience.into();
+    loop {
+        let records = send_once(&ready.plan, std::slice::from_ref(request), 1, stop).or_run()?;
+        let first = records.first();
+        if first.is_some_and(Record::is_ok) {
+            output.say("Initial test run completed.");
+            return Ok(());
+        }
+        if stop.level() > StopLevel::Run || clock::now() + READY_PAUSE.into() > deadline {
+            let reason = first.map(describe_failure).unwrap_or_default();
+            return Err(Failure::usage(format!(
+                "the server did not answer a first request well within --ready-check-timeout-sec {}: {reason}",
+                patience.as_secs()
+            )));
+        }
+        std::thread::sleep(READY_PAUSE);
+    }
+}
+
+fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Output) -> Result<(), Failure> {
+    let count = settings.load.num_warmups;
+    if count == 0 {
+        return Ok(());
+    }
+    output.say(&format!("Warming up with {count} requests..."));
+    let requests = &ready.spare[ready.spare.len() - count..];
+    let slots = settings.load.max_concurrency.unwrap_or(count);
+    let records = send_once(&ready.plan, requests, slots, stop).or_run()?;
+    let failed: Vec<_> = records.iter().filter(|record| !record.is_ok()).collect();
+    if let Some(first) = failed.first() {
+        let reason = describe_failure(first);
+        output.warn(&format!("{} of {count} warm-up requests failed, the first with {reason}", failed.len()));
+    }
+    output.say("Warmup run completed.");
+    Ok(())
+}
+
+/// vLLM's lines about the load.
+fn announce(settings: &RunSettings, output: &Output) {
+    use servebench_results::python::float_repr;
+    let arrivals = &settings.load.arrivals;
+    let mut text = String::from("Starting main benchmark run...\n");
+    let _ = match arrivals.rate {
+        Rate::Infinite => writeln!(text, "Traffic request rate: inf"),
+        Rate::PerSecond(rate) => writeln!(text, "Traffic request rate: {}", float_repr(rate)),
+        Rate::Ramp { strategy, start_rps, end_rps } => writeln!(
+            text,
+            "Traffic ramp-up strategy: {}.\nWill increase RPS from {start_rps} to {end_rps} RPS over the \
+             duration of the benchmark.",
+            strategy.name()
+        ),
+    };
+    let kind = if arrivals.burstiness == 1.0 { "Poisson process" } else { "Gamma distribution" };
+    let _ = writeln!(text, "Burstiness factor: {} ({kind})", float_repr(arrivals.burstiness));
+    let cap = settings.load.max_concurrency.map_or_else(|| "None".to_owned(), |cap| cap.to_string());
+    let _ = write!(text, "Maximum request concurrency: {cap}");
+    output.say(&text);
+}
+
+fn measure(
+    settings: &RunSettings,
+    ready: &Ready,
+    folder: Option<&RunFolder>,
+    stop: &StopHandle,
+) -> Result<Finished, Failure> {
+    let log = folder.map(RunFolder::begin_log).transpose().or_usage()?;
+    let progress = Arc::new(Progress::default());
+    let bar =
+        settings.load.show_progress.then(|| RunBar::follow(Arc::clone(&progress), ready.plan.requests.len()));
+    let finished = run_plan(&ready.plan, log, stop, &progress);
+    drop(bar);
+    finished.map_err(|error| match error {
+        EngineError::Wire(_) => Failure::Usage(error.into()),
+        other => Failure::Run(other.into()),
+    })
+}
+
+/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
+/// number of events. Encoding waits until now because it must not disturb the run.
+fn count_tokens(records: &mut [Record], tokenizer: &Tokenizer) {
+    records.par_iter_mut().filter(|record| record.is_ok() && !record.events.is_empty()).for_each(|record| {
+        if !(record.text.is_empty() && record.other_text.is_empty()) {
+            let counted = count_output_tokens(tokenizer, &record.text)
+                + count_output_tokens(tokenizer, &record.other_text);
+            record.tokenizer_output_tokens = Some(counted as u32);
+        }
+        let told = record.usage.completion_tokens.filter(|&told| told > 0);
+        let counted = record.tokenizer_output_tokens.filter(|&counted| counted > 0);
+        (record.output_tokens, record.token_source) = match (told, counted) {
+            (Some(told), _) => (told, TokenSource::Usage),
+            (None, Some(counted)) => (counted, TokenSource::Tokenizer),
+            (None, None) => (record.events.len() as u32, TokenSource::Events),
+        };
+    });
+}
+
+fn complete(
+    manifest: &mut Manifest,
+    finished: &Finished,
+    numbers: &Numbers,
+    settings: &NumberSettings,
+    interrupted: bool,
+) -> Result<(), Failure> {
+    manifest.run.started = rfc3339(finished.start.wall);
+    manifest.run.started_wall_ns = finished.start.wall.0;
+    manifest.run.started_monotonic_ns = finished.start.monotonic.0;
+    manifest.run.anchor_uncertainty_ns = finished.start.uncertainty.0;
+    manifest.run.duration_ns = finished.health.wall.0;
+    manifest.run.partial = interrupted;
+    manifest.settings["numbers"] = serde_json::to_value(settings).or_run()?;
+    manifest.health = finished.health.clone();
+    manifest.summary = serde_json::to_value(numbers).or_run()?;
+    manifest.verdict = Some(numbers.verdict.clone());
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that a run has made comes together here")]
+fn save(
+    settings: &RunSettings,
+    folder: Option<&RunFolder>,
+    manifest: &Manifest,
+    result_file: Option<&ResultFile>,
+    header: VllmHeader,
+    ready: &Ready,
+    finished: &Finished,
+    numbers: &Numbers,
+) -> Result<(), Failure> {
+    let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
+    result.rps_change_events =
+        vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
+    if let Some(file) = result_file {
+        file.write(&result, settings.saving.detailed).or_run()?;
+    }
+    if let Some(folder) = folder {
+        folder.store_records(&finished.records).or_run()?;
+        folder.write_manifest(manifest).or_run()?;
+        folder.remove_log().or_run()?;
+    }
+    Ok(())
+}
+
+/// The first failures, as vLLM lists them.
+fn failures(records: &[Record]) -> String {
+    let mut text = String::new();
+    let failed = records.iter().filter(|record| !record.is_ok());
+    for (number, record) in failed.take(FAILURES_SHOWN).enumerate() {
+        let _ = writeln!(text, "Error {number}: {}", describe_failure(record));
+    }
+    text
+}
+
+fn describe_failure(record: &Record) -> String {
+    match &record.error {
+        Some(error) => format!("{}: {error}", record.outcome),
+        None => record.outcome.to_string(),
+    }
+}

@@ -1,0 +1,96 @@
+//! From records to what is printed. `run` and `report` both come through here, which is why a report can
+//! be made again from the run folder.
+
+use serde::{Deserialize, Serialize};
+use servebench_core::{ClientHealth, Record, Verdict};
+use servebench_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge};
+use servebench_report::Lang;
+use servebench_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
+
+/// What decides the numbers besides the records; kept in the manifest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NumberSettings {
+    /// Which metrics, percentiles and limits.
+    pub(crate) metrics: MetricSettings,
+    /// What the verdict needs to know.
+    pub(crate) verdict: VerdictSettings,
+    /// The constant rate that was asked for, if it was finite.
+    pub(crate) request_rate: Option<f64>,
+}
+
+/// The numbers of a run and the judgement on them.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Numbers {
+    /// Under vLLM's definitions.
+    pub(crate) summary: Summary,
+    /// What vLLM does not have.
+    pub(crate) extras: Extras,
+    /// May they be trusted?
+    #[serde(skip)]
+    pub(crate) verdict: Verdict,
+}
+
+impl Numbers {
+    /// Everything that can be said of `records`.
+    pub(crate) fn of(records: &[Record], settings: &NumberSettings, health: &ClientHealth) -> Self {
+        let (summary, extras) = analyse(&records, &settings.metrics);
+        let verdict = judge(&summary, &extras, health, &settings.verdict);
+        Self { summary, extras, verdict }
+    }
+
+    /// vLLM's table, then our block.
+    pub(crate) fn render(&self, settings: &NumberSettings, health: &ClientHealth, look: &Look) -> String {
+        let table = result_table(
+            &self.summary,
+            &TableContext {
+                max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
+                request_rate: settings.request_rate,
+                tokenizer: settings.metrics.has_tokenizer,
+                ..TableContext::default()
+            },
+        );
+        let extras = &self.extras;
+        let share = extras.client_share.iter().find(|share| share.metric == "ttft");
+        let block = verdict_block(&BlockContext {
+            verdict: self.verdict.clone(),
+            outcomes: extras.outcomes.clone(),
+            lateness: extras.arrival.own_lateness_ms.or(extras.arrival.lateness_ms).map(spread),
+            receive_lag: extras.receive.lag_ms.map(spread),
+            kernel_stamps: health.kernel_stamps,
+            coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
+            client_share: share
+                .and_then(|share| Some(share.bound_ms? / share.p99_ms))
+                .filter(|share| share.is_finite()),
+            worker_cpu: worker_cpu(health),
+            service: extras.service.e2el_ms.map(spread),
+            response: extras.response.as_ref().and_then(|response| response.e2el_ms).map(spread),
+            partial: settings.verdict.interrupted,
+            run_folder: look.run_folder.clone(),
+            lang: look.lang,
+            color: look.color,
+        });
+        format!("{table}{block}")
+    }
+}
+
+/// How the text is to look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// Language of our own block.
+    pub(crate) lang: Lang,
+    /// With colour codes.
+    pub(crate) color: bool,
+    /// The run folder to name.
+    pub(crate) run_folder: Option<String>,
+}
+
+fn spread(spread: Spread) -> console::Spread {
+    console::Spread { mean_ms: spread.mean, p50_ms: spread.p50, p99_ms: spread.p99, max_ms: spread.max }
+}
+
+/// The busiest worker's use of its processor, without the time spent spinning towards due instants.
+fn worker_cpu(health: &ClientHealth) -> Option<f64> {
+    let wall = health.wall.as_secs_f64();
+    let busiest = health.workers.iter().map(|worker| worker.cpu.since(worker.spin).as_secs_f64());
+    busiest.reduce(f64::max).filter(|_| wall > 0.0).map(|busy| busy / wall)
+}

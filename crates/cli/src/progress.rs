@@ -1,0 +1,107 @@
+//! The progress bar: one line on stderr, fed with snapshots ten times a second.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use servebench_engine::{Progress, Snapshot};
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// A bar that follows a run until it is dropped.
+#[derive(Debug)]
+pub(crate) struct RunBar {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RunBar {
+    /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last state.
+    pub(crate) fn follow(progress: Arc<Progress>, total: usize) -> Self {
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let bar =
+                bar(total as u64, "{percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}, {per_sec}] {msg}");
+            let mut last_events = 0;
+            loop {
+                let wait = stopped.recv_timeout(TICK);
+                let now = progress.snapshot();
+                bar.set_position(now.ok + now.failed);
+                bar.set_message(describe(&now, last_events));
+                last_events = now.events;
+                if wait != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            bar.abandon();
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for RunBar {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // The bar is decoration: whatever became of its thread, the run is done.
+            drop(thread.join());
+        }
+    }
+}
+
+fn describe(now: &Snapshot, last_events: u64) -> String {
+    let per_second = (now.events - last_events.min(now.events)) * 1000 / TICK.as_millis() as u64;
+    let failed = if now.failed > 0 { format!(", {} failed", now.failed) } else { String::new() };
+    format!("{} in flight, {per_second} events/s{failed}", now.in_flight)
+}
+
+/// A bar for work before the run, shown only if it takes longer than a second.
+#[derive(Debug)]
+pub(crate) struct SlowBar {
+    bar: ProgressBar,
+    label: &'static str,
+    started: servebench_core::Nanos,
+}
+
+impl SlowBar {
+    /// A bar with a label, invisible for the first second.
+    pub(crate) fn new(label: &'static str) -> Self {
+        let bar = ProgressBar::hidden();
+        Self { bar, label, started: servebench_os::clock::now() }
+    }
+
+    /// Reports that `done` of `total` are done. May be called from many threads.
+    pub(crate) fn update(&self, done: usize, total: usize) {
+        if servebench_os::clock::now().since(self.started).0 < 1_000_000_000 {
+            return;
+        }
+        if self.bar.is_hidden() && std::io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.set_style(style("{msg} {percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}]"));
+            self.bar.set_message(self.label);
+        }
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+    }
+}
+
+impl Drop for SlowBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar(total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    bar.set_style(style(template));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("█▉▊▋▌▍▎▏  ")
+}

@@ -1,0 +1,68 @@
+//! Waking up at the due instant: sleep until shortly before it, then spin.
+
+use std::cell::Cell;
+use std::io;
+
+use servebench_core::Nanos;
+use servebench_os::{PreciseTimer, clock};
+
+/// Wake-ups measured to calibrate the guard: about five milliseconds at start-up.
+const CALIBRATION_ROUNDS: usize = 16;
+/// Length of each calibrating sleep.
+const CALIBRATION_SLEEP: Nanos = Nanos::from_micros(200);
+/// The guard never grows above this: a thread that wakes up later than that is being pre-empted, and
+/// spinning does not help against it.
+const LARGEST_GUARD: Nanos = Nanos::from_micros(150);
+/// Added to the measured lateness, since calibration sees only a few wake-ups.
+const MARGIN: Nanos = Nanos::from_micros(10);
+
+/// Waits for due instants on one worker.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    timer: PreciseTimer,
+    guard: Nanos,
+    spun: Cell<Nanos>,
+}
+
+impl Pacer {
+    /// A pacer in the current runtime. Without `may_spin` (a single processor, where spinning would keep
+    /// the server from running) it relies on the timer alone.
+    pub(crate) async fn calibrated(may_spin: bool) -> io::Result<Self> {
+        let timer = PreciseTimer::new()?;
+        let mut guard = Nanos::ZERO;
+        if may_spin {
+            let mut lateness = [Nanos::ZERO; CALIBRATION_ROUNDS];
+            for late in &mut lateness {
+                let due = clock::now() + CALIBRATION_SLEEP;
+                timer.sleep_until(due).await?;
+                *late = clock::now().since(due);
+            }
+            lateness.sort_unstable();
+            guard = (lateness[CALIBRATION_ROUNDS * 9 / 10] + MARGIN).min(LARGEST_GUARD);
+        }
+        Ok(Self { timer, guard, spun: Cell::new(Nanos::ZERO) })
+    }
+
+    /// Waits until `instant` on the monotonic clock.
+    ///
+    /// Cancel-safe: the last stretch is not interruptible, but it is at most the guard.
+    pub(crate) async fn wait_until(&self, instant: Nanos) -> io::Result<()> {
+        self.timer.sleep_until(instant.since(self.guard)).await?;
+        let before = clock::now();
+        if before < instant {
+            let after = PreciseTimer::spin_until(instant);
+            self.spun.set(self.spun.get() + after.since(before));
+        }
+        Ok(())
+    }
+
+    /// Processor time spent spinning so far.
+    pub(crate) fn spun(&self) -> Nanos {
+        self.spun.get()
+    }
+
+    /// How long before a due instant the spinning begins.
+    pub(crate) fn guard(&self) -> Nanos {
+        self.guard
+    }
+}

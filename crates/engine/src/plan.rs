@@ -1,0 +1,25 @@
+//! What a run is to do, all decided before the clock starts.
+
+use std::sync::Arc;
+
+use servebench_core::{Nanos, Schedule};
+use servebench_wire::{Prepared, Wire};
+
+/// One run: workload × schedule × target.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The requests in order, serialised and with their records begun.
+    pub requests: Arc<[Prepared]>,
+    /// Their due instants.
+    pub schedule: Arc<Schedule>,
+    /// Slots, or `None` for no limit.
+    pub max_concurrency: Option<usize>,
+    /// Worker threads; never more than slots.
+    pub workers: usize,
+    /// First processor to tie workers to.
+    pub pin: Option<usize>,
+    /// Where and how to send.
+    pub wire: Arc<Wire>,
+    /// How long to wait for requests in flight when asked to stop.
+    pub drain: Nanos,
+}

@@ -1,0 +1,235 @@
+//! From plan to records.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Barrier};
+use std::thread::ScopedJoinHandle;
+
+use servebench_core::{ClientHealth, Nanos, Record, Schedule, WorkerHealth};
+use servebench_os::clock::{self, Anchor};
+use servebench_os::{stamps, thread};
+use servebench_results::{RecordLog, ResultsError};
+use servebench_telemetry::HostWatch;
+use servebench_wire::{Client, ConnectPolicy, Live, Prepared};
+
+use crate::EngineError;
+use crate::collector::{Collected, collect};
+use crate::dispatch::{Dispatcher, Source};
+use crate::pacer::Pacer;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::stop::{StopHandle, StopLevel};
+use crate::worker::{Orders, drive};
+
+/// Time between the moment at which all workers are ready and the start of the run.
+const LEAD: Nanos = Nanos::from_millis(1);
+/// Batches of records that may be on the way to the collector.
+const CHANNEL_DEPTH: usize = 256;
+/// Connections opened ahead of an open loop, whose need is not known beforehand.
+const AHEAD_OF_OPEN_LOOP: usize = 8;
+
+/// What a run leaves.
+#[derive(Debug)]
+pub struct Finished {
+    /// One record a request, in order of the index; their sum over outcomes is the number of requests.
+    pub records: Vec<Record>,
+    /// The client's own state during the run.
+    pub health: ClientHealth,
+    /// The start of the run on both clocks.
+    pub start: Anchor,
+    /// How far the run was asked to stop before its end.
+    pub stopped: StopLevel,
+    /// Why the record log could not be written, if so.
+    pub log_error: Option<ResultsError>,
+}
+
+/// Runs a plan to its end, or until `stop` is raised.
+///
+/// `log` receives the records while the run is on. `progress` may be read from another thread meanwhile.
+pub fn run(
+    plan: &Plan,
+    log: Option<RecordLog>,
+    stop: &StopHandle,
+    progress: &Progress,
+) -> Result<Finished, EngineError> {
+    let slots = plan.max_concurrency.unwrap_or(usize::MAX);
+    let workers = plan.workers.clamp(1, slots.min(u16::MAX as usize));
+    let starting_line = StartingLine::new(workers);
+    let counter = Arc::new(AtomicUsize::new(0));
+    let lives: Vec<Arc<Live>> = (0..workers).map(|_| Arc::default()).collect();
+    progress.attach(plan.requests.len(), &lives);
+    // Held until the end, so that the kernel goes on stamping.
+    let _stamping = stamps::warm_up();
+    let watch = HostWatch::start();
+    let (sender, receiver) = sync_channel(CHANNEL_DEPTH);
+
+    let (collected, outcomes) = std::thread::scope(|scope| {
+        let handles: Vec<_> = lives
+            .iter()
+            .enumerate()
+            .map(|(number, live)| {
+                let place = Place { number, workers, counter: Arc::clone(&counter), live: Arc::clone(live) };
+                let (sender, line) = (sender.clone(), &starting_line);
+                scope.spawn(move || work(plan, &place, line, stop, sender))
+            })
+            .collect();
+        drop(sender);
+        let line = &starting_line;
+        let collector = scope.spawn(move || collect(&plan.requests, &receiver, log, || line.start()));
+        let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
+        (collector.join(), outcomes)
+    });
+    let Collected { mut records, log_error } = collected.map_err(|_panic| EngineError::CollectorGone)?;
+    let mut health = ClientHealth::default();
+    watch.finish().fill(&mut health);
+    for outcome in outcomes {
+        let report = outcome.map_err(|_panic| EngineError::WorkerGone)??;
+        report.merge_into(&mut health);
+    }
+    for (record, &due) in records.iter_mut().zip(plan.schedule.as_slice()) {
+        record.due = due;
+    }
+    let start = starting_line.start();
+    health.wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
+    health.connections_opened = progress.snapshot().connections_opened;
+    health.in_flight_peak = progress.in_flight_peak();
+    health.kernel_stamps = kernel_stamped(&records);
+    let now = Anchor::sample();
+    let wall = Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0));
+    let start = Anchor { monotonic: start, wall, uncertainty: now.uncertainty };
+    Ok(Finished { records, health, start, stopped: stop.level(), log_error })
+}
+
+/// True when the kernel stamped the answers; the first event of each is looked at.
+fn kernel_stamped(records: &[Record]) -> bool {
+    records.iter().filter_map(|record| record.events.first()).any(|event| event.kernel_stamped())
+}
+
+/// Where all workers wait for one another, and learn when the run starts.
+struct StartingLine {
+    ready: Barrier,
+    set: Barrier,
+    start: AtomicU64,
+}
+
+impl StartingLine {
+    fn new(workers: usize) -> Self {
+        Self { ready: Barrier::new(workers), set: Barrier::new(workers), start: AtomicU64::new(0) }
+    }
+
+    /// Blocks until every worker is here; returns the start of the run.
+    fn wait(&self) -> Nanos {
+        if self.ready.wait().is_leader() {
+            self.start.store((clock::now() + LEAD).0, Ordering::Release);
+        }
+        self.set.wait();
+        self.start()
+    }
+
+    fn start(&self) -> Nanos {
+        Nanos(self.start.load(Ordering::Acquire))
+    }
+}
+
+struct Place {
+    number: usize,
+    workers: usize,
+    counter: Arc<AtomicUsize>,
+    live: Arc<Live>,
+}
+
+struct WorkerReport {
+    health: WorkerHealth,
+    clock_steps: (u32, Nanos),
+}
+
+impl WorkerReport {
+    fn merge_into(self, health: &mut ClientHealth) {
+        // Every worker sees the same steps of the one wall clock.
+        health.clock_steps = health.clock_steps.max(self.clock_steps.0);
+        health.largest_clock_step = health.largest_clock_step.max(self.clock_steps.1);
+        health.workers.push(self.health);
+    }
+}
+
+/// The body of a worker thread.
+///
+/// A worker that fails before the start must still come to the starting line, or the others would wait
+/// for ever: hence the two stages.
+fn work(
+    plan: &Plan,
+    place: &Place,
+    line: &StartingLine,
+    stop: &StopHandle,
+    records: SyncSender<Vec<Record>>,
+) -> Result<WorkerReport, EngineError> {
+    if let Some(first) = plan.pin {
+        thread::pin_to_cpu(first + place.number);
+    }
+    thread::minimise_timer_slack();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime);
+    let prepared = runtime.and_then(|runtime| {
+        let ready = tokio::task::LocalSet::new().block_on(&runtime, prepare(plan, place))?;
+        Ok((runtime, ready))
+    });
+    let start = line.wait();
+    let (runtime, (client, pacer)) = prepared?;
+
+    let slots = plan.max_concurrency.map(|cap| share(cap, place));
+    let source = match slots {
+        Some(_) => Source::Shared(Arc::clone(&place.counter)),
+        None => Source::Shard { next: place.number, stride: place.workers },
+    };
+    let orders = Orders {
+        requests: Arc::clone(&plan.requests),
+        schedule: &plan.schedule,
+        dispatcher: Dispatcher::new(&plan.schedule, source, slots),
+        number: place.number as u16,
+        start,
+        drain: plan.drain,
+        stop: stop.watch(),
+        records,
+    };
+    let health = runtime.block_on(drive(orders, Rc::clone(&client), &pacer))?;
+    Ok(WorkerReport { health, clock_steps: client.clock_steps() })
+}
+
+/// This worker's part of `whole`, so that the parts add up.
+fn share(whole: usize, place: &Place) -> usize {
+    whole / place.workers + usize::from(place.number < whole % place.workers)
+}
+
+async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), EngineError> {
+    let client = Client::new(&plan.wire, place.number as u16, Arc::clone(&place.live));
+    if plan.wire.settings().connect == ConnectPolicy::Ahead {
+        let wanted = match plan.max_concurrency {
+            Some(cap) => cap.min(plan.requests.len()),
+            None if plan.schedule.is_at_once() => plan.requests.len(),
+            None => plan.requests.len().min(AHEAD_OF_OPEN_LOOP),
+        };
+        client.open_ahead(share(wanted, place)).await?;
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let pacer = Pacer::calibrated(processors > 1).await.map_err(EngineError::Timer)?;
+    Ok((Rc::new(client), pacer))
+}
+
+/// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check and
+/// for warm-up. Nothing of it is kept.
+pub fn send_once(
+    plan: &Plan,
+    requests: &[Prepared],
+    slots: usize,
+    stop: &StopHandle,
+) -> Result<Vec<Record>, EngineError> {
+    let plan = Plan {
+        schedule: Arc::new(Schedule::at_once(requests.len())),
+        max_concurrency: Some(slots.max(1)),
+        workers: 1,
+        requests: requests.into(),
+        ..plan.clone()
+    };
+    run(&plan, None, stop, &Progress::default()).map(|finished| finished.records)
+}

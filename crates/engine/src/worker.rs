@@ -1,0 +1,228 @@
+//! One worker: a thread with its own event loop, connections and record buffer.
+//!
+//! Nothing is shared with other workers but the counter of the next request (under a cap) and the
+//! channel to the collector, which is touched a few times a second.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::task::Poll;
+
+use servebench_core::{Nanos, Record, Schedule, WorkerHealth};
+use servebench_os::{PreciseTimer, clock, thread};
+use servebench_wire::{Client, Prepared};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::EngineError;
+use crate::dispatch::{Dispatcher, Step};
+use crate::pacer::Pacer;
+use crate::stop::StopLevel;
+
+/// Distance between two looks at the event loop: a stall longer than this is seen.
+const HEARTBEAT: Nanos = Nanos::from_millis(5);
+/// Finished records leave for the collector at least this often.
+const HAND_OVER: Nanos = Nanos::from_millis(100);
+/// … or when there are this many.
+const BATCH: usize = 512;
+
+/// What a worker is given.
+pub(crate) struct Orders<'a> {
+    pub(crate) requests: Arc<[Prepared]>,
+    pub(crate) schedule: &'a Schedule,
+    pub(crate) dispatcher: Dispatcher<'a>,
+    pub(crate) number: u16,
+    pub(crate) start: Nanos,
+    pub(crate) drain: Nanos,
+    pub(crate) stop: watch::Receiver<StopLevel>,
+    pub(crate) records: SyncSender<Vec<Record>>,
+}
+
+/// Requests in flight, each with the record that its task writes to.
+type InFlight = Rc<RefCell<BTreeMap<usize, (JoinHandle<()>, Rc<RefCell<Record>>)>>>;
+
+/// What the tasks of a worker share, all on one thread.
+struct Desk {
+    client: Rc<Client>,
+    finished: RefCell<Vec<Record>>,
+    completions: Cell<usize>,
+    completed: Notify,
+    stall: Cell<Nanos>,
+    records: SyncSender<Vec<Record>>,
+}
+
+impl Desk {
+    fn finish(&self, record: Record) {
+        self.finished.borrow_mut().push(record);
+        self.completions.set(self.completions.get() + 1);
+        self.completed.notify_one();
+        if self.finished.borrow().len() >= BATCH {
+            self.hand_over();
+        }
+    }
+
+    /// Passes finished records on, unless the collector is behind: then they wait here.
+    fn hand_over(&self) {
+        let batch = std::mem::take(&mut *self.finished.borrow_mut());
+        if batch.is_empty() {
+            return;
+        }
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
+            self.records.try_send(batch)
+        {
+            let mut finished = self.finished.borrow_mut();
+            let newer = std::mem::replace(&mut *finished, batch);
+            finished.extend(newer);
+        }
+    }
+}
+
+/// Sends what the dispatcher says when it says, and returns when the last request has ended.
+pub(crate) async fn drive(
+    mut orders: Orders<'_>,
+    client: Rc<Client>,
+    pacer: &Pacer,
+) -> Result<WorkerHealth, EngineError> {
+    let cpu_before = clock::thread_cpu();
+    let delay_before = thread::run_queue_delay();
+    let desk = Rc::new(Desk {
+        client,
+        finished: RefCell::default(),
+        completions: Cell::new(0),
+        completed: Notify::new(),
+        stall: Cell::new(Nanos::ZERO),
+        records: orders.records.clone(),
+    });
+    let in_flight = InFlight::default();
+    let local = LocalSet::new();
+    let heartbeat = local.spawn_local(heartbeat(Rc::clone(&desk), orders.start));
+    local.run_until(send_all(&mut orders, &desk, &in_flight, pacer)).await?;
+    heartbeat.abort();
+    let left = std::mem::take(&mut *desk.finished.borrow_mut());
+    if !left.is_empty() {
+        // The collector lives until every sender is gone, so this can only wait, not fail.
+        orders.records.send(left).map_err(|_lost| EngineError::CollectorGone)?;
+    }
+    Ok(WorkerHealth {
+        cpu: clock::thread_cpu().since(cpu_before),
+        spin: pacer.spun(),
+        guard: pacer.guard(),
+        largest_stall: desk.stall.get(),
+        run_queue_delay: thread::run_queue_delay()
+            .zip(delay_before)
+            .map(|(after, before)| after.since(before)),
+    })
+}
+
+async fn send_all(
+    orders: &mut Orders<'_>,
+    desk: &Rc<Desk>,
+    in_flight: &InFlight,
+    pacer: &Pacer,
+) -> Result<(), EngineError> {
+    let drain_timer = PreciseTimer::new().map_err(EngineError::Timer)?;
+    let mut give_up_at = Nanos::MAX;
+    let mut stop_seen = StopLevel::Run;
+    loop {
+        for _ in 0..desk.completions.take() {
+            orders.dispatcher.completed();
+        }
+        let level = *orders.stop.borrow_and_update();
+        if level > stop_seen {
+            stop_seen = level;
+            orders.dispatcher.stop();
+            let now = clock::now();
+            give_up_at = if level == StopLevel::Abort { now } else { now + orders.drain };
+        }
+        if clock::now() >= give_up_at {
+            give_up(in_flight, desk).await;
+            return Ok(());
+        }
+        let now = clock::now().since(orders.start);
+        match orders.dispatcher.step(now) {
+            Step::Send(index) => launch(orders, index, now, desk, in_flight).await,
+            Step::WaitUntil(due) => {
+                tokio::select! {
+                    woken = pacer.wait_until(orders.start + due) => woken.map_err(EngineError::Timer)?,
+                    _ = orders.stop.changed() => {}
+                }
+            }
+            Step::Finished if orders.dispatcher.in_flight() == 0 => return Ok(()),
+            Step::Finished | Step::WaitForSlot => {
+                tokio::select! {
+                    () = desk.completed.notified() => {}
+                    _ = orders.stop.changed(), if stop_seen < StopLevel::Abort => {}
+                    woken = drain_timer.sleep_until(give_up_at), if give_up_at != Nanos::MAX => {
+                        woken.map_err(EngineError::Timer)?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Starts one request. Its first step, which writes to the socket, is made right here: a spawned task
+/// would first wait for its turn behind everything that is arriving.
+#[expect(
+    clippy::await_holding_refcell_ref,
+    reason = "only the task itself touches the record until it ends or is aborted"
+)]
+async fn launch(orders: &Orders<'_>, index: usize, now: Nanos, desk: &Rc<Desk>, in_flight: &InFlight) {
+    let mut facts = orders.requests[index].record();
+    facts.index = index;
+    facts.due = orders.schedule.due(index);
+    facts.dequeued = Some(orders.start + now);
+    facts.worker = orders.number;
+    let record = Rc::new(RefCell::new(facts));
+    let mut exchange = {
+        let (desk, record, in_flight) = (Rc::clone(desk), Rc::clone(&record), Rc::clone(in_flight));
+        let requests = Arc::clone(&orders.requests);
+        Box::pin(async move {
+            desk.client.exchange(&requests[index], &mut record.borrow_mut()).await;
+            in_flight.borrow_mut().remove(&index);
+            desk.finish(record.take());
+        })
+    };
+    let ended = poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context).is_ready())).await;
+    if !ended {
+        let task = tokio::task::spawn_local(exchange);
+        in_flight.borrow_mut().insert(index, (task, record));
+    }
+}
+
+/// Ends what is in flight; the records keep what is known, as unfinished.
+async fn give_up(in_flight: &InFlight, desk: &Desk) {
+    let abandoned = std::mem::take(&mut *in_flight.borrow_mut());
+    for (task, _) in abandoned.values() {
+        task.abort();
+    }
+    for (_, (task, record)) in abandoned {
+        // Only after this has the task let go of its record; that it was cancelled is no news.
+        drop(task.await);
+        let mut record = record.take();
+        record.end = Some(clock::now());
+        desk.finish(record);
+    }
+}
+
+/// Notes how late the event loop is, and hands finished records over.
+async fn heartbeat(desk: Rc<Desk>, start: Nanos) {
+    let Ok(timer) = PreciseTimer::new() else { return };
+    let mut next_hand_over = start + HAND_OVER;
+    let mut due = start;
+    loop {
+        due = (due + HEARTBEAT).max(clock::now());
+        if timer.sleep_until(due).await.is_err() {
+            return;
+        }
+        let now = clock::now();
+        desk.stall.set(desk.stall.get().max(now.since(due)));
+        if now >= next_hand_over {
+            desk.hand_over();
+            next_hand_over = now + HAND_OVER;
+        }
+    }
+}
