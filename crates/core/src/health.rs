@@ -8,6 +8,7 @@ use crate::Nanos;
 
 /// The client's own state during a run, as measured by the engine and the telemetry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClientHealth {
     /// Length of the run on the monotonic clock.
     pub wall: Nanos,
@@ -37,6 +38,7 @@ pub struct ClientHealth {
 
 /// One worker thread's state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WorkerHealth {
     /// Processor time used during the run.
     pub cpu: Nanos,
@@ -53,6 +55,7 @@ pub struct WorkerHealth {
 
 /// Throttling by the control group's CPU quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Throttling {
     /// Periods in which the quota ran out.
     pub periods: u64,
