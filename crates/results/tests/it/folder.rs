@@ -2,8 +2,12 @@
 
 use std::fs;
 
-use servebench_core::{Level, Nanos, Outcome, Reason, Record, Request, Schedule, Verdict, Workload};
-use servebench_results::{Manifest, ResultsError, RunFolder, ScheduleInfo, WorkloadInfo, run_folder_name};
+use servebench_core::{
+    Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth, Workload,
+};
+use servebench_results::{
+    Manifest, ResultsError, RunFolder, ScheduleInfo, Tool, WorkloadInfo, run_folder_name,
+};
 
 fn record(index: usize) -> Record {
     Record { index, due: Nanos(index as u64 * 10), outcome: Outcome::Ok, sequences: 1, ..Record::default() }
@@ -121,4 +125,39 @@ fn folder_names_hold_no_path() {
     let name = run_folder_name(Nanos(1_795_492_816_000_000_000), Some("../my label/é"));
     assert!(name.ends_with("-_my_label_é"), "{name}");
     assert_eq!(run_folder_name(Nanos(0), None).len(), 15);
+}
+
+#[test]
+fn a_manifest_of_the_first_format_version_stays_readable() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/format-1/manifest.json");
+    let mut expected = Manifest::begin();
+    expected.tool = Tool {
+        name: "servebench".into(),
+        version: "0.1.0".into(),
+        build: "release".into(),
+        platform: "linux-x86_64".into(),
+    };
+    expected.run.label = Some("nightly".into());
+    expected.run.started = "2026-11-24T04:00:16.123+00:00".into();
+    expected.run.started_wall_ns = 1_795_492_816_123_000_000;
+    expected.run.started_monotonic_ns = 81_000_000_001;
+    expected.run.duration_ns = 2_218_819_166;
+    expected.run.partial = false;
+    expected.settings = serde_json::json!({"backend": "vllm", "request-rate": 15.0, "max-concurrency": 8});
+    expected.seeds.insert("seed".into(), 0);
+    expected.target.backend = "vllm".into();
+    expected.target.urls = vec!["http://127.0.0.1:8000/v1/completions".into()];
+    expected.target.model = "m".into();
+    expected.target.server_version = Some("0.32.0".into());
+    expected.workload = WorkloadInfo::of(&Workload::default());
+    expected.schedule = ScheduleInfo::of(&Schedule::at_once(3));
+    expected.health.workers =
+        vec![WorkerHealth { run_queue_delay: Some(Nanos(5)), ..WorkerHealth::default() }];
+    expected.health.cgroup_throttled = Some(Throttling { periods: 1, time: Nanos(2) });
+    expected.summary = serde_json::json!({"completed": 30});
+    expected.verdict = Some(Verdict::default());
+    if std::env::var_os("SERVEBENCH_BLESS").is_some() {
+        expected.write(path.as_ref()).unwrap();
+    }
+    assert_eq!(Manifest::read(path.as_ref()).unwrap(), expected);
 }
