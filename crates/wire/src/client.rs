@@ -1,10 +1,12 @@
 //! One worker's connections.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -202,6 +204,11 @@ impl Client {
         conn.reused = true;
         // The request that uses it did not wait for it.
         conn.spans = None;
+        if let ConnKind::Http1 { connection, ended, .. } = &mut conn.kind {
+            // A connection takes requests only after its first turn.
+            *ended =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut **connection).poll(context).is_ready())).await;
+        }
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             self.targets[number].idle.borrow_mut().push(conn);
         }

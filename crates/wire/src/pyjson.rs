@@ -12,6 +12,13 @@ pub(crate) fn dump(map: &Map<String, Value>) -> Vec<u8> {
     out
 }
 
+/// The text of `value`.
+pub(crate) fn dump_value(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_value(&mut out, value);
+    out
+}
+
 fn write_map(out: &mut Vec<u8>, map: &Map<String, Value>) {
     out.push(b'{');
     for (position, (key, value)) in map.iter().enumerate() {

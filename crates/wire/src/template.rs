@@ -7,17 +7,23 @@
 //! (escapes, empty text, other bytes around it) is parsed in full.
 
 /// The bytes around the text of an event, and what that text is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Template<K> {
     before: Vec<u8>,
     after: Vec<u8>,
     kind: Option<K>,
 }
 
+impl<K> Default for Template<K> {
+    fn default() -> Self {
+        Self { before: Vec::new(), after: Vec::new(), kind: None }
+    }
+}
+
 impl<K: Copy> Template<K> {
     /// A template that matches nothing yet.
     pub(crate) fn new() -> Self {
-        Self { before: Vec::new(), after: Vec::new(), kind: None }
+        Self::default()
     }
 
     /// Remembers the surroundings of `text`, which must be a part of `data` itself (not a copy).

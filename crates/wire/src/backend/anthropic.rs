@@ -188,7 +188,9 @@ impl ReplyReader for Reader {
                 if let Some(usage) = &message.usage {
                     sink.usage(usage.usage());
                 }
-                if let Some(reason) = message.delta.as_ref().and_then(|delta| text(delta.stop_reason.as_ref())) {
+                if let Some(reason) =
+                    message.delta.as_ref().and_then(|delta| text(delta.stop_reason.as_ref()))
+                {
                     sink.finish(reason);
                 }
             }

@@ -84,20 +84,24 @@ impl Backend for Audio {
 }
 
 fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
-    bytes.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n").as_bytes());
+    bytes.extend_from_slice(
+        format!("--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n").as_bytes(),
+    );
 }
 
 /// A boundary that does not occur in the content. It is a function of the content alone, so that the same
 /// request always has the same bytes.
 fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
     let texts: Vec<String> = fields.values().map(form_text).collect();
-    (0_u64..)
-        .map(|number| format!("servebench-{number:016x}"))
-        .find(|boundary| {
-            let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
-            !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes()))
-        })
-        .unwrap_or_default()
+    let mut number = 0_u64;
+    loop {
+        let boundary = format!("servebench-{number:016x}");
+        let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
+        if !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes())) {
+            return boundary;
+        }
+        number += 1;
+    }
 }
 
 /// A value as form text: strings as they are, the rest as JSON with Python's words for true and false.
@@ -112,7 +116,9 @@ fn form_text(value: &Value) -> String {
 
 /// Text that may stand between quotes in a part's header.
 fn header_text(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() || character == '"' { '_' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() || character == '"' { '_' } else { character })
+        .collect()
 }
 
 fn sound_type(file_name: &str) -> &'static str {

@@ -56,7 +56,7 @@ impl Backend for Chat {
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { template: Template::new() })
+        Box::new(Reader::default())
     }
 }
 
@@ -166,8 +166,8 @@ impl Delta<'_> {
     }
 }
 
-#[derive(Debug)]
-struct Reader {
+#[derive(Debug, Default)]
+pub(super) struct Reader {
     template: Template<EventKind>,
 }
 

@@ -1,4 +1,5 @@
-//! `vllm`, `openai`: OpenAI's completions API.
+//! `vllm`, `openai`, and the servers that the legacy script called by their own names (`sglang`, `lmdeploy`,
+//! `scalellm`, `llama.cpp`): OpenAI's completions API.
 //!
 //! A message with a choice is a token event, as in vLLM's client, with one departure: a closing message
 //! with empty text and a `finish_reason` is no token event when tokens came before. llama.cpp and
@@ -25,6 +26,10 @@ pub(super) struct Completions {
 
 pub(super) static VLLM: Completions = Completions { name: "vllm" };
 pub(super) static OPENAI: Completions = Completions { name: "openai" };
+pub(super) static SGLANG: Completions = Completions { name: "sglang" };
+pub(super) static LMDEPLOY: Completions = Completions { name: "lmdeploy" };
+pub(super) static SCALELLM: Completions = Completions { name: "scalellm" };
+pub(super) static LLAMA_CPP: Completions = Completions { name: "llama.cpp" };
 
 impl Backend for Completions {
     fn name(&self) -> &'static str {
@@ -76,7 +81,7 @@ impl Backend for Completions {
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { template: Template::new() })
+        Box::new(Reader::default())
     }
 }
 
@@ -127,7 +132,7 @@ struct Choice<'a> {
     logprobs: Length,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reader {
     template: Template<()>,
 }
@@ -224,4 +229,52 @@ pub(super) fn note_extras(usage: Option<&UsageObject>, metrics: Option<ServerMet
         record.server_queue_s = metrics.queue_time_ms.map(|ms| ms / 1e3).or(record.server_queue_s);
         record.server_ttft_s = metrics.time_to_first_token_ms.map(|ms| ms / 1e3).or(record.server_ttft_s);
     }
+}
+
+/// Reads choices with either `text` or a chat `delta`, for APIs whose servers differ in it.
+#[derive(Debug, Default)]
+pub(super) struct AnyChoices {
+    text: Reader,
+    chat: super::chat::Reader,
+    /// Which of the two the server uses, once that is known.
+    chat_shape: Option<bool>,
+}
+
+impl AnyChoices {
+    fn reader(&mut self, data: &[u8]) -> &mut dyn ReplyReader {
+        if self.chat_shape.is_none() {
+            let has = |name: &[u8]| memchr::memmem::find(data, name).is_some();
+            let is_chat = has(b"\"delta\"") || has(b"\"message\":{") || has(b"\"message\": {");
+            self.chat_shape = (is_chat || has(b"\"text\"")).then_some(is_chat);
+        }
+        if self.chat_shape == Some(true) { &mut self.chat } else { &mut self.text }
+    }
+}
+
+impl ReplyReader for AnyChoices {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.reader(event.data).event(event, sink)
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
+        let bare: Bare = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        match &bare.text {
+            Some(Value::String(text)) => sink.fragment(EventKind::Text, text),
+            Some(Value::Array(texts)) => {
+                for text in texts.iter().filter_map(Value::as_str) {
+                    sink.fragment(EventKind::Text, text);
+                }
+            }
+            _ => {}
+        }
+        // Everything else is in the same place in either shape; what is no choice is passed over.
+        self.reader(body).body(body, sink)
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Bare {
+    #[serde(default)]
+    text: Option<Value>,
 }

@@ -3,8 +3,14 @@
 //! A backend turns a request into a body and an answer into record facts. To add one, write its file, add it
 //! to [`ALL`], and give it a golden exchange test.
 
+mod anthropic;
+mod audio;
 mod chat;
 mod completions;
+mod legacy;
+mod pooling;
+mod responses;
+mod sglang;
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
@@ -16,7 +22,30 @@ use crate::reply::ReplyReader;
 use crate::settings::BodySettings;
 
 /// All backends, in the order in which help texts list them.
-pub static ALL: &[&dyn Backend] = &[&completions::VLLM, &completions::OPENAI, &chat::OPENAI_CHAT];
+pub static ALL: &[&dyn Backend] = &[
+    &completions::VLLM,
+    &completions::OPENAI,
+    &chat::OPENAI_CHAT,
+    &responses::OPENAI_RESPONSES,
+    &audio::OPENAI_AUDIO,
+    &pooling::EMBEDDINGS,
+    &pooling::EMBEDDINGS_CHAT,
+    &pooling::EMBEDDINGS_CLIP,
+    &pooling::EMBEDDINGS_VLM2VEC,
+    &pooling::INFINITY,
+    &pooling::INFINITY_CLIP,
+    &pooling::VLLM_POOLING,
+    &pooling::VLLM_RERANK,
+    &legacy::TGI,
+    &legacy::TENSORRT_LLM,
+    &legacy::DEEPSPEED_MII,
+    &completions::SGLANG,
+    &completions::LMDEPLOY,
+    &completions::SCALELLM,
+    &completions::LLAMA_CPP,
+    &anthropic::ANTHROPIC,
+    &sglang::SGLANG_NATIVE,
+];
 
 /// The backend with this name.
 pub fn find(name: &str) -> Result<&'static dyn Backend, WireError> {

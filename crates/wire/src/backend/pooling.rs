@@ -150,7 +150,9 @@ impl Pooling {
                 body.insert("truncate_prompt_tokens".into(), (-1).into());
                 Ok(())
             }
-            _ => Err(self.refuse("a prompt without a query and documents", "use --dataset-name random-rerank")),
+            _ => {
+                Err(self.refuse("a prompt without a query and documents", "use --dataset-name random-rerank"))
+            }
         }
     }
 
@@ -166,10 +168,12 @@ impl Pooling {
             return messages(&request, self.name);
         }
         let Prompt::Text(question) = &request.prompt else {
-            return Err(self.refuse("images with anything but plain text", "use a dataset of plain text and images"));
+            return Err(
+                self.refuse("images with anything but plain text", "use a dataset of plain text and images")
+            );
         };
         // Odd requests ask a question about the image, even ones and those without a number do not.
-        let number: String = request.id.iter().flat_map(|id| id.rsplit('-').next()).collect();
+        let number: String = request.id.iter().filter_map(|id| id.rsplit('-').next()).collect();
         let odd = number.parse::<u64>().is_ok_and(|number| number % 2 == 1);
         let text = if odd { format!("{DESCRIBE_IMAGE_WITH}{question}") } else { DESCRIBE_IMAGE.to_owned() };
         let mut content = request.media.clone();
@@ -186,14 +190,18 @@ impl Pooling {
                 let kind = item["type"].as_str().unwrap_or_default();
                 let url = [&item[kind]["url"], &item[kind]].into_iter().find_map(Value::as_str);
                 let Some(url) = url else {
-                    return Err(self.refuse("this kind of content part", "use image_url, video_url or audio_url"));
+                    return Err(
+                        self.refuse("this kind of content part", "use image_url, video_url or audio_url")
+                    );
                 };
                 let modality = kind.strip_suffix("_url").unwrap_or(kind);
                 body.insert("input".into(), url.into());
                 body.insert("modality".into(), modality.into());
             }
             [_] => {
-                return Err(self.refuse("text and an image at once", "use --backend infinity-embeddings-clip"));
+                return Err(
+                    self.refuse("text and an image at once", "use --backend infinity-embeddings-clip")
+                );
             }
             _ => return Err(self.refuse("several images in one request", "use one image a request")),
         }

@@ -1,0 +1,287 @@
+//! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`, `deepspeed-mii`.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, json};
+use servebench_core::{EventKind, Prompt, Request};
+
+use super::completions::{AnyChoices, check_error};
+use super::{Backend, BackendKind, Body, add_common, json_body, merge, model};
+use crate::error::WireError;
+use crate::json::{Count, Text, text};
+use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::settings::BodySettings;
+use crate::sse::SseEvent;
+
+/// The one kind of prompt that these APIs know.
+fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str, WireError> {
+    let refuse = |what| WireError::Prompt { backend, what, remedy: "use a dataset of plain text" };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
+    }
+    request.prompt.as_text().ok_or_else(|| {
+        refuse(match request.prompt {
+            Prompt::Tokens(_) => "token ids",
+            Prompt::Texts(_) => "several prompts in one request",
+            _ => "chat messages",
+        })
+    })
+}
+
+/// Text Generation Inference, `/generate_stream`.
+#[derive(Debug)]
+pub(super) struct Tgi;
+
+pub(super) static TGI: Tgi = Tgi;
+
+impl Backend for Tgi {
+    fn name(&self) -> &'static str {
+        "tgi"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/generate_stream"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["generate_stream"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn streams(&self, _settings: &BodySettings) -> bool {
+        true
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let mut parameters = Map::new();
+        if let Some(tokens) = request.output_tokens {
+            parameters.insert("max_new_tokens".into(), tokens.into());
+        }
+        // The legacy script's way to ask for greedy sampling, which this server has no zero temperature for.
+        parameters.insert("do_sample".into(), true.into());
+        parameters.insert("temperature".into(), 0.01.into());
+        parameters.insert("top_p".into(), 0.99.into());
+        parameters.insert("truncate".into(), request.prompt_tokens.into());
+        if settings.ignore_eos {
+            parameters.insert("ignore_eos_token".into(), true.into());
+        }
+        merge(&mut parameters, &settings.sampling);
+        merge(&mut parameters, &settings.extra_body);
+        merge(&mut parameters, &request.overrides);
+        for field in &settings.omit_fields {
+            parameters.shift_remove(field);
+        }
+        let mut body = Map::new();
+        body.insert("inputs".into(), plain_text(request, self.name())?.into());
+        body.insert("parameters".into(), parameters.into());
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(TgiReader)
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct TgiMessage<'a> {
+    #[serde(borrow, default)]
+    token: Option<TgiToken<'a>>,
+    #[serde(borrow, default)]
+    details: Option<TgiDetails<'a>>,
+    #[serde(borrow, default)]
+    generated_text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct TgiToken<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(default)]
+    special: bool,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct TgiDetails<'a> {
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+    #[serde(default)]
+    generated_tokens: Count,
+    #[serde(default)]
+    input_length: Count,
+}
+
+#[derive(Debug)]
+struct TgiReader;
+
+impl ReplyReader for TgiReader {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let data = event.data;
+        if data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let message: TgiMessage<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        check_error(message.error, event.name == b"error", data)?;
+        if let Some(token) = &message.token {
+            let piece = text(token.text.as_ref()).unwrap_or_default();
+            sink.tokens_in_message(1);
+            if token.special || piece.is_empty() {
+                sink.token(EventKind::Blank, "");
+            } else {
+                sink.token(EventKind::Text, piece);
+            }
+        }
+        if let Some(details) = &message.details {
+            sink.usage(servebench_core::Usage {
+                prompt_tokens: details.input_length.0,
+                completion_tokens: details.generated_tokens.0,
+                ..Default::default()
+            });
+        }
+        // The last event carries the whole text once more, and why it ends.
+        if message.generated_text.is_some() || message.details.is_some() {
+            let reason = message.details.as_ref().and_then(|details| text(details.finish_reason.as_ref()));
+            sink.finish(reason.unwrap_or("end"));
+            sink.done();
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.event(SseEvent { data: body, name: b"" }, sink)
+    }
+}
+
+/// TensorRT-LLM behind Triton, `/v2/models/ensemble/generate_stream`.
+#[derive(Debug)]
+pub(super) struct TensorRt;
+
+pub(super) static TENSORRT_LLM: TensorRt = TensorRt;
+
+impl Backend for TensorRt {
+    fn name(&self) -> &'static str {
+        "tensorrt-llm"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/v2/models/ensemble/generate_stream"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["generate_stream"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn streams(&self, _settings: &BodySettings) -> bool {
+        true
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let mut body = Map::new();
+        // Deltas, not the whole text again with every token: the text would grow with its square.
+        body.insert("accumulate_tokens".into(), false.into());
+        body.insert("text_input".into(), plain_text(request, self.name())?.into());
+        body.insert("temperature".into(), 0.0.into());
+        body.insert("top_p".into(), 1.0.into());
+        if let Some(tokens) = request.output_tokens {
+            body.insert("max_tokens".into(), tokens.into());
+        }
+        body.insert("stream".into(), true.into());
+        if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
+            body.insert("min_length".into(), tokens.into());
+        }
+        let plain = BodySettings { ignore_eos: false, ..settings.clone() };
+        add_common(&mut body, request, &plain);
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(TensorRtReader)
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct TensorRtMessage<'a> {
+    #[serde(borrow, default)]
+    text_output: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug)]
+struct TensorRtReader;
+
+impl ReplyReader for TensorRtReader {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let data = event.data;
+        if data.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let message: TensorRtMessage<'_> =
+            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        check_error(message.error, false, data)?;
+        if let Some(piece) = text(message.text_output.as_ref()) {
+            sink.token(if piece.is_empty() { EventKind::Blank } else { EventKind::Text }, piece);
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.event(SseEvent { data: body, name: b"" }, sink)
+    }
+
+    fn ends_by_closing(&self) -> bool {
+        true
+    }
+}
+
+/// DeepSpeed-MII's completions, which do not stream.
+#[derive(Debug)]
+pub(super) struct Mii;
+
+pub(super) static DEEPSPEED_MII: Mii = Mii;
+
+impl Backend for Mii {
+    fn name(&self) -> &'static str {
+        "deepspeed-mii"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/v1/completions"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["completions", "generate"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn streams(&self, _settings: &BodySettings) -> bool {
+        false
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let mut body = Map::new();
+        body.insert("model".into(), model(request, settings).into());
+        body.insert("prompt".into(), plain_text(request, self.name())?.into());
+        if let Some(tokens) = request.output_tokens {
+            body.insert("max_tokens".into(), tokens.into());
+        }
+        body.insert("temperature".into(), 0.01.into());
+        body.insert("top_p".into(), json!(1.0));
+        add_common(&mut body, request, settings);
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(AnyChoices::default())
+    }
+}

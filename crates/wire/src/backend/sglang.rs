@@ -1,0 +1,170 @@
+//! `sglang-native`: SGLang's own `/generate`, whose events repeat the whole text so far and the token count.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use servebench_core::{EventKind, Prompt, Request, Usage};
+
+use super::completions::check_error;
+use super::{Backend, BackendKind, Body, json_body, merge};
+use crate::error::WireError;
+use crate::json::{Count, Text, text};
+use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::settings::BodySettings;
+use crate::sse::SseEvent;
+
+/// SGLang's own API.
+#[derive(Debug)]
+pub(super) struct SglangNative;
+
+pub(super) static SGLANG_NATIVE: SglangNative = SglangNative;
+
+impl Backend for SglangNative {
+    fn name(&self) -> &'static str {
+        "sglang-native"
+    }
+
+    fn default_endpoint(&self) -> &'static str {
+        "/generate"
+    }
+
+    fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        &["generate"]
+    }
+
+    fn kind(&self) -> BackendKind {
+        BackendKind::Generation
+    }
+
+    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+        let refuse = |what| WireError::Prompt {
+            backend: self.name(),
+            what,
+            remedy: "use a dataset of plain text, or --backend openai-chat",
+        };
+        if !request.media.is_empty() || request.audio.is_some() {
+            return Err(refuse("images, video or audio"));
+        }
+        let mut sampling = Map::new();
+        if let Some(tokens) = request.output_tokens {
+            sampling.insert("max_new_tokens".into(), tokens.into());
+        }
+        if settings.ignore_eos {
+            sampling.insert("ignore_eos".into(), true.into());
+        }
+        merge(&mut sampling, &settings.sampling);
+        let mut body = Map::new();
+        match &request.prompt {
+            Prompt::Text(text) => drop(body.insert("text".into(), text.as_str().into())),
+            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+            Prompt::Tokens(ids) => drop(body.insert("input_ids".into(), ids.clone().into())),
+            Prompt::Messages(_) | Prompt::Parts(_) => return Err(refuse("chat messages")),
+        }
+        body.insert("sampling_params".into(), sampling.into());
+        body.insert("stream".into(), settings.stream.into());
+        if let Some(count) = settings.logprobs {
+            body.insert("return_logprob".into(), true.into());
+            body.insert("top_logprobs_num".into(), count.into());
+        }
+        // One model a server; only LoRA adapters are named.
+        if let Some(adapter) = &request.model {
+            body.insert("lora_path".into(), adapter.as_str().into());
+        }
+        merge(&mut body, &settings.extra_body);
+        merge(&mut body, &request.overrides);
+        Ok(json_body(body, settings))
+    }
+
+    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+        Box::new(Reader { length: 0, tokens: 0 })
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    meta_info: Option<Meta<'a>>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Meta<'a> {
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    /// Bytes of text so far.
+    length: usize,
+    /// Tokens so far.
+    tokens: u32,
+}
+
+impl Reader {
+    fn take(&mut self, data: &[u8], streamed: bool, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        check_error(message.error, false, data)?;
+        let mut total = None;
+        if let Some(meta) = &message.meta_info {
+            total = meta.completion_tokens.0;
+            sink.usage(Usage {
+                prompt_tokens: meta.prompt_tokens.0,
+                completion_tokens: total,
+                cached_tokens: meta.cached_tokens.0,
+                reasoning_tokens: None,
+            });
+            if let Some(reason) = meta.finish_reason {
+                sink.finish(&finish_reason(reason));
+            }
+        }
+        let whole = text(message.text.as_ref()).unwrap_or_default();
+        // A half character at the end may be replaced by a whole one later, which changes what came before.
+        let piece = whole.get(self.length..).unwrap_or_default();
+        self.length = whole.len().max(self.length);
+        if !streamed {
+            sink.fragment(EventKind::Text, piece);
+            return Ok(());
+        }
+        let more = total.is_none_or(|total| total > self.tokens);
+        self.tokens = total.unwrap_or(self.tokens);
+        if !piece.is_empty() {
+            sink.token(EventKind::Text, piece);
+        } else if more {
+            sink.token(EventKind::Blank, "");
+        }
+        Ok(())
+    }
+}
+
+/// `"stop"`, or the `type` of an object.
+fn finish_reason(raw: &RawValue) -> String {
+    match serde_json::from_str(raw.get()) {
+        Ok(Value::String(reason)) => reason,
+        Ok(Value::Object(map)) => map.get("type").and_then(Value::as_str).unwrap_or("end").to_owned(),
+        _ => "end".to_owned(),
+    }
+}
+
+impl ReplyReader for Reader {
+    fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        match event.data.trim_ascii() {
+            b"[DONE]" => sink.done(),
+            b"" => {}
+            data => self.take(data, true, sink)?,
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+        self.take(body, false, sink)
+    }
+}
