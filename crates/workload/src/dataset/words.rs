@@ -5,6 +5,8 @@
 //! reach over that border. Which words hold is found by trying: every word must come back as its one token
 //! in texts where all words follow one another in two orders; what does not is left out.
 
+use std::ops::ControlFlow;
+
 use crate::Tokenizer;
 
 /// Words of a tokenizer that are one token each.
@@ -26,14 +28,11 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 2..=12;
 impl Words {
     /// Finds the words of a tokenizer; `None` when it has too few that hold.
     pub(super) fn find(tokenizer: &Tokenizer) -> Option<Self> {
-        let bound = tokenizer.id_bound();
-        let candidates: Vec<String> = (0..bound)
-            .filter_map(|id| {
-                let token = tokenizer.id_to_token(id)?;
-                word_of(&token).map(str::to_owned)
-            })
-            .take(MAX_WORDS)
-            .collect();
+        let mut candidates = Vec::with_capacity(MAX_WORDS);
+        tokenizer.for_each_token(&mut |token| {
+            candidates.extend(word_of(token).map(str::to_owned));
+            if candidates.len() < MAX_WORDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
         Self::holding(tokenizer, candidates)
     }
 

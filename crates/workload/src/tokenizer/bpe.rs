@@ -39,8 +39,6 @@ pub(super) struct Bpe {
     byte_ids: Option<Box<[u32; 256]>>,
     /// Tokens `<0x00>` … for texts outside the vocabulary.
     fallback_ids: [Option<u32>; 256],
-    /// True when no merge reaches across the start of a run of `▁`, so that such places are hard borders.
-    pub(super) underscore_is_border: bool,
     cache: u64,
 }
 
@@ -56,13 +54,6 @@ impl Bpe {
         }
         let byte_ids = byte_alphabet_ids(&tokens);
         let unk = options.unk_token.as_deref().and_then(|token| tokens.id(token));
-        let spells_all = options.byte_fallback && fallback_ids.iter().all(Option::is_some);
-        // Unknown tokens that fuse would reach over a border, so borders need full byte fallback.
-        let underscore_is_border = (spells_all || unk.is_none() || !options.fuse_unk)
-            && options.continuing_prefix.is_empty()
-            && options.word_suffix.is_empty()
-            && !options.ignore_merges
-            && !merges.merged().any(|id| tokens.text(id).is_some_and(crosses_underscore));
         Self {
             tokens,
             merges,
@@ -70,9 +61,19 @@ impl Bpe {
             unk,
             byte_ids,
             fallback_ids,
-            underscore_is_border,
             cache: NEXT.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// True when no merge reaches across the start of a run of `▁`, so that such places are hard borders.
+    pub(super) fn underscore_is_border(&self) -> bool {
+        let spells_all = self.options.byte_fallback && self.fallback_ids.iter().all(Option::is_some);
+        // Unknown tokens that fuse would reach over a border, so borders need full byte fallback.
+        (spells_all || self.unk.is_none() || !self.options.fuse_unk)
+            && self.options.continuing_prefix.is_empty()
+            && self.options.word_suffix.is_empty()
+            && !self.options.ignore_merges
+            && !self.merges.merged().any(|id| self.tokens.text(id).is_some_and(crosses_underscore))
     }
 
     /// Appends the tokens of a word of the vocabulary's own alphabet.

@@ -14,7 +14,7 @@ pub(super) struct Files {
     /// How messages call the tokenizer file.
     pub(super) tokenizer_name: String,
     /// Content of `tokenizer.json`.
-    pub(super) tokenizer: String,
+    pub(super) tokenizer: Vec<u8>,
     /// What the other files say.
     pub(super) config: Config,
 }
@@ -74,7 +74,7 @@ fn from_folder(tokenizer: &Path, dir: &Path) -> Result<Files, TokenizerError> {
     {
         config.chat_template = template_source(&value["chat_template"]);
     }
-    Ok(Files { tokenizer_name: tokenizer.display().to_string(), tokenizer: read(tokenizer)?, config })
+    Ok(Files { tokenizer_name: tokenizer.display().to_string(), tokenizer: read_bytes(tokenizer)?, config })
 }
 
 fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, TokenizerError> {
@@ -101,11 +101,15 @@ fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, To
     {
         config.chat_template = optional(&path)?;
     }
-    Ok(Files { tokenizer_name: format!("{TOKENIZER} of {spec}"), tokenizer: read(tokenizer)?, config })
+    Ok(Files { tokenizer_name: format!("{TOKENIZER} of {spec}"), tokenizer: read_bytes(tokenizer)?, config })
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
     fs::read_to_string(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
 }
 
 fn optional(path: &Path) -> Result<Option<String>, TokenizerError> {

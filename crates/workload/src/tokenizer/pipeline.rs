@@ -7,13 +7,12 @@
 use std::borrow::Cow;
 
 use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder, MatchKind};
-use fancy_regex::Regex;
 use serde_json::Value;
 use tokenizers::AddedToken;
 use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use super::bpe::{Bpe, UNDERSCORE};
-use super::split::Splitter;
+use super::split::{GPT2, Splitter};
 
 /// A recognised pipeline around a byte-pair model.
 pub(super) struct Pipeline {
@@ -24,6 +23,8 @@ pub(super) struct Pipeline {
     normalizers: Vec<Normalizer>,
     splitters: Vec<Splitter>,
     byte_level: bool,
+    /// Words end before each run of `▁`, whatever follows.
+    underscore_is_border: bool,
 }
 
 /// Patterns that the search automaton does not take (an added token given twice).
@@ -42,6 +43,7 @@ impl Pipeline {
         normalizer: &Value,
         pre_tokenizer: &Value,
         added: &[(u32, AddedToken)],
+        bpe: &Bpe,
     ) -> Option<Self> {
         let mut normalizers = Vec::new();
         collect_normalizers(normalizer, &mut normalizers)?;
@@ -51,8 +53,14 @@ impl Pipeline {
         if added.iter().any(|(_, token)| token.single_word || token.lstrip || token.rstrip) {
             return None;
         }
-        let mut pipeline =
-            Self { plain_added: None, normalized_added: None, normalizers, splitters, byte_level };
+        let mut pipeline = Self {
+            plain_added: None,
+            normalized_added: None,
+            normalizers,
+            splitters,
+            byte_level,
+            underscore_is_border: !byte_level && bpe.underscore_is_border(),
+        };
         let (normalized, plain): (Vec<_>, Vec<_>) = added.iter().partition(|(_, token)| token.normalized);
         let plain = plain.iter().map(|(id, token)| (token.content.clone(), *id)).collect();
         let normalized = normalized
@@ -94,7 +102,7 @@ impl Pipeline {
     fn encode_piece(&self, bpe: &Bpe, piece: &str, out: &mut Vec<u32>) {
         if self.byte_level {
             bpe.encode_bytes(piece, out);
-        } else if bpe.underscore_is_border {
+        } else if self.underscore_is_border {
             let mut rest = piece;
             while !rest.is_empty() {
                 let (word, after) = rest.split_at(underscore_border(rest));
@@ -106,7 +114,8 @@ impl Pipeline {
         }
     }
 
-    fn normalize<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    /// The text as the model's vocabulary writes it.
+    pub(super) fn normalize<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for normalizer in &self.normalizers {
             match normalizer {
@@ -225,16 +234,11 @@ fn collect_splitters(value: &Value, out: &mut Vec<Splitter>, byte_level: &mut bo
                 return None;
             }
             if value["use_regex"].as_bool().unwrap_or(true) {
-                out.push(Splitter::gpt2()?);
+                out.push(Splitter::pattern(GPT2, false)?);
             }
             *byte_level = true;
         }
         _ => return None,
     }
     Some(())
-}
-
-/// A regular expression in the dialect of tokenizer files.
-pub(super) fn regex(pattern: &str) -> Option<Regex> {
-    Regex::new(pattern).ok()
 }

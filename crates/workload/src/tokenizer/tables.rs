@@ -46,18 +46,23 @@ impl TokenTable {
 
     /// The id of a token.
     pub(super) fn id(&self, token: &str) -> Option<u32> {
+        self.id_of_known(hash_bytes(token.as_bytes()), token.as_bytes())
+    }
+
+    /// The id of a token whose hash is at hand.
+    pub(super) fn id_of_known(&self, hash: u64, token: &[u8]) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
         let mask = self.slots.len() - 1;
-        let hash = hash_bytes(token.as_bytes());
         let mut slot = hash as usize & mask;
         loop {
             let (tag, id) = self.slots[slot];
             if id == 0 {
                 return None;
             }
-            if tag == (hash >> 32) as u32 && self.text(id - 1) == Some(token) {
+            if tag == (hash >> 32) as u32 && self.text(id - 1).is_some_and(|known| known.as_bytes() == token)
+            {
                 return Some(id - 1);
             }
             slot = (slot + 1) & mask;
@@ -127,15 +132,6 @@ impl MergeTable {
         }
         self.len += usize::from(self.slots[slot].0 == FREE);
         self.slots[slot] = (key, merge);
-    }
-
-    /// The same merges in a table with twice the room.
-    pub(super) fn doubled(self) -> Self {
-        let mut larger = Self::with_capacity(self.slots.len());
-        for (key, merge) in self.slots.into_iter().filter(|slot| slot.0 != FREE) {
-            larger.insert((key >> 32) as u32, key as u32, merge);
-        }
-        larger
     }
 
     /// What a pair merges into.
