@@ -31,6 +31,9 @@ pub struct VerdictSettings {
     pub cache_expected: bool,
     /// True when the run was stopped early.
     pub interrupted: bool,
+    /// How much of this host's ceiling the run used, if the ceiling is known: the largest of the shares of the
+    /// request rate, the event rate and the open streams.
+    pub ceiling_used: Option<f64>,
 }
 
 /// The verdict on a run: every [`Rule`] that its numbers reach.
@@ -87,6 +90,7 @@ impl Findings<'_> {
         match code {
             "late_sends" => extras.arrival.own_lateness_ms.map(|spread| spread.p99),
             "client_cpu" => self.busiest_worker(),
+            "near_ceiling" => settings.ceiling_used,
             "worker_stall" => stall,
             "stall_in_stamps" => stall.filter(|_| !health.kernel_stamps && extras.receive.events > 0),
             "receive_lag" => extras.receive.lag_ms.map(|spread| spread.p99),

@@ -56,7 +56,7 @@ pub enum Limit {
 use Limit::{Any, From, Never, OfTtft};
 
 /// All rules, in the order in which findings of the same level are listed.
-pub const RULES: [Rule; 20] = [
+pub const RULES: [Rule; 21] = [
     Rule {
         code: "late_sends",
         measure: "p99 of the client's own lateness: send − (due, or slot free)",
@@ -74,6 +74,15 @@ pub const RULES: [Rule; 20] = [
         invalid: From(0.9),
         meaning: "the client was near its own limit or at it, so that it may have slowed the load",
         remedy: "use more workers (--workers) or more client machines",
+    },
+    Rule {
+        code: "near_ceiling",
+        measure: "load / the ceiling of this host that a self-test measured",
+        unit: Unit::Share,
+        caution: From(0.5),
+        invalid: Never,
+        meaning: "the client has little in reserve, so that bursts may have overrun it",
+        remedy: "use more client machines, or measure the ceiling again if this host has changed",
     },
     Rule {
         code: "worker_stall",

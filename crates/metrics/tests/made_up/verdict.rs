@@ -109,6 +109,14 @@ fn client_cpu() {
 }
 
 #[test]
+fn near_ceiling() {
+    Run::expect("near_ceiling", Level::Caution, |run| run.settings.ceiling_used = Some(0.6));
+    let mut run = Run::clean();
+    run.settings.ceiling_used = Some(0.4);
+    assert_eq!(run.verdict(), Verdict::default());
+}
+
+#[test]
 fn worker_stall() {
     Run::expect("worker_stall", Level::Caution, |run| {
         run.health.workers[0].largest_stall = Nanos::from_millis(50);
