@@ -124,6 +124,7 @@ pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl Fn
         ("GET", "/metrics") => Reply::text("text/plain; version=1.0.0; charset=utf-8", shared.metrics.page()),
         ("GET", "/truth") => {
             let since = query_number(&request.query, "since").unwrap_or(0);
+            shared.settle();
             Reply::text("application/x-ndjson", shared.truth.lines(since))
         }
         ("GET", "/truth/summary") => {

@@ -122,9 +122,9 @@ impl Connection {
             Ok(plan) => self.answer(request, Box::new(plan), fault, record).await,
             Err(reply) => {
                 record.status = reply.status;
-                self.send(&reply, request.keep_alive);
-                record.end = Some(clock::now());
+                // Logged first, so that who has the answer finds it in the log.
                 self.log(record, TruthOutcome::Refused);
+                self.send(&reply, request.keep_alive);
                 self.conn.flush().await.is_ok() && request.keep_alive
             }
         }

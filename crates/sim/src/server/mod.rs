@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     /// Longest prompt plus answer that is accepted.
     pub(crate) context_limit: u32,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// One for each thread, held while it writes events and logs the requests that end with them.
+    turns: Vec<Mutex<()>>,
     /// Names and numbers of the LoRA adapters.
     adapters: Mutex<Vec<(String, u32)>>,
     next_adapter: AtomicU32,
@@ -48,6 +50,19 @@ impl Shared {
     /// The random stream `name` of request `index`.
     pub(crate) fn stream(&self, name: &str, index: u64) -> servebench_core::random::StreamRng {
         servebench_core::random::indexed_stream(self.settings.seed, name, index)
+    }
+
+    /// Until the guard is dropped, thread `thread` may have written the end of an answer without having logged
+    /// it yet.
+    pub(crate) fn begin_turn(&self, thread: usize) -> MutexGuard<'_, ()> {
+        self.turns[thread].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until every answer whose end a client may have seen is in the log.
+    pub(crate) fn settle(&self) {
+        for thread in 0..self.turns.len() {
+            drop(self.begin_turn(thread));
+        }
     }
 
     /// The adapter number of a model name; 0 is the base model.
@@ -124,6 +139,7 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         ready_at: servebench_os::clock::now() + Nanos::from(settings.ready_after),
         context_limit,
         tls,
+        turns: (0..settings.threads).map(|_| Mutex::default()).collect(),
         adapters: Mutex::default(),
         next_adapter: AtomicU32::new(1),
         next_request: AtomicU64::new(0),
@@ -146,7 +162,7 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
             .spawn(move || {
                 servebench_os::thread::minimise_timer_slack();
                 let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, run_thread(shared, listener, stopped));
+                local.block_on(&runtime, run_thread(shared, number, listener, stopped));
             })
             .map_err(SimError::Thread)?;
         server.threads.push(thread);
@@ -182,9 +198,14 @@ fn listen(address: SocketAddr, threads: usize) -> std::io::Result<Vec<TcpListene
     Ok(listeners)
 }
 
-async fn run_thread(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+async fn run_thread(
+    shared: Arc<Shared>,
+    number: usize,
+    listener: TcpListener,
+    mut stopped: watch::Receiver<bool>,
+) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared)) else { return };
+    let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared), number) else { return };
     let scheduler = Rc::new(scheduler);
     let work = async {
         let emitter = tokio::task::spawn_local(Rc::clone(&scheduler).run());
@@ -235,13 +256,16 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
-    /// The records of all requests that have ended, in order of their end.
+    /// The records of all requests that have ended, in order of their end: at least of those whose answers
+    /// have been read to their end.
     pub fn truth(&self) -> Vec<TruthRecord> {
+        self.shared.settle();
         self.shared.truth.since(0)
     }
 
     /// How far events were behind the moments when they were due.
     pub fn lateness(&self) -> Lateness {
+        self.shared.settle();
         self.shared.truth.summary().0
     }
 

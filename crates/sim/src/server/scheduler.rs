@@ -43,6 +43,7 @@ impl Ticket {
 /// The streams of one thread.
 pub(crate) struct Scheduler {
     shared: Arc<Shared>,
+    thread: usize,
     state: RefCell<State>,
     timer: PreciseTimer,
     /// Rings when a stream is due earlier than the alarm that is set.
@@ -96,8 +97,20 @@ enum Turn {
 }
 
 impl Scheduler {
-    pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        Ok(Self { shared, state: RefCell::default(), timer: PreciseTimer::new()?, earlier: Notify::new() })
+    /// The scheduler of thread `thread`.
+    pub(crate) fn new(shared: Arc<Shared>, thread: usize) -> io::Result<Self> {
+        let engine = match &shared.settings.engine {
+            None => None,
+            Some(config) => Some(EngineDriver {
+                cluster: Cluster::new(config.clone(), shared.settings.seed).map_err(io::Error::other)?,
+                next_id: 0,
+                owners: HashMap::new(),
+                events: VecDeque::new(),
+                buffer: Vec::new(),
+            }),
+        };
+        let state = RefCell::new(State { engine, ..State::default() });
+        Ok(Self { shared, thread, state, timer: PreciseTimer::new()?, earlier: Notify::new() })
     }
 
     /// Takes a stream in; its ticket tells when it has ended.
@@ -132,6 +145,7 @@ impl Scheduler {
 
     /// Goes on with a stream that waited for its client to read.
     pub(crate) fn resume(&self, ticket: &Ticket) {
+        let _unlogged = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         let Some((slot, generation)) = ticket.slot.get() else { return };
         let place = &mut state.slots[slot as usize];
@@ -261,6 +275,7 @@ impl Scheduler {
     }
 
     fn turn(&self) -> Turn {
+        let _unlogged = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         for _ in 0..WRITES_PER_TURN {
             let now = clock::now();

@@ -47,7 +47,7 @@ fn requests_beyond_the_slots_wait_their_turn() {
     assert_eq!(truth.len(), 4);
     for record in &truth {
         assert_eq!((record.events.len(), record.outcome), (10, TruthOutcome::Done));
-        assert!(record.first_schedule >= record.admitted);
+        assert!(record.first_schedule >= record.admitted, "{record:?}");
     }
     // At most two run at once: the third begins when the first has had its ten steps.
     let mut starts: Vec<Nanos> = truth.iter().map(|record| record.first_schedule.unwrap()).collect();
@@ -109,6 +109,7 @@ fn requests_that_are_given_up_free_their_slot() {
     assert!(clock::now().since(started) < Nanos::from_millis(1500));
     let truth = server.truth();
     assert_eq!(truth.iter().filter(|record| record.outcome == TruthOutcome::ClientGone).count(), 1);
+    assert_eq!(metric(&server, "kv_cache_usage_perc"), 0.0);
 }
 
 #[test]
@@ -143,5 +144,6 @@ fn faults_work_with_a_model_too() {
         let answer = client.answer(16 << 20);
         assert_eq!(judge(&answer, 16 << 20), fault.outcome, "{}", fault.name);
     }
-    drop(server);
+    assert!(metric(&server, "prefix_cache_queries_total") > 0.0);
+    assert_eq!(metric(&server, "num_requests_running") + metric(&server, "num_requests_waiting"), 0.0);
 }

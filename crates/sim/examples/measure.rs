@@ -1,0 +1,95 @@
+//! Measures the simulator itself: how late its events are, and how many it can write.
+//!
+//! `cargo run --release -p servebench-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
+//! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
+//! write. The client only reads and throws away, on a thread of its own.
+
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+use std::error::Error;
+
+use servebench_os::clock;
+use servebench_sim::{Delay, Server, SimSettings, start};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |position: usize, default: u64| -> Result<u64, std::num::ParseIntError> {
+        arguments.get(position).map_or(Ok(default), |text| text.parse())
+    };
+    servebench_os::limits::raise_file_limit(65_536);
+    let streams = number(1, 5000)?;
+    if arguments.first().is_some_and(|mode| mode == "flood") {
+        let joined = number(2, 16)?;
+        let events = number(3, 4_000_000)?;
+        let settings =
+            SimSettings { flood: Some(joined as u32), max_model_len: u32::MAX, ..SimSettings::default() };
+        run(settings, streams, events / streams)
+    } else {
+        let rate = number(2, 20)?;
+        let seconds = number(3, 10)?;
+        let settings = SimSettings { itl: Delay::fixed(1000.0 / rate as f64), ..SimSettings::default() };
+        run(settings, streams, rate * seconds)
+    }
+}
+
+fn run(settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn Error>> {
+    let server = start(settings)?;
+    let began = (clock::now(), clock::process_cpu(), clock::thread_cpu());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bytes = runtime.block_on(read_all(&server, streams, tokens))?;
+    let wall = clock::now().since(began.0).as_secs_f64();
+    let client = clock::thread_cpu().since(began.2).as_secs_f64();
+    let cpu = clock::process_cpu().since(began.1).as_secs_f64() - client;
+    let events = streams * tokens;
+    println!("{events} events, {:.1} MB in {wall:.2} s", bytes as f64 / 1e6);
+    println!("server: {cpu:.2} s of processor, {:.0} events per second of it", events as f64 / cpu);
+    println!("client: {client:.2} s of processor");
+    let late = server.lateness();
+    println!(
+        "late by p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, at most {:.3} ms ({} events)",
+        late.p50.as_millis_f64(),
+        late.p99.as_millis_f64(),
+        late.p999.as_millis_f64(),
+        late.max.as_millis_f64(),
+        late.events
+    );
+    let blocked: u64 = server.truth().iter().map(|record| u64::from(record.blocked_writes)).sum();
+    println!("{} requests, {blocked} writes blocked", server.truth().len());
+    server.stop()?;
+    Ok(())
+}
+
+async fn read_all(server: &Server, streams: u64, tokens: u64) -> Result<u64, Box<dyn Error>> {
+    let body = format!("{{\"prompt\":\"x\",\"max_tokens\":{tokens},\"stream\":true,\"ignore_eos\":true}}");
+    let request = format!(
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async move {
+            let mut tasks = Vec::new();
+            for _ in 0..streams {
+                let mut stream = tokio::net::TcpStream::connect(server.addr()).await?;
+                let request = request.clone();
+                tasks.push(tokio::task::spawn_local(async move {
+                    stream.write_all(request.as_bytes()).await?;
+                    let mut buffer = vec![0; 65_536];
+                    let mut total = 0_u64;
+                    loop {
+                        match stream.read(&mut buffer).await? {
+                            0 => return Ok::<u64, std::io::Error>(total),
+                            length => total += length as u64,
+                        }
+                    }
+                }));
+            }
+            let mut total = 0;
+            for task in tasks {
+                total += task.await??;
+            }
+            Ok(total)
+        })
+        .await
+}
