@@ -29,7 +29,7 @@ impl RunFolder {
     /// can be written in it.
     pub fn create(parent: &Path, name: &str) -> Result<Self, ResultsError> {
         let not_writable = |path: &Path, source| ResultsError::NotWritable {
-            flag: "--run-dir",
+            flag: "--runs-dir",
             path: path.to_owned(),
             source,
             remedy: "name a folder that can be written to",

@@ -6,7 +6,8 @@ use servebench_core::{
     Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth, Workload,
 };
 use servebench_results::{
-    Manifest, ResultsError, RunFolder, ScheduleInfo, Tool, WorkloadInfo, run_folder_name,
+    Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult, WorkloadInfo,
+    run_folder_name, write_parquet,
 };
 
 fn record(index: usize) -> Record {
@@ -50,7 +51,7 @@ fn a_place_that_cannot_be_written_names_flag_and_remedy() {
     assert!(matches!(error, ResultsError::NotWritable { .. }));
     let message = error.to_string();
     assert!(
-        message.contains("--run-dir") && message.contains("/file") && message.contains("name a folder"),
+        message.contains("--runs-dir") && message.contains("/file") && message.contains("name a folder"),
         "{message}"
     );
 }
@@ -160,4 +161,26 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
         expected.write(path.as_ref()).unwrap();
     }
     assert_eq!(Manifest::read(path.as_ref()).unwrap(), expected);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_for_every_file() {
+    let full = std::path::Path::new("/dev/full");
+    let errors = [
+        write_parquet(&[record(0)][..], full).unwrap_err(),
+        Manifest::begin().write(full).unwrap_err(),
+        ResultFile::prepare(None, "/dev/full", false)
+            .unwrap()
+            .write(&VllmResult::default(), true)
+            .unwrap_err(),
+        ResultFile::prepare(None, "/dev/full", true)
+            .unwrap()
+            .write(&VllmResult::default(), true)
+            .unwrap_err(),
+    ];
+    ResultFile::prepare(None, "/dev/null", true).unwrap().write(&VllmResult::default(), true).unwrap();
+    for error in errors {
+        assert!(error.is_disk_full() && error.to_string().contains("/dev/full"), "{error}");
+    }
 }
