@@ -28,6 +28,7 @@ pub struct RecordLog {
     pending: BatchBuilder,
     pending_rows: usize,
     last_flush: Nanos,
+    broken: bool,
 }
 
 impl fmt::Debug for RecordLog {
@@ -49,7 +50,14 @@ impl RecordLog {
             .map_err(arrow("write", path))?;
         // The schema goes out at once: a log without it could not be told from a foreign file.
         writer.flush().map_err(arrow("write", path))?;
-        Ok(Self { path: path.to_owned(), writer, pending, pending_rows: 0, last_flush: Nanos::ZERO })
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            pending,
+            pending_rows: 0,
+            last_flush: Nanos::ZERO,
+            broken: false,
+        })
     }
 
     /// Adds a record. It is safe from a crash after the next flush, which comes by itself when many wait.
@@ -70,13 +78,21 @@ impl RecordLog {
     }
 
     /// Hands everything that was pushed to the kernel.
+    ///
+    /// After an error the log takes nothing more, so that it stays readable up to its last whole batch.
     pub fn flush(&mut self) -> Result<(), ResultsError> {
+        if self.broken {
+            let source = io::Error::other("an earlier write failed");
+            return Err(ResultsError::io("write", &self.path)(source));
+        }
         if self.pending.is_empty() {
             return Ok(());
         }
         self.pending_rows = 0;
         let batch = self.pending.take().map_err(arrow("write", &self.path))?;
-        self.writer.write(&batch).and_then(|()| self.writer.flush()).map_err(arrow("write", &self.path))
+        let written = self.writer.write(&batch).and_then(|()| self.writer.flush());
+        self.broken = written.is_err();
+        written.map_err(arrow("write", &self.path))
     }
 
     /// Flushes, ends the stream and waits until it is on the disk.
@@ -187,5 +203,29 @@ pub(crate) fn arrow(action: &'static str, path: &Path) -> impl FnOnce(ArrowError
     move |error| match error {
         ArrowError::IoError(_, source) => ResultsError::Io { action, path, source },
         other => ResultsError::Format { path, problem: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_and_what_was_written_stays_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("requests.arrows");
+        let mut log = RecordLog::create(&path).unwrap();
+        log.push(&Record::default()).unwrap();
+        log.flush().unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let real = std::mem::replace(log.writer.get_mut().get_mut(), full);
+        log.push(&Record::default()).unwrap();
+        let error = log.flush().unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+        *log.writer.get_mut().get_mut() = real;
+        log.push(&Record::default()).unwrap();
+        assert!(log.flush().unwrap_err().to_string().contains("an earlier write failed"));
+        assert_eq!(read_log(&path).unwrap().records.len(), 1);
     }
 }

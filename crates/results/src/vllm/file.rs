@@ -79,13 +79,15 @@ impl ResultFile {
             .create(true)
             .open(&self.path)
             .map_err(ResultsError::io("open", &self.path))?;
-        let is_empty = file.metadata().map_or(0, |metadata| metadata.len()) == 0;
-        let mut line = if is_empty { Vec::new() } else { b"\n".to_vec() };
+        let metadata = file.metadata().map_err(ResultsError::io("read", &self.path))?;
+        let mut line = if metadata.len() == 0 { Vec::new() } else { b"\n".to_vec() };
+        // A pipe cannot be waited for.
+        let sync = |file: &File| if metadata.is_file() { file.sync_all() } else { Ok(()) };
         // One write of the whole line, so that sweeps writing to one file side by side do not mix.
         result
             .write_to(&mut line, detailed)
             .and_then(|()| file.write_all(&line))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| sync(&file))
             .map_err(ResultsError::io("write", &self.path))
     }
 }
