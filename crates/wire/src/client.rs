@@ -142,6 +142,19 @@ pub struct SideReply {
     pub body: Bytes,
 }
 
+/// Why a side request failed: whether anybody listens is worth knowing.
+enum SideFault {
+    Connect(String),
+    Answer(String),
+}
+
+impl SideFault {
+    #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
+    fn answer(error: impl ToString) -> Self {
+        Self::Answer(error.to_string())
+    }
+}
+
 /// Counts a request towards its target's load for as long as it lives.
 struct Load<'a>(&'a Cell<usize>);
 
@@ -197,10 +210,11 @@ impl Client {
 
     async fn open_one_ahead(&self, number: usize) -> Result<(), WireError> {
         let target = &self.wire.targets[number];
-        let mut conn = self
-            .open(number)
-            .await
-            .map_err(|fault| WireError::Connect { target: target.display.clone(), reason: fault.message })?;
+        let mut conn = self.open(number).await.map_err(|fault| {
+            let prefix = format!("cannot connect to {}: ", target.display);
+            let reason = fault.message.strip_prefix(&prefix).unwrap_or(&fault.message).to_owned();
+            WireError::Connect { target: target.display.clone(), reason }
+        })?;
         conn.reused = true;
         // The request that uses it did not wait for it.
         conn.spans = None;
@@ -419,7 +433,10 @@ impl Client {
         let work = self.fetch_untimed(target, request);
         match tokio::time::timeout(limit.to_duration(), work).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(reason)) => Err(fail(reason)),
+            Ok(Err(SideFault::Connect(reason))) => {
+                Err(WireError::Connect { target: target.display.clone(), reason: printable(&reason) })
+            }
+            Ok(Err(SideFault::Answer(reason))) => Err(fail(reason)),
             Err(_) => Err(fail(format!("no complete answer within {} s", limit.as_secs_f64()))),
         }
     }
@@ -428,14 +445,16 @@ impl Client {
         &self,
         target: &Target,
         request: http::Request<Full<Bytes>>,
-    ) -> Result<SideReply, String> {
-        let opened = connect::open(&self.wire, target, self.source(), &self.shared, false).await?;
-        let (mut sender, connection) = connect::http1(&self.wire, opened.stream).await?;
+    ) -> Result<SideReply, SideFault> {
+        let opened = connect::open(&self.wire, target, self.source(), &self.shared, false).await;
+        let opened = opened.map_err(SideFault::Connect)?;
+        let (mut sender, connection) =
+            connect::http1(&self.wire, opened.stream).await.map_err(SideFault::Answer)?;
         let limit = self.wire.settings.limits.body;
         let answer = async move {
-            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let response = sender.send_request(request).await.map_err(SideFault::answer)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(|error| error.to_string())?;
+            let body = Limited::new(body, limit).collect().await.map_err(SideFault::answer)?;
             Ok(SideReply { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
         };
         let mut answer = pin!(answer);
