@@ -1,0 +1,150 @@
+//! Bad input is answered before anything is sent: the message names the flag, the value and the remedy, and
+//! the exit code is 2.
+
+use std::fs;
+
+use crate::support::{run, servebench, server, stderr, told};
+
+/// Runs against a live server, expects refusal, and makes sure that nothing was sent.
+fn refused(more: &[&str], words: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    let output = run(folder.path(), &server.url(), more);
+    assert_eq!(output.status.code(), Some(2), "{more:?}: {}", told(&output));
+    let message = stderr(&output);
+    for word in words {
+        assert!(message.contains(word), "{more:?}: no {word:?} in {message}");
+    }
+    assert!(server.truth().is_empty(), "{more:?}: a request was sent");
+    assert!(!folder.path().join("servebench-runs").exists(), "{more:?}: a run folder was left");
+    server.stop().unwrap();
+    message
+}
+
+#[test]
+fn loads_that_make_no_sense_are_refused() {
+    for (more, words) in [
+        (&["--request-rate", "0"][..], &["--request-rate", "0"][..]),
+        (&["--request-rate", "-3"], &["--request-rate", "-3"]),
+        (&["--request-rate", "nan"], &["--request-rate"]),
+        (&["--burstiness", "0"], &["--burstiness"]),
+        (&["--max-concurrency", "0"], &["--max-concurrency 0", "at least 1"]),
+        (&["--max-concurrency", "-2"], &["--max-concurrency -2"]),
+        (&["--num-prompts", "0"], &["--num-prompts 0"]),
+        (&["--ramp-up-strategy", "linear"], &["--ramp-up-start-rps"]),
+        (
+            &["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "9", "--ramp-up-end-rps", "3"],
+            &["--ramp-up-start-rps", "9", "3"],
+        ),
+        (&["--workers", "0"], &["--workers 0"]),
+        (&["--random-input-len", "0"], &["--random-input-len"]),
+        (&["--random-range-ratio", "1.5"], &["--random-range-ratio", "1.5"]),
+    ] {
+        refused(more, words);
+    }
+}
+
+#[test]
+fn reporting_that_makes_no_sense_is_refused() {
+    for (more, words) in [
+        (&["--metadata", "gpu"][..], &["--metadata gpu", "KEY=VALUE"][..]),
+        (&["--goodput", "ttfb:200"], &["--goodput", "ttfb", "ttft"]),
+        (&["--goodput", "ttft=200"], &["--goodput", "ttft=200"]),
+        (&["--goodput", "ttft:-1"], &["--goodput", "-1"]),
+        (&["--percentile-metrics", "ttft,latency"], &["--percentile-metrics", "latency", "e2el"]),
+        (&["--metric-percentiles", "99,101"], &["--metric-percentiles", "101"]),
+        (&["--extra-body", "{not json"], &["--extra-body", "JSON"]),
+        (&["--header", "secret-without-equals"], &["--header", "NAME=VALUE"]),
+    ] {
+        let message = refused(more, words);
+        assert!(!message.contains("secret-without-equals"), "{message}");
+    }
+}
+
+#[test]
+fn a_wrong_target_is_refused() {
+    refused(&["--model", "gpt-5"], &["--model gpt-5", "It serves: sim"]);
+    refused(
+        &["--backend", "openai-chat", "--endpoint", "/v1/completions"],
+        &["--endpoint /v1/completions", "openai-chat", "chat/completions"],
+    );
+    refused(&["--backend", "open-ai"], &["--backend open-ai", "openai-chat"]);
+    refused(&["--tokenizer", "no-such-folder/model"], &["no-such-folder/model"]);
+}
+
+#[test]
+fn an_unreachable_server_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    let url = server.url();
+    server.stop().unwrap();
+    let output = run(folder.path(), &url, &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    let message = stderr(&output);
+    assert!(message.contains(&url) && message.contains("--base-url"), "{message}");
+    assert!(message.contains("--ready-check-timeout-sec"), "{message}");
+}
+
+#[test]
+fn datasets_that_cannot_be_read_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let not_json = path("broken.json", "[{\"conversations\": ");
+    let no_rows = path("empty.json", "[]");
+    let no_prompt = path("rows.jsonl", "{\"question\": \"why?\"}\n");
+    for (name, file, words) in [
+        ("sharegpt", "missing.json", &["missing.json"][..]),
+        ("sharegpt", &not_json, &["broken.json"]),
+        ("sharegpt", &no_rows, &["empty.json"]),
+        ("custom", &no_prompt, &["rows.jsonl", "prompt", "question"]),
+    ] {
+        refused(&["--dataset-name", name, "--dataset-path", file], words);
+    }
+    refused(&["--dataset-name", "sharegpt"], &["--dataset-path"]);
+    refused(&["--dataset-name", "random", "--dataset-path", "x.json"], &["--dataset-path x.json"]);
+    refused(&["--dataset-name", "sharepgt"], &["--dataset-name sharepgt", "sharegpt"]);
+}
+
+#[test]
+fn an_unwritable_result_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let under_a_file = file.join("results").display().to_string();
+    refused(&["--save-result", "--result-dir", &under_a_file], &["--result-dir", "results"]);
+    refused(&["--runs-dir", &under_a_file], &["--runs-dir", "results"]);
+}
+
+#[test]
+fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    let command = format!(
+        "ulimit -n 200 && exec {} run --backend vllm --base-url {} --model sim --tokenizer builtin \
+         --num-prompts 1000 --max-concurrency 500",
+        env!("CARGO_BIN_EXE_servebench"),
+        server.url()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.current_dir(folder.path()).args(["-c", &command]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    let message = stderr(&output);
+    assert!(message.contains("--max-concurrency 500") && message.contains("ulimit -n"), "{message}");
+    assert!(server.truth().is_empty());
+    server.stop().unwrap();
+}
+
+#[test]
+fn flags_that_are_not_built_are_refused_and_never_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    for (typed, named) in [("--use-beam-search", "use-beam-search"), ("--use_beam_search", "use-beam-search")]
+    {
+        let output = servebench(folder.path()).args(["run", "--model", "m", typed]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(named), "{}", told(&output));
+    }
+}

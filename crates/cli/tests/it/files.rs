@@ -1,0 +1,155 @@
+//! What a run prints and leaves.
+
+use std::fs;
+
+use serde_json::Value;
+use servebench_sim::SimSettings;
+
+use crate::support::{run, run_folder, servebench, server, stderr, stdout, told};
+
+/// The part of the output from vLLM's heading on.
+fn table(text: &str) -> &str {
+    &text[text.find("============ Serving").unwrap()..]
+}
+
+#[test]
+fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    let more = ["--save-result", "--result-filename", "r.json", "--metadata", "tp=2", "gpu=H100"];
+    let output = run(folder.path(), &server.url(), &more);
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = stdout(&output);
+    for line in [
+        "Successful requests:                     20        \n",
+        "Failed requests:                         0         \n",
+        "Total input tokens:                      320       \n",
+        "Total generated tokens:                  160       \n",
+        "\nMean TTFT (ms):                          ",
+        "\nVerdict: ",
+    ] {
+        assert!(text.contains(line), "no {line:?} in {text}");
+    }
+
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let keys: Vec<_> = result.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "date",
+            "endpoint_type",
+            "backend",
+            "label",
+            "model_id",
+            "tokenizer_id",
+            "num_prompts",
+            "tp",
+            "gpu",
+            "request_rate",
+            "burstiness",
+            "max_concurrency",
+            "duration",
+            "completed",
+            "failed",
+            "total_input_tokens",
+            "total_output_tokens",
+            "request_throughput",
+            "request_goodput",
+            "output_throughput",
+            "total_token_throughput",
+            "latencies",
+            "queue_times",
+            "max_output_tokens_per_s",
+            "max_concurrent_requests",
+            "rtfx",
+            "mean_ttft_ms",
+            "median_ttft_ms",
+            "std_ttft_ms",
+            "p99_ttft_ms",
+            "mean_tpot_ms",
+            "median_tpot_ms",
+            "std_tpot_ms",
+            "p99_tpot_ms",
+            "mean_itl_ms",
+            "median_itl_ms",
+            "std_itl_ms",
+            "p99_itl_ms",
+            "servebench"
+        ]
+    );
+    assert_eq!((&result["request_rate"], &result["gpu"]), (&Value::from("inf"), &Value::from("H100")));
+
+    let run = run_folder(folder.path());
+    let mut files: Vec<_> =
+        fs::read_dir(&run).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(files, ["manifest.json", "requests.parquet"]);
+    let again = servebench(folder.path())
+        .arg("report")
+        .arg(run.strip_prefix(folder.path()).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(table(&stdout(&again)), table(&text), "{}", told(&again));
+}
+
+#[test]
+fn appended_results_are_json_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 0.5);
+    for _ in 0..2 {
+        let output =
+            run(folder.path(), &server.url(), &["--append-result", "--result-filename", "all.jsonl"]);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    }
+    server.stop().unwrap();
+    let text = fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|line| line["completed"] == 20));
+}
+
+#[test]
+fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = servebench_sim::start(SimSettings {
+        faults: vec!["http_500=1".parse().unwrap()],
+        ..SimSettings::default()
+    })
+    .unwrap();
+    let output = run(folder.path(), &server.url(), &[]);
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let text = stdout(&output);
+    assert!(text.contains("Error 9: http_error") && !text.contains("Error 10:"), "{text}");
+    assert!(text.contains("500") && text.contains("Verdict: INVALID"), "{text}");
+}
+
+#[test]
+fn strict_makes_an_invalid_run_exit_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = servebench_sim::start(SimSettings {
+        faults: vec!["http_500=0.5".parse().unwrap()],
+        ..SimSettings::default()
+    })
+    .unwrap();
+    let output = run(folder.path(), &server.url(), &["--strict"]);
+    let relaxed = run(folder.path(), &server.url(), &[]);
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert_eq!(relaxed.status.code(), Some(0), "{}", told(&relaxed));
+}
+
+#[test]
+fn spellings_of_argparse_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 0.5);
+    let more = ["--max_concurrency=4", "--metric-perc", "50,90", "--seed", "1", "--seed", "2"];
+    let output = run(folder.path(), &server.url(), &more);
+    server.stop().unwrap();
+    let text = stdout(&output);
+    assert!(text.contains("Maximum request concurrency:             4 "), "{}", told(&output));
+    assert!(text.contains("P90 TTFT (ms):"), "{text}");
+    assert!(stderr(&output).contains("--seed is given more than once"), "{}", told(&output));
+}
