@@ -6,10 +6,11 @@ use std::time::Duration;
 use servebench_core::{Nanos, Record};
 use servebench_os::clock;
 use servebench_results::{RecordLog, ResultsError};
+use servebench_telemetry::HostWatch;
 use servebench_wire::Prepared;
 
-/// The log is flushed at least this often while records arrive.
-const FLUSH: Duration = Duration::from_millis(500);
+/// The log and the host are looked at at least this often.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What came of collecting.
 #[derive(Debug)]
@@ -27,16 +28,18 @@ pub(crate) fn collect(
     requests: &[Prepared],
     incoming: &Receiver<Vec<Record>>,
     mut log: Option<RecordLog>,
+    watch: &mut HostWatch,
     start: impl Fn() -> Nanos,
 ) -> Collected {
     let mut records: Vec<Option<Record>> = vec![None; requests.len()];
     let mut log_error = None;
     loop {
-        let batch = match incoming.recv_timeout(FLUSH) {
+        let batch = match incoming.recv_timeout(LOOK) {
             Ok(batch) => batch,
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,
         };
+        watch.sample();
         for mut record in batch {
             record.rebase(start());
             if let Some(Err(error)) = log.as_mut().map(|log| log.push(&record)) {

@@ -61,7 +61,7 @@ pub fn run(
     progress.attach(plan.requests.len(), &lives);
     // Held until the end, so that the kernel goes on stamping.
     let _stamping = stamps::warm_up();
-    let watch = HostWatch::start();
+    let mut watch = HostWatch::start();
     let (sender, receiver) = sync_channel(CHANNEL_DEPTH);
 
     let (collected, outcomes) = std::thread::scope(|scope| {
@@ -76,7 +76,8 @@ pub fn run(
             .collect();
         drop(sender);
         let line = &starting_line;
-        let collector = scope.spawn(move || collect(&plan.requests, &receiver, log, || line.start()));
+        let watch = &mut watch;
+        let collector = scope.spawn(move || collect(&plan.requests, &receiver, log, watch, || line.start()));
         let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
         (collector.join(), outcomes)
     });

@@ -1,7 +1,8 @@
 //! `servebench report` and `servebench recover`: the numbers again, from what a run left.
 
+use servebench_arrival::ArrivalSettings;
 use servebench_core::{Outcome, Record, Schedule};
-use servebench_results::{Manifest, RunFolder};
+use servebench_results::{Manifest, RunFolder, ScheduleInfo};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -27,7 +28,8 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
 pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
     let folder = RunFolder::open(&args.run).or_usage()?;
     let mut manifest = folder.read_manifest().or_usage()?;
-    let recovered = folder.recover(None::<&Schedule>).or_usage()?;
+    let schedule = schedule(&manifest)?;
+    let recovered = folder.recover(schedule.as_ref()).or_usage()?;
     let missing = manifest.workload.requests.saturating_sub(recovered.logged);
     output.say(&format!(
         "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
@@ -49,6 +51,15 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     folder.write_manifest(&manifest).or_run()?;
     folder.remove_log().or_run()?;
     show(&folder, &manifest, &recovered.records, output)
+}
+
+/// The schedule of the run, made again from its settings, so that requests which the log lacks are counted as
+/// unfinished; checked against the hash that the run noted.
+fn schedule(manifest: &Manifest) -> Result<Option<Schedule>, Failure> {
+    let Some(arrivals) = manifest.settings.get("arrivals") else { return Ok(None) };
+    let arrivals: ArrivalSettings = serde_json::from_value(arrivals.clone()).or_usage()?;
+    let schedule = servebench_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
+    Ok(Some(schedule).filter(|schedule| ScheduleInfo::of(schedule) == manifest.schedule))
 }
 
 fn number_settings(manifest: &Manifest) -> Result<NumberSettings, Failure> {

@@ -135,7 +135,11 @@ fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> 
     let url = |(base, _): (String, _)| format!("{base}{}", settings.target.endpoint);
     Ok(Manifest {
         run: RunInfo { label: settings.saving.label.clone(), partial: true, ..RunInfo::default() },
-        settings: serde_json::json!({ "flags": settings.echo, "numbers": numbers }),
+        settings: serde_json::json!({
+            "flags": settings.echo,
+            "numbers": numbers,
+            "arrivals": settings.load.arrivals,
+        }),
         seeds: [("all".to_owned(), settings.workload.seed)].into(),
         target: Target {
             backend: settings.target.backend.name().to_owned(),

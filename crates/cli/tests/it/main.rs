@@ -1,5 +1,7 @@
 //! The binary as a user meets it: arguments in; text, files and exit codes out.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod bad_input;
 mod files;
 mod support;
