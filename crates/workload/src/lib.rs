@@ -20,6 +20,8 @@ pub use build::build;
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
 pub use settings::{
-    Compat, CustomSettings, DatasetSettings, RandomSettings, RangeRatio, ShareGptSettings, WorkloadSettings,
+    BurstGptSettings, Compat, CustomSettings, DatasetSettings, PrefixRepetitionSettings, RandomSettings,
+    RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
+    TimedTraceSettings, TraceSettings, WorkloadSettings,
 };
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -58,6 +58,46 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
     Ok(rows)
 }
 
+/// A whole text file.
+pub(crate) fn text(path: &Path) -> Result<String, WorkloadError> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut open(path)?, &mut text)
+        .map_err(|source| WorkloadError::Io { path: path.to_owned(), source })?;
+    Ok(text)
+}
+
+/// The column names of a CSV file.
+pub(crate) fn csv_header(path: &Path) -> Result<Vec<String>, WorkloadError> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open(path)?);
+    let header = reader.headers().map_err(|error| WorkloadError::format(path, Some(1), error.to_string()))?;
+    Ok(header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect())
+}
+
+/// Some columns of a CSV file, each row with its line number.
+pub(crate) fn csv_rows(path: &Path, wanted: &[&str]) -> Result<Vec<(usize, Vec<String>)>, WorkloadError> {
+    let header = csv_header(path)?;
+    let mut places = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        let place = header.iter().position(|column| column == name).ok_or_else(|| {
+            let message = format!("there is no column `{name}`; the columns are {}", header.join(", "));
+            WorkloadError::format(path, Some(1), message)
+        })?;
+        places.push(place);
+    }
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open(path)?);
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| WorkloadError::format(path, None, error.to_string()))?;
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        let cells: Option<Vec<String>> =
+            places.iter().map(|&place| record.get(place).map(str::to_owned)).collect();
+        let cells =
+            cells.ok_or_else(|| WorkloadError::format(path, Some(line), "the row has too few columns"))?;
+        rows.push((line, cells));
+    }
+    Ok(rows)
+}
+
 /// The names of a row's columns, for messages.
 pub(crate) fn columns(row: &Value) -> String {
     let names: Vec<String> =

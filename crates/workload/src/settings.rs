@@ -77,6 +77,22 @@ pub enum DatasetSettings {
     ShareGpt(ShareGptSettings),
     /// JSON Lines with a `prompt` column.
     Custom(CustomSettings),
+    /// A query and documents to rank.
+    RandomRerank(RerankSettings),
+    /// Few prefixes, each shared by many prompts.
+    PrefixRepetition(PrefixRepetitionSettings),
+    /// Lines of Shakespeare's sonnets.
+    Sonnet(SonnetSettings),
+    /// Lengths from a BurstGPT trace.
+    BurstGpt(BurstGptSettings),
+    /// Questions of Spec-Bench.
+    SpecBench(SpecBenchSettings),
+    /// Questions of SPEED-Bench.
+    SpeedBench(SpeedBenchSettings),
+    /// Lengths, times and shared blocks from a trace, sent as token ids.
+    TimedTrace(TimedTraceSettings),
+    /// Lengths and times from a recorded trace, sent as text.
+    Trace(TraceSettings),
 }
 
 impl DatasetSettings {
@@ -86,6 +102,14 @@ impl DatasetSettings {
             Self::Random(_) => "random",
             Self::ShareGpt(_) => "sharegpt",
             Self::Custom(_) => "custom",
+            Self::RandomRerank(_) => "random-rerank",
+            Self::PrefixRepetition(_) => "prefix_repetition",
+            Self::Sonnet(_) => "sonnet",
+            Self::BurstGpt(_) => "burstgpt",
+            Self::SpecBench(_) => "spec_bench",
+            Self::SpeedBench(_) => "speed_bench",
+            Self::TimedTrace(_) => "timed_trace",
+            Self::Trace(_) => "trace",
         }
     }
 }
@@ -184,6 +208,159 @@ pub struct CustomSettings {
     pub path: PathBuf,
     /// Output tokens for every request; -1 takes `output_tokens` of the row.
     pub output_len: i64,
+}
+
+/// Options of `random-rerank`.
+#[derive(Clone, Debug)]
+pub struct RerankSettings {
+    /// Tokens of a query and one document together.
+    pub input_len: i64,
+    /// How far lengths spread around this (`input` counts).
+    pub range_ratio: RangeRatio,
+    /// Documents in one request.
+    pub batch_size: i64,
+    /// The model is a reranker; else an embedding model, which gets the query as one more text
+    /// (`--no-reranker`).
+    pub is_reranker: bool,
+}
+
+impl Default for RerankSettings {
+    fn default() -> Self {
+        Self { input_len: 1024, range_ratio: RangeRatio::default(), batch_size: 1, is_reranker: true }
+    }
+}
+
+/// Options of `prefix_repetition`.
+#[derive(Clone, Debug)]
+pub struct PrefixRepetitionSettings {
+    /// Tokens of a prefix.
+    pub prefix_len: i64,
+    /// Tokens after the prefix.
+    pub suffix_len: i64,
+    /// Number of prefixes.
+    pub num_prefixes: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+}
+
+impl Default for PrefixRepetitionSettings {
+    fn default() -> Self {
+        Self { prefix_len: 256, suffix_len: 256, num_prefixes: 10, output_len: 128 }
+    }
+}
+
+/// Options of `sonnet`.
+#[derive(Clone, Debug)]
+pub struct SonnetSettings {
+    /// A text file to take lines from; `None` takes the sonnets inside the binary.
+    pub path: Option<PathBuf>,
+    /// Most tokens of a prompt, chat template included.
+    pub input_len: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Tokens of the lines that all prompts share.
+    pub prefix_len: i64,
+}
+
+impl Default for SonnetSettings {
+    fn default() -> Self {
+        Self { path: None, input_len: 550, output_len: 150, prefix_len: 200 }
+    }
+}
+
+/// Options of `burstgpt`.
+#[derive(Clone, Debug, Default)]
+pub struct BurstGptSettings {
+    /// The CSV file.
+    pub path: PathBuf,
+}
+
+/// Options of `spec_bench`.
+#[derive(Clone, Debug)]
+pub struct SpecBenchSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Only rows of this category.
+    pub category: Option<String>,
+}
+
+impl Default for SpecBenchSettings {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), output_len: 256, category: None }
+    }
+}
+
+/// Options of `speed_bench`.
+#[derive(Clone, Debug)]
+pub struct SpeedBenchSettings {
+    /// The folder with `SUBSET.jsonl`.
+    pub path: PathBuf,
+    /// Name of the subset.
+    pub subset: String,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Only rows of this category.
+    pub category: Option<String>,
+}
+
+impl Default for SpeedBenchSettings {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), subset: "qualitative".into(), output_len: 4096, category: None }
+    }
+}
+
+/// Options of `timed_trace`.
+#[derive(Clone, Debug)]
+pub struct TimedTraceSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Tokens that one hash id stands for.
+    pub chunk_hash_size: i64,
+    /// Seconds in one unit of the time column.
+    pub sec_multiplier: f64,
+    /// Name of the time column.
+    pub label_timestamp: String,
+    /// Name of the column of input lengths.
+    pub label_input_length: String,
+    /// Name of the column of output lengths.
+    pub label_output_length: String,
+    /// Name of the column of hash ids.
+    pub label_hash_ids: String,
+}
+
+impl Default for TimedTraceSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            chunk_hash_size: 16,
+            sec_multiplier: 1.0,
+            label_timestamp: "timestamp".into(),
+            label_input_length: "input_length".into(),
+            label_output_length: "output_length".into(),
+            label_hash_ids: "hash_ids".into(),
+        }
+    }
+}
+
+/// Options of `trace`: recorded traffic with its own clock.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// The file: an Azure LLM trace or BurstGPT (CSV), or Mooncake (JSON Lines). Told apart by their columns.
+    pub path: PathBuf,
+    /// The trace runs this many times as fast.
+    pub speed: f64,
+    /// Rows before this many seconds of the trace are left out.
+    pub start: f64,
+    /// Rows after this many seconds from the start are left out.
+    pub duration: Option<f64>,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), speed: 1.0, start: 0.0, duration: None }
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,15 @@
 //! Datasets: one file each.
 
+mod burstgpt;
 mod custom;
+mod prefix_repetition;
 mod random;
+mod rerank;
 mod sharegpt;
+mod sonnet;
+mod spec_bench;
+mod timed_trace;
+mod trace;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +64,14 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
         DatasetSettings::Random(options) => random::sample(context, options),
         DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
         DatasetSettings::Custom(options) => custom::sample(context, options),
+        DatasetSettings::RandomRerank(options) => rerank::sample(context, options),
+        DatasetSettings::PrefixRepetition(options) => prefix_repetition::sample(context, options),
+        DatasetSettings::Sonnet(options) => sonnet::sample(context, options),
+        DatasetSettings::BurstGpt(options) => burstgpt::sample(context, options),
+        DatasetSettings::SpecBench(options) => spec_bench::sample(context, options),
+        DatasetSettings::SpeedBench(options) => spec_bench::sample_speed(context, options),
+        DatasetSettings::TimedTrace(options) => timed_trace::sample(context, options),
+        DatasetSettings::Trace(options) => trace::sample(context, options),
     }
 }
 

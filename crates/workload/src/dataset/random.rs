@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use rand::Rng;
-use servebench_core::random::{NumpyGenerator, StreamRng, indexed_stream, stream};
+use servebench_core::random::{NumpyGenerator, StreamRng, indexed_stream};
 use servebench_core::{Prompt, Request};
 use sha2::{Digest, Sha256};
 
@@ -29,7 +29,8 @@ pub(super) fn sample(context: &Context<'_>, options: &RandomSettings) -> Result<
         vllm::texts(context, tokenizer, rng, &order, &mut sample.warnings)?
     } else {
         let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
-        let texts = native_texts(context, tokenizer, prefix, &lengths.input, &mut sample.warnings)?;
+        let shared = Prefixes { len: prefix, count: 1 };
+        let texts = native_texts(context, tokenizer, shared, &lengths.input, &mut sample.warnings)?;
         let special = tokenizer.num_special_tokens_to_add();
         let made = texts.into_iter().zip(lengths.output);
         made.map(|((text, tokens), output)| (text, tokens + special, output)).collect()
@@ -39,7 +40,7 @@ pub(super) fn sample(context: &Context<'_>, options: &RandomSettings) -> Result<
 }
 
 /// A prompt with its number of tokens and the output tokens wanted.
-type Text = (String, usize, i64);
+pub(super) type Text = (String, usize, i64);
 
 fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
     options.range_ratio.check()?;
@@ -65,14 +66,14 @@ fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), Workload
 }
 
 /// The lengths of all requests, as vLLM draws them.
-struct Lengths {
+pub(super) struct Lengths {
     /// Tokens of the text, without special tokens and prefix.
-    input: Vec<usize>,
-    output: Vec<i64>,
+    pub(super) input: Vec<usize>,
+    pub(super) output: Vec<i64>,
 }
 
 impl Lengths {
-    fn draw(
+    pub(super) fn draw(
         rng: &mut NumpyGenerator,
         tokenizer: &Tokenizer,
         options: &RandomSettings,
@@ -103,12 +104,12 @@ impl Lengths {
 }
 
 /// All that vLLM draws before the prompts are made.
-struct Drawn {
-    lengths: Lengths,
-    offsets: Vec<i64>,
+pub(super) struct Drawn {
+    pub(super) lengths: Lengths,
+    pub(super) offsets: Vec<i64>,
     /// Ids that prompts are made of, ascending.
-    allowed: Vec<u32>,
-    prefix: Vec<u32>,
+    pub(super) allowed: Vec<u32>,
+    pub(super) prefix: Vec<u32>,
 }
 
 impl Drawn {
@@ -147,39 +148,55 @@ fn batched(texts: Vec<Text>, size: i64) -> Vec<Request> {
         .collect()
 }
 
-/// Texts of exactly `prefix + lengths[i]` tokens, each with its number of tokens.
+/// Beginnings that texts share: text `i` starts with number `i mod count`.
+#[derive(Clone, Copy)]
+pub(super) struct Prefixes {
+    /// Tokens of each.
+    pub(super) len: usize,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl Prefixes {
+    /// Nothing is shared.
+    pub(super) const NONE: Self = Self { len: 0, count: 1 };
+}
+
+/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens.
 ///
 /// Every text comes from a random stream of its own, so the result does not depend on threads.
 pub(super) fn native_texts(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
-    prefix: usize,
+    prefixes: Prefixes,
     lengths: &[usize],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
     let seed = context.settings.seed;
     if let Some(words) = Words::find(tokenizer).filter(|words| words.first_len() > 0) {
-        let maker = WordTexts { words: &words, seed, prefix: shared_prefix(&words, seed, prefix) };
+        let shared = (0..prefixes.count).map(|at| shared_prefix(&words, seed, at, prefixes.len)).collect();
+        let maker = WordTexts { words: &words, seed, prefixes: shared };
         let mut texts = context.parallel(lengths.len(), |at| maker.text(at, lengths[at], 0));
         let repeated = maker.remove_duplicates(&mut texts, lengths);
         warn_of_duplicates(repeated, lengths, warnings);
-        if spot_check(tokenizer, &texts, prefix, lengths) {
+        if spot_check(tokenizer, &texts, prefixes.len, lengths) {
             let counted = texts.into_iter().zip(lengths);
-            return Ok(counted.map(|(text, len)| (text, prefix + len)).collect());
+            return Ok(counted.map(|(text, len)| (text, prefixes.len + len)).collect());
         }
     }
-    repaired_texts(context, tokenizer, prefix, lengths)
+    repaired_texts(context, tokenizer, prefixes, lengths)
 }
 
-/// Words that every text starts with.
-fn shared_prefix(words: &Words, seed: u64, len: usize) -> String {
-    let mut rng = stream(seed, "random/prefix");
+/// Words that texts start with.
+fn shared_prefix(words: &Words, seed: u64, at: usize, len: usize) -> String {
+    let mut rng = indexed_stream(seed, "random/prefix", at as u64);
     let mut text = String::new();
     push_words(words, &mut rng, len, &mut text);
     text
 }
 
-fn push_words(words: &Words, rng: &mut StreamRng, count: usize, text: &mut String) {
+/// Appends words, one token each; where the text is empty, the first has no space before it.
+pub(super) fn push_words(words: &Words, rng: &mut StreamRng, count: usize, text: &mut String) {
     let mut left = count;
     if text.is_empty() && left > 0 {
         text.push_str(words.first(below(rng.next_u32(), words.first_len())));
@@ -205,7 +222,7 @@ fn below(draw: u32, len: usize) -> usize {
 struct WordTexts<'a> {
     words: &'a Words,
     seed: u64,
-    prefix: String,
+    prefixes: Vec<String>,
 }
 
 impl WordTexts<'_> {
@@ -216,8 +233,9 @@ impl WordTexts<'_> {
         } else {
             indexed_stream(self.seed, &format!("random/prompt/{attempt}"), at as u64)
         };
-        let mut text = String::with_capacity(self.prefix.len() + len * 7);
-        text.push_str(&self.prefix);
+        let prefix = &self.prefixes[at % self.prefixes.len()];
+        let mut text = String::with_capacity(prefix.len() + len * 7);
+        text.push_str(prefix);
         push_words(self.words, &mut rng, len, &mut text);
         text
     }
@@ -274,10 +292,11 @@ fn spot_check(tokenizer: &Tokenizer, texts: &[String], prefix: usize, lengths: &
 fn repaired_texts(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
-    prefix: usize,
+    prefixes: Prefixes,
     lengths: &[usize],
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
     let seed = context.settings.seed;
+    let prefix = prefixes.len;
     let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
     if allowed.is_empty() {
         return Err(WorkloadError::Unreachable {
@@ -286,12 +305,15 @@ fn repaired_texts(
             message: "its vocabulary is empty".into(),
         });
     }
-    let mut shared_rng = stream(seed, "random/prefix");
-    let shared: Vec<u32> =
-        (0..prefix).map(|_| allowed[below(shared_rng.next_u32(), allowed.len())]).collect();
+    let shared: Vec<Vec<u32>> = (0..prefixes.count)
+        .map(|at| {
+            let mut rng = indexed_stream(seed, "random/prefix", at as u64);
+            (0..prefix).map(|_| allowed[below(rng.next_u32(), allowed.len())]).collect()
+        })
+        .collect();
     let texts = context.parallel(lengths.len(), |at| {
         let mut rng = indexed_stream(seed, "random/prompt", at as u64);
-        exact_text(tokenizer, &allowed, &mut rng, &shared, prefix + lengths[at])
+        exact_text(tokenizer, &allowed, &mut rng, &shared[at % prefixes.count], prefix + lengths[at])
     });
     texts.into_iter().collect()
 }
@@ -356,7 +378,7 @@ pub(super) mod vllm {
     }
 
     /// The prompts with the lengths that came out.
-    pub(super) fn texts(
+    pub(in super::super) fn texts(
         context: &Context<'_>,
         tokenizer: &Tokenizer,
         mut rng: NumpyGenerator,

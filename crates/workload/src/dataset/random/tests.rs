@@ -89,7 +89,7 @@ fn texts_are_exact_without_words_too() {
     let settings = settings(RandomSettings::default(), 1, 5);
     let context = Context { settings: &settings, tokenizer: Some(&tokenizer), progress: &|_, _| {} };
     let lengths = [1, 2, 17, 300];
-    let texts = repaired_texts(&context, &tokenizer, 3, &lengths).unwrap();
+    let texts = repaired_texts(&context, &tokenizer, Prefixes { len: 3, count: 1 }, &lengths).unwrap();
     for ((text, tokens), len) in texts.iter().zip(lengths) {
         assert_eq!(*tokens, len + 3);
         assert_eq!(tokenizer.encode(text).len(), len + 3);

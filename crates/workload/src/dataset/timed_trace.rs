@@ -1,0 +1,182 @@
+//! `timed_trace`: lengths, times and shared blocks from a trace, sent as token ids.
+
+use rand::Rng;
+use serde_json::Value;
+use servebench_core::random::{StreamRng, indexed_stream};
+use servebench_core::{Nanos, Prompt};
+
+use super::random::vllm;
+use super::{Context, Sample, request};
+use crate::{TimedTraceSettings, WorkloadError, read};
+
+struct Row {
+    seconds: f64,
+    input: usize,
+    output: i64,
+    blocks: Vec<u64>,
+}
+
+pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Result<Sample, WorkloadError> {
+    let tokenizer = context.tokenizer()?;
+    if context.settings.is_chat || context.settings.is_pooling {
+        return Err(WorkloadError::setting(
+            "--dataset-name",
+            "timed_trace sends token ids, which only the backends vllm and openai take; `trace` sends the same \
+             file as text",
+        ));
+    }
+    let chunk = usize::try_from(options.chunk_hash_size)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or_else(|| WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1"))?;
+    if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
+        return Err(WorkloadError::setting("--timed-trace-sec-multiplier", "must be a number above 0"));
+    }
+    let mut lines = read::json_lines(&options.path)?;
+    let rows_in_file = lines.len();
+    lines.truncate(context.count_or_all(rows_in_file));
+    let rows = lines.iter().map(|(line, row)| parse(options, *line, row)).collect::<Result<Vec<_>, _>>()?;
+    if rows.is_empty() {
+        return Err(WorkloadError::NoRows { path: options.path.clone(), message: "it is empty".into() });
+    }
+    if let Some(at) = rows.windows(2).position(|pair| pair[1].seconds < pair[0].seconds) {
+        return Err(backwards(&options.path, lines[at + 1].0, rows[at].seconds, rows[at + 1].seconds));
+    }
+    let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+    let vllm_rules = context.settings.is_vllm();
+    // vLLM does not count from the first row, so that a cut from the middle of a trace starts with a pause.
+    let origin = if vllm_rules { 0.0 } else { rows[0].seconds };
+    let seed = context.settings.seed;
+    let requests = context.parallel(rows.len(), |at| {
+        let row = &rows[at];
+        let mut ids: Vec<u32> = Vec::with_capacity(row.input);
+        for block in &row.blocks {
+            let mut rng = indexed_stream(seed, &format!("timed_trace/{chunk}"), *block);
+            let share = chunk.min(row.input - ids.len());
+            push(&mut ids, &allowed, &mut rng, share);
+        }
+        if !vllm_rules && ids.len() < row.input {
+            // Fewer hashes than tokens: the rest is this request's own.
+            let mut rng = indexed_stream(seed, "timed_trace/rest", at as u64);
+            let missing = row.input - ids.len();
+            push(&mut ids, &allowed, &mut rng, missing);
+        }
+        let tokens = ids.len();
+        let mut made = request(Prompt::Tokens(ids), tokens, Some(row.output));
+        made.trace_at = Some(Nanos::from_secs_f64(row.seconds - origin));
+        made
+    });
+    let mut sample = Sample { requests, with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    let wanted = usize::try_from(context.settings.num_prompts).unwrap_or(0);
+    if wanted > rows_in_file {
+        sample.warnings.push(format!(
+            "The trace has {rows_in_file} rows, so {rows_in_file} of the {wanted} requests asked for are sent."
+        ));
+    }
+    Ok(sample)
+}
+
+/// The error for a trace whose time goes backwards.
+pub(super) fn backwards(path: &std::path::Path, line: usize, before: f64, after: f64) -> WorkloadError {
+    WorkloadError::format(
+        path,
+        Some(line),
+        format!("time goes backwards, from {before} to {after}; sort the rows by time"),
+    )
+}
+
+fn push(ids: &mut Vec<u32>, allowed: &[u32], rng: &mut StreamRng, count: usize) {
+    if allowed.is_empty() {
+        return;
+    }
+    ids.extend(
+        (0..count).map(|_| allowed[((u64::from(rng.next_u32()) * allowed.len() as u64) >> 32) as usize]),
+    );
+}
+
+fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, WorkloadError> {
+    let number = |label: &str| {
+        row[label].as_f64().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| {
+            WorkloadError::format(
+                &options.path,
+                Some(line),
+                format!("the column `{label}` must hold a number; the row has {}", read::columns(row)),
+            )
+        })
+    };
+    let hashes = row[&options.label_hash_ids].as_array();
+    Ok(Row {
+        seconds: number(&options.label_timestamp)? * options.sec_multiplier,
+        input: number(&options.label_input_length)? as usize,
+        output: number(&options.label_output_length)? as i64,
+        blocks: hashes.map(|ids| ids.iter().map(block_id).collect()).unwrap_or_default(),
+    })
+}
+
+/// A block is named by a number, or by anything that can be turned into one.
+pub(super) fn block_id(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| {
+        value
+            .to_string()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compat, DatasetSettings, Tokenizer, WorkloadSettings, build};
+
+    fn run(lines: &str, compat: Compat) -> Result<servebench_core::Workload, WorkloadError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.jsonl");
+        std::fs::write(&path, lines).unwrap();
+        let options = TimedTraceSettings { path, chunk_hash_size: 4, ..TimedTraceSettings::default() };
+        let mut settings = WorkloadSettings::new(DatasetSettings::TimedTrace(options));
+        settings.compat = compat;
+        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
+    }
+
+    const TRACE: &str = "{\"timestamp\": 2, \"input_length\": 10, \"output_length\": 3, \"hash_ids\": [7, 8, 9]}\n\
+        {\"timestamp\": 2.5, \"input_length\": 6, \"output_length\": 1, \"hash_ids\": [7, 5]}\n\
+        {\"timestamp\": 4, \"input_length\": 9, \"output_length\": 1, \"hash_ids\": [7]}\n";
+
+    #[test]
+    fn blocks_are_shared_and_times_count_from_the_first_row() {
+        let workload = run(TRACE, Compat::Native).unwrap();
+        let ids: Vec<&Vec<u32>> = workload
+            .requests
+            .iter()
+            .map(|request| match &request.prompt {
+                Prompt::Tokens(ids) => ids,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(ids.iter().map(|ids| ids.len()).collect::<Vec<_>>(), [10, 6, 9]);
+        assert_eq!(ids[0][..4], ids[1][..4]);
+        assert_eq!(ids[0][..4], ids[2][..4]);
+        assert_ne!(ids[0][4..6], ids[1][4..6]);
+        let times: Vec<u64> = workload.requests.iter().map(|request| request.trace_at.unwrap().0).collect();
+        assert_eq!(times, [0, 500_000_000, 2_000_000_000]);
+        assert!(workload.force_ignore_eos);
+        assert!(workload.warnings[0].contains("3 rows"));
+    }
+
+    #[test]
+    fn vllms_rules_keep_the_pause_and_the_short_prompt() {
+        let workload = run(TRACE, Compat::Vllm).unwrap();
+        assert_eq!(workload.requests[0].trace_at, Some(Nanos::from_millis(2000)));
+        assert_eq!(workload.requests[2].prompt_tokens, 4);
+    }
+
+    #[test]
+    fn bad_traces_name_the_line() {
+        let backwards = TRACE.replace("2.5", "1.5");
+        let missing = TRACE.replace("\"output_length\": 1", "\"out\": 1");
+        for (lines, part) in [(backwards, "line 2: time goes backwards"), (missing, "line 2: the column")] {
+            let error = run(&lines, Compat::Native).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
