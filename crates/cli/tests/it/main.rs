@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod files;
+mod interrupted;
 mod support;
 mod truth;

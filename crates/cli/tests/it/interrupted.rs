@@ -1,0 +1,141 @@
+//! Runs that are cut off: nothing that was measured is lost.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use servebench_sim::Server;
+
+use crate::support::{run_folder, servebench, server, stdout, told};
+
+/// A run of 100 requests at 50 a second, each taking a second and more, under way.
+fn start_run(folder: &Path, server: &Server) -> Child {
+    let child = servebench(folder)
+        .args([
+            "run",
+            "--backend",
+            "vllm",
+            "--base-url",
+            &server.url(),
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+        ])
+        .args(["--random-input-len", "8", "--random-output-len", "20", "--num-prompts", "400"])
+        .args(["--request-rate", "100", "--disable-tqdm", "--save-result", "--result-filename", "r.json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The server's own log says how far the run has come, so no guess about time is needed.
+    while server.truth().len() < 50 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Outcome counts and their sum.
+fn outcomes(manifest: &Value) -> (u64, u64, u64) {
+    let counts = manifest["summary"]["extras"]["outcomes"].as_object().unwrap();
+    let get = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
+    (get("ok"), get("unfinished"), counts.values().map(|count| count.as_u64().unwrap()).sum())
+}
+
+fn manifest(run: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(run.join("manifest.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(100.0, 10.0);
+    let child = start_run(folder.path(), &server);
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let manifest = manifest(&run_folder(folder.path()));
+    let (ok, unfinished, all) = outcomes(&manifest);
+    assert_eq!((all, ok + unfinished), (400, 400), "{}", told(&output));
+    assert_eq!(ok, server.truth().len() as u64, "what the server completed was waited for");
+    assert_eq!(manifest["run"]["partial"], true);
+    assert_eq!(manifest["verdict"]["level"], "INVALID", "{}", told(&output));
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(result["completed"].as_u64(), Some(ok));
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_second_interrupt_gives_up_what_is_in_flight() {
+    let folder = tempfile::tempdir().unwrap();
+    // Answers that take ten minutes, after a first batch of quick ones.
+    let server = server(20.0, 10.0);
+    let child = servebench(folder.path())
+        .args([
+            "run",
+            "--backend",
+            "vllm",
+            "--base-url",
+            &server.url(),
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+        ])
+        .args(["--random-input-len", "8", "--random-output-len", "60000", "--num-prompts", "10"])
+        .args(["--disable-tqdm"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = || fs::read_dir(folder.path().join("servebench-runs")).ok().and_then(|mut runs| runs.next());
+    while log().is_none_or(|run| !run.unwrap().path().join("requests.arrows").exists()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(100));
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "nothing was completed: {}", told(&output));
+    let (ok, unfinished, all) = outcomes(&manifest(&run_folder(folder.path())));
+    assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", told(&output));
+    drop(server.stop());
+}
+
+#[test]
+fn a_killed_run_is_recovered_from_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(20.0, 2.0);
+    let mut child = start_run(folder.path(), &server);
+    let run = run_folder(folder.path());
+    while server.truth().len() < 250 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
+    let refused = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(told(&refused).contains("servebench recover"), "{}", told(&refused));
+
+    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let manifest = manifest(&run);
+    let (ok, unfinished, all) = outcomes(&manifest);
+    assert_eq!(all, 400, "{}", told(&output));
+    // At most a second of the run, which is 100 requests, may be missing from the log.
+    assert!(ok >= 100 && ok + unfinished == 400, "{}", told(&output));
+    assert_eq!((&manifest["run"]["partial"], &manifest["run"]["recovered"]), (&true.into(), &true.into()));
+    let report = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
+    assert!(stdout(&report).contains("Successful requests:"), "{}", told(&report));
+    server.stop().unwrap();
+}
