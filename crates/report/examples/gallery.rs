@@ -7,17 +7,58 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use servebench_report::Lang;
+use serde_json::{Value, json};
+use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use servebench_report::chart::to_png;
 use servebench_report::visualize::{
     RatingScale, ReportFormat, dashboard, latency_figure, parse_rows, performance_report, throughput_figure,
 };
+use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
+
+/// The page of a made-up run of `n` requests.
+fn page(n: usize, lang: Lang) -> String {
+    let records = fixture::records(n, 64);
+    let (summary, extras) = analyse(&records, &MetricSettings::default());
+    let health = fixture::health();
+    let verdict = judge(
+        &summary,
+        &extras,
+        &health,
+        &VerdictSettings { finite_rate: true, ..VerdictSettings::default() },
+    );
+    run_page(&RunPageInput {
+        title: "A made-up run",
+        records: &records,
+        summary: &summary,
+        extras: &extras,
+        verdict: &verdict,
+        health: &health,
+        settings: &json!({"backend": "vllm", "model": "tiny", "request-rate": 20.0, "num-prompts": n}),
+        environment: &json!({"host": "bench-01", "cpu": {"model": "made up", "cores": 8}}),
+        server_metrics: &Value::Null,
+        partial: false,
+        lang,
+    })
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("name a folder to write to")?;
     let folder = Path::new(&folder);
     fs::create_dir_all(folder)?;
     for lang in Lang::ALL {
+        fs::write(folder.join(format!("run-{lang}.html")), page(600, lang))?;
+        fs::write(folder.join(format!("run-big-{lang}.html")), page(30_000, lang))?;
+        let records = fixture::records(600, 64);
+        fs::write(folder.join(format!("timeline-{lang}.html")), timeline_page(&records, (20.0, 24.0), lang))?;
+        let lengths: Vec<(u32, u32)> =
+            records.iter().map(|r| (r.prompt_tokens, 20 + r.prompt_tokens % 97)).collect();
+        fs::write(
+            folder.join(format!("stats-{lang}.png")),
+            to_png(&dataset_stats_figure(&lengths, lang).to_svg(), 1.0)?,
+        )?;
+        let pair = [fixture::campaign()[7].clone(), fixture::campaign()[30].clone()];
+        let comparison = Comparison::new(&pair, lang)?;
+        fs::write(folder.join(format!("compare-{lang}.txt")), comparison.to_text())?;
         for (name, rows) in [("campaign", fixture::campaign()), ("rates", fixture::rates())] {
             let runs = parse_rows(&rows);
             for (kind, figure) in

@@ -4,11 +4,20 @@
 //! PNG) that depends on its arguments alone, so the same run always gives the same report.
 
 pub mod chart;
+mod compare;
 pub mod console;
+mod dataset_stats;
 mod document;
+mod findings;
 mod format;
 mod lang;
 mod page;
+mod run_page;
+mod timeline;
 pub mod visualize;
 
+pub use compare::{Comparison, TooFewRuns};
+pub use dataset_stats::dataset_stats_figure;
 pub use lang::{Lang, UnknownLang};
+pub use run_page::{RunPageInput, run_page};
+pub use timeline::timeline_page;

@@ -11,7 +11,7 @@ Object.assign(TEXT.en, {
   bands: "Percentile bands", band_note: "Line: median; dotted: mean; bands: to each stored percentile.", heat: "Heat map",
   ab: "A/B comparison", ab_diff: "B against A", ab_note: "Relative difference of means at loads that both have. With single runs the noise is unknown.", no_common: "A and B have no load in common",
   dist: "Distribution", dist_y: "Share at or below", dist_empty: "No run with details (--save-detailed) is shown", timeline: "Request timeline",
-  time_axis: "Time from the first send (s)", request_axis: "Request", wait: "to first token", gen: "generation", fail: "failed",
+  time_axis: "Time from the first send (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed",
   table: "Runs", csv: "Export CSV", rows_note: "runs shown; select rows to highlight them in all charts.", sampled: "Evenly down-sampled: ",
   name: "Run", median: "median", mean: "mean", intervals: "Points are means over repeats; bars are 95 % intervals.", none_match: "No run matches the filters",
   load: "load", choose: "Metric", log: "log scale", series: "Series", repeats: "repeats", select: "Select",
@@ -26,7 +26,7 @@ Object.assign(TEXT.zh, {
   bands: "百分位带", band_note: "实线：中位数；点线：均值；色带：至各已存百分位。", heat: "热力图",
   ab: "A/B 对比", ab_diff: "B 相对 A", ab_note: "在双方共有负载上均值的相对差异。仅有单次运行时波动未知。", no_common: "A 与 B 没有共同的负载",
   dist: "分布", dist_y: "累计比例", dist_empty: "所示运行均无明细（--save-detailed）", timeline: "请求时间线",
-  time_axis: "自首次发送起的时间（秒）", request_axis: "请求", wait: "至首 token", gen: "生成", fail: "失败",
+  time_axis: "自首次发送起的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败",
   table: "运行列表", csv: "导出 CSV", rows_note: "次运行；选中行可在所有图中突出显示。", sampled: "均匀抽样：",
   name: "运行", median: "中位数", mean: "均值", intervals: "点为重复运行的均值，误差线为 95 % 区间。", none_match: "没有符合筛选条件的运行",
   load: "负载", choose: "指标", log: "对数刻度", series: "序列", repeats: "重复", select: "选择",
@@ -52,6 +52,11 @@ function percentiles(run, m) {
 }
 const tail = (run, m) => percentiles(run, m).filter(([p]) => p <= 99).pop()?.[1];
 const lensOf = (run) => (run.input === null && run.output === null ? t("mixed") : `${run.input ?? "*"} → ${run.output ?? "*"}`);
+/** A run's lengths and load, or its file name where others have the same. */
+function brief(run, among) {
+  const text = (r) => `${lensOf(r)} @${r.cap ?? (r.rate === null ? "inf" : r.rate + "/s")}`;
+  return among.filter((other) => text(other) === text(run)).length > 1 ? run.name : text(run);
+}
 const levelOf = (run) => run.verdict?.level ?? "none";
 const invalid = (run) => levelOf(run) === "INVALID";
 function perUser(run) {
@@ -238,7 +243,7 @@ function drawPareto(view, runs) {
     data: points.filter((p) => members.includes(p.run)).map((p) => ({ value: [p.x, p.y], run: p.run,
       itemStyle: { opacity: dim([p.run]) ? 0.15 : 0.95, ...(invalid(p.run) ? { color: "transparent", borderColor: css("--invalid"), borderWidth: 2 } : {}) } })),
   }));
-  series.push({ type: "line", name: t("frontier"), data: front, step: false, symbol: "none", lineStyle: { color: css("--soft"), width: 1.6, type: "dashed" }, silent: true, z: 1 });
+  series.push({ type: "line", name: t("frontier"), data: front, symbol: "none", itemStyle: { color: css("--soft") }, lineStyle: { color: css("--soft"), width: 1.6, type: "dashed" }, silent: true, z: 1 });
   const chart = draw(view.box, base(t("pareto"), {
     xAxis: axis(t("per_user"), { at: "x" }), yAxis: axis(t("tput"), { log: spans(points.map((p) => p.y), 50) }), series,
     dataZoom: zoom(["x", "y"]),
@@ -262,7 +267,7 @@ function drawCurve(view, runs) {
   const series = list.flatMap((one) => lineSeries(one, about.get));
   const values = series.filter((s) => s.type === "line").flatMap((s) => s.data.map((d) => d.value[1]));
   if (!values.length) return void draw(view.box, null);
-  const log = spans(values, 30);
+  const log = spans(values, 50);
   const chart = draw(view.box, base(t("curve"), {
     xAxis: loadAxis(list), yAxis: axis(about.name + (log ? ` (${t("log")})` : ""), { log }), series, dataZoom: zoom(),
     tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[p.seriesName, num(p.value[1], 4)], [t("load"), num(p.value[0])], [t("repeats"), p.data.found.n]]) : "" },
@@ -315,19 +320,24 @@ function drawHeat(view, runs) {
     const found = fold(r.map(about.get));
     if (found) data.push({ value: [loads.indexOf(load), row, found.mean], runs: r, itemStyle: { opacity: dim(r) ? 0.25 : 1 } });
   }));
+  const room = (view.box.clientWidth - 150) / Math.max(1, loads.length) > 38;
   if (!data.length) return void draw(view.box, null);
   const values = data.map((d) => d.value[2]);
   const low = Math.min(...values), high = Math.max(...values);
   const worse = state.heat.includes("_t") && !state.heat.endsWith("throughput") || state.heat.includes("itl") || state.heat.includes("e2el");
   const ramp = ["#0f2c5c", "#2c4c76", "#5c6b78", "#868979", "#b7ac68", "#f5dc62"];
+  for (const cell of data) {
+    const share = high > low ? (cell.value[2] - low) / (high - low) : 1;
+    cell.label = { color: (worse ? 1 - share : share) > 0.45 ? "#10141b" : "#ffffff" };
+  }
   const longest = Math.max(...list.map((one) => one.name.length));
   const chart = draw(view.box, base(t("heat"), {
-    grid: { left: Math.min(170, 24 + longest * 7), right: 16, top: 16, bottom: 92 }, legend: { show: false },
+    grid: { left: Math.min(view.box.clientWidth * 0.32, 170, 24 + longest * 7), right: 16, top: 16, bottom: 92 }, legend: { show: false },
     xAxis: { type: "category", data: loads.map(tick), name: t(state.load === "cap" ? "conc_axis" : "rate_axis"), nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink"), fontSize: 13 }, axisLabel: { color: css("--soft") }, axisTick: { show: false }, axisLine: { show: false } },
-    yAxis: { type: "category", inverse: true, data: list.map((one) => one.name), axisLabel: { color: css("--soft"), width: 150, overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } },
+    yAxis: { type: "category", inverse: true, data: list.map((one) => one.name), axisLabel: { color: css("--soft"), width: Math.min(150, view.box.clientWidth * 0.3), overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } },
     visualMap: { min: low, max: high > low ? high : low + 1, calculable: true, orient: "horizontal", left: "center", bottom: 2, itemWidth: 12, itemHeight: 130, inRange: { color: worse ? ramp.slice().reverse() : ramp }, textStyle: { color: css("--soft") }, formatter: (v) => num(v) },
     series: [{ type: "heatmap", data, itemStyle: { borderColor: css("--card"), borderWidth: 2, borderRadius: 3 },
-      label: { show: data.length <= 160, formatter: (p) => (p.data.runs.some(invalid) ? "✕ " : "") + num(p.value[2]), fontSize: 12, color: "#ffffff", textBorderColor: "rgba(0,0,0,.55)", textBorderWidth: 2 } }],
+      label: { show: room && data.length <= 200, formatter: (p) => (p.data.runs.some(invalid) ? "✕ " : "") + num(p.value[2]), fontSize: 12 } }],
     tooltip: { ...base("").tooltip, formatter: (p) => pointTip(p.data, [[about.name, num(p.value[2], 4)], [t("load"), num(loads[p.value[0]])], [t("series"), list[p.value[1]].name]]) },
   }));
   chart.off("click");
@@ -356,7 +366,7 @@ function drawAB(view, runs, pickA, pickB) {
     grid: [{ left: 64, right: 20, top: 44, bottom: 190 }, { left: 64, right: 20, height: 92, bottom: 44 }],
     xAxis: [{ ...loadAxis([a, b]), name: "" }, { type: "category", gridIndex: 1, data: names, name: t(state.load === "cap" ? "conc_axis" : "rate_axis"), nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink"), fontSize: 13 }, axisLabel: { color: css("--soft") }, axisLine: { lineStyle: { color: css("--soft") } } }],
     yAxis: [axis(about.name + (log ? ` (${t("log")})` : ""), { log }), axis(t("ab_diff"), { gridIndex: 1, splitNumber: 2, axisLabel: { color: css("--soft"), fontSize: 11, formatter: (v) => Math.round(v * 100) + " %" } })],
-    series: [...series, { type: "bar", name: t("ab_diff"), xAxisIndex: 1, yAxisIndex: 1, data: rows.map(([, d]) => d), barMaxWidth: 34, itemStyle: { color: css("--soft") },
+    series: [...series, { type: "bar", name: t("ab_diff"), xAxisIndex: 1, yAxisIndex: 1, data: rows.map(([, d]) => d), barMaxWidth: 34, itemStyle: { color: css("--soft") }, labelLayout: { hideOverlap: true },
       label: { show: rows.length <= 12, position: "outside", color: css("--soft"), fontSize: 11, formatter: (p) => (p.value > 0 ? "+" : "") + percent(p.value) } }],
     tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[p.seriesName, num(p.value[1], 4)], [t("load"), num(p.value[0])], [t("repeats"), p.data.found.n]]) : tip(`${t("load")} ${p.name}`, [[t("ab_diff"), percent(p.value)]]) },
   }));
@@ -374,11 +384,11 @@ function drawDist(view, runs) {
   draw(view.box, base(t("dist"), {
     xAxis: axis(`${state.dist.toUpperCase()} (ms)` + (log ? ` (${t("log")})` : ""), { at: "x", log, scale: true }),
     yAxis: axis(t("dist_y"), { min: 0, max: 1, axisLabel: { color: css("--soft"), formatter: (v) => Math.round(v * 100) + " %" } }), dataZoom: zoom(),
-    series: chosen.map((run, i) => ({ type: "line", name: run.name, data: run.detail[state.dist].q, symbol: "none", step: "end", lineStyle: { width: 2, color: color(i), type: invalid(run) ? "dashed" : "solid" }, itemStyle: { color: color(i) },
+    series: chosen.map((run, i) => ({ type: "line", name: brief(run, chosen), data: run.detail[state.dist].q, symbol: "none", step: "end", lineStyle: { width: 2, color: color(i), type: invalid(run) ? "dashed" : "solid" }, itemStyle: { color: color(i) },
       markLine: i ? undefined : { silent: true, symbol: "none", lineStyle: { color: css("--line"), type: "solid" }, label: { color: css("--soft"), formatter: (p) => p.name, position: "insideStartTop" }, data: [0.5, 0.9, 0.99].map((p) => ({ yAxis: p, name: "p" + p * 100 })) } })),
     tooltip: { ...base("").tooltip, trigger: "axis", axisPointer: { type: "line" }, formatter: (ps) => tip(ms(ps[0]?.axisValue), ps.filter((p) => p.seriesName).map((p) => [p.seriesName, percent(p.value[1])])) },
   }));
-  view.note.textContent = chosen.map((run) => `${run.name}: n = ${num(run.detail[state.dist].n, 7)}`).join(" · ") + (detailed.length > 8 ? " · …" : "");
+  view.note.textContent = chosen.map((run) => `${brief(run, chosen)}: n = ${num(run.detail[state.dist].n, 7)}`).join(" · ") + (detailed.length > 8 ? " · …" : "");
 }
 
 function drawTimeline(view, runs, picker) {
@@ -390,7 +400,7 @@ function drawTimeline(view, runs, picker) {
   if (!run) return void draw(view.box, null, t("dist_empty"));
   const { rows, total } = run.detail.timeline;
   draw(view.box, base(t("timeline"), {
-    ...timelineOption(rows, 0), dataZoom: [...zoom(["x", "y"]), slider()], grid: { left: 64, right: 20, top: 40, bottom: 76 },
+    ...timelineOption(rows), dataZoom: [...zoom(), slider()], grid: { left: 64, right: 20, top: 40, bottom: 76 },
     tooltip: { ...base("").tooltip, formatter: (p) => timelineTip(p.value) },
   }));
   view.note.textContent = rows.length < total ? `${t("sampled")}${num(rows.length, 6)} ${t("of")} ${num(total, 7)} ${t("requests")}` : `${num(total, 7)} ${t("requests")}`;

@@ -1,18 +1,30 @@
 "use strict";
 // The request timeline, shared by the dashboard and the run page.
-// A row is [index, start s, first token s or null, end s, failed 0/1]; instants from the first send.
+// A row is [index, start s, first token s or null, end s, failed 0/1]. Each request takes the lowest lane that
+// is free when it starts, so that the lanes show how many are in flight.
+
+function lanes(rows) {
+  const ends = [];
+  return rows.slice().sort((a, b) => a[1] - b[1] || a[0] - b[0]).map((row) => {
+    let lane = ends.findIndex((end) => end <= row[1]);
+    if (lane < 0) lane = ends.length;
+    ends[lane] = row[3];
+    return [...row, lane];
+  });
+}
 
 function timelineOption(rows) {
   const wait = color(1), gen = color(5), bad = css("--invalid");
-  const last = Math.max(1, ...rows.map((row) => row[0]));
+  const data = lanes(rows);
+  const count = data.reduce((most, row) => Math.max(most, row[5] + 1), 1);
   return {
     legend: { ...base("").legend, data: [t("wait"), t("gen"), t("fail")] },
-    xAxis: axis(t("time_axis"), { at: "x", min: 0 }),
-    yAxis: axis(t("request_axis"), { inverse: true, min: 0, max: last + 1, minInterval: 1 }),
+    xAxis: axis(t("time_axis"), { at: "x", min: 0, axisLine: { onZero: false, lineStyle: { color: css("--soft") } } }),
+    yAxis: axis(t("lane_axis"), { inverse: true, min: 0, max: count, minInterval: 1 }),
     series: [
-      { type: "custom", name: t("wait"), itemStyle: { color: wait }, data: rows, encode: { x: [1, 3], y: 0 }, clip: true, progressive: 2000,
+      { type: "custom", name: t("wait"), itemStyle: { color: wait }, data, encode: { x: [1, 3], y: 5 }, clip: true,
         renderItem: (params, api) => {
-          const top = api.coord([api.value(1), api.value(0)]), end = api.coord([api.value(3), api.value(0) + 0.86]);
+          const top = api.coord([api.value(1), api.value(5)]), end = api.coord([api.value(3), api.value(5) + 0.84]);
           const first = api.value(2);
           const height = Math.max(1, end[1] - top[1]);
           const bar = (x1, x2, fill) => ({ type: "rect", shape: { x: x1, y: top[1], width: Math.max(1, x2 - x1), height }, style: { fill } });
@@ -30,5 +42,5 @@ function timelineOption(rows) {
 
 function timelineTip(row) {
   const [index, start, first, end, failed] = row;
-  return tip(`${t("request_axis")} ${index}`, [[t("time_axis"), num(start, 4) + " s"], ["TTFT", Number.isFinite(first) && first !== null ? ms((first - start) * 1e3) : "–"], ["E2EL", ms((end - start) * 1e3)], ...(failed ? [[t("fail"), "✕"]] : [])]);
+  return tip(`${t("request")} ${index}`, [[t("time_axis"), num(start, 4) + " s"], ["TTFT", Number.isFinite(first) && first !== null ? ms((first - start) * 1e3) : "–"], ["E2EL", ms((end - start) * 1e3)], ...(failed ? [[t("fail"), "✕"]] : [])]);
 }

@@ -62,10 +62,15 @@ function tick(x) {
   return String(+(+x).toPrecision(4));
 }
 
+/** Message and remedy of a finding in the page's language. */
+function finding(reason) {
+  const known = lang === "zh" ? DATA.findings?.[reason.code] : undefined;
+  return known ? [reason.message ? `${known[0]}（${reason.message}）` : known[0], known[1]] : [reason.message, reason.remedy];
+}
 function badge(verdict) {
   const level = verdict?.level ?? "none";
   const known = ["VALID", "CAUTION", "INVALID"].includes(level) ? level : "none";
-  const title = (verdict?.reasons ?? []).map((r) => `${r.code}: ${r.message} ${r.remedy}`.trim()).join("\n");
+  const title = (verdict?.reasons ?? []).map((r) => `${r.code}: ${finding(r).join(" ")}`.trim()).join("\n");
   return el("span", { className: "badge " + known, textContent: known === "none" ? t("none") : known, title });
 }
 
@@ -118,10 +123,11 @@ function axis(name, { log = false, at = "y", ...more } = {}) {
   return {
     type: log ? "log" : "value", name, nameLocation: "middle", nameGap: at === "y" ? 46 : 28,
     nameTextStyle: { color: css("--ink"), fontSize: 13 },
-    axisLabel: { color: css("--soft"), fontSize: 12, formatter: tick, hideOverlap: true },
+    axisLabel: { color: css("--soft"), fontSize: 12, formatter: tick, hideOverlap: true, ...(log ? { showMinLabel: false, showMaxLabel: false } : {}) },
     axisLine: { show: at === "x", lineStyle: { color: css("--soft") } },
     axisTick: { show: at === "x", lineStyle: { color: css("--soft") } },
     splitLine: { show: at === "y", lineStyle: { color: css("--grid") } },
+    ...(log ? { min: (v) => v.min / 1.2, max: (v) => v.max * 1.2 } : {}),
     ...more,
   };
 }

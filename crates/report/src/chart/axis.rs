@@ -120,7 +120,7 @@ impl Placed {
         if axis.range.is_none() {
             high += (high - low) * pad;
         }
-        let step = nice_step((high - low) / 5.0);
+        let step = nice_step((high - low) / 6.5);
         let ticks = if axis.ticks.is_empty() {
             if axis.range.is_none() && pad > 0.0 {
                 // End on a tick when that wastes little room.

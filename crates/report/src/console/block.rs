@@ -7,6 +7,7 @@ use servebench_core::{Level, Outcome, OutcomeCounts, Verdict};
 
 use super::{display_width, wrap};
 use crate::Lang;
+use crate::findings;
 use crate::format::{count, duration_ms, percent};
 
 /// Columns of running text in the block.
@@ -32,7 +33,7 @@ pub struct BlockContext {
     pub verdict: Verdict,
     /// How the requests ended; shown when any did not end well.
     pub outcomes: OutcomeCounts,
-    /// Time between due instant and send.
+    /// The client's own part of the time between due instant and send.
     pub lateness: Option<Spread>,
     /// Time between the kernel's receive stamp and the process having the bytes.
     pub receive_lag: Option<Spread>,
@@ -40,7 +41,7 @@ pub struct BlockContext {
     pub kernel_stamps: bool,
     /// Share of events that came in one read with a later one, 0 to 1.
     pub coalesced_share: Option<f64>,
-    /// The client's own part of the measured latency, 0 to 1.
+    /// The most that the client itself can have added to the 99th percentile of TTFT, 0 to 1.
     pub client_share: Option<f64>,
     /// Busiest worker's use of its processor, 0 to 1, spinning excluded.
     pub worker_cpu: Option<f64>,
@@ -91,10 +92,10 @@ fn verdict_lines(block: &mut Block, context: &BlockContext) {
     };
     let _ = writeln!(block.text, "Verdict: {word}");
     for reason in &context.verdict.reasons {
-        let message = format!("{} [{}] {}", reason.level, reason.code, reason.message);
-        block.bullet("- ", &message);
-        if !reason.remedy.is_empty() {
-            block.bullet("  → ", &reason.remedy);
+        let (message, remedy) = findings::texts(reason, context.lang);
+        block.bullet("- ", &format!("{} [{}] {message}", reason.level, reason.code));
+        if !remedy.is_empty() {
+            block.bullet("  → ", &remedy);
         }
     }
 }
@@ -133,7 +134,11 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
         parts.push(format!("{} {}", lang.pick("coalesced events", "合并到达的事件"), percent(share)));
     }
     if let Some(share) = context.client_share {
-        parts.push(format!("{} {}", lang.pick("client's share of latency", "客户端占延迟"), percent(share)));
+        parts.push(format!(
+            "{} {}",
+            lang.pick("client's part of p99 TTFT ≤", "客户端占 p99 TTFT ≤"),
+            percent(share)
+        ));
     }
     if let Some(share) = context.worker_cpu {
         parts.push(format!("{} {}", lang.pick("busiest worker", "最忙工作线程"), percent(share)));

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::latency::ecdf;
 use super::rows::Run;
 use crate::Lang;
+use crate::findings;
 use crate::page::{Page, short};
 
 /// Requests in all timelines of a page together; more would make it heavy to load.
@@ -20,7 +21,7 @@ pub fn dashboard(runs: &[Run], lang: Lang) -> String {
     let detailed = runs.iter().filter(|run| run.detail("ttfts").is_some()).count();
     let share = (TIMELINE_BUDGET / detailed.max(1)).clamp(50, TIMELINE_MOST);
     let rows: Vec<Value> = runs.iter().enumerate().map(|(id, run)| run_value(id, run, share)).collect();
-    let data = json!({"lang": lang.code(), "runs": rows});
+    let data = json!({"lang": lang.code(), "findings": findings::table(), "runs": rows});
     Page {
         title: lang.pick("Benchmark dashboard", "基准测试仪表板"),
         lang,

@@ -14,6 +14,7 @@ mod throughput;
 
 pub use analysis::{Rating, RatingScale};
 pub use dashboard::dashboard;
+pub(crate) use latency::ecdf;
 pub use latency::latency_figure;
 pub use report::{ReportFormat, performance_report};
 pub use rows::{Row, Run, Stat, parse_rows};

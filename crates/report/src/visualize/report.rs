@@ -9,6 +9,7 @@ use super::rows::{Run, Stat};
 use super::throughput::{full_name, notes, per_user, subtitle};
 use crate::Lang;
 use crate::document::Document;
+use crate::findings;
 use crate::format::{duration_ms, percent, significant};
 
 /// How the report is written.
@@ -357,10 +358,8 @@ fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
             items.push(format!("{}: {}", run.name, verdict.level));
         }
         for reason in &verdict.reasons {
-            let text = format!(
-                "{}: {} [{}] {} {}",
-                run.name, reason.level, reason.code, reason.message, reason.remedy
-            );
+            let (message, remedy) = findings::texts(reason, lang);
+            let text = format!("{}: {} [{}] {message} {remedy}", run.name, reason.level, reason.code);
             items.push(text.trim_end().to_owned());
         }
     }

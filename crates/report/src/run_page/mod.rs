@@ -1,0 +1,158 @@
+//! The page of one run.
+
+mod histogram;
+mod scan;
+
+use serde_json::{Map, Value, json};
+use servebench_core::{ClientHealth, Records, Verdict};
+use servebench_metrics::{Extras, Summary};
+
+use crate::Lang;
+use crate::findings;
+use crate::page::{Page, short};
+use scan::Scan;
+
+/// Requests in the page's timeline and scatter plots; more are thinned evenly, which the page says.
+const MOST_REQUESTS: usize = 8_000;
+
+/// What the page of one run is made from.
+pub struct RunPageInput<'a> {
+    /// Name of the run: its label or folder.
+    pub title: &'a str,
+    /// The facts.
+    pub records: &'a dyn Records,
+    /// vLLM's numbers.
+    pub summary: &'a Summary,
+    /// Our own numbers.
+    pub extras: &'a Extras,
+    /// May they be trusted?
+    pub verdict: &'a Verdict,
+    /// The client's own state.
+    pub health: &'a ClientHealth,
+    /// The resolved settings, as flags name them. Must not hold secrets.
+    pub settings: &'a Value,
+    /// Host and process; `null` for none.
+    pub environment: &'a Value,
+    /// What the server's own counters said; `null` where they were not read.
+    pub server_metrics: &'a Value,
+    /// The run was stopped before its end.
+    pub partial: bool,
+    /// Language at first; the page can switch.
+    pub lang: Lang,
+}
+
+impl std::fmt::Debug for RunPageInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunPageInput")
+            .field("title", &self.title)
+            .field("records", &self.records.count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The page of one run as one HTML file that needs no network: requests in flight, tokens per second,
+/// latencies over time, distributions, slowest requests, errors, the client's own state, settings.
+pub fn run_page(input: &RunPageInput<'_>) -> String {
+    let scan = Scan::of(input.records);
+    let data = json!({
+        "lang": input.lang.code(),
+        "findings": findings::table(),
+        "title": input.title,
+        "partial": input.partial,
+        "verdict": input.verdict,
+        "summary": summary_value(input.summary),
+        "extras": input.extras,
+        "series": scan.series(),
+        "distributions": scan.distributions(),
+        "timeline": scan.timeline(MOST_REQUESTS),
+        "slowest": scan.slowest(20),
+        "errors": scan.errors(),
+        "health": health_facts(input.health),
+        "settings": flat(input.settings),
+        "environment": flat(input.environment),
+        "server": flat(input.server_metrics),
+    });
+    Page {
+        title: input.title,
+        lang: input.lang,
+        data: &data,
+        scripts: &[include_str!("../../assets/html/timeline.js"), include_str!("../../assets/html/run.js")],
+        plain: false,
+    }
+    .to_html()
+}
+
+fn summary_value(summary: &Summary) -> Value {
+    let stats: Vec<Value> = summary
+        .stats
+        .iter()
+        .map(|stats| {
+            let percentiles: Vec<Value> =
+                stats.percentiles.iter().map(|(p, value)| json!([p, short(*value)])).collect();
+            json!({
+                "metric": stats.metric.key(), "n": stats.samples, "mean": short(stats.mean_ms),
+                "median": short(stats.median_ms), "std": short(stats.std_ms), "p": percentiles,
+            })
+        })
+        .collect();
+    json!({
+        "duration": short(summary.duration_s), "completed": summary.completed, "failed": summary.failed,
+        "input": summary.total_input_tokens, "output": summary.total_output_tokens,
+        "request_throughput": short(summary.request_throughput),
+        "goodput": summary.request_goodput.map(short),
+        "output_throughput": short(summary.output_throughput),
+        "total_throughput": short(summary.total_token_throughput),
+        "stats": stats,
+    })
+}
+
+/// The client's state as (key, value) pairs; the page has the words.
+fn health_facts(health: &ClientHealth) -> Value {
+    let mut facts = Map::new();
+    let wall = health.wall.as_secs_f64();
+    let busiest = health
+        .workers
+        .iter()
+        .map(|worker| worker.cpu.since(worker.spin).as_secs_f64() / wall.max(1e-9))
+        .fold(0.0, f64::max);
+    let stall = health.workers.iter().map(|worker| worker.largest_stall.as_millis_f64()).fold(0.0, f64::max);
+    facts.insert("workers".into(), json!(health.workers.len()));
+    if wall > 0.0 {
+        facts.insert("busiest".into(), short(busiest));
+    }
+    facts.insert("stall_ms".into(), short(stall));
+    facts.insert("kernel_stamps".into(), json!(health.kernel_stamps));
+    facts.insert("clock_steps".into(), json!(health.clock_steps));
+    facts.insert("in_flight_peak".into(), json!(health.in_flight_peak));
+    facts.insert("connections_opened".into(), json!(health.connections_opened));
+    if let Some(throttled) = health.cgroup_throttled {
+        facts.insert("throttled_ms".into(), short(throttled.time.as_millis_f64()));
+    }
+    if let Some(again) = health.tcp_retransmits {
+        facts.insert("retransmits".into(), json!(again));
+    }
+    if let (Some(open), Some(limit)) = (health.open_files_peak, health.file_limit) {
+        facts.insert("files".into(), json!(format!("{open} / {limit}")));
+    }
+    Value::Object(facts)
+}
+
+/// Nested settings as (dotted key, value) pairs in order.
+fn flat(value: &Value) -> Value {
+    fn walk(prefix: &str, value: &Value, out: &mut Vec<Value>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, inner) in map {
+                    let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&name, inner, out);
+                }
+            }
+            Value::Null if prefix.is_empty() => {}
+            Value::String(text) => out.push(json!([prefix, text])),
+            other => out.push(json!([prefix, other.to_string()])),
+        }
+    }
+    let mut pairs = Vec::new();
+    walk("", value, &mut pairs);
+    Value::Array(pairs)
+}
