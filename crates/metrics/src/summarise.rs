@@ -140,7 +140,9 @@ impl<'a> SummaryCollector<'a> {
         self.good += usize::from(meets(&self.settings.goodput, times.ttft, tpot, times.latency));
         self.first_start = self.first_start.min(times.start);
         self.last_end = self.last_end.max(times.start + times.latency);
-        gaps(record).for_each(|gap| self.itl.quantiles.add(gap, 1));
+        if summary.kind == Kind::Generation {
+            gaps(record).for_each(|gap| self.itl.quantiles.add(gap, 1));
+        }
     }
 
     fn second_pass(&mut self, record: &Record) {

@@ -77,37 +77,35 @@ impl TokenTotals {
 /// Output tokens by bins of 10 ms, for the busiest second.
 #[derive(Debug, Default)]
 pub(super) struct TokenRate {
-    bins: BTreeMap<u64, f64>,
+    /// The first day, which is nearly every run.
+    bins: Vec<f64>,
+    /// What comes later.
+    late: BTreeMap<u64, f64>,
 }
 
 const BIN: u64 = 10_000_000;
 const BINS_A_SECOND: u64 = 100;
+const BINS_A_DAY: u64 = 86_400 * BINS_A_SECOND;
 
 impl TokenRate {
     /// Adds the tokens of one answer. Events with an unknown number share out the answer's tokens evenly.
     pub(super) fn add(&mut self, record: &Record) {
         let known = record.events.iter().any(|event| event.tokens > 0);
         let even = f64::from(record.output_tokens) / record.events.len().max(1) as f64;
-        // Successive events often share a bin, so that the map is touched once for all of them.
-        let mut run: (u64, f64) = (0, 0.0);
         for event in &record.events {
             let tokens = if known { f64::from(event.tokens) } else { even };
-            let bin = event.at.0 / BIN;
-            if bin != run.0 {
-                self.put(run);
-                run = (bin, 0.0);
-            }
-            run.1 += tokens;
+            self.put(event.at.0 / BIN, tokens);
         }
-        self.put(run);
     }
 
     /// Most tokens in any second that begins with a bin.
     pub(super) fn peak(&self) -> f64 {
+        let early = self.bins.iter().enumerate().map(|(bin, &tokens)| (bin as u64, tokens));
+        let bins = early.chain(self.late.iter().map(|(&bin, &tokens)| (bin, tokens)));
         let mut window: VecDeque<(u64, f64)> = VecDeque::new();
         let mut sum = 0.0;
         let mut most: f64 = 0.0;
-        for (&bin, &tokens) in &self.bins {
+        for (bin, tokens) in bins.filter(|&(_, tokens)| tokens > 0.0) {
             while let Some(&(first, old)) = window.front()
                 && first + BINS_A_SECOND <= bin
             {
@@ -121,10 +119,16 @@ impl TokenRate {
         most
     }
 
-    fn put(&mut self, (bin, tokens): (u64, f64)) {
-        if tokens > 0.0 {
-            *self.bins.entry(bin).or_default() += tokens;
+    fn put(&mut self, bin: u64, tokens: f64) {
+        if bin >= BINS_A_DAY {
+            *self.late.entry(bin).or_default() += tokens;
+            return;
         }
+        let bin = bin as usize;
+        if bin >= self.bins.len() {
+            self.bins.resize(bin + 1, 0.0);
+        }
+        self.bins[bin] += tokens;
     }
 }
 
@@ -173,6 +177,10 @@ mod tests {
         rate.add(&Record { events: unknown, output_tokens: 50, ..Record::default() });
         assert_eq!(rate.peak(), 60.0);
         assert_eq!(TokenRate::default().peak(), 0.0);
+        let day = 86_400_000;
+        let later = self::events(&[(day - 10, false, 40), (day, false, 50), (3 * day, false, 1)]);
+        rate.add(&Record { events: later, ..Record::default() });
+        assert_eq!(rate.peak(), 90.0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the extras say of runs whose answers are known.
 
 use servebench_core::{Event, EventKind, Nanos, Outcome, Record};
-use servebench_metrics::{Extras, MetricSettings, Slo, Spread, analyse, extras, summarise};
+use servebench_metrics::{Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise};
 
 use crate::support::{MS, clean_run, open_loop};
 
@@ -171,6 +171,25 @@ fn extras_survive_json_and_an_empty_run_is_no_trouble() {
     assert!(serde_json::to_string(&extras).is_ok_and(|text| !text.contains("null")));
     let unsent = vec![Record { due: ms(5), ..Record::default() }];
     assert_eq!(analyse(&unsent, &settings).0.failed, 1);
+}
+
+#[test]
+fn pooling_looks_at_the_whole_answer_only() {
+    let mut records = clean_run(20, 20.0, 6);
+    for record in &mut records {
+        record.sequences = 3;
+    }
+    let settings = MetricSettings { kind: Kind::Pooling, selected: Metric::ALL.to_vec(), ..open_loop() };
+    let (summary, extras) = analyse(&records, &settings);
+    let metrics: Vec<_> = summary.stats.iter().map(|stats| stats.metric).collect();
+    assert_eq!(metrics, [Metric::E2el]);
+    assert_eq!((summary.total_input_sequences, summary.max_concurrent_requests), (60, 0));
+    assert_eq!(summary.total_token_throughput, 2000.0 / summary.duration_s);
+    let whole =
+        records.iter().map(|r| r.end.unwrap().since(r.send_start.unwrap()).as_millis_f64()).sum::<f64>()
+            / 20.0;
+    assert!((mean(extras.service.e2el_ms) - whole).abs() < 1e-9);
+    assert!(extras.gaps.per_event_ms.is_none());
 }
 
 #[test]
