@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod limits;
+pub mod process;
 pub mod stamps;
 pub mod thread;
 mod timer;

@@ -35,9 +35,65 @@ pub(crate) struct SimArgs {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
-    /// Faults to inject, each NAME=FRACTION.
-    #[arg(long, num_args = 1.., value_name = "NAME=FRACTION")]
+    /// No waiting at all: streams are written as fast as they are read, so many events a write.
+    #[arg(long, value_name = "EVENTS")]
+    pub(crate) flood: Option<u32>,
+    /// Natural length of answers in tokens, for requests without `ignore_eos`: 200, normal:200,50, …
+    #[arg(long, value_name = "LENGTH")]
+    pub(crate) answer_tokens: Option<String>,
+    /// Longest prompt plus answer.
+    #[arg(long, default_value_t = 131_072)]
+    pub(crate) max_model_len: u32,
+    /// Behave like an engine with continuous batching instead of fixed delays: MODEL@GPU or MODEL@GPUxN,
+    /// such as llama-3.1-8b@h100.
+    #[arg(long, value_name = "PRESET", help_heading = "Engine model")]
+    pub(crate) preset: Option<String>,
+    /// Most requests that run at once in each engine.
+    #[arg(long, requires = "preset", help_heading = "Engine model")]
+    pub(crate) max_num_seqs: Option<usize>,
+    /// Most tokens computed in one step.
+    #[arg(long, requires = "preset", help_heading = "Engine model")]
+    pub(crate) max_num_batched_tokens: Option<u32>,
+    /// KV blocks of each engine [default: what fits into the GPU].
+    #[arg(long, requires = "preset", help_heading = "Engine model")]
+    pub(crate) num_blocks: Option<usize>,
+    /// No prefix cache.
+    #[arg(long, requires = "preset", help_heading = "Engine model")]
+    pub(crate) no_prefix_caching: bool,
+    /// Number of engines.
+    #[arg(long, default_value_t = 1, help_heading = "Engine model")]
+    pub(crate) replicas: usize,
+    /// Which engine takes a request: round-robin, least-in-flight, power-of-two, prefix-affinity, sticky.
+    #[arg(long, default_value = "round-robin", help_heading = "Engine model")]
+    pub(crate) router: String,
+    /// Reasoning tokens before each chat answer.
+    #[arg(long, default_value_t = 0, help_heading = "Answers")]
+    pub(crate) reasoning_tokens: u32,
+    /// Field for reasoning text: reasoning or reasoning_content.
+    #[arg(long, default_value = "reasoning", help_heading = "Answers")]
+    pub(crate) reasoning_key: String,
+    /// Answer chat requests that bring tools with a tool call.
+    #[arg(long, help_heading = "Answers")]
+    pub(crate) tool_calls: bool,
+    /// LoRA adapters that are served beside the model.
+    #[arg(long, num_args = 1.., help_heading = "Answers")]
+    pub(crate) lora_modules: Vec<String>,
+    /// Faults to inject, each NAME=FRACTION (docs/simulator.md lists them).
+    #[arg(long, num_args = 1.., value_name = "NAME=FRACTION", help_heading = "Faults and access")]
     pub(crate) fault: Vec<String>,
+    /// Answer 503 for so many seconds after the start.
+    #[arg(long, default_value_t = 0.0, help_heading = "Faults and access")]
+    pub(crate) ready_after: f64,
+    /// Key that requests must carry.
+    #[arg(long, help_heading = "Faults and access")]
+    #[serde(skip)]
+    pub(crate) api_key: Option<String>,
+    /// Certificate chain for TLS (PEM).
+    #[arg(long, requires = "tls_key", help_heading = "Faults and access")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM).
+    #[arg(long, requires = "tls_cert", help_heading = "Faults and access")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// File for the truth log, beside `GET /truth`.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,

@@ -1,9 +1,14 @@
 //! `servebench sim`: a server whose truth is known.
 
+use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use servebench_sim::{Server, SimSettings, start};
+use servebench_core::Secret;
+use servebench_sim::engine::{ClusterConfig, Preset};
+use servebench_sim::{ReasoningKey, Server, SimSettings, TlsIdentity, start};
 use servebench_workload::{HubSettings, Tokenizer};
 
 use crate::args::SimArgs;
@@ -29,28 +34,70 @@ pub(crate) fn stop(server: Server) -> Result<(), Failure> {
 }
 
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
-    let SimArgs { host, port, model, ttft, itl, tokens_per_event, tokenizer, seed, threads, fault, truth } =
-        args;
-    let tokenizer = tokenizer
+    let engine = engine(&args)?;
+    let tokenizer = args
+        .tokenizer
         .map(|spec| Tokenizer::load(&spec, &HubSettings::from_env()).or_usage())
         .transpose()?
         .map(|tokenizer| Arc::new(ForSim(tokenizer)) as Arc<dyn servebench_sim::Tokenizer>);
+    let reasoning_key = match args.reasoning_key.as_str() {
+        "reasoning" => ReasoningKey::Reasoning,
+        "reasoning_content" => ReasoningKey::ReasoningContent,
+        other => {
+            return Err(Failure::usage(format!(
+                "--reasoning-key {other}: choose reasoning or reasoning_content"
+            )));
+        }
+    };
+    if !(0.0..1e9).contains(&args.ready_after) {
+        return Err(Failure::usage(format!("--ready-after {}: give seconds, at least 0", args.ready_after)));
+    }
     Ok(SimSettings {
-        address: address(&host, port)?,
-        threads,
-        model,
-        ttft: ttft.parse().map_err(|error| Failure::usage(format!("--ttft {ttft}: {error}")))?,
-        itl: itl.parse().map_err(|error| Failure::usage(format!("--itl {itl}: {error}")))?,
-        tokens_per_event,
-        seed,
-        faults: fault
-            .iter()
-            .map(|share| share.parse().map_err(|error| Failure::usage(format!("--fault {share}: {error}"))))
-            .collect::<Result<_, _>>()?,
-        truth_file: truth,
+        address: address(&args.host, args.port)?,
+        threads: args.threads,
+        model: args.model,
+        ttft: parse("--ttft", &args.ttft)?,
+        itl: parse("--itl", &args.itl)?,
+        tokens_per_event: args.tokens_per_event,
+        flood: args.flood,
+        answer_tokens: args.answer_tokens.map(|text| parse("--answer-tokens", &text)).transpose()?,
+        seed: args.seed,
+        max_model_len: args.max_model_len,
+        api_key: args.api_key.map(Secret::new),
+        faults: args.fault.iter().map(|share| parse("--fault", share)).collect::<Result<_, _>>()?,
+        truth_file: args.truth,
         tokenizer,
+        engine,
+        reasoning_tokens: args.reasoning_tokens,
+        reasoning_key,
+        tool_calls: args.tool_calls,
+        lora_modules: args.lora_modules,
+        ready_after: Duration::from_secs_f64(args.ready_after),
+        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsIdentity { certificate, key }),
         ..SimSettings::default()
     })
+}
+
+/// The engine model, if one is wanted.
+fn engine(args: &SimArgs) -> Result<Option<ClusterConfig>, Failure> {
+    let Some(preset) = &args.preset else {
+        if args.replicas != 1 {
+            return Err(Failure::usage("--replicas needs an engine model: give --preset as well"));
+        }
+        return Ok(None);
+    };
+    let preset: Preset = parse("--preset", preset)?;
+    let mut engine = preset.engine().or_usage()?;
+    engine.max_num_seqs = args.max_num_seqs.unwrap_or(engine.max_num_seqs);
+    engine.max_num_batched_tokens = args.max_num_batched_tokens.unwrap_or(engine.max_num_batched_tokens);
+    engine.num_blocks = args.num_blocks.unwrap_or(engine.num_blocks);
+    engine.prefix_caching &= !args.no_prefix_caching;
+    let router = parse("--router", &args.router)?;
+    Ok(Some(ClusterConfig { engine, replicas: args.replicas, router, ..ClusterConfig::default() }))
+}
+
+fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
