@@ -45,6 +45,8 @@ pub(crate) struct ExtrasCollector<'a> {
     shares: Vec<(Nanos, Nanos, Nanos)>,
     gap: Quantiles,
     token_gap: Quantiles,
+    /// True as long as every gap ends with an event of one token; then it is the gap per token as well.
+    single_tokens: bool,
     gap_width: Quantiles,
     lag: Quantiles,
     kernel_stamped: u64,
@@ -101,6 +103,7 @@ impl<'a> ExtrasCollector<'a> {
             shares: Vec::new(),
             gap: Quantiles::new(&SPREAD),
             token_gap: Quantiles::new(&SPREAD),
+            single_tokens: true,
             gap_width: Quantiles::new(&SPREAD),
             lag: Quantiles::new(&SPREAD),
             kernel_stamped: 0,
@@ -126,7 +129,8 @@ impl<'a> ExtrasCollector<'a> {
         self.extras.arrival = self.arrival(&delays);
         self.extras.receive = self.receive();
         self.extras.gaps.per_event_ms = Spread::of_quantiles(&self.gap);
-        self.extras.gaps.per_token_ms = Spread::of_quantiles(&self.token_gap);
+        let per_token = if self.single_tokens { &self.gap } else { &self.token_gap };
+        self.extras.gaps.per_token_ms = Spread::of_quantiles(per_token);
         self.extras.gaps.mean_tokens_per_event = mean_of_counts(&self.extras.gaps.tokens_per_event);
         self.extras.goodput = self.goodput();
         self.extras.peak_output_tokens_per_s = self.rate.peak();
@@ -369,19 +373,24 @@ impl<'a> ExtrasCollector<'a> {
         keep_slowest(&mut self.extras.slowest, slow);
     }
 
-    fn add_spans(&mut self, record: &Record) {
+    fn add_spans(&mut self, pass: usize, record: &Record) {
         for event in &record.events {
             self.lag.add(Nanos(u64::from(event.lag_ns)), 1);
         }
         if !record.is_ok() || self.settings.kind == Kind::Pooling {
             return;
         }
-        for (gap, event) in gaps(record).zip(record.events.iter().skip(1)) {
+        for gap in gaps(record) {
             self.gap.add(gap, 1);
-            let tokens = u64::from(event.tokens);
-            // Rounded to the nearest nanosecond; there is none without a token.
-            if let Some(share) = (gap.0 + tokens / 2).checked_div(tokens) {
-                self.token_gap.add(Nanos(share), tokens);
+        }
+        if pass == 0 || !self.single_tokens {
+            for (gap, event) in gaps(record).zip(record.events.iter().skip(1)) {
+                let tokens = u64::from(event.tokens);
+                self.single_tokens &= tokens == 1;
+                // Rounded to the nearest nanosecond; there is none without a token.
+                if let Some(share) = (gap.0 + tokens / 2).checked_div(tokens) {
+                    self.token_gap.add(Nanos(share), tokens);
+                }
             }
         }
         if !record.events.iter().any(|event| event.coalesced()) {
@@ -415,7 +424,7 @@ impl Collector for ExtrasCollector<'_> {
             }
             _ => {}
         }
-        self.add_spans(record);
+        self.add_spans(pass, record);
     }
 
     fn end_pass(&mut self, _pass: usize) {
