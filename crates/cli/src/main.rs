@@ -55,6 +55,7 @@ fn dispatch(arguments: &[String], output: &Output) -> Result<Exit, Failure> {
         Command::Run(args) => commands::run::run(*args, output),
         Command::Quickstart(args) => commands::quickstart::quickstart(&args, output),
         Command::Sim(args) => commands::sim::sim(*args, output),
+        Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),
         Command::Recover(args) => commands::report::recover(&args, output),
     }

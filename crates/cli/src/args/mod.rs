@@ -32,6 +32,8 @@ pub(crate) enum Command {
     /// Serve the built-in simulator: an OpenAI-compatible server whose truth is known.
     #[command(args_override_self = true)]
     Sim(Box<SimArgs>),
+    /// Measure what this host's client can do, against the built-in simulator.
+    Selftest(SelftestArgs),
     /// Print the result of a finished run again, from its records.
     Report(ReportArgs),
     /// Write the result of a run that was cut off, from its log.
@@ -60,4 +62,18 @@ pub(crate) struct QuickstartArgs {
 pub(crate) struct ReportArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
+}
+
+/// Arguments of `servebench selftest`.
+#[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    /// A fifth of the requests: quicker, and rougher.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Streams to open at once.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) max_streams: usize,
+    /// Also write the result to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
