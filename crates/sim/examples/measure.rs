@@ -2,15 +2,19 @@
 //!
 //! `cargo run --release -p servebench-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
 //! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
-//! write. The client only reads and throws away, on a thread of its own.
+//! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The client only reads and throws away, on a thread of its own.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::error::Error;
 
+use servebench_core::Nanos;
 use servebench_os::clock;
 use servebench_sim::{Delay, Server, SimSettings, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Seconds over which paced streams are opened; lateness counts only after them.
+const RAMP: u64 = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     servebench_os::limits::raise_file_limit(65_536);
     let streams = number(1, 5000)?;
+    if arguments.first().is_some_and(|mode| mode == "engine") {
+        return run_engine(streams, number(2, 60)?);
+    }
     if arguments.first().is_some_and(|mode| mode == "flood") {
         let joined = number(2, 16)?;
         let events = number(3, 4_000_000)?;
@@ -29,15 +36,46 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rate = number(2, 20)?;
         let seconds = number(3, 10)?;
         let settings = SimSettings { itl: Delay::fixed(1000.0 / rate as f64), ..SimSettings::default() };
-        run(settings, streams, rate * seconds)
+        run(settings, streams, rate * (seconds + RAMP))
     }
 }
 
+/// Keeps `streams` requests of 512 + 256 tokens in an engine on the virtual clock.
+fn run_engine(streams: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
+    use servebench_sim::engine::{Content, Engine, EngineRequest, Preset};
+    let preset: Preset = "llama-3.1-8b@h100".parse()?;
+    let mut engine = Engine::new(preset.engine()?, 0)?;
+    let began = clock::now();
+    let request = |id| EngineRequest::new(id, Content::Unshared(512), 256);
+    let mut next = streams;
+    for id in 0..streams {
+        engine.submit(request(id), Nanos::ZERO)?;
+    }
+    let mut events = Vec::new();
+    while let Some(at) = engine.next_step_at().filter(|&at| at < Nanos::from_millis(seconds * 1000)) {
+        engine.step(at, &mut events);
+        for event in events.drain(..).filter(|event| event.finished) {
+            engine.submit(request(next), event.at)?;
+            next += 1;
+        }
+    }
+    let took = clock::now().since(began).as_secs_f64();
+    let stats = engine.stats();
+    println!(
+        "{} tokens and {} requests in {seconds} virtual seconds took {took:.3} s: {:.0} times real time",
+        stats.generated_tokens,
+        stats.finished,
+        seconds as f64 / took
+    );
+    Ok(())
+}
+
 fn run(settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn Error>> {
+    let ramp = if settings.flood.is_some() { 0 } else { RAMP };
     let server = start(settings)?;
     let began = (clock::now(), clock::process_cpu(), clock::thread_cpu());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let bytes = runtime.block_on(read_all(&server, streams, tokens))?;
+    let bytes = runtime.block_on(read_all(&server, streams, tokens, ramp))?;
     let wall = clock::now().since(began.0).as_secs_f64();
     let client = clock::thread_cpu().since(began.2).as_secs_f64();
     let cpu = clock::process_cpu().since(began.1).as_secs_f64() - client;
@@ -60,7 +98,7 @@ fn run(settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn E
     Ok(())
 }
 
-async fn read_all(server: &Server, streams: u64, tokens: u64) -> Result<u64, Box<dyn Error>> {
+async fn read_all(server: &Server, streams: u64, tokens: u64, ramp: u64) -> Result<u64, Box<dyn Error>> {
     let body = format!("{{\"prompt\":\"x\",\"max_tokens\":{tokens},\"stream\":true,\"ignore_eos\":true}}");
     let request = format!(
         "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
@@ -70,7 +108,14 @@ async fn read_all(server: &Server, streams: u64, tokens: u64) -> Result<u64, Box
     local
         .run_until(async move {
             let mut tasks = Vec::new();
-            for _ in 0..streams {
+            let timer = servebench_os::PreciseTimer::new()?;
+            let began = clock::now();
+            let paced = ramp > 0;
+            for number in 0..streams {
+                if paced {
+                    let at = began.as_secs_f64() + ramp as f64 * 0.8 * number as f64 / streams as f64;
+                    timer.sleep_until(Nanos::from_secs_f64(at)).await?;
+                }
                 let mut stream = tokio::net::TcpStream::connect(server.addr()).await?;
                 let request = request.clone();
                 tasks.push(tokio::task::spawn_local(async move {
@@ -84,6 +129,11 @@ async fn read_all(server: &Server, streams: u64, tokens: u64) -> Result<u64, Box
                         }
                     }
                 }));
+            }
+            if paced {
+                let at = began + Nanos::from_millis(ramp * 1000);
+                timer.sleep_until(at).await?;
+                server.reset_truth();
             }
             let mut total = 0;
             for task in tasks {

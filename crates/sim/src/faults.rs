@@ -46,8 +46,8 @@ faults! {
     EarlyEnd, "early_end", Truncated, "the stream ends cleanly half-way, with neither finish_reason nor end marker";
     EmptyAnswer, "empty_answer", Empty, "a well-formed stream without any output";
     MissingDone, "missing_done", Ok, "finish_reason comes, but no end marker";
-    RoleOnlyFirst, "role_only_first", Ok, "three events that only name the role, 5 ms before the first token";
-    EmptyFirst, "empty_first", Ok, "an event with empty text, 5 ms before the first token";
+    RoleOnlyFirst, "role_only_first", Ok, "chat only: three events that name the role and nothing else, 5 ms before the first token";
+    EmptyFirst, "empty_first", Ok, "the first token decodes to nothing: its event has empty text";
     UsageMissing, "usage_missing", Ok, "no usage, although asked for";
     UsageOnLastChoice, "usage_on_last_choice", Ok, "usage comes with the last choice instead of in an event of its own";
     UsageInconsistent, "usage_inconsistent", Ok, "usage counts three output tokens too many";

@@ -125,11 +125,12 @@ impl LatenessHistogram {
         self.max = self.max.max(late.0);
     }
 
-    fn merge_into(&mut self, total: &mut Self) {
-        for (sum, count) in total.counts.iter_mut().zip(self.counts.iter_mut()) {
-            *sum += std::mem::take(count);
+    /// Adds the counts of another.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *sum += count;
         }
-        total.max = total.max.max(std::mem::take(&mut self.max));
+        self.max = self.max.max(other.max);
     }
 
     /// The upper edge of the bucket that holds the `share` quantile.
@@ -147,7 +148,7 @@ impl LatenessHistogram {
         })
     }
 
-    fn summary(&self) -> Lateness {
+    pub(crate) fn summary(&self) -> Lateness {
         Lateness {
             events: self.counts.iter().sum(),
             p50: self.quantile(0.5),
@@ -180,7 +181,6 @@ pub(crate) struct TruthLog {
 struct Inner {
     records: std::collections::VecDeque<TruthRecord>,
     events: usize,
-    lateness: LatenessHistogram,
 }
 
 impl TruthLog {
@@ -208,14 +208,13 @@ impl TruthLog {
     }
 
     /// Takes in the record of a request that has ended.
-    pub(crate) fn push(&self, record: TruthRecord, lateness: &mut LatenessHistogram) {
+    pub(crate) fn push(&self, record: TruthRecord) {
         if let Some(file) = &self.file
             && file.try_send(Some(record.clone())).is_err()
         {
             self.file_lost.fetch_add(1, Ordering::Relaxed);
         }
         let mut inner = self.lock();
-        lateness.merge_into(&mut inner.lateness);
         inner.events += record.events.len();
         inner.records.push_back(record);
         while inner.events > self.kept_events || inner.records.len() > KEPT_RECORDS {
@@ -246,10 +245,9 @@ impl TruthLog {
         self.dropped.store(0, Ordering::Relaxed);
     }
 
-    /// Emission lateness, and how many records were dropped from memory and lost to the file.
-    pub(crate) fn summary(&self) -> (Lateness, u64, u64) {
-        let lateness = self.lock().lateness.summary();
-        (lateness, self.dropped.load(Ordering::Relaxed), self.file_lost.load(Ordering::Relaxed))
+    /// How many records were dropped from memory, and how many are missing from the file.
+    pub(crate) fn losses(&self) -> (u64, u64) {
+        (self.dropped.load(Ordering::Relaxed), self.file_lost.load(Ordering::Relaxed))
     }
 
     /// Writes out the file and closes it.
@@ -286,8 +284,8 @@ fn write_line(out: &mut Vec<u8>, record: &TruthRecord) {
 }
 
 /// Lateness and losses as a JSON object.
-pub(crate) fn summary_json(summary: (Lateness, u64, u64)) -> String {
-    let (lateness, dropped, lost) = summary;
+pub(crate) fn summary_json(lateness: &Lateness, losses: (u64, u64)) -> String {
+    let (dropped, lost) = losses;
     let mut text = String::new();
     let _ = write!(
         text,
@@ -322,11 +320,11 @@ mod tests {
         let log = TruthLog { kept_events: 200, ..TruthLog::new(None).unwrap() };
         for index in 0..3 {
             let record = TruthRecord { index, events: vec![Nanos::ZERO; 100], ..Default::default() };
-            log.push(record, &mut LatenessHistogram::default());
+            log.push(record);
         }
         assert_eq!(log.since(0).iter().map(|record| record.index).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(log.since(2).len(), 1);
-        assert_eq!(log.summary().1, 1);
+        assert_eq!(log.losses().0, 1);
         log.reset();
         assert!(log.since(0).is_empty());
     }
@@ -336,7 +334,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("servebench-truth-{}.jsonl", std::process::id()));
         let log = TruthLog::new(Some(&path)).unwrap();
         for index in 0..100 {
-            log.push(TruthRecord { index, ..Default::default() }, &mut LatenessHistogram::default());
+            log.push(TruthRecord { index, ..Default::default() });
         }
         log.close().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

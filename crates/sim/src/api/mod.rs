@@ -128,10 +128,10 @@ pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl Fn
             Reply::text("application/x-ndjson", shared.truth.lines(since))
         }
         ("GET", "/truth/summary") => {
-            Reply::text("application/json", truth::summary_json(shared.truth.summary()))
+            Reply::text("application/json", truth::summary_json(&shared.lateness(), shared.truth.losses()))
         }
         ("POST", "/truth/reset") => {
-            shared.truth.reset();
+            shared.reset_truth();
             Reply::json(200, &json!({"success": true}))
         }
         ("POST", "/tokenize") => tokenize(shared, request),

@@ -17,7 +17,7 @@ use super::tasks::pause;
 use crate::api::{self, Generation, Plan, Reply};
 use crate::faults::{self, FaultKind};
 use crate::text;
-use crate::truth::{LatenessHistogram, TruthOutcome, TruthRecord};
+use crate::truth::{TruthOutcome, TruthRecord};
 
 /// Bytes that a client may send ahead while its answer is under way.
 const READ_AHEAD: usize = 64 * 1024;
@@ -261,7 +261,7 @@ impl Connection {
     fn log(&self, mut record: TruthRecord, outcome: TruthOutcome) {
         record.outcome = outcome;
         record.end.get_or_insert_with(clock::now);
-        self.shared.truth.push(record, &mut LatenessHistogram::default());
+        self.shared.truth.push(record);
     }
 
     /// Sends what is left and reads for a moment what the client still sends: closing with unread bytes would

@@ -21,7 +21,9 @@ use tokio::sync::watch;
 use crate::engine::Cluster;
 use crate::metrics::Metrics;
 use crate::settings::{SimError, SimSettings};
-use crate::truth::{Lateness, TruthLog, TruthRecord};
+use crate::truth::{Lateness, LatenessHistogram, TruthLog, TruthRecord};
+
+use stream::Scratch;
 
 pub(crate) use http::HttpRequest;
 
@@ -38,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) context_limit: u32,
     tls: Option<Arc<rustls::ServerConfig>>,
     /// One for each thread, held while it writes events and logs the requests that end with them.
-    turns: Vec<Mutex<()>>,
+    turns: Vec<Mutex<Scratch>>,
     /// Names and numbers of the LoRA adapters.
     adapters: Mutex<Vec<(String, u32)>>,
     next_adapter: AtomicU32,
@@ -54,8 +56,25 @@ impl Shared {
 
     /// Until the guard is dropped, thread `thread` may have written the end of an answer without having logged
     /// it yet.
-    pub(crate) fn begin_turn(&self, thread: usize) -> MutexGuard<'_, ()> {
+    pub(crate) fn begin_turn(&self, thread: usize) -> MutexGuard<'_, Scratch> {
         self.turns[thread].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far events were behind their due moments since the last reset.
+    pub(crate) fn lateness(&self) -> Lateness {
+        let mut total = LatenessHistogram::default();
+        for thread in 0..self.turns.len() {
+            total.add_all(&self.begin_turn(thread).lateness);
+        }
+        total.summary()
+    }
+
+    /// Forgets the records and the lateness so far.
+    pub(crate) fn reset_truth(&self) {
+        for thread in 0..self.turns.len() {
+            self.begin_turn(thread).lateness = LatenessHistogram::default();
+        }
+        self.truth.reset();
     }
 
     /// Waits until every answer whose end a client may have seen is in the log.
@@ -265,13 +284,12 @@ impl Server {
 
     /// How far events were behind the moments when they were due.
     pub fn lateness(&self) -> Lateness {
-        self.shared.settle();
-        self.shared.truth.summary().0
+        self.shared.lateness()
     }
 
     /// Forgets the records so far.
     pub fn reset_truth(&self) {
-        self.shared.truth.reset();
+        self.shared.reset_truth();
     }
 
     /// Stops serving, closes all connections, and completes the truth file.

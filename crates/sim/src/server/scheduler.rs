@@ -57,7 +57,6 @@ struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
     alarm: Nanos,
-    scratch: Scratch,
 }
 
 #[derive(Default)]
@@ -145,7 +144,7 @@ impl Scheduler {
 
     /// Goes on with a stream that waited for its client to read.
     pub(crate) fn resume(&self, ticket: &Ticket) {
-        let _unlogged = self.shared.begin_turn(self.thread);
+        let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         let Some((slot, generation)) = ticket.slot.get() else { return };
         let place = &mut state.slots[slot as usize];
@@ -160,9 +159,8 @@ impl Scheduler {
                 self.schedule(&mut state, due, slot, generation);
                 return;
             }
-            let State { slots, scratch, .. } = &mut *state;
-            let Some(stream) = &mut slots[slot as usize].stream else { return };
-            let ending = stream.emit_pending(&self.shared, scratch);
+            let Some(stream) = &mut state.slots[slot as usize].stream else { return };
+            let ending = stream.emit_pending(&self.shared, &mut scratch);
             self.settle(&mut state, slot, generation, ending);
         }
     }
@@ -230,8 +228,8 @@ impl Scheduler {
     }
 
     /// Gives tokens of the engine to their stream.
-    fn deliver(&self, state: &mut State, event: &TokenEvent) {
-        let State { engine, slots, scratch, .. } = state;
+    fn deliver(&self, state: &mut State, scratch: &mut Scratch, event: &TokenEvent) {
+        let State { engine, slots, .. } = state;
         let Some(engine) = engine else { return };
         let Some(&(slot, generation)) = engine.owners.get(&event.request) else { return };
         if event.finished {
@@ -275,7 +273,7 @@ impl Scheduler {
     }
 
     fn turn(&self) -> Turn {
-        let _unlogged = self.shared.begin_turn(self.thread);
+        let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         for _ in 0..WRITES_PER_TURN {
             let now = clock::now();
@@ -286,7 +284,7 @@ impl Scheduler {
                 }
                 engine_next = engine.cluster.next_step_at().unwrap_or(Nanos::MAX);
                 if let Some(event) = engine.events.pop_front() {
-                    self.deliver(&mut state, &event);
+                    self.deliver(&mut state, &mut scratch, &event);
                     continue;
                 }
             }
@@ -294,7 +292,7 @@ impl Scheduler {
             match next {
                 Some((due, slot, generation)) if due <= now => {
                     state.heap.pop();
-                    self.emit(&mut state, slot, generation);
+                    self.emit(&mut state, &mut scratch, slot, generation);
                 }
                 _ => {
                     let due = next.map_or(Nanos::MAX, |(due, ..)| due).min(engine_next);
@@ -308,9 +306,8 @@ impl Scheduler {
         Turn::Busy
     }
 
-    fn emit(&self, state: &mut State, slot: u32, generation: u32) {
-        let State { slots, scratch, .. } = state;
-        let place = &mut slots[slot as usize];
+    fn emit(&self, state: &mut State, scratch: &mut Scratch, slot: u32, generation: u32) {
+        let place = &mut state.slots[slot as usize];
         let Some(stream) = place.stream.as_mut().filter(|_| place.generation == generation) else { return };
         if stream.conn.has_backlog() {
             stream.waiting = true;
@@ -358,7 +355,7 @@ impl Scheduler {
             metrics.note_engine(&engine.cluster.stats());
         }
         let Stream { ticket, record, .. } = *stream;
-        self.shared.truth.push(record, &mut state.scratch.lateness);
+        self.shared.truth.push(record);
         ticket.slot.set(None);
         ticket.ending.set(Some(ending));
         ticket.ended.notify_one();

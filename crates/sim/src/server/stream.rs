@@ -40,8 +40,8 @@ pub(crate) enum Ending {
     Silence,
 }
 
-/// Buffers shared by all streams of a thread.
-#[derive(Default)]
+/// What all streams of a thread share: buffers, and the lateness of their events.
+#[derive(Debug, Default)]
 pub(crate) struct Scratch {
     events: Events,
     part: Vec<u8>,

@@ -63,7 +63,7 @@ impl<S: Read + Write> Client<S> {
     pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: sim\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -77,7 +77,7 @@ impl<S: Read + Write> Client<S> {
 
     /// Reads more; false at the end or on an error, which is noted.
     fn more(&mut self, answer: &mut Answer) -> bool {
-        let mut chunk = [0; 65_536];
+        let mut chunk = [0; 16_384];
         match self.stream.read(&mut chunk) {
             Ok(0) => {
                 answer.broken = Some(ErrorKind::UnexpectedEof);

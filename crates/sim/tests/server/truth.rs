@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::json;
 use servebench_core::Nanos;
 use servebench_os::clock;
+use servebench_sim::engine::ClusterConfig;
 use servebench_sim::{Delay, SimError, SimSettings, TruthOutcome, TruthRecord, start};
 
 use crate::client::{Client, get, judge, post};
@@ -139,7 +140,7 @@ fn an_occupied_port_and_wrong_settings_are_refused() {
         (SimSettings { threads: 0, ..fast() }, "thread"),
         (SimSettings { tokens_per_event: 0, ..fast() }, "token"),
         (SimSettings { flood: Some(0), ..fast() }, "flood"),
-        (SimSettings { threads: 2, engine: Some(Default::default()), ..fast() }, "one thread"),
+        (SimSettings { threads: 2, engine: Some(ClusterConfig::default()), ..fast() }, "one thread"),
         (SimSettings { truth_file: Some("/no/such/folder/x".into()), ..fast() }, "/no/such/folder/x"),
     ] {
         let error = start(settings).unwrap_err().to_string();
