@@ -59,7 +59,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let pair = [fixture::campaign()[7].clone(), fixture::campaign()[30].clone()];
         let comparison = Comparison::new(&pair, lang)?;
         fs::write(folder.join(format!("compare-{lang}.txt")), comparison.to_text())?;
-        for (name, rows) in [("campaign", fixture::campaign()), ("rates", fixture::rates())] {
+        for (name, rows) in [
+            ("campaign", fixture::campaign()),
+            ("rates", fixture::rates()),
+            ("tutorial", fixture::tutorial()),
+        ] {
             let runs = parse_rows(&rows);
             for (kind, figure) in
                 [("throughput", throughput_figure(&runs, lang)), ("latency", latency_figure(&runs, lang))]

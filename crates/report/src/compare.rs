@@ -5,7 +5,7 @@ use servebench_core::Level;
 
 use crate::Lang;
 use crate::document::Document;
-use crate::format::significant;
+use crate::format::{cell, significant};
 use crate::visualize::{Row, Run, parse_rows};
 
 /// Settings of a result file that decide what was measured, in the order in which they are shown.
@@ -245,17 +245,13 @@ fn setting_text(value: &Value) -> String {
 }
 
 fn better(key: &str) -> Better {
-    if key.contains("throughput") || key.contains("goodput") || key == "completed" || key.contains("per_s") {
+    if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
         Better::Higher
-    } else if key.ends_with("_ms") || key == "failed" || key == "duration" {
+    } else if key.ends_with("_ms") || key == "failed" {
         Better::Lower
     } else {
         Better::Neither
     }
-}
-
-fn cell(value: Option<f64>) -> String {
-    value.map_or("–".to_owned(), |value| significant(value, 4))
 }
 
 fn signed(value: Option<f64>, unit: &str) -> String {

@@ -172,8 +172,16 @@ fn markdown_table(out: &mut String, head: &[String], rows: &[Vec<String>]) {
 /// Escapes what Markdown would take for markup. Line breaks would end a table's row, so they become spaces.
 fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        // An underscore inside a word, as in keys, is no markup.
+        let inside = character == '_'
+            && before.is_alphanumeric()
+            && rest.peek().is_some_and(|next| next.is_alphanumeric());
+        before = character;
         match character {
+            '_' if inside => out.push('_'),
             '\\' | '`' | '*' | '_' | '|' | '[' | ']' | '#' => {
                 out.push('\\');
                 out.push(character);

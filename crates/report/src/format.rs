@@ -22,6 +22,18 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
     if value.abs() >= 10_000.0 { grouped(&text) } else { text }
 }
 
+/// A number of a table: whole numbers as they are, others with four significant digits.
+pub(crate) fn cell(value: Option<f64>) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(whole) if whole.fract() == 0.0 && whole.abs() < 1e15 => {
+            let digits = count(whole.abs() as u64);
+            if whole < 0.0 { format!("-{digits}") } else { digits }
+        }
+        Some(value) => significant(value, 4),
+    }
+}
+
 /// A count with grouping commas from ten thousand on.
 pub(crate) fn count(value: u64) -> String {
     let text = value.to_string();

@@ -93,7 +93,7 @@ fn the_dashboard_filters_sorts_selects_and_speaks_both_languages() {
         seen.tip=document.querySelector('.tip')?.textContent.includes('TTFT p50');
         $$('thead button').find(b=>b.textContent==='tok/s').click();
         seen.sorted=$('th[aria-sort]').getAttribute('aria-sort');
-        const tops=$$('tbody tr td:nth-child(10)').map(c=>Number(c.textContent.replace(",","")));
+        const tops=$$('tbody tr td:nth-child(10)').map(c=>Number(c.textContent.replace(',','')));
         seen.descending=tops.every((v,i)=>i===0||v<=tops[i-1]);
         $('tbody input').click();
         seen.selected=state.selected.size;

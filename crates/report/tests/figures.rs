@@ -5,7 +5,8 @@ mod fixture;
 use servebench_report::Lang;
 use servebench_report::chart::to_png;
 use servebench_report::visualize::{
-    RatingScale, ReportFormat, Run, latency_figure, parse_rows, performance_report, throughput_figure,
+    RatingScale, ReportFormat, Run, Wanted, files, latency_figure, parse_rows, performance_report,
+    throughput_figure,
 };
 
 /// One length, few levels, one repeat, one run that must not be trusted: small enough to read as a snapshot.
@@ -59,9 +60,42 @@ fn a_png_is_drawn_with_the_embedded_font() {
 }
 
 #[test]
+fn the_files_of_visualize_have_the_names_that_scripts_expect() {
+    let runs = small();
+    let names = |wanted| -> Vec<&str> {
+        let files = files(&runs, wanted, &RatingScale::default(), Lang::En).unwrap();
+        assert!(files.iter().all(|(_, content)| content.len() > 200));
+        files.into_iter().map(|(name, _)| name).collect()
+    };
+    let all = [
+        "throughput_analysis.png",
+        "throughput_analysis.svg",
+        "latency_analysis.png",
+        "latency_analysis.svg",
+        "interactive_dashboard.html",
+        "performance_report.txt",
+        "performance_report.md",
+    ];
+    assert_eq!(names(Wanted::ALL), all);
+    let only = Wanted { throughput: false, latency: false, interactive: false, report: true };
+    assert_eq!(names(only), all[5..]);
+}
+
+#[test]
+fn mixed_folders_are_drawn_without_mixing_settings() {
+    let runs = parse_rows(&fixture::tutorial());
+    let svg = throughput_figure(&runs, Lang::En).to_svg();
+    assert!(svg.contains("4 runs without a concurrency level are not shown by load."), "{svg}");
+    // The four input lengths at 5 requests/s form the one line of their panel.
+    assert!(svg.contains(">2048</text>"), "{svg}");
+    let report = performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
+    assert!(report.contains("(only load tried)"), "{report}");
+}
+
+#[test]
 fn nothing_to_show_is_said_not_drawn() {
     let svg = throughput_figure(&[], Lang::En).to_svg();
-    assert!(svg.contains("No runs with the numbers that this chart needs"), "{svg}");
+    assert!(svg.contains("no runs with the numbers that this chart needs"), "{svg}");
     to_png(&svg, 1.0).unwrap();
     performance_report(&[], &RatingScale::default(), Lang::En, ReportFormat::Text);
 }

@@ -26,11 +26,28 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
         .chars()
         .map(|character| match u32::from(character) {
             code @ 0x20..=0x7e => f64::from(ADVANCES[(code - 0x20) as usize]),
-            0x80..=0x2dff => 560.0,
+            // Signs that Chinese fonts draw full width stand among Latin letters and dashes that are not.
+            0x80..=0x2dff if !"·×±…→≥≤•∞’“”".contains(character) => 560.0,
             _ => 1000.0,
         })
         .sum();
     thousandths * size / 1000.0
+}
+
+/// `text`, cut with an ellipsis where it is wider than `room`.
+pub(crate) fn fitted(text: &str, size: f64, room: f64) -> String {
+    if text_width(text, size) <= room {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for character in text.chars() {
+        kept.push(character);
+        if text_width(&kept, size) + size > room {
+            kept.pop();
+            break;
+        }
+    }
+    format!("{}…", kept.trim_end())
 }
 
 #[cfg(test)]

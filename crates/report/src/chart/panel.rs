@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::{Axis, Placed, Scale};
-use super::fonts::text_width;
+use super::fonts::{fitted, text_width};
 use super::marks::{Bar, Heat, Line, Mark, Marker, Points};
 use super::svg::{Anchor, Svg, TextStyle, number};
 use super::theme;
@@ -31,6 +31,8 @@ struct Frame {
     height: f64,
     x: Placed,
     y: Placed,
+    /// Room for labels to the right of the plot.
+    label_room: f64,
 }
 
 impl Frame {
@@ -105,7 +107,7 @@ impl Panel {
         let margin_left = y_title + widest(&y) + 12.0;
         let margin_right = self
             .end_labels()
-            .map(|(_, label, _)| text_width(label, theme::LABEL_SIZE) + 14.0)
+            .map(|(_, label, _)| text_width(label, theme::LABEL_SIZE) * 1.04 + 16.0)
             .fold(10.0, f64::max)
             .min(width * 0.34);
         let margin_bottom =
@@ -117,6 +119,7 @@ impl Panel {
             height: height - TITLE_BAND - margin_bottom,
             x,
             y,
+            label_room: margin_right,
         }
     }
 
@@ -188,10 +191,23 @@ impl Panel {
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut places: Vec<f64> = labels.iter().map(|label| label.0).collect();
         spread(&mut places, PITCH, frame.top + 2.0, frame.bottom());
-        for ((_, x, text, color), y) in labels.iter().zip(places) {
-            let x = (x + 11.0).max(frame.left + frame.width + 2.0);
+        let edge = frame.left + frame.width + 2.0;
+        for ((from_y, from_x, text, color), y) in labels.iter().zip(places) {
+            let x = (from_x + 11.0).max(edge);
+            // A line that ends early is joined to its label.
+            if x - from_x > 30.0 {
+                let _ = writeln!(
+                    svg.body,
+                    "<path d=\"M{} {}L{} {}\" stroke=\"{color}\" stroke-opacity=\"0.35\" stroke-width=\"1\" fill=\"none\"/>",
+                    number(from_x + 8.0),
+                    number(*from_y),
+                    number(x - 3.0),
+                    number(y)
+                );
+            }
+            let text = fitted(text, theme::LABEL_SIZE, frame.label_room - (x - edge));
             let style = TextStyle::new(theme::LABEL_SIZE, color, Anchor::Start).bold().halo();
-            svg.text((x, y + 5.0), text, style);
+            svg.text((x, y + 5.0), &text, style);
         }
     }
 }

@@ -143,7 +143,7 @@ pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
                 .filter(|(part, varies)| **varies && !part.is_empty())
                 .map(|(part, _)| part.as_str())
                 .collect();
-            let name = if parts.is_empty() { key[0].clone() } else { parts.join(" · ") };
+            let name = if parts.is_empty() { key[0].clone() } else { parts.join(", ") };
             found.push((key, Series { name, lens: (run.input_len, run.output_len), levels: Vec::new() }));
         }
         let Some((_, current)) = found.last_mut() else { continue };
@@ -153,6 +153,71 @@ pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
         }
     }
     found.into_iter().map(|(_, series)| series).collect()
+}
+
+/// Series that a static figure draws at most: there are eight colours and five shapes.
+pub(crate) const DRAWN: usize = 8;
+
+/// The series that a static figure draws: those with the most levels, in their order.
+pub(crate) fn drawn(mut all: Vec<Series<'_>>) -> Vec<Series<'_>> {
+    if all.len() > DRAWN {
+        let mut sizes: Vec<(usize, usize)> =
+            all.iter().enumerate().map(|(i, one)| (one.levels.len(), i)).collect();
+        sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        let kept: Vec<usize> = sizes[..DRAWN].iter().map(|(_, index)| *index).collect();
+        let mut position = 0;
+        all.retain(|_| {
+            position += 1;
+            kept.contains(&(position - 1))
+        });
+    }
+    all
+}
+
+/// Runs of one setting that differ in nothing but the input length.
+pub(crate) struct Lengths<'a> {
+    pub(crate) name: String,
+    /// Levels by input length.
+    pub(crate) levels: Vec<Level<'a>>,
+}
+
+/// Runs sorted by everything but the input length, with at least two input lengths each; by load, then name.
+pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
+    let mut keyed: Vec<(f64, Vec<String>, f64, &Run)> = runs
+        .iter()
+        .filter_map(|run| {
+            let mut key = identity(run, Load::Rate, lang);
+            key[0] = run.output_len.map(|output| format!("* → {output}")).unwrap_or_default();
+            key.push(run.rate.map(|rate| format!("{rate} req/s")).unwrap_or_default());
+            Some((run.concurrency.or(run.rate).unwrap_or(f64::MAX), key, run.input_len?, run))
+        })
+        .collect();
+    keyed.sort_by(|a, b| {
+        let names = || a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then_with(|| a.3.name.cmp(&b.3.name));
+        a.0.total_cmp(&b.0).then_with(names)
+    });
+    let mut found: Vec<(Vec<String>, Vec<Level<'_>>)> = Vec::new();
+    for (_, key, input, run) in keyed {
+        if found.last().is_none_or(|(last, _)| *last != key) {
+            found.push((key, Vec::new()));
+        }
+        let Some((_, levels)) = found.last_mut() else { continue };
+        match levels.last_mut().filter(|level| level.load == input) {
+            Some(level) => level.runs.push(run),
+            None => levels.push(Level { load: input, runs: vec![run] }),
+        }
+    }
+    found.retain(|(_, levels)| levels.len() > 1);
+    let varying: Vec<bool> = (0..found.first().map_or(0, |group| group.0.len()))
+        .map(|part| found.iter().any(|group| group.0[part] != found[0].0[part]))
+        .collect();
+    found
+        .into_iter()
+        .map(|(key, levels)| {
+            let parts = key.iter().zip(&varying).filter(|(part, varies)| **varies && !part.is_empty());
+            Lengths { name: parts.map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", "), levels }
+        })
+        .collect()
 }
 
 /// The parts that set a series apart: lengths, model, backend, label, the other load, metadata.

@@ -2,7 +2,7 @@
 
 use servebench_metrics::Metric;
 
-use super::groups::{Load, Series, lens_name, series};
+use super::groups::{Load, Series, drawn, lens_name, series};
 use super::rows::{Run, Stat};
 use super::throughput::{keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
@@ -13,7 +13,7 @@ use crate::format::duration_ms;
 /// distributions where runs have details. When both caps and rates were varied, there is a row for each.
 pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
     let main = Load::of(runs);
-    let all = series(runs, main, lang);
+    let all = drawn(series(runs, main, lang));
     let mut panels: Vec<Panel> = [Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el]
         .into_iter()
         .map(|metric| metric_panel(&all, main, metric, lang))
@@ -22,7 +22,7 @@ pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
         Load::Concurrency => Load::Rate,
         Load::Rate => Load::Concurrency,
     };
-    let by_other = series(runs, other, lang);
+    let by_other = drawn(series(runs, other, lang));
     if by_other.iter().any(|one| one.levels.len() > 1) {
         panels.push(metric_panel(&by_other, other, Metric::Ttft, lang));
         panels.push(metric_panel(&by_other, other, Metric::E2el, lang));
@@ -144,13 +144,14 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
 fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     const MOST: usize = 12;
     let mut names = Vec::new();
+    let mut owners: Vec<usize> = Vec::new();
     let mut bars = Vec::new();
     let total: usize = all.iter().map(|one| one.levels.len()).sum();
     // With many settings the lowest, middle and highest load of each series stand for all.
     let wanted = |position: usize, count: usize| {
         total <= MOST || position == 0 || position == count / 2 || position + 1 == count
     };
-    for one in all {
+    for (owner, one) in all.iter().enumerate() {
         for (position, level) in one.levels.iter().enumerate() {
             if !wanted(position, one.levels.len()) || names.len() >= MOST {
                 continue;
@@ -163,18 +164,8 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
             });
             let Some(whole) = whole else { continue };
             let at = names.len() as f64;
-            // The setting's name stands once, below the middle of its bars.
-            let named = all.len() > 1 && (position == one.levels.len() / 2);
-            names.push(if named {
-                format!(
-                    "{}
-{}",
-                    level.load,
-                    shorten(&one.name, 20)
-                )
-            } else {
-                level.load.to_string()
-            });
+            names.push(level.load.to_string());
+            owners.push(owner);
             bars.push(Bar {
                 x: (at - 0.34, at + 0.34),
                 y: (0.0, first),
@@ -189,6 +180,9 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
             });
         }
     }
+    if all.len() > 1 {
+        name_groups(&mut names, &owners, all);
+    }
     let title = lang.pick(
         "Where the mean answer's time goes: first token (orange), generation (blue)",
         "平均回答的时间构成：首 token（橙）与生成（蓝）",
@@ -202,6 +196,21 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let y = Axis::linear(lang.pick("Time (ms)", "时间（毫秒）"));
     let marks = if bars.is_empty() { Vec::new() } else { vec![Mark::Bars(bars)] };
     Panel { marks, empty: nothing(lang), ..Panel::new(title, Axis::categories(x_title, names), y) }
+}
+
+/// Writes each setting's name once, below the middle of its bars, as far as it fits there.
+fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
+    // A panel is about 560 pixels wide, and a letter about 8.
+    let letters_a_bar = 560.0 / names.len().max(1) as f64 / 8.0;
+    for (owner, one) in all.iter().enumerate() {
+        let Some(first) = owners.iter().position(|o| *o == owner) else { continue };
+        let bars = owners.iter().filter(|o| **o == owner).count();
+        let room = (bars as f64 * letters_a_bar) as usize;
+        if room >= 4 {
+            let middle = &mut names[first + bars / 2];
+            *middle = format!("{middle}\n{}", shorten(&one.name, room));
+        }
+    }
 }
 
 /// Cumulative shares of TTFT for up to six runs with details.
@@ -233,24 +242,18 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             kept
         });
     }
+    let names = run_names(&detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(), lang);
     let mut marks = Vec::new();
     let mut values = Vec::new();
-    for (index, (run, ms)) in detailed.iter().enumerate() {
+    for (index, (_, ms)) in detailed.iter().enumerate() {
         values.extend([ms[0], ms[ms.len() - 1]]);
-        let settings = lens_name((run.input_len, run.output_len), lang);
-        let name = match (run.concurrency, run.rate) {
-            (None, None) => {
-                run.name.rsplit('/').next().unwrap_or(&run.name).trim_end_matches(".json").to_owned()
-            }
-            (Some(cap), _) => format!("{settings} @{cap}"),
-            (None, Some(rate)) => format!("{settings} @{rate}/s"),
-        };
+        let name = names.get(index).map_or("", String::as_str);
         marks.push(Mark::Line(Line {
             points: ecdf(ms, 400),
             color: theme::series(index).into(),
             width: 2.0,
             step: true,
-            label: Some(format!("{}, n={}", shorten(&name, 20), ms.len())),
+            label: Some(format!("{}, n={}", shorten(name, 20), ms.len())),
             ..Line::default()
         }));
     }
@@ -258,8 +261,31 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
     let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例")).with_range(0.0, 1.0);
     let empty =
-        lang.pick("Needs runs saved with --save-detailed", "需要用 --save-detailed 保存的运行").to_owned();
+        lang.pick("needs runs saved with --save-detailed", "需要用 --save-detailed 保存的运行").to_owned();
     Panel { marks, empty, ..Panel::new(title, x, y) }
+}
+
+/// Lengths and load of each run, or its file name where that is not unique.
+fn run_names(runs: &[&Run], lang: Lang) -> Vec<String> {
+    let settings = |run: &Run| {
+        let lens = lens_name((run.input_len, run.output_len), lang);
+        match (run.concurrency, run.rate) {
+            (Some(cap), _) => format!("{lens} @{cap}"),
+            (None, Some(rate)) => format!("{lens} @{rate}/s"),
+            (None, None) => lens,
+        }
+    };
+    let all: Vec<String> = runs.iter().map(|run| settings(run)).collect();
+    runs.iter()
+        .zip(&all)
+        .map(|(run, name)| {
+            if all.iter().filter(|other| *other == name).count() == 1 {
+                name.clone()
+            } else {
+                run.name.rsplit('/').next().unwrap_or(&run.name).trim_end_matches(".json").to_owned()
+            }
+        })
+        .collect()
 }
 
 /// The empirical distribution function of ascending values, thinned to about `most` steps. The first and last

@@ -6,6 +6,7 @@
 
 mod analysis;
 mod dashboard;
+mod files;
 mod groups;
 mod latency;
 mod report;
@@ -14,6 +15,7 @@ mod throughput;
 
 pub use analysis::{Rating, RatingScale};
 pub use dashboard::dashboard;
+pub use files::{Wanted, files};
 pub(crate) use latency::ecdf;
 pub use latency::latency_figure;
 pub use report::{ReportFormat, performance_report};

@@ -10,7 +10,7 @@ use super::throughput::{full_name, notes, per_user, subtitle};
 use crate::Lang;
 use crate::document::Document;
 use crate::findings;
-use crate::format::{duration_ms, percent, significant};
+use crate::format::{cell, duration_ms, percent, significant};
 
 /// How the report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +49,6 @@ pub fn performance_report(runs: &[Run], scale: &RatingScale, lang: Lang, format:
 
 fn mean_of(level: &Level<'_>, key: &str) -> Option<f64> {
     level.number(key).map(|found| found.mean)
-}
-
-fn cell(value: Option<f64>) -> String {
-    value.map_or("–".to_owned(), |value| significant(value, 4))
 }
 
 /// Levels that may be used for conclusions.
@@ -151,6 +147,10 @@ fn best(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
                 .max_by(|a, b| a.0.total_cmp(&b.0))
                 .map(|(_, level)| level)
         };
+        if let [only] = sound.as_slice() {
+            row(lang.pick("(only load tried)", "（唯一负载）"), only);
+            continue;
+        }
         if let Some(level) = by(&|level| mean_of(level, "output_throughput")) {
             row(lang.pick("throughput", "吞吐量"), level);
         }

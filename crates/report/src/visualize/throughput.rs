@@ -2,7 +2,7 @@
 
 use servebench_metrics::Metric;
 
-use super::groups::{Level, Load, Series, lens_name, loads, series};
+use super::groups::{DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series};
 use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
@@ -12,10 +12,10 @@ use crate::format::significant;
 /// scaling against the ideal.
 pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     let load = Load::of(runs);
-    let all = series(runs, load, lang);
+    let all = drawn(series(runs, load, lang));
     let panels = vec![
         throughput_panel(&all, load, lang),
-        length_panel(&all, load, lang),
+        length_panel(runs, lang),
         heat_panel(&all, load, lang),
         scaling_panel(&all, load, lang),
     ];
@@ -39,8 +39,8 @@ pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
     models.dedup();
     let models = match models.as_slice() {
         [] => String::new(),
-        [one] => format!("{one} · "),
-        [first, rest @ ..] => format!("{first} +{} · ", rest.len()),
+        [one] => format!("{one}, "),
+        [first, rest @ ..] => format!("{first} +{}, ", rest.len()),
     };
     let requests: f64 = runs.iter().filter_map(|run| run.number("completed")).sum();
     let requests = crate::format::count(requests as u64);
@@ -90,8 +90,15 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let without = runs.iter().filter(|run| load.value(run).is_none()).count();
     if without > 0 {
         notes.push(match lang {
-            Lang::En => format!("{without} runs without a {} level are not shown.", load.short(lang)),
-            Lang::Zh => format!("未显示 {without} 次没有{}水平的运行。", load.short(lang)),
+            Lang::En => format!("{without} runs without a {} level are not shown by load.", load.short(lang)),
+            Lang::Zh => format!("{without} 次没有{}水平的运行未按负载显示。", load.short(lang)),
+        });
+    }
+    let left_out = series(runs, load, lang).len().saturating_sub(DRAWN);
+    if left_out > 0 {
+        notes.push(match lang {
+            Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; the report and the dashboard have them."),
+            Lang::Zh => format!("另有 {left_out} 个水平最少的设置未在此绘出；报告与仪表板中均有。"),
         });
     }
     notes
@@ -154,51 +161,36 @@ fn values_of(marks: &[Mark]) -> Vec<f64> {
 }
 
 pub(super) fn nothing(lang: Lang) -> String {
-    lang.pick("No runs with the numbers that this chart needs", "没有包含此图所需数据的运行").to_owned()
+    lang.pick("no runs with the numbers that this chart needs", "没有包含此图所需数据的运行").to_owned()
 }
 
-/// Throughput against the input length, one line for each load, at the output length with the most inputs.
-fn length_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
-    let x_title = lang.pick("Input length (tokens)", "输入长度（token）");
-    let title = lang.pick("Effect of the input length", "输入长度的影响");
-    let levels = loads(all);
-    let mut chosen: Vec<f64> = levels.clone();
-    // More than six lines cannot be told apart: keep evenly spaced levels, the ends among them.
-    if chosen.len() > 6 {
-        chosen = (0..6).map(|i| levels[i * (levels.len() - 1) / 5]).collect();
+/// Throughput against the input length, one line for each setting that was run at several.
+fn length_panel(runs: &[Run], lang: Lang) -> Panel {
+    let mut groups = by_input_length(runs, lang);
+    // More than six lines cannot be told apart: keep evenly spaced ones, the ends among them.
+    if groups.len() > 6 {
+        let last = groups.len() - 1;
+        let kept: Vec<usize> = (0..6).map(|i| i * last / 5).collect();
+        let mut position = 0;
+        groups.retain(|_| {
+            position += 1;
+            kept.contains(&(position - 1))
+        });
     }
-    let mut marks = Vec::new();
-    let mut lens = Vec::new();
-    for (index, &at) in chosen.iter().enumerate() {
-        let mut points: Vec<(f64, f64, bool)> = all
-            .iter()
-            .filter_map(|one| {
-                let level = one.levels.iter().find(|level| level.load == at)?;
-                Some((one.lens.0?, level.number("total_token_throughput")?.mean, level.is_suspect()))
-            })
-            .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        lens.extend(points.iter().map(|point| point.0));
-        if points.len() < 2 {
-            continue;
-        }
-        marks.push(Mark::Line(Line {
-            suspect: points.iter().enumerate().filter(|(_, p)| p.2).map(|(i, _)| i).collect(),
-            points: points.iter().map(|p| (p.0, p.1)).collect(),
-            color: theme::series(index).into(),
-            width: 2.4,
-            marker: Some(Marker::of(index)),
-            label: Some(format!("{} {at}", load.short(lang))),
-            ..Line::default()
-        }));
-    }
-    lens.sort_by(f64::total_cmp);
-    lens.dedup();
+    let named: Vec<Series<'_>> = groups
+        .into_iter()
+        .map(|group| Series { name: group.name, lens: (None, None), levels: group.levels })
+        .collect();
+    let marks = lines(&named, |level| level.number("total_token_throughput"));
+    let lens = loads(&named);
     let y =
         Axis::spanning(lang.pick("Input + output tokens/s", "输入+输出 token/秒"), values_of(&marks), 50.0);
+    let x_title = lang.pick("Input length (tokens)", "输入长度（token）");
     let x = Axis::spanning(x_title, lens.iter().copied(), 5.0).with_ticks(lens);
-    let empty = lang.pick("Needs runs at two or more input lengths", "需要至少两种输入长度的运行").to_owned();
-    Panel { marks, empty, ..Panel::new(title, x, y) }
+    let empty = lang.pick("needs runs at two or more input lengths", "需要至少两种输入长度的运行").to_owned();
+    Panel {
+        marks, empty, ..Panel::new(lang.pick("Effect of the input length", "输入长度的影响"), x, y)
+    }
 }
 
 /// Output tokens per second for one user: throughput over the requests in flight.
@@ -305,7 +297,7 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     };
     let y_title = lang.pick("Speed-up (×)", "加速比（×）");
     let span = [1.0, widest];
-    let empty = lang.pick("Needs runs at two or more loads", "需要至少两个负载水平的运行").to_owned();
+    let empty = lang.pick("needs runs at two or more loads", "需要至少两个负载水平的运行").to_owned();
     let mut multiples: Vec<f64> = all
         .iter()
         .filter_map(|one| Some((one, one.levels.first()?.load)))
