@@ -14,7 +14,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use servebench_core::Nanos;
-use servebench_os::clock;
+use servebench_os::{PreciseTimer, clock};
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
@@ -146,8 +146,17 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalTasks {
 
 async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -> io::Result<Socket> {
     if target.url.scheme == Scheme::Unix {
-        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        return Socket::connect(socket, &SockAddr::unix(&target.url.socket_path)?, Rc::clone(shared)).await;
+        let address = SockAddr::unix(&target.url.socket_path)?;
+        loop {
+            let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            match Socket::connect(socket, &address, Rc::clone(shared)).await {
+                // The server's queue is full, and unlike TCP the kernel does not wait for us.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    PreciseTimer::new()?.sleep_until(clock::now() + Nanos::from_millis(1)).await?;
+                }
+                result => return result,
+            }
+        }
     }
     let mut last =
         io::Error::new(io::ErrorKind::NotFound, "the host has no address of the source address's kind");

@@ -8,7 +8,6 @@ use servebench_os::clock;
 use tokio::time::{Instant, Sleep};
 
 use crate::settings::Timeouts;
-use crate::socket::Probe;
 
 /// How long the end of the body may take after the end marker, before the answer is taken as complete and
 /// the connection is given up.
@@ -24,6 +23,22 @@ pub(crate) enum Ring {
     Cancel,
     /// The end marker came some time ago.
     AfterDone,
+}
+
+/// How far an exchange has come, as its limits see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activity {
+    /// When the request was last being sent.
+    pub(crate) sent: Option<Nanos>,
+    /// When part of the answer was last read.
+    pub(crate) read: Option<Nanos>,
+    /// The request has been sent in full.
+    pub(crate) flushed: bool,
+}
+
+impl Activity {
+    /// Nothing has happened yet.
+    const NONE: Self = Self { sent: None, read: None, flushed: false };
 }
 
 /// The limits of one exchange.
@@ -47,7 +62,7 @@ impl<'a> Deadline<'a> {
     pub(crate) fn new(timeouts: Timeouts, cancel_after: Option<Nanos>, timer: Pin<&'a mut Sleep>) -> Self {
         let start = clock::now();
         let mut deadline = Self { timeouts, start, cancel_after, done_at: None, armed_cancel: false, timer };
-        let (due, _) = deadline.due(None);
+        let (due, _) = deadline.due(Activity::NONE);
         deadline.set(start, due);
         deadline
     }
@@ -61,10 +76,10 @@ impl<'a> Deadline<'a> {
         self.timer.as_mut().reset(Instant::now() + wait.to_duration());
     }
 
-    /// The next limit, given what the socket has seen.
-    fn due(&self, probe: Option<&Probe>) -> (Nanos, Ring) {
-        let sent = probe.and_then(|probe| probe.write_end.get()).unwrap_or(self.start);
-        let read = probe.and_then(|probe| probe.first.get().map(|_| probe.last.get().user));
+    /// The next limit.
+    fn due(&self, activity: Activity) -> (Nanos, Ring) {
+        let sent = activity.sent.unwrap_or(self.start);
+        let read = activity.read;
         let mut due = match (self.done_at, read) {
             (Some(done), _) => (done + AFTER_DONE, Ring::AfterDone),
             (None, Some(read)) => (read + self.timeouts.idle, Ring::Idle),
@@ -84,26 +99,26 @@ impl<'a> Deadline<'a> {
     }
 
     /// Notes that the end marker has come.
-    pub(crate) fn done(&mut self, probe: &Probe) {
+    pub(crate) fn done(&mut self, activity: Activity) {
         if self.done_at.is_none() {
             let now = clock::now();
             self.done_at = Some(now);
-            let (due, _) = self.due(Some(probe));
+            let (due, _) = self.due(activity);
             self.set(now, due);
         }
     }
 
     /// Looks whether a limit has run out; to be called whenever there is nothing else to do.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>, probe: &Probe) -> Poll<Ring> {
-        if self.cancel_after.is_some() && !self.armed_cancel && probe.flushed.get() {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Ring> {
+        if self.cancel_after.is_some() && !self.armed_cancel && activity.flushed {
             self.armed_cancel = true;
-            let (due, _) = self.due(Some(probe));
+            let (due, _) = self.due(activity);
             self.set(clock::now(), due);
         }
         loop {
             ready!(self.timer.as_mut().poll(context));
             let now = clock::now();
-            let (due, ring) = self.due(Some(probe));
+            let (due, ring) = self.due(activity);
             if now >= due {
                 return Poll::Ready(ring);
             }

@@ -1,25 +1,24 @@
 //! One exchange: a request on a connection, and everything that comes back.
 
-use std::error::Error as _;
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use servebench_core::{Outcome, Record};
+use servebench_core::{Nanos, Outcome, Record};
 use servebench_os::clock;
 
 use crate::client::{Client, Conn, ConnKind};
 use crate::connect::Stream;
-use crate::deadline::{self, Deadline, Ring};
+use crate::deadline::{self, Activity, Deadline, Ring};
+use crate::judge::{broken_body, chain, conclusion, content_type, may_be_event_stream};
 use crate::reply::{Fault, Progress, ReplyReader, Sink, error_message, printable};
 use crate::settings::{KeepText, Limits};
 use crate::socket::{Probe, Stamp};
@@ -108,6 +107,8 @@ struct Answer<'a> {
     deadline: Deadline<'a>,
     driver: Driver<'a>,
     record: &'a mut Record,
+    /// When the last part of the answer was taken, where the socket cannot tell because it is shared.
+    taken: Option<Nanos>,
 }
 
 impl Run<'_> {
@@ -129,12 +130,13 @@ impl Run<'_> {
             ConnKind::Http1 { sender, connection, ended, .. } => {
                 let head = sender.send_request(request);
                 let driver = Driver::Own { connection, ended };
-                let answer = Answer { probe: &probe, before, deadline, driver, record };
+                let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
                 self.read(answer, pin!(head)).await
             }
             ConnKind::Http2 { sender, .. } => {
                 let head = sender.send_request(request);
-                let answer = Answer { probe: &probe, before, deadline, driver: Driver::Task, record };
+                let answer =
+                    Answer { probe: &probe, before, deadline, driver: Driver::Task, record, taken: None };
                 self.read(answer, pin!(head)).await
             }
         }
@@ -211,9 +213,21 @@ impl Answer<'_> {
         Stamp { kernel: stamp.kernel && !self.is_shared(), ..stamp }
     }
 
+    /// How far the exchange has come.
+    fn activity(&self) -> Activity {
+        let probe = self.probe;
+        if self.is_shared() {
+            let sent = probe.write_end.get().filter(|&end| Some(end) >= self.record.send_start);
+            return Activity { sent, read: self.taken, flushed: sent.is_some() };
+        }
+        let read = probe.first.get().map(|_| probe.last.get().user);
+        Activity { sent: probe.write_end.get(), read, flushed: probe.flushed.get() }
+    }
+
     /// Copies what the socket has seen into the record, which must hold it even if we are never called again.
     fn sync(&mut self) {
         if self.is_shared() {
+            self.taken = Some(clock::now());
             return;
         }
         if self.record.send_start.is_none() {
@@ -233,11 +247,13 @@ impl Answer<'_> {
     ) -> Result<Response<Incoming>, Broken> {
         let result = poll_fn(|context| {
             self.driver.poll(context);
-            self.sync();
+            if !self.is_shared() {
+                self.sync();
+            }
             if let Poll::Ready(result) = head.as_mut().poll(context) {
                 return Poll::Ready(Ok(result));
             }
-            self.deadline.poll(context, self.probe).map(Err)
+            self.deadline.poll(context, self.activity()).map(Err)
         })
         .await;
         if self.is_shared() {
@@ -304,7 +320,7 @@ impl Answer<'_> {
                 if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
                     return Poll::Ready(Ok(frame));
                 }
-                self.deadline.poll(context, self.probe).map(Err)
+                self.deadline.poll(context, self.activity()).map(Err)
             })
             .await;
             self.sync();
@@ -354,9 +370,13 @@ impl Answer<'_> {
                 sink.message(limits.events)?;
                 reader.event(event, &mut sink)
             })?;
+            if self.record.text.len() + self.record.other_text.len() > limits.text {
+                let message = format!("the answer's text is longer than the limit of {} bytes", limits.text);
+                return Err(Fault::malformed(message));
+            }
             client.live.count_events((self.record.events.len() - events) as u64);
             if progress.done {
-                self.deadline.done(self.probe);
+                self.deadline.done(self.activity());
             }
         }
         let stamp = self.stamp();
@@ -491,60 +511,4 @@ impl Stop {
             Self::AfterDone => Fault::new(Outcome::Timeout, "the body did not end after its end marker"),
         }
     }
-}
-
-/// How a stream that ended cleanly is to be judged.
-fn conclusion(record: &Record, progress: &Progress, reader: &dyn ReplyReader) -> Result<(), Fault> {
-    if !(progress.done || progress.finished || reader.ends_by_closing()) {
-        let message =
-            format!("the stream ended after {} events without [DONE] or a finish_reason", progress.messages);
-        return Err(Fault::new(Outcome::Truncated, message));
-    }
-    if record.events.is_empty() && !progress.complete {
-        return Err(Fault::new(Outcome::Empty, "the stream was complete but held no output"));
-    }
-    Ok(())
-}
-
-fn broken_body(error: &hyper::Error) -> Fault {
-    let mut source = error.source();
-    let mut kind = None;
-    while let Some(inner) = source {
-        if let Some(inner) = inner.downcast_ref::<io::Error>() {
-            kind = Some(inner.kind());
-        }
-        source = inner.source();
-    }
-    let text = chain(error);
-    if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) || error.is_parse() {
-        return Fault::malformed(format!("the body is not framed as HTTP wants it: {text}"));
-    }
-    Fault::new(Outcome::Truncated, format!("the connection broke before the body was complete: {text}"))
-}
-
-/// The error with its causes, each once.
-fn chain(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
-fn content_type(headers: &HeaderMap) -> String {
-    let value =
-        headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
-    value.unwrap_or_default()
-}
-
-/// True for the event stream type, and for what servers without a better idea say.
-fn may_be_event_stream(kind: &str) -> bool {
-    let plain = kind.split(';').next().unwrap_or_default().trim();
-    matches!(plain, "text/event-stream" | "" | "text/plain" | "application/octet-stream")
 }

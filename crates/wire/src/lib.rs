@@ -14,6 +14,7 @@ mod deadline;
 mod error;
 mod exchange;
 mod json;
+mod judge;
 mod live;
 mod proxy;
 mod pyjson;

@@ -172,6 +172,8 @@ pub struct Limits {
     pub stream: u64,
     /// Bytes of one answer that is not a stream.
     pub body: usize,
+    /// Bytes of text kept of one answer.
+    pub text: usize,
     /// Server-sent events of one answer.
     pub events: u64,
 }
@@ -182,9 +184,10 @@ impl Default for Limits {
             header: 64 << 10,
             headers: 200,
             event: 16 << 20,
-            stream: 1 << 30,
+            stream: 1 << 29,
             body: 256 << 20,
-            events: 4_000_000,
+            text: 64 << 20,
+            events: 1_000_000,
         }
     }
 }

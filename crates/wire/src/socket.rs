@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// Largest single read.
 const READ_SIZE: usize = 64 << 10;
-/// A kernel stamp that claims to be this much older than the previous read is no stamp of ours: the wall
-/// clock was set in between.
-const IMPLAUSIBLE: u64 = 1_000_000;
+/// A kernel stamp this far on the wrong side of an instant that must be before or after it is no stamp of
+/// ours: the wall clock was set in between.
+const IMPLAUSIBLE: Nanos = Nanos::from_millis(1);
 
 /// What the sockets of one worker share.
 #[derive(Debug)]
@@ -67,7 +67,6 @@ pub(crate) struct Probe {
     pub(crate) write_end: Cell<Option<Nanos>>,
     /// Everything handed to the socket so far has reached the kernel.
     pub(crate) flushed: Cell<bool>,
-    last_was_short: Cell<bool>,
 }
 
 impl Probe {
@@ -81,18 +80,17 @@ impl Probe {
         self.flushed.set(false);
     }
 
-    fn note_read(&self, len: usize, at: Option<Nanos>, user: Nanos, short: bool) {
+    fn note_read(&self, len: usize, kernel: Option<Nanos>, user: Nanos) {
         let previous = self.last.get();
-        // Bytes that were there at the previous read would have come with it, unless it filled its buffer.
-        let plausible = |at: &Nanos| {
-            *at <= user + Nanos(IMPLAUSIBLE)
-                && (!self.last_was_short.get() || at.0 + IMPLAUSIBLE >= previous.user.0)
+        // Bytes arrive in order, not before the request went out, and not later than we have them.
+        let earliest = match (self.first.get(), self.write_start.get()) {
+            (None, Some(sent)) => previous.at.max(sent),
+            _ => previous.at,
         };
-        let kernel = at.filter(plausible);
-        let at = kernel.map_or(user, |at| at.min(user).max(previous.at));
+        let kernel = kernel.filter(|&at| at <= user + IMPLAUSIBLE && at + IMPLAUSIBLE >= earliest);
+        let at = kernel.map_or(user, |at| at.min(user).max(earliest));
         let stamp = Stamp { at, user, kernel: kernel.is_some(), read: previous.read + 1 };
         self.last.set(stamp);
-        self.last_was_short.set(short);
         if self.first.get().is_none() {
             self.first.set(Some(stamp));
         }
@@ -171,7 +169,7 @@ impl Socket {
                     let mut converter = self.shared.converter.borrow_mut();
                     let at = read.kernel_wall.map(|wall| converter.to_monotonic(wall));
                     let short = read.len < asked;
-                    self.probe.note_read(read.len, at, user, short);
+                    self.probe.note_read(read.len, at, user);
                     converter.refresh(user);
                     if short && read.len > 0 {
                         // All that was there has been read; the next call would only be told to wait.
@@ -306,5 +304,37 @@ impl AsyncWrite for Socket {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.get_mut().poll_send(context, |socket| socket.send_vectored(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_that_cannot_be_right_is_replaced_by_our_own() {
+        const MS: u64 = 1_000_000;
+        let probe = Probe::default();
+        probe.write_start.set(Some(Nanos(100 * MS)));
+        let read = |kernel: u64, user: u64| {
+            probe.note_read(10, Some(Nanos(kernel)), Nanos(user));
+            let stamp = probe.last.get();
+            (stamp.at.0, stamp.kernel)
+        };
+        // Before the request went out: the wall clock was set back.
+        assert_eq!(read(50 * MS, 110 * MS), (110 * MS, false));
+        // Read long after it came, which is what kernel stamps are for.
+        assert_eq!(read(120 * MS, 170 * MS), (120 * MS, true));
+        // Came while we were between the last read and its user stamp.
+        assert_eq!(read(130 * MS, 180 * MS), (130 * MS, true));
+        // A little early is the conversion's error, and order is kept.
+        assert_eq!(read(130 * MS - 500, 190 * MS), (130 * MS, true));
+        // From the future: the wall clock was set forward.
+        assert_eq!(read(300 * MS, 200 * MS), (200 * MS, false));
+        probe.note_read(10, None, Nanos(210 * MS));
+        assert_eq!(
+            probe.last.get(),
+            Stamp { at: Nanos(210 * MS), user: Nanos(210 * MS), kernel: false, read: 6 }
+        );
     }
 }

@@ -39,6 +39,7 @@ pub struct Prepared {
     /// Hang up this long after the request was fully sent.
     pub cancel_after: Option<Nanos>,
     content_type: HeaderValue,
+    is_form: bool,
     id: Option<HeaderValue>,
     blank: Box<Record>,
 }
@@ -65,6 +66,11 @@ impl Wire {
             let reason = "at least one base URL is needed".to_owned();
             return Err(WireError::Setting { flag: "--base-url", reason });
         }
+        let streams = settings.backend.streams(&settings.body);
+        if streams && !settings.body.stream {
+            let reason = format!("the API of --backend {} can only stream", settings.backend.name());
+            return Err(WireError::Setting { flag: "--no-streaming", reason });
+        }
         let targets = settings
             .base_urls
             .iter()
@@ -79,7 +85,6 @@ impl Wire {
             .headers(&mut headers, settings.api_key.as_ref().map(servebench_core::Secret::expose));
         // Named headers win over everything, also over what a backend adds.
         add_named(&mut headers, &settings)?;
-        let streams = settings.backend.streams(&settings.body);
         Ok(Arc::new(Self { settings, targets, tls, headers, side_headers, streams }))
     }
 
@@ -127,6 +132,7 @@ impl Wire {
             body: body.bytes.into(),
             session: request.session.as_ref().map(|turn| turn.session),
             cancel_after: None,
+            is_form: content_type.as_bytes().starts_with(b"multipart/"),
             content_type,
             id,
             blank: Box::new(blank),
@@ -153,7 +159,12 @@ impl Wire {
             }
             add_proxy(&mut headers, target);
         }
-        headers.insert(CONTENT_TYPE, prepared.content_type.clone());
+        if prepared.is_form {
+            // Without the boundary that was used, nobody can read a form.
+            headers.insert(CONTENT_TYPE, prepared.content_type.clone());
+        } else {
+            headers.entry(CONTENT_TYPE).or_insert_with(|| prepared.content_type.clone());
+        }
         if let Some(id) = &prepared.id {
             headers.insert(HeaderName::from_static("x-request-id"), id.clone());
         }

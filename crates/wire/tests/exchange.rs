@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, settings, stream, write,
+    STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, on_worker, settings, stream,
+    write,
 };
 use servebench_core::{EventKind, Outcome};
+use servebench_wire::{Client, Live, Wire};
 
 #[test]
 fn a_completions_stream_becomes_a_record() {
@@ -102,5 +105,42 @@ fn connections_are_used_again() {
     for record in &records {
         assert_eq!((record.outcome, record.reconnects, record.connection.id), (Outcome::Ok, 0, 0));
         check_order(record);
+    }
+}
+
+#[test]
+fn a_worker_that_is_late_still_knows_when_an_event_came() {
+    let event = |text: &str| chunk(&format!("data: {{\"choices\":[{{\"text\":\"{text}\"}}]}}\n\n"));
+    let pause = Step::Pause(Duration::from_millis(30));
+    let end = chunk("data: [DONE]\n\n");
+    let script =
+        vec![Step::Read, write([STREAM_HEAD.into(), event("a")].concat()), pause.clone(), write(event("b"))];
+    let script =
+        [script, vec![Step::Pause(Duration::from_millis(80)), write([end, b"0\r\n\r\n".to_vec()].concat())]]
+            .concat();
+    let server = Server::start(vec![script]);
+    let record = on_worker(async || {
+        let wire = Wire::new(settings("vllm", &server.url())).unwrap();
+        let live = Arc::new(Live::default());
+        let client = Client::new(&wire, 0, Arc::clone(&live));
+        let prepared = wire.prepare(&common::request(0)).unwrap();
+        let mut record = prepared.record();
+        let disturb = async {
+            while live.read().events == 0 {
+                tokio::task::yield_now().await;
+            }
+            // Something else keeps the worker's thread busy while the second event comes.
+            std::thread::sleep(Duration::from_millis(70));
+        };
+        futures_util::future::join(client.exchange(&prepared, &mut record), disturb).await;
+        record
+    });
+    server.finish();
+    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "ab"));
+    let second = record.events[1];
+    if second.kernel_stamped() {
+        let gap = second.at.since(record.events[0].at).as_millis_f64();
+        assert!((29.0..60.0).contains(&gap), "{gap} ms");
+        assert!(second.lag_ns > 5_000_000, "{} ns", second.lag_ns);
     }
 }

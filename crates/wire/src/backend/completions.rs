@@ -236,18 +236,14 @@ pub(super) fn note_extras(usage: Option<&UsageObject>, metrics: Option<ServerMet
 pub(super) struct AnyChoices {
     text: Reader,
     chat: super::chat::Reader,
-    /// Which of the two the server uses, once that is known.
-    chat_shape: Option<bool>,
 }
 
 impl AnyChoices {
     fn reader(&mut self, data: &[u8]) -> &mut dyn ReplyReader {
-        if self.chat_shape.is_none() {
-            let has = |name: &[u8]| memchr::memmem::find(data, name).is_some();
-            let is_chat = has(b"\"delta\"") || has(b"\"message\":{") || has(b"\"message\": {");
-            self.chat_shape = (is_chat || has(b"\"text\"")).then_some(is_chat);
-        }
-        if self.chat_shape == Some(true) { &mut self.chat } else { &mut self.text }
+        let has = |name: &[u8]| memchr::memmem::find(data, name).is_some();
+        // What has neither, such as a lone usage message, means the same to both.
+        let is_chat = has(b"\"delta\"") || has(b"\"message\":{") || has(b"\"message\": {");
+        if is_chat { &mut self.chat } else { &mut self.text }
     }
 }
 

@@ -165,3 +165,106 @@ fn stream_options(settings: &BodySettings) -> Value {
         json!({"include_usage": true})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use servebench_core::Record;
+
+    use super::*;
+    use crate::reply::{Progress, Sink};
+    use crate::settings::KeepText;
+    use crate::socket::Stamp;
+    use crate::sse::SseEvent;
+
+    /// What a stream of events makes of a record, with a new reader for every event or one for all.
+    fn read(backend: &dyn Backend, events: &[String], afresh: bool) -> (Record, bool) {
+        let mut record = Record::default();
+        let mut progress = Progress::new(KeepText::Always);
+        let mut reader = backend.reader(true);
+        let mut failed = false;
+        for (number, event) in events.iter().enumerate() {
+            if afresh {
+                reader = backend.reader(true);
+            }
+            let stamp = Stamp { read: number as u64, ..Stamp::default() };
+            let mut sink = Sink::new(&mut record, &mut progress, stamp);
+            failed |= sink.message(u64::MAX).is_err();
+            failed |= reader.event(SseEvent { data: event.as_bytes(), name: b"" }, &mut sink).is_err();
+        }
+        (record, failed)
+    }
+
+    fn events() -> impl Strategy<Value = Vec<(usize, String, String)>> {
+        let text = prop_oneof![
+            "[a-z é☃]{0,6}".prop_map(|text| text),
+            Just("\\n".to_owned()),
+            Just("\\u00e9\\\"".to_owned()),
+            Just("\",\"finish_reason\":\"stop".to_owned()),
+            Just("\u{1}".to_owned()),
+        ];
+        let tail = prop_oneof![
+            Just(r#","finish_reason":null}]}"#.to_owned()),
+            Just(r#","finish_reason":"stop"}]}"#.to_owned()),
+            Just(r#"}],"usage":null}"#.to_owned()),
+            Just(r#"}],"usage":{"completion_tokens":3}}"#.to_owned()),
+            Just(r#"}],"error":null}"#.to_owned()),
+        ];
+        proptest::collection::vec((0_usize..5, text, tail), 1..12)
+    }
+
+    proptest! {
+        #[test]
+        fn reading_by_template_gives_what_parsing_gives(parts in events()) {
+            let heads = [
+                r#"{"choices":[{"index":0,"text":""#,
+                r#"{"choices":[{"delta":{"content":""#,
+                r#"{"choices":[{"delta":{"role":"assistant","content":""#,
+                r#"{"choices":[{"delta":{"reasoning":""#,
+                r#"{"choices":[{"delta":{"content":null,"reasoning_content":""#,
+            ];
+            let events: Vec<String> = parts
+                .iter()
+                .map(|(head, text, tail)| {
+                    let close = if *head == 0 { "" } else { "}" };
+                    format!("{}{text}\"{close}{tail}", heads[*head])
+                })
+                .collect();
+            for name in ["vllm", "openai-chat", "openai-audio"] {
+                let backend = find(name).unwrap();
+                prop_assert_eq!(read(backend, &events, false), read(backend, &events, true));
+            }
+        }
+
+        #[test]
+        fn reading_by_template_gives_what_parsing_gives_for_named_events(parts in events()) {
+            let heads = [
+                r#"{"type":"response.output_text.delta","delta":""#,
+                r#"{"type":"response.reasoning_text.delta","delta":""#,
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":""#,
+                r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":""#,
+                r#"{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":""#,
+            ];
+            let events: Vec<String> = parts
+                .iter()
+                .map(|(head, text, _)| format!("{}{text}\"{}", heads[*head], if *head < 2 { "}" } else { "}}" }))
+                .collect();
+            for name in ["openai-responses", "anthropic"] {
+                let backend = find(name).unwrap();
+                prop_assert_eq!(read(backend, &events, false), read(backend, &events, true));
+            }
+        }
+
+        #[test]
+        fn no_event_makes_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for backend in ALL {
+                let mut record = Record::default();
+                let mut progress = Progress::new(KeepText::Always);
+                let mut reader = backend.reader(true);
+                let mut sink = Sink::new(&mut record, &mut progress, Stamp::default());
+                let _ = reader.event(SseEvent { data: &bytes, name: b"" }, &mut sink);
+                let _ = reader.body(&bytes, &mut sink);
+            }
+        }
+    }
+}
