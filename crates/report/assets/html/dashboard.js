@@ -1,37 +1,6 @@
 "use strict";
 // The campaign dashboard: filters, linked charts, table.
 
-Object.assign(TEXT.en, {
-  title: "Benchmark dashboard", reset: "Reset", clear: "Clear selection", search: "Search runs", model: "Model", backend: "Backend",
-  lens: "Lengths", cap: "Concurrency", rate: "Rate", verdict: "Verdict", label: "Label", mixed: "mixed lengths", unlimited: "unlimited",
-  best_tput: "Highest output throughput", best_ttft: "Lowest median TTFT", best_tpot: "Lowest median TPOT", good: "Completed requests", failed: "failed",
-  pareto: "Throughput against speed for each user", per_user: "Output tokens/s for each user", tput: "Output tokens/s", frontier: "frontier",
-  pareto_note: "Up and to the right is better. Frontier: no other shown run is better in both. Runs marked INVALID are hollow and not on it. Drag the brush (toolbox) to select runs.",
-  curve: "Metric against load", conc_axis: "Concurrency cap", rate_axis: "Request rate (req/s)",
-  bands: "Percentile bands", band_note: "Line: median; dotted: mean; bands: to each stored percentile.", heat: "Heat map",
-  ab: "A/B comparison", ab_diff: "B against A", ab_note: "Relative difference of means at loads that both have. With single runs the noise is unknown.", no_common: "A and B have no load in common",
-  dist: "Distribution", dist_y: "Share at or below", dist_empty: "No run with details (--save-detailed) is shown", timeline: "Request timeline",
-  time_axis: "Time from the first send (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed",
-  table: "Runs", csv: "Export CSV", rows_note: "runs shown; select rows to highlight them in all charts.", sampled: "Evenly down-sampled: ",
-  name: "Run", median: "median", mean: "mean", intervals: "Points are means over repeats; bars are 95 % intervals.", none_match: "No run matches the filters",
-  load: "load", choose: "Metric", log: "log scale", series: "Series", repeats: "repeats", select: "Select",
-});
-Object.assign(TEXT.zh, {
-  title: "基准测试仪表板", reset: "重置", clear: "清除选择", search: "搜索运行", model: "模型", backend: "后端",
-  lens: "长度", cap: "并发", rate: "速率", verdict: "判定", label: "标签", mixed: "混合长度", unlimited: "不限",
-  best_tput: "最高输出吞吐量", best_ttft: "最低 TTFT 中位数", best_tpot: "最低 TPOT 中位数", good: "完成的请求", failed: "失败",
-  pareto: "总吞吐量与单用户速度", per_user: "单用户输出 token/秒", tput: "输出 token/秒", frontier: "前沿",
-  pareto_note: "越靠右上越好。前沿：所示运行中没有其他运行在两方面都更好。INVALID 的运行为空心，不计入前沿。用工具栏的框选工具选择运行。",
-  curve: "指标与负载", conc_axis: "并发上限", rate_axis: "请求速率（请求/秒）",
-  bands: "百分位带", band_note: "实线：中位数；点线：均值；色带：至各已存百分位。", heat: "热力图",
-  ab: "A/B 对比", ab_diff: "B 相对 A", ab_note: "在双方共有负载上均值的相对差异。仅有单次运行时波动未知。", no_common: "A 与 B 没有共同的负载",
-  dist: "分布", dist_y: "累计比例", dist_empty: "所示运行均无明细（--save-detailed）", timeline: "请求时间线",
-  time_axis: "自首次发送起的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败",
-  table: "运行列表", csv: "导出 CSV", rows_note: "次运行；选中行可在所有图中突出显示。", sampled: "均匀抽样：",
-  name: "运行", median: "中位数", mean: "均值", intervals: "点为重复运行的均值，误差线为 95 % 区间。", none_match: "没有符合筛选条件的运行",
-  load: "负载", choose: "指标", log: "对数刻度", series: "序列", repeats: "重复", select: "选择",
-});
-
 const RUNS = DATA.runs;
 const METRICS = ["ttft", "tpot", "itl", "e2el"];
 const state = {
@@ -279,7 +248,7 @@ function drawCurve(view, runs) {
 
 function drawBands(view, runs, picker) {
   const list = seriesOf(runs);
-  if (!list.some((one) => one.id === state.bandSeries)) state.bandSeries = list[Math.floor(list.length / 2)]?.id ?? "";
+  if (!list.some((one) => one.id === state.bandSeries)) state.bandSeries = list.slice().sort((a, b) => b.levels.length - a.levels.length)[0]?.id ?? "";
   options(picker, list.map((one) => [one.id, one.name]), state.bandSeries);
   const one = list.find((s) => s.id === state.bandSeries);
   const m = state.band;
@@ -344,11 +313,22 @@ function drawHeat(view, runs) {
   chart.on("click", (event) => event.data?.runs && toggle(event.data.runs.map((run) => run.id)));
 }
 
+/** The two series that are most worth comparing: many loads in common, equal lengths. */
+function likelyPair(list) {
+  let best = [list[0]?.id ?? null, list[1]?.id ?? null, -1];
+  const some = list.slice(0, 60).map((one) => [one, new Set(one.levels.map(([load]) => load)), lensOf(one.levels[0][1][0])]);
+  some.forEach(([a, loadsA, lensA], i) => some.slice(i + 1).forEach(([b, loadsB, lensB]) => {
+    const common = [...loadsA].filter((load) => loadsB.has(load)).length;
+    const score = common && common + (lensA === lensB ? 100 : 0);
+    if (score > best[2]) best = [a.id, b.id, score];
+  }));
+  return best.slice(0, 2);
+}
+
 function drawAB(view, runs, pickA, pickB) {
   const list = seriesOf(runs);
   const ids = list.map((one) => one.id);
-  if (!ids.includes(state.a)) state.a = ids[0] ?? null;
-  if (!ids.includes(state.b)) state.b = ids.find((id) => id !== state.a) ?? null;
+  if (!ids.includes(state.a) || !ids.includes(state.b)) [state.a, state.b] = likelyPair(list);
   options(pickA, list.map((one) => [one.id, "A: " + one.name]), state.a);
   options(pickB, list.map((one) => [one.id, "B: " + one.name]), state.b);
   const a = list.find((one) => one.id === state.a), b = list.find((one) => one.id === state.b);
@@ -371,39 +351,6 @@ function drawAB(view, runs, pickA, pickB) {
     tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[p.seriesName, num(p.value[1], 4)], [t("load"), num(p.value[0])], [t("repeats"), p.data.found.n]]) : tip(`${t("load")} ${p.name}`, [[t("ab_diff"), percent(p.value)]]) },
   }));
   view.note.textContent = rows.length ? t("ab_note") : t("no_common");
-}
-
-function drawDist(view, runs) {
-  const detailed = runs.filter((run) => run.detail?.[state.dist]);
-  const wanted = detailed.filter((run) => state.selected.has(run.id));
-  const chosen = (wanted.length ? wanted : detailed).slice(0, 8);
-  view.note.textContent = "";
-  if (!chosen.length) return void draw(view.box, null, t("dist_empty"));
-  const values = chosen.flatMap((run) => run.detail[state.dist].q.map((q) => q[0]));
-  const log = spans(values, 20);
-  draw(view.box, base(t("dist"), {
-    xAxis: axis(`${state.dist.toUpperCase()} (ms)` + (log ? ` (${t("log")})` : ""), { at: "x", log, scale: true }),
-    yAxis: axis(t("dist_y"), { min: 0, max: 1, axisLabel: { color: css("--soft"), formatter: (v) => Math.round(v * 100) + " %" } }), dataZoom: zoom(),
-    series: chosen.map((run, i) => ({ type: "line", name: brief(run, chosen), data: run.detail[state.dist].q, symbol: "none", step: "end", lineStyle: { width: 2, color: color(i), type: invalid(run) ? "dashed" : "solid" }, itemStyle: { color: color(i) },
-      markLine: i ? undefined : { silent: true, symbol: "none", lineStyle: { color: css("--line"), type: "solid" }, label: { color: css("--soft"), formatter: (p) => p.name, position: "insideStartTop" }, data: [0.5, 0.9, 0.99].map((p) => ({ yAxis: p, name: "p" + p * 100 })) } })),
-    tooltip: { ...base("").tooltip, trigger: "axis", axisPointer: { type: "line" }, formatter: (ps) => tip(ms(ps[0]?.axisValue), ps.filter((p) => p.seriesName).map((p) => [p.seriesName, percent(p.value[1])])) },
-  }));
-  view.note.textContent = chosen.map((run) => `${brief(run, chosen)}: n = ${num(run.detail[state.dist].n, 7)}`).join(" · ") + (detailed.length > 8 ? " · …" : "");
-}
-
-function drawTimeline(view, runs, picker) {
-  const detailed = runs.filter((run) => run.detail?.timeline);
-  if (!detailed.some((run) => run.id === state.timeline)) state.timeline = (detailed.find((run) => state.selected.has(run.id)) ?? detailed[0])?.id ?? null;
-  options(picker, detailed.map((run) => [String(run.id), run.name]), String(state.timeline));
-  const run = detailed.find((r) => r.id === state.timeline);
-  view.note.textContent = "";
-  if (!run) return void draw(view.box, null, t("dist_empty"));
-  const { rows, total } = run.detail.timeline;
-  draw(view.box, base(t("timeline"), {
-    ...timelineOption(rows), dataZoom: [...zoom(), slider()], grid: { left: 64, right: 20, top: 40, bottom: 76 },
-    tooltip: { ...base("").tooltip, formatter: (p) => timelineTip(p.value) },
-  }));
-  view.note.textContent = rows.length < total ? `${t("sampled")}${num(rows.length, 6)} ${t("of")} ${num(total, 7)} ${t("requests")}` : `${num(total, 7)} ${t("requests")}`;
 }
 
 // Selection and table ------------------------------------------------------------------------------------

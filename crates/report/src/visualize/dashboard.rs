@@ -1,9 +1,10 @@
 //! The interactive dashboard.
 
 use serde_json::{Map, Value, json};
+use servebench_metrics::Metric;
 
 use super::latency::ecdf;
-use super::rows::Run;
+use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::findings;
 use crate::page::{Page, short};
@@ -28,6 +29,8 @@ pub fn dashboard(runs: &[Run], lang: Lang) -> String {
         data: &data,
         scripts: &[
             include_str!("../../assets/html/timeline.js"),
+            include_str!("../../assets/html/dashboard_text.js"),
+            include_str!("../../assets/html/dashboard_details.js"),
             include_str!("../../assets/html/dashboard.js"),
         ],
         plain: false,
@@ -36,12 +39,23 @@ pub fn dashboard(runs: &[Run], lang: Lang) -> String {
 }
 
 fn run_value(id: usize, run: &Run, most: usize) -> Value {
-    let numbers: Map<String, Value> = run
+    let mut numbers: Map<String, Value> = run
         .row
         .keys()
         .filter(|key| !is_setting(key))
         .filter_map(|key| Some((key.clone(), short(run.number(key)?))))
         .collect();
+    // vLLM's file may lack these statistics and still hold the latencies themselves.
+    for (key, stat) in [("mean", Stat::Mean), ("median", Stat::Median), ("p99", Stat::Tail)] {
+        let key = format!("{key}_e2el_ms");
+        let stored =
+            stat == Stat::Tail && run.row.keys().any(|key| key.starts_with('p') && key.ends_with("_e2el_ms"));
+        if let Some(value) =
+            run.latency(Metric::E2el, stat).filter(|_| !stored && !numbers.contains_key(&key))
+        {
+            numbers.insert(key, short(value));
+        }
+    }
     let mut value = json!({
         "id": id,
         "name": run.name,

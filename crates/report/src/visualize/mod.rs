@@ -4,6 +4,7 @@
 //! beside them, and our own additions under `servebench`; a row of a CSV file, where everything is text,
 //! will do as well.
 
+mod advice;
 mod analysis;
 mod dashboard;
 mod files;

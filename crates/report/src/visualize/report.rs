@@ -3,7 +3,8 @@
 use servebench_core::Level as Trust;
 use servebench_metrics::Metric;
 
-use super::analysis::{Findings, Limit, RatingScale, Saturation, delay_ms, study};
+use super::advice::advice;
+use super::analysis::{Findings, RatingScale, Saturation, delay_ms, study};
 use super::groups::{Level, Load, Series, series};
 use super::rows::{Run, Stat};
 use super::throughput::{full_name, notes, per_user, subtitle};
@@ -191,14 +192,26 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
             e.0, e.1, g.0, g.1, a.0, a.1
         ),
     });
+    // "p99", or a word where the runs' highest percentiles differ.
+    let mut tails = all
+        .iter()
+        .flat_map(|one| &one.levels)
+        .filter_map(|level| level.runs.iter().find_map(|run| run.tail(Metric::Ttft)))
+        .map(|tail| tail.0);
+    let first_tail = tails.next().unwrap_or(99.0);
+    let tail_word = if tails.all(|tail| tail == first_tail) {
+        format!("p{first_tail}")
+    } else {
+        lang.pick("tail", "尾部").to_owned()
+    };
     let latency = |level: &Level<'_>, metric, stat| cell(level.latency(metric, stat).map(|found| found.mean));
     let mut rows = Vec::new();
     for one in all {
         for level in &one.levels {
             let tail = level.runs.iter().find_map(|run| run.tail(Metric::Ttft));
             let word = |stat| scale.of(level, stat).map_or("–", |rating| rating.word(lang)).to_owned();
-            let tail_word = match tail {
-                Some((p, _)) if p < 99.0 => format!("{} (p{p})", word(Stat::Tail)),
+            let tail_rating = match tail {
+                Some((p, _)) if !tail_word.starts_with('p') => format!("{} (p{p})", word(Stat::Tail)),
                 _ => word(Stat::Tail),
             };
             rows.push(vec![
@@ -210,7 +223,7 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
                 latency(level, Metric::Tpot, Stat::Median),
                 latency(level, Metric::Tpot, Stat::Tail),
                 word(Stat::Median),
-                tail_word,
+                tail_rating,
                 trust(level).to_owned(),
             ]);
         }
@@ -220,11 +233,11 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
         load.short(lang),
         lang.pick("runs", "次数"),
         "TTFT p50",
-        "TTFT p99",
+        &format!("TTFT {tail_word}"),
         "TPOT p50",
-        "TPOT p99",
+        &format!("TPOT {tail_word}"),
         lang.pick("Rating p50", "评级 p50"),
-        lang.pick("Rating p99", "评级 p99"),
+        &format!("{} {tail_word}", lang.pick("Rating", "评级")),
         lang.pick("Verdict", "判定"),
     ];
     doc.table(&head, rows);
@@ -273,61 +286,6 @@ fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
         items.push(super::throughput::nothing(lang));
     }
     doc.list(items);
-}
-
-fn advice(limit: Limit, load: Load, lang: Lang) -> String {
-    match (limit, lang) {
-        (Limit::Queueing(ttft, tpot), Lang::En) => format!(
-            "the first token waits: median TTFT grew {ttft:.1}× from the lowest to the highest load while TPOT grew \
-             {tpot:.1}×. Requests queue for prefill; allow a larger batch, shorten or cache prompts, or add replicas."
-        ),
-        (Limit::Queueing(ttft, tpot), Lang::Zh) => format!(
-            "首 token 在排队：从最低到最高负载，TTFT 中位数增至 {ttft:.1} 倍，而 TPOT 为 {tpot:.1} 倍。请求在等待预填充；\
-             可增大批次上限、缩短或缓存提示词，或增加副本。"
-        ),
-        (Limit::Batch(tpot), Lang::En) => format!(
-            "generation slows with the batch: median TPOT grew {tpot:.1}×. Memory bandwidth or compute is shared by more \
-             requests; lower the cap for interactive use, or use tensor parallelism, quantisation or speculative decoding."
-        ),
-        (Limit::Batch(tpot), Lang::Zh) => format!(
-            "生成随批次变慢：TPOT 中位数增至 {tpot:.1} 倍。更多请求分享显存带宽或算力；交互场景可降低并发上限，\
-             或使用张量并行、量化、投机解码。"
-        ),
-        (Limit::TtftTail(ratio), Lang::En) => format!(
-            "some first tokens come very late: at the highest load the TTFT tail is {ratio:.1}× the median. Look for bursts \
-             of arrivals, long prompts ahead in the queue, or preemption."
-        ),
-        (Limit::TtftTail(ratio), Lang::Zh) => format!(
-            "部分首 token 很晚：最高负载下 TTFT 尾部为中位数的 {ratio:.1} 倍。请检查突发到达、队列前方的长提示词或抢占。"
-        ),
-        (Limit::Stutter(ratio), Lang::En) => format!(
-            "the stream stutters: at the highest load the ITL tail is {ratio:.1}× the median. Prefills of other requests \
-             interrupt generation, or several tokens come in one event; chunked prefill with a smaller budget helps the former."
-        ),
-        (Limit::Stutter(ratio), Lang::Zh) => format!(
-            "输出有停顿：最高负载下 ITL 尾部为中位数的 {ratio:.1} 倍。其他请求的预填充打断了生成，或一个事件带有多个 token；\
-             对前者可用更小预算的分块预填充。"
-        ),
-        (Limit::Failures(share, at), Lang::En) => {
-            format!(
-                "{} of the requests failed at {} {at}. Read their errors before using these numbers.",
-                percent(share),
-                load.short(lang)
-            )
-        }
-        (Limit::Failures(share, at), Lang::Zh) => {
-            format!("{} {at} 时 {} 的请求失败。使用数据前请先查看错误。", load.short(lang), percent(share))
-        }
-        (Limit::Overload(share), Lang::En) => format!(
-            "overloaded: at the highest rate only {} of the offered requests per second were completed, so latency grows \
-             for as long as the run lasts. Latencies there describe the run's length, not the server.",
-            percent(share)
-        ),
-        (Limit::Overload(share), Lang::Zh) => format!(
-            "过载：最高速率下每秒只完成了 {} 的请求，延迟会随运行时长一直增长。此处的延迟反映运行长度，而非服务器。",
-            percent(share)
-        ),
-    }
 }
 
 fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
