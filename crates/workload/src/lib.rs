@@ -12,6 +12,7 @@ mod build;
 mod dataset;
 mod error;
 mod hub;
+mod media;
 mod read;
 mod settings;
 mod tokenizer;
@@ -20,8 +21,9 @@ pub use build::build;
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
 pub use settings::{
-    BurstGptSettings, Compat, CustomSettings, DatasetSettings, PrefixRepetitionSettings, RandomSettings,
-    RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
-    TimedTraceSettings, TraceSettings, WorkloadSettings,
+    BurstGptSettings, Compat, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, MmBucket,
+    PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio, RerankSettings, ShareGptSettings,
+    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
+    WorkloadSettings,
 };
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -105,6 +105,27 @@ pub(crate) fn columns(row: &Value) -> String {
     if names.is_empty() { "no columns".into() } else { names.join(", ") }
 }
 
+/// The rows of a JSON file that is one list, or of JSON Lines, whatever its name.
+pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
+    let mut start = [0; 64];
+    let n = io::Read::read(&mut open(path)?, &mut start)
+        .map_err(|source| WorkloadError::Io { path: path.to_owned(), source })?;
+    let first = start[..n].iter().find(|byte| !byte.is_ascii_whitespace() && **byte < 0x80);
+    if first != Some(&b'[') {
+        return Ok(json_lines(path)?.into_iter().map(|(_, row)| row).collect());
+    }
+    let mut rows = Vec::new();
+    json_array(
+        path,
+        |bytes| serde_json::from_slice::<Value>(bytes),
+        |line, row| {
+            rows.push(row.map_err(|error| WorkloadError::format(path, Some(line), error.to_string()))?);
+            Ok(())
+        },
+    )?;
+    Ok(rows)
+}
+
 /// Bytes of a batch of elements that are parsed on all cores at once.
 const BATCH: usize = 4 << 20;
 

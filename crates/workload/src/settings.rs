@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::WorkloadError;
+use crate::{HubSettings, WorkloadError};
 
 /// Whose rules hold where vLLM's tool has a defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,14 @@ pub enum DatasetSettings {
     TimedTrace(TimedTraceSettings),
     /// Lengths and times from a recorded trace, sent as text.
     Trace(TraceSettings),
+    /// Synthetic text with images.
+    RandomMm(RandomMmSettings),
+    /// JSON Lines with images.
+    CustomImage(CustomMediaSettings),
+    /// JSON Lines with sounds.
+    CustomAudio(CustomMediaSettings),
+    /// A known dataset of the Hugging Face hub.
+    Hf(HfSettings),
 }
 
 impl DatasetSettings {
@@ -110,6 +118,10 @@ impl DatasetSettings {
             Self::SpeedBench(_) => "speed_bench",
             Self::TimedTrace(_) => "timed_trace",
             Self::Trace(_) => "trace",
+            Self::RandomMm(_) => "random-mm",
+            Self::CustomImage(_) => "custom_image",
+            Self::CustomAudio(_) => "custom_audio",
+            Self::Hf(_) => "hf",
         }
     }
 }
@@ -363,9 +375,152 @@ impl Default for TraceSettings {
     }
 }
 
+/// Options of `random-mm`.
+#[derive(Clone, Debug)]
+pub struct RandomMmSettings {
+    /// The text.
+    pub text: RandomSettings,
+    /// Images of a request.
+    pub base_items: u64,
+    /// How far the number of images spreads around this, from 0 to 1.
+    pub items_range_ratio: f64,
+    /// Most images in a request.
+    pub image_limit: u64,
+    /// Most videos in a request.
+    pub video_limit: u64,
+    /// Sizes and their shares.
+    pub buckets: Vec<MmBucket>,
+}
+
+/// A size of images or videos, and how often it comes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MmBucket {
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// 1 for an image; more for a video.
+    pub frames: u32,
+    /// Probability; need not sum to 1.
+    pub share: f64,
+}
+
+impl MmBucket {
+    /// Reads `{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}`: height, width, frames and probability.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, WorkloadError> {
+        const FLAG: &str = "--random-mm-bucket-config";
+        let wrong = || {
+            WorkloadError::setting(
+                FLAG,
+                format!("{text:?} must look like {{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}}"),
+            )
+        };
+        let body = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(wrong)?;
+        let mut buckets = Vec::new();
+        for entry in body.split('(').skip(1) {
+            let (size, share) = entry.split_once(')').ok_or_else(wrong)?;
+            let size: Option<Vec<u32>> =
+                size.trim_end_matches([' ', ',']).split(',').map(|part| part.trim().parse().ok()).collect();
+            let share = share.trim().strip_prefix(':').ok_or_else(wrong)?;
+            let share = share.trim().trim_end_matches(',').trim().parse().map_err(|_| wrong())?;
+            match size.ok_or_else(wrong)?.as_slice() {
+                &[height, width, frames] => buckets.push(Self { height, width, frames, share }),
+                _ => return Err(wrong()),
+            }
+        }
+        if buckets.is_empty() { Err(wrong()) } else { Ok(buckets) }
+    }
+}
+
+impl Default for RandomMmSettings {
+    fn default() -> Self {
+        let bucket = |height, width, frames, share| MmBucket { height, width, frames, share };
+        Self {
+            text: RandomSettings::default(),
+            base_items: 1,
+            items_range_ratio: 0.0,
+            image_limit: 255,
+            video_limit: 1,
+            buckets: vec![bucket(256, 256, 1, 0.5), bucket(720, 1280, 1, 0.5), bucket(720, 1280, 16, 0.0)],
+        }
+    }
+}
+
+/// Options of `custom_image` and `custom_audio`.
+#[derive(Clone, Debug)]
+pub struct CustomMediaSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Output tokens for every request; -1 takes `output_tokens` of the row.
+    pub output_len: i64,
+    /// Images are read or fetched here and sent inside the request (`--custom-ensure-client-side-data`).
+    pub client_side_data: bool,
+    /// Sounds are sent inside chat messages (`--enable-multimodal-chat`).
+    pub multimodal_chat: bool,
+}
+
+impl Default for CustomMediaSettings {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), output_len: 256, client_side_data: false, multimodal_chat: false }
+    }
+}
+
+/// Options of `hf`.
+#[derive(Clone, Debug)]
+pub struct HfSettings {
+    /// A local folder, or the dataset's name on the hub.
+    pub path: String,
+    /// The dataset's name on the hub, when `path` is a folder.
+    pub name: Option<String>,
+    /// Subset (configuration).
+    pub subset: Option<String>,
+    /// Split; `None` takes the dataset's usual one.
+    pub split: Option<String>,
+    /// Tokens of an answer; `None` takes the dataset's usual number.
+    pub output_len: Option<i64>,
+    /// Shuffle over all rows instead of a window of 1,000 (`--no-stream`).
+    pub no_stream: bool,
+    /// Categories of BFCL.
+    pub bfcl_categories: Vec<String>,
+    /// Least and most edit distance of Blazedit rows.
+    pub blazedit_distance: (f64, f64),
+    /// Shortest and longest sound in seconds.
+    pub audio_seconds: (f64, f64),
+    /// Where the hub is.
+    pub hub: HubSettings,
+}
+
+impl HfSettings {
+    /// The usual options for a dataset.
+    pub fn new(path: impl Into<String>, hub: HubSettings) -> Self {
+        Self {
+            path: path.into(),
+            name: None,
+            subset: None,
+            split: None,
+            output_len: None,
+            no_stream: false,
+            bfcl_categories: ["simple", "live_simple", "multiple"].map(str::to_owned).to_vec(),
+            blazedit_distance: (0.0, 1.0),
+            audio_seconds: (0.0, f64::INFINITY),
+            hub,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_are_read_from_pythons_spelling() {
+        let buckets = MmBucket::parse_all("{(256, 256, 1): 0.5, (720, 1280, 16): 0.25,}").unwrap();
+        assert_eq!(buckets[1], MmBucket { height: 720, width: 1280, frames: 16, share: 0.25 });
+        assert_eq!(buckets.len(), 2);
+        for bad in ["", "{}", "{(1,2): 3}", "{(1,2,3) 4}", "(1,2,3): 0.5", "{(a,2,3): 0.5}"] {
+            assert!(MmBucket::parse_all(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_range_ratio_is_a_number_or_json() {

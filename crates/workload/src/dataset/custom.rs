@@ -92,7 +92,7 @@ pub(super) fn templated(
     Ok(request(Prompt::Text(text.to_owned()), tokens, output))
 }
 
-fn output_tokens(value: &Value) -> Option<i64> {
+pub(super) fn output_tokens(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as i64))
 }
 

@@ -2,8 +2,11 @@
 
 mod burstgpt;
 mod custom;
+mod custom_media;
+mod hf;
 mod prefix_repetition;
 mod random;
+mod random_mm;
 mod rerank;
 mod sharegpt;
 mod sonnet;
@@ -72,6 +75,10 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
         DatasetSettings::SpeedBench(options) => spec_bench::sample_speed(context, options),
         DatasetSettings::TimedTrace(options) => timed_trace::sample(context, options),
         DatasetSettings::Trace(options) => trace::sample(context, options),
+        DatasetSettings::RandomMm(options) => random_mm::sample(context, options),
+        DatasetSettings::CustomImage(options) => custom_media::sample_images(context, options),
+        DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
+        DatasetSettings::Hf(options) => hf::sample(context, options),
     }
 }
 

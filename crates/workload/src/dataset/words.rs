@@ -28,10 +28,11 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 2..=12;
 impl Words {
     /// Finds the words of a tokenizer; `None` when it has too few that hold.
     pub(super) fn find(tokenizer: &Tokenizer) -> Option<Self> {
-        let mut candidates = Vec::with_capacity(MAX_WORDS);
+        let most = if tokenizer.is_quick() { MAX_WORDS } else { MAX_WORDS / 4 };
+        let mut candidates = Vec::with_capacity(most);
         tokenizer.for_each_token(&mut |token| {
             candidates.extend(word_of(token).map(str::to_owned));
-            if candidates.len() < MAX_WORDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if candidates.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         Self::holding(tokenizer, candidates)
     }

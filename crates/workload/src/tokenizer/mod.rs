@@ -213,6 +213,11 @@ impl Tokenizer {
         self.engine.special_added_ids()
     }
 
+    /// True when encoding takes our own way, which is many times quicker than the crate's.
+    pub(crate) fn is_quick(&self) -> bool {
+        matches!(self.engine, Engine::Quick(_))
+    }
+
     /// Visits the tokens of the model's own vocabulary in order of id, until `visit` says stop.
     pub(crate) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
         self.engine.for_each_token(visit);

@@ -1,0 +1,151 @@
+//! `hf`: known datasets of the Hugging Face hub, from a local folder or downloaded.
+
+mod bfcl;
+mod classes;
+mod files;
+mod order;
+mod parquet;
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rayon::prelude::*;
+use serde_json::Value;
+use servebench_core::{Audio, Prompt, Request};
+
+use self::classes::{Class, Item, Output};
+use super::custom::templated;
+use super::{Context, Sample, is_valid_sequence, request};
+use crate::{HfSettings, WorkloadError, media, read};
+
+pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Sample, WorkloadError> {
+    let class = classes::find(options)?;
+    if context.tokenizer.is_none() {
+        return Err(WorkloadError::TokenizerNeeded { dataset: "hf" });
+    }
+    if class.has_media && !context.settings.is_chat && !context.settings.is_pooling && !class.is_audio {
+        return Err(WorkloadError::setting(
+            "--dataset-path",
+            format!("{} holds images, which need --backend openai-chat", class.name),
+        ));
+    }
+    if options.output_len.is_some_and(|len| len < 1) {
+        return Err(WorkloadError::setting("--hf-output-len", "must be at least 1"));
+    }
+    if class.name == "BFCL" {
+        return bfcl::sample(context, options);
+    }
+    let files = files::find(options, class)?;
+    let folder = PathBuf::from(&options.path);
+    let mut rows = order::rows(files, context.settings, options.no_stream)?;
+    let wanted = usize::try_from(context.settings.num_prompts).ok().filter(|&n| n > 0);
+    let mut requests: Vec<Request> = Vec::new();
+    let mut seen = 0;
+    let mut columns = String::new();
+    while wanted.is_none_or(|wanted| requests.len() < wanted) {
+        let ask = wanted.map_or(4096, |wanted| (wanted - requests.len()) * 5 / 4 + 16).min(4096);
+        let batch: Vec<Value> = rows.by_ref().take(ask).collect::<Result<_, _>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        if columns.is_empty() {
+            columns = read::columns(&batch[0]);
+        }
+        seen += batch.len();
+        let made: Vec<Result<Option<Request>, WorkloadError>> =
+            batch.par_iter().map(|row| make(context, options, class, row)).collect();
+        for item in made {
+            if wanted.is_some_and(|wanted| requests.len() == wanted) {
+                break;
+            }
+            requests.extend(item?);
+        }
+        (context.progress)(requests.len(), wanted.unwrap_or(requests.len()));
+    }
+    let usable = requests.len();
+    let mut sample = Sample::of_rows(&folder, requests);
+    sample.skipped = format!(
+        "of {seen} rows {usable} have what {} needs ({}) and are within its limits; the columns are {columns}",
+        class.name, class.needs
+    );
+    if usable == 0 {
+        return Err(sample.no_rows());
+    }
+    Ok(sample)
+}
+
+/// The request for a row; `None` for rows that do not count.
+fn make(
+    context: &Context<'_>,
+    options: &HfSettings,
+    class: &Class,
+    row: &Value,
+) -> Result<Option<Request>, WorkloadError> {
+    let tokenizer = context.tokenizer()?;
+    let Some(item) = (class.read)(row, options) else { return Ok(None) };
+    let Item { prompt, answer, images, audio, messages } = item;
+    let fixed = options.output_len.filter(|_| class.output != Output::AlwaysAnswer);
+    let output = match (fixed, class.output) {
+        (Some(len), _) | (None, Output::Fixed(len)) => len,
+        (None, Output::Answer | Output::AlwaysAnswer) => {
+            tokenizer.count(&answer, !class.answer_without_special) as i64
+        }
+    };
+    let mut made = if let Some(messages) = messages {
+        let text = tokenizer.apply_chat_template(&messages, &context.settings.chat_template_kwargs)?;
+        let tokens = tokenizer.count(&text, true);
+        request(Prompt::Text(text), tokens, Some(output))
+    } else if class.template {
+        templated(context, &prompt, Some(output))?
+    } else {
+        let tokens = tokenizer.count(&prompt, true);
+        request(Prompt::Text(prompt), tokens, Some(output))
+    };
+    let dynamic = fixed.is_none() && class.output == Output::Answer;
+    let prompt_tokens = made.prompt_tokens as usize;
+    let fits = match class.limits {
+        Some((prompt_limit, total)) => {
+            prompt_tokens >= 4
+                && output >= 4
+                && prompt_tokens <= prompt_limit
+                && prompt_tokens + output as usize <= total
+        }
+        None => is_valid_sequence(prompt_tokens, output as usize, false),
+    };
+    if dynamic && !fits {
+        return Ok(None);
+    }
+    for image in images {
+        let part = if let Value::String(url) = &image {
+            super::media_part("image_url", &Value::from(url.as_str()))
+        } else {
+            let Some(bytes) = blob(&image) else { return Ok(None) };
+            media::image_part(&bytes, context.settings.is_vllm()).map_err(|message| {
+                WorkloadError::format(&options.path, None, format!("an image: {message}"))
+            })?
+        };
+        made.media.push(part);
+    }
+    if let Some(audio) = audio {
+        let Some(bytes) = blob(&audio) else { return Ok(None) };
+        let Some(seconds) = media::audio_seconds(&bytes) else { return Ok(None) };
+        let (least, most) = options.audio_seconds;
+        if seconds < least || seconds > most {
+            return Ok(None);
+        }
+        let file_name =
+            audio["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("audio.wav").to_owned();
+        made.audio = Some(std::sync::Arc::new(Audio { file_name, bytes, seconds }));
+    }
+    Ok(Some(made))
+}
+
+/// The bytes of a file inside a row.
+fn blob(value: &Value) -> Option<Vec<u8>> {
+    let encoded = value["bytes"].as_str().or_else(|| value.as_str())?;
+    BASE64_STANDARD.decode(encoded).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use serde_json::json;
+
+use super::*;
+use crate::media::tests::wav;
+use crate::{DatasetSettings, HubSettings, Tokenizer, WorkloadSettings, build};
+
+fn run(
+    name: &str,
+    file: &str,
+    rows: &[Value],
+    change: impl FnOnce(&mut HfSettings, &mut WorkloadSettings),
+) -> Result<servebench_core::Workload, WorkloadError> {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    std::fs::write(dir.path().join(file), lines.join("\n")).unwrap();
+    let mut options = HfSettings::new(dir.path().to_str().unwrap(), HubSettings::offline());
+    options.name = Some(name.to_owned());
+    let mut settings = WorkloadSettings::new(DatasetSettings::Hf(options.clone()));
+    settings.num_prompts = 0;
+    settings.shuffle = false;
+    change(&mut options, &mut settings);
+    settings.dataset = DatasetSettings::Hf(options);
+    build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
+}
+
+#[test]
+fn every_text_class_reads_its_rows() {
+    let long = "word and word again ".repeat(4);
+    for (name, file, row, part, output) in [
+        (
+            "Aeala/ShareGPT_Vicuna_unfiltered",
+            "x.jsonl",
+            json!({"conversations": [{"value": long}, {"value": "an answer of some words"}]}),
+            "word and",
+            None,
+        ),
+        (
+            "likaixin/InstructCoder",
+            "train.jsonl",
+            json!({"input": "x = 1", "instruction": "Add two."}),
+            "x = 1\n\nAdd two. Just output",
+            Some(200),
+        ),
+        ("philschmid/mt-bench", "train.jsonl", json!({"turns": ["Why?", "How?"]}), "Why?", Some(256)),
+        ("openai/openai_humaneval", "test.jsonl", json!({"prompt": "def f():"}), "def f():", Some(256)),
+        ("openai/gsm8k", "main-test.jsonl", json!({"question": "1 + 1?"}), "1 + 1?", Some(256)),
+        ("AI-MO/NuminaMath-CoT", "train.jsonl", json!({"problem": long, "solution": long}), "word and", None),
+        (
+            "zed-industries/zeta",
+            "train.jsonl",
+            json!({"events": "E", "input": "I", "output": "x<|editable_region_start|>y"}),
+            "### User Edits:\n\nE",
+            None,
+        ),
+        (
+            "vdaita/edit_5k_char",
+            "train.jsonl",
+            json!({"code": "a = 1", "change_request": "b", "norm_distance": 0.5}),
+            "```python\na = 1\n```",
+            Some(4000),
+        ),
+        (
+            "mgoin/mlperf-inference-llama2-data",
+            "train.jsonl",
+            json!({"system_prompt": "Be kind.", "question": "Who?", "output": "somebody or other"}),
+            "system\nBe kind.",
+            None,
+        ),
+    ] {
+        let workload = run(name, file, &[row], |_, _| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let request = &workload.requests[0];
+        let text = request.prompt.as_text().unwrap();
+        assert!(text.contains(part), "{name}: {text}");
+        assert!(output.is_none_or(|output| request.output_tokens == Some(output)), "{name}");
+        assert!(request.output_tokens.unwrap() > 0, "{name}");
+    }
+}
+
+#[test]
+fn sounds_and_images_come_along() {
+    let sound = BASE64_STANDARD.encode(wav(1.0));
+    let row = json!({"audio": {"bytes": sound, "path": "a.wav"}});
+    let rows = [row.clone(), json!({"audio": {"bytes": BASE64_STANDARD.encode(wav(9.0)), "path": "b.wav"}})];
+    let workload =
+        run("openslr/librispeech_asr", "train.jsonl", &rows, |options, _| options.audio_seconds = (0.0, 5.0));
+    let workload = workload.unwrap();
+    assert_eq!(workload.requests.len(), 1);
+    assert_eq!(workload.requests[0].audio.as_ref().unwrap().seconds, 1.0);
+
+    let image = json!({"question": "What? Options: A, B", "image": "https://x/y.png"});
+    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
+    let workload = run("Lin-Chen/MMStar", "val.jsonl", std::slice::from_ref(&image), chat).unwrap();
+    assert_eq!(workload.requests[0].prompt.as_text(), Some("What?"));
+    assert_eq!(workload.requests[0].media[0]["image_url"]["url"], "https://x/y.png");
+    let error = run("Lin-Chen/MMStar", "val.jsonl", &[image], |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("openai-chat"), "{error}");
+}
+
+#[test]
+fn functions_become_tools() {
+    let row = json!({
+        "question": [[{"role": "user", "content": "Call it."}]],
+        "function": [{"name": "f", "parameters": {"type": "dict", "properties": {"x": {"type": "float"}}}}],
+    });
+    let workload = run(
+        "gorilla-llm/Berkeley-Function-Calling-Leaderboard",
+        "BFCL_v3_simple.json",
+        &[row],
+        |options, settings| {
+            options.bfcl_categories = vec!["simple".into()];
+            settings.is_chat = true;
+        },
+    );
+    let request = &workload.unwrap().requests[0];
+    let parameters = &request.overrides["tools"][0]["function"]["parameters"];
+    assert_eq!(parameters["type"], "object");
+    assert_eq!(parameters["properties"]["x"]["type"], "number");
+    assert_eq!(request.overrides["tool_choice"], "auto");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let row = [json!({"text": "x"})];
+    for (name, file, part) in [
+        ("some/other", "train.jsonl", "--hf-name"),
+        ("yale-nlp/MMVU", "x.jsonl", "not supported yet"),
+        ("openai/gsm8k", "main-train.jsonl", "--hf-split"),
+        ("philschmid/mt-bench", "train.jsonl", "the columns are `text`"),
+    ] {
+        let error = run(name, file, &row, |_, _| {}).unwrap_err().to_string();
+        assert!(error.contains(part), "{name}: {error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! `random-mm`: synthetic text with images of random pixels.
+//!
+//! Lengths and the shares of image sizes follow vLLM's rules. Pixels are our own: a JPEG encoder of another
+//! make writes other bytes anyway.
+
+use rand::Rng;
+use servebench_core::random::{StreamRng, indexed_stream};
+
+use super::random;
+use super::{Context, Sample};
+use crate::{MmBucket, RandomMmSettings, WorkloadError, media};
+
+pub(super) fn sample(context: &Context<'_>, options: &RandomMmSettings) -> Result<Sample, WorkloadError> {
+    let buckets = check(options)?;
+    let mut sample = random::sample(context, &options.text)?;
+    let (low, high) = item_range(options)?;
+    let seed = context.settings.seed;
+    let media = context.parallel(sample.requests.len(), |at| {
+        let mut rng = indexed_stream(seed, "random-mm/items", at as u64);
+        let items = low + (unit(&mut rng) * (high - low + 1) as f64) as u64;
+        let mut left = options.image_limit;
+        let mut parts = Vec::new();
+        for _ in 0..items {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let bucket = choose(&buckets, unit(&mut rng));
+            parts.push(media::noise_part(&mut rng, bucket.width, bucket.height)?);
+        }
+        Ok(parts)
+    });
+    for (request, parts) in sample.requests.iter_mut().zip(media) {
+        request.media = parts.map_err(|message: String| {
+            WorkloadError::setting("--random-mm-bucket-config", format!("an image cannot be made: {message}"))
+        })?;
+    }
+    if context.settings.is_vllm() {
+        sample.warnings.push(
+            "Images of random-mm are not the pixels that vLLM draws; their sizes, shares and number are."
+                .into(),
+        );
+    }
+    Ok(sample)
+}
+
+/// Images of each request, fewest and most.
+fn item_range(options: &RandomMmSettings) -> Result<(u64, u64), WorkloadError> {
+    let base = options.base_items as f64;
+    let ratio = options.items_range_ratio;
+    let low = (base * (1.0 - ratio)).floor().max(0.0) as u64;
+    let high = ((base * (1.0 + ratio)).ceil() as u64).min(options.image_limit + options.video_limit);
+    if low > high {
+        return Err(WorkloadError::setting(
+            "--random-mm-limit-mm-per-prompt",
+            format!("allows {high} items, but --random-mm-base-items-per-request asks for at least {low}"),
+        ));
+    }
+    Ok((low, high))
+}
+
+/// The buckets that can be drawn.
+fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
+    const FLAG: &str = "--random-mm-bucket-config";
+    if options.text.batch_size != 1 {
+        return Err(WorkloadError::setting("--random-batch-size", "must be 1 with random-mm"));
+    }
+    if !(0.0..=1.0).contains(&options.items_range_ratio) {
+        return Err(WorkloadError::setting("--random-mm-num-mm-items-range-ratio", "must be from 0 to 1"));
+    }
+    if options.buckets.iter().any(|bucket| !(bucket.share >= 0.0 && bucket.share.is_finite())) {
+        return Err(WorkloadError::setting(FLAG, "a probability must not be negative"));
+    }
+    let buckets: Vec<MmBucket> =
+        options.buckets.iter().filter(|bucket| bucket.share > 0.0).cloned().collect();
+    if buckets.is_empty() {
+        return Err(WorkloadError::setting(FLAG, "at least one bucket needs a probability above 0"));
+    }
+    for bucket in &buckets {
+        if bucket.frames != 1 {
+            return Err(WorkloadError::NotSupported(format!(
+                "{FLAG}: video (the bucket of {} frames)",
+                bucket.frames
+            )));
+        }
+        if bucket.width == 0
+            || bucket.height == 0
+            || u64::from(bucket.width) * u64::from(bucket.height) > 1 << 28
+        {
+            return Err(WorkloadError::setting(
+                FLAG,
+                "an image has no size, or more than 268 million pixels",
+            ));
+        }
+    }
+    Ok(buckets)
+}
+
+fn unit(rng: &mut StreamRng) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn choose(buckets: &[MmBucket], draw: f64) -> &MmBucket {
+    let total: f64 = buckets.iter().map(|bucket| bucket.share).sum();
+    let mut left = draw * total;
+    buckets
+        .iter()
+        .find(|bucket| {
+            left -= bucket.share;
+            left < 0.0
+        })
+        .unwrap_or(&buckets[buckets.len() - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DatasetSettings, RandomSettings, Tokenizer, WorkloadSettings, build};
+
+    fn run(change: impl FnOnce(&mut RandomMmSettings)) -> Result<servebench_core::Workload, WorkloadError> {
+        let mut options = RandomMmSettings {
+            text: RandomSettings { input_len: 16, ..RandomSettings::default() },
+            base_items: 2,
+            buckets: vec![
+                MmBucket { height: 8, width: 16, frames: 1, share: 0.5 },
+                MmBucket { height: 8, width: 8, frames: 1, share: 0.5 },
+                MmBucket { height: 8, width: 8, frames: 16, share: 0.0 },
+            ],
+            ..RandomMmSettings::default()
+        };
+        change(&mut options);
+        let settings = WorkloadSettings {
+            num_prompts: 12,
+            is_chat: true,
+            ..WorkloadSettings::new(DatasetSettings::RandomMm(options))
+        };
+        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
+    }
+
+    #[test]
+    fn every_request_has_its_images() {
+        let workload = run(|options| options.items_range_ratio = 0.5).unwrap();
+        let counts: Vec<usize> = workload.requests.iter().map(|request| request.media.len()).collect();
+        assert!(counts.iter().all(|n| (1..=3).contains(n)), "{counts:?}");
+        assert!(counts.windows(2).any(|pair| pair[0] != pair[1]), "{counts:?}");
+        assert_eq!(workload.requests, run(|options| options.items_range_ratio = 0.5).unwrap().requests);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        type Change = fn(&mut RandomMmSettings);
+        let cases: [(Change, &str); 4] = [
+            (|options| options.image_limit = 0, "--random-mm-limit-mm-per-prompt"),
+            (|options| options.buckets[2].share = 0.1, "not supported yet"),
+            (|options| options.buckets[0].share = -1.0, "must not be negative"),
+            (|options| options.items_range_ratio = 2.0, "--random-mm-num-mm-items-range-ratio"),
+        ];
+        for (change, part) in cases {
+            let error = run(|options| {
+                options.video_limit = 0;
+                change(options);
+            });
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
