@@ -90,16 +90,13 @@ impl Metrics {
             ),
             ("prefix_cache_hits_total", "Tokens found in the prefix cache.", engine.prefix_hits as f64),
             ("num_preemptions_total", "Requests thrown out of the KV cache.", engine.preemptions as f64),
-            ("spec_decode_num_draft_tokens_total", "Draft tokens verified.", engine.draft_tokens as f64),
-            (
-                "spec_decode_num_accepted_tokens_total",
-                "Draft tokens accepted.",
-                engine.accepted_tokens as f64,
-            ),
             ("prompt_tokens_total", "Prompt tokens processed.", read(&self.prompt_tokens)),
             ("generation_tokens_total", "Tokens generated.", read(&self.generation_tokens)),
         ] {
             self.single(&mut page, name, "counter", help, value);
+        }
+        if engine.drafts > 0 {
+            self.speculation(&mut page, &engine);
         }
         head(&mut page, "request_success_total", "counter", "Requests finished, by reason.");
         for (reason, count) in
@@ -118,6 +115,22 @@ impl Metrics {
             histogram.write(&mut page, name, &self.model);
         }
         page
+    }
+
+    fn speculation(&self, page: &mut String, engine: &EngineStats) {
+        for (name, help, count) in [
+            ("spec_decode_num_drafts_total", "Drafts verified.", engine.drafts),
+            ("spec_decode_num_draft_tokens_total", "Draft tokens verified.", engine.draft_tokens),
+            ("spec_decode_num_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
+        ] {
+            self.single(page, name, "counter", help, count as f64);
+        }
+        let name = "spec_decode_num_accepted_tokens_per_pos_total";
+        head(page, name, "counter", "Draft tokens accepted, by position in the draft.");
+        for (position, &count) in engine.accepted_by_position.iter().enumerate() {
+            let labels = format!("engine=\"0\",model_name=\"{}\",position=\"{position}\"", self.model);
+            sample(page, name, &labels, count as f64);
+        }
     }
 
     fn single(&self, page: &mut String, name: &str, kind: &str, help: &str, value: f64) {

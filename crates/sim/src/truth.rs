@@ -41,7 +41,7 @@ pub struct TruthRecord {
     pub events: Vec<Nanos>,
     /// Tokens of each event; left out when every event carried exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<Vec<u16>>,
+    pub tokens: Option<Vec<u32>>,
     /// When the end of the answer had been handed over.
     pub end: Option<Nanos>,
     /// HTTP status sent, 0 for none.

@@ -140,6 +140,12 @@ pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl Fn
     }
 }
 
+/// The answer to a header that asks for a fault that does not exist.
+pub(crate) fn unknown_fault(name: &str) -> Reply {
+    let error = crate::faults::FaultError::UnknownName(name.into()).to_string();
+    errors::bad_request(&error, Some("x-sim-fault"))
+}
+
 /// The error answer of a fault, if it is one that answers with an error status.
 pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
     let reply = match fault {

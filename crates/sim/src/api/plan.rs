@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::format::{Finish, Format};
+use super::format::{Answer, Finish, Format};
 use super::openai::Identity;
 use super::{Reply, Shared, errors};
 use crate::engine::Content;
@@ -69,6 +69,26 @@ impl Plan {
         } else {
             out.push_str(self.word(sequence, position));
         }
+    }
+
+    /// The complete answers.
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        let write = |sequence: u32, from: u32, to: u32| {
+            let mut text = String::new();
+            (from..to).for_each(|position| self.write_token(sequence, position, &mut text));
+            text
+        };
+        (0..self.sequences())
+            .map(|sequence| {
+                let reasoning = write(sequence, 0, self.reasoning_tokens);
+                let rest = write(sequence, self.reasoning_tokens, self.output_tokens);
+                if self.tool_call {
+                    Answer { reasoning, tool_arguments: rest, text: String::new() }
+                } else {
+                    Answer { reasoning, text: rest, tool_arguments: String::new() }
+                }
+            })
+            .collect()
     }
 
     fn word(&self, sequence: u32, position: u32) -> &'static str {

@@ -375,7 +375,11 @@ fn add(total: &mut EngineStats, stats: &EngineStats) {
     total.prefix_hits += stats.prefix_hits;
     total.preemptions += stats.preemptions;
     total.lost_tokens += stats.lost_tokens;
+    total.drafts += stats.drafts;
     total.draft_tokens += stats.draft_tokens;
+    for (sum, count) in total.accepted_by_position.iter_mut().zip(stats.accepted_by_position) {
+        *sum += count;
+    }
     total.accepted_tokens += stats.accepted_tokens;
     total.steps += stats.steps;
     total.busy += stats.busy;

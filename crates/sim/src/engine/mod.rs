@@ -66,6 +66,9 @@ pub struct TokenEvent {
     pub replica: u32,
 }
 
+/// Positions of draft tokens that [`EngineStats`] tells apart.
+pub const POSITIONS: usize = 8;
+
 /// Counters and gauges of an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EngineStats {
@@ -99,10 +102,14 @@ pub struct EngineStats {
     pub preemptions: u64,
     /// Tokens that were thrown out with them.
     pub lost_tokens: u64,
+    /// Drafts verified: decoding requests times steps with draft tokens.
+    pub drafts: u64,
     /// Draft tokens verified.
     pub draft_tokens: u64,
     /// Draft tokens accepted.
     pub accepted_tokens: u64,
+    /// The same by position in the draft, for the first positions.
+    pub accepted_by_position: [u64; POSITIONS],
     /// Steps ended.
     pub steps: u64,
     /// Time spent in steps.
@@ -289,7 +296,11 @@ impl Engine {
         // Accepted drafts are in the cache already; the newest token is not.
         sequence.computed += tokens - 1;
         self.stats.computed_tokens += u64::from(tokens - 1);
+        self.stats.drafts += u64::from(drafted > 0);
         self.stats.draft_tokens += u64::from(drafted);
+        for count in self.stats.accepted_by_position.iter_mut().take(tokens as usize - 1) {
+            *count += 1;
+        }
         self.stats.accepted_tokens += u64::from(tokens - 1);
         let before = sequence.generated;
         sequence.generated += tokens;

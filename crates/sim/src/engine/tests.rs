@@ -267,6 +267,22 @@ fn priorities_overtake() {
 }
 
 #[test]
+fn who_comes_last_gives_way_when_the_cache_is_full() {
+    let config = EngineConfig { num_blocks: 5, max_model_len: 80, ..constant() };
+    let mut engine = Engine::new(config, 0).unwrap();
+    // Both prompts fit (two blocks each), but not both answers: request 1 is thrown out when request 0 needs
+    // its fourth block, and computes its 32 + n tokens again when request 0 is done.
+    let requests = (0..2).map(|id| (Nanos(id), EngineRequest::new(id, Content::Unshared(30), 40))).collect();
+    let lives = run(&mut engine, requests);
+    let stats = engine.stats();
+    assert_eq!(stats.preemptions, 1);
+    assert!(lives[0].end < lives[1].end);
+    assert_eq!(lives[0].end, Some(Nanos(40 * MS)));
+    assert!(stats.lost_tokens > 30);
+    assert_eq!(stats.computed_tokens, 2 * 69 + stats.lost_tokens);
+}
+
+#[test]
 fn drafts_are_accepted_as_often_as_asked() {
     let speculation = Speculation { acceptance: vec![0.8, 0.5], draft_time: Nanos(1000) };
     let config = EngineConfig { speculation: Some(speculation), ..constant() };
@@ -279,6 +295,9 @@ fn drafts_are_accepted_as_often_as_asked() {
     // Both drafts: 0.8 + 0.8 · 0.5 = 1.2 of 2.
     let rate = stats.accepted_tokens as f64 / stats.draft_tokens as f64;
     assert!((rate - 0.6).abs() < 0.02, "{rate}");
+    let by_position = stats.accepted_by_position.map(|count| count as f64 / stats.drafts as f64);
+    assert!((by_position[0] - 0.8).abs() < 0.02 && (by_position[1] - 0.4).abs() < 0.02, "{by_position:?}");
+    assert_eq!(by_position[2..].iter().sum::<f64>(), 0.0);
     assert_eq!(stats.computed_tokens, 20 * 1009);
 }
 

@@ -1,7 +1,7 @@
 //! What faults make of the bytes of an answer.
 
 use super::http::plain_response;
-use super::stream::{Ending, whole_response};
+use super::stream::Ending;
 use crate::faults::FaultKind;
 
 /// Size of the huge event.
@@ -73,7 +73,8 @@ fn text_start(event: &[u8]) -> usize {
 
 /// An answer in one piece as the fault wants it, and how the connection goes on.
 pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> (Vec<u8>, Ending) {
-    let mut bytes = whole_response(body, keep_alive);
+    let whole = |body: &[u8]| plain_response(200, "application/json", "", body, keep_alive);
+    let mut bytes = whole(body);
     let half = bytes.len() - body.len() / 2;
     match fault {
         Some(FaultKind::ResetMidStream) => {
@@ -89,13 +90,13 @@ pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> 
             (bytes, Ending::Silence)
         }
         Some(FaultKind::MalformedJson | FaultKind::TruncatedJson) => {
-            (whole_response(&body[..body.len() / 2], keep_alive), Ending::Done)
+            (whole(&body[..body.len() / 2]), Ending::Done)
         }
         Some(FaultKind::InvalidUtf8) => {
             let mut body = body.to_vec();
             let at = body.len() / 2;
             body[at] = 0xff;
-            (whole_response(&body, keep_alive), Ending::Done)
+            (whole(&body), Ending::Done)
         }
         Some(FaultKind::Gzip) => {
             let mut gzip = Gzip::default();

@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::http::{HttpRequest, ReadError, plain_response, read_request, stream_head};
+use super::pace::Pace;
 use super::scheduler::Scheduler;
 use super::socket::Conn;
-use super::stream::{Ending, Pace, Stream};
+use super::stream::{Ending, Stream};
 use super::tasks::pause;
 use crate::api::{self, Generation, Plan, Reply};
 use crate::faults::{self, FaultKind};
@@ -114,7 +115,9 @@ impl Connection {
             }
             _ => {}
         }
-        let planned = match fault.and_then(api::fault_reply) {
+        let unknown = request.fault.as_deref().filter(|name| FaultKind::from_name(name).is_none());
+        let refusal = unknown.map(api::unknown_fault).or_else(|| fault.and_then(api::fault_reply));
+        let planned = match refusal {
             Some(reply) => Err(reply),
             None => api::plan(&self.shared, request, endpoint, index),
         };

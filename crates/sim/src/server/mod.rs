@@ -3,6 +3,7 @@
 mod bend;
 mod connection;
 mod http;
+mod pace;
 mod scheduler;
 mod socket;
 mod stream;
@@ -198,6 +199,10 @@ fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
 
 /// One listener a thread on the same port; the kernel spreads connections over them.
 fn listen(address: SocketAddr, threads: usize) -> std::io::Result<Vec<TcpListener>> {
+    if threads > 1 && address.port() != 0 {
+        // Sharing a port among our own threads must not mean to share it with a stranger.
+        drop(TcpListener::bind(address)?);
+    }
     let mut address = address;
     let mut listeners = Vec::with_capacity(threads);
     for _ in 0..threads {

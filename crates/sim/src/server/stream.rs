@@ -3,18 +3,17 @@
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use servebench_core::random::StreamRng;
 use servebench_core::{EventKind, Nanos};
 use servebench_os::clock;
 
 use super::Shared;
 use super::bend::{self, Gzip};
-use super::http::{plain_response, push_chunk};
+use super::http::push_chunk;
+use super::pace::Pace;
 use super::scheduler::Ticket;
 use super::socket::Conn;
-use crate::api::format::{Answer, Counts, Events, Finish, TokenPart};
+use crate::api::format::{Counts, Events, Finish, TokenPart};
 use crate::api::{Plan, UsageMode};
-use crate::delay::Delay;
 use crate::faults::FaultKind;
 use crate::truth::{LatenessHistogram, TruthRecord};
 
@@ -51,28 +50,6 @@ pub(crate) struct Scratch {
     pub(crate) lateness: LatenessHistogram,
 }
 
-/// When the events of an answer are due.
-pub(crate) struct Pace {
-    pub(crate) due: Nanos,
-    pub(crate) itl: Delay,
-    /// Only where the delays are drawn.
-    pub(crate) rng: Option<Box<StreamRng>>,
-}
-
-impl Pace {
-    pub(crate) fn advance(&mut self) {
-        let gap = self.draw();
-        self.due += gap;
-    }
-
-    fn draw(&mut self) -> Nanos {
-        match &mut self.rng {
-            Some(rng) => self.itl.sample(rng),
-            None => Nanos::from_secs_f64(self.itl.0.mean() / 1e3),
-        }
-    }
-}
-
 /// An answer that is being written.
 pub(crate) struct Stream {
     pub(crate) conn: Rc<Conn>,
@@ -97,7 +74,7 @@ pub(crate) struct Stream {
     bent: bool,
     preface_due: Option<Nanos>,
     held: Vec<u8>,
-    held_tokens: Vec<u16>,
+    held_tokens: Vec<u32>,
     gzip: Option<Gzip>,
     previous: Nanos,
 }
@@ -371,7 +348,7 @@ impl Stream {
         scratch.events.clear();
         self.plan.format.token(&mut scratch.events, &part);
         self.frame(scratch);
-        self.held_tokens.push(u16::try_from(tokens).unwrap_or(u16::MAX));
+        self.held_tokens.push(tokens);
     }
 
     /// Frames the events for the wire, with what a fault makes of their bytes.
@@ -425,7 +402,7 @@ impl Stream {
             }
             self.previous = stamp;
             self.record.events.push(stamp);
-            self.record.output_tokens += u32::from(tokens);
+            self.record.output_tokens += tokens;
             metrics.generation_tokens.fetch_add(u64::from(tokens), Ordering::Relaxed);
             if tokens != 1 && self.record.tokens.is_none() {
                 self.record.tokens = Some(vec![1; self.record.events.len() - 1]);
@@ -521,23 +498,7 @@ impl Stream {
 
     /// Writes an answer that comes in one piece.
     fn emit_whole(&mut self, shared: &Shared, scratch: &mut Scratch) -> Ending {
-        let plan = &self.plan;
-        let answers: Vec<Answer> = (0..plan.sequences())
-            .map(|sequence| {
-                let write = |from: u32, to: u32| {
-                    let mut text = String::new();
-                    (from..to).for_each(|position| plan.write_token(sequence, position, &mut text));
-                    text
-                };
-                let reasoning = write(0, plan.reasoning_tokens);
-                let rest = write(plan.reasoning_tokens, plan.output_tokens);
-                if plan.tool_call {
-                    Answer { reasoning, tool_arguments: rest, text: String::new() }
-                } else {
-                    Answer { reasoning, text: rest, tool_arguments: String::new() }
-                }
-            })
-            .collect();
+        let answers = self.plan.answers();
         self.positions.fill(self.plan.output_tokens);
         self.sent = self.plan.output_tokens * self.plan.sequences();
         let body = self.plan.format.whole(&answers, self.plan.finish, self.counts());
@@ -545,16 +506,10 @@ impl Stream {
         let stamp = clock::now();
         self.put_on_wire(&bytes);
         self.record.end = Some(clock::now());
-        let tokens = self.sent;
-        self.held_tokens.push(u16::try_from(tokens).unwrap_or(u16::MAX));
+        let tokens = if self.plan.generates { self.sent } else { 0 };
+        self.held_tokens.push(tokens);
         self.note_events(shared, scratch, stamp);
-        self.record.output_tokens = self.counts().output;
         self.count_finished(shared);
         ending
     }
-}
-
-/// A body in one piece without any fault.
-pub(crate) fn whole_response(body: &[u8], keep_alive: bool) -> Vec<u8> {
-    plain_response(200, "application/json", "", body, keep_alive)
 }

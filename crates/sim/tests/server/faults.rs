@@ -31,8 +31,9 @@ fn each_fault_has_exactly_its_outcome() {
             let (outcome, answer) = suffer(Client::connect(server.addr()), path, fault.name);
             assert_eq!(outcome, fault.outcome, "{path} {}: {answer:?}", fault.name);
         }
-        let (outcome, _) = suffer(Client::connect(server.addr()), path, "no-such-fault");
-        assert_eq!(outcome, Outcome::Ok);
+        let (outcome, answer) = suffer(Client::connect(server.addr()), path, "no-such-fault");
+        assert_eq!(outcome, Outcome::HttpError);
+        assert!(answer.text().contains("reset_mid_stream"));
     }
     let expected = 2 * (ALL_FAULTS.len() + 1);
     // The server notices on its own time that the clients of the endless streams have left.
