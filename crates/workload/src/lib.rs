@@ -9,15 +9,18 @@
 //! | a tokenizer step for quick counting | a case in `tokenizer::pipeline` |
 
 mod build;
+mod bundle;
 mod dataset;
 mod error;
 mod hub;
 mod media;
 mod read;
 mod settings;
+mod shape;
 mod tokenizer;
 
 pub use build::build;
+pub use bundle::{Bundle, BundleError, FORMAT_VERSION};
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
 pub use settings::{
@@ -26,4 +29,5 @@ pub use settings::{
     SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
     WorkloadSettings,
 };
+pub use shape::{LengthDistribution, MixSettings, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

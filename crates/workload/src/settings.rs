@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::{HubSettings, WorkloadError};
+use crate::{HubSettings, MixSettings, WorkloadError};
 
 /// Whose rules hold where vLLM's tool has a defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub enum DatasetSettings {
     CustomAudio(CustomMediaSettings),
     /// A known dataset of the Hugging Face hub.
     Hf(HfSettings),
+    /// Synthetic traffic of several classes.
+    Mix(MixSettings),
 }
 
 impl DatasetSettings {
@@ -122,6 +124,7 @@ impl DatasetSettings {
             Self::CustomImage(_) => "custom_image",
             Self::CustomAudio(_) => "custom_audio",
             Self::Hf(_) => "hf",
+            Self::Mix(_) => "mix",
         }
     }
 }

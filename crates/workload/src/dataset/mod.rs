@@ -8,6 +8,7 @@ mod prefix_repetition;
 mod random;
 mod random_mm;
 mod rerank;
+mod shaped;
 mod sharegpt;
 mod sonnet;
 mod spec_bench;
@@ -79,6 +80,7 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
         DatasetSettings::CustomImage(options) => custom_media::sample_images(context, options),
         DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
         DatasetSettings::Hf(options) => hf::sample(context, options),
+        DatasetSettings::Mix(options) => shaped::sample(context, options),
     }
 }
 

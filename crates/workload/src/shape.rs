@@ -1,0 +1,205 @@
+//! Shapes of synthetic traffic: distributions of lengths and mixes of classes.
+
+use std::fs;
+use std::str::FromStr;
+
+use crate::WorkloadError;
+
+/// How lengths in tokens are distributed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LengthDistribution {
+    /// Always the same: `256`.
+    Constant(u64),
+    /// Every length from `low` to `high` equally often: `uniform(128,512)`.
+    Uniform {
+        /// Shortest.
+        low: u64,
+        /// Longest.
+        high: u64,
+    },
+    /// `normal(MEAN,DEVIATION)`, cut at 1.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        deviation: f64,
+    },
+    /// `lognormal(MEDIAN,SIGMA)`, with the deviation of the logarithm.
+    LogNormal {
+        /// Median.
+        median: f64,
+        /// Standard deviation of the natural logarithm.
+        sigma: f64,
+    },
+    /// One of the numbers of a file, one a line: `file(PATH)`.
+    Empirical(Vec<u64>),
+}
+
+/// A class of traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrafficClass {
+    /// Name in tables: what was written behind the weight.
+    pub name: String,
+    /// Share of the requests, relative to the other classes.
+    pub weight: f64,
+    /// Lengths of prompts, special tokens included.
+    pub input: LengthDistribution,
+    /// Lengths of answers.
+    pub output: LengthDistribution,
+}
+
+/// Options of `mix`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MixSettings {
+    /// The classes.
+    pub classes: Vec<TrafficClass>,
+}
+
+const FLAG: &str = "--mix";
+
+impl MixSettings {
+    /// Reads `70:256/128,30:lognormal(2048,0.5)/512`: weight, input lengths, output lengths.
+    pub fn parse(text: &str) -> Result<Self, WorkloadError> {
+        let classes = split(text, ',').into_iter().map(class).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { classes })
+    }
+}
+
+fn class(text: &str) -> Result<TrafficClass, WorkloadError> {
+    let wrong = || {
+        WorkloadError::setting(FLAG, format!("{text:?} must look like WEIGHT:INPUT/OUTPUT, as in 70:256/128"))
+    };
+    let (weight, lengths) = text.split_once(':').ok_or_else(wrong)?;
+    let parts = split(lengths, '/');
+    let &[input, output] = parts.as_slice() else { return Err(wrong()) };
+    let weight =
+        weight.trim().parse::<f64>().ok().filter(|w| w.is_finite() && *w >= 0.0).ok_or_else(wrong)?;
+    Ok(TrafficClass {
+        name: lengths.trim().to_owned(),
+        weight,
+        input: input.parse()?,
+        output: output.parse()?,
+    })
+}
+
+/// Splits at a separator outside parentheses.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let mut depth = 0_i32;
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for (at, symbol) in text.char_indices() {
+        match symbol {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ if symbol == separator && depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + symbol.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+impl FromStr for LengthDistribution {
+    type Err = WorkloadError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        let text = text.trim();
+        let wrong = |why: &str| {
+            WorkloadError::setting(
+                FLAG,
+                format!(
+                    "{text:?}: {why}; lengths are N, uniform(LOW,HIGH), normal(MEAN,DEVIATION), \
+                     lognormal(MEDIAN,SIGMA) or file(PATH)"
+                ),
+            )
+        };
+        if let Ok(len) = text.parse::<u64>() {
+            return if len > 0 { Ok(Self::Constant(len)) } else { Err(wrong("a length is at least 1")) };
+        }
+        let call = text.strip_suffix(')').and_then(|text| text.split_once('('));
+        let (name, inside) = call.ok_or_else(|| wrong("this is no distribution"))?;
+        if name == "file" {
+            return empirical(inside);
+        }
+        let numbers: Option<Vec<f64>> =
+            inside.split(',').map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite())).collect();
+        let numbers = numbers.ok_or_else(|| wrong("numbers are wanted in the parentheses"))?;
+        match (name, numbers.as_slice()) {
+            ("uniform", &[low, high]) if low >= 0.0 && high >= low.max(1.0) => {
+                Ok(Self::Uniform { low: low as u64, high: high as u64 })
+            }
+            ("normal", &[mean, deviation]) if mean > 0.0 && deviation >= 0.0 => {
+                Ok(Self::Normal { mean, deviation })
+            }
+            ("lognormal", &[median, sigma]) if median > 0.0 && sigma >= 0.0 => {
+                Ok(Self::LogNormal { median, sigma })
+            }
+            ("uniform" | "normal" | "lognormal", _) => Err(wrong("these numbers cannot be")),
+            _ => Err(wrong("this is no distribution")),
+        }
+    }
+}
+
+fn empirical(path: &str) -> Result<LengthDistribution, WorkloadError> {
+    let text = fs::read_to_string(path).map_err(|source| WorkloadError::Io { path: path.into(), source })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let values = lines
+        .map(|(at, line)| {
+            line.trim().parse::<u64>().ok().filter(|len| *len > 0).ok_or_else(|| {
+                WorkloadError::format(path, Some(at + 1), format!("{line:?} is not a length of at least 1"))
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if values.is_empty() {
+        return Err(WorkloadError::NoRows { path: path.into(), message: "it is empty".into() });
+    }
+    Ok(LengthDistribution::Empirical(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_is_read() {
+        let mix = MixSettings::parse("70:256/128, 30:uniform(1,9)/lognormal(512,0.4)").unwrap();
+        assert_eq!(mix.classes.len(), 2);
+        assert_eq!(mix.classes[1].input, LengthDistribution::Uniform { low: 1, high: 9 });
+        assert_eq!(mix.classes[1].output, LengthDistribution::LogNormal { median: 512.0, sigma: 0.4 });
+        assert_eq!(mix.classes[1].name, "uniform(1,9)/lognormal(512,0.4)");
+    }
+
+    #[test]
+    fn a_file_gives_lengths() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lengths.txt");
+        fs::write(&path, "10\n\n20\n").unwrap();
+        let parsed = format!("file({})", path.display()).parse::<LengthDistribution>().unwrap();
+        assert_eq!(parsed, LengthDistribution::Empirical(vec![10, 20]));
+        fs::write(&path, "10\nx\n").unwrap();
+        let error = format!("file({})", path.display()).parse::<LengthDistribution>().unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for bad in [
+            "",
+            "256/128",
+            "70:256",
+            "x:1/1",
+            "-1:1/1",
+            "1:0/1",
+            "1:uniform(9,1)/1",
+            "1:normal(nan,1)/1",
+            "1:zipf(2)/1",
+            "1:uniform(1)/1",
+        ] {
+            let error = MixSettings::parse(bad).unwrap_err().to_string();
+            assert!(error.contains("--mix"), "{bad}: {error}");
+        }
+    }
+}
