@@ -9,6 +9,7 @@ mod pacer;
 mod plan;
 mod progress;
 mod run;
+mod simulate;
 mod stop;
 mod worker;
 
@@ -17,6 +18,7 @@ use std::io;
 pub use plan::Plan;
 pub use progress::{Progress, Snapshot};
 pub use run::{Finished, run, send_once};
+pub use simulate::{VirtualPlan, VirtualRequest, simulate};
 pub use stop::{StopHandle, StopLevel};
 
 /// Why a run could not be made.
@@ -31,6 +33,9 @@ pub enum EngineError {
     /// Connections could not be prepared.
     #[error(transparent)]
     Wire(#[from] servebench_wire::WireError),
+    /// The engine model cannot be built.
+    #[error("the engine model cannot be built: {0}")]
+    Model(#[from] servebench_sim::engine::EngineError),
     /// A worker thread panicked, which is a bug.
     #[error("a worker thread broke down; please report this")]
     WorkerGone,

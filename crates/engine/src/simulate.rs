@@ -1,0 +1,193 @@
+//! The virtual driver: the same dispatcher as a real run, against the engine model instead of sockets, on a
+//! clock that jumps from event to event.
+//!
+//! There is no network and no client here, so every record is exact: a request is sent when the dispatcher
+//! says so, and a token arrives when the step that computed it ends.
+
+use servebench_core::{ClientHealth, Event, EventKind, Nanos, Outcome, Record, Schedule, Usage};
+use servebench_os::clock::Anchor;
+use servebench_sim::engine::{Cluster, ClusterConfig, EngineRequest, EngineStats, TokenEvent};
+
+use crate::EngineError;
+use crate::dispatch::{Dispatcher, Source, Step};
+use crate::run::Finished;
+use crate::stop::StopLevel;
+
+/// A run that needs no server.
+#[derive(Debug)]
+pub struct VirtualPlan {
+    /// The requests in order: what the engine gets, and the record as far as it is known.
+    pub requests: Vec<VirtualRequest>,
+    /// Their due instants.
+    pub schedule: Schedule,
+    /// Slots, or `None` for no limit.
+    pub max_concurrency: Option<usize>,
+    /// The engines.
+    pub cluster: ClusterConfig,
+    /// Seed of the engines' jitter and draws.
+    pub seed: u64,
+}
+
+/// One request of a [`VirtualPlan`].
+#[derive(Clone, Debug)]
+pub struct VirtualRequest {
+    /// What the engine gets. Its id must be its position in the plan.
+    pub engine: EngineRequest,
+    /// Facts known beforehand: id, token counts, session.
+    pub facts: Record,
+}
+
+/// Runs `plan` on a virtual clock. The same plan gives the same records, always.
+///
+/// Also returns the engines' own counters at the end.
+pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineError> {
+    let VirtualPlan { requests, schedule, max_concurrency, cluster, seed } = plan;
+    let mut cluster = Cluster::new(cluster, seed)?;
+    let mut records: Vec<Record> = Vec::with_capacity(requests.len());
+    let mut engine_requests = Vec::with_capacity(requests.len());
+    for (index, request) in requests.into_iter().enumerate() {
+        records.push(Record { index, due: schedule.due(index), ..request.facts });
+        engine_requests.push(Some(request.engine));
+    }
+    let mut dispatcher = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, max_concurrency);
+    let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
+    let mut peak = 0;
+    loop {
+        let next_send = loop {
+            match dispatcher.step(now) {
+                Step::Send(index) => {
+                    let request = engine_requests[index].take();
+                    if !send(&mut cluster, request, &mut records[index], now) {
+                        dispatcher.completed();
+                    }
+                    peak = peak.max(dispatcher.in_flight() as u64);
+                }
+                Step::WaitUntil(due) => break Some(due),
+                Step::WaitForSlot | Step::Finished => break None,
+            }
+        };
+        let Some(next) = [next_send, cluster.next_step_at()].into_iter().flatten().min() else { break };
+        now = next;
+        cluster.step(now, &mut tokens);
+        for token in tokens.drain(..) {
+            if receive(&mut records[token.request as usize], &token) {
+                dispatcher.completed();
+            }
+        }
+    }
+    let wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
+    let health = ClientHealth { wall, kernel_stamps: true, in_flight_peak: peak, ..ClientHealth::default() };
+    let start = Anchor { monotonic: Nanos::ZERO, ..Anchor::sample() };
+    let finished = Finished { records, health, start, stopped: StopLevel::Run, log_error: None };
+    Ok((finished, cluster.stats()))
+}
+
+/// Hands a request to the engines. False when they refuse it, as a server would with status 400.
+fn send(cluster: &mut Cluster, request: Option<EngineRequest>, record: &mut Record, now: Nanos) -> bool {
+    record.dequeued = Some(now);
+    record.send_start = Some(now);
+    record.send_end = Some(now);
+    let Some(request) = request else { return false };
+    let prompt_tokens = record.prompt_tokens;
+    match cluster.submit(request, now) {
+        Ok(replica) => {
+            record.target = replica as u16;
+            record.status = Some(200);
+            record.usage = Usage { prompt_tokens: Some(prompt_tokens), ..Usage::default() };
+            true
+        }
+        Err(error) => {
+            record.status = Some(400);
+            record.outcome = Outcome::HttpError;
+            record.error = Some(error.to_string());
+            record.end = Some(now);
+            false
+        }
+    }
+}
+
+/// Notes a token event. True when it was the request's last.
+fn receive(record: &mut Record, token: &TokenEvent) -> bool {
+    let mut event = Event::new(token.at, Nanos::ZERO, EventKind::Text, false, true);
+    event.tokens = u16::try_from(token.tokens).unwrap_or(u16::MAX);
+    record.events.push(event);
+    let marks = &mut record.marks;
+    for first in [
+        &mut marks.first_byte,
+        &mut marks.headers,
+        &mut marks.first_event,
+        &mut marks.first_content,
+        &mut marks.first_answer,
+    ] {
+        first.get_or_insert(token.at);
+    }
+    marks.last_content = Some(token.at);
+    let told = record.usage.completion_tokens.get_or_insert(0);
+    *told += token.tokens;
+    if token.finished {
+        record.usage.cached_tokens = Some(token.cached_tokens);
+        record.marks.usage = Some(token.at);
+        record.marks.done = Some(token.at);
+        record.finish_reason = Some("length".to_owned());
+        record.outcome = Outcome::Ok;
+        record.end = Some(token.at);
+    }
+    token.finished
+}
+
+#[cfg(test)]
+mod tests {
+    use servebench_sim::engine::{Content, EngineConfig};
+
+    use super::*;
+
+    fn plan(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualPlan {
+        let due = (0..n as u64).map(|i| Nanos::from_millis(i * gap_ms)).collect();
+        let requests = (0..n)
+            .map(|i| VirtualRequest {
+                engine: EngineRequest::new(i as u64, Content::Unshared(100), 20),
+                facts: Record { prompt_tokens: 100, asked_output_tokens: Some(20), ..Record::default() },
+            })
+            .collect();
+        VirtualPlan {
+            requests,
+            schedule: Schedule::new(due).unwrap(),
+            max_concurrency: cap,
+            cluster: ClusterConfig::default(),
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn every_request_is_answered_in_full_and_the_same_plan_gives_the_same_records() {
+        let (first, stats) = simulate(plan(200, 5, None)).unwrap();
+        let (second, _) = simulate(plan(200, 5, None)).unwrap();
+        assert_eq!(first.records, second.records);
+        for record in &first.records {
+            assert_eq!((record.outcome, record.usage.completion_tokens), (Outcome::Ok, Some(20)));
+            assert_eq!(record.lateness(), Some(Nanos::ZERO));
+            assert!(record.events.windows(2).all(|pair| pair[0].at < pair[1].at));
+            assert_eq!(record.last_token(), record.end);
+        }
+        assert_eq!(stats.generated_tokens, 200 * 20);
+    }
+
+    #[test]
+    fn a_cap_of_one_serves_one_after_the_other() {
+        let (finished, _) = simulate(plan(20, 0, Some(1))).unwrap();
+        for pair in finished.records.windows(2) {
+            assert_eq!(pair[1].send_start, pair[0].end);
+        }
+        assert_eq!(finished.health.in_flight_peak, 1);
+    }
+
+    #[test]
+    fn a_request_that_can_never_run_is_refused_like_by_a_server() {
+        let mut plan = plan(3, 1, Some(1));
+        plan.cluster.engine = EngineConfig { max_model_len: 110, ..plan.cluster.engine };
+        let (finished, _) = simulate(plan).unwrap();
+        for record in &finished.records {
+            assert_eq!((record.outcome, record.status), (Outcome::HttpError, Some(400)));
+        }
+    }
+}
