@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use servebench_core::Nanos;
 use servebench_os::clock;
-use servebench_sim::engine::{ClusterConfig, EngineConfig, Router, StepCost};
+use servebench_sim::engine::{ClusterConfig, Content, Engine, EngineConfig, EngineRequest, Router, StepCost};
 use servebench_sim::{Server, SimSettings, TruthOutcome};
 
 use crate::client::{Client, get, judge, post};
@@ -96,7 +96,8 @@ fn the_limit_of_the_cache_is_the_limit_of_the_model() {
 
 #[test]
 fn requests_that_are_given_up_free_their_slot() {
-    let server = with(EngineConfig { max_num_seqs: 1, ..engine() });
+    let slow = StepCost { base: 20e6, ..engine().cost };
+    let server = with(EngineConfig { max_num_seqs: 1, cost: slow, ..engine() });
     let mut leaver = Client::connect(server.addr());
     let body = json!({"prompt": "x", "max_tokens": 900, "stream": true}).to_string();
     leaver.send("POST", "/v1/completions", &[], body.as_bytes());
@@ -105,8 +106,8 @@ fn requests_that_are_given_up_free_their_slot() {
     drop(leaver);
     let next = post(server.addr(), "/v1/completions", &[], &json!({"prompt": "x", "max_tokens": 2}));
     assert_eq!(next.status, 200);
-    // The 900 steps of the first would have taken 1.8 s.
-    assert!(clock::now().since(started) < Nanos::from_millis(1500));
+    // The 900 steps of the first would have taken 18 s.
+    assert!(clock::now().since(started) < Nanos::from_millis(9000));
     let truth = server.truth();
     assert_eq!(truth.iter().filter(|record| record.outcome == TruthOutcome::ClientGone).count(), 1);
     assert_eq!(metric(&server, "kv_cache_usage_perc"), 0.0);
@@ -146,4 +147,32 @@ fn faults_work_with_a_model_too() {
     }
     assert!(metric(&server, "prefix_cache_queries_total") > 0.0);
     assert_eq!(metric(&server, "num_requests_running") + metric(&server, "num_requests_waiting"), 0.0);
+}
+
+#[test]
+fn the_real_clock_follows_the_virtual_one() {
+    let jittery = EngineConfig { cost: StepCost { jitter: 0.3, ..engine().cost }, ..engine() };
+    let mut virtual_engine = Engine::new(jittery.clone(), 5).unwrap();
+    let mut expected = Vec::new();
+    for id in 0..2 {
+        virtual_engine
+            .submit(EngineRequest::new(id, Content::Tokens(vec![1, 2, 3]), 12), Nanos::ZERO)
+            .unwrap();
+    }
+    while let Some(at) = virtual_engine.next_step_at() {
+        virtual_engine.step(at, &mut expected);
+    }
+
+    let cluster = ClusterConfig { engine: jittery, ..ClusterConfig::default() };
+    let server = serve(SimSettings { engine: Some(cluster), seed: 5, ..SimSettings::default() });
+    let body = json!({"prompt": [1, 2, 3], "n": 2, "max_tokens": 12, "stream": true});
+    post(server.addr(), "/v1/completions", &[], &body);
+    let record = &server.truth()[0];
+    let start = record.first_schedule.unwrap();
+    assert_eq!(record.events.len(), expected.len());
+    for (stamp, event) in record.events.iter().zip(&expected) {
+        // Never early, and late by no more than the server itself says.
+        let due = start + event.at;
+        assert!(due <= *stamp && stamp.since(due) <= record.max_late, "{stamp:?} for {due:?}: {record:?}");
+    }
 }
