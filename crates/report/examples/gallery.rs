@@ -1,4 +1,5 @@
-//! Writes every kind of report of a made-up campaign into a folder, to be looked at.
+//! Writes every kind of report of a made-up campaign into a folder, to be looked at: `gallery FOLDER [RESULT.json …]`.
+//! Result files that are named become one more campaign.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use servebench_report::chart::to_png;
 use servebench_report::visualize::{
-    RatingScale, ReportFormat, dashboard, latency_figure, parse_rows, performance_report, throughput_figure,
+    RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
+    throughput_figure,
 };
 use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
 
@@ -45,6 +47,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("name a folder to write to")?;
     let folder = Path::new(&folder);
     fs::create_dir_all(folder)?;
+    let named: Vec<Row> = std::env::args()
+        .skip(2)
+        .map(|file| {
+            let mut row: Row = serde_json::from_str(&fs::read_to_string(&file)?)?;
+            row.insert("filename".into(), file.into());
+            Ok(row)
+        })
+        .collect::<Result<_, Box<dyn Error>>>()?;
     for lang in Lang::ALL {
         fs::write(folder.join(format!("run-{lang}.html")), page(600, lang))?;
         fs::write(folder.join(format!("run-big-{lang}.html")), page(30_000, lang))?;
@@ -63,6 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("campaign", fixture::campaign()),
             ("rates", fixture::rates()),
             ("tutorial", fixture::tutorial()),
+            ("named", named.clone()),
         ] {
             let runs = parse_rows(&rows);
             for (kind, figure) in

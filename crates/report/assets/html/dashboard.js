@@ -304,7 +304,7 @@ function drawHeat(view, runs) {
     grid: { left: Math.min(view.box.clientWidth * 0.32, 170, 24 + longest * 7), right: 16, top: 16, bottom: 92 }, legend: { show: false },
     xAxis: { type: "category", data: loads.map(tick), name: t(state.load === "cap" ? "conc_axis" : "rate_axis"), nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink"), fontSize: 13 }, axisLabel: { color: css("--soft") }, axisTick: { show: false }, axisLine: { show: false } },
     yAxis: { type: "category", inverse: true, data: list.map((one) => one.name), axisLabel: { color: css("--soft"), width: Math.min(150, view.box.clientWidth * 0.3), overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } },
-    visualMap: { min: low, max: high > low ? high : low + 1, calculable: true, orient: "horizontal", left: "center", bottom: 2, itemWidth: 12, itemHeight: 130, inRange: { color: worse ? ramp.slice().reverse() : ramp }, textStyle: { color: css("--soft") }, formatter: (v) => num(v) },
+    visualMap: { min: high > low ? low : low - 1, max: high, calculable: true, orient: "horizontal", left: "center", bottom: 2, itemWidth: 12, itemHeight: 130, inRange: { color: worse ? ramp.slice().reverse() : ramp }, textStyle: { color: css("--soft") }, formatter: (v) => num(v) },
     series: [{ type: "heatmap", data, itemStyle: { borderColor: css("--card"), borderWidth: 2, borderRadius: 3 },
       label: { show: room && data.length <= 200, formatter: (p) => (p.data.runs.some(invalid) ? "✕ " : "") + num(p.value[2]), fontSize: 12 } }],
     tooltip: { ...base("").tooltip, formatter: (p) => pointTip(p.data, [[about.name, num(p.value[2], 4)], [t("load"), num(loads[p.value[0]])], [t("series"), list[p.value[1]].name]]) },

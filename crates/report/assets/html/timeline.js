@@ -27,7 +27,12 @@ function timelineOption(rows) {
           const top = api.coord([api.value(1), api.value(5)]), end = api.coord([api.value(3), api.value(5) + 0.84]);
           const first = api.value(2);
           const height = Math.max(1, end[1] - top[1]);
-          const bar = (x1, x2, fill) => ({ type: "rect", shape: { x: x1, y: top[1], width: Math.max(1, x2 - x1), height }, style: { fill } });
+          // Cut at the plot's edges, where zooming leaves bars that begin or end outside.
+          const { x: left, width } = params.coordSys;
+          const bar = (from, to, fill) => {
+            const [x1, x2] = [Math.max(from, left), Math.min(to, left + width)];
+            return { type: "rect", shape: { x: Math.min(x1, left + width), y: top[1], width: to < left || from > left + width ? 0 : Math.max(1, x2 - x1), height }, style: { fill } };
+          };
           if (api.value(4)) return bar(top[0], end[0], bad);
           if (!Number.isFinite(first)) return bar(top[0], end[0], wait);
           const split = api.coord([first, 0])[0];

@@ -31,9 +31,9 @@ pub fn performance_report(runs: &[Run], scale: &RatingScale, lang: Lang, format:
     let mut doc = Document::default();
     doc.heading(1, lang.pick("Performance report", "性能报告"));
     doc.text(subtitle(runs, lang));
-    key_figures(&mut doc, runs, &all, load, lang);
+    key_figures(&mut doc, runs, lang);
     best(&mut doc, &all, load, lang);
-    ratings(&mut doc, &all, load, scale, lang);
+    ratings(&mut doc, &with_loose(&all, runs, load), load, scale, lang);
     findings(&mut doc, &all, load, lang);
     validity(&mut doc, runs, lang);
     environment(&mut doc, runs, lang);
@@ -52,13 +52,7 @@ fn mean_of(level: &Level<'_>, key: &str) -> Option<f64> {
     level.number(key).map(|found| found.mean)
 }
 
-/// Levels that may be used for conclusions.
-fn sound<'a, 'b>(all: &'b [Series<'a>]) -> impl Iterator<Item = (&'b Series<'a>, &'b Level<'a>)> {
-    all.iter()
-        .flat_map(|one| one.levels.iter().filter(|level| !level.is_suspect()).map(move |level| (one, level)))
-}
-
-fn key_figures(doc: &mut Document, runs: &[Run], all: &[Series<'_>], load: Load, lang: Lang) {
+fn key_figures(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.heading(2, lang.pick("Key figures", "关键数据"));
     let mut items = Vec::new();
     let completed: f64 = runs.iter().filter_map(|run| run.number("completed")).sum();
@@ -83,15 +77,16 @@ fn key_figures(doc: &mut Document, runs: &[Run], all: &[Series<'_>], load: Load,
             )
         }
     });
+    let sound: Vec<&Run> = runs.iter().filter(|run| !run.is_invalid()).collect();
     let mut extreme = |en: &str, zh: &str, key: &str, unit: &str| {
-        let most = sound(all)
-            .filter_map(|(one, level)| Some((mean_of(level, key)?, one, level)))
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((value, one, level)) = most {
-            let at = place(one, level, load, all.len(), lang);
+        let most = sound
+            .iter()
+            .filter_map(|run| Some((run.number(key)?, run)))
+            .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.name.cmp(&a.1.name)));
+        if let Some((value, run)) = most {
             items.push(match lang {
-                Lang::En => format!("{en}: {} {unit}, {at}.", significant(value, 4)),
-                Lang::Zh => format!("{zh}：{} {unit}，{at}。", significant(value, 4)),
+                Lang::En => format!("{en}: {} {unit}, in {}.", significant(value, 4), run.name),
+                Lang::Zh => format!("{zh}：{} {unit}，见 {}。", significant(value, 4), run.name),
             });
         }
     };
@@ -99,12 +94,8 @@ fn key_figures(doc: &mut Document, runs: &[Run], all: &[Series<'_>], load: Load,
     extreme("Highest request throughput", "最高请求吞吐量", "request_throughput", "req/s");
     extreme("Highest goodput", "最高有效吞吐量", "request_goodput", "req/s");
     for (metric, name) in [(Metric::Ttft, "TTFT"), (Metric::Tpot, "TPOT")] {
-        let medians: Vec<f64> =
-            sound(all).filter_map(|(_, level)| Some(level.latency(metric, Stat::Median)?.mean)).collect();
-        let (low, high) = (
-            medians.iter().copied().fold(f64::INFINITY, f64::min),
-            medians.iter().copied().fold(0.0, f64::max),
-        );
+        let medians = || sound.iter().filter_map(|run| run.latency(metric, Stat::Median));
+        let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(0.0, f64::max));
         if low.is_finite() {
             items.push(match lang {
                 Lang::En => format!("Median {name}: {} to {}.", duration_ms(low), duration_ms(high)),
@@ -113,15 +104,6 @@ fn key_figures(doc: &mut Document, runs: &[Run], all: &[Series<'_>], load: Load,
         }
     }
     doc.list(items);
-}
-
-/// "at concurrency 8 (512 → 128)".
-fn place(one: &Series<'_>, level: &Level<'_>, load: Load, series: usize, lang: Lang) -> String {
-    let name = if series > 1 { format!(" ({})", full_name(one, lang)) } else { String::new() };
-    match lang {
-        Lang::En => format!("at {} {}{name}", load.short(lang), level.load),
-        Lang::Zh => format!("{} {}{name}", load.short(lang), level.load),
-    }
 }
 
 fn best(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
@@ -216,7 +198,7 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
             };
             rows.push(vec![
                 full_name(one, lang),
-                level.load.to_string(),
+                if level.load.is_finite() { level.load.to_string() } else { "–".to_owned() },
                 level.runs.len().to_string(),
                 latency(level, Metric::Ttft, Stat::Median),
                 latency(level, Metric::Ttft, Stat::Tail),
@@ -241,6 +223,18 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
         lang.pick("Verdict", "判定"),
     ];
     doc.table(&head, rows);
+}
+
+/// The series, and each run without a load as one more.
+fn with_loose<'a>(all: &[Series<'a>], runs: &'a [Run], load: Load) -> Vec<Series<'a>> {
+    let mut loose: Vec<&Run> = runs.iter().filter(|run| load.value(run).is_none()).collect();
+    loose.sort_by(|a, b| a.name.cmp(&b.name));
+    let loose = loose.into_iter().map(|run| Series {
+        name: run.name.clone(),
+        lens: (run.input_len, run.output_len),
+        levels: vec![Level { load: f64::NAN, runs: vec![run] }],
+    });
+    all.iter().cloned().chain(loose).collect()
 }
 
 /// The worst verdict of a level's runs.

@@ -90,6 +90,9 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let without = runs.iter().filter(|run| load.value(run).is_none()).count();
     if without > 0 {
         notes.push(match lang {
+            Lang::En if without == 1 => {
+                format!("1 run without a {} level is not shown by load.", load.short(lang))
+            }
             Lang::En => format!("{without} runs without a {} level are not shown by load.", load.short(lang)),
             Lang::Zh => format!("{without} 次没有{}水平的运行未按负载显示。", load.short(lang)),
         });
@@ -193,19 +196,16 @@ fn length_panel(runs: &[Run], lang: Lang) -> Panel {
     }
 }
 
-/// Output tokens per second for one user: throughput over the requests in flight.
+/// Output tokens per second for one user: throughput over the mean number of requests in flight, which is
+/// rate × mean latency (Little's law) where both are known, else the cap.
 pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
     let throughput = level.number("output_throughput")?.mean;
-    match load {
-        Load::Concurrency => Some(throughput / level.load),
-        // In an open loop the mean number in flight follows from Little's law.
-        Load::Rate => {
-            let rate = level.number("request_throughput")?.mean;
-            let seconds = level.latency(Metric::E2el, Stat::Mean)?.mean / 1e3;
-            let in_flight = rate * seconds;
-            (in_flight > 0.0).then(|| throughput / in_flight)
-        }
-    }
+    let by_law = level
+        .number("request_throughput")
+        .zip(level.latency(Metric::E2el, Stat::Mean))
+        .map(|(rate, latency)| rate.mean * latency.mean / 1e3);
+    let in_flight = by_law.or((load == Load::Concurrency).then_some(level.load))?;
+    (in_flight > 0.0).then(|| throughput / in_flight)
 }
 
 fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
