@@ -304,7 +304,7 @@ fn adapters_come_and_go() {
 
 #[test]
 fn a_starting_server_refuses_until_it_is_ready() {
-    let server = serve(SimSettings { ready_after: Duration::from_millis(1000), ..fast() });
+    let server = serve(SimSettings { ready_after: Duration::from_secs(1), ..fast() });
     assert_eq!(get(server.addr(), "/health").status, 503);
     let mut tries = 0;
     while get(server.addr(), "/health").status != 200 {
