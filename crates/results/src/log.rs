@@ -119,12 +119,20 @@ pub struct LogContents {
 
 /// Reads a record log up to its last whole batch.
 pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
+    let mut contents = LogContents::default();
+    contents.truncated = visit_log(path, &mut |record| contents.records.push(record))?;
+    Ok(contents)
+}
+
+/// Gives the records of a log to `visitor`, batch by batch, in the order in which they ended. True when the
+/// log breaks off: see [`LogContents::truncated`].
+pub(crate) fn visit_log(path: &Path, visitor: &mut dyn FnMut(Record)) -> Result<bool, ResultsError> {
     let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
     let extent = whole_messages(&mut file).map_err(ResultsError::io("read", path))?;
     if extent.messages == 0 {
         // The crash came before the schema was written, or this is another kind of file.
         return if extent.file_len == 0 {
-            Ok(LogContents { records: Vec::new(), truncated: true })
+            Ok(true)
         } else {
             Err(ResultsError::format(path, "this is no servebench record log"))
         };
@@ -133,12 +141,13 @@ pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
     let reader = StreamReader::try_new(BufReader::with_capacity(1 << 18, file.take(extent.len)), None)
         .map_err(arrow("read", path))?;
     check_version(path, &reader.schema())?;
-    let mut contents = LogContents { records: Vec::new(), truncated: !extent.ended };
+    let mut records = Vec::new();
     for batch in reader {
         let batch = batch.map_err(arrow("read", path))?;
-        decode(&batch, &mut contents.records).map_err(|problem| ResultsError::format(path, problem))?;
+        decode(&batch, &mut records).map_err(|problem| ResultsError::format(path, problem))?;
+        records.drain(..).for_each(&mut *visitor);
     }
-    Ok(contents)
+    Ok(!extent.ended)
 }
 
 /// Refuses files of a later version.
