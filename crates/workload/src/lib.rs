@@ -25,9 +25,9 @@ pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
 pub use settings::{
     BurstGptSettings, Compat, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, MmBucket,
-    PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio, RerankSettings, ShareGptSettings,
-    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
-    WorkloadSettings,
+    MultiTurnSettings, MultiTurnSource, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
+    RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
+    SyntheticTurns, TimedTraceSettings, TraceSettings, WorkloadSettings,
 };
 pub use shape::{LengthDistribution, MixSettings, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

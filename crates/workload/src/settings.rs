@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::{HubSettings, MixSettings, WorkloadError};
+use crate::{HubSettings, LengthDistribution, MixSettings, WorkloadError};
 
 /// Whose rules hold where vLLM's tool has a defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,8 @@ pub enum DatasetSettings {
     Hf(HfSettings),
     /// Synthetic traffic of several classes.
     Mix(MixSettings),
+    /// Conversations of several turns.
+    MultiTurn(MultiTurnSettings),
 }
 
 impl DatasetSettings {
@@ -125,6 +127,7 @@ impl DatasetSettings {
             Self::CustomAudio(_) => "custom_audio",
             Self::Hf(_) => "hf",
             Self::Mix(_) => "mix",
+            Self::MultiTurn(_) => "multi-turn",
         }
     }
 }
@@ -465,6 +468,50 @@ pub struct CustomMediaSettings {
 impl Default for CustomMediaSettings {
     fn default() -> Self {
         Self { path: PathBuf::new(), output_len: 256, client_side_data: false, multimodal_chat: false }
+    }
+}
+
+/// Options of `multi-turn`.
+#[derive(Clone, Debug)]
+pub struct MultiTurnSettings {
+    /// Where the conversations come from.
+    pub source: MultiTurnSource,
+    /// Conversations with fewer turns of the user are left out; synthetic ones have at least so many.
+    pub min_turns: usize,
+    /// Turns of the user after this many are left out.
+    pub max_turns: usize,
+    /// Output tokens for every turn; `None` takes the length of the recorded answer.
+    pub output_len: Option<i64>,
+    /// Pause between an answer and the next turn, in seconds.
+    pub think_seconds: f64,
+}
+
+/// Where conversations come from.
+#[derive(Clone, Debug)]
+pub enum MultiTurnSource {
+    /// A JSON list in the ShareGPT layout, or with `messages` of `role` and `content`.
+    File(PathBuf),
+    /// Made here.
+    Synthetic(SyntheticTurns),
+}
+
+/// The shape of synthetic conversations, in tokens.
+#[derive(Clone, Debug)]
+pub struct SyntheticTurns {
+    /// The start of every first turn, the same for all conversations.
+    pub shared_prefix: u64,
+    /// The first turn, without the shared start.
+    pub first_input: LengthDistribution,
+    /// Later turns.
+    pub input: LengthDistribution,
+    /// Answers.
+    pub output: LengthDistribution,
+}
+
+impl MultiTurnSettings {
+    /// All turns of a source, one right after the other.
+    pub fn new(source: MultiTurnSource) -> Self {
+        Self { source, min_turns: 1, max_turns: usize::MAX, output_len: None, think_seconds: 0.0 }
     }
 }
 

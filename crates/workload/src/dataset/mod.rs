@@ -4,6 +4,7 @@ mod burstgpt;
 mod custom;
 mod custom_media;
 mod hf;
+mod multi_turn;
 mod prefix_repetition;
 mod random;
 mod random_mm;
@@ -81,6 +82,7 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
         DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
         DatasetSettings::Hf(options) => hf::sample(context, options),
         DatasetSettings::Mix(options) => shaped::sample(context, options),
+        DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
     }
 }
 

@@ -58,7 +58,7 @@ fn normal(rng: &mut StreamRng) -> f64 {
 }
 
 /// A length of at least 1 token.
-fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
+pub(super) fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
     let value = match lengths {
         LengthDistribution::Constant(len) => *len as f64,
         LengthDistribution::Uniform { low, high } => {
