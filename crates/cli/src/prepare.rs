@@ -74,6 +74,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         workers,
         pin: settings.load.pin,
         wire,
+        events_in_memory: usize::MAX,
         drain: DRAIN,
     };
     Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts })

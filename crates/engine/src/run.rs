@@ -34,6 +34,8 @@ const AHEAD_OF_OPEN_LOOP: usize = 8;
 pub struct Finished {
     /// One record a request, in order of the index; their sum over outcomes is the number of requests.
     pub records: Vec<Record>,
+    /// True when events were left in the log: join them with `results::SpilledRecords`.
+    pub spilled: bool,
     /// The client's own state during the run.
     pub health: ClientHealth,
     /// The start of the run on both clocks.
@@ -77,11 +79,14 @@ pub fn run(
         drop(sender);
         let line = &starting_line;
         let watch = &mut watch;
-        let collector = scope.spawn(move || collect(&plan.requests, &receiver, log, watch, || line.start()));
+        let collector = scope.spawn(move || {
+            collect(&plan.requests, &receiver, log, plan.events_in_memory, watch, || line.start())
+        });
         let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
         (collector.join(), outcomes)
     });
-    let Collected { mut records, log_error } = collected.map_err(|_panic| EngineError::CollectorGone)?;
+    let Collected { mut records, spilled, kernel_stamps, log_error } =
+        collected.map_err(|_panic| EngineError::CollectorGone)?;
     let mut health = ClientHealth::default();
     watch.finish().fill(&mut health);
     for outcome in outcomes {
@@ -95,16 +100,11 @@ pub fn run(
     health.wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     health.connections_opened = progress.snapshot().connections_opened;
     health.in_flight_peak = progress.in_flight_peak();
-    health.kernel_stamps = kernel_stamped(&records);
+    health.kernel_stamps = kernel_stamps;
     let now = Anchor::sample();
     let wall = Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0));
     let start = Anchor { monotonic: start, wall, uncertainty: now.uncertainty };
-    Ok(Finished { records, health, start, stopped: stop.level(), log_error })
-}
-
-/// True when the kernel stamped the answers; the first event of each is looked at.
-fn kernel_stamped(records: &[Record]) -> bool {
-    records.iter().filter_map(|record| record.events.first()).any(|event| event.kernel_stamped())
+    Ok(Finished { records, spilled, health, start, stopped: stop.level(), log_error })
 }
 
 /// Where all workers wait for one another, and learn when the run starts.

@@ -78,7 +78,8 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
     let wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     let health = ClientHealth { wall, kernel_stamps: true, in_flight_peak: peak, ..ClientHealth::default() };
     let start = Anchor { monotonic: Nanos::ZERO, ..Anchor::sample() };
-    let finished = Finished { records, health, start, stopped: StopLevel::Run, log_error: None };
+    let finished =
+        Finished { records, spilled: false, health, start, stopped: StopLevel::Run, log_error: None };
     Ok((finished, cluster.stats()))
 }
 
