@@ -1,12 +1,82 @@
 //! argparse's habits: people's scripts rely on them.
 //!
-//! vLLM's parser takes `--random_input_len` for `--random-input-len`; only the part before the first dot
-//! of an option is treated so. Unique prefixes and "the last one wins" are clap's own abilities, switched
-//! on in `args`.
+//! The arguments of `servebench run` are brought into the plain form that the parser behind knows: one
+//! occurrence an option, in full spelling, as `--name=value`. What this does:
+//!
+//! | habit | example |
+//! | --- | --- |
+//! | underscores, up to the first dot | `--random_input_len 5` |
+//! | any unambiguous beginning of a name | `--max-conc 8` |
+//! | the last one wins, with a warning | `--seed 1 --seed 2` |
+//! | a file of options under the command line | `--config run.yaml` |
+//! | parts of JSON options | `--extra-body.a.b 1`, `--extra-body.stop+ x,y` |
+//! | negative values | `--temperature -1` |
+//! | old names | `--endpoint-type`, `--dataset` |
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
 
-/// An option as typed, brought into the form that the parser knows.
+use clap::{ArgAction, CommandFactory};
+use serde_json::{Map, Value};
+
+use crate::args::Cli;
+use crate::compat::{self, flags};
+use crate::exit::Failure;
+
+/// Options that may be given several times, each adding to the others.
+const REPEATABLE: [&str; 3] = ["omit-field", "base-url", "source-ip"];
+
+/// Beginnings of options that belong to datasets; the first that fits decides.
+const FAMILIES: [(&str, &[&str]); 13] = [
+    ("random-mm-", &["random-mm"]),
+    ("random-", &["random", "random-mm", "random-rerank"]),
+    ("sharegpt-", &["sharegpt"]),
+    ("sonnet-", &["sonnet"]),
+    ("custom-", &["custom", "custom_image", "custom_audio"]),
+    ("hf-", &["hf"]),
+    ("bfcl-", &["hf"]),
+    ("blazedit-", &["hf"]),
+    ("asr-", &["hf"]),
+    ("prefix-repetition-", &["prefix_repetition"]),
+    ("spec-bench-", &["spec_bench"]),
+    ("speed-bench-", &["speed_bench"]),
+    ("timed-trace-", &["timed_trace"]),
+];
+
+/// What came of the arguments.
+#[derive(Debug)]
+pub(crate) enum Understood {
+    /// To be parsed, and warnings to be shown.
+    Parse(Vec<String>, Vec<String>),
+    /// The answer to `--help=WORD`.
+    Help(String),
+}
+
+/// Brings arguments, the program's name included, into the form that the parser knows.
+pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> {
+    let arguments = compat::resolve_names(arguments);
+    if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
+        return Ok(Understood::Parse(arguments.into_iter().map(normalise).collect(), Vec::new()));
+    }
+    let (command, typed) = arguments.split_at(2);
+    let options = Options::of_run();
+    if let Some(word) = typed.iter().find_map(|argument| argument.strip_prefix("--help=")) {
+        return compat::find_help(word).map(Understood::Help);
+    }
+    let mut line = Line::default();
+    let (config, typed) = options.take_config(typed)?;
+    if let Some(path) = config {
+        let known = |name: &str| options.kind(name).is_some();
+        line.read(&options, &compat::expand_config(Path::new(&path), &known)?)?;
+        // An option of the file that the command line overrides is no mistake.
+        line.count_from_here();
+    }
+    line.read(&options, &typed)?;
+    let (arguments, warnings) = line.finish(&options)?;
+    Ok(Understood::Parse([command, arguments.as_slice()].concat(), warnings))
+}
+
+/// An option as typed, with dashes for underscores.
 pub(crate) fn normalise(argument: String) -> String {
     let Some(option) = argument.strip_prefix("--") else { return argument };
     let end = option.find(['=', '.']).unwrap_or(option.len());
@@ -17,117 +87,380 @@ pub(crate) fn normalise(argument: String) -> String {
     format!("--{}{rest}", name.replace('_', "-"))
 }
 
-/// Options that occur more than once, for a warning: only the last one counts.
-pub(crate) fn repeated(arguments: &[String]) -> Vec<String> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for argument in arguments.iter().filter(|argument| argument.starts_with("--") && argument.len() > 2) {
-        let name = argument.split('=').next().unwrap_or(argument);
-        *seen.entry(name).or_default() += 1;
-    }
-    seen.into_iter().filter(|&(_, count)| count > 1).map(|(name, _)| name.to_owned()).collect()
-}
-
-/// A flag of vLLM's benchmark that servebench knows but does not (yet) honour.
+/// How many values follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    /// The flag without dashes.
-    pub(crate) flag: &'static str,
-    /// What to do instead, or why not.
-    pub(crate) reason: &'static str,
+enum Arity {
+    None,
+    One,
+    /// All up to the next option.
+    Many,
 }
 
-const LATER: &str = "not supported yet";
+/// The options that can be typed after `run`.
+#[derive(Debug)]
+struct Options {
+    all: Vec<(String, Arity)>,
+}
 
-/// Flags that are refused rather than ignored.
-pub(crate) const REFUSED: &[Refused] = &[
-    Refused { flag: "asr-max-audio-len-sec", reason: LATER },
-    Refused { flag: "asr-min-audio-len-sec", reason: LATER },
-    Refused { flag: "bfcl-categories", reason: LATER },
-    Refused { flag: "blazedit-max-distance", reason: LATER },
-    Refused { flag: "blazedit-min-distance", reason: LATER },
-    Refused { flag: "chat-template-kwargs", reason: LATER },
-    Refused { flag: "config", reason: LATER },
-    Refused { flag: "custom-ensure-client-side-data", reason: LATER },
-    Refused { flag: "enable-multimodal-chat", reason: LATER },
-    Refused { flag: "hf-name", reason: LATER },
-    Refused { flag: "hf-output-len", reason: LATER },
-    Refused { flag: "hf-split", reason: LATER },
-    Refused { flag: "hf-subset", reason: LATER },
-    Refused { flag: "lora-assignment", reason: LATER },
-    Refused { flag: "lora-modules", reason: LATER },
-    Refused { flag: "no-reranker", reason: LATER },
-    Refused { flag: "no-self-timed", reason: LATER },
-    Refused { flag: "no-stream", reason: LATER },
-    Refused { flag: "plot-dataset-stats", reason: LATER },
-    Refused { flag: "plot-timeline", reason: LATER },
-    Refused { flag: "prefix-repetition-num-prefixes", reason: LATER },
-    Refused { flag: "prefix-repetition-output-len", reason: LATER },
-    Refused { flag: "prefix-repetition-prefix-len", reason: LATER },
-    Refused { flag: "prefix-repetition-suffix-len", reason: LATER },
-    Refused { flag: "probe-request-rate", reason: LATER },
-    Refused { flag: "profile", reason: LATER },
-    Refused { flag: "random-mm-base-items-per-request", reason: LATER },
-    Refused { flag: "random-mm-bucket-config", reason: LATER },
-    Refused { flag: "random-mm-limit-mm-per-prompt", reason: LATER },
-    Refused { flag: "random-mm-num-mm-items-range-ratio", reason: LATER },
-    Refused { flag: "self-timed", reason: LATER },
-    Refused { flag: "skip-tokenizer-init", reason: LATER },
-    Refused { flag: "spec-bench-category", reason: LATER },
-    Refused { flag: "spec-bench-output-len", reason: LATER },
-    Refused { flag: "speed-bench-category", reason: LATER },
-    Refused { flag: "speed-bench-dataset-subset", reason: LATER },
-    Refused { flag: "speed-bench-output-len", reason: LATER },
-    Refused { flag: "timed-trace-chunk-hash-size", reason: LATER },
-    Refused { flag: "timed-trace-label-hash-ids", reason: LATER },
-    Refused { flag: "timed-trace-label-input-length", reason: LATER },
-    Refused { flag: "timed-trace-label-output-length", reason: LATER },
-    Refused { flag: "timed-trace-label-timestamp", reason: LATER },
-    Refused { flag: "timed-trace-sec-multiplier", reason: LATER },
-    Refused { flag: "timeline-itl-thresholds", reason: LATER },
-    Refused { flag: "tokenizer-mode", reason: LATER },
-    Refused { flag: "trust-remote-code", reason: LATER },
-    Refused {
-        flag: "use-beam-search",
-        reason: "it never had an effect in vLLM's benchmark; leave it out, or set it by --extra-body",
-    },
-    Refused { flag: "best-of", reason: "servers no longer know it; leave it out, or set it by --extra-body" },
-];
+impl Options {
+    fn of_run() -> Self {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut all: Vec<(String, Arity)> = Vec::new();
+        for argument in cli.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments) {
+            let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+            let many = argument.get_num_args().is_some_and(|range| range.max_values() > 1);
+            let arity = match (takes, many) {
+                (false, _) => Arity::None,
+                (true, false) => Arity::One,
+                (true, true) => Arity::Many,
+            };
+            all.extend(argument.get_long().map(|long| (long.to_owned(), arity)));
+        }
+        let one_if = |takes: bool| if takes { Arity::One } else { Arity::None };
+        all.extend(flags::REFUSED.iter().map(|option| (option.flag.to_owned(), one_if(option.takes_value))));
+        all.extend(["config", "dataset"].map(|name| (name.to_owned(), Arity::One)));
+        for (old, new) in flags::RENAMED {
+            let arity = all.iter().find(|(name, _)| name == new).map_or(Arity::One, |&(_, arity)| arity);
+            all.push(((*old).to_owned(), arity));
+        }
+        Self { all }
+    }
 
-/// The first argument that is refused.
-pub(crate) fn refused(arguments: &[String]) -> Option<Refused> {
-    arguments.iter().find_map(|argument| {
-        let name = argument.strip_prefix("--")?.split(['=', '.']).next()?;
-        REFUSED.iter().find(|refused| refused.flag == name).copied()
-    })
+    fn kind(&self, name: &str) -> Option<Arity> {
+        self.all.iter().find(|(known, _)| known == name).map(|&(_, arity)| arity)
+    }
+
+    /// The full name for what was typed; `None` when no option begins so.
+    fn resolve(&self, typed: &str) -> Result<Option<&str>, Failure> {
+        if let Some((name, _)) = self.all.iter().find(|(known, _)| known == typed) {
+            return Ok(Some(name));
+        }
+        let vllm: BTreeSet<&str> = flags::of_vllm().collect();
+        let begins = |(name, _): &&(String, Arity)| name.starts_with(typed);
+        let of_vllm: Vec<_> =
+            self.all.iter().filter(begins).filter(|(name, _)| vllm.contains(name.as_str())).collect();
+        let found = if of_vllm.is_empty() { self.all.iter().filter(begins).collect() } else { of_vllm };
+        match found.as_slice() {
+            [] => Ok(None),
+            [(name, _)] => Ok(Some(name)),
+            several => {
+                let names: Vec<_> = several.iter().map(|(name, _)| format!("--{name}")).collect();
+                Err(Failure::usage(format!(
+                    "--{typed} is ambiguous: it could be {}; write the name in full",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Takes `--config FILE` out of the arguments.
+    fn take_config(&self, typed: &[String]) -> Result<(Option<String>, Vec<String>), Failure> {
+        let mut config = None;
+        let mut rest = Vec::with_capacity(typed.len());
+        let mut arguments = typed.iter();
+        while let Some(argument) = arguments.next() {
+            let (name, inline) = match argument.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            let is_config = name
+                .strip_prefix("--")
+                .filter(|name| name.len() > 1)
+                .is_some_and(|name| matches!(self.resolve(name), Ok(Some("config"))));
+            if !is_config {
+                rest.push(argument.clone());
+                continue;
+            }
+            let path = inline.or_else(|| arguments.next().cloned());
+            let path = path.ok_or_else(|| Failure::usage("--config: the name of a .yaml file is missing"))?;
+            if config.replace(path).is_some() {
+                return Err(Failure::usage(
+                    "--config is given more than once; put all options into one file",
+                ));
+            }
+        }
+        Ok((config, rest))
+    }
+}
+
+/// Arguments taken apart.
+#[derive(Debug, Default)]
+struct Line {
+    given: Vec<Given>,
+    /// Entries of JSON options: option, path, value.
+    dotted: Vec<(String, String, String)>,
+    /// What is no option.
+    loose: Vec<String>,
+    counted_from: usize,
+}
+
+#[derive(Debug)]
+struct Given {
+    name: String,
+    values: Vec<String>,
+}
+
+impl Line {
+    fn count_from_here(&mut self) {
+        self.counted_from = self.given.len();
+    }
+
+    fn read(&mut self, options: &Options, typed: &[String]) -> Result<(), Failure> {
+        let mut at = 0;
+        while let Some(argument) = typed.get(at) {
+            at += 1;
+            let Some(option) = argument.strip_prefix("--").filter(|option| !option.is_empty()) else {
+                self.loose.push(argument.clone());
+                continue;
+            };
+            let (name, inline) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (option, None),
+            };
+            let (name, path) = match name.split_once('.') {
+                Some((name, path)) => (name, Some(path)),
+                None => (name, None),
+            };
+            let name = name.replace('_', "-");
+            let Some(full) = options.resolve(&name)? else {
+                // The parser behind says what is wrong, with suggestions.
+                self.loose.push(normalise(argument.clone()));
+                continue;
+            };
+            if let Some(refused) = flags::REFUSED.iter().find(|refused| refused.flag == full) {
+                return Err(Failure::usage(format!("--{full}: {}", refused.reason)));
+            }
+            if let Some(path) = path {
+                let value = inline.or_else(|| typed.get(at).cloned().inspect(|_| at += 1));
+                let value =
+                    value.ok_or_else(|| Failure::usage(format!("--{full}.{path}: a value is missing")))?;
+                self.dotted.push((full.to_owned(), path.to_owned(), value));
+                continue;
+            }
+            let mut values: Vec<String> = inline.into_iter().collect();
+            let wanted = match options.kind(full) {
+                _ if !values.is_empty() => 0,
+                None | Some(Arity::None) => 0,
+                Some(Arity::One) => 1,
+                Some(Arity::Many) => usize::MAX,
+            };
+            while values.len() < wanted
+                && let Some(value) = typed.get(at).filter(|value| is_value(value))
+            {
+                values.push(value.clone());
+                at += 1;
+            }
+            self.put(full, values);
+        }
+        Ok(())
+    }
+
+    /// Takes an option down, old names under their new ones.
+    fn put(&mut self, name: &str, values: Vec<String>) {
+        let mut give = |name: &str, values: Vec<String>| {
+            self.given.push(Given { name: name.to_owned(), values });
+        };
+        if name == "dataset" {
+            give("dataset-name", vec!["sharegpt".to_owned()]);
+            give("dataset-path", values);
+        } else if name == "dataset-name" && values == ["custom_mm"] {
+            give(name, vec!["custom_image".to_owned()]);
+        } else {
+            let new = flags::RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |&(_, new)| new);
+            give(new, values);
+        }
+    }
+
+    fn finish(mut self, options: &Options) -> Result<(Vec<String>, Vec<String>), Failure> {
+        self.merge_dotted()?;
+        let mut warnings = self.without_effect();
+        let vllm = self.last("compat").is_some_and(|rules| rules.starts_with("vllm"));
+        let mut arguments = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (at, given) in self.given.iter().enumerate() {
+            let name = given.name.as_str();
+            let same = || self.given.iter().filter(|other| other.name == name);
+            // Several URLs are ours; in vLLM the last one counts.
+            let adds_up = REPEATABLE.contains(&name) && !(vllm && name == "base-url");
+            let is_last = !self.given[at + 1..].iter().any(|other| other.name == name);
+            // What stands in the file, or comes from a command's name, is meant to be overridden.
+            let is_counted = at >= self.counted_from && name != "compat";
+            if !is_last {
+                if !adds_up && is_counted && seen.insert(name) {
+                    warnings.push(format!("--{name} is given more than once; the last one counts"));
+                }
+                continue;
+            }
+            let values: Vec<String> = if adds_up {
+                same().flat_map(|given| given.values.iter().cloned()).collect()
+            } else {
+                given.values.clone()
+            };
+            match (options.kind(name), values.as_slice()) {
+                (Some(Arity::Many), values) if !values.is_empty() => {
+                    arguments.push(format!("--{name}"));
+                    arguments.extend(values.iter().cloned());
+                }
+                (_, [value]) => arguments.push(format!("--{name}={value}")),
+                _ => arguments.push(format!("--{name}")),
+            }
+        }
+        arguments.extend(self.loose);
+        Ok((arguments, warnings))
+    }
+
+    /// The value that counts.
+    fn last(&self, name: &str) -> Option<&str> {
+        let given = self.given.iter().rev().find(|given| given.name == name)?;
+        given.values.first().map(String::as_str)
+    }
+
+    /// Options of a dataset that is not the one of this run: vLLM takes no notice of them.
+    fn without_effect(&self) -> Vec<String> {
+        let legacy = self.last("compat").and_then(|rules| rules.parse::<compat::Compat>().ok());
+        let usual = legacy.unwrap_or_default().default_dataset();
+        let dataset = self.last("dataset-name").unwrap_or(usual);
+        let mut names: Vec<&str> = Vec::new();
+        for given in &self.given {
+            let family = FAMILIES.iter().find(|(begin, _)| given.name.starts_with(begin));
+            if family.is_some_and(|(_, datasets)| !datasets.contains(&dataset))
+                && !names.contains(&&*given.name)
+            {
+                names.push(&given.name);
+            }
+        }
+        names
+            .into_iter()
+            .map(|name| format!("--{name} has no effect with --dataset-name {dataset}"))
+            .collect()
+    }
+
+    /// Turns dotted entries into one JSON object an option, on top of what was given as JSON.
+    fn merge_dotted(&mut self) -> Result<(), Failure> {
+        let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
+        for name in names {
+            let base = self.given.iter().rev().find(|given| given.name == name);
+            let mut map = match base.and_then(|given| given.values.first()) {
+                None => Map::new(),
+                Some(text) => match serde_json::from_str(text) {
+                    Ok(Value::Object(map)) => map,
+                    _ => {
+                        return Err(Failure::usage(format!(
+                            "--{name} {text}: must be a JSON object, because --{name}.… adds to it"
+                        )));
+                    }
+                },
+            };
+            let entries: Vec<(String, String)> = self
+                .dotted
+                .iter()
+                .filter(|(of, ..)| *of == name)
+                .map(|(_, path, value)| (path.clone(), value.clone()))
+                .collect();
+            compat::merge_dotted(&mut map, &entries);
+            self.given.retain(|given| given.name != name);
+            self.counted_from = self.counted_from.min(self.given.len());
+            self.given.push(Given { name, values: vec![Value::Object(map).to_string()] });
+        }
+        Ok(())
+    }
+}
+
+/// True for a value: no option, though it may be a negative number.
+fn is_value(argument: &str) -> bool {
+    match argument.strip_prefix('-') {
+        None | Some("") => true,
+        Some(rest) => rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') || rest == "inf",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn underscores_are_dashes_up_to_the_first_dot_or_equals_sign() {
-        for (typed, meant) in [
-            ("--random_input_len", "--random-input-len"),
-            ("--request_rate=in_f", "--request-rate=in_f"),
-            ("--extra_body.top_k", "--extra-body.top_k"),
-            ("my_model", "my_model"),
-            ("--", "--"),
-        ] {
-            assert_eq!(normalise(typed.to_owned()), meant);
+    fn parse(typed: &str) -> Result<(String, Vec<String>), String> {
+        let arguments = format!("servebench run {typed}").split_whitespace().map(str::to_owned).collect();
+        match understand(arguments) {
+            Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
+            Ok(Understood::Help(text)) => Ok((text, Vec::new())),
+            Err(failure) => Err(failure.into_parts().1.to_string()),
         }
     }
 
     #[test]
-    fn a_flag_that_is_not_built_is_never_ignored() {
-        let arguments = ["--model", "m", "--plot-timeline"].map(str::to_owned);
-        assert_eq!(refused(&arguments).map(|refused| refused.flag), Some("plot-timeline"));
-        assert_eq!(refused(&arguments[..2]), None);
+    fn spellings_of_argparse_are_brought_into_one_form() {
+        for (typed, meant) in [
+            ("--random_input_len 5", "--random-input-len=5"),
+            ("--request_rate=in_f", "--request-rate=in_f"),
+            ("--max-conc 8", "--max-concurrency=8"),
+            ("--max_conc=8", "--max-concurrency=8"),
+            ("--temperature -1", "--temperature=-1"),
+            ("--goodput ttft:200 tpot:50 --seed 3", "--goodput ttft:200 tpot:50 --seed=3"),
+            ("--save-result --model my_model", "--save-result --model=my_model"),
+            ("--endpoint-type openai-chat", "--backend=openai-chat"),
+            ("--dataset f.json", "--dataset-name=sharegpt --dataset-path=f.json"),
+            ("--dataset-name custom_mm", "--dataset-name=custom_image"),
+            ("--custom-skip-chat-template", "--skip-chat-template"),
+            ("--extra-body.a.b 1 --extra_body.c=x_y", r#"--extra-body={"a":{"b":1},"c":"x_y"}"#),
+            (r#"--extra-body {"z":1} --extra-body.a+ 1,2"#, r#"--extra-body={"z":1,"a":["1","2"]}"#),
+            ("--nonsense 1", "--nonsense 1"),
+            ("--no-stream", "--no-stream"),
+        ] {
+            assert_eq!(parse(typed), Ok((meant.to_owned(), vec![])), "{typed}");
+        }
     }
 
     #[test]
-    fn repeated_options_are_found_in_both_spellings() {
-        let arguments = ["--seed", "1", "--seed=2", "--model", "--"].map(str::to_owned);
-        assert_eq!(repeated(&arguments), ["--seed"]);
+    fn the_last_of_several_counts_and_the_user_is_told() {
+        let (arguments, warnings) = parse("--metadata a=1 b=2 --seed 1 --see=2 --metadata c=3").unwrap();
+        assert_eq!(arguments, "--seed=2 --metadata c=3");
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[1].contains("--seed is given more than once"), "{warnings:?}");
+        assert_eq!(parse("--compat=vllm --compat vllm-0.10").unwrap().1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn options_of_another_dataset_are_told() {
+        let (_, warnings) = parse("--sharegpt-output-len 5 --random-mm-ba 2 --random-input-len 3").unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("--sharegpt-output-len has no effect with --dataset-name random"));
+        assert!(parse("--compat vllm-0.10 --sharegpt-output-len 5").unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn options_that_add_up_are_kept_together() {
+        let (arguments, warnings) = parse("--base-url a --omit-field x --seed 1 --base-url b c").unwrap();
+        assert_eq!((arguments.as_str(), warnings.len()), ("--omit-field x --seed=1 --base-url a b c", 0));
+        let (arguments, warnings) = parse("--compat=vllm --base-url a --base-url b").unwrap();
+        assert_eq!((arguments.as_str(), warnings.len()), ("--compat=vllm --base-url b", 1));
+    }
+
+    #[test]
+    fn an_ambiguous_beginning_is_refused_with_its_candidates() {
+        let error = parse("--random 1").unwrap_err();
+        assert!(error.contains("--random-input-len") && error.contains("ambiguous"), "{error}");
+        assert_eq!(parse("--time 1,2").unwrap_err().matches("--timed-trace").count(), 6);
+    }
+
+    #[test]
+    fn a_refused_flag_is_never_ignored() {
+        for typed in ["--use_beam_search", "--best-of 3", "--best-of=3"] {
+            let error = parse(typed).unwrap_err();
+            assert!(error.contains("leave it out"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_config_file_lies_under_the_command_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.yaml");
+        std::fs::write(&path, "seed: 1\nnum_prompts: 9\nsave_result: true\n").unwrap();
+        let path = path.display();
+        let expected = ("--num-prompts=9 --save-result --seed=2".to_owned(), vec![]);
+        assert_eq!(parse(&format!("--seed 2 --config {path}")), Ok(expected.clone()));
+        assert_eq!(parse(&format!("--config={path} --seed 2")), Ok(expected));
+        assert!(parse("--config x.json").unwrap_err().contains(".yaml"));
+        assert!(parse("--config").unwrap_err().contains("missing"));
     }
 }

@@ -2,11 +2,14 @@
 
 mod args;
 mod argv;
+mod beside;
 mod commands;
+mod compat;
 mod exit;
 mod numbers;
 mod output;
 mod prepare;
+mod profiler;
 mod progress;
 mod server;
 mod settings;
@@ -18,13 +21,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command};
+use crate::argv::Understood;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 fn main() -> ExitCode {
     let output = Output::default();
-    let arguments: Vec<String> = std::env::args().map(argv::normalise).collect();
-    let exit = match dispatch(&arguments, &output) {
+    let exit = match dispatch(std::env::args().collect(), &output) {
         Ok(exit) => exit,
         Err(failure) => {
             let (exit, error) = failure.into_parts();
@@ -35,10 +38,14 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn dispatch(arguments: &[String], output: &Output) -> Result<Exit, Failure> {
-    if let Some(refused) = argv::refused(arguments) {
-        return Err(Failure::usage(format!("--{}: {}", refused.flag, refused.reason)));
-    }
+fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
+    let (arguments, warnings) = match argv::understand(arguments)? {
+        Understood::Parse(arguments, warnings) => (arguments, warnings),
+        Understood::Help(text) => {
+            output.print(&text);
+            return Ok(Exit::Good);
+        }
+    };
     let parsed = match Cli::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(shown) => {
@@ -48,8 +55,8 @@ fn dispatch(arguments: &[String], output: &Output) -> Result<Exit, Failure> {
             return Ok(exit);
         }
     };
-    for option in argv::repeated(arguments) {
-        output.warn(&format!("{option} is given more than once; the last one counts"));
+    for warning in warnings {
+        output.warn(&warning);
     }
     match parsed.command {
         Command::Run(args) => commands::run::run(*args, output),
@@ -58,5 +65,7 @@ fn dispatch(arguments: &[String], output: &Output) -> Result<Exit, Failure> {
         Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),
         Command::Recover(args) => commands::report::recover(&args, output),
+        Command::InstallShims(args) => commands::shims::install(&args, output),
+        Command::Import(args) => commands::import::import(&args, output),
     }
 }

@@ -16,6 +16,9 @@ pub(crate) struct NumberSettings {
     pub(crate) verdict: VerdictSettings,
     /// The constant rate that was asked for, if it was finite.
     pub(crate) request_rate: Option<f64>,
+    /// vLLM's spelling of a label until December 2025.
+    #[serde(default)]
+    pub(crate) old_total_label: bool,
 }
 
 /// The numbers of a run and the judgement on them.
@@ -46,6 +49,7 @@ impl Numbers {
                 max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
                 request_rate: settings.request_rate,
                 tokenizer: settings.metrics.has_tokenizer,
+                old_total_label: settings.old_total_label,
                 ..TableContext::default()
             },
         );

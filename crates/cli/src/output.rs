@@ -34,6 +34,12 @@ impl Output {
         self.flush();
     }
 
+    /// Something that the user may want to know.
+    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
+    pub(crate) fn note(&self, message: &str) {
+        eprintln!("note: {message}");
+    }
+
     /// Something that is wrong but not fatal.
     #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn warn(&self, message: &str) {

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use servebench_core::{Nanos, Request, Schedule, Workload};
+use servebench_core::random::{PythonRandom, indexed_stream};
+use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
 use servebench_engine::Plan;
 use servebench_os::limits;
-use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, TlsSettings, Wire};
+use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
 
+use crate::args::LoraAssignment;
+use crate::compat;
 use crate::exit::{Failure, OrFail};
 use crate::progress::SlowBar;
 use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
@@ -34,20 +37,25 @@ pub(crate) struct Ready {
     pub(crate) workload: Workload,
     /// Requests for the ready check and the warm-up, none of which is measured.
     pub(crate) spare: Vec<Prepared>,
-    /// Counts tokens after the run.
-    pub(crate) tokenizer: Tokenizer,
+    /// Counts tokens after the run; `None` with `--skip-tokenizer-init`.
+    pub(crate) tokenizer: Option<Tokenizer>,
     /// What the tokenizer was loaded from.
-    pub(crate) tokenizer_id: String,
+    pub(crate) tokenizer_id: Option<String>,
     /// Names of the model.
     pub(crate) model: ModelNames,
     /// What the server said.
     pub(crate) facts: ServerFacts,
+    /// Lines for the user.
+    pub(crate) lines: Vec<String>,
+    /// What may be wrong with the run.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Does everything that can fail before the first measured request.
 pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     check_descriptors(settings)?;
-    let spec = settings.target.tokenizer.clone().or_else(|| settings.target.model.clone());
+    let named = settings.target.tokenizer.clone().or_else(|| settings.target.model.clone());
+    let spec = named.filter(|_| settings.target.has_tokenizer);
     // Loading a tokenizer takes longer than asking the server, so both are done at once.
     let (tokenizer, server) = std::thread::scope(|scope| {
         let loading = spec.clone().map(|spec| scope.spawn(move || load_tokenizer(&spec)));
@@ -58,17 +66,32 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         (tokenizer, server)
     });
     let (facts, model) = server?;
-    let tokenizer_id = spec.unwrap_or_else(|| model.id.clone());
-    let tokenizer = tokenizer.unwrap_or_else(|| load_tokenizer(&tokenizer_id))?;
+    let mut lines = Vec::new();
+    if settings.target.model.is_none() {
+        lines.push(format!("First model name: {}, first model id: {}", model.request, model.id));
+    }
+    let mut warnings: Vec<String> = unlisted(settings, &facts, &model).into_iter().collect();
+    let tokenizer_id = settings.target.has_tokenizer.then(|| spec.unwrap_or_else(|| model.id.clone()));
+    let tokenizer = match (tokenizer, &tokenizer_id) {
+        (Some(tokenizer), _) => Some(tokenizer?),
+        (None, Some(id)) => Some(load_tokenizer(id)?),
+        (None, None) => None,
+    };
 
-    let (workload, spare) = workload(settings, &tokenizer)?;
+    let (mut workload, spare) = workload(settings, tokenizer.as_ref())?;
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
-    let requests = serialise(&wire, &workload.requests)?;
-    let spare = serialise(&wire, &spare)?.to_vec();
-    let schedule = servebench_arrival::schedule(requests.len(), &settings.load.arrivals).or_usage()?;
+    if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
+        lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
+    }
+    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    warnings.append(&mut workload.warnings.clone());
+    let mut requests = serialise(&wire, &workload.requests)?;
+    give_up_some(settings, &mut requests);
+    let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
+    let schedule = schedule(settings, &workload)?;
     let workers = settings.load.workers.unwrap_or_else(|| default_workers(settings, &schedule));
     let plan = Plan {
-        requests,
+        requests: requests.into(),
         schedule: Arc::new(schedule),
         max_concurrency: settings.load.max_concurrency,
         workers,
@@ -77,7 +100,76 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         events_in_memory: usize::MAX,
         drain: DRAIN,
     };
-    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts })
+    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, lines, warnings })
+}
+
+/// A model that the server does not list, where that is not refused.
+fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> Option<String> {
+    let listed = facts.models.as_deref().filter(|models| !models.is_empty())?;
+    let known = listed.iter().any(|served| served.id == model.request);
+    (settings.compat.is_vllm() && !known).then(|| {
+        let names: Vec<_> = listed.iter().map(|served| served.id.as_str()).collect();
+        format!("the server does not list the model {}; it lists {}", model.request, names.join(", "))
+    })
+}
+
+/// When the requests are due.
+fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Failure> {
+    if !settings.load.self_timed {
+        return servebench_arrival::schedule(workload.requests.len(), &settings.load.arrivals).or_usage();
+    }
+    let due = workload.requests.iter().map(|request| request.trace_at.unwrap_or_default()).collect();
+    Schedule::new(due).or_usage()
+}
+
+/// Datasets whose prompts vLLM aligns with the server's tokenizer.
+fn aligns(dataset: &DatasetSettings) -> bool {
+    matches!(dataset, DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_))
+}
+
+/// What flags change about requests of any dataset.
+fn adjust(
+    settings: &RunSettings,
+    tokenizer: Option<&Tokenizer>,
+    requests: &mut [Request],
+) -> Result<(), Failure> {
+    if let Some((modules, assignment)) = &settings.target.lora {
+        // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
+        let mut random = PythonRandom::new(settings.workload.seed);
+        for (index, request) in requests.iter_mut().enumerate() {
+            let module = match assignment {
+                LoraAssignment::RoundRobin => &modules[index % modules.len()],
+                LoraAssignment::Random => random.choice(modules),
+            };
+            request.model = Some(module.clone());
+        }
+    }
+    if settings.content.token_ids {
+        let tokenizer = tokenizer.ok_or_else(|| {
+            Failure::usage("--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out")
+        })?;
+        requests.par_iter_mut().for_each(|request| {
+            if let Some(text) = request.prompt.as_text() {
+                let ids = tokenizer.encode(text);
+                request.prompt_tokens = ids.len() as u32;
+                request.prompt = Prompt::Tokens(ids);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Chooses the requests that are given up.
+fn give_up_some(settings: &RunSettings, requests: &mut [Prepared]) {
+    use rand::Rng as _;
+    let Some((share, delay)) = settings.load.cancellation else { return };
+    for (index, request) in requests.iter_mut().enumerate() {
+        let mut random = indexed_stream(settings.workload.seed, "cancellation", index as u64);
+        let draw = f64::from(random.next_u32()) / f64::from(u32::MAX);
+        if draw < share {
+            request.cancel_after = Some(delay);
+        }
+    }
 }
 
 fn ask_server(settings: &RunSettings) -> Result<(ServerFacts, ModelNames), Failure> {
@@ -95,8 +187,9 @@ fn load_tokenizer(spec: &str) -> Result<Tokenizer, Failure> {
 fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> Result<Arc<Wire>, Failure> {
     let (target, content) = (&settings.target, &settings.content);
     let generates = settings.metrics.kind == servebench_metrics::Kind::Generation;
-    Wire::new(ClientSettings {
+    let mut client = ClientSettings {
         endpoint: Some(target.endpoint.clone()),
+        base_urls: target.base_urls.clone(),
         api_key: target.api_key.clone(),
         headers: target.headers.clone(),
         body: BodySettings {
@@ -104,14 +197,16 @@ fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> R
             extra_body: content.extra_body.clone(),
             ignore_eos: content.ignore_eos || (force_ignore_eos && generates),
             logprobs: content.logprobs,
+            stream: content.stream,
+            continuous_usage: content.continuous_usage,
             omit_fields: target.omit_fields.clone(),
             ..BodySettings::new(&model.request)
         },
         keep_text: keep_text(settings),
-        tls: TlsSettings { insecure: target.insecure, ..TlsSettings::default() },
         ..ClientSettings::new(target.backend, &target.base_url, &model.request)
-    })
-    .or_usage()
+    };
+    settings.connection.apply(&mut client);
+    Wire::new(client).or_usage()
 }
 
 /// Answers are kept for `--save-detailed`, and in runs small enough to compare the server's token counts with
@@ -124,29 +219,46 @@ fn keep_text(settings: &RunSettings) -> KeepText {
 /// The workload, and further requests for the ready check and the warm-up.
 ///
 /// Random text has as many prompts as one likes, so those are of their own: a server that caches prefixes
-/// must not have seen a measured prompt. From files, the first request has to serve, as in vLLM.
-fn workload(settings: &RunSettings, tokenizer: &Tokenizer) -> Result<(Workload, Vec<Request>), Failure> {
-    let wanted = settings.load.num_warmups + usize::from(!settings.load.ready_check.is_zero());
-    let own = matches!(settings.workload.dataset, DatasetSettings::Random(_));
+/// must not have seen a measured prompt. Under vLLM's rules there are none.
+fn workload(
+    settings: &RunSettings,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<(Workload, Vec<Request>), Failure> {
+    let own = !settings.compat.is_vllm() && matches!(settings.workload.dataset, DatasetSettings::Random(_));
     let mut ask = settings.workload.clone();
     if own {
-        ask.num_prompts += wanted as i64;
+        ask.num_prompts += spare_wanted(settings) as i64;
     }
     let bar = SlowBar::new("making requests");
-    let mut workload = build(&ask, Some(tokenizer), &|done, total| bar.update(done, total)).or_usage()?;
+    let mut workload = build(&ask, tokenizer, &|done, total| bar.update(done, total)).or_usage()?;
     drop(bar);
-    let spare = if own {
-        let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
-        workload.requests.split_off(count.min(workload.requests.len()))
-    } else {
-        workload.requests.first().cloned().into_iter().cycle().take(wanted).collect()
-    };
+    let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
+    let spare =
+        if own { workload.requests.split_off(count.min(workload.requests.len())) } else { Vec::new() };
     Ok((workload, spare))
 }
 
-fn serialise(wire: &Wire, requests: &[Request]) -> Result<Arc<[Prepared]>, Failure> {
-    let prepared: Result<Vec<_>, _> = requests.par_iter().map(|request| wire.prepare(request)).collect();
-    Ok(prepared.or_usage()?.into())
+/// Requests that are sent before the run.
+fn spare_wanted(settings: &RunSettings) -> usize {
+    settings.load.num_warmups + usize::from(!settings.load.ready_check.is_zero())
+}
+
+/// Requests to be sent before the run, without ids. Where there are none of their own, the first request of
+/// the run has to serve, as in vLLM.
+fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> Vec<Request> {
+    let mut spare = own;
+    if spare.is_empty() {
+        spare = workload.requests.first().cloned().into_iter().cycle().take(spare_wanted(settings)).collect();
+    }
+    for request in &mut spare {
+        request.id = None;
+        request.model = None;
+    }
+    spare
+}
+
+fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Failure> {
+    requests.par_iter().map(|request| wire.prepare(request)).collect::<Result<_, _>>().or_usage()
 }
 
 /// Refuses a load for which the process may not open enough connections.

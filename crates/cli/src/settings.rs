@@ -1,28 +1,36 @@
 //! What the arguments mean: everything is checked here, before a file is opened or a byte is sent.
 
+mod connection;
+mod dataset;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use servebench_arrival::{ArrivalSettings, RampStrategy, Rate};
-use servebench_core::Secret;
+use servebench_core::{Nanos, Secret};
 use servebench_metrics::{
-    Kind, MetricSettings, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
+    Kind, Metric, MetricSettings, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
 use servebench_wire::{Backend, BackendKind, backend};
-use servebench_workload::{
-    CustomSettings, DatasetSettings, RandomSettings, ShareGptSettings, WorkloadSettings,
-};
+use servebench_workload::{DatasetSettings, WorkloadSettings};
+
+pub(crate) use self::connection::ConnectionSettings;
 
 use crate::args::RampStrategy as RampFlag;
-use crate::args::{ContentArgs, DatasetArgs, LoadArgs, ReportingArgs, RunArgs, TargetArgs};
+use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs};
+use crate::compat::{self, Compat};
 use crate::exit::{Failure, OrFail};
 
 /// A benchmark as asked for, with every flag understood.
 #[derive(Debug)]
 pub(crate) struct RunSettings {
+    /// Whose rules hold.
+    pub(crate) compat: Compat,
     /// Where to send.
     pub(crate) target: TargetSettings,
+    /// How connections are made.
+    pub(crate) connection: ConnectionSettings,
     /// When to send.
     pub(crate) load: LoadSettings,
     /// What goes into every body.
@@ -37,6 +45,10 @@ pub(crate) struct RunSettings {
     pub(crate) saving: SavingSettings,
     /// The arguments as they were given, without secrets, for the manifest.
     pub(crate) echo: Value,
+    /// The arguments under vLLM's names, without secrets.
+    pub(crate) vllm_args: Map<String, Value>,
+    /// What the user should know about the arguments.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Where to send.
@@ -44,8 +56,10 @@ pub(crate) struct RunSettings {
 pub(crate) struct TargetSettings {
     /// The API.
     pub(crate) backend: &'static dyn Backend,
-    /// URL without the endpoint.
+    /// The first URL, without the endpoint.
     pub(crate) base_url: String,
+    /// All URLs.
+    pub(crate) base_urls: Vec<String>,
     /// Path of the API.
     pub(crate) endpoint: String,
     /// Extra headers.
@@ -58,8 +72,10 @@ pub(crate) struct TargetSettings {
     pub(crate) served_model_name: Option<String>,
     /// `--tokenizer`.
     pub(crate) tokenizer: Option<String>,
-    /// `--insecure`.
-    pub(crate) insecure: bool,
+    /// False with `--skip-tokenizer-init`.
+    pub(crate) has_tokenizer: bool,
+    /// Adapters that requests name in place of the model, and how they get them.
+    pub(crate) lora: Option<(Vec<String>, LoraAssignment)>,
     /// `--omit-field`.
     pub(crate) omit_fields: Vec<String>,
     /// Ask the server whether it serves the model.
@@ -73,12 +89,20 @@ pub(crate) struct LoadSettings {
     pub(crate) arrivals: ArrivalSettings,
     /// Slots.
     pub(crate) max_concurrency: Option<usize>,
+    /// Requests are due when the trace says.
+    pub(crate) self_timed: bool,
     /// Warm-up requests.
     pub(crate) num_warmups: usize,
     /// How long the server may take to answer a first request; zero asks nothing.
     pub(crate) ready_check: Duration,
     /// Show the progress bar.
     pub(crate) show_progress: bool,
+    /// Have the server profile the run.
+    pub(crate) profile: bool,
+    /// Empty the server's prefix cache first.
+    pub(crate) reset_prefix_cache: bool,
+    /// Share of requests to give up, and how long after they were sent.
+    pub(crate) cancellation: Option<(f64, Nanos)>,
     /// Worker threads, if the user decided.
     pub(crate) workers: Option<usize>,
     /// First processor to tie workers to.
@@ -96,6 +120,14 @@ pub(crate) struct ContentSettings {
     pub(crate) ignore_eos: bool,
     /// `--logprobs`.
     pub(crate) logprobs: Option<i64>,
+    /// Ask for streams.
+    pub(crate) stream: bool,
+    /// Ask for usage on every event.
+    pub(crate) continuous_usage: bool,
+    /// Send prompts as token ids.
+    pub(crate) token_ids: bool,
+    /// For chat templates.
+    chat_template_kwargs: Map<String, Value>,
 }
 
 /// What is written, and where.
@@ -113,6 +145,10 @@ pub(crate) struct SavingSettings {
     pub(crate) result_dir: Option<PathBuf>,
     /// Its name.
     pub(crate) result_filename: Option<PathBuf>,
+    /// Thresholds of the timeline page, if one is wanted.
+    pub(crate) timeline: Option<(f64, f64)>,
+    /// Draw the lengths.
+    pub(crate) dataset_stats: bool,
     /// Label of the run.
     pub(crate) label: Option<String>,
     /// Folder for the run folder, if one is wanted.
@@ -125,54 +161,107 @@ impl RunSettings {
     /// Understands and checks arguments; reads nothing but the environment.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, Failure> {
         let echo = echo(&args)?;
-        let RunArgs { target, load, content, dataset, reporting } = args;
+        let compat = args.target.compat;
+        let id_prefix = args.load.request_id_prefix.clone().unwrap_or_else(random_prefix);
+        let vllm_args = compat::echo(&args, &id_prefix);
+        let mut notes = Vec::new();
+        let RunArgs { target, load, content, dataset, connection, reporting } = args;
         let seed = load.seed;
-        let id_prefix = load.request_id_prefix.clone().unwrap_or_else(random_prefix);
         let num_prompts = load.num_prompts;
-        let target = target_settings(target)?;
-        let load = load_settings(&load)?;
-        let content = content_settings(content)?;
+        let target = target_settings(target, compat, &mut notes)?;
+        let connection = ConnectionSettings::resolve(connection)?;
+        let (shuffle, oversample) = (!dataset.disable_shuffle, !dataset.no_oversample);
+        let skip_chat_template = dataset.skip_chat_template;
+        let dataset = dataset::settings(&dataset, compat)?;
+        let load = load_settings(&load, compat, &dataset)?;
+        let content = content_settings(content, compat, target.backend)?;
         let kind = match target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
             BackendKind::Generation | BackendKind::Audio => Kind::Generation,
         };
         let percentiles_asked = reporting.metric_percentiles != "99";
         let metrics = MetricSettings {
-            selected: match &reporting.percentile_metrics {
-                Some(list) => parse_metrics(list).or_usage()?,
-                None => default_metrics(kind),
-            },
+            selected: selected_metrics(reporting.percentile_metrics.as_deref(), kind, content.stream)?,
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
             goodput: parse_goodput(&reporting.goodput).or_usage()?,
             cap: load.max_concurrency,
             finite_rate: load.arrivals.rate.is_finite(),
             kind,
-            has_tokenizer: true,
+            has_tokenizer: target.has_tokenizer,
         };
         let saving = saving_settings(reporting)?;
         let (is_chat, is_pooling) = (target.backend.name() == "openai-chat", kind == Kind::Pooling);
         let workload = WorkloadSettings {
             num_prompts,
             seed,
+            compat: if compat.is_vllm() {
+                servebench_workload::Compat::Vllm
+            } else {
+                servebench_workload::Compat::Native
+            },
             request_id_prefix: id_prefix,
             is_chat,
             is_pooling,
-            shuffle: !dataset.disable_shuffle,
-            oversample: !dataset.no_oversample,
-            skip_chat_template: dataset.skip_chat_template,
-            ..WorkloadSettings::new(dataset_settings(dataset)?)
+            shuffle,
+            oversample,
+            skip_chat_template,
+            chat_template_kwargs: content.chat_template_kwargs.clone(),
+            ..WorkloadSettings::new(dataset)
         };
-        if num_prompts <= 0 && !matches!(workload.dataset, DatasetSettings::Custom(_)) {
+        if num_prompts <= 0 && !dataset::takes_all_rows(&workload.dataset) {
             return Err(Failure::usage(format!(
-                "--num-prompts {num_prompts}: give at least 1 (only --dataset-name custom takes 0 for \"all rows\")"
+                "--num-prompts {num_prompts}: give at least 1 (only datasets made of rows, such as custom, take \
+                 0 for \"all rows\")"
             )));
         }
-        Ok(Self { target, load, content, workload, metrics, percentiles_asked, saving, echo })
+        Ok(Self {
+            compat,
+            target,
+            connection,
+            load,
+            content,
+            workload,
+            metrics,
+            percentiles_asked,
+            saving,
+            echo,
+            vllm_args,
+            notes,
+        })
     }
 }
 
-fn target_settings(args: TargetArgs) -> Result<TargetSettings, Failure> {
+impl RunSettings {
+    /// No temperature is sent, so that the server's own default decides.
+    pub(crate) fn leaves_temperature_to_server(&self) -> bool {
+        self.metrics.kind == Kind::Generation && !self.content.sampling.contains_key("temperature")
+    }
+}
+
+/// Without a stream there is nothing to see before the end of an answer.
+fn selected_metrics(list: Option<&str>, kind: Kind, stream: bool) -> Result<Vec<Metric>, Failure> {
+    let Some(list) = list else {
+        return Ok(if stream { default_metrics(kind) } else { vec![Metric::E2el] });
+    };
+    let selected = parse_metrics(list).or_usage()?;
+    let needs_stream =
+        selected.iter().find(|metric| matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl));
+    match needs_stream {
+        Some(metric) if !stream => Err(Failure::usage(format!(
+            "--percentile-metrics {list}: {} cannot be measured with --no-streaming; ask for e2el",
+            metric.key()
+        ))),
+        _ => Ok(selected),
+    }
+}
+
+fn target_settings(
+    args: TargetArgs,
+    compat: Compat,
+    notes: &mut Vec<String>,
+) -> Result<TargetSettings, Failure> {
     let TargetArgs {
+        compat: _,
         backend: name,
         base_url,
         host,
@@ -182,11 +271,26 @@ fn target_settings(args: TargetArgs) -> Result<TargetSettings, Failure> {
         model,
         served_model_name,
         tokenizer,
-        insecure,
+        tokenizer_mode,
+        trust_remote_code,
+        skip_tokenizer_init,
+        lora_modules,
+        lora_assignment,
         omit_field,
         skip_model_check,
     } = args;
-    let backend = backend::find(&name).or_usage()?;
+    let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
+    if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
+        return Err(Failure::usage(format!(
+            "--tokenizer-mode {tokenizer_mode}: every tokenizer is read from its tokenizer.json here, which gives \
+             the same tokens; leave the flag out, or name a tokenizer that has such a file with --tokenizer"
+        )));
+    }
+    if trust_remote_code {
+        notes.push(
+            "--trust-remote-code has no effect: no code out of a model's repository is ever run".to_owned(),
+        );
+    }
     let endpoint = endpoint.unwrap_or_else(|| backend.default_endpoint().to_owned());
     backend.check_endpoint(&endpoint).or_usage()?;
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
@@ -200,22 +304,33 @@ fn target_settings(args: TargetArgs) -> Result<TargetSettings, Failure> {
             Ok((name.trim().to_owned(), Secret::new(value.trim())))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
+    let mut base_urls = base_url;
+    if base_urls.is_empty() {
+        base_urls.push(format!("http://{host}:{port}"));
+    }
     Ok(TargetSettings {
         backend,
-        base_url: base_url.unwrap_or_else(|| format!("http://{host}:{port}")),
+        base_url: base_urls[0].clone(),
+        base_urls,
         endpoint,
         headers,
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
         model,
         served_model_name,
         tokenizer,
-        insecure,
+        has_tokenizer: !skip_tokenizer_init,
+        lora: (!lora_modules.is_empty()).then_some((lora_modules, lora_assignment)),
         omit_fields: omit_field,
-        check_model: !skip_model_check,
+        // vLLM sends whatever name it is given, and a server may take names that it does not list.
+        check_model: !skip_model_check && !compat.is_vllm(),
     })
 }
 
-fn load_settings(args: &LoadArgs) -> Result<LoadSettings, Failure> {
+fn load_settings(
+    args: &LoadArgs,
+    compat: Compat,
+    dataset: &DatasetSettings,
+) -> Result<LoadSettings, Failure> {
     let LoadArgs {
         num_prompts: _,
         request_rate,
@@ -224,14 +339,27 @@ fn load_settings(args: &LoadArgs) -> Result<LoadSettings, Failure> {
         ramp_up_strategy,
         ramp_up_start_rps,
         ramp_up_end_rps,
+        self_timed,
+        no_self_timed,
         num_warmups,
         ready_check_timeout_sec,
         seed,
         disable_tqdm,
         request_id_prefix: _,
+        profile,
+        reset_prefix_cache,
+        request_cancellation_rate,
+        request_cancellation_delay,
         workers,
         pin,
     } = *args;
+    let has_clock = dataset::has_clock(dataset);
+    if (self_timed || no_self_timed) && !has_clock {
+        return Err(Failure::usage(format!(
+            "{}: only --dataset-name timed_trace and trace have a clock of their own",
+            if self_timed { "--self-timed" } else { "--no-self-timed" }
+        )));
+    }
     let strategy = ramp_up_strategy.map(|strategy| match strategy {
         RampFlag::Linear => RampStrategy::Linear,
         RampFlag::Exponential => RampStrategy::Exponential,
@@ -253,21 +381,42 @@ fn load_settings(args: &LoadArgs) -> Result<LoadSettings, Failure> {
             ))),
         })
         .transpose()?;
+    let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
     if workers == Some(0) {
         return Err(Failure::usage("--workers 0: give at least 1, or leave it out"));
     }
     Ok(LoadSettings {
         arrivals,
         max_concurrency,
+        self_timed: has_clock && !no_self_timed,
         num_warmups,
-        ready_check: Duration::from_secs(ready_check_timeout_sec),
+        ready_check: Duration::from_secs(
+            ready_check_timeout_sec.unwrap_or_else(|| compat.ready_check_seconds()),
+        ),
         show_progress: !disable_tqdm,
+        profile,
+        reset_prefix_cache,
+        cancellation,
         workers,
         pin,
     })
 }
 
-fn content_settings(args: ContentArgs) -> Result<ContentSettings, Failure> {
+fn cancellation(share: f64, delay: f64) -> Result<Option<(f64, Nanos)>, Failure> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(Failure::usage(format!(
+            "--request-cancellation-rate {share}: give the share of requests to give up, from 0 to 1"
+        )));
+    }
+    let delay = connection::seconds("--request-cancellation-delay", delay)?;
+    Ok((share > 0.0).then_some((share, delay)))
+}
+
+fn content_settings(
+    args: ContentArgs,
+    compat: Compat,
+    backend: &dyn Backend,
+) -> Result<ContentSettings, Failure> {
     let ContentArgs {
         temperature,
         top_p,
@@ -278,8 +427,14 @@ fn content_settings(args: ContentArgs) -> Result<ContentSettings, Failure> {
         repetition_penalty,
         ignore_eos,
         extra_body,
+        chat_template_kwargs,
         logprobs,
+        no_streaming,
+        continuous_usage,
+        prompt_token_ids,
     } = args;
+    let generates = backend.kind() == BackendKind::Generation;
+    let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
     // vLLM's order of keys.
     let given = [
         ("top_p", top_p.map(Value::from)),
@@ -290,20 +445,49 @@ fn content_settings(args: ContentArgs) -> Result<ContentSettings, Failure> {
         ("presence_penalty", presence_penalty.map(Value::from)),
         ("repetition_penalty", repetition_penalty.map(Value::from)),
     ];
-    let sampling = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    let extra_body = match extra_body {
-        None => Map::new(),
-        Some(text) => match serde_json::from_str::<Value>(&text) {
-            Ok(Value::Object(map)) => map,
-            Ok(_) => {
-                return Err(Failure::usage(format!(
-                    "--extra-body {text}: must be a JSON object, such as '{{\"top_k\": 20}}'"
-                )));
-            }
-            Err(error) => return Err(Failure::usage(format!("--extra-body {text}: not JSON: {error}"))),
-        },
-    };
-    Ok(ContentSettings { sampling, extra_body, ignore_eos, logprobs })
+    let sampling: Map<String, Value> =
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {
+        return Err(Failure::usage(format!(
+            "--{}: --backend {} takes no sampling parameters; leave it out, or send it with --extra-body",
+            name.replace('_', "-"),
+            backend.name()
+        )));
+    }
+    if prompt_token_ids && !backend.endpoint_suffixes().contains(&"completions") {
+        return Err(Failure::usage(format!(
+            "--prompt-token-ids: --backend {} sends text; only completions take token ids",
+            backend.name()
+        )));
+    }
+    Ok(ContentSettings {
+        sampling,
+        extra_body: json_object("--extra-body", extra_body, r#"{"top_k": 20}"#)?,
+        ignore_eos,
+        logprobs,
+        stream: !no_streaming,
+        continuous_usage,
+        token_ids: prompt_token_ids,
+        chat_template_kwargs: json_object(
+            "--chat-template-kwargs",
+            chat_template_kwargs,
+            r#"{"enable_thinking": false}"#,
+        )?,
+    })
+}
+
+fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {
+    match text.as_deref().map(serde_json::from_str::<Value>) {
+        None => Ok(Map::new()),
+        Some(Ok(Value::Object(map))) => Ok(map),
+        Some(Ok(_)) => Err(Failure::usage(format!(
+            "{flag} {}: must be a JSON object, such as '{example}'",
+            text.unwrap_or_default()
+        ))),
+        Some(Err(error)) => {
+            Err(Failure::usage(format!("{flag} {}: not JSON: {error}", text.unwrap_or_default())))
+        }
+    }
 }
 
 fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
@@ -318,10 +502,14 @@ fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
         result_dir,
         result_filename,
         label,
+        plot_timeline,
+        timeline_itl_thresholds,
+        plot_dataset_stats,
         runs_dir,
         no_run_folder,
         strict,
     } = args;
+    let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
     let metadata = metadata
         .iter()
         .map(|pair| {
@@ -338,65 +526,20 @@ fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
         metadata,
         result_dir,
         result_filename,
+        timeline,
+        dataset_stats: plot_dataset_stats,
         label,
         runs_dir: (!no_run_folder).then_some(runs_dir),
         strict,
     })
 }
 
-fn dataset_settings(args: DatasetArgs) -> Result<DatasetSettings, Failure> {
-    let DatasetArgs {
-        dataset_name,
-        dataset_path,
-        no_oversample: _,
-        skip_chat_template: _,
-        disable_shuffle: _,
-        input_len,
-        output_len,
-        random_input_len,
-        random_output_len,
-        random_range_ratio,
-        random_prefix_len,
-        random_batch_size,
-        sharegpt_output_len,
-        custom_output_len,
-    } = args;
-    let needed_path = |path: Option<PathBuf>| {
-        path.ok_or_else(|| {
-            Failure::usage(format!("--dataset-name {dataset_name} reads a file: give its --dataset-path"))
-        })
-    };
-    match dataset_name.as_str() {
-        "random" => {
-            if let Some(path) = dataset_path {
-                return Err(Failure::usage(format!(
-                    "--dataset-path {}: --dataset-name random makes its own text and reads no file; leave the \
-                     path out, or name the dataset it belongs to",
-                    path.display()
-                )));
-            }
-            Ok(DatasetSettings::Random(RandomSettings {
-                input_len: input_len.unwrap_or(random_input_len),
-                output_len: output_len.unwrap_or(random_output_len),
-                range_ratio: random_range_ratio.parse().or_usage()?,
-                prefix_len: random_prefix_len,
-                batch_size: random_batch_size,
-            }))
-        }
-        "sharegpt" => Ok(DatasetSettings::ShareGpt(ShareGptSettings {
-            path: needed_path(dataset_path)?,
-            output_len: output_len.or(sharegpt_output_len),
-        })),
-        "custom" => Ok(DatasetSettings::Custom(CustomSettings {
-            path: needed_path(dataset_path)?,
-            output_len: output_len.unwrap_or(custom_output_len),
-        })),
-        "burstgpt" | "custom_audio" | "custom_image" | "custom_mm" | "hf" | "prefix_repetition"
-        | "random-mm" | "random-rerank" | "sonnet" | "spec_bench" | "speed_bench" | "timed_trace" => {
-            Err(Failure::usage(format!("--dataset-name {dataset_name}: not supported yet")))
-        }
+fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok((low, high)),
         _ => Err(Failure::usage(format!(
-            "--dataset-name {dataset_name}: no such dataset; choose one of random, sharegpt, custom"
+            "--timeline-itl-thresholds {text}: give two numbers of milliseconds, such as 25,50"
         ))),
     }
 }

@@ -14,7 +14,12 @@ use crate::server::ModelNames;
 use crate::settings::RunSettings;
 
 /// The head of the file. `wall` is the local time that stands in it and in the file's name.
-pub(crate) fn header(settings: &RunSettings, model: &ModelNames, tokenizer: &str, wall: Nanos) -> VllmHeader {
+pub(crate) fn header(
+    settings: &RunSettings,
+    model: &ModelNames,
+    tokenizer: Option<&str>,
+    wall: Nanos,
+) -> VllmHeader {
     let backend = settings.target.backend.name().to_owned();
     let (request_rate, ramp) = match settings.load.arrivals.rate {
         Rate::Infinite => (f64::INFINITY, None),
@@ -34,7 +39,7 @@ pub(crate) fn header(settings: &RunSettings, model: &ModelNames, tokenizer: &str
         backend,
         label: settings.saving.label.clone(),
         model_id: model.id.clone(),
-        tokenizer_id: Some(tokenizer.to_owned()),
+        tokenizer_id: tokenizer.map(str::to_owned),
         num_prompts: settings.workload.num_prompts.max(0) as u64,
         metadata: settings.saving.metadata.clone(),
         request_rate,

@@ -2,10 +2,18 @@
 //!
 //! The doc comments of the fields are the help text; there is no other copy of it.
 
+mod compat;
+mod connection;
+mod dataset;
 mod run;
 mod sim;
 
-pub(crate) use run::{ContentArgs, DatasetArgs, LoadArgs, RampStrategy, ReportingArgs, RunArgs, TargetArgs};
+pub(crate) use compat::{ImportArgs, ShimArgs};
+pub(crate) use connection::{Balance, Connect, ConnectionArgs};
+pub(crate) use dataset::DatasetArgs;
+pub(crate) use run::{
+    ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs,
+};
 pub(crate) use sim::SimArgs;
 
 use std::path::PathBuf;
@@ -25,7 +33,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Benchmark a server (the flags of vLLM's `bench serve`).
-    #[command(visible_alias = "serve", args_override_self = true, infer_long_args = true)]
+    #[command(visible_alias = "serve", args_override_self = true)]
     Run(Box<RunArgs>),
     /// Benchmark the built-in simulator: shows in ten seconds what a run looks like.
     Quickstart(QuickstartArgs),
@@ -38,6 +46,10 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Write the result of a run that was cut off, from its log.
     Recover(ReportArgs),
+    /// Write scripts named benchmark_serving.py, run_sweep.py … that run servebench.
+    InstallShims(ShimArgs),
+    /// Bring result files of vLLM and other tools into our form.
+    Import(ImportArgs),
 }
 
 /// Arguments of `servebench quickstart`.

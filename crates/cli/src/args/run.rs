@@ -1,9 +1,13 @@
-//! The flags of `servebench run`: names, types and defaults of vLLM's `bench serve`.
+//! The flags of `servebench run`: names, types and defaults of vLLM's `bench serve`, and ours.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+
+use super::connection::ConnectionArgs;
+use super::dataset::DatasetArgs;
+use crate::compat::Compat;
 
 /// Arguments of `servebench run`.
 #[derive(Clone, Debug, Args, Serialize)]
@@ -20,6 +24,9 @@ pub(crate) struct RunArgs {
     /// What is asked.
     #[command(flatten)]
     pub(crate) dataset: DatasetArgs,
+    /// How connections are made.
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
     /// What is reported and saved.
     #[command(flatten)]
     pub(crate) reporting: ReportingArgs,
@@ -29,12 +36,18 @@ pub(crate) struct RunArgs {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// The API that the server speaks.
-    #[arg(long, default_value = "openai", value_name = "NAME")]
-    pub(crate) backend: String,
-    /// URL of the server; the endpoint is appended as it stands. Wins over --host and --port.
-    #[arg(long, value_name = "URL")]
-    pub(crate) base_url: Option<String>,
+    /// Whose rules hold where vLLM's benchmark and servebench differ: native, vllm (the newest known), or a
+    /// version such as vllm-0.10. With vllm, the same seed gives vLLM's prompts. Implied by the names
+    /// `bench serve` and `benchmark_serving.py`.
+    #[arg(long, default_value_t = Compat::Native, value_name = "RULES")]
+    pub(crate) compat: Compat,
+    /// The API that the server speaks [default: openai; with --compat vllm-0.10 and older: vllm].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// URL of the server; the endpoint is appended as it stands. Wins over --host and --port. Several URLs are
+    /// used by --balance; `unix:/path` is a Unix socket.
+    #[arg(long, num_args = 1.., value_name = "URL")]
+    pub(crate) base_url: Vec<String>,
     /// Host of the server.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -44,8 +57,8 @@ pub(crate) struct TargetArgs {
     /// Path of the API [default: the backend's own].
     #[arg(long, value_name = "PATH")]
     pub(crate) endpoint: Option<String>,
-    /// Extra headers, each KEY=VALUE.
-    #[arg(long, num_args = 1.., value_name = "KEY=VALUE")]
+    /// Extra headers, each KEY=VALUE; their values are never shown or saved.
+    #[arg(long, num_args = 0.., value_name = "KEY=VALUE")]
     pub(crate) header: Vec<String>,
     /// Model name [default: the first one that the server lists].
     #[arg(long)]
@@ -56,15 +69,37 @@ pub(crate) struct TargetArgs {
     /// Tokenizer: a directory, a tokenizer.json, a Hugging Face id, or `builtin` [default: the model].
     #[arg(long)]
     pub(crate) tokenizer: Option<String>,
-    /// Do not verify TLS certificates.
+    /// How the tokenizer is read: auto or hf, which are the same here.
+    #[arg(long, default_value = "auto", value_name = "MODE")]
+    pub(crate) tokenizer_mode: String,
+    /// Accepted for scripts that give it; no code out of a model's repository is ever run here.
     #[arg(long)]
-    pub(crate) insecure: bool,
+    pub(crate) trust_remote_code: bool,
+    /// Load no tokenizer: only custom datasets work then, and token metrics are not reported.
+    #[arg(long)]
+    pub(crate) skip_tokenizer_init: bool,
+    /// LoRA adapters: the requests name these in place of the model.
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub(crate) lora_modules: Vec<String>,
+    /// Which request gets which adapter.
+    #[arg(long, value_enum, default_value_t = LoraAssignment::Random)]
+    pub(crate) lora_assignment: LoraAssignment,
     /// Field that the server does not accept; leave it out of the requests. May be repeated.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub(crate) omit_field: Vec<String>,
     /// Do not ask the server whether it serves the model.
     #[arg(long)]
     pub(crate) skip_model_check: bool,
+}
+
+/// Which request gets which LoRA adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LoraAssignment {
+    /// Any one, drawn with the seed.
+    Random,
+    /// By turns.
+    RoundRobin,
 }
 
 /// Load shape.
@@ -94,12 +129,19 @@ pub(crate) struct LoadArgs {
     /// Rate at the last request of a ramp.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) ramp_up_end_rps: Option<i64>,
+    /// Send each request at the instant that the trace names; the default for timed_trace and trace.
+    #[arg(long, conflicts_with = "no_self_timed")]
+    pub(crate) self_timed: bool,
+    /// Send the requests of a trace at --request-rate instead.
+    #[arg(long)]
+    pub(crate) no_self_timed: bool,
     /// Requests sent and waited for before the run, not counted.
     #[arg(long, default_value_t = 0)]
     pub(crate) num_warmups: usize,
-    /// Wait so long for the server to answer a first request; 0 asks once.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) ready_check_timeout_sec: u64,
+    /// Wait so long for the server to answer a first request; 0 asks nothing [default: 0; with
+    /// --compat vllm-0.13 and older: 600].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) ready_check_timeout_sec: Option<u64>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -109,6 +151,19 @@ pub(crate) struct LoadArgs {
     /// Start of the `x-request-id` of each request [default: `bench-` and eight random digits].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
+    /// Have the server profile the run (POST /start_profile and /stop_profile). vLLM needs
+    /// VLLM_TORCH_PROFILER_DIR or --profiler-config for it.
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Empty the server's prefix cache before the run (POST /reset_prefix_cache).
+    #[arg(long)]
+    pub(crate) reset_prefix_cache: bool,
+    /// Share of the requests that are given up by hanging up, 0 to 1.
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_name = "SHARE")]
+    pub(crate) request_cancellation_rate: f64,
+    /// How long after the request was sent it is given up, in seconds.
+    #[arg(long, default_value_t = 0.5, allow_hyphen_values = true, value_name = "SECONDS")]
+    pub(crate) request_cancellation_delay: f64,
     /// Worker threads [default: one, or more for heavy loads].
     #[arg(long)]
     pub(crate) workers: Option<usize>,
@@ -131,7 +186,7 @@ pub(crate) enum RampStrategy {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArgs {
-    /// Sampling temperature [default: the server's].
+    /// Sampling temperature [default: the server's; with --compat vllm-0.13 and older: 0].
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) temperature: Option<f64>,
     /// Nucleus sampling.
@@ -152,71 +207,36 @@ pub(crate) struct ContentArgs {
     /// Repetition penalty.
     #[arg(long)]
     pub(crate) repetition_penalty: Option<f64>,
-    /// Ask the server to go on after the end-of-text token; always on for random data.
+    /// Ask the server to go on after the end-of-text token; always on for random data and traces.
     #[arg(long)]
     pub(crate) ignore_eos: bool,
-    /// Further fields of the request body, as a JSON object; they win over the flags.
+    /// Further fields of the request body, as a JSON object; they win over the flags. Parts of it can be given
+    /// as --extra-body.NAME VALUE.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
+    /// Arguments for the tokenizer's chat template, as a JSON object (custom, speed_bench).
+    #[arg(long, value_name = "JSON")]
+    pub(crate) chat_template_kwargs: Option<String>,
     /// Number of log probabilities per token (completions only).
     #[arg(long)]
     pub(crate) logprobs: Option<i64>,
-}
-
-/// Datasets.
-#[derive(Clone, Debug, Args, Serialize)]
-#[command(next_help_heading = "Dataset")]
-pub(crate) struct DatasetArgs {
-    /// Which dataset.
-    #[arg(long, default_value = "random", value_name = "NAME")]
-    pub(crate) dataset_name: String,
-    /// File or folder of the dataset.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) dataset_path: Option<PathBuf>,
-    /// Use fewer requests when the dataset is too short, instead of repeating some.
+    /// Ask for whole answers instead of streams: only the end-to-end latency is measured then.
     #[arg(long)]
-    pub(crate) no_oversample: bool,
-    /// Send prompts as they are, without the tokenizer's chat template.
+    pub(crate) no_streaming: bool,
+    /// Ask for usage numbers on every event, so that the tokens of each are known (vLLM).
     #[arg(long)]
-    pub(crate) skip_chat_template: bool,
-    /// Keep the dataset's own order.
+    pub(crate) continuous_usage: bool,
+    /// Send prompts as token ids (completions only).
     #[arg(long)]
-    pub(crate) disable_shuffle: bool,
-    /// Prompt tokens (random).
-    #[arg(long)]
-    pub(crate) input_len: Option<i64>,
-    /// Output tokens, for every dataset that has such an option.
-    #[arg(long)]
-    pub(crate) output_len: Option<i64>,
-    /// Prompt tokens of random data.
-    #[arg(long, default_value_t = 1024)]
-    pub(crate) random_input_len: i64,
-    /// Output tokens of random data.
-    #[arg(long, default_value_t = 128)]
-    pub(crate) random_output_len: i64,
-    /// Spread of random lengths: 0.2 means ±20 %; or {"input": x, "output": y}.
-    #[arg(long, default_value = "0.0", value_name = "RATIO|JSON", allow_hyphen_values = true)]
-    pub(crate) random_range_ratio: String,
-    /// Tokens that all random prompts have in common at their start.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) random_prefix_len: i64,
-    /// Prompts in one request (embeddings).
-    #[arg(long, default_value_t = 1)]
-    pub(crate) random_batch_size: i64,
-    /// Output tokens of every ShareGPT request [default: the recorded answer's].
-    #[arg(long)]
-    pub(crate) sharegpt_output_len: Option<i64>,
-    /// Output tokens of custom requests; -1 takes each row's `output_tokens`.
-    #[arg(long, default_value_t = 256, allow_hyphen_values = true)]
-    pub(crate) custom_output_len: i64,
+    pub(crate) prompt_token_ids: bool,
 }
 
 /// Reporting and saving.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ReportingArgs {
-    /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time,
-    /// e2el_including_client_queue [default: ttft,tpot,itl].
+    /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time, e2el_including_client_queue
+    /// [default: ttft,tpot,itl; e2el for embeddings and the like].
     #[arg(long, value_name = "LIST")]
     pub(crate) percentile_metrics: Option<String>,
     /// Percentiles to print and save.
@@ -235,7 +255,7 @@ pub(crate) struct ReportingArgs {
     #[arg(long)]
     pub(crate) append_result: bool,
     /// Strings to add to the result, each KEY=VALUE.
-    #[arg(long, num_args = 1.., value_name = "KEY=VALUE")]
+    #[arg(long, num_args = 0.., value_name = "KEY=VALUE")]
     pub(crate) metadata: Vec<String>,
     /// Folder of the result file.
     #[arg(long, value_name = "DIR")]
@@ -246,6 +266,15 @@ pub(crate) struct ReportingArgs {
     /// Label of this run; starts the file name.
     #[arg(long)]
     pub(crate) label: Option<String>,
+    /// Write a page with the timeline of every request beside the result (NAME.timeline.html).
+    #[arg(long)]
+    pub(crate) plot_timeline: bool,
+    /// Gaps in milliseconds from which the timeline's colour changes, two numbers.
+    #[arg(long, default_value = "25,50", value_name = "MS,MS")]
+    pub(crate) timeline_itl_thresholds: String,
+    /// Draw histograms of the prompt and answer lengths beside the result (NAME.dataset_stats.png).
+    #[arg(long)]
+    pub(crate) plot_dataset_stats: bool,
     /// Folder in which the run folder is made.
     #[arg(long, default_value = "servebench-runs", value_name = "DIR")]
     pub(crate) runs_dir: PathBuf,
@@ -259,7 +288,7 @@ pub(crate) struct ReportingArgs {
 
 /// JSON has no infinity: `"inf"`, as vLLM's files have it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn number_or_inf<S: serde::Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn number_or_inf<S: serde::Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if number.is_finite() {
         serializer.serialize_f64(*number)
     } else {

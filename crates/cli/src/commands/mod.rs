@@ -1,7 +1,9 @@
 //! One file a command.
 
+pub(crate) mod import;
 pub(crate) mod quickstart;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod selftest;
+pub(crate) mod shims;
 pub(crate) mod sim;

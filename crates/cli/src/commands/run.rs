@@ -24,11 +24,14 @@ use crate::output::Output;
 use crate::prepare::{Ready, prepare};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
-use crate::signals;
-use crate::vllm;
+use crate::{beside, compat, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
 const READY_PAUSE: Duration = Duration::from_secs(5);
+/// vLLM's own words, so that scripts and people find them.
+const NO_TEMPERATURE: &str = "WARNING: vllm bench serve no longer sets temperature==0 (greedy) in requests by \
+    default. The default will be determined on the server side and can be model/API specific. For the old \
+    behavior, include --temperature=0.";
 /// How many failures are shown one by one.
 const FAILURES_SHOWN: usize = 10;
 
@@ -40,9 +43,22 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
 /// Runs the benchmark that `settings` ask for.
 pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
+    if settings.compat.is_vllm() {
+        output.say(&compat::namespace_line(&settings.vllm_args));
+    }
+    for note in &settings.notes {
+        output.note(note);
+    }
+    if settings.target.model.is_none() {
+        output.say("Model not specified, fetching first model from server...");
+    }
     let ready = prepare(settings)?;
-    let header = vllm::header(settings, &ready.model, &ready.tokenizer_id, began);
+    tell(settings, &ready, output);
+    let header = vllm::header(settings, &ready.model, ready.tokenizer_id.as_deref(), began);
     let result_file = result_file(settings, &header)?;
+    if settings.load.reset_prefix_cache {
+        profiler::reset_prefix_cache(&ready.plan.wire)?;
+    }
     let name = run_folder_name(began, settings.saving.label.as_deref());
     let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
     let folder = folder.transpose().or_usage()?;
@@ -56,9 +72,13 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let _interrupts = signals::on_interrupt(stop.clone(), output);
     ready_check(settings, &ready, &stop, output)?;
     warm_up(settings, &ready, &stop, output)?;
+    output.say("Starting main benchmark run...");
+    if settings.load.profile {
+        profiler::start(&ready.plan.wire, output)?;
+    }
     announce(settings, output);
     let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
-    count_tokens(&mut finished.records, &ready.tokenizer);
+    count_tokens(&mut finished.records, ready.tokenizer.as_ref());
 
     let interrupted = finished.stopped > StopLevel::Run;
     let mut numbers_settings = numbers_settings;
@@ -72,6 +92,9 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     };
     output.print(&failures(&finished.records));
     output.print(&numbers.render(&numbers_settings, &finished.health, &look));
+    if settings.load.profile {
+        profiler::stop(&ready.plan.wire, output)?;
+    }
     // The numbers are on the screen before anything is written: a full disk must not cost them.
     save(settings, folder.as_ref(), &manifest, result_file.as_ref(), header, &ready, &finished, &numbers)?;
     if let Some(error) = finished.log_error {
@@ -92,7 +115,7 @@ fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
 
 fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<ResultFile>, Failure> {
     let saving = &settings.saving;
-    if !saving.save {
+    if !beside::wanted(settings) {
         return Ok(None);
     }
     let name = match &saving.result_filename {
@@ -114,6 +137,7 @@ fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
             duplicate_prompts: duplicate_share(ready),
             ..VerdictSettings::default()
         },
+        old_total_label: settings.compat.has_old_total_label(),
         request_rate: match arrivals.rate {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Infinite | Rate::Ramp { .. } => None,
@@ -147,7 +171,7 @@ fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> 
             model: ready.model.request.clone(),
             served_model: served_model(ready),
             server_version: ready.facts.version.clone(),
-            tokenizer: Some(ready.tokenizer_id.clone()),
+            tokenizer: ready.tokenizer_id.clone(),
         },
         workload: WorkloadInfo::of(&ready.workload),
         schedule: ScheduleInfo::of(&ready.plan.schedule),
@@ -217,7 +241,11 @@ fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Ou
 fn announce(settings: &RunSettings, output: &Output) {
     use servebench_results::python::float_repr;
     let arrivals = &settings.load.arrivals;
-    let mut text = String::from("Starting main benchmark run...\n");
+    if settings.load.self_timed {
+        output.say("Self timing is set, using the timestamps from the trace file.");
+        return;
+    }
+    let mut text = String::new();
     let _ = match arrivals.rate {
         Rate::Infinite => writeln!(text, "Traffic request rate: inf"),
         Rate::PerSecond(rate) => writeln!(text, "Traffic request rate: {}", float_repr(rate)),
@@ -255,9 +283,11 @@ fn measure(
 
 /// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
 /// number of events. Encoding waits until now because it must not disturb the run.
-fn count_tokens(records: &mut [Record], tokenizer: &Tokenizer) {
+fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
     records.par_iter_mut().filter(|record| record.is_ok() && !record.events.is_empty()).for_each(|record| {
-        if !(record.text.is_empty() && record.other_text.is_empty()) {
+        if let Some(tokenizer) = tokenizer
+            && !(record.text.is_empty() && record.other_text.is_empty())
+        {
             let counted = count_output_tokens(tokenizer, &record.text)
                 + count_output_tokens(tokenizer, &record.other_text);
             record.tokenizer_output_tokens = Some(counted as u32);
@@ -307,7 +337,10 @@ fn save(
     result.rps_change_events =
         vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
     if let Some(file) = result_file {
-        file.write(&result, settings.saving.detailed).or_run()?;
+        if settings.saving.save {
+            file.write(&result, settings.saving.detailed).or_run()?;
+        }
+        beside::write(settings, file, &finished.records, &result)?;
     }
     if let Some(folder) = folder {
         folder.store_records(&finished.records).or_run()?;
@@ -317,10 +350,27 @@ fn save(
     Ok(())
 }
 
+/// What came up while the run was prepared.
+fn tell(settings: &RunSettings, ready: &Ready, output: &Output) {
+    for line in &ready.lines {
+        output.say(line);
+    }
+    for warning in &ready.warnings {
+        output.warn(warning);
+    }
+    if settings.compat.is_vllm() && settings.leaves_temperature_to_server() {
+        output.say(NO_TEMPERATURE);
+    }
+}
+
 /// The first failures, as vLLM lists them.
 fn failures(records: &[Record]) -> String {
     let mut text = String::new();
-    let failed = records.iter().filter(|record| !record.is_ok());
+    let mut failed = records.iter().filter(|record| !record.is_ok()).peekable();
+    if failed.peek().is_some() {
+        let _ =
+            writeln!(text, "Failed requests during benchmark run detected (capping to {FAILURES_SHOWN}):");
+    }
     for (number, record) in failed.take(FAILURES_SHOWN).enumerate() {
         let _ = writeln!(text, "Error {number}: {}", describe_failure(record));
     }

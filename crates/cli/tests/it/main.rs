@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bad_input;
+mod compat;
 mod files;
 mod interrupted;
+mod recorder;
+mod shims;
 mod support;
 mod truth;

@@ -1,0 +1,20 @@
+//! The flags of `servebench aggregate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `servebench aggregate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AggregateArgs {
+    /// Folder of result files; folders in it are searched too.
+    #[arg(default_value = "results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+    /// The table; a Parquet file of the same name is written beside it [default: aggregate_results.csv
+    /// in the results folder].
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// One row a run only: do not fold repeats.
+    #[arg(long)]
+    pub(crate) per_run: bool,
+}

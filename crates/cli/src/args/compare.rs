@@ -1,0 +1,23 @@
+//! The flags of `servebench compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use servebench_report::Lang;
+
+/// Arguments of `servebench compare`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Result files or run folders; the first is what the others are compared with.
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// As Markdown.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Language: en or zh.
+    #[arg(long, default_value = "en", value_name = "LANG")]
+    pub(crate) lang: Lang,
+}

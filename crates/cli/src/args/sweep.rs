@@ -1,0 +1,72 @@
+//! The flags of `servebench sweep`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `servebench sweep`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].
+    #[arg(value_name = "FILE", conflicts_with = "serve_cmd")]
+    pub(crate) file: Option<PathBuf>,
+    /// Folder of the results [default: results, or what the file says].
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// Runs of each setting [default: 1, or what the file says; 3 with --serve-cmd].
+    #[arg(long, value_name = "N")]
+    pub(crate) num_runs: Option<usize>,
+    /// Go on at the first run that is missing or has failed.
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Replace the results of an earlier sweep.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Stop at the first run that fails (always so with --serve-cmd, unless --continue-on-error).
+    #[arg(long, conflicts_with = "continue_on_error")]
+    pub(crate) fail_fast: bool,
+    /// Show the plan with all commands and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Let runs and servers talk on the screen instead of in `logs/`.
+    #[arg(long)]
+    pub(crate) show_stdout: bool,
+    /// Keep no run folders (single requests) in `runs/` of the results folder.
+    #[arg(long, conflicts_with = "serve_cmd")]
+    pub(crate) no_run_folders: bool,
+
+    /// Command that starts the server (vLLM's form of a sweep).
+    #[arg(long, value_name = "COMMAND", requires = "bench_cmd", help_heading = "vLLM's form")]
+    pub(crate) serve_cmd: Option<String>,
+    /// Command of the benchmark.
+    #[arg(long, value_name = "COMMAND", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) bench_cmd: Option<String>,
+    /// Command after each run, in place of emptying the server's caches.
+    #[arg(long, value_name = "COMMAND", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) after_bench_cmd: Option<String>,
+    /// JSON file of parameters for the server.
+    #[arg(long, value_name = "FILE", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) serve_params: Option<PathBuf>,
+    /// JSON file of parameters for the benchmark.
+    #[arg(long, value_name = "FILE", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) bench_params: Option<PathBuf>,
+    /// Keep only combinations in which these are the same: SERVE_KEY=BENCH_KEY,…
+    #[arg(long, value_name = "LIST", default_value = "", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) link_vars: String,
+    /// Folder in the results folder [default: date and time].
+    #[arg(long, short = 'e', value_name = "NAME", requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) experiment_name: Option<String>,
+    /// Prompts of an unmeasured run before each combination.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) warmup_num_prompts: u64,
+    /// Seconds that the server may take to be healthy.
+    #[arg(long, value_name = "S", default_value_t = 300, requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) server_ready_timeout: u64,
+    /// Go on after a run that failed.
+    #[arg(long, requires = "serve_cmd", help_heading = "vLLM's form")]
+    pub(crate) continue_on_error: bool,
+
+    /// Further flags of `run` for every run, after `--`.
+    #[arg(last = true, value_name = "FLAGS", conflicts_with = "serve_cmd")]
+    pub(crate) extra: Vec<String>,
+}

@@ -1,0 +1,38 @@
+//! The flags of `servebench visualize`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use servebench_report::Lang;
+
+/// Arguments of `servebench visualize`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VisualizeArgs {
+    /// Throughput figures: throughput_analysis.png and .svg.
+    #[arg(long)]
+    pub(crate) throughput: bool,
+    /// Latency figures: latency_analysis.png and .svg.
+    #[arg(long)]
+    pub(crate) latency: bool,
+    /// Dashboard: interactive_dashboard.html, one file that needs no network.
+    #[arg(long)]
+    pub(crate) interactive: bool,
+    /// Report in words: performance_report.txt and .md.
+    #[arg(long)]
+    pub(crate) report: bool,
+    /// All of these; so without any of them.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The table that `aggregate` wrote.
+    #[arg(long, default_value = "results/aggregate_results.csv", value_name = "FILE", conflicts_with = "demo")]
+    pub(crate) csv: PathBuf,
+    /// Folder of the figures.
+    #[arg(long, default_value = "figures", value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Make a small campaign on the built-in simulator first, and show that.
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Language: en or zh.
+    #[arg(long, default_value = "en", value_name = "LANG")]
+    pub(crate) lang: Lang,
+}

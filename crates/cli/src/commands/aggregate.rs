@@ -1,0 +1,134 @@
+//! `servebench aggregate`: a folder of results as one table.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use servebench_campaign::{Folded, fold, folded_table};
+use servebench_results::{Aggregate, aggregate as read_all, find_result_files};
+
+use crate::args::AggregateArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+
+/// Name of the table in the results folder.
+pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";
+
+/// Writes the table of all results in a folder.
+pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, Failure> {
+    let target = args.output.clone().unwrap_or_else(|| args.results.join(TABLE_NAME));
+    let broken = write_table(&args.results, &target, args.per_run, output)?;
+    Ok(if broken == 0 { Exit::Good } else { Exit::RunFailed })
+}
+
+/// Writes the table of `results` to `target` and returns how many files could not be read.
+pub(crate) fn write_table(
+    results: &Path,
+    target: &Path,
+    per_run: bool,
+    output: &Output,
+) -> Result<usize, Failure> {
+    let files = find_result_files(results).or_usage()?;
+    let table = read_all(&files);
+    for error in &table.broken {
+        output.warn(&format!("left out: {error}"));
+    }
+    if table.rows.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} holds no result that can be read ({} files looked at): make some with servebench sweep, or with \
+             servebench run --save-result --result-dir {}",
+            results.display(),
+            files.len(),
+            results.display()
+        )));
+    }
+    write_both(&table, target)?;
+    output.say(&format!(
+        "{} runs from {} files: {} and .parquet",
+        table.rows.len(),
+        files.len() - table.broken.len(),
+        target.display()
+    ));
+    let groups = if per_run { Vec::new() } else { fold(&table) };
+    if groups.iter().any(|group| group.runs > 1) {
+        let path = repeats_path(target);
+        write_both(&folded_table(&groups), &path)?;
+        output.say(&format!(
+            "{} settings, repeats folded into mean, standard deviation and 95 % interval: {} and .parquet",
+            groups.len(),
+            path.display()
+        ));
+        output.print(&overview(&groups));
+    }
+    if !table.broken.is_empty() {
+        output.warn(&format!("{} files were left out", table.broken.len()));
+    }
+    Ok(table.broken.len())
+}
+
+fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).or_usage()?;
+    }
+    table.write_csv(path).or_usage()?;
+    table.write_parquet(&path.with_extension("parquet")).or_usage()
+}
+
+/// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
+fn repeats_path(target: &Path) -> PathBuf {
+    let stem = target.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = target.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    target.with_file_name(format!("{stem}_repeats{ending}"))
+}
+
+/// The folded runs for people: what differs between settings, then the main numbers.
+fn overview(groups: &[Folded]) -> String {
+    let mut keys: Vec<&String> = Vec::new();
+    for group in groups {
+        keys.extend(group.settings.keys());
+    }
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| groups.iter().any(|group| group.settings.get(*key) != groups[0].settings.get(*key)));
+    let numbers = ["request_throughput", "output_throughput", "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms"];
+    let mut rows: Vec<Vec<String>> = vec![
+        keys.iter().map(|key| (*key).clone()).chain(["runs".to_owned()]).chain(numbers.map(str::to_owned)).collect(),
+    ];
+    for group in groups {
+        let setting = |key: &&String| match group.settings.get(*key) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+            None => "–".to_owned(),
+        };
+        let mut row: Vec<String> = keys.iter().map(setting).collect();
+        let invalid = if group.invalid > 0 { format!(" ({} INVALID)", group.invalid) } else { String::new() };
+        row.push(format!("{}{invalid}", group.runs));
+        for key in numbers {
+            row.push(match group.numbers.get(key) {
+                None => "–".to_owned(),
+                Some(estimate) => match estimate.interval {
+                    Some((_, high)) => format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean),
+                    None => format!("{:.2}", estimate.mean),
+                },
+            });
+        }
+        rows.push(row);
+    }
+    let mut text = align(&rows);
+    text.push_str("± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n");
+    text
+}
+
+/// Columns of the same width, right-aligned, two spaces apart.
+pub(crate) fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "  {}{cell}", " ".repeat(width - cell.chars().count()));
+        }
+        text.push('\n');
+    }
+    text
+}

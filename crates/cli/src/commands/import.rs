@@ -1,0 +1,60 @@
+//! `servebench import`: results of other tools and times in our form.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use servebench_results::{ImportedRun, read_result};
+
+use crate::args::ImportArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+
+/// Keys without which no reader takes a file for a result.
+const NEEDED: [&str; 3] = ["request_throughput", "completed", "duration"];
+
+/// Reads all files, then writes one result a run: nothing is written when a file cannot be read.
+pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure> {
+    let mut runs = Vec::new();
+    for file in &args.files {
+        runs.extend(read_result(file).or_usage()?);
+    }
+    fs::create_dir_all(&args.output)
+        .map_err(|error| Failure::usage(format!("--output {}: {error}", args.output.display())))?;
+    for run in &runs {
+        let path = free_path(&args.output, run);
+        let text = serde_json::to_string(&form(run, args.detailed)).or_run()?;
+        fs::write(&path, text + "\n")
+            .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", path.display())))?;
+        output.say(&format!("{}: {} ({})", path.display(), run.file.display(), run.source));
+    }
+    Ok(Exit::Good)
+}
+
+/// vLLM's keys, the other tool's own keys beside them, and where it all comes from.
+fn form(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
+    let details = run.details.iter().filter(|_| detailed);
+    let mut form: Map<String, Value> =
+        run.keys.iter().chain(details).map(|(key, value)| (key.clone(), value.clone())).collect();
+    for key in NEEDED {
+        form.entry(key).or_insert(Value::Null);
+    }
+    let source = json!({
+        "tool": run.source.to_string(),
+        "file": run.file.file_name().map(|name| name.to_string_lossy()),
+        "position": run.position,
+    });
+    match form.entry("servebench").or_insert_with(|| json!({})) {
+        Value::Object(ours) => drop(ours.insert("imported_from".to_owned(), source)),
+        other => *other = json!({ "imported_from": source }),
+    }
+    form
+}
+
+/// The file's name, with a number where it has several runs or another file has the same name.
+fn free_path(folder: &Path, run: &ImportedRun) -> PathBuf {
+    let stem = run.file.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+    let numbered = (1..).map(|number| folder.join(format!("{stem}-{number}.json")));
+    let first = (run.position == 0).then(|| folder.join(format!("{stem}.json")));
+    first.into_iter().chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| folder.join(stem))
+}

@@ -1,0 +1,89 @@
+//! `servebench install-shims`: scripts under the names that people's scripts call.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::args::ShimArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+
+/// Stands in every script that we wrote, so that nobody else's is overwritten.
+const MARK: &str = "runs servebench in place of";
+/// Name of a script, what it stands in for, and our command.
+const SCRIPTS: [(&str, &str, &[&str]); 4] = [
+    ("benchmark_serving.py", "vLLM's script of this name", &["bench", "serve"]),
+    ("run_sweep.py", "the script of this name", &["sweep"]),
+    ("aggregate_result.py", "the script of this name", &["aggregate"]),
+    ("visualize.py", "the script of this name", &["visualize"]),
+];
+
+/// Writes the scripts.
+pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure> {
+    let folder = &args.folder;
+    fs::create_dir_all(folder)
+        .map_err(|error| Failure::usage(format!("{}: cannot be made: {error}", folder.display())))?;
+    let binary = std::env::current_exe().or_run()?;
+    let mut scripts: Vec<(&str, String)> =
+        SCRIPTS.iter().map(|(name, of, command)| (*name, script(name, of, command, &binary))).collect();
+    if args.with_vllm {
+        scripts.push(("vllm", vllm_script(&binary)));
+    }
+    for (name, _) in &scripts {
+        let path = folder.join(name);
+        let foreign = path.exists() && !fs::read_to_string(&path).is_ok_and(|text| text.contains(MARK));
+        if foreign {
+            return Err(Failure::usage(format!(
+                "{}: there is another file of this name; move it away, or choose another folder",
+                path.display()
+            )));
+        }
+    }
+    for (name, text) in scripts {
+        let path = folder.join(name);
+        fs::write(&path, text)
+            .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", path.display())))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_run()?;
+        output.say(&path.display().to_string());
+    }
+    Ok(Exit::Good)
+}
+
+fn script(name: &str, of: &str, command: &[&str], binary: &Path) -> String {
+    let command = command.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "#!/usr/bin/env python3\n\
+         \"\"\"{name}: {MARK} {of}.\"\"\"\n\
+         import os\n\
+         import sys\n\n\
+         BINARY = os.environ.get(\"SERVEBENCH\", {})\n\
+         os.execv(BINARY, [BINARY, {command}, *sys.argv[1:]])\n",
+        literal(binary)
+    )
+}
+
+fn vllm_script(binary: &Path) -> String {
+    format!(
+        "#!/usr/bin/env python3\n\
+         \"\"\"vllm: {MARK} `vllm bench serve` and `vllm bench sweep`; the rest goes to the real vllm.\"\"\"\n\
+         import os\n\
+         import sys\n\n\
+         BINARY = os.environ.get(\"SERVEBENCH\", {})\n\
+         if sys.argv[1:3] in ([\"bench\", \"serve\"], [\"bench\", \"sweep\"]):\n    \
+             os.execv(BINARY, [BINARY, *sys.argv[1:]])\n\
+         HERE = os.path.realpath(__file__)\n\
+         for folder in os.environ.get(\"PATH\", os.defpath).split(os.pathsep):\n    \
+             real = os.path.join(folder or \".\", \"vllm\")\n    \
+             if os.path.isfile(real) and os.access(real, os.X_OK) and os.path.realpath(real) != HERE:\n        \
+                 os.execv(real, [real, *sys.argv[1:]])\n\
+         sys.exit(\"vllm: only `bench serve` and `bench sweep` run without vLLM, and no other vllm is in PATH\")\n",
+        literal(binary)
+    )
+}
+
+/// A path as a Python literal; JSON's text is one.
+fn literal(path: &Path) -> String {
+    Value::from(path.display().to_string()).to_string()
+}

@@ -1,0 +1,375 @@
+//! `servebench sweep`: many runs, planned, carried out, resumed.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clap::{ArgAction, CommandFactory, Parser};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
+use servebench_campaign::{
+    ChildSettings, Children, Event, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions,
+    Start, Status, SweepOptions, Tally, check_servers, execute, serve_plan, sweep_plan, verdict_of,
+    without_secrets, write_summaries,
+};
+use servebench_core::Secret;
+use servebench_os::clock;
+use servebench_results::{ImportedRun, rfc3339, vllm_date};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Cli, Command, SweepArgs};
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+use crate::settings::RunSettings;
+
+/// Runs of a plan that are listed before the rest is only counted.
+const SHOWN: usize = 30;
+
+/// Carries out the sweep that `args` ask for.
+pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> {
+    let plan = plan(args)?;
+    check_commands(&plan)?;
+    output.print(&describe(&plan, args.dry_run));
+    if args.dry_run {
+        return Ok(Exit::Good);
+    }
+    let start = match (args.resume, args.overwrite) {
+        (true, _) => Start::Resume,
+        (false, true) => Start::Overwrite,
+        (false, false) => Start::Fresh,
+    };
+    let how = How {
+        start,
+        show_stdout: args.show_stdout,
+        server_ready_timeout: Duration::from_secs(args.server_ready_timeout),
+    };
+    let (tally, journal) = carry_out(&plan, &how, output)?;
+    output.print(&conclusion(&plan, &tally, &journal));
+    let good = tally.failed == 0 && tally.pending == 0;
+    if !good {
+        output.say(&format!("Go on with: {}", resume_command()));
+    }
+    Ok(if good { Exit::Good } else { Exit::RunFailed })
+}
+
+/// How a plan is carried out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// What to do about earlier results.
+    pub(crate) start: Start,
+    /// Let children talk on the screen.
+    pub(crate) show_stdout: bool,
+    /// How long a server may take to be healthy.
+    pub(crate) server_ready_timeout: Duration,
+}
+
+/// Carries a plan out with child processes of this program, and tells about it.
+pub(crate) fn carry_out(plan: &Plan, how: &How, output: &Output) -> Result<(Tally, Journal), Failure> {
+    let interrupts = Arc::new(AtomicUsize::new(0));
+    let _listening = listen(Arc::clone(&interrupts), output)?;
+    let mut world = children(how, interrupts)?;
+    let mut journal = Journal::begin(plan, how.start, &rfc3339(clock::wall())).or_usage()?;
+    check_servers(plan, &mut journal, &mut world).or_usage()?;
+    let line = Line::new(plan.cells.len());
+    let tally = execute(plan, &mut journal, &mut world, &mut |event| line.show(plan, event, output));
+    line.bar.finish_and_clear();
+    let tally = tally.or_usage()?;
+    if plan.form == Form::Serve {
+        write_summaries(plan, &journal).or_run()?;
+    }
+    Ok((tally, journal))
+}
+
+/// Child processes of this program.
+pub(crate) fn children(how: &How, interrupts: Arc<AtomicUsize>) -> Result<Children, Failure> {
+    Ok(Children::new(ChildSettings {
+        program: std::env::current_exe().or_run()?,
+        show_stdout: how.show_stdout,
+        server_ready_timeout: how.server_ready_timeout,
+        interrupts,
+        api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
+    }))
+}
+
+fn plan(args: &SweepArgs) -> Result<Plan, Failure> {
+    if let (Some(serve_cmd), Some(bench_cmd)) = (&args.serve_cmd, &args.bench_cmd) {
+        let name = args.experiment_name.clone();
+        let name = name.unwrap_or_else(|| vllm_date(clock::wall()).replace('-', "_"));
+        if args.resume && args.experiment_name.is_none() {
+            return Err(Failure::usage("--resume: name the experiment to go on with by --experiment-name"));
+        }
+        let folder = args.output_dir.clone().unwrap_or_else(|| PathBuf::from("results"));
+        return serve_plan(&ServeOptions {
+            serve_cmd: serve_cmd.clone(),
+            bench_cmd: bench_cmd.clone(),
+            after_bench_cmd: args.after_bench_cmd.clone(),
+            serve_params: args.serve_params.clone(),
+            bench_params: args.bench_params.clone(),
+            link_vars: args.link_vars.clone(),
+            num_runs: args.num_runs.unwrap_or(3),
+            output: folder.join(name),
+            warmup_num_prompts: args.warmup_num_prompts,
+            fail_fast: !args.continue_on_error,
+        })
+        .or_usage();
+    }
+    let file = args.file.clone().unwrap_or_else(|| PathBuf::from("combos.yaml"));
+    if args.file.is_none() && !file.exists() {
+        return Err(Failure::usage(
+            "combos.yaml is not in this folder: write one (docs/sweeps.md shows how), or name a file: servebench \
+             sweep FILE",
+        ));
+    }
+    let options = SweepOptions {
+        output: args.output_dir.clone(),
+        repeats: args.num_runs,
+        fail_fast: args.fail_fast,
+        run_folders: !args.no_run_folders,
+        extra: args.extra.clone(),
+    };
+    sweep_plan(&file, &flag_table(), &options).or_usage()
+}
+
+/// The flags of `run`, from its own definition.
+fn flag_table() -> FlagTable {
+    let cli = Cli::command();
+    let run = cli.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
+    FlagTable(
+        run.filter_map(|argument| {
+            let kind = match argument.get_action() {
+                ArgAction::SetTrue | ArgAction::SetFalse => FlagKind::Switch,
+                _ if argument.get_num_args().is_some_and(|range| range.max_values() > 1) => FlagKind::Many,
+                _ => FlagKind::One,
+            };
+            Some(Flag { name: argument.get_long()?.to_owned(), kind })
+        })
+        .collect(),
+    )
+}
+
+/// Runs of ours are understood before the first one starts, so that a wrong value in the last is not found
+/// after hours.
+fn check_commands(plan: &Plan) -> Result<(), Failure> {
+    if plan.form == Form::Serve {
+        return Ok(());
+    }
+    for cell in plan.cells.iter().filter(|cell| cell.command[0] == OURSELVES) {
+        let wrong = |problem: String| Failure::usage(format!("{}: {problem}", cell.name));
+        match Cli::try_parse_from(&cell.command) {
+            Ok(Cli { command: Command::Run(args), .. }) => {
+                RunSettings::resolve(*args).map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
+            }
+            Ok(_) => return Err(wrong("this is no command for a run".to_owned())),
+            Err(error) => {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                return Err(wrong(first.to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The plan for people; with all commands when nothing will be done.
+fn describe(plan: &Plan, commands: bool) -> String {
+    let mut text = String::new();
+    let total = remaining(plan, |_| true, &Calibration::default());
+    let servers = match plan.servers.len() {
+        0 => String::new(),
+        1 => ", one server start".to_owned(),
+        count => format!(", {count} server starts"),
+    };
+    let _ = writeln!(
+        text,
+        "Plan: {} {}{servers}, {} if a token takes 20 ms (corrected as runs finish); results in {}",
+        plan.cells.len(),
+        if plan.cells.len() == 1 { "run" } else { "runs" },
+        span(total),
+        plan.output.display()
+    );
+    let mut server = None;
+    let shown = if commands { plan.cells.len() } else { SHOWN };
+    for (index, cell) in plan.cells.iter().enumerate().take(shown) {
+        if commands && cell.server != server {
+            server = cell.server;
+            if let Some(spec) = server.map(|server| &plan.servers[server]) {
+                let _ = writeln!(text, "  server: {}", shell_line(&spec.command));
+            }
+        }
+        let _ = writeln!(text, "  {:>3}. {}  ({})", index + 1, cell.name, span(seconds(&cell.load())));
+        if commands {
+            let _ = writeln!(text, "       {}", shell_line(&cell.command));
+        }
+    }
+    if plan.cells.len() > shown {
+        let _ = writeln!(text, "  … and {} more; --dry-run shows all", plan.cells.len() - shown);
+    }
+    text
+}
+
+/// A command as it is typed, without secrets.
+fn shell_line(command: &[String]) -> String {
+    let words = without_secrets(command);
+    let quoted = words.iter().map(|word| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The command that was typed, with `--resume`.
+fn resume_command() -> String {
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--overwrite").collect();
+    if !words.iter().any(|word| word == "--resume") {
+        let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+        words.insert(end, "--resume".to_owned());
+    }
+    words.insert(0, OURSELVES.to_owned());
+    shell_line(&words)
+}
+
+fn conclusion(plan: &Plan, tally: &Tally, journal: &Journal) -> String {
+    let mut text = String::from("\n");
+    let mut parts = vec![format!("{} of {} runs done", tally.done + tally.earlier, plan.cells.len())];
+    for (count, word) in [(tally.failed, "failed"), (tally.skipped, "skipped"), (tally.pending, "not done")] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    let _ = writeln!(text, "{}; results in {}", parts.join(", "), plan.output.display());
+    for cell in journal.cells().iter().filter(|cell| cell.status == Status::Failed) {
+        let _ = writeln!(text, "  failed: {}: {}", cell.name, cell.reason.as_deref().unwrap_or("no reason known"));
+    }
+    if tally.failed > 0 {
+        let _ = writeln!(text, "What the runs said is in {}", plan.output.join("logs").display());
+    }
+    text
+}
+
+/// One line for the whole campaign on a terminal, and one line for each run that has ended.
+struct Line {
+    bar: ProgressBar,
+}
+
+impl Line {
+    fn new(total: usize) -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr())
+        } else {
+            ProgressBar::hidden()
+        };
+        let style = ProgressStyle::with_template("{spinner} {pos}/{len} done · {msg} · {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    fn show(&self, plan: &Plan, event: &Event<'_>, output: &Output) {
+        let total = plan.cells.len();
+        let say = |text: String| self.bar.suspend(|| output.say(&text));
+        match event {
+            Event::ServerStarting(spec) => {
+                self.bar.reset_elapsed();
+                self.bar.set_message(format!("starting the server {}", spec.name));
+            }
+            Event::ServerReady(spec, took) => {
+                let name = if spec.name.is_empty() { String::new() } else { format!(" {}", spec.name) };
+                say(format!("server{name} is healthy after {took:.1} s"));
+            }
+            Event::WarmingUp(cell) => {
+                self.bar.reset_elapsed();
+                self.bar.set_message(format!("warming up for {}", cell.name));
+            }
+            Event::Started(index, cell, left) => {
+                self.bar.reset_elapsed();
+                self.bar.set_position(*index as u64);
+                self.bar.set_message(format!("{} · {} left", cell.name, span(*left)));
+            }
+            Event::Finished(index, cell, took, run) => {
+                say(format!("[{}/{total}] {}  {took:.1} s{}", index + 1, cell.name, key_figures(run)));
+            }
+            Event::Failed(index, cell, reason) => {
+                say(format!("[{}/{total}] {}  FAILED: {reason}", index + 1, cell.name));
+            }
+            Event::Skipped(index, cell, reason) => {
+                say(format!("[{}/{total}] {}  skipped: {reason}", index + 1, cell.name));
+            }
+            Event::Note(text) => self.bar.suspend(|| output.warn(text)),
+        }
+    }
+}
+
+/// The numbers that one looks at first.
+fn key_figures(run: &ImportedRun) -> String {
+    let mut text = String::new();
+    for (key, name, unit) in [
+        ("request_throughput", "", " req/s"),
+        ("output_throughput", "", " tok/s"),
+        ("median_ttft_ms", "TTFT ", " ms"),
+        ("p99_ttft_ms", "p99 ", " ms"),
+        ("median_tpot_ms", "TPOT ", " ms"),
+        ("p99_tpot_ms", "p99 ", " ms"),
+    ] {
+        if let Some(number) = run.number(key) {
+            let separator = if name == "p99 " { " / " } else { "  " };
+            let digits = if number < 10.0 { 2 } else { usize::from(number < 1000.0) };
+            let _ = write!(text, "{separator}{name}{number:.digits$}{unit}");
+        }
+    }
+    if let Some(failed) = run.number("failed").filter(|failed| *failed > 0.0) {
+        let _ = write!(text, "  {failed} requests failed");
+    }
+    if let Some(verdict) = verdict_of(run) {
+        let _ = write!(text, "  {verdict}");
+    }
+    text
+}
+
+/// Counts interrupts until dropped.
+struct Listening(Option<tokio::runtime::Runtime>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn listen(interrupts: Arc<AtomicUsize>, output: &Output) -> Result<Listening, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().or_run()?;
+    let output = output.clone();
+    // The streams are made here, so that no signal can fall in between.
+    let entered = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).or_run()?;
+    let mut terminate = signal(SignalKind::terminate()).or_run()?;
+    drop(entered);
+    runtime.spawn(async move {
+        loop {
+            let heard = tokio::select! {
+                heard = interrupt.recv() => heard,
+                heard = terminate.recv() => heard,
+            };
+            if heard.is_none() {
+                return;
+            }
+            match interrupts.fetch_add(1, Ordering::Relaxed) {
+                0 => output.warn(
+                    "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \
+                     measured before is kept. Press Ctrl-C again to give them up",
+                ),
+                1 => output.warn("giving up requests in flight; press Ctrl-C again to kill the run"),
+                _ => output.warn("killing the run"),
+            }
+        }
+    });
+    Ok(Listening(Some(runtime)))
+}

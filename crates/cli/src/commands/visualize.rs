@@ -1,0 +1,123 @@
+//! `servebench visualize`: figures, dashboard and report of many runs.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use servebench_campaign::{FlagTable, Start, SweepOptions, read_table, sweep_plan};
+use servebench_report::chart::{Figure, to_png};
+use servebench_report::visualize::{
+    RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report, throughput_figure,
+};
+use servebench_sim::{SimSettings, start};
+use servebench_workload::{BUILTIN, Tokenizer};
+
+use super::aggregate::{TABLE_NAME, write_table};
+use super::{sim, sweep};
+use crate::args::VisualizeArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+
+/// Pixels of a PNG for each unit of its SVG: sharp on screens of twice the density.
+const PNG_SCALE: f32 = 2.0;
+
+/// Writes what `args` ask for.
+pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, Failure> {
+    let csv = if args.demo { demo(args, output)? } else { args.csv.clone() };
+    if !csv.is_file() {
+        return Err(Failure::usage(format!(
+            "--csv: {} is not there: make it with servebench aggregate, or try servebench visualize --demo",
+            csv.display()
+        )));
+    }
+    let mut rows: Vec<Row> = read_table(&csv).or_usage()?;
+    if rows.is_empty() {
+        return Err(Failure::usage(format!("--csv: {} has no rows", csv.display())));
+    }
+    rows.iter_mut().for_each(restore_verdict);
+    let runs = parse_rows(&rows);
+    let (lang, folder) = (args.lang, &args.output);
+    fs::create_dir_all(folder)
+        .map_err(|error| Failure::usage(format!("--output: cannot create {}: {error}", folder.display())))?;
+    let all = args.all || !(args.throughput || args.latency || args.interactive || args.report);
+    let mut written = Vec::new();
+    if all || args.throughput {
+        written.extend(write_figure(folder, "throughput_analysis", &throughput_figure(&runs, lang))?);
+    }
+    if all || args.latency {
+        written.extend(write_figure(folder, "latency_analysis", &latency_figure(&runs, lang))?);
+    }
+    if all || args.interactive {
+        written.push(write(folder, "interactive_dashboard.html", dashboard(&runs, lang).as_bytes())?);
+    }
+    if all || args.report {
+        for (name, format) in
+            [("performance_report.txt", ReportFormat::Text), ("performance_report.md", ReportFormat::Markdown)]
+        {
+            let text = performance_report(&runs, &RatingScale::default(), lang, format);
+            written.push(write(folder, name, text.as_bytes())?);
+        }
+    }
+    output.say(&format!("{} runs from {}:", runs.len(), csv.display()));
+    for path in written {
+        output.say(&format!("  {path}"));
+    }
+    Ok(Exit::Good)
+}
+
+/// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an object.
+fn restore_verdict(row: &mut Row) {
+    let Some(level) = row.get("servebench.verdict.level").and_then(Value::as_str).map(str::to_owned) else { return };
+    let reasons = row.get("servebench.verdict.reasons").and_then(Value::as_str);
+    let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return };
+    row.insert("servebench".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
+}
+
+fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {
+    let svg = figure.to_svg();
+    let png = to_png(&svg, PNG_SCALE).or_run()?;
+    Ok([write(folder, &format!("{name}.png"), &png)?, write(folder, &format!("{name}.svg"), svg.as_bytes())?])
+}
+
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
+    let path = folder.join(name);
+    fs::write(&path, content)
+        .map_err(|error| Failure::usage(format!("--output: cannot write {}: {error}", path.display())))?;
+    Ok(path.display().to_string())
+}
+
+/// A campaign on the built-in simulator, whose engine model gets slower under load as real ones do.
+fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Failure> {
+    let folder = args.output.join("demo");
+    fs::create_dir_all(&folder)
+        .map_err(|error| Failure::usage(format!("--output: cannot create {}: {error}", folder.display())))?;
+    let server = start(SimSettings {
+        model: "sim".into(),
+        tokenizer: Some(Arc::new(sim::ForSim(Tokenizer::builtin().or_run()?))),
+        engine: Some(servebench_sim::engine::ClusterConfig::default()),
+        ..SimSettings::default()
+    })
+    .or_run()?;
+    let combos = format!(
+        "# Made by servebench visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
+         input_output:\n  - [128, 32]\n  - [512, 32]\n\
+         concurrency_prompts:\n  - [1, 8]\n  - [4, 32]\n  - [16, 96]\n  - [48, 192]\n",
+        server.url()
+    );
+    write(&folder, "combos.yaml", combos.as_bytes())?;
+    let results = folder.join("results");
+    let options = SweepOptions { output: Some(results.clone()), ..SweepOptions::default() };
+    let plan = sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
+    output.say(&format!("A campaign of {} runs on the built-in simulator:", plan.cells.len()));
+    let how = sweep::How { start: Start::Overwrite, show_stdout: false, server_ready_timeout: Duration::ZERO };
+    let (tally, _) = sweep::carry_out(&plan, &how, output)?;
+    sim::stop(server)?;
+    if tally.interrupted || tally.failed > 0 {
+        return Err(Failure::Run(anyhow::Error::msg("the demo's campaign did not come to its end")));
+    }
+    let table = results.join(TABLE_NAME);
+    write_table(&results, &table, false, output)?;
+    Ok(table)
+}

@@ -1,0 +1,112 @@
+//! `--config FILE.yaml`: a mapping that becomes arguments, put under those of the command line.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::exit::{Failure, OrFail};
+
+/// The arguments that a file stands for. `is_flag` tells whether a name, without dashes, is an option: a false
+/// value becomes `--no-NAME` where that exists, and else nothing.
+pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
+    let shown = path.display();
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    if !matches!(ending, Some("yaml" | "yml")) {
+        return Err(Failure::usage(format!("--config {shown}: the file's name must end in .yaml or .yml")));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("--config {shown}: cannot be read: {error}")))?;
+    let value: Value = yaml_serde::from_str(&text)
+        .map_err(|error| Failure::usage(format!("--config {shown}: not YAML: {error}")))?;
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Object(map) => {
+            let mut arguments = Vec::new();
+            for (key, value) in &map {
+                option(key, value, is_flag, &mut arguments)?;
+            }
+            Ok(arguments)
+        }
+        _ => Err(Failure::usage(format!(
+            "--config {shown}: must hold a mapping of option names to values, such as `request-rate: 10`"
+        ))),
+    }
+}
+
+fn option(
+    key: &str,
+    value: &Value,
+    is_flag: &dyn Fn(&str) -> bool,
+    arguments: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let name = key.replace('_', "-");
+    match value {
+        Value::Null => {}
+        Value::Bool(true) => arguments.push(format!("--{key}")),
+        Value::Bool(false) => {
+            let negated = format!("no-{name}");
+            if is_flag(&negated) {
+                arguments.push(format!("--{negated}"));
+            }
+        }
+        Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) => {
+            arguments.push(format!("--{key}"));
+            for item in items {
+                arguments.push(scalar(item)?);
+            }
+        }
+        Value::Object(_) => arguments.push(format!("--{key}={}", serde_json::to_string(value).or_usage()?)),
+        plain => arguments.push(format!("--{key}={}", scalar(plain)?)),
+    }
+    Ok(())
+}
+
+fn scalar(value: &Value) -> Result<String, Failure> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        other => serde_json::to_string(other).or_usage(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(name: &str, text: &str) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        expand(&path, &|name| name == "no-stream").map_err(|failure| failure.into_parts().1.to_string())
+    }
+
+    #[test]
+    fn every_kind_of_value_becomes_an_argument() {
+        let text = "num_prompts: 7\nrequest-rate: inf\nsave-result: true\nstream: false\nignore-eos: false\n\
+                    goodput: [ttft:200, 'tpot:50']\nextra-body: {top_k: 3, a: {b: [1]}}\nlabel: null\n\
+                    metadata: []\nburstiness: 0.5\n";
+        let arguments = expanded("c.yaml", text).unwrap();
+        assert_eq!(
+            arguments,
+            [
+                "--num_prompts=7",
+                "--request-rate=inf",
+                "--save-result",
+                "--no-stream",
+                "--goodput",
+                "ttft:200",
+                "tpot:50",
+                r#"--extra-body={"top_k":3,"a":{"b":[1]}}"#,
+                "--burstiness=0.5",
+            ]
+        );
+        assert!(expanded("c.yml", "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_mapping_or_no_yaml_is_refused() {
+        assert!(expanded("c.json", "{}").unwrap_err().contains(".yaml"));
+        assert!(expanded("c.yaml", "- 1\n").unwrap_err().contains("mapping"));
+        assert!(expanded("c.yaml", "a: [1\n").unwrap_err().contains("not YAML"));
+    }
+}

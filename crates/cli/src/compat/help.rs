@@ -1,0 +1,56 @@
+//! `--help=all`, `--help=GROUP`, `--help=WORD`: a part of the long help.
+
+use clap::CommandFactory;
+
+use crate::args::Cli;
+use crate::exit::Failure;
+
+/// Help for the options of a group, or whose name or explanation contains `word`; `all` shows everything.
+pub(crate) fn find(word: &str) -> Result<String, Failure> {
+    let wanted = word.to_lowercase();
+    let mut cli = Cli::command();
+    cli.build();
+    let run = cli.find_subcommand("run").cloned().unwrap_or_default();
+    let groups: Vec<String> = run
+        .get_arguments()
+        .filter_map(|argument| argument.get_help_heading())
+        .map(str::to_lowercase)
+        .collect();
+    let by_group = groups.contains(&wanted);
+    let keep = |argument: &clap::Arg| {
+        let heading = argument.get_help_heading().unwrap_or_default().to_lowercase();
+        let name = argument.get_long().unwrap_or_default();
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default().to_lowercase();
+        let found = name.contains(&wanted.replace('_', "-")) || help.contains(&wanted);
+        wanted == "all" || if by_group { heading == wanted } else { found }
+    };
+    if !run.get_arguments().any(keep) {
+        let mut names = groups;
+        names.dedup();
+        return Err(Failure::usage(format!(
+            "--help={word}: no group and no option is like that; the groups are {}",
+            names.join(", ")
+        )));
+    }
+    let mut shown = run.mut_args(|argument| {
+        let hide = !keep(&argument);
+        argument.hide(hide)
+    });
+    Ok(shown.render_long_help().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_shows_a_group_a_keyword_or_everything() {
+        let group = find("load").unwrap();
+        assert!(group.contains("--request-rate") && !group.contains("--result-dir"), "{group}");
+        let keyword = find("percentile").unwrap();
+        assert!(keyword.contains("--metric-percentiles") && !keyword.contains("--seed"), "{keyword}");
+        let all = find("all").unwrap();
+        assert!(all.contains("--request-rate") && all.contains("--result-dir"));
+        assert!(find("xyzzy").is_err());
+    }
+}

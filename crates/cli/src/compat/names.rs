@@ -1,0 +1,39 @@
+//! Other names for our commands: the tails of vLLM's command lines.
+
+/// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the arguments include
+/// the program's name. A name of vLLM's implies its rules, unless `--compat` says otherwise later on.
+pub(crate) fn resolve(arguments: Vec<String>) -> Vec<String> {
+    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    let (skip, ours): (usize, &[&str]) = match words.as_slice() {
+        ["vllm", "bench", "serve", ..] => (3, &["run", "--compat=vllm"]),
+        ["bench", "serve", ..] => (2, &["run", "--compat=vllm"]),
+        ["vllm", "bench", "sweep", ..] => (3, &["sweep"]),
+        ["bench", "sweep", ..] => (2, &["sweep"]),
+        _ => return arguments,
+    };
+    let mut arguments = arguments.into_iter();
+    let mut resolved: Vec<String> = arguments.by_ref().take(1).collect();
+    resolved.extend(ours.iter().map(|&word| word.to_owned()));
+    resolved.extend(arguments.skip(skip));
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_of_vllm_command_lines_are_our_commands() {
+        for (typed, meant) in [
+            ("sb vllm bench serve --model m", "sb run --compat=vllm --model m"),
+            ("sb bench serve", "sb run --compat=vllm"),
+            ("sb vllm bench sweep serve -o x", "sb sweep serve -o x"),
+            ("sb run --model bench", "sb run --model bench"),
+            ("sb vllm serve m", "sb vllm serve m"),
+            ("sb", "sb"),
+        ] {
+            let typed = typed.split(' ').map(str::to_owned).collect();
+            assert_eq!(resolve(typed).join(" "), meant);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What the flags about datasets mean.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+use servebench_workload::{
+    BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, HubSettings,
+    MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RerankSettings, ShareGptSettings,
+    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
+};
+
+use crate::args::DatasetArgs;
+use crate::compat::Compat;
+use crate::exit::{Failure, OrFail};
+
+/// All names, for messages.
+const NAMES: &str = "random, random-mm, random-rerank, sharegpt, sonnet, burstgpt, custom, custom_image, \
+    custom_audio, hf, prefix_repetition, spec_bench, speed_bench, timed_trace, trace";
+
+/// The dataset that the flags ask for.
+pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
+    let name = args.dataset_name.clone().unwrap_or_else(|| compat.default_dataset().to_owned());
+    let makes_its_own =
+        matches!(name.as_str(), "random" | "random-mm" | "random-rerank" | "prefix_repetition");
+    if let (Some(path), true) = (&args.dataset_path, makes_its_own) {
+        return Err(Failure::usage(format!(
+            "--dataset-path {}: --dataset-name {name} makes its own text and reads no file; leave the path out, \
+             or name the dataset it belongs to",
+            path.display()
+        )));
+    }
+    let path = || {
+        args.dataset_path.clone().ok_or_else(|| {
+            Failure::usage(format!("--dataset-name {name} reads a file: give its --dataset-path"))
+        })
+    };
+    Ok(match name.as_str() {
+        "random" => DatasetSettings::Random(random(args)?),
+        "random-rerank" => DatasetSettings::RandomRerank(RerankSettings {
+            input_len: args.input_len.unwrap_or(args.random_input_len),
+            range_ratio: args.random_range_ratio.parse().or_usage()?,
+            batch_size: args.random_batch_size,
+            is_reranker: !args.no_reranker,
+        }),
+        "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
+            path: path()?,
+            output_len: args.output_len.or(args.sharegpt_output_len),
+        }),
+        "sonnet" => DatasetSettings::Sonnet(SonnetSettings {
+            path: args.dataset_path.clone(),
+            input_len: args.sonnet_input_len,
+            output_len: args.sonnet_output_len,
+            prefix_len: args.sonnet_prefix_len,
+        }),
+        "burstgpt" => DatasetSettings::BurstGpt(BurstGptSettings { path: path()? }),
+        "custom" => DatasetSettings::Custom(CustomSettings {
+            path: path()?,
+            output_len: args.output_len.unwrap_or(args.custom_output_len),
+        }),
+        "prefix_repetition" => DatasetSettings::PrefixRepetition(PrefixRepetitionSettings {
+            prefix_len: args.prefix_repetition_prefix_len,
+            suffix_len: args.prefix_repetition_suffix_len,
+            num_prefixes: args.prefix_repetition_num_prefixes,
+            output_len: args.output_len.unwrap_or(args.prefix_repetition_output_len),
+        }),
+        "spec_bench" => DatasetSettings::SpecBench(SpecBenchSettings {
+            path: path()?,
+            output_len: args.output_len.unwrap_or(args.spec_bench_output_len),
+            category: args.spec_bench_category.clone(),
+        }),
+        "speed_bench" => DatasetSettings::SpeedBench(SpeedBenchSettings {
+            path: path()?,
+            subset: args.speed_bench_dataset_subset.clone(),
+            // vLLM leaves --output-len out here, so that its users know the dataset's own flag.
+            output_len: match args.output_len {
+                Some(length) if !compat.is_vllm() => length,
+                _ => args.speed_bench_output_len,
+            },
+            category: args.speed_bench_category.clone(),
+        }),
+        "timed_trace" => DatasetSettings::TimedTrace(timed_trace(args, path()?)),
+        "trace" => DatasetSettings::Trace(TraceSettings {
+            path: path()?,
+            speed: args.trace_speed,
+            start: args.trace_start,
+            duration: args.trace_duration,
+        }),
+        "random-mm" => DatasetSettings::RandomMm(random_mm(args)?),
+        "hf" => DatasetSettings::Hf(hub(args)?),
+        "custom_image" => DatasetSettings::CustomImage(custom_media(args, path()?)),
+        "custom_audio" => DatasetSettings::CustomAudio(custom_media(args, path()?)),
+        _ => {
+            return Err(Failure::usage(format!(
+                "--dataset-name {name}: no such dataset; choose one of {NAMES}"
+            )));
+        }
+    })
+}
+
+/// Datasets that take `--num-prompts 0` for all rows.
+pub(super) fn takes_all_rows(dataset: &DatasetSettings) -> bool {
+    matches!(
+        dataset,
+        DatasetSettings::Custom(_)
+            | DatasetSettings::CustomImage(_)
+            | DatasetSettings::CustomAudio(_)
+            | DatasetSettings::SpecBench(_)
+            | DatasetSettings::SpeedBench(_)
+            | DatasetSettings::TimedTrace(_)
+            | DatasetSettings::Trace(_)
+    )
+}
+
+/// Datasets whose rows say when they are due.
+pub(super) fn has_clock(dataset: &DatasetSettings) -> bool {
+    matches!(dataset, DatasetSettings::TimedTrace(_) | DatasetSettings::Trace(_))
+}
+
+fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
+    Ok(RandomSettings {
+        input_len: args.input_len.unwrap_or(args.random_input_len),
+        output_len: args.output_len.unwrap_or(args.random_output_len),
+        range_ratio: args.random_range_ratio.parse().or_usage()?,
+        prefix_len: args.random_prefix_len,
+        batch_size: args.random_batch_size,
+    })
+}
+
+fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
+    let limits: Map<String, Value> =
+        serde_json::from_str(&args.random_mm_limit_mm_per_prompt).map_err(|error| {
+            Failure::usage(format!(
+                "--random-mm-limit-mm-per-prompt {}: not a JSON object such as {{\"image\": 3, \"video\": 0}}: \
+                 {error}",
+                args.random_mm_limit_mm_per_prompt
+            ))
+        })?;
+    let limit = |kind: &str| limits.get(kind).map_or(Some(0), Value::as_u64);
+    let (Some(image_limit), Some(video_limit)) = (limit("image"), limit("video")) else {
+        return Err(Failure::usage(format!(
+            "--random-mm-limit-mm-per-prompt {}: the limits must be whole numbers",
+            args.random_mm_limit_mm_per_prompt
+        )));
+    };
+    let base_items = u64::try_from(args.random_mm_base_items_per_request).map_err(|_| {
+        Failure::usage(format!(
+            "--random-mm-base-items-per-request {}: must not be negative",
+            args.random_mm_base_items_per_request
+        ))
+    })?;
+    Ok(RandomMmSettings {
+        text: random(args)?,
+        base_items,
+        items_range_ratio: args.random_mm_num_mm_items_range_ratio,
+        image_limit,
+        video_limit,
+        buckets: MmBucket::parse_all(&args.random_mm_bucket_config).or_usage()?,
+    })
+}
+
+fn custom_media(args: &DatasetArgs, path: PathBuf) -> CustomMediaSettings {
+    CustomMediaSettings {
+        path,
+        output_len: args.output_len.unwrap_or(args.custom_output_len),
+        client_side_data: args.custom_ensure_client_side_data,
+        multimodal_chat: args.enable_multimodal_chat,
+    }
+}
+
+fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
+    let path = args.dataset_path.as_ref().ok_or_else(|| {
+        Failure::usage(
+            "--dataset-name hf: name the dataset with --dataset-path, such as lmarena-ai/VisionArena-Chat",
+        )
+    })?;
+    let usual = HfSettings::new(path.display().to_string(), HubSettings::from_env());
+    Ok(HfSettings {
+        name: args.hf_name.clone(),
+        subset: args.hf_subset.clone(),
+        split: args.hf_split.clone(),
+        output_len: args.output_len.or(args.hf_output_len),
+        no_stream: args.no_stream,
+        bfcl_categories: match &args.bfcl_categories {
+            Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
+            None => usual.bfcl_categories.clone(),
+        },
+        blazedit_distance: (args.blazedit_min_distance, args.blazedit_max_distance),
+        audio_seconds: (args.asr_min_audio_len_sec, args.asr_max_audio_len_sec),
+        ..usual
+    })
+}
+
+fn timed_trace(args: &DatasetArgs, path: PathBuf) -> TimedTraceSettings {
+    TimedTraceSettings {
+        path,
+        chunk_hash_size: args.timed_trace_chunk_hash_size,
+        sec_multiplier: args.timed_trace_sec_multiplier,
+        label_timestamp: args.timed_trace_label_timestamp.clone(),
+        label_input_length: args.timed_trace_label_input_length.clone(),
+        label_output_length: args.timed_trace_label_output_length.clone(),
+        label_hash_ids: args.timed_trace_label_hash_ids.clone(),
+    }
+}

@@ -1,0 +1,261 @@
+//! What was written for vLLM's benchmark keeps working.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::recorder::Recorder;
+use crate::support::{servebench, server, stderr, stdout, told};
+
+const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
+const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
+
+/// Flags that are refused, each with a word of its reason.
+const REFUSED: [(&str, &str); 4] = [
+    ("best-of", "--extra-body"),
+    ("use-beam-search", "never had an effect"),
+    ("probe-request-rate", "second servebench"),
+    ("tokenizer-mode slow", "tokenizer.json"),
+];
+
+/// What else has to be said for a flag to make sense.
+fn companions(line: &str) -> &'static [&'static str] {
+    match line.trim_start_matches('-').split(' ').next().unwrap() {
+        "dataset-name" if line.ends_with("sharegpt") => &["--dataset-path=f.json"],
+        "ramp-up-strategy" => &["--ramp-up-start-rps=1", "--ramp-up-end-rps=9"],
+        "ramp-up-start-rps" => &["--ramp-up-strategy=linear", "--ramp-up-end-rps=9"],
+        "ramp-up-end-rps" => &["--ramp-up-strategy=linear", "--ramp-up-start-rps=1"],
+        "self-timed" | "no-self-timed" => &["--dataset-name=timed_trace", "--dataset-path=t.jsonl"],
+        "dataset-path" => &["--dataset-name=sharegpt"],
+        _ => &[],
+    }
+}
+
+fn try_flag(folder: &Path, line: &str) -> Output {
+    let mut command = servebench(folder);
+    command.args(["run", "--backend=vllm", "--tokenizer=builtin", "--model=m"]);
+    command.args(["--base-url=http://127.0.0.1:1"]).args(companions(line)).args(line.split(' '));
+    command.output().unwrap()
+}
+
+#[test]
+fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file.yaml"), "seed: 3\n").unwrap();
+    let lines = FLAGS_0_33.lines().chain(LEGACY_FLAGS.lines()).filter(|line| line.starts_with("--"));
+    for line in lines {
+        let output = try_flag(folder.path(), line);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", told(&output));
+        match REFUSED.iter().find(|(flag, _)| line[2..].starts_with(flag)) {
+            Some((flag, reason)) => {
+                let flag = flag.split(' ').next().unwrap();
+                assert!(
+                    message.contains(&format!("--{flag}")) && message.contains(reason),
+                    "{line}: {message}"
+                );
+            }
+            // Everything was understood: the next thing is to ask the server, and there is none.
+            None => assert!(message.contains("Nothing answers at http://"), "{line}: {message}"),
+        }
+    }
+}
+
+#[test]
+fn the_frozen_lists_are_whole() {
+    let names = |list: &str| list.lines().filter(|line| line.starts_with("--")).count();
+    assert_eq!((names(FLAGS_0_33), names(LEGACY_FLAGS)), (103, 61));
+}
+
+/// A small run against a recording server.
+fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -> Output {
+    let output = servebench(folder)
+        .args(command)
+        .args(["--base-url", &server.url, "--model", "m", "--tokenizer", "builtin", "--disable-tqdm"])
+        .args(["--random-input-len", "8", "--random-output-len", "2", "--num-prompts", "4"])
+        .args(more)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    output
+}
+
+fn position(text: &str, part: &str) -> usize {
+    text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}"))
+}
+
+#[test]
+fn vllms_names_print_vllms_lines_in_vllms_order() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let more = ["--backend=vllm", "--request-rate=200", "--max-concurrency=3", "--header", "x-key=sesame"];
+    let output = recorded(&server, folder.path(), &["vllm", "bench", "serve"], &more);
+    let text = stdout(&output);
+    let lines = [
+        "Namespace(subparser='bench', bench_type='serve', ",
+        "header='***', max_concurrency=3, model='m', ",
+        "WARNING: /tokenize unavailable, skipping alignment.\n",
+        "WARNING: vllm bench serve no longer sets temperature==0 (greedy) in requests by default. ",
+        "Starting initial single prompt test run...\nSkipping endpoint ready check.\n",
+        "Starting main benchmark run...\nTraffic request rate: 200.0\nBurstiness factor: 1.0 (Poisson process)\n",
+        "Maximum request concurrency: 3\n",
+        "============ Serving Benchmark Result ============\n",
+        "Total token throughput (tok/s):",
+        "\nVerdict: ",
+    ];
+    let at: Vec<usize> = lines.iter().map(|line| position(&text, line)).collect();
+    assert!(at.is_sorted(), "{at:?} in {text}");
+    assert!(!text.contains("sesame") && !stderr(&output).contains("sesame"));
+    let ours = recorded(&server, folder.path(), &["run"], &["--backend=vllm"]);
+    assert!(!stdout(&ours).contains("Namespace("), "{}", told(&ours));
+}
+
+#[test]
+fn old_versions_keep_their_habits() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let more = ["--compat=vllm-0.10", "--dataset-name=random", "--num-warmups=1"];
+    let output = recorded(&server, folder.path(), &["bench", "serve"], &more);
+    let text = stdout(&output);
+    assert!(text.contains("Waiting for endpoint to become up in 600 seconds"), "{text}");
+    assert!(text.contains("Total Token throughput (tok/s):"), "{text}");
+    let asked = server.to("/v1/completions");
+    assert!(asked.iter().all(|asked| asked.body["temperature"] == 0.0), "{asked:?}");
+    // Ready check and warm-up repeat the first request, without its id.
+    let anonymous: Vec<_> = asked.iter().filter(|asked| asked.id.is_none()).collect();
+    let first = asked.iter().find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0"))).unwrap();
+    assert_eq!(anonymous.len(), 2);
+    assert!(anonymous.iter().all(|asked| asked.body == first.body));
+    let refused = servebench(folder.path()).args(["bench", "serve", "--compat=vllm-0.10"]).output().unwrap();
+    assert!(stderr(&refused).contains("sharegpt"), "{}", told(&refused));
+}
+
+#[test]
+fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let output = servebench(folder.path())
+        .args(["bench", "serve", "--backend=openai-chat", "--base-url", &server.url, "--num-prompts=2"])
+        .args(["--random-input-len=8", "--disable-tqdm"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = stdout(&output);
+    assert!(text.contains("Model not specified, fetching first model from server...\n"), "{text}");
+    assert!(text.contains("First model name: served, first model id: builtin\n"), "{text}");
+    let chats = server.to("/v1/chat/completions");
+    assert_eq!((chats.len(), chats[0].body["model"].as_str()), (2, Some("served")));
+}
+
+#[test]
+fn adapters_token_ids_dotted_options_and_a_config_reach_the_wire() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    fs::write(
+        folder.path().join("c.yaml"),
+        "lora_modules: [one, two]\nlora-assignment: round-robin\nrequest-id-prefix: conf-\ntop-k: 9\n",
+    )
+    .unwrap();
+    let more = ["--prompt-token-ids", "--config", "c.yaml", "--extra-body.a.b", "1", "--top_k=7"];
+    recorded(&server, folder.path(), &["run"], &more);
+    let mut asked = server.to("/v1/completions");
+    asked.sort_by(|a, b| a.id.cmp(&b.id));
+    let models: Vec<_> = asked.iter().map(|asked| asked.body["model"].as_str().unwrap()).collect();
+    assert_eq!(models, ["one", "two", "one", "two"]);
+    assert_eq!(asked[0].id.as_deref(), Some("conf-0"));
+    let body = &asked[0].body;
+    assert_eq!((&body["a"]["b"], &body["top_k"]), (&Value::from(1), &Value::from(7)));
+    assert!(body["prompt"].as_array().is_some_and(|ids| !ids.is_empty() && ids[0].is_u64()), "{body}");
+}
+
+#[test]
+fn without_streaming_only_the_end_is_measured() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let text = stdout(&recorded(&server, folder.path(), &["run"], &["--no-streaming"]));
+    assert!(text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"), "{text}");
+    let refused = servebench(folder.path())
+        .args(["run", "--model=m", "--no-streaming", "--percentile-metrics=ttft"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--no-streaming"), "{}", told(&refused));
+}
+
+#[test]
+fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let text = stdout(&recorded(&server, folder.path(), &["run"], &["--profile"]));
+    let paths: Vec<_> = server.all().into_iter().map(|asked| asked.path).collect();
+    let start = paths.iter().position(|path| path == "/start_profile").unwrap();
+    let first = paths.iter().position(|path| path == "/v1/completions").unwrap();
+    assert!(start < first && paths.last().unwrap() == "/stop_profile", "{paths:?}");
+    for line in ["Starting profiler...\nProfiler started\n", "Stopping profiler...\nProfiler stopped\n"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let output = servebench(folder.path())
+        .args(["run", "--base-url", &server.url, "--model=m", "--tokenizer=builtin", "--reset-prefix-cache"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("success: false"), "{}", told(&output));
+}
+
+#[test]
+fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
+    let (server, other, folder) = (Recorder::start(), Recorder::start(), tempfile::tempdir().unwrap());
+    recorded(&server, folder.path(), &["run"], &["--base-url", &other.url]);
+    assert_eq!((server.to("/completions").len(), other.to("/completions").len()), (2, 2));
+    let output = recorded(&server, folder.path(), &["bench", "serve"], &["--base-url", &other.url]);
+    assert_eq!((server.to("/completions").len(), other.to("/completions").len()), (2, 6));
+    assert!(stderr(&output).contains("--base-url is given more than once"), "{}", told(&output));
+}
+
+#[test]
+fn plots_and_the_pytorch_form_stand_beside_the_result() {
+    let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
+    let output = servebench(folder.path())
+        .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
+        .args(["--num-prompts=5", "--random-input-len=8", "--random-output-len=4", "--disable-tqdm"])
+        .args(["--plot-timeline", "--plot-dataset-stats", "--save-result", "--result-filename=r.json"])
+        .args(["--metadata", "tensor_parallel_size=2"])
+        .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
+        .output()
+        .unwrap();
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    assert!(String::from_utf8(read("r.timeline.html")).unwrap().contains("</html>"));
+    assert!(read("r.dataset_stats.png").starts_with(b"\x89PNG"));
+    let form: Value = serde_json::from_slice(&read("r.pytorch.json")).unwrap();
+    let args = &form[0]["benchmark"]["extra_info"]["args"];
+    assert_eq!((&args["num_prompts"], &args["tensor_parallel_size"]), (&Value::from(5), &Value::from("2")));
+    assert_eq!(form.as_array().unwrap().len(), 12);
+}
+
+#[test]
+fn a_tokenizer_is_not_needed_for_custom_prompts() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"hello\"}\n").unwrap();
+    let output = servebench(folder.path())
+        .args(["bench", "serve", "--base-url", &server.url, "--model=m", "--skip-tokenizer-init"])
+        .args(["--dataset-name=custom", "--dataset-path=p.jsonl", "--num-prompts=2", "--disable-tqdm"])
+        .args(["--skip-chat-template", "--save-result", "--result-filename=r.json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(!stdout(&output).contains("TTFT (ms)"), "{}", told(&output));
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(result["tokenizer_id"], Value::Null);
+}
+
+#[test]
+fn help_can_be_asked_by_group_and_by_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |word: &str| {
+        let output = servebench(folder.path()).args(["bench", "serve", word]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        stdout(&output)
+    };
+    assert!(help("--help=all").contains("--random-input-len"));
+    let (group, word) = (help("--help=connections"), help("--help=burst"));
+    assert!(group.contains("--http2") && !group.contains("--request-rate"), "{group}");
+    assert!(word.contains("--burstiness") && !word.contains("--http2"), "{word}");
+}

@@ -1,0 +1,113 @@
+//! A server that keeps what it is sent: every request with its body, in order of arrival.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) id: Option<String>,
+    pub(crate) body: Value,
+}
+
+/// A recording server; answers completions and chat with two tokens.
+pub(crate) struct Recorder {
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Recorder {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let keep = Arc::clone(&keep);
+                thread::spawn(move || serve(&stream.unwrap(), &keep));
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// All requests so far.
+    pub(crate) fn all(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// The requests to paths that end in `ending`.
+    pub(crate) fn to(&self, ending: &str) -> Vec<Asked> {
+        self.all().into_iter().filter(|asked| asked.path.ends_with(ending)).collect()
+    }
+}
+
+fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut out = stream.try_clone().unwrap();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let (mut length, mut id) = (0, None);
+        loop {
+            let mut header = String::new();
+            if reader.read_line(&mut header).unwrap_or(0) == 0 {
+                return;
+            }
+            let Some((name, value)) = header.trim().split_once(':') else { break };
+            match name.to_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap(),
+                "x-request-id" => id = Some(value.trim().to_owned()),
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let (status, kind, answer) = answer(&path, &body);
+        keep.lock().unwrap().push(Asked { path, id, body });
+        let head = format!(
+            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        if out.write_all((head + &answer).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(path: &str, body: &Value) -> (u16, &'static str, String) {
+    const JSON: &str = "application/json";
+    const USAGE: &str = r#"{"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}"#;
+    match path {
+        "/v1/models" => (200, JSON, r#"{"data": [{"id": "served", "root": "builtin"}, {"id": "m"}]}"#.into()),
+        "/reset_prefix_cache" => (200, JSON, r#"{"success": false}"#.into()),
+        "/start_profile" | "/stop_profile" => (200, JSON, "{}".into()),
+        "/v1/completions" if body["stream"] == false => (
+            200,
+            JSON,
+            format!(r#"{{"choices": [{{"text": "a b", "finish_reason": "length"}}], "usage": {USAGE}}}"#),
+        ),
+        "/v1/completions" => {
+            let token = r#"data: {"choices": [{"text": "a"}]}"#;
+            let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
+            (200, "text/event-stream", format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
+        }
+        "/v1/chat/completions" => {
+            let token = r#"data: {"choices": [{"delta": {"content": "a"}}]}"#;
+            let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
+            (200, "text/event-stream", format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
+        }
+        _ => (404, JSON, "{}".into()),
+    }
+}
