@@ -96,6 +96,31 @@ fn quick_encoding_equals_the_crates() {
 }
 
 #[test]
+fn a_long_template_renders_as_in_python() {
+    let Some(tokenizer) = tokenizer("qwen3") else { return };
+    let messages = serde_json::json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi <b>&</b>"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
+        {"role": "user", "content": "More"},
+    ]);
+    let render = |kwargs: Value| {
+        tokenizer.apply_chat_template(messages.as_array().unwrap(), kwargs.as_object().unwrap()).unwrap()
+    };
+    let chat = "<|im_start|>user\nHi <b>&</b><|im_end|>\n<|im_start|>assistant\nHello<|im_end|>\n\
+                <|im_start|>user\nMore<|im_end|>\n<|im_start|>assistant\n";
+    let plain = render(serde_json::json!({"enable_thinking": false}));
+    assert_eq!(plain, format!("<|im_start|>system\nBe brief.<|im_end|>\n{chat}<think>\n\n</think>\n\n"));
+    let tools = serde_json::json!([{"type": "function", "function": {
+        "name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "number"}}}}}]);
+    let with_tools = render(serde_json::json!({"tools": tools}));
+    let line = "{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"type\": \"object\", \
+                \"properties\": {\"x\": {\"type\": \"number\"}}}}}";
+    assert!(with_tools.contains(line), "{with_tools}");
+    assert!(with_tools.ends_with(chat), "{with_tools}");
+}
+
+#[test]
 fn native_random_prompts_are_exact_for_every_tokenizer() {
     for name in TOKENIZERS {
         let Some(tokenizer) = tokenizer(name) else { return };
