@@ -1,0 +1,197 @@
+//! What sets servebench apart, seen on the binary: numbers stay right when something stands still, and the
+//! verdict says that it did.
+//!
+//! These tests speak of time, so they are a program of their own and run one after the other.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "it/support.rs"]
+#[allow(dead_code, reason = "the other test program uses the rest")]
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{servebench, told};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The simulator in a process of its own, so that it can be stopped without stopping us.
+struct Sim {
+    child: Child,
+    url: String,
+}
+
+impl Sim {
+    fn start(folder: &Path, flags: &[&str]) -> Self {
+        let mut child = servebench(folder)
+            .args(["sim", "--port", "0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Self { child, url }
+    }
+}
+
+impl Sim {
+    /// The server's own log of the requests that it answered.
+    fn truth(&self) -> Vec<Value> {
+        let address = self.url.trim_start_matches("http://");
+        let mut socket = TcpStream::connect(address).unwrap();
+        write!(socket, "GET /truth HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let lines = answer.lines().filter(|line| line.starts_with('{') && line.contains("\"events\""));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        signal(self.child.id(), "-CONT");
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
+}
+
+fn start_run(folder: &Path, url: &str, more: &[&str]) -> Child {
+    servebench(folder)
+        .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
+        .args(["--random-input-len", "8", "--disable-tqdm", "--save-result", "--save-detailed"])
+        .args(["--result-filename", "r.json", "--percentile-metrics", "ttft,tpot,itl,e2el"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn finish(child: Child, folder: &Path) -> Value {
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap()
+}
+
+fn codes(result: &Value) -> Vec<String> {
+    let reasons = result["servebench"]["verdict"]["reasons"].as_array().unwrap();
+    reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn number(result: &Value, path: &str) -> f64 {
+    result.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no number at {path}"))
+}
+
+fn floats(result: &Value, key: &str) -> Vec<f64> {
+    result[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_server_that_stands_still_shows_in_the_response_latency() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    // A cap that is far from binding until the server stands still.
+    let load = ["--num-prompts", "1200", "--request-rate", "200", "--random-output-len", "1"];
+    let cap = ["--max-concurrency", "100"];
+    let run = start_run(folder.path(), &sim.url, &[&load[..], &cap[..]].concat());
+    std::thread::sleep(Duration::from_secs(2));
+    signal(sim.child.id(), "-STOP");
+    std::thread::sleep(Duration::from_secs(3));
+    signal(sim.child.id(), "-CONT");
+    let result = finish(run, folder.path());
+
+    // A hundred requests were in flight when the server stopped; those have a service latency of up to 3 s,
+    // but the hundreds that waited for their slot meanwhile have a short one.
+    let service = number(&result, "/servebench/extras/service/e2el_ms/p90");
+    let response = number(&result, "/servebench/extras/response/e2el_ms/p90");
+    assert!(response > 2_000.0, "p90 of response latency is {response} ms");
+    assert!(service < 2_900.0 && service < response, "service {service} ms, response {response} ms");
+
+    // Each request's response latency is its wait since it was due plus its service latency.
+    let (queued, latencies) = (floats(&result, "queue_times"), floats(&result, "latencies"));
+    let mut sums: Vec<f64> =
+        queued.iter().zip(&latencies).map(|(wait, latency)| (wait + latency) * 1e3).collect();
+    sums.sort_by(f64::total_cmp);
+    let expected = sums[sums.len() * 9 / 10];
+    assert!((response - expected).abs() / expected < 0.01, "{response} against {expected}");
+    assert!(codes(&result).contains(&"cap_binding".to_owned()), "{:?}", codes(&result));
+}
+
+#[test]
+fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // Service takes 100 ms, requests come every 20 ms, one at a time is served: request i waits i · 80 ms.
+    let sim = Sim::start(folder.path(), &["--ttft", "100", "--itl", "1"]);
+    let load = ["--num-prompts", "40", "--request-rate", "50", "--burstiness", "inf"];
+    let more = ["--max-concurrency", "1", "--random-output-len", "1"];
+    let result = finish(start_run(folder.path(), &sim.url, &[&load[..], &more[..]].concat()), folder.path());
+    let service = number(&result, "/servebench/extras/service/e2el_ms/mean");
+    let response = number(&result, "/servebench/extras/response/e2el_ms/mean");
+    // Due at 20 (i + 1), started at service · i after the first.
+    let expected =
+        (0..40).map(|i| 20.0 + service * f64::from(i) + service - 20.0 * f64::from(i + 1)).sum::<f64>()
+            / 40.0;
+    assert!((100.0..110.0).contains(&service), "service latency is {service} ms");
+    assert!((response - expected).abs() / expected < 0.02, "{response} against {expected}");
+    assert!(codes(&result).contains(&"cap_binding".to_owned()), "{:?}", codes(&result));
+}
+
+#[test]
+fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let sim = Sim::start(folder.path(), &["--ttft", "200", "--itl", "200"]);
+    let load = ["--num-prompts", "8", "--max-concurrency", "8", "--random-output-len", "15"];
+    let run = start_run(folder.path(), &sim.url, &load);
+    std::thread::sleep(Duration::from_millis(1_000));
+    for _ in 0..8 {
+        signal(run.id(), "-STOP");
+        std::thread::sleep(Duration::from_millis(50));
+        signal(run.id(), "-CONT");
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    let result = finish(run, folder.path());
+    assert_eq!(result["servebench"]["client"]["kernel_stamps"], true);
+    let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
+    let mut errors = Vec::new();
+    for truth in sim.truth() {
+        let index: usize = truth["id"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let sent: Vec<f64> = floats(&truth, "events");
+        errors.extend(
+            sent.windows(2)
+                .zip(&itls[index])
+                .map(|(pair, gap)| (gap * 1e3 - (pair[1] - pair[0]) / 1e6).abs()),
+        );
+    }
+    assert_eq!(errors.len(), 8 * 14);
+    errors.sort_by(f64::total_cmp);
+    // Were it the process that stamps, every fourth gap would be tens of milliseconds off. The simulator may
+    // lose its processor between reading the clock and writing, hence not the largest error.
+    let error = errors[errors.len() * 95 / 100];
+    assert!(error < 0.2, "gaps are {error} ms off");
+    let level = result["servebench"]["verdict"]["level"].as_str().unwrap();
+    assert!(
+        level != "VALID" && codes(&result).contains(&"worker_stall".to_owned()),
+        "{level} {:?}",
+        codes(&result)
+    );
+}
