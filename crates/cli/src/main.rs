@@ -8,6 +8,7 @@ mod compat;
 mod exit;
 mod numbers;
 mod output;
+mod page;
 mod prepare;
 mod profiler;
 mod progress;

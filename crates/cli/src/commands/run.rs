@@ -10,6 +10,7 @@ use servebench_core::{Record, TokenSource};
 use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
 use servebench_metrics::VerdictSettings;
 use servebench_os::clock;
+use servebench_report::Lang;
 use servebench_results::{
     Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, WorkloadInfo,
     result_file_name, rfc3339, run_folder_name,
@@ -24,7 +25,7 @@ use crate::output::Output;
 use crate::prepare::{Ready, prepare};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
-use crate::{beside, compat, profiler, signals, vllm};
+use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
 const READY_PAUSE: Duration = Duration::from_secs(5);
@@ -345,6 +346,7 @@ fn save(
     if let Some(folder) = folder {
         folder.store_records(&finished.records).or_run()?;
         folder.write_manifest(manifest).or_run()?;
+        page::write(folder, manifest, &finished.records, numbers, Lang::default())?;
         folder.remove_log().or_run()?;
     }
     Ok(())

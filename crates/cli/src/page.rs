@@ -1,0 +1,43 @@
+//! The page about one run, `report.html` in its folder.
+
+use std::path::PathBuf;
+
+use servebench_core::Records;
+use servebench_report::{Lang, RunPageInput, run_page};
+use servebench_results::{Manifest, RunFolder};
+
+use crate::exit::{Failure, OrFail};
+use crate::numbers::Numbers;
+
+/// File name in the run folder.
+const FILE: &str = "report.html";
+
+/// Writes the page; it needs no network and no other file.
+pub(crate) fn write(
+    folder: &RunFolder,
+    manifest: &Manifest,
+    records: &dyn Records,
+    numbers: &Numbers,
+    lang: Lang,
+) -> Result<PathBuf, Failure> {
+    let title = match &manifest.run.label {
+        Some(label) => format!("{label} · {}", manifest.target.model),
+        None => manifest.target.model.clone(),
+    };
+    let page = run_page(&RunPageInput {
+        title: &title,
+        records,
+        summary: &numbers.summary,
+        extras: &numbers.extras,
+        verdict: &numbers.verdict,
+        health: &manifest.health,
+        settings: &manifest.settings["flags"],
+        environment: &manifest.environment,
+        server_metrics: &manifest.server_metrics,
+        partial: manifest.run.partial,
+        lang,
+    });
+    let path = folder.path().join(FILE);
+    std::fs::write(&path, page).or_run()?;
+    Ok(path)
+}
