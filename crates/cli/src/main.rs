@@ -66,6 +66,11 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),
         Command::Recover(args) => commands::report::recover(&args, output),
+        Command::Sweep(args) => commands::sweep::sweep(&args, output),
+        Command::Aggregate(args) => commands::aggregate::aggregate(&args, output),
+        Command::Visualize(args) => commands::visualize::visualize(&args, output),
+        Command::Compare(args) => commands::compare::compare(&args, output),
+        Command::Check(args) => commands::check::check(&args, output),
         Command::InstallShims(args) => commands::shims::install(&args, output),
         Command::Import(args) => commands::import::import(&args, output),
     }

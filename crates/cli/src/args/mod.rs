@@ -2,12 +2,20 @@
 //!
 //! The doc comments of the fields are the help text; there is no other copy of it.
 
+mod aggregate;
+mod check;
+mod compare;
 mod compat;
 mod connection;
 mod dataset;
 mod run;
 mod sim;
+mod sweep;
+mod visualize;
 
+pub(crate) use aggregate::AggregateArgs;
+pub(crate) use check::CheckArgs;
+pub(crate) use compare::CompareArgs;
 pub(crate) use compat::{ImportArgs, ShimArgs};
 pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
@@ -15,6 +23,8 @@ pub(crate) use run::{
     ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs,
 };
 pub(crate) use sim::SimArgs;
+pub(crate) use sweep::SweepArgs;
+pub(crate) use visualize::VisualizeArgs;
 
 use std::path::PathBuf;
 
@@ -46,6 +56,16 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Write the result of a run that was cut off, from its log.
     Recover(ReportArgs),
+    /// Make many runs: combos.yaml, an experiment file, or vLLM's server and benchmark commands.
+    Sweep(Box<SweepArgs>),
+    /// Bring all results of a folder into one table.
+    Aggregate(AggregateArgs),
+    /// Draw figures, a dashboard and a report of many runs.
+    Visualize(VisualizeArgs),
+    /// Put runs side by side.
+    Compare(CompareArgs),
+    /// Try out what works with a server.
+    Check(CheckArgs),
     /// Write scripts named benchmark_serving.py, run_sweep.py … that run servebench.
     InstallShims(ShimArgs),
     /// Bring result files of vLLM and other tools into our form.

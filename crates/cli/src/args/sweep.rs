@@ -51,7 +51,13 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "FILE", requires = "serve_cmd", help_heading = "vLLM's form")]
     pub(crate) bench_params: Option<PathBuf>,
     /// Keep only combinations in which these are the same: SERVE_KEY=BENCH_KEY,…
-    #[arg(long, value_name = "LIST", default_value = "", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) link_vars: String,
     /// Folder in the results folder [default: date and time].
     #[arg(long, short = 'e', value_name = "NAME", requires = "serve_cmd", help_heading = "vLLM's form")]
@@ -60,7 +66,13 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "serve_cmd", help_heading = "vLLM's form")]
     pub(crate) warmup_num_prompts: u64,
     /// Seconds that the server may take to be healthy.
-    #[arg(long, value_name = "S", default_value_t = 300, requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 300,
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) server_ready_timeout: u64,
     /// Go on after a run that failed.
     #[arg(long, requires = "serve_cmd", help_heading = "vLLM's form")]

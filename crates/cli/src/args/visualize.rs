@@ -24,7 +24,12 @@ pub(crate) struct VisualizeArgs {
     #[arg(long)]
     pub(crate) all: bool,
     /// The table that `aggregate` wrote.
-    #[arg(long, default_value = "results/aggregate_results.csv", value_name = "FILE", conflicts_with = "demo")]
+    #[arg(
+        long,
+        default_value = "results/aggregate_results.csv",
+        value_name = "FILE",
+        conflicts_with = "demo"
+    )]
     pub(crate) csv: PathBuf,
     /// Folder of the figures.
     #[arg(long, default_value = "figures", value_name = "DIR")]

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use servebench_campaign::{Folded, fold, folded_table};
-use servebench_results::{Aggregate, aggregate as read_all, find_result_files};
+use servebench_campaign::{Folded, fold, folded_table, result_files};
+use servebench_results::{Aggregate, aggregate as read_all};
 
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -27,7 +27,7 @@ pub(crate) fn write_table(
     per_run: bool,
     output: &Output,
 ) -> Result<usize, Failure> {
-    let files = find_result_files(results).or_usage()?;
+    let files = result_files(results).or_usage()?;
     let table = read_all(&files);
     for error in &table.broken {
         output.warn(&format!("left out: {error}"));
@@ -76,7 +76,8 @@ fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
 /// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
 fn repeats_path(target: &Path) -> PathBuf {
     let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = target.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    let ending =
+        target.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
     target.with_file_name(format!("{stem}_repeats{ending}"))
 }
 
@@ -91,7 +92,11 @@ fn overview(groups: &[Folded]) -> String {
     keys.retain(|key| groups.iter().any(|group| group.settings.get(*key) != groups[0].settings.get(*key)));
     let numbers = ["request_throughput", "output_throughput", "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms"];
     let mut rows: Vec<Vec<String>> = vec![
-        keys.iter().map(|key| (*key).clone()).chain(["runs".to_owned()]).chain(numbers.map(str::to_owned)).collect(),
+        keys.iter()
+            .map(|key| (*key).clone())
+            .chain(["runs".to_owned()])
+            .chain(numbers.map(str::to_owned))
+            .collect(),
     ];
     for group in groups {
         let setting = |key: &&String| match group.settings.get(*key) {
@@ -121,7 +126,8 @@ fn overview(groups: &[Folded]) -> String {
 /// Columns of the same width, right-aligned, two spaces apart.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde_json::Value;
-use servebench_os::clock::Anchor;
 use servebench_core::Nanos;
+use servebench_os::clock::Anchor;
 use servebench_report::Comparison;
 use servebench_report::visualize::Row;
 use servebench_results::{BenchName, Manifest, RunFolder, VllmHeader, read_result_summary, vllm_date};
@@ -57,10 +57,12 @@ fn file_rows(path: &Path) -> Result<Vec<Row>, Failure> {
 fn folder_row(path: &Path) -> Result<Row, Failure> {
     let folder = RunFolder::open(path).or_usage()?;
     let manifest = folder.read_manifest().or_usage()?;
-    let settings: NumberSettings =
-        serde_json::from_value(manifest.settings.get("numbers").cloned().unwrap_or_default()).map_err(|error| {
-            Failure::usage(format!("{}: manifest.json has no usable settings.numbers: {error}", path.display()))
-        })?;
+    let settings: NumberSettings = serde_json::from_value(
+        manifest.settings.get("numbers").cloned().unwrap_or_default(),
+    )
+    .map_err(|error| {
+        Failure::usage(format!("{}: manifest.json has no usable settings.numbers: {error}", path.display()))
+    })?;
     let records = folder.read_records().or_usage()?;
     let numbers = Numbers::of(&records, &settings, &manifest.health);
     let start = Anchor {

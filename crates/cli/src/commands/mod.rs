@@ -1,5 +1,8 @@
 //! One file a command.
 
+pub(crate) mod aggregate;
+pub(crate) mod check;
+pub(crate) mod compare;
 pub(crate) mod import;
 pub(crate) mod quickstart;
 pub(crate) mod report;
@@ -7,3 +10,5 @@ pub(crate) mod run;
 pub(crate) mod selftest;
 pub(crate) mod shims;
 pub(crate) mod sim;
+pub(crate) mod sweep;
+pub(crate) mod visualize;

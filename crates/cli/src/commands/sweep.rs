@@ -245,7 +245,12 @@ fn conclusion(plan: &Plan, tally: &Tally, journal: &Journal) -> String {
     }
     let _ = writeln!(text, "{}; results in {}", parts.join(", "), plan.output.display());
     for cell in journal.cells().iter().filter(|cell| cell.status == Status::Failed) {
-        let _ = writeln!(text, "  failed: {}: {}", cell.name, cell.reason.as_deref().unwrap_or("no reason known"));
+        let _ = writeln!(
+            text,
+            "  failed: {}: {}",
+            cell.name,
+            cell.reason.as_deref().unwrap_or("no reason known")
+        );
     }
     if tally.failed > 0 {
         let _ = writeln!(text, "What the runs said is in {}", plan.output.join("logs").display());

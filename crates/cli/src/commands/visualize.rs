@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use servebench_campaign::{FlagTable, Start, SweepOptions, read_table, sweep_plan};
 use servebench_report::chart::{Figure, to_png};
 use servebench_report::visualize::{
-    RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report, throughput_figure,
+    RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
+    throughput_figure,
 };
 use servebench_sim::{SimSettings, start};
 use servebench_workload::{BUILTIN, Tokenizer};
@@ -53,9 +54,10 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
         written.push(write(folder, "interactive_dashboard.html", dashboard(&runs, lang).as_bytes())?);
     }
     if all || args.report {
-        for (name, format) in
-            [("performance_report.txt", ReportFormat::Text), ("performance_report.md", ReportFormat::Markdown)]
-        {
+        for (name, format) in [
+            ("performance_report.txt", ReportFormat::Text),
+            ("performance_report.md", ReportFormat::Markdown),
+        ] {
             let text = performance_report(&runs, &RatingScale::default(), lang, format);
             written.push(write(folder, name, text.as_bytes())?);
         }
@@ -69,7 +71,9 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
 
 /// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an object.
 fn restore_verdict(row: &mut Row) {
-    let Some(level) = row.get("servebench.verdict.level").and_then(Value::as_str).map(str::to_owned) else { return };
+    let Some(level) = row.get("servebench.verdict.level").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
     let reasons = row.get("servebench.verdict.reasons").and_then(Value::as_str);
     let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return };
     row.insert("servebench".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
@@ -111,7 +115,8 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     let options = SweepOptions { output: Some(results.clone()), ..SweepOptions::default() };
     let plan = sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
     output.say(&format!("A campaign of {} runs on the built-in simulator:", plan.cells.len()));
-    let how = sweep::How { start: Start::Overwrite, show_stdout: false, server_ready_timeout: Duration::ZERO };
+    let how =
+        sweep::How { start: Start::Overwrite, show_stdout: false, server_ready_timeout: Duration::ZERO };
     let (tally, _) = sweep::carry_out(&plan, &how, output)?;
     sim::stop(server)?;
     if tally.interrupted || tally.failed > 0 {

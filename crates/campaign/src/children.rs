@@ -1,0 +1,315 @@
+//! The real [`World`]: child processes and a real server.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use servebench_core::{Nanos, Secret};
+use servebench_os::clock;
+use servebench_os::process::{Group, Signal};
+
+use crate::execute::{Ended, World};
+use crate::journal::Identity;
+use crate::plan::{Cell, OURSELVES, ServerSpec, Target};
+use crate::server::{Reset, Side};
+
+/// Pause between two looks at a child.
+const LOOK: Duration = Duration::from_millis(20);
+/// Pause between two questions to a server that is starting.
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
+/// How long a server may take to end by itself.
+const SERVER_GRACE: Nanos = Nanos::from_millis(10_000);
+/// How often a server is asked to empty its caches before a run.
+const RESET_TRIES: usize = 10;
+/// Bytes at the end of a log in which the reason of a failure is looked for.
+const TAIL: u64 = 16 << 10;
+
+/// Carries commands out as child processes, each in a process group of its own.
+#[derive(Debug)]
+pub struct Children {
+    settings: ChildSettings,
+    server: Option<Group>,
+    /// Interrupts that were passed on.
+    passed_on: usize,
+}
+
+/// How children are run.
+#[derive(Clone, Debug, Default)]
+pub struct ChildSettings {
+    /// This program, for commands that begin with [`OURSELVES`].
+    pub program: PathBuf,
+    /// Let children and servers talk on this program's own output instead of a log.
+    pub show_stdout: bool,
+    /// How long a server may take until it is healthy.
+    pub server_ready_timeout: Duration,
+    /// How often the user has asked to stop.
+    pub interrupts: Arc<AtomicUsize>,
+    /// Key for questions to the server.
+    pub api_key: Option<Secret>,
+}
+
+impl Children {
+    /// Children of this process.
+    pub fn new(settings: ChildSettings) -> Self {
+        Self { settings, server: None, passed_on: 0 }
+    }
+
+    fn command(&self, words: &[String]) -> Command {
+        let (program, arguments) =
+            words.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
+        let mut command =
+            if program == OURSELVES { Command::new(&self.settings.program) } else { Command::new(program) };
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Output and errors in one file, in their order.
+    fn to_log(&self, command: &mut Command, log: &Path) -> Result<(), String> {
+        let explain = |error: std::io::Error| format!("cannot write {}: {error}", log.display());
+        if let Some(folder) = log.parent() {
+            fs::create_dir_all(folder).map_err(explain)?;
+        }
+        let file = File::create(log).map_err(explain)?;
+        if !self.settings.show_stdout {
+            command.stdout(file.try_clone().map_err(explain)?);
+        }
+        command.stderr(file);
+        Ok(())
+    }
+
+    fn interrupts(&self) -> usize {
+        self.settings.interrupts.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a child's end and passes interrupts on: twice gently, then the end.
+    fn wait(&mut self, group: &Group) -> Result<(), String> {
+        loop {
+            if group.has_ended().map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            let asked = self.interrupts();
+            if asked > self.passed_on {
+                self.passed_on = asked;
+                let signal = if asked > 2 { Signal::Kill } else { Signal::Interrupt };
+                group.signal(signal).map_err(|error| error.to_string())?;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn side(&self, target: &Target) -> Result<Side, String> {
+        Side::new(target, self.settings.api_key.clone())
+    }
+
+    fn wait_until_healthy(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
+        let target = Target { url: spec.url.clone(), insecure: true, headers: Vec::new() };
+        let side = self.side(&target)?;
+        let timeout = self.settings.server_ready_timeout;
+        let deadline = clock::now() + timeout.into();
+        loop {
+            let ended = self.server.as_ref().map(Group::has_ended).transpose();
+            if ended.map_err(|error| error.to_string())? != Some(false) {
+                let status = self.server.take().map(Group::finish).transpose();
+                let status = status.ok().flatten().map(|status| status.to_string()).unwrap_or_default();
+                return Err(format!(
+                    "the server ended before it was healthy ({status}): {}",
+                    last_words(log)
+                ));
+            }
+            if side.is_healthy() {
+                return Ok(());
+            }
+            if self.interrupted() {
+                return Err("stopped while the server was starting".to_owned());
+            }
+            if clock::now() > deadline {
+                return Err(format!(
+                    "{}/health did not answer with 200 within --server-ready-timeout {}: {}",
+                    spec.url,
+                    timeout.as_secs(),
+                    last_words(log)
+                ));
+            }
+            self.pause(HEALTH_PAUSE);
+        }
+    }
+}
+
+impl World for Children {
+    fn run(&mut self, words: &[String], log: &Path) -> Ended {
+        let mut command = self.command(words);
+        if let Err(reason) = self.to_log(&mut command, log) {
+            return Ended::Failed(reason);
+        }
+        let group = match Group::spawn(&mut command) {
+            Ok(group) => group,
+            Err(error) => {
+                let program = words.first().map(String::as_str).unwrap_or_default();
+                return Ended::Failed(format!("cannot start {program}: {error}"));
+            }
+        };
+        let before = self.passed_on;
+        if let Err(reason) = self.wait(&group) {
+            return Ended::Failed(reason);
+        }
+        let status = match group.finish() {
+            Ok(status) => status,
+            Err(error) => return Ended::Failed(error.to_string()),
+        };
+        // A child that was told to stop may end with code 0, but its result is only a part.
+        if self.passed_on > before {
+            return Ended::Interrupted;
+        }
+        if status.success() { Ended::Well } else { Ended::Failed(reason(&tail(log), &status.to_string())) }
+    }
+
+    fn start_server(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
+        let mut command = self.command(&spec.command);
+        // vLLM offers the emptying of its caches only in this mode.
+        command.env("VLLM_SERVER_DEV_MODE", "1");
+        self.to_log(&mut command, log)?;
+        let target = Target { url: spec.url.clone(), insecure: true, headers: Vec::new() };
+        if self.side(&target)?.identity().is_ok() {
+            return Err(format!(
+                "something listens at {} already: it would be measured in place of the server that is to be \
+                 started; stop it, or give another port in --serve-cmd",
+                spec.url
+            ));
+        }
+        let program = spec.command.first().map(String::as_str).unwrap_or_default();
+        let group = Group::spawn(&mut command).map_err(|error| format!("cannot start {program}: {error}"))?;
+        self.server = Some(group);
+        let healthy = self.wait_until_healthy(spec, log);
+        if healthy.is_err() {
+            self.stop_server();
+        }
+        healthy
+    }
+
+    fn stop_server(&mut self) {
+        let Some(group) = self.server.take() else { return };
+        // The rest of the group is killed when it is dropped, whatever these say.
+        drop(group.signal(Signal::Terminate));
+        let deadline = clock::now() + SERVER_GRACE;
+        while clock::now() < deadline && !group.has_ended().unwrap_or(true) {
+            std::thread::sleep(LOOK);
+        }
+        drop(group.finish());
+    }
+
+    fn identify(&mut self, cell: &Cell) -> Result<Identity, String> {
+        let side = self.side(&cell.target())?;
+        side.identity().map_err(|error| {
+            format!(
+                "{error}. Nothing answers there: start the server first, or correct base_url (--base-url)"
+            )
+        })
+    }
+
+    fn reset_caches(&mut self, cell: &Cell) -> Result<(), String> {
+        let side = self.side(&cell.target())?;
+        let mut last = String::new();
+        for _ in 0..RESET_TRIES {
+            match side.reset_caches() {
+                Ok(()) => return Ok(()),
+                Err(Reset::Impossible(reason)) => return Err(reason),
+                Err(Reset::NotNow(reason)) => last = reason,
+            }
+            if self.interrupted() {
+                break;
+            }
+            self.pause(HEALTH_PAUSE);
+        }
+        Err(format!("the server's caches could not be emptied: {last}"))
+    }
+
+    fn pause(&mut self, time: Duration) {
+        let deadline = clock::now() + time.into();
+        while clock::now() < deadline && !self.interrupted() {
+            std::thread::sleep(LOOK.min(time));
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        clock::now().as_secs_f64()
+    }
+
+    fn date(&self) -> String {
+        servebench_results::rfc3339(clock::wall())
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupts() > 0
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        self.stop_server();
+    }
+}
+
+/// The last line of a log, for messages.
+fn last_words(log: &Path) -> String {
+    let line =
+        tail(log).lines().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned());
+    line.unwrap_or_else(|| format!("see {}", log.display()))
+}
+
+/// The end of a log.
+fn tail(log: &Path) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_default()
+}
+
+/// Why a run failed, from what it said last: our own error line, else the first failed request, else the last line.
+fn reason(log: &str, status: &str) -> String {
+    let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("error: ").map(str::to_owned))
+        .or_else(|| {
+            lines()
+                .find(|line| line.starts_with("Error 0: "))
+                .map(|line| format!("requests failed: {}", &line[9..]))
+        })
+        .or_else(|| lines().next_back().map(str::to_owned));
+    match said {
+        Some(said) => format!("{said} ({status})"),
+        None => status.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_failure_is_the_error_it_told() {
+        for (log, expected) in [
+            (
+                "table\nwarning: x\nerror: no server (--base-url)\n\n",
+                "no server (--base-url) (exit status: 2)",
+            ),
+            (
+                "Error 0: http_error: 500\nError 1: b\ntable",
+                "requests failed: http_error: 500 (exit status: 2)",
+            ),
+            ("Traceback\nValueError: x\n", "ValueError: x (exit status: 2)"),
+            ("", "exit status: 2"),
+        ] {
+            assert_eq!(reason(log, "exit status: 2"), expected);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a campaign cannot be made or go on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a campaign cannot be made or go on. The user has to change something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CampaignError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file that says something which makes no sense.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do about it.
+        problem: String,
+    },
+    /// A flag or a combination of flags that makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// A result file or folder that cannot be used.
+    #[error(transparent)]
+    Results(#[from] servebench_results::ResultsError),
+}
+
+impl CampaignError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn file(path: &Path, problem: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn setting(problem: impl Into<String>) -> Self {
+        Self::Setting(problem.into())
+    }
+}

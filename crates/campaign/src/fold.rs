@@ -1,0 +1,184 @@
+//! Repeats folded: mean, spread and interval of each number.
+
+use indexmap::{IndexMap, IndexSet};
+use serde_json::Value;
+use servebench_results::{Aggregate, Row};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// Confidence of the interval.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// Settings that make runs repeats of one another when they are all the same; text under any other key,
+/// which is metadata, counts too.
+const SETTINGS: [&str; 14] = [
+    "endpoint_type",
+    "backend",
+    "label",
+    "model_id",
+    "tokenizer_id",
+    "num_prompts",
+    "input_len",
+    "output_len",
+    "request_rate",
+    "burstiness",
+    "max_concurrency",
+    "ramp_up_strategy",
+    "ramp_up_start_rps",
+    "ramp_up_end_rps",
+];
+
+/// What differs between repeats without making them different.
+const NEITHER: [&str; 3] = ["date", "filename", "run_number"];
+
+/// Mean of a sample with its spread and interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Number of values.
+    pub n: usize,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation (divided by n − 1), from two values on.
+    pub sd: Option<f64>,
+    /// Student's t interval of the mean at [`CONFIDENCE`], from two values on.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Estimate {
+    /// Of finite values; `None` when there are none.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let count = n as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        if n == 1 {
+            return Some(Self { n, mean, sd: None, interval: None });
+        }
+        let sd = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
+        let t = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
+        let half = t * sd / count.sqrt();
+        Some(Self { n, mean, sd: Some(sd), interval: Some((mean - half, mean + half)) })
+    }
+}
+
+/// Runs with the same settings.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The settings that they share.
+    pub settings: IndexMap<String, Value>,
+    /// Number of runs.
+    pub runs: usize,
+    /// Runs whose verdict is INVALID.
+    pub invalid: usize,
+    /// Their numbers, by vLLM's key.
+    pub numbers: IndexMap<String, Estimate>,
+}
+
+/// Folds the runs of a table that have the same settings, in order of their first appearance.
+pub fn fold(table: &Aggregate) -> Vec<Folded> {
+    let mut groups: IndexMap<String, (IndexMap<String, Value>, Vec<&Row>)> = IndexMap::new();
+    for row in &table.rows {
+        let settings = settings(row);
+        let key = serde_json::to_string(&settings).unwrap_or_default();
+        groups.entry(key).or_insert_with(|| (settings, Vec::new())).1.push(row);
+    }
+    groups.into_values().map(|(settings, rows)| folded(settings, &rows)).collect()
+}
+
+fn settings(row: &Row) -> IndexMap<String, Value> {
+    let mut settings = IndexMap::new();
+    for (key, value) in &row.values {
+        let known = SETTINGS.contains(&key.as_str());
+        let metadata =
+            value.is_string() && !NEITHER.contains(&key.as_str()) && !key.starts_with("servebench");
+        if (known || metadata) && !value.is_null() {
+            settings.insert(key.clone(), value.clone());
+        }
+    }
+    // The order in files must not make settings different.
+    settings.sort_unstable_keys();
+    settings
+}
+
+fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
+    let mut keys = IndexSet::new();
+    for row in rows {
+        for (key, value) in &row.values {
+            let ours = key.starts_with("servebench");
+            if value.is_number() && !ours && !settings.contains_key(key) && !NEITHER.contains(&key.as_str()) {
+                keys.insert(key.as_str());
+            }
+        }
+    }
+    let numbers = keys
+        .into_iter()
+        .filter_map(|key| {
+            let values: Vec<f64> = rows
+                .iter()
+                .filter_map(|row| row.values.get(key)?.as_f64().filter(|value| value.is_finite()))
+                .collect();
+            Some((key.to_owned(), Estimate::of(&values)?))
+        })
+        .collect();
+    let is_invalid =
+        |row: &&&Row| row.values.get("servebench.verdict.level").and_then(Value::as_str) == Some("INVALID");
+    Folded { settings, runs: rows.len(), invalid: rows.iter().filter(is_invalid).count(), numbers }
+}
+
+/// The folded runs as a table: settings, `runs`, `invalid_runs`, and for each number its mean under its own
+/// key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
+pub fn folded_table(groups: &[Folded]) -> Aggregate {
+    let mut columns: IndexSet<String> = IndexSet::new();
+    for group in groups {
+        columns.extend(group.settings.keys().cloned());
+    }
+    columns.extend(["runs", "invalid_runs"].map(str::to_owned));
+    let mut rows = Vec::new();
+    for group in groups {
+        let mut values = group.settings.clone();
+        values.insert("runs".to_owned(), group.runs.into());
+        values.insert("invalid_runs".to_owned(), group.invalid.into());
+        for (key, estimate) in &group.numbers {
+            let mut add = |ending: &str, value: Option<Value>| {
+                let name = format!("{key}{ending}");
+                columns.insert(name.clone());
+                if let Some(value) = value {
+                    values.insert(name, value);
+                }
+            };
+            add("", Some(estimate.mean.into()));
+            add(".sd", estimate.sd.map(Value::from));
+            add(".ci95_low", estimate.interval.map(|(low, _)| low.into()));
+            add(".ci95_high", estimate.interval.map(|(_, high)| high.into()));
+            add(".n", Some(estimate.n.into()));
+        }
+        let run = servebench_results::ImportedRun {
+            source: servebench_results::Source::Servebench,
+            keys: IndexMap::new(),
+            details: IndexMap::new(),
+            file: std::path::PathBuf::new(),
+            position: 0,
+        };
+        rows.push(Row { values, run });
+    }
+    Aggregate { columns: columns.into_iter().collect(), rows, broken: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_students() {
+        // Mean 3, sd sqrt(2.5); t(0.975, 4) = 2.7764451.
+        let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let (low, high) = estimate.interval.unwrap();
+        assert!((estimate.sd.unwrap() - 2.5_f64.sqrt()).abs() < 1e-12);
+        assert!((high - 3.0 - 2.776_445_105 * (2.5_f64 / 5.0).sqrt()).abs() < 1e-6, "{high}");
+        assert!((low + high - 6.0).abs() < 1e-12);
+        let one = Estimate::of(&[7.0]).unwrap();
+        assert_eq!((one.mean, one.sd, one.interval), (7.0, None, None));
+        assert_eq!(Estimate::of(&[]), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! `campaign.json`: what was planned, what is done, and against which server.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use servebench_results::Tool;
+
+use crate::CampaignError;
+use crate::plan::{Cell, Plan};
+
+/// Version of the layout of `campaign.json`.
+pub const CAMPAIGN_FORMAT_VERSION: u32 = 1;
+/// Name of the file in the campaign's folder.
+pub const JOURNAL_NAME: &str = "campaign.json";
+
+/// How far a cell has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Not begun, or cut off before its end was known.
+    #[default]
+    Pending,
+    /// Its result is on disk.
+    Done,
+    /// It was tried and failed.
+    Failed,
+    /// It was left out by a stop rule.
+    Skipped,
+    /// It was stopped by the user.
+    Interrupted,
+}
+
+/// What is known of a cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CellState {
+    /// Its name.
+    pub name: String,
+    /// Its result file, below the campaign's folder.
+    pub result: PathBuf,
+    /// Its command, without secrets and places.
+    pub command: Vec<String>,
+    /// How far it has come.
+    pub status: Status,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// When it was begun the last time, RFC 3339.
+    pub started: Option<String>,
+    /// How long it took.
+    pub seconds: Option<f64>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// Models of `/v1/models`, sorted; `None` when it has no such list.
+    pub models: Option<Vec<String>>,
+    /// Version of `/version`.
+    pub version: Option<String>,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let models = self.models.as_ref().map_or_else(|| "unknown".to_owned(), |models| models.join(", "));
+        write!(f, "version {}, models {models}", self.version.as_deref().unwrap_or("unknown"))
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct State {
+    format_version: u32,
+    tool: Tool,
+    form: String,
+    created: String,
+    settings_sha256: String,
+    servers: IndexMap<String, Identity>,
+    cells: Vec<CellState>,
+}
+
+/// How to treat what an earlier campaign has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Refuse to touch it.
+    Fresh,
+    /// Remove the planned result files and begin anew.
+    Overwrite,
+    /// Go on with it.
+    Resume,
+}
+
+/// The state of a campaign, on disk after each change.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    state: State,
+}
+
+impl Journal {
+    /// Begins a campaign or goes on with one. `created` is the present time, RFC 3339.
+    ///
+    /// Going on needs a journal whose finished cells have the same settings as those of `plan`. Cells may
+    /// have been added since.
+    pub fn begin(plan: &Plan, start: Start, created: &str) -> Result<Self, CampaignError> {
+        let path = plan.output.join(JOURNAL_NAME);
+        let mut journal = match start {
+            Start::Resume => Self::resume(plan, path)?,
+            Start::Fresh | Start::Overwrite => {
+                make_room(plan, &path, start)?;
+                let state = State {
+                    format_version: CAMPAIGN_FORMAT_VERSION,
+                    tool: Tool::this(),
+                    form: plan.form.name().to_owned(),
+                    created: created.to_owned(),
+                    ..State::default()
+                };
+                Self { path, state }
+            }
+        };
+        journal.state.cells = plan.cells.iter().map(|cell| journal.state_of(plan, cell)).collect();
+        journal.state.settings_sha256 = plan.settings_sha256();
+        fs::create_dir_all(&plan.output).map_err(CampaignError::io("create", &plan.output))?;
+        journal.save()?;
+        Ok(journal)
+    }
+
+    fn resume(plan: &Plan, path: PathBuf) -> Result<Self, CampaignError> {
+        if !path.is_file() {
+            return Err(CampaignError::setting(format!(
+                "--resume: {} is not there, so there is nothing to go on with; leave --resume out to begin",
+                path.display()
+            )));
+        }
+        let text = fs::read_to_string(&path).map_err(CampaignError::io("read", &path))?;
+        let state: State =
+            serde_json::from_str(&text).map_err(|error| CampaignError::file(&path, error.to_string()))?;
+        if state.format_version > CAMPAIGN_FORMAT_VERSION {
+            return Err(CampaignError::file(&path, "was written by a newer servebench; use that one"));
+        }
+        if state.settings_sha256 != plan.settings_sha256() {
+            for cell in &plan.cells {
+                if let Some(old) = state.cells.iter().find(|old| old.result == cell.result)
+                    && old.status == Status::Done
+                    && old.command != cell.fingerprint()
+                {
+                    return Err(CampaignError::setting(format!(
+                        "--resume: the settings of {} have changed since it was measured: {}. Results of both \
+                         in one table would mislead; undo the change, or begin anew with --overwrite or another \
+                         --output-dir",
+                        cell.name,
+                        difference(&old.command, &cell.fingerprint())
+                    )));
+                }
+            }
+        }
+        Ok(Self { path, state })
+    }
+
+    fn state_of(&self, plan: &Plan, cell: &Cell) -> CellState {
+        let old = self.state.cells.iter().find(|old| old.result == cell.result);
+        let mut state = old.cloned().unwrap_or_default();
+        state.name.clone_from(&cell.name);
+        state.result.clone_from(&cell.result);
+        state.command = cell.fingerprint();
+        if state.status == Status::Done && !plan.result_path(cell).is_file() {
+            state.status = Status::Pending;
+        }
+        state
+    }
+
+    /// What is known of each cell, in the plan's order.
+    pub fn cells(&self) -> &[CellState] {
+        &self.state.cells
+    }
+
+    /// True when nothing is left to do for a cell.
+    pub fn is_done(&self, index: usize) -> bool {
+        self.state.cells[index].status == Status::Done
+    }
+
+    /// Changes what is known of a cell, on disk as well.
+    pub(crate) fn update(
+        &mut self,
+        index: usize,
+        change: impl FnOnce(&mut CellState),
+    ) -> Result<(), CampaignError> {
+        change(&mut self.state.cells[index]);
+        self.save()
+    }
+
+    /// Compares a server with the one of an earlier start; the first time it is taken note of.
+    pub(crate) fn check_server(&mut self, key: &str, identity: Identity) -> Result<(), CampaignError> {
+        match self.state.servers.get(key) {
+            Some(known) if *known != identity => Err(CampaignError::setting(format!(
+                "the server {key} is not the one that the first part was measured with: it was {known}, and now it \
+                 is {identity}. Begin anew with --overwrite or another --output-dir"
+            ))),
+            Some(_) => Ok(()),
+            None => {
+                self.state.servers.insert(key.to_owned(), identity);
+                self.save()
+            }
+        }
+    }
+
+    fn save(&self) -> Result<(), CampaignError> {
+        let mut text = serde_json::to_vec_pretty(&self.state)
+            .map_err(|error| CampaignError::file(&self.path, error.to_string()))?;
+        text.push(b'\n');
+        write_file(&self.path, &text)
+    }
+}
+
+/// Writes a file so that a reader, or a crash, never sees a half.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignError> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(CampaignError::io("create", folder))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".servebench-").suffix(".tmp").permissions(fs::Permissions::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(CampaignError::io("create a file in", folder))?;
+    file.write_all(content).map_err(CampaignError::io("write", path))?;
+    file.persist(path).map_err(|error| CampaignError::io("write", path)(error.error))?;
+    Ok(())
+}
+
+/// Refuses to overwrite results unless told so.
+fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignError> {
+    let existing = plan.cells.iter().map(|cell| plan.result_path(cell)).filter(|path| path.exists());
+    let in_the_way = existing.chain(journal.exists().then(|| journal.to_owned()));
+    for path in in_the_way {
+        match start {
+            Start::Overwrite => fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?,
+            _ => {
+                return Err(CampaignError::setting(format!(
+                    "{} is there already: go on with that campaign with --resume, replace it with --overwrite, or \
+                     give another --output-dir",
+                    path.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first argument that differs, for people.
+fn difference(old: &[String], new: &[String]) -> String {
+    let at = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let show = |arguments: &[String]| {
+        let from =
+            if at > 0 && arguments.get(at).is_some_and(|a| !a.starts_with("--")) { at - 1 } else { at };
+        arguments.get(from..(at + 1).min(arguments.len())).unwrap_or_default().join(" ")
+    };
+    let (old, new) = (show(old), show(new));
+    let word = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    format!("{} then, {} now", word(&old), word(&new))
+}

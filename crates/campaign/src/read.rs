@@ -1,0 +1,132 @@
+//! Files that describe campaigns, and tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use crate::CampaignError;
+use crate::journal::JOURNAL_NAME;
+use crate::suggest::hint;
+
+/// Reads a YAML, TOML or JSON file, by its ending; anything unknown is read as YAML, of which JSON is a part.
+pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
+    let text = fs::read_to_string(path).map_err(CampaignError::io("read", path))?;
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    match ending {
+        "toml" => toml::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
+        "json" => serde_json::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
+        _ => yaml_serde::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
+    }
+}
+
+/// The document as a map of settings.
+pub(crate) fn map(path: &Path) -> Result<Map<String, Value>, CampaignError> {
+    match document(path)? {
+        Value::Object(map) => Ok(map),
+        Value::Null => Err(CampaignError::file(path, "the file is empty")),
+        _ => Err(CampaignError::file(path, "it must hold keys with values, such as \"model: NAME\"")),
+    }
+}
+
+/// Takes keys out of a map one by one; what is left at the end is unknown.
+#[derive(Debug)]
+pub(crate) struct Keys<'a> {
+    path: &'a Path,
+    /// What the map is called in messages; empty for the file itself.
+    place: &'a str,
+    map: Map<String, Value>,
+    known: Vec<&'a str>,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn new(path: &'a Path, place: &'a str, map: Map<String, Value>) -> Self {
+        Self { path, place, map, known: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, key: &'a str) -> Option<Value> {
+        self.known.push(key);
+        self.map.shift_remove(key).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn text(&mut self, key: &'a str) -> Result<Option<String>, CampaignError> {
+        self.typed(key, "text", |value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn whole(&mut self, key: &'a str) -> Result<Option<u64>, CampaignError> {
+        self.typed(key, "a whole number", Value::as_u64)
+    }
+
+    pub(crate) fn number(&mut self, key: &'a str) -> Result<Option<f64>, CampaignError> {
+        let number = |value: &Value| value.as_f64().filter(|number| number.is_finite() && *number >= 0.0);
+        self.typed(key, "a number, zero or more", number)
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &'a str,
+        kind: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, CampaignError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match read(&value) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.wrong(key, &value, kind)),
+        }
+    }
+
+    /// A complaint about the value of a key.
+    pub(crate) fn wrong(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
+        let place = self.place;
+        CampaignError::file(self.path, format!("{place}{key}: {value} is not {kind}"))
+    }
+
+    /// A complaint about the whole.
+    pub(crate) fn problem(&self, problem: impl Into<String>) -> CampaignError {
+        CampaignError::file(self.path, problem)
+    }
+
+    /// Refuses what was not taken.
+    pub(crate) fn end(self) -> Result<(), CampaignError> {
+        match self.map.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(CampaignError::file(
+                self.path,
+                format!("unknown key {:?}: {}", format!("{}{key}", self.place), hint(key, &self.known)),
+            )),
+        }
+    }
+}
+
+/// The result files in a folder and the folders below it, without the journals of campaigns.
+pub fn result_files(folder: &Path) -> Result<Vec<PathBuf>, CampaignError> {
+    let mut files = servebench_results::find_result_files(folder)?;
+    files.retain(|file| file.file_name().is_none_or(|name| name != JOURNAL_NAME));
+    Ok(files)
+}
+
+/// Reads a CSV file with a header line; every value is text, and empty cells are left out.
+pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignError> {
+    let broken = |error: csv::Error| CampaignError::file(path, error.to_string());
+    let file = fs::File::open(path).map_err(CampaignError::io("read", path))?;
+    let mut reader = csv::Reader::from_reader(file);
+    let columns: Vec<String> = reader
+        .headers()
+        .map_err(broken)?
+        .iter()
+        .map(|column| column.trim_start_matches('\u{feff}').to_owned())
+        .collect();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(broken)?;
+        let cells =
+            columns.iter().zip(record.iter()).filter(|(column, cell)| !column.is_empty() && !cell.is_empty());
+        rows.push(cells.map(|(column, cell)| (column.clone(), Value::from(cell))).collect());
+    }
+    Ok(rows)
+}

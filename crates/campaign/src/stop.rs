@@ -1,0 +1,178 @@
+//! When a campaign goes no further.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+use servebench_results::ImportedRun;
+
+/// When to go no further.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StopRules {
+    /// After a run for which one of these holds, cells with the same settings and a higher load are skipped.
+    pub when: Vec<Condition>,
+    /// No cell is begun after so many minutes.
+    pub max_minutes: Option<f64>,
+    /// Stop after so many failed cells.
+    pub max_failed: Option<usize>,
+}
+
+/// A comparison of a key of the result file with a value, such as `p99_ttft_ms > 3000`, `failed_share >
+/// 0.01` or `verdict == INVALID`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    key: String,
+    operator: Operator,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Less,
+    LessOrEqual,
+    More,
+    MoreOrEqual,
+    Equal,
+    NotEqual,
+}
+
+const OPERATORS: [(&str, Operator); 6] = [
+    ("<=", Operator::LessOrEqual),
+    (">=", Operator::MoreOrEqual),
+    ("==", Operator::Equal),
+    ("!=", Operator::NotEqual),
+    ("<", Operator::Less),
+    (">", Operator::More),
+];
+
+/// A text that is no condition.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no condition: write a key of the result file, one of < <= > >= == !=, and a value, such as \"p99_ttft_ms > 3000\""
+)]
+pub struct ConditionError(String);
+
+impl FromStr for Condition {
+    type Err = ConditionError;
+
+    fn from_str(text: &str) -> Result<Self, ConditionError> {
+        let found = OPERATORS.iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, *operator)));
+        // The first sign, and of two at one place the longer one, which comes first in the list.
+        let (at, sign, operator) =
+            found.min_by_key(|(at, ..)| *at).ok_or_else(|| ConditionError(text.to_owned()))?;
+        let (key, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual);
+        let value = match value.parse::<f64>() {
+            Ok(number) => Value::from(number),
+            Err(_) if ordered || value.is_empty() => return Err(ConditionError(text.to_owned())),
+            Err(_) => Value::from(value.trim_matches(['"', '\''])),
+        };
+        if key.is_empty() || key.contains(char::is_whitespace) {
+            return Err(ConditionError(text.to_owned()));
+        }
+        Ok(Self { key: key.to_owned(), operator, value })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign =
+            OPERATORS.iter().find(|(_, operator)| *operator == self.operator).map_or("", |(sign, _)| sign);
+        write!(f, "{} {sign} {}", self.key, crate::flags::text(&self.value))
+    }
+}
+
+impl Condition {
+    /// Does it hold for a result? A key that is not there never does.
+    pub fn holds(&self, run: &ImportedRun) -> bool {
+        if let Some(number) = self.value.as_f64() {
+            let Some(found) = number_of(run, &self.key) else { return false };
+            return match self.operator {
+                Operator::Less => found < number,
+                Operator::LessOrEqual => found <= number,
+                Operator::More => found > number,
+                Operator::MoreOrEqual => found >= number,
+                Operator::Equal => found == number,
+                Operator::NotEqual => found != number,
+            };
+        }
+        let Some(found) = text_of(run, &self.key) else { return false };
+        let same = self.value.as_str().is_some_and(|value| value.eq_ignore_ascii_case(&found));
+        same == (self.operator == Operator::Equal)
+    }
+}
+
+/// A number of a result, by vLLM's key or by a path with dots; `failed_share` is worked out.
+fn number_of(run: &ImportedRun, key: &str) -> Option<f64> {
+    if key == "failed_share" {
+        let (failed, completed) = (run.number("failed")?, run.number("completed")?);
+        return (failed + completed > 0.0).then(|| failed / (failed + completed));
+    }
+    run.number(key).or_else(|| value_at(run, key)?.as_f64())
+}
+
+fn text_of(run: &ImportedRun, key: &str) -> Option<String> {
+    let key = if key == "verdict" { "servebench.verdict.level" } else { key };
+    value_at(run, key).map(|value| crate::flags::text(&value))
+}
+
+fn value_at(run: &ImportedRun, key: &str) -> Option<Value> {
+    if let Some(value) = run.keys.get(key) {
+        return Some(value.clone());
+    }
+    let mut parts = key.split('.');
+    let mut value = run.keys.get(parts.next()?)?;
+    for part in parts {
+        value = value.get(part)?;
+    }
+    Some(value.clone())
+}
+
+/// The verdict of a result, where it has one.
+pub fn verdict_of(run: &ImportedRun) -> Option<String> {
+    text_of(run, "verdict")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use servebench_results::Source;
+
+    fn run() -> ImportedRun {
+        let keys = json!({
+            "p99_ttft_ms": 300.5, "completed": 90, "failed": 10, "request_rate": "inf",
+            "servebench": {"verdict": {"level": "CAUTION"}},
+        });
+        ImportedRun {
+            source: Source::Servebench,
+            keys: serde_json::from_value(keys).unwrap(),
+            details: indexmap::IndexMap::new(),
+            file: "x.json".into(),
+            position: 0,
+        }
+    }
+
+    #[test]
+    fn conditions_are_read_and_tested() {
+        for (text, holds) in [
+            ("p99_ttft_ms > 300", true),
+            ("p99_ttft_ms>=300.5", true),
+            ("p99_ttft_ms < 300.5", false),
+            ("failed_share == 0.1", true),
+            ("request_rate > 100", true),
+            ("verdict == INVALID", false),
+            ("verdict != valid", true),
+            ("no_such_key < 5", false),
+        ] {
+            assert_eq!(text.parse::<Condition>().unwrap().holds(&run()), holds, "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "p99", "> 5", "p99 > x", "a b > 5", "a =="] {
+            assert!(text.parse::<Condition>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Campaigns from their description to their files, with a world that is made up.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod execution;
+mod plans;
+mod world;

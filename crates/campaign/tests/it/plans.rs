@@ -1,0 +1,282 @@
+//! Descriptions become plans; mistakes in them are named.
+
+use std::fs;
+
+use servebench_campaign::{Plan, ServeOptions, SweepOptions, serve_plan, value_of};
+
+use crate::world::plan_of;
+
+const COMBOS: &str = "\
+model: m/one
+base_url: http://127.0.0.1:8000
+tokenizer: m/tok
+input_output:
+  - [256, 128]
+  - [512, 128]
+concurrency_prompts:
+  - [1, 10]
+  - [8, 80]
+";
+
+fn plan(name: &str, text: &str) -> Result<Plan, String> {
+    let folder = tempfile::tempdir().unwrap();
+    plan_of(folder.path(), name, text, SweepOptions::default())
+}
+
+fn results(plan: &Plan) -> Vec<String> {
+    plan.cells.iter().map(|cell| cell.result.display().to_string()).collect()
+}
+
+#[test]
+fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
+    let plan = plan("combos.yaml", COMBOS).unwrap();
+    assert_eq!(
+        results(&plan),
+        [
+            "bench_io256x128_mc1_np10.json",
+            "bench_io256x128_mc8_np80.json",
+            "bench_io512x128_mc1_np10.json",
+            "bench_io512x128_mc8_np80.json",
+        ]
+    );
+    let command = &plan.cells[3].command;
+    assert_eq!(command[..2], ["servebench", "run"]);
+    for (flag, value) in [
+        ("model", "m/one"),
+        ("base-url", "http://127.0.0.1:8000"),
+        ("tokenizer", "m/tok"),
+        ("dataset-name", "random"),
+        ("random-input-len", "512"),
+        ("random-output-len", "128"),
+        ("max-concurrency", "8"),
+        ("num-prompts", "80"),
+    ] {
+        assert_eq!(value_of(command, flag), Some(value), "{flag}");
+    }
+}
+
+#[test]
+fn cells_have_seeds_of_their_own_that_do_not_depend_on_the_other_cells() {
+    let all = plan("combos.yaml", COMBOS).unwrap();
+    let fewer = plan("combos.yaml", &COMBOS.replace("  - [256, 128]\n", "")).unwrap();
+    let seeds: Vec<_> = all.cells.iter().map(|cell| value_of(&cell.command, "seed").unwrap()).collect();
+    let mut distinct = seeds.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 4);
+    assert_eq!(value_of(&fewer.cells[0].command, "seed"), Some(seeds[2]));
+    assert!(seeds.iter().all(|seed| seed.parse::<u64>().unwrap() < 1 << 31));
+}
+
+#[test]
+fn mistakes_in_the_file_are_named_with_what_was_meant() {
+    for (find, replace, words) in [
+        ("concurrency_prompts", "concurency_prompts", &["concurrency_prompts is missing"][..]),
+        ("tokenizer: m/tok", "tokeniser: m/tok", &["tokeniser", "did you mean \"tokenizer\"?"]),
+        ("[256, 128]", "[256]", &["input_output", "list of pairs [input, output]"]),
+        ("[256, 128]", "[256, -1]", &["input_output"]),
+        ("[1, 10]", "[0, 10]", &["concurrency_prompts"]),
+        ("model: m/one", "model: [a", &["combos.yaml"]),
+        ("[512, 128]", "[256, 128]", &["would both write bench_io256x128"]),
+    ] {
+        let error = plan("combos.yaml", &COMBOS.replace(find, replace)).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "no {word:?} in {error}");
+        }
+    }
+    // An own mistake in a file that has everything needed.
+    let error = plan("combos.yaml", &format!("{COMBOS}ouput_dir: x\nmetadata: y\n")).unwrap_err();
+    assert!(error.contains("unknown key \"ouput_dir\""), "{error}");
+    assert!(plan("combos.yaml", "").unwrap_err().contains("empty"));
+}
+
+#[test]
+fn an_experiment_goes_through_grids_rows_and_repeats() {
+    let text = "
+run:
+  model: m
+  ignore_eos: true
+  goodput: [ttft:200, tpot:50]
+  max-concurrency: [1, 8]
+  random_output_len: [64, 128]
+rows:
+  - {num_prompts: 10}
+  - {num_prompts: 20, max_concurrency: 4}
+repeats: 2
+cooldown_seconds: 5
+";
+    // The second row fixes what the grid varies, so that two of its cells coincide.
+    let error = plan("e.yaml", text).unwrap_err();
+    assert!(error.contains("would both write"), "{error}");
+    let plan = plan("e.yaml", &text.replace(", max_concurrency: 4", "")).unwrap();
+    assert_eq!(plan.cells.len(), 16);
+    assert_eq!(results(&plan)[0], "run1/max_concurrency=1-random_output_len=64-num_prompts=10.json");
+    assert_eq!(results(&plan)[15], "run2/max_concurrency=8-random_output_len=128-num_prompts=20.json");
+    assert_eq!(plan.cooldown.as_secs(), 5);
+    let command = plan.cells[0].command.join(" ");
+    assert!(command.contains("--ignore-eos --goodput ttft:200 tpot:50 "), "{command}");
+    assert_ne!(value_of(&plan.cells[0].command, "seed"), value_of(&plan.cells[8].command, "seed"));
+    assert_eq!(plan.cells[0].setting, plan.cells[8].setting);
+}
+
+#[test]
+fn zip_order_seeds_and_toml() {
+    let text = "
+repeats = 3
+order = \"shuffled\"
+combine = \"zip\"
+warmup_num_prompts = 4
+[run]
+model = \"m\"
+seed = 7
+burstiness = -0.5
+max_concurrency = [1, 2]
+num_prompts = [10, 20]
+[stop]
+when = [\"p99_ttft_ms > 500\", \"verdict == INVALID\"]
+max_failed = 2
+";
+    let plan_one = plan("e.toml", text).unwrap();
+    assert_eq!(plan_one.cells.len(), 6);
+    let names = |plan: &Plan| plan.cells.iter().map(|cell| cell.name.clone()).collect::<Vec<_>>();
+    let given = plan("e.toml", &text.replace("shuffled", "given")).unwrap();
+    assert_ne!(names(&plan_one), names(&given));
+    assert_eq!(names(&plan_one), names(&plan("e.toml", text).unwrap()));
+    let seeds: Vec<_> = given.cells.iter().map(|cell| value_of(&cell.command, "seed").unwrap()).collect();
+    assert_eq!(seeds, ["7", "7", "8", "8", "9", "9"]);
+    assert_eq!(plan_one.stop.when.len(), 2);
+    let warmup = given.cells[1].warmup.as_ref().unwrap();
+    assert_eq!(value_of(&warmup.command, "num-prompts"), Some("4"));
+    assert!(given.cells[0].command.contains(&"--burstiness=-0.5".to_owned()));
+    let uneven = plan("e.toml", &text.replace("[10, 20]", "[10]")).unwrap_err();
+    assert!(uneven.contains("max_concurrency has 2") && uneven.contains("num_prompts has 1"), "{uneven}");
+}
+
+#[test]
+fn mistakes_in_an_experiment_are_named() {
+    for (text, words) in [
+        ("run: {max_concurency: [1]}", &["max_concurency", "did you mean \"max_concurrency\"?"][..]),
+        ("run: {result_dir: x}", &["result_dir", "set by the sweep"]),
+        ("run: {model: m}\nrepeat: 3", &["unknown key \"repeat\"", "did you mean \"repeats\"?"]),
+        ("run: {model: m}\norder: random", &["order", "shuffled"]),
+        ("run: {model: m}\nrepeats: 0", &["repeats: 0"]),
+        ("run: {model: m}\nrepeats: -1", &["repeats: -1 is not a whole number"]),
+        ("run: {ignore_eos: 3}", &["ignore_eos is a switch"]),
+        ("run: {model: m, num_prompts: }", &["num_prompts has no value"]),
+        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["stop.when", "is no condition"]),
+        ("run: {model: m}\nstop: {whem: []}", &["stop.whem", "did you mean \"when\"?"]),
+        ("run: {max_concurrency: []}", &["no runs"]),
+    ] {
+        let error = plan("e.yaml", text).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "{text}: no {word:?} in {error}");
+        }
+    }
+}
+
+fn serve_options(folder: &std::path::Path) -> ServeOptions {
+    let serve = folder.join("serve.json");
+    let bench = folder.join("bench.json");
+    fs::write(&serve, r#"[{"max_num_seqs": 32, "port": 9001}, {"max_num_seqs": 64}]"#).unwrap();
+    fs::write(
+        &bench,
+        r#"{"small": {"random_input_len": 16, "max_num_seqs": 32}, "a/b": {"random_input_len": 512, "max_num_seqs": 64}}"#,
+    )
+    .unwrap();
+    ServeOptions {
+        serve_cmd: "vllm serve 'my model' --max-num-seqs 8 --port 8001".to_owned(),
+        bench_cmd: "vllm bench serve --model m --num-prompts 100".to_owned(),
+        serve_params: Some(serve),
+        bench_params: Some(bench),
+        num_runs: 2,
+        output: folder.join("results/exp"),
+        warmup_num_prompts: 5,
+        fail_fast: true,
+        ..ServeOptions::default()
+    }
+}
+
+#[test]
+fn vllms_sweep_has_vllms_folders_and_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = serve_plan(&serve_options(folder.path())).unwrap();
+    assert_eq!(plan.servers.len(), 2);
+    assert_eq!(
+        plan.servers[0].command,
+        ["vllm", "serve", "my model", "--max-num-seqs", "32", "--port", "9001"]
+    );
+    assert_eq!(plan.servers[0].url, "http://127.0.0.1:9001");
+    assert_eq!(plan.servers[1].url, "http://127.0.0.1:8001");
+    assert_eq!(
+        results(&plan)[..4],
+        [
+            "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=0.json",
+            "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=1.json",
+            "SERVE--max_num_seqs=32-port=9001-BENCH--a_b/run=0.json",
+            "SERVE--max_num_seqs=32-port=9001-BENCH--a_b/run=1.json",
+        ]
+    );
+    let cell = &plan.cells[0];
+    let command = cell.command.join(" ");
+    assert!(
+        command.starts_with(
+            "vllm bench serve --model m --num-prompts 100 --random-input-len 16 --max-num-seqs 32 \
+             --percentile-metrics ttft,tpot,itl,e2el --save-result --result-dir "
+        ),
+        "{command}"
+    );
+    assert_eq!(cell.annotations["run_number"], 0);
+    assert_eq!(cell.annotations["random_input_len"], 16);
+    let warmup = &cell.warmup.as_ref().unwrap().command;
+    assert_eq!(value_of(warmup, "num-prompts"), Some("5"));
+    assert_eq!(value_of(warmup, "result-filename"), Some("warmup.json"));
+    assert!(plan.reset_caches);
+}
+
+#[test]
+fn linked_parameters_keep_what_fits_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = serve_options(folder.path());
+    options.link_vars = "max_num_seqs=max-num-seqs".to_owned();
+    let plan = serve_plan(&options).unwrap();
+    assert_eq!(
+        results(&plan),
+        [
+            "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=0.json",
+            "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=1.json",
+            "SERVE--max_num_seqs=64-BENCH--a_b/run=0.json",
+            "SERVE--max_num_seqs=64-BENCH--a_b/run=1.json",
+        ]
+    );
+    for (links, word) in [("port=random_input_len", "fit together"), ("port", "SERVE_KEY=BENCH_KEY")] {
+        options.link_vars = links.to_owned();
+        let error = serve_plan(&options).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn mistakes_in_vllms_form_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = folder.path().join("twice.json");
+    fs::write(&twice, r#"[{"a": 1}, {"a": 1}]"#).unwrap();
+    let text = folder.path().join("text.json");
+    fs::write(&text, "[1]").unwrap();
+    type Change = fn(&mut ServeOptions, &std::path::Path);
+    let cases: [(Change, &str); 5] = [
+        (|options, _| options.serve_cmd = "vllm 'serve".to_owned(), "--serve-cmd"),
+        (|options, _| options.bench_cmd = " ".to_owned(), "--bench-cmd is empty"),
+        (|options, _| options.num_runs = 0, "--num-runs 0"),
+        (
+            |options, folder| options.serve_params = Some(folder.join("twice.json")),
+            "two combinations are called \"a=1\"",
+        ),
+        (|options, folder| options.bench_params = Some(folder.join("text.json")), "a list of objects"),
+    ];
+    for (change, word) in cases {
+        let mut options = serve_options(folder.path());
+        change(&mut options, folder.path());
+        let error = serve_plan(&options).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}

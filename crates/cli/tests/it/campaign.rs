@@ -1,0 +1,431 @@
+//! Many runs: sweeps, tables, figures, comparisons, and the check of a server.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use servebench_sim::{Server, SimSettings, start};
+
+use crate::support::{run, run_folder, servebench, server, stderr, stdout, told};
+
+fn combos(folder: &Path, url: &str) {
+    let text = format!(
+        "model: sim\nbase_url: {url}\ntokenizer: builtin\ninput_output:\n  - [16, 4]\n  - [32, 4]\n\
+         concurrency_prompts:\n  - [1, 4]\n  - [2, 8]\n"
+    );
+    fs::write(folder.join("combos.yaml"), text).unwrap();
+}
+
+fn call(folder: &Path, arguments: &[&str]) -> Output {
+    servebench(folder).args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+/// The parts of the table that do not depend on time.
+fn table(folder: &Path) -> Vec<Vec<String>> {
+    let output = call(folder, &["aggregate", "--per-run"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let text = fs::read_to_string(folder.join("results/aggregate_results.csv")).unwrap();
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let columns =
+        ["filename", "input_len", "output_len", "max_concurrency", "num_prompts", "completed", "failed"];
+    let more = ["total_input_tokens", "total_output_tokens", "model_id", "request_rate"];
+    let places: Vec<usize> = columns
+        .iter()
+        .chain(&more)
+        .map(|name| {
+            head.iter().position(|column| column == name).unwrap_or_else(|| panic!("no {name} in {head:?}"))
+        })
+        .collect();
+    lines
+        .map(|line| {
+            // Lists stand in quotation marks and hold commas.
+            let mut quoted = false;
+            let line: String = line
+                .chars()
+                .map(|c| {
+                    quoted ^= c == '"';
+                    if quoted && c == ',' { ';' } else { c }
+                })
+                .collect();
+            let cells: Vec<&str> = line.split(',').collect();
+            places.iter().map(|&place| cells[place].to_owned()).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_tutorials_sweep_aggregate_and_visualize() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    combos(folder.path(), &server.url());
+    let output = call(folder.path(), &["sweep"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let text = stdout(&output);
+    assert!(text.contains("Plan: 4 runs") && text.contains("[4/4] io32x4 mc2 np8"), "{text}");
+    for name in
+        ["bench_io16x4_mc1_np4", "bench_io16x4_mc2_np8", "bench_io32x4_mc1_np4", "bench_io32x4_mc2_np8"]
+    {
+        let text = fs::read_to_string(folder.path().join(format!("results/{name}.json"))).unwrap();
+        let result: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(result["failed"], 0, "{name}");
+        assert!(result["mean_e2el_ms"].is_number(), "{name}");
+    }
+    // Each cell has prompts of its own, or a prefix cache would answer for the server.
+    assert_eq!(server.truth().len(), 24);
+    server.stop().unwrap();
+
+    assert_eq!(table(folder.path()).len(), 4);
+    let output = call(folder.path(), &["visualize", "--all"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    for name in [
+        "throughput_analysis.png",
+        "throughput_analysis.svg",
+        "latency_analysis.png",
+        "latency_analysis.svg",
+        "interactive_dashboard.html",
+        "performance_report.txt",
+        "performance_report.md",
+    ] {
+        let length = fs::metadata(folder.path().join("figures").join(name)).unwrap().len();
+        assert!(length > 500, "{name}: {length} bytes");
+    }
+    let own = call(
+        folder.path(),
+        &[
+            "visualize",
+            "--report",
+            "--csv",
+            "results/aggregate_results.csv",
+            "--output",
+            "mine/",
+            "--lang",
+            "zh",
+        ],
+    );
+    assert_eq!(code(&own), 0, "{}", told(&own));
+    let files: Vec<_> = fs::read_dir(folder.path().join("mine")).unwrap().collect();
+    assert_eq!(files.len(), 2);
+    assert!(
+        fs::read_to_string(folder.path().join("mine/performance_report.txt")).unwrap().contains("性能报告")
+    );
+}
+
+/// Starts a sweep and kills the whole of it as soon as `when` holds.
+fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
+    let mut command = servebench(folder);
+    command.arg("sweep").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !when() {
+        assert!(Instant::now() < deadline, "the sweep never came so far");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let kill = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_one() {
+    let server = server(20.0, 10.0);
+    let whole = tempfile::tempdir().unwrap();
+    combos(whole.path(), &server.url());
+    let output = call(whole.path(), &["sweep"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let expected = table(whole.path());
+    for signal in ["-KILL", "-INT"] {
+        server.reset_truth();
+        let broken = tempfile::tempdir().unwrap();
+        combos(broken.path(), &server.url());
+        // In the third run, with a request of it on its way or done.
+        let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
+        if signal == "-INT" {
+            assert_eq!(code(&output), 1, "{}", told(&output));
+            assert!(stdout(&output).contains("Go on with: servebench sweep --resume"), "{}", told(&output));
+        }
+        assert!(!broken.path().join("results/bench_io32x4_mc2_np8.json").exists());
+        let again = call(broken.path(), &["sweep"]);
+        assert_eq!(code(&again), 2, "{}", told(&again));
+        let resumed = call(broken.path(), &["sweep", "--resume"]);
+        assert_eq!(code(&resumed), 0, "{}", told(&resumed));
+        let text = stdout(&resumed);
+        assert!(text.contains("[3/4]") && !text.contains("[2/4]"), "{signal}: {text}");
+        assert_eq!(table(broken.path()), expected, "{signal}");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_cell_that_fails_is_named_and_the_exit_code_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(SimSettings {
+        max_model_len: 64,
+        ttft: "1".parse().unwrap(),
+        itl: "1".parse().unwrap(),
+        ..SimSettings::default()
+    })
+    .unwrap();
+    let experiment = format!(
+        "run:\n  backend: vllm\n  base_url: {}\n  model: sim\n  tokenizer: builtin\n  num_prompts: 4\n  \
+         random_output_len: 4\n  random_input_len: [16, 500, 24]\n",
+        server.url()
+    );
+    fs::write(folder.path().join("e.yaml"), experiment).unwrap();
+    let output = call(folder.path(), &["sweep", "e.yaml"]);
+    server.stop().unwrap();
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    let text = stdout(&output);
+    assert!(text.contains("random_input_len=500  FAILED: requests failed"), "{text}");
+    assert!(text.contains("2 of 3 runs done, 1 failed"), "{text}");
+    assert!(folder.path().join("results/random_input_len=500.failure.json").exists());
+    assert!(folder.path().join("results/random_input_len=24.json").exists());
+}
+
+#[test]
+fn mistakes_are_found_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    let missing = call(folder.path(), &["sweep"]);
+    assert_eq!(code(&missing), 2);
+    assert!(stderr(&missing).contains("combos.yaml"), "{}", told(&missing));
+    for (text, words) in [
+        (
+            "modle: sim\ninput_output: [[1,1]]\nconcurrency_prompts: [[1,1]]\n",
+            &["modle", "did you mean \"model\""][..],
+        ),
+        ("run: {model: sim, num_promts: [1, 2]}\n", &["num_promts", "did you mean \"num_prompts\""]),
+        ("run: {model: sim, burstiness: [1, 0]}\n", &["burstiness=0", "--burstiness"]),
+        ("run: {model: sim, num_prompts: [5, many]}\n", &["num_prompts=many", "--num-prompts"]),
+    ] {
+        fs::write(folder.path().join("s.yaml"), text).unwrap();
+        let output = call(folder.path(), &["sweep", "s.yaml", "--", "--base-url", &server.url()]);
+        assert_eq!(code(&output), 2, "{}", told(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "no {word:?} in {}", told(&output));
+        }
+    }
+    assert!(server.truth().is_empty());
+    let url = server.url();
+    server.stop().unwrap();
+    combos(folder.path(), &url);
+    let gone = call(folder.path(), &["sweep"]);
+    assert_eq!(code(&gone), 2, "{}", told(&gone));
+    assert!(stderr(&gone).contains(&url) && stderr(&gone).contains("base_url"), "{}", told(&gone));
+    let dry = call(folder.path(), &["sweep", "--dry-run"]);
+    assert_eq!(code(&dry), 0, "{}", told(&dry));
+    assert!(stdout(&dry).contains("servebench run --backend vllm --model sim"), "{}", told(&dry));
+}
+
+#[test]
+fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
+    let folder = tempfile::tempdir().unwrap();
+    // A free port, for a moment nobody's.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    fs::write(folder.path().join("serve.json"), r#"[{"itl": 1}, {"itl": 2}]"#).unwrap();
+    fs::write(folder.path().join("bench.json"), r#"{"small": {"random_input_len": 16}}"#).unwrap();
+    let program = env!("CARGO_BIN_EXE_servebench");
+    let serve = format!("{program} sim --port {port} --ttft 1 --itl 9");
+    let bench = format!(
+        "servebench run --backend vllm --base-url http://127.0.0.1:{port} --model sim --tokenizer builtin \
+         --num-prompts 5 --random-output-len 4 --random-input-len 9 --disable-tqdm"
+    );
+    let arguments = [
+        "sweep",
+        "--serve-cmd",
+        &serve,
+        "--bench-cmd",
+        &bench,
+        "--serve-params",
+        "serve.json",
+        "--bench-params",
+        "bench.json",
+        "--num-runs",
+        "2",
+        "-e",
+        "exp",
+        "--warmup-num-prompts",
+        "2",
+    ];
+    let output = call(folder.path(), &arguments);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let experiment = folder.path().join("results/exp");
+    for itl in [1, 2] {
+        let cell = experiment.join(format!("SERVE--itl={itl}-BENCH--small"));
+        assert!(cell.join("warmup.json").is_file());
+        let run: Value = serde_json::from_str(&fs::read_to_string(cell.join("run=1.json")).unwrap()).unwrap();
+        assert_eq!((&run["run_number"], &run["itl"], &run["completed"]), (&1.into(), &itl.into(), &5.into()));
+        assert_eq!(run["total_input_tokens"], 80);
+        let summary: Value =
+            serde_json::from_str(&fs::read_to_string(cell.join("summary.json")).unwrap()).unwrap();
+        assert_eq!(summary.as_array().unwrap().len(), 2);
+    }
+    assert_eq!(fs::read_to_string(experiment.join("summary.csv")).unwrap().lines().count(), 5);
+    // The server is gone.
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    let again = call(folder.path(), &arguments);
+    assert_eq!(code(&again), 2, "{}", told(&again));
+    let resumed = call(folder.path(), &[&arguments[..], &["--resume"]].concat());
+    assert_eq!(code(&resumed), 0, "{}", told(&resumed));
+    assert!(!stdout(&resumed).contains("healthy"), "{}", told(&resumed));
+}
+
+#[test]
+fn a_server_that_ends_early_is_told_with_its_last_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = call(
+        folder.path(),
+        &[
+            "sweep",
+            "--serve-cmd",
+            "sh -c 'echo no GPU here; exit 3' --port 9",
+            "--bench-cmd",
+            "servebench run",
+            "-e",
+            "x",
+        ],
+    );
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stdout(&output).contains("no GPU here"), "{}", told(&output));
+}
+
+#[test]
+fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    combos(folder.path(), &server.url());
+    let output = call(folder.path(), &["sweep", "--num-runs", "2", "--no-run-folders"]);
+    server.stop().unwrap();
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert!(!folder.path().join("results/runs").exists());
+    let output = call(folder.path(), &["aggregate"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let lines =
+        |name: &str| fs::read_to_string(folder.path().join("results").join(name)).unwrap().lines().count();
+    assert_eq!((lines("aggregate_results.csv"), lines("aggregate_results_repeats.csv")), (9, 5));
+    assert!(folder.path().join("results/aggregate_results.parquet").is_file());
+    let head = fs::read_to_string(folder.path().join("results/aggregate_results_repeats.csv")).unwrap();
+    for column in ["runs", "mean_ttft_ms", "mean_ttft_ms.sd", "mean_ttft_ms.ci95_low", "mean_ttft_ms.n"] {
+        assert!(head.lines().next().unwrap().split(',').any(|name| name == column), "{head}");
+    }
+    fs::write(folder.path().join("results/broken.json"), "{\"duration\": 1,").unwrap();
+    let output = call(folder.path(), &["aggregate", "--output", "other.csv"]);
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stderr(&output).contains("broken.json"), "{}", told(&output));
+    assert!(folder.path().join("other.csv").is_file() && folder.path().join("other.parquet").is_file());
+    let nothing = call(folder.path(), &["aggregate", "none"]);
+    assert_eq!(code(&nothing), 2, "{}", told(&nothing));
+}
+
+#[test]
+fn runs_are_compared_as_files_and_as_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    let saving = |name: &str| ["--save-result".to_owned(), "--result-filename".to_owned(), name.to_owned()];
+    let a = saving("config_a.json");
+    let output = run(folder.path(), &server.url(), &[&a[0], &a[1], &a[2], "--max-concurrency", "2"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let first = run_folder(folder.path());
+    let b = saving("config_b.json");
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &[&b[0], &b[1], &b[2], "--max-concurrency", "8", "--no-run-folder"],
+    );
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    server.stop().unwrap();
+
+    let text = call(folder.path(), &["compare", "config_a.json", "config_b.json"]);
+    assert_eq!(code(&text), 0, "{}", told(&text));
+    for word in ["config_a.json", "config_b.json", "max_concurrency", "request_throughput", "noise"] {
+        assert!(stdout(&text).contains(word), "no {word} in {}", told(&text));
+    }
+    let markdown = call(folder.path(), &["compare", "config_a.json", "config_b.json", "--markdown"]);
+    assert!(stdout(&markdown).contains("| "), "{}", told(&markdown));
+    // A run's folder says what its file says.
+    let json = call(folder.path(), &["compare", "config_a.json", &first.display().to_string(), "--json"]);
+    assert_eq!(code(&json), 0, "{}", told(&json));
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    let metrics = json["metrics"].as_array().unwrap();
+    assert!(metrics.len() > 15);
+    for metric in metrics {
+        assert_eq!(metric["values"][0], metric["values"][1], "{metric}");
+    }
+    for setting in json["settings"].as_array().unwrap() {
+        assert_eq!(setting["differs"], false, "{setting}");
+    }
+    let one = call(folder.path(), &["compare", "config_a.json"]);
+    assert_eq!(code(&one), 2, "{}", told(&one));
+}
+
+fn checked(server: &Server, more: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.url();
+    let base = ["check", "--base-url", &url, "--tokenizer", "builtin", "--quick"];
+    call(folder.path(), &[&base[..], more].concat())
+}
+
+#[test]
+fn a_good_server_passes_the_check() {
+    let server = server(2.0, 1.0);
+    let output = checked(&server, &[]);
+    server.stop().unwrap();
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let text = stdout(&output);
+    for word in [
+        "ok     connection",
+        "ok     plain request",
+        "ok     streamed request",
+        "ok     usage",
+        "ok     rates",
+    ] {
+        assert!(text.contains(word), "no {word:?} in {text}");
+    }
+}
+
+#[test]
+fn a_check_names_what_is_wrong() {
+    let broken =
+        start(SimSettings { faults: vec!["http_500=1".parse().unwrap()], ..SimSettings::default() }).unwrap();
+    let output = checked(&broken, &[]);
+    broken.stop().unwrap();
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(
+        stdout(&output).contains("FAILED plain request") && stdout(&output).contains("500"),
+        "{}",
+        told(&output)
+    );
+
+    let server = server(1.0, 1.0);
+    let output = checked(&server, &["--model", "other"]);
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stdout(&output).contains("does not serve it"), "{}", told(&output));
+    let locked =
+        start(SimSettings { api_key: Some(servebench_core::Secret::new("k")), ..SimSettings::default() })
+            .unwrap();
+    let output = checked(&locked, &[]);
+    locked.stop().unwrap();
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stdout(&output).contains("OPENAI_API_KEY"), "{}", told(&output));
+    let url = server.url();
+    server.stop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = call(folder.path(), &["check", "--base-url", &url]);
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stdout(&output).contains("FAILED connection"), "{}", told(&output));
+}
+
+#[test]
+fn the_demo_needs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = call(folder.path(), &["visualize", "--demo", "--report"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert!(folder.path().join("figures/performance_report.md").is_file());
+    assert_eq!(fs::read_dir(folder.path().join("figures")).unwrap().count(), 3);
+}
