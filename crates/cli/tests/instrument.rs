@@ -162,7 +162,7 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
     let sim = Sim::start(folder.path(), &["--ttft", "200", "--itl", "200"]);
     let load = ["--num-prompts", "8", "--max-concurrency", "8", "--random-output-len", "15"];
     let run = start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_millis(1_000));
+    std::thread::sleep(Duration::from_secs(1));
     for _ in 0..8 {
         signal(run.id(), "-STOP");
         std::thread::sleep(Duration::from_millis(50));
