@@ -84,6 +84,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let interrupted = finished.stopped > StopLevel::Run;
     let mut numbers_settings = numbers_settings;
     numbers_settings.verdict.interrupted = interrupted;
+    numbers_settings.verdict.ceiling_used = super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
     complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
     let look = Look {

@@ -55,6 +55,24 @@ pub(crate) struct Ceiling {
     pub(crate) kernel_stamps: bool,
 }
 
+impl Ceiling {
+    /// The largest share of this host's ceilings that a run has used: of events, requests or open streams.
+    pub(crate) fn used(&self, finished: &Finished) -> Option<f64> {
+        let wall = finished.health.wall.as_secs_f64();
+        let events: usize = finished.records.iter().map(|record| record.events.len()).sum();
+        let sent = finished.records.iter().filter(|record| record.send_start.is_some()).count();
+        [
+            (events as f64 / wall, self.events_per_s),
+            (sent as f64 / wall, self.requests_per_s),
+            (finished.health.in_flight_peak as f64, self.open_streams as f64),
+        ]
+        .into_iter()
+        .map(|(used, ceiling)| used / ceiling)
+        .filter(|share| share.is_finite())
+        .reduce(f64::max)
+    }
+}
+
 /// Middle and tail of a distribution.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tail {
