@@ -41,6 +41,8 @@ pub struct Prepared {
     content_type: HeaderValue,
     is_form: bool,
     id: Option<HeaderValue>,
+    /// `x-session-id`, by which routers keep a conversation on one server.
+    session_id: Option<HeaderValue>,
     blank: Box<Record>,
 }
 
@@ -117,6 +119,7 @@ impl Wire {
                 reason: format!("request id {id:?} cannot be sent as a header; use plain ASCII"),
             })?),
         };
+        let session_id = session_id(request).and_then(|id| HeaderValue::try_from(id).ok());
         let blank = Record {
             index: request.index,
             id: request.id.clone(),
@@ -135,6 +138,7 @@ impl Wire {
             is_form: content_type.as_bytes().starts_with(b"multipart/"),
             content_type,
             id,
+            session_id,
             blank: Box::new(blank),
         })
     }
@@ -168,6 +172,9 @@ impl Wire {
         if let Some(id) = &prepared.id {
             headers.insert(HeaderName::from_static("x-request-id"), id.clone());
         }
+        if let Some(session) = &prepared.session_id {
+            headers.entry("x-session-id").or_insert_with(|| session.clone());
+        }
         *request.headers_mut() = headers;
         request
     }
@@ -196,6 +203,14 @@ impl Wire {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+/// The name of a request's conversation: that of its request id without the number, and the conversation's
+/// number, so that two runs never share one.
+fn session_id(request: &Request) -> Option<String> {
+    let session = request.session.as_ref()?.session;
+    let id = request.id.as_deref().unwrap_or("session-");
+    Some(format!("{}s{session}", id.trim_end_matches(|digit: char| digit.is_ascii_digit())))
 }
 
 /// Plain requests through a proxy carry its credentials; tunnels have shown them when they were opened.

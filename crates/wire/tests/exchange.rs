@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, on_worker, settings, stream,
+    STREAM_HEAD, Server, Step, check_order, chunk, exchange_many, exchange_seen, on_worker, settings, stream,
     write,
 };
-use servebench_core::{EventKind, Outcome};
+use servebench_core::{EventKind, Nanos, Outcome};
 use servebench_wire::{Client, Live, Wire};
 
 #[test]
@@ -71,25 +71,34 @@ fn a_chat_stream_becomes_a_record() {
     assert_eq!(record.usage.completion_tokens, Some(6));
 }
 
+/// How far a converted kernel stamp may be off.
+const ERROR: Nanos = Nanos::from_millis(1);
+
+fn token(text: &str) -> Vec<u8> {
+    chunk(&format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n"))
+}
+
 #[test]
 fn each_events_stamp_is_that_of_its_own_read() {
-    let event =
-        |text: &str| chunk(&format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n"));
-    let gap = Duration::from_millis(20);
+    let live = Arc::new(Live::default());
     let mut script = vec![Step::Read, write(STREAM_HEAD)];
-    for text in ["a", "b", "c"] {
-        script.extend([Step::Pause(gap), write(event(text))]);
+    for (number, text) in ["a", "b", "c"].into_iter().enumerate() {
+        let seen = Step::Seen(Arc::clone(&live), number as u64 + 1);
+        script.extend([Step::Mark, write(token(text)), seen, Step::Pause(Duration::from_millis(5))]);
     }
-    script.extend([Step::Pause(gap), write([event("d"), event("e")].concat())]);
-    script.push(write("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"));
-    let record = exchange("vllm", script);
+    script.extend([Step::Mark, write([token("d"), token("e")].concat()), Step::Seen(Arc::clone(&live), 5)]);
+    script.extend([Step::Mark, write("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")]);
+    let server = Server::start(vec![script]);
+    let record = exchange_seen(settings("vllm", &server.url()), 1, &live).remove(0);
+    let marks = server.marks.lock().unwrap().clone();
+    server.finish();
     assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "abcde"));
-    let gaps: Vec<f64> =
-        record.events.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_millis_f64()).collect();
-    for gap in &gaps[..3] {
-        assert!((19.9..60.0).contains(gap), "{gaps:?}");
+    let at: Vec<Nanos> = record.events.iter().map(|event| event.at).collect();
+    // Each event came after its own write began, and before the next one did.
+    for (event, mark) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)] {
+        assert!(at[event] + ERROR >= marks[mark] && at[event] <= marks[mark + 1], "{at:?} {marks:?}");
     }
-    assert_eq!(gaps[3], 0.0);
+    assert_eq!(at[3], at[4]);
     let coalesced: Vec<bool> = record.events.iter().map(|event| event.coalesced()).collect();
     assert_eq!(coalesced, [false, false, false, true, false]);
 }
@@ -110,18 +119,24 @@ fn connections_are_used_again() {
 
 #[test]
 fn a_worker_that_is_late_still_knows_when_an_event_came() {
-    let event = |text: &str| chunk(&format!("data: {{\"choices\":[{{\"text\":\"{text}\"}}]}}\n\n"));
-    let pause = Step::Pause(Duration::from_millis(30));
-    let end = chunk("data: [DONE]\n\n");
-    let script =
-        vec![Step::Read, write([STREAM_HEAD.into(), event("a")].concat()), pause.clone(), write(event("b"))];
-    let script =
-        [script, vec![Step::Pause(Duration::from_millis(80)), write([end, b"0\r\n\r\n".to_vec()].concat())]]
-            .concat();
+    let live = Arc::new(Live::default());
+    let seen = |events| Step::Seen(Arc::clone(&live), events);
+    let end = [chunk("data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat();
+    let script = vec![
+        Step::Read,
+        write([STREAM_HEAD.into(), token("a")].concat()),
+        seen(1),
+        Step::Pause(Duration::from_millis(5)),
+        write(token("b")),
+        Step::Pause(Duration::from_millis(20)),
+        Step::Mark,
+        seen(2),
+        write(end),
+    ];
     let server = Server::start(vec![script]);
+    let marks = Arc::clone(&server.marks);
     let record = on_worker(async || {
         let wire = Wire::new(settings("vllm", &server.url())).unwrap();
-        let live = Arc::new(Live::default());
         let client = Client::new(&wire, 0, Arc::clone(&live));
         let prepared = wire.prepare(&common::request(0)).unwrap();
         let mut record = prepared.record();
@@ -129,8 +144,10 @@ fn a_worker_that_is_late_still_knows_when_an_event_came() {
             while live.read().events == 0 {
                 tokio::task::yield_now().await;
             }
-            // Something else keeps the worker's thread busy while the second event comes.
-            std::thread::sleep(Duration::from_millis(70));
+            // Something else keeps the worker's thread until long after the second event has come.
+            while marks.lock().unwrap().is_empty() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
         };
         futures_util::future::join(client.exchange(&prepared, &mut record), disturb).await;
         record
@@ -138,9 +155,10 @@ fn a_worker_that_is_late_still_knows_when_an_event_came() {
     server.finish();
     assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "ab"));
     let second = record.events[1];
+    let mark = marks.lock().unwrap()[0];
     if second.kernel_stamped() {
-        let gap = second.at.since(record.events[0].at).as_millis_f64();
-        assert!((29.0..60.0).contains(&gap), "{gap} ms");
+        // It was read after the mark, but came 20 ms before.
+        assert!(second.at < mark, "{:?} {mark:?}", second.at);
         assert!(second.lag_ns > 5_000_000, "{} ns", second.lag_ns);
     }
 }

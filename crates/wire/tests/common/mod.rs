@@ -23,6 +23,10 @@ pub(crate) enum Step {
     Bytewise(Vec<u8>),
     /// Waits.
     Pause(Duration),
+    /// Notes the time: see [`Server::marks`].
+    Mark,
+    /// Waits until the client has counted this many token events.
+    Seen(Arc<Live>, u64),
     /// Ends the connection with a reset instead of a proper close.
     Reset,
     /// Says that nothing more will be written, and goes on reading.
@@ -41,6 +45,8 @@ pub(crate) fn write(text: impl Into<Vec<u8>>) -> Step {
 pub(crate) struct Server {
     pub(crate) port: u16,
     requests: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// When the script reached its [`Step::Mark`]s.
+    pub(crate) marks: Arc<Mutex<Vec<Nanos>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,14 +55,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
+        let marks = Arc::new(Mutex::new(Vec::new()));
+        let (seen, noted) = (Arc::clone(&requests), Arc::clone(&marks));
         let thread = std::thread::spawn(move || {
             for script in connections {
                 let (stream, _) = listener.accept().unwrap();
-                play(stream, script, &seen);
+                play(stream, script, &seen, &noted);
             }
         });
-        Self { port, requests, thread: Some(thread) }
+        Self { port, requests, marks, thread: Some(thread) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -71,7 +78,7 @@ impl Server {
     }
 }
 
-fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>) {
+fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>, marks: &Mutex<Vec<Nanos>>) {
     stream.set_nodelay(true).unwrap();
     for step in script {
         // A client that has hung up makes writes fail; that is its right.
@@ -83,6 +90,12 @@ fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>) {
             Step::Write(bytes) => drop(stream.write_all(&bytes)),
             Step::Bytewise(bytes) => bytes.chunks(1).for_each(|byte| drop(stream.write_all(byte))),
             Step::Pause(span) => std::thread::sleep(span),
+            Step::Mark => marks.lock().unwrap().push(servebench_os::clock::now()),
+            Step::Seen(live, events) => {
+                while live.read().events < events {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
             Step::Reset => {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
                 return;
@@ -163,9 +176,14 @@ pub(crate) fn on_worker<T>(work: impl AsyncFnOnce() -> T) -> T {
 
 /// Exchanges `count` requests one after the other.
 pub(crate) fn exchange_many(settings: ClientSettings, count: usize) -> Vec<Record> {
+    exchange_seen(settings, count, &Arc::default())
+}
+
+/// Like [`exchange_many`], with counters that the server may watch.
+pub(crate) fn exchange_seen(settings: ClientSettings, count: usize, live: &Arc<Live>) -> Vec<Record> {
     on_worker(async || {
         let wire = Wire::new(settings).unwrap();
-        let client = Client::new(&wire, 0, Arc::new(Live::default()));
+        let client = Client::new(&wire, 0, Arc::clone(live));
         let mut records = Vec::new();
         for index in 0..count {
             let prepared = wire.prepare(&request(index)).unwrap();
