@@ -173,7 +173,7 @@ impl World for Children {
         command.env("VLLM_SERVER_DEV_MODE", "1");
         self.to_log(&mut command, log)?;
         let target = Target { url: spec.url.clone(), insecure: true, headers: Vec::new() };
-        if self.side(&target)?.identity().is_ok() {
+        if self.side(&target)?.ask(http::Method::GET, "/health").is_ok() {
             return Err(format!(
                 "something listens at {} already: it would be measured in place of the server that is to be \
                  started; stop it, or give another port in --serve-cmd",
@@ -202,12 +202,7 @@ impl World for Children {
     }
 
     fn identify(&mut self, cell: &Cell) -> Result<Identity, String> {
-        let side = self.side(&cell.target())?;
-        side.identity().map_err(|error| {
-            format!(
-                "{error}. Nothing answers there: start the server first, or correct base_url (--base-url)"
-            )
-        })
+        self.side(&cell.target())?.identity()
     }
 
     fn reset_caches(&mut self, cell: &Cell) -> Result<(), String> {

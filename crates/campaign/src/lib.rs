@@ -34,7 +34,7 @@ pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};
 pub use read::{read_table, result_files};
 pub use serve::{ServeOptions, serve_plan};
 pub use serve_files::write_summaries;
-pub use stop::{Condition, ConditionError, StopRules, verdict_of};
+pub use stop::{Condition, ConditionError, Finding, StopRules, findings_of, verdict_of};
 
 /// What the command line says about a sweep that is described by a file.
 #[derive(Clone, Debug, Default)]

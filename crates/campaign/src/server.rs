@@ -66,11 +66,22 @@ impl Side {
         self.ask(Method::GET, "/health").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Models and version; an error only when nobody listens.
-    pub(crate) fn identity(&self) -> Result<Identity, WireError> {
+    /// Models and version; an error when nobody listens or access is refused.
+    pub(crate) fn identity(&self) -> Result<Identity, String> {
         let models = match self.ask(Method::GET, "/v1/models") {
             Ok(answer) if answer.status == 200 => answer.json().and_then(|json| models(&json)),
-            Err(error @ WireError::Connect { .. }) => return Err(error),
+            Ok(answer) if matches!(answer.status, 401 | 403) => {
+                return Err(format!(
+                    "the server refuses access (HTTP {}): set OPENAI_API_KEY, or give the header that it wants \
+                     with --header",
+                    answer.status
+                ));
+            }
+            Err(error @ WireError::Connect { .. }) => {
+                return Err(format!(
+                    "{error}. Nothing answers there: start the server first, or correct base_url (--base-url)"
+                ));
+            }
             Ok(_) | Err(_) => None,
         };
         let version = match self.ask(Method::GET, "/version") {

@@ -133,6 +133,26 @@ pub fn verdict_of(run: &ImportedRun) -> Option<String> {
     text_of(run, "verdict")
 }
 
+/// A finding of a result's verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable code.
+    pub code: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// The findings behind the verdict of a result, the worst first.
+pub fn findings_of(run: &ImportedRun) -> Vec<Finding> {
+    let Some(Value::Array(reasons)) = value_at(run, "servebench.verdict.reasons") else { return Vec::new() };
+    let text =
+        |reason: &Value, key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    reasons
+        .iter()
+        .map(|reason| Finding { code: text(reason, "code"), remedy: text(reason, "remedy") })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

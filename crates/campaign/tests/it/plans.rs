@@ -256,6 +256,21 @@ fn linked_parameters_keep_what_fits_together() {
 }
 
 #[test]
+fn a_command_after_each_run_takes_the_place_of_emptying_caches() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, words) in [("flush --all 'now'", Some(vec!["flush", "--all", "now"])), ("", None)] {
+        let options =
+            ServeOptions { after_bench_cmd: Some(command.to_owned()), ..serve_options(folder.path()) };
+        let plan = serve_plan(&options).unwrap();
+        assert!(!plan.reset_caches);
+        assert_eq!(
+            plan.after_command,
+            words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        );
+    }
+}
+
+#[test]
 fn mistakes_in_vllms_form_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let twice = folder.path().join("twice.json");

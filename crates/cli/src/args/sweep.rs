@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].
-    #[arg(value_name = "FILE", conflicts_with = "serve_cmd")]
+    #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Folder of the results [default: results, or what the file says].
     #[arg(long, short = 'o', value_name = "DIR")]
@@ -17,7 +17,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N")]
     pub(crate) num_runs: Option<usize>,
     /// Go on at the first run that is missing or has failed.
-    #[arg(long, conflicts_with = "overwrite")]
+    #[arg(long, overrides_with = "overwrite")]
     pub(crate) resume: bool,
     /// Replace the results of an earlier sweep.
     #[arg(long)]

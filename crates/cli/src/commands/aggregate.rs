@@ -13,6 +13,9 @@ use crate::output::Output;
 /// Name of the table in the results folder.
 pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";
 
+/// Settings that are shown; the file has all.
+const SHOWN: usize = 40;
+
 /// Writes the table of all results in a folder.
 pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, Failure> {
     let target = args.output.clone().unwrap_or_else(|| args.results.join(TABLE_NAME));
@@ -98,7 +101,7 @@ fn overview(groups: &[Folded]) -> String {
             .chain(numbers.map(str::to_owned))
             .collect(),
     ];
-    for group in groups {
+    for group in groups.iter().take(SHOWN) {
         let setting = |key: &&String| match group.settings.get(*key) {
             Some(serde_json::Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
@@ -119,6 +122,9 @@ fn overview(groups: &[Folded]) -> String {
         rows.push(row);
     }
     let mut text = align(&rows);
+    if groups.len() > SHOWN {
+        let _ = writeln!(text, "  … and {} more settings in the file", groups.len() - SHOWN);
+    }
     text.push_str("± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n");
     text
 }

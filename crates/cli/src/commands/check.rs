@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Parser;
-use servebench_campaign::{Cell, Ended, OURSELVES, Start, World};
+use servebench_campaign::{Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, World, findings_of};
 use servebench_core::Record;
 use servebench_engine::{Plan, StopHandle, send_once};
 use servebench_results::{ImportedRun, read_result_summary};
@@ -45,7 +45,11 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     let identity = match world.identify(&cell) {
         Ok(identity) => identity,
         Err(reason) => {
-            findings.bad("connection", reason, "start the server, or correct --base-url");
+            findings.bad(
+                "connection",
+                reason,
+                "start the server, correct --base-url, or give access as told above",
+            );
             return Ok(());
         }
     };
@@ -53,7 +57,7 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     findings.good("connection", format!("{} answers{version}", args.base_url));
     match &identity.models {
         Some(models) if !models.is_empty() => {
-            findings.good("models", format!("it serves {}", models.join(", ")))
+            findings.good("models", format!("it serves {}", models.join(", ")));
         }
         Some(_) | None if args.model.is_some() => {
             findings.note(
@@ -261,6 +265,7 @@ fn benchmarks(
     let head = ["rate", "requests/s", "failed", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "verdict"];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     let mut worst: Option<String> = None;
+    let mut invalid: Vec<(u32, VerdictFinding)> = Vec::new();
     for (index, rate) in rates.iter().enumerate() {
         let flags = words(&format!(
             "--request-rate {rate} --num-prompts {prompts} --random-input-len 64 --random-output-len 32 --seed {}",
@@ -271,6 +276,12 @@ fn benchmarks(
                 let number =
                     |key: &str| run.number(key).map_or("–".to_owned(), |number| format!("{number:.1}"));
                 let verdict = servebench_campaign::verdict_of(&run).unwrap_or_default();
+                let findings_here = findings_of(&run);
+                if verdict == "INVALID" {
+                    invalid.extend(findings_here.first().map(|finding| (*rate, finding.clone())));
+                }
+                let codes: Vec<&str> = findings_here.iter().map(|finding| finding.code.as_str()).collect();
+                let verdict = format!("{verdict} {}", codes.join(", ")).trim_end().to_owned();
                 if run.number("failed").is_some_and(|failed| failed > 0.0) {
                     worst.get_or_insert(format!("requests fail at rate {rate}"));
                 }
@@ -293,6 +304,10 @@ fn benchmarks(
     match worst {
         None => findings.good("rates", format!("{prompts} requests at each of {rates:?} requests/s")),
         Some(reason) => findings.bad("rates", reason, "lower the rate, or look into the server's log"),
+    }
+    if let Some((rate, finding)) = invalid.first() {
+        let told = format!("the run at rate {rate} is INVALID: {}", finding.code);
+        findings.note("measuring", told, &finding.remedy);
     }
     findings.output.print(&align(&table));
     findings.output.say("  (so few requests show that it works, not how fast it is)");
@@ -334,7 +349,7 @@ struct Findings<'a> {
 struct Finding {
     what: &'static str,
     level: Level,
-    remedy: Option<&'static str>,
+    remedy: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -349,15 +364,15 @@ impl Findings<'_> {
         self.add(what, Level::Good, told.as_ref(), None);
     }
 
-    fn note(&mut self, what: &'static str, told: impl AsRef<str>, remedy: &'static str) {
-        self.add(what, Level::Note, told.as_ref(), Some(remedy));
+    fn note(&mut self, what: &'static str, told: impl AsRef<str>, remedy: &str) {
+        self.add(what, Level::Note, told.as_ref(), Some(remedy.to_owned()));
     }
 
-    fn bad(&mut self, what: &'static str, told: impl AsRef<str>, remedy: &'static str) {
-        self.add(what, Level::Bad, told.as_ref(), Some(remedy));
+    fn bad(&mut self, what: &'static str, told: impl AsRef<str>, remedy: &str) {
+        self.add(what, Level::Bad, told.as_ref(), Some(remedy.to_owned()));
     }
 
-    fn add(&mut self, what: &'static str, level: Level, told: &str, remedy: Option<&'static str>) {
+    fn add(&mut self, what: &'static str, level: Level, told: &str, remedy: Option<String>) {
         let word = match level {
             Level::Good => "ok",
             Level::Note => "note",
@@ -372,7 +387,7 @@ impl Findings<'_> {
         let (good, bad) = (count(Level::Good), count(Level::Bad));
         self.output.say(&format!("\n{good} of {} checks are good.", self.list.len()));
         for finding in &self.list {
-            if let Some(remedy) = finding.remedy {
+            if let Some(remedy) = &finding.remedy {
                 let word = if finding.level == Level::Bad { "fix" } else { "note" };
                 self.output.say(&format!("  {word}: {}: {remedy}", finding.what));
             }

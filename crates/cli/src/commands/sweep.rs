@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
 use servebench_campaign::{
     ChildSettings, Children, Event, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions,
-    Start, Status, SweepOptions, Tally, check_servers, execute, serve_plan, sweep_plan, verdict_of,
-    without_secrets, write_summaries,
+    Start, Status, SweepOptions, Tally, check_servers, execute, findings_of, serve_plan, sweep_plan,
+    verdict_of, without_secrets, write_summaries,
 };
 use servebench_core::Secret;
 use servebench_os::clock;
@@ -25,6 +25,18 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::settings::RunSettings;
 
+/// The other commands that vLLM has under `bench sweep`, with what does their work here.
+const OTHER_SWEEPS: [(&str, &str); 5] = [
+    ("serve_workload", "write the rates or concurrencies as a list in an experiment file (docs/sweeps.md)"),
+    (
+        "serve_sla",
+        "write the rates or concurrencies as a list in an experiment file with a stop rule (docs/sweeps.md)",
+    ),
+    ("startup", "servebench measures running servers only; use vLLM's own command"),
+    ("plot", "use servebench aggregate and servebench visualize"),
+    ("plot_pareto", "use servebench aggregate and servebench visualize --interactive"),
+];
+
 /// Runs of a plan that are listed before the rest is only counted.
 const SHOWN: usize = 30;
 
@@ -32,8 +44,8 @@ const SHOWN: usize = 30;
 pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> {
     let plan = plan(args)?;
     check_commands(&plan)?;
-    output.print(&describe(&plan, args.dry_run));
     if args.dry_run {
+        output.print(&describe(&plan, None));
         return Ok(Exit::Good);
     }
     let start = match (args.resume, args.overwrite) {
@@ -72,6 +84,7 @@ pub(crate) fn carry_out(plan: &Plan, how: &How, output: &Output) -> Result<(Tall
     let _listening = listen(Arc::clone(&interrupts), output)?;
     let mut world = children(how, interrupts)?;
     let mut journal = Journal::begin(plan, how.start, &rfc3339(clock::wall())).or_usage()?;
+    output.print(&describe(plan, Some(&journal)));
     check_servers(plan, &mut journal, &mut world).or_usage()?;
     let line = Line::new(plan.cells.len());
     let tally = execute(plan, &mut journal, &mut world, &mut |event| line.show(plan, event, output));
@@ -95,6 +108,21 @@ pub(crate) fn children(how: &How, interrupts: Arc<AtomicUsize>) -> Result<Childr
 }
 
 fn plan(args: &SweepArgs) -> Result<Plan, Failure> {
+    // `vllm bench sweep serve …` comes here with its last word as a file.
+    let word = args.file.as_deref().and_then(Path::to_str).unwrap_or_default();
+    if let Some((name, instead)) =
+        OTHER_SWEEPS.iter().find(|(name, _)| *name == word && !Path::new(name).exists())
+    {
+        return Err(Failure::usage(format!("sweep {name} is not supported: {instead}")));
+    }
+    if word == "serve" && args.serve_cmd.is_none() && !Path::new(word).exists() {
+        return Err(Failure::usage("sweep serve needs --serve-cmd and --bench-cmd"));
+    }
+    if args.serve_cmd.is_some() && args.file.is_some() && word != "serve" {
+        return Err(Failure::usage(format!(
+            "{word}: give either a file or --serve-cmd with --bench-cmd, not both"
+        )));
+    }
     if let (Some(serve_cmd), Some(bench_cmd)) = (&args.serve_cmd, &args.bench_cmd) {
         let name = args.experiment_name.clone();
         let name = name.unwrap_or_else(|| vllm_date(clock::wall()).replace('-', "_"));
@@ -173,39 +201,41 @@ fn check_commands(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The plan for people; with all commands when nothing will be done.
-fn describe(plan: &Plan, commands: bool) -> String {
-    let mut text = String::new();
-    let total = remaining(plan, |_| true, &Calibration::default());
-    let servers = match plan.servers.len() {
-        0 => String::new(),
-        1 => ", one server start".to_owned(),
-        count => format!(", {count} server starts"),
-    };
+/// The plan for people: what is left of it, or, when nothing will be done, all of it with its commands.
+fn describe(plan: &Plan, journal: Option<&Journal>) -> String {
+    let is_done = |index: usize| journal.is_some_and(|journal| journal.is_done(index));
+    let done = (0..plan.cells.len()).filter(|&index| is_done(index)).count();
+    let total = remaining(plan, |index| !is_done(index), &Calibration::default());
+    let left = plan.cells.len() - done;
+    let mut text = format!("Plan: {left} {}", if left == 1 { "run" } else { "runs" });
+    if done > 0 {
+        let _ = write!(text, " to go, {done} done already");
+    }
+    if !plan.servers.is_empty() {
+        let _ = write!(text, ", {} servers to start one after the other", plan.servers.len());
+    }
     let _ = writeln!(
         text,
-        "Plan: {} {}{servers}, {} if a token takes 20 ms (corrected as runs finish); results in {}",
-        plan.cells.len(),
-        if plan.cells.len() == 1 { "run" } else { "runs" },
+        "; {} if a token takes 20 ms (corrected as runs finish); results in {}",
         span(total),
         plan.output.display()
     );
     let mut server = None;
-    let shown = if commands { plan.cells.len() } else { SHOWN };
-    for (index, cell) in plan.cells.iter().enumerate().take(shown) {
-        if commands && cell.server != server {
+    let shown = if journal.is_some() { SHOWN } else { plan.cells.len() };
+    for (index, cell) in plan.cells.iter().enumerate().filter(|(index, _)| !is_done(*index)).take(shown) {
+        if cell.server != server {
             server = cell.server;
             if let Some(spec) = server.map(|server| &plan.servers[server]) {
                 let _ = writeln!(text, "  server: {}", shell_line(&spec.command));
             }
         }
         let _ = writeln!(text, "  {:>3}. {}  ({})", index + 1, cell.name, span(seconds(&cell.load())));
-        if commands {
+        if journal.is_none() {
             let _ = writeln!(text, "       {}", shell_line(&cell.command));
         }
     }
-    if plan.cells.len() > shown {
-        let _ = writeln!(text, "  … and {} more; --dry-run shows all", plan.cells.len() - shown);
+    if left > shown {
+        let _ = writeln!(text, "  … and {} more; --dry-run shows all", left - shown);
     }
     text
 }
@@ -332,7 +362,8 @@ fn key_figures(run: &ImportedRun) -> String {
         let _ = write!(text, "  {failed} requests failed");
     }
     if let Some(verdict) = verdict_of(run) {
-        let _ = write!(text, "  {verdict}");
+        let codes: Vec<String> = findings_of(run).into_iter().map(|finding| finding.code).collect();
+        let _ = write!(text, "  {}", format!("{verdict} {}", codes.join(", ")).trim_end());
     }
     text
 }
