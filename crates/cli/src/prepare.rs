@@ -79,6 +79,11 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     };
 
     let (mut workload, spare) = workload(settings, tokenizer.as_ref())?;
+    if settings.compat.is_vllm()
+        && let DatasetSettings::TimedTrace(trace) = &settings.workload.dataset
+    {
+        lines.push(compat::trace_line(trace));
+    }
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
     if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
         lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
@@ -100,6 +105,37 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         events_in_memory: usize::MAX,
         drain: DRAIN,
     };
+    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, lines, warnings })
+}
+
+/// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
+pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<Ready, Failure> {
+    let name = settings.target.model.clone().unwrap_or_else(|| model.to_owned());
+    let model = ModelNames {
+        request: settings.target.served_model_name.clone().unwrap_or_else(|| name.clone()),
+        id: name,
+    };
+    let tokenizer_id = settings.target.tokenizer.clone().filter(|_| settings.target.has_tokenizer);
+    let tokenizer = tokenizer_id.as_deref().map(load_tokenizer).transpose()?;
+    let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
+    let wire = wire(settings, &model, workload.force_ignore_eos)?;
+    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    let warnings = workload.warnings.clone();
+    let mut requests = serialise(&wire, &workload.requests)?;
+    give_up_some(settings, &mut requests);
+    let schedule = schedule(settings, &workload)?;
+    let plan = Plan {
+        requests: requests.into(),
+        schedule: Arc::new(schedule),
+        max_concurrency: settings.load.max_concurrency,
+        workers: 1,
+        pin: None,
+        wire,
+        events_in_memory: usize::MAX,
+        drain: DRAIN,
+    };
+    let facts = ServerFacts::default();
+    let (spare, lines) = (Vec::new(), Vec::new());
     Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, lines, warnings })
 }
 

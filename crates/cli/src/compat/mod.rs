@@ -22,6 +22,8 @@ pub(crate) use names::resolve as resolve_names;
 pub(crate) use namespace::{echo, line as namespace_line};
 
 use serde::{Serialize, Serializer};
+use servebench_results::python::float_repr;
+use servebench_workload::TimedTraceSettings;
 
 /// The newest version of vLLM whose benchmark is known: 0.NEWEST.
 const NEWEST: u16 = 33;
@@ -118,6 +120,20 @@ impl Serialize for Compat {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// What vLLM prints when it has read a timed_trace.
+pub(crate) fn trace_line(trace: &TimedTraceSettings) -> String {
+    format!(
+        "timed-trace: chunk_size: {}, sec_multiplier: {}, label_ts: \"{}\", label_input_length: \"{}\", \
+         label_output_length: \"{}\", label_hash_ids: \"{}\"",
+        trace.chunk_hash_size,
+        float_repr(trace.sec_multiplier),
+        trace.label_timestamp,
+        trace.label_input_length,
+        trace.label_output_length,
+        trace.label_hash_ids,
+    )
 }
 
 #[cfg(test)]

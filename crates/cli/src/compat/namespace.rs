@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use servebench_results::python::float_repr;
+use servebench_workload::MmBucket;
 
 use crate::args::{DatasetArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs};
 
@@ -144,7 +145,7 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
     all.put("random_mm_base_items_per_request", args.random_mm_base_items_per_request);
     all.put("random_mm_num_mm_items_range_ratio", args.random_mm_num_mm_items_range_ratio);
     all.put("random_mm_limit_mm_per_prompt", object(Some(&args.random_mm_limit_mm_per_prompt)));
-    all.put("random_mm_bucket_config", args.random_mm_bucket_config.clone());
+    all.put("random_mm_bucket_config", buckets(&args.random_mm_bucket_config));
     all.put("hf_subset", args.hf_subset.clone());
     all.put("hf_split", args.hf_split.clone());
     all.put("hf_name", args.hf_name.clone());
@@ -196,6 +197,16 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("percentile_metrics", percentile_metrics.clone());
     all.put("metric_percentiles", metric_percentiles.clone());
     all.put("goodput", list(goodput));
+}
+
+/// Sizes and shares as Python shows the dict.
+fn buckets(text: &str) -> String {
+    let Ok(buckets) = MmBucket::parse_all(text) else { return text.to_owned() };
+    let shown: Vec<String> = buckets
+        .iter()
+        .map(|b| format!("({}, {}, {}): {}", b.height, b.width, b.frames, float_repr(b.share)))
+        .collect();
+    format!("{{{}}}", shown.join(", "))
 }
 
 fn list(items: &[String]) -> Option<Vec<String>> {

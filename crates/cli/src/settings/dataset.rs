@@ -17,6 +17,9 @@ use crate::exit::{Failure, OrFail};
 const NAMES: &str = "random, random-mm, random-rerank, sharegpt, sonnet, burstgpt, custom, custom_image, \
     custom_audio, hf, prefix_repetition, spec_bench, speed_bench, timed_trace, trace";
 
+/// Names of hub datasets that tutorials still use, and where these are now.
+const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionArena-Chat")];
+
 /// The dataset that the flags ask for.
 pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
     let name = args.dataset_name.clone().unwrap_or_else(|| compat.default_dataset().to_owned());
@@ -173,9 +176,11 @@ fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
             "--dataset-name hf: name the dataset with --dataset-path, such as lmarena-ai/VisionArena-Chat",
         )
     })?;
-    let usual = HfSettings::new(path.display().to_string(), HubSettings::from_env());
+    let path = path.display().to_string();
+    let newer = |name: &str| RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| (*new).to_owned());
+    let usual = HfSettings::new(newer(&path).unwrap_or(path), HubSettings::from_env());
     Ok(HfSettings {
-        name: args.hf_name.clone(),
+        name: args.hf_name.as_ref().map(|name| newer(name).unwrap_or_else(|| name.clone())),
         subset: args.hf_subset.clone(),
         split: args.hf_split.clone(),
         output_len: args.output_len.or(args.hf_output_len),

@@ -11,3 +11,4 @@ mod recorder;
 mod shims;
 mod support;
 mod truth;
+mod tutorial;

@@ -1,4 +1,5 @@
-//! A server that keeps what it is sent: every request with its body, in order of arrival.
+//! A server that keeps what it is sent: every request with its body, in order of arrival. It is a small copy of
+//! the Hugging Face hub as well, with one dataset.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -77,7 +78,8 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
         let (status, kind, answer) = answer(&path, &body);
         keep.lock().unwrap().push(Asked { path, id, body });
         let head = format!(
-            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\netag: \"e1\"\r\n\
+             x-repo-commit: c1\r\n\r\n",
             answer.len()
         );
         if out.write_all((head + &answer).as_bytes()).is_err() {
@@ -86,11 +88,24 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
     }
 }
 
+/// A PNG of one pixel.
+const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+
 fn answer(path: &str, body: &Value) -> (u16, &'static str, String) {
     const JSON: &str = "application/json";
     const USAGE: &str = r#"{"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}"#;
     match path {
         "/v1/models" => (200, JSON, r#"{"data": [{"id": "served", "root": "builtin"}, {"id": "m"}]}"#.into()),
+        "/api/datasets/lmarena-ai/VisionArena-Chat/revision/main" => {
+            (200, JSON, r#"{"siblings": [{"rfilename": "data/train.jsonl"}]}"#.into())
+        }
+        "/datasets/lmarena-ai/VisionArena-Chat/resolve/main/data/train.jsonl" => {
+            let row = format!(
+                r#"{{"conversation": [[{{"role": "user", "content": "What is this?"}}]], "images": [{{"bytes": "{PIXEL}"}}]}}"#
+            );
+            (200, JSON, format!("{row}\n{row}\n"))
+        }
         "/reset_prefix_cache" => (200, JSON, r#"{"success": false}"#.into()),
         "/start_profile" | "/stop_profile" => (200, JSON, "{}".into()),
         "/v1/completions" if body["stream"] == false => (
