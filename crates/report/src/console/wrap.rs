@@ -52,11 +52,12 @@ fn pieces(text: &str) -> Vec<(String, bool)> {
     const NEVER_FIRST: &str = "，。；：！？、）》」』”’％";
     let mut pieces: Vec<(String, bool)> = Vec::new();
     for word in text.split_whitespace() {
-        // A dot between items ends a line rather than beginning one.
-        if word == "·"
+        // A dot between items ends a line rather than beginning one, and a number keeps its unit.
+        if matches!(word, "·" | "%" | "%," | "%:" | "ms" | "ms," | "µs" | "µs,")
             && let Some((before, _)) = pieces.last_mut()
         {
-            before.push_str(" ·");
+            before.push(' ');
+            before.push_str(word);
             continue;
         }
         let mut fresh = true;
