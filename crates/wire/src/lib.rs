@@ -16,6 +16,7 @@ mod exchange;
 mod json;
 mod judge;
 mod live;
+pub mod offline;
 mod proxy;
 mod pyjson;
 pub mod reply;

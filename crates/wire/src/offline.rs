@@ -1,0 +1,65 @@
+//! Reading an answer that is already in memory: for fuzzing, and for looking at captured streams.
+
+use servebench_core::{Outcome, Record};
+
+use crate::backend::Backend;
+use crate::judge::conclusion;
+use crate::reply::{Fault, Progress, Sink};
+use crate::settings::{KeepText, Limits};
+use crate::socket::Stamp;
+use crate::sse::Framer;
+
+/// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one instant.
+///
+/// The record holds the outcome and, if it is not a good one, the reason, as after a real exchange.
+pub fn read_stream<'a>(backend: &dyn Backend, pieces: impl IntoIterator<Item = &'a [u8]>) -> Record {
+    let mut record = Record::default();
+    match try_read(backend, pieces, &mut record) {
+        Ok(()) => record.outcome = Outcome::Ok,
+        Err(fault) => {
+            record.outcome = fault.outcome;
+            record.error = Some(fault.message);
+        }
+    }
+    record
+}
+
+fn try_read<'a>(
+    backend: &dyn Backend,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    record: &mut Record,
+) -> Result<(), Fault> {
+    let limits = Limits::default();
+    let mut reader = backend.reader(true);
+    let mut progress = Progress::new(KeepText::Always);
+    let mut framer = Framer::new(limits.event);
+    for piece in pieces {
+        framer.push(piece, |event| {
+            let mut sink = Sink::new(record, &mut progress, Stamp::default());
+            sink.message(limits.events)?;
+            reader.event(event, &mut sink)
+        })?;
+    }
+    framer.finish(|event| {
+        let mut sink = Sink::new(record, &mut progress, Stamp::default());
+        sink.message(limits.events)?;
+        reader.event(event, &mut sink)
+    })?;
+    conclusion(record, &progress, reader.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend;
+
+    #[test]
+    fn a_captured_stream_reads_as_when_it_was_sent() {
+        let stream = b"data: {\"choices\":[{\"index\":0,\"text\":\"Hi\",\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+        let vllm = backend::find("vllm").unwrap();
+        let record = read_stream(vllm, [&stream[..]]);
+        assert_eq!((record.outcome, record.text.as_str(), record.events.len()), (Outcome::Ok, "Hi", 1));
+        assert_eq!(read_stream(vllm, stream.chunks(1)).text, "Hi");
+        assert_eq!(read_stream(vllm, [&stream[..20]]).outcome, Outcome::Malformed);
+    }
+}
