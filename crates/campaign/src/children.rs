@@ -25,6 +25,8 @@ const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 const SERVER_GRACE: Nanos = Nanos::from_millis(10_000);
 /// How often a server is asked to empty its caches before a run.
 const RESET_TRIES: usize = 10;
+/// Exit code of our own runs whose verdict is INVALID under `--strict`.
+const STRICT: i32 = 3;
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
 
@@ -164,7 +166,13 @@ impl World for Children {
         if self.passed_on > before {
             return Ended::Interrupted;
         }
-        if status.success() { Ended::Well } else { Ended::Failed(reason(&tail(log), &status.to_string())) }
+        if status.success() {
+            Ended::Well
+        } else if status.code() == Some(STRICT) && words.first().is_some_and(|word| word == OURSELVES) {
+            Ended::Failed("the verdict is INVALID, and --strict was given".to_owned())
+        } else {
+            Ended::Failed(reason(&tail(log), &status.to_string()))
+        }
     }
 
     fn start_server(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {

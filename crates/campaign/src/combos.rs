@@ -12,6 +12,10 @@ use crate::read::Keys;
 use crate::stop::StopRules;
 use crate::{CampaignError, SweepOptions};
 
+/// Flags that a sweep sets itself.
+pub(crate) const OURS: [&str; 5] =
+    ["save-result", "append-result", "result-dir", "result-filename", "disable-tqdm"];
+
 const KEYS: &str = "model, base_url, tokenizer, input_output, concurrency_prompts";
 
 /// The plan of a combinations file.
@@ -27,6 +31,7 @@ pub(crate) fn plan(
     let lengths = pairs(&mut keys, "input_output", "[input, output]")?;
     let loads = pairs(&mut keys, "concurrency_prompts", "[concurrency, prompts]")?;
     keys.end()?;
+    refuse_extra(options, &["random-input-len", "random-output-len", "max-concurrency", "num-prompts"])?;
 
     let mut common = vec![OURSELVES.to_owned(), "run".to_owned()];
     let mut add = |flag: &str, value: &str| common.extend([flag.to_owned(), value.to_owned()]);
@@ -91,6 +96,16 @@ pub(crate) fn plan(
     };
     plan.check()?;
     Ok(plan)
+}
+
+/// Refuses further arguments for what the sweep sets itself: a file's name would not tell the truth.
+pub(crate) fn refuse_extra(options: &SweepOptions, set: &[&str]) -> Result<(), CampaignError> {
+    match set.iter().chain(&OURS).find(|flag| crate::flags::has(&options.extra, flag)) {
+        Some(flag) => Err(CampaignError::setting(format!(
+            "--{flag} after -- would contradict what the sweep sets for each run; change the file instead"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// What every run of ours gets: a saved result, a run folder inside the campaign's, no bar.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use servebench_results::{ImportedRun, read_result_summary};
 
 use crate::CampaignError;
-use crate::estimate::{Calibration, remaining};
+use crate::estimate::{self, Calibration, remaining};
 use crate::journal::{Identity, Journal, Status};
 use crate::plan::{Cell, Plan, ServerSpec};
 use crate::serve_files::{annotate, write_failure};
@@ -53,8 +53,8 @@ pub enum Event<'a> {
     ServerReady(&'a ServerSpec, f64),
     /// An unmeasured run has begun.
     WarmingUp(&'a Cell),
-    /// A run has begun; the plan's time left in seconds.
-    Started(usize, &'a Cell, f64),
+    /// A run has begun; the seconds that it and that everything left will take.
+    Started(usize, &'a Cell, f64, f64),
     /// A run has ended well, after so many seconds.
     Finished(usize, &'a Cell, f64, Box<ImportedRun>),
     /// A run has failed.
@@ -207,7 +207,8 @@ impl<'a> Going<'a> {
         }
         let left =
             remaining(self.plan, |other| other >= index && !self.journal.is_done(other), &self.calibration);
-        self.tell(&Event::Started(index, cell, left));
+        let own = estimate::seconds(&cell.load()) * self.calibration.factor();
+        self.tell(&Event::Started(index, cell, own, left));
         let date = self.world.date();
         self.journal.update(index, |state| {
             state.status = Status::Pending;

@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use rand::seq::SliceRandom;
 use serde_json::{Map, Value};
 
-use crate::combos::{base_seed, finish, in_repeat, named};
-use crate::flags::{Flag, FlagKind, FlagTable, override_parameter, text};
+use crate::combos::{OURS, base_seed, finish, in_repeat, named, refuse_extra};
+use crate::flags::{Flag, FlagKind, FlagTable, dashed, override_parameter, text};
 use crate::plan::{Cell, Form, OURSELVES, Plan, Warmup, cell_seed, file_part};
 use crate::read::Keys;
 use crate::stop::{Condition, StopRules};
 use crate::{CampaignError, SweepOptions};
-
-/// Flags that the sweep sets itself.
-const OURS: [&str; 5] = ["save-result", "append-result", "result-dir", "result-filename", "disable-tqdm"];
 
 /// One combination of flags, by their names with underscores.
 type Settings = IndexMap<String, Value>;
@@ -56,6 +53,8 @@ pub(crate) fn plan(
             settings.push(all);
         }
     }
+    let set: IndexSet<String> = settings.iter().flat_map(|all| all.keys().map(|key| dashed(key))).collect();
+    refuse_extra(options, &set.iter().map(String::as_str).chain(["seed"]).collect::<Vec<_>>())?;
     let shuffled = match order.as_str() {
         "given" => false,
         "shuffled" => true,

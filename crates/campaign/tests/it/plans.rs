@@ -174,6 +174,29 @@ fn mistakes_in_an_experiment_are_named() {
     }
 }
 
+#[test]
+fn arguments_that_would_make_names_untrue_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |name: &str, text: &str, extra: &str| {
+        let extra = extra.split(' ').map(str::to_owned).collect();
+        plan_of(folder.path(), name, text, SweepOptions { extra, ..SweepOptions::default() })
+    };
+    let experiment = "run: {model: m, burstiness: [1, 2], num_prompts: 9}";
+    for (name, text, extra) in [
+        ("combos.yaml", COMBOS, "--num_prompts 5"),
+        ("combos.yaml", COMBOS, "--result-dir=x"),
+        ("e.yaml", experiment, "--burstiness 3"),
+        ("e.yaml", experiment, "--seed 3"),
+    ] {
+        let error = with(name, text, extra).unwrap_err();
+        assert!(error.contains("would contradict"), "{error}");
+    }
+    let plan = with("e.yaml", experiment, "--num-prompts 5").unwrap();
+    assert_eq!(value_of(&plan.cells[0].command, "num-prompts"), Some("5"));
+    let plan = with("combos.yaml", COMBOS, "--seed 5").unwrap();
+    assert!(plan.cells.iter().all(|cell| value_of(&cell.command, "seed") == Some("5")));
+}
+
 fn serve_options(folder: &std::path::Path) -> ServeOptions {
     let serve = folder.join("serve.json");
     let bench = folder.join("bench.json");

@@ -300,7 +300,8 @@ impl Line {
         } else {
             ProgressBar::hidden()
         };
-        let style = ProgressStyle::with_template("{spinner} {pos}/{len} done · {msg} · {elapsed}");
+        let style =
+            ProgressStyle::with_template("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar }
@@ -322,10 +323,11 @@ impl Line {
                 self.bar.reset_elapsed();
                 self.bar.set_message(format!("warming up for {}", cell.name));
             }
-            Event::Started(index, cell, left) => {
+            Event::Started(index, cell, own, left) => {
                 self.bar.reset_elapsed();
                 self.bar.set_position(*index as u64);
-                self.bar.set_message(format!("{} · {} left", cell.name, span(*left)));
+                self.bar.set_prefix(format!(", {} left", span(*left)));
+                self.bar.set_message(format!("{} ({})", cell.name, span(*own)));
             }
             Event::Finished(index, cell, took, run) => {
                 say(format!("[{}/{total}] {}  {took:.1} s{}", index + 1, cell.name, key_figures(run)));

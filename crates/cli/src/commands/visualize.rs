@@ -1,17 +1,20 @@
 //! `servebench visualize`: figures, dashboard and report of many runs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
-use servebench_campaign::{FlagTable, Start, SweepOptions, read_table, sweep_plan};
+use servebench_campaign::{FlagTable, Start, SweepOptions, read_table, result_files, sweep_plan};
 use servebench_report::chart::{Figure, to_png};
 use servebench_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
+use servebench_results::{ImportedRun, read_result};
 use servebench_sim::{SimSettings, start};
 use servebench_workload::{BUILTIN, Tokenizer};
 
@@ -38,6 +41,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
         return Err(Failure::usage(format!("--csv: {} has no rows", csv.display())));
     }
     rows.iter_mut().for_each(restore_verdict);
+    let detailed = add_details(&mut rows, csv.parent().unwrap_or(Path::new("")));
     let runs = parse_rows(&rows);
     let (lang, folder) = (args.lang, &args.output);
     fs::create_dir_all(folder)
@@ -62,7 +66,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
             written.push(write(folder, name, text.as_bytes())?);
         }
     }
-    output.say(&format!("{} runs from {}:", runs.len(), csv.display()));
+    output.say(&format!("{} runs from {} ({detailed} with single requests):", runs.len(), csv.display()));
     for path in written {
         output.say(&format!("  {path}"));
     }
@@ -77,6 +81,38 @@ fn restore_verdict(row: &mut Row) {
     let reasons = row.get("servebench.verdict.reasons").and_then(Value::as_str);
     let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return };
     row.insert("servebench".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
+}
+
+/// A table has no lists of single requests, but the result files beside it may (`--save-detailed`): they give
+/// distributions and timelines. Returns for how many rows they were found.
+fn add_details(rows: &mut [Row], folder: &Path) -> usize {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    // A table that was moved away from its results is shown without them.
+    let files = result_files(folder).unwrap_or_default();
+    let runs: Vec<ImportedRun> = files
+        .par_iter()
+        .filter(|file| fs::read(file).is_ok_and(|text| contains(&text, b"\"ttfts\"")))
+        .flat_map_iter(|file| read_result(file).unwrap_or_default())
+        .filter(|run| !run.details.is_empty())
+        .collect();
+    let mut found = 0;
+    for row in rows {
+        // Repeats have one name in different folders; the date tells them apart.
+        let is_it = |run: &&ImportedRun| {
+            run.file.file_name().and_then(OsStr::to_str) == row.get("filename").and_then(Value::as_str)
+                && run.keys.get("date").and_then(Value::as_str) == row.get("date").and_then(Value::as_str)
+        };
+        let mut matching = runs.iter().filter(is_it);
+        if let (Some(run), None) = (matching.next(), matching.next()) {
+            row.extend(run.details.clone());
+            found += 1;
+        }
+    }
+    found
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
 }
 
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {
@@ -112,7 +148,8 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     );
     write(&folder, "combos.yaml", combos.as_bytes())?;
     let results = folder.join("results");
-    let options = SweepOptions { output: Some(results.clone()), ..SweepOptions::default() };
+    let extra = vec!["--save-detailed".to_owned()];
+    let options = SweepOptions { output: Some(results.clone()), extra, ..SweepOptions::default() };
     let plan = sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
     output.say(&format!("A campaign of {} runs on the built-in simulator:", plan.cells.len()));
     let how =

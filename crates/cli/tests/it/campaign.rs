@@ -65,7 +65,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     combos(folder.path(), &server.url());
-    let output = call(folder.path(), &["sweep"]);
+    let output = call(folder.path(), &["sweep", "--", "--save-detailed"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
     let text = stdout(&output);
     assert!(text.contains("Plan: 4 runs") && text.contains("[4/4] io32x4 mc2 np8"), "{text}");
@@ -84,6 +84,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     assert_eq!(table(folder.path()).len(), 4);
     let output = call(folder.path(), &["visualize", "--all"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
+    assert!(stdout(&output).contains("4 runs from results/aggregate_results.csv (4 with single requests)"));
     for name in [
         "throughput_analysis.png",
         "throughput_analysis.svg",
@@ -187,6 +188,24 @@ fn a_cell_that_fails_is_named_and_the_exit_code_tells() {
     assert!(text.contains("2 of 3 runs done, 1 failed"), "{text}");
     assert!(folder.path().join("results/random_input_len=500.failure.json").exists());
     assert!(folder.path().join("results/random_input_len=24.json").exists());
+}
+
+#[test]
+fn an_invalid_run_fails_under_strict() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = SimSettings { faults: vec!["http_500=0.5".parse().unwrap()], ..SimSettings::default() };
+    let server = start(half).unwrap();
+    let experiment = format!(
+        "run: {{backend: vllm, base_url: \"{}\", model: sim, tokenizer: builtin, strict: true, num_prompts: 40,\n  \
+         random_input_len: 16, random_output_len: [4, 5, 6]}}\n",
+        server.url()
+    );
+    fs::write(folder.path().join("e.yaml"), experiment).unwrap();
+    let output = call(folder.path(), &["sweep", "e.yaml", "--fail-fast"]);
+    server.stop().unwrap();
+    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert!(stdout(&output).contains("FAILED: the verdict is INVALID"), "{}", told(&output));
+    assert!(stdout(&output).contains("1 failed, 2 not done"), "{}", told(&output));
 }
 
 #[test]
