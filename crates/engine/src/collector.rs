@@ -9,6 +9,8 @@ use servebench_results::{RecordLog, ResultsError};
 use servebench_telemetry::HostWatch;
 use servebench_wire::Prepared;
 
+use crate::progress::Progress;
+
 /// The log and the host are looked at at least this often.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -34,9 +36,10 @@ pub(crate) fn collect(
     incoming: &Receiver<Vec<Record>>,
     log: Option<RecordLog>,
     events_in_memory: usize,
-    watch: &mut HostWatch,
+    observers: (&mut HostWatch, &Progress),
     start: impl Fn() -> Nanos,
 ) -> Collected {
+    let (watch, progress) = observers;
     let mut log = Log { log, unflushed: Vec::new(), error: None };
     let mut store = Store {
         records: vec![None; requests.len()],
@@ -52,8 +55,10 @@ pub(crate) fn collect(
             Err(RecvTimeoutError::Disconnected) => break,
         };
         watch.sample();
-        for mut record in batch {
-            record.rebase(start());
+        let mut batch = batch;
+        batch.iter_mut().for_each(|record| record.rebase(start()));
+        progress.finished(batch.iter());
+        for record in batch {
             log.push(&record);
             store.keep(record);
         }

@@ -16,7 +16,7 @@ mod worker;
 use std::io;
 
 pub use plan::Plan;
-pub use progress::{Progress, Snapshot};
+pub use progress::{Progress, Recent, Snapshot};
 pub use run::{Finished, run, send_once};
 pub use simulate::{VirtualPlan, VirtualRequest, simulate};
 pub use stop::{StopHandle, StopLevel};

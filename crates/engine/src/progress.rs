@@ -1,9 +1,14 @@
 //! A look at a run from outside: numbers that may be a little old, and never slow a worker.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use servebench_core::{Nanos, Record};
 use servebench_wire::Live;
+
+/// Finished requests that are remembered for the live percentiles.
+const RECENT: usize = 2_000;
 
 /// Shared between a run and whoever watches it.
 #[derive(Debug, Default)]
@@ -11,6 +16,8 @@ pub struct Progress {
     // Locked once per run by the engine and ten times a second by a watcher; never by a worker.
     workers: Mutex<(usize, Vec<Arc<Live>>)>,
     in_flight_peak: AtomicU64,
+    // Written by the collector, a few times a second.
+    recent: Mutex<VecDeque<Recent>>,
 }
 
 /// How a run stands.
@@ -30,9 +37,52 @@ pub struct Snapshot {
     pub connections_opened: u64,
 }
 
+/// A request that ended a short while ago, for live displays. The final numbers are made from the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Recent {
+    /// When it ended, from run start.
+    pub end: Nanos,
+    /// Time to first token in milliseconds.
+    pub ttft_ms: Option<f64>,
+    /// Mean gap between its token events in milliseconds.
+    pub itl_ms: Option<f64>,
+    /// How late it was sent, in milliseconds.
+    pub lateness_ms: Option<f64>,
+    /// It ended well.
+    pub ok: bool,
+}
+
+impl Recent {
+    fn of(record: &Record) -> Self {
+        let (first, last) = (record.first_token(), record.last_token());
+        let gaps = record.events.len().saturating_sub(1);
+        let itl = first.zip(last).filter(|_| gaps > 0);
+        Self {
+            end: record.end.unwrap_or_default(),
+            ttft_ms: first.zip(record.send_start).map(|(first, sent)| first.since(sent).as_millis_f64()),
+            itl_ms: itl.map(|(first, last)| last.since(first).as_millis_f64() / gaps as f64),
+            lateness_ms: record.lateness().map(Nanos::as_millis_f64),
+            ok: record.is_ok(),
+        }
+    }
+}
+
 impl Progress {
     pub(crate) fn attach(&self, total: usize, workers: &[Arc<Live>]) {
         *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = (total, workers.to_vec());
+    }
+
+    /// Remembers finished requests, rebased to the start of the run.
+    pub(crate) fn finished<'a>(&self, records: impl Iterator<Item = &'a Record>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.extend(records.map(Recent::of));
+        let excess = recent.len().saturating_sub(RECENT);
+        recent.drain(..excess);
+    }
+
+    /// Requests that ended last, the oldest first.
+    pub fn recent(&self) -> Vec<Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     /// How the run stands now.
@@ -54,5 +104,29 @@ impl Progress {
     /// The most requests in flight that any snapshot saw.
     pub fn in_flight_peak(&self) -> u64 {
         self.in_flight_peak.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use servebench_core::{Event, EventKind};
+
+    use super::*;
+
+    #[test]
+    fn only_the_last_requests_are_remembered() {
+        let progress = Progress::default();
+        let event = |at| Event::new(Nanos::from_millis(at), Nanos::ZERO, EventKind::Text, false, true);
+        let record = |end: u64| Record {
+            end: Some(Nanos(end)),
+            send_start: Some(Nanos::from_millis(1)),
+            events: vec![event(11), event(16), event(21)],
+            ..Record::default()
+        };
+        let many: Vec<_> = (0..RECENT as u64 + 5).map(record).collect();
+        progress.finished(many.iter());
+        let recent = progress.recent();
+        assert_eq!((recent.len(), recent[0].end), (RECENT, Nanos(5)));
+        assert_eq!((recent[0].ttft_ms, recent[0].itl_ms), (Some(10.0), Some(5.0)));
     }
 }

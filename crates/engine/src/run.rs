@@ -80,7 +80,7 @@ pub fn run(
         let line = &starting_line;
         let watch = &mut watch;
         let collector = scope.spawn(move || {
-            collect(&plan.requests, &receiver, log, plan.events_in_memory, watch, || line.start())
+            collect(&plan.requests, &receiver, log, plan.events_in_memory, (watch, progress), || line.start())
         });
         let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
         (collector.join(), outcomes)
