@@ -285,7 +285,7 @@ impl<'a> Going<'a> {
         if !path.is_file() {
             return Err(format!("it ended well but left no {}", path.display()));
         }
-        annotate(&path, &cell.annotations).map_err(|error| error.to_string())?;
+        annotate(&path, &cell.annotations, &cell.setting).map_err(|error| error.to_string())?;
         let runs = read_result_summary(&path).map_err(|error| error.to_string())?;
         runs.into_iter().next().ok_or_else(|| format!("{} holds no result", path.display()))
     }

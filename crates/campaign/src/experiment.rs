@@ -112,6 +112,9 @@ impl Maker<'_> {
             None => cell_seed(0, &setting, run),
         };
         all.insert("seed".to_owned(), seed.into());
+        if let Some(label) = label(&all, varied) {
+            all.insert("label".to_owned(), label.into());
+        }
         let mut command = vec![OURSELVES.to_owned(), "run".to_owned()];
         for (key, value) in &all {
             let flag = self
@@ -132,6 +135,20 @@ impl Maker<'_> {
         let name = named(&setting, run, self.repeats);
         Ok(Cell { name, setting, run, command, result, server: None, warmup, annotations: IndexMap::new() })
     }
+}
+
+/// A label that tells apart what result files do not: settings that vary, other than load and lengths.
+fn label(all: &Settings, varied: &Settings) -> Option<String> {
+    let mut told = vec!["request_rate", "max_concurrency", "num_prompts", "seed", "model", "backend"];
+    if !all.contains_key("random_range_ratio") {
+        told.extend(["random_input_len", "random_output_len"]);
+    }
+    let parts: Vec<String> = varied
+        .iter()
+        .filter(|(key, _)| !told.contains(&key.as_str()))
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    (!all.contains_key("label") && !parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// A map of flags, with every key known.

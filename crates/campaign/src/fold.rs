@@ -1,5 +1,8 @@
 //! Repeats folded: mean, spread and interval of each number.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
 use servebench_results::{Aggregate, Row};
@@ -62,10 +65,10 @@ impl Estimate {
     }
 }
 
-/// Runs with the same settings.
+/// Repeats of one setting.
 #[derive(Clone, Debug)]
 pub struct Folded {
-    /// The settings that they share.
+    /// The settings that they share; `filename` is the name that their files share.
     pub settings: IndexMap<String, Value>,
     /// Number of runs.
     pub runs: usize,
@@ -75,15 +78,48 @@ pub struct Folded {
     pub numbers: IndexMap<String, Estimate>,
 }
 
-/// Folds the runs of a table that have the same settings, in order of their first appearance.
+/// Folds the repeats in a table, in order of their first appearance.
+///
+/// Runs are repeats when all settings that their files tell are the same and their files are named as repeats
+/// of one another: not every setting is in a file (a server's options, the temperature), so that runs under
+/// different names may be different things.
 pub fn fold(table: &Aggregate) -> Vec<Folded> {
     let mut groups: IndexMap<String, (IndexMap<String, Value>, Vec<&Row>)> = IndexMap::new();
     for row in &table.rows {
-        let settings = settings(row);
-        let key = serde_json::to_string(&settings).unwrap_or_default();
+        let mut settings = settings(row);
+        let (place, name) = common_name(&row.run.file);
+        settings.insert("filename".to_owned(), name.into());
+        let key = format!("{}\n{}", place.display(), serde_json::to_string(&settings).unwrap_or_default());
         groups.entry(key).or_insert_with(|| (settings, Vec::new())).1.push(row);
     }
     groups.into_values().map(|(settings, rows)| folded(settings, &rows)).collect()
+}
+
+/// Where a file lies and what it is called, as far as its repeats share it: `run3/x.json` is a repeat of
+/// `run1/x.json`, `x/run=3.json` of `x/run=1.json`, and a date at the end of a name makes no difference.
+fn common_name(file: &Path) -> (PathBuf, String) {
+    let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let name = text(file.file_name());
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let above = folder.parent().unwrap_or(Path::new(""));
+    let folder_name = text(folder.file_name());
+    if name.starts_with("run=") {
+        return (above.to_owned(), folder_name);
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if folder_name.strip_prefix("run").is_some_and(is_number) {
+        return (above.to_owned(), name);
+    }
+    let stem = text(file.file_stem());
+    let parts: Vec<&str> = stem.rsplitn(3, '-').collect();
+    if let [time, day, rest] = parts[..]
+        && (time.len(), day.len()) == (6, 8)
+        && is_number(time)
+        && is_number(day)
+    {
+        return (folder.to_owned(), rest.to_owned());
+    }
+    (folder.to_owned(), name)
 }
 
 fn settings(row: &Row) -> IndexMap<String, Value> {
@@ -157,7 +193,7 @@ pub fn folded_table(groups: &[Folded]) -> Aggregate {
             source: servebench_results::Source::Servebench,
             keys: IndexMap::new(),
             details: IndexMap::new(),
-            file: std::path::PathBuf::new(),
+            file: PathBuf::new(),
             position: 0,
         };
         rows.push(Row { values, run });
@@ -168,6 +204,23 @@ pub fn folded_table(groups: &[Folded]) -> Aggregate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repeats_are_known_by_their_names() {
+        let same = |a: &str, b: &str| common_name(Path::new(a)) == common_name(Path::new(b));
+        assert!(same("r/run1/x.json", "r/run12/x.json"));
+        assert!(same("r/SERVE--a/run=0.json", "r/SERVE--a/run=1.json"));
+        assert!(same("r/vllm-infqps-m-20261124-040016.json", "r/vllm-infqps-m-20261125-111111.json"));
+        for (a, b) in [
+            ("r/config_a.json", "r/config_b.json"),
+            ("r/run1/x.json", "r/run1/y.json"),
+            ("a/run1/x.json", "b/run1/x.json"),
+            ("r/SERVE--a/run=0.json", "r/SERVE--b/run=0.json"),
+            ("r/x-20261124-040016.json", "r/y-20261124-040016.json"),
+        ] {
+            assert!(!same(a, b), "{a} {b}");
+        }
+    }
 
     #[test]
     fn the_interval_is_students() {

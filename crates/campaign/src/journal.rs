@@ -233,7 +233,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignErro
 /// Refuses to overwrite results unless told so.
 fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignError> {
     let existing = plan.cells.iter().map(|cell| plan.result_path(cell)).filter(|path| path.exists());
-    let in_the_way = existing.chain(journal.exists().then(|| journal.to_owned()));
+    let in_the_way = existing.chain((journal.exists() && was_begun(journal)).then(|| journal.to_owned()));
     for path in in_the_way {
         match start {
             Start::Overwrite => fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?,
@@ -247,6 +247,14 @@ fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignEr
         }
     }
     Ok(())
+}
+
+/// False for the journal of a campaign that found no server: it holds nothing that could be lost.
+fn was_begun(journal: &Path) -> bool {
+    let state = fs::read_to_string(journal).ok().and_then(|text| serde_json::from_str::<State>(&text).ok());
+    state.is_none_or(|state| {
+        state.cells.iter().any(|cell| cell.attempts > 0 || cell.status != Status::Pending)
+    })
 }
 
 /// The first argument that differs, for people.

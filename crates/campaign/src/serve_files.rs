@@ -15,7 +15,14 @@ use crate::plan::{Cell, Plan};
 
 /// Adds keys to a result file and lays it out with four spaces, as vLLM's sweep does. Without keys the file
 /// stays as it is.
-pub(crate) fn annotate(path: &Path, keys: &IndexMap<String, Value>) -> Result<(), CampaignError> {
+///
+/// A result without a label gets `label`: parameters of the server are numbers under keys that no reader
+/// knows, and without it runs of different settings would look like repeats.
+pub(crate) fn annotate(
+    path: &Path,
+    keys: &IndexMap<String, Value>,
+    label: &str,
+) -> Result<(), CampaignError> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -25,6 +32,9 @@ pub(crate) fn annotate(path: &Path, keys: &IndexMap<String, Value>) -> Result<()
         // Python may have written NaN, which JSON does not know: then the keys are added as text.
         Err(_) => return append_as_text(path, &text, keys),
     };
+    if let Some(none) = object.get_mut("label").filter(|old| old.is_null()) {
+        *none = label.into();
+    }
     object.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
     write_file(path, &pretty(&Value::Object(object)))
 }

@@ -99,6 +99,10 @@ fn results_are_not_overwritten_by_accident() {
     }
     let (tally, _) = go(&plan, Start::Overwrite, &mut Fake::default()).unwrap();
     assert_eq!((tally.done, tally.earlier), (6, 0));
+    // A campaign that never came to a run, because the server was not there, is in nobody's way.
+    let unbegun = tempfile::tempdir().unwrap();
+    Journal::begin(&combos(unbegun.path()), Start::Fresh, "now").unwrap();
+    go(&combos(unbegun.path()), Start::Fresh, &mut Fake::default()).unwrap();
     let empty = tempfile::tempdir().unwrap();
     let error = go(&combos(empty.path()), Start::Resume, &mut Fake::default()).unwrap_err().to_string();
     assert!(error.contains("--resume") && error.contains("campaign.json"), "{error}");
@@ -159,7 +163,8 @@ fn a_limit_of_time_or_failures_ends_the_campaign() {
 #[test]
 fn repeats_are_folded_into_one_line_a_setting() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "run: {model: m, num_prompts: 10, max_concurrency: [1, 2]}\nrepeats: 3\n";
+    // The temperature is in no result file; only the name tells.
+    let text = "run: {model: m, num_prompts: 10, burstiness: [1, 2]}\nrepeats: 3\n";
     let plan = plan_of(folder.path(), "e.yaml", text, SweepOptions::default()).unwrap();
     go(&plan, Start::Fresh, &mut Fake::default()).unwrap();
     let table = aggregate(&result_files(&folder.path().join("results")).unwrap());
@@ -203,6 +208,8 @@ fn servers_are_started_once_each_and_never_left_behind() {
     assert_eq!(world.log, expected);
 
     let results = folder.path().join("results");
+    // Both servers' runs tell the same of themselves but for the parameter: they are no repeats.
+    assert_eq!(fold(&aggregate(&result_files(&results).unwrap())).len(), 2);
     let run: Value =
         serde_json::from_str(&fs::read_to_string(results.join("SERVE--a/run=1.json")).unwrap()).unwrap();
     assert_eq!((&run["run_number"], &run["x"]), (&Value::from(1), &Value::from(1)));

@@ -115,8 +115,25 @@ cooldown_seconds: 5
     assert_eq!(plan.cooldown.as_secs(), 5);
     let command = plan.cells[0].command.join(" ");
     assert!(command.contains("--ignore-eos --goodput ttft:200 tpot:50 "), "{command}");
+    assert!(!command.contains("--label"), "{command}");
     assert_ne!(value_of(&plan.cells[0].command, "seed"), value_of(&plan.cells[8].command, "seed"));
     assert_eq!(plan.cells[0].setting, plan.cells[8].setting);
+}
+
+#[test]
+fn settings_that_no_result_file_tells_become_its_label() {
+    for (text, label) in [
+        ("run: {model: m, burstiness: [1, 2], max_concurrency: [1, 2]}", Some("burstiness=1")),
+        (
+            "run: {model: m, burstiness: [1, 2]}\nrows: [{ignore_eos: true}]",
+            Some("burstiness=1 ignore_eos=true"),
+        ),
+        ("run: {model: m, burstiness: [1, 2], label: mine}", Some("mine")),
+        ("run: {model: m, random_output_len: [4, 5]}", None),
+    ] {
+        let plan = plan("e.yaml", text).unwrap();
+        assert_eq!(value_of(&plan.cells[0].command, "label"), label, "{text}");
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn flags() -> FlagTable {
         "extra-body",
         "result-dir",
         "burstiness",
+        "label",
     ];
     let mut flags: Vec<Flag> =
         one.iter().map(|name| Flag { name: (*name).to_owned(), kind: FlagKind::One }).collect();

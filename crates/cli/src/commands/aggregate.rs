@@ -92,7 +92,20 @@ fn overview(groups: &[Folded]) -> String {
     }
     keys.sort();
     keys.dedup();
-    keys.retain(|key| groups.iter().any(|group| group.settings.get(*key) != groups[0].settings.get(*key)));
+    let all = keys.clone();
+    keys.retain(|key| {
+        *key != "filename"
+            && groups.iter().any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
+    });
+    // The name of the files is shown only where nothing else tells two settings apart.
+    let told = |group: &Folded| keys.iter().map(|key| group.settings.get(*key).cloned()).collect::<Vec<_>>();
+    let names_needed = groups
+        .iter()
+        .enumerate()
+        .any(|(index, group)| groups[..index].iter().take(SHOWN).any(|other| told(other) == told(group)));
+    if names_needed {
+        keys.extend(all.into_iter().filter(|key| *key == "filename"));
+    }
     let numbers = ["request_throughput", "output_throughput", "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms"];
     let mut rows: Vec<Vec<String>> = vec![
         keys.iter()
