@@ -5,6 +5,7 @@ mod argv;
 mod beside;
 mod commands;
 mod compat;
+mod decoding;
 mod exit;
 mod numbers;
 mod output;

@@ -7,6 +7,8 @@ use servebench_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSetting
 use servebench_report::Lang;
 use servebench_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
 
+use crate::decoding::Decoding;
+
 /// What decides the numbers besides the records; kept in the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NumberSettings {
@@ -19,6 +21,9 @@ pub(crate) struct NumberSettings {
     /// vLLM's spelling of a label until December 2025.
     #[serde(default)]
     pub(crate) old_total_label: bool,
+    /// What the server's counters said of its decoding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) decoding: Option<Decoding>,
 }
 
 /// The numbers of a run and the judgement on them.
@@ -50,6 +55,7 @@ impl Numbers {
                 request_rate: settings.request_rate,
                 tokenizer: settings.metrics.has_tokenizer,
                 old_total_label: settings.old_total_label,
+                extra: settings.decoding.as_ref().map(Decoding::sections).unwrap_or_default(),
                 ..TableContext::default()
             },
         );

@@ -559,5 +559,10 @@ fn echo(args: &RunArgs) -> Result<Value, Failure> {
             *header = json!(format!("{name}=***"));
         }
     }
+    if let Some(urls) = echo.pointer_mut("/target/base_url").and_then(Value::as_array_mut) {
+        for url in urls {
+            *url = json!(compat::without_user(url.as_str().unwrap_or_default()));
+        }
+    }
     Ok(echo)
 }

@@ -139,7 +139,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 0)]
     pub(crate) num_warmups: usize,
     /// Wait so long for the server to answer a first request; 0 asks nothing [default: 0; with
-    /// --compat vllm-0.13 and older: 600].
+    /// --compat vllm-0.14 and older: 600].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) ready_check_timeout_sec: Option<u64>,
     /// Seed of everything random.
@@ -186,7 +186,7 @@ pub(crate) enum RampStrategy {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArgs {
-    /// Sampling temperature [default: the server's; with --compat vllm-0.13 and older: 0].
+    /// Sampling temperature [default: the server's; with --compat vllm-0.14 and older: 0].
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) temperature: Option<f64>,
     /// Nucleus sampling.

@@ -19,6 +19,7 @@ use servebench_telemetry::Environment;
 use servebench_workload::{Tokenizer, count_output_tokens};
 
 use crate::args::RunArgs;
+use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
@@ -78,13 +79,18 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         profiler::start(&ready.plan.wire, output)?;
     }
     announce(settings, output);
+    let before = decoding::page(&ready.plan.wire);
     let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
+    let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished.records, ready.tokenizer.as_ref());
 
     let interrupted = finished.stopped > StopLevel::Run;
     let mut numbers_settings = numbers_settings;
     numbers_settings.verdict.interrupted = interrupted;
-    numbers_settings.verdict.ceiling_used = super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
+    let seconds = finished.health.wall.as_secs_f64();
+    numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
+    numbers_settings.verdict.ceiling_used =
+        super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
     complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
     let look = Look {
@@ -98,7 +104,17 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         profiler::stop(&ready.plan.wire, output)?;
     }
     // The numbers are on the screen before anything is written: a full disk must not cost them.
-    save(settings, folder.as_ref(), &manifest, result_file.as_ref(), header, &ready, &finished, &numbers)?;
+    save(
+        settings,
+        folder.as_ref(),
+        &manifest,
+        result_file.as_ref(),
+        header,
+        &ready,
+        &finished,
+        &numbers,
+        numbers_settings.decoding.as_ref(),
+    )?;
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
     }
@@ -140,6 +156,7 @@ fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
             ..VerdictSettings::default()
         },
         old_total_label: settings.compat.has_old_total_label(),
+        decoding: None,
         request_rate: match arrivals.rate {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Infinite | Rate::Ramp { .. } => None,
@@ -334,10 +351,14 @@ fn save(
     ready: &Ready,
     finished: &Finished,
     numbers: &Numbers,
+    decoding: Option<&Decoding>,
 ) -> Result<(), Failure> {
     let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
     result.rps_change_events =
         vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
+    if let Some(decoding) = decoding {
+        decoding.fill(&mut result);
+    }
     if let Some(file) = result_file {
         if settings.saving.save {
             file.write(&result, settings.saving.detailed).or_run()?;

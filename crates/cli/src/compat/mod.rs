@@ -19,7 +19,7 @@ pub(crate) use config::expand as expand_config;
 pub(crate) use dotted::merge as merge_dotted;
 pub(crate) use help::find as find_help;
 pub(crate) use names::resolve as resolve_names;
-pub(crate) use namespace::{echo, line as namespace_line};
+pub(crate) use namespace::{echo, line as namespace_line, without_user};
 
 use serde::{Serialize, Serializer};
 use servebench_results::python::float_repr;
@@ -53,14 +53,14 @@ impl Compat {
         matches!(self, Self::Vllm(own) if own < version)
     }
 
-    /// `temperature` 0 goes into generation requests that set none: until the end of 2025.
+    /// `temperature` 0 goes into generation requests that set none: until January 2026.
     pub(crate) fn sends_temperature_zero(self) -> bool {
-        self.before(14)
+        self.before(15)
     }
 
-    /// Seconds to wait for the server to answer a first request: 600 until the end of 2025, then 0.
+    /// Seconds to wait for the server to answer a first request: 600 until January 2026, then 0.
     pub(crate) fn ready_check_seconds(self) -> u64 {
-        if self.before(14) { 600 } else { 0 }
+        if self.before(15) { 600 } else { 0 }
     }
 
     /// The last throughput row was "Total Token throughput (tok/s)" until December 2025.

@@ -218,7 +218,7 @@ fn object(text: Option<&str>) -> Value {
 }
 
 /// A URL may hold a password.
-fn without_user(url: &str) -> String {
+pub(crate) fn without_user(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
         _ => url.to_owned(),

@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::recorder::Recorder;
-use crate::support::{servebench, server, stderr, stdout, told};
+use crate::support::{run_folder, servebench, server, stderr, stdout, told};
 
 const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
 const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
@@ -196,6 +196,49 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("success: false"), "{}", told(&output));
+}
+
+#[test]
+fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let more = ["--save-result", "--result-filename=r.json"];
+    let text = stdout(&recorded(&server, folder.path(), &["bench", "serve"], &more));
+    let section = "---------------Speculative Decoding---------------\n\
+                   Acceptance rate (%):                     50.00     \n\
+                   Acceptance length:                       2.00      \n\
+                   Drafts:                                  4         \n\
+                   Draft tokens:                            8         \n\
+                   Accepted tokens:                         4         \n\
+                   Per-position acceptance (%):\n\
+                   \x20 Position 0:                            100.00    \n\
+                   \x20 Position 1:                            0.00      \n\
+                   ==================================================\n";
+    assert!(text.contains(section), "{text}");
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(result["spec_decode_num_drafts"], 4);
+    assert_eq!(result["spec_decode_per_position_acceptance_rates"], serde_json::json!([1.0, 0.0]));
+    let again = servebench(folder.path()).arg("report").arg(run_folder(folder.path())).output().unwrap();
+    assert!(stdout(&again).contains(section), "{}", told(&again));
+}
+
+#[test]
+fn a_password_in_the_url_is_kept_out_of_everything() {
+    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
+    let url = server.url.replace("http://", "http://user:sesame@");
+    let output = servebench(folder.path())
+        .args(["bench", "serve", "--base-url", &url, "--model=m", "--tokenizer=builtin", "--num-prompts=2"])
+        .args(["--random-input-len=8", "--save-result", "--result-filename=r.json"])
+        .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(!told(&output).contains("sesame"), "{}", told(&output));
+    let run = run_folder(folder.path());
+    let files =
+        [run.join("manifest.json"), folder.path().join("r.json"), folder.path().join("r.pytorch.json")];
+    for file in files {
+        assert!(!fs::read_to_string(&file).unwrap().contains("sesame"), "{}", file.display());
+    }
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
             return;
         }
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        let (status, kind, answer) = answer(&path, &body);
+        let done = keep.lock().unwrap().iter().filter(|asked| asked.path.ends_with("completions")).count();
+        let (status, kind, answer) = answer(&path, &body, done);
         keep.lock().unwrap().push(Asked { path, id, body });
         let head = format!(
             "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\netag: \"e1\"\r\n\
@@ -92,7 +93,7 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
 const PIXEL: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
-fn answer(path: &str, body: &Value) -> (u16, &'static str, String) {
+fn answer(path: &str, body: &Value, done: usize) -> (u16, &'static str, String) {
     const JSON: &str = "application/json";
     const USAGE: &str = r#"{"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}"#;
     match path {
@@ -105,6 +106,18 @@ fn answer(path: &str, body: &Value) -> (u16, &'static str, String) {
                 r#"{{"conversation": [[{{"role": "user", "content": "What is this?"}}]], "images": [{{"bytes": "{PIXEL}"}}]}}"#
             );
             (200, JSON, format!("{row}\n{row}\n"))
+        }
+        // Counters of a server that drafts two tokens a request, of which one is accepted.
+        "/metrics" => {
+            let counter = |name: &str, more: &str, value: usize| {
+                format!("vllm:spec_decode_{name}_total{{{more}}} {value}.0\n")
+            };
+            let text = counter("num_drafts", "", done)
+                + &counter("num_draft_tokens", "", done * 2)
+                + &counter("num_accepted_tokens", "", done)
+                + &counter("num_accepted_tokens_per_pos", "position=\"0\"", done)
+                + &counter("num_accepted_tokens_per_pos", "position=\"1\"", 0);
+            (200, "text/plain", text)
         }
         "/reset_prefix_cache" => (200, JSON, r#"{"success": false}"#.into()),
         "/start_profile" | "/stop_profile" => (200, JSON, "{}".into()),

@@ -1,0 +1,102 @@
+//! What the server's own counters say of its decoding: speculative drafts, diffusion steps.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+use servebench_report::console::{Cell, Section, SpeculativeDecoding};
+use servebench_results::{VllmDiffusion, VllmResult, VllmSpecDecode};
+use servebench_telemetry::server::{Diffusion, Page, SpecDecode};
+use servebench_wire::{Client, Live, Wire};
+
+/// The gain of the counters during a run, kept in the manifest because no record tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Decoding {
+    /// Drafts and how many tokens of them were accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spec: Option<SpecDecode>,
+    /// Denoising steps and what they committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    diffusion: Option<Diffusion>,
+}
+
+impl Decoding {
+    /// The gain between two pages over `seconds`; `None` when the server does neither.
+    pub(crate) fn between(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Option<Self> {
+        let (before, after) = (before?, after?);
+        let found = Self {
+            spec: SpecDecode::between(before, after),
+            diffusion: Diffusion::between(before, after, seconds),
+        };
+        (found != Self::default()).then_some(found)
+    }
+
+    /// Sections at the end of the table; as in vLLM, diffusion takes the place of drafts.
+    pub(crate) fn sections(&self) -> Vec<Section> {
+        match (&self.diffusion, &self.spec) {
+            (Some(diffusion), _) => vec![diffusion_section(diffusion)],
+            (None, Some(spec)) => vec![Section::speculative_decoding(&SpeculativeDecoding {
+                acceptance_rate: spec.acceptance_rate,
+                acceptance_length: spec.acceptance_length,
+                drafts: spec.num_drafts,
+                draft_tokens: spec.draft_tokens,
+                accepted_tokens: spec.accepted_tokens,
+                per_position: spec.per_position_acceptance_rates.clone(),
+            })],
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Puts the numbers into vLLM's result.
+    pub(crate) fn fill(&self, result: &mut VllmResult) {
+        result.spec_decode = self.spec.as_ref().map(|spec| VllmSpecDecode {
+            acceptance_rate: spec.acceptance_rate,
+            acceptance_length: spec.acceptance_length,
+            num_drafts: spec.num_drafts,
+            draft_tokens: spec.draft_tokens,
+            accepted_tokens: spec.accepted_tokens,
+            per_position_acceptance_rates: spec.per_position_acceptance_rates.clone(),
+        });
+        result.diffusion = self.diffusion.as_ref().map(|diffusion| VllmDiffusion {
+            committed_throughput: diffusion.committed_throughput,
+            steps_per_canvas: diffusion.steps_per_canvas,
+            committed_per_step: diffusion.committed_per_step,
+            committed_tokens: diffusion.committed_tokens,
+            denoising_steps: diffusion.denoising_steps,
+            canvas_positions: diffusion.canvas_positions,
+        });
+    }
+}
+
+fn diffusion_section(told: &Diffusion) -> Section {
+    let row = |label: &str, cell| (label.to_owned(), Some(cell));
+    Section {
+        title: "Diffusion Decoding".into(),
+        rows: vec![
+            row("Committed throughput (tok/s)", Cell::Float(told.committed_throughput)),
+            row("Denoising steps per canvas", Cell::Float(told.steps_per_canvas)),
+            row("Committed per denoising step", Cell::Float(told.committed_per_step)),
+            row("Committed tokens", Cell::Int(told.committed_tokens)),
+            row("Denoising steps", Cell::Int(told.denoising_steps)),
+            row("Canvas positions evaluated", Cell::Int(told.canvas_positions)),
+        ],
+    }
+}
+
+/// The metrics pages of all servers as one; `None` where one of them has none.
+pub(crate) fn page(wire: &Arc<Wire>) -> Option<Page> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let client = Client::new(wire, 0, Arc::new(Live::default()));
+    let local = tokio::task::LocalSet::new();
+    let mut text = String::new();
+    for number in 0..wire.settings().base_urls.len() {
+        let reply =
+            local.block_on(&runtime, client.fetch_from(number, Method::GET, "/metrics", None)).ok()?;
+        if reply.status != 200 {
+            return None;
+        }
+        text.push_str(&String::from_utf8_lossy(&reply.body));
+        text.push('\n');
+    }
+    Some(Page::parse(&text))
+}
