@@ -20,6 +20,7 @@ class Case:
     refused: bool = False
     fetches_model: bool = False
     by_port: bool = False
+    drafts: bool = False
 
 
 def case(name, line, **options):
@@ -127,6 +128,7 @@ CASES = [
     case("profiler", f"--backend vllm {SMALL} --profile"),
     case("pytorch form", f"--backend vllm {SMALL} --save-result --result-filename p.json",
          env={"SAVE_TO_PYTORCH_BENCHMARK_FORMAT": "1"}),
+    case("speculative decoding", f"--backend vllm {SMALL} --save-result --result-filename d.json", drafts=True),
     case("no usage", f"--backend vllm {SMALL} {SAVE} --result-filename u.json", tells_usage=False),
     case("a failed request", f"--backend vllm {SMALL} {SAVE} --result-filename f.json", failing=True,
          known=[r"console: only theirs \['Error 0"]),

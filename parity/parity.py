@@ -37,6 +37,11 @@ STEADY = {
     "Request rate configured (RPS):",
     "Total input tokens:",
     "Total generated tokens:",
+    "Acceptance rate (%):",
+    "Acceptance length:",
+    "Drafts:",
+    "Draft tokens:",
+    "Accepted tokens:",
 }
 
 
@@ -84,6 +89,19 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             models = [{"id": "served-model", "root": self.server.root}, {"id": "parity-model"}]
             self.reply(200, {"data": models})
+        elif self.path == "/metrics" and self.server.drafts:
+            done = sum(request["path"].endswith("completions") for request in self.server.asked)
+            counts = {"num_drafts": done, "num_draft_tokens": 3 * done, "num_accepted_tokens": 2 * done}
+            lines = [f"vllm:spec_decode_{name}_total{{engine=\"0\"}} {count}.0" for name, count in counts.items()]
+            for position, count in enumerate((done, done, 0)):
+                name = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+                lines.append(f"{name}{{engine=\"0\",position=\"{position}\"}} {count}.0")
+            body = ("\n".join(lines) + "\n").encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
         else:
             self.reply(404, {})
 
@@ -395,6 +413,7 @@ def main():
 
 def run_case(case, server, vllm, binary, folder, names, tolerance):
     server.tokenizes, server.failing, server.tells_usage = case.tokenizes, case.failing, case.tells_usage
+    server.drafts = case.drafts
     server.root = names["tokenizer"]
     fill = lambda text: re.sub(r"\{(\w+)\}", lambda found: names[found[1]], text)
     common = [fill(argument) for argument in case.arguments]
