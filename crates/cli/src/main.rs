@@ -7,6 +7,7 @@ mod commands;
 mod compat;
 mod decoding;
 mod exit;
+mod lengths;
 mod numbers;
 mod output;
 mod page;
@@ -16,6 +17,8 @@ mod progress;
 mod server;
 mod settings;
 mod signals;
+mod structured;
+mod traffic;
 mod vllm;
 
 use std::process::ExitCode;
@@ -64,6 +67,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Run(args) => commands::run::run(*args, output),
         Command::Quickstart(args) => commands::quickstart::quickstart(&args, output),
         Command::Sim(args) => commands::sim::sim(*args, output),
+        Command::Workload(args) => commands::workload::workload(args, output),
         Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),
         Command::Recover(args) => commands::report::recover(&args, output),

@@ -9,6 +9,8 @@ use servebench_report::console::{self, BlockContext, TableContext, result_table,
 
 use crate::decoding::Decoding;
 
+use crate::traffic::{Traffic, TrafficSettings};
+
 /// What decides the numbers besides the records; kept in the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NumberSettings {
@@ -18,6 +20,9 @@ pub(crate) struct NumberSettings {
     pub(crate) verdict: VerdictSettings,
     /// The constant rate that was asked for, if it was finite.
     pub(crate) request_rate: Option<f64>,
+    /// What is known of the traffic.
+    #[serde(default)]
+    pub(crate) traffic: TrafficSettings,
     /// vLLM's spelling of a label until December 2025.
     #[serde(default)]
     pub(crate) old_total_label: bool,
@@ -33,6 +38,9 @@ pub(crate) struct Numbers {
     pub(crate) summary: Summary,
     /// What vLLM does not have.
     pub(crate) extras: Extras,
+    /// Traces, conversations and other shapes.
+    #[serde(skip_serializing_if = "Traffic::is_empty")]
+    pub(crate) traffic: Traffic,
     /// May they be trusted?
     #[serde(skip)]
     pub(crate) verdict: Verdict,
@@ -43,7 +51,8 @@ impl Numbers {
     pub(crate) fn of(records: &[Record], settings: &NumberSettings, health: &ClientHealth) -> Self {
         let (summary, extras) = analyse(&records, &settings.metrics);
         let verdict = judge(&summary, &extras, health, &settings.verdict);
-        Self { summary, extras, verdict }
+        let traffic = Traffic::of(records, &settings.traffic);
+        Self { summary, extras, traffic, verdict }
     }
 
     /// vLLM's table, then our block.
@@ -79,7 +88,7 @@ impl Numbers {
             lang: look.lang,
             color: look.color,
         });
-        format!("{table}{block}")
+        format!("{table}{block}{}", self.traffic.render())
     }
 }
 

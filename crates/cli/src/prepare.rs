@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use servebench_arrival::ArrivalSettings;
 use servebench_core::random::{PythonRandom, indexed_stream};
 use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
-use servebench_engine::Plan;
+use servebench_engine::{Conversations, Plan};
 use servebench_os::limits;
 use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
@@ -13,6 +14,7 @@ use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
 use crate::args::LoraAssignment;
 use crate::compat;
 use crate::exit::{Failure, OrFail};
+use crate::lengths;
 use crate::progress::SlowBar;
 use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
 use crate::settings::RunSettings;
@@ -85,10 +87,15 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         lines.push(compat::trace_line(trace));
     }
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
-    if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
-        lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
+    if settings.shapes.replay.is_none() {
+        if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
+            lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
+        } else if !settings.compat.is_vllm() && verifies(settings) {
+            verify_lengths(&wire, &model.id, &mut workload)?;
+        }
+        adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
     }
-    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    let conversations = converse(&mut workload.requests)?;
     warnings.append(&mut workload.warnings.clone());
     let mut requests = serialise(&wire, &workload.requests)?;
     give_up_some(settings, &mut requests);
@@ -98,6 +105,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     let plan = Plan {
         requests: requests.into(),
         schedule: Arc::new(schedule),
+        conversations,
         max_concurrency: settings.load.max_concurrency,
         workers,
         pin: settings.load.pin,
@@ -110,6 +118,12 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
 
 /// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
 pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<Ready, Failure> {
+    if settings.shapes.conversations {
+        return Err(Failure::usage(
+            "conversations cannot be simulated yet: their later turns hold a server's replies; run them against \
+             servebench sim",
+        ));
+    }
     let name = settings.target.model.clone().unwrap_or_else(|| model.to_owned());
     let model = ModelNames {
         request: settings.target.served_model_name.clone().unwrap_or_else(|| name.clone()),
@@ -127,6 +141,7 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     let plan = Plan {
         requests: requests.into(),
         schedule: Arc::new(schedule),
+        conversations: None,
         max_concurrency: settings.load.max_concurrency,
         workers: 1,
         pin: None,
@@ -151,11 +166,86 @@ fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> 
 
 /// When the requests are due.
 fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Failure> {
+    if let (true, Some(replay)) = (settings.load.self_timed, &settings.shapes.replay) {
+        return Ok(replay.0.schedule.clone());
+    }
     if !settings.load.self_timed {
-        return servebench_arrival::schedule(workload.requests.len(), &settings.load.arrivals).or_usage();
+        return arrivals(&workload.requests, &settings.load.arrivals);
     }
     let due = workload.requests.iter().map(|request| request.trace_at.unwrap_or_default()).collect();
     Schedule::new(due).or_usage()
+}
+
+/// A schedule by rate. Of conversations it is the conversations that arrive: all turns have the instant of the
+/// first.
+fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Failure> {
+    let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
+    let schedule =
+        servebench_arrival::schedule(requests.iter().filter(opens).count(), settings).or_usage()?;
+    let mut opened = 0;
+    let due = requests.iter().map(|request| {
+        opened += usize::from(opens(&request));
+        schedule.due(opened.max(1) - 1)
+    });
+    Schedule::new(due.collect()).or_usage()
+}
+
+/// The workload and schedule that a run with these settings would have, without asking a server.
+pub(crate) fn offline(settings: &RunSettings) -> Result<(Workload, Schedule), Failure> {
+    let named = settings.target.tokenizer.as_ref().or(settings.target.model.as_ref());
+    let tokenizer = match named.filter(|_| settings.target.has_tokenizer) {
+        Some(spec) => Some(load_tokenizer(spec)?),
+        None if settings.target.has_tokenizer => {
+            return Err(Failure::usage(
+                "name a --tokenizer or a --model: no server is asked for it here (`--tokenizer builtin` needs no \
+                 download)",
+            ));
+        }
+        None => None,
+    };
+    let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
+    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    converse(&mut workload.requests)?;
+    let schedule = schedule(settings, &workload)?;
+    Ok((workload, schedule))
+}
+
+/// Makes the turns of conversations chat messages, and says which follows which.
+fn converse(requests: &mut [Request]) -> Result<Option<Arc<Conversations>>, Failure> {
+    for request in requests.iter_mut().filter(|request| request.session.is_some()) {
+        if let Some(text) = request.prompt.as_text() {
+            request.prompt = Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]);
+        }
+    }
+    Ok(Conversations::of(requests).or_usage()?.map(Arc::new))
+}
+
+/// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.
+fn verifies(settings: &RunSettings) -> bool {
+    let exact = matches!(
+        settings.workload.dataset,
+        DatasetSettings::Random(_)
+            | DatasetSettings::PrefixRepetition(_)
+            | DatasetSettings::BurstGpt(_)
+            | DatasetSettings::Trace(_)
+            | DatasetSettings::Mix(_)
+    );
+    settings.shapes.verify_lengths && settings.target.has_tokenizer && exact
+}
+
+fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Failure> {
+    let Some(found) = lengths::verify(wire, model, &mut workload.requests)? else { return Ok(()) };
+    let number = |name: &str| found[name].as_u64().unwrap_or_default();
+    if number("corrected") > 0 || number("wrong") > 0 {
+        workload.warnings.push(format!(
+            "The server's tokenizer counts otherwise than the client's: {} prompts were corrected to their length by \
+             the server's count; {} could not be.",
+            number("corrected"),
+            number("wrong")
+        ));
+    }
+    workload.about.insert("lengths".to_owned(), found);
+    Ok(())
 }
 
 /// Datasets whose prompts vLLM aligns with the server's tokenizer.
@@ -179,6 +269,11 @@ fn adjust(
             };
             request.model = Some(module.clone());
         }
+    }
+    if let Some(structured) = &settings.shapes.structured {
+        let synthetic =
+            matches!(settings.workload.dataset, DatasetSettings::Random(_) | DatasetSettings::Mix(_));
+        structured.apply(requests, synthetic.then_some(tokenizer).flatten());
     }
     if settings.content.token_ids {
         let tokenizer = tokenizer.ok_or_else(|| {
@@ -249,7 +344,8 @@ fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> R
 /// the tokenizer's; otherwise only until the server has told its count.
 fn keep_text(settings: &RunSettings) -> KeepText {
     let small = settings.workload.num_prompts <= SMALL_RUN;
-    if settings.saving.detailed || small { KeepText::Always } else { KeepText::UntilUsage }
+    let needed = settings.shapes.needs_text();
+    if settings.saving.detailed || small || needed { KeepText::Always } else { KeepText::UntilUsage }
 }
 
 /// The workload, and further requests for the ready check and the warm-up.
@@ -260,6 +356,9 @@ fn workload(
     settings: &RunSettings,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(Workload, Vec<Request>), Failure> {
+    if let Some(replay) = &settings.shapes.replay {
+        return Ok((replay.0.workload.clone(), Vec::new()));
+    }
     let own = !settings.compat.is_vllm() && matches!(settings.workload.dataset, DatasetSettings::Random(_));
     let mut ask = settings.workload.clone();
     if own {
@@ -289,6 +388,7 @@ fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> V
     for request in &mut spare {
         request.id = None;
         request.model = None;
+        request.session = None;
     }
     spare
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dataset;
+mod shapes;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use servebench_metrics::{
     Kind, Metric, MetricSettings, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
 use servebench_wire::{Backend, BackendKind, backend};
-use servebench_workload::{DatasetSettings, WorkloadSettings};
+use servebench_workload::WorkloadSettings;
 
 pub(crate) use self::connection::ConnectionSettings;
+pub(crate) use self::shapes::ShapeSettings;
 
 use crate::args::RampStrategy as RampFlag;
 use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs};
@@ -37,6 +39,8 @@ pub(crate) struct RunSettings {
     pub(crate) content: ContentSettings,
     /// What is asked.
     pub(crate) workload: WorkloadSettings,
+    /// Shapes of traffic.
+    pub(crate) shapes: ShapeSettings,
     /// Which numbers are wanted.
     pub(crate) metrics: MetricSettings,
     /// Percentiles that the user named, as opposed to the default.
@@ -158,22 +162,32 @@ pub(crate) struct SavingSettings {
 }
 
 impl RunSettings {
-    /// Understands and checks arguments; reads nothing but the environment.
+    /// Understands and checks arguments; reads the environment and the small files that flags name.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, Failure> {
         let echo = echo(&args)?;
         let compat = args.target.compat;
         let id_prefix = args.load.request_id_prefix.clone().unwrap_or_else(random_prefix);
         let vllm_args = compat::echo(&args, &id_prefix);
         let mut notes = Vec::new();
-        let RunArgs { target, load, content, dataset, connection, reporting } = args;
+        let RunArgs { target, load, content, dataset, traffic, connection, reporting } = args;
         let seed = load.seed;
-        let num_prompts = load.num_prompts;
+        let shapes = ShapeSettings::resolve(&traffic, &dataset, seed)?;
+        let replayed = shapes.replay.as_ref().map(|replay| &replay.0);
+        let num_prompts = replayed.map_or(load.num_prompts, |bundle| bundle.workload.requests.len() as i64);
         let target = target_settings(target, compat, &mut notes)?;
         let connection = ConnectionSettings::resolve(connection)?;
         let (shuffle, oversample) = (!dataset.disable_shuffle, !dataset.no_oversample);
         let skip_chat_template = dataset.skip_chat_template;
-        let dataset = dataset::settings(&dataset, compat)?;
-        let load = load_settings(&load, compat, &dataset)?;
+        let dataset = match shapes::dataset(&traffic, &dataset)? {
+            Some(own) => own,
+            None => dataset::settings(&dataset, compat)?,
+        };
+        let has_clock = match replayed {
+            Some(bundle) => !bundle.schedule.is_at_once(),
+            None => dataset::has_clock(&dataset),
+        };
+        let load = load_settings(&load, compat, has_clock)?;
+        let salt = traffic.salt.clone().map(|salt| if salt.is_empty() { random_salt() } else { salt });
         let content = content_settings(content, compat, target.backend)?;
         let kind = match target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
@@ -185,7 +199,7 @@ impl RunSettings {
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
             goodput: parse_goodput(&reporting.goodput).or_usage()?,
             cap: load.max_concurrency,
-            finite_rate: load.arrivals.rate.is_finite(),
+            finite_rate: load.arrivals.rate.is_finite() || load.self_timed,
             kind,
             has_tokenizer: target.has_tokenizer,
         };
@@ -206,6 +220,7 @@ impl RunSettings {
             oversample,
             skip_chat_template,
             chat_template_kwargs: content.chat_template_kwargs.clone(),
+            salt,
             ..WorkloadSettings::new(dataset)
         };
         if num_prompts <= 0 && !dataset::takes_all_rows(&workload.dataset) {
@@ -221,6 +236,7 @@ impl RunSettings {
             load,
             content,
             workload,
+            shapes,
             metrics,
             percentiles_asked,
             saving,
@@ -326,11 +342,7 @@ fn target_settings(
     })
 }
 
-fn load_settings(
-    args: &LoadArgs,
-    compat: Compat,
-    dataset: &DatasetSettings,
-) -> Result<LoadSettings, Failure> {
+fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<LoadSettings, Failure> {
     let LoadArgs {
         num_prompts: _,
         request_rate,
@@ -353,12 +365,21 @@ fn load_settings(
         workers,
         pin,
     } = *args;
-    let has_clock = dataset::has_clock(dataset);
     if (self_timed || no_self_timed) && !has_clock {
         return Err(Failure::usage(format!(
-            "{}: only --dataset-name timed_trace and trace have a clock of their own",
+            "{}: only --dataset-name timed_trace and trace, and workload files with due instants, have a clock of \
+             their own (--dataset-name trace reads BurstGPT, Azure and Mooncake files)",
             if self_timed { "--self-timed" } else { "--no-self-timed" }
         )));
+    }
+    if has_clock
+        && !no_self_timed
+        && (request_rate.is_finite() || ramp_up_strategy.is_some())
+        && !compat.is_vllm()
+    {
+        return Err(Failure::usage(
+            "--request-rate: the requests are sent when the trace says; leave the rate out, or add --no-self-timed",
+        ));
     }
     let strategy = ramp_up_strategy.map(|strategy| match strategy {
         RampFlag::Linear => RampStrategy::Linear,
@@ -548,6 +569,11 @@ fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
 fn random_prefix() -> String {
     let unique = uuid::Uuid::new_v4().simple().to_string();
     format!("bench-{}-", &unique[..8])
+}
+
+/// Eight letters that no other run has.
+fn random_salt() -> String {
+    uuid::Uuid::new_v4().as_bytes()[..8].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
 }
 
 /// The arguments for the manifest; values of headers are left out.

@@ -84,13 +84,22 @@ pub(crate) fn result(
         server_queue_times: told(|record| record.server_queue_s),
         server_ttfts: told(|record| record.server_ttft_s),
         stats,
-        servebench: serde_json::json!({
-            "verdict": numbers.verdict,
-            "extras": numbers.extras,
-            "client": health,
-        }),
+        servebench: own(numbers, health),
         ..VllmResult::default()
     }
+}
+
+/// What vLLM's file does not have.
+fn own(numbers: &Numbers, health: &ClientHealth) -> serde_json::Value {
+    let mut own = serde_json::json!({
+        "verdict": numbers.verdict,
+        "extras": numbers.extras,
+        "client": health,
+    });
+    if !numbers.traffic.is_empty() {
+        own["traffic"] = serde_json::json!(numbers.traffic);
+    }
+    own
 }
 
 /// The moments at which a ramp reached each whole rate, in local time.

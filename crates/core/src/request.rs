@@ -120,4 +120,6 @@ pub struct Workload {
     pub warnings: Vec<String>,
     /// True when the dataset forces `ignore_eos` (random and trace data have no natural end).
     pub force_ignore_eos: bool,
+    /// Facts about the traffic for the result, such as the rows of a trace file.
+    pub about: Map<String, Value>,
 }

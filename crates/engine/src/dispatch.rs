@@ -5,7 +5,13 @@
 //!
 //! A request may be sent when it is due *and* a slot is free. Requests leave in the order of the
 //! schedule; one that waits for a slot keeps its due instant.
+//!
+//! In conversations the schedule holds the first turns alone. A later turn becomes due by
+//! [`Dispatcher::follow_up`] when the answer before it has ended; where slots are scarce, conversations that are
+//! on their way go before new ones.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -57,21 +63,46 @@ pub enum Step {
 pub struct Dispatcher<'a> {
     schedule: &'a Schedule,
     source: Source,
+    /// The requests that open conversations; `None` when the schedule holds every request.
+    starts: Option<&'a [usize]>,
+    follow_ups: BinaryHeap<Reverse<(Nanos, usize)>>,
     slots: Option<usize>,
     in_flight: usize,
     next: Option<usize>,
+    sent_due: Nanos,
     exhausted: bool,
+    stopped: bool,
 }
 
 impl<'a> Dispatcher<'a> {
     /// A machine over `schedule` that takes requests from `source`, with at most `slots` in flight.
     pub fn new(schedule: &'a Schedule, source: Source, slots: Option<usize>) -> Self {
-        Self { schedule, source, slots, in_flight: 0, next: None, exhausted: false }
+        Self {
+            schedule,
+            source,
+            starts: None,
+            follow_ups: BinaryHeap::new(),
+            slots,
+            in_flight: 0,
+            next: None,
+            sent_due: Nanos::ZERO,
+            exhausted: false,
+            stopped: false,
+        }
+    }
+
+    /// Sends only `starts` by the schedule, in this order; all other requests come by
+    /// [`Dispatcher::follow_up`].
+    #[must_use]
+    pub fn with_starts(mut self, starts: &'a [usize]) -> Self {
+        self.starts = Some(starts);
+        self
     }
 
     /// What to do at `now`, counted from the start of the run.
     pub fn step(&mut self, now: Nanos) -> Step {
-        if self.exhausted {
+        let follow_up = self.follow_ups.peek().map(|Reverse(first)| *first);
+        if self.exhausted && follow_up.is_none() {
             return Step::Finished;
         }
         // A request is taken only with a slot in hand: a shared request held by a full worker would wait
@@ -79,18 +110,49 @@ impl<'a> Dispatcher<'a> {
         if self.slots.is_some_and(|slots| self.in_flight >= slots) {
             return Step::WaitForSlot;
         }
-        let Some(index) = self.next.or_else(|| self.source.take(self.schedule.len())) else {
+        if let Some((due, index)) = follow_up.filter(|&(due, _)| due <= now) {
+            self.follow_ups.pop();
+            return self.send(index, due);
+        }
+        let Some(index) = self.next.or_else(|| self.take()) else {
             self.exhausted = true;
-            return Step::Finished;
+            return follow_up.map_or(Step::Finished, |(due, _)| Step::WaitUntil(due));
         };
         let due = self.schedule.due(index);
         if due > now {
             self.next = Some(index);
-            return Step::WaitUntil(due);
+            return Step::WaitUntil(follow_up.map_or(due, |(sooner, _)| sooner.min(due)));
         }
         self.next = None;
+        self.send(index, due)
+    }
+
+    fn send(&mut self, index: usize, due: Nanos) -> Step {
+        self.sent_due = due;
         self.in_flight += 1;
         Step::Send(index)
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        if self.exhausted {
+            return None;
+        }
+        match self.starts {
+            None => self.source.take(self.schedule.len()),
+            Some(starts) => self.source.take(starts.len()).map(|number| starts[number]),
+        }
+    }
+
+    /// When the request of the last [`Step::Send`] was due.
+    pub fn sent_due(&self) -> Nanos {
+        self.sent_due
+    }
+
+    /// Makes a request due that the schedule does not hold. After [`Dispatcher::stop`] it is dropped.
+    pub fn follow_up(&mut self, index: usize, due: Nanos) {
+        if !self.stopped {
+            self.follow_ups.push(Reverse((due, index)));
+        }
     }
 
     /// A request that was sent has ended, in whatever way.
@@ -107,14 +169,13 @@ impl<'a> Dispatcher<'a> {
     /// Sends nothing more. Requests in flight go on.
     pub fn stop(&mut self) {
         self.exhausted = true;
+        self.stopped = true;
+        self.follow_ups.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cmp::Reverse;
-    use std::collections::BinaryHeap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -198,7 +259,132 @@ mod tests {
         assert_eq!(machine.in_flight(), 0);
     }
 
+    /// A turn as it was sent: request, due, sent at, ended at.
+    type Sent = (usize, u64, u64, u64);
+
+    /// Runs conversations on a virtual clock. `turns[c]` is the number of turns of conversation `c`, whose
+    /// first is due at `due[c]`; a later one is due `think` after the end of the answer before it.
+    fn converse(
+        due: &[u64],
+        turns: &[usize],
+        workers: usize,
+        cap: Option<usize>,
+        think: u64,
+        service: impl Fn(usize) -> u64,
+    ) -> Vec<Sent> {
+        let starts: Vec<usize> = turns.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+        let last =
+            |index: usize| starts.iter().any(|&start| start == index + 1) || index + 1 == turns.iter().sum();
+        let whole: Vec<Nanos> =
+            due.iter().zip(turns).flat_map(|(&due, &n)| std::iter::repeat_n(Nanos(due), n)).collect();
+        let schedule = Schedule::new(whole).unwrap();
+        let counter = Arc::new(AtomicUsize::new(0));
+        let mut machines: Vec<_> = (0..workers)
+            .map(|worker| {
+                let machine = match cap {
+                    Some(cap) => {
+                        let slots = cap / workers + usize::from(worker < cap % workers);
+                        Dispatcher::new(&schedule, Source::Shared(Arc::clone(&counter)), Some(slots))
+                    }
+                    None => Dispatcher::new(&schedule, Source::Shard { next: worker, stride: workers }, None),
+                };
+                machine.with_starts(&starts)
+            })
+            .collect();
+        let mut sent = Vec::new();
+        // (instant, the request that ends then or nothing for a wake-up, worker)
+        let mut agenda: BinaryHeap<Reverse<(u64, Option<usize>, usize)>> =
+            (0..workers).map(|worker| Reverse((0, None, worker))).collect();
+        while let Some(Reverse((now, ended, worker))) = agenda.pop() {
+            let machine = &mut machines[worker];
+            if let Some(index) = ended {
+                machine.completed();
+                if !last(index) {
+                    machine.follow_up(index + 1, Nanos(now + think));
+                }
+            }
+            loop {
+                match machine.step(Nanos(now)) {
+                    Step::Send(index) => {
+                        let end = now + service(index);
+                        sent.push((index, machine.sent_due().0, now, end));
+                        agenda.push(Reverse((end, Some(index), worker)));
+                    }
+                    Step::WaitUntil(at) => {
+                        assert!(at.0 > now, "a wake-up in the past");
+                        agenda.push(Reverse((at.0, None, worker)));
+                        break;
+                    }
+                    Step::WaitForSlot | Step::Finished => break,
+                }
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_turn_is_due_when_the_answer_before_it_has_ended_and_the_user_has_thought() {
+        let sent = converse(&[0, 3], &[3, 1], 1, None, 5, |_| 10);
+        assert_eq!(sent, [(0, 0, 0, 10), (3, 3, 3, 13), (1, 15, 15, 25), (2, 30, 30, 40)]);
+    }
+
+    #[test]
+    fn conversations_on_their_way_go_before_new_ones() {
+        let sent = converse(&[0, 0], &[2, 1], 1, Some(1), 0, |_| 10);
+        assert_eq!(sent.iter().map(|turn| turn.0).collect::<Vec<_>>(), [0, 1, 2]);
+        // While the user thinks, the slot serves another conversation.
+        let sent = converse(&[0, 0], &[2, 1], 1, Some(1), 4, |_| 10);
+        assert_eq!(sent.iter().map(|turn| turn.0).collect::<Vec<_>>(), [0, 2, 1]);
+        assert_eq!(sent[2], (1, 14, 20, 30));
+    }
+
+    #[test]
+    fn a_stopped_machine_forgets_later_turns() {
+        let schedule = Schedule::at_once(2);
+        let mut machine =
+            Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None).with_starts(&[0]);
+        assert_eq!(machine.step(Nanos(0)), Step::Send(0));
+        machine.follow_up(1, Nanos(9));
+        machine.stop();
+        machine.completed();
+        machine.follow_up(1, Nanos(9));
+        assert_eq!(machine.step(Nanos(10)), Step::Finished);
+    }
+
     proptest! {
+        #[test]
+        fn every_turn_is_sent_once_after_its_predecessor_and_never_above_the_cap(
+            mut talks in prop::collection::vec((0_u64..5_000, 1_usize..6), 1..60),
+            workers in 1_usize..5,
+            cap in prop::option::of(1_usize..12),
+            think in 0_u64..300,
+            seed in 0_u64..1_000,
+        ) {
+            talks.sort_unstable();
+            let (due, turns): (Vec<u64>, Vec<usize>) = talks.into_iter().unzip();
+            let workers = cap.map_or(workers, |cap| workers.min(cap));
+            let service = |i: usize| 1 + (seed + 7 * i as u64) % 500;
+            let sent = converse(&due, &turns, workers, cap, think, service);
+            let mut by_index = sent.clone();
+            by_index.sort_unstable();
+            let total: usize = turns.iter().sum();
+            prop_assert_eq!(by_index.iter().map(|turn| turn.0).collect::<Vec<_>>(), (0..total).collect::<Vec<_>>());
+            let mut at = 0;
+            for (&first_due, &n) in due.iter().zip(&turns) {
+                prop_assert_eq!(by_index[at].1, first_due);
+                for pair in by_index[at..at + n].windows(2) {
+                    prop_assert_eq!(pair[1].1, pair[0].3 + think);
+                }
+                at += n;
+            }
+            for &(_, due, start, _) in &sent {
+                prop_assert!(start >= due);
+                prop_assert!(cap.is_some() || start == due);
+                let together = sent.iter().filter(|turn| turn.2 <= start && start < turn.3).count();
+                prop_assert!(cap.is_none_or(|cap| together <= cap));
+            }
+        }
+
         #[test]
         fn every_request_is_sent_once_never_early_and_never_above_the_cap(
             mut due in prop::collection::vec(0_u64..10_000, 0..200),

@@ -11,6 +11,7 @@ mod progress;
 mod run;
 mod simulate;
 mod stop;
+mod turns;
 mod worker;
 
 use std::io;
@@ -20,6 +21,7 @@ pub use progress::{Progress, Recent, Snapshot};
 pub use run::{Finished, run, send_once};
 pub use simulate::{VirtualPlan, VirtualRequest, simulate};
 pub use stop::{StopHandle, StopLevel};
+pub use turns::{BrokenConversation, Conversations};
 
 /// Why a run could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use servebench_core::{Nanos, Schedule};
 use servebench_wire::{Prepared, Wire};
 
+use crate::Conversations;
+
 /// One run: workload × schedule × target.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The requests in order, serialised and with their records begun.
     pub requests: Arc<[Prepared]>,
-    /// Their due instants.
+    /// Their due instants; of a conversation, all turns have that of the first.
     pub schedule: Arc<Schedule>,
+    /// Which requests are later turns of conversations, if any are. The wire must keep the answers' text.
+    pub conversations: Option<Arc<Conversations>>,
     /// Slots, or `None` for no limit.
     pub max_concurrency: Option<usize>,
     /// Worker threads; never more than slots.

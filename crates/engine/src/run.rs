@@ -20,6 +20,7 @@ use crate::pacer::Pacer;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::stop::{StopHandle, StopLevel};
+use crate::turns::Talks;
 use crate::worker::{Orders, drive};
 
 /// Time between the moment at which all workers are ready and the start of the run.
@@ -94,7 +95,10 @@ pub fn run(
         report.merge_into(&mut health);
     }
     for (record, &due) in records.iter_mut().zip(plan.schedule.as_slice()) {
-        record.due = due;
+        // A request that was sent knows better: of later turns the schedule holds the conversation's start.
+        if record.dequeued.is_none() {
+            record.due = due;
+        }
     }
     let start = starting_line.start();
     health.wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
@@ -183,10 +187,14 @@ fn work(
         Some(_) => Source::Shared(Arc::clone(&place.counter)),
         None => Source::Shard { next: place.number, stride: place.workers },
     };
+    let mut dispatcher = Dispatcher::new(&plan.schedule, source, slots);
+    if let Some(conversations) = &plan.conversations {
+        dispatcher = dispatcher.with_starts(conversations.starts());
+    }
     let orders = Orders {
         requests: Arc::clone(&plan.requests),
-        schedule: &plan.schedule,
-        dispatcher: Dispatcher::new(&plan.schedule, source, slots),
+        dispatcher,
+        talks: plan.conversations.as_ref().map(|all| Talks::new(all, &plan.wire)),
         number: place.number as u16,
         start,
         drain: plan.drain,
@@ -205,10 +213,11 @@ fn share(whole: usize, place: &Place) -> usize {
 async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), EngineError> {
     let client = Client::new(&plan.wire, place.number as u16, Arc::clone(&place.live));
     if plan.wire.settings().connect == ConnectPolicy::Ahead {
+        let most = plan.conversations.as_ref().map_or(plan.requests.len(), |all| all.starts().len());
         let wanted = match plan.max_concurrency {
-            Some(cap) => cap.min(plan.requests.len()),
-            None if plan.schedule.is_at_once() => plan.requests.len(),
-            None => plan.requests.len().min(AHEAD_OF_OPEN_LOOP),
+            Some(cap) => cap.min(most),
+            None if plan.schedule.is_at_once() => most,
+            None => most.min(AHEAD_OF_OPEN_LOOP),
         };
         client.open_ahead(share(wanted, place)).await?;
     }
@@ -229,6 +238,7 @@ pub fn send_once(
         schedule: Arc::new(Schedule::at_once(requests.len())),
         max_concurrency: Some(slots.max(1)),
         workers: 1,
+        conversations: None,
         requests: requests.into(),
         ..plan.clone()
     };

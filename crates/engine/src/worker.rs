@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::Poll;
 
-use servebench_core::{Nanos, Record, Schedule, WorkerHealth};
+use servebench_core::{Nanos, Record, WorkerHealth};
 use servebench_os::{PreciseTimer, clock, thread};
 use servebench_wire::{Client, Prepared};
 use tokio::sync::{Notify, watch};
@@ -21,6 +21,7 @@ use crate::EngineError;
 use crate::dispatch::{Dispatcher, Step};
 use crate::pacer::Pacer;
 use crate::stop::StopLevel;
+use crate::turns::{Sequel, Talks};
 
 /// Distance between two looks at the event loop: a stall longer than this is seen.
 const HEARTBEAT: Nanos = Nanos::from_millis(5);
@@ -32,8 +33,9 @@ const BATCH: usize = 512;
 /// What a worker is given.
 pub(crate) struct Orders<'a> {
     pub(crate) requests: Arc<[Prepared]>,
-    pub(crate) schedule: &'a Schedule,
     pub(crate) dispatcher: Dispatcher<'a>,
+    /// The conversations, where there are any.
+    pub(crate) talks: Option<Talks>,
     pub(crate) number: u16,
     pub(crate) start: Nanos,
     pub(crate) drain: Nanos,
@@ -47,6 +49,10 @@ type InFlight = Rc<RefCell<BTreeMap<usize, (JoinHandle<()>, Rc<RefCell<Record>>)
 /// What the tasks of a worker share, all on one thread.
 struct Desk {
     client: Rc<Client>,
+    requests: Arc<[Prepared]>,
+    talks: Option<Talks>,
+    /// Later turns that have become due by an answer, with their instants on the monotonic clock.
+    follow_ups: RefCell<Vec<(usize, Nanos)>>,
     finished: RefCell<Vec<Record>>,
     completions: Cell<usize>,
     completed: Notify,
@@ -56,11 +62,32 @@ struct Desk {
 
 impl Desk {
     fn finish(&self, record: Record) {
+        if let Some(talks) = &self.talks {
+            self.go_on(talks, &record);
+        }
         self.finished.borrow_mut().push(record);
         self.completions.set(self.completions.get() + 1);
         self.completed.notify_one();
         if self.finished.borrow().len() >= BATCH {
             self.hand_over();
+        }
+    }
+
+    /// What comes after a turn of a conversation.
+    fn go_on(&self, talks: &Talks, record: &Record) {
+        match talks.ended(record) {
+            Sequel::End => {}
+            Sequel::Next(index, due) => self.follow_ups.borrow_mut().push((index, due)),
+            Sequel::Abandoned(rest) => {
+                let given_up = rest.into_iter().map(|index| {
+                    let mut never_sent = self.requests[index].record();
+                    never_sent.index = index;
+                    never_sent.error =
+                        Some("not sent: an earlier turn of its conversation failed".to_owned());
+                    never_sent
+                });
+                self.finished.borrow_mut().extend(given_up);
+            }
         }
     }
 
@@ -90,6 +117,9 @@ pub(crate) async fn drive(
     let delay_before = thread::run_queue_delay();
     let desk = Rc::new(Desk {
         client,
+        requests: Arc::clone(&orders.requests),
+        talks: orders.talks.take(),
+        follow_ups: RefCell::default(),
         finished: RefCell::default(),
         completions: Cell::new(0),
         completed: Notify::new(),
@@ -130,6 +160,11 @@ async fn send_all(
         for _ in 0..desk.completions.take() {
             orders.dispatcher.completed();
         }
+        if desk.talks.is_some() {
+            for (index, due) in desk.follow_ups.take() {
+                orders.dispatcher.follow_up(index, due.since(orders.start));
+            }
+        }
         let level = *orders.stop.borrow_and_update();
         if level > stop_seen {
             stop_seen = level;
@@ -148,6 +183,8 @@ async fn send_all(
                 tokio::select! {
                     woken = pacer.wait_until(orders.start + due) => woken.map_err(EngineError::Timer)?,
                     _ = orders.stop.changed() => {}
+                    // An answer may make a turn due before that.
+                    () = desk.completed.notified(), if desk.talks.is_some() => {}
                 }
             }
             Step::Finished if orders.dispatcher.in_flight() == 0 => return Ok(()),
@@ -173,15 +210,29 @@ async fn send_all(
 async fn launch(orders: &Orders<'_>, index: usize, now: Nanos, desk: &Rc<Desk>, in_flight: &InFlight) {
     let mut facts = orders.requests[index].record();
     facts.index = index;
-    facts.due = orders.schedule.due(index);
+    facts.due = orders.dispatcher.sent_due();
     facts.dequeued = Some(orders.start + now);
     facts.worker = orders.number;
+    let own = match desk.talks.as_ref().and_then(|talks| talks.prepare(index)) {
+        None => None,
+        Some(Ok(mut turn)) => {
+            turn.cancel_after = orders.requests[index].cancel_after;
+            facts.prompt_tokens = turn.record().prompt_tokens;
+            Some(turn)
+        }
+        Some(Err(error)) => {
+            facts.error = Some(format!("the turn cannot be written for this backend: {error}"));
+            desk.finish(facts);
+            return;
+        }
+    };
     let record = Rc::new(RefCell::new(facts));
     let mut exchange = {
         let (desk, record, in_flight) = (Rc::clone(desk), Rc::clone(&record), Rc::clone(in_flight));
         let requests = Arc::clone(&orders.requests);
         Box::pin(async move {
-            desk.client.exchange(&requests[index], &mut record.borrow_mut()).await;
+            let prepared = own.as_ref().unwrap_or(&requests[index]);
+            desk.client.exchange(prepared, &mut record.borrow_mut()).await;
             in_flight.borrow_mut().remove(&index);
             desk.finish(record.take());
         })

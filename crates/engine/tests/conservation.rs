@@ -48,6 +48,7 @@ fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
     Plan {
         requests: prepared.into(),
         schedule: Arc::new(Schedule::at_once(requests)),
+        conversations: None,
         max_concurrency: Some(cap),
         workers,
         pin: None,

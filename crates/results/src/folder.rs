@@ -19,6 +19,7 @@ use crate::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, writ
 /// | `requests.parquet` | one row a request, afterwards |
 /// | `telemetry.parquet` | what server and host said meanwhile, where collected |
 /// | `outputs.jsonl` | the answers' texts, where asked for |
+/// | `schedule.json` | the due instants, where they cannot be made again from the settings |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
@@ -95,6 +96,33 @@ impl RunFolder {
     /// `outputs.jsonl`.
     pub fn outputs_path(&self) -> PathBuf {
         self.path.join("outputs.jsonl")
+    }
+
+    /// `schedule.json`.
+    pub fn schedule_path(&self) -> PathBuf {
+        self.path.join("schedule.json")
+    }
+
+    /// Keeps the due instants of a run whose schedule its settings alone do not give: a trace's, say.
+    pub fn write_schedule(&self, schedule: &Schedule) -> Result<(), ResultsError> {
+        let path = self.schedule_path();
+        write_atomically(&path, |out| {
+            serde_json::to_writer(&mut *out, schedule)
+                .map_err(io::Error::from)
+                .map_err(ResultsError::io("write", &path))
+        })
+    }
+
+    /// The due instants, where they were kept.
+    pub fn read_schedule(&self) -> Result<Option<Schedule>, ResultsError> {
+        let path = self.schedule_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&path).map_err(ResultsError::io("read", &path))?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| ResultsError::format(&path, error.to_string()))
     }
 
     /// Begins the record log.

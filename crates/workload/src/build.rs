@@ -4,7 +4,9 @@ use servebench_core::random::PythonRandom;
 use servebench_core::{Request, Workload};
 
 use crate::dataset::{Context, Sample};
-use crate::{Tokenizer, WorkloadError, WorkloadSettings, dataset};
+use crate::{
+    DatasetSettings, MultiTurnSource, Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes,
+};
 
 /// Makes the requests of a run.
 ///
@@ -21,6 +23,18 @@ pub fn build(
     if sample.may_oversample && wanted > sample.requests.len() {
         oversample(&context, &mut sample, wanted)?;
     }
+    if let Some(salt) = &settings.salt {
+        if settings.is_vllm() {
+            return Err(WorkloadError::setting("--salt", "cannot be had with vLLM's own prompts"));
+        }
+        if !makes_text(settings) {
+            prefixes::add_salt(&mut sample.requests, salt, tokenizer);
+        }
+        sample.about.insert("salt".into(), salt.clone().into());
+    }
+    if let Some(share) = prefixes::reusable_share(&sample.requests) {
+        sample.about.insert("reusable_prefix_share".into(), share.into());
+    }
     for (index, request) in sample.requests.iter_mut().enumerate() {
         request.index = index;
         if sample.with_ids {
@@ -31,7 +45,24 @@ pub fn build(
         requests: sample.requests,
         warnings: sample.warnings,
         force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
+        about: sample.about,
     })
+}
+
+/// True when the dataset makes up what is sent, so that the salt is in every word.
+fn makes_text(settings: &WorkloadSettings) -> bool {
+    match &settings.dataset {
+        DatasetSettings::Random(_)
+        | DatasetSettings::RandomMm(_)
+        | DatasetSettings::RandomRerank(_)
+        | DatasetSettings::PrefixRepetition(_)
+        | DatasetSettings::BurstGpt(_)
+        | DatasetSettings::TimedTrace(_)
+        | DatasetSettings::Trace(_)
+        | DatasetSettings::Mix(_) => true,
+        DatasetSettings::MultiTurn(options) => matches!(options.source, MultiTurnSource::Synthetic(_)),
+        _ => false,
+    }
 }
 
 /// Repeats requests until there are `wanted`.

@@ -57,6 +57,9 @@ struct Header {
     force_ignore_eos: bool,
     warnings: Vec<String>,
     about: Map<String, Value>,
+    /// Facts of the workload for the result.
+    #[serde(default)]
+    facts: Map<String, Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +86,7 @@ impl Bundle {
             force_ignore_eos: self.workload.force_ignore_eos,
             warnings: self.workload.warnings.clone(),
             about: self.about.clone(),
+            facts: self.workload.about.clone(),
         };
         out.line(&header).map_err(failed)?;
         for (at, request) in self.workload.requests.iter().enumerate() {
@@ -115,6 +119,7 @@ impl Bundle {
         let mut bundle = Self { about: header.about, ..Self::default() };
         bundle.workload.force_ignore_eos = header.force_ignore_eos;
         bundle.workload.warnings = header.warnings;
+        bundle.workload.about = header.facts;
         let mut due = Vec::new();
         let mut line = 1;
         loop {
@@ -175,6 +180,7 @@ mod tests {
                 requests: vec![request(0), request(1)],
                 warnings: vec!["look".into()],
                 force_ignore_eos: true,
+                about: Map::from_iter([("trace_rows".to_owned(), Value::from(9))]),
             },
             schedule: Schedule::new(vec![Nanos(5), Nanos(7)]).unwrap(),
             about: Map::from_iter([("seed".to_owned(), Value::from(3))]),
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(read.workload.requests, bundle.workload.requests);
         assert_eq!(read.schedule, bundle.schedule);
         assert_eq!(read.about, bundle.about);
+        assert_eq!(read.workload.about, bundle.workload.about);
         assert!(read.workload.force_ignore_eos);
     }
 

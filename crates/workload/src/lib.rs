@@ -14,6 +14,7 @@ mod dataset;
 mod error;
 mod hub;
 mod media;
+mod prefixes;
 mod read;
 mod settings;
 mod shape;
@@ -29,5 +30,5 @@ pub use settings::{
     RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
     SyntheticTurns, TimedTraceSettings, TraceSettings, WorkloadSettings,
 };
-pub use shape::{LengthDistribution, MixSettings, TrafficClass};
+pub use shape::{LengthDistribution, MixSettings, SharedPrefixes, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -42,6 +42,9 @@ pub struct WorkloadSettings {
     pub skip_chat_template: bool,
     /// Arguments for the chat template.
     pub chat_template_kwargs: Map<String, Value>,
+    /// Makes the prompts differ from those of any other salt: other words where they are made up, a line in
+    /// front where they are not. Lengths do not change with it where prompts are made up.
+    pub salt: Option<String>,
 }
 
 impl WorkloadSettings {
@@ -59,6 +62,7 @@ impl WorkloadSettings {
             oversample: true,
             skip_chat_template: false,
             chat_template_kwargs: Map::new(),
+            salt: None,
         }
     }
 
@@ -346,6 +350,12 @@ pub struct TimedTraceSettings {
     pub label_output_length: String,
     /// Name of the column of hash ids.
     pub label_hash_ids: String,
+    /// The trace runs this many times as fast.
+    pub speed: f64,
+    /// Rows before this many seconds from the first row are left out.
+    pub start: f64,
+    /// Rows after this many seconds from the start are left out.
+    pub duration: Option<f64>,
 }
 
 impl Default for TimedTraceSettings {
@@ -358,6 +368,9 @@ impl Default for TimedTraceSettings {
             label_input_length: "input_length".into(),
             label_output_length: "output_length".into(),
             label_hash_ids: "hash_ids".into(),
+            speed: 1.0,
+            start: 0.0,
+            duration: None,
         }
     }
 }
@@ -498,6 +511,12 @@ pub enum MultiTurnSource {
 /// The shape of synthetic conversations, in tokens.
 #[derive(Clone, Debug)]
 pub struct SyntheticTurns {
+    /// Turns of the user in a conversation; `None` draws evenly between the least and the most.
+    pub turns: Option<LengthDistribution>,
+    /// Tokens at the start of a first turn that are the conversation's own.
+    pub own_prefix: Option<LengthDistribution>,
+    /// Conversations to make at most.
+    pub conversations: Option<usize>,
     /// The start of every first turn, the same for all conversations.
     pub shared_prefix: u64,
     /// The first turn, without the shared start.

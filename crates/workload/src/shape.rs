@@ -33,6 +33,25 @@ pub enum LengthDistribution {
     },
     /// One of the numbers of a file, one a line: `file(PATH)`.
     Empirical(Vec<u64>),
+    /// `zipf(S)`: length k in proportion to 1/k^S, S above 1.
+    Zipf(f64),
+    /// `poisson(MEAN)`.
+    Poisson(f64),
+    /// Another distribution, cut at a greatest length.
+    AtMost(Box<Self>, u64),
+}
+
+/// Beginnings that groups of requests share.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SharedPrefixes {
+    /// Number of groups; 0 shares nothing.
+    pub groups: usize,
+    /// Tokens that a group shares, in front of a prompt's own.
+    pub len: u64,
+    /// Group k gets requests in proportion to 1/k^zipf.
+    pub zipf: f64,
+    /// Share of each prompt's tokens that it has in common with its group, in place of `len`.
+    pub fraction: Option<f64>,
 }
 
 /// A class of traffic.
@@ -53,6 +72,8 @@ pub struct TrafficClass {
 pub struct MixSettings {
     /// The classes.
     pub classes: Vec<TrafficClass>,
+    /// Beginnings that requests share, across the classes.
+    pub shared: SharedPrefixes,
 }
 
 const FLAG: &str = "--mix";
@@ -61,7 +82,7 @@ impl MixSettings {
     /// Reads `70:256/128,30:lognormal(2048,0.5)/512`: weight, input lengths, output lengths.
     pub fn parse(text: &str) -> Result<Self, WorkloadError> {
         let classes = split(text, ',').into_iter().map(class).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { classes })
+        Ok(Self { classes, shared: SharedPrefixes::default() })
     }
 }
 
@@ -112,7 +133,7 @@ impl FromStr for LengthDistribution {
                 FLAG,
                 format!(
                     "{text:?}: {why}; lengths are N, uniform(LOW,HIGH), normal(MEAN,DEVIATION), \
-                     lognormal(MEDIAN,SIGMA) or file(PATH)"
+                     lognormal(MEDIAN,SIGMA), zipf(S), poisson(MEAN) or file(PATH)"
                 ),
             )
         };
@@ -137,7 +158,11 @@ impl FromStr for LengthDistribution {
             ("lognormal", &[median, sigma]) if median > 0.0 && sigma >= 0.0 => {
                 Ok(Self::LogNormal { median, sigma })
             }
-            ("uniform" | "normal" | "lognormal", _) => Err(wrong("these numbers cannot be")),
+            ("zipf", &[exponent]) if exponent > 1.0 => Ok(Self::Zipf(exponent)),
+            ("poisson", &[mean]) if mean > 0.0 => Ok(Self::Poisson(mean)),
+            ("uniform" | "normal" | "lognormal" | "zipf" | "poisson", _) => {
+                Err(wrong("these numbers cannot be"))
+            }
             _ => Err(wrong("this is no distribution")),
         }
     }
@@ -195,7 +220,8 @@ mod tests {
             "1:0/1",
             "1:uniform(9,1)/1",
             "1:normal(nan,1)/1",
-            "1:zipf(2)/1",
+            "1:zipf(1)/1",
+            "1:gamma(2)/1",
             "1:uniform(1)/1",
         ] {
             let error = MixSettings::parse(bad).unwrap_err().to_string();

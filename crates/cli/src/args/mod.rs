@@ -12,6 +12,7 @@ mod run;
 mod sim;
 mod sweep;
 mod visualize;
+mod workload;
 
 pub(crate) use aggregate::AggregateArgs;
 pub(crate) use check::CheckArgs;
@@ -25,6 +26,7 @@ pub(crate) use run::{
 pub(crate) use sim::SimArgs;
 pub(crate) use sweep::SweepArgs;
 pub(crate) use visualize::VisualizeArgs;
+pub(crate) use workload::{BuildArgs, ShowArgs, StructuredKind, TrafficArgs, WorkloadArgs, WorkloadCommand};
 
 use std::path::PathBuf;
 
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// Serve the built-in simulator: an OpenAI-compatible server whose truth is known.
     #[command(args_override_self = true)]
     Sim(Box<SimArgs>),
+    /// Write what a run would send into a file that can be replayed anywhere, or show such a file.
+    #[command(args_override_self = true)]
+    Workload(WorkloadArgs),
     /// Measure what this host's client can do, against the built-in simulator.
     Selftest(SelftestArgs),
     /// Print the result of a finished run again, from its records.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::connection::ConnectionArgs;
 use super::dataset::DatasetArgs;
+use super::workload::TrafficArgs;
 use crate::compat::Compat;
 
 /// Arguments of `servebench run`.
@@ -24,6 +25,9 @@ pub(crate) struct RunArgs {
     /// What is asked.
     #[command(flatten)]
     pub(crate) dataset: DatasetArgs,
+    /// Shapes of traffic that vLLM's benchmark does not have.
+    #[command(flatten)]
+    pub(crate) traffic: TrafficArgs,
     /// How connections are made.
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,

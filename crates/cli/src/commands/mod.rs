@@ -12,3 +12,4 @@ pub(crate) mod shims;
 pub(crate) mod sim;
 pub(crate) mod sweep;
 pub(crate) mod visualize;
+pub(crate) mod workload;

@@ -28,7 +28,7 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
 pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
     let folder = RunFolder::open(&args.run).or_usage()?;
     let mut manifest = folder.read_manifest().or_usage()?;
-    let schedule = schedule(&manifest)?;
+    let schedule = schedule(&folder, &manifest)?;
     let recovered = folder.recover(schedule.as_ref()).or_usage()?;
     let missing = manifest.workload.requests.saturating_sub(recovered.logged);
     output.say(&format!(
@@ -53,9 +53,12 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     show(&folder, &manifest, &recovered.records, output)
 }
 
-/// The schedule of the run, made again from its settings, so that requests which the log lacks are counted as
+/// The schedule of the run, as it was kept or made again from its settings, so that requests which the log lacks are counted as
 /// unfinished; checked against the hash that the run noted.
-fn schedule(manifest: &Manifest) -> Result<Option<Schedule>, Failure> {
+fn schedule(folder: &RunFolder, manifest: &Manifest) -> Result<Option<Schedule>, Failure> {
+    if let Some(kept) = folder.read_schedule().or_usage()? {
+        return Ok(Some(kept).filter(|kept| ScheduleInfo::of(kept) == manifest.schedule));
+    }
     let Some(arrivals) = manifest.settings.get("arrivals") else { return Ok(None) };
     let arrivals: ArrivalSettings = serde_json::from_value(arrivals.clone()).or_usage()?;
     let schedule = servebench_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;

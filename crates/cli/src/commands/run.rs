@@ -26,6 +26,7 @@ use crate::output::Output;
 use crate::prepare::{Ready, prepare};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
+use crate::traffic::TrafficSettings;
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -67,6 +68,9 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let numbers_settings = number_settings(settings, &ready);
     let mut manifest = manifest(settings, &ready, &numbers_settings)?;
     if let Some(folder) = &folder {
+        if settings.load.self_timed || settings.shapes.conversations || settings.shapes.replay.is_some() {
+            folder.write_schedule(&ready.plan.schedule).or_usage()?;
+        }
         folder.write_manifest(&manifest).or_usage()?;
     }
 
@@ -87,6 +91,9 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let interrupted = finished.stopped > StopLevel::Run;
     let mut numbers_settings = numbers_settings;
     numbers_settings.verdict.interrupted = interrupted;
+    if let Some(structured) = &settings.shapes.structured {
+        numbers_settings.traffic.structured = Some(structured.check(&finished.records)?);
+    }
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
     numbers_settings.verdict.ceiling_used =
@@ -148,7 +155,7 @@ fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
     NumberSettings {
         metrics: settings.metrics.clone(),
         verdict: VerdictSettings {
-            finite_rate: arrivals.rate.is_finite(),
+            finite_rate: arrivals.rate.is_finite() || settings.load.self_timed,
             ramp: matches!(arrivals.rate, Rate::Ramp { .. }),
             ignore_eos: ready.plan.wire.settings().body.ignore_eos,
             explicit_percentiles: settings.percentiles_asked,
@@ -156,12 +163,23 @@ fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
             ..VerdictSettings::default()
         },
         old_total_label: settings.compat.has_old_total_label(),
+        traffic: traffic(settings, ready),
         decoding: None,
         request_rate: match arrivals.rate {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Infinite | Rate::Ramp { .. } => None,
         },
     }
+}
+
+fn traffic(settings: &RunSettings, ready: &Ready) -> TrafficSettings {
+    let mut traffic = TrafficSettings {
+        self_timed: settings.load.self_timed,
+        workload_file_sha256: settings.shapes.replay.as_ref().map(|replay| replay.1.clone()),
+        ..TrafficSettings::default()
+    };
+    traffic.note(&ready.workload.about);
+    traffic
 }
 
 /// Share of bodies that repeat an earlier one: a server with a prefix cache answers those faster.

@@ -15,7 +15,7 @@ use crate::exit::{Failure, OrFail};
 
 /// All names, for messages.
 const NAMES: &str = "random, random-mm, random-rerank, sharegpt, sonnet, burstgpt, custom, custom_image, \
-    custom_audio, hf, prefix_repetition, spec_bench, speed_bench, timed_trace, trace";
+    custom_audio, hf, prefix_repetition, spec_bench, speed_bench, timed_trace, trace, mix, multi-turn";
 
 /// Names of hub datasets that tutorials still use, and where these are now.
 const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionArena-Chat")];
@@ -30,6 +30,13 @@ pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSett
             "--dataset-path {}: --dataset-name {name} makes its own text and reads no file; leave the path out, \
              or name the dataset it belongs to",
             path.display()
+        )));
+    }
+    let stretched = args.trace_speed != 1.0 || args.trace_start != 0.0 || args.trace_duration.is_some();
+    if stretched && !matches!(name.as_str(), "trace" | "timed_trace") {
+        return Err(Failure::usage(format!(
+            "--trace-speed, --trace-start and --trace-duration are for --dataset-name trace and timed_trace, not \
+             {name}; --dataset-name trace reads BurstGPT, Azure and Mooncake files with their times"
         )));
     }
     let path = || {
@@ -204,5 +211,8 @@ fn timed_trace(args: &DatasetArgs, path: PathBuf) -> TimedTraceSettings {
         label_input_length: args.timed_trace_label_input_length.clone(),
         label_output_length: args.timed_trace_label_output_length.clone(),
         label_hash_ids: args.timed_trace_label_hash_ids.clone(),
+        speed: args.trace_speed,
+        start: args.trace_start,
+        duration: args.trace_duration,
     }
 }

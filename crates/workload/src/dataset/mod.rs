@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use servebench_core::{Prompt, Request};
 
 use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
@@ -48,6 +48,8 @@ pub(crate) struct Sample {
     pub(crate) path: PathBuf,
     /// Why rows were left out, for messages.
     pub(crate) skipped: String,
+    /// Facts for the result.
+    pub(crate) about: Map<String, Value>,
 }
 
 impl Sample {
@@ -90,6 +92,17 @@ impl<'a> Context<'a> {
     /// The tokenizer, where the dataset cannot do without.
     pub(crate) fn tokenizer(&self) -> Result<&'a Tokenizer, WorkloadError> {
         self.tokenizer.ok_or(WorkloadError::TokenizerNeeded { dataset: self.settings.dataset.name() })
+    }
+
+    /// Seed of everything that is made up to be sent, as opposed to its lengths and order.
+    pub(crate) fn text_seed(&self) -> u64 {
+        let seed = self.settings.seed;
+        self.settings.salt.as_ref().map_or(seed, |salt| {
+            let bytes = salt.bytes().chain(seed.to_le_bytes());
+            bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        })
     }
 
     /// Requests wanted from a dataset that cannot do without a number.

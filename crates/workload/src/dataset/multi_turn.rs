@@ -31,7 +31,17 @@ pub(super) fn sample(context: &Context<'_>, options: &MultiTurnSettings) -> Resu
     let mut conversations = match &options.source {
         MultiTurnSource::File(path) => {
             sample.path.clone_from(path);
-            recorded(context, tokenizer, path, options)?
+            if let Some(shape) = generator::read(path)? {
+                sample.force_ignore_eos = true;
+                sample.warnings.push(format!(
+                    "{} describes conversations to be made up: their words are our own, not those of its \
+                     text_files.",
+                    path.display()
+                ));
+                synthetic(context, tokenizer, &shape, options, &mut sample.warnings)?
+            } else {
+                recorded(context, tokenizer, path, options)?
+            }
         }
         MultiTurnSource::Synthetic(shape) => {
             sample.force_ignore_eos = true;
@@ -159,8 +169,12 @@ fn synthetic(
     options: &MultiTurnSettings,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Vec<Request>>, WorkloadError> {
-    let count = context.count()?;
-    if options.max_turns > MOST_TURNS {
+    let conversations = shape.conversations.unwrap_or(usize::MAX);
+    let count = match shape.conversations {
+        Some(_) => context.count_or_all(usize::MAX),
+        None => context.count()?,
+    };
+    if options.max_turns > MOST_TURNS && shape.turns.is_none() {
         return Err(WorkloadError::setting(
             "--multi-turn-max-turns",
             format!("must be given for synthetic conversations, and be at most {MOST_TURNS}"),
@@ -176,14 +190,19 @@ fn synthetic(
     let mut turns = Vec::new();
     let mut lengths = Vec::new();
     let mut outputs = Vec::new();
-    while lengths.len() < count {
+    while lengths.len() < count && turns.len() < conversations {
         let mut rng = indexed_stream(seed, "multi-turn/shape", turns.len() as u64);
-        let spread = options.max_turns - options.min_turns.max(1) + 1;
-        let here = options.min_turns.max(1) + ((u64::from(rng.next_u32()) * spread as u64) >> 32) as usize;
+        let (least, most) = (options.min_turns.max(1), options.max_turns);
+        let here = match &shape.turns {
+            Some(turns) => draw(turns, &mut rng).clamp(least, most.min(MOST_TURNS)),
+            None => least + ((u64::from(rng.next_u32()) * (most - least + 1) as u64) >> 32) as usize,
+        };
         turns.push(here);
         for turn in 0..here {
             let input = if turn == 0 { &shape.first_input } else { &shape.input };
-            lengths.push(draw(input, &mut rng));
+            let own = shape.own_prefix.as_ref().filter(|_| turn == 0);
+            let more = own.map_or(0, |own| draw(own, &mut rng));
+            lengths.push(draw(input, &mut rng) + more);
             outputs.push(draw(&shape.output, &mut rng));
         }
     }
@@ -207,6 +226,124 @@ fn synthetic(
         turns.collect()
     });
     Ok(conversations.collect())
+}
+
+/// The input of vLLM's multi-turn script that describes conversations instead of holding them.
+mod generator {
+    use std::fs::File;
+    use std::io::Read;
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use crate::{LengthDistribution, SyntheticTurns, WorkloadError};
+
+    /// Bytes of a file that are looked at to tell what it is.
+    const HEAD: u64 = 4096;
+
+    /// The shape that the file describes; `None` for a file of conversations.
+    pub(super) fn read(path: &Path) -> Result<Option<SyntheticTurns>, WorkloadError> {
+        let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+        let mut head = Vec::new();
+        File::open(path).map_err(failed)?.take(HEAD).read_to_end(&mut head).map_err(failed)?;
+        if head.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Ok(None);
+        }
+        let wrong = |message: String| WorkloadError::format(path, None, message);
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let all: Value =
+            serde_json::from_str(&text).map_err(|error| wrong(format!("this is no JSON object: {error}")))?;
+        if all["filetype"] != "generate_conversations" {
+            return Err(wrong(
+                "a JSON object must have \"filetype\": \"generate_conversations\"; conversations are a JSON list"
+                    .into(),
+            ));
+        }
+        let part = |pointer: &str| {
+            let found = all.pointer(pointer);
+            found.map(distribution).transpose().map_err(|error| wrong(format!("{pointer}: {error}")))
+        };
+        let needed = |pointer: &str| part(pointer)?.ok_or_else(|| wrong(format!("{pointer} is missing")));
+        let conversations = all["num_conversations"].as_u64();
+        let turns = needed("/prompt_input/num_turns")?;
+        let shared = part("/prompt_input/common_prefix_num_tokens")?;
+        let input = needed("/prompt_input/num_tokens")?;
+        Ok(Some(SyntheticTurns {
+            // There, turns of both sides are counted, and rounded to pairs.
+            turns: Some(halved(turns)),
+            own_prefix: part("/prompt_input/prefix_num_tokens")?,
+            conversations: Some(
+                conversations
+                    .and_then(|n| usize::try_from(n).ok())
+                    .filter(|&n| n > 0)
+                    .ok_or_else(|| wrong("num_conversations must be a number above 0".into()))?,
+            ),
+            shared_prefix: shared.map_or(Ok(0), |shared| match shared {
+                LengthDistribution::Constant(len) => Ok(len),
+                _ => Err(wrong("common_prefix_num_tokens must be constant: it is the same for all".into())),
+            })?,
+            first_input: input.clone(),
+            input,
+            output: needed("/prompt_output/num_tokens")?,
+        }))
+    }
+
+    /// A distribution as that script writes it.
+    fn distribution(value: &Value) -> Result<LengthDistribution, String> {
+        let number = |name: &str| value[name].as_f64().filter(|n| n.is_finite());
+        let need = |name: &str| number(name).ok_or_else(|| format!("the number {name} is missing"));
+        let kind = value["distribution"].as_str().unwrap_or_default();
+        let made = match kind {
+            "constant" => LengthDistribution::Constant(need("value")?.max(0.0) as u64),
+            "uniform" => LengthDistribution::Uniform {
+                low: need("min")?.max(0.0) as u64,
+                high: need("max")?.max(need("min")?).max(1.0) as u64,
+            },
+            "lognormal" => match number("average") {
+                Some(average) => {
+                    // A median of `median_ratio` times the mean, since mean = median·exp(σ²/2).
+                    let ratio = number("median_ratio").unwrap_or(0.85).clamp(1e-6, 1.0);
+                    let sigma = (-2.0 * ratio.ln()).sqrt();
+                    LengthDistribution::LogNormal { median: average * ratio, sigma }
+                }
+                None => LengthDistribution::LogNormal {
+                    median: need("mean")?.exp(),
+                    sigma: need("sigma")?.max(0.0),
+                },
+            },
+            "zipf" => match need("alpha")? {
+                alpha if alpha > 1.0 => LengthDistribution::Zipf(alpha),
+                alpha => return Err(format!("alpha is {alpha}, but must be above 1")),
+            },
+            "poisson" => match need("alpha")? {
+                alpha if alpha > 0.0 => LengthDistribution::Poisson(alpha),
+                alpha => return Err(format!("alpha is {alpha}, but must be above 0")),
+            },
+            other => return Err(format!("{other:?} is no distribution that is known here")),
+        };
+        Ok(match number("max").filter(|_| kind != "uniform") {
+            Some(most) => LengthDistribution::AtMost(Box::new(made), most.max(1.0) as u64),
+            None => made,
+        })
+    }
+
+    /// Half of every length.
+    fn halved(turns: LengthDistribution) -> LengthDistribution {
+        match turns {
+            LengthDistribution::Constant(n) => LengthDistribution::Constant((n / 2).max(1)),
+            LengthDistribution::Uniform { low, high } => {
+                LengthDistribution::Uniform { low: (low / 2).max(1), high: (high / 2).max(1) }
+            }
+            LengthDistribution::LogNormal { median, sigma } => {
+                LengthDistribution::LogNormal { median: median / 2.0, sigma }
+            }
+            LengthDistribution::Poisson(mean) => LengthDistribution::Poisson(mean / 2.0),
+            LengthDistribution::AtMost(inner, most) => {
+                LengthDistribution::AtMost(Box::new(halved(*inner)), (most / 2).max(1))
+            }
+            other => other,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -271,8 +408,36 @@ mod tests {
     }
 
     #[test]
+    fn the_input_of_vllms_script_is_understood() {
+        let config = r#"{"filetype": "generate_conversations", "num_conversations": 3, "text_files": ["x.txt"],
+            "prompt_input": {"num_turns": {"distribution": "uniform", "min": 4, "max": 6},
+                "common_prefix_num_tokens": {"distribution": "constant", "value": 10},
+                "prefix_num_tokens": {"distribution": "constant", "value": 5},
+                "num_tokens": {"distribution": "lognormal", "average": 30, "max": 40}},
+            "prompt_output": {"num_tokens": {"distribution": "poisson", "alpha": 9}}}"#;
+        let workload = from_file(config, 0).unwrap();
+        let turns: Vec<usize> = (0..3)
+            .map(|session| places(&workload).iter().filter(|place| place.0 == session).count())
+            .collect();
+        assert!(turns.iter().all(|turns| (2..=3).contains(turns)), "{turns:?}");
+        assert!(workload.requests[0].prompt_tokens > 15);
+        assert!(workload.requests[1].prompt_tokens <= 40);
+        for (broken, part) in [
+            (config.replace("poisson", "cauchy"), "no distribution"),
+            (config.replace("num_turns", "turns"), "num_turns is missing"),
+            (config.replace("generate_", ""), "filetype"),
+        ] {
+            let error = from_file(&broken, 0).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
     fn synthetic_conversations_share_their_beginning() {
         let shape = SyntheticTurns {
+            turns: None,
+            own_prefix: None,
+            conversations: None,
             shared_prefix: 30,
             first_input: LengthDistribution::Constant(20),
             input: LengthDistribution::Constant(7),

@@ -172,7 +172,7 @@ pub(super) fn native_texts(
     lengths: &[usize],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
-    let seed = context.settings.seed;
+    let seed = context.text_seed();
     if let Some(words) = Words::find(tokenizer).filter(|words| words.first_len() > 0) {
         let shared = (0..prefixes.count).map(|at| shared_prefix(&words, seed, at, prefixes.len)).collect();
         let maker = WordTexts { words: &words, seed, prefixes: shared };
@@ -297,7 +297,7 @@ fn repaired_texts(
     prefixes: Prefixes,
     lengths: &[usize],
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
-    let seed = context.settings.seed;
+    let seed = context.text_seed();
     let prefix = prefixes.len;
     let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
     if allowed.is_empty() {

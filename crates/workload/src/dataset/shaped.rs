@@ -4,9 +4,10 @@ use rand::Rng;
 use servebench_core::Prompt;
 use servebench_core::random::{StreamRng, indexed_stream};
 
-use super::random::{Prefixes, native_texts};
+use super::random::{Prefixes, native_texts, push_words};
+use super::words::Words;
 use super::{Context, Sample, request};
-use crate::{LengthDistribution, MixSettings, WorkloadError};
+use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
 
 pub(super) fn sample(context: &Context<'_>, options: &MixSettings) -> Result<Sample, WorkloadError> {
     let tokenizer = context.tokenizer()?;
@@ -33,7 +34,11 @@ pub(super) fn sample(context: &Context<'_>, options: &MixSettings) -> Result<Sam
         .collect();
     let lengths: Vec<usize> = drawn.iter().map(|(_, input, _)| *input).collect();
     let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
-    let texts = native_texts(context, tokenizer, Prefixes::NONE, &lengths, &mut sample.warnings)?;
+    let texts = if options.shared.groups == 0 {
+        native_texts(context, tokenizer, Prefixes::NONE, &lengths, &mut sample.warnings)?
+    } else {
+        grouped(context, tokenizer, &options.shared, &lengths)?
+    };
     sample.requests = texts
         .into_iter()
         .zip(&drawn)
@@ -44,6 +49,51 @@ pub(super) fn sample(context: &Context<'_>, options: &MixSettings) -> Result<Sam
         })
         .collect();
     Ok(sample)
+}
+
+/// Texts in groups that share their beginning.
+fn grouped(
+    context: &Context<'_>,
+    tokenizer: &Tokenizer,
+    shared: &SharedPrefixes,
+    lengths: &[usize],
+) -> Result<Vec<(String, usize)>, WorkloadError> {
+    if !(shared.zipf >= 0.0 && shared.zipf.is_finite()) {
+        return Err(WorkloadError::setting("--prefix-zipf", "must be a number, 0 or more"));
+    }
+    if !shared.fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)) {
+        return Err(WorkloadError::setting("--cache-hit-fraction", "must be at least 0 and below 1"));
+    }
+    let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
+        WorkloadError::Unreachable {
+            tokenizer: tokenizer.name().to_owned(),
+            wanted: lengths.first().copied().unwrap_or_default(),
+            message: "it has too few words of one token".into(),
+        }
+    })?;
+    // Running sums of the groups' weights.
+    let mut sums: Vec<f64> = Vec::with_capacity(shared.groups);
+    for group in 1..=shared.groups {
+        sums.push(sums.last().copied().unwrap_or_default() + (group as f64).powf(-shared.zipf));
+    }
+    let total = sums.last().copied().unwrap_or(1.0);
+    let seed = context.text_seed();
+    Ok(context.parallel(lengths.len(), |at| {
+        let mut rng = indexed_stream(context.settings.seed, "mix/group", at as u64);
+        let draw = unit(&mut rng) * total;
+        let group = sums.partition_point(|&sum| sum <= draw).min(shared.groups - 1);
+        let (prefix, own) = match shared.fraction {
+            Some(fraction) => {
+                let prefix = (lengths[at] as f64 * fraction).round() as usize;
+                (prefix, lengths[at] - prefix)
+            }
+            None => (shared.len as usize, lengths[at]),
+        };
+        let mut text = String::with_capacity((prefix + own) * 7);
+        push_words(&words, &mut indexed_stream(seed, "mix/prefix", group as u64), prefix, &mut text);
+        push_words(&words, &mut indexed_stream(seed, "mix/own", at as u64), own, &mut text);
+        (text, prefix + own)
+    }))
 }
 
 /// A double in [0, 1).
@@ -66,12 +116,42 @@ pub(super) fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
         }
         LengthDistribution::Normal { mean, deviation } => mean + deviation * normal(rng),
         LengthDistribution::LogNormal { median, sigma } => median * (sigma * normal(rng)).exp(),
+        LengthDistribution::Zipf(exponent) => zipf(*exponent, rng),
+        LengthDistribution::Poisson(mean) => poisson(*mean, rng),
+        LengthDistribution::AtMost(inner, most) => (draw(inner, rng) as f64).min(*most as f64),
         LengthDistribution::Empirical(values) => {
             values[((unit(rng) * values.len() as f64) as usize).min(values.len() - 1)] as f64
         }
     };
     // A draw from the far tail must not ask for more than a request can hold.
     value.round().clamp(1.0, 16_777_216.0) as usize
+}
+
+/// A number k from 1 on, in proportion to 1/k^s, by the rejection method of Devroye (1986, chapter X.6).
+fn zipf(exponent: f64, rng: &mut StreamRng) -> f64 {
+    let power = exponent - 1.0;
+    let scale = 2_f64.powf(power);
+    loop {
+        let k = (1.0 - unit(rng)).powf(-1.0 / power).floor();
+        let ratio = (1.0 + 1.0 / k).powf(power);
+        if unit(rng) * k * (ratio - 1.0) / (scale - 1.0) <= ratio / scale {
+            return k.min(1e9);
+        }
+    }
+}
+
+/// A Poisson number: by counting products for small means, by the normal law for large ones.
+fn poisson(mean: f64, rng: &mut StreamRng) -> f64 {
+    if mean > 500.0 {
+        return (mean + mean.sqrt() * normal(rng)).max(0.0);
+    }
+    let limit = (-mean).exp();
+    let (mut product, mut count) = (1.0 - unit(rng), 0.0);
+    while product > limit {
+        product *= 1.0 - unit(rng);
+        count += 1.0;
+    }
+    count
 }
 
 #[cfg(test)]
@@ -103,6 +183,33 @@ mod tests {
     }
 
     #[test]
+    fn groups_share_their_beginning_and_the_share_is_predicted() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let mut mix = MixSettings::parse("1:400/8").unwrap();
+        mix.shared = SharedPrefixes { groups: 4, len: 0, zipf: 1.0, fraction: Some(0.5) };
+        let mut settings =
+            WorkloadSettings { num_prompts: 200, ..WorkloadSettings::new(DatasetSettings::Mix(mix)) };
+        let workload = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
+        let mut groups = std::collections::BTreeMap::<Vec<u32>, usize>::new();
+        for request in &workload.requests {
+            let ids = tokenizer.encode(request.prompt.as_text().unwrap());
+            assert_eq!(ids.len(), 400);
+            *groups.entry(ids[..200].to_vec()).or_default() += 1;
+        }
+        let mut sizes: Vec<usize> = groups.into_values().collect();
+        sizes.sort_unstable();
+        // In proportion to 1, 1/2, 1/3, 1/4.
+        assert!(sizes.len() == 4 && (80..112).contains(&sizes[3]), "{sizes:?}");
+        let predicted = workload.about["reusable_prefix_share"].as_f64().unwrap();
+        assert!((0.46..0.5).contains(&predicted), "{predicted}");
+
+        settings.salt = Some("other".into());
+        let salted = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
+        assert_ne!(salted.requests[0].prompt, workload.requests[0].prompt);
+        assert_eq!(salted.requests[0].prompt_tokens, workload.requests[0].prompt_tokens);
+    }
+
+    #[test]
     fn means_of_the_distributions_are_right() {
         let mut rng = indexed_stream(1, "test", 0);
         for (text, low, high) in [
@@ -110,6 +217,8 @@ mod tests {
             ("lognormal(100,0.5)", 110.0, 116.5),
             ("uniform(0,100)", 49.0, 51.5),
             ("7", 7.0, 7.0),
+            ("poisson(20)", 19.8, 20.2),
+            ("zipf(3)", 1.33, 1.41),
         ] {
             let lengths: LengthDistribution = text.parse().unwrap();
             let mean = (0..20_000).map(|_| draw(&lengths, &mut rng) as f64).sum::<f64>() / 20_000.0;

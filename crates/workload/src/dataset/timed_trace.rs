@@ -32,21 +32,37 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
     if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
         return Err(WorkloadError::setting("--timed-trace-sec-multiplier", "must be a number above 0"));
     }
-    let mut lines = read::json_lines(&options.path)?;
+    super::trace::check_stretch(options.speed, options.start, options.duration)?;
+    let lines = read::json_lines(&options.path)?;
     let rows_in_file = lines.len();
-    lines.truncate(context.count_or_all(rows_in_file));
-    let rows = lines.iter().map(|(line, row)| parse(options, *line, row)).collect::<Result<Vec<_>, _>>()?;
+    let whole = options.start == 0.0 && options.duration.is_none();
+    let looked_at = if whole { context.count_or_all(rows_in_file) } else { rows_in_file };
+    let lines = &lines[..looked_at.min(rows_in_file)];
+    let mut rows =
+        lines.iter().map(|(line, row)| parse(options, *line, row)).collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() {
         return Err(WorkloadError::NoRows { path: options.path.clone(), message: "it is empty".into() });
     }
     if let Some(at) = rows.windows(2).position(|pair| pair[1].seconds < pair[0].seconds) {
         return Err(backwards(&options.path, lines[at + 1].0, rows[at].seconds, rows[at + 1].seconds));
     }
+    if !whole {
+        let from = rows[0].seconds + options.start;
+        let to = options.duration.map_or(f64::INFINITY, |duration| from + duration);
+        rows.retain(|row| row.seconds >= from && row.seconds < to);
+        rows.truncate(context.count_or_all(rows.len()));
+        if rows.is_empty() {
+            let message = format!(
+                "none of its {rows_in_file} rows is in the stretch of --trace-start and --trace-duration"
+            );
+            return Err(WorkloadError::NoRows { path: options.path.clone(), message });
+        }
+    }
     let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
     let vllm_rules = context.settings.is_vllm();
     // vLLM does not count from the first row, so that a cut from the middle of a trace starts with a pause.
     let origin = if vllm_rules { 0.0 } else { rows[0].seconds };
-    let seed = context.settings.seed;
+    let seed = context.text_seed();
     let requests = context.parallel(rows.len(), |at| {
         let row = &rows[at];
         let mut ids: Vec<u32> = Vec::with_capacity(row.input);
@@ -63,12 +79,13 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
         }
         let tokens = ids.len();
         let mut made = request(Prompt::Tokens(ids), tokens, Some(row.output));
-        made.trace_at = Some(Nanos::from_secs_f64(row.seconds - origin));
+        made.trace_at = Some(Nanos::from_secs_f64((row.seconds - origin) / options.speed));
         made
     });
     let mut sample = Sample { requests, with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    sample.about.insert("trace_rows".into(), rows_in_file.into());
     let wanted = usize::try_from(context.settings.num_prompts).unwrap_or(0);
-    if wanted > rows_in_file {
+    if wanted > rows_in_file && whole {
         sample.warnings.push(format!(
             "The trace has {rows_in_file} rows, so {rows_in_file} of the {wanted} requests asked for are sent."
         ));

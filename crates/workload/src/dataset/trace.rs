@@ -38,12 +38,7 @@ pub(super) struct BurstGptRow {
 
 pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<Sample, WorkloadError> {
     let tokenizer = context.tokenizer()?;
-    if !(options.speed > 0.0 && options.speed.is_finite()) {
-        return Err(WorkloadError::setting("--trace-speed", "must be a number above 0"));
-    }
-    if !(options.start >= 0.0 && options.duration.is_none_or(|duration| duration > 0.0)) {
-        return Err(WorkloadError::setting("--trace-start", "and --trace-duration must not be negative"));
-    }
+    check_stretch(options.speed, options.start, options.duration)?;
     let rows = load(&options.path)?;
     let total = rows.len();
     if let Some(pair) = rows.windows(2).find(|pair| pair[1].seconds < pair[0].seconds) {
@@ -70,7 +65,7 @@ pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<S
         }
     })?;
     let special = tokenizer.num_special_tokens_to_add();
-    let seed = context.settings.seed;
+    let seed = context.text_seed();
     let requests = context.parallel(rows.len(), |at| {
         let row = &rows[at];
         let tokens = row.input.saturating_sub(special).max(1);
@@ -90,6 +85,7 @@ pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<S
     });
     let used = requests.len();
     let mut sample = Sample { requests, with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    sample.about.insert("trace_rows".into(), total.into());
     if used < total {
         sample.warnings.push(format!("{used} of the {total} rows of the trace are sent."));
     }
@@ -162,6 +158,20 @@ fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
         })
     };
     rows.iter().map(parse).collect()
+}
+
+/// Refuses speeds and stretches that make no sense.
+pub(super) fn check_stretch(speed: f64, start: f64, duration: Option<f64>) -> Result<(), WorkloadError> {
+    if !(speed > 0.0 && speed.is_finite()) {
+        return Err(WorkloadError::setting("--trace-speed", "must be a number above 0"));
+    }
+    if !(start >= 0.0 && start.is_finite()) {
+        return Err(WorkloadError::setting("--trace-start", "must be a number of seconds, 0 or more"));
+    }
+    if !duration.is_none_or(|duration| duration > 0.0) {
+        return Err(WorkloadError::setting("--trace-duration", "must be a number of seconds above 0"));
+    }
+    Ok(())
 }
 
 /// Seconds since 1970 of `YYYY-MM-DD HH:MM:SS.fraction`, with or without an offset of zero.

@@ -1,0 +1,173 @@
+//! `servebench workload`: requests and due instants as a file that can be replayed on any machine.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use servebench_report::{Lang, dataset_stats_figure};
+use servebench_workload::Bundle;
+
+use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
+use crate::exit::{Exit, Failure, OrFail};
+use crate::output::Output;
+use crate::prepare;
+use crate::settings::RunSettings;
+
+/// Request ids of a file begin alike, so that the same flags give the same file.
+const ID_PREFIX: &str = "bench-";
+/// Bars of a histogram.
+const BARS: usize = 12;
+/// Characters of the longest bar.
+const WIDE: usize = 40;
+
+/// Runs the command.
+pub(crate) fn workload(args: WorkloadArgs, output: &Output) -> Result<Exit, Failure> {
+    match args.command {
+        WorkloadCommand::Build(args) => build(*args, output),
+        WorkloadCommand::Show(args) => show(&args, output),
+    }
+}
+
+fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
+    let BuildArgs { mut run, output: path } = args;
+    if let Some(file) = &run.traffic.workload {
+        return Err(Failure::usage(format!(
+            "--workload {}: this is a workload file already; copy it, or build a new one from its flags",
+            file.display()
+        )));
+    }
+    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    let settings = RunSettings::resolve(run)?;
+    let (workload, schedule) = prepare::offline(&settings)?;
+    for warning in &workload.warnings {
+        output.warn(warning);
+    }
+    let about = Map::from_iter([
+        ("servebench".to_owned(), env!("CARGO_PKG_VERSION").into()),
+        ("dataset".to_owned(), settings.workload.dataset.name().into()),
+        ("seed".to_owned(), settings.workload.seed.into()),
+        ("arrivals".to_owned(), json!(settings.load.arrivals)),
+    ]);
+    let bundle = Bundle { workload, schedule, about };
+    let sha256 = bundle.write(&path).or_run()?;
+    output.print(&format!(
+        "{}: {} requests over {:.3} s, sha256 {sha256}\n",
+        path.display(),
+        bundle.workload.requests.len(),
+        bundle.schedule.last().as_secs_f64()
+    ));
+    Ok(Exit::Good)
+}
+
+fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
+    let (bundle, sha256) = Bundle::read(&args.file).or_usage()?;
+    output.print(&describe(&bundle, &sha256));
+    if let Some(path) = &args.html {
+        std::fs::write(path, page(&bundle, &sha256))
+            .map_err(|error| Failure::usage(format!("--html {}: {error}", path.display())))?;
+        output.note(&format!("wrote {}", path.display()));
+    }
+    Ok(Exit::Good)
+}
+
+/// The file in words and histograms.
+fn describe(bundle: &Bundle, sha256: &str) -> String {
+    let requests = &bundle.workload.requests;
+    let span = bundle.schedule.last().as_secs_f64();
+    let mut text = format!("{} requests, sha256 {sha256}\n", requests.len());
+    for (name, value) in &bundle.about {
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = writeln!(text, "{name}: {shown}");
+    }
+    let _ = match span {
+        0.0 => writeln!(text, "all due at once"),
+        _ => writeln!(text, "due over {span:.3} s, {:.3} a second", requests.len() as f64 / span),
+    };
+    if let Some(share) = bundle.workload.about.get("reusable_prefix_share").and_then(Value::as_f64) {
+        let _ = writeln!(text, "reusable prefixes: {:.1} % of the prompt tokens (predicted)", share * 100.0);
+    }
+    let sessions =
+        requests.iter().filter(|request| request.session.as_ref().is_some_and(|turn| turn.turn == 0));
+    let sessions = sessions.count();
+    if sessions > 0 {
+        let _ = writeln!(text, "{sessions} conversations");
+    }
+    let prompts: Vec<f64> = requests.iter().map(|request| f64::from(request.prompt_tokens)).collect();
+    let outputs: Vec<f64> =
+        requests.iter().filter_map(|request| request.output_tokens).map(f64::from).collect();
+    let gaps: Vec<f64> =
+        bundle.schedule.as_slice().windows(2).map(|pair| pair[1].since(pair[0]).as_millis_f64()).collect();
+    histogram("prompt tokens", &prompts, &mut text);
+    histogram("output tokens asked for", &outputs, &mut text);
+    if span > 0.0 {
+        histogram("milliseconds between due instants", &gaps, &mut text);
+    }
+    for warning in &bundle.workload.warnings {
+        let _ = writeln!(text, "note: {warning}");
+    }
+    text
+}
+
+fn histogram(title: &str, values: &[f64], text: &mut String) {
+    let Some(low) = values.iter().copied().reduce(f64::min) else { return };
+    let high = values.iter().copied().fold(low, f64::max);
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |p: f64| sorted[((sorted.len() - 1) as f64 * p).round() as usize];
+    let _ = writeln!(
+        text,
+        "\n{title}: mean {mean:.1}, min {low:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, max {high:.1}",
+        at(0.5),
+        at(0.9),
+        at(0.99)
+    );
+    let width = (high - low) / BARS as f64;
+    if width <= 0.0 {
+        return;
+    }
+    let mut counts = [0_usize; BARS];
+    for value in values {
+        counts[(((value - low) / width) as usize).min(BARS - 1)] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(1).max(1);
+    for (bar, count) in counts.iter().enumerate() {
+        let blocks = "█".repeat((count * WIDE).div_ceil(most));
+        let _ = writeln!(text, "{:>10.1} {blocks:<WIDE$} {count}", low + width * bar as f64);
+    }
+}
+
+/// The file as a page.
+fn page(bundle: &Bundle, sha256: &str) -> String {
+    let lengths: Vec<(u32, u32)> = bundle
+        .workload
+        .requests
+        .iter()
+        .map(|request| (request.prompt_tokens, request.output_tokens.unwrap_or(0)))
+        .collect();
+    let figure = dataset_stats_figure(&lengths, Lang::default()).to_svg();
+    let words = servebench_report::chart::escape(&describe(bundle, sha256));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Workload {}</title>\n<style>body \
+         {{ font: 16px system-ui, sans-serif; margin: 2rem }} svg {{ max-width: 100%; height: auto }} pre {{ \
+         overflow-x: auto }}</style></head>\n<body>\n{figure}\n<pre>{words}</pre>\n</body></html>\n",
+        &sha256[..12]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_has_a_bar_for_every_value() {
+        let mut text = String::new();
+        histogram("x", &[1.0, 1.0, 2.0, 13.0], &mut text);
+        let counts: Vec<usize> = text
+            .lines()
+            .skip(2)
+            .map(|line| line.split_whitespace().last().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(counts.iter().sum::<usize>(), 4);
+        assert_eq!((counts[0], counts[1], counts[11]), (2, 1, 1));
+    }
+}

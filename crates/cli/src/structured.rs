@@ -1,0 +1,285 @@
+//! Answers with a structure: what is asked for, and how many answers have it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use servebench_core::random::indexed_stream;
+use servebench_core::{Prompt, Record, Request};
+use servebench_workload::Tokenizer;
+
+use crate::args::StructuredKind;
+use crate::exit::{Failure, OrFail};
+
+/// The structure that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Structured {
+    kind: StructuredKind,
+    /// The schema, pattern, list or grammar as it is sent.
+    rule: Value,
+    /// Share of the requests that ask for it.
+    ratio: f64,
+    seed: u64,
+}
+
+/// How many answers have the structure that was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Conformity {
+    /// `json`, `regex`, `choice` or `grammar`.
+    pub(crate) kind: String,
+    /// Requests that asked for it.
+    pub(crate) asked: usize,
+    /// Good answers to those.
+    pub(crate) answered: usize,
+    /// Answers that have it; absent for grammars of the user's own, which are not checked.
+    pub(crate) conforming: Option<usize>,
+    /// `conforming / answered`.
+    pub(crate) share: Option<f64>,
+}
+
+impl Conformity {
+    /// The line for people.
+    pub(crate) fn line(&self) -> String {
+        let Self { kind, asked, answered, .. } = self;
+        match self.conforming.zip(self.share) {
+            Some((good, share)) => format!(
+                "Structured output ({kind}): {asked} requests asked for it, {good} of {answered} answers conform \
+                 ({:.1} %)",
+                share * 100.0
+            ),
+            None => format!(
+                "Structured output ({kind}): {asked} requests asked for it; a grammar of your own is not checked"
+            ),
+        }
+    }
+}
+
+const PATTERN: &str = r"\w+@\w+\.com\n";
+/// SQL of the simplest kind, in the grammar notation that vLLM's engines read (EBNF).
+const GRAMMAR: &str = "root ::= select_statement\nselect_statement ::= \"SELECT \" column \" from \" table \" where \" \
+    condition\ncolumn ::= \"col_1 \" | \"col_2 \"\ntable ::= \"table_1 \" | \"table_2 \"\ncondition ::= column \"= \" \
+    number\nnumber ::= \"1 \" | \"2 \"\n";
+/// The sentences of [`GRAMMAR`].
+const GRAMMAR_PATTERN: &str =
+    "^SELECT (col_1 |col_2 ) from (table_1 |table_2 ) where (col_1 |col_2 )= (1 |2 )$";
+
+fn default_rule(kind: StructuredKind) -> Value {
+    match kind {
+        StructuredKind::Json => json!({
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "email": {"type": "string"},
+                "age": {"type": "integer"},
+                "city": {"type": "string"}
+            },
+            "required": ["name", "email", "age", "city"],
+            "additionalProperties": false
+        }),
+        StructuredKind::Regex => PATTERN.into(),
+        StructuredKind::Choice => json!(["Positive", "Negative"]),
+        StructuredKind::Grammar => GRAMMAR.into(),
+    }
+}
+
+/// What the model is asked, so that an answer of the structure makes sense.
+fn question(kind: StructuredKind) -> &'static str {
+    match kind {
+        StructuredKind::Json => {
+            "Make up a person and describe them as a JSON object with name, email, age and city."
+        }
+        StructuredKind::Regex => {
+            "Make up an email address for Alan Turing, who works at Enigma; end in .com and a new line."
+        }
+        StructuredKind::Choice => "Is this sentence positive or negative? I like this engine very much.",
+        StructuredKind::Grammar => {
+            "Write an SQL query that selects a column from a table where it equals a number."
+        }
+    }
+}
+
+impl Structured {
+    /// Understands the flags; reads `file` where one is given.
+    pub(crate) fn resolve(
+        kind: StructuredKind,
+        ratio: f64,
+        file: Option<&PathBuf>,
+        seed: u64,
+    ) -> Result<Self, Failure> {
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(Failure::usage(format!(
+                "--structured-output-ratio {ratio}: give the share of requests that ask for it, from 0 to 1"
+            )));
+        }
+        let Some(path) = file else { return Ok(Self { kind, rule: default_rule(kind), ratio, seed }) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("--structured-output-file {}: {error}", path.display()))
+        })?;
+        let wrong = |what: &str| {
+            Failure::usage(format!("--structured-output-file {}: must hold {what}", path.display()))
+        };
+        let rule = match kind {
+            StructuredKind::Json => serde_json::from_str::<Map<String, Value>>(&text)
+                .map_err(|error| wrong(&format!("a JSON schema ({error})")))?
+                .into(),
+            StructuredKind::Choice => {
+                let choices: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+                if choices.is_empty() {
+                    return Err(wrong("one choice a line"));
+                }
+                json!(choices)
+            }
+            StructuredKind::Regex => {
+                let pattern = text.trim_end_matches('\n');
+                fancy_regex::Regex::new(pattern).map_err(|error| wrong(&format!("a pattern ({error})")))?;
+                pattern.into()
+            }
+            StructuredKind::Grammar => text.into(),
+        };
+        Ok(Self { kind, rule, ratio, seed })
+    }
+
+    /// Makes a share of the requests ask for the structure. With `ask`, which is for synthetic
+    /// prompts, the question that belongs to it is put in front of their own text.
+    pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>) {
+        for request in requests.iter_mut().filter(|request| self.is_asked(request.index)) {
+            request
+                .overrides
+                .insert("structured_outputs".into(), json!({(self.kind.name()): self.rule.clone()}));
+            if let (Some(tokenizer), Prompt::Text(text)) = (ask, &mut request.prompt) {
+                text.insert_str(0, &format!("{} ", question(self.kind)));
+                request.prompt_tokens = tokenizer.count(text, true) as u32;
+            }
+        }
+    }
+
+    fn is_asked(&self, index: usize) -> bool {
+        use rand::Rng as _;
+        let draw = indexed_stream(self.seed, "structured", index as u64).next_u32();
+        f64::from(draw) < self.ratio * 4_294_967_296.0
+    }
+
+    /// Looks at the answers.
+    pub(crate) fn check(&self, records: &[Record]) -> Result<Conformity, Failure> {
+        let asked: Vec<&Record> = records.iter().filter(|record| self.is_asked(record.index)).collect();
+        let answered: Vec<&str> =
+            asked.iter().filter(|record| record.is_ok()).map(|record| record.text.as_str()).collect();
+        let judge = self.judge()?;
+        let conforming = judge.map(|judge| answered.iter().filter(|text| judge(text)).count());
+        Ok(Conformity {
+            kind: self.kind.name().to_owned(),
+            asked: asked.len(),
+            answered: answered.len(),
+            conforming,
+            share: conforming
+                .filter(|_| !answered.is_empty())
+                .map(|good| good as f64 / answered.len() as f64),
+        })
+    }
+
+    fn judge(&self) -> Result<Option<Box<dyn Fn(&str) -> bool + '_>>, Failure> {
+        let by_pattern = |pattern: String| {
+            let pattern = fancy_regex::Regex::new(&pattern).or_run()?;
+            Ok::<_, Failure>(Box::new(move |text: &str| pattern.is_match(text).unwrap_or(false)))
+        };
+        Ok(match (self.kind, &self.rule) {
+            (StructuredKind::Json, schema) => Some(Box::new(move |text: &str| {
+                serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, schema))
+            })),
+            (StructuredKind::Choice, Value::Array(choices)) => {
+                Some(Box::new(move |text: &str| choices.iter().any(|choice| choice.as_str() == Some(text))))
+            }
+            // Engines match the whole answer.
+            (StructuredKind::Regex, Value::String(pattern)) => {
+                Some(by_pattern(format!("^(?:{pattern})\\z"))?)
+            }
+            (StructuredKind::Grammar, Value::String(grammar)) if grammar == GRAMMAR => {
+                Some(by_pattern(GRAMMAR_PATTERN.to_owned())?)
+            }
+            _ => None,
+        })
+    }
+}
+
+/// True when `value` has what the common part of JSON Schema asks for: `type`, `enum`, `const`, `properties`,
+/// `required`, `additionalProperties: false` and `items`. Other words are not looked at.
+fn fits(value: &Value, schema: &Value) -> bool {
+    let of_type = |name: &str| match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        _ => true,
+    };
+    let type_fits = match &schema["type"] {
+        Value::String(name) => of_type(name),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).any(of_type),
+        _ => true,
+    };
+    let listed = schema["enum"].as_array().is_none_or(|all| all.contains(value));
+    let constant = schema.get("const").is_none_or(|wanted| wanted == value);
+    let items = match (value, schema.get("items")) {
+        (Value::Array(items), Some(schema)) => items.iter().all(|item| fits(item, schema)),
+        _ => true,
+    };
+    let object = match value {
+        Value::Object(map) => {
+            let known = schema["properties"].as_object();
+            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            required.into_iter().all(|name| map.contains_key(name))
+                && map.iter().all(|(name, value)| match known.and_then(|known| known.get(name)) {
+                    Some(schema) => fits(value, schema),
+                    None => schema["additionalProperties"] != Value::Bool(false),
+                })
+        }
+        _ => true,
+    };
+    type_fits && listed && constant && items && object
+}
+
+#[cfg(test)]
+mod tests {
+    use servebench_core::Outcome;
+
+    use super::*;
+
+    fn share(kind: StructuredKind, answers: &[&str]) -> Option<usize> {
+        let records: Vec<Record> = answers
+            .iter()
+            .enumerate()
+            .map(|(index, text)| Record {
+                index,
+                outcome: Outcome::Ok,
+                text: (*text).to_owned(),
+                ..Record::default()
+            })
+            .collect();
+        Structured::resolve(kind, 1.0, None, 0).unwrap().check(&records).unwrap().conforming
+    }
+
+    #[test]
+    fn answers_are_held_against_their_structure() {
+        let person = r#"{"name": "a", "email": "b", "age": 3, "city": "c"}"#;
+        let wrong = [person.replace('3', "\"3\""), person.replace("\"age\": 3, ", ""), "{".to_owned()];
+        let all = [person, &wrong[0], &wrong[1], &wrong[2]];
+        assert_eq!(share(StructuredKind::Json, &all), Some(1));
+        assert_eq!(share(StructuredKind::Choice, &["Positive", "positive", "Positive."]), Some(1));
+        assert_eq!(share(StructuredKind::Regex, &["a@b.com\n", "a@b.org\n", "x a@b.com\n"]), Some(1));
+        let sql = "SELECT col_1  from table_2  where col_2 = 1 ";
+        assert_eq!(share(StructuredKind::Grammar, &[sql, "SELECT x"]), Some(1));
+    }
+
+    #[test]
+    fn a_share_of_the_requests_asks() {
+        let structured = Structured::resolve(StructuredKind::Choice, 0.25, None, 1).unwrap();
+        let mut requests: Vec<Request> =
+            (0..1000).map(|index| Request { index, ..Request::default() }).collect();
+        structured.apply(&mut requests, None);
+        let asking = requests.iter().filter(|request| !request.overrides.is_empty()).count();
+        assert!((200..300).contains(&asking), "{asking}");
+        assert!(Structured::resolve(StructuredKind::Choice, f64::NAN, None, 1).is_err());
+    }
+}

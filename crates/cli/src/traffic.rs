@@ -1,0 +1,347 @@
+//! What kind of traffic it was: traces, conversations, shared beginnings, structured answers.
+//!
+//! These numbers stand under `servebench.traffic` of a result and below the table on the screen. They are made
+//! from records and from what was known before the run, so that `report` gives them again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use servebench_core::{Nanos, Record};
+use servebench_metrics::numpy;
+
+use crate::structured::Conformity;
+
+/// What is known of the traffic apart from the records; kept in the manifest.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TrafficSettings {
+    /// Rows of the trace file.
+    pub(crate) trace_rows: Option<u64>,
+    /// Requests were due when a trace or a workload file said.
+    pub(crate) self_timed: bool,
+    /// Share of the prompt tokens that a prefix cache without limits could take from earlier requests.
+    pub(crate) reusable_prefix_share: Option<f64>,
+    /// What was put into every prompt so that no earlier run has warmed a cache for it.
+    pub(crate) salt: Option<String>,
+    /// What the server's tokenizer said of the prompts' lengths.
+    pub(crate) lengths: Option<Value>,
+    /// How many answers have the structure that was asked for.
+    pub(crate) structured: Option<Conformity>,
+    /// Hash of the workload file that was replayed.
+    pub(crate) workload_file_sha256: Option<String>,
+}
+
+impl TrafficSettings {
+    /// Takes over what the dataset said of itself.
+    pub(crate) fn note(&mut self, about: &Map<String, Value>) {
+        self.trace_rows = about.get("trace_rows").and_then(Value::as_u64);
+        self.reusable_prefix_share = about.get("reusable_prefix_share").and_then(Value::as_f64);
+        self.salt = about.get("salt").and_then(Value::as_str).map(str::to_owned);
+        self.lengths = about.get("lengths").cloned();
+    }
+}
+
+/// The numbers of the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Traffic {
+    /// How faithfully a recorded schedule was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fidelity: Option<Fidelity>,
+    /// Conversations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) conversations: Option<Talks>,
+    /// One row a class of traffic, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) classes: Vec<Group>,
+    /// As in the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reusable_prefix_share: Option<f64>,
+    /// As in the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) salt: Option<String>,
+    /// As in the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lengths: Option<Value>,
+    /// As in the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) structured: Option<Conformity>,
+    /// As in the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workload_file_sha256: Option<String>,
+}
+
+/// How faithfully a recorded schedule was kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fidelity {
+    /// Rows of the trace file, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rows_in_file: Option<u64>,
+    /// Rows that were sent.
+    pub(crate) rows_used: usize,
+    /// Send − due, median. A concurrency cap that binds is part of it.
+    pub(crate) timing_error_p50_ms: f64,
+    /// Its 99th percentile.
+    pub(crate) timing_error_p99_ms: f64,
+    /// Its maximum.
+    pub(crate) timing_error_max_ms: f64,
+    /// Requests that were sent before one that was due earlier.
+    pub(crate) out_of_order: usize,
+}
+
+/// Conversations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Talks {
+    /// Conversations of the workload.
+    pub(crate) sessions: usize,
+    /// Those whose turns all ended well.
+    pub(crate) complete: usize,
+    /// Turns that were not sent, because an earlier one failed or the run ended.
+    pub(crate) turns_not_sent: usize,
+    /// One row a turn.
+    pub(crate) turns: Vec<Group>,
+}
+
+/// The numbers of some of the requests. Latencies are from the send, of good answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    /// Turn (counted from 1) or class.
+    pub(crate) name: String,
+    /// Requests.
+    pub(crate) requests: usize,
+    /// Good answers.
+    pub(crate) completed: usize,
+    /// Mean of the prompt tokens, the history included.
+    pub(crate) mean_input_tokens: f64,
+    /// Share of them that came from the prefix cache, where the server tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cached_share: Option<f64>,
+    /// Mean of the output tokens.
+    pub(crate) mean_output_tokens: f64,
+    /// Median time to the first token.
+    pub(crate) ttft_p50_ms: f64,
+    /// Its 99th percentile.
+    pub(crate) ttft_p99_ms: f64,
+    /// Median end-to-end latency.
+    pub(crate) e2el_p50_ms: f64,
+    /// Its 99th percentile.
+    pub(crate) e2el_p99_ms: f64,
+}
+
+impl Traffic {
+    /// The numbers of `records`.
+    pub(crate) fn of(records: &[Record], settings: &TrafficSettings) -> Self {
+        let TrafficSettings {
+            trace_rows,
+            self_timed,
+            reusable_prefix_share,
+            salt,
+            lengths,
+            structured,
+            workload_file_sha256,
+        } = settings.clone();
+        Self {
+            fidelity: self_timed.then(|| fidelity(records, trace_rows)),
+            conversations: conversations(records),
+            classes: classes(records),
+            reusable_prefix_share,
+            salt,
+            lengths,
+            structured,
+            workload_file_sha256,
+        }
+    }
+
+    /// True when there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Lines for people; none when there is nothing to tell.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        if let Some(fidelity) = &self.fidelity {
+            let rows = fidelity.rows_in_file.map(|rows| format!(" of {rows}")).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "Schedule kept: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {}",
+                fidelity.rows_used,
+                fidelity.timing_error_p50_ms,
+                fidelity.timing_error_p99_ms,
+                fidelity.timing_error_max_ms,
+                match fidelity.out_of_order {
+                    0 => "in order".to_owned(),
+                    some => format!("{some} out of order"),
+                }
+            );
+        }
+        if let Some(share) = self.reusable_prefix_share {
+            let _ =
+                writeln!(text, "Reusable prefixes: {:.1} % of the prompt tokens (predicted)", share * 100.0);
+        }
+        if let Some(salt) = &self.salt {
+            let _ = writeln!(text, "Salt of this run: {salt}");
+        }
+        if let Some(structured) = &self.structured {
+            let _ = writeln!(text, "{}", structured.line());
+        }
+        if let Some(talks) = &self.conversations {
+            let _ = writeln!(
+                text,
+                "Conversations: {} of {} complete, {} turns not sent",
+                talks.complete, talks.sessions, talks.turns_not_sent
+            );
+            table("turn", &talks.turns, &mut text);
+        }
+        if !self.classes.is_empty() {
+            table("class", &self.classes, &mut text);
+        }
+        text
+    }
+}
+
+fn table(name: &str, groups: &[Group], text: &mut String) {
+    const MOST: usize = 20;
+    let wide = groups.iter().take(MOST).map(|group| group.name.chars().count()).max().unwrap_or(0).max(5);
+    let _ = writeln!(
+        text,
+        "{name:<wide$} {:>8} {:>6} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
+        "requests", "ok", "input", "cached", "output", "ttft p50", "ttft p99", "e2el p50", "e2el p99"
+    );
+    for group in groups.iter().take(MOST) {
+        let cached =
+            group.cached_share.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let _ = writeln!(
+            text,
+            "{:<wide$} {:>8} {:>6} {:>9.1} {cached:>8} {:>8.1} {:>10.2} {:>10.2} {:>10.2} {:>10.2}",
+            group.name,
+            group.requests,
+            group.completed,
+            group.mean_input_tokens,
+            group.mean_output_tokens,
+            group.ttft_p50_ms,
+            group.ttft_p99_ms,
+            group.e2el_p50_ms,
+            group.e2el_p99_ms
+        );
+    }
+    if groups.len() > MOST {
+        let _ = writeln!(text, "… and {} more, in the result", groups.len() - MOST);
+    }
+}
+
+fn fidelity(records: &[Record], rows_in_file: Option<u64>) -> Fidelity {
+    let mut errors: Vec<f64> =
+        records.iter().filter_map(Record::lateness).map(Nanos::as_millis_f64).collect();
+    numpy::sort(&mut errors);
+    let at = |p: f64| if errors.is_empty() { 0.0 } else { numpy::percentile(&errors, p) };
+    let mut sent: Vec<(Nanos, Nanos)> =
+        records.iter().filter_map(|record| Some((record.due, record.send_start?))).collect();
+    sent.sort_unstable();
+    // The latest send among those that were due strictly earlier; requests due together have no order.
+    let (mut latest, mut latest_here, mut due_here, mut out_of_order) =
+        (Nanos::ZERO, Nanos::ZERO, Nanos::ZERO, 0);
+    for &(due, send) in &sent {
+        if due > due_here {
+            latest = latest.max(latest_here);
+            (due_here, latest_here) = (due, Nanos::ZERO);
+        }
+        out_of_order += usize::from(send < latest);
+        latest_here = latest_here.max(send);
+    }
+    Fidelity {
+        rows_in_file,
+        rows_used: errors.len(),
+        timing_error_p50_ms: at(50.0),
+        timing_error_p99_ms: at(99.0),
+        timing_error_max_ms: errors.last().copied().unwrap_or_default(),
+        out_of_order,
+    }
+}
+
+fn conversations(records: &[Record]) -> Option<Talks> {
+    let mut turns: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
+    let mut sessions: BTreeMap<usize, bool> = BTreeMap::new();
+    for record in records {
+        let Some((session, turn)) = record.session else { continue };
+        turns.entry(turn).or_default().push(record);
+        *sessions.entry(session).or_insert(true) &= record.is_ok();
+    }
+    let not_sent = |record: &&&Record| record.send_start.is_none();
+    (!sessions.is_empty()).then(|| Talks {
+        sessions: sessions.len(),
+        complete: sessions.values().filter(|&&complete| complete).count(),
+        turns_not_sent: turns.values().flatten().filter(not_sent).count(),
+        turns: turns.iter().map(|(turn, records)| group((turn + 1).to_string(), records)).collect(),
+    })
+}
+
+fn classes(records: &[Record]) -> Vec<Group> {
+    let mut classes: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        if let Some(class) = &record.category {
+            classes.entry(class).or_default().push(record);
+        }
+    }
+    if classes.len() < 2 {
+        return Vec::new();
+    }
+    classes.iter().map(|(class, records)| group((*class).to_owned(), records)).collect()
+}
+
+fn group(name: String, records: &[&Record]) -> Group {
+    let good: Vec<&Record> = records.iter().copied().filter(|record| record.is_ok()).collect();
+    let spans = |end: fn(&Record) -> Option<Nanos>| {
+        let since = |record: &&Record| Some(end(record)?.since(record.service_start()?).as_millis_f64());
+        let mut spans: Vec<f64> = good.iter().filter_map(since).collect();
+        numpy::sort(&mut spans);
+        spans
+    };
+    let (ttft, e2el) = (spans(Record::first_token), spans(|record| record.last_token().or(record.end)));
+    let at = |spans: &[f64], p: f64| if spans.is_empty() { 0.0 } else { numpy::percentile(spans, p) };
+    let mean = |of: fn(&Record) -> u32| {
+        let sum: f64 = good.iter().map(|record| f64::from(of(record))).sum();
+        if good.is_empty() { 0.0 } else { sum / good.len() as f64 }
+    };
+    let told = || good.iter().filter_map(|record| Some((record.usage.cached_tokens?, record.input_tokens())));
+    let (cached, of) =
+        told().fold((0.0, 0.0), |sum, (cached, input)| (sum.0 + f64::from(cached), sum.1 + f64::from(input)));
+    Group {
+        name,
+        requests: records.len(),
+        completed: good.len(),
+        mean_input_tokens: mean(Record::input_tokens),
+        cached_share: (of > 0.0).then(|| cached / of),
+        mean_output_tokens: mean(|record| record.output_tokens),
+        ttft_p50_ms: at(&ttft, 50.0),
+        ttft_p99_ms: at(&ttft, 99.0),
+        e2el_p50_ms: at(&e2el, 50.0),
+        e2el_p99_ms: at(&e2el, 99.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(due: u64, send: u64) -> Record {
+        Record { due: Nanos(due), send_start: Some(Nanos(send)), ..Record::default() }
+    }
+
+    #[test]
+    fn only_a_send_before_one_that_was_due_earlier_is_out_of_order() {
+        // Two that are due together may leave in any order; the last overtakes the third.
+        let records = [sent(0, 2), sent(0, 1), sent(5, 9), sent(6, 8)];
+        let found = fidelity(&records, Some(9));
+        assert_eq!((found.out_of_order, found.rows_used, found.rows_in_file), (1, 4, Some(9)));
+        assert_eq!(found.timing_error_max_ms, 4e-6);
+    }
+
+    #[test]
+    fn plain_traffic_has_nothing_to_tell() {
+        let traffic = Traffic::of(&[sent(0, 1)], &TrafficSettings::default());
+        assert!(traffic.is_empty() && traffic.render().is_empty());
+    }
+}

@@ -1,0 +1,170 @@
+//! Conversations: which request follows which, and what was said so far.
+//!
+//! A turn is due when the answer before it has ended and the user has thought. Its messages hold the server's
+//! own replies, so its body is made when it is due, and the time for that is a part of its lateness.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use servebench_core::{Nanos, Prompt, Record, Request, SessionTurn};
+use servebench_wire::{Prepared, Wire, WireError};
+
+/// The conversations of a run.
+#[derive(Debug)]
+pub struct Conversations {
+    requests: Vec<Request>,
+    starts: Vec<usize>,
+}
+
+/// Why requests are no conversations.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("request {index} is not followed by the next turn of its conversation")]
+pub struct BrokenConversation {
+    /// Position of the request in the workload.
+    pub index: usize,
+}
+
+impl Conversations {
+    /// The conversations of `requests`, whose turns must stand one after the other; `None` when no request is
+    /// part of one.
+    pub fn of(requests: &[Request]) -> Result<Option<Self>, BrokenConversation> {
+        if requests.iter().all(|request| request.session.is_none()) {
+            return Ok(None);
+        }
+        let place = |index: usize| requests.get(index).and_then(|request| request.session.as_ref());
+        let mut starts = Vec::new();
+        for index in 0..requests.len() {
+            let here = place(index);
+            if here.is_none_or(|here| here.turn == 0) {
+                starts.push(index);
+            }
+            let Some(here) = here.filter(|here| here.has_next) else { continue };
+            let follows = |next: &SessionTurn| next.session == here.session && next.turn == here.turn + 1;
+            if !place(index + 1).is_some_and(follows) {
+                return Err(BrokenConversation { index });
+            }
+        }
+        Ok(Some(Self { requests: requests.to_vec(), starts }))
+    }
+
+    /// The requests that open a conversation, in order.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// The turn after request `index`, and the pause before it.
+    fn next(&self, index: usize) -> Option<(usize, Nanos)> {
+        let has_next = self.requests[index].session.as_ref().is_some_and(|turn| turn.has_next);
+        let think = |turn: &SessionTurn| turn.think;
+        has_next.then(|| (index + 1, self.requests[index + 1].session.as_ref().map_or(Nanos::ZERO, think)))
+    }
+
+    /// The turns after request `index`, up to the end of its conversation.
+    fn rest(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(self.next(index), |&(next, _)| self.next(next)).map(|(next, _)| next)
+    }
+}
+
+/// The conversations that one worker leads.
+#[derive(Debug)]
+pub(crate) struct Talks {
+    all: Arc<Conversations>,
+    wire: Arc<Wire>,
+    /// What was said before a turn, by the turn's request.
+    said: RefCell<HashMap<usize, Said>>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    messages: Vec<Value>,
+    /// Tokens of all that, without what a chat template adds.
+    tokens: u32,
+}
+
+/// What a finished turn leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sequel {
+    /// The conversation is over.
+    End,
+    /// This request is due at this instant on the monotonic clock.
+    Next(usize, Nanos),
+    /// Nobody can go on from a failed answer: these are not sent.
+    Abandoned(Vec<usize>),
+}
+
+impl Talks {
+    pub(crate) fn new(all: &Arc<Conversations>, wire: &Arc<Wire>) -> Self {
+        Self { all: Arc::clone(all), wire: Arc::clone(wire), said: RefCell::default() }
+    }
+
+    /// Takes note of an answer.
+    pub(crate) fn ended(&self, record: &Record) -> Sequel {
+        let Some((next, think)) = self.all.next(record.index) else { return Sequel::End };
+        let before = self.said.borrow_mut().remove(&record.index).unwrap_or_default();
+        let (true, Some(end)) = (record.is_ok(), record.end) else {
+            return Sequel::Abandoned(self.all.rest(record.index).collect());
+        };
+        let request = &self.all.requests[record.index];
+        let Said { mut messages, tokens } = before;
+        messages.extend(own_messages(&request.prompt));
+        messages.push(json!({"role": "assistant", "content": record.text}));
+        let prompt = record.usage.prompt_tokens.unwrap_or(tokens + request.prompt_tokens);
+        let answer = record.usage.completion_tokens.unwrap_or(record.events.len() as u32);
+        self.said.borrow_mut().insert(next, Said { messages, tokens: prompt + answer });
+        Sequel::Next(next, end + think)
+    }
+
+    /// The request `index` with all that was said before it; `None` for one that opens a conversation.
+    pub(crate) fn prepare(&self, index: usize) -> Option<Result<Prepared, WireError>> {
+        let said = self.said.borrow();
+        let Said { messages, tokens } = said.get(&index)?;
+        let own = &self.all.requests[index];
+        let mut messages = messages.clone();
+        messages.extend(own_messages(&own.prompt));
+        let request = Request {
+            prompt: Prompt::Messages(messages),
+            prompt_tokens: tokens + own.prompt_tokens,
+            ..own.clone()
+        };
+        Some(self.wire.prepare(&request))
+    }
+}
+
+/// What the user says in a turn.
+fn own_messages(prompt: &Prompt) -> Vec<Value> {
+    match prompt {
+        Prompt::Messages(messages) => messages.clone(),
+        Prompt::Text(text) => vec![json!({"role": "user", "content": text})],
+        Prompt::Parts(parts) => vec![json!({"role": "user", "content": parts})],
+        Prompt::Tokens(_) | Prompt::Texts(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(session: usize, turn: usize, has_next: bool) -> Request {
+        let think = Nanos(7);
+        Request { session: Some(SessionTurn { session, turn, has_next, think }), ..Request::default() }
+    }
+
+    #[test]
+    fn turns_follow_one_another() {
+        let requests = [request(0, 0, true), request(0, 1, true), request(0, 2, false), request(1, 0, false)];
+        let all = Conversations::of(&requests).unwrap().unwrap();
+        assert_eq!(all.starts(), [0, 3]);
+        assert_eq!(all.next(0), Some((1, Nanos(7))));
+        assert_eq!(all.rest(0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(all.next(2), None);
+        assert!(Conversations::of(&[Request::default()]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_conversation_with_a_gap_is_refused() {
+        let requests = [request(0, 0, true), request(1, 0, false)];
+        assert_eq!(Conversations::of(&requests).unwrap_err(), BrokenConversation { index: 0 });
+    }
+}

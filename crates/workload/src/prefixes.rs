@@ -1,0 +1,165 @@
+//! Common beginnings of prompts: how much a prefix cache can take from earlier requests, and how to keep it from
+//! doing so.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+use servebench_core::{Prompt, Request};
+
+use crate::Tokenizer;
+
+/// Bytes of text that are compared at a time: about a block of 16 tokens.
+const BLOCK: usize = 64;
+/// Token ids that are compared at a time, as in vLLM's cache.
+const ID_BLOCK: usize = 16;
+/// Texts beyond this many bytes in all are not looked at, so that the start of a large run does not wait.
+const MOST_BYTES: usize = 512 << 20;
+
+/// Share of all prompt tokens that a prefix cache without limits could take from earlier requests. `None` when
+/// there is nothing to compare, as with batches.
+///
+/// Texts are compared in blocks of 64 bytes, and a text's tokens are taken to be spread evenly over it. Later
+/// turns of a conversation hold all that was said before, with answers of the lengths asked for.
+pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
+    let mut seen: HashSet<u64> = HashSet::new();
+    let mut said: HashMap<usize, f64> = HashMap::new();
+    let (mut reusable, mut all, mut bytes) = (0.0, 0.0, 0);
+    for request in requests {
+        let own = f64::from(request.prompt_tokens);
+        let history = match &request.session {
+            Some(turn) if turn.turn > 0 => said.get(&turn.session).copied().unwrap_or_default(),
+            _ => 0.0,
+        };
+        all += own + history;
+        if let Some(turn) = &request.session {
+            said.insert(turn.session, history + own + f64::from(request.output_tokens.unwrap_or(0)));
+        }
+        if history > 0.0 {
+            reusable += history;
+            continue;
+        }
+        let share = match &request.prompt {
+            Prompt::Text(text) => known_share(text.as_bytes(), BLOCK, &mut seen),
+            Prompt::Tokens(ids) => {
+                let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                known_share(&ids, ID_BLOCK * 4, &mut seen)
+            }
+            Prompt::Messages(messages) => {
+                let text: String = messages.iter().map(Value::to_string).collect();
+                known_share(text.as_bytes(), BLOCK, &mut seen)
+            }
+            Prompt::Texts(_) | Prompt::Parts(_) => return None,
+        };
+        reusable += share.0 * own;
+        bytes += share.1;
+        if bytes > MOST_BYTES {
+            break;
+        }
+    }
+    (all > 0.0).then(|| reusable / all)
+}
+
+/// The share of `bytes` up to the first block that was not seen before in the same place after the same
+/// beginning, and their number; all blocks count as seen from now on.
+fn known_share(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usize) {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut known = 0;
+    let mut unbroken = true;
+    for chunk in bytes.chunks_exact(block) {
+        for word in chunk.chunks(8) {
+            let mut padded = [0; 8];
+            padded[..word.len()].copy_from_slice(word);
+            hash = (hash ^ u64::from_le_bytes(padded)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+        unbroken &= !seen.insert(hash);
+        known += if unbroken { block } else { 0 };
+    }
+    (known as f64 / bytes.len().max(1) as f64, bytes.len())
+}
+
+/// Puts the salt in front of every prompt. Later turns of a conversation have it by their first.
+pub(crate) fn add_salt(requests: &mut [Request], salt: &str, tokenizer: Option<&Tokenizer>) {
+    let line = format!("{salt}\n");
+    let more = tokenizer.map_or(0, |tokenizer| tokenizer.count(&line, false)) as u32;
+    for request in requests {
+        if request.session.as_ref().is_some_and(|turn| turn.turn > 0) {
+            continue;
+        }
+        let salted = match &mut request.prompt {
+            Prompt::Text(text) => {
+                text.insert_str(0, &line);
+                1
+            }
+            Prompt::Texts(texts) => {
+                for text in &mut *texts {
+                    text.insert_str(0, &line);
+                }
+                texts.len() as u32
+            }
+            Prompt::Parts(parts) => {
+                parts.insert(0, serde_json::json!({"type": "text", "text": line}));
+                1
+            }
+            Prompt::Messages(messages) => match messages.first_mut().map(|message| &mut message["content"]) {
+                Some(Value::String(text)) => {
+                    text.insert_str(0, &line);
+                    1
+                }
+                Some(Value::Array(parts)) => {
+                    parts.insert(0, serde_json::json!({"type": "text", "text": line}));
+                    1
+                }
+                _ => 0,
+            },
+            Prompt::Tokens(ids) => match tokenizer {
+                Some(tokenizer) => {
+                    ids.splice(0..0, tokenizer.encode(&line));
+                    1
+                }
+                None => 0,
+            },
+        };
+        request.prompt_tokens += salted * more;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use servebench_core::SessionTurn;
+
+    use super::*;
+
+    fn text(text: String) -> Request {
+        Request { prompt_tokens: 100, prompt: Prompt::Text(text), ..Request::default() }
+    }
+
+    #[test]
+    fn what_was_seen_before_is_reusable() {
+        let (a, b) = ("a".repeat(640), "b".repeat(640));
+        let requests = [text(a.clone()), text(b.clone()), text(a.clone()), text(format!("{}{b}", &a[..64]))];
+        let share = reusable_share(&requests).unwrap();
+        // All of the third; a block of the fourth, whose rest stands behind another beginning.
+        assert!((share - (1.0 + 64.0 / 704.0) / 4.0).abs() < 1e-9, "{share}");
+        assert_eq!(reusable_share(&[]), None);
+    }
+
+    #[test]
+    fn later_turns_reuse_all_that_was_said() {
+        let turn = |turn, has_next| Request {
+            session: Some(SessionTurn { session: 0, turn, has_next, ..SessionTurn::default() }),
+            output_tokens: Some(50),
+            ..text(format!("{turn}"))
+        };
+        // 100, then 150 + 100.
+        assert_eq!(reusable_share(&[turn(0, true), turn(1, false)]), Some(150.0 / 350.0));
+    }
+
+    #[test]
+    fn salt_goes_in_front_and_is_counted() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let mut requests = [text("hello world".into())];
+        add_salt(&mut requests, "run 7", Some(&tokenizer));
+        assert_eq!(requests[0].prompt.as_text(), Some("run 7\nhello world"));
+        assert!(requests[0].prompt_tokens > 100);
+    }
+}
