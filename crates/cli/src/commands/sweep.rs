@@ -211,8 +211,10 @@ fn describe(plan: &Plan, journal: Option<&Journal>) -> String {
     if done > 0 {
         let _ = write!(text, " to go, {done} done already");
     }
-    if !plan.servers.is_empty() {
-        let _ = write!(text, ", {} servers to start one after the other", plan.servers.len());
+    match plan.servers.len() {
+        0 => {}
+        1 => text.push_str(", 1 server to start"),
+        count => drop(write!(text, ", {count} servers to start one after the other")),
     }
     let _ = writeln!(
         text,
