@@ -54,7 +54,7 @@ pub(crate) enum Understood {
 
 /// Brings arguments, the program's name included, into the form that the parser knows.
 pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> {
-    let arguments = compat::resolve_names(arguments);
+    let arguments = compat::resolve_names(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
         return Ok(Understood::Parse(arguments.into_iter().map(normalise).collect(), Vec::new()));
     }

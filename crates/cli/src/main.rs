@@ -12,6 +12,7 @@ mod numbers;
 mod output;
 mod page;
 mod prepare;
+mod probe;
 mod profiler;
 mod progress;
 mod server;

@@ -8,6 +8,7 @@ use servebench_report::Lang;
 use servebench_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
 
 use crate::decoding::Decoding;
+use crate::probe::ProbeNumbers;
 
 use crate::traffic::{Traffic, TrafficSettings};
 
@@ -29,6 +30,9 @@ pub(crate) struct NumberSettings {
     /// What the server's counters said of its decoding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) decoding: Option<Decoding>,
+    /// What became of the probe requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<ProbeNumbers>,
 }
 
 /// The numbers of a run and the judgement on them.
@@ -64,8 +68,8 @@ impl Numbers {
                 request_rate: settings.request_rate,
                 tokenizer: settings.metrics.has_tokenizer,
                 old_total_label: settings.old_total_label,
+                probes: settings.probe.as_ref().map(ProbeNumbers::section),
                 extra: settings.decoding.as_ref().map(Decoding::sections).unwrap_or_default(),
-                ..TableContext::default()
             },
         );
         let extras = &self.extras;

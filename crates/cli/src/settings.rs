@@ -101,6 +101,8 @@ pub(crate) struct LoadSettings {
     pub(crate) ready_check: Duration,
     /// Show the progress bar.
     pub(crate) show_progress: bool,
+    /// Probe requests a second, at most.
+    pub(crate) probe_rate: Option<f64>,
     /// Have the server profile the run.
     pub(crate) profile: bool,
     /// Empty the server's prefix cache first.
@@ -358,6 +360,7 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
         seed,
         disable_tqdm,
         request_id_prefix: _,
+        probe_request_rate,
         profile,
         reset_prefix_cache,
         request_cancellation_rate,
@@ -402,6 +405,11 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
             ))),
         })
         .transpose()?;
+    if !(probe_request_rate >= 0.0 && probe_request_rate.is_finite()) {
+        return Err(Failure::usage(format!(
+            "--probe-request-rate {probe_request_rate}: give requests per second, or 0 for none"
+        )));
+    }
     let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
     if workers == Some(0) {
         return Err(Failure::usage("--workers 0: give at least 1, or leave it out"));
@@ -415,6 +423,7 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
             ready_check_timeout_sec.unwrap_or_else(|| compat.ready_check_seconds()),
         ),
         show_progress: !disable_tqdm,
+        probe_rate: (probe_request_rate > 0.0).then_some(probe_request_rate),
         profile,
         reset_prefix_cache,
         cancellation,

@@ -155,6 +155,10 @@ pub(crate) struct LoadArgs {
     /// Start of the `x-request-id` of each request [default: `bench-` and eight random digits].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
+    /// Also send one-token requests, so many seconds after one another, past --max-concurrency, and report their
+    /// latency on its own: 2 means half a second after each answer.
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_name = "RATE")]
+    pub(crate) probe_request_rate: f64,
     /// Have the server profile the run (POST /start_profile and /stop_profile). vLLM needs
     /// VLLM_TORCH_PROFILER_DIR or --profiler-config for it.
     #[arg(long)]

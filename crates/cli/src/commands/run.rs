@@ -24,6 +24,7 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
+use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
 use crate::traffic::TrafficSettings;
@@ -84,7 +85,11 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     }
     announce(settings, output);
     let before = decoding::page(&ready.plan.wire);
+    let kind = settings.metrics.kind;
+    let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
+    let probe = probe.transpose()?;
     let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
+    let probe = probe.and_then(Probe::finish);
     let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished.records, ready.tokenizer.as_ref());
 
@@ -96,6 +101,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     }
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
+    numbers_settings.probe = probe;
     numbers_settings.verdict.ceiling_used =
         super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
@@ -120,7 +126,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         &ready,
         &finished,
         &numbers,
-        numbers_settings.decoding.as_ref(),
+        &numbers_settings,
     )?;
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
@@ -165,6 +171,7 @@ fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
         old_total_label: settings.compat.has_old_total_label(),
         traffic: traffic(settings, ready),
         decoding: None,
+        probe: None,
         request_rate: match arrivals.rate {
             Rate::PerSecond(rate) => Some(rate),
             Rate::Infinite | Rate::Ramp { .. } => None,
@@ -297,6 +304,9 @@ fn announce(settings: &RunSettings, output: &Output) {
     let _ = writeln!(text, "Burstiness factor: {} ({kind})", float_repr(arrivals.burstiness));
     let cap = settings.load.max_concurrency.map_or_else(|| "None".to_owned(), |cap| cap.to_string());
     let _ = write!(text, "Maximum request concurrency: {cap}");
+    if let Some(rate) = settings.load.probe_rate {
+        let _ = write!(text, "\nProbe request rate: {} req/s", float_repr(rate));
+    }
     output.say(&text);
 }
 
@@ -369,14 +379,15 @@ fn save(
     ready: &Ready,
     finished: &Finished,
     numbers: &Numbers,
-    decoding: Option<&Decoding>,
+    told: &NumberSettings,
 ) -> Result<(), Failure> {
     let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
     result.rps_change_events =
         vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
-    if let Some(decoding) = decoding {
+    if let Some(decoding) = &told.decoding {
         decoding.fill(&mut result);
     }
+    result.probe = told.probe.as_ref().map(ProbeNumbers::form);
     if let Some(file) = result_file {
         if settings.saving.save {
             file.write(&result, settings.saving.detailed).or_run()?;

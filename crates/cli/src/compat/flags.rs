@@ -26,12 +26,6 @@ pub(crate) const REFUSED: &[Refused] = &[
                  --extra-body.use_beam_search true",
     },
     Refused {
-        flag: "probe-request-rate",
-        takes_value: true,
-        reason: "there is no probe stream inside a run yet; start a second servebench beside this one, with \
-                 --request-rate R --random-input-len 4 --random-output-len 1",
-    },
-    Refused {
         flag: "log-config-file",
         takes_value: true,
         reason: "it configures vLLM's own Python logging, of which there is none here; leave it out",

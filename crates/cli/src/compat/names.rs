@@ -1,21 +1,30 @@
 //! Other names for our commands: the tails of vLLM's command lines.
 
+use crate::exit::Failure;
+
 /// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the arguments include
 /// the program's name. A name of vLLM's implies its rules, unless `--compat` says otherwise later on.
-pub(crate) fn resolve(arguments: Vec<String>) -> Vec<String> {
+pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Failure> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {
         ["vllm", "bench", "serve", ..] => (3, &["run", "--compat=vllm"]),
         ["bench", "serve", ..] => (2, &["run", "--compat=vllm"]),
         ["vllm", "bench", "sweep", ..] => (3, &["sweep"]),
         ["bench", "sweep", ..] => (2, &["sweep"]),
-        _ => return arguments,
+        ["vllm" | "bench", ..] => {
+            return Err(Failure::usage(format!(
+                "{}: of vLLM's commands only `vllm bench serve` and `vllm bench sweep` are here; the others measure \
+                 or run vLLM itself",
+                words.iter().take(3).copied().collect::<Vec<_>>().join(" ")
+            )));
+        }
+        _ => return Ok(arguments),
     };
     let mut arguments = arguments.into_iter();
     let mut resolved: Vec<String> = arguments.by_ref().take(1).collect();
     resolved.extend(ours.iter().map(|&word| word.to_owned()));
     resolved.extend(arguments.skip(skip));
-    resolved
+    Ok(resolved)
 }
 
 #[cfg(test)]
@@ -29,11 +38,17 @@ mod tests {
             ("sb bench serve", "sb run --compat=vllm"),
             ("sb vllm bench sweep serve -o x", "sb sweep serve -o x"),
             ("sb run --model bench", "sb run --model bench"),
-            ("sb vllm serve m", "sb vllm serve m"),
             ("sb", "sb"),
         ] {
             let typed = typed.split(' ').map(str::to_owned).collect();
-            assert_eq!(resolve(typed).join(" "), meant);
+            assert_eq!(resolve(typed).unwrap().join(" "), meant);
         }
+    }
+
+    #[test]
+    fn other_commands_of_vllm_are_refused_by_name() {
+        let typed = ["sb", "vllm", "bench", "latency"].map(str::to_owned).to_vec();
+        let message = resolve(typed).unwrap_err().into_parts().1.to_string();
+        assert!(message.starts_with("vllm bench latency: "), "{message}");
     }
 }

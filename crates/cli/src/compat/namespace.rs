@@ -163,7 +163,7 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
 fn load(all: &mut Echo, args: &LoadArgs) {
     all.number("request_rate", args.request_rate);
     all.number("burstiness", args.burstiness);
-    all.put("probe_request_rate", 0.0);
+    all.number("probe_request_rate", args.probe_request_rate);
     all.put("disable_tqdm", args.disable_tqdm);
     all.put("num_warmups", args.num_warmups);
     all.put("profile", args.profile);

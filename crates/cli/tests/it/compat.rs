@@ -13,10 +13,9 @@ const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
 const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
 
 /// Flags that are refused, each with a word of its reason.
-const REFUSED: [(&str, &str); 4] = [
+const REFUSED: [(&str, &str); 3] = [
     ("best-of", "--extra-body"),
     ("use-beam-search", "never had an effect"),
-    ("probe-request-rate", "second servebench"),
     ("tokenizer-mode slow", "tokenizer.json"),
 ];
 
@@ -219,6 +218,28 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
     assert_eq!(result["spec_decode_per_position_acceptance_rates"], serde_json::json!([1.0, 0.0]));
     let again = servebench(folder.path()).arg("report").arg(run_folder(folder.path())).output().unwrap();
     assert!(stdout(&again).contains(section), "{}", told(&again));
+}
+
+#[test]
+fn probes_go_past_the_slots_and_are_told_apart() {
+    let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
+    let output = servebench(folder.path())
+        .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
+        .args(["--num-prompts=6", "--random-input-len=8", "--random-output-len=5", "--max-concurrency=1"])
+        .args(["--probe-request-rate=100", "--save-result", "--result-filename=r.json", "--disable-tqdm"])
+        .output()
+        .unwrap();
+    let truth = server.truth();
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = stdout(&output);
+    assert!(text.contains("\nProbe request rate: 100.0 req/s\n"), "{text}");
+    assert!(text.contains("------------------Probe Requests------------------\n"), "{text}");
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    let probes = truth.iter().filter(|truth| truth.id.is_none() && truth.output_tokens == 1).count();
+    assert!(probes >= 2 && result["probe_completed"] == probes, "{probes} against {result}");
+    assert_eq!((&result["completed"], &result["probe_failed"]), (&Value::from(6), &Value::from(0)));
+    assert!(result["probe_median_e2el_ms"].as_f64().unwrap() >= 20.0, "{result}");
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! `--probe-request-rate`: a trickle of one-token requests beside the load, past its slots.
+//!
+//! It shows what a small request meets while the load is on. As in vLLM, the next one goes out so many seconds
+//! after the answer to the last one, so that a slow server is not asked more than once at a time.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use servebench_core::{Prompt, Record, Request};
+use servebench_metrics::{Kind, Times, numpy};
+use servebench_report::console::Section;
+use servebench_results::VllmProbe;
+use servebench_wire::{Client, Live, Prepared, Wire};
+
+use crate::exit::{Failure, OrFail};
+
+/// What became of the probe requests; kept in the manifest, because they are no records of the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProbeNumbers {
+    /// Good answers.
+    pub(crate) completed: u64,
+    /// Failures.
+    pub(crate) failed: u64,
+    /// Median end-to-end latency in milliseconds.
+    pub(crate) median_ms: f64,
+    /// 99th percentile.
+    pub(crate) p99_ms: f64,
+    /// The slowest.
+    pub(crate) max_ms: f64,
+}
+
+impl ProbeNumbers {
+    /// `None` without a good answer, as in vLLM.
+    fn of(records: &[Record], kind: Kind) -> Option<Self> {
+        let good = records.iter().filter(|record| record.is_ok());
+        let mut latencies: Vec<f64> = good.map(|record| Times::of(record, kind).latency * 1e3).collect();
+        numpy::sort(&mut latencies);
+        Some(Self {
+            completed: latencies.len() as u64,
+            failed: (records.len() - latencies.len()) as u64,
+            median_ms: numpy::median(&latencies),
+            p99_ms: numpy::percentile(&latencies, 99.0),
+            max_ms: *latencies.last()?,
+        })
+    }
+
+    /// The section of the table.
+    pub(crate) fn section(&self) -> Section {
+        Section::probes(self.completed, self.failed, self.median_ms, self.p99_ms, self.max_ms)
+    }
+
+    /// The keys of the result.
+    pub(crate) fn form(&self) -> VllmProbe {
+        VllmProbe {
+            completed: self.completed,
+            failed: self.failed,
+            median_e2el_ms: self.median_ms,
+            p99_e2el_ms: self.p99_ms,
+            max_e2el_ms: self.max_ms,
+        }
+    }
+}
+
+/// The stream of probes, until it is finished.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    stop: SyncSender<()>,
+    thread: JoinHandle<Vec<Record>>,
+    kind: Kind,
+}
+
+impl Probe {
+    /// Begins to probe with `rate` requests a second on a connection of its own.
+    pub(crate) fn start(wire: &Arc<Wire>, rate: f64, kind: Kind) -> Result<Self, Failure> {
+        let request = Request {
+            prompt: Prompt::Text("Hi".into()),
+            prompt_tokens: 1,
+            output_tokens: Some(1),
+            ..Request::default()
+        };
+        let prepared = wire.prepare(&request).or_usage()?;
+        let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        let (stop, stopped) = sync_channel(1);
+        let wire = Arc::clone(wire);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
+        let thread = std::thread::spawn(move || {
+            let client = Client::new(&wire, 0, Arc::new(Live::default()));
+            let local = tokio::task::LocalSet::new();
+            let mut records = Vec::new();
+            loop {
+                records.push(local.block_on(&runtime, ask(&client, &prepared)));
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    return records;
+                }
+            }
+        });
+        Ok(Self { stop, thread, kind })
+    }
+
+    /// Ends the stream after the answer that is under way.
+    pub(crate) fn finish(self) -> Option<ProbeNumbers> {
+        drop(self.stop);
+        let records = self.thread.join().unwrap_or_default();
+        ProbeNumbers::of(&records, self.kind)
+    }
+}
+
+async fn ask(client: &Client, prepared: &Prepared) -> Record {
+    let mut record = prepared.record();
+    client.exchange(prepared, &mut record).await;
+    if let Some(start) = record.send_start {
+        record.rebase(start);
+    }
+    record
+}
