@@ -129,6 +129,8 @@ CASES = [
     case("pytorch form", f"--backend vllm {SMALL} --save-result --result-filename p.json",
          env={"SAVE_TO_PYTORCH_BENCHMARK_FORMAT": "1"}),
     case("speculative decoding", f"--backend vllm {SMALL} --save-result --result-filename d.json", drafts=True),
+    case("probes", f"--backend vllm {SMALL} --max-concurrency 2 --probe-request-rate 200 --save-result --result-filename b.json",
+         known=[r"requests around the run differ", r"probe_(completed|failed): "]),
     case("no usage", f"--backend vllm {SMALL} {SAVE} --result-filename u.json", tells_usage=False),
     case("a failed request", f"--backend vllm {SMALL} {SAVE} --result-filename f.json", failing=True,
          known=[r"console: only theirs \['Error 0"]),

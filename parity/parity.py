@@ -27,7 +27,7 @@ ONLY_VLLM = [
 TIMED = re.compile(
     r"^(date|duration|.*throughput|request_goodput|ttfts|itls|latencies|start_times|queue_times"
     r"|max_output_tokens_per_s|max_concurrent_requests|rtfx|(mean|median|std|p[0-9.]+)_.*_ms|rps_change_events"
-    r"|server_.*)$"
+    r"|server_.*|probe_.*_ms)$"
 )
 # Rows of the table whose values do not depend on the clock.
 STEADY = {
