@@ -25,6 +25,8 @@ use crate::settings::RunSettings;
 const ASKED: i64 = 32;
 /// Tokens by which a server may count a prompt differently: those that mark its beginning and end.
 const SPECIAL_TOKENS: u32 = 2;
+/// Words in the names of backends that put prompts into a chat template.
+const CHAT: [&str; 3] = ["chat", "responses", "anthropic"];
 /// Share by which two counts of an answer may differ: text that was cut at tokens does not always give the
 /// same tokens again.
 const ANSWER_TOLERANCE: f64 = 0.05;
@@ -99,7 +101,7 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
         .tokenizer
         .clone()
         .unwrap_or_else(|| args.model.clone().unwrap_or_else(|| ready.model.id.clone()));
-    token_checks(&streamed, &spec, findings)?;
+    token_checks(&streamed, &args.backend, &spec, findings)?;
     benchmarks(args, &common, &mut world, findings)
 }
 
@@ -195,7 +197,12 @@ fn advice(record: Option<&Record>) -> &'static str {
 }
 
 /// Usage, tokenizer and ignore_eos, from one streamed answer.
-fn token_checks(record: &Record, tokenizer: &str, findings: &mut Findings<'_>) -> Result<(), Failure> {
+fn token_checks(
+    record: &Record,
+    backend: &str,
+    tokenizer: &str,
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
     let (Some(prompt), Some(answer)) = (record.usage.prompt_tokens, record.usage.completion_tokens) else {
         findings.note(
             "usage",
@@ -214,7 +221,12 @@ fn token_checks(record: &Record, tokenizer: &str, findings: &mut Findings<'_>) -
         "prompt: server {prompt}, tokenizer {}; answer: server {answer}, tokenizer {counted}",
         record.prompt_tokens
     );
-    if prompt_off > SPECIAL_TOKENS {
+    // A chat template adds tokens, and how many only the server knows.
+    let template = prompt.saturating_sub(record.prompt_tokens);
+    let chat = CHAT.iter().any(|word| backend.contains(word)) && prompt >= record.prompt_tokens;
+    let told =
+        if chat && template > 0 { format!("{told} (the chat template adds {template})") } else { told };
+    if prompt_off > SPECIAL_TOKENS && !chat {
         findings.bad(
             "tokenizer",
             told,

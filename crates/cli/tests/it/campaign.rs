@@ -397,8 +397,11 @@ fn checked(server: &Server, more: &[&str]) -> Output {
 fn a_good_server_passes_the_check() {
     let server = server(2.0, 1.0);
     let output = checked(&server, &[]);
+    let chat = checked(&server, &["--backend", "openai-chat"]);
     server.stop().unwrap();
     assert_eq!(code(&output), 0, "{}", told(&output));
+    // The tokens of the chat template are no sign of a wrong tokenizer.
+    assert_eq!(code(&chat), 0, "{}", told(&chat));
     let text = stdout(&output);
     for word in [
         "ok     connection",
