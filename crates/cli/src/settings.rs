@@ -300,8 +300,8 @@ fn target_settings(
     let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
     if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
         return Err(Failure::usage(format!(
-            "--tokenizer-mode {tokenizer_mode}: every tokenizer is read from its tokenizer.json here, which gives \
-             the same tokens; leave the flag out, or name a tokenizer that has such a file with --tokenizer"
+            "--tokenizer-mode {tokenizer_mode}: tokenizers are read from a tokenizer.json here; leave the flag out, \
+             or name one that has such a file with --tokenizer"
         )));
     }
     if trust_remote_code {
