@@ -20,6 +20,7 @@ mod settings;
 mod signals;
 mod structured;
 mod traffic;
+mod tui;
 mod vllm;
 
 use std::process::ExitCode;

@@ -20,7 +20,7 @@ pub(crate) use self::connection::ConnectionSettings;
 pub(crate) use self::shapes::ShapeSettings;
 
 use crate::args::RampStrategy as RampFlag;
-use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs};
+use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, Ui};
 use crate::compat::{self, Compat};
 use crate::exit::{Failure, OrFail};
 
@@ -101,6 +101,8 @@ pub(crate) struct LoadSettings {
     pub(crate) ready_check: Duration,
     /// Show the progress bar.
     pub(crate) show_progress: bool,
+    /// In which form.
+    pub(crate) ui: Ui,
     /// Probe requests a second, at most.
     pub(crate) probe_rate: Option<f64>,
     /// Have the server profile the run.
@@ -359,6 +361,7 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
         ready_check_timeout_sec,
         seed,
         disable_tqdm,
+        ui,
         request_id_prefix: _,
         probe_request_rate,
         profile,
@@ -423,6 +426,7 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
             ready_check_timeout_sec.unwrap_or_else(|| compat.ready_check_seconds()),
         ),
         show_progress: !disable_tqdm,
+        ui,
         probe_rate: (probe_request_rate > 0.0).then_some(probe_request_rate),
         profile,
         reset_prefix_cache,

@@ -56,7 +56,9 @@ pub(crate) fn collect(
         };
         watch.sample();
         let mut batch = batch;
-        batch.iter_mut().for_each(|record| record.rebase(start()));
+        for record in &mut batch {
+            record.rebase(start());
+        }
         progress.finished(batch.iter());
         for record in batch {
             log.push(&record);

@@ -21,7 +21,7 @@ pub(crate) use compat::{ImportArgs, ShimArgs};
 pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
 pub(crate) use run::{
-    ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs,
+    ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs, Ui,
 };
 pub(crate) use sim::SimArgs;
 pub(crate) use sweep::SweepArgs;

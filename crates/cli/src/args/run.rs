@@ -152,6 +152,9 @@ pub(crate) struct LoadArgs {
     /// Show no progress bar.
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
+    /// How a run under way is shown: a progress bar, or the whole terminal.
+    #[arg(long, value_enum, default_value_t = Ui::Bar)]
+    pub(crate) ui: Ui,
     /// Start of the `x-request-id` of each request [default: `bench-` and eight random digits].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
@@ -178,6 +181,17 @@ pub(crate) struct LoadArgs {
     /// Tie each worker to a processor, counted from this one.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<usize>,
+}
+
+/// How a run under way is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ui {
+    /// One line on stderr.
+    #[default]
+    Bar,
+    /// Curves and percentiles on the whole terminal; without a terminal, the bar.
+    Tui,
 }
 
 /// How the rate grows in a ramp.

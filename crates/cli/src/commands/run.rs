@@ -1,5 +1,6 @@
 //! `servebench run`: one benchmark, from arguments to files.
 
+use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use servebench_results::{
 use servebench_telemetry::Environment;
 use servebench_workload::{Tokenizer, count_output_tokens};
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::numbers::{Look, NumberSettings, Numbers};
@@ -28,6 +29,7 @@ use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
 use crate::traffic::TrafficSettings;
+use crate::tui::Tui;
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -318,14 +320,32 @@ fn measure(
 ) -> Result<Finished, Failure> {
     let log = folder.map(RunFolder::begin_log).transpose().or_usage()?;
     let progress = Arc::new(Progress::default());
-    let bar =
-        settings.load.show_progress.then(|| RunBar::follow(Arc::clone(&progress), ready.plan.requests.len()));
+    let view = view(settings, ready, stop, &progress);
     let finished = run_plan(&ready.plan, log, stop, &progress);
-    drop(bar);
+    drop(view);
     finished.map_err(|error| match error {
         EngineError::Wire(_) => Failure::Usage(error.into()),
         other => Failure::Run(other.into()),
     })
+}
+
+/// What shows the run while it is under way, until it is dropped.
+fn view(
+    settings: &RunSettings,
+    ready: &Ready,
+    stop: &StopHandle,
+    progress: &Arc<Progress>,
+) -> Option<Box<dyn Any>> {
+    if !settings.load.show_progress {
+        return None;
+    }
+    if settings.load.ui == Ui::Tui {
+        let title = format!("{} · {}", ready.model.id, settings.target.base_url);
+        if let Some(tui) = Tui::follow(Arc::clone(progress), stop.clone(), title) {
+            return Some(Box::new(tui));
+        }
+    }
+    Some(Box::new(RunBar::follow(Arc::clone(progress), ready.plan.requests.len())))
 }
 
 /// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
