@@ -92,7 +92,8 @@ impl Asker {
     async fn tokenize(&self, text: &str) -> Option<Vec<Value>> {
         let body = json!({"model": self.model, "prompt": text, "add_special_tokens": true});
         match self.ask("/tokenize", &body).await?.get_mut("tokens")?.take() {
-            Value::Array(tokens) => Some(tokens),
+            // A server that has this path for something else finds no text in our question.
+            Value::Array(tokens) if text.is_empty() || !tokens.is_empty() => Some(tokens),
             _ => None,
         }
     }

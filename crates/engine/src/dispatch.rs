@@ -273,8 +273,9 @@ mod tests {
         service: impl Fn(usize) -> u64,
     ) -> Vec<Sent> {
         let starts: Vec<usize> = turns.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
-        let last =
-            |index: usize| starts.iter().any(|&start| start == index + 1) || index + 1 == turns.iter().sum();
+        let last = |index: usize| {
+            starts.iter().any(|&start| start == index + 1) || index + 1 == turns.iter().sum::<usize>()
+        };
         let whole: Vec<Nanos> =
             due.iter().zip(turns).flat_map(|(&due, &n)| std::iter::repeat_n(Nanos(due), n)).collect();
         let schedule = Schedule::new(whole).unwrap();

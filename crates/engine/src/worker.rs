@@ -156,6 +156,8 @@ async fn send_all(
     let drain_timer = PreciseTimer::new().map_err(EngineError::Timer)?;
     let mut give_up_at = Nanos::MAX;
     let mut stop_seen = StopLevel::Run;
+    // What is due at once is due at the start, not before it: instants before the start cannot be told.
+    pacer.wait_until(orders.start).await.map_err(EngineError::Timer)?;
     loop {
         for _ in 0..desk.completions.take() {
             orders.dispatcher.completed();

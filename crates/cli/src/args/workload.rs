@@ -112,6 +112,7 @@ pub(crate) struct WorkloadArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadCommand {
     /// Write the requests and due instants that a run with these flags would send; asks no server.
+    #[command(args_override_self = true)]
     Build(Box<BuildArgs>),
     /// Show what a workload file holds.
     Show(ShowArgs),
