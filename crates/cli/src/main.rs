@@ -18,9 +18,9 @@ mod progress;
 mod server;
 mod settings;
 mod signals;
+mod tui;
 mod structured;
 mod traffic;
-mod tui;
 mod vllm;
 
 use std::process::ExitCode;
@@ -69,6 +69,8 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Run(args) => commands::run::run(*args, output),
         Command::Quickstart(args) => commands::quickstart::quickstart(&args, output),
         Command::Sim(args) => commands::sim::sim(*args, output),
+        Command::Simulate(args) => commands::simulate::simulate(*args, output),
+        Command::Calibrate(args) => commands::calibrate::calibrate(&args, output),
         Command::Workload(args) => commands::workload::workload(args, output),
         Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),

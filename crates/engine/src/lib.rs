@@ -3,6 +3,7 @@
 //! Who sends next is decided in [`dispatch`], which knows no I/O; `worker` drives it with sockets and the
 //! clock. The wire fills in the records, `collector` keeps them and the log.
 
+pub mod calibrate;
 mod collector;
 pub mod dispatch;
 mod pacer;

@@ -4,6 +4,9 @@
 //! There is no network and no client here, so every record is exact: a request is sent when the dispatcher
 //! says so, and a token arrives when the step that computed it ends.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use servebench_core::{ClientHealth, Event, EventKind, Nanos, Outcome, Record, Schedule, Usage};
 use servebench_os::clock::Anchor;
 use servebench_sim::engine::{Cluster, ClusterConfig, EngineRequest, EngineStats, TokenEvent};
@@ -14,7 +17,7 @@ use crate::run::Finished;
 use crate::stop::StopLevel;
 
 /// A run that needs no server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VirtualPlan {
     /// The requests in order: what the engine gets, and the record as far as it is known.
     pub requests: Vec<VirtualRequest>,
@@ -33,31 +36,39 @@ pub struct VirtualPlan {
 pub struct VirtualRequest {
     /// What the engine gets. Its id must be its position in the plan.
     pub engine: EngineRequest,
-    /// Facts known beforehand: id, token counts, session.
+    /// Facts known beforehand: id, token counts, session. A `finish_reason` given here is kept; else it is
+    /// `length`.
     pub facts: Record,
+    /// Hang up this long after the request was sent.
+    pub cancel_after: Option<Nanos>,
 }
 
-/// Runs `plan` on a virtual clock. The same plan gives the same records, always.
+/// Runs `plan` on a virtual clock that begins at zero. The same plan gives the same records, always.
 ///
 /// Also returns the engines' own counters at the end.
 pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineError> {
     let VirtualPlan { requests, schedule, max_concurrency, cluster, seed } = plan;
     let mut cluster = Cluster::new(cluster, seed)?;
     let mut records: Vec<Record> = Vec::with_capacity(requests.len());
-    let mut engine_requests = Vec::with_capacity(requests.len());
+    let mut unsent = Vec::with_capacity(requests.len());
     for (index, request) in requests.into_iter().enumerate() {
-        records.push(Record { index, due: schedule.due(index), ..request.facts });
-        engine_requests.push(Some(request.engine));
+        let expected = request.engine.output_tokens as usize;
+        let events = Vec::with_capacity(if request.cancel_after.is_none() { expected } else { 0 });
+        records.push(Record { index, due: schedule.due(index), events, ..request.facts });
+        unsent.push(Some((request.engine, request.cancel_after)));
     }
     let mut dispatcher = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, max_concurrency);
+    let mut hang_ups: BinaryHeap<Reverse<(Nanos, usize)>> = BinaryHeap::new();
     let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
     let mut peak = 0;
     loop {
         let next_send = loop {
             match dispatcher.step(now) {
                 Step::Send(index) => {
-                    let request = engine_requests[index].take();
-                    if !send(&mut cluster, request, &mut records[index], now) {
+                    let Some((request, cancel_after)) = unsent[index].take() else { continue };
+                    if send(&mut cluster, request, &mut records[index], now) {
+                        hang_ups.extend(cancel_after.map(|after| Reverse((now + after, index))));
+                    } else {
                         dispatcher.completed();
                     }
                     peak = peak.max(dispatcher.in_flight() as u64);
@@ -66,7 +77,10 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 Step::WaitForSlot | Step::Finished => break None,
             }
         };
-        let Some(next) = [next_send, cluster.next_step_at()].into_iter().flatten().min() else { break };
+        let hang_up = hang_ups.peek().map(|&Reverse((at, _))| at);
+        let Some(next) = [next_send, hang_up, cluster.next_step_at()].into_iter().flatten().min() else {
+            break;
+        };
         now = next;
         cluster.step(now, &mut tokens);
         for token in tokens.drain(..) {
@@ -74,22 +88,30 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 dispatcher.completed();
             }
         }
+        while let Some(&Reverse((at, index))) = hang_ups.peek().filter(|Reverse((at, _))| *at <= now) {
+            hang_ups.pop();
+            if cluster.cancel(index as u64) {
+                records[index].outcome = Outcome::Cancelled;
+                records[index].end = Some(at);
+                dispatcher.completed();
+            }
+        }
     }
     let wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     let health = ClientHealth { wall, kernel_stamps: true, in_flight_peak: peak, ..ClientHealth::default() };
-    let start = Anchor { monotonic: Nanos::ZERO, ..Anchor::sample() };
+    // No clock of this host has a part in it: the same plan gives the same bytes in files.
+    let start = Anchor { monotonic: Nanos::ZERO, wall: Nanos::ZERO, uncertainty: Nanos::ZERO };
     let finished =
         Finished { records, spilled: false, health, start, stopped: StopLevel::Run, log_error: None };
     Ok((finished, cluster.stats()))
 }
 
 /// Hands a request to the engines. False when they refuse it, as a server would with status 400.
-fn send(cluster: &mut Cluster, request: Option<EngineRequest>, record: &mut Record, now: Nanos) -> bool {
+fn send(cluster: &mut Cluster, request: EngineRequest, record: &mut Record, now: Nanos) -> bool {
     record.dequeued = Some(now);
     record.send_start = Some(now);
     record.send_end = Some(now);
-    let Some(request) = request else { return false };
-    let prompt_tokens = record.prompt_tokens;
+    let prompt_tokens = request.prompt.len();
     match cluster.submit(request, now) {
         Ok(replica) => {
             record.target = replica as u16;
@@ -129,7 +151,7 @@ fn receive(record: &mut Record, token: &TokenEvent) -> bool {
         record.usage.cached_tokens = Some(token.cached_tokens);
         record.marks.usage = Some(token.at);
         record.marks.done = Some(token.at);
-        record.finish_reason = Some("length".to_owned());
+        record.finish_reason.get_or_insert_with(|| "length".to_owned());
         record.outcome = Outcome::Ok;
         record.end = Some(token.at);
     }
@@ -148,6 +170,7 @@ mod tests {
             .map(|i| VirtualRequest {
                 engine: EngineRequest::new(i as u64, Content::Unshared(100), 20),
                 facts: Record { prompt_tokens: 100, asked_output_tokens: Some(20), ..Record::default() },
+                cancel_after: None,
             })
             .collect();
         VirtualPlan {
@@ -190,5 +213,18 @@ mod tests {
         for record in &finished.records {
             assert_eq!((record.outcome, record.status), (Outcome::HttpError, Some(400)));
         }
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_frees_its_slot_and_keeps_its_tokens() {
+        let mut plan = plan(3, 0, Some(1));
+        plan.requests[1].cancel_after = Some(Nanos::from_millis(50));
+        let (finished, stats) = simulate(plan).unwrap();
+        let given_up = &finished.records[1];
+        assert_eq!(given_up.outcome, Outcome::Cancelled);
+        assert_eq!(given_up.end, given_up.send_start.map(|sent| sent + Nanos::from_millis(50)));
+        assert!(!given_up.events.is_empty() && given_up.events.len() < 20);
+        assert_eq!(finished.records[2].send_start, given_up.end);
+        assert_eq!((stats.finished, stats.cancelled), (2, 1));
     }
 }

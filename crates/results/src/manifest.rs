@@ -98,6 +98,9 @@ pub struct RunInfo {
     pub partial: bool,
     /// True when the records were recovered from the log of a killed run.
     pub recovered: bool,
+    /// True when no server was measured: the run took place on the virtual clock of an engine model.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
 }
 
 /// What was measured.

@@ -23,9 +23,10 @@ mod settings;
 mod text;
 mod truth;
 
+pub use api::PromptBuilder;
 pub use delay::{Delay, Distribution, DistributionError};
 pub use faults::{ALL_FAULTS, FaultError, FaultInfo, FaultKind, FaultShare};
 pub use server::{Server, start};
-pub use settings::{ReasoningKey, SimError, SimSettings, TlsIdentity};
+pub use settings::{MetricNames, ReasoningKey, SimError, SimSettings, TlsIdentity};
 pub use text::Tokenizer;
 pub use truth::{Lateness, TruthOutcome, TruthRecord};

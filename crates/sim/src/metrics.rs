@@ -1,4 +1,4 @@
-//! The `/metrics` page, with vLLM's names.
+//! The `/metrics` page, with vLLM's names or SGLang's.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use servebench_core::Nanos;
 
 use crate::engine::EngineStats;
+use crate::settings::MetricNames;
 
 /// Edges of the time-to-first-token histogram in seconds, as vLLM has them.
 const TTFT_EDGES: &[f64] = &[
@@ -68,19 +69,91 @@ impl Metrics {
     }
 
     /// The page in Prometheus text format.
-    pub(crate) fn page(&self) -> String {
-        let mut page = String::with_capacity(8192);
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    pub(crate) fn page(&self, names: MetricNames) -> String {
+        match names {
+            MetricNames::Vllm => self.vllm_page(),
+            MetricNames::Sglang => self.sglang_page(),
+        }
+    }
+
+    /// The engine's state; without an engine model every request runs at once.
+    fn engine(&self) -> EngineStats {
         let in_flight = self.in_flight.load(Ordering::Relaxed).max(0) as usize;
         let noted = *self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        let engine = noted.unwrap_or(EngineStats { running: in_flight, ..EngineStats::default() });
+        noted.unwrap_or(EngineStats { running: in_flight, ..EngineStats::default() })
+    }
+
+    /// SGLang's names: its production metrics that this server can know.
+    fn sglang_page(&self) -> String {
+        let mut text = String::with_capacity(8192);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let engine = self.engine();
+        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let finished = read(&self.finished_length) + read(&self.finished_stop);
+        let mut page =
+            Page { text: &mut text, prefix: "sglang", labels: format!("model_name=\"{}\"", self.model) };
+        for (name, kind, help, value) in [
+            ("num_running_reqs", "gauge", "Requests being worked on.", engine.running as f64),
+            ("num_queue_reqs", "gauge", "Requests waiting for the engine.", engine.waiting as f64),
+            (
+                "num_used_tokens",
+                "gauge",
+                "Tokens of the KV cache in use.",
+                (engine.blocks_used as u64 * u64::from(engine.block_size)) as f64,
+            ),
+            (
+                "token_usage",
+                "gauge",
+                "Share of the KV cache in use; 1 is all.",
+                share(engine.blocks_used as u64, engine.blocks_total as u64),
+            ),
+            (
+                "cache_hit_rate",
+                "gauge",
+                "Share of prompt tokens found in the prefix cache.",
+                share(engine.prefix_hits, engine.prefix_queries),
+            ),
+            ("prompt_tokens_total", "counter", "Prompt tokens processed.", read(&self.prompt_tokens)),
+            ("generation_tokens_total", "counter", "Tokens generated.", read(&self.generation_tokens)),
+            (
+                "cached_tokens_total",
+                "counter",
+                "Prompt tokens found in the prefix cache.",
+                engine.prefix_hits as f64,
+            ),
+            ("num_requests_total", "counter", "Requests finished.", finished),
+            ("num_aborted_requests_total", "counter", "Requests given up.", read(&self.aborted)),
+        ] {
+            page.single(name, kind, help, value);
+        }
+        if engine.drafts > 0 {
+            let length = 1.0 + share(engine.accepted_tokens, engine.drafts);
+            page.single("spec_accept_length", "gauge", "Tokens a step that verified a draft gave.", length);
+        }
+        for (name, help, histogram) in [
+            ("time_to_first_token_seconds", "Time to first token.", &self.ttft),
+            ("inter_token_latency_seconds", "Time between tokens.", &self.itl),
+            ("e2e_request_latency_seconds", "Time from arrival to the last token.", &self.e2e),
+            ("queue_time_seconds", "Time spent waiting for the engine.", &self.queue),
+        ] {
+            page.histogram(name, help, histogram);
+        }
+        text
+    }
+
+    fn vllm_page(&self) -> String {
+        let mut text = String::with_capacity(8192);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let engine = self.engine();
+        let labels = format!("engine=\"0\",model_name=\"{}\"", self.model);
+        let mut page = Page { text: &mut text, prefix: "vllm", labels };
         let kv_usage = engine.blocks_used as f64 / engine.blocks_total.max(1) as f64;
         for (name, help, value) in [
             ("num_requests_running", "Requests being worked on.", engine.running as f64),
             ("num_requests_waiting", "Requests waiting for the engine.", engine.waiting as f64),
             ("kv_cache_usage_perc", "Share of the KV cache in use; 1 is all.", kv_usage),
         ] {
-            self.single(&mut page, name, "gauge", help, value);
+            page.single(name, "gauge", help, value);
         }
         for (name, help, value) in [
             (
@@ -93,17 +166,17 @@ impl Metrics {
             ("prompt_tokens_total", "Prompt tokens processed.", read(&self.prompt_tokens)),
             ("generation_tokens_total", "Tokens generated.", read(&self.generation_tokens)),
         ] {
-            self.single(&mut page, name, "counter", help, value);
+            page.single(name, "counter", help, value);
         }
         if engine.drafts > 0 {
-            self.speculation(&mut page, &engine);
+            page.speculation(&engine);
         }
-        head(&mut page, "request_success_total", "counter", "Requests finished, by reason.");
+        page.head("request_success_total", "counter", "Requests finished, by reason.");
         for (reason, count) in
             [("stop", &self.finished_stop), ("length", &self.finished_length), ("abort", &self.aborted)]
         {
             let labels = format!("engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"", self.model);
-            sample(&mut page, "request_success_total", &labels, read(count));
+            page.sample("request_success_total", &labels, read(count));
         }
         for (name, help, histogram) in [
             ("time_to_first_token_seconds", "Time to first token.", &self.ttft),
@@ -111,40 +184,68 @@ impl Metrics {
             ("e2e_request_latency_seconds", "Time from arrival to the last token.", &self.e2e),
             ("request_queue_time_seconds", "Time spent waiting for the engine.", &self.queue),
         ] {
-            head(&mut page, name, "histogram", help);
-            histogram.write(&mut page, name, &self.model);
+            page.histogram(name, help, histogram);
         }
-        page
+        text
+    }
+}
+
+/// A page being written.
+struct Page<'a> {
+    text: &'a mut String,
+    /// Before the colon of every name.
+    prefix: &'static str,
+    /// Labels that every sample has, in alphabetical order.
+    labels: String,
+}
+
+impl Page<'_> {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let prefix = self.prefix;
+        let _ = writeln!(self.text, "# HELP {prefix}:{name} {help}\n# TYPE {prefix}:{name} {kind}");
     }
 
-    fn speculation(&self, page: &mut String, engine: &EngineStats) {
+    fn sample(&mut self, name: &str, labels: &str, value: f64) {
+        let _ = writeln!(self.text, "{}:{name}{{{labels}}} {value:?}", self.prefix);
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.head(name, kind, help);
+        let labels = self.labels.clone();
+        self.sample(name, &labels, value);
+    }
+
+    fn speculation(&mut self, engine: &EngineStats) {
         for (name, help, count) in [
             ("spec_decode_num_drafts_total", "Drafts verified.", engine.drafts),
             ("spec_decode_num_draft_tokens_total", "Draft tokens verified.", engine.draft_tokens),
             ("spec_decode_num_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
         ] {
-            self.single(page, name, "counter", help, count as f64);
+            self.single(name, "counter", help, count as f64);
         }
         let name = "spec_decode_num_accepted_tokens_per_pos_total";
-        head(page, name, "counter", "Draft tokens accepted, by position in the draft.");
+        self.head(name, "counter", "Draft tokens accepted, by position in the draft.");
         for (position, &count) in engine.accepted_by_position.iter().enumerate() {
-            let labels = format!("engine=\"0\",model_name=\"{}\",position=\"{position}\"", self.model);
-            sample(page, name, &labels, count as f64);
+            let labels = format!("{},position=\"{position}\"", self.labels);
+            self.sample(name, &labels, count as f64);
         }
     }
 
-    fn single(&self, page: &mut String, name: &str, kind: &str, help: &str, value: f64) {
-        head(page, name, kind, help);
-        sample(page, name, &format!("engine=\"0\",model_name=\"{}\"", self.model), value);
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        let mut passed = 0;
+        let edges = histogram.edges.iter().map(|edge| format!("{edge:?}")).chain(["+Inf".to_owned()]);
+        let labels = self.labels.clone();
+        for (edge, count) in edges.zip(&histogram.counts) {
+            passed += count.load(Ordering::Relaxed);
+            // The model's name is the last label.
+            let (before, model) = labels.split_at(labels.find("model_name").unwrap_or(0));
+            self.sample(&format!("{name}_bucket"), &format!("{before}le=\"{edge}\",{model}"), passed as f64);
+        }
+        self.sample(&format!("{name}_count"), &labels, passed as f64);
+        let sum = Nanos(histogram.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
+        self.sample(&format!("{name}_sum"), &labels, sum);
     }
-}
-
-fn head(page: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(page, "# HELP vllm:{name} {help}\n# TYPE vllm:{name} {kind}");
-}
-
-fn sample(page: &mut String, name: &str, labels: &str, value: f64) {
-    let _ = writeln!(page, "vllm:{name}{{{labels}}} {value:?}");
 }
 
 /// A histogram of spans.
@@ -167,20 +268,6 @@ impl Histogram {
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_ns.fetch_add(span.0, Ordering::Relaxed);
     }
-
-    fn write(&self, page: &mut String, name: &str, model: &str) {
-        let mut passed = 0;
-        let edges = self.edges.iter().map(|edge| format!("{edge:?}")).chain(["+Inf".to_owned()]);
-        for (edge, count) in edges.zip(&self.counts) {
-            passed += count.load(Ordering::Relaxed);
-            let labels = format!("engine=\"0\",le=\"{edge}\",model_name=\"{model}\"");
-            sample(page, &format!("{name}_bucket"), &labels, passed as f64);
-        }
-        let labels = format!("engine=\"0\",model_name=\"{model}\"");
-        sample(page, &format!("{name}_count"), &labels, passed as f64);
-        let sum = Nanos(self.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
-        sample(page, &format!("{name}_sum"), &labels, sum);
-    }
 }
 
 #[cfg(test)]
@@ -193,7 +280,7 @@ mod tests {
         for ms in [10, 11, 100_000] {
             metrics.itl.add(Nanos::from_millis(ms));
         }
-        let page = metrics.page();
+        let page = metrics.page(MetricNames::Vllm);
         let line = |le: &str| {
             format!(
                 "vllm:inter_token_latency_seconds_bucket{{engine=\"0\",le=\"{le}\",model_name=\"m\\\"x\"}}"
@@ -207,5 +294,34 @@ mod tests {
                 "vllm:inter_token_latency_seconds_sum{engine=\"0\",model_name=\"m\\\"x\"} 100.021\n"
             )
         );
+    }
+
+    #[test]
+    fn sglang_names_the_same_things_its_own_way() {
+        let metrics = Metrics::new("m");
+        metrics.ttft.add(Nanos::from_millis(3));
+        metrics.note_engine(&EngineStats {
+            running: 3,
+            waiting: 2,
+            blocks_used: 5,
+            blocks_total: 10,
+            block_size: 16,
+            prefix_queries: 100,
+            prefix_hits: 25,
+            ..EngineStats::default()
+        });
+        let page = metrics.page(MetricNames::Sglang);
+        for line in [
+            "sglang:num_running_reqs{model_name=\"m\"} 3.0",
+            "sglang:num_queue_reqs{model_name=\"m\"} 2.0",
+            "sglang:num_used_tokens{model_name=\"m\"} 80.0",
+            "sglang:token_usage{model_name=\"m\"} 0.5",
+            "sglang:cache_hit_rate{model_name=\"m\"} 0.25",
+            "sglang:time_to_first_token_seconds_bucket{le=\"0.005\",model_name=\"m\"} 1.0",
+            "sglang:time_to_first_token_seconds_count{model_name=\"m\"} 1.0",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "{line} is not in\n{page}");
+        }
+        assert!(!page.contains("vllm:"));
     }
 }

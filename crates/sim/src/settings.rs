@@ -58,10 +58,24 @@ pub struct SimSettings {
     pub lora_modules: Vec<String>,
     /// Answer everything with status 503 for so long after the start.
     pub ready_after: Duration,
+    /// Refuse connections for so long after the start, as a server does that is still loading its model.
+    pub listen_after: Duration,
+    /// Whose names `/metrics` uses.
+    pub metric_names: MetricNames,
     /// Serve over TLS.
     pub tls: Option<TlsIdentity>,
     /// Largest request body that is accepted.
     pub max_body_bytes: usize,
+}
+
+/// Whose names `/metrics` uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricNames {
+    /// vLLM's, with prefix `vllm:`.
+    #[default]
+    Vllm,
+    /// SGLang's, with prefix `sglang:`.
+    Sglang,
 }
 
 /// Key of reasoning text in chat answers.
@@ -116,6 +130,8 @@ impl Default for SimSettings {
             tool_calls: false,
             lora_modules: Vec::new(),
             ready_after: Duration::ZERO,
+            listen_after: Duration::ZERO,
+            metric_names: MetricNames::Vllm,
             tls: None,
             max_body_bytes: 256 * 1024 * 1024,
         }

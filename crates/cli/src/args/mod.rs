@@ -3,27 +3,33 @@
 //! The doc comments of the fields are the help text; there is no other copy of it.
 
 mod aggregate;
+mod calibrate;
 mod check;
 mod compare;
 mod compat;
 mod connection;
 mod dataset;
+mod engine;
 mod run;
 mod sim;
+mod simulate;
 mod sweep;
 mod visualize;
 mod workload;
 
 pub(crate) use aggregate::AggregateArgs;
+pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use check::CheckArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use compat::{ImportArgs, ShimArgs};
 pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
+pub(crate) use engine::EngineArgs;
 pub(crate) use run::{
     ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs, Ui,
 };
 pub(crate) use sim::SimArgs;
+pub(crate) use simulate::SimulateArgs;
 pub(crate) use sweep::SweepArgs;
 pub(crate) use visualize::VisualizeArgs;
 pub(crate) use workload::{BuildArgs, ShowArgs, StructuredKind, TrafficArgs, WorkloadArgs, WorkloadCommand};
@@ -52,6 +58,11 @@ pub(crate) enum Command {
     /// Serve the built-in simulator: an OpenAI-compatible server whose truth is known.
     #[command(args_override_self = true)]
     Sim(Box<SimArgs>),
+    /// Run a benchmark against a model of an engine, on a virtual clock: no server, no waiting.
+    #[command(args_override_self = true)]
+    Simulate(Box<SimulateArgs>),
+    /// Fit the engine model to results of a real server.
+    Calibrate(CalibrateArgs),
     /// Write what a run would send into a file that can be replayed anywhere, or show such a file.
     #[command(args_override_self = true)]
     Workload(WorkloadArgs),

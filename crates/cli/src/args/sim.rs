@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::EngineArgs;
+
 /// Arguments of `servebench sim`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(crate) struct SimArgs {
@@ -44,28 +46,9 @@ pub(crate) struct SimArgs {
     /// Longest prompt plus answer.
     #[arg(long, default_value_t = 131_072)]
     pub(crate) max_model_len: u32,
-    /// Behave like an engine with continuous batching instead of fixed delays: MODEL@GPU or MODEL@GPUxN,
-    /// such as llama-3.1-8b@h100.
-    #[arg(long, value_name = "PRESET", help_heading = "Engine model")]
-    pub(crate) preset: Option<String>,
-    /// Most requests that run at once in each engine.
-    #[arg(long, requires = "preset", help_heading = "Engine model")]
-    pub(crate) max_num_seqs: Option<usize>,
-    /// Most tokens computed in one step.
-    #[arg(long, requires = "preset", help_heading = "Engine model")]
-    pub(crate) max_num_batched_tokens: Option<u32>,
-    /// KV blocks of each engine [default: what fits into the GPU].
-    #[arg(long, requires = "preset", help_heading = "Engine model")]
-    pub(crate) num_blocks: Option<usize>,
-    /// No prefix cache.
-    #[arg(long, requires = "preset", help_heading = "Engine model")]
-    pub(crate) no_prefix_caching: bool,
-    /// Number of engines.
-    #[arg(long, default_value_t = 1, help_heading = "Engine model")]
-    pub(crate) replicas: usize,
-    /// Which engine takes a request: round-robin, least-in-flight, power-of-two, prefix-affinity, sticky.
-    #[arg(long, default_value = "round-robin", help_heading = "Engine model")]
-    pub(crate) router: String,
+    /// Behave like an engine with continuous batching instead of fixed delays.
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     /// Reasoning tokens before each chat answer.
     #[arg(long, default_value_t = 0, help_heading = "Answers")]
     pub(crate) reasoning_tokens: u32,
@@ -84,6 +67,9 @@ pub(crate) struct SimArgs {
     /// Answer 503 for so many seconds after the start.
     #[arg(long, default_value_t = 0.0, help_heading = "Faults and access")]
     pub(crate) ready_after: f64,
+    /// Refuse connections for so many seconds after the start, like a server that still loads its model.
+    #[arg(long, default_value_t = 0.0, help_heading = "Faults and access")]
+    pub(crate) listen_after: f64,
     /// Key that requests must carry.
     #[arg(long, help_heading = "Faults and access")]
     #[serde(skip)]
@@ -94,6 +80,9 @@ pub(crate) struct SimArgs {
     /// Key of the certificate (PEM).
     #[arg(long, requires = "tls_cert", help_heading = "Faults and access")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Whose names `/metrics` uses: vllm or sglang.
+    #[arg(long, default_value = "vllm", value_name = "NAMES")]
+    pub(crate) metrics: String,
     /// File for the truth log, beside `GET /truth`.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,

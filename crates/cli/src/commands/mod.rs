@@ -1,8 +1,11 @@
 //! One file a command.
 
 pub(crate) mod aggregate;
+pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod engine_model;
+pub(crate) mod find_rate;
 pub(crate) mod import;
 pub(crate) mod quickstart;
 pub(crate) mod report;
@@ -10,6 +13,7 @@ pub(crate) mod run;
 pub(crate) mod selftest;
 pub(crate) mod shims;
 pub(crate) mod sim;
+pub(crate) mod simulate;
 pub(crate) mod sweep;
 pub(crate) mod visualize;
 pub(crate) mod workload;

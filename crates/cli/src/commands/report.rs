@@ -85,6 +85,9 @@ fn show(
         ..Look::default()
     };
     output.print(&numbers.render(&settings, &manifest.health, &look));
+    if manifest.run.simulated {
+        output.say("Simulated: no server was measured.");
+    }
     let any = records.iter().any(|record| record.outcome == Outcome::Ok);
     Ok(if any { Exit::Good } else { Exit::RunFailed })
 }

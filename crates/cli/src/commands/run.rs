@@ -28,8 +28,8 @@ use crate::prepare::{Ready, prepare};
 use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
-use crate::traffic::TrafficSettings;
 use crate::tui::Tui;
+use crate::traffic::TrafficSettings;
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -104,8 +104,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
     numbers_settings.probe = probe;
-    numbers_settings.verdict.ceiling_used =
-        super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
+    numbers_settings.verdict.ceiling_used = super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
     complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
     let look = Look {
@@ -119,24 +118,14 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         profiler::stop(&ready.plan.wire, output)?;
     }
     // The numbers are on the screen before anything is written: a full disk must not cost them.
-    save(
-        settings,
-        folder.as_ref(),
-        &manifest,
-        result_file.as_ref(),
-        header,
-        &ready,
-        &finished,
-        &numbers,
-        &numbers_settings,
-    )?;
+    save(settings, folder.as_ref(), &manifest, result_file.as_ref(), header, &ready, &finished, &numbers, &numbers_settings)?;
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
     }
     Ok(exit(settings, &numbers))
 }
 
-fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
+pub(super) fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
     if numbers.summary.completed == 0 {
         Exit::RunFailed
     } else if settings.saving.strict && numbers.verdict.level == servebench_core::Level::Invalid {
@@ -146,7 +135,7 @@ fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
     }
 }
 
-fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<ResultFile>, Failure> {
+pub(super) fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<ResultFile>, Failure> {
     let saving = &settings.saving;
     if !beside::wanted(settings) {
         return Ok(None);
@@ -158,7 +147,7 @@ fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<Res
     ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append).or_usage().map(Some)
 }
 
-fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
+pub(super) fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
     let arrivals = &settings.load.arrivals;
     NumberSettings {
         metrics: settings.metrics.clone(),
@@ -200,7 +189,7 @@ fn duplicate_share(ready: &Ready) -> Option<f64> {
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
 }
 
-fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> Result<Manifest, Failure> {
+pub(super) fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> Result<Manifest, Failure> {
     let wire = &ready.plan.wire;
     let url = |(base, _): (String, _)| format!("{base}{}", settings.target.endpoint);
     Ok(Manifest {
@@ -284,7 +273,7 @@ fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Ou
 }
 
 /// vLLM's lines about the load.
-fn announce(settings: &RunSettings, output: &Output) {
+pub(super) fn announce(settings: &RunSettings, output: &Output) {
     use servebench_results::python::float_repr;
     let arrivals = &settings.load.arrivals;
     if settings.load.self_timed {
@@ -330,12 +319,7 @@ fn measure(
 }
 
 /// What shows the run while it is under way, until it is dropped.
-fn view(
-    settings: &RunSettings,
-    ready: &Ready,
-    stop: &StopHandle,
-    progress: &Arc<Progress>,
-) -> Option<Box<dyn Any>> {
+fn view(settings: &RunSettings, ready: &Ready, stop: &StopHandle, progress: &Arc<Progress>) -> Option<Box<dyn Any>> {
     if !settings.load.show_progress {
         return None;
     }
@@ -350,7 +334,7 @@ fn view(
 
 /// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
 /// number of events. Encoding waits until now because it must not disturb the run.
-fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
+pub(super) fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
     records.par_iter_mut().filter(|record| record.is_ok() && !record.events.is_empty()).for_each(|record| {
         if let Some(tokenizer) = tokenizer
             && !(record.text.is_empty() && record.other_text.is_empty())
@@ -369,7 +353,7 @@ fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
     });
 }
 
-fn complete(
+pub(super) fn complete(
     manifest: &mut Manifest,
     finished: &Finished,
     numbers: &Numbers,
@@ -424,7 +408,7 @@ fn save(
 }
 
 /// What came up while the run was prepared.
-fn tell(settings: &RunSettings, ready: &Ready, output: &Output) {
+pub(super) fn tell(settings: &RunSettings, ready: &Ready, output: &Output) {
     for line in &ready.lines {
         output.say(line);
     }
@@ -437,7 +421,7 @@ fn tell(settings: &RunSettings, ready: &Ready, output: &Output) {
 }
 
 /// The first failures, as vLLM lists them.
-fn failures(records: &[Record]) -> String {
+pub(super) fn failures(records: &[Record]) -> String {
     let mut text = String::new();
     let mut failed = records.iter().filter(|record| !record.is_ok()).peekable();
     if failed.peek().is_some() {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use servebench_core::Secret;
-use servebench_sim::engine::{ClusterConfig, Preset};
-use servebench_sim::{ReasoningKey, Server, SimSettings, TlsIdentity, start};
+use servebench_sim::{MetricNames, ReasoningKey, Server, SimSettings, TlsIdentity, start};
 use servebench_workload::{HubSettings, Tokenizer};
 
+use super::engine_model;
 use crate::args::SimArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
@@ -34,7 +34,12 @@ pub(crate) fn stop(server: Server) -> Result<(), Failure> {
 }
 
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
-    let engine = engine(&args)?;
+    let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
+    let metric_names = match args.metrics.as_str() {
+        "vllm" => MetricNames::Vllm,
+        "sglang" => MetricNames::Sglang,
+        other => return Err(Failure::usage(format!("--metrics {other}: choose vllm or sglang"))),
+    };
     let tokenizer = args
         .tokenizer
         .map(|spec| Tokenizer::load(&spec, &HubSettings::from_env()).or_usage())
@@ -49,8 +54,10 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
             )));
         }
     };
-    if !(0.0..1e9).contains(&args.ready_after) {
-        return Err(Failure::usage(format!("--ready-after {}: give seconds, at least 0", args.ready_after)));
+    for (flag, seconds) in [("--ready-after", args.ready_after), ("--listen-after", args.listen_after)] {
+        if !(0.0..1e9).contains(&seconds) {
+            return Err(Failure::usage(format!("{flag} {seconds}: give seconds, at least 0")));
+        }
     }
     Ok(SimSettings {
         address: address(&args.host, args.port)?,
@@ -72,31 +79,15 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         reasoning_key,
         tool_calls: args.tool_calls,
         lora_modules: args.lora_modules,
+        listen_after: Duration::from_secs_f64(args.listen_after),
+        metric_names,
         ready_after: Duration::from_secs_f64(args.ready_after),
         tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsIdentity { certificate, key }),
         ..SimSettings::default()
     })
 }
 
-/// The engine model, if one is wanted.
-fn engine(args: &SimArgs) -> Result<Option<ClusterConfig>, Failure> {
-    let Some(preset) = &args.preset else {
-        if args.replicas != 1 {
-            return Err(Failure::usage("--replicas needs an engine model: give --preset as well"));
-        }
-        return Ok(None);
-    };
-    let preset: Preset = parse("--preset", preset)?;
-    let mut engine = preset.engine().or_usage()?;
-    engine.max_num_seqs = args.max_num_seqs.unwrap_or(engine.max_num_seqs);
-    engine.max_num_batched_tokens = args.max_num_batched_tokens.unwrap_or(engine.max_num_batched_tokens);
-    engine.num_blocks = args.num_blocks.unwrap_or(engine.num_blocks);
-    engine.prefix_caching &= !args.no_prefix_caching;
-    let router = parse("--router", &args.router)?;
-    Ok(Some(ClusterConfig { engine, replicas: args.replicas, router, ..ClusterConfig::default() }))
-}
-
-fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
+pub(super) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
     text.parse().map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
 }
 

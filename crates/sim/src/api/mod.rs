@@ -21,6 +21,7 @@ use crate::truth;
 
 pub(crate) use plan::{Plan, UsageMode};
 use pooling::Task;
+pub use prompt::PromptBuilder;
 
 /// An answer that is sent at once.
 pub(crate) struct Reply {
@@ -121,7 +122,10 @@ pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl Fn
         ("POST", "/v1/unload_lora_adapter") => lora::unload(shared, request),
         ("GET", "/version") => Reply::json(200, &json!({"version": env!("CARGO_PKG_VERSION")})),
         ("GET", "/v1/models") => models(shared),
-        ("GET", "/metrics") => Reply::text("text/plain; version=1.0.0; charset=utf-8", shared.metrics.page()),
+        ("GET", "/metrics") => Reply::text(
+            "text/plain; version=1.0.0; charset=utf-8",
+            shared.metrics.page(shared.settings.metric_names),
+        ),
         ("GET", "/truth") => {
             let since = query_number(&request.query, "since").unwrap_or(0);
             shared.settle();

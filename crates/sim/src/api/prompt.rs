@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Reply, Shared, errors};
 use crate::engine::Content;
-use crate::text;
+use crate::text::{self, Tokenizer};
 
 /// Tokens that the chat template puts around each message.
 const TOKENS_PER_MESSAGE: u32 = 4;
@@ -13,34 +13,48 @@ const TOKENS_TO_ANSWER: u32 = 3;
 /// Tokens that an image, video or sound counts.
 const TOKENS_PER_MEDIA: u32 = 256;
 
-/// Collects the tokens of one prompt.
-pub(crate) struct PromptBuilder<'a> {
-    shared: &'a Shared,
+/// Collects the tokens of one prompt, as the server counts them and its prefix cache tells them apart.
+#[derive(Clone)]
+pub struct PromptBuilder<'a> {
+    tokenizer: Option<&'a dyn Tokenizer>,
     count: u32,
     /// Filled only where an engine model looks for common prefixes.
     tokens: Option<Vec<u32>>,
 }
 
+impl std::fmt::Debug for PromptBuilder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PromptBuilder").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
 impl<'a> PromptBuilder<'a> {
+    /// An empty prompt for an engine model; without a tokenizer words and marks count.
+    pub fn for_engine(tokenizer: Option<&'a dyn Tokenizer>) -> Self {
+        Self { tokenizer, count: 0, tokens: Some(Vec::new()) }
+    }
+
     pub(crate) fn new(shared: &'a Shared) -> Self {
         let tokens = shared.settings.engine.is_some().then(Vec::new);
-        Self { shared, count: 0, tokens }
+        Self { tokenizer: shared.settings.tokenizer.as_deref(), count: 0, tokens }
     }
 
     /// Appends a text.
-    pub(crate) fn text(&mut self, text: &str) {
-        let Some(tokens) = &mut self.tokens else {
-            self.count = self.count.saturating_add(self.shared.count_tokens(text));
-            return;
-        };
-        match &self.shared.settings.tokenizer {
-            Some(tokenizer) => tokens.extend(tokenizer.encode(text)),
-            None => text::for_each_piece(text, |piece| tokens.push(text::hash(piece) as u32)),
+    pub fn text(&mut self, text: &str) {
+        match (&mut self.tokens, self.tokenizer) {
+            (Some(tokens), Some(tokenizer)) => tokens.extend(tokenizer.encode(text)),
+            (Some(tokens), None) => {
+                text::for_each_piece(text, |piece| tokens.push(text::hash(piece) as u32));
+            }
+            (None, tokenizer) => {
+                let count = tokenizer.map_or_else(|| text::count_pieces(text), |one| one.count(text));
+                self.count = self.count.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+            }
         }
     }
 
     /// Appends token ids.
-    pub(crate) fn ids(&mut self, ids: &[u32]) {
+    pub fn ids(&mut self, ids: &[u32]) {
         match &mut self.tokens {
             Some(tokens) => tokens.extend_from_slice(ids),
             None => self.count = self.count.saturating_add(ids.len() as u32),
@@ -58,8 +72,8 @@ impl<'a> PromptBuilder<'a> {
         }
     }
 
-    /// Appends a message's content: a text, or a list of texts and media.
-    pub(crate) fn content(&mut self, content: &Value) -> bool {
+    /// Appends a message's content: a text, or a list of texts and media. False when it is neither.
+    pub fn content(&mut self, content: &Value) -> bool {
         match content {
             Value::Null => true,
             Value::String(text) => {
@@ -77,8 +91,8 @@ impl<'a> PromptBuilder<'a> {
         }
     }
 
-    /// Appends a conversation as a chat template would write it.
-    pub(crate) fn messages(&mut self, messages: &[Value]) -> bool {
+    /// Appends a conversation as a chat template would write it. False when it holds no messages.
+    pub fn messages(&mut self, messages: &[Value]) -> bool {
         for message in messages {
             let role = message["role"].as_str().unwrap_or_default();
             if !message.is_object() {
@@ -94,7 +108,8 @@ impl<'a> PromptBuilder<'a> {
         !messages.is_empty()
     }
 
-    pub(crate) fn build(self) -> Content {
+    /// The prompt.
+    pub fn build(self) -> Content {
         match self.tokens {
             Some(tokens) => Content::Tokens(tokens),
             None => Content::Unshared(self.count),

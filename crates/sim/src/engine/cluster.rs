@@ -364,6 +364,7 @@ fn add(total: &mut EngineStats, stats: &EngineStats) {
     total.waiting += stats.waiting;
     total.blocks_used += stats.blocks_used;
     total.blocks_total += stats.blocks_total;
+    total.block_size = stats.block_size;
     total.submitted += stats.submitted;
     total.finished += stats.finished;
     total.cancelled += stats.cancelled;

@@ -1,5 +1,6 @@
 //! What an engine can do and how long a step takes.
 
+use serde::{Deserialize, Serialize};
 use servebench_core::Nanos;
 
 /// Duration of one engine step in nanoseconds: `base + prefill·P + decode·D + kv·K`, where P counts prompt
@@ -9,7 +10,8 @@ use servebench_core::Nanos;
 /// The physics: `base` is one reading of all weights from memory plus the host's work for a step (launching
 /// kernels, sampling, scheduling). `prefill` is arithmetic, two operations a weight and token. `decode` is
 /// the same arithmetic for one token plus what the host does for each sequence. `kv` is memory traffic.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StepCost {
     /// Nanoseconds of every step.
     pub base: f64,
@@ -35,7 +37,8 @@ impl StepCost {
 }
 
 /// Speculative decoding: a draft of some tokens is verified in each decoding step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Speculation {
     /// Chance that draft token i is accepted, given that all before it were. Its length is the number of
     /// draft tokens.
@@ -45,7 +48,8 @@ pub struct Speculation {
 }
 
 /// Settings of an [`Engine`](super::Engine), named as vLLM names them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EngineConfig {
     /// Most requests that run at once.
     pub max_num_seqs: usize,
@@ -68,6 +72,9 @@ pub struct EngineConfig {
     pub max_loras: usize,
     /// Time to load an adapter that is not active, added to the step that first uses it.
     pub lora_load: Nanos,
+    /// Host time of each request before it can take part in a step: HTTP, tokenising, hand-over.
+    #[serde(default)]
+    pub request_overhead: Nanos,
     /// Duration of steps.
     pub cost: StepCost,
 }
@@ -86,6 +93,7 @@ impl Default for EngineConfig {
             speculation: None,
             max_loras: 1,
             lora_load: Nanos::ZERO,
+            request_overhead: Nanos::ZERO,
             cost: StepCost { base: 7.9e6, prefill: 36_000.0, decode: 56_000.0, kv: 52.0, jitter: 0.0 },
         }
     }

@@ -25,6 +25,7 @@ mod blocks;
 mod cluster;
 mod config;
 mod preset;
+mod preset_file;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, HashMap};
 use rand::RngExt;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
+use serde::Serialize;
 use servebench_core::Nanos;
 use servebench_core::random::{StreamRng, stream};
 
@@ -43,6 +45,7 @@ use sequence::{QueueKey, Sequence};
 pub use cluster::{Cluster, ClusterConfig, Router, RouterError, Transfer};
 pub use config::{EngineConfig, EngineError, Speculation, StepCost};
 pub use preset::{GPUS, Gpu, MODELS, Model, Preset, PresetError};
+pub use preset_file::{PRESET_FORMAT_VERSION, PresetFile, PresetFileError};
 pub use sequence::{Content, EngineRequest};
 
 /// Tokens that came out for a request.
@@ -70,7 +73,7 @@ pub struct TokenEvent {
 pub const POSITIONS: usize = 8;
 
 /// Counters and gauges of an engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct EngineStats {
     /// Requests running.
     pub running: usize,
@@ -80,6 +83,8 @@ pub struct EngineStats {
     pub blocks_used: usize,
     /// KV blocks in all.
     pub blocks_total: usize,
+    /// Tokens in a block.
+    pub block_size: u32,
     /// Requests taken in.
     pub submitted: u64,
     /// Requests finished.
@@ -204,7 +209,8 @@ impl Engine {
             return Err(EngineError::DuplicateId(request.id));
         }
         let id = request.id;
-        let key = (request.priority, now, self.arrivals);
+        let ready = now + self.config.request_overhead;
+        let key = (request.priority, ready, self.arrivals);
         self.arrivals += 1;
         let sequence = Sequence::new(request, key, self.config.block_size, self.config.prefix_caching);
         let slot = self.free_slots.pop().unwrap_or_else(|| {
@@ -216,7 +222,7 @@ impl Engine {
         self.waiting.insert(key, slot);
         self.stats.submitted += 1;
         if self.step.is_none() {
-            self.begin(now);
+            self.begin(ready);
         }
         Ok(())
     }
@@ -265,6 +271,7 @@ impl Engine {
             waiting: self.waiting.len(),
             blocks_used: self.pool.total() - self.pool.free(),
             blocks_total: self.pool.total(),
+            block_size: self.config.block_size,
             ..self.stats
         }
     }

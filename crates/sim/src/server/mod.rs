@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use servebench_core::Nanos;
+use socket2::Socket;
 use tokio::sync::watch;
 
 use crate::engine::Cluster;
@@ -27,6 +28,9 @@ use crate::truth::{Lateness, LatenessHistogram, TruthLog, TruthRecord};
 use stream::Scratch;
 
 pub(crate) use http::HttpRequest;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// What all threads of a server share.
 pub(crate) struct Shared {
@@ -115,15 +119,6 @@ impl Shared {
         adapters.retain(|(adapter, _)| adapter != name);
         adapters.len() < before
     }
-
-    /// Tokens of a text, by the tokenizer given or else by the plain rule.
-    pub(crate) fn count_tokens(&self, text: &str) -> u32 {
-        let count = match &self.settings.tokenizer {
-            Some(tokenizer) => tokenizer.count(text),
-            None => crate::text::count_pieces(text),
-        };
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
 }
 
 /// A running simulator. Dropping it stops it.
@@ -149,9 +144,8 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     })?;
     let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
     let context_limit = context_limit(&settings)?;
-    let listeners = listen(settings.address, settings.threads)
+    let (sockets, address) = bind(settings.address, settings.threads, settings.listen_after.is_zero())
         .map_err(|source| SimError::Listen { address: settings.address, source })?;
-    let address = listeners[0].local_addr().map_err(SimError::Thread)?;
     let shared = Arc::new(Shared {
         truth,
         metrics: Metrics::new(&settings.model),
@@ -173,7 +167,7 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     }
     let (stop, stopped) = watch::channel(false);
     let mut server = Server { address, shared, stop, threads: Vec::new() };
-    for (number, listener) in listeners.into_iter().enumerate() {
+    for (number, socket) in sockets.into_iter().enumerate() {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SimError::Thread)?;
         let (shared, stopped) = (Arc::clone(&server.shared), stopped.clone());
@@ -182,7 +176,7 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
             .spawn(move || {
                 servebench_os::thread::minimise_timer_slack();
                 let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, run_thread(shared, number, listener, stopped));
+                local.block_on(&runtime, run_thread(shared, number, socket, stopped));
             })
             .map_err(SimError::Thread)?;
         server.threads.push(thread);
@@ -197,41 +191,46 @@ fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
     Ok(cluster.context_limit().min(settings.max_model_len))
 }
 
-/// One listener a thread on the same port; the kernel spreads connections over them.
-fn listen(address: SocketAddr, threads: usize) -> std::io::Result<Vec<TcpListener>> {
+/// One socket a thread on the same port; the kernel spreads connections over them. Until it listens, a bound
+/// socket refuses connections.
+fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(Vec<Socket>, SocketAddr)> {
     if threads > 1 && address.port() != 0 {
         // Sharing a port among our own threads must not mean to share it with a stranger.
         drop(TcpListener::bind(address)?);
     }
     let mut address = address;
-    let mut listeners = Vec::with_capacity(threads);
+    let mut sockets = Vec::with_capacity(threads);
     for _ in 0..threads {
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket = Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         if threads > 1 {
             socket.set_reuse_port(true)?;
         }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(4096)?;
-        let listener = TcpListener::from(socket);
-        address = listener.local_addr()?;
-        listeners.push(listener);
+        if listen {
+            socket.listen(BACKLOG)?;
+        }
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            address = bound;
+        }
+        sockets.push(socket);
     }
-    Ok(listeners)
+    Ok((sockets, address))
 }
 
-async fn run_thread(
-    shared: Arc<Shared>,
-    number: usize,
-    listener: TcpListener,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+async fn run_thread(shared: Arc<Shared>, number: usize, socket: Socket, mut stopped: watch::Receiver<bool>) {
     let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared), number) else { return };
     let scheduler = Rc::new(scheduler);
     let work = async {
+        let wait = shared.settings.listen_after;
+        if !wait.is_zero() {
+            tasks::pause(wait.into()).await;
+            if socket.listen(BACKLOG).is_err() {
+                return;
+            }
+        }
+        let Ok(listener) = tokio::net::TcpListener::from_std(socket.into()) else { return };
         let emitter = tokio::task::spawn_local(Rc::clone(&scheduler).run());
         accept(&shared, &listener, &scheduler).await;
         emitter.abort();

@@ -1,0 +1,127 @@
+//! What the flags of the engine model mean.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use servebench_core::Nanos;
+use servebench_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Transfer};
+
+use super::sim::parse;
+use crate::args::EngineArgs;
+use crate::exit::{Failure, OrFail};
+
+/// Engines to simulate.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineModel {
+    /// Name of the preset.
+    pub(crate) name: String,
+    /// The engines.
+    pub(crate) cluster: ClusterConfig,
+}
+
+impl EngineModel {
+    /// For manifests and results.
+    pub(crate) fn describe(&self) -> Value {
+        let transfer = self.cluster.transfer.as_ref();
+        json!({
+            "preset": self.name,
+            "replicas": self.cluster.replicas,
+            "router": self.cluster.router.name(),
+            "engine": self.cluster.engine,
+            "transfer": transfer.map(|transfer| json!({
+                "base_ns": transfer.base,
+                "per_token_ns": transfer.per_token,
+            })),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn title(&self) -> String {
+        let split = if self.cluster.transfer.is_some() { ", prompts on engines of their own" } else { "" };
+        match self.cluster.replicas {
+            1 => format!("{}{split}", self.name),
+            n => format!("{n} × {} ({}{split})", self.name, self.cluster.router),
+        }
+    }
+}
+
+/// The engines that the flags ask for; `None` without a preset.
+pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure> {
+    let Some(preset) = &args.preset else {
+        let none = EngineArgs { replicas: 1, router: args.router.clone(), ..EngineArgs::default() };
+        if *args != none {
+            return Err(Failure::usage(
+                "the flags of the engine model (--replicas, --max-num-seqs and so on) need --preset, which says \
+                 what engine it is",
+            ));
+        }
+        return Ok(None);
+    };
+    let (name, mut engine) = load(preset)?;
+    engine.max_num_seqs = args.max_num_seqs.unwrap_or(engine.max_num_seqs);
+    engine.max_num_batched_tokens = args.max_num_batched_tokens.unwrap_or(engine.max_num_batched_tokens);
+    engine.num_blocks = args.num_blocks.unwrap_or(engine.num_blocks);
+    engine.max_loras = args.max_loras.unwrap_or(engine.max_loras);
+    engine.cost.jitter = args.step_jitter.unwrap_or(engine.cost.jitter);
+    engine.prefix_caching &= !args.no_prefix_caching;
+    engine.chunked_prefill &= !args.no_chunked_prefill;
+    if let Some(time) = args.lora_load_time {
+        engine.lora_load = milliseconds("--lora-load-time", time)?;
+    }
+    match &args.speculation {
+        Some(chances) => engine.speculation = Some(speculation(chances, args.draft_time.unwrap_or(0.0))?),
+        None if args.draft_time.is_some() => {
+            return Err(Failure::usage("--draft-time needs --speculation: which drafts are accepted?"));
+        }
+        None => {}
+    }
+    let transfer = args.transfer.as_ref().map(|text| transfer(text, &engine)).transpose()?;
+    let router = parse("--router", &args.router)?;
+    let cluster = ClusterConfig { engine, replicas: args.replicas, router, transfer };
+    // Building it finds out whether the settings go together.
+    servebench_sim::engine::Cluster::new(cluster.clone(), 0).or_usage()?;
+    Ok(Some(EngineModel { name, cluster }))
+}
+
+/// A preset by its name, or out of a file.
+fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
+    let path = Path::new(preset);
+    if !path.is_file() {
+        let known: Preset = parse("--preset", preset)?;
+        return Ok((known.to_string(), known.engine().or_usage()?));
+    }
+    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("--preset {preset}: {error}"));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let file = PresetFile::from_json(&text).map_err(|error| wrong(&error))?;
+    Ok((file.name, file.engine))
+}
+
+fn speculation(chances: &str, draft_time: f64) -> Result<Speculation, Failure> {
+    let acceptance: Vec<f64> = numbers("--speculation", chances, "chances from 0 to 1, such as 0.8,0.7,0.6")?;
+    Ok(Speculation { acceptance, draft_time: milliseconds("--draft-time", draft_time)? })
+}
+
+fn transfer(text: &str, engine: &EngineConfig) -> Result<Transfer, Failure> {
+    let form = "milliseconds a prompt and microseconds a token, such as 2,1.5";
+    let &[base, per_token] = numbers("--transfer", text, form)?.as_slice() else {
+        return Err(Failure::usage(format!("--transfer {text}: give two numbers, {form}")));
+    };
+    Ok(Transfer {
+        prefill: engine.clone(),
+        base: milliseconds("--transfer", base)?,
+        per_token: milliseconds("--transfer", per_token / 1e3)?,
+    })
+}
+
+fn numbers(flag: &str, text: &str, form: &str) -> Result<Vec<f64>, Failure> {
+    let parsed: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    parsed.map_err(|error| Failure::usage(format!("{flag} {text}: {error}; give {form}")))
+}
+
+fn milliseconds(flag: &str, value: f64) -> Result<Nanos, Failure> {
+    if (0.0..1e9).contains(&value) {
+        Ok(Nanos::from_secs_f64(value / 1e3))
+    } else {
+        Err(Failure::usage(format!("{flag} {value}: give a time of at least 0")))
+    }
+}

@@ -1,0 +1,274 @@
+//! `servebench simulate`: a run against the engine model, on a virtual clock.
+//!
+//! Workload, schedule, slots, metrics and files are those of `run`; only the server is not there. Everything
+//! random has its seed and no clock of the host has a part in it, so that the same command gives the same
+//! result file and the same records, byte for byte.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use servebench_core::random::indexed_stream;
+use servebench_core::{Nanos, Prompt, Request};
+use servebench_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
+use servebench_metrics::Kind;
+use servebench_os::clock;
+use servebench_report::Lang;
+use servebench_results::{Manifest, ResultFile, RunFolder, VllmHeader, rfc3339, run_folder_name};
+use servebench_sim::engine::{EngineRequest, EngineStats};
+use servebench_sim::{Distribution, PromptBuilder};
+use servebench_workload::BUILTIN;
+
+use super::engine_model::{self, EngineModel};
+use super::sim::{ForSim, parse};
+use super::{find_rate, run};
+use crate::args::SimulateArgs;
+use crate::exit::{Exit, Failure, OrFail};
+use crate::numbers::{Look, Numbers};
+use crate::output::Output;
+use crate::prepare::{Ready, prepare_simulated};
+use crate::settings::RunSettings;
+use crate::{beside, page, vllm};
+
+/// The engine that is simulated unless another is named.
+const PRESET: &str = "llama-3.1-8b@h100";
+/// Start of request ids unless one is given: a random one would be another in every file.
+const ID_PREFIX: &str = "bench-simulated-";
+/// Date in result files: the virtual clock begins at zero.
+const DATE: &str = "19700101-000000";
+/// Length of an answer for which neither request nor flags name one, as the simulator's server has it.
+const ANSWER_TOKENS: u32 = 128;
+
+/// Runs the simulation that `args` ask for.
+pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Failure> {
+    let began = clock::wall();
+    let SimulateArgs { mut engine, answer_tokens, find_rate, find_seeds, find_precision, mut run } = args;
+    engine.preset.get_or_insert_with(|| PRESET.to_owned());
+    let model = engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
+    run.target.tokenizer.get_or_insert_with(|| BUILTIN.to_owned());
+    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    let without_effect = without_effect(&run.load);
+    let mut settings = RunSettings::resolve(run)?;
+    if settings.metrics.kind == Kind::Pooling {
+        return Err(Failure::usage(format!(
+            "--backend {}: the engine model generates tokens; choose a backend for completions or chats",
+            settings.target.backend.name()
+        )));
+    }
+    for note in settings.notes.iter().chain(&without_effect) {
+        output.note(note);
+    }
+    let answer_tokens = answer_tokens.map(|text| parse("--answer-tokens", &text)).transpose()?;
+    let search = find_rate
+        .map(|limits| find_rate::Search::new(&limits, find_seeds, find_precision, &settings))
+        .transpose()?;
+
+    let mut ready = prepare_simulated(&settings, &model.name)?;
+    let tokenizer = ready.tokenizer.take().map(ForSim);
+    let mut plan = virtual_plan(&settings, &ready, &model, tokenizer.as_ref(), answer_tokens.as_ref())?;
+    run::tell(&settings, &ready, output);
+    let mut answer = None;
+    if let Some(search) = search {
+        let found = search.run(&plan, &settings.load.arrivals, &model, output)?;
+        let Some(rate) = found.rate else {
+            output.say(&found.answer);
+            return Ok(Exit::RunFailed);
+        };
+        settings.load.arrivals.rate = rate;
+        plan.schedule = find_rate::schedule(&plan, &settings.load.arrivals)?;
+        ready.plan.schedule = Arc::new(plan.schedule.clone());
+        answer = Some(found.answer);
+    }
+    conclude(&settings, &ready, &model, plan, began, output).inspect(|_| {
+        if let Some(answer) = &answer {
+            output.say(answer);
+        }
+    })
+}
+
+/// Flags that ask for something which only a server can do.
+fn without_effect(load: &crate::args::LoadArgs) -> Vec<String> {
+    let asked = [
+        ("--num-warmups", load.num_warmups > 0),
+        ("--profile", load.profile),
+        ("--reset-prefix-cache", load.reset_prefix_cache),
+    ];
+    let named = asked.iter().filter(|(_, asked)| *asked);
+    named.map(|(flag, _)| format!("{flag} has no effect: no server takes part in a simulation")).collect()
+}
+
+/// One run from the plan to its files.
+fn conclude(
+    settings: &RunSettings,
+    ready: &Ready,
+    model: &EngineModel,
+    plan: VirtualPlan,
+    began: Nanos,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let mut header = vllm::header(settings, &ready.model, ready.tokenizer_id.as_deref(), began);
+    // The name tells runs apart by the time of day; the content must not.
+    let result_file = run::result_file(settings, &header)?;
+    DATE.clone_into(&mut header.date);
+    let name = run_folder_name(began, settings.saving.label.as_deref());
+    let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
+    let folder = folder.transpose().or_usage()?;
+    let mut numbers_settings = run::number_settings(settings, ready);
+    numbers_settings.verdict.interrupted = false;
+    run::announce(settings, output);
+
+    let start = clock::now();
+    let (mut finished, stats) = run_virtually(plan).or_run()?;
+    let took = clock::now().since(start);
+    run::count_tokens(&mut finished.records, None);
+    let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
+    let mut manifest = run::manifest(settings, ready, &numbers_settings)?;
+    run::complete(&mut manifest, &finished, &numbers, &numbers_settings, false)?;
+    manifest.run.simulated = true;
+    manifest.run.started = rfc3339(began);
+    manifest.run.started_wall_ns = began.0;
+    manifest.target.urls = Vec::new();
+    let described = describe(model, &stats);
+    manifest.settings["engine_model"] = described.clone();
+
+    let look = Look {
+        color: output.color(),
+        run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
+        ..Look::default()
+    };
+    output.print(&run::failures(&finished.records));
+    output.print(&numbers.render(&numbers_settings, &finished.health, &look));
+    let span = finished.health.wall.as_secs_f64();
+    output.say(&format!(
+        "Simulated: {} on a virtual clock, {span:.1} s in {:.3} s ({:.0} times real time). No server was measured.",
+        model.title(),
+        took.as_secs_f64(),
+        span / took.as_secs_f64().max(1e-9),
+    ));
+    let files = Files { folder: folder.as_ref(), result: result_file.as_ref(), manifest: &manifest };
+    files.save(settings, header, ready, &finished, &numbers, described)?;
+    Ok(run::exit(settings, &numbers))
+}
+
+/// What was simulated, and what the engines counted.
+fn describe(model: &EngineModel, stats: &EngineStats) -> Value {
+    let mut described = model.describe();
+    described["counters"] = json!(stats);
+    described
+}
+
+/// Where a simulation leaves its results.
+struct Files<'a> {
+    folder: Option<&'a RunFolder>,
+    result: Option<&'a ResultFile>,
+    manifest: &'a Manifest,
+}
+
+impl Files<'_> {
+    fn save(
+        &self,
+        settings: &RunSettings,
+        header: VllmHeader,
+        ready: &Ready,
+        finished: &Finished,
+        numbers: &Numbers,
+        described: Value,
+    ) -> Result<(), Failure> {
+        let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
+        result.rps_change_events =
+            vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
+        result.servebench["simulated"] = described;
+        if let Some(file) = self.result {
+            if settings.saving.save {
+                file.write(&result, settings.saving.detailed).or_run()?;
+            }
+            beside::write(settings, file, &finished.records, &result)?;
+        }
+        if let Some(folder) = self.folder {
+            folder.store_records(&finished.records).or_run()?;
+            folder.write_manifest(self.manifest).or_run()?;
+            page::write(folder, self.manifest, &finished.records, numbers, Lang::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// The requests as the engine sees them.
+fn virtual_plan(
+    settings: &RunSettings,
+    ready: &Ready,
+    model: &EngineModel,
+    tokenizer: Option<&ForSim>,
+    answer_tokens: Option<&Distribution>,
+) -> Result<VirtualPlan, Failure> {
+    let tokenizer = tokenizer.map(|one| one as &dyn servebench_sim::Tokenizer);
+    let adapters: &[String] = settings.target.lora.as_ref().map_or(&[], |(names, _)| names);
+    let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
+    let requests = ready
+        .workload
+        .requests
+        .par_iter()
+        .zip(ready.plan.requests.par_iter())
+        .map(|(request, prepared)| {
+            let mut facts = prepared.record();
+            let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
+            let mut output = asked;
+            if let Some(natural) = natural {
+                let mut random = indexed_stream(settings.workload.seed, "sim answer", request.index as u64);
+                output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
+                if output < asked {
+                    facts.finish_reason = Some("stop".to_owned());
+                }
+            }
+            let mut engine =
+                EngineRequest::new(request.index as u64, content(request, tokenizer)?.build(), output);
+            engine.session = request.session.as_ref().map(|turn| turn.session as u64);
+            engine.lora = request
+                .model
+                .as_ref()
+                .and_then(|name| adapters.iter().position(|adapter| adapter == name))
+                .map(|number| number as u32);
+            let priority = request.overrides.get("priority").and_then(Value::as_i64).unwrap_or(0);
+            engine.priority = i32::try_from(priority).unwrap_or(0);
+            Ok(VirtualRequest { engine, facts, cancel_after: prepared.cancel_after })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    Ok(VirtualPlan {
+        requests,
+        schedule: ready.plan.schedule.as_ref().clone(),
+        max_concurrency: settings.load.max_concurrency,
+        cluster: model.cluster.clone(),
+        seed: settings.workload.seed,
+    })
+}
+
+/// The prompt's tokens, so that the prefix cache finds what it would find on a server.
+fn content<'a>(
+    request: &Request,
+    tokenizer: Option<&'a dyn servebench_sim::Tokenizer>,
+) -> Result<PromptBuilder<'a>, Failure> {
+    let mut prompt = PromptBuilder::for_engine(tokenizer);
+    let understood = match &request.prompt {
+        Prompt::Text(text) => {
+            prompt.text(text);
+            true
+        }
+        Prompt::Tokens(ids) => {
+            prompt.ids(ids);
+            true
+        }
+        Prompt::Texts(_) => {
+            return Err(Failure::usage(
+                "batches of texts in one request are for embeddings and the like, which the engine model does \
+                 not know",
+            ));
+        }
+        Prompt::Messages(messages) => prompt.messages(messages),
+        Prompt::Parts(parts) => prompt.content(&Value::Array(parts.clone())),
+    };
+    let media = request.media.is_empty() || prompt.content(&Value::Array(request.media.clone()));
+    if !(understood && media) {
+        return Err(Failure::usage(format!("request {}: its messages cannot be understood", request.index)));
+    }
+    Ok(prompt)
+}
