@@ -18,9 +18,9 @@ mod progress;
 mod server;
 mod settings;
 mod signals;
-mod tui;
 mod structured;
 mod traffic;
+mod tui;
 mod vllm;
 
 use std::process::ExitCode;

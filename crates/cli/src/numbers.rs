@@ -73,7 +73,7 @@ impl Numbers {
             },
         );
         let extras = &self.extras;
-        let share = extras.client_share.iter().find(|share| share.metric == "ttft");
+        let share = extras.client_share.iter().find(|share| share.metric == "ttft" && share.p99_ms > 0.0);
         let block = verdict_block(&BlockContext {
             verdict: self.verdict.clone(),
             outcomes: extras.outcomes.clone(),

@@ -1,8 +1,6 @@
 //! Who hears what: results on stdout, talk on stderr, colour only for people.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
-
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 /// The way to the user.
 #[derive(Clone, Debug)]
@@ -12,7 +10,7 @@ pub(crate) struct Output {
 
 impl Default for Output {
     fn default() -> Self {
-        Self { color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+        Self { color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
     }
 }
 
@@ -24,31 +22,32 @@ impl Output {
 
     /// A line for people that scripts of vLLM's tool may also look for.
     pub(crate) fn say(&self, line: &str) {
-        println!("{line}");
-        self.flush();
+        self.print(&format!("{line}\n"));
     }
 
     /// A result, as it stands.
+    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn print(&self, text: &str) {
-        print!("{text}");
-        self.flush();
+        // Nobody reads any more (`| head`), or the disk is full: the result must be saved all the same.
+        let mut out = stdout();
+        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// Something that the user may want to know.
     #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn note(&self, message: &str) {
-        eprintln!("note: {message}");
+        talk(&format!("note: {message}"));
     }
 
     /// Something that is wrong but not fatal.
     #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn warn(&self, message: &str) {
-        eprintln!("warning: {message}");
+        talk(&format!("warning: {message}"));
     }
 
     /// Why the command failed.
+    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        self.flush();
         let mut text = format!("error: {error}");
         let mut last = error.to_string();
         for cause in error.chain().skip(1) {
@@ -60,12 +59,11 @@ impl Output {
             }
             last = cause;
         }
-        eprintln!("{text}");
+        talk(&text);
     }
+}
 
-    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
-    fn flush(&self) {
-        // Nobody reads any more (`| head`): nothing is lost by not telling them.
-        drop(std::io::stdout().flush());
-    }
+/// A line on stderr; that nobody can read it is no failure of the command.
+fn talk(line: &str) {
+    drop(writeln!(stderr(), "{line}"));
 }

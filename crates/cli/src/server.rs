@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 use servebench_os::clock;
+use servebench_wire::reply::printable;
 use servebench_wire::{Client, Live, SideReply, Wire, WireError};
 
 use crate::exit::{Failure, OrFail};
@@ -99,7 +100,7 @@ pub(crate) fn inspect(
         .ok()
         .filter(|reply| reply.status == 200)
         .and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok())
-        .and_then(|answer| answer.get("version").and_then(Value::as_str).map(str::to_owned));
+        .and_then(|answer| answer.get("version").and_then(Value::as_str).map(printable));
     Ok(ServerFacts { models, version })
 }
 
@@ -117,7 +118,8 @@ fn unreachable(error: &WireError, target: &TargetSettings, patience: Duration) -
 
 fn served(body: &[u8]) -> Option<Vec<Served>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
-    let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(str::to_owned);
+    // Names are shown on terminals and written into files: nothing in them may steer either.
+    let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(printable);
     Some(
         answer
             .get("data")?

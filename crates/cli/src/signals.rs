@@ -17,15 +17,19 @@ pub(crate) fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok();
     if let Some(runtime) = &runtime {
         runtime.spawn(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
+            // A lost terminal (SIGHUP) ends a run as gently as a Ctrl-C.
+            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+                signal(SignalKind::hangup()),
+            ) else {
                 return;
             };
             loop {
                 let heard = tokio::select! {
                     heard = interrupt.recv() => heard,
                     heard = terminate.recv() => heard,
+                    heard = hangup.recv() => heard,
                 };
                 if heard.is_none() {
                     return;

@@ -37,6 +37,9 @@ pub(crate) struct Conformity {
     pub(crate) share: Option<f64>,
 }
 
+/// Says whether an answer is what was asked for.
+type Judge<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
 impl Conformity {
     /// The line for people.
     pub(crate) fn line(&self) -> String {
@@ -177,7 +180,7 @@ impl Structured {
         })
     }
 
-    fn judge(&self) -> Result<Option<Box<dyn Fn(&str) -> bool + '_>>, Failure> {
+    fn judge(&self) -> Result<Option<Judge<'_>>, Failure> {
         let by_pattern = |pattern: String| {
             let pattern = fancy_regex::Regex::new(&pattern).or_run()?;
             Ok::<_, Failure>(Box::new(move |text: &str| pattern.is_match(text).unwrap_or(false)))

@@ -88,7 +88,8 @@ fn asked_to_stop(patience: Duration) -> bool {
     match event::poll(patience) {
         Ok(true) => match event::read() {
             Ok(Event::Key(key)) if key.is_press() => {
-                let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                let interrupt =
+                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                 interrupt || key.code == KeyCode::Char('q')
             }
             _ => false,
@@ -158,7 +159,10 @@ impl View {
         let label = format!("{done}/{total} · {elapsed:.0} s · {rate:.2} req/s · {failed} failed");
         let ratio = if total > 0 { (done as f64 / total as f64).min(1.0) } else { 0.0 };
         let color = if failed > 0 { Color::Red } else { Color::Green };
-        frame.render_widget(Gauge::default().ratio(ratio).label(label).gauge_style(Style::new().fg(color)), area);
+        frame.render_widget(
+            Gauge::default().ratio(ratio).label(label).gauge_style(Style::new().fg(color)),
+            area,
+        );
     }
 
     fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) {
@@ -168,10 +172,18 @@ impl View {
         let row = |name: &'static str, of: fn(&Recent) -> Option<f64>| {
             let mut values: Vec<f64> = window.iter().filter_map(|request| of(request)).collect();
             numpy::sort(&mut values);
-            let at = |p| if values.is_empty() { "–".into() } else { format!("{:.2}", numpy::percentile(&values, p)) };
+            let at = |p| {
+                if values.is_empty() { "–".into() } else { format!("{:.2}", numpy::percentile(&values, p)) }
+            };
             Row::new([name.to_owned(), at(50.0), at(90.0), at(99.0), at(100.0)])
         };
-        let widths = [Constraint::Length(22), Constraint::Length(10), Constraint::Length(10), Constraint::Length(10), Constraint::Length(10)];
+        let widths = [
+            Constraint::Length(22),
+            Constraint::Length(10),
+            Constraint::Length(10),
+            Constraint::Length(10),
+            Constraint::Length(10),
+        ];
         let rows = [
             row("TTFT (ms)", |request| request.ttft_ms),
             row("mean ITL (ms)", |request| request.itl_ms),
@@ -220,7 +232,8 @@ mod tests {
         let mut view = View::new("m · http://127.0.0.1:8000".into(), Nanos::ZERO);
         let before = Snapshot { total: 200, in_flight: 3, ok: 1, events: 50, ..Snapshot::default() };
         view.advance(before, Vec::new(), Nanos::from_millis(100));
-        let after = Snapshot { total: 200, in_flight: 7, ok: 48, failed: 2, events: 250, ..Snapshot::default() };
+        let after =
+            Snapshot { total: 200, in_flight: 7, ok: 48, failed: 2, events: 250, ..Snapshot::default() };
         let recent = (0..50)
             .map(|i| Recent {
                 end: Nanos::from_millis(50 + i),

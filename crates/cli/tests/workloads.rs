@@ -10,6 +10,7 @@ mod recorder;
 #[allow(dead_code, reason = "the other test program uses the rest")]
 mod support;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -70,7 +71,8 @@ fn write_files(folder: &Path) {
     fs::write(folder.join("talks.json"), json!(talks).to_string()).unwrap();
     let lines = |row: &dyn Fn(usize) -> Value| {
         (0..6).fold(String::new(), |mut text, n| {
-            text += &format!("{}\n", row(n));
+            text.push_str(&row(n).to_string());
+            text.push('\n');
             text
         })
     };
@@ -99,14 +101,14 @@ fn write_files(folder: &Path) {
     write("burst.csv", {
         let head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
         (0..6).fold(head, |mut text, n| {
-            text += &format!("{},GPT-4,{},5,30,API log\n", n * 10, 20 + n);
+            let _ = writeln!(text, "{},GPT-4,{},5,30,API log", n * 10, 20 + n);
             text
         })
     });
     write("azure.csv", {
         let head = "TIMESTAMP,ContextTokens,GeneratedTokens\n".to_owned();
         (0..6).fold(head, |mut text, n| {
-            text += &format!("2023-11-16 18:15:0{n}.5000000,{},4\n", 30 + n);
+            let _ = writeln!(text, "2023-11-16 18:15:0{n}.5000000,{},4", 30 + n);
             text
         })
     });
@@ -299,7 +301,7 @@ fn turns_of_a_conversation_stay_with_one_server_and_name_their_session() {
         assert_eq!(asked.len(), 4, "{}", told(&output));
         let first: Vec<&Value> = asked.iter().map(|asked| &asked.body["messages"][0]["content"]).collect();
         let mut different = first.clone();
-        different.sort_by_key(|text| text.to_string());
+        different.sort_by_key(ToString::to_string);
         different.dedup();
         assert_eq!(different.len(), 2, "two turns of each of two conversations: {first:?}");
     }

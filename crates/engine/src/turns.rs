@@ -110,9 +110,9 @@ impl Talks {
         let Said { mut messages, tokens } = before;
         messages.extend(own_messages(&request.prompt));
         messages.push(json!({"role": "assistant", "content": record.text}));
-        let prompt = record.usage.prompt_tokens.unwrap_or(tokens + request.prompt_tokens);
+        let prompt = record.usage.prompt_tokens.unwrap_or(tokens.saturating_add(request.prompt_tokens));
         let answer = record.usage.completion_tokens.unwrap_or(record.events.len() as u32);
-        self.said.borrow_mut().insert(next, Said { messages, tokens: prompt + answer });
+        self.said.borrow_mut().insert(next, Said { messages, tokens: prompt.saturating_add(answer) });
         Sequel::Next(next, end + think)
     }
 
@@ -125,7 +125,7 @@ impl Talks {
         messages.extend(own_messages(&own.prompt));
         let request = Request {
             prompt: Prompt::Messages(messages),
-            prompt_tokens: tokens + own.prompt_tokens,
+            prompt_tokens: tokens.saturating_add(own.prompt_tokens),
             ..own.clone()
         };
         Some(self.wire.prepare(&request))

@@ -120,9 +120,7 @@ impl RunFolder {
             return Ok(None);
         }
         let text = fs::read_to_string(&path).map_err(ResultsError::io("read", &path))?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| ResultsError::format(&path, error.to_string()))
+        serde_json::from_str(&text).map(Some).map_err(|error| ResultsError::format(&path, error.to_string()))
     }
 
     /// Begins the record log.

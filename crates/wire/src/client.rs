@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -64,9 +64,8 @@ pub(crate) struct Conn {
 pub(crate) enum ConnKind {
     Http1 {
         sender: http1::SendRequest<Full<Bytes>>,
-        connection: Box<http1::Connection<Stream, Full<Bytes>>>,
-        /// The connection's future has ended.
-        ended: bool,
+        /// Gone when it has ended: a request that still waits in it is then told so.
+        connection: Option<Box<http1::Connection<Stream, Full<Bytes>>>>,
         watcher: Watcher,
         tls: bool,
     },
@@ -218,10 +217,13 @@ impl Client {
         conn.reused = true;
         // The request that uses it did not wait for it.
         conn.spans = None;
-        if let ConnKind::Http1 { connection, ended, .. } = &mut conn.kind {
+        if let ConnKind::Http1 { connection, .. } = &mut conn.kind {
             // A connection takes requests only after its first turn.
-            *ended =
-                poll_fn(|context| Poll::Ready(Pin::new(&mut **connection).poll(context).is_ready())).await;
+            poll_fn(|context| {
+                exchange::turn(connection, context);
+                Poll::Ready(())
+            })
+            .await;
         }
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             self.targets[number].idle.borrow_mut().push(conn);
@@ -380,7 +382,7 @@ impl Client {
         } else {
             let tls = matches!(stream, Stream::Tls(_));
             let (sender, connection) = connect::http1(&self.wire, stream).await?;
-            ConnKind::Http1 { sender, connection: Box::new(connection), ended: false, watcher, tls }
+            ConnKind::Http1 { sender, connection: Some(Box::new(connection)), watcher, tls }
         };
         Ok(Conn { kind, probe, id, spans: Some(spans), reused: false })
     }
@@ -394,8 +396,8 @@ impl Client {
     }
 
     fn give_back(&self, number: usize, mut conn: Conn, policy: ConnectPolicy) {
-        let ConnKind::Http1 { sender, ended, .. } = &conn.kind else { return };
-        if policy != ConnectPolicy::PerRequest && !ended && sender.is_ready() {
+        let ConnKind::Http1 { sender, connection, .. } = &conn.kind else { return };
+        if policy != ConnectPolicy::PerRequest && connection.is_some() && sender.is_ready() {
             conn.reused = true;
             self.targets[number].idle.borrow_mut().push(conn);
         }
@@ -472,8 +474,8 @@ impl Conn {
     /// True for an idle connection on which a request may still be tried.
     fn is_usable(&self) -> bool {
         match &self.kind {
-            ConnKind::Http1 { sender, ended, watcher, tls, .. } => {
-                !ended && sender.is_ready() && watcher.is_open(*tls)
+            ConnKind::Http1 { sender, connection, watcher, tls } => {
+                connection.is_some() && sender.is_ready() && watcher.is_open(*tls)
             }
             ConnKind::Http2 { sender, .. } => !sender.is_closed(),
         }

@@ -73,6 +73,9 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
     }
 }
 
+/// Largest TLS record that holds nothing but an alert.
+const TLS_GOODBYE: u64 = 64;
+
 /// Bytes counted by earlier attempts of the same request.
 #[derive(Clone, Copy)]
 struct Before {
@@ -83,19 +86,26 @@ struct Before {
 /// Who makes the connection move while we wait for its answer.
 enum Driver<'a> {
     /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an event.
-    Own { connection: &'a mut http1::Connection<Stream, Full<Bytes>>, ended: &'a mut bool },
+    Own { connection: &'a mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>, tls: bool },
     /// A task of its own, for the streams of an HTTP/2 connection.
     Task,
 }
 
+/// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us through the
+/// answer, and a request that it has not taken yet would wait in it for ever.
+pub(crate) fn turn(
+    connection: &mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>,
+    context: &mut Context<'_>,
+) {
+    if connection.as_mut().is_some_and(|alive| Pin::new(&mut **alive).poll(context).is_ready()) {
+        *connection = None;
+    }
+}
+
 impl Driver<'_> {
     fn poll(&mut self, context: &mut Context<'_>) {
-        if let Self::Own { connection, ended } = self
-            && !**ended
-            && Pin::new(&mut **connection).poll(context).is_ready()
-        {
-            // Its error, if any, reaches us through the answer.
-            **ended = true;
+        if let Self::Own { connection, .. } = self {
+            turn(connection, context);
         }
     }
 }
@@ -127,9 +137,9 @@ impl Run<'_> {
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
         match &mut conn.kind {
-            ConnKind::Http1 { sender, connection, ended, .. } => {
+            ConnKind::Http1 { sender, connection, tls, .. } => {
                 let head = sender.send_request(request);
-                let driver = Driver::Own { connection, ended };
+                let driver = Driver::Own { connection, tls: *tls };
                 let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
                 self.read(answer, pin!(head)).await
             }
@@ -273,6 +283,12 @@ impl Answer<'_> {
         let nothing = if self.is_shared() { !error.is_parse() } else { self.probe.first.get().is_none() };
         // A read that brings nothing but the end of the stream is no byte of an answer.
         let nothing = nothing || (!self.is_shared() && self.probe.bytes_in.get() == 0);
+        // A request that the connection had not taken when it ended, and one on a TLS connection that brought
+        // no more than the peer's word of goodbye, have no answer either.
+        let goodbye = matches!(self.driver, Driver::Own { tls: true, .. })
+            && self.probe.bytes_in.get() <= TLS_GOODBYE
+            && !error.is_parse();
+        let nothing = nothing || error.is_canceled() || goodbye;
         if nothing {
             let message = format!("the connection broke before any byte of the answer: {}", chain(error));
             return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));

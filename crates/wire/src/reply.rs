@@ -40,13 +40,14 @@ impl From<SseError> for Fault {
 }
 
 /// At most 2 KiB of `text` on one line, control characters replaced by spaces.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut kept = String::with_capacity(text.len().min(ERROR_LENGTH));
     for character in text.chars() {
         if kept.len() + character.len_utf8() > ERROR_LENGTH {
             break;
         }
-        let blank = character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+        let blank =
+            character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         kept.push(if blank { ' ' } else { character });
     }
     kept.truncate(kept.trim_end().len());

@@ -124,6 +124,8 @@ impl Framer {
         &mut self,
         mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        // The line feed that may follow a final carriage return will not come, and must not swallow ours.
+        self.skip_line_feed = false;
         if !self.line.is_empty() {
             self.push(b"\n", &mut each)?;
         }

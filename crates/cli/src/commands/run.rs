@@ -28,8 +28,8 @@ use crate::prepare::{Ready, prepare};
 use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
-use crate::tui::Tui;
 use crate::traffic::TrafficSettings;
+use crate::tui::Tui;
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -104,7 +104,8 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
     numbers_settings.probe = probe;
-    numbers_settings.verdict.ceiling_used = super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
+    numbers_settings.verdict.ceiling_used =
+        super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
     complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
     let look = Look {
@@ -118,7 +119,17 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         profiler::stop(&ready.plan.wire, output)?;
     }
     // The numbers are on the screen before anything is written: a full disk must not cost them.
-    save(settings, folder.as_ref(), &manifest, result_file.as_ref(), header, &ready, &finished, &numbers, &numbers_settings)?;
+    save(
+        settings,
+        folder.as_ref(),
+        &manifest,
+        result_file.as_ref(),
+        header,
+        &ready,
+        &finished,
+        &numbers,
+        &numbers_settings,
+    )?;
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
     }
@@ -135,7 +146,10 @@ pub(super) fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
     }
 }
 
-pub(super) fn result_file(settings: &RunSettings, header: &VllmHeader) -> Result<Option<ResultFile>, Failure> {
+pub(super) fn result_file(
+    settings: &RunSettings,
+    header: &VllmHeader,
+) -> Result<Option<ResultFile>, Failure> {
     let saving = &settings.saving;
     if !beside::wanted(settings) {
         return Ok(None);
@@ -189,7 +203,11 @@ fn duplicate_share(ready: &Ready) -> Option<f64> {
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
 }
 
-pub(super) fn manifest(settings: &RunSettings, ready: &Ready, numbers: &NumberSettings) -> Result<Manifest, Failure> {
+pub(super) fn manifest(
+    settings: &RunSettings,
+    ready: &Ready,
+    numbers: &NumberSettings,
+) -> Result<Manifest, Failure> {
     let wire = &ready.plan.wire;
     let url = |(base, _): (String, _)| format!("{base}{}", settings.target.endpoint);
     Ok(Manifest {
@@ -319,7 +337,12 @@ fn measure(
 }
 
 /// What shows the run while it is under way, until it is dropped.
-fn view(settings: &RunSettings, ready: &Ready, stop: &StopHandle, progress: &Arc<Progress>) -> Option<Box<dyn Any>> {
+fn view(
+    settings: &RunSettings,
+    ready: &Ready,
+    stop: &StopHandle,
+    progress: &Arc<Progress>,
+) -> Option<Box<dyn Any>> {
     if !settings.load.show_progress {
         return None;
     }
@@ -335,7 +358,10 @@ fn view(settings: &RunSettings, ready: &Ready, stop: &StopHandle, progress: &Arc
 /// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
 /// number of events. Encoding waits until now because it must not disturb the run.
 pub(super) fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
-    records.par_iter_mut().filter(|record| record.is_ok() && !record.events.is_empty()).for_each(|record| {
+    let counts = |record: &Record| {
+        !record.events.is_empty() || record.usage.completion_tokens.is_some() || !record.text.is_empty()
+    };
+    records.par_iter_mut().filter(|record| record.is_ok() && counts(record)).for_each(|record| {
         if let Some(tokenizer) = tokenizer
             && !(record.text.is_empty() && record.other_text.is_empty())
         {

@@ -85,7 +85,7 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
     let mut files: Vec<_> =
         fs::read_dir(&run).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
-    assert_eq!(files, ["manifest.json", "requests.parquet"]);
+    assert_eq!(files, ["manifest.json", "report.html", "requests.parquet"]);
     let again = servebench(folder.path())
         .arg("report")
         .arg(run.strip_prefix(folder.path()).unwrap())

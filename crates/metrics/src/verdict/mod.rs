@@ -7,7 +7,7 @@ use servebench_core::{ClientHealth, Level, Nanos, Outcome, Reason, Verdict};
 
 pub use rules::{Limit, RULES, Rule, Unit};
 
-use crate::{Extras, Summary};
+use crate::{Extras, Kind, Summary};
 
 /// Below so many requests no growth of the backlog is told from chance.
 const BACKLOG_REQUESTS: usize = 40;
@@ -185,13 +185,19 @@ impl Findings<'_> {
         self.summary.failed.saturating_sub(aside)
     }
 
+    /// Output tokens got for each one asked; endpoints without generation have none to compare.
+    fn length_ratio(self) -> Option<f64> {
+        let lengths = self.extras.output_lengths.as_ref()?;
+        (self.summary.kind == Kind::Generation).then_some(lengths.ratio)
+    }
+
     fn length_difference(self) -> Option<f64> {
-        let ratio = self.extras.output_lengths.as_ref()?.ratio;
+        let ratio = self.length_ratio()?;
         Some(if self.settings.ignore_eos { (ratio - 1.0).abs() } else { (ratio - 1.0).max(0.0) })
     }
 
     fn missing_length(self) -> Option<f64> {
-        let ratio = self.extras.output_lengths.as_ref()?.ratio;
+        let ratio = self.length_ratio()?;
         (!self.settings.ignore_eos).then(|| (1.0 - ratio).max(0.0))
     }
 
