@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("os", &["core"]),
     ("arrival", &["core"]),
-    ("workload", &["core"]),
+    ("workload", &["core", "os"]),
     ("metrics", &["core"]),
     ("results", &["core"]),
     ("wire", &["core", "os"]),
