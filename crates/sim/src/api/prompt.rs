@@ -6,11 +6,10 @@ use super::{Reply, Shared, errors};
 use crate::engine::Content;
 use crate::text::{self, Tokenizer};
 
-/// Tokens that the chat template puts around each message, all but the last before it. An answer is opened in the
-/// same way.
+/// Tokens that the chat template puts around each message.
 const TOKENS_PER_MESSAGE: u32 = 4;
-/// What stands behind each message.
-const END_OF_MESSAGE: &[u8] = b"end of message";
+/// Tokens that open the answer in the chat template.
+const TOKENS_TO_ANSWER: u32 = 3;
 /// Tokens that an image, video or sound counts.
 const TOKENS_PER_MEDIA: u32 = 256;
 
@@ -103,16 +102,10 @@ impl<'a> PromptBuilder<'a> {
             if !self.content(&message["content"]) {
                 return false;
             }
-            self.special(END_OF_MESSAGE, 1);
+            self.special(b"end of message", 1);
         }
-        self.special(b"assistant", TOKENS_PER_MESSAGE - 1);
+        self.special(b"assistant", TOKENS_TO_ANSWER);
         !messages.is_empty()
-    }
-
-    /// Appends the answer to a conversation so far, which ends in the opening of that answer.
-    pub fn answer(&mut self, tokens: &[u32]) {
-        self.ids(tokens);
-        self.special(END_OF_MESSAGE, 1);
     }
 
     /// The prompt.
