@@ -118,12 +118,6 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
 
 /// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
 pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<Ready, Failure> {
-    if settings.shapes.conversations {
-        return Err(Failure::usage(
-            "conversations cannot be simulated yet: their later turns hold a server's replies; run them against \
-             servebench sim",
-        ));
-    }
     let name = settings.target.model.clone().unwrap_or_else(|| model.to_owned());
     let model = ModelNames {
         request: settings.target.served_model_name.clone().unwrap_or_else(|| name.clone()),
@@ -133,7 +127,10 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     let tokenizer = tokenizer_id.as_deref().map(load_tokenizer).transpose()?;
     let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
-    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    if settings.shapes.replay.is_none() {
+        adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+    }
+    let conversations = converse(&mut workload.requests)?;
     let warnings = workload.warnings.clone();
     let mut requests = serialise(&wire, &workload.requests)?;
     give_up_some(settings, &mut requests);
@@ -141,7 +138,7 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     let plan = Plan {
         requests: requests.into(),
         schedule: Arc::new(schedule),
-        conversations: None,
+        conversations,
         max_concurrency: settings.load.max_concurrency,
         workers: 1,
         pin: None,
@@ -178,7 +175,7 @@ fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Fai
 
 /// A schedule by rate. Of conversations it is the conversations that arrive: all turns have the instant of the
 /// first.
-fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Failure> {
+pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Failure> {
     let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
     let schedule =
         servebench_arrival::schedule(requests.iter().filter(opens).count(), settings).or_usage()?;

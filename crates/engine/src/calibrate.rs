@@ -200,7 +200,7 @@ impl Distributions {
                 request.output.max(1),
             );
             engine.transferred_tokens = request.cached;
-            VirtualRequest { engine, facts: Record::default(), cancel_after: None }
+            VirtualRequest { engine, facts: Record::default(), cancel_after: None, think: None }
         });
         let plan = VirtualPlan {
             requests: requests.collect(),
@@ -384,6 +384,7 @@ mod tests {
             engine: EngineRequest::new(index as u64, Content::Unshared(request.input), request.output),
             facts: Record::default(),
             cancel_after: None,
+            think: None,
         });
         let plan = VirtualPlan {
             requests: requests.collect(),

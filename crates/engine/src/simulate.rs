@@ -41,6 +41,9 @@ pub struct VirtualRequest {
     pub facts: Record,
     /// Hang up this long after the request was sent.
     pub cancel_after: Option<Nanos>,
+    /// For a later turn of a conversation, which must stand right after the turn before it: the pause between
+    /// that turn's answer and this request. The schedule then only holds the conversation's start.
+    pub think: Option<Nanos>,
 }
 
 /// Runs `plan` on a virtual clock that begins at zero. The same plan gives the same records, always.
@@ -51,13 +54,16 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
     let mut cluster = Cluster::new(cluster, seed)?;
     let mut records: Vec<Record> = Vec::with_capacity(requests.len());
     let mut unsent = Vec::with_capacity(requests.len());
+    let thinks: Vec<Option<Nanos>> = requests.iter().map(|request| request.think).collect();
+    let starts: Vec<usize> = (0..thinks.len()).filter(|&index| thinks[index].is_none()).collect();
     for (index, request) in requests.into_iter().enumerate() {
         let expected = request.engine.output_tokens as usize;
         let events = Vec::with_capacity(if request.cancel_after.is_none() { expected } else { 0 });
         records.push(Record { index, due: schedule.due(index), events, ..request.facts });
         unsent.push(Some((request.engine, request.cancel_after)));
     }
-    let mut dispatcher = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, max_concurrency);
+    let mut dispatcher = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, max_concurrency)
+        .with_starts(&starts);
     let mut hang_ups: BinaryHeap<Reverse<(Nanos, usize)>> = BinaryHeap::new();
     let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
     let mut peak = 0;
@@ -66,10 +72,12 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
             match dispatcher.step(now) {
                 Step::Send(index) => {
                     let Some((request, cancel_after)) = unsent[index].take() else { continue };
+                    records[index].due = dispatcher.sent_due();
                     if send(&mut cluster, request, &mut records[index], now) {
                         hang_ups.extend(cancel_after.map(|after| Reverse((now + after, index))));
                     } else {
                         dispatcher.completed();
+                        abandon(&mut records, &thinks, index);
                     }
                     peak = peak.max(dispatcher.in_flight() as u64);
                 }
@@ -84,8 +92,12 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
         now = next;
         cluster.step(now, &mut tokens);
         for token in tokens.drain(..) {
-            if receive(&mut records[token.request as usize], &token) {
+            let index = token.request as usize;
+            if receive(&mut records[index], &token) {
                 dispatcher.completed();
+                if let Some(&Some(think)) = thinks.get(index + 1) {
+                    dispatcher.follow_up(index + 1, token.at + think);
+                }
             }
         }
         while let Some(&Reverse((at, index))) = hang_ups.peek().filter(|Reverse((at, _))| *at <= now) {
@@ -94,6 +106,7 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 records[index].outcome = Outcome::Cancelled;
                 records[index].end = Some(at);
                 dispatcher.completed();
+                abandon(&mut records, &thinks, index);
             }
         }
     }
@@ -104,6 +117,14 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
     let finished =
         Finished { records, spilled: false, health, start, stopped: StopLevel::Run, log_error: None };
     Ok((finished, cluster.stats()))
+}
+
+/// Nobody can go on from a failed answer: the turns after it are not sent.
+fn abandon(records: &mut [Record], thinks: &[Option<Nanos>], failed: usize) {
+    let rest = (failed + 1..records.len()).take_while(|&index| thinks[index].is_some());
+    for index in rest {
+        records[index].error = Some("not sent: an earlier turn of its conversation failed".to_owned());
+    }
 }
 
 /// Hands a request to the engines. False when they refuse it, as a server would with status 400.
@@ -171,6 +192,7 @@ mod tests {
                 engine: EngineRequest::new(i as u64, Content::Unshared(100), 20),
                 facts: Record { prompt_tokens: 100, asked_output_tokens: Some(20), ..Record::default() },
                 cancel_after: None,
+                think: None,
             })
             .collect();
         VirtualPlan {
@@ -226,5 +248,40 @@ mod tests {
         assert!(!given_up.events.is_empty() && given_up.events.len() < 20);
         assert_eq!(finished.records[2].send_start, given_up.end);
         assert_eq!((stats.finished, stats.cancelled), (2, 1));
+    }
+
+    #[test]
+    fn a_turn_follows_the_answer_before_it_and_finds_it_in_the_cache() {
+        let mut plan = plan(4, 0, None);
+        let answer: Vec<u32> = (1_000..1_020).collect();
+        let mut said: Vec<u32> = (0..100).collect();
+        for (turn, request) in plan.requests.iter_mut().enumerate() {
+            request.engine.prompt = Content::Tokens(said.clone());
+            request.engine.answer.clone_from(&answer);
+            said.extend(&answer);
+            said.extend(0..12);
+            request.think = (turn > 0).then_some(Nanos::from_millis(250));
+        }
+        let (finished, _) = simulate(plan).unwrap();
+        for pair in finished.records.windows(2) {
+            let due = pair[0].end.map(|end| end + Nanos::from_millis(250));
+            assert_eq!((Some(pair[1].due), pair[1].send_start), (due, due));
+            // All full blocks of what was said, less the newest token of the answer, which was never computed.
+            let known = pair[0].usage.prompt_tokens.unwrap() + 20 - 1;
+            assert_eq!(pair[1].usage.cached_tokens, Some(known / 16 * 16));
+        }
+    }
+
+    #[test]
+    fn turns_after_one_that_is_refused_are_not_sent() {
+        let mut plan = plan(3, 0, None);
+        plan.cluster.engine = EngineConfig { max_model_len: 110, ..plan.cluster.engine };
+        for request in &mut plan.requests[1..] {
+            request.think = Some(Nanos::ZERO);
+        }
+        let (finished, _) = simulate(plan).unwrap();
+        let outcomes: Vec<_> = finished.records.iter().map(|record| record.outcome).collect();
+        assert_eq!(outcomes, [Outcome::HttpError, Outcome::Unfinished, Outcome::Unfinished]);
+        assert!(finished.records[2].error.as_ref().unwrap().contains("earlier turn"));
     }
 }

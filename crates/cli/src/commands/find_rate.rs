@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use rayon::prelude::*;
 use servebench_arrival::{ArrivalSettings, Rate};
-use servebench_core::Schedule;
+use servebench_core::Request;
 use servebench_engine::{VirtualPlan, simulate};
 use servebench_metrics::{Metric, MetricSettings, Summary, summarise};
 
@@ -12,6 +12,7 @@ use super::engine_model::EngineModel;
 use super::run;
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;
+use crate::prepare;
 use crate::settings::RunSettings;
 
 /// Where the search begins unless `--request-rate` names a rate.
@@ -159,6 +160,7 @@ impl Search {
     pub(crate) fn run(
         &self,
         plan: &VirtualPlan,
+        requests: &[Request],
         arrivals: &ArrivalSettings,
         model: &EngineModel,
         output: &Output,
@@ -171,7 +173,9 @@ impl Search {
             plan.requests.len()
         ));
         output.say(&self.head());
-        let at = |rate: f64| self.point(plan, arrivals, rate).inspect(|point| output.say(&self.row(point)));
+        let at = |rate: f64| {
+            self.point(plan, requests, arrivals, rate).inspect(|point| output.say(&self.row(point)))
+        };
         let first = match arrivals.rate {
             Rate::PerSecond(rate) => rate,
             Rate::Infinite | Rate::Ramp { .. } => FIRST_RATE,
@@ -206,14 +210,21 @@ impl Search {
     }
 
     /// All runs at one rate. The requests are the same; arrivals and the engines' randomness are drawn anew.
-    fn point(&self, plan: &VirtualPlan, arrivals: &ArrivalSettings, rate: f64) -> Result<Point, Failure> {
+    fn point(
+        &self,
+        plan: &VirtualPlan,
+        requests: &[Request],
+        arrivals: &ArrivalSettings,
+        rate: f64,
+    ) -> Result<Point, Failure> {
         let runs = (0..self.seeds)
             .into_par_iter()
             .map(|offset| {
                 // NumPy's generator takes 32 bits.
                 let seed = arrivals.seed.wrapping_add(offset) % (1 << 32);
                 let arrivals = ArrivalSettings { rate: Rate::PerSecond(rate), seed, ..arrivals.clone() };
-                let plan = VirtualPlan { schedule: schedule(plan, &arrivals)?, seed, ..plan.clone() };
+                let schedule = prepare::arrivals(requests, &arrivals)?;
+                let plan = VirtualPlan { schedule, seed, ..plan.clone() };
                 let (mut finished, _) = simulate(plan).or_run()?;
                 run::count_tokens(&mut finished.records, None);
                 Ok(summarise(&finished.records, &self.metrics))
@@ -284,11 +295,6 @@ impl Search {
         }
         text
     }
-}
-
-/// When the requests of a plan are due under `arrivals`.
-pub(crate) fn schedule(plan: &VirtualPlan, arrivals: &ArrivalSettings) -> Result<Schedule, Failure> {
-    servebench_arrival::schedule(plan.requests.len(), arrivals).or_usage()
 }
 
 #[cfg(test)]

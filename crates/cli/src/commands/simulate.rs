@@ -26,7 +26,7 @@ use crate::args::SimulateArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use crate::numbers::{Look, Numbers};
 use crate::output::Output;
-use crate::prepare::{Ready, prepare_simulated};
+use crate::prepare::{Ready, arrivals, prepare_simulated};
 use crate::settings::RunSettings;
 use crate::{beside, page, vllm};
 
@@ -69,13 +69,13 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
     run::tell(&settings, &ready, output);
     let mut answer = None;
     if let Some(search) = search {
-        let found = search.run(&plan, &settings.load.arrivals, &model, output)?;
+        let found = search.run(&plan, &ready.workload.requests, &settings.load.arrivals, &model, output)?;
         let Some(rate) = found.rate else {
             output.say(&found.answer);
             return Ok(Exit::RunFailed);
         };
         settings.load.arrivals.rate = rate;
-        plan.schedule = find_rate::schedule(&plan, &settings.load.arrivals)?;
+        plan.schedule = arrivals(&ready.workload.requests, &settings.load.arrivals)?;
         ready.plan.schedule = Arc::new(plan.schedule.clone());
         answer = Some(found.answer);
     }
@@ -204,35 +204,53 @@ fn virtual_plan(
     let tokenizer = tokenizer.map(|one| one as &dyn servebench_sim::Tokenizer);
     let adapters: &[String] = settings.target.lora.as_ref().map_or(&[], |(names, _)| names);
     let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
-    let requests = ready
-        .workload
-        .requests
-        .par_iter()
-        .zip(ready.plan.requests.par_iter())
-        .map(|(request, prepared)| {
-            let mut facts = prepared.record();
-            let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
-            let mut output = asked;
-            if let Some(natural) = natural {
-                let mut random = indexed_stream(settings.workload.seed, "sim answer", request.index as u64);
-                output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
-                if output < asked {
-                    facts.finish_reason = Some("stop".to_owned());
-                }
-            }
-            let mut engine =
-                EngineRequest::new(request.index as u64, content(request, tokenizer)?.build(), output);
-            engine.session = request.session.as_ref().map(|turn| turn.session as u64);
-            engine.lora = request
-                .model
-                .as_ref()
-                .and_then(|name| adapters.iter().position(|adapter| adapter == name))
-                .map(|number| number as u32);
-            let priority = request.overrides.get("priority").and_then(Value::as_i64).unwrap_or(0);
-            engine.priority = i32::try_from(priority).unwrap_or(0);
-            Ok(VirtualRequest { engine, facts, cancel_after: prepared.cancel_after })
+    let all: Vec<_> = ready.workload.requests.iter().zip(ready.plan.requests.iter()).collect();
+    // A conversation's turns depend on one another; conversations do not.
+    let conversations: Vec<_> = all.chunk_by(|_, (next, _)| is_later_turn(next)).collect();
+    let requests = conversations
+        .into_par_iter()
+        .map(|turns| {
+            let mut prompt = PromptBuilder::for_engine(tokenizer);
+            turns
+                .iter()
+                .map(|&(request, prepared)| {
+                    let mut facts = prepared.record();
+                    let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
+                    let mut output = asked;
+                    if let Some(natural) = natural {
+                        let seed = settings.workload.seed;
+                        let mut random = indexed_stream(seed, "sim answer", request.index as u64);
+                        output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
+                        if output < asked {
+                            facts.finish_reason = Some("stop".to_owned());
+                        }
+                    }
+                    add_content(&mut prompt, request)?;
+                    let content = prompt.clone().build();
+                    facts.prompt_tokens =
+                        if is_later_turn(request) { content.len() } else { facts.prompt_tokens };
+                    let mut engine = EngineRequest::new(request.index as u64, content, output);
+                    if request.session.as_ref().is_some_and(|turn| turn.has_next) {
+                        engine.answer = answer(settings.workload.seed, request.index, output);
+                        prompt.answer(&engine.answer);
+                    }
+                    engine.session = request.session.as_ref().map(|turn| turn.session as u64);
+                    engine.lora = request
+                        .model
+                        .as_ref()
+                        .and_then(|name| adapters.iter().position(|adapter| adapter == name))
+                        .map(|number| number as u32);
+                    let priority = request.overrides.get("priority").and_then(Value::as_i64).unwrap_or(0);
+                    engine.priority = i32::try_from(priority).unwrap_or(0);
+                    let think =
+                        is_later_turn(request).then(|| request.session.as_ref().map(|turn| turn.think));
+                    let think = think.flatten();
+                    Ok(VirtualRequest { engine, facts, cancel_after: prepared.cancel_after, think })
+                })
+                .collect::<Result<Vec<_>, Failure>>()
         })
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect::<Result<Vec<_>, Failure>>()?
+        .concat();
     Ok(VirtualPlan {
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
@@ -242,12 +260,20 @@ fn virtual_plan(
     })
 }
 
-/// The prompt's tokens, so that the prefix cache finds what it would find on a server.
-fn content<'a>(
-    request: &Request,
-    tokenizer: Option<&'a dyn servebench_sim::Tokenizer>,
-) -> Result<PromptBuilder<'a>, Failure> {
-    let mut prompt = PromptBuilder::for_engine(tokenizer);
+/// True for a turn that follows an answer.
+fn is_later_turn(request: &Request) -> bool {
+    request.session.as_ref().is_some_and(|turn| turn.turn > 0)
+}
+
+/// Made-up tokens, which the next turn of the conversation repeats.
+fn answer(seed: u64, index: usize, tokens: u32) -> Vec<u32> {
+    use rand::Rng as _;
+    let mut random = indexed_stream(seed, "sim answer text", index as u64);
+    (0..tokens).map(|_| random.next_u32()).collect()
+}
+
+/// Appends the tokens of a request, so that the prefix cache finds what it would find on a server.
+fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), Failure> {
     let understood = match &request.prompt {
         Prompt::Text(text) => {
             prompt.text(text);
@@ -267,8 +293,8 @@ fn content<'a>(
         Prompt::Parts(parts) => prompt.content(&Value::Array(parts.clone())),
     };
     let media = request.media.is_empty() || prompt.content(&Value::Array(request.media.clone()));
-    if !(understood && media) {
-        return Err(Failure::usage(format!("request {}: its messages cannot be understood", request.index)));
+    if understood && media {
+        return Ok(());
     }
-    Ok(prompt)
+    Err(Failure::usage(format!("request {}: its messages cannot be understood", request.index)))
 }

@@ -6,10 +6,11 @@ use super::{Reply, Shared, errors};
 use crate::engine::Content;
 use crate::text::{self, Tokenizer};
 
-/// Tokens that the chat template puts around each message.
+/// Tokens that the chat template puts around each message, all but the last before it. An answer is opened in the
+/// same way.
 const TOKENS_PER_MESSAGE: u32 = 4;
-/// Tokens that open the answer in the chat template.
-const TOKENS_TO_ANSWER: u32 = 3;
+/// What stands behind each message.
+const END_OF_MESSAGE: &[u8] = b"end of message";
 /// Tokens that an image, video or sound counts.
 const TOKENS_PER_MEDIA: u32 = 256;
 
@@ -102,10 +103,16 @@ impl<'a> PromptBuilder<'a> {
             if !self.content(&message["content"]) {
                 return false;
             }
-            self.special(b"end of message", 1);
+            self.special(END_OF_MESSAGE, 1);
         }
-        self.special(b"assistant", TOKENS_TO_ANSWER);
+        self.special(b"assistant", TOKENS_PER_MESSAGE - 1);
         !messages.is_empty()
+    }
+
+    /// Appends the answer to a conversation so far, which ends in the opening of that answer.
+    pub fn answer(&mut self, tokens: &[u32]) {
+        self.ids(tokens);
+        self.special(END_OF_MESSAGE, 1);
     }
 
     /// The prompt.
