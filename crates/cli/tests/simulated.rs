@@ -131,7 +131,7 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let base = "simulate --num-prompts 400 --random-input-len 500 --random-output-len 50 --find-rate p99_ttft<300 \
-                --find-seeds 3 --find-precision 0.05 --no-run-folder";
+                --find-seeds 3 --find-precision 0.05 --find-duration 20";
     let base: Vec<&str> = base.split_whitespace().collect();
     let answer = |more: &[&str]| -> f64 {
         let text = good(&servebench(folder, &[&base[..], more].concat()));
@@ -154,6 +154,8 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         ("simulate --preset gpt@h100", "llama-3.1-8b"),
         ("simulate --backend openai-embeddings", "generates tokens"),
         ("simulate --find-rate p99_ttft", "there is no <"),
+        ("simulate --find-rate p99_ttft<5 --save-result", "--request-rate"),
+        ("simulate --find-rate p99_ttft<5 --find-duration 0", "--find-duration"),
         ("simulate --speculation 0.5,2", "from 0 to 1"),
         ("simulate --draft-time 1", "--speculation"),
         ("simulate --transfer 5", "two numbers"),

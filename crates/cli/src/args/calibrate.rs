@@ -25,9 +25,9 @@ pub(crate) struct CalibrateArgs {
     /// Most tokens that the server computes in one step.
     #[arg(long, default_value_t = 8192)]
     pub(crate) max_num_batched_tokens: u32,
-    /// KV blocks of 16 tokens that the server has.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) num_blocks: usize,
+    /// KV blocks of 16 tokens that the server has [default: so many that they never run out].
+    #[arg(long)]
+    pub(crate) num_blocks: Option<usize>,
     /// The server does not spread prompts over several steps.
     #[arg(long)]
     pub(crate) no_chunked_prefill: bool,

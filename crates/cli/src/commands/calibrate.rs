@@ -18,6 +18,9 @@ use crate::output::Output;
 /// Colours of loads that were fitted and of those that were only compared.
 const COLORS: [&str; 2] = ["#2f6db5", "#d9730d"];
 
+/// Blocks of a preset whose server's cache is not known.
+const UNLIMITED_BLOCKS: usize = 1_000_000;
+
 /// A load, and what the fitted model makes of it.
 struct Judged {
     load: String,
@@ -34,7 +37,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     let start = EngineConfig {
         max_num_seqs: args.max_num_seqs,
         max_num_batched_tokens: args.max_num_batched_tokens,
-        num_blocks: args.num_blocks,
+        num_blocks: args.num_blocks.unwrap_or_else(|| enough_blocks(&fitted, &checked, args.max_num_seqs)),
         chunked_prefill: !args.no_chunked_prefill,
         // What was cached is known from the results; the prompts' content is not.
         prefix_caching: true,
@@ -55,7 +58,8 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     output.print(&coefficients(&found));
     output.print(&table(&judged));
     let name = args.name.clone().or(model).unwrap_or_else(|| "calibrated".to_owned());
-    let mut file = PresetFile::new(name, found.engine.clone());
+    let num_blocks = args.num_blocks.unwrap_or(UNLIMITED_BLOCKS);
+    let mut file = PresetFile::new(name, EngineConfig { num_blocks, ..found.engine.clone() });
     file.origin = origin(&found, &judged);
     write(&args.output, &file.to_json().or_run()?)?;
     output.say(&format!(
@@ -67,6 +71,14 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
         write(path, &figure(&judged).to_svg())?;
     }
     Ok(Exit::Good)
+}
+
+/// KV blocks that never run out under these loads. A cache of any size would do, but building a large one takes
+/// time, and the fit builds thousands.
+fn enough_blocks(fitted: &[MeasuredLoad], checked: &[MeasuredLoad], max_num_seqs: usize) -> usize {
+    let requests = || fitted.iter().chain(checked).flat_map(|load| &load.requests);
+    let longest = requests().map(|request| (request.input + request.output) as usize).max().unwrap_or(1);
+    (longest.div_ceil(16) + 1) * max_num_seqs.min(requests().count())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

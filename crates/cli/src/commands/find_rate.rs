@@ -5,40 +5,42 @@ use std::fmt::Write as _;
 use rayon::prelude::*;
 use servebench_arrival::{ArrivalSettings, Rate};
 use servebench_core::Request;
-use servebench_engine::{VirtualPlan, simulate};
+use servebench_engine::{VirtualPlan, VirtualRequest, simulate};
 use servebench_metrics::{Metric, MetricSettings, Summary, summarise};
+use servebench_sim::engine::Content;
 
 use super::engine_model::EngineModel;
 use super::run;
-use crate::exit::{Failure, OrFail};
+use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::prepare;
 use crate::settings::RunSettings;
 
 /// Where the search begins unless `--request-rate` names a rate.
 const FIRST_RATE: f64 = 1.0;
-/// Rates beyond which no answer is looked for.
-const RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
-/// What a shorter run may hide, in seconds.
-const SHORT: f64 = 60.0;
+/// Rates below this are as good as none.
+const LEAST_RATE: f64 = 1e-3;
+/// Requests of one run that are still simulated in seconds.
+const MOST_REQUESTS: usize = 200_000;
 
 /// A search that can be made.
 #[derive(Debug)]
 pub(crate) struct Search {
     limits: Vec<Limit>,
     text: String,
-    seeds: u64,
-    precision: f64,
+    effort: Effort,
     metrics: MetricSettings,
 }
 
-/// What a search found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// The highest rate that kept the limits, if any did.
-    pub(crate) rate: Option<Rate>,
-    /// The answer as a sentence.
-    pub(crate) answer: String,
+/// How hard a search tries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Runs at each rate.
+    pub(crate) seeds: u64,
+    /// Least time over which requests arrive in each run.
+    pub(crate) seconds: f64,
+    /// How closely the rate is found.
+    pub(crate) precision: f64,
 }
 
 /// A statistic of a metric that must stay below a number of milliseconds.
@@ -104,20 +106,15 @@ impl Limit {
 struct Point {
     rate: f64,
     kept: u64,
+    /// Requests of each run.
+    requests: usize,
     /// The worst value of each limit.
     worst: Vec<f64>,
-    /// Length of the shortest run in seconds.
-    seconds: f64,
 }
 
 impl Search {
     /// Understands the flags.
-    pub(crate) fn new(
-        limits: &str,
-        seeds: u64,
-        precision: f64,
-        settings: &RunSettings,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(limits: &str, effort: Effort, settings: &RunSettings) -> Result<Self, Failure> {
         let text = limits.to_owned();
         let limits: Vec<Limit> = limits
             .split([',', ' '])
@@ -127,6 +124,7 @@ impl Search {
         if limits.is_empty() {
             return Err(Failure::usage("--find-rate: name a limit, such as p99_ttft<500"));
         }
+        let Effort { seeds, seconds, precision } = effort;
         if seeds == 0 {
             return Err(Failure::usage("--find-seeds 0: at least one run must be made at each rate"));
         }
@@ -134,6 +132,15 @@ impl Search {
             return Err(Failure::usage(format!(
                 "--find-precision {precision}: give a share from 0.0001 to 1"
             )));
+        }
+        if !(1.0..=1e5).contains(&seconds) {
+            return Err(Failure::usage(format!("--find-duration {seconds}: give from 1 to 100000 seconds")));
+        }
+        if settings.saving.save {
+            return Err(Failure::usage(
+                "--find-rate writes no result: leave --save-result out, and simulate the rate that it finds with \
+                 --request-rate",
+            ));
         }
         if settings.load.self_timed {
             return Err(Failure::usage(
@@ -153,7 +160,7 @@ impl Search {
             finite_rate: true,
             ..settings.metrics.clone()
         };
-        Ok(Self { limits, text, seeds, precision, metrics })
+        Ok(Self { limits, text, effort, metrics })
     }
 
     /// Brackets the rate by doubling and halving, then bisects, and prints every rate that was tried.
@@ -164,36 +171,43 @@ impl Search {
         arrivals: &ArrivalSettings,
         model: &EngineModel,
         output: &Output,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Exit, Failure> {
         output.say(&format!(
-            "Searching the request rate that keeps {} on {}: {} runs of {} requests at each rate",
+            "Searching the highest request rate that keeps {} on {}: {} runs at each rate, requests arriving for {} s \
+             or more",
             self.text,
             model.title(),
-            self.seeds,
-            plan.requests.len()
+            self.effort.seeds,
+            self.effort.seconds
         ));
         output.say(&self.head());
         let at = |rate: f64| {
             self.point(plan, requests, arrivals, rate).inspect(|point| output.say(&self.row(point)))
         };
-        let first = match arrivals.rate {
+        let mut rate = match arrivals.rate {
             Rate::PerSecond(rate) => rate,
             Rate::Infinite | Rate::Ramp { .. } => FIRST_RATE,
         };
-        let mut point = at(first)?;
-        let (mut good, mut bad) = (None, None);
-        let good_first = self.is_good(&point);
-        while RATES.contains(&point.rate) && (good.is_none() || bad.is_none()) {
-            let rate = point.rate;
-            *(if self.is_good(&point) { &mut good } else { &mut bad }) = Some(point.clone());
-            if good.is_none() || bad.is_none() {
-                point = at(if good_first { rate * 2.0 } else { rate / 2.0 })?;
+        let (mut good, mut bad): (Option<Point>, Option<Point>) = (None, None);
+        while rate > LEAST_RATE && self.passes(requests, rate) * requests.len() <= MOST_REQUESTS {
+            let point = at(rate)?;
+            if self.is_good(&point) {
+                rate *= 2.0;
+                good = Some(point);
+            } else {
+                rate /= 2.0;
+                bad = Some(point);
+            }
+            if good.is_some() && bad.is_some() {
+                break;
             }
         }
         let Some(mut good) = good else {
-            return Ok(Found { rate: None, answer: self.never(&point) });
+            output.say(&self.never(bad.as_ref()));
+            return Ok(Exit::RunFailed);
         };
-        while let Some(above) = bad.as_ref().filter(|bad| bad.rate / good.rate > 1.0 + self.precision) {
+        while let Some(above) = bad.as_ref().filter(|bad| bad.rate / good.rate > 1.0 + self.effort.precision)
+        {
             let middle = at((above.rate * good.rate).sqrt())?;
             if self.is_good(&middle) {
                 good = middle;
@@ -201,12 +215,19 @@ impl Search {
                 bad = Some(middle);
             }
         }
-        let answer = self.answer(&good, bad.as_ref(), model);
-        Ok(Found { rate: Some(Rate::PerSecond(good.rate)), answer })
+        output.say(&self.answer(&good, bad.as_ref(), model));
+        Ok(Exit::Good)
+    }
+
+    /// How often the requests are sent so that they arrive long enough.
+    fn passes(&self, requests: &[Request], rate: f64) -> usize {
+        let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
+        let arrivals = requests.iter().filter(opens).count().max(1);
+        ((rate * self.effort.seconds / arrivals as f64).ceil() as usize).max(1)
     }
 
     fn is_good(&self, point: &Point) -> bool {
-        point.kept == self.seeds
+        point.kept == self.effort.seeds
     }
 
     /// All runs at one rate. The requests are the same; arrivals and the engines' randomness are drawn anew.
@@ -217,23 +238,31 @@ impl Search {
         arrivals: &ArrivalSettings,
         rate: f64,
     ) -> Result<Point, Failure> {
-        let runs = (0..self.seeds)
+        let passes = self.passes(requests, rate);
+        let all: Vec<Request> = if passes > 1 { repeated(requests, passes) } else { Vec::new() };
+        let requests = if passes > 1 { &all } else { requests };
+        let runs = (0..self.effort.seeds)
             .into_par_iter()
             .map(|offset| {
                 // NumPy's generator takes 32 bits.
                 let seed = arrivals.seed.wrapping_add(offset) % (1 << 32);
                 let arrivals = ArrivalSettings { rate: Rate::PerSecond(rate), seed, ..arrivals.clone() };
-                let schedule = prepare::arrivals(requests, &arrivals)?;
-                let plan = VirtualPlan { schedule, seed, ..plan.clone() };
+                let plan = VirtualPlan {
+                    requests: again(&plan.requests, passes),
+                    schedule: prepare::arrivals(requests, &arrivals)?,
+                    seed,
+                    max_concurrency: plan.max_concurrency,
+                    cluster: plan.cluster.clone(),
+                };
                 let (mut finished, _) = simulate(plan).or_run()?;
                 run::count_tokens(&mut finished.records, None);
                 Ok(summarise(&finished.records, &self.metrics))
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let mut point = Point { rate, kept: 0, worst: vec![0.0; self.limits.len()], seconds: f64::INFINITY };
+        let mut point =
+            Point { rate, kept: 0, requests: requests.len(), worst: vec![0.0; self.limits.len()] };
         for summary in &runs {
             let mut kept = summary.failed == 0;
-            point.seconds = point.seconds.min(summary.duration_s);
             for (limit, worst) in self.limits.iter().zip(&mut point.worst) {
                 let value = limit.value(summary).ok_or_else(|| {
                     Failure::usage(format!(
@@ -251,25 +280,36 @@ impl Search {
     }
 
     fn head(&self) -> String {
-        let names = self.limits.iter().map(|limit| format!("  {:>16}", limit.name()));
-        format!("{:>12}  {:>9}{}  (ms, the worst run)", "req/s", "kept", names.collect::<String>())
+        let mut text = format!("{:>12}  {:>8}  {:>9}", "req/s", "requests", "kept");
+        for limit in &self.limits {
+            let _ = write!(text, "  {:>16}", limit.name());
+        }
+        text + "  (ms, the worst run)"
     }
 
     fn row(&self, point: &Point) -> String {
-        let worst = point.worst.iter().map(|value| format!("  {value:>16.2}"));
-        let kept = format!("{} of {}", point.kept, self.seeds);
-        format!("{:>12.3}  {kept:>9}{}", point.rate, worst.collect::<String>())
+        let kept = format!("{} of {}", point.kept, self.effort.seeds);
+        let mut text = format!("{:>12.3}  {:>8}  {kept:>9}", point.rate, point.requests);
+        for worst in &point.worst {
+            let _ = write!(text, "  {worst:>16.2}");
+        }
+        text
     }
 
-    fn never(&self, last: &Point) -> String {
-        format!(
-            "No rate keeps {}: even at {:.3} req/s only {} of {} runs did.",
-            self.text, last.rate, last.kept, self.seeds
-        )
+    fn never(&self, last: Option<&Point>) -> String {
+        match last {
+            Some(last) => format!(
+                "No rate keeps {}: even at {:.3} req/s only {} of {} runs did.",
+                self.text, last.rate, last.kept, self.effort.seeds
+            ),
+            None => {
+                "No rate was tried: start lower with --request-rate, or shorten --find-duration.".to_owned()
+            }
+        }
     }
 
     fn answer(&self, good: &Point, bad: Option<&Point>, model: &EngineModel) -> String {
-        let n = self.seeds;
+        let n = self.effort.seeds;
         // If a share q of such runs kept the limits, all n would do so with probability q^n.
         let share = 0.05_f64.powf(1.0 / n as f64) * 100.0;
         let mut text = format!(
@@ -281,19 +321,49 @@ impl Search {
         );
         let _ = match bad {
             Some(bad) => write!(text, " At {:.2} req/s {} of {n} did.", bad.rate, bad.kept),
-            None => {
-                write!(text, " All requests came nearly at once: raise --num-prompts to try higher rates.")
-            }
-        };
-        if good.seconds < SHORT {
-            let seconds = good.seconds;
-            let _ = write!(
+            None => write!(
                 text,
-                " A run at this rate lasts {seconds:.0} s; a longer one (--num-prompts) may find a lower rate, \
-                 because a queue that grows slowly takes time to show."
-            );
-        }
+                " Higher rates were not tried: their runs have more than {MOST_REQUESTS} requests."
+            ),
+        };
+        text.push_str(" This is simulated: no server was measured.");
         text
+    }
+}
+
+/// The requests one after the other so many times, for their arrivals.
+fn repeated(requests: &[Request], passes: usize) -> Vec<Request> {
+    // Only the place in a conversation matters here, so that the prompts need not be copied.
+    let bare =
+        requests.iter().map(|request| Request { session: request.session.clone(), ..Request::default() });
+    let bare: Vec<Request> = bare.collect();
+    std::iter::repeat_n(bare, passes).flatten().collect()
+}
+
+/// The same requests so many times. The tokens of each pass are others, so that the prefix cache finds within a
+/// pass what it would find, and nothing of an earlier one.
+fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
+    let mut all = Vec::with_capacity(requests.len() * passes);
+    for pass in 0..passes {
+        let salt = (pass as u32).wrapping_mul(0x9e37_79b1);
+        for request in requests {
+            let mut copy = request.clone();
+            copy.engine.id = all.len() as u64;
+            // Conversations of one pass go on as such; those of another are others.
+            copy.engine.session = copy.engine.session.map(|session| session + (pass * requests.len()) as u64);
+            if let Content::Tokens(tokens) = &mut copy.engine.prompt {
+                salted(tokens, salt);
+            }
+            salted(&mut copy.engine.answer, salt);
+            all.push(copy);
+        }
+    }
+    all
+}
+
+fn salted(tokens: &mut [u32], salt: u32) {
+    for token in tokens {
+        *token ^= salt;
     }
 }
 
@@ -317,5 +387,27 @@ mod tests {
             let (_, error) = Limit::parse(wrong).unwrap_err().into_parts();
             assert!(error.to_string().contains(why), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn repeated_requests_share_tokens_within_a_pass_and_not_between_passes() {
+        let request = |tokens: &[u32]| VirtualRequest {
+            engine: servebench_sim::engine::EngineRequest::new(0, Content::Tokens(tokens.to_vec()), 1),
+            facts: servebench_core::Record::default(),
+            cancel_after: None,
+            think: None,
+        };
+        let all = again(&[request(&[1, 2]), request(&[1, 3])], 2);
+        let tokens: Vec<_> = all
+            .iter()
+            .map(|one| match &one.engine.prompt {
+                Content::Tokens(tokens) => tokens.clone(),
+                Content::Unshared(_) => Vec::new(),
+            })
+            .collect();
+        assert_eq!((&tokens[0], &tokens[1]), (&vec![1, 2], &vec![1, 3]));
+        assert_eq!(tokens[2][0], tokens[3][0]);
+        assert_ne!(tokens[2][0], tokens[0][0]);
+        assert_eq!(all.iter().map(|one| one.engine.id).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 }

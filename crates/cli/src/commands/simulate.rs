@@ -4,8 +4,6 @@
 //! random has its seed and no clock of the host has a part in it, so that the same command gives the same
 //! result file and the same records, byte for byte.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use servebench_core::random::indexed_stream;
@@ -26,7 +24,7 @@ use crate::args::SimulateArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use crate::numbers::{Look, Numbers};
 use crate::output::Output;
-use crate::prepare::{Ready, arrivals, prepare_simulated};
+use crate::prepare::{Ready, prepare_simulated};
 use crate::settings::RunSettings;
 use crate::{beside, page, vllm};
 
@@ -42,13 +40,21 @@ const ANSWER_TOKENS: u32 = 128;
 /// Runs the simulation that `args` ask for.
 pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
-    let SimulateArgs { mut engine, answer_tokens, find_rate, find_seeds, find_precision, mut run } = args;
+    let SimulateArgs {
+        mut engine,
+        answer_tokens,
+        find_rate,
+        find_seeds,
+        find_duration,
+        find_precision,
+        mut run,
+    } = args;
     engine.preset.get_or_insert_with(|| PRESET.to_owned());
     let model = engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
     run.target.tokenizer.get_or_insert_with(|| BUILTIN.to_owned());
     run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
     let without_effect = without_effect(&run.load);
-    let mut settings = RunSettings::resolve(run)?;
+    let settings = RunSettings::resolve(run)?;
     if settings.metrics.kind == Kind::Pooling {
         return Err(Failure::usage(format!(
             "--backend {}: the engine model generates tokens; choose a backend for completions or chats",
@@ -60,30 +66,21 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
     }
     let answer_tokens = answer_tokens.map(|text| parse("--answer-tokens", &text)).transpose()?;
     let search = find_rate
-        .map(|limits| find_rate::Search::new(&limits, find_seeds, find_precision, &settings))
+        .map(|limits| {
+            let effort =
+                find_rate::Effort { seeds: find_seeds, seconds: find_duration, precision: find_precision };
+            find_rate::Search::new(&limits, effort, &settings)
+        })
         .transpose()?;
 
     let mut ready = prepare_simulated(&settings, &model.name)?;
     let tokenizer = ready.tokenizer.take().map(ForSim);
-    let mut plan = virtual_plan(&settings, &ready, &model, tokenizer.as_ref(), answer_tokens.as_ref())?;
+    let plan = virtual_plan(&settings, &ready, &model, tokenizer.as_ref(), answer_tokens.as_ref())?;
     run::tell(&settings, &ready, output);
-    let mut answer = None;
-    if let Some(search) = search {
-        let found = search.run(&plan, &ready.workload.requests, &settings.load.arrivals, &model, output)?;
-        let Some(rate) = found.rate else {
-            output.say(&found.answer);
-            return Ok(Exit::RunFailed);
-        };
-        settings.load.arrivals.rate = rate;
-        plan.schedule = arrivals(&ready.workload.requests, &settings.load.arrivals)?;
-        ready.plan.schedule = Arc::new(plan.schedule.clone());
-        answer = Some(found.answer);
+    match search {
+        Some(search) => search.run(&plan, &ready.workload.requests, &settings.load.arrivals, &model, output),
+        None => conclude(&settings, &ready, &model, plan, began, output),
     }
-    conclude(&settings, &ready, &model, plan, began, output).inspect(|_| {
-        if let Some(answer) = &answer {
-            output.say(answer);
-        }
-    })
 }
 
 /// Flags that ask for something which only a server can do.
