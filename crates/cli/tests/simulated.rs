@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Instant;
 
 use serde_json::Value;
+use servebench_os::clock;
 use servebench_sim::engine::{ClusterConfig, EngineConfig, PresetFile, StepCost};
 use servebench_sim::{SimSettings, start};
 
@@ -248,7 +248,7 @@ fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
 fn a_server_that_is_still_loading_refuses_connections_and_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let wait = std::time::Duration::from_millis(1_500);
-    let began = Instant::now();
+    let began = clock::now();
     let server = start(SimSettings { listen_after: wait, ..SimSettings::default() }).unwrap();
     let refused = std::net::TcpStream::connect(server.addr()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -257,6 +257,6 @@ fn a_server_that_is_still_loading_refuses_connections_and_is_waited_for() {
                --random-output-len 4 --disable-tqdm --no-run-folder --ready-check-timeout-sec 30 --base-url";
     let run: Vec<&str> = run.split_whitespace().collect();
     good(&servebench(folder.path(), &[&run[..], &[&url]].concat()));
-    assert!(began.elapsed() >= wait);
+    assert!(clock::now().since(began) >= wait.into());
     server.stop().unwrap();
 }
