@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
+use servebench_metrics::Estimate;
 use servebench_results::{Aggregate, Row};
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
-/// Confidence of the interval.
-pub const CONFIDENCE: f64 = 0.95;
 
 /// Settings that make runs repeats of one another when they are all the same; text under any other key,
 /// which is metadata, counts too.
@@ -32,38 +29,6 @@ const SETTINGS: [&str; 14] = [
 
 /// What differs between repeats without making them different.
 const NEITHER: [&str; 3] = ["date", "filename", "run_number"];
-
-/// Mean of a sample with its spread and interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Number of values.
-    pub n: usize,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Sample standard deviation (divided by n − 1), from two values on.
-    pub sd: Option<f64>,
-    /// Student's t interval of the mean at [`CONFIDENCE`], from two values on.
-    pub interval: Option<(f64, f64)>,
-}
-
-impl Estimate {
-    /// Of finite values; `None` when there are none.
-    pub fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len();
-        if n == 0 {
-            return None;
-        }
-        let count = n as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        if n == 1 {
-            return Some(Self { n, mean, sd: None, interval: None });
-        }
-        let sd = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
-        let t = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
-        let half = t * sd / count.sqrt();
-        Some(Self { n, mean, sd: Some(sd), interval: Some((mean - half, mean + half)) })
-    }
-}
 
 /// Repeats of one setting.
 #[derive(Clone, Debug)]
@@ -220,18 +185,5 @@ mod tests {
         ] {
             assert!(!same(a, b), "{a} {b}");
         }
-    }
-
-    #[test]
-    fn the_interval_is_students() {
-        // Mean 3, sd sqrt(2.5); t(0.975, 4) = 2.7764451.
-        let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        let (low, high) = estimate.interval.unwrap();
-        assert!((estimate.sd.unwrap() - 2.5_f64.sqrt()).abs() < 1e-12);
-        assert!((high - 3.0 - 2.776_445_105 * (2.5_f64 / 5.0).sqrt()).abs() < 1e-6, "{high}");
-        assert!((low + high - 6.0).abs() < 1e-12);
-        let one = Estimate::of(&[7.0]).unwrap();
-        assert_eq!((one.mean, one.sd, one.interval), (7.0, None, None));
-        assert_eq!(Estimate::of(&[]), None);
     }
 }

@@ -8,6 +8,7 @@ use servebench_core::random::{PythonRandom, indexed_stream};
 use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
 use servebench_engine::{Conversations, Plan};
 use servebench_os::limits;
+use servebench_telemetry::Environment;
 use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
 
@@ -47,6 +48,8 @@ pub(crate) struct Ready {
     pub(crate) model: ModelNames,
     /// What the server said.
     pub(crate) facts: ServerFacts,
+    /// Host and process, looked at while the tokenizer was loading.
+    pub(crate) environment: Environment,
     /// Lines for the user.
     pub(crate) lines: Vec<String>,
     /// What may be wrong with the run.
@@ -59,13 +62,14 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     let named = settings.target.tokenizer.clone().or_else(|| settings.target.model.clone());
     let spec = named.filter(|_| settings.target.has_tokenizer);
     // Loading a tokenizer takes longer than asking the server, so both are done at once.
-    let (tokenizer, server) = std::thread::scope(|scope| {
+    let (tokenizer, server, environment) = std::thread::scope(|scope| {
         let loading = spec.clone().map(|spec| scope.spawn(move || load_tokenizer(&spec)));
         let server = ask_server(settings);
+        let environment = Environment::capture();
         let tokenizer = loading.map(|thread| {
             thread.join().unwrap_or_else(|_panic| Err(Failure::usage("loading the tokenizer broke down")))
         });
-        (tokenizer, server)
+        (tokenizer, server, environment)
     });
     let (facts, model) = server?;
     let mut lines = Vec::new();
@@ -113,7 +117,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         events_in_memory: usize::MAX,
         drain: DRAIN,
     };
-    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, lines, warnings })
+    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, environment, lines, warnings })
 }
 
 /// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
@@ -146,9 +150,9 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
         events_in_memory: usize::MAX,
         drain: DRAIN,
     };
-    let facts = ServerFacts::default();
+    let (facts, environment) = (ServerFacts::default(), Environment::capture());
     let (spare, lines) = (Vec::new(), Vec::new());
-    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, lines, warnings })
+    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, environment, lines, warnings })
 }
 
 /// A model that the server does not list, where that is not refused.

@@ -4,6 +4,7 @@
 //! [`analyse`] both in one go. [`judge`] says whether they may be trusted.
 
 mod analyse;
+mod estimate;
 mod extras;
 pub mod numpy;
 mod passes;
@@ -15,6 +16,7 @@ mod times;
 mod verdict;
 
 pub use analyse::analyse;
+pub use estimate::{CONFIDENCE, Estimate};
 pub use extras::{
     Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note,
     OutputLengths, Reasoning, Receive, Slow, Spread, Target, TokenAgreement, TokenCounts, TokenGaps, extras,

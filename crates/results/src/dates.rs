@@ -1,5 +1,7 @@
 //! Wall-clock instants as text. This room reads no clock: instants come in as nanoseconds since 1970.
 
+use std::sync::OnceLock;
+
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use servebench_core::Nanos;
@@ -25,7 +27,21 @@ pub fn python_isoformat(wall: Nanos) -> String {
 
 fn local(wall: Nanos) -> ZonedDateTime {
     let timestamp = Timestamp::from_nanosecond(i128::from(wall.0)).unwrap_or(Timestamp::UNIX_EPOCH);
-    timestamp.to_zoned_datetime(TimeZone::system())
+    timestamp.to_zoned_datetime(local_zone())
+}
+
+/// The local time zone, looked up once.
+///
+/// Its rules are read from `/etc/localtime` where nothing else is asked for: to learn its *name*, which none of
+/// our formats shows, the library would walk the whole time zone database, some milliseconds before every run.
+fn local_zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let rules = || {
+        let asked = std::env::var_os("TZ").is_some();
+        let file = (!asked).then(|| std::fs::read("/etc/localtime").ok()).flatten()?;
+        TimeZone::tzif("local", &file).ok()
+    };
+    ZONE.get_or_init(|| rules().unwrap_or_else(TimeZone::system)).clone()
 }
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ pub struct LimitsInfo {
     pub listen_backlog: Option<u64>,
 }
 
+/// Name of the host, where the platform tells.
+pub fn host_name() -> Option<String> {
+    read_line("/proc/sys/kernel/hostname")
+}
+
 impl Environment {
     /// Looks around. Takes a few milliseconds; reads files only.
     pub fn capture() -> Self {
@@ -96,7 +101,7 @@ impl Environment {
             })
             .collect();
         Self {
-            host_name: read_line("/proc/sys/kernel/hostname"),
+            host_name: host_name(),
             system: fs::read_to_string("/etc/os-release").ok().and_then(|text| distribution(&text)),
             kernel: read_line("/proc/sys/kernel/osrelease"),
             architecture: std::env::consts::ARCH.to_owned(),

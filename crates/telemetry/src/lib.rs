@@ -11,5 +11,5 @@ mod environment;
 mod host_watch;
 pub mod server;
 
-pub use environment::{CpuInfo, Environment, LimitsInfo, MemoryInfo};
+pub use environment::{CpuInfo, Environment, LimitsInfo, MemoryInfo, host_name};
 pub use host_watch::{HostReport, HostWatch};

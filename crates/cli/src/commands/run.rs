@@ -16,7 +16,6 @@ use servebench_results::{
     Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, WorkloadInfo,
     result_file_name, rfc3339, run_folder_name,
 };
-use servebench_telemetry::Environment;
 use servebench_workload::{Tokenizer, count_output_tokens};
 
 use crate::args::{RunArgs, Ui};
@@ -228,7 +227,7 @@ pub(super) fn manifest(
         },
         workload: WorkloadInfo::of(&ready.workload),
         schedule: ScheduleInfo::of(&ready.plan.schedule),
-        environment: serde_json::to_value(Environment::capture()).or_run()?,
+        environment: serde_json::to_value(&ready.environment).or_run()?,
         ..Manifest::begin()
     })
 }

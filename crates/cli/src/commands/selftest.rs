@@ -282,7 +282,7 @@ pub(crate) fn kept() -> Option<Ceiling> {
 }
 
 fn host() -> String {
-    servebench_telemetry::Environment::capture().host_name.unwrap_or_default()
+    servebench_telemetry::host_name().unwrap_or_default()
 }
 
 fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {

@@ -95,26 +95,11 @@ impl Level<'_> {
     }
 }
 
-/// Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
-const STUDENT_T: [f64; 30] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-];
-
-/// Mean and Student's 95 % interval.
+/// Mean and Student's 95 % interval, which is the mean itself where there is but one value.
 pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
-    if values.is_empty() {
-        return None;
-    }
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() < 2 {
-        return Some(Estimate { mean, low: mean, high: mean });
-    }
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let t = STUDENT_T.get(values.len() - 2).copied().unwrap_or(1.96);
-    let half = t * (variance / n).sqrt();
-    Some(Estimate { mean, low: mean - half, high: mean + half })
+    let servebench_metrics::Estimate { mean, interval, .. } = servebench_metrics::Estimate::of(values)?;
+    let (low, high) = interval.unwrap_or((mean, mean));
+    Some(Estimate { mean, low, high })
 }
 
 /// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend on the

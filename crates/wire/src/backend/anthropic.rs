@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use servebench_core::{EventKind, Outcome, Prompt, Request};
 
-use super::{Backend, BackendKind, Body, add_common, json_body, model};
+use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
 use crate::error::WireError;
 use crate::json::{Text, UsageObject, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
@@ -158,14 +158,10 @@ impl ReplyReader for Reader {
             sink.token(kind, text);
             return Ok(());
         }
+        if is_marker(event, sink) {
+            return Ok(());
+        }
         let data = event.data;
-        if data.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        if data.trim_ascii() == b"[DONE]" {
-            sink.done();
-            return Ok(());
-        }
         let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
         if kind == "error" || message.error.is_some() || event.name == b"error" {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use servebench_core::{EventKind, Prompt, Request};
 
 use super::completions::{check_error, note_extras};
-use super::{Backend, BackendKind, Body, add_common, json_body, model, stream_options};
+use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
 use crate::json::{Length, ServerMetrics, Text, UsageObject, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
@@ -177,11 +177,7 @@ impl ReplyReader for Reader {
             sink.token(kind, text);
             return Ok(());
         }
-        if event.data.trim_ascii() == b"[DONE]" {
-            sink.done();
-            return Ok(());
-        }
-        if event.data.trim_ascii().is_empty() {
+        if is_marker(event, sink) {
             return Ok(());
         }
         let message: Message<'_> =

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use servebench_core::{EventKind, Prompt, Request};
 
-use super::{Backend, BackendKind, Body, add_common, json_body, model, stream_options};
+use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
 use crate::json::{Length, ServerMetrics, Text, UsageObject, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
@@ -143,11 +143,7 @@ impl ReplyReader for Reader {
             sink.token(EventKind::Text, text);
             return Ok(());
         }
-        if event.data.trim_ascii() == b"[DONE]" {
-            sink.done();
-            return Ok(());
-        }
-        if event.data.trim_ascii().is_empty() {
+        if is_marker(event, sink) {
             return Ok(());
         }
         let message: Message<'_> =

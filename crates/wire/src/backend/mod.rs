@@ -18,8 +18,9 @@ use servebench_core::Request;
 
 use crate::error::WireError;
 use crate::pyjson;
-use crate::reply::ReplyReader;
+use crate::reply::{ReplyReader, Sink};
 use crate::settings::BodySettings;
+use crate::sse::SseEvent;
 
 /// All backends, in the order in which help texts list them.
 pub static ALL: &[&dyn Backend] = &[
@@ -122,6 +123,18 @@ pub trait Backend: Sync + std::fmt::Debug {
             wanted: self.endpoint_suffixes().join(" or "),
             default: self.default_endpoint(),
         })
+    }
+}
+
+/// Deals with events that carry no message: an empty one, and the end marker `[DONE]`. True for these.
+fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
+    match event.data.trim_ascii() {
+        b"" => true,
+        b"[DONE]" => {
+            sink.done();
+            true
+        }
+        _ => false,
     }
 }
 

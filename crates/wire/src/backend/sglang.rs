@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use servebench_core::{EventKind, Prompt, Request, Usage};
 
 use super::completions::check_error;
-use super::{Backend, BackendKind, Body, json_body, merge};
+use super::{Backend, BackendKind, Body, is_marker, json_body, merge};
 use crate::error::WireError;
 use crate::json::{Count, Text, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
@@ -156,12 +156,7 @@ fn finish_reason(raw: &RawValue) -> String {
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        match event.data.trim_ascii() {
-            b"[DONE]" => sink.done(),
-            b"" => {}
-            data => self.take(data, true, sink)?,
-        }
-        Ok(())
+        if is_marker(event, sink) { Ok(()) } else { self.take(event.data.trim_ascii(), true, sink) }
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
