@@ -6,10 +6,10 @@ use std::io;
 use servebench_core::Nanos;
 use servebench_os::{PreciseTimer, clock};
 
-/// Wake-ups measured to calibrate the guard: about five milliseconds at start-up.
-const CALIBRATION_ROUNDS: usize = 16;
+/// Wake-ups measured to calibrate the guard: between one and two milliseconds at start-up.
+const CALIBRATION_ROUNDS: usize = 10;
 /// Length of each calibrating sleep.
-const CALIBRATION_SLEEP: Nanos = Nanos::from_micros(200);
+const CALIBRATION_SLEEP: Nanos = Nanos::from_micros(100);
 /// The guard never grows above this: a thread that wakes up later than that is being pre-empted, and
 /// spinning does not help against it.
 const LARGEST_GUARD: Nanos = Nanos::from_micros(150);

@@ -252,8 +252,8 @@ fn resolve_part(
     let mut expected = 0;
     for merge in merges {
         let (left, right) = merge.text.halves();
-        let left_id = tokens.id_of_known(merge.left, left).ok_or(Unusual)?;
-        let right_id = tokens.id_of_known(merge.right, right).ok_or(Unusual)?;
+        let left_id = tokens.id_of_member(merge.left, left).ok_or(Unusual)?;
+        let right_id = tokens.id_of_member(merge.right, right).ok_or(Unusual)?;
         joined.clear();
         joined.extend_from_slice(left);
         joined.extend_from_slice(right.get(prefix..).ok_or(Unusual)?);

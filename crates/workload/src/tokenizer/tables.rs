@@ -13,6 +13,8 @@ pub(super) struct TokenTable {
     /// Upper half of the hash and the id plus one; zero marks a free slot.
     slots: Vec<(u32, u32)>,
     len: usize,
+    /// Two tokens cannot be told apart by what the slots hold of their hashes.
+    ambiguous: bool,
 }
 
 impl TokenTable {
@@ -24,6 +26,7 @@ impl TokenTable {
             spans: vec![(0, u32::MAX); ids],
             slots: vec![(0, 0); slots_for(entries.len())],
             len: entries.len(),
+            ambiguous: false,
         };
         let mut start = 0;
         for &(end, id) in entries {
@@ -69,6 +72,26 @@ impl TokenTable {
         }
     }
 
+    /// The same, for a token that is known to be in the table: its text is compared only where hashes do not
+    /// tell tokens apart. A token that is not in the table may be taken for another one.
+    pub(super) fn id_of_member(&self, hash: u64, token: &[u8]) -> Option<u32> {
+        if self.ambiguous || self.slots.is_empty() {
+            return self.id_of_known(hash, token);
+        }
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let (tag, id) = self.slots[slot];
+            if id == 0 {
+                return None;
+            }
+            if tag == (hash >> 32) as u32 {
+                return Some(id - 1);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
     /// The text of a token.
     pub(super) fn text(&self, id: u32) -> Option<&str> {
         match self.spans.get(id as usize) {
@@ -85,12 +108,13 @@ impl TokenTable {
         let hash = hash_bytes(token);
         let mut slot = hash as usize & mask;
         while self.slots[slot].1 != 0 {
-            // A key given twice: the later one counts, as in every JSON reader.
-            if self.slots[slot].0 == (hash >> 32) as u32
-                && self.text(self.slots[slot].1 - 1).is_some_and(|known| known.as_bytes() == token)
-            {
-                self.slots[slot].1 = id + 1;
-                return;
+            if self.slots[slot].0 == (hash >> 32) as u32 {
+                // A key given twice: the later one counts, as in every JSON reader.
+                if self.text(self.slots[slot].1 - 1).is_some_and(|known| known.as_bytes() == token) {
+                    self.slots[slot].1 = id + 1;
+                    return;
+                }
+                self.ambiguous = true;
             }
             slot = (slot + 1) & mask;
         }
@@ -203,6 +227,26 @@ mod tests {
         assert_eq!(table.text(3), None);
         assert_eq!(table.text(99), None);
         assert_eq!(table.id_bound(), 6);
+    }
+
+    #[test]
+    fn members_whose_hashes_look_alike_are_told_apart() {
+        // The first two numbers that share the tag and, in a table of eight slots, the place.
+        let mut seen = std::collections::HashMap::new();
+        let (one, other) = (0_u32..4_000_000)
+            .find_map(|number| {
+                let text = number.to_string();
+                let hash = hash_bytes(text.as_bytes());
+                seen.insert((hash >> 32, hash & 7), text.clone()).map(|earlier| (earlier, text))
+            })
+            .unwrap();
+        let end = one.len() as u32;
+        let both = TokenTable::new(format!("{one}{other}"), &[(end, 0), (end + other.len() as u32, 1)]);
+        let id = |table: &TokenTable, token: &str| {
+            table.id_of_member(hash_bytes(token.as_bytes()), token.as_bytes())
+        };
+        assert_eq!((id(&both, &one), id(&both, &other)), (Some(0), Some(1)));
+        assert_eq!(id(&both, "x"), None);
     }
 
     #[test]
