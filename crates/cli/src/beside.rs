@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use servebench_core::Record;
+use servebench_core::Records;
 use servebench_report::{Lang, chart, dataset_stats_figure, timeline_page};
 use servebench_results::{ResultFile, VllmResult, pytorch_records, write_pytorch};
 
@@ -23,17 +23,17 @@ pub(crate) fn wanted(settings: &RunSettings) -> bool {
 pub(crate) fn write(
     settings: &RunSettings,
     file: &ResultFile,
-    records: &[Record],
+    records: &dyn Records,
     result: &VllmResult,
 ) -> Result<Vec<PathBuf>, Failure> {
     let mut written = Vec::new();
     if let Some(thresholds) = settings.saving.timeline {
-        let page = timeline_page(&records, thresholds, Lang::En);
+        let page = timeline_page(records, thresholds, Lang::En);
         written.push(store(&file.path().with_extension("timeline.html"), page.as_bytes())?);
     }
     if settings.saving.dataset_stats {
-        let lengths: Vec<(u32, u32)> =
-            records.iter().map(|record| (record.input_tokens(), record.output_tokens)).collect();
+        let mut lengths: Vec<(u32, u32)> = Vec::with_capacity(records.count());
+        records.visit(&mut |record| lengths.push((record.input_tokens(), record.output_tokens)));
         let picture = chart::to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 1.5).or_run()?;
         written.push(store(&file.path().with_extension("dataset_stats.png"), &picture)?);
     }

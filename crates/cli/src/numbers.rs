@@ -2,7 +2,7 @@
 //! be made again from the run folder.
 
 use serde::{Deserialize, Serialize};
-use servebench_core::{ClientHealth, Record, Verdict};
+use servebench_core::{ClientHealth, Records, Verdict};
 use servebench_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge};
 use servebench_report::Lang;
 use servebench_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
@@ -52,8 +52,8 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// Everything that can be said of `records`.
-    pub(crate) fn of(records: &[Record], settings: &NumberSettings, health: &ClientHealth) -> Self {
-        let (summary, extras) = analyse(&records, &settings.metrics);
+    pub(crate) fn of(records: &dyn Records, settings: &NumberSettings, health: &ClientHealth) -> Self {
+        let (summary, extras) = analyse(records, &settings.metrics);
         let verdict = judge(&summary, &extras, health, &settings.verdict);
         let traffic = Traffic::of(records, &settings.traffic);
         Self { summary, extras, traffic, verdict }

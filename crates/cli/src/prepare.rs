@@ -7,7 +7,7 @@ use servebench_arrival::ArrivalSettings;
 use servebench_core::random::{PythonRandom, indexed_stream};
 use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
 use servebench_engine::{Conversations, Plan};
-use servebench_os::limits;
+use servebench_os::{limits, thread};
 use servebench_telemetry::Environment;
 use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
@@ -15,6 +15,7 @@ use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
 use crate::args::LoraAssignment;
 use crate::compat;
 use crate::exit::{Failure, OrFail};
+use crate::kept::events_in_memory;
 use crate::lengths;
 use crate::progress::SlowBar;
 use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
@@ -106,6 +107,9 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
     let schedule = schedule(settings, &workload)?;
     let workers = settings.load.workers.unwrap_or_else(|| default_workers(settings, &schedule));
+    if let Some(first) = settings.load.pin {
+        check_pin(first, workers, thread::allowed_cpus())?;
+    }
     let plan = Plan {
         requests: requests.into(),
         schedule: Arc::new(schedule),
@@ -114,7 +118,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         workers,
         pin: settings.load.pin,
         wire,
-        events_in_memory: usize::MAX,
+        events_in_memory: events_in_memory()?,
         drain: DRAIN,
     };
     Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, environment, lines, warnings })
@@ -427,6 +431,26 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Refuses processors that the workers could not be tied to.
+fn check_pin(first: usize, workers: usize, allowed: Option<Vec<usize>>) -> Result<(), Failure> {
+    let Some(allowed) = allowed else {
+        return Err(Failure::usage(format!(
+            "--pin {first}: this platform does not tie threads to processors; leave it out"
+        )));
+    };
+    let wanted = first..first.saturating_add(workers);
+    if wanted.clone().all(|cpu| allowed.contains(&cpu)) {
+        return Ok(());
+    }
+    let last = wanted.end - 1;
+    let cpus: Vec<_> = allowed.iter().map(usize::to_string).collect();
+    Err(Failure::usage(format!(
+        "--pin {first}: {workers} worker(s) need the processors {first} to {last}, but this process may run on {}: \
+         give a lower --pin or fewer --workers",
+        cpus.join(", ")
+    )))
 }
 
 fn default_workers(settings: &RunSettings, schedule: &Schedule) -> usize {

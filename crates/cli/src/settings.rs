@@ -471,13 +471,13 @@ fn content_settings(
     let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
     // vLLM's order of keys.
     let given = [
-        ("top_p", top_p.map(Value::from)),
+        ("top_p", number("--top-p", top_p)?),
         ("top_k", top_k.map(Value::from)),
-        ("min_p", min_p.map(Value::from)),
-        ("temperature", temperature.map(Value::from)),
-        ("frequency_penalty", frequency_penalty.map(Value::from)),
-        ("presence_penalty", presence_penalty.map(Value::from)),
-        ("repetition_penalty", repetition_penalty.map(Value::from)),
+        ("min_p", number("--min-p", min_p)?),
+        ("temperature", number("--temperature", temperature)?),
+        ("frequency_penalty", number("--frequency-penalty", frequency_penalty)?),
+        ("presence_penalty", number("--presence-penalty", presence_penalty)?),
+        ("repetition_penalty", number("--repetition-penalty", repetition_penalty)?),
     ];
     let sampling: Map<String, Value> =
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
@@ -508,6 +508,14 @@ fn content_settings(
             r#"{"enable_thinking": false}"#,
         )?,
     })
+}
+
+/// A number for a body. JSON has no word for NaN and infinity: they would be sent as null.
+fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
+    match value.filter(|value| !value.is_finite()) {
+        Some(odd) => Err(Failure::usage(format!("{flag} {odd}: give a finite number"))),
+        None => Ok(value.map(Value::from)),
+    }
 }
 
 fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use servebench_core::random::indexed_stream;
-use servebench_core::{Prompt, Record, Request};
+use servebench_core::{Prompt, Records, Request};
 use servebench_workload::Tokenizer;
 
 use crate::args::StructuredKind;
@@ -163,20 +163,24 @@ impl Structured {
     }
 
     /// Looks at the answers.
-    pub(crate) fn check(&self, records: &[Record]) -> Result<Conformity, Failure> {
-        let asked: Vec<&Record> = records.iter().filter(|record| self.is_asked(record.index)).collect();
-        let answered: Vec<&str> =
-            asked.iter().filter(|record| record.is_ok()).map(|record| record.text.as_str()).collect();
+    pub(crate) fn check(&self, records: &dyn Records) -> Result<Conformity, Failure> {
         let judge = self.judge()?;
-        let conforming = judge.map(|judge| answered.iter().filter(|text| judge(text)).count());
+        let (mut asked, mut answered, mut conforming) = (0, 0, 0);
+        records.visit(&mut |record| {
+            if self.is_asked(record.index) {
+                asked += 1;
+                answered += usize::from(record.is_ok());
+                let conforms = record.is_ok() && judge.as_ref().is_some_and(|judge| judge(&record.text));
+                conforming += usize::from(conforms);
+            }
+        });
+        let conforming = judge.is_some().then_some(conforming);
         Ok(Conformity {
             kind: self.kind.name().to_owned(),
-            asked: asked.len(),
-            answered: answered.len(),
+            asked,
+            answered,
             conforming,
-            share: conforming
-                .filter(|_| !answered.is_empty())
-                .map(|good| good as f64 / answered.len() as f64),
+            share: conforming.filter(|_| answered > 0).map(|good| good as f64 / answered as f64),
         })
     }
 
@@ -245,7 +249,7 @@ fn fits(value: &Value, schema: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::Outcome;
+    use servebench_core::{Outcome, Record};
 
     use super::*;
 

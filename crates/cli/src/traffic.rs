@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use servebench_core::{Nanos, Record};
+use servebench_core::{Nanos, Record, Records};
 use servebench_metrics::numpy;
 
 use crate::structured::Conformity;
@@ -132,7 +132,7 @@ pub(crate) struct Group {
 
 impl Traffic {
     /// The numbers of `records`.
-    pub(crate) fn of(records: &[Record], settings: &TrafficSettings) -> Self {
+    pub(crate) fn of(records: &dyn Records, settings: &TrafficSettings) -> Self {
         let TrafficSettings {
             trace_rows,
             self_timed,
@@ -142,10 +142,16 @@ impl Traffic {
             structured,
             workload_file_sha256,
         } = settings.clone();
+        let mut outlines = Vec::new();
+        records.visit(&mut |record| {
+            if self_timed || record.session.is_some() || record.category.is_some() {
+                outlines.push(record.outline());
+            }
+        });
         Self {
-            fidelity: self_timed.then(|| fidelity(records, trace_rows)),
-            conversations: conversations(records),
-            classes: classes(records),
+            fidelity: self_timed.then(|| fidelity(&outlines, trace_rows)),
+            conversations: conversations(&outlines),
+            classes: classes(&outlines),
             reusable_prefix_share,
             salt,
             lengths,
@@ -341,7 +347,7 @@ mod tests {
 
     #[test]
     fn plain_traffic_has_nothing_to_tell() {
-        let traffic = Traffic::of(&[sent(0, 1)], &TrafficSettings::default());
+        let traffic = Traffic::of(&vec![sent(0, 1)], &TrafficSettings::default());
         assert!(traffic.is_empty() && traffic.render().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! A run in the form of vLLM's result file.
 
 use servebench_arrival::{ArrivalSettings, Rate, rps_change_events};
-use servebench_core::{ClientHealth, Nanos, Record, Schedule};
+use servebench_core::{ClientHealth, Nanos, Record, Records, Schedule};
 use servebench_metrics::{Kind, Summary, Times, gaps_seconds};
 use servebench_os::clock::Anchor;
 use servebench_results::{
@@ -49,18 +49,23 @@ pub(crate) fn header(
     }
 }
 
-/// The whole file.
+/// The whole file. What grows with the number of events is gathered only if it will be written: see
+/// [`writes_details`].
 pub(crate) fn result(
     header: VllmHeader,
-    records: &[Record],
+    records: &dyn Records,
     numbers: &Numbers,
     health: &ClientHealth,
     start: Anchor,
+    details: bool,
 ) -> VllmResult {
     let summary = &numbers.summary;
+    let lists = Lists::of(records, summary.kind, start, details);
+    let server_queue_times = lists.told(|row| row.server_queue_s);
+    let server_ttfts = lists.told(|row| row.server_ttft_s);
     let body = match summary.kind {
-        Kind::Generation => VllmBody::Generation(generation(records, summary, start)),
-        Kind::Pooling => VllmBody::Pooling(pooling(records, summary)),
+        Kind::Generation => VllmBody::Generation(generation(lists, summary)),
+        Kind::Pooling => VllmBody::Pooling(pooling(lists, summary)),
     };
     let stats = summary
         .stats
@@ -73,20 +78,20 @@ pub(crate) fn result(
             percentiles: stat.percentiles.clone(),
         })
         .collect();
-    let told = |of: fn(&Record) -> Option<f64>| {
-        // vLLM's null for a missing value has no place in a list of floats; NaN is written as null.
-        let any = records.iter().any(|record| of(record).is_some());
-        any.then(|| records.iter().map(|record| of(record).unwrap_or(f64::NAN)).collect())
-    };
     VllmResult {
         header,
         body,
-        server_queue_times: told(|record| record.server_queue_s),
-        server_ttfts: told(|record| record.server_ttft_s),
+        server_queue_times,
+        server_ttfts,
         stats,
         servebench: own(numbers, health),
         ..VllmResult::default()
     }
+}
+
+/// True when the lists with one value a request or event are written anywhere.
+pub(crate) fn writes_details(settings: &RunSettings) -> bool {
+    settings.saving.save && settings.saving.detailed
 }
 
 /// What vLLM's file does not have.
@@ -118,9 +123,63 @@ pub(crate) fn rate_changes(
     })
 }
 
-fn generation(records: &[Record], summary: &Summary, start: Anchor) -> VllmGeneration {
-    let times: Vec<Times> = records.iter().map(|record| Times::of(record, summary.kind)).collect();
-    let base = start.monotonic.as_secs_f64();
+/// One value a request, in order of the index.
+#[derive(Debug, Default)]
+struct Lists {
+    input_lens: Vec<u64>,
+    output_lens: Vec<u64>,
+    ttfts: Vec<f64>,
+    latencies: Vec<f64>,
+    start_times: Vec<f64>,
+    queue_times: Vec<f64>,
+    errors: Vec<String>,
+    itls: Vec<Vec<f64>>,
+    generated_texts: Vec<String>,
+    told: Vec<Told>,
+}
+
+/// What the server reported of its own times.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    server_queue_s: Option<f64>,
+    server_ttft_s: Option<f64>,
+}
+
+impl Lists {
+    /// In one visit, because the records may lie in a log.
+    fn of(records: &dyn Records, kind: Kind, start: Anchor, details: bool) -> Self {
+        let mut lists = Self::default();
+        let base = start.monotonic.as_secs_f64();
+        records.visit(&mut |record| {
+            let times = Times::of(record, kind);
+            let good = record.is_ok();
+            lists.input_lens.push(u64::from(record.input_tokens()));
+            lists.output_lens.push(if good { u64::from(record.output_tokens) } else { 0 });
+            lists.ttfts.push(times.ttft);
+            // A failed request has latency 0, which is how scripts tell it from a good one.
+            lists.latencies.push(if good { times.latency } else { 0.0 });
+            lists.start_times.push(base + times.start);
+            lists.queue_times.push(times.queue);
+            lists.errors.push(error(record));
+            lists
+                .told
+                .push(Told { server_queue_s: record.server_queue_s, server_ttft_s: record.server_ttft_s });
+            if details {
+                lists.itls.push(gaps_seconds(record).collect());
+                lists.generated_texts.push(record.text.clone());
+            }
+        });
+        lists
+    }
+
+    /// vLLM's null for a missing value has no place in a list of floats; NaN is written as null.
+    fn told(&self, of: fn(&Told) -> Option<f64>) -> Option<Vec<f64>> {
+        let any = self.told.iter().any(|told| of(told).is_some());
+        any.then(|| self.told.iter().map(|told| of(told).unwrap_or(f64::NAN)).collect())
+    }
+}
+
+fn generation(lists: Lists, summary: &Summary) -> VllmGeneration {
     VllmGeneration {
         duration: summary.duration_s,
         completed: summary.completed as u64,
@@ -131,26 +190,22 @@ fn generation(records: &[Record], summary: &Summary, start: Anchor) -> VllmGener
         request_goodput: summary.request_goodput,
         output_throughput: summary.output_throughput,
         total_token_throughput: summary.total_token_throughput,
-        input_lens: records.iter().map(|record| u64::from(record.input_tokens())).collect(),
-        output_lens: records
-            .iter()
-            .map(|record| if record.is_ok() { u64::from(record.output_tokens) } else { 0 })
-            .collect(),
-        ttfts: times.iter().map(|times| times.ttft).collect(),
-        itls: records.iter().map(|record| gaps_seconds(record).collect()).collect(),
-        latencies: latencies(records, &times),
-        start_times: times.iter().map(|times| base + times.start).collect(),
-        queue_times: times.iter().map(|times| times.queue).collect(),
-        generated_texts: records.iter().map(|record| record.text.clone()).collect(),
-        errors: errors(records),
+        input_lens: lists.input_lens,
+        output_lens: lists.output_lens,
+        ttfts: lists.ttfts,
+        itls: lists.itls,
+        latencies: lists.latencies,
+        start_times: lists.start_times,
+        queue_times: lists.queue_times,
+        generated_texts: lists.generated_texts,
+        errors: lists.errors,
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
         rtfx: summary.rtfx,
     }
 }
 
-fn pooling(records: &[Record], summary: &Summary) -> VllmPooling {
-    let times: Vec<Times> = records.iter().map(|record| Times::of(record, summary.kind)).collect();
+fn pooling(lists: Lists, summary: &Summary) -> VllmPooling {
     VllmPooling {
         duration: summary.duration_s,
         completed: summary.completed as u64,
@@ -159,29 +214,17 @@ fn pooling(records: &[Record], summary: &Summary) -> VllmPooling {
         request_throughput: summary.request_throughput,
         input_sequence_throughput: summary.input_sequence_throughput,
         total_token_throughput: summary.total_token_throughput,
-        input_lens: records.iter().map(|record| u64::from(record.input_tokens())).collect(),
-        latencies: latencies(records, &times),
-        queue_times: times.iter().map(|times| times.queue).collect(),
-        errors: errors(records),
+        input_lens: lists.input_lens,
+        latencies: lists.latencies,
+        queue_times: lists.queue_times,
+        errors: lists.errors,
     }
 }
 
-/// A failed request has latency 0, which is how scripts tell it from a good one.
-fn latencies(records: &[Record], times: &[Times]) -> Vec<f64> {
-    records
-        .iter()
-        .zip(times)
-        .map(|(record, times)| if record.is_ok() { times.latency } else { 0.0 })
-        .collect()
-}
-
-fn errors(records: &[Record]) -> Vec<String> {
-    records
-        .iter()
-        .map(|record| match (&record.error, record.is_ok()) {
-            (_, true) => String::new(),
-            (Some(error), false) => error.clone(),
-            (None, false) => record.outcome.name().to_owned(),
-        })
-        .collect()
+fn error(record: &Record) -> String {
+    match (&record.error, record.is_ok()) {
+        (_, true) => String::new(),
+        (Some(error), false) => error.clone(),
+        (None, false) => record.outcome.name().to_owned(),
+    }
 }

@@ -1,99 +1,19 @@
 //! What sets servebench apart, seen on the binary: numbers stay right when something stands still, and the
 //! verdict says that it did.
-//!
-//! These tests speak of time, so they are a program of their own and run one after the other.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "it/live.rs"]
+#[allow(dead_code, reason = "the other test programs use the rest")]
+mod live;
 #[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test program uses the rest")]
+#[allow(dead_code, reason = "the other test programs use the rest")]
 mod support;
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use live::{Sim, alone, codes, finish, signal, start_run};
 use serde_json::Value;
-use support::{servebench, told};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The simulator in a process of its own, so that it can be stopped without stopping us.
-struct Sim {
-    child: Child,
-    url: String,
-}
-
-impl Sim {
-    fn start(folder: &Path, flags: &[&str]) -> Self {
-        let mut child = servebench(folder)
-            .args(["sim", "--port", "0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
-        Self { child, url }
-    }
-}
-
-impl Sim {
-    /// The server's own log of the requests that it answered.
-    fn truth(&self) -> Vec<Value> {
-        let address = self.url.trim_start_matches("http://");
-        let mut socket = TcpStream::connect(address).unwrap();
-        write!(socket, "GET /truth HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        let lines = answer.lines().filter(|line| line.starts_with('{') && line.contains("\"events\""));
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        signal(self.child.id(), "-CONT");
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
-}
-
-fn start_run(folder: &Path, url: &str, more: &[&str]) -> Child {
-    servebench(folder)
-        .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
-        .args(["--random-input-len", "8", "--disable-tqdm", "--save-result", "--save-detailed"])
-        .args(["--result-filename", "r.json", "--percentile-metrics", "ttft,tpot,itl,e2el"])
-        .args(more)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn finish(child: Child, folder: &Path) -> Value {
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap()
-}
-
-fn codes(result: &Value) -> Vec<String> {
-    let reasons = result["servebench"]["verdict"]["reasons"].as_array().unwrap();
-    reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
-}
 
 fn number(result: &Value, path: &str) -> f64 {
     result.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no number at {path}"))

@@ -329,6 +329,41 @@ pub struct Record {
 }
 
 impl Record {
+    /// Takes from memory what grows with the length of an answer: its events and texts. To be called only when
+    /// they are safe elsewhere. Their number stays, as the count of last resort of the output tokens.
+    pub fn let_go(&mut self) {
+        if self.is_ok() && self.output_tokens == 0 {
+            self.output_tokens = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
+            self.token_source = TokenSource::Events;
+        }
+        self.events = Vec::new();
+        self.text = String::new();
+        self.other_text = String::new();
+    }
+
+    /// A copy without texts and with no events but the first and the last, for statistics of spans.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        let ends = self.events.first().into_iter().chain(self.events.iter().skip(1).last());
+        Self {
+            index: self.index,
+            due: self.due,
+            dequeued: self.dequeued,
+            send_start: self.send_start,
+            send_end: self.send_end,
+            marks: self.marks,
+            events: ends.copied().collect(),
+            end: self.end,
+            outcome: self.outcome,
+            prompt_tokens: self.prompt_tokens,
+            usage: self.usage,
+            output_tokens: self.output_tokens,
+            session: self.session,
+            category: self.category.clone(),
+            ..Self::default()
+        }
+    }
+
     /// True for a complete and valid answer.
     pub fn is_ok(&self) -> bool {
         self.outcome == Outcome::Ok

@@ -29,7 +29,8 @@ pub(crate) struct Collected {
 
 /// Receives until every worker is done.
 ///
-/// Up to `events_in_memory` events are kept; beyond that, events whose record is safely in the log are let go.
+/// Up to `events_in_memory` events are kept; beyond that, what [`Record::let_go`] takes is let go of records that
+/// are safely in the log.
 /// `start` gives the instant of the start of the run; it is known before the first record arrives.
 pub(crate) fn collect(
     requests: &[Prepared],
@@ -140,11 +141,11 @@ impl Store {
         self.records[index] = Some(record);
     }
 
-    /// Lets the events of a record go.
+    /// Lets the events and texts of a record go.
     fn spill(&mut self, index: usize) {
         if let Some(record) = &mut self.records[index] {
             self.events -= record.events.len();
-            record.events = Vec::new();
+            record.let_go();
             self.spilled = true;
         }
     }

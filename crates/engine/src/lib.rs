@@ -30,6 +30,9 @@ pub enum EngineError {
     /// No event loop for a worker.
     #[error("a worker's event loop could not be made")]
     Runtime(#[source] io::Error),
+    /// A worker could not be tied to its processor.
+    #[error("a worker could not be tied to processor {0}; leave --pin out")]
+    Pin(usize),
     /// The timer of a worker failed.
     #[error("a worker's timer failed")]
     Timer(#[source] io::Error),

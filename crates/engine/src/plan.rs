@@ -24,7 +24,8 @@ pub struct Plan {
     pub pin: Option<usize>,
     /// Where and how to send.
     pub wire: Arc<Wire>,
-    /// Events to keep in memory; further ones stay in the record log. `usize::MAX` keeps all.
+    /// Events to keep in memory, with the texts that came in them; further ones stay in the record log.
+    /// `usize::MAX` keeps all.
     pub events_in_memory: usize,
     /// How long to wait for requests in flight when asked to stop.
     pub drain: Nanos,

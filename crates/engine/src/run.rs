@@ -169,13 +169,14 @@ fn work(
     stop: &StopHandle,
     records: SyncSender<Vec<Record>>,
 ) -> Result<WorkerReport, EngineError> {
-    if let Some(first) = plan.pin {
-        thread::pin_to_cpu(first + place.number);
-    }
+    let pinned = plan
+        .pin
+        .map(|first| first + place.number)
+        .map_or(Ok(()), |cpu| if thread::pin_to_cpu(cpu) { Ok(()) } else { Err(EngineError::Pin(cpu)) });
     thread::minimise_timer_slack();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime);
-    let prepared = runtime.and_then(|runtime| {
+    let prepared = pinned.and(runtime).and_then(|runtime| {
         let ready = tokio::task::LocalSet::new().block_on(&runtime, prepare(plan, place))?;
         Ok((runtime, ready))
     });

@@ -36,6 +36,26 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
     }
 }
 
+/// The processors that the calling thread may run on, in order; `None` where the platform does not tell.
+pub fn allowed_cpus() -> Option<Vec<usize>> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: cpu_set_t is plain old data of the size that is given, and thread 0 is the caller.
+        let set = unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+                return None;
+            }
+            set
+        };
+        // SAFETY: every number asked for is below CPU_SETSIZE.
+        let allowed = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
+        Some((0..libc::CPU_SETSIZE as usize).filter(allowed).collect())
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// Time that the calling thread was ready to run but had no processor, where the platform tells.
 pub fn run_queue_delay() -> Option<Nanos> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;

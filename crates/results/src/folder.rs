@@ -138,12 +138,10 @@ impl RunFolder {
         Manifest::read(&self.manifest_path())
     }
 
-    /// Writes `requests.parquet`, then removes the record log, which it replaces; returns the number of
-    /// rows.
+    /// Writes `requests.parquet`; returns the number of rows. It replaces the record log, which may go when
+    /// nothing reads from it any more: see [`RunFolder::remove_log`].
     pub fn store_records(&self, records: &(impl Records + ?Sized)) -> Result<usize, ResultsError> {
-        let count = write_parquet(records, &self.records_path())?;
-        self.remove_log()?;
-        Ok(count)
+        write_parquet(records, &self.records_path())
     }
 
     /// All records: from `requests.parquet`, else what the log of an unfinished run holds, sorted by index.

@@ -1,18 +1,18 @@
-//! Records whose events lie in the log, for runs with more events than memory should hold.
+//! Records whose events and texts lie in the log, for runs with more of them than memory should hold.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use servebench_core::{Event, Record, Records};
+use servebench_core::{Record, Records};
 
 use crate::ResultsError;
 use crate::log::visit_log;
 
-/// Records in memory, joined on each visit with their events from the run's log.
+/// Records in memory, joined on each visit with their events and texts from the run's log.
 ///
-/// The log is in the order in which requests ended, a visit in the order in which they were sent; events that
-/// come early wait for their turn, so a visit holds about as many records as were ever in flight.
+/// The log is in the order in which requests ended, a visit in the order in which they were sent; what comes
+/// early waits for its turn, so a visit holds about as many records as were ever in flight.
 ///
 /// [`Records::visit`] cannot fail, so a read error ends the visit early and is kept for
 /// [`SpilledRecords::check`], which must be asked after the last visit.
@@ -24,8 +24,8 @@ pub struct SpilledRecords<'a> {
 }
 
 impl<'a> SpilledRecords<'a> {
-    /// `records` in order of their index, all but their events; records that have events are taken as they
-    /// are, and so are those that were never sent.
+    /// `records` in order of their index, all but what [`Record::let_go`] takes; records that have events are
+    /// taken as they are, and so are those that were never sent.
     pub fn new(records: &'a [Record], log: &Path) -> Self {
         Self { records, log: log.to_owned(), failure: None.into() }
     }
@@ -39,9 +39,9 @@ impl<'a> SpilledRecords<'a> {
         let mut turn = Turn { records: self.records, next: 0, waiting: BTreeMap::new() };
         turn.advance(visitor);
         visit_log(&self.log, &mut |logged| {
-            // What is in memory wins: only its events may have left it.
+            // What is in memory wins: only what was let go is taken from the log.
             if self.records.get(logged.index).is_some_and(|record| record.events.is_empty()) {
-                turn.waiting.insert(logged.index, logged.events);
+                turn.waiting.insert(logged.index, logged);
             }
             turn.advance(visitor);
         })?;
@@ -54,7 +54,7 @@ impl<'a> SpilledRecords<'a> {
 struct Turn<'a> {
     records: &'a [Record],
     next: usize,
-    waiting: BTreeMap<usize, Vec<Event>>,
+    waiting: BTreeMap<usize, Record>,
 }
 
 impl Turn<'_> {
@@ -63,8 +63,9 @@ impl Turn<'_> {
         while let Some(record) = self.records.get(self.next) {
             if record.dequeued.is_none() || !record.events.is_empty() {
                 visitor(record);
-            } else if let Some(events) = self.waiting.remove(&self.next) {
-                visitor(&Record { events, ..record.clone() });
+            } else if let Some(logged) = self.waiting.remove(&self.next) {
+                let Record { events, text, other_text, .. } = logged;
+                visitor(&Record { events, text, other_text, ..record.clone() });
             } else {
                 return;
             }
@@ -75,7 +76,7 @@ impl Turn<'_> {
     /// The log has ended: what it lacks has no events.
     fn finish(&mut self, visitor: &mut dyn FnMut(&Record)) {
         while let Some(record) = self.records.get(self.next) {
-            self.waiting.insert(record.index, Vec::new());
+            self.waiting.insert(record.index, record.clone());
             self.advance(visitor);
         }
     }
@@ -96,7 +97,7 @@ impl Records for SpilledRecords<'_> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use servebench_core::{EventKind, Nanos};
+    use servebench_core::{Event, EventKind, Nanos};
 
     use super::*;
     use crate::RecordLog;
@@ -105,7 +106,14 @@ mod tests {
         let at = |event: usize| {
             Event::new(Nanos((index * 100 + event) as u64), Nanos(3), EventKind::Text, false, true)
         };
-        Record { index, dequeued: Some(Nanos(1)), events: (0..events).map(at).collect(), ..Record::default() }
+        let text = "word ".repeat(events);
+        Record {
+            index,
+            dequeued: Some(Nanos(1)),
+            events: (0..events).map(at).collect(),
+            text,
+            ..Record::default()
+        }
     }
 
     proptest! {
@@ -138,7 +146,12 @@ mod tests {
             let memory: Vec<_> = whole
                 .iter()
                 .cloned()
-                .map(|record| if flag(kept, record.index) { record } else { Record { events: vec![], ..record } })
+                .map(|mut record| {
+                    if !flag(kept, record.index) {
+                        record.let_go();
+                    }
+                    record
+                })
                 .collect();
             let spilled = SpilledRecords::new(&memory, &path);
             for _ in 0..2 {

@@ -63,14 +63,16 @@ fn folder_row(path: &Path) -> Result<Row, Failure> {
     .map_err(|error| {
         Failure::usage(format!("{}: manifest.json has no usable settings.numbers: {error}", path.display()))
     })?;
-    let records = folder.read_records().or_usage()?;
+    let records = folder.stored_records().or_usage()?;
     let numbers = Numbers::of(&records, &settings, &manifest.health);
     let start = Anchor {
         wall: Nanos(manifest.run.started_wall_ns),
         monotonic: Nanos(manifest.run.started_monotonic_ns),
         uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
     };
-    let result = vllm::result(header(&manifest, &settings), &records, &numbers, &manifest.health, start);
+    let result =
+        vllm::result(header(&manifest, &settings), &records, &numbers, &manifest.health, start, false);
+    records.check().or_usage()?;
     let mut row: Row = result.to_map(false).into_iter().collect();
     row.insert("filename".to_owned(), path.display().to_string().into());
     Ok(row)

@@ -10,8 +10,8 @@ use servebench_metrics::{Metric, MetricSettings, Summary, summarise};
 use servebench_sim::engine::Content;
 
 use super::engine_model::EngineModel;
-use super::run;
 use crate::exit::{Exit, Failure, OrFail};
+use crate::kept::count_tokens;
 use crate::output::Output;
 use crate::prepare;
 use crate::settings::RunSettings;
@@ -255,7 +255,7 @@ impl Search {
                     cluster: plan.cluster.clone(),
                 };
                 let (mut finished, _) = simulate(plan).or_run()?;
-                run::count_tokens(&mut finished.records, None);
+                count_tokens(&mut finished, None, None)?;
                 Ok(summarise(&finished.records, &self.metrics))
             })
             .collect::<Result<Vec<_>, Failure>>()?;

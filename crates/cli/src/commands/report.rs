@@ -1,7 +1,7 @@
 //! `servebench report` and `servebench recover`: the numbers again, from what a run left.
 
 use servebench_arrival::ArrivalSettings;
-use servebench_core::{Outcome, Record, Schedule};
+use servebench_core::{Records, Schedule};
 use servebench_results::{Manifest, RunFolder, ScheduleInfo};
 
 use crate::args::ReportArgs;
@@ -20,8 +20,10 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
             args.run.display()
         )));
     }
-    let records = folder.read_records().or_usage()?;
-    show(&folder, &manifest, &records, output)
+    let records = folder.stored_records().or_usage()?;
+    let exit = show(&folder, &manifest, &records, output)?;
+    records.check().or_usage()?;
+    Ok(exit)
 }
 
 /// Writes the result of a run that was killed, from its log, and prints it.
@@ -74,7 +76,7 @@ fn number_settings(manifest: &Manifest) -> Result<NumberSettings, Failure> {
 fn show(
     folder: &RunFolder,
     manifest: &Manifest,
-    records: &[Record],
+    records: &dyn Records,
     output: &Output,
 ) -> Result<Exit, Failure> {
     let settings = number_settings(manifest)?;
@@ -88,6 +90,5 @@ fn show(
     if manifest.run.simulated {
         output.say("Simulated: no server was measured.");
     }
-    let any = records.iter().any(|record| record.outcome == Outcome::Ok);
-    Ok(if any { Exit::Good } else { Exit::RunFailed })
+    Ok(if numbers.summary.completed > 0 { Exit::Good } else { Exit::RunFailed })
 }

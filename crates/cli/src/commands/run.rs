@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rayon::prelude::*;
 use servebench_arrival::Rate;
-use servebench_core::{Record, TokenSource};
+use servebench_core::Record;
 use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
 use servebench_metrics::VerdictSettings;
 use servebench_os::clock;
@@ -16,11 +15,11 @@ use servebench_results::{
     Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, WorkloadInfo,
     result_file_name, rfc3339, run_folder_name,
 };
-use servebench_workload::{Tokenizer, count_output_tokens};
 
 use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
+use crate::kept::{Kept, LogPlace, count_tokens};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
@@ -89,23 +88,26 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let kind = settings.metrics.kind;
     let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
-    let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
+    let log = LogPlace::of(folder.as_ref(), &ready.plan)?;
+    let mut finished = measure(settings, &ready, log.as_ref(), &stop)?;
     let probe = probe.and_then(Probe::finish);
     let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
-    count_tokens(&mut finished.records, ready.tokenizer.as_ref());
+    count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;
+    let records = Kept::of(&finished, log.as_ref());
 
     let interrupted = finished.stopped > StopLevel::Run;
     let mut numbers_settings = numbers_settings;
     numbers_settings.verdict.interrupted = interrupted;
     if let Some(structured) = &settings.shapes.structured {
-        numbers_settings.traffic.structured = Some(structured.check(&finished.records)?);
+        numbers_settings.traffic.structured = Some(structured.check(&records)?);
     }
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
     numbers_settings.probe = probe;
     numbers_settings.verdict.ceiling_used =
-        super::selftest::kept().and_then(|ceiling| ceiling.used(&finished));
-    let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
+        super::selftest::kept().and_then(|ceiling| ceiling.used(&records, &finished.health));
+    let numbers = Numbers::of(&records, &numbers_settings, &finished.health);
+    records.check()?;
     complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
     let look = Look {
         color: output.color(),
@@ -125,7 +127,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         result_file.as_ref(),
         header,
         &ready,
-        &finished,
+        (&finished, &records),
         &numbers,
         &numbers_settings,
     )?;
@@ -321,10 +323,10 @@ pub(super) fn announce(settings: &RunSettings, output: &Output) {
 fn measure(
     settings: &RunSettings,
     ready: &Ready,
-    folder: Option<&RunFolder>,
+    log: Option<&LogPlace>,
     stop: &StopHandle,
 ) -> Result<Finished, Failure> {
-    let log = folder.map(RunFolder::begin_log).transpose().or_usage()?;
+    let log = log.map(LogPlace::begin).transpose()?;
     let progress = Arc::new(Progress::default());
     let view = view(settings, ready, stop, &progress);
     let finished = run_plan(&ready.plan, log, stop, &progress);
@@ -352,30 +354,6 @@ fn view(
         }
     }
     Some(Box::new(RunBar::follow(Arc::clone(progress), ready.plan.requests.len())))
-}
-
-/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
-/// number of events. Encoding waits until now because it must not disturb the run.
-pub(super) fn count_tokens(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
-    let counts = |record: &Record| {
-        !record.events.is_empty() || record.usage.completion_tokens.is_some() || !record.text.is_empty()
-    };
-    records.par_iter_mut().filter(|record| record.is_ok() && counts(record)).for_each(|record| {
-        if let Some(tokenizer) = tokenizer
-            && !(record.text.is_empty() && record.other_text.is_empty())
-        {
-            let counted = count_output_tokens(tokenizer, &record.text)
-                + count_output_tokens(tokenizer, &record.other_text);
-            record.tokenizer_output_tokens = Some(counted as u32);
-        }
-        let told = record.usage.completion_tokens.filter(|&told| told > 0);
-        let counted = record.tokenizer_output_tokens.filter(|&counted| counted > 0);
-        (record.output_tokens, record.token_source) = match (told, counted) {
-            (Some(told), _) => (told, TokenSource::Usage),
-            (None, Some(counted)) => (counted, TokenSource::Tokenizer),
-            (None, None) => (record.events.len() as u32, TokenSource::Events),
-        };
-    });
 }
 
 pub(super) fn complete(
@@ -406,11 +384,12 @@ fn save(
     result_file: Option<&ResultFile>,
     header: VllmHeader,
     ready: &Ready,
-    finished: &Finished,
+    (finished, records): (&Finished, &Kept<'_>),
     numbers: &Numbers,
     told: &NumberSettings,
 ) -> Result<(), Failure> {
-    let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
+    let details = vllm::writes_details(settings);
+    let mut result = vllm::result(header, records, numbers, &finished.health, finished.start, details);
     result.rps_change_events =
         vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
     if let Some(decoding) = &told.decoding {
@@ -421,12 +400,13 @@ fn save(
         if settings.saving.save {
             file.write(&result, settings.saving.detailed).or_run()?;
         }
-        beside::write(settings, file, &finished.records, &result)?;
+        beside::write(settings, file, records, &result)?;
     }
     if let Some(folder) = folder {
-        folder.store_records(&finished.records).or_run()?;
+        folder.store_records(records).or_run()?;
         folder.write_manifest(manifest).or_run()?;
-        page::write(folder, manifest, &finished.records, numbers, Lang::default())?;
+        page::write(folder, manifest, records, numbers, Lang::default())?;
+        records.check()?;
         folder.remove_log().or_run()?;
     }
     Ok(())

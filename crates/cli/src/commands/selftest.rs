@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use servebench_core::{Nanos, Record};
+use servebench_core::{ClientHealth, Nanos, Record, Records};
 use servebench_engine::{Finished, Progress, StopHandle, run};
 use servebench_metrics::numpy;
 use servebench_os::limits;
@@ -57,14 +57,17 @@ pub(crate) struct Ceiling {
 
 impl Ceiling {
     /// The largest share of this host's ceilings that a run has used: of events, requests or open streams.
-    pub(crate) fn used(&self, finished: &Finished) -> Option<f64> {
-        let wall = finished.health.wall.as_secs_f64();
-        let events: usize = finished.records.iter().map(|record| record.events.len()).sum();
-        let sent = finished.records.iter().filter(|record| record.send_start.is_some()).count();
+    pub(crate) fn used(&self, records: &dyn Records, health: &ClientHealth) -> Option<f64> {
+        let wall = health.wall.as_secs_f64();
+        let (mut events, mut sent) = (0, 0);
+        records.visit(&mut |record| {
+            events += record.events.len();
+            sent += usize::from(record.send_start.is_some());
+        });
         [
             (events as f64 / wall, self.events_per_s),
             (sent as f64 / wall, self.requests_per_s),
-            (finished.health.in_flight_peak as f64, self.open_streams as f64),
+            (health.in_flight_peak as f64, self.open_streams as f64),
         ]
         .into_iter()
         .map(|(used, ceiling)| used / ceiling)

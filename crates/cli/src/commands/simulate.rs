@@ -22,6 +22,7 @@ use super::sim::{ForSim, parse};
 use super::{find_rate, run};
 use crate::args::SimulateArgs;
 use crate::exit::{Exit, Failure, OrFail};
+use crate::kept::count_tokens;
 use crate::numbers::{Look, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare_simulated};
@@ -117,7 +118,7 @@ fn conclude(
     let start = clock::now();
     let (mut finished, stats) = run_virtually(plan).or_run()?;
     let took = clock::now().since(start);
-    run::count_tokens(&mut finished.records, None);
+    count_tokens(&mut finished, None, None)?;
     let numbers = Numbers::of(&finished.records, &numbers_settings, &finished.health);
     let mut manifest = run::manifest(settings, ready, &numbers_settings)?;
     run::complete(&mut manifest, &finished, &numbers, &numbers_settings, false)?;
@@ -171,7 +172,9 @@ impl Files<'_> {
         numbers: &Numbers,
         described: Value,
     ) -> Result<(), Failure> {
-        let mut result = vllm::result(header, &finished.records, numbers, &finished.health, finished.start);
+        let details = vllm::writes_details(settings);
+        let (records, health) = (&finished.records, &finished.health);
+        let mut result = vllm::result(header, records, numbers, health, finished.start, details);
         result.rps_change_events =
             vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
         result.servebench["simulated"] = described;

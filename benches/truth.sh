@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The client's own error: reported TTFT and ITL against the simulator's truth log, and the lateness of sends.
+#
+#   benches/truth.sh [RATE] [TOKENS] [SECONDS] [RUNS] [BUSY]
+#
+# The server is tied to processor 0 and the client to processor 1; with BUSY above 0, so many busy loops run on
+# each of both. TTFT is compared with the time between the complete request and the first event's hand-over to
+# the kernel, ITL with the gaps between hand-overs. Arrivals are Poisson. Each run prints one line; the last line
+# gives the medians over the runs. Needs taskset and python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rate=${1:-300} tokens=${2:-100} seconds=${3:-10} runs=${4:-5} busy=${5:-0}
+bin=${SERVEBENCH_BIN:-}
+if [ -z "$bin" ]; then
+  cargo build --release --quiet -p servebench
+  bin=$(cargo metadata --format-version 1 --no-deps |
+    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/servebench
+fi
+folder=$(mktemp -d)
+loops=()
+trap 'kill "$server" "${loops[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
+for _ in $(seq "$busy"); do
+  for cpu in 0 1; do taskset -c "$cpu" bash -c 'while :; do :; done' & loops+=($!); done
+done
+for run in $(seq "$runs"); do
+  taskset -c 0 "$bin" sim --port 0 --ttft 50 --itl 10 --truth "$folder/truth.$run" > "$folder/sim.$run" & server=$!
+  until grep -q http "$folder/sim.$run" 2>/dev/null; do sleep 0.05; done
+  url=$(grep -o 'http://[0-9.:]*' "$folder/sim.$run" | head -1)
+  (cd "$folder" && taskset -c 1 "$bin" run --base-url "$url" --model sim --tokenizer builtin \
+    --num-prompts $((rate * seconds)) --request-rate "$rate" --random-input-len 8 --random-output-len "$tokens" \
+    --ignore-eos --disable-tqdm --no-run-folder --save-result --save-detailed --seed "$run" \
+    --result-filename "ours.$run" > "out.$run")
+  kill "$server"; wait "$server" 2>/dev/null || true
+done
+python3 - "$folder" "$runs" <<'PYTHON'
+import json, statistics, sys
+folder, runs = sys.argv[1], int(sys.argv[2])
+def at(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * p / 100))]
+rows = []
+for run in range(1, runs + 1):
+    ours = json.load(open(f"{folder}/ours.{run}"))
+    ttft, itl = [], []
+    for line in open(f"{folder}/truth.{run}"):
+        truth = json.loads(line)
+        if not truth.get("events") or not truth.get("id"):
+            continue
+        index = int(truth["id"].rsplit("-", 1)[1])
+        sent = truth["events"]
+        ttft.append(abs(ours["ttfts"][index] * 1e6 - (sent[0] - truth["body"]) / 1e3))
+        gaps = ours["itls"][index]
+        itl.extend(abs(gap * 1e6 - (b - a) / 1e3) for gap, a, b in zip(gaps, sent, sent[1:]))
+    own = ours["servebench"]
+    late = own["extras"]["arrival"]["lateness_ms"]
+    row = [at(ttft, 50), at(ttft, 99), at(itl, 50), at(itl, 99), late["p50"] * 1e3, late["p99"] * 1e3]
+    rows.append(row)
+    print(f"run {run}: {ours['completed']} of {ours['num_prompts']} answered, {len(itl)} gaps, "
+          "TTFT error p50 %.0f p99 %.0f µs, ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs, " % tuple(row)
+          + own["verdict"]["level"] + " " + ",".join(r["code"] for r in own["verdict"]["reasons"]))
+median = [statistics.median(column) for column in zip(*rows)]
+print("median: TTFT error p50 %.0f p99 %.0f µs, ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs" % tuple(median))
+PYTHON

@@ -1,0 +1,174 @@
+//! The records of a run: in memory, or with their events and texts in the run's log.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use servebench_core::{Record, Records, TokenSource};
+use servebench_engine::{Finished, Plan};
+use servebench_results::{RecordLog, RunFolder, SpilledRecords};
+use servebench_workload::{Tokenizer, count_output_tokens};
+use tempfile::TempDir;
+
+use crate::exit::{Failure, OrFail};
+
+/// Changes how many events are held in memory before they are left in the log.
+const VARIABLE: &str = "SERVEBENCH_EVENTS_IN_MEMORY";
+/// Events held in memory unless the variable says otherwise: 128 MiB.
+const EVENTS: usize = 8 << 20;
+/// Events that an answer of unknown length is taken to have.
+const UNKNOWN_LENGTH: usize = 4_096;
+/// Answers that are encoded at a time.
+const BATCH: usize = 4_096;
+
+/// How many events a run may hold in memory.
+pub(crate) fn events_in_memory() -> Result<usize, Failure> {
+    match std::env::var(VARIABLE) {
+        Err(_) => Ok(EVENTS),
+        Ok(text) => text.trim().parse().map_err(|_| {
+            Failure::usage(format!("{VARIABLE}={text}: give a whole number of events (16 bytes each)"))
+        }),
+    }
+}
+
+/// Where the log of a run goes: into its folder, or to a temporary place if the run keeps no folder but may
+/// have more events than memory should hold.
+#[derive(Debug)]
+pub(crate) struct LogPlace {
+    path: PathBuf,
+    _scratch: Option<TempDir>,
+}
+
+impl LogPlace {
+    /// The place for a run of `plan`; `None` where the run needs no log.
+    pub(crate) fn of(folder: Option<&RunFolder>, plan: &Plan) -> Result<Option<Self>, Failure> {
+        if let Some(folder) = folder {
+            return Ok(Some(Self { path: folder.log_path(), _scratch: None }));
+        }
+        let asked =
+            |record: Record| record.asked_output_tokens.map_or(UNKNOWN_LENGTH, |tokens| tokens as usize);
+        let events: usize = plan.requests.iter().map(|request| asked(request.record())).sum();
+        if events <= plan.events_in_memory {
+            return Ok(None);
+        }
+        let scratch = tempfile::tempdir().or_run()?;
+        Ok(Some(Self { path: scratch.path().join("requests.arrows"), _scratch: Some(scratch) }))
+    }
+
+    /// Begins the log.
+    pub(crate) fn begin(&self) -> Result<RecordLog, Failure> {
+        RecordLog::create(&self.path).or_usage()
+    }
+}
+
+/// The records of a finished run, whole.
+#[derive(Debug)]
+pub(crate) enum Kept<'a> {
+    /// Everything is in memory.
+    Memory(&'a [Record]),
+    /// Events and texts are read from the log on each visit.
+    Spilled(SpilledRecords<'a>),
+}
+
+impl<'a> Kept<'a> {
+    /// The records of `finished`, whose log is at `log`.
+    pub(crate) fn of(finished: &'a Finished, log: Option<&LogPlace>) -> Self {
+        match log.filter(|_| finished.spilled) {
+            Some(log) => Self::Spilled(SpilledRecords::new(&finished.records, &log.path)),
+            None => Self::Memory(&finished.records),
+        }
+    }
+
+    /// Whether all visits so far saw everything.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Spilled(spilled) => spilled.check().or_run(),
+        }
+    }
+}
+
+impl Records for Kept<'_> {
+    fn count(&self) -> usize {
+        match self {
+            Self::Memory(records) => records.count(),
+            Self::Spilled(records) => records.count(),
+        }
+    }
+
+    fn visit(&self, visitor: &mut dyn FnMut(&Record)) {
+        match self {
+            Self::Memory(records) => records.visit(visitor),
+            Self::Spilled(records) => records.visit(visitor),
+        }
+    }
+}
+
+/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
+/// number of events. Encoding waits until now because it must not disturb the run.
+pub(crate) fn count_tokens(
+    finished: &mut Finished,
+    log: Option<&LogPlace>,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<(), Failure> {
+    if finished.spilled
+        && let (Some(tokenizer), Some(log)) = (tokenizer, log)
+    {
+        let counts = count_in_log(&finished.records, &log.path, tokenizer)?;
+        for (index, counted) in counts {
+            finished.records[index].tokenizer_output_tokens = Some(counted);
+        }
+    }
+    finished.records.par_iter_mut().filter(|record| record.is_ok()).for_each(|record| {
+        if let Some(tokenizer) = tokenizer
+            && has_text(record)
+        {
+            record.tokenizer_output_tokens = Some(count(tokenizer, record));
+        }
+        settle(record);
+    });
+    Ok(())
+}
+
+/// The tokens of the answers whose text is in the log only, with their indices.
+fn count_in_log(records: &[Record], log: &Path, tokenizer: &Tokenizer) -> Result<Vec<(usize, u32)>, Failure> {
+    let spilled = SpilledRecords::new(records, log);
+    let (mut counts, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
+    let mut empty = |batch: &mut Vec<Record>| {
+        counts.par_extend(batch.par_drain(..).map(|record| (record.index, count(tokenizer, &record))));
+    };
+    spilled.visit(&mut |record| {
+        if record.is_ok() && has_text(record) {
+            let (text, other_text) = (record.text.clone(), record.other_text.clone());
+            batch.push(Record { index: record.index, text, other_text, ..Record::default() });
+        }
+        if batch.len() == BATCH {
+            empty(&mut batch);
+        }
+    });
+    empty(&mut batch);
+    spilled.check().or_run()?;
+    Ok(counts)
+}
+
+fn has_text(record: &Record) -> bool {
+    !(record.text.is_empty() && record.other_text.is_empty())
+}
+
+fn count(tokenizer: &Tokenizer, record: &Record) -> u32 {
+    let counted =
+        count_output_tokens(tokenizer, &record.text) + count_output_tokens(tokenizer, &record.other_text);
+    u32::try_from(counted).unwrap_or(u32::MAX)
+}
+
+fn settle(record: &mut Record) {
+    let told = record.usage.completion_tokens.filter(|&told| told > 0);
+    let counted = record.tokenizer_output_tokens.filter(|&counted| counted > 0);
+    let events = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
+    (record.output_tokens, record.token_source) = match (told, counted) {
+        (Some(told), _) => (told, TokenSource::Usage),
+        (None, Some(counted)) => (counted, TokenSource::Tokenizer),
+        (None, None) if events > 0 => (events, TokenSource::Events),
+        // Let go of its events, and their number kept; or an answer without any.
+        (None, None) => return,
+    };
+}
