@@ -9,6 +9,7 @@ use servebench_results::{ResultFile, VllmResult, pytorch_records, write_pytorch}
 
 use crate::exit::{Failure, OrFail};
 use crate::settings::RunSettings;
+use crate::vllm;
 
 /// Set to anything, this variable asks for `NAME.pytorch.json`.
 const PYTORCH: &str = "SAVE_TO_PYTORCH_BENCHMARK_FORMAT";
@@ -39,7 +40,7 @@ pub(crate) fn write(
     }
     let asked = std::env::var_os(PYTORCH).is_some_and(|value| !value.is_empty());
     if settings.saving.save && asked {
-        let map = result.to_map(settings.saving.detailed);
+        let map = result.to_map(vllm::details(settings, records));
         let form = pytorch_records(&settings.vllm_args, &result.header.model_id, &map);
         written.push(write_pytorch(file.path(), &form).or_run()?);
     }

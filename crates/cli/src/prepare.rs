@@ -8,6 +8,7 @@ use servebench_core::random::{PythonRandom, indexed_stream};
 use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
 use servebench_engine::{Conversations, Plan};
 use servebench_os::{limits, thread};
+use servebench_results::WorkloadInfo;
 use servebench_telemetry::Environment;
 use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
@@ -37,8 +38,11 @@ const RATE_PER_WORKER: f64 = 5_000.0;
 pub(crate) struct Ready {
     /// What to do.
     pub(crate) plan: Plan,
-    /// What is sent, for the manifest.
+    /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has all of them
+    /// serialised.
     pub(crate) workload: Workload,
+    /// The workload for the manifest.
+    pub(crate) workload_info: WorkloadInfo,
     /// Requests for the ready check and the warm-up, none of which is measured.
     pub(crate) spare: Vec<Prepared>,
     /// Counts tokens after the run; `None` with `--skip-tokenizer-init`.
@@ -106,6 +110,10 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     give_up_some(settings, &mut requests);
     let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
     let schedule = schedule(settings, &workload)?;
+    let workload_info = WorkloadInfo::of(&workload);
+    // A million of them take half a gigabyte.
+    workload.requests.truncate(1);
+    workload.requests.shrink_to_fit();
     let workers = settings.load.workers.unwrap_or_else(|| default_workers(settings, &schedule));
     if let Some(first) = settings.load.pin {
         check_pin(first, workers, thread::allowed_cpus())?;
@@ -121,7 +129,19 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         events_in_memory: events_in_memory()?,
         drain: DRAIN,
     };
-    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, environment, lines, warnings })
+    Ok(Ready {
+        plan,
+        workload,
+        workload_info,
+        spare,
+        tokenizer,
+        tokenizer_id,
+        model,
+        facts,
+        environment,
+        lines,
+        warnings,
+    })
 }
 
 /// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
@@ -154,9 +174,22 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
         events_in_memory: usize::MAX,
         drain: DRAIN,
     };
+    let workload_info = WorkloadInfo::of(&workload);
     let (facts, environment) = (ServerFacts::default(), Environment::capture());
     let (spare, lines) = (Vec::new(), Vec::new());
-    Ok(Ready { plan, workload, spare, tokenizer, tokenizer_id, model, facts, environment, lines, warnings })
+    Ok(Ready {
+        plan,
+        workload,
+        workload_info,
+        spare,
+        tokenizer,
+        tokenizer_id,
+        model,
+        facts,
+        environment,
+        lines,
+        warnings,
+    })
 }
 
 /// A model that the server does not list, where that is not refused.

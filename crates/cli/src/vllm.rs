@@ -2,10 +2,10 @@
 
 use servebench_arrival::{ArrivalSettings, Rate, rps_change_events};
 use servebench_core::{ClientHealth, Nanos, Record, Records, Schedule};
-use servebench_metrics::{Kind, Summary, Times, gaps_seconds};
+use servebench_metrics::{Kind, Summary, Times};
 use servebench_os::clock::Anchor;
 use servebench_results::{
-    RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult, VllmStat,
+    Details, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult, VllmStat,
     python_isoformat, vllm_date,
 };
 
@@ -49,18 +49,16 @@ pub(crate) fn header(
     }
 }
 
-/// The whole file. What grows with the number of events is gathered only if it will be written: see
-/// [`writes_details`].
+/// The whole file but gaps and texts, which are taken from the records while the file is written: see [`details`].
 pub(crate) fn result(
     header: VllmHeader,
     records: &dyn Records,
     numbers: &Numbers,
     health: &ClientHealth,
     start: Anchor,
-    details: bool,
 ) -> VllmResult {
     let summary = &numbers.summary;
-    let lists = Lists::of(records, summary.kind, start, details);
+    let lists = Lists::of(records, summary.kind, start);
     let server_queue_times = lists.told(|row| row.server_queue_s);
     let server_ttfts = lists.told(|row| row.server_ttft_s);
     let body = match summary.kind {
@@ -89,9 +87,9 @@ pub(crate) fn result(
     }
 }
 
-/// True when the lists with one value a request or event are written anywhere.
-pub(crate) fn writes_details(settings: &RunSettings) -> bool {
-    settings.saving.save && settings.saving.detailed
+/// What `settings` want written of single requests and events.
+pub(crate) fn details<'a>(settings: &RunSettings, records: &'a dyn Records) -> Details<'a> {
+    if settings.saving.detailed { Details::Of(records) } else { Details::Without }
 }
 
 /// What vLLM's file does not have.
@@ -133,8 +131,6 @@ struct Lists {
     start_times: Vec<f64>,
     queue_times: Vec<f64>,
     errors: Vec<String>,
-    itls: Vec<Vec<f64>>,
-    generated_texts: Vec<String>,
     told: Vec<Told>,
 }
 
@@ -147,7 +143,7 @@ struct Told {
 
 impl Lists {
     /// In one visit, because the records may lie in a log.
-    fn of(records: &dyn Records, kind: Kind, start: Anchor, details: bool) -> Self {
+    fn of(records: &dyn Records, kind: Kind, start: Anchor) -> Self {
         let mut lists = Self::default();
         let base = start.monotonic.as_secs_f64();
         records.visit(&mut |record| {
@@ -164,10 +160,6 @@ impl Lists {
             lists
                 .told
                 .push(Told { server_queue_s: record.server_queue_s, server_ttft_s: record.server_ttft_s });
-            if details {
-                lists.itls.push(gaps_seconds(record).collect());
-                lists.generated_texts.push(record.text.clone());
-            }
         });
         lists
     }
@@ -193,15 +185,14 @@ fn generation(lists: Lists, summary: &Summary) -> VllmGeneration {
         input_lens: lists.input_lens,
         output_lens: lists.output_lens,
         ttfts: lists.ttfts,
-        itls: lists.itls,
         latencies: lists.latencies,
         start_times: lists.start_times,
         queue_times: lists.queue_times,
-        generated_texts: lists.generated_texts,
         errors: lists.errors,
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
         rtfx: summary.rtfx,
+        ..VllmGeneration::default()
     }
 }
 

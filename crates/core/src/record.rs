@@ -389,6 +389,11 @@ impl Record {
         self.events.last().map(|event| event.at)
     }
 
+    /// The gaps between successive token events.
+    pub fn gaps(&self) -> impl Iterator<Item = Nanos> + '_ {
+        self.events.windows(2).map(|pair| pair[1].at.since(pair[0].at))
+    }
+
     /// Counts every instant from `start`, the monotonic instant at which the run began, except
     /// [`Record::due`], which is counted from there all along.
     pub fn rebase(&mut self, start: Nanos) {

@@ -27,5 +27,5 @@ pub use settings::{
 };
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};
-pub use times::{Times, gaps_seconds};
+pub use times::Times;
 pub use verdict::{Limit, RULES, Rule, Unit, VerdictSettings, judge};

@@ -7,7 +7,7 @@ use servebench_core::{Record, Records};
 use crate::numpy::{self, StreamingSum};
 use crate::passes::{Collector, run};
 use crate::quantiles::Quantiles;
-use crate::times::{Times, gaps, gaps_seconds, last_instant};
+use crate::times::{Times, gaps_seconds, last_instant};
 use crate::{Kind, Metric, MetricSettings, MetricStats, Slo, Summary};
 
 /// The numbers of a run by vLLM's definitions, from its records alone.
@@ -141,12 +141,12 @@ impl<'a> SummaryCollector<'a> {
         self.first_start = self.first_start.min(times.start);
         self.last_end = self.last_end.max(times.start + times.latency);
         if summary.kind == Kind::Generation {
-            gaps(record).for_each(|gap| self.itl.quantiles.add(gap, 1));
+            record.gaps().for_each(|gap| self.itl.quantiles.add(gap, 1));
         }
     }
 
     fn second_pass(&mut self, record: &Record) {
-        for gap in gaps(record) {
+        for gap in record.gaps() {
             self.itl.quantiles.add(gap, 1);
             self.itl.sum.add(gap.as_secs_f64());
         }
@@ -156,7 +156,7 @@ impl<'a> SummaryCollector<'a> {
     }
 
     fn third_pass(&mut self, record: &Record) {
-        for gap in gaps(record) {
+        for gap in record.gaps() {
             self.itl.quantiles.add(gap, 1);
             self.itl.squares.add(numpy::square(gap.as_secs_f64() - self.itl.mean));
         }

@@ -40,12 +40,8 @@ impl Times {
 }
 
 /// The gaps between successive token events in seconds, as in vLLM's array `itls`.
-pub fn gaps_seconds(record: &Record) -> impl Iterator<Item = f64> + '_ {
-    gaps(record).map(Nanos::as_secs_f64)
-}
-
-pub(crate) fn gaps(record: &Record) -> impl Iterator<Item = Nanos> + '_ {
-    record.events.windows(2).map(|pair| pair[1].at.since(pair[0].at))
+pub(crate) fn gaps_seconds(record: &Record) -> impl Iterator<Item = f64> + '_ {
+    record.gaps().map(Nanos::as_secs_f64)
 }
 
 /// The send. A record that was answered has one; for others the due instant stands in.

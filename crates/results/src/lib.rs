@@ -34,7 +34,7 @@ pub use manifest::{MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Tar
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{
-    ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader, VllmPooling, VllmProbe,
-    VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records, result_file_name,
-    write_pytorch,
+    Details, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader, VllmPooling,
+    VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records,
+    result_file_name, write_pytorch,
 };

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use servebench_core::{Nanos, Record};
 use servebench_engine::calibrate::{Compared, Fit, MeasuredLoad, MeasuredRequest, compare, fit};
-use servebench_metrics::gaps_seconds;
 use servebench_report::chart::{Axis, Figure, Key, Line, Mark, Marker, Panel};
 use servebench_results::{ImportedRun, RunFolder, read_result};
 use servebench_sim::engine::{EngineConfig, PresetFile};
@@ -149,7 +148,7 @@ fn request(record: &Record) -> Option<MeasuredRequest> {
         output: record.output_tokens,
         ttft: first.since(sent).as_secs_f64(),
         e2el: last.since(sent).as_secs_f64(),
-        gaps: gaps_seconds(record).collect(),
+        gaps: record.gaps().map(Nanos::as_secs_f64).collect(),
     })
 }
 

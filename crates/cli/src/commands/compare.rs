@@ -7,7 +7,9 @@ use servebench_core::Nanos;
 use servebench_os::clock::Anchor;
 use servebench_report::Comparison;
 use servebench_report::visualize::Row;
-use servebench_results::{BenchName, Manifest, RunFolder, VllmHeader, read_result_summary, vllm_date};
+use servebench_results::{
+    BenchName, Details, Manifest, RunFolder, VllmHeader, read_result_summary, vllm_date,
+};
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -70,10 +72,9 @@ fn folder_row(path: &Path) -> Result<Row, Failure> {
         monotonic: Nanos(manifest.run.started_monotonic_ns),
         uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
     };
-    let result =
-        vllm::result(header(&manifest, &settings), &records, &numbers, &manifest.health, start, false);
+    let result = vllm::result(header(&manifest, &settings), &records, &numbers, &manifest.health, start);
     records.check().or_usage()?;
-    let mut row: Row = result.to_map(false).into_iter().collect();
+    let mut row: Row = result.to_map(Details::Without).into_iter().collect();
     row.insert("filename".to_owned(), path.display().to_string().into());
     Ok(row)
 }

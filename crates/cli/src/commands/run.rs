@@ -12,8 +12,8 @@ use servebench_metrics::VerdictSettings;
 use servebench_os::clock;
 use servebench_report::Lang;
 use servebench_results::{
-    Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, WorkloadInfo,
-    result_file_name, rfc3339, run_folder_name,
+    Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, result_file_name, rfc3339,
+    run_folder_name,
 };
 
 use crate::args::{RunArgs, Ui};
@@ -227,7 +227,7 @@ pub(super) fn manifest(
             server_version: ready.facts.version.clone(),
             tokenizer: ready.tokenizer_id.clone(),
         },
-        workload: WorkloadInfo::of(&ready.workload),
+        workload: ready.workload_info.clone(),
         schedule: ScheduleInfo::of(&ready.plan.schedule),
         environment: serde_json::to_value(&ready.environment).or_run()?,
         ..Manifest::begin()
@@ -388,8 +388,7 @@ fn save(
     numbers: &Numbers,
     told: &NumberSettings,
 ) -> Result<(), Failure> {
-    let details = vllm::writes_details(settings);
-    let mut result = vllm::result(header, records, numbers, &finished.health, finished.start, details);
+    let mut result = vllm::result(header, records, numbers, &finished.health, finished.start);
     result.rps_change_events =
         vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
     if let Some(decoding) = &told.decoding {
@@ -398,7 +397,7 @@ fn save(
     result.probe = told.probe.as_ref().map(ProbeNumbers::form);
     if let Some(file) = result_file {
         if settings.saving.save {
-            file.write(&result, settings.saving.detailed).or_run()?;
+            file.write(&result, vllm::details(settings, records)).or_run()?;
         }
         beside::write(settings, file, records, &result)?;
     }

@@ -172,15 +172,14 @@ impl Files<'_> {
         numbers: &Numbers,
         described: Value,
     ) -> Result<(), Failure> {
-        let details = vllm::writes_details(settings);
         let (records, health) = (&finished.records, &finished.health);
-        let mut result = vllm::result(header, records, numbers, health, finished.start, details);
+        let mut result = vllm::result(header, records, numbers, health, finished.start);
         result.rps_change_events =
             vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
         result.servebench["simulated"] = described;
         if let Some(file) = self.result {
             if settings.saving.save {
-                file.write(&result, settings.saving.detailed).or_run()?;
+                file.write(&result, vllm::details(settings, records)).or_run()?;
             }
             beside::write(settings, file, &finished.records, &result)?;
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::passes::{Collector, run};
 use crate::quantiles::Quantiles;
 use crate::summarise::meets;
-use crate::times::{Times, first_output, gaps, last_instant, last_output, start};
+use crate::times::{Times, first_output, last_instant, last_output, start};
 use crate::{Kind, MetricSettings};
 
 /// Waiting for a slot for no longer than this is not counted as being held up by the cap.
@@ -380,11 +380,11 @@ impl<'a> ExtrasCollector<'a> {
         if !record.is_ok() || self.settings.kind == Kind::Pooling {
             return;
         }
-        for gap in gaps(record) {
+        for gap in record.gaps() {
             self.gap.add(gap, 1);
         }
         if pass == 0 || !self.single_tokens {
-            for (gap, event) in gaps(record).zip(record.events.iter().skip(1)) {
+            for (gap, event) in record.gaps().zip(record.events.iter().skip(1)) {
                 let tokens = u64::from(event.tokens);
                 self.single_tokens &= tokens == 1;
                 // Rounded to the nearest nanosecond; there is none without a token.

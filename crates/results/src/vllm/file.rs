@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{VllmHeader, VllmResult};
+use super::{Details, VllmHeader, VllmResult};
 use crate::ResultsError;
 use crate::atomic::{check_writable, folder_of, write_atomically};
 use crate::python::float_repr;
@@ -64,16 +64,16 @@ impl ResultFile {
 
     /// Writes the result. Without `append` an existing file is replaced in one step; with it the result
     /// becomes one more line of a JSON Lines file.
-    pub fn write(&self, result: &VllmResult, detailed: bool) -> Result<(), ResultsError> {
+    pub fn write(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
         if self.append {
-            return self.append(result, detailed);
+            return self.append(result, details);
         }
         write_atomically(&self.path, |out| {
-            result.write_to(out, detailed).map_err(ResultsError::io("write", &self.path))
+            result.write_to(out, details).map_err(ResultsError::io("write", &self.path))
         })
     }
 
-    fn append(&self, result: &VllmResult, detailed: bool) -> Result<(), ResultsError> {
+    fn append(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
         let mut file = File::options()
             .append(true)
             .create(true)
@@ -85,7 +85,7 @@ impl ResultFile {
         let sync = |file: &File| if metadata.is_file() { file.sync_all() } else { Ok(()) };
         // One write of the whole line, so that sweeps writing to one file side by side do not mix.
         result
-            .write_to(&mut line, detailed)
+            .write_to(&mut line, details)
             .and_then(|()| file.write_all(&line))
             .and_then(|()| sync(&file))
             .map_err(ResultsError::io("write", &self.path))

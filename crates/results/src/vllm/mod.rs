@@ -10,10 +10,12 @@ mod pytorch;
 pub use file::{ResultFile, result_file_name};
 pub use pytorch::{pytorch_records, write_pytorch};
 
+use std::fmt;
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
+use servebench_core::{Nanos, Record, Records};
 
 use crate::python::{float_repr, write_json, write_list, write_object, write_string};
 
@@ -225,31 +227,54 @@ pub fn percentile_word(percentile: f64) -> String {
 }
 
 /// A value of the result; long lists are borrowed, because they may hold millions of numbers.
-#[derive(Clone, Debug)]
 enum Field<'a> {
     Value(Value),
     Counts(&'a [u64]),
     Floats(&'a [f64]),
     FloatLists(&'a [Vec<f64>]),
     Texts(&'a [String]),
+    Gaps(&'a dyn Records),
+    Answers(&'a dyn Records),
+}
+
+/// Whether the lists with one value a request or event are written (`--save-detailed`).
+#[derive(Clone, Copy)]
+pub enum Details<'a> {
+    /// They are left out.
+    Without,
+    /// As the result holds them.
+    Held,
+    /// As the result holds them, but gaps and texts, which may be too many to hold, are taken from these records
+    /// while they are written.
+    Of(&'a dyn Records),
+}
+
+impl fmt::Debug for Details<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Without => "Without",
+            Self::Held => "Held",
+            Self::Of(_) => "Of",
+        })
+    }
 }
 
 impl VllmResult {
     /// Writes the result as one line of JSON, without a line end, as Python's `json.dump` does.
-    pub fn write_to(&self, out: &mut (impl Write + ?Sized), detailed: bool) -> io::Result<()> {
-        write_object(out, self.fields(detailed).iter(), write_field)
+    pub fn write_to(&self, out: &mut (impl Write + ?Sized), details: Details<'_>) -> io::Result<()> {
+        write_object(out, self.fields(details).iter(), write_field)
     }
 
     /// The result as a JSON object.
-    pub fn to_map(&self, detailed: bool) -> Map<String, Value> {
-        self.fields(detailed).into_iter().map(|(key, field)| (key, field.into_value())).collect()
+    pub fn to_map(&self, details: Details<'_>) -> Map<String, Value> {
+        self.fields(details).into_iter().map(|(key, field)| (key, field.into_value())).collect()
     }
 
-    fn fields(&self, detailed: bool) -> IndexMap<String, Field<'_>> {
+    fn fields<'a>(&'a self, details: Details<'a>) -> IndexMap<String, Field<'a>> {
         let mut fields = Fields::default();
         self.header.put(&mut fields);
         match &self.body {
-            VllmBody::Generation(body) => body.put(&mut fields),
+            VllmBody::Generation(body) => body.put(details, &mut fields),
             VllmBody::Pooling(body) => body.put(&mut fields),
         }
         self.put_extras(&mut fields);
@@ -257,7 +282,7 @@ impl VllmResult {
             stat.put(&mut fields);
         }
         let mut fields = fields.0;
-        if !detailed {
+        if matches!(details, Details::Without) {
             // Removed by name and afterwards, so that metadata of these names vanishes as with vLLM.
             fields.retain(|key, _| !DETAIL_KEYS.contains(&key.as_str()));
         }
@@ -356,7 +381,13 @@ impl VllmHeader {
 }
 
 impl VllmGeneration {
-    fn put<'a>(&'a self, fields: &mut Fields<'a>) {
+    fn put<'a>(&'a self, details: Details<'a>, fields: &mut Fields<'a>) {
+        let (itls, texts) = match details {
+            Details::Of(records) => (Field::Gaps(records), Field::Answers(records)),
+            Details::Held | Details::Without => {
+                (Field::FloatLists(&self.itls), Field::Texts(&self.generated_texts))
+            }
+        };
         fields.float("duration", self.duration);
         fields.count("completed", self.completed);
         fields.count("failed", self.failed);
@@ -370,11 +401,11 @@ impl VllmGeneration {
         fields.put("input_lens", Field::Counts(&self.input_lens));
         fields.put("output_lens", Field::Counts(&self.output_lens));
         fields.put("ttfts", Field::Floats(&self.ttfts));
-        fields.put("itls", Field::FloatLists(&self.itls));
+        fields.put("itls", itls);
         fields.put("latencies", Field::Floats(&self.latencies));
         fields.put("start_times", Field::Floats(&self.start_times));
         fields.put("queue_times", Field::Floats(&self.queue_times));
-        fields.put("generated_texts", Field::Texts(&self.generated_texts));
+        fields.put("generated_texts", texts);
         fields.put("errors", Field::Texts(&self.errors));
         fields.float("max_output_tokens_per_s", self.max_output_tokens_per_s);
         fields.count("max_concurrent_requests", self.max_concurrent_requests);
@@ -418,8 +449,22 @@ impl Field<'_> {
             Self::Floats(floats) => float_list(floats),
             Self::FloatLists(lists) => lists.iter().map(|list| float_list(list)).collect(),
             Self::Texts(texts) => texts.iter().map(String::as_str).collect(),
+            Self::Gaps(records) => collected(records, |record| float_list(&gaps(record))),
+            Self::Answers(records) => collected(records, |record| record.text.as_str().into()),
         }
     }
+}
+
+/// One value a record.
+fn collected(records: &dyn Records, of: fn(&Record) -> Value) -> Value {
+    let mut values = Vec::with_capacity(records.count());
+    records.visit(&mut |record| values.push(of(record)));
+    values.into()
+}
+
+/// The gaps between token events in seconds.
+fn gaps(record: &Record) -> Vec<f64> {
+    record.gaps().map(Nanos::as_secs_f64).collect()
 }
 
 fn float_list(floats: &[f64]) -> Value {
@@ -442,7 +487,29 @@ fn write_field<W: Write + ?Sized>(out: &mut W, field: &Field<'_>) -> io::Result<
         Field::Floats(floats) => write_floats(out, floats),
         Field::FloatLists(lists) => write_list(out, lists, |out, list| write_floats(out, list)),
         Field::Texts(texts) => write_list(out, texts, |out, text| write_string(out, text)),
+        Field::Gaps(records) => write_visited(out, *records, |out, record| write_floats(out, &gaps(record))),
+        Field::Answers(records) => {
+            write_visited(out, *records, |out, record| write_string(out, &record.text))
+        }
     }
+}
+
+/// A list with one element a record, written as the records are visited.
+fn write_visited<W: Write + ?Sized>(
+    out: &mut W,
+    records: &dyn Records,
+    write: fn(&mut W, &Record) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut written = out.write_all(b"[");
+    let mut first = true;
+    records.visit(&mut |record| {
+        if written.is_ok() {
+            let separator: &[u8] = if first { b"" } else { b", " };
+            first = false;
+            written = out.write_all(separator).and_then(|()| write(out, record));
+        }
+    });
+    written.and_then(|()| out.write_all(b"]"))
 }
 
 fn write_floats<W: Write + ?Sized>(out: &mut W, floats: &[f64]) -> io::Result<()> {

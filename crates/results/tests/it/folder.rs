@@ -6,7 +6,7 @@ use servebench_core::{
     Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth, Workload,
 };
 use servebench_results::{
-    Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult, WorkloadInfo,
+    Details, Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult, WorkloadInfo,
     run_folder_name, write_parquet,
 };
 
@@ -173,14 +173,17 @@ fn a_full_disk_is_told_for_every_file() {
         Manifest::begin().write(full).unwrap_err(),
         ResultFile::prepare(None, "/dev/full", false)
             .unwrap()
-            .write(&VllmResult::default(), true)
+            .write(&VllmResult::default(), Details::Held)
             .unwrap_err(),
         ResultFile::prepare(None, "/dev/full", true)
             .unwrap()
-            .write(&VllmResult::default(), true)
+            .write(&VllmResult::default(), Details::Held)
             .unwrap_err(),
     ];
-    ResultFile::prepare(None, "/dev/null", true).unwrap().write(&VllmResult::default(), true).unwrap();
+    ResultFile::prepare(None, "/dev/null", true)
+        .unwrap()
+        .write(&VllmResult::default(), Details::Held)
+        .unwrap();
     for error in errors {
         assert!(error.is_disk_full() && error.to_string().contains("/dev/full"), "{error}");
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value};
 use servebench_results::{
-    ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult,
+    Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult,
     VllmSpecDecode, VllmStat, percentile_word, python, pytorch_records, result_file_name, write_pytorch,
 };
 
@@ -21,7 +21,8 @@ fn parse(text: &str) -> Map<String, Value> {
 
 fn line(result: &VllmResult, detailed: bool) -> String {
     let mut out = Vec::new();
-    result.write_to(&mut out, detailed).unwrap();
+    let details = if detailed { Details::Held } else { Details::Without };
+    result.write_to(&mut out, details).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -140,7 +141,7 @@ fn file_names_follow_vllms_rule() {
 
 #[test]
 fn without_details_only_vllms_lists_stay() {
-    let map = detailed().to_map(false);
+    let map = detailed().to_map(Details::Without);
     for gone in ["input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors"] {
         assert!(!map.contains_key(gone), "{gone}");
     }
@@ -154,7 +155,7 @@ fn metadata_replaces_what_is_before_it_and_is_replaced_by_what_is_after() {
     let pair = |key: &str| (key.to_owned(), "mine".to_owned());
     result.header.metadata = ["backend", "completed", "errors", "tp", "servebench"].map(pair).to_vec();
     result.servebench = serde_json::json!({"format_version": 1});
-    let map = result.to_map(false);
+    let map = result.to_map(Details::Without);
     let keys: Vec<_> = map.keys().map(String::as_str).collect();
     assert_eq!(map["backend"], "mine");
     assert_eq!(keys[2], "backend", "an overwritten key keeps its place");
@@ -219,12 +220,12 @@ fn results_are_replaced_or_appended_as_asked() {
     let file = ResultFile::prepare(Some(&dir), "r.json", false).unwrap();
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "the check leaves nothing behind");
     for _ in 0..2 {
-        file.write(&result, true).unwrap();
+        file.write(&result, Details::Held).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), real(DETAILED));
     }
     let lines = ResultFile::prepare(Some(&dir), "lines.jsonl", true).unwrap();
-    lines.write(&result, true).unwrap();
-    lines.write(&result, true).unwrap();
+    lines.write(&result, Details::Held).unwrap();
+    lines.write(&result, Details::Held).unwrap();
     let text = fs::read_to_string(lines.path()).unwrap();
     assert_eq!(text, format!("{0}\n{0}", real(DETAILED)));
 }
@@ -242,7 +243,7 @@ fn an_unwritable_place_is_refused_before_the_run() {
 #[test]
 fn pytorch_records_hold_one_metric_each() {
     let result = from_real(&parse(&real(RAMP)), &[], &[99.0], &["ttft"]);
-    let mut map = result.to_map(true);
+    let mut map = result.to_map(Details::Held);
     map.insert("tensor_parallel_size".to_owned(), "2".into());
     let args = parse(r#"{"model": "m", "request_rate": "inf", "result_filename": null}"#);
     let records = pytorch_records(&args, "m", &map);
