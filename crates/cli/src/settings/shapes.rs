@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use servebench_workload::{
-    Bundle, DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource,
-    SharedPrefixes, SyntheticTurns,
+    DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource, SharedPrefixes,
+    SyntheticTurns,
 };
 
 use crate::args::{DatasetArgs, TrafficArgs};
 use crate::exit::{Failure, OrFail};
+use crate::settings::Replay;
 use crate::structured::Structured;
 
 /// Turns of synthetic conversations where the user does not say.
@@ -19,8 +20,8 @@ const USUAL_ANSWER: &str = "128";
 /// Shapes of traffic as asked for.
 #[derive(Debug, Default)]
 pub(crate) struct ShapeSettings {
-    /// A workload file to replay, and its hash.
-    pub(crate) replay: Option<Arc<(Bundle, String)>>,
+    /// A workload file to replay.
+    pub(crate) replay: Option<Arc<Replay>>,
     /// The structure of answers.
     pub(crate) structured: Option<Structured>,
     /// Check lengths with the server's tokenizer.
@@ -48,7 +49,7 @@ impl ShapeSettings {
                     path.display()
                 )));
             }
-            Ok(Arc::new(Bundle::read(path).or_usage()?))
+            Replay::read(path).map(Arc::new)
         });
         let replay = replay.transpose()?;
         let structured = args
@@ -58,9 +59,9 @@ impl ShapeSettings {
                 Structured::resolve(kind, args.structured_output_ratio, file, seed)
             })
             .transpose()?;
-        let replays_talks = replay
-            .as_ref()
-            .is_some_and(|replay| replay.0.workload.requests.iter().any(|request| request.session.is_some()));
+        let replays_talks = replay.as_ref().is_some_and(|replay| {
+            replay.bundle.workload.requests.iter().any(|request| request.session.is_some())
+        });
         Ok(Self {
             conversations: replays_talks || wants_talks(args, dataset),
             replay,
