@@ -102,7 +102,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         }
         adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
     }
-    let conversations = converse(&mut workload.requests)?;
+    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     warnings.append(&mut workload.warnings.clone());
     let mut requests = match settings.shapes.replay.as_ref().filter(|replay| replay.large.is_some()) {
         Some(replay) => serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?,
@@ -143,7 +143,7 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     if settings.shapes.replay.is_none() {
         adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
     }
-    let conversations = converse(&mut workload.requests)?;
+    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     let warnings = workload.warnings.clone();
     let mut requests = serialise(&wire, &workload.requests)?;
     give_up_some(settings, &mut requests);
@@ -234,7 +234,7 @@ pub(crate) fn offline(
     }
     let (mut workload, _) = workload(settings, tokenizer)?;
     adjust(settings, tokenizer, &mut workload.requests)?;
-    converse(&mut workload.requests)?;
+    converse(&mut workload.requests, None)?;
     let schedule = schedule(settings, &workload)?;
     for (request, &due) in workload.requests.iter().zip(schedule.as_slice()) {
         give(due, request)?;
@@ -249,13 +249,17 @@ impl From<WorkloadError> for Failure {
 }
 
 /// Makes the turns of conversations chat messages, and says which follows which.
-fn converse(requests: &mut [Request]) -> Result<Option<Arc<Conversations>>, Failure> {
+fn converse(requests: &mut [Request], most: Option<usize>) -> Result<Option<Arc<Conversations>>, Failure> {
     for request in requests.iter_mut().filter(|request| request.session.is_some()) {
         if let Some(text) = request.prompt.as_text() {
             request.prompt = Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]);
         }
     }
-    Ok(Conversations::of(requests).or_usage()?.map(Arc::new))
+    let conversations = Conversations::of(requests).or_usage()?;
+    Ok(conversations.map(|mut all| {
+        all.most_active = most;
+        Arc::new(all)
+    }))
 }
 
 /// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.

@@ -28,6 +28,8 @@ pub(crate) struct ShapeSettings {
     pub(crate) verify_lengths: bool,
     /// Requests are turns of conversations.
     pub(crate) conversations: bool,
+    /// Most conversations under way at once.
+    pub(crate) most_conversations: Option<usize>,
 }
 
 impl ShapeSettings {
@@ -62,8 +64,20 @@ impl ShapeSettings {
         let replays_talks = replay.as_ref().is_some_and(|replay| {
             replay.bundle.workload.requests.iter().any(|request| request.session.is_some())
         });
+        let conversations = replays_talks || wants_talks(args, dataset);
+        match args.multi_turn_max_active {
+            Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
+            Some(most) if !conversations => {
+                return Err(Failure::usage(format!(
+                    "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
+                     --max-concurrency limits requests"
+                )));
+            }
+            _ => {}
+        }
         Ok(Self {
-            conversations: replays_talks || wants_talks(args, dataset),
+            conversations,
+            most_conversations: args.multi_turn_max_active,
             replay,
             structured,
             verify_lengths: !args.no_verify_lengths,
