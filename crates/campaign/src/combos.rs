@@ -69,6 +69,7 @@ pub(crate) fn plan(
                     command.extend([flag.to_owned(), value.to_string()]);
                 }
                 command.extend(without_seed(&options.extra));
+                crate::flags::simulate(&mut command);
                 finish(&mut command, &output, &result, options);
                 cells.push(Cell {
                     name: named(&setting, run, repeats),

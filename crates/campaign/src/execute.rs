@@ -363,7 +363,7 @@ pub fn check_servers(plan: &Plan, journal: &mut Journal, world: &mut dyn World) 
         return Ok(());
     }
     let mut seen: Vec<String> = Vec::new();
-    for cell in &plan.cells {
+    for cell in plan.cells.iter().filter(|cell| !cell.is_simulated()) {
         let key = cell.target().url;
         let key = crate::flags::without_secrets(std::slice::from_ref(&key)).concat();
         if seen.contains(&key) {

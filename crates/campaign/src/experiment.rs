@@ -8,7 +8,9 @@ use rand::seq::SliceRandom;
 use serde_json::{Map, Value};
 
 use crate::combos::{OURS, base_seed, finish, in_repeat, named, refuse_extra};
-use crate::flags::{Flag, FlagKind, FlagTable, dashed, override_parameter, text};
+use crate::flags::{
+    Flag, FlagKind, FlagTable, SIMULATED, dashed, is_simulated, override_parameter, simulate, text,
+};
 use crate::plan::{Cell, Form, OURSELVES, Plan, Warmup, cell_seed, file_part};
 use crate::read::Keys;
 use crate::stop::{Condition, StopRules};
@@ -116,16 +118,27 @@ impl Maker<'_> {
             all.insert("label".to_owned(), label.into());
         }
         let mut command = vec![OURSELVES.to_owned(), "run".to_owned()];
+        let mut only_simulated = None;
         for (key, value) in &all {
             let flag = self
                 .table
                 .find(key)
                 .ok_or_else(|| CampaignError::file(self.path, format!("unknown flag {key}")))?;
+            if flag.simulated {
+                only_simulated = Some(key);
+            }
             let arguments = FlagTable::arguments(flag, value);
             command.extend(arguments.map_err(|problem| CampaignError::file(self.path, problem))?);
         }
         command.extend(self.options.extra.iter().cloned());
-        let warmup = self.warmup.map(|num_prompts| {
+        let simulated = simulate(&mut command);
+        if let Some(key) = only_simulated.filter(|_| !simulated) {
+            let problem =
+                format!("{key} is a setting of the simulated engine: it needs backend: {SIMULATED}");
+            return Err(CampaignError::file(self.path, problem));
+        }
+        // There is no server that could be warmed up.
+        let warmup = self.warmup.filter(|_| !simulated).map(|num_prompts| {
             let mut command = command.clone();
             override_parameter(&mut command, "num_prompts", &num_prompts.into());
             command.extend(["--no-run-folder", "--disable-tqdm"].map(str::to_owned));
@@ -139,7 +152,11 @@ impl Maker<'_> {
 
 /// A label that tells apart what result files do not: settings that vary, other than load and lengths.
 fn label(all: &Settings, varied: &Settings) -> Option<String> {
-    let mut told = vec!["request_rate", "max_concurrency", "num_prompts", "seed", "model", "backend"];
+    let mut told = vec!["request_rate", "max_concurrency", "num_prompts", "seed", "model"];
+    // What was simulated has the name of a real backend in its file.
+    if !all.get("backend").is_some_and(|backend| is_simulated(&text(backend))) {
+        told.push("backend");
+    }
     if !all.contains_key("random_range_ratio") {
         told.extend(["random_input_len", "random_output_len"]);
     }

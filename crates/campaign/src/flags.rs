@@ -15,16 +15,18 @@ pub enum FlagKind {
     Many,
 }
 
-/// A flag of `servebench run`.
+/// A flag of `servebench run` or `servebench simulate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
     /// Name with dashes inside and none before.
     pub name: String,
     /// How many values it takes.
     pub kind: FlagKind,
+    /// True when only `simulate` has it.
+    pub simulated: bool,
 }
 
-/// The flags of `servebench run`.
+/// The flags of `servebench run`, and those of `servebench simulate` beside.
 #[derive(Clone, Debug, Default)]
 pub struct FlagTable(pub Vec<Flag>);
 
@@ -110,6 +112,32 @@ pub(crate) fn values_of<'a>(arguments: &'a [String], name: &str) -> Vec<&'a str>
         Some((_, value)) => vec![value],
         None => arguments[at + 1..].iter().map(String::as_str).take_while(|a| !a.starts_with("--")).collect(),
     }
+}
+
+/// The backend that stands for the engine model on a virtual clock; `sim:NAME` also says what kind of requests
+/// they are.
+pub(crate) const SIMULATED: &str = "sim";
+
+/// True for the name of the simulated backend.
+pub(crate) fn is_simulated(backend: &str) -> bool {
+    backend == SIMULATED || backend.strip_prefix(SIMULATED).is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// Makes a command of `run` with `--backend sim` one of `simulate`; an earlier backend, which says what kind of
+/// requests they are, stays. True when it was such a command.
+pub(crate) fn simulate(command: &mut Vec<String>) -> bool {
+    let backend = value_of(command, "backend").filter(|backend| is_simulated(backend)).map(str::to_owned);
+    let Some(backend) = backend else { return false };
+    while value_of(command, "backend").is_some_and(is_simulated) {
+        let Some(at) = command.iter().rposition(|argument| names(argument, "backend")) else { break };
+        let end = at + if command[at].contains('=') { 1 } else { 2 };
+        command.drain(at..end.min(command.len()));
+    }
+    if let Some((_, kind)) = backend.split_once(':') {
+        command.extend(["--backend", kind].map(str::to_owned));
+    }
+    "simulate".clone_into(&mut command[1]);
+    true
 }
 
 /// Takes a flag with all its values out.
@@ -219,6 +247,28 @@ mod tests {
         assert_eq!(value_of(&line, "base-url"), Some("http://x"));
         assert_eq!(value_of(&line, "host"), None);
         assert_eq!(values_of(&line, "goodput"), ["ttft:1", "tpot:2"]);
+    }
+
+    #[test]
+    fn the_backend_sim_makes_a_simulation_of_a_run() {
+        for (run, expected) in [
+            (
+                "servebench run --backend vllm --seed 1 --backend sim",
+                "servebench simulate --backend vllm --seed 1",
+            ),
+            ("servebench run --backend=sim --backend sim --seed 1", "servebench simulate --seed 1"),
+            (
+                "servebench run --backend sim:openai-chat --seed 1",
+                "servebench simulate --seed 1 --backend openai-chat",
+            ),
+        ] {
+            let mut command = words(run);
+            assert!(simulate(&mut command));
+            assert_eq!(command.join(" "), expected);
+        }
+        let mut real = words("servebench run --backend sim --backend vllm");
+        assert!(!simulate(&mut real));
+        assert_eq!(real[1], "run");
     }
 
     #[test]

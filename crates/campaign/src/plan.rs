@@ -114,6 +114,8 @@ pub struct Load {
     pub cap: f64,
     /// Tokens of an answer.
     pub output_len: f64,
+    /// Nothing is waited for: the clock is virtual.
+    pub simulated: bool,
 }
 
 /// Where a run sends, and how.
@@ -139,7 +141,14 @@ impl Cell {
                 .or_else(|| number("random-output-len"))
                 .or_else(|| number("sharegpt-output-len"))
                 .unwrap_or(128.0),
+            simulated: self.is_simulated(),
         }
+    }
+
+    /// True for a run on the virtual clock, which no server takes part in.
+    pub fn is_simulated(&self) -> bool {
+        self.command.first().is_some_and(|program| program == OURSELVES)
+            && self.command.get(1).is_some_and(|command| command == "simulate")
     }
 
     /// Where the command sends.
@@ -184,6 +193,7 @@ impl Cell {
                 kept.push(argument);
             }
         }
+        // `fingerprint` keeps the command's name, so that measured and simulated runs are apart.
         kept.push(self.server.map_or_else(String::new, |server| server.to_string()));
         kept
     }

@@ -1,5 +1,6 @@
 //! From settings to a plan: server, tokenizer, workload, schedule. The last moment to refuse.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -10,8 +11,10 @@ use servebench_engine::{Conversations, Plan};
 use servebench_os::{limits, thread};
 use servebench_results::WorkloadInfo;
 use servebench_telemetry::Environment;
-use servebench_wire::{BodySettings, ClientSettings, KeepText, Prepared, Wire};
-use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, build};
+use servebench_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
+use servebench_workload::{
+    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces, is_made_in_pieces,
+};
 
 use crate::args::LoraAssignment;
 use crate::compat;
@@ -20,7 +23,7 @@ use crate::kept::events_in_memory;
 use crate::lengths;
 use crate::progress::SlowBar;
 use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
-use crate::settings::RunSettings;
+use crate::settings::{Replay, RunSettings};
 
 /// How long to wait for requests in flight after the first Ctrl-C.
 const DRAIN: Nanos = Nanos::from_millis(5_000);
@@ -104,13 +107,19 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         }
         adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
     }
-    let conversations = converse(&mut workload.requests)?;
+    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     warnings.append(&mut workload.warnings.clone());
-    let mut requests = serialise(&wire, &workload.requests)?;
+    let mut requests = match settings.shapes.replay.as_ref().filter(|replay| replay.large.is_some()) {
+        Some(replay) => serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?,
+        None => serialise(&wire, &workload.requests)?,
+    };
     give_up_some(settings, &mut requests);
     let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
     let schedule = schedule(settings, &workload)?;
-    let workload_info = WorkloadInfo::of(&workload);
+    let workload_info = match settings.shapes.replay.as_ref().and_then(|replay| replay.large.clone()) {
+        Some(large) => large,
+        None => WorkloadInfo::of(&workload),
+    };
     // A million of them take half a gigabyte.
     workload.requests.truncate(1);
     workload.requests.shrink_to_fit();
@@ -154,11 +163,14 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     let tokenizer_id = settings.target.tokenizer.clone().filter(|_| settings.target.has_tokenizer);
     let tokenizer = tokenizer_id.as_deref().map(load_tokenizer).transpose()?;
     let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
+    if let Some(replay) = &settings.shapes.replay {
+        workload = replay.whole()?;
+    }
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
     if settings.shapes.replay.is_none() {
         adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
     }
-    let conversations = converse(&mut workload.requests)?;
+    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     let warnings = workload.warnings.clone();
     let mut requests = serialise(&wire, &workload.requests)?;
     give_up_some(settings, &mut requests);
@@ -205,7 +217,7 @@ fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> 
 /// When the requests are due.
 fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Failure> {
     if let (true, Some(replay)) = (settings.load.self_timed, &settings.shapes.replay) {
-        return Ok(replay.0.schedule.clone());
+        return Ok(replay.bundle.schedule.clone());
     }
     if !settings.load.self_timed {
         return arrivals(&workload.requests, &settings.load.arrivals);
@@ -228,8 +240,13 @@ pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Resu
     Schedule::new(due.collect()).or_usage()
 }
 
-/// The workload and schedule that a run with these settings would have, without asking a server.
-pub(crate) fn offline(settings: &RunSettings) -> Result<(Workload, Schedule), Failure> {
+/// The workload and schedule that a run with these settings would have, without asking a server. Each request goes
+/// to `give` with its due instant; what is returned holds the rest. Datasets that can be made in pieces need
+/// memory for one piece.
+pub(crate) fn offline(
+    settings: &RunSettings,
+    give: &mut dyn FnMut(Nanos, &Request) -> Result<(), Failure>,
+) -> Result<(Workload, Schedule), Failure> {
     let named = settings.target.tokenizer.as_ref().or(settings.target.model.as_ref());
     let tokenizer = match named.filter(|_| settings.target.has_tokenizer) {
         Some(spec) => Some(load_tokenizer(spec)?),
@@ -241,21 +258,48 @@ pub(crate) fn offline(settings: &RunSettings) -> Result<(Workload, Schedule), Fa
         }
         None => None,
     };
-    let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
-    adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
-    converse(&mut workload.requests)?;
+    let tokenizer = tokenizer.as_ref();
+    // Adapters and structures are dealt out over all requests.
+    let alone = settings.target.lora.is_none() && settings.shapes.structured.is_none();
+    if alone && is_made_in_pieces(&settings.workload) {
+        let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
+        let schedule = servebench_arrival::schedule(count, &settings.load.arrivals).or_usage()?;
+        let bar = SlowBar::new("making requests");
+        let progress = |done, total| bar.update(done, total);
+        let workload = build_in_pieces(&settings.workload, tokenizer, &progress, &mut |mut piece| {
+            adjust(settings, tokenizer, &mut piece)?;
+            piece.iter().try_for_each(|request| give(schedule.due(request.index), request))
+        })?;
+        return Ok((workload, schedule));
+    }
+    let (mut workload, _) = workload(settings, tokenizer)?;
+    adjust(settings, tokenizer, &mut workload.requests)?;
+    converse(&mut workload.requests, None)?;
     let schedule = schedule(settings, &workload)?;
+    for (request, &due) in workload.requests.iter().zip(schedule.as_slice()) {
+        give(due, request)?;
+    }
     Ok((workload, schedule))
 }
 
+impl From<WorkloadError> for Failure {
+    fn from(error: WorkloadError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
 /// Makes the turns of conversations chat messages, and says which follows which.
-fn converse(requests: &mut [Request]) -> Result<Option<Arc<Conversations>>, Failure> {
+fn converse(requests: &mut [Request], most: Option<usize>) -> Result<Option<Arc<Conversations>>, Failure> {
     for request in requests.iter_mut().filter(|request| request.session.is_some()) {
         if let Some(text) = request.prompt.as_text() {
             request.prompt = Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]);
         }
     }
-    Ok(Conversations::of(requests).or_usage()?.map(Arc::new))
+    let conversations = Conversations::of(requests).or_usage()?;
+    Ok(conversations.map(|mut all| {
+        all.most_active = most;
+        Arc::new(all)
+    }))
 }
 
 /// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.
@@ -395,7 +439,7 @@ fn workload(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<(Workload, Vec<Request>), Failure> {
     if let Some(replay) = &settings.shapes.replay {
-        return Ok((replay.0.workload.clone(), Vec::new()));
+        return Ok((replay.bundle.workload.clone(), Vec::new()));
     }
     let own = !settings.compat.is_vllm() && matches!(settings.workload.dataset, DatasetSettings::Random(_));
     let mut ask = settings.workload.clone();
@@ -433,6 +477,28 @@ fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> V
 
 fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Failure> {
     requests.par_iter().map(|request| wire.prepare(request)).collect::<Result<_, _>>().or_usage()
+}
+
+/// Serialises a file that is larger than it should be in memory; the bodies go to an unnamed file in `folder`.
+fn serialise_to_file(wire: &Wire, replay: &Replay, folder: Option<&Path>) -> Result<Vec<Prepared>, Failure> {
+    let place = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+    let failed = |error: std::io::Error| {
+        Failure::usage(format!(
+            "cannot keep the bodies of the requests in {}: {error}; name another folder with --runs-dir",
+            place.display()
+        ))
+    };
+    std::fs::create_dir_all(&place).map_err(failed)?;
+    let mut bodies = BodyFile::new(tempfile::tempfile_in(&place).map_err(failed)?);
+    let mut all = Vec::with_capacity(replay.bundle.workload.requests.len());
+    replay.each_piece(|piece| {
+        for mut prepared in serialise(wire, &piece)? {
+            bodies.take(&mut prepared).map_err(failed)?;
+            all.push(prepared);
+        }
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// Refuses a load for which the process may not open enough connections.

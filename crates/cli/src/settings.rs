@@ -2,6 +2,7 @@
 
 mod connection;
 mod dataset;
+mod replay;
 mod shapes;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use servebench_wire::{Backend, BackendKind, backend};
 use servebench_workload::WorkloadSettings;
 
 pub(crate) use self::connection::ConnectionSettings;
+pub(crate) use self::replay::Replay;
 pub(crate) use self::shapes::ShapeSettings;
 
 use crate::args::RampStrategy as RampFlag;
@@ -176,7 +178,7 @@ impl RunSettings {
         let RunArgs { target, load, content, dataset, traffic, connection, reporting } = args;
         let seed = load.seed;
         let shapes = ShapeSettings::resolve(&traffic, &dataset, seed)?;
-        let replayed = shapes.replay.as_ref().map(|replay| &replay.0);
+        let replayed = shapes.replay.as_ref().map(|replay| &replay.bundle);
         let num_prompts = replayed.map_or(load.num_prompts, |bundle| bundle.workload.requests.len() as i64);
         let target = target_settings(target, compat, &mut notes)?;
         let connection = ConnectionSettings::resolve(connection)?;
@@ -299,6 +301,11 @@ fn target_settings(
         omit_field,
         skip_model_check,
     } = args;
+    if name.as_deref().is_some_and(|name| name == "sim" || name.starts_with("sim:")) {
+        return Err(Failure::usage(
+            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with              servebench sweep --backend sim",
+        ));
+    }
     let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
     if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
         return Err(Failure::usage(format!(

@@ -255,6 +255,25 @@ fn the_history_of_a_conversation_holds_the_replies_that_came() {
 }
 
 #[test]
+fn conversations_under_way_can_be_limited() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start();
+    let shape = ["--multi-turn", "--backend", "openai-chat", "--multi-turn-min-turns", "2"];
+    let lengths =
+        ["--multi-turn-max-turns", "2", "--multi-turn-first-len", "9", "--multi-turn-output-len", "2"];
+    let load = ["--num-prompts", "8", "--multi-turn-think-time", "0.02", "--multi-turn-max-active", "1"];
+    good(folder.path(), &recorder.url, &[&shape[..], &lengths[..], &load[..]].concat());
+    // One after the other, although nothing limits requests.
+    let asked: Vec<usize> =
+        turns(&recorder).iter().map(|a| a.body["messages"].as_array().unwrap().len()).collect();
+    assert_eq!(asked, [1, 3, 1, 3, 1, 3, 1, 3]);
+    let output =
+        run(folder.path(), &recorder.url, &["--max-active-conversations", "2", "--num-prompts", "4"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--multi-turn"), "{output:?}");
+}
+
+#[test]
 fn a_conversation_that_fails_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let server = quick();

@@ -207,6 +207,7 @@ impl Distributions {
             schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect())
                 .unwrap_or_else(|_backwards| Schedule::at_once(load.requests.len())),
             max_concurrency: load.max_concurrency,
+            most_conversations: None,
             cluster: ClusterConfig { engine: engine.clone(), ..ClusterConfig::default() },
             seed: 0,
         };
@@ -390,6 +391,7 @@ mod tests {
             requests: requests.collect(),
             schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect()).unwrap(),
             max_concurrency: None,
+            most_conversations: None,
             cluster: ClusterConfig { engine: engine.clone(), ..ClusterConfig::default() },
             seed: 0,
         };

@@ -8,7 +8,7 @@
 //!
 //! In conversations the schedule holds the first turns alone. A later turn becomes due by
 //! [`Dispatcher::follow_up`] when the answer before it has ended; where slots are scarce, conversations that are
-//! on their way go before new ones.
+//! on their way go before new ones. A limit on conversations holds back new ones alone, whatever slots are free.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -68,6 +68,9 @@ pub struct Dispatcher<'a> {
     follow_ups: BinaryHeap<Reverse<(Nanos, usize)>>,
     slots: Option<usize>,
     in_flight: usize,
+    /// Most conversations under way, thinking users included.
+    most_conversations: Option<usize>,
+    conversations: usize,
     next: Option<usize>,
     sent_due: Nanos,
     exhausted: bool,
@@ -84,6 +87,8 @@ impl<'a> Dispatcher<'a> {
             follow_ups: BinaryHeap::new(),
             slots,
             in_flight: 0,
+            most_conversations: None,
+            conversations: 0,
             next: None,
             sent_due: Nanos::ZERO,
             exhausted: false,
@@ -96,6 +101,14 @@ impl<'a> Dispatcher<'a> {
     #[must_use]
     pub fn with_starts(mut self, starts: &'a [usize]) -> Self {
         self.starts = Some(starts);
+        self
+    }
+
+    /// Begins a conversation only while fewer than `most` are under way. Each must be reported over by
+    /// [`Dispatcher::conversation_ended`].
+    #[must_use]
+    pub fn with_conversations(mut self, most: Option<usize>) -> Self {
+        self.most_conversations = most;
         self
     }
 
@@ -114,6 +127,9 @@ impl<'a> Dispatcher<'a> {
             self.follow_ups.pop();
             return self.send(index, due);
         }
+        if !self.exhausted && self.most_conversations.is_some_and(|most| self.conversations >= most) {
+            return follow_up.map_or(Step::WaitForSlot, |(due, _)| Step::WaitUntil(due));
+        }
         let Some(index) = self.next.or_else(|| self.take()) else {
             self.exhausted = true;
             return follow_up.map_or(Step::Finished, |(due, _)| Step::WaitUntil(due));
@@ -124,6 +140,7 @@ impl<'a> Dispatcher<'a> {
             return Step::WaitUntil(follow_up.map_or(due, |(sooner, _)| sooner.min(due)));
         }
         self.next = None;
+        self.conversations += 1;
         self.send(index, due)
     }
 
@@ -159,6 +176,11 @@ impl<'a> Dispatcher<'a> {
     pub fn completed(&mut self) {
         debug_assert!(self.in_flight > 0, "a completion without a send");
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// A conversation is over: its last turn has ended, or one that failed.
+    pub fn conversation_ended(&mut self) {
+        self.conversations = self.conversations.saturating_sub(1);
     }
 
     /// Requests now in flight.
@@ -246,6 +268,29 @@ mod tests {
         let sent = run(&[0; 9], 1, Some(3), |_| 10);
         let starts: Vec<_> = sent.iter().map(|&(_, at)| at).collect();
         assert_eq!(starts, [0, 0, 0, 10, 10, 10, 20, 20, 20]);
+    }
+
+    #[test]
+    fn a_new_conversation_waits_for_one_that_is_over_although_slots_are_free() {
+        let schedule = Schedule::at_once(4);
+        let starts = [0, 2];
+        let mut machine = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None)
+            .with_starts(&starts)
+            .with_conversations(Some(1));
+        assert_eq!(machine.step(Nanos(0)), Step::Send(0));
+        assert_eq!(machine.step(Nanos(0)), Step::WaitForSlot);
+        machine.completed();
+        machine.follow_up(1, Nanos(50));
+        // The user thinks; the conversation is still under way.
+        assert_eq!(machine.step(Nanos(10)), Step::WaitUntil(Nanos(50)));
+        assert_eq!(machine.step(Nanos(50)), Step::Send(1));
+        assert_eq!(machine.step(Nanos(50)), Step::WaitForSlot);
+        machine.completed();
+        machine.conversation_ended();
+        assert_eq!(machine.step(Nanos(60)), Step::Send(2));
+        machine.completed();
+        machine.conversation_ended();
+        assert_eq!(machine.step(Nanos(61)), Step::Finished);
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub fn run(
     stop: &StopHandle,
     progress: &Progress,
 ) -> Result<Finished, EngineError> {
-    let slots = plan.max_concurrency.unwrap_or(usize::MAX);
+    let most_talks = plan.conversations.as_ref().and_then(|all| all.most_active);
+    let slots = plan.max_concurrency.unwrap_or(usize::MAX).min(most_talks.unwrap_or(usize::MAX));
     let workers = plan.workers.clamp(1, slots.min(u16::MAX as usize));
     let starting_line = StartingLine::new(workers);
     let counter = Arc::new(AtomicUsize::new(0));
@@ -184,13 +185,15 @@ fn work(
     let (runtime, (client, pacer)) = prepared?;
 
     let slots = plan.max_concurrency.map(|cap| share(cap, place));
-    let source = match slots {
+    let most_talks = plan.conversations.as_ref().and_then(|all| all.most_active);
+    let source = match slots.or(most_talks) {
         Some(_) => Source::Shared(Arc::clone(&place.counter)),
         None => Source::Shard { next: place.number, stride: place.workers },
     };
     let mut dispatcher = Dispatcher::new(&plan.schedule, source, slots);
     if let Some(conversations) = &plan.conversations {
-        dispatcher = dispatcher.with_starts(conversations.starts());
+        let most_talks = most_talks.map(|most| share(most, place));
+        dispatcher = dispatcher.with_starts(conversations.starts()).with_conversations(most_talks);
     }
     let orders = Orders {
         requests: Arc::clone(&plan.requests),

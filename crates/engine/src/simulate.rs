@@ -25,6 +25,8 @@ pub struct VirtualPlan {
     pub schedule: Schedule,
     /// Slots, or `None` for no limit.
     pub max_concurrency: Option<usize>,
+    /// Most conversations under way, or `None` for no limit.
+    pub most_conversations: Option<usize>,
     /// The engines.
     pub cluster: ClusterConfig,
     /// Seed of the engines' jitter and draws.
@@ -50,7 +52,7 @@ pub struct VirtualRequest {
 ///
 /// Also returns the engines' own counters at the end.
 pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineError> {
-    let VirtualPlan { requests, schedule, max_concurrency, cluster, seed } = plan;
+    let VirtualPlan { requests, schedule, max_concurrency, most_conversations, cluster, seed } = plan;
     let mut cluster = Cluster::new(cluster, seed)?;
     let mut records: Vec<Record> = Vec::with_capacity(requests.len());
     let mut unsent = Vec::with_capacity(requests.len());
@@ -63,7 +65,8 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
         unsent.push(Some((request.engine, request.cancel_after)));
     }
     let mut dispatcher = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, max_concurrency)
-        .with_starts(&starts);
+        .with_starts(&starts)
+        .with_conversations(most_conversations);
     let mut hang_ups: BinaryHeap<Reverse<(Nanos, usize)>> = BinaryHeap::new();
     let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
     let mut peak = 0;
@@ -77,6 +80,7 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                         hang_ups.extend(cancel_after.map(|after| Reverse((now + after, index))));
                     } else {
                         dispatcher.completed();
+                        dispatcher.conversation_ended();
                         abandon(&mut records, &thinks, index);
                     }
                     peak = peak.max(dispatcher.in_flight() as u64);
@@ -97,6 +101,8 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 dispatcher.completed();
                 if let Some(&Some(think)) = thinks.get(index + 1) {
                     dispatcher.follow_up(index + 1, token.at + think);
+                } else {
+                    dispatcher.conversation_ended();
                 }
             }
         }
@@ -106,6 +112,7 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 records[index].outcome = Outcome::Cancelled;
                 records[index].end = Some(at);
                 dispatcher.completed();
+                dispatcher.conversation_ended();
                 abandon(&mut records, &thinks, index);
             }
         }
@@ -199,6 +206,7 @@ mod tests {
             requests,
             schedule: Schedule::new(due).unwrap(),
             max_concurrency: cap,
+            most_conversations: None,
             cluster: ClusterConfig::default(),
             seed: 7,
         }
@@ -270,6 +278,34 @@ mod tests {
             let known = pair[0].usage.prompt_tokens.unwrap() + 20 - 1;
             assert_eq!(pair[1].usage.cached_tokens, Some(known / 16 * 16));
         }
+    }
+
+    #[test]
+    fn no_more_conversations_are_under_way_than_allowed_and_a_failed_one_makes_room() {
+        let mut plan = plan(12, 0, None);
+        for (index, request) in plan.requests.iter_mut().enumerate() {
+            request.think = (index % 3 > 0).then_some(Nanos::from_millis(400));
+        }
+        plan.most_conversations = Some(2);
+        // The second turn of the second conversation can never run.
+        plan.requests[4].engine.prompt = Content::Unshared(1_000_000);
+        let (finished, _) = simulate(plan).unwrap();
+        let spans: Vec<(Nanos, Nanos)> = finished
+            .records
+            .chunks(3)
+            .map(|turns| {
+                let ends = turns.iter().filter_map(|turn| turn.end);
+                (turns[0].send_start.unwrap(), ends.max().unwrap())
+            })
+            .collect();
+        for &(start, _) in &spans {
+            let under_way = spans.iter().filter(|(from, to)| *from <= start && start < *to).count();
+            assert!(under_way <= 2, "{spans:?}");
+        }
+        // The third took the place of the one that failed.
+        assert_eq!(spans[2].0, spans[1].1);
+        assert_eq!(finished.records[5].outcome, Outcome::Unfinished);
+        assert!(finished.records[9..].iter().all(|record| record.outcome == Outcome::Ok));
     }
 
     #[test]

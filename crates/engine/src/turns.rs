@@ -16,6 +16,8 @@ use servebench_wire::{Prepared, Wire, WireError};
 pub struct Conversations {
     requests: Vec<Request>,
     starts: Vec<usize>,
+    /// Most of them under way at once, thinking users included.
+    pub most_active: Option<usize>,
 }
 
 /// Why requests are no conversations.
@@ -46,7 +48,7 @@ impl Conversations {
                 return Err(BrokenConversation { index });
             }
         }
-        Ok(Some(Self { requests: requests.to_vec(), starts }))
+        Ok(Some(Self { requests: requests.to_vec(), starts, most_active: None }))
     }
 
     /// The requests that open a conversation, in order.

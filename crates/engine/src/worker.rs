@@ -55,6 +55,8 @@ struct Desk {
     follow_ups: RefCell<Vec<(usize, Nanos)>>,
     finished: RefCell<Vec<Record>>,
     completions: Cell<usize>,
+    /// Conversations that are over, until the dispatcher knows.
+    talks_over: Cell<usize>,
     completed: Notify,
     stall: Cell<Nanos>,
     records: SyncSender<Vec<Record>>,
@@ -76,9 +78,10 @@ impl Desk {
     /// What comes after a turn of a conversation.
     fn go_on(&self, talks: &Talks, record: &Record) {
         match talks.ended(record) {
-            Sequel::End => {}
+            Sequel::End => self.talks_over.set(self.talks_over.get() + 1),
             Sequel::Next(index, due) => self.follow_ups.borrow_mut().push((index, due)),
             Sequel::Abandoned(rest) => {
+                self.talks_over.set(self.talks_over.get() + 1);
                 let given_up = rest.into_iter().map(|index| {
                     let mut never_sent = self.requests[index].record();
                     never_sent.index = index;
@@ -122,6 +125,7 @@ pub(crate) async fn drive(
         follow_ups: RefCell::default(),
         finished: RefCell::default(),
         completions: Cell::new(0),
+        talks_over: Cell::new(0),
         completed: Notify::new(),
         stall: Cell::new(Nanos::ZERO),
         records: orders.records.clone(),
@@ -161,6 +165,9 @@ async fn send_all(
     loop {
         for _ in 0..desk.completions.take() {
             orders.dispatcher.completed();
+        }
+        for _ in 0..desk.talks_over.take() {
+            orders.dispatcher.conversation_ended();
         }
         if desk.talks.is_some() {
             for (index, due) in desk.follow_ups.take() {

@@ -30,7 +30,9 @@ pub use error::ResultsError;
 pub use folder::{Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
-pub use manifest::{MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadInfo};
+pub use manifest::{
+    MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest, WorkloadInfo,
+};
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use servebench_core::{ClientHealth, Nanos, Schedule, Verdict, Workload};
+use servebench_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload};
 use sha2::{Digest, Sha256};
 
 use crate::ResultsError;
@@ -136,15 +136,39 @@ pub struct WorkloadInfo {
 impl WorkloadInfo {
     /// Describes a workload. The hash covers everything that is sent or that decides when.
     pub fn of(workload: &Workload) -> Self {
-        let mut hash = HashWriter(Sha256::new());
-        for request in &workload.requests {
-            serde_json::to_writer(&mut hash, request)
-                .expect("a request is plain data, and hashing cannot fail");
-            hash.0.update(b"\n");
-        }
-        Self {
-            requests: workload.requests.len(),
-            sha256: hex(&hash.0.finalize()),
+        let mut digest = WorkloadDigest::default();
+        workload.requests.iter().for_each(|request| digest.add(request));
+        digest.finish(workload)
+    }
+}
+
+/// Makes a [`WorkloadInfo`] of a workload that is not in memory as a whole.
+#[derive(Debug)]
+pub struct WorkloadDigest {
+    hash: HashWriter,
+    requests: usize,
+}
+
+impl Default for WorkloadDigest {
+    fn default() -> Self {
+        Self { hash: HashWriter(Sha256::new()), requests: 0 }
+    }
+}
+
+impl WorkloadDigest {
+    /// Takes the next request in.
+    pub fn add(&mut self, request: &Request) {
+        serde_json::to_writer(&mut self.hash, request)
+            .expect("a request is plain data, and hashing cannot fail");
+        self.hash.0.update(b"\n");
+        self.requests += 1;
+    }
+
+    /// Describes the workload, of which `workload` tells everything but the requests.
+    pub fn finish(self, workload: &Workload) -> WorkloadInfo {
+        WorkloadInfo {
+            requests: self.requests,
+            sha256: hex(&self.hash.0.finalize()),
             warnings: workload.warnings.clone(),
         }
     }
@@ -209,6 +233,7 @@ impl Manifest {
     }
 }
 
+#[derive(Debug)]
 struct HashWriter(Sha256);
 
 impl io::Write for HashWriter {

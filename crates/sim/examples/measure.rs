@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p servebench-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
 //! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
-//! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The client only reads and throws away, on a thread of its own.
+//! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The word
+//! `stamps` at the end asks for the kernel's send stamps as well. The client only reads and throws away, on a
+//! thread of its own; where there are two processors, server and client have one each.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -17,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const RAMP: u64 = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "stamps").collect();
     let number = |position: usize, default: u64| -> Result<u64, std::num::ParseIntError> {
         arguments.get(position).map_or(Ok(default), |text| text.parse())
     };
@@ -70,8 +72,14 @@ fn run_engine(streams: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run(settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn Error>> {
+fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn Error>> {
     let ramp = if settings.flood.is_some() { 0 } else { RAMP };
+    settings.kernel_stamps = std::env::args().any(|word| word == "stamps");
+    // The scheduler would now and then put both threads on one processor, which tells of neither.
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+        settings.pin = Some(0);
+        servebench_os::thread::pin_to_cpu(1);
+    }
     let server = start(settings)?;
     let began = (clock::now(), clock::process_cpu(), clock::thread_cpu());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -94,8 +102,29 @@ fn run(settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn E
     );
     let blocked: u64 = server.truth().iter().map(|record| u64::from(record.blocked_writes)).sum();
     println!("{} requests, {blocked} writes blocked", server.truth().len());
+    let left: Vec<f64> = server.truth().iter().flat_map(departures).collect();
+    if !left.is_empty() {
+        let mut sorted = left;
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
+        println!(
+            "kernel's stamps after the write began by p1 {:.1} us, p50 {:.1} us, p99 {:.1} us, at most {:.1} us ({})",
+            at(0.01),
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            sorted.len()
+        );
+    }
     server.stop()?;
     Ok(())
+}
+
+/// Microseconds from the write of each event to its departure.
+fn departures(record: &servebench_sim::TruthRecord) -> Vec<f64> {
+    let stamps = record.kernel_sent.iter().flatten();
+    let pairs = record.events.iter().zip(stamps).filter_map(|(&wrote, &left)| Some((wrote, left?)));
+    pairs.map(|(wrote, left)| (left.0 as f64 - wrote.0 as f64) / 1e3).collect()
 }
 
 async fn read_all(server: &Server, streams: u64, tokens: u64, ramp: u64) -> Result<u64, Box<dyn Error>> {

@@ -43,6 +43,10 @@ pub struct SimSettings {
     pub faults: Vec<FaultShare>,
     /// File that receives the truth log beside `GET /truth`.
     pub truth_file: Option<PathBuf>,
+    /// Also keep the kernel's send stamp of each event, where the platform gives it.
+    pub kernel_stamps: bool,
+    /// First processor to tie threads to; the others follow.
+    pub pin: Option<usize>,
     /// Counts prompts and serves `/tokenize`; without it a plain rule counts words and marks.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
     /// An engine model that decides when tokens come, instead of `ttft` and `itl`. With one,
@@ -123,6 +127,8 @@ impl Default for SimSettings {
             api_key: None,
             faults: Vec::new(),
             truth_file: None,
+            kernel_stamps: false,
+            pin: None,
             tokenizer: None,
             engine: None,
             reasoning_tokens: 0,
@@ -198,6 +204,12 @@ impl SimSettings {
     /// Refuses settings that make no sense.
     pub fn check(&self) -> Result<(), SimError> {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(first) = self.pin.filter(|first| first + self.threads > processors) {
+            return Err(SimError::Setting(format!(
+                "threads cannot be tied to processor {first} and up: this process has {processors}, counted from 0"
+            )));
+        }
         if self.threads == 0 {
             return wrong("the simulator needs at least one thread");
         }

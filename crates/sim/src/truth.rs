@@ -39,6 +39,10 @@ pub struct TruthRecord {
     pub first_schedule: Option<Nanos>,
     /// When each token event was handed to the kernel: the clock was read just before the write.
     pub events: Vec<Nanos>,
+    /// When the kernel passed each event on to the network device, `null` where it had not said so by the end of
+    /// the answer; left out unless kernel stamps were asked for and the platform has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_sent: Option<Vec<Option<Nanos>>>,
     /// Tokens of each event; left out when every event carried exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,

@@ -127,7 +127,10 @@ impl Run<'_> {
         let timeouts = self.client.wire.settings.timeouts;
         let before = Before { sent: record.bytes_sent, received: record.bytes_received };
         let probe = Rc::clone(&conn.probe);
-        let request = self.client.wire.request(self.prepared, self.target, self.close);
+        let request = self.client.wire.request(self.prepared, self.target, self.close).map_err(|error| {
+            let message = format!("the request's body cannot be read from its file: {error}");
+            Fault::new(Outcome::ConnectError, message)
+        })?;
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin();

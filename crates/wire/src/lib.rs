@@ -8,6 +8,7 @@
 //! see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
 
 pub mod backend;
+mod body_file;
 mod client;
 mod connect;
 mod deadline;
@@ -29,6 +30,7 @@ mod tls;
 mod wire;
 
 pub use backend::{Backend, BackendKind, Body};
+pub use body_file::BodyFile;
 pub use client::{Client, SideReply};
 pub use error::WireError;
 pub use live::{Live, LiveCounts};

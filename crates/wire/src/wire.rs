@@ -1,5 +1,7 @@
 //! What all workers of a run share: settings checked, names resolved, headers built.
 
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
 use servebench_core::{Nanos, Record, Request};
 
+use crate::body_file::Stored;
 use crate::error::WireError;
 use crate::proxy;
 use crate::settings::ClientSettings;
@@ -34,7 +37,7 @@ pub struct Wire {
 /// A request as it will go out. Made ahead of time, so that nothing is left to do when it is due.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    pub(crate) body: Bytes,
+    pub(crate) body: Stored,
     pub(crate) session: Option<usize>,
     /// Hang up this long after the request was fully sent.
     pub cancel_after: Option<Nanos>,
@@ -78,10 +81,25 @@ impl Prepared {
         }
     }
 
-    /// The body that will be sent.
-    pub fn body(&self) -> &[u8] {
-        &self.body
+    /// The body that will be sent, from its file if it is in one.
+    pub fn body(&self) -> io::Result<Bytes> {
+        self.body.bytes()
     }
+
+    /// A hash of the body that will be sent, by which equal ones are found.
+    pub fn body_digest(&self) -> u64 {
+        match &self.body {
+            Stored::Memory(bytes) => digest(bytes),
+            Stored::File { digest, .. } => *digest,
+        }
+    }
+}
+
+/// A hash that tells bodies apart.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 impl Wire {
@@ -155,7 +173,7 @@ impl Wire {
             category: request.category.as_deref().map(Into::into),
         };
         Ok(Prepared {
-            body: body.bytes.into(),
+            body: Stored::Memory(body.bytes.into()),
             session: request.session.as_ref().map(|turn| turn.session),
             cancel_after: None,
             is_form: content_type.as_bytes().starts_with(b"multipart/"),
@@ -172,8 +190,8 @@ impl Wire {
         prepared: &Prepared,
         target: &Target,
         close: bool,
-    ) -> HttpRequest<Full<Bytes>> {
-        let mut request = HttpRequest::new(Full::new(prepared.body.clone()));
+    ) -> io::Result<HttpRequest<Full<Bytes>>> {
+        let mut request = HttpRequest::new(Full::new(prepared.body.bytes()?));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.uri.clone();
         let mut headers = self.headers.clone();
@@ -199,7 +217,7 @@ impl Wire {
             headers.entry("x-session-id").or_insert_with(|| session.clone());
         }
         *request.headers_mut() = headers;
-        request
+        Ok(request)
     }
 
     /// The HTTP request for a side errand on `target`; always HTTP/1.1, on a connection of its own.

@@ -49,6 +49,64 @@ pub fn build(
     })
 }
 
+/// True when [`build_in_pieces`] needs memory for a piece only; other datasets are made whole.
+pub fn is_made_in_pieces(settings: &WorkloadSettings) -> bool {
+    matches!(&settings.dataset, DatasetSettings::Random(options) if options.batch_size == 1)
+        && !settings.is_vllm()
+}
+
+/// Makes the requests of a run and gives them away piece by piece, so that a workload may be larger than memory.
+/// Returns everything else about it. Requests and facts are those of [`build`].
+pub fn build_in_pieces<E: From<WorkloadError>>(
+    settings: &WorkloadSettings,
+    tokenizer: Option<&Tokenizer>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
+) -> Result<Workload, E> {
+    let DatasetSettings::Random(options) = &settings.dataset else {
+        return whole(settings, tokenizer, progress, give);
+    };
+    if !is_made_in_pieces(settings) {
+        return whole(settings, tokenizer, progress, give);
+    }
+    let context = Context { settings, tokenizer, progress };
+    let mut share = prefixes::ReusableShare::default();
+    let mut next = 0;
+    let sample = dataset::random::in_pieces(&context, options, &mut |mut requests: Vec<Request>| {
+        for request in &mut requests {
+            share.add(request);
+            request.index = next;
+            request.id = Some(format!("{}{next}", settings.request_id_prefix));
+            next += 1;
+        }
+        give(requests)
+    })?;
+    let mut about = sample.about;
+    if let Some(salt) = &settings.salt {
+        about.insert("salt".into(), salt.clone().into());
+    }
+    if let Some(share) = share.result() {
+        about.insert("reusable_prefix_share".into(), share.into());
+    }
+    Ok(Workload {
+        requests: Vec::new(),
+        warnings: sample.warnings,
+        force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
+        about,
+    })
+}
+
+fn whole<E: From<WorkloadError>>(
+    settings: &WorkloadSettings,
+    tokenizer: Option<&Tokenizer>,
+    progress: &(dyn Fn(usize, usize) + Sync),
+    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
+) -> Result<Workload, E> {
+    let mut workload = build(settings, tokenizer, progress)?;
+    give(std::mem::take(&mut workload.requests))?;
+    Ok(workload)
+}
+
 /// True when the dataset makes up what is sent, so that the salt is in every word.
 fn makes_text(settings: &WorkloadSettings) -> bool {
     match &settings.dataset {
@@ -111,4 +169,40 @@ fn oversample(context: &Context<'_>, sample: &mut Sample, wanted: usize) -> Resu
          prefix cache answers repeated prompts faster."
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RandomSettings, RangeRatio};
+
+    #[test]
+    fn pieces_are_the_whole() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let mut settings = WorkloadSettings::new(DatasetSettings::Random(RandomSettings {
+            // Short prompts repeat by chance, so that those of later pieces must know of earlier ones.
+            input_len: 2,
+            output_len: 5,
+            range_ratio: RangeRatio { input: 0.5, output: 0.5 },
+            prefix_len: 3,
+            ..RandomSettings::default()
+        }));
+        settings.num_prompts = 10_000;
+        for salt in [None, Some("x".to_owned())] {
+            settings.salt = salt;
+            let whole = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
+            let (mut requests, mut pieces) = (Vec::new(), 0);
+            let rest =
+                build_in_pieces::<WorkloadError>(&settings, Some(&tokenizer), &|_, _| {}, &mut |piece| {
+                    pieces += 1;
+                    requests.extend(piece);
+                    Ok(())
+                })
+                .unwrap();
+            assert!(is_made_in_pieces(&settings) && pieces > 2);
+            assert!(whole.requests == requests);
+            assert!(!whole.warnings.is_empty(), "prompts of one token cannot all differ");
+            assert_eq!((rest.warnings, rest.about), (whole.warnings, whole.about));
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! A workload in a file: the exact requests and their due instants, with a hash of the content.
 //!
-//! JSON Lines: a header, one request a line, and a last line with the number of requests and the SHA-256 of
-//! all lines before it. A file that was cut or changed is refused.
+//! JSON Lines: a header, one request a line, a line with the facts that only the whole tells, and a last line
+//! with the number of requests and the SHA-256 of all lines before it. A file that was cut or changed is refused.
+//! Files may be larger than memory: [`BundleWriter`] and [`BundleReader`] hold one request at a time.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -13,7 +14,7 @@ use servebench_core::{Nanos, Request, Schedule, Workload};
 use sha2::{Digest, Sha256};
 
 /// The version that this program writes; it reads all older ones.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "servebench-workload";
 
 /// A workload with its schedule.
@@ -54,18 +55,39 @@ pub enum BundleError {
 struct Header {
     format: String,
     format_version: u32,
+    about: Map<String, Value>,
+    /// Version 1 had the facts here.
+    #[serde(flatten)]
+    facts: Option<Facts>,
+}
+
+/// Facts of the workload for the result, after its requests.
+#[derive(Serialize, Deserialize)]
+struct Facts {
     force_ignore_eos: bool,
     warnings: Vec<String>,
-    about: Map<String, Value>,
-    /// Facts of the workload for the result.
     #[serde(default)]
     facts: Map<String, Value>,
 }
 
-#[derive(Serialize, Deserialize)]
+impl Facts {
+    fn give(self, workload: &mut Workload) {
+        workload.force_ignore_eos = self.force_ignore_eos;
+        workload.warnings = self.warnings;
+        workload.about = self.facts;
+    }
+}
+
+#[derive(Deserialize)]
 struct Line {
     due: Nanos,
     request: Request,
+}
+
+#[derive(Serialize)]
+struct LineOf<'a> {
+    due: Nanos,
+    request: &'a Request,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,76 +99,165 @@ struct Trailer {
 impl Bundle {
     /// Writes the bundle and gives its content hash.
     pub fn write(&self, path: &Path) -> Result<String, BundleError> {
-        let failed = |source| BundleError::Io { path: path.to_owned(), source };
-        let mut out =
-            Hashed { hash: Sha256::new(), inner: BufWriter::new(File::create(path).map_err(failed)?) };
-        let header = Header {
-            format: FORMAT.into(),
-            format_version: FORMAT_VERSION,
-            force_ignore_eos: self.workload.force_ignore_eos,
-            warnings: self.workload.warnings.clone(),
-            about: self.about.clone(),
-            facts: self.workload.about.clone(),
-        };
-        out.line(&header).map_err(failed)?;
+        let mut writer = BundleWriter::create(path, &self.about)?;
         for (at, request) in self.workload.requests.iter().enumerate() {
             let due = if at < self.schedule.len() { self.schedule.due(at) } else { self.schedule.last() };
-            out.line(&Line { due, request: request.clone() }).map_err(failed)?;
+            writer.push(due, request)?;
         }
-        let sha256 = format!("{:x}", out.hash.clone().finalize());
-        let trailer = Trailer { requests: self.workload.requests.len(), sha256: sha256.clone() };
-        out.line(&trailer).and_then(|()| out.inner.flush()).map_err(failed)?;
-        Ok(sha256)
+        writer.finish(&self.workload)
     }
 
     /// Reads a bundle and checks its hash; gives the hash too.
     pub fn read(path: &Path) -> Result<(Self, String), BundleError> {
-        let failed = |source| BundleError::Io { path: path.to_owned(), source };
-        let wrong =
-            |line: usize, message: String| BundleError::Format { path: path.to_owned(), line, message };
-        let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
-        let mut hash = Sha256::new();
-        let mut text = Vec::new();
-        reader.read_until(b'\n', &mut text).map_err(failed)?;
-        let header: Header =
-            serde_json::from_slice(&text).ok().filter(|header: &Header| header.format == FORMAT).ok_or_else(
-                || wrong(1, "this is not a workload written by `servebench workload build`".into()),
-            )?;
-        if header.format_version > FORMAT_VERSION {
-            let newest = format!("format version {} is newer than this program", header.format_version);
-            return Err(wrong(1, newest));
+        let mut reader = BundleReader::open(path)?;
+        let mut requests = Vec::new();
+        while let Some(request) = reader.next_request()? {
+            requests.push(request);
         }
-        let mut bundle = Self { about: header.about, ..Self::default() };
-        bundle.workload.force_ignore_eos = header.force_ignore_eos;
-        bundle.workload.warnings = header.warnings;
-        bundle.workload.about = header.facts;
-        let mut due = Vec::new();
-        let mut line = 1;
-        loop {
-            hash.update(&text);
-            text.clear();
-            line += 1;
-            if reader.read_until(b'\n', &mut text).map_err(failed)? == 0 {
-                return Err(wrong(line, "the file was cut: its last line is missing".into()));
+        let (mut bundle, sha256) = reader.finish()?;
+        bundle.workload.requests = requests;
+        Ok((bundle, sha256))
+    }
+}
+
+/// Writes a bundle request by request.
+#[derive(Debug)]
+pub struct BundleWriter {
+    path: PathBuf,
+    out: Hashed,
+    requests: usize,
+}
+
+impl BundleWriter {
+    /// Begins a file. `about` names settings, for people.
+    pub fn create(path: &Path, about: &Map<String, Value>) -> Result<Self, BundleError> {
+        let failed = |source| BundleError::Io { path: path.to_owned(), source };
+        let mut out =
+            Hashed { hash: Sha256::new(), inner: BufWriter::new(File::create(path).map_err(failed)?) };
+        let (format, about) = (FORMAT.into(), about.clone());
+        out.line(&Header { format, format_version: FORMAT_VERSION, about, facts: None }).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), out, requests: 0 })
+    }
+
+    /// Appends the next request and the instant when it is due.
+    pub fn push(&mut self, due: Nanos, request: &Request) -> Result<(), BundleError> {
+        self.requests += 1;
+        self.out
+            .line(&LineOf { due, request })
+            .map_err(|source| BundleError::Io { path: self.path.clone(), source })
+    }
+
+    /// Writes what `workload` tells beside its requests, and gives the content hash.
+    pub fn finish(mut self, workload: &Workload) -> Result<String, BundleError> {
+        let failed = |source| BundleError::Io { path: self.path.clone(), source };
+        let facts = Facts {
+            force_ignore_eos: workload.force_ignore_eos,
+            warnings: workload.warnings.clone(),
+            facts: workload.about.clone(),
+        };
+        self.out.line(&facts).map_err(failed)?;
+        let sha256 = format!("{:x}", self.out.hash.clone().finalize());
+        let trailer = Trailer { requests: self.requests, sha256: sha256.clone() };
+        self.out.line(&trailer).and_then(|()| self.out.inner.flush()).map_err(failed)?;
+        Ok(sha256)
+    }
+}
+
+/// Reads a bundle request by request. Only after [`BundleReader::finish`] is it known to be whole.
+#[derive(Debug)]
+pub struct BundleReader {
+    path: PathBuf,
+    lines: BufReader<File>,
+    hash: Sha256,
+    text: Vec<u8>,
+    line: usize,
+    due: Vec<Nanos>,
+    bundle: Bundle,
+    /// The hash that was found good, at the end.
+    sha256: Option<String>,
+}
+
+impl BundleReader {
+    /// Opens a file and reads its header.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let failed = |source| BundleError::Io { path: path.to_owned(), source };
+        let mut reader = Self {
+            path: path.to_owned(),
+            lines: BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?),
+            hash: Sha256::new(),
+            text: Vec::new(),
+            line: 1,
+            due: Vec::new(),
+            bundle: Bundle::default(),
+            sha256: None,
+        };
+        reader.lines.read_until(b'\n', &mut reader.text).map_err(failed)?;
+        let header =
+            serde_json::from_slice(&reader.text).ok().filter(|header: &Header| header.format == FORMAT);
+        let Some(header) = header else {
+            return Err(reader.wrong("this is not a workload written by `servebench workload build`"));
+        };
+        if header.format_version > FORMAT_VERSION {
+            let version = header.format_version;
+            return Err(reader.wrong(format!("format version {version} is newer than this program")));
+        }
+        reader.bundle.about = header.about;
+        if let Some(facts) = header.facts {
+            facts.give(&mut reader.bundle.workload);
+        }
+        Ok(reader)
+    }
+
+    /// The next request, `None` after the last; then the hash has been checked.
+    pub fn next_request(&mut self) -> Result<Option<Request>, BundleError> {
+        while self.sha256.is_none() {
+            self.hash.update(&self.text);
+            self.text.clear();
+            self.line += 1;
+            let read = self.lines.read_until(b'\n', &mut self.text);
+            if read.map_err(|source| BundleError::Io { path: self.path.clone(), source })? == 0 {
+                return Err(self.wrong("the file was cut: its last line is missing"));
             }
-            if let Ok(item) = serde_json::from_slice::<Line>(&text) {
-                due.push(item.due);
-                bundle.workload.requests.push(item.request);
+            if let Ok(item) = serde_json::from_slice::<Line>(&self.text) {
+                self.due.push(item.due);
+                return Ok(Some(item.request));
+            }
+            if let Ok(facts) = serde_json::from_slice::<Facts>(&self.text) {
+                facts.give(&mut self.bundle.workload);
                 continue;
             }
-            let trailer: Trailer = serde_json::from_slice(&text)
-                .map_err(|error| wrong(line, format!("neither a request nor the last line: {error}")))?;
-            let sha256 = format!("{:x}", hash.finalize());
-            if trailer.sha256 != sha256 || trailer.requests != due.len() {
-                return Err(wrong(line, "the content does not match its hash: the file was changed".into()));
+            let trailer: Trailer = serde_json::from_slice(&self.text)
+                .map_err(|error| self.wrong(format!("neither a request nor the last line: {error}")))?;
+            let sha256 = format!("{:x}", self.hash.clone().finalize());
+            if trailer.sha256 != sha256 || trailer.requests != self.due.len() {
+                return Err(self.wrong("the content does not match its hash: the file was changed"));
             }
-            bundle.schedule = Schedule::new(due).map_err(|error| wrong(line, error.to_string()))?;
-            return Ok((bundle, sha256));
+            self.sha256 = Some(sha256);
         }
+        Ok(None)
+    }
+
+    /// Bytes of the line that held the last request.
+    pub fn line_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// All but the requests, and the hash. Reads to the end first.
+    pub fn finish(mut self) -> Result<(Bundle, String), BundleError> {
+        while self.next_request()?.is_some() {}
+        let schedule =
+            Schedule::new(std::mem::take(&mut self.due)).map_err(|error| self.wrong(error.to_string()));
+        self.bundle.schedule = schedule?;
+        Ok((self.bundle, self.sha256.unwrap_or_default()))
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> BundleError {
+        BundleError::Format { path: self.path.clone(), line: self.line, message: message.into() }
     }
 }
 
 /// Writes lines and hashes them.
+#[derive(Debug)]
 struct Hashed {
     hash: Sha256,
     inner: BufWriter<File>,
@@ -204,6 +315,28 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_version_1_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.jsonl");
+        let mut text = String::from(concat!(
+            r#"{"format":"servebench-workload","format_version":1,"force_ignore_eos":true,"warnings":["look"],"#,
+            r#""about":{"seed":3},"facts":{"trace_rows":9}}"#,
+            "\n",
+            r#"{"due":5,"request":{"index":0,"prompt":{"text":"a"},"prompt_tokens":3,"output_tokens":5}}"#,
+            "\n",
+        ));
+        let hash = format!("{:x}", Sha256::digest(&text));
+        text.push_str(&serde_json::json!({"requests": 1, "sha256": hash}).to_string());
+        std::fs::write(&path, text + "\n").unwrap();
+        let (read, found) = Bundle::read(&path).unwrap();
+        assert_eq!(found, hash);
+        assert_eq!(read.workload.requests[0].prompt, Prompt::Text("a".into()));
+        assert_eq!((read.schedule.due(0), read.about["seed"].as_i64()), (Nanos(5), Some(3)));
+        assert!(read.workload.force_ignore_eos && read.workload.warnings == ["look"]);
+        assert_eq!(read.workload.about["trace_rows"], 9);
+    }
+
+    #[test]
     fn a_changed_or_cut_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.jsonl");
@@ -214,7 +347,7 @@ mod tests {
             (whole.replace("prompt 1", "prompt 2"), "was changed"),
             (cut.to_owned(), "was cut"),
             ("{}\n".to_owned(), "not a workload"),
-            (whole.replace("\"format_version\":1", "\"format_version\":99"), "newer than this program"),
+            (whole.replace("\"format_version\":2", "\"format_version\":99"), "newer than this program"),
         ] {
             std::fs::write(&path, content).unwrap();
             let error = Bundle::read(&path).unwrap_err().to_string();

@@ -31,6 +31,17 @@ pub(crate) fn image_type(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// The media type of a video by the ending of its name.
+pub(crate) fn video_type(name: &str) -> &'static str {
+    match name.rsplit('.').next().map(str::to_ascii_lowercase).as_deref() {
+        Some("webm") => "video/webm",
+        Some("mov") => "video/quicktime",
+        Some("mkv") => "video/x-matroska",
+        Some("avi") => "video/x-msvideo",
+        _ => "video/mp4",
+    }
+}
+
 /// The content part for an image held in memory.
 ///
 /// With `recode` the image is sent as JPEG whatever it was, as vLLM's tool does; else as it is.

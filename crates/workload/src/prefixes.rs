@@ -17,46 +17,67 @@ const MOST_BYTES: usize = 512 << 20;
 
 /// Share of all prompt tokens that a prefix cache without limits could take from earlier requests. `None` when
 /// there is nothing to compare, as with batches.
+pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
+    let mut share = ReusableShare::default();
+    requests.iter().for_each(|request| share.add(request));
+    share.result()
+}
+
+/// The same, request by request.
 ///
 /// Texts are compared in blocks of 64 bytes, and a text's tokens are taken to be spread evenly over it. Later
 /// turns of a conversation hold all that was said before, with answers of the lengths asked for.
-pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
-    let mut seen: HashSet<u64> = HashSet::new();
-    let mut said: HashMap<usize, f64> = HashMap::new();
-    let (mut reusable, mut all, mut bytes) = (0.0, 0.0, 0);
-    for request in requests {
+#[derive(Debug, Default)]
+pub(crate) struct ReusableShare {
+    seen: HashSet<u64>,
+    said: HashMap<usize, f64>,
+    reusable: f64,
+    all: f64,
+    bytes: usize,
+    /// Something came that cannot be compared.
+    unknown: bool,
+}
+
+impl ReusableShare {
+    pub(crate) fn add(&mut self, request: &Request) {
+        if self.unknown || self.bytes > MOST_BYTES {
+            return;
+        }
         let own = f64::from(request.prompt_tokens);
         let history = match &request.session {
-            Some(turn) if turn.turn > 0 => said.get(&turn.session).copied().unwrap_or_default(),
+            Some(turn) if turn.turn > 0 => self.said.get(&turn.session).copied().unwrap_or_default(),
             _ => 0.0,
         };
-        all += own + history;
+        self.all += own + history;
         if let Some(turn) = &request.session {
-            said.insert(turn.session, history + own + f64::from(request.output_tokens.unwrap_or(0)));
+            self.said.insert(turn.session, history + own + f64::from(request.output_tokens.unwrap_or(0)));
         }
         if history > 0.0 {
-            reusable += history;
-            continue;
+            self.reusable += history;
+            return;
         }
         let share = match &request.prompt {
-            Prompt::Text(text) => known_share(text.as_bytes(), BLOCK, &mut seen),
+            Prompt::Text(text) => known_share(text.as_bytes(), BLOCK, &mut self.seen),
             Prompt::Tokens(ids) => {
                 let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                known_share(&ids, ID_BLOCK * 4, &mut seen)
+                known_share(&ids, ID_BLOCK * 4, &mut self.seen)
             }
             Prompt::Messages(messages) => {
                 let text: String = messages.iter().map(Value::to_string).collect();
-                known_share(text.as_bytes(), BLOCK, &mut seen)
+                known_share(text.as_bytes(), BLOCK, &mut self.seen)
             }
-            Prompt::Texts(_) | Prompt::Parts(_) => return None,
+            Prompt::Texts(_) | Prompt::Parts(_) => {
+                self.unknown = true;
+                return;
+            }
         };
-        reusable += share.0 * own;
-        bytes += share.1;
-        if bytes > MOST_BYTES {
-            break;
-        }
+        self.reusable += share.0 * own;
+        self.bytes += share.1;
     }
-    (all > 0.0).then(|| reusable / all)
+
+    pub(crate) fn result(&self) -> Option<f64> {
+        (self.all > 0.0 && !self.unknown).then(|| self.reusable / self.all)
+    }
 }
 
 /// The share of `bytes` up to the first block that was not seen before in the same place after the same

@@ -243,3 +243,16 @@ fn a_run_with_a_cache_that_could_not_be_emptied_is_not_measured() {
     assert_eq!((tally.done, tally.failed), (0, 4));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("success: false"));
 }
+
+#[test]
+fn no_server_is_asked_about_simulated_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let extra = ["--backend", "sim"].map(str::to_owned).to_vec();
+    let plan =
+        plan_of(folder.path(), "combos.yaml", COMBOS, SweepOptions { extra, ..SweepOptions::default() })
+            .unwrap();
+    let mut world = Fake::default();
+    let (tally, _) = go(&plan, Start::Fresh, &mut world).unwrap();
+    assert_eq!(tally.done, 6);
+    assert_eq!(world.identified, 0);
+}

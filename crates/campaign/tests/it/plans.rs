@@ -335,3 +335,33 @@ fn mistakes_in_vllms_form_are_named() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn runs_with_the_backend_sim_are_simulations_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let extra = ["--backend", "sim", "--preset", "llama-3.1-8b@l4"].map(str::to_owned).to_vec();
+    let combos =
+        plan_of(folder.path(), "combos.yaml", COMBOS, SweepOptions { extra, ..SweepOptions::default() });
+    let combos = combos.unwrap();
+    assert!(combos.cells.iter().all(servebench_campaign::Cell::is_simulated));
+    let command = &combos.cells[0].command;
+    assert_eq!(command[..2], ["servebench", "simulate"]);
+    assert_eq!(
+        (value_of(command, "backend"), value_of(command, "preset")),
+        (Some("vllm"), Some("llama-3.1-8b@l4"))
+    );
+
+    // Measured and simulated side by side: labels keep them apart in tables.
+    let text = "run: {num_prompts: 10}\nwarmup_num_prompts: 5\n\
+                rows: [{backend: vllm}, {backend: sim, preset: a}, {backend: sim, preset: b}]\n";
+    let both = plan("both.yaml", text).unwrap();
+    let kinds: Vec<bool> = both.cells.iter().map(servebench_campaign::Cell::is_simulated).collect();
+    assert_eq!(kinds, [false, true, true]);
+    assert!(both.cells[0].warmup.is_some() && both.cells[1].warmup.is_none());
+    assert_eq!(value_of(&both.cells[1].command, "label"), Some("backend=sim preset=a"));
+    assert_eq!(value_of(&both.cells[0].command, "label"), None);
+    assert!(both.cells[1].load().simulated);
+
+    let problem = plan("wrong.yaml", "run: {num_prompts: 10, preset: a}\n").unwrap_err();
+    assert!(problem.contains("preset") && problem.contains("backend: sim"), "{problem}");
+}

@@ -29,10 +29,13 @@ pub(crate) fn flags() -> FlagTable {
         "burstiness",
         "label",
     ];
-    let mut flags: Vec<Flag> =
-        one.iter().map(|name| Flag { name: (*name).to_owned(), kind: FlagKind::One }).collect();
-    flags.push(Flag { name: "ignore-eos".to_owned(), kind: FlagKind::Switch });
-    flags.push(Flag { name: "goodput".to_owned(), kind: FlagKind::Many });
+    let mut flags: Vec<Flag> = one
+        .iter()
+        .map(|name| Flag { name: (*name).to_owned(), kind: FlagKind::One, simulated: false })
+        .collect();
+    flags.push(Flag { name: "ignore-eos".to_owned(), kind: FlagKind::Switch, simulated: false });
+    flags.push(Flag { name: "preset".to_owned(), kind: FlagKind::One, simulated: true });
+    flags.push(Flag { name: "goodput".to_owned(), kind: FlagKind::Many, simulated: false });
     FlagTable(flags)
 }
 
@@ -53,6 +56,8 @@ pub(crate) struct Fake {
     pub(crate) clock: f64,
     pub(crate) stopped: bool,
     pub(crate) identity: Identity,
+    /// Questions to servers.
+    pub(crate) identified: usize,
     pub(crate) bad_server: Option<String>,
     pub(crate) cache_trouble: Option<String>,
 }
@@ -132,6 +137,7 @@ impl World for Fake {
     }
 
     fn identify(&mut self, _cell: &Cell) -> Result<Identity, String> {
+        self.identified += 1;
         Ok(self.identity.clone())
     }
 

@@ -10,6 +10,10 @@ pub(crate) struct SweepArgs {
     /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Backend of every run; `sim` makes them on a virtual clock, against the engine that --preset names (after
+    /// `--` or in the file), without any server.
+    #[arg(long, value_name = "NAME", conflicts_with = "serve_cmd")]
+    pub(crate) backend: Option<String>,
     /// Folder of the results [default: results, or what the file says].
     #[arg(long, short = 'o', value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,

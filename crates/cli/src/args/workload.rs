@@ -45,6 +45,10 @@ pub(crate) struct TrafficArgs {
     /// Most turns of a conversation [default: all; of synthetic ones: 4].
     #[arg(long, value_name = "N")]
     pub(crate) multi_turn_max_turns: Option<usize>,
+    /// Most conversations under way at once, those included whose user thinks; --max-concurrency counts requests
+    /// [default: no limit].
+    #[arg(long, value_name = "N", visible_alias = "max-active-conversations")]
+    pub(crate) multi_turn_max_active: Option<usize>,
     /// Pause between an answer and the next turn.
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     pub(crate) multi_turn_think_time: f64,

@@ -252,6 +252,7 @@ impl Search {
                     schedule: prepare::arrivals(requests, &arrivals)?,
                     seed,
                     max_concurrency: plan.max_concurrency,
+                    most_conversations: plan.most_conversations,
                     cluster: plan.cluster.clone(),
                 };
                 let (mut finished, _) = simulate(plan).or_run()?;

@@ -188,7 +188,7 @@ pub(super) fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSe
 fn traffic(settings: &RunSettings, ready: &Ready) -> TrafficSettings {
     let mut traffic = TrafficSettings {
         self_timed: settings.load.self_timed,
-        workload_file_sha256: settings.shapes.replay.as_ref().map(|replay| replay.1.clone()),
+        workload_file_sha256: settings.shapes.replay.as_ref().map(|replay| replay.sha256.clone()),
         ..TrafficSettings::default()
     };
     traffic.note(&ready.workload.about);
@@ -198,7 +198,8 @@ fn traffic(settings: &RunSettings, ready: &Ready) -> TrafficSettings {
 /// Share of bodies that repeat an earlier one: a server with a prefix cache answers those faster.
 fn duplicate_share(ready: &Ready) -> Option<f64> {
     let all = ready.plan.requests.len();
-    let mut bodies: Vec<&[u8]> = ready.plan.requests.iter().map(servebench_wire::Prepared::body).collect();
+    let mut bodies: Vec<u64> =
+        ready.plan.requests.iter().map(servebench_wire::Prepared::body_digest).collect();
     bodies.sort_unstable();
     bodies.dedup();
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)

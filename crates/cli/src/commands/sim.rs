@@ -34,6 +34,11 @@ pub(crate) fn stop(server: Server) -> Result<(), Failure> {
 }
 
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
+    if args.kernel_stamps && !cfg!(target_os = "linux") {
+        return Err(Failure::usage(
+            "--kernel-stamps: this system gives none; the truth log has the program's own",
+        ));
+    }
     let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
     let metric_names = match args.metrics.as_str() {
         "vllm" => MetricNames::Vllm,
@@ -73,6 +78,8 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         api_key: args.api_key.map(Secret::new),
         faults: args.fault.iter().map(|share| parse("--fault", share)).collect::<Result<_, _>>()?,
         truth_file: args.truth,
+        kernel_stamps: args.kernel_stamps,
+        pin: args.pin,
         tokenizer,
         engine,
         reasoning_tokens: args.reasoning_tokens,

@@ -20,7 +20,7 @@ use servebench_workload::BUILTIN;
 use super::engine_model::{self, EngineModel};
 use super::sim::{ForSim, parse};
 use super::{find_rate, run};
-use crate::args::SimulateArgs;
+use crate::args::{EngineArgs, RunArgs, SimulateArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::kept::count_tokens;
 use crate::numbers::{Look, Numbers};
@@ -41,27 +41,10 @@ const ANSWER_TOKENS: u32 = 128;
 /// Runs the simulation that `args` ask for.
 pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
-    let SimulateArgs {
-        mut engine,
-        answer_tokens,
-        find_rate,
-        find_seeds,
-        find_duration,
-        find_precision,
-        mut run,
-    } = args;
-    engine.preset.get_or_insert_with(|| PRESET.to_owned());
-    let model = engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
-    run.target.tokenizer.get_or_insert_with(|| BUILTIN.to_owned());
-    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    let SimulateArgs { engine, answer_tokens, find_rate, find_seeds, find_duration, find_precision, run } =
+        args;
     let without_effect = without_effect(&run.load);
-    let settings = RunSettings::resolve(run)?;
-    if settings.metrics.kind == Kind::Pooling {
-        return Err(Failure::usage(format!(
-            "--backend {}: the engine model generates tokens; choose a backend for completions or chats",
-            settings.target.backend.name()
-        )));
-    }
+    let (model, settings) = resolve(engine, run)?;
     for note in settings.notes.iter().chain(&without_effect) {
         output.note(note);
     }
@@ -82,6 +65,33 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
         Some(search) => search.run(&plan, &ready.workload.requests, &settings.load.arrivals, &model, output),
         None => conclude(&settings, &ready, &model, plan, began, output),
     }
+}
+
+/// Refuses arguments that cannot be simulated.
+pub(crate) fn check(args: SimulateArgs) -> Result<(), Failure> {
+    if args.find_rate.is_some() {
+        return Err(Failure::usage("--find-rate searches by itself; a sweep goes through given rates"));
+    }
+    if let Some(text) = &args.answer_tokens {
+        parse::<Distribution>("--answer-tokens", text)?;
+    }
+    resolve(args.engine, args.run).map(|_| ())
+}
+
+/// What the flags mean, with the defaults of a simulation.
+fn resolve(mut engine: EngineArgs, mut run: RunArgs) -> Result<(EngineModel, RunSettings), Failure> {
+    engine.preset.get_or_insert_with(|| PRESET.to_owned());
+    let model = engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
+    run.target.tokenizer.get_or_insert_with(|| BUILTIN.to_owned());
+    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    let settings = RunSettings::resolve(run)?;
+    if settings.metrics.kind == Kind::Pooling {
+        return Err(Failure::usage(format!(
+            "--backend {}: the engine model generates tokens; choose a backend for completions or chats",
+            settings.target.backend.name()
+        )));
+    }
+    Ok((model, settings))
 }
 
 /// Flags that ask for something which only a server can do.
@@ -254,6 +264,7 @@ fn virtual_plan(
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,
+        most_conversations: settings.shapes.most_conversations,
         cluster: model.cluster.clone(),
         seed: settings.workload.seed,
     })

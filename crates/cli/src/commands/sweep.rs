@@ -20,6 +20,7 @@ use servebench_os::clock;
 use servebench_results::{ImportedRun, rfc3339, vllm_date};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::simulate;
 use crate::args::{Cli, Command, SweepArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
@@ -156,26 +157,37 @@ fn plan(args: &SweepArgs) -> Result<Plan, Failure> {
         repeats: args.num_runs,
         fail_fast: args.fail_fast,
         run_folders: !args.no_run_folders,
-        extra: args.extra.clone(),
+        extra: args
+            .backend
+            .iter()
+            .flat_map(|name| ["--backend", name])
+            .map(str::to_owned)
+            .chain(args.extra.clone())
+            .collect(),
     };
     sweep_plan(&file, &flag_table(), &options).or_usage()
 }
 
-/// The flags of `run`, from its own definition.
+/// The flags of `run` and `simulate`, from their own definitions. A search is no run.
 fn flag_table() -> FlagTable {
     let cli = Cli::command();
-    let run = cli.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
-    FlagTable(
-        run.filter_map(|argument| {
+    let mut table = FlagTable::default();
+    for (command, simulated) in [("run", false), ("simulate", true)] {
+        let arguments = cli.find_subcommand(command).into_iter().flat_map(clap::Command::get_arguments);
+        for argument in arguments {
+            let Some(name) = argument.get_long() else { continue };
+            if table.find(name).is_some() || name.starts_with("find-") {
+                continue;
+            }
             let kind = match argument.get_action() {
                 ArgAction::SetTrue | ArgAction::SetFalse => FlagKind::Switch,
                 _ if argument.get_num_args().is_some_and(|range| range.max_values() > 1) => FlagKind::Many,
                 _ => FlagKind::One,
             };
-            Some(Flag { name: argument.get_long()?.to_owned(), kind })
-        })
-        .collect(),
-    )
+            table.0.push(Flag { name: name.to_owned(), kind, simulated });
+        }
+    }
+    table
 }
 
 /// Runs of ours are understood before the first one starts, so that a wrong value in the last is not found
@@ -189,6 +201,9 @@ fn check_commands(plan: &Plan) -> Result<(), Failure> {
         match Cli::try_parse_from(&cell.command) {
             Ok(Cli { command: Command::Run(args), .. }) => {
                 RunSettings::resolve(*args).map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
+            }
+            Ok(Cli { command: Command::Simulate(args), .. }) => {
+                simulate::check(*args).map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
             }
             Ok(_) => return Err(wrong("this is no command for a run".to_owned())),
             Err(error) => {
@@ -211,6 +226,10 @@ fn describe(plan: &Plan, journal: Option<&Journal>) -> String {
     if done > 0 {
         let _ = write!(text, " to go, {done} done already");
     }
+    let simulated = plan.cells.iter().filter(|cell| cell.is_simulated()).count();
+    if simulated > 0 {
+        let _ = write!(text, ", {simulated} of {} on a virtual clock", plan.cells.len());
+    }
     match plan.servers.len() {
         0 => {}
         1 => text.push_str(", 1 server to start"),
@@ -218,8 +237,9 @@ fn describe(plan: &Plan, journal: Option<&Journal>) -> String {
     }
     let _ = writeln!(
         text,
-        "; {} if a token takes 20 ms (corrected as runs finish); results in {}",
+        "; {}{} (corrected as runs finish); results in {}",
         span(total),
+        if simulated < plan.cells.len() { " if a token takes 20 ms" } else { "" },
         plan.output.display()
     );
     let mut server = None;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use servebench_report::{Lang, dataset_stats_figure};
-use servebench_workload::Bundle;
+use servebench_workload::{Bundle, BundleReader, BundleWriter};
 
 use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
 use crate::exit::{Exit, Failure, OrFail};
@@ -37,41 +37,63 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     }
     run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
     let settings = RunSettings::resolve(run)?;
-    let (workload, schedule) = prepare::offline(&settings)?;
-    for warning in &workload.warnings {
-        output.warn(warning);
-    }
     let about = Map::from_iter([
         ("servebench".to_owned(), env!("CARGO_PKG_VERSION").into()),
         ("dataset".to_owned(), settings.workload.dataset.name().into()),
         ("seed".to_owned(), settings.workload.seed.into()),
         ("arrivals".to_owned(), json!(settings.load.arrivals)),
     ]);
-    let bundle = Bundle { workload, schedule, about };
-    let sha256 = bundle.write(&path).or_run()?;
+    let mut writer = None;
+    let (workload, schedule) = prepare::offline(&settings, &mut |due, request| {
+        // Only now, when the settings were found good, an older file may go.
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => writer.insert(BundleWriter::create(&path, &about).or_run()?),
+        };
+        writer.push(due, request).or_run()
+    })?;
+    let writer = writer.ok_or_else(|| Failure::usage("there are no requests to write"))?;
+    let sha256 = writer.finish(&workload).or_run()?;
+    for warning in &workload.warnings {
+        output.warn(warning);
+    }
     output.print(&format!(
         "{}: {} requests over {:.3} s, sha256 {sha256}\n",
         path.display(),
-        bundle.workload.requests.len(),
-        bundle.schedule.last().as_secs_f64()
+        schedule.len(),
+        schedule.last().as_secs_f64()
     ));
     Ok(Exit::Good)
 }
 
 fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
-    let (bundle, sha256) = Bundle::read(&args.file).or_usage()?;
-    output.print(&describe(&bundle, &sha256));
+    let mut reader = BundleReader::open(&args.file).or_usage()?;
+    let mut counts = Counts::default();
+    while let Some(request) = reader.next_request().or_usage()? {
+        counts.lengths.push((request.prompt_tokens, request.output_tokens));
+        counts.conversations += usize::from(request.session.as_ref().is_some_and(|turn| turn.turn == 0));
+    }
+    let (bundle, sha256) = reader.finish().or_usage()?;
+    output.print(&describe(&bundle, &counts, &sha256));
     if let Some(path) = &args.html {
-        std::fs::write(path, page(&bundle, &sha256))
+        std::fs::write(path, page(&bundle, &counts, &sha256))
             .map_err(|error| Failure::usage(format!("--html {}: {error}", path.display())))?;
         output.note(&format!("wrote {}", path.display()));
     }
     Ok(Exit::Good)
 }
 
+/// What is kept of a file's requests, so that it need not fit into memory.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Tokens of prompt and answer of each.
+    lengths: Vec<(u32, Option<u32>)>,
+    conversations: usize,
+}
+
 /// The file in words and histograms.
-fn describe(bundle: &Bundle, sha256: &str) -> String {
-    let requests = &bundle.workload.requests;
+fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
+    let requests = &counts.lengths;
     let span = bundle.schedule.last().as_secs_f64();
     let mut text = format!("{} requests, sha256 {sha256}\n", requests.len());
     for (name, value) in &bundle.about {
@@ -85,15 +107,11 @@ fn describe(bundle: &Bundle, sha256: &str) -> String {
     if let Some(share) = bundle.workload.about.get("reusable_prefix_share").and_then(Value::as_f64) {
         let _ = writeln!(text, "reusable prefixes: {:.1} % of the prompt tokens (predicted)", share * 100.0);
     }
-    let sessions =
-        requests.iter().filter(|request| request.session.as_ref().is_some_and(|turn| turn.turn == 0));
-    let sessions = sessions.count();
-    if sessions > 0 {
-        let _ = writeln!(text, "{sessions} conversations");
+    if counts.conversations > 0 {
+        let _ = writeln!(text, "{} conversations", counts.conversations);
     }
-    let prompts: Vec<f64> = requests.iter().map(|request| f64::from(request.prompt_tokens)).collect();
-    let outputs: Vec<f64> =
-        requests.iter().filter_map(|request| request.output_tokens).map(f64::from).collect();
+    let prompts: Vec<f64> = requests.iter().map(|&(prompt, _)| f64::from(prompt)).collect();
+    let outputs: Vec<f64> = requests.iter().filter_map(|&(_, output)| output).map(f64::from).collect();
     let gaps: Vec<f64> =
         bundle.schedule.as_slice().windows(2).map(|pair| pair[1].since(pair[0]).as_millis_f64()).collect();
     histogram("prompt tokens", &prompts, &mut text);
@@ -137,15 +155,11 @@ fn histogram(title: &str, values: &[f64], text: &mut String) {
 }
 
 /// The file as a page.
-fn page(bundle: &Bundle, sha256: &str) -> String {
-    let lengths: Vec<(u32, u32)> = bundle
-        .workload
-        .requests
-        .iter()
-        .map(|request| (request.prompt_tokens, request.output_tokens.unwrap_or(0)))
-        .collect();
+fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
+    let lengths: Vec<(u32, u32)> =
+        counts.lengths.iter().map(|&(prompt, output)| (prompt, output.unwrap_or(0))).collect();
     let figure = dataset_stats_figure(&lengths, Lang::default()).to_svg();
-    let words = servebench_report::chart::escape(&describe(bundle, sha256));
+    let words = servebench_report::chart::escape(&describe(bundle, counts, sha256));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Workload {}</title>\n<style>body \
          {{ font: 16px system-ui, sans-serif; margin: 2rem }} svg {{ max-width: 100%; height: auto }} pre {{ \

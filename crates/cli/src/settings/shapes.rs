@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use servebench_workload::{
-    Bundle, DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource,
-    SharedPrefixes, SyntheticTurns,
+    DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource, SharedPrefixes,
+    SyntheticTurns,
 };
 
 use crate::args::{DatasetArgs, TrafficArgs};
 use crate::exit::{Failure, OrFail};
+use crate::settings::Replay;
 use crate::structured::Structured;
 
 /// Turns of synthetic conversations where the user does not say.
@@ -19,14 +20,16 @@ const USUAL_ANSWER: &str = "128";
 /// Shapes of traffic as asked for.
 #[derive(Debug, Default)]
 pub(crate) struct ShapeSettings {
-    /// A workload file to replay, and its hash.
-    pub(crate) replay: Option<Arc<(Bundle, String)>>,
+    /// A workload file to replay.
+    pub(crate) replay: Option<Arc<Replay>>,
     /// The structure of answers.
     pub(crate) structured: Option<Structured>,
     /// Check lengths with the server's tokenizer.
     pub(crate) verify_lengths: bool,
     /// Requests are turns of conversations.
     pub(crate) conversations: bool,
+    /// Most conversations under way at once.
+    pub(crate) most_conversations: Option<usize>,
 }
 
 impl ShapeSettings {
@@ -48,7 +51,7 @@ impl ShapeSettings {
                     path.display()
                 )));
             }
-            Ok(Arc::new(Bundle::read(path).or_usage()?))
+            Replay::read(path).map(Arc::new)
         });
         let replay = replay.transpose()?;
         let structured = args
@@ -58,11 +61,23 @@ impl ShapeSettings {
                 Structured::resolve(kind, args.structured_output_ratio, file, seed)
             })
             .transpose()?;
-        let replays_talks = replay
-            .as_ref()
-            .is_some_and(|replay| replay.0.workload.requests.iter().any(|request| request.session.is_some()));
+        let replays_talks = replay.as_ref().is_some_and(|replay| {
+            replay.bundle.workload.requests.iter().any(|request| request.session.is_some())
+        });
+        let conversations = replays_talks || wants_talks(args, dataset);
+        match args.multi_turn_max_active {
+            Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
+            Some(most) if !conversations => {
+                return Err(Failure::usage(format!(
+                    "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
+                     --max-concurrency limits requests"
+                )));
+            }
+            _ => {}
+        }
         Ok(Self {
-            conversations: replays_talks || wants_talks(args, dataset),
+            conversations,
+            most_conversations: args.multi_turn_max_active,
             replay,
             structured,
             verify_lengths: !args.no_verify_lengths,

@@ -454,3 +454,54 @@ fn the_demo_needs_nothing() {
     assert!(folder.path().join("figures/performance_report.md").is_file());
     assert_eq!(fs::read_dir(folder.path().join("figures")).unwrap().count(), 3);
 }
+
+#[test]
+fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "run: {num_prompts: 200, random_input_len: 64, random_output_len: 32, request_rate: [5, 50],\n  backend: \
+                sim, preset: [llama-3.1-8b@h100, llama-3.1-8b@l4]}\n";
+    fs::write(folder.path().join("experiment.yaml"), text).unwrap();
+    let output = call(folder.path(), &["sweep", "experiment.yaml"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert!(stdout(&output).contains("4 of 4 on a virtual clock"), "{}", stdout(&output));
+    let result = |name: &str| -> Value {
+        serde_json::from_str(&fs::read_to_string(folder.path().join("results").join(name)).unwrap()).unwrap()
+    };
+    let names = ["5-preset=llama-3.1-8b@h100", "50-preset=llama-3.1-8b@h100", "50-preset=llama-3.1-8b@l4"];
+    let [slow, fast, small] = names.map(|name| result(&format!("request_rate={name}.json")));
+    for result in [&slow, &fast, &small] {
+        assert_eq!(result["completed"], 200);
+        assert!(result["servebench"]["simulated"]["counters"].is_object());
+    }
+    assert_eq!(small["label"], "preset=llama-3.1-8b@l4");
+    let ttft = |result: &Value| result["mean_ttft_ms"].as_f64().unwrap();
+    assert!(ttft(&slow) < ttft(&small), "{} {}", ttft(&slow), ttft(&small));
+
+    // One is lost; going on makes it again, to the byte apart from the clock of the host.
+    fs::remove_file(folder.path().join("results/request_rate=50-preset=llama-3.1-8b@l4.json")).unwrap();
+    let output = call(folder.path(), &["sweep", "experiment.yaml", "--resume"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert!(stdout(&output).contains("1 run to go, 3 done already"), "{}", stdout(&output));
+    assert_eq!(result("request_rate=50-preset=llama-3.1-8b@l4.json"), small);
+    assert_eq!(table(folder.path()).len(), 4);
+    let output = call(folder.path(), &["visualize", "--report", "--interactive"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+
+    // The tutorial's file, with the flag of the sweep itself.
+    combos(folder.path(), "http://127.0.0.1:1");
+    let output = call(folder.path(), &["sweep", "--backend", "sim", "-o", "other", "--", "--replicas", "2"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let text = fs::read_to_string(folder.path().join("other/bench_io16x4_mc1_np4.json")).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(result["servebench"]["simulated"]["replicas"], 2, "{text}");
+
+    for (arguments, words) in [
+        (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--preset", "nothing"], "--preset nothing"),
+        (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--find-rate", "p99_ttft<5"], "--find-rate"),
+        (vec!["run", "--backend", "sim"], "servebench simulate"),
+    ] {
+        let output = call(folder.path(), &arguments);
+        assert_eq!(code(&output), 2, "{}", told(&output));
+        assert!(stderr(&output).contains(words), "{}", told(&output));
+    }
+}

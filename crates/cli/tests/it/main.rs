@@ -7,6 +7,7 @@ mod campaign;
 mod compat;
 mod files;
 mod interrupted;
+mod large;
 mod memory;
 mod recorder;
 mod shims;

@@ -33,7 +33,8 @@ pub(crate) async fn serve(
     number: u64,
     accepted: Nanos,
 ) {
-    let Ok(conn) = Conn::new(socket, shared.tls.as_ref()) else { return };
+    let stamps = shared.settings.kernel_stamps;
+    let Ok(conn) = Conn::new(socket, shared.tls.as_ref(), stamps) else { return };
     let mut connection = Connection {
         shared,
         scheduler,

@@ -175,6 +175,9 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
             .name(format!("sim-{number}"))
             .spawn(move || {
                 servebench_os::thread::minimise_timer_slack();
+                if let Some(first) = shared.settings.pin {
+                    servebench_os::thread::pin_to_cpu(first + number);
+                }
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, run_thread(shared, number, socket, stopped));
             })
@@ -207,6 +210,7 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
             socket.set_reuse_port(true)?;
         }
         socket.set_nonblocking(true)?;
+        send_at_once(&socket);
         socket.bind(&address.into())?;
         if listen {
             socket.listen(BACKLOG)?;
@@ -217,6 +221,16 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
         sockets.push(socket);
     }
     Ok((sockets, address))
+}
+
+/// Takes a congestion control that does not pace: BBR, the default of some hosts, holds the segments of fast
+/// streams back behind a timer, so that in flood mode events leave milliseconds after they were written.
+fn send_at_once(socket: &Socket) {
+    // Accepted connections inherit it. Every Linux has Reno; where it may not be set, all works as before.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_congestion(b"reno");
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 async fn run_thread(shared: Arc<Shared>, number: usize, socket: Socket, mut stopped: watch::Receiver<bool>) {

@@ -135,10 +135,11 @@ impl Scheduler {
 
     /// Gives up a stream whose client has gone.
     pub(crate) fn cancel(&self, ticket: &Ticket) {
+        let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         let Some((slot, generation)) = ticket.slot.get() else { return };
         if state.slots[slot as usize].generation == generation {
-            self.retire(&mut state, slot, TruthOutcome::ClientGone, Ending::Close);
+            self.retire(&mut state, &mut scratch, slot, TruthOutcome::ClientGone, Ending::Close);
         }
     }
 
@@ -161,7 +162,7 @@ impl Scheduler {
             }
             let Some(stream) = &mut state.slots[slot as usize].stream else { return };
             let ending = stream.emit_pending(&self.shared, &mut scratch);
-            self.settle(&mut state, slot, generation, ending);
+            self.settle(&mut state, &mut scratch, slot, generation, ending);
         }
     }
 
@@ -172,9 +173,10 @@ impl Scheduler {
 
     /// Ends all streams because the server stops.
     pub(crate) fn stop(&self) {
+        let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         for slot in 0..state.slots.len() as u32 {
-            self.retire(&mut state, slot, TruthOutcome::Stopped, Ending::Close);
+            self.retire(&mut state, &mut scratch, slot, TruthOutcome::Stopped, Ending::Close);
         }
     }
 
@@ -251,13 +253,20 @@ impl Scheduler {
             record.cached_tokens += event.cached_tokens;
         }
         let ending = stream.receive(&self.shared, scratch, sequence, event.tokens, event.at);
-        self.settle(state, slot, generation, ending);
+        self.settle(state, scratch, slot, generation, ending);
     }
 
     /// Retires an engine's stream that has ended, or lets a fault rush on.
-    fn settle(&self, state: &mut State, slot: u32, generation: u32, ending: Option<Ending>) {
+    fn settle(
+        &self,
+        state: &mut State,
+        scratch: &mut Scratch,
+        slot: u32,
+        generation: u32,
+        ending: Option<Ending>,
+    ) {
         if let Some(ending) = ending {
-            self.retire(state, slot, TruthOutcome::Done, ending);
+            self.retire(state, scratch, slot, TruthOutcome::Done, ending);
         } else if let Some(stream) = &state.slots[slot as usize].stream
             && stream.rushes().is_some()
         {
@@ -319,7 +328,7 @@ impl Scheduler {
         let preface = stream.has_preface();
         let ending = stream.emit(&self.shared, scratch, u32::from(settings.tokens_per_event), joined);
         if let Some(ending) = ending {
-            self.retire(state, slot, TruthOutcome::Done, ending);
+            self.retire(state, scratch, slot, TruthOutcome::Done, ending);
             return;
         }
         if settings.flood.is_some() || rush.is_some() {
@@ -331,11 +340,19 @@ impl Scheduler {
         state.heap.push(Reverse((due, slot, generation)));
     }
 
-    fn retire(&self, state: &mut State, slot: u32, outcome: TruthOutcome, ending: Ending) {
+    fn retire(
+        &self,
+        state: &mut State,
+        scratch: &mut Scratch,
+        slot: u32,
+        outcome: TruthOutcome,
+        ending: Ending,
+    ) {
         let place = &mut state.slots[slot as usize];
         let Some(mut stream) = place.stream.take() else { return };
         place.generation = place.generation.wrapping_add(1);
         state.free.push(slot);
+        stream.collect_departures(scratch);
         stream.record.outcome = outcome;
         let metrics = &self.shared.metrics;
         metrics.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -2,13 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustls::ServerConnection;
+use servebench_core::Nanos;
+use servebench_os::send_stamps::{self, SendStamp};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use super::tasks::pause;
 
 /// A client connection. The connection's task reads; the scheduler's task writes events between.
 ///
@@ -20,7 +25,14 @@ pub(crate) struct Conn {
     /// Rings when there is something that the kernel did not take.
     blocked: Notify,
     failed: Cell<bool>,
+    /// Bytes that the kernel has taken.
+    taken: Cell<u64>,
+    /// The kernel stamps what leaves.
+    stamped: bool,
 }
+
+/// How long a blocked write waits before it is tried again where waiting for the socket does not work.
+const RETRY: Nanos = Nanos::from_millis(1);
 
 enum Outgoing {
     /// Bytes that wait for the kernel.
@@ -30,8 +42,13 @@ enum Outgoing {
 }
 
 impl Conn {
-    /// A connection, over TLS if `tls` is given.
-    pub(crate) fn new(stream: TcpStream, tls: Option<&Arc<rustls::ServerConfig>>) -> io::Result<Self> {
+    /// A connection, over TLS if `tls` is given, with send stamps if they are wanted and to be had.
+    pub(crate) fn new(
+        stream: TcpStream,
+        tls: Option<&Arc<rustls::ServerConfig>>,
+        stamps: bool,
+    ) -> io::Result<Self> {
+        let stamped = stamps && send_stamps::enable(stream.as_fd());
         let outgoing = match tls {
             None => Outgoing::Plain(BytesMut::new()),
             Some(config) => {
@@ -45,6 +62,8 @@ impl Conn {
             outgoing: RefCell::new(outgoing),
             blocked: Notify::new(),
             failed: Cell::new(false),
+            taken: Cell::new(0),
+            stamped,
         })
     }
 
@@ -55,10 +74,8 @@ impl Conn {
         }
         let mut outgoing = self.outgoing.borrow_mut();
         let sent = match &mut *outgoing {
-            Outgoing::Plain(kept) => write_plain(&self.stream, kept, bytes),
-            Outgoing::Tls(session) => {
-                session.writer().write_all(bytes).and_then(|()| send_tls(&self.stream, session))
-            }
+            Outgoing::Plain(kept) => self.write_plain(kept, bytes),
+            Outgoing::Tls(session) => session.writer().write_all(bytes).and_then(|()| self.send_tls(session)),
         };
         match sent {
             Ok(true) => true,
@@ -81,6 +98,32 @@ impl Conn {
         }
     }
 
+    /// True when the kernel stamps what leaves.
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.stamped
+    }
+
+    /// Bytes of the connection up to the end of the last write; `None` while only the TLS session knows.
+    pub(crate) fn written(&self) -> Option<u64> {
+        match &*self.outgoing.borrow() {
+            Outgoing::Plain(kept) => Some(self.taken.get() + kept.len() as u64),
+            Outgoing::Tls(session) => (!session.wants_write()).then(|| self.taken.get()),
+        }
+    }
+
+    /// Calls `found` with the place on the connection and the wall-clock stamp of each write that has left.
+    pub(crate) fn drain_stamps(&self, buffer: &mut Vec<SendStamp>, mut found: impl FnMut(u64, Nanos)) {
+        buffer.clear();
+        // An error here means that the connection is broken, which the next write says as well.
+        let _ = send_stamps::drain(self.stream.as_fd(), buffer);
+        let taken = self.taken.get();
+        for stamp in buffer.iter() {
+            // The kernel counts modulo 2^32, and no stamp is so old.
+            let behind = (taken as u32).wrapping_sub(stamp.last_byte);
+            found(taken.saturating_sub(u64::from(behind)), stamp.wall);
+        }
+    }
+
     /// True once a write has failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.get()
@@ -95,7 +138,13 @@ impl Conn {
             if !self.has_backlog() {
                 return Ok(());
             }
-            self.stream.writable().await?;
+            if self.stamped {
+                // A stamp that waits is an error condition, which the event loop takes for a closed socket:
+                // it would call it writable for ever.
+                pause(RETRY).await;
+            } else {
+                self.stream.writable().await?;
+            }
             if let Err(error) = self.send_kept() {
                 self.failed.set(true);
                 return Err(error);
@@ -138,14 +187,14 @@ impl Conn {
             && !self.failed.get()
         {
             session.send_close_notify();
-            let _ = send_tls(&self.stream, session);
+            let _ = self.send_tls(session);
         }
     }
 
     fn send_kept(&self) -> io::Result<bool> {
         match &mut *self.outgoing.borrow_mut() {
-            Outgoing::Plain(kept) => write_plain(&self.stream, kept, &[]),
-            Outgoing::Tls(session) => send_tls(&self.stream, session),
+            Outgoing::Plain(kept) => self.write_plain(kept, &[]),
+            Outgoing::Tls(session) => self.send_tls(session),
         }
     }
 
@@ -156,7 +205,7 @@ impl Conn {
             let arrived = session.read_tls(&mut Wire(&self.stream));
             let state = session.process_new_packets().map_err(io::Error::other)?;
             // The handshake answers, too.
-            send_tls(&self.stream, session)?;
+            self.send_tls(session)?;
             let plain = state.plaintext_bytes_to_read();
             if plain > 0 {
                 let start = buffer.len();
@@ -169,42 +218,52 @@ impl Conn {
             }
         }
     }
-}
 
-/// True when everything is with the kernel.
-fn write_plain(stream: &TcpStream, kept: &mut BytesMut, mut bytes: &[u8]) -> io::Result<bool> {
-    while !kept.is_empty() {
-        match stream.try_write(kept) {
-            Ok(taken) => kept.advance(taken),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                kept.extend_from_slice(bytes);
-                return Ok(false);
+    /// True when everything is with the kernel.
+    fn write_plain(&self, kept: &mut BytesMut, mut bytes: &[u8]) -> io::Result<bool> {
+        while !kept.is_empty() {
+            match self.stream.try_write(kept) {
+                Ok(taken) => {
+                    self.count(taken);
+                    kept.advance(taken);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    kept.extend_from_slice(bytes);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
-    }
-    while !bytes.is_empty() {
-        match stream.try_write(bytes) {
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                kept.extend_from_slice(bytes);
-                return Ok(false);
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(taken) => {
+                    self.count(taken);
+                    bytes = &bytes[taken..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    kept.extend_from_slice(bytes);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
+        Ok(true)
     }
-    Ok(true)
-}
 
-fn send_tls(stream: &TcpStream, session: &mut ServerConnection) -> io::Result<bool> {
-    while session.wants_write() {
-        match session.write_tls(&mut Wire(stream)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
+    fn send_tls(&self, session: &mut ServerConnection) -> io::Result<bool> {
+        while session.wants_write() {
+            match session.write_tls(&mut Wire(&self.stream)) {
+                Ok(taken) => self.count(taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(true)
     }
-    Ok(true)
+
+    fn count(&self, taken: usize) {
+        self.taken.set(self.taken.get() + taken as u64);
+    }
 }
 
 /// The socket as the blocking traits see it; it never blocks but says so.

@@ -1,10 +1,13 @@
 //! One answer on its way: what its next event holds, and what a fault makes of it.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use servebench_core::{EventKind, Nanos};
-use servebench_os::clock;
+use servebench_os::clock::{self, WallConverter};
+use servebench_os::send_stamps::SendStamp;
 
 use super::Shared;
 use super::bend::{self, Gzip};
@@ -21,6 +24,10 @@ use crate::truth::{LatenessHistogram, TruthRecord};
 const ENDLESS_TOKENS: u32 = 10_000_000;
 /// Events that the burst fault puts into one write.
 const BURST_EVENTS: usize = 4;
+/// Writes that may wait for the kernel's stamp: the socket's error queue holds some hundred.
+const LEAVING: usize = 32;
+/// Stamps for which room is made beforehand.
+const RESERVED: u32 = 4096;
 /// Events a write once the endless fault has passed the limit asked for.
 const ENDLESS_EVENTS: u32 = 16;
 
@@ -47,6 +54,8 @@ pub(crate) struct Scratch {
     out: Vec<u8>,
     text: String,
     so_far: String,
+    stamps: Vec<SendStamp>,
+    wall: Option<WallConverter>,
     pub(crate) lateness: LatenessHistogram,
 }
 
@@ -77,6 +86,8 @@ pub(crate) struct Stream {
     held_tokens: Vec<u32>,
     gzip: Option<Gzip>,
     previous: Nanos,
+    /// Writes whose departure the kernel has not told yet: end on the connection, and events in the record.
+    leaving: VecDeque<(u64, Range<usize>)>,
 }
 
 impl Stream {
@@ -84,9 +95,13 @@ impl Stream {
         conn: Rc<Conn>,
         plan: Box<Plan>,
         fault: Option<FaultKind>,
-        record: TruthRecord,
+        mut record: TruthRecord,
         pace: Pace,
     ) -> Self {
+        if plan.stream {
+            // Growing later would copy in the midst of thousands of other streams.
+            record.events.reserve(plan.output_tokens.min(RESERVED) as usize);
+        }
         let preface = fault == Some(FaultKind::RoleOnlyFirst) && plan.stream;
         let sequences = plan.prompts.len();
         Self {
@@ -107,6 +122,7 @@ impl Stream {
             held_tokens: Vec::new(),
             gzip: (fault == Some(FaultKind::Gzip)).then(Gzip::default),
             previous: Nanos::ZERO,
+            leaving: VecDeque::new(),
             plan,
             record,
             pace,
@@ -411,6 +427,38 @@ impl Stream {
                 list.push(tokens);
             }
         }
+        if self.conn.is_stamped() {
+            self.note_departures(scratch);
+        }
+    }
+
+    /// Takes note of the events that were just written, and now and then of those that have left.
+    fn note_departures(&mut self, scratch: &mut Scratch) {
+        let places = self.record.kernel_sent.get_or_insert_default();
+        let first = places.len();
+        places.resize(self.record.events.len(), None);
+        if let Some(end) = self.conn.written() {
+            self.leaving.push_back((end, first..places.len()));
+        }
+        if self.leaving.len() >= LEAVING {
+            self.collect_departures(scratch);
+        }
+    }
+
+    /// Takes in the kernel's stamps of what has left.
+    pub(crate) fn collect_departures(&mut self, scratch: &mut Scratch) {
+        let Some(places) = self.record.kernel_sent.as_mut().filter(|_| !self.leaving.is_empty()) else {
+            return;
+        };
+        let wall = scratch.wall.get_or_insert_default();
+        wall.refresh(clock::now());
+        let leaving = &mut self.leaving;
+        self.conn.drain_stamps(&mut scratch.stamps, |last_byte, stamp| {
+            while leaving.front().is_some_and(|(end, _)| *end <= last_byte + 1) {
+                let Some((_, events)) = leaving.pop_front() else { break };
+                places[events].fill(Some(wall.to_monotonic(stamp)));
+            }
+        });
     }
 
     fn put_on_wire(&mut self, bytes: &[u8]) {

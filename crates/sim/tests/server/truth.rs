@@ -81,8 +81,47 @@ fn a_client_that_leaves_is_noticed() {
 }
 
 #[test]
+fn the_kernels_stamps_stand_beside_the_servers_own() {
+    for (tokens_per_event, flood) in [(1, None), (3, None), (1, Some(16))] {
+        let server = serve(SimSettings { kernel_stamps: true, tokens_per_event, flood, ..fast() });
+        let mut client = Client::connect(server.addr());
+        // More than one batch of stamps, and a second answer on the same connection.
+        for tokens in [100, 7] {
+            let body = json!({"prompt": "x", "max_tokens": tokens, "stream": true}).to_string();
+            client.send("POST", "/v1/completions", &[], body.as_bytes());
+            assert_eq!(client.answer(usize::MAX).status, 200);
+        }
+        for record in server.truth() {
+            let Some(left) = &record.kernel_sent else {
+                assert!(!cfg!(target_os = "linux"), "Linux stamps");
+                continue;
+            };
+            assert_eq!(left.len(), record.events.len());
+            let mut previous = Nanos::ZERO;
+            for (wrote, left) in record.events.iter().zip(left) {
+                let left = left.expect("on loopback every write leaves at once");
+                // The wall clock is known to some microseconds; a busy host may take the processor away.
+                assert!(left.0 + 2_000_000 > wrote.0 && left >= previous, "{wrote:?} {left:?}");
+                assert!(left < record.end.unwrap() + Nanos::from_millis(2));
+                previous = left;
+            }
+        }
+    }
+    let server = serve(fast());
+    post(server.addr(), "/v1/completions", &[], &json!({"prompt": "x", "max_tokens": 2, "stream": true}));
+    assert_eq!(server.truth()[0].kernel_sent, None);
+    assert!(!get(server.addr(), "/truth").text().contains("kernel_sent"));
+}
+
+#[test]
 fn a_client_that_reads_late_gets_everything() {
-    let server = serve(SimSettings { flood: Some(16), ..fast() });
+    for kernel_stamps in [false, true] {
+        read_late(SimSettings { flood: Some(16), kernel_stamps, ..fast() });
+    }
+}
+
+fn read_late(settings: SimSettings) {
+    let server = serve(settings);
     let mut client = Client::connect(server.addr());
     let body = json!({"prompt": "x", "max_tokens": 60_000, "stream": true}).to_string();
     client.send("POST", "/v1/completions", &[], body.as_bytes());

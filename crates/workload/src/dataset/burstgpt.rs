@@ -3,7 +3,7 @@
 use servebench_core::Prompt;
 use servebench_core::random::NumpyLegacy;
 
-use super::random::{Prefixes, native_texts};
+use super::texts::{Prefixes, native_texts};
 use super::trace::{BurstGptRow, burstgpt_rows};
 use super::{Context, Sample, request};
 use crate::{BurstGptSettings, WorkloadError};

@@ -6,17 +6,19 @@ mod custom_media;
 mod hf;
 mod multi_turn;
 mod prefix_repetition;
-mod random;
+pub(crate) mod random;
 mod random_mm;
 mod rerank;
 mod shaped;
 mod sharegpt;
 mod sonnet;
 mod spec_bench;
+mod texts;
 mod timed_trace;
 mod trace;
 mod words;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -126,9 +128,19 @@ impl<'a> Context<'a> {
 
     /// Applies `make` to `0..n` on all cores and keeps the order; reports progress.
     pub(crate) fn parallel<T: Send>(&self, n: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        let done = AtomicUsize::new(0);
+        self.parallel_of(0..n, n, make)
+    }
+
+    /// The same for a part of `0..n`.
+    pub(crate) fn parallel_of<T: Send>(
+        &self,
+        range: Range<usize>,
+        n: usize,
+        make: impl Fn(usize) -> T + Sync,
+    ) -> Vec<T> {
+        let done = AtomicUsize::new(range.start);
         let chunk = (n / 256).clamp(1, 64);
-        (0..n)
+        range
             .into_par_iter()
             .with_min_len(chunk.min(8))
             .map(|at| {
@@ -165,6 +177,34 @@ impl<'a> Context<'a> {
             (self.progress)(kept.len(), wanted);
         }
         Ok((kept, next))
+    }
+
+    /// The same over candidates that are used up, so that each is gone from memory once it was looked at.
+    pub(crate) fn consume_until<C: Send, T: Send, E: Send>(
+        &self,
+        candidates: Vec<C>,
+        wanted: usize,
+        make: impl Fn(C) -> Result<Option<T>, E> + Sync,
+    ) -> Result<Vec<T>, E> {
+        const MOST: usize = 4096;
+        let mut kept = Vec::new();
+        let mut candidates = candidates.into_iter();
+        while kept.len() < wanted {
+            let ask = ((wanted - kept.len()) * 5 / 4 + 16).min(MOST);
+            let batch: Vec<C> = candidates.by_ref().take(ask).collect();
+            if batch.is_empty() {
+                break;
+            }
+            let made: Vec<Result<Option<T>, E>> = batch.into_par_iter().map(&make).collect();
+            for item in made {
+                if kept.len() == wanted {
+                    break;
+                }
+                kept.extend(item?);
+            }
+            (self.progress)(kept.len(), wanted);
+        }
+        Ok(kept)
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use servebench_core::random::{PythonRandom, indexed_stream};
 use servebench_core::{Nanos, Prompt, Request, SessionTurn};
 
-use super::random::{Prefixes, native_texts};
 use super::shaped::draw;
+use super::texts::{Prefixes, native_texts};
 use super::{Context, Sample, request};
 use crate::{MultiTurnSettings, MultiTurnSource, SyntheticTurns, Tokenizer, WorkloadError, read};
 

@@ -5,7 +5,7 @@ use servebench_core::random::{NumpyLegacy, PythonRandom, stream};
 use servebench_core::{Prompt, Request};
 
 use super::random::vllm::Adjusting;
-use super::random::{Prefixes, native_texts};
+use super::texts::{Prefixes, native_texts};
 use super::{Context, Sample, request};
 use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
 

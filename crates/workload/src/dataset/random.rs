@@ -2,17 +2,13 @@
 //!
 //! Lengths are the same in both modes, and those that vLLM draws. In compatibility mode the prompts are
 //! vLLM's too: a run of neighbouring token ids, written as text and mended until it has about the right
-//! number of tokens. Natively they are texts of words that are one token each ([`Words`]), which gives exactly
+//! number of tokens. Natively they are texts of words that are one token each ([`super::words::Words`]), which gives exactly
 //! the lengths asked for, different prompts for different requests, and takes a hundredth of the time.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use rand::Rng;
-use servebench_core::random::{NumpyGenerator, StreamRng, indexed_stream};
+use servebench_core::random::NumpyGenerator;
 use servebench_core::{Prompt, Request};
 
-use super::words::Words;
+use super::texts::{NativeTexts, Prefixes, native_texts};
 use super::{Context, Sample, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError};
 
@@ -36,6 +32,35 @@ pub(super) fn sample(context: &Context<'_>, options: &RandomSettings) -> Result<
         made.map(|((text, tokens), output)| (text, tokens + special, output)).collect()
     };
     sample.requests = batched(texts, options.batch_size);
+    Ok(sample)
+}
+
+/// Requests of a piece.
+const PIECE: usize = 1024;
+
+/// Makes the requests piece by piece, so that they need not fit into memory: the same that [`sample`] gives.
+/// What it returns holds everything but the requests.
+pub(crate) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &RandomSettings,
+    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
+) -> Result<Sample, E> {
+    check(context, options)?;
+    let tokenizer = context.tokenizer()?;
+    let count = context.count()?;
+    let mut rng = NumpyGenerator::new(context.settings.seed);
+    let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
+    let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
+    let special = tokenizer.num_special_tokens_to_add();
+    let mut texts = NativeTexts::new(context, tokenizer, Prefixes { len: prefix, count: 1 }, &lengths.input)?;
+    for start in (0..count).step_by(PIECE) {
+        let range = start..(start + PIECE).min(count);
+        let made = texts.piece(range.clone())?.into_iter().zip(&lengths.output[range]);
+        let made = made.map(|((text, tokens), &output)| (text, tokens + special, output)).collect();
+        give(batched(made, 1))?;
+    }
+    let mut sample = Sample { force_ignore_eos: true, with_ids: true, ..Sample::default() };
+    texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
 }
 
@@ -146,210 +171,6 @@ fn batched(texts: Vec<Text>, size: i64) -> Vec<Request> {
             request(Prompt::Texts(prompts), tokens, Some(0))
         })
         .collect()
-}
-
-/// Beginnings that texts share: text `i` starts with number `i mod count`.
-#[derive(Clone, Copy)]
-pub(super) struct Prefixes {
-    /// Tokens of each.
-    pub(super) len: usize,
-    /// How many there are.
-    pub(super) count: usize,
-}
-
-impl Prefixes {
-    /// Nothing is shared.
-    pub(super) const NONE: Self = Self { len: 0, count: 1 };
-}
-
-/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens.
-///
-/// Every text comes from a random stream of its own, so the result does not depend on threads.
-pub(super) fn native_texts(
-    context: &Context<'_>,
-    tokenizer: &Tokenizer,
-    prefixes: Prefixes,
-    lengths: &[usize],
-    warnings: &mut Vec<String>,
-) -> Result<Vec<(String, usize)>, WorkloadError> {
-    let seed = context.text_seed();
-    if let Some(words) = Words::find(tokenizer).filter(|words| words.first_len() > 0) {
-        let shared = (0..prefixes.count).map(|at| shared_prefix(&words, seed, at, prefixes.len)).collect();
-        let maker = WordTexts { words: &words, seed, prefixes: shared };
-        let mut texts = context.parallel(lengths.len(), |at| maker.text(at, lengths[at], 0));
-        let repeated = maker.remove_duplicates(&mut texts, lengths);
-        warn_of_duplicates(repeated, lengths, warnings);
-        if spot_check(tokenizer, &texts, prefixes.len, lengths) {
-            let counted = texts.into_iter().zip(lengths);
-            return Ok(counted.map(|(text, len)| (text, prefixes.len + len)).collect());
-        }
-    }
-    repaired_texts(context, tokenizer, prefixes, lengths)
-}
-
-/// Words that texts start with.
-fn shared_prefix(words: &Words, seed: u64, at: usize, len: usize) -> String {
-    let mut rng = indexed_stream(seed, "random/prefix", at as u64);
-    let mut text = String::new();
-    push_words(words, &mut rng, len, &mut text);
-    text
-}
-
-/// Appends words, one token each; where the text is empty, the first has no space before it.
-pub(super) fn push_words(words: &Words, rng: &mut StreamRng, count: usize, text: &mut String) {
-    let mut left = count;
-    if text.is_empty() && left > 0 {
-        text.push_str(words.first(below(rng.next_u32(), words.first_len())));
-        left -= 1;
-    }
-    let len = words.len();
-    while left > 0 {
-        let draw = rng.next_u32();
-        text.push_str(words.spaced(below(draw << 16, len)));
-        left -= 1;
-        if left > 0 {
-            text.push_str(words.spaced(below(draw & 0xffff_0000, len)));
-            left -= 1;
-        }
-    }
-}
-
-/// An index below `len` from the upper bits of a draw. `len` is small, so the bias is too.
-fn below(draw: u32, len: usize) -> usize {
-    ((u64::from(draw) * len as u64) >> 32) as usize
-}
-
-struct WordTexts<'a> {
-    words: &'a Words,
-    seed: u64,
-    prefixes: Vec<String>,
-}
-
-impl WordTexts<'_> {
-    /// Text number `at`; another `attempt` gives another text.
-    fn text(&self, at: usize, len: usize, attempt: u64) -> String {
-        let mut rng = if attempt == 0 {
-            indexed_stream(self.seed, "random/prompt", at as u64)
-        } else {
-            indexed_stream(self.seed, &format!("random/prompt/{attempt}"), at as u64)
-        };
-        let prefix = &self.prefixes[at % self.prefixes.len()];
-        let mut text = String::with_capacity(prefix.len() + len * 7);
-        text.push_str(prefix);
-        push_words(self.words, &mut rng, len, &mut text);
-        text
-    }
-
-    /// Makes repeated texts anew. Gives the number of those that had to stay, because there are not enough
-    /// different texts of their length.
-    fn remove_duplicates(&self, texts: &mut [String], lengths: &[usize]) -> usize {
-        const ATTEMPTS: u64 = 16;
-        let mut seen: HashSet<u64> = HashSet::with_capacity(texts.len());
-        let mut repeated = 0;
-        for at in 0..texts.len() {
-            let mut attempt = 0;
-            let prefix = self.prefixes[at % self.prefixes.len()].len();
-            while !seen.insert(fingerprint(&texts[at][prefix..])) {
-                attempt += 1;
-                if attempt > ATTEMPTS || lengths[at] == 0 {
-                    repeated += 1;
-                    break;
-                }
-                texts[at] = self.text(at, lengths[at], attempt);
-            }
-        }
-        repeated
-    }
-}
-
-/// What tells texts apart. Texts that start alike are taken as equal, which costs a new draw and helps no
-/// prefix cache.
-fn fingerprint(text: &str) -> u64 {
-    const START: usize = 512;
-    let mut hasher = DefaultHasher::new();
-    text.as_bytes()[..text.len().min(START)].hash(&mut hasher);
-    hasher.finish()
-}
-
-fn warn_of_duplicates(repeated: usize, lengths: &[usize], warnings: &mut Vec<String>) {
-    if repeated > 0 {
-        warnings.push(format!(
-            "{repeated} of {} random prompts repeat others, because there are not enough different texts of so \
-             few tokens.",
-            lengths.len()
-        ));
-    }
-}
-
-/// Counts the tokens of some texts spread over all: few enough not to delay the start.
-fn spot_check(tokenizer: &Tokenizer, texts: &[String], prefix: usize, lengths: &[usize]) -> bool {
-    const TOKENS: usize = 32_768;
-    let mean = prefix + lengths.iter().sum::<usize>() / lengths.len().max(1);
-    let checked = (TOKENS / mean.max(1)).clamp(2, texts.len().max(2));
-    let step = texts.len().div_ceil(checked).max(1);
-    (0..texts.len()).step_by(step).all(|at| tokenizer.count(&texts[at], false) == prefix + lengths[at])
-}
-
-/// Texts for tokenizers without enough words: random tokens, written, read and mended until the count holds.
-fn repaired_texts(
-    context: &Context<'_>,
-    tokenizer: &Tokenizer,
-    prefixes: Prefixes,
-    lengths: &[usize],
-) -> Result<Vec<(String, usize)>, WorkloadError> {
-    let seed = context.text_seed();
-    let prefix = prefixes.len;
-    let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
-    if allowed.is_empty() {
-        return Err(WorkloadError::Unreachable {
-            tokenizer: tokenizer.name().to_owned(),
-            wanted: prefix + lengths.first().copied().unwrap_or(0),
-            message: "its vocabulary is empty".into(),
-        });
-    }
-    let shared: Vec<Vec<u32>> = (0..prefixes.count)
-        .map(|at| {
-            let mut rng = indexed_stream(seed, "random/prefix", at as u64);
-            (0..prefix).map(|_| allowed[below(rng.next_u32(), allowed.len())]).collect()
-        })
-        .collect();
-    let texts = context.parallel(lengths.len(), |at| {
-        let mut rng = indexed_stream(seed, "random/prompt", at as u64);
-        exact_text(tokenizer, &allowed, &mut rng, &shared[at % prefixes.count], prefix + lengths[at])
-    });
-    texts.into_iter().collect()
-}
-
-fn exact_text(
-    tokenizer: &Tokenizer,
-    allowed: &[u32],
-    rng: &mut StreamRng,
-    shared: &[u32],
-    wanted: usize,
-) -> Result<(String, usize), WorkloadError> {
-    const ATTEMPTS: usize = 200;
-    let mut ids = shared.to_vec();
-    let mut reached = 0;
-    for attempt in 0..ATTEMPTS {
-        // What keeps merging near the end is thrown away further back each time.
-        if attempt > 0 {
-            ids.truncate(wanted.saturating_sub(attempt.min(wanted / 2)).max(shared.len()));
-        }
-        while ids.len() < wanted {
-            ids.push(allowed[below(rng.next_u32(), allowed.len())]);
-        }
-        let text = tokenizer.decode(&ids);
-        ids = tokenizer.encode(&text);
-        reached = ids.len();
-        if reached == wanted {
-            return Ok((text, wanted));
-        }
-    }
-    Err(WorkloadError::Unreachable {
-        tokenizer: tokenizer.name().to_owned(),
-        wanted,
-        message: format!("{ATTEMPTS} attempts gave {reached} at best"),
-    })
 }
 
 /// vLLM's own way, step for step.

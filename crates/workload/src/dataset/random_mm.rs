@@ -78,10 +78,15 @@ fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
     }
     for bucket in &buckets {
         if bucket.frames != 1 {
-            return Err(WorkloadError::NotSupported(format!(
-                "{FLAG}: video (the bucket of {} frames)",
-                bucket.frames
-            )));
+            return Err(WorkloadError::setting(
+                FLAG,
+                format!(
+                    "the bucket ({}, {}, {}) is a video of {} frames, and there is no video encoder here; give \
+                     buckets of one frame, (HEIGHT, WIDTH, 1), or send real videos with --dataset-name hf \
+                     --dataset-path yale-nlp/MMVU",
+                    bucket.height, bucket.width, bucket.frames, bucket.frames
+                ),
+            ));
         }
         if bucket.width == 0
             || bucket.height == 0
@@ -151,7 +156,7 @@ mod tests {
         type Change = fn(&mut RandomMmSettings);
         let cases: [(Change, &str); 4] = [
             (|options| options.image_limit = 0, "--random-mm-limit-mm-per-prompt"),
-            (|options| options.buckets[2].share = 0.1, "not supported yet"),
+            (|options| options.buckets[2].share = 0.1, "--random-mm-bucket-config: the bucket ("),
             (|options| options.buckets[0].share = -1.0, "must not be negative"),
             (|options| options.items_range_ratio = 2.0, "--random-mm-num-mm-items-range-ratio"),
         ];

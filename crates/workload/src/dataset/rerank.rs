@@ -3,7 +3,8 @@
 use servebench_core::Prompt;
 use servebench_core::random::NumpyGenerator;
 
-use super::random::{Drawn, Lengths, Prefixes, native_texts, vllm};
+use super::random::{Drawn, Lengths, vllm};
+use super::texts::{Prefixes, native_texts};
 use super::{Context, Sample, request};
 use crate::{RandomSettings, RerankSettings, WorkloadError};
 

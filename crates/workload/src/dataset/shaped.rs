@@ -4,7 +4,7 @@ use rand::Rng;
 use servebench_core::Prompt;
 use servebench_core::random::{StreamRng, indexed_stream};
 
-use super::random::{Prefixes, native_texts, push_words};
+use super::texts::{Prefixes, native_texts, push_words};
 use super::words::Words;
 use super::{Context, Sample, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};

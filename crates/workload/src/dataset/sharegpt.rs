@@ -27,18 +27,17 @@ pub(super) fn sample(context: &Context<'_>, options: &ShareGptSettings) -> Resul
     }
     let wanted = context.count_or_all(pairs.len());
     let usable = pairs.len();
-    let (requests, _) = context.parallel_until(usable, wanted, |at| {
-        let Pair { prompt, answer, media } = &pairs[at];
-        let prompt_tokens = tokenizer.count(prompt, true);
+    let requests = context.consume_until(pairs, wanted, |Pair { prompt, answer, media }| {
+        let prompt_tokens = tokenizer.count(&prompt, true);
         let output = match options.output_len {
             Some(len) => len as usize,
-            None => tokenizer.count(answer, true),
+            None => tokenizer.count(&answer, true),
         };
         if !is_valid_sequence(prompt_tokens, output, options.output_len.is_some()) {
             return Ok::<_, WorkloadError>(None);
         }
-        let mut made = request(Prompt::Text(prompt.clone()), prompt_tokens, Some(output as i64));
-        made.media.extend(media.clone());
+        let mut made = request(Prompt::Text(prompt), prompt_tokens, Some(output as i64));
+        made.media.extend(media);
         Ok(Some(made))
     })?;
     let kept = requests.len();

@@ -8,7 +8,7 @@ use std::path::Path;
 use servebench_core::random::indexed_stream;
 use servebench_core::{Nanos, Prompt};
 
-use super::random::push_words;
+use super::texts::push_words;
 use super::timed_trace::{backwards, block_id};
 use super::words::Words;
 use super::{Context, Sample, request};

@@ -18,8 +18,10 @@ pub(super) struct Class {
     pub(super) needs: &'static str,
     /// The client puts the chat template around the prompt.
     pub(super) template: bool,
-    /// Rows carry images or sounds.
+    /// Rows carry images, videos or sounds.
     pub(super) has_media: bool,
+    /// Rows name videos, each a file of the dataset.
+    pub(super) is_video: bool,
     /// Rows carry sounds.
     pub(super) is_audio: bool,
     /// Where the number of output tokens comes from.
@@ -50,6 +52,7 @@ pub(super) struct Item {
     pub(super) answer: String,
     pub(super) images: Vec<Value>,
     pub(super) audio: Option<Value>,
+    pub(super) video: Option<Value>,
     /// Messages that the chat template turns into the prompt, whatever the flags say.
     pub(super) messages: Option<Vec<Value>>,
 }
@@ -62,6 +65,7 @@ const PLAIN: Class = Class {
     needs: "",
     template: false,
     has_media: false,
+    is_video: false,
     is_audio: false,
     output: Output::Fixed(256),
     answer_without_special: false,
@@ -69,7 +73,7 @@ const PLAIN: Class = Class {
     read: |_, _| None,
 };
 
-static CLASSES: [Class; 15] = [
+static CLASSES: [Class; 16] = [
     Class {
         name: "Conversation",
         paths: &["Aeala/ShareGPT_Vicuna_unfiltered"],
@@ -103,6 +107,17 @@ static CLASSES: [Class; 15] = [
         has_media: true,
         output: Output::Fixed(128),
         read: |row, _| vision_arena(row, "turns"),
+        ..PLAIN
+    },
+    Class {
+        name: "MMVU",
+        paths: &["yale-nlp/MMVU"],
+        split: "validation",
+        needs: "question, choices and video",
+        has_media: true,
+        is_video: true,
+        output: Output::Fixed(128),
+        read: |row, _| mmvu(row),
         ..PLAIN
     },
     Class {
@@ -236,9 +251,6 @@ static CLASSES: [Class; 15] = [
 /// The class of the dataset that the settings name.
 pub(super) fn find(options: &HfSettings) -> Result<&'static Class, WorkloadError> {
     let name = options.name.as_deref().unwrap_or(&options.path);
-    if name == "yale-nlp/MMVU" {
-        return Err(WorkloadError::NotSupported("the dataset yale-nlp/MMVU (video)".into()));
-    }
     CLASSES.iter().find(|class| class.paths.contains(&name)).ok_or_else(|| {
         let known: Vec<&str> = CLASSES.iter().flat_map(|class| class.paths).copied().collect();
         let flag = if options.name.is_some() { "--hf-name" } else { "--dataset-path" };
@@ -283,23 +295,37 @@ fn vision_arena(row: &Value, column: &str) -> Option<Item> {
     })
 }
 
-/// An edit that follows from earlier edits. The wording is ours; lengths are close to vLLM's.
+/// A question about a video, with its choices behind it.
+fn mmvu(row: &Value) -> Option<Item> {
+    let choices = row["choices"].as_object()?.iter().map(|(letter, choice)| match choice {
+        Value::String(text) => format!("{letter}.{text}"),
+        // As Python writes a missing one.
+        Value::Null => format!("{letter}.None"),
+        other => format!("{letter}.{other}"),
+    });
+    let choices = choices.collect::<Vec<_>>().join(" ");
+    let prompt = format!("{} {choices}", text(row, "question")?);
+    Some(Item { prompt, video: Some(present(&row["video"])?), ..Item::default() })
+}
+
+/// An edit that follows from earlier edits, in the input format that the Zeta model was trained on.
 fn next_edit(row: &Value) -> Option<Item> {
     const MARK: &str = "<|editable_region_start|>";
     let (events, input, output) = (text(row, "events")?, text(row, "input")?, text(row, "output")?);
     let answer = output.find(MARK).map_or(output, |at| &output[at..]);
     Some(Item {
         prompt: format!(
-            "### Instruction:\nYou complete code. From the edits that the user has just made, work out the next \
-             one and rewrite the marked region of the excerpt.\n\n### User Edits:\n\n{events}\n\n### User \
-             Excerpt:\n\n{input}\n\n### Response:\n"
+            "### Instruction:\nYou are a code completion assistant and your task is to analyze user edits and then \
+             rewrite an excerpt that the user provides, suggesting the appropriate edits within the excerpt, taking \
+             into account the cursor location.\n\n### User Edits:\n\n{events}\n\n### User Excerpt:\n\n{input}\n\n\
+             ### Response:\n\n"
         ),
         answer: answer.to_owned(),
         ..Item::default()
     })
 }
 
-/// A change request for a file of code. The wording is ours; lengths are close to vLLM's.
+/// A change request for a file of code, in the input format of the Blazedit experiments.
 fn blazedit(row: &Value, options: &HfSettings) -> Option<Item> {
     let (code, change) = (text(row, "code")?, text(row, "change_request")?);
     let distance = row["norm_distance"].as_f64().unwrap_or(0.0);
@@ -308,7 +334,8 @@ fn blazedit(row: &Value, options: &HfSettings) -> Option<Item> {
         return None;
     }
     Some(prompt(format!(
-        "Below is a code file and a change that is wanted. Write the whole file anew with the change made.\n\n\
-         File:\n```python\n{code}\n```\n\nChange:\n{change}\n\nWrite the new file under the heading \"New file\".\n"
+        "Given a code file, please apply the change requests and generate the new file.\n\nOriginal \
+         file:\n```python\n{code}\n```\n\nChange request:\n{change}\n\nPlease generate the new code file in the \
+         \"New file\" section below."
     )))
 }

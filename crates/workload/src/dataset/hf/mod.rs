@@ -17,7 +17,7 @@ use servebench_core::{Audio, Prompt, Request};
 use self::classes::{Class, Item, Output};
 use super::custom::templated;
 use super::{Context, Sample, is_valid_sequence, request};
-use crate::{HfSettings, WorkloadError, media, read};
+use crate::{HfSettings, RepoKind, WorkloadError, media, read};
 
 pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Sample, WorkloadError> {
     let class = classes::find(options)?;
@@ -27,7 +27,7 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     if class.has_media && !context.settings.is_chat && !context.settings.is_pooling && !class.is_audio {
         return Err(WorkloadError::setting(
             "--dataset-path",
-            format!("{} holds images, which need --backend openai-chat", class.name),
+            format!("{} holds images or videos, which need --backend openai-chat", class.name),
         ));
     }
     if options.output_len.is_some_and(|len| len < 1) {
@@ -44,7 +44,9 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     let mut seen = 0;
     let mut columns = String::new();
     while wanted.is_none_or(|wanted| requests.len() < wanted) {
-        let ask = wanted.map_or(4096, |wanted| (wanted - requests.len()) * 5 / 4 + 16).min(4096);
+        // A video too many would be megabytes downloaded for nothing.
+        let spare = |missing: usize| if class.is_video { missing } else { missing * 5 / 4 + 16 };
+        let ask = wanted.map_or(4096, |wanted| spare(wanted - requests.len())).min(4096);
         let batch: Vec<Value> = rows.by_ref().take(ask).collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
@@ -84,7 +86,7 @@ fn make(
 ) -> Result<Option<Request>, WorkloadError> {
     let tokenizer = context.tokenizer()?;
     let Some(item) = (class.read)(row, options) else { return Ok(None) };
-    let Item { prompt, answer, images, audio, messages } = item;
+    let Item { prompt, answer, images, audio, video, messages } = item;
     let fixed = options.output_len.filter(|_| class.output != Output::AlwaysAnswer);
     let output = match (fixed, class.output) {
         (Some(len), _) | (None, Output::Fixed(len)) => len,
@@ -127,6 +129,10 @@ fn make(
         };
         made.media.push(part);
     }
+    if let Some(video) = video {
+        let Some(part) = video_part(context, options, &video)? else { return Ok(None) };
+        made.media.push(part);
+    }
     if let Some(audio) = audio {
         let Some(bytes) = blob(&audio) else { return Ok(None) };
         let Some(seconds) = media::audio_seconds(&bytes) else { return Ok(None) };
@@ -139,6 +145,38 @@ fn make(
         made.audio = Some(std::sync::Arc::new(Audio { file_name, bytes, seconds }));
     }
     Ok(Some(made))
+}
+
+/// The content part for a video: inside the row, a file of the dataset, or somewhere on the web.
+///
+/// vLLM's tool downloads the whole dataset and names files that the server has to find on its own disk; so it
+/// is with `--compat vllm`, except that only the videos that are sent are downloaded. Otherwise the file goes
+/// along in the request.
+fn video_part(
+    context: &Context<'_>,
+    options: &HfSettings,
+    video: &Value,
+) -> Result<Option<Value>, WorkloadError> {
+    let part = |url: String| Ok(Some(super::media_part("video_url", &Value::from(url))));
+    let Some(name) = video.as_str().or_else(|| video["url"].as_str()) else {
+        let Some(bytes) = blob(video) else { return Ok(None) };
+        let name = video["path"].as_str().unwrap_or_default();
+        return part(media::data_url(media::video_type(name), &bytes));
+    };
+    let dataset = options.name.as_deref().unwrap_or(&options.path);
+    let root = format!("https://huggingface.co/datasets/{dataset}/resolve/main/");
+    let file = name.strip_prefix(&root).unwrap_or(name);
+    if file.contains("://") || file.starts_with("data:") {
+        return part(name.to_owned());
+    }
+    let local = PathBuf::from(&options.path).join(file);
+    let path = if local.is_file() { local } else { options.hub.file(RepoKind::Dataset, dataset, file)? };
+    let unreadable = |source| WorkloadError::Io { path: path.clone(), source };
+    if context.settings.is_vllm() {
+        return part(format!("file://{}", std::path::absolute(&path).map_err(unreadable)?.display()));
+    }
+    let bytes = std::fs::read(&path).map_err(unreadable)?;
+    part(media::data_url(media::video_type(file), &bytes))
 }
 
 /// The bytes of a file inside a row.

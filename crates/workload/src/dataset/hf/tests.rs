@@ -49,14 +49,16 @@ fn every_text_class_reads_its_rows() {
             "zed-industries/zeta",
             "train.jsonl",
             json!({"events": "E", "input": "I", "output": "x<|editable_region_start|>y"}),
-            "### User Edits:\n\nE",
+            "taking into account the cursor location.\n\n### User Edits:\n\nE\n\n### User Excerpt:\n\nI\n\n### \
+             Response:\n\n",
             None,
         ),
         (
             "vdaita/edit_5k_char",
             "train.jsonl",
             json!({"code": "a = 1", "change_request": "b", "norm_distance": 0.5}),
-            "```python\na = 1\n```",
+            "new file.\n\nOriginal file:\n```python\na = 1\n```\n\nChange request:\nb\n\nPlease generate the new code \
+             file in the \"New file\" section below.",
             Some(4000),
         ),
         (
@@ -97,6 +99,46 @@ fn sounds_and_images_come_along() {
 }
 
 #[test]
+fn videos_come_along_as_files_of_the_dataset() {
+    let row = |video: Value| json!({"question": "What?", "choices": {"A": "x", "B": null}, "video": video});
+    let of_dataset = "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/1.webm";
+    let rows = [
+        row(of_dataset.into()),
+        row("https://x/y.mp4".into()),
+        row(json!({"bytes": "AAEC", "path": "z.mp4"})),
+    ];
+    let with_file = |vllm: bool| {
+        run("yale-nlp/MMVU", "validation.jsonl", &rows, |options, settings| {
+            settings.is_chat = true;
+            if vllm {
+                settings.compat = crate::Compat::Vllm;
+            }
+            let folder = PathBuf::from(&options.path).join("videos");
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("1.webm"), [0, 1, 2]).unwrap();
+        })
+        .unwrap()
+    };
+    let url = |workload: &servebench_core::Workload, at: usize| {
+        let part = &workload.requests[at].media[0];
+        assert_eq!(part["type"], "video_url");
+        part["video_url"]["url"].as_str().unwrap().to_owned()
+    };
+    let workload = with_file(false);
+    assert_eq!(workload.requests[0].prompt.as_text(), Some("What? A.x B.None"));
+    assert_eq!(workload.requests[0].output_tokens, Some(128));
+    assert_eq!(url(&workload, 0), "data:video/webm;base64,AAEC");
+    assert_eq!(url(&workload, 1), "https://x/y.mp4");
+    assert_eq!(url(&workload, 2), "data:video/mp4;base64,AAEC");
+    let named = url(&with_file(true), 0);
+    assert!(named.starts_with("file:///") && named.ends_with("/videos/1.webm"), "{named}");
+
+    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
+    let error = run("yale-nlp/MMVU", "validation.jsonl", &rows, chat).unwrap_err().to_string();
+    assert!(error.contains("videos/1.webm") && error.contains("HF_HUB_OFFLINE"), "{error}");
+}
+
+#[test]
 fn functions_become_tools() {
     let row = json!({
         "question": [[{"role": "user", "content": "Call it."}]],
@@ -123,7 +165,7 @@ fn what_is_wrong_is_said() {
     let row = [json!({"text": "x"})];
     for (name, file, part) in [
         ("some/other", "train.jsonl", "--hf-name"),
-        ("yale-nlp/MMVU", "x.jsonl", "not supported yet"),
+        ("yale-nlp/MMVU", "validation.jsonl", "openai-chat"),
         ("openai/gsm8k", "main-train.jsonl", "--hf-split"),
         ("philschmid/mt-bench", "train.jsonl", "the columns are `text`"),
     ] {

@@ -1,0 +1,105 @@
+//! A workload file to replay, which may be larger than memory.
+
+use std::path::{Path, PathBuf};
+
+use servebench_core::{Prompt, Request, Workload};
+use servebench_results::{WorkloadDigest, WorkloadInfo};
+use servebench_workload::{Bundle, BundleReader};
+
+use crate::exit::{Failure, OrFail};
+
+/// Files larger than this are not held in memory.
+const LARGE: u64 = 64 << 20;
+/// Most requests of a piece, and most bytes of their lines.
+const PIECE: (usize, usize) = (2048, 16 << 20);
+
+/// A workload file that has been read once and found whole.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    path: PathBuf,
+    /// Hash of its content.
+    pub(crate) sha256: String,
+    /// What it holds. Of a large file, only the first request has its prompt.
+    pub(crate) bundle: Bundle,
+    /// What the manifest says of a large file's requests.
+    pub(crate) large: Option<WorkloadInfo>,
+}
+
+impl Replay {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let large = std::fs::metadata(path).is_ok_and(|file| file.len() > LARGE);
+        if large && let Some(replay) = Self::read_lean(path)? {
+            return Ok(replay);
+        }
+        let (bundle, sha256) = Bundle::read(path).or_usage()?;
+        Ok(Self { path: path.to_owned(), sha256, bundle, large: None })
+    }
+
+    /// Keeps no prompts. `None` if they are needed, because answers are put between them.
+    fn read_lean(path: &Path) -> Result<Option<Self>, Failure> {
+        let mut reader = BundleReader::open(path).or_usage()?;
+        let (mut digest, mut requests) = (WorkloadDigest::default(), Vec::new());
+        while let Some(request) = reader.next_request().or_usage()? {
+            if request.session.is_some() {
+                return Ok(None);
+            }
+            digest.add(&request);
+            requests.push(if requests.is_empty() { request } else { without_content(request) });
+        }
+        let (mut bundle, sha256) = reader.finish().or_usage()?;
+        bundle.workload.requests = requests;
+        let large = Some(digest.finish(&bundle.workload));
+        Ok(Some(Self { path: path.to_owned(), sha256, bundle, large }))
+    }
+
+    /// Everything that is sent, in memory.
+    pub(crate) fn whole(&self) -> Result<Workload, Failure> {
+        let mut workload = self.bundle.workload.clone();
+        if self.large.is_some() {
+            workload.requests.clear();
+            self.each_piece(|piece| {
+                workload.requests.extend(piece);
+                Ok(())
+            })?;
+        }
+        Ok(workload)
+    }
+
+    /// Reads the file again and gives its requests away in pieces.
+    pub(crate) fn each_piece(
+        &self,
+        mut give: impl FnMut(Vec<Request>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut reader = BundleReader::open(&self.path).or_usage()?;
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        while let Some(request) = reader.next_request().or_usage()? {
+            bytes += reader.line_bytes();
+            piece.push(request);
+            if piece.len() >= PIECE.0 || bytes >= PIECE.1 {
+                give(std::mem::take(&mut piece))?;
+                bytes = 0;
+            }
+        }
+        give(piece)?;
+        let (_, sha256) = reader.finish().or_usage()?;
+        if sha256 != self.sha256 {
+            return Err(Failure::usage(format!(
+                "--workload {}: the file was replaced while it was read; start again",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// All that is needed of a request beside its serialised form.
+fn without_content(request: Request) -> Request {
+    Request {
+        prompt: Prompt::default(),
+        media: Vec::new(),
+        audio: None,
+        overrides: serde_json::Map::new(),
+        ..request
+    }
+}

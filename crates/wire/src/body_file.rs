@@ -1,0 +1,59 @@
+//! Bodies of a workload that is larger than memory, in a file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::wire::{Prepared, digest};
+
+/// The body of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file, with a hash of its content.
+    File { file: Arc<File>, at: u64, len: usize, digest: u64 },
+}
+
+impl Stored {
+    /// Its bytes.
+    pub(crate) fn bytes(&self) -> io::Result<Bytes> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::File { file, at, len, .. } => {
+                let mut bytes = vec![0; *len];
+                file.read_exact_at(&mut bytes, *at)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// A file that takes bodies out of memory until they are sent.
+///
+/// Each is read when its request is due: some microseconds while the system still has it in its page cache.
+#[derive(Debug)]
+pub struct BodyFile {
+    file: Arc<File>,
+    end: u64,
+}
+
+impl BodyFile {
+    /// Bodies go to `file`, from its beginning.
+    pub fn new(file: File) -> Self {
+        Self { file: Arc::new(file), end: 0 }
+    }
+
+    /// Moves the body of a request to the file.
+    pub fn take(&mut self, prepared: &mut Prepared) -> io::Result<()> {
+        let bytes = prepared.body.bytes()?;
+        self.file.write_all_at(&bytes, self.end)?;
+        let (file, at, len) = (Arc::clone(&self.file), self.end, bytes.len());
+        prepared.body = Stored::File { file, at, len, digest: digest(&bytes) };
+        self.end += len as u64;
+        Ok(())
+    }
+}
