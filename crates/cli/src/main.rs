@@ -7,6 +7,7 @@ mod commands;
 mod compat;
 mod decoding;
 mod exit;
+mod export;
 mod lengths;
 mod numbers;
 mod output;

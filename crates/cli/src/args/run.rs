@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::connection::ConnectionArgs;
 use super::dataset::DatasetArgs;
+use super::export::ExportArgs;
 use super::workload::TrafficArgs;
 use crate::compat::Compat;
 
@@ -306,6 +307,9 @@ pub(crate) struct ReportingArgs {
     /// End with exit code 3 when the verdict is INVALID.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Forms of other tools.
+    #[command(flatten)]
+    pub(crate) exports: ExportArgs,
 }
 
 /// JSON has no infinity: `"inf"`, as vLLM's files have it.

@@ -17,11 +17,15 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N")]
     pub(crate) num_runs: Option<usize>,
     /// Go on at the first run that is missing or has failed.
-    #[arg(long, overrides_with = "overwrite")]
+    #[arg(long, overrides_with_all = ["overwrite", "again"])]
     pub(crate) resume: bool,
     /// Replace the results of an earlier sweep.
-    #[arg(long)]
+    #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
+    /// Go on with an unfinished sweep of the same settings; otherwise put earlier results aside, into a folder
+    /// with the date beside theirs, and begin anew. `run_sweep.py` does so.
+    #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
+    pub(crate) again: bool,
     /// Stop at the first run that fails (always so with --serve-cmd, unless --continue-on-error).
     #[arg(long, conflicts_with = "continue_on_error")]
     pub(crate) fail_fast: bool,

@@ -48,6 +48,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
 /// Runs the benchmark that `settings` ask for.
 pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
+    settings.saving.exports.prepare()?;
     if settings.compat.is_vllm() {
         output.say(&compat::namespace_line(&settings.vllm_args));
     }
@@ -129,6 +130,10 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         &numbers,
         &numbers_settings,
     )?;
+    let place = folder.as_ref().map(RunFolder::path);
+    for path in settings.saving.exports.write(place, &manifest, &finished.records, &numbers_settings)? {
+        output.say(&format!("Exported: {}", path.display()));
+    }
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
     }

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
 use servebench_campaign::{
     ChildSettings, Children, Event, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions,
-    Start, Status, SweepOptions, Tally, check_servers, execute, findings_of, serve_plan, sweep_plan,
-    verdict_of, without_secrets, write_summaries,
+    Start, Status, SweepOptions, Tally, begin_again, check_servers, execute, findings_of, serve_plan,
+    sweep_plan, verdict_of, without_secrets, write_summaries,
 };
 use servebench_core::Secret;
 use servebench_os::clock;
@@ -21,6 +21,7 @@ use servebench_results::{ImportedRun, rfc3339, vllm_date};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Cli, Command, SweepArgs};
+use crate::argv::{self, Understood};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::settings::RunSettings;
@@ -48,16 +49,23 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         output.print(&describe(&plan, None));
         return Ok(Exit::Good);
     }
-    let start = match (args.resume, args.overwrite) {
-        (true, _) => Start::Resume,
-        (false, true) => Start::Overwrite,
-        (false, false) => Start::Fresh,
-    };
-    let how = How {
-        start,
+    let mut how = How {
+        start: match (args.resume, args.overwrite) {
+            (true, _) => Start::Resume,
+            (false, true) => Start::Overwrite,
+            (false, false) => Start::Fresh,
+        },
         show_stdout: args.show_stdout,
         server_ready_timeout: Duration::from_secs(args.server_ready_timeout),
     };
+    if args.again {
+        let mut world = children(&how, Arc::default())?;
+        let (start, note) = begin_again(&plan, &mut world, &vllm_date(clock::wall())).or_usage()?;
+        how.start = start;
+        if let Some(note) = note {
+            output.note(&note);
+        }
+    }
     let (tally, journal) = carry_out(&plan, &how, output)?;
     output.print(&conclusion(&plan, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
@@ -186,7 +194,13 @@ fn check_commands(plan: &Plan) -> Result<(), Failure> {
     }
     for cell in plan.cells.iter().filter(|cell| cell.command[0] == OURSELVES) {
         let wrong = |problem: String| Failure::usage(format!("{}: {problem}", cell.name));
-        match Cli::try_parse_from(&cell.command) {
+        // As the run itself will read them: with argparse's habits.
+        let arguments = match argv::understand(cell.command.clone()) {
+            Ok(Understood::Parse(arguments, _)) => arguments,
+            Ok(Understood::Help(_)) => return Err(wrong("--help is no setting of a run".to_owned())),
+            Err(failure) => return Err(wrong(failure.into_parts().1.to_string())),
+        };
+        match Cli::try_parse_from(arguments) {
             Ok(Cli { command: Command::Run(args), .. }) => {
                 RunSettings::resolve(*args).map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
             }
@@ -258,7 +272,8 @@ fn shell_line(command: &[String]) -> String {
 
 /// The command that was typed, with `--resume`.
 fn resume_command() -> String {
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--overwrite").collect();
+    let mut words: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "--overwrite" && word != "--again").collect();
     if !words.iter().any(|word| word == "--resume") {
         let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
         words.insert(end, "--resume".to_owned());
