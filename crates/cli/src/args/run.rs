@@ -184,11 +184,11 @@ pub(crate) struct LoadArgs {
     pub(crate) pin: Option<usize>,
 }
 
-/// How a run under way is shown.
+/// How a run or a sweep under way is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ui {
-    /// One line on stderr.
+    /// Lines on stderr.
     #[default]
     Bar,
     /// Curves and percentiles on the whole terminal; without a terminal, the bar.

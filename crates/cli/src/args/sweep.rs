@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Ui;
+
 /// Arguments of `servebench sweep`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SweepArgs {
@@ -35,6 +37,9 @@ pub(crate) struct SweepArgs {
     /// Let runs and servers talk on the screen instead of in `logs/`.
     #[arg(long)]
     pub(crate) show_stdout: bool,
+    /// How the sweep is shown: a line for it and one for its present run, or both on the whole terminal.
+    #[arg(long, value_enum, default_value_t = Ui::Bar)]
+    pub(crate) ui: Ui,
     /// Keep no run folders (single requests) in `runs/` of the results folder.
     #[arg(long, conflicts_with = "serve_cmd")]
     pub(crate) no_run_folders: bool,

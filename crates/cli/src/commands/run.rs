@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -21,6 +21,7 @@ use servebench_workload::{Tokenizer, count_output_tokens};
 use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
+use crate::live::{Live, Teller};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
@@ -28,7 +29,7 @@ use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
 use crate::traffic::TrafficSettings;
-use crate::tui::Tui;
+use crate::tui::{Head, Tui};
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -90,7 +91,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let kind = settings.metrics.kind;
     let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
-    let mut finished = measure(settings, &ready, folder.as_ref(), &stop)?;
+    let mut finished = measure(settings, &ready, folder.as_ref(), &stop, output)?;
     let probe = probe.and_then(Probe::finish);
     let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished.records, ready.tokenizer.as_ref());
@@ -328,10 +329,12 @@ fn measure(
     ready: &Ready,
     folder: Option<&RunFolder>,
     stop: &StopHandle,
+    output: &Output,
 ) -> Result<Finished, Failure> {
     let log = folder.map(RunFolder::begin_log).transpose().or_usage()?;
     let progress = Arc::new(Progress::default());
-    let view = view(settings, ready, stop, &progress);
+    let _teller = Teller::follow(Arc::clone(&progress));
+    let view = view(settings, ready, stop, &progress, output);
     let finished = run_plan(&ready.plan, log, stop, &progress);
     drop(view);
     finished.map_err(|error| match error {
@@ -346,13 +349,17 @@ fn view(
     ready: &Ready,
     stop: &StopHandle,
     progress: &Arc<Progress>,
+    output: &Output,
 ) -> Option<Box<dyn Any>> {
     if !settings.load.show_progress {
         return None;
     }
     if settings.load.ui == Ui::Tui {
         let title = format!("{} · {}", ready.model.id, settings.target.base_url);
-        if let Some(tui) = Tui::follow(Arc::clone(progress), stop.clone(), title) {
+        let heading = Arc::new(Mutex::new(Head { title, campaign: None }));
+        let (progress, started, stop) = (Arc::clone(progress), clock::now(), stop.clone());
+        let look = move || Some(Live::of(&progress, started, clock::now()));
+        if let Some(tui) = Tui::follow(look, move || _ = stop.escalate(), heading, output) {
             return Some(Box::new(tui));
         }
     }

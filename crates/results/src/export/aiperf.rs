@@ -66,7 +66,7 @@ fn metrics(run: &ExportRun<'_>) -> Vec<(&'static str, Value)> {
     let all = [
         ("request_throughput", rate(Some(run.completed as f64), "requests/sec")),
         ("request_latency", spread("ms", run.e2el.as_ref())),
-        ("request_count", Some(single("requests", json!(run.completed)))),
+        ("request_count", Some(single("requests", run.completed))),
         ("time_to_first_token", spread("ms", run.ttft.as_ref())),
         ("time_to_second_token", spread("ms", run.second_token.as_ref())),
         ("inter_token_latency", spread("ms", run.tpot.as_ref())),
@@ -76,7 +76,7 @@ fn metrics(run: &ExportRun<'_>) -> Vec<(&'static str, Value)> {
         ("output_sequence_length", spread("tokens", run.output_tokens.as_ref())),
         ("input_sequence_length", spread("tokens", run.input_tokens.as_ref())),
         ("goodput", rate(good.map(|good| good as f64), "requests/sec")),
-        ("good_request_count", good.map(|good| single("requests", json!(good)))),
+        ("good_request_count", good.map(|good| single("requests", good))),
         ("inter_chunk_latency", spread("ms", run.itl.as_ref())),
         ("benchmark_duration", Some(single("sec", number(run.duration_s)))),
         ("total_isl", input.map(|sum| single("tokens", number(sum.round())))),
@@ -85,14 +85,14 @@ fn metrics(run: &ExportRun<'_>) -> Vec<(&'static str, Value)> {
             "total_token_throughput",
             output.and_then(|output| rate(Some(input.unwrap_or_default() + output), "tokens/sec")),
         ),
-        ("error_request_count", Some(single("requests", json!(run.failures + run.incomplete)))),
+        ("error_request_count", Some(single("requests", run.failures + run.incomplete))),
     ];
     all.into_iter().filter_map(|(key, metric)| Some((key, metric?))).collect()
 }
 
 /// A metric of which there is one value.
-fn single(unit: &str, value: Value) -> Value {
-    json!({ "unit": unit, "avg": value })
+fn single(unit: &str, value: impl Into<Value>) -> Value {
+    json!({ "unit": unit, "avg": value.into() })
 }
 
 /// A metric with one value a request, or several.

@@ -15,6 +15,7 @@ use servebench_core::Nanos;
 use sha2::{Digest, Sha256};
 
 use crate::atomic::{check_writable, write_atomically};
+use crate::manifest::hex;
 use crate::{Manifest, ResultsError, rfc3339};
 
 /// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
@@ -223,7 +224,7 @@ impl<'a> ExportRun<'a> {
             .chain_update(&self.manifest.schedule.sha256)
             .chain_update(self.manifest.target.urls.join("\n"))
             .finalize();
-        let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&hash[..16]);
         // The marks of version 8, which is for ids of one's own making.
         format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
     }
