@@ -52,6 +52,8 @@ pub struct ChildSettings {
     pub interrupts: Arc<AtomicUsize>,
     /// Key for questions to the server.
     pub api_key: Option<Secret>,
+    /// Further environment variables of runs.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Children {
@@ -144,6 +146,7 @@ impl Children {
 impl World for Children {
     fn run(&mut self, words: &[String], log: &Path) -> Ended {
         let mut command = self.command(words);
+        command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
         if let Err(reason) = self.to_log(&mut command, log) {
             return Ended::Failed(reason);
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use servebench_results::{ImportedRun, read_result_summary};
 
 use crate::CampaignError;
@@ -359,21 +360,24 @@ impl<'a> Going<'a> {
 
 /// Asks each server that is there already what it is, and compares it with the journal.
 pub fn check_servers(plan: &Plan, journal: &mut Journal, world: &mut dyn World) -> Result<(), CampaignError> {
-    if !plan.servers.is_empty() {
-        return Ok(());
-    }
-    let mut seen: Vec<String> = Vec::new();
-    for cell in plan.cells.iter().filter(|cell| !cell.is_simulated()) {
+    let found = identify_all(plan, world)?;
+    found.into_iter().try_for_each(|(key, identity)| journal.check_server(&key, identity))
+}
+
+/// What each server that is there already says of itself; none for a plan that starts its own.
+pub(crate) fn identify_all(
+    plan: &Plan,
+    world: &mut dyn World,
+) -> Result<IndexMap<String, Identity>, CampaignError> {
+    let mut found = IndexMap::new();
+    for cell in plan.cells.iter().filter(|cell| plan.servers.is_empty() && !cell.is_simulated()) {
         let key = cell.target().url;
         let key = crate::flags::without_secrets(std::slice::from_ref(&key)).concat();
-        if seen.contains(&key) {
-            continue;
+        if !found.contains_key(&key) {
+            found.insert(key, world.identify(cell).map_err(CampaignError::Setting)?);
         }
-        let identity = world.identify(cell).map_err(CampaignError::Setting)?;
-        journal.check_server(&key, identity)?;
-        seen.push(key);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Where the reason of a failure stands.

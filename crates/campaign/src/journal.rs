@@ -162,6 +162,26 @@ impl Journal {
         Ok(Self { path, state })
     }
 
+    /// The journal of an earlier campaign in the plan's folder, if that was begun, can be read, and no setting
+    /// of a finished cell has changed since.
+    pub(crate) fn earlier(plan: &Plan) -> Option<Self> {
+        let path = plan.output.join(JOURNAL_NAME);
+        let mut journal =
+            Some(path).filter(|path| was_begun(path)).and_then(|path| Self::resume(plan, path).ok())?;
+        journal.state.cells = plan.cells.iter().map(|cell| journal.state_of(plan, cell)).collect();
+        Some(journal)
+    }
+
+    /// When the campaign was begun, RFC 3339.
+    pub(crate) fn created(&self) -> &str {
+        &self.state.created
+    }
+
+    /// True unless the journal knows another server under this key.
+    pub(crate) fn is_known(&self, key: &str, identity: &Identity) -> bool {
+        self.state.servers.get(key).is_none_or(|known| known == identity)
+    }
+
     fn state_of(&self, plan: &Plan, cell: &Cell) -> CellState {
         let old = self.state.cells.iter().find(|old| old.result == cell.result);
         let mut state = old.cloned().unwrap_or_default();
@@ -233,7 +253,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignErro
 /// Refuses to overwrite results unless told so.
 fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignError> {
     let existing = plan.cells.iter().map(|cell| plan.result_path(cell)).filter(|path| path.exists());
-    let in_the_way = existing.chain((journal.exists() && was_begun(journal)).then(|| journal.to_owned()));
+    let in_the_way = existing.chain(was_begun(journal).then(|| journal.to_owned()));
     for path in in_the_way {
         match start {
             Start::Overwrite => fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?,
@@ -251,6 +271,9 @@ fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignEr
 
 /// False for the journal of a campaign that found no server: it holds nothing that could be lost.
 fn was_begun(journal: &Path) -> bool {
+    if !journal.exists() {
+        return false;
+    }
     let state = fs::read_to_string(journal).ok().and_then(|text| serde_json::from_str::<State>(&text).ok());
     state.is_none_or(|state| {
         state.cells.iter().any(|cell| cell.attempts > 0 || cell.status != Status::Pending)

@@ -5,6 +5,7 @@
 //! that leaves its own result file, so that the crash of one costs nothing but itself. `campaign.json`
 //! keeps account ([`Journal`]), which is what makes resuming possible.
 
+mod again;
 mod children;
 mod combos;
 mod error;
@@ -24,6 +25,7 @@ mod suggest;
 
 use std::path::{Path, PathBuf};
 
+pub use again::begin_again;
 pub use children::{ChildSettings, Children};
 pub use error::CampaignError;
 pub use execute::{Ended, Event, Tally, World, check_servers, execute};

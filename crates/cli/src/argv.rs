@@ -24,7 +24,7 @@ use crate::compat::{self, flags};
 use crate::exit::Failure;
 
 /// Options that may be given several times, each adding to the others.
-const REPEATABLE: [&str; 3] = ["omit-field", "base-url", "source-ip"];
+const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
 
 /// Beginnings of options that belong to datasets; the first that fits decides.
 const FAMILIES: [(&str, &[&str]); 13] = [

@@ -47,6 +47,11 @@ impl Decoding {
         }
     }
 
+    /// Tokens a step of speculative decoding.
+    pub(crate) fn acceptance_length(&self) -> Option<f64> {
+        self.spec.as_ref().map(|spec| spec.acceptance_length)
+    }
+
     /// Puts the numbers into vLLM's result.
     pub(crate) fn fill(&self, result: &mut VllmResult) {
         result.spec_decode = self.spec.as_ref().map(|spec| VllmSpecDecode {

@@ -1,16 +1,51 @@
 //! Who hears what: results on stdout, talk on stderr, colour only for people.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The way to the user.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     color: bool,
+    /// What is said while the whole terminal shows something else.
+    held: Arc<Mutex<Option<Vec<Said>>>>,
+}
+
+/// A text, and where it goes to.
+#[derive(Clone, Debug)]
+enum Said {
+    Out(String),
+    Talk(String),
+}
+
+impl Said {
+    fn write(&self) {
+        match self {
+            // Nobody reads any more (`| head`), or the disk is full: the result must be saved all the same.
+            Self::Out(text) => {
+                let mut out = stdout();
+                drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+            }
+            // That nobody can read it is no failure of the command.
+            Self::Talk(line) => drop(writeln!(stderr(), "{line}")),
+        }
+    }
+}
+
+/// Keeps what is said from the screen; it is written when this goes.
+#[derive(Debug)]
+pub(crate) struct Hold(Output);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.unwrap_or_default().iter().for_each(Said::write);
+    }
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Self { color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+        Self { color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), held: Arc::default() }
     }
 }
 
@@ -20,33 +55,50 @@ impl Output {
         self.color
     }
 
+    /// Keeps everything that is said from now on until the [`Hold`] goes.
+    pub(crate) fn hold(&self) -> Hold {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        Hold(self.clone())
+    }
+
+    /// The last lines that are being kept, at most `count`.
+    pub(crate) fn last_held(&self, count: usize) -> Vec<String> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = held.iter().flatten().flat_map(|said| match said {
+            Said::Out(text) | Said::Talk(text) => text.lines(),
+        });
+        let lines: Vec<&str> = texts.collect();
+        lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect()
+    }
+
+    fn put(&self, said: Said) {
+        match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.push(said),
+            None => said.write(),
+        }
+    }
+
     /// A line for people that scripts of vLLM's tool may also look for.
     pub(crate) fn say(&self, line: &str) {
         self.print(&format!("{line}\n"));
     }
 
     /// A result, as it stands.
-    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn print(&self, text: &str) {
-        // Nobody reads any more (`| head`), or the disk is full: the result must be saved all the same.
-        let mut out = stdout();
-        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        self.put(Said::Out(text.to_owned()));
     }
 
     /// Something that the user may want to know.
-    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn note(&self, message: &str) {
-        talk(&format!("note: {message}"));
+        self.put(Said::Talk(format!("note: {message}")));
     }
 
     /// Something that is wrong but not fatal.
-    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn warn(&self, message: &str) {
-        talk(&format!("warning: {message}"));
+        self.put(Said::Talk(format!("warning: {message}")));
     }
 
     /// Why the command failed.
-    #[expect(clippy::unused_self, reason = "all talk goes through one object")]
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let mut text = format!("error: {error}");
         let mut last = error.to_string();
@@ -59,11 +111,6 @@ impl Output {
             }
             last = cause;
         }
-        talk(&text);
+        self.put(Said::Talk(text));
     }
-}
-
-/// A line on stderr; that nobody can read it is no failure of the command.
-fn talk(line: &str) {
-    drop(writeln!(stderr(), "{line}"));
 }

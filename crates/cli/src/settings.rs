@@ -25,6 +25,7 @@ use crate::args::RampStrategy as RampFlag;
 use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, Ui};
 use crate::compat::{self, Compat};
 use crate::exit::{Failure, OrFail};
+use crate::export::Exports;
 
 /// A benchmark as asked for, with every flag understood.
 #[derive(Debug)]
@@ -165,6 +166,8 @@ pub(crate) struct SavingSettings {
     pub(crate) runs_dir: Option<PathBuf>,
     /// INVALID is a failure.
     pub(crate) strict: bool,
+    /// Forms of other tools.
+    pub(crate) exports: Exports,
 }
 
 impl RunSettings {
@@ -209,7 +212,7 @@ impl RunSettings {
             kind,
             has_tokenizer: target.has_tokenizer,
         };
-        let saving = saving_settings(reporting)?;
+        let saving = saving_settings(reporting, kind)?;
         let (is_chat, is_pooling) = (target.backend.name() == "openai-chat", kind == Kind::Pooling);
         let workload = WorkloadSettings {
             num_prompts,
@@ -539,7 +542,7 @@ fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<St
     }
 }
 
-fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
+fn saving_settings(args: ReportingArgs, kind: Kind) -> Result<SavingSettings, Failure> {
     let ReportingArgs {
         percentile_metrics: _,
         metric_percentiles: _,
@@ -557,6 +560,7 @@ fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
         runs_dir,
         no_run_folder,
         strict,
+        exports,
     } = args;
     let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
     let metadata = metadata
@@ -580,6 +584,7 @@ fn saving_settings(args: ReportingArgs) -> Result<SavingSettings, Failure> {
         label,
         runs_dir: (!no_run_folder).then_some(runs_dir),
         strict,
+        exports: Exports::resolve(exports, kind, !no_run_folder)?,
     })
 }
 

@@ -13,10 +13,10 @@ use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::ResultsError;
 use crate::atomic::write_atomically;
 use crate::import::{ImportedRun, ReadError, read_result_summary};
 use crate::python::{float_repr, write_json};
+use crate::{ExportForm, ResultsError};
 
 /// Folders below a results folder that are searched at most.
 const MAX_DEPTH: usize = 8;
@@ -55,6 +55,7 @@ pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ResultsError> {
+    let in_run_folder = folder.join("manifest.json").is_file();
     for entry in fs::read_dir(folder).map_err(ResultsError::io("read", folder))? {
         let entry = entry.map_err(ResultsError::io("read", folder))?;
         let kind = entry.file_type().map_err(ResultsError::io("read", folder))?;
@@ -63,7 +64,12 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
             if depth > 0 {
                 collect(&path, depth - 1, files)?;
             }
-        } else if path.file_name().and_then(OsStr::to_str).is_some_and(is_result_name) {
+            continue;
+        }
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
+        // What a run was exported as is that run again.
+        let exported = in_run_folder && ExportForm::ALL.iter().any(|form| form.file_name() == name);
+        if is_result_name(name) && !exported {
             files.push(path);
         }
     }
@@ -77,6 +83,7 @@ fn is_result_name(name: &str) -> bool {
         && !OTHERS.contains(&name)
         && !name.ends_with(".pytorch.json")
         && !name.ends_with(".failure.json")
+        && name != ExportForm::LlmD.file_name()
         && !name.starts_with("aggregate_results")
         && !name.starts_with('.')
 }

@@ -3,6 +3,7 @@
 //! - [`RunFolder`]: `manifest.json`, the crash-safe [`RecordLog`], `requests.parquet`.
 //! - [`VllmResult`]: the result file of vLLM's benchmark.
 //! - [`read_result`]: result files of vLLM's every era and of other tools.
+//! - [`ExportForm`]: a run in the forms of SGLang, AIPerf and llm-d.
 //! - [`aggregate()`]: many result files as one table.
 //!
 //! Every format is described in `docs/files.md`. This room turns facts into files and back; it computes
@@ -14,6 +15,7 @@ mod batch;
 mod columns;
 mod dates;
 mod error;
+mod export;
 mod folder;
 mod import;
 mod log;
@@ -27,6 +29,9 @@ pub use aggregate::{Aggregate, BenchName, Row, aggregate, find_result_files};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use error::ResultsError;
+pub use export::{
+    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput, ExportRun,
+};
 pub use folder::{Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};

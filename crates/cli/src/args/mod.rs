@@ -10,6 +10,7 @@ mod compat;
 mod connection;
 mod dataset;
 mod engine;
+mod export;
 mod run;
 mod sim;
 mod simulate;
@@ -25,6 +26,7 @@ pub(crate) use compat::{ImportArgs, ShimArgs};
 pub(crate) use connection::{Balance, Connect, ConnectionArgs};
 pub(crate) use dataset::DatasetArgs;
 pub(crate) use engine::EngineArgs;
+pub(crate) use export::ExportArgs;
 pub(crate) use run::{
     ContentArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs, TargetArgs, Ui,
 };
@@ -110,6 +112,9 @@ pub(crate) struct QuickstartArgs {
 pub(crate) struct ReportArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
+    /// Forms of other tools.
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
 }
 
 /// Arguments of `servebench selftest`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::connection::ConnectionArgs;
 use super::dataset::DatasetArgs;
+use super::export::ExportArgs;
 use super::workload::TrafficArgs;
 use crate::compat::Compat;
 
@@ -183,11 +184,11 @@ pub(crate) struct LoadArgs {
     pub(crate) pin: Option<usize>,
 }
 
-/// How a run under way is shown.
+/// How a run or a sweep under way is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ui {
-    /// One line on stderr.
+    /// Lines on stderr.
     #[default]
     Bar,
     /// Curves and percentiles on the whole terminal; without a terminal, the bar.
@@ -306,6 +307,9 @@ pub(crate) struct ReportingArgs {
     /// End with exit code 3 when the verdict is INVALID.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Forms of other tools.
+    #[command(flatten)]
+    pub(crate) exports: ExportArgs,
 }
 
 /// JSON has no infinity: `"inf"`, as vLLM's files have it.

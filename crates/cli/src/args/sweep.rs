@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Ui;
+
 /// Arguments of `servebench sweep`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SweepArgs {
@@ -21,11 +23,15 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "N")]
     pub(crate) num_runs: Option<usize>,
     /// Go on at the first run that is missing or has failed.
-    #[arg(long, overrides_with = "overwrite")]
+    #[arg(long, overrides_with_all = ["overwrite", "again"])]
     pub(crate) resume: bool,
     /// Replace the results of an earlier sweep.
-    #[arg(long)]
+    #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
+    /// Go on with an unfinished sweep of the same settings; otherwise put earlier results aside, into a folder
+    /// with the date beside theirs, and begin anew. `run_sweep.py` does so.
+    #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
+    pub(crate) again: bool,
     /// Stop at the first run that fails (always so with --serve-cmd, unless --continue-on-error).
     #[arg(long, conflicts_with = "continue_on_error")]
     pub(crate) fail_fast: bool,
@@ -35,6 +41,9 @@ pub(crate) struct SweepArgs {
     /// Let runs and servers talk on the screen instead of in `logs/`.
     #[arg(long)]
     pub(crate) show_stdout: bool,
+    /// How the sweep is shown: a line for it and one for its present run, or both on the whole terminal.
+    #[arg(long, value_enum, default_value_t = Ui::Bar)]
+    pub(crate) ui: Ui,
     /// Keep no run folders (single requests) in `runs/` of the results folder.
     #[arg(long, conflicts_with = "serve_cmd")]
     pub(crate) no_run_folders: bool,

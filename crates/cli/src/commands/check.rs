@@ -15,7 +15,7 @@ use servebench_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::aggregate::align;
 use super::sweep::{How, children};
-use crate::args::{CheckArgs, Cli, Command};
+use crate::args::{CheckArgs, Cli, Command, Ui};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
@@ -40,8 +40,9 @@ pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> 
 
 /// All checks in order; those that would fail for an earlier one's reason are not made.
 fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> {
-    let how = How { start: Start::Fresh, show_stdout: false, server_ready_timeout: Duration::ZERO };
-    let mut world = children(&how, Arc::new(AtomicUsize::new(0)))?;
+    let how =
+        How { start: Start::Fresh, show_stdout: false, server_ready_timeout: Duration::ZERO, ui: Ui::Bar };
+    let mut world = children(&how, Arc::new(AtomicUsize::new(0)), Vec::new())?;
     let common = common(args);
     let cell = Cell { name: "check".to_owned(), command: common.clone(), ..Cell::default() };
     let identity = match world.identify(&cell) {

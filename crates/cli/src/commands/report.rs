@@ -6,6 +6,7 @@ use servebench_results::{Manifest, RunFolder, ScheduleInfo};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, OrFail};
+use crate::export::Exports;
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 
@@ -20,10 +21,28 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
             args.run.display()
         )));
     }
+    let settings = number_settings(&manifest)?;
+    let exports = Exports::resolve(args.export.clone(), settings.metrics.kind, true)?;
+    exports.prepare()?;
     let records = folder.stored_records().or_usage()?;
     let exit = show(&folder, &manifest, &records, output)?;
+    export(&exports, &folder, &manifest, &records, &settings, output)?;
     records.check().or_usage()?;
     Ok(exit)
+}
+
+fn export(
+    exports: &Exports,
+    folder: &RunFolder,
+    manifest: &Manifest,
+    records: &dyn Records,
+    settings: &NumberSettings,
+    output: &Output,
+) -> Result<(), Failure> {
+    for path in exports.write(Some(folder.path()), manifest, records, settings)? {
+        output.say(&format!("Exported: {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Writes the result of a run that was killed, from its log, and prints it.
@@ -40,6 +59,8 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
         if recovered.truncated { ", whose last part was cut off" } else { "" },
     ));
     let mut settings = number_settings(&manifest)?;
+    let exports = Exports::resolve(args.export.clone(), settings.metrics.kind, true)?;
+    exports.prepare()?;
     settings.verdict.interrupted = true;
     manifest.run.partial = true;
     manifest.run.recovered = true;
@@ -52,7 +73,9 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     manifest.verdict = Some(numbers.verdict);
     folder.write_manifest(&manifest).or_run()?;
     folder.remove_log().or_run()?;
-    show(&folder, &manifest, &recovered.records, output)
+    let exit = show(&folder, &manifest, &recovered.records, output)?;
+    export(&exports, &folder, &manifest, &recovered.records, &settings, output)?;
+    Ok(exit)
 }
 
 /// The schedule of the run, as it was kept or made again from its settings, so that requests which the log lacks are counted as

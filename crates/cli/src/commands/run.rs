@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use servebench_arrival::Rate;
@@ -20,6 +20,7 @@ use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::kept::{Kept, LogPlace, count_tokens};
+use crate::live::{Live, Teller};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
@@ -27,7 +28,7 @@ use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
 use crate::traffic::TrafficSettings;
-use crate::tui::Tui;
+use crate::tui::{Head, Tui};
 use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
@@ -47,6 +48,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
 /// Runs the benchmark that `settings` ask for.
 pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
+    settings.saving.exports.prepare()?;
     if settings.compat.is_vllm() {
         output.say(&compat::namespace_line(&settings.vllm_args));
     }
@@ -89,7 +91,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
     let log = LogPlace::of(folder.as_ref(), &ready.plan)?;
-    let mut finished = measure(settings, &ready, log.as_ref(), &stop)?;
+    let mut finished = measure(settings, &ready, log.as_ref(), &stop, output)?;
     let probe = probe.and_then(Probe::finish);
     let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;
@@ -131,6 +133,14 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         &numbers,
         &numbers_settings,
     )?;
+    let place = folder.as_ref().map(RunFolder::path);
+    for path in settings.saving.exports.write(place, &manifest, &records, &numbers_settings)? {
+        output.say(&format!("Exported: {}", path.display()));
+    }
+    records.check()?;
+    if let Some(folder) = &folder {
+        folder.remove_log().or_run()?;
+    }
     if let Some(error) = finished.log_error {
         output.warn(&format!("the record log of the run broke off: {error}"));
     }
@@ -326,10 +336,12 @@ fn measure(
     ready: &Ready,
     log: Option<&LogPlace>,
     stop: &StopHandle,
+    output: &Output,
 ) -> Result<Finished, Failure> {
     let log = log.map(LogPlace::begin).transpose()?;
     let progress = Arc::new(Progress::default());
-    let view = view(settings, ready, stop, &progress);
+    let _teller = Teller::follow(Arc::clone(&progress));
+    let view = view(settings, ready, stop, &progress, output);
     let finished = run_plan(&ready.plan, log, stop, &progress);
     drop(view);
     finished.map_err(|error| match error {
@@ -344,13 +356,17 @@ fn view(
     ready: &Ready,
     stop: &StopHandle,
     progress: &Arc<Progress>,
+    output: &Output,
 ) -> Option<Box<dyn Any>> {
     if !settings.load.show_progress {
         return None;
     }
     if settings.load.ui == Ui::Tui {
         let title = format!("{} · {}", ready.model.id, settings.target.base_url);
-        if let Some(tui) = Tui::follow(Arc::clone(progress), stop.clone(), title) {
+        let heading = Arc::new(Mutex::new(Head { title, campaign: None }));
+        let (progress, started, stop) = (Arc::clone(progress), clock::now(), stop.clone());
+        let look = move || Some(Live::of(&progress, started, clock::now()));
+        if let Some(tui) = Tui::follow(look, move || _ = stop.escalate(), heading, output) {
             return Some(Box::new(tui));
         }
     }
@@ -406,8 +422,6 @@ fn save(
         folder.store_records(records).or_run()?;
         folder.write_manifest(manifest).or_run()?;
         page::write(folder, manifest, records, numbers, Lang::default())?;
-        records.check()?;
-        folder.remove_log().or_run()?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ const MARK: &str = "runs servebench in place of";
 /// Name of a script, what it stands in for, and our command.
 const SCRIPTS: [(&str, &str, &[&str]); 4] = [
     ("benchmark_serving.py", "vLLM's script of this name", &["bench", "serve"]),
-    ("run_sweep.py", "the script of this name", &["sweep"]),
+    ("run_sweep.py", "the script of this name", &["sweep", "--again"]),
     ("aggregate_result.py", "the script of this name", &["aggregate"]),
     ("visualize.py", "the script of this name", &["visualize"]),
 ];

@@ -117,6 +117,7 @@ fn conclude(
     let mut header = vllm::header(settings, &ready.model, ready.tokenizer_id.as_deref(), began);
     // The name tells runs apart by the time of day; the content must not.
     let result_file = run::result_file(settings, &header)?;
+    settings.saving.exports.prepare()?;
     DATE.clone_into(&mut header.date);
     let name = run_folder_name(began, settings.saving.label.as_deref());
     let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
@@ -155,6 +156,10 @@ fn conclude(
     ));
     let files = Files { folder: folder.as_ref(), result: result_file.as_ref(), manifest: &manifest };
     files.save(settings, header, ready, &finished, &numbers, described)?;
+    let place = folder.as_ref().map(RunFolder::path);
+    for path in settings.saving.exports.write(place, &manifest, &finished.records, &numbers_settings)? {
+        output.say(&format!("Exported: {}", path.display()));
+    }
     Ok(run::exit(settings, &numbers))
 }
 

@@ -1,30 +1,31 @@
 //! `servebench sweep`: many runs, planned, carried out, resumed.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, Parser};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
 use servebench_campaign::{
-    ChildSettings, Children, Event, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions,
-    Start, Status, SweepOptions, Tally, check_servers, execute, findings_of, serve_plan, sweep_plan,
-    verdict_of, without_secrets, write_summaries,
+    ChildSettings, Children, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions, Start,
+    Status, SweepOptions, Tally, begin_again, check_servers, execute, serve_plan, sweep_plan,
+    without_secrets, write_summaries,
 };
 use servebench_core::Secret;
 use servebench_os::clock;
-use servebench_results::{ImportedRun, rfc3339, vllm_date};
+use servebench_results::{rfc3339, vllm_date};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::simulate;
-use crate::args::{Cli, Command, SweepArgs};
+use crate::args::{Cli, Command, SweepArgs, Ui};
+use crate::argv::{self, Understood};
 use crate::exit::{Exit, Failure, OrFail};
+use crate::live::Listener;
 use crate::output::Output;
 use crate::settings::RunSettings;
+use crate::sweep_view::SweepView;
 
 /// The other commands that vLLM has under `bench sweep`, with what does their work here.
 const OTHER_SWEEPS: [(&str, &str); 5] = [
@@ -49,16 +50,24 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         output.print(&describe(&plan, None));
         return Ok(Exit::Good);
     }
-    let start = match (args.resume, args.overwrite) {
-        (true, _) => Start::Resume,
-        (false, true) => Start::Overwrite,
-        (false, false) => Start::Fresh,
-    };
-    let how = How {
-        start,
+    let mut how = How {
+        start: match (args.resume, args.overwrite) {
+            (true, _) => Start::Resume,
+            (false, true) => Start::Overwrite,
+            (false, false) => Start::Fresh,
+        },
         show_stdout: args.show_stdout,
         server_ready_timeout: Duration::from_secs(args.server_ready_timeout),
+        ui: args.ui,
     };
+    if args.again {
+        let mut world = children(&how, Arc::default(), Vec::new())?;
+        let (start, note) = begin_again(&plan, &mut world, &vllm_date(clock::wall())).or_usage()?;
+        how.start = start;
+        if let Some(note) = note {
+            output.note(&note);
+        }
+    }
     let (tally, journal) = carry_out(&plan, &how, output)?;
     output.print(&conclusion(&plan, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
@@ -77,19 +86,23 @@ pub(crate) struct How {
     pub(crate) show_stdout: bool,
     /// How long a server may take to be healthy.
     pub(crate) server_ready_timeout: Duration,
+    /// How the sweep is shown while it is under way.
+    pub(crate) ui: Ui,
 }
 
 /// Carries a plan out with child processes of this program, and tells about it.
 pub(crate) fn carry_out(plan: &Plan, how: &How, output: &Output) -> Result<(Tally, Journal), Failure> {
     let interrupts = Arc::new(AtomicUsize::new(0));
     let _listening = listen(Arc::clone(&interrupts), output)?;
-    let mut world = children(how, interrupts)?;
+    let listener = Listener::open().or_run()?;
+    let variables = vec![listener.variable()];
+    let mut world = children(how, Arc::clone(&interrupts), variables)?;
     let mut journal = Journal::begin(plan, how.start, &rfc3339(clock::wall())).or_usage()?;
     output.print(&describe(plan, Some(&journal)));
     check_servers(plan, &mut journal, &mut world).or_usage()?;
-    let line = Line::new(plan.cells.len());
-    let tally = execute(plan, &mut journal, &mut world, &mut |event| line.show(plan, event, output));
-    line.bar.finish_and_clear();
+    let mut view = SweepView::begin(how.ui, plan.cells.len(), listener, interrupts, output);
+    let tally = execute(plan, &mut journal, &mut world, &mut |event| view.show(event));
+    drop(view);
     let tally = tally.or_usage()?;
     if plan.form == Form::Serve {
         write_summaries(plan, &journal).or_run()?;
@@ -98,13 +111,18 @@ pub(crate) fn carry_out(plan: &Plan, how: &How, output: &Output) -> Result<(Tall
 }
 
 /// Child processes of this program.
-pub(crate) fn children(how: &How, interrupts: Arc<AtomicUsize>) -> Result<Children, Failure> {
+pub(crate) fn children(
+    how: &How,
+    interrupts: Arc<AtomicUsize>,
+    variables: Vec<(String, String)>,
+) -> Result<Children, Failure> {
     Ok(Children::new(ChildSettings {
         program: std::env::current_exe().or_run()?,
         show_stdout: how.show_stdout,
         server_ready_timeout: how.server_ready_timeout,
         interrupts,
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
+        variables,
     }))
 }
 
@@ -198,7 +216,13 @@ fn check_commands(plan: &Plan) -> Result<(), Failure> {
     }
     for cell in plan.cells.iter().filter(|cell| cell.command[0] == OURSELVES) {
         let wrong = |problem: String| Failure::usage(format!("{}: {problem}", cell.name));
-        match Cli::try_parse_from(&cell.command) {
+        // As the run itself will read them: with argparse's habits.
+        let arguments = match argv::understand(cell.command.clone()) {
+            Ok(Understood::Parse(arguments, _)) => arguments,
+            Ok(Understood::Help(_)) => return Err(wrong("--help is no setting of a run".to_owned())),
+            Err(failure) => return Err(wrong(failure.into_parts().1.to_string())),
+        };
+        match Cli::try_parse_from(arguments) {
             Ok(Cli { command: Command::Run(args), .. }) => {
                 RunSettings::resolve(*args).map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
             }
@@ -278,7 +302,8 @@ fn shell_line(command: &[String]) -> String {
 
 /// The command that was typed, with `--resume`.
 fn resume_command() -> String {
-    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--overwrite").collect();
+    let mut words: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "--overwrite" && word != "--again").collect();
     if !words.iter().any(|word| word == "--resume") {
         let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
         words.insert(end, "--resume".to_owned());
@@ -310,88 +335,6 @@ fn conclusion(plan: &Plan, tally: &Tally, journal: &Journal) -> String {
     text
 }
 
-/// One line for the whole campaign on a terminal, and one line for each run that has ended.
-struct Line {
-    bar: ProgressBar,
-}
-
-impl Line {
-    fn new(total: usize) -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr())
-        } else {
-            ProgressBar::hidden()
-        };
-        let style =
-            ProgressStyle::with_template("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
-    }
-
-    fn show(&self, plan: &Plan, event: &Event<'_>, output: &Output) {
-        let total = plan.cells.len();
-        let say = |text: String| self.bar.suspend(|| output.say(&text));
-        match event {
-            Event::ServerStarting(spec) => {
-                self.bar.reset_elapsed();
-                self.bar.set_message(format!("starting the server {}", spec.name));
-            }
-            Event::ServerReady(spec, took) => {
-                let name = if spec.name.is_empty() { String::new() } else { format!(" {}", spec.name) };
-                say(format!("server{name} is healthy after {took:.1} s"));
-            }
-            Event::WarmingUp(cell) => {
-                self.bar.reset_elapsed();
-                self.bar.set_message(format!("warming up for {}", cell.name));
-            }
-            Event::Started(index, cell, own, left) => {
-                self.bar.reset_elapsed();
-                self.bar.set_position(*index as u64);
-                self.bar.set_prefix(format!(", {} left", span(*left)));
-                self.bar.set_message(format!("{} ({})", cell.name, span(*own)));
-            }
-            Event::Finished(index, cell, took, run) => {
-                say(format!("[{}/{total}] {}  {took:.1} s{}", index + 1, cell.name, key_figures(run)));
-            }
-            Event::Failed(index, cell, reason) => {
-                say(format!("[{}/{total}] {}  FAILED: {reason}", index + 1, cell.name));
-            }
-            Event::Skipped(index, cell, reason) => {
-                say(format!("[{}/{total}] {}  skipped: {reason}", index + 1, cell.name));
-            }
-            Event::Note(text) => self.bar.suspend(|| output.warn(text)),
-        }
-    }
-}
-
-/// The numbers that one looks at first.
-fn key_figures(run: &ImportedRun) -> String {
-    let mut text = String::new();
-    for (key, name, unit) in [
-        ("request_throughput", "", " req/s"),
-        ("output_throughput", "", " tok/s"),
-        ("median_ttft_ms", "TTFT ", " ms"),
-        ("p99_ttft_ms", "p99 ", " ms"),
-        ("median_tpot_ms", "TPOT ", " ms"),
-        ("p99_tpot_ms", "p99 ", " ms"),
-    ] {
-        if let Some(number) = run.number(key) {
-            let separator = if name == "p99 " { " / " } else { "  " };
-            let digits = if number < 10.0 { 2 } else { usize::from(number < 1000.0) };
-            let _ = write!(text, "{separator}{name}{number:.digits$}{unit}");
-        }
-    }
-    if let Some(failed) = run.number("failed").filter(|failed| *failed > 0.0) {
-        let _ = write!(text, "  {failed} requests failed");
-    }
-    if let Some(verdict) = verdict_of(run) {
-        let codes: Vec<String> = findings_of(run).into_iter().map(|finding| finding.code).collect();
-        let _ = write!(text, "  {}", format!("{verdict} {}", codes.join(", ")).trim_end());
-    }
-    text
-}
-
 /// Counts interrupts until dropped.
 struct Listening(Option<tokio::runtime::Runtime>);
 
@@ -411,25 +354,33 @@ fn listen(interrupts: Arc<AtomicUsize>, output: &Output) -> Result<Listening, Fa
     let entered = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).or_run()?;
     let mut terminate = signal(SignalKind::terminate()).or_run()?;
+    // A lost terminal ends a sweep as gently as a Ctrl-C.
+    let mut hangup = signal(SignalKind::hangup()).or_run()?;
     drop(entered);
     runtime.spawn(async move {
         loop {
             let heard = tokio::select! {
                 heard = interrupt.recv() => heard,
                 heard = terminate.recv() => heard,
+                heard = hangup.recv() => heard,
             };
             if heard.is_none() {
                 return;
             }
-            match interrupts.fetch_add(1, Ordering::Relaxed) {
-                0 => output.warn(
-                    "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \
-                     measured before is kept. Press Ctrl-C again to give them up",
-                ),
-                1 => output.warn("giving up requests in flight; press Ctrl-C again to kill the run"),
-                _ => output.warn("killing the run"),
-            }
+            count_interrupt(&interrupts, &output);
         }
     });
     Ok(Listening(Some(runtime)))
+}
+
+/// Counts one interrupt and says what it does.
+pub(crate) fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
+    match interrupts.fetch_add(1, Ordering::Relaxed) {
+        0 => output.warn(
+            "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \
+             measured before is kept. Press Ctrl-C again to give them up",
+        ),
+        1 => output.warn("giving up requests in flight; press Ctrl-C again to kill the run"),
+        _ => output.warn("killing the run"),
+    }
 }

@@ -20,7 +20,7 @@ use servebench_workload::{BUILTIN, Tokenizer};
 
 use super::aggregate::{TABLE_NAME, write_table};
 use super::{sim, sweep};
-use crate::args::VisualizeArgs;
+use crate::args::{Ui, VisualizeArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 
@@ -152,8 +152,12 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     let options = SweepOptions { output: Some(results.clone()), extra, ..SweepOptions::default() };
     let plan = sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
     output.say(&format!("A campaign of {} runs on the built-in simulator:", plan.cells.len()));
-    let how =
-        sweep::How { start: Start::Overwrite, show_stdout: false, server_ready_timeout: Duration::ZERO };
+    let how = sweep::How {
+        start: Start::Overwrite,
+        show_stdout: false,
+        server_ready_timeout: Duration::ZERO,
+        ui: Ui::Bar,
+    };
     let (tally, _) = sweep::carry_out(&plan, &how, output)?;
     sim::stop(server)?;
     if tally.interrupted || tally.failed > 0 {

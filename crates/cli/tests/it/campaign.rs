@@ -505,3 +505,23 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
         assert!(stderr(&output).contains(words), "{}", told(&output));
     }
 }
+
+#[test]
+fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(2.0, 1.0);
+    combos(folder.path(), &server.url());
+    let refused = call(folder.path(), &["sweep", "--", "--metric_perc=50,900"]);
+    // The value is wrong and not the spelling, which the run itself understands.
+    assert_eq!(code(&refused), 2, "{}", told(&refused));
+    assert!(stderr(&refused).contains("--metric-percentiles: 900 is outside"), "{}", told(&refused));
+    let output = call(folder.path(), &["sweep", "--", "--goodp", "ttft:500", "--metric_percentiles=50,90"]);
+    server.stop().unwrap();
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let result = fs::read_to_string(folder.path().join("results/bench_io16x4_mc1_np4.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert!(result["p90_ttft_ms"].is_number() && result["request_goodput"].is_number());
+    let typo = call(folder.path(), &["sweep", "--overwrite", "--", "--goodputt", "ttft:500"]);
+    assert_eq!(code(&typo), 2, "{}", told(&typo));
+    assert!(stderr(&typo).contains("--goodputt"), "{}", told(&typo));
+}

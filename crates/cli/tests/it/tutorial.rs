@@ -10,7 +10,7 @@ use servebench_sim::Server;
 use tempfile::TempDir;
 
 use crate::recorder::Recorder;
-use crate::support::{servebench, server, stdout, told};
+use crate::support::{servebench, server, stderr, stdout, told};
 
 /// The reader's folder and server.
 struct Desk {
@@ -176,6 +176,20 @@ fn steps_8_and_9_a_sweep_its_table_and_its_figures() {
         let output = desk.python(script);
         assert_eq!(output.status.code(), Some(0), "{script}: {}", told(&output));
     }
+    // Who runs the tutorial twice loses nothing.
+    let again = desk.python("run_sweep.py");
+    assert_eq!(again.status.code(), Some(0), "{}", told(&again));
+    assert!(
+        stderr(&again).contains("note: earlier results of the same names in results were moved to results-")
+    );
+    let kept: Vec<_> = fs::read_dir(desk.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("results-"))
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(kept[0].join("bench_io16x4_mc1_np3.json").is_file());
+    assert!(desk.path("results/bench_io16x4_mc1_np3.json").is_file());
     let figures = ["throughput_analysis.png", "latency_analysis.png", "interactive_dashboard.html"];
     for name in figures.iter().chain(&["performance_report.txt"]) {
         assert!(desk.path("figures").join(name).is_file(), "{name}");

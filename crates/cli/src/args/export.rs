@@ -1,0 +1,42 @@
+//! Flags about the forms of other tools.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use servebench_results::ExportForm;
+
+/// Results in the forms of other tools.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Reporting")]
+pub(crate) struct ExportArgs {
+    /// Also write the result as another tool does: sglang (`sglang_bench.jsonl`), aiperf
+    /// (`profile_export_aiperf.json`), llm-d (`benchmark_report_v0.2.1.json`).
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "FORM")]
+    pub(crate) export: Vec<ExportFlag>,
+    /// Folder of these files [default: the run folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) export_dir: Option<PathBuf>,
+}
+
+/// The form of another tool's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ExportFlag {
+    /// A line of SGLang's `bench_serving`.
+    Sglang,
+    /// AIPerf's summary in JSON.
+    Aiperf,
+    /// llm-d's Benchmark Report 0.2.1.
+    LlmD,
+}
+
+impl From<ExportFlag> for ExportForm {
+    fn from(flag: ExportFlag) -> Self {
+        match flag {
+            ExportFlag::Sglang => Self::Sglang,
+            ExportFlag::Aiperf => Self::Aiperf,
+            ExportFlag::LlmD => Self::LlmD,
+        }
+    }
+}

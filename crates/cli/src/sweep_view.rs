@@ -1,0 +1,212 @@
+//! How a sweep is shown while it is under way: a line for the campaign and one for its present run, or both on
+//! the whole terminal.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use servebench_campaign::estimate::span;
+use servebench_campaign::{Event, findings_of, verdict_of};
+use servebench_results::ImportedRun;
+
+use crate::args::Ui;
+use crate::commands::sweep::count_interrupt;
+use crate::live::{Heard, Listener, Live, TICK};
+use crate::output::Output;
+use crate::tui::{Heading, Tui};
+
+/// Shows a sweep until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SweepView {
+    // Dropped first: what follows is written on an ordinary terminal.
+    tui: Option<Tui>,
+    lines: Lines,
+    heading: Heading,
+    listener: Listener,
+    output: Output,
+    total: usize,
+    ended: usize,
+}
+
+impl SweepView {
+    /// Begins to show a sweep of `total` runs, which tell `listener` how they stand.
+    pub(crate) fn begin(
+        ui: Ui,
+        total: usize,
+        listener: Listener,
+        interrupts: Arc<AtomicUsize>,
+        output: &Output,
+    ) -> Self {
+        let heading = Heading::default();
+        let heard = listener.heard();
+        let said = output.clone();
+        let tui = (ui == Ui::Tui)
+            .then(|| {
+                let look = move || heard.last();
+                Tui::follow(look, move || count_interrupt(&interrupts, &said), Arc::clone(&heading), output)
+            })
+            .flatten();
+        let lines = Lines::begin(total, tui.is_none(), listener.heard());
+        Self { tui, lines, heading, listener, output: output.clone(), total, ended: 0 }
+    }
+
+    /// Shows what has happened.
+    pub(crate) fn show(&mut self, event: &Event<'_>) {
+        let total = self.total;
+        match event {
+            Event::ServerStarting(spec) => self.head(format!("starting the server {}", spec.name), None),
+            Event::ServerReady(spec, took) => {
+                let name = if spec.name.is_empty() { String::new() } else { format!(" {}", spec.name) };
+                self.say(&format!("server{name} is healthy after {took:.1} s"));
+            }
+            Event::WarmingUp(cell) => self.head(format!("warming up for {}", cell.name), None),
+            Event::Started(index, cell, own, left) => {
+                self.ended = *index;
+                let left = format!("{} left", span(*left));
+                self.head(format!("{} ({})", cell.name, span(*own)), Some(left));
+            }
+            Event::Finished(index, cell, took, run) => {
+                self.say(&format!("[{}/{total}] {}  {took:.1} s{}", index + 1, cell.name, key_figures(run)));
+            }
+            Event::Failed(index, cell, reason) => {
+                self.say(&format!("[{}/{total}] {}  FAILED: {reason}", index + 1, cell.name));
+            }
+            Event::Skipped(index, cell, reason) => {
+                self.say(&format!("[{}/{total}] {}  skipped: {reason}", index + 1, cell.name));
+            }
+            Event::Note(text) => self.lines.aside(|| self.output.warn(text)),
+        }
+    }
+
+    /// Something else is under way now.
+    fn head(&mut self, title: String, left: Option<String>) {
+        self.listener.heard().clear();
+        self.lines.head(self.ended, &title, left.as_deref());
+        let mut heading = self.heading.lock().unwrap_or_else(PoisonError::into_inner);
+        heading.title = title;
+        let before = heading.campaign.take().map(|(_, _, left)| left);
+        heading.campaign = Some((self.ended, self.total, left.or(before).unwrap_or_default()));
+    }
+
+    fn say(&self, text: &str) {
+        self.lines.aside(|| self.output.say(text));
+    }
+}
+
+impl Drop for SweepView {
+    fn drop(&mut self) {
+        drop(self.tui.take());
+        self.lines.end();
+    }
+}
+
+/// Two lines at the bottom of a terminal.
+#[derive(Debug)]
+struct Lines {
+    all: MultiProgress,
+    campaign: ProgressBar,
+    run: ProgressBar,
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lines {
+    fn begin(total: usize, shown: bool, heard: Heard) -> Self {
+        let target = if shown && std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let all = MultiProgress::with_draw_target(target);
+        let style = |template| {
+            let style = ProgressStyle::with_template(template);
+            style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▉▊▋▌▍▎▏  ")
+        };
+        let campaign = all.add(ProgressBar::new(total as u64));
+        campaign.set_style(style("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}"));
+        let run = all.add(ProgressBar::new(0));
+        run.set_style(style("  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}"));
+        campaign.enable_steady_tick(Duration::from_millis(200));
+        let (stop, stopped) = sync_channel(1);
+        let bar = run.clone();
+        let thread = std::thread::spawn(move || {
+            let mut last = Live::default();
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                let now = heard.last().unwrap_or_default();
+                bar.set_length(now.total);
+                bar.set_position(now.ok + now.failed);
+                bar.set_message(describe(&now, &last));
+                last = now;
+            }
+        });
+        Self { all, campaign, run, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn head(&self, ended: usize, title: &str, left: Option<&str>) {
+        self.campaign.reset_elapsed();
+        self.campaign.set_position(ended as u64);
+        if let Some(left) = left {
+            self.campaign.set_prefix(format!(", {left}"));
+        }
+        self.campaign.set_message(title.to_owned());
+    }
+
+    /// Lets something be written above the lines.
+    fn aside(&self, write: impl FnOnce()) {
+        self.all.suspend(write);
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // The lines are decoration: whatever became of their thread, the runs are done.
+            drop(thread.join());
+        }
+        self.run.finish_and_clear();
+        self.campaign.finish_and_clear();
+    }
+}
+
+fn describe(now: &Live, last: &Live) -> String {
+    if now.total == 0 {
+        return "no request yet".to_owned();
+    }
+    let span = now.elapsed_s - last.elapsed_s;
+    let events = now.events.saturating_sub(last.events) as f64;
+    let rate = if span > 0.0 { format!(", {:.0} events/s", events / span) } else { String::new() };
+    let ttft = now.spreads[0].map(|spread| format!(", TTFT {:.0} ms", spread[0])).unwrap_or_default();
+    let failed = if now.failed > 0 { format!(", {} failed", now.failed) } else { String::new() };
+    format!("{} in flight{rate}{ttft}{failed}", now.in_flight)
+}
+
+/// The numbers that one looks at first.
+fn key_figures(run: &ImportedRun) -> String {
+    let mut text = String::new();
+    for (key, name, unit) in [
+        ("request_throughput", "", " req/s"),
+        ("output_throughput", "", " tok/s"),
+        ("median_ttft_ms", "TTFT ", " ms"),
+        ("p99_ttft_ms", "p99 ", " ms"),
+        ("median_tpot_ms", "TPOT ", " ms"),
+        ("p99_tpot_ms", "p99 ", " ms"),
+    ] {
+        if let Some(number) = run.number(key) {
+            let separator = if name == "p99 " { " / " } else { "  " };
+            let digits = if number < 10.0 { 2 } else { usize::from(number < 1000.0) };
+            let _ = write!(text, "{separator}{name}{number:.digits$}{unit}");
+        }
+    }
+    if let Some(failed) = run.number("failed").filter(|failed| *failed > 0.0) {
+        let _ = write!(text, "  {failed} requests failed");
+    }
+    if let Some(verdict) = verdict_of(run) {
+        let codes: Vec<String> = findings_of(run).into_iter().map(|finding| finding.code).collect();
+        let _ = write!(text, "  {}", format!("{verdict} {}", codes.join(", ")).trim_end());
+    }
+    text
+}

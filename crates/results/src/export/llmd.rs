@@ -1,0 +1,151 @@
+//! llm-d's Benchmark Report 0.2.1: `schema_v0_2.py` of the package `llmd-benchmark-report`, version 0.2.1.
+//!
+//! The report allows no keys but its own, save in a few places: settings stand under
+//! `scenario.load.native`, the verdict under `results.observability`.
+
+use serde_json::{Value, json};
+
+use super::{Distribution, ExportRun, number, without_nulls};
+
+/// The version of the layout.
+const SCHEMA: &str = "0.2.1";
+
+/// The whole document.
+pub(super) fn form(run: &ExportRun<'_>) -> Value {
+    let (start, end) = run.span();
+    let seconds = run.manifest.run.duration_ns as f64 / 1e9;
+    let metadata = run.flag("reporting/metadata");
+    let keywords = metadata.as_array().is_some_and(|pairs| !pairs.is_empty());
+    json!({
+        "version": SCHEMA,
+        "run": without_nulls([
+            ("uid", json!(run.id())),
+            ("time", json!({ "start": start, "end": end, "duration": format!("PT{seconds}S") })),
+            ("description", json!(run.manifest.run.label)),
+            ("keywords", if keywords { metadata } else { Value::Null }),
+        ]),
+        "scenario": without_nulls([("load", load(run))]),
+        "results": without_nulls([
+            ("request_performance", json!({ "aggregate": aggregate(run) })),
+            ("session_performance", sessions(run)),
+            ("observability", json!({ "servebench_verdict": run.manifest.verdict })),
+        ]),
+    })
+}
+
+/// The load; null when not even the length of the prompts is known, which the report insists on.
+fn load(run: &ExportRun<'_>) -> Value {
+    let Some(input) = run.asked.0.as_ref().or(run.input_tokens.as_ref()) else { return Value::Null };
+    let manifest = run.manifest;
+    let standardized = without_nulls([
+        ("tool", json!("servebench")),
+        ("tool_version", json!(manifest.tool.version)),
+        ("source", json!(source(run))),
+        ("input_seq_len", length(input)),
+        ("output_seq_len", run.asked.1.as_ref().map_or(Value::Null, length)),
+        ("multi_turn", run.sessions.map_or(Value::Null, |_| json!({ "enabled": true }))),
+        ("rate_qps", run.request_rate.map_or(Value::Null, number)),
+        ("concurrency", json!(run.max_concurrency)),
+    ]);
+    json!({
+        "metadata": { "cfg_id": manifest.workload.sha256 },
+        "standardized": standardized,
+        "native": {
+            "args": manifest.settings["flags"],
+            "config": {
+                "target": manifest.target,
+                "workload": manifest.workload,
+                "schedule": manifest.schedule,
+            },
+        },
+    })
+}
+
+/// Where the text of prompts comes from. Traces tell lengths only; their text is made up.
+fn source(run: &ExportRun<'_>) -> &'static str {
+    match run.dataset.as_deref() {
+        None => "unknown",
+        Some("prefix_repetition" | "mix" | "trace" | "timed_trace" | "multi-turn-synthetic") => "random",
+        Some(_) if run.is_random() => "random",
+        Some(_) => "sampled",
+    }
+}
+
+/// A length is called fixed when all are the same; otherwise their mean and limits are told.
+fn length(asked: &Distribution) -> Value {
+    let (min, max) = (asked.min(), asked.max());
+    if min == max {
+        return json!({ "distribution": "fixed", "value": max as u64 });
+    }
+    json!({ "distribution": "other", "value": asked.mean, "min": min as u64, "max": max as u64 })
+}
+
+fn aggregate(run: &ExportRun<'_>) -> Value {
+    let rate = |spread: &Option<Distribution>| spread.as_ref().map(|one| one.sum() / run.duration_s);
+    let (input, output) = (rate(&run.input_tokens), rate(&run.output_tokens));
+    let total = output.map(|output| input.unwrap_or_default() + output);
+    let requests = run.completed as f64 / run.duration_s;
+    json!({
+        "requests": without_nulls([
+            ("total", json!(run.issued())),
+            ("failures", json!(run.failures)),
+            ("incomplete", json!(run.incomplete)),
+            ("input_length", spread("count", run.input_tokens.as_ref())),
+            ("output_length", spread("count", run.output_tokens.as_ref())),
+        ]),
+        "latency": without_nulls([
+            ("time_to_first_token", spread("ms", run.ttft.as_ref())),
+            ("normalized_time_per_output_token", spread("ms/token", run.normalized_tpot.as_ref())),
+            ("time_per_output_token", spread("ms/token", run.tpot.as_ref())),
+            ("inter_token_latency", spread("ms/token", run.itl.as_ref())),
+            ("request_latency", spread("ms", run.e2el.as_ref())),
+        ]),
+        "throughput": without_nulls([
+            ("input_token_rate", mean("tokens/s", input)),
+            ("output_token_rate", mean("tokens/s", output)),
+            ("total_token_rate", mean("tokens/s", total)),
+            ("request_rate", mean("queries/s", Some(requests))),
+        ]),
+    })
+}
+
+fn sessions(run: &ExportRun<'_>) -> Value {
+    let Some((total, completed)) = run.sessions else { return Value::Null };
+    json!({
+        "sessions": {
+            "total": total,
+            "total_events": run.issued(),
+            "total_events_completed": completed,
+        },
+    })
+}
+
+/// A quantity of which there is one value.
+fn mean(units: &str, value: Option<f64>) -> Value {
+    match value.map(number) {
+        None | Some(Value::Null) => Value::Null,
+        Some(value) => json!({ "units": units, "mean": value }),
+    }
+}
+
+fn spread(units: &str, of: Option<&Distribution>) -> Value {
+    let Some(of) = of else { return Value::Null };
+    without_nulls([
+        ("units", json!(units)),
+        ("mean", number(of.mean)),
+        ("stddev", number(of.std)),
+        ("min", number(of.min())),
+        ("p0p1", number(of.at(0.1))),
+        ("p1", number(of.at(1.0))),
+        ("p5", number(of.at(5.0))),
+        ("p10", number(of.at(10.0))),
+        ("p25", number(of.at(25.0))),
+        ("p50", number(of.at(50.0))),
+        ("p75", number(of.at(75.0))),
+        ("p90", number(of.at(90.0))),
+        ("p95", number(of.at(95.0))),
+        ("p99", number(of.at(99.0))),
+        ("p99p9", number(of.at(99.9))),
+        ("max", number(of.max())),
+    ])
+}

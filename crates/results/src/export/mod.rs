@@ -1,0 +1,314 @@
+//! A run in the forms of other tools: SGLang's JSON Lines, AIPerf's JSON, llm-d's Benchmark Report.
+//!
+//! The forms are filled from [`ExportRun`] alone. What it does not hold is left out, or null where a form
+//! wants the key; nothing is made up. `docs/files.md` says which number stands under which key.
+
+mod aiperf;
+mod llmd;
+mod sglang;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Number, Value};
+use servebench_core::Nanos;
+use sha2::{Digest, Sha256};
+
+use crate::atomic::{check_writable, write_atomically};
+use crate::manifest::hex;
+use crate::{Manifest, ResultsError, rfc3339};
+
+/// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
+pub const EXPORT_PERCENTILES: [f64; 13] =
+    [0.0, 0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0];
+
+/// The form of another tool's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExportForm {
+    /// A line of SGLang's `bench_serving` (0.5).
+    Sglang,
+    /// AIPerf's `profile_export_aiperf.json`, schema 1.4.
+    Aiperf,
+    /// llm-d's Benchmark Report 0.2.1, as JSON.
+    LlmD,
+}
+
+impl ExportForm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sglang, Self::Aiperf, Self::LlmD];
+
+    /// The name in flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sglang => "sglang",
+            Self::Aiperf => "aiperf",
+            Self::LlmD => "llm-d",
+        }
+    }
+
+    /// The name of the file.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Sglang => "sglang_bench.jsonl",
+            Self::Aiperf => "profile_export_aiperf.json",
+            Self::LlmD => "benchmark_report_v0.2.1.json",
+        }
+    }
+
+    /// Checks that the file can be written to `folder`, which is created. To be called before the first
+    /// request; leaves no file behind.
+    ///
+    /// # Errors
+    ///
+    /// When the folder or the file cannot be written to, or the file is there already and `fresh` is set.
+    pub fn prepare(self, folder: &Path, fresh: bool) -> Result<PathBuf, ResultsError> {
+        let path = folder.join(self.file_name());
+        let refused = |source, remedy| ResultsError::NotWritable {
+            flag: "--export-dir",
+            path: path.clone(),
+            source,
+            remedy,
+        };
+        let other = "name a folder that can be written to with --export-dir";
+        std::fs::create_dir_all(folder).map_err(|source| refused(source, other))?;
+        if fresh && path.exists() {
+            let there = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(refused(there, "it is not overwritten; name another folder with --export-dir"));
+        }
+        check_writable(&path).map_err(|source| refused(source, other))?;
+        Ok(path)
+    }
+
+    /// Writes `run` in this form to `folder` and returns the path; a file of that name is replaced.
+    pub fn write(self, folder: &Path, run: &ExportRun<'_>) -> Result<PathBuf, ResultsError> {
+        let path = folder.join(self.file_name());
+        write_atomically(&path, |out| {
+            match self {
+                Self::Sglang => sglang::write(out, run),
+                Self::Aiperf => pretty(out, &aiperf::form(run)),
+                Self::LlmD => pretty(out, &llmd::form(run)),
+            }
+            .map_err(ResultsError::io("write", &path))
+        })?;
+        Ok(path)
+    }
+}
+
+/// What the forms are made of. Good answers only, and milliseconds, unless a name says otherwise.
+#[derive(Clone, Debug)]
+pub struct ExportRun<'a> {
+    /// Settings, target, times and verdict.
+    pub manifest: &'a Manifest,
+    /// Name of the dataset; `None` for a workload file, about which nothing is known.
+    pub dataset: Option<String>,
+    /// What rates are divided by, in seconds.
+    pub duration_s: f64,
+    /// Good answers.
+    pub completed: u64,
+    /// Requests that the server or the connection failed.
+    pub failures: u64,
+    /// Requests that the client gave up, or that the end of the run cut off.
+    pub incomplete: u64,
+    /// Requests without a good answer by what went wrong.
+    pub errors: Vec<ExportError>,
+    /// Latency limits and how they were met.
+    pub goodput: Option<ExportGoodput>,
+    /// To the first token.
+    pub ttft: Option<Distribution>,
+    /// From the first to the second token event.
+    pub second_token: Option<Distribution>,
+    /// Per output token without the first: one value an answer.
+    pub tpot: Option<Distribution>,
+    /// Per output token with the first: one value an answer.
+    pub normalized_tpot: Option<Distribution>,
+    /// Gaps between token events, those of all answers together.
+    pub itl: Option<Distribution>,
+    /// End to end.
+    pub e2el: Option<Distribution>,
+    /// Tokens per second that one user sees once the answer has begun: 1 / tpot.
+    pub user_rate: Option<Distribution>,
+    /// Tokens per second over the whole answer.
+    pub e2e_rate: Option<Distribution>,
+    /// Prompt tokens.
+    pub input_tokens: Option<Distribution>,
+    /// Output tokens; `None` where there are none (embeddings and the like).
+    pub output_tokens: Option<Distribution>,
+    /// Lengths that were asked for: of prompts, and of answers where they were enforced. All requests.
+    pub asked: (Option<Distribution>, Option<Distribution>),
+    /// Output tokens as the client's tokenizer counts them, where it counted every answer.
+    pub retokenized: Option<u64>,
+    /// Every prompt is text alone.
+    pub text_only: bool,
+    /// vLLM's peak of token events in a second.
+    pub max_output_tokens_per_s: f64,
+    /// vLLM's peak of requests that touch a second.
+    pub max_concurrent_requests: u64,
+    /// Tokens a step of speculative decoding, by the server's counters.
+    pub accept_length: Option<f64>,
+    /// Requests per second that were asked for, where that is one number.
+    pub request_rate: Option<f64>,
+    /// Slots.
+    pub max_concurrency: Option<u64>,
+    /// Conversations: how many, and how many turns had a good answer.
+    pub sessions: Option<(u64, u64)>,
+    /// One entry a request, where details are wanted.
+    pub details: Option<ExportDetails>,
+}
+
+impl<'a> ExportRun<'a> {
+    /// A run of which nothing but the manifest is known yet.
+    pub fn of(manifest: &'a Manifest) -> Self {
+        Self {
+            manifest,
+            dataset: None,
+            duration_s: 0.0,
+            completed: 0,
+            failures: 0,
+            incomplete: 0,
+            errors: Vec::new(),
+            goodput: None,
+            ttft: None,
+            second_token: None,
+            tpot: None,
+            normalized_tpot: None,
+            itl: None,
+            e2el: None,
+            user_rate: None,
+            e2e_rate: None,
+            input_tokens: None,
+            output_tokens: None,
+            asked: (None, None),
+            retokenized: None,
+            text_only: false,
+            max_output_tokens_per_s: 0.0,
+            max_concurrent_requests: 0,
+            accept_length: None,
+            request_rate: None,
+            max_concurrency: None,
+            sessions: None,
+            details: None,
+        }
+    }
+
+    fn issued(&self) -> u64 {
+        self.completed + self.failures + self.incomplete
+    }
+
+    fn per_second(&self, amount: f64) -> Value {
+        if self.duration_s > 0.0 { number(amount / self.duration_s) } else { Value::Null }
+    }
+
+    /// A flag as it was given.
+    fn flag(&self, pointer: &str) -> Value {
+        self.manifest.settings.pointer(&format!("/flags/{pointer}")).cloned().unwrap_or_default()
+    }
+
+    fn is_random(&self) -> bool {
+        self.dataset.as_deref().is_some_and(|name| name.starts_with("random"))
+    }
+
+    /// Start and end, RFC 3339.
+    fn span(&self) -> (String, String) {
+        let run = &self.manifest.run;
+        (rfc3339(Nanos(run.started_wall_ns)), rfc3339(Nanos(run.started_wall_ns + run.duration_ns)))
+    }
+
+    /// A UUID that depends on the run alone, so that exporting twice gives one id.
+    fn id(&self) -> String {
+        let run = &self.manifest.run;
+        let hash = Sha256::new()
+            .chain_update(run.started_wall_ns.to_le_bytes())
+            .chain_update(run.started_monotonic_ns.to_le_bytes())
+            .chain_update(run.duration_ns.to_le_bytes())
+            .chain_update(&self.manifest.workload.sha256)
+            .chain_update(&self.manifest.schedule.sha256)
+            .chain_update(self.manifest.target.urls.join("\n"))
+            .finalize();
+        let hex = hex(&hash[..16]);
+        // The marks of version 8, which is for ids of one's own making.
+        format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    }
+}
+
+/// What went wrong, and how often.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExportError {
+    /// Name of the outcome.
+    pub outcome: String,
+    /// HTTP status, where one came.
+    pub status: Option<u16>,
+    /// The reason in words.
+    pub message: String,
+    /// Requests.
+    pub count: u64,
+}
+
+/// Latency limits and how they were met.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExportGoodput {
+    /// The limits in milliseconds: name, limit, requests within it.
+    pub limits: Vec<(String, f64, u64)>,
+    /// Requests within all of them.
+    pub good: u64,
+}
+
+/// One entry a request in the order of the workload; seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "the names are SGLang's keys, explained in docs/files.md")]
+pub struct ExportDetails {
+    pub input_lens: Vec<u64>,
+    pub output_lens: Vec<u64>,
+    pub ttfts: Vec<f64>,
+    pub itls: Vec<Vec<f64>>,
+    pub generated_texts: Vec<String>,
+    pub errors: Vec<String>,
+}
+
+/// The distribution of one quantity.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// Number of values.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Population standard deviation.
+    pub std: f64,
+    /// The values at [`EXPORT_PERCENTILES`].
+    pub percentiles: [f64; EXPORT_PERCENTILES.len()],
+}
+
+impl Distribution {
+    /// The value at one of [`EXPORT_PERCENTILES`].
+    fn at(&self, percentile: f64) -> f64 {
+        let place = EXPORT_PERCENTILES.iter().position(|&known| known == percentile);
+        place.map_or(f64::NAN, |place| self.percentiles[place])
+    }
+
+    fn sum(&self) -> f64 {
+        self.mean * self.count as f64
+    }
+
+    fn min(&self) -> f64 {
+        self.at(0.0)
+    }
+
+    fn max(&self) -> f64 {
+        self.at(100.0)
+    }
+}
+
+/// A number, or null for what is none.
+fn number(number: f64) -> Value {
+    Number::from_f64(number).map_or(Value::Null, Value::Number)
+}
+
+/// Leaves out what is null.
+fn without_nulls(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let some = pairs.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(some.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+fn pretty<W: io::Write + ?Sized>(out: &mut W, form: &Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, form)?;
+    out.write_all(b"\n")
+}
