@@ -17,6 +17,7 @@ mod json;
 mod judge;
 mod live;
 pub mod offline;
+mod outgoing;
 mod proxy;
 mod pyjson;
 pub mod reply;
@@ -30,7 +31,7 @@ mod wire;
 
 pub use backend::{Backend, BackendKind, Body};
 pub use client::{Client, SideReply};
-pub use error::WireError;
+pub use error::{ConnectStep, WireError};
 pub use live::{Live, LiveCounts};
 pub use settings::{
     Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings, Timeouts,

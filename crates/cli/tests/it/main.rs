@@ -5,6 +5,7 @@
 mod bad_input;
 mod campaign;
 mod compat;
+mod connections;
 mod files;
 mod interrupted;
 mod recorder;
