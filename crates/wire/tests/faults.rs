@@ -91,6 +91,15 @@ fn servers_that_stand_still() {
     let record = exchange_with("vllm", vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed], short);
     expect(&record, Outcome::Timeout, "stood still for 0.06 s");
     assert_eq!(record.events.len(), 1);
+    // The limit on silence counts from the first byte, however much time that had.
+    let patient = |settings: &mut servebench_wire::ClientSettings| {
+        settings.timeouts.first_byte = Nanos::from_millis(60_000);
+        settings.timeouts.idle = Nanos::from_millis(60);
+    };
+    let record = exchange_with("vllm", vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed], patient);
+    expect(&record, Outcome::Timeout, "stood still for 0.06 s");
+    let lasting = record.end.unwrap().since(record.send_start.unwrap()).as_millis_f64();
+    assert!((60.0..10_000.0).contains(&lasting), "{lasting}");
     let endless = chunk(&format!("data: {TOKEN}\n\n"));
     let script = vec![Step::Read, write(STREAM_HEAD), Step::Endless(endless)];
     let record =
