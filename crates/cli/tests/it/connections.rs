@@ -305,7 +305,9 @@ fn several_servers_share_the_load_and_have_a_row_each() {
         assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
         assert_eq!((&rows[0]["completed"], &rows[1]["completed"]), (&10.into(), &10.into()), "{rows}");
     }
-    servers.into_iter().for_each(|server| server.stop().unwrap());
+    for server in servers {
+        server.stop().unwrap();
+    }
 }
 
 /// A server on which every request meets this fault.
