@@ -118,7 +118,13 @@ pub(crate) fn count_tokens(
             finished.records[index].tokenizer_output_tokens = Some(counted);
         }
     }
-    finished.records.par_iter_mut().filter(|record| record.is_ok()).for_each(|record| {
+    count_in_memory(&mut finished.records, tokenizer);
+    Ok(())
+}
+
+/// The same for records whose texts are in memory, or were counted already.
+pub(crate) fn count_in_memory(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
+    records.par_iter_mut().filter(|record| record.is_ok()).for_each(|record| {
         if let Some(tokenizer) = tokenizer
             && has_text(record)
         {
@@ -126,7 +132,6 @@ pub(crate) fn count_tokens(
         }
         settle(record);
     });
-    Ok(())
 }
 
 /// The tokens of the answers whose text is in the log only, with their indices.
@@ -161,7 +166,7 @@ fn count(tokenizer: &Tokenizer, record: &Record) -> u32 {
 }
 
 fn settle(record: &mut Record) {
-    let told = record.usage.completion_tokens.filter(|&told| told > 0);
+    let told = record.told_output_tokens().filter(|&told| told > 0);
     let counted = record.tokenizer_output_tokens.filter(|&counted| counted > 0);
     let events = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
     (record.output_tokens, record.token_source) = match (told, counted) {

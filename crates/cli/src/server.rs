@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::Value;
 use servebench_os::clock;
 use servebench_wire::reply::printable;
-use servebench_wire::{Client, Live, SideReply, Wire, WireError};
+use servebench_wire::{Client, ConnectStep, Live, SideReply, Wire, WireError};
 
 use crate::exit::{Failure, OrFail};
 use crate::settings::TargetSettings;
@@ -77,11 +77,15 @@ pub(crate) fn inspect(
     let reply = loop {
         match side.get("/v1/models") {
             Ok(reply) => break Some(reply),
-            Err(WireError::Connect { reason, .. }) if clock::now() < deadline => {
-                let _ = reason;
+            // Only a server that is not there yet is worth waiting for.
+            Err(WireError::Connect { step: ConnectStep::Reach | ConnectStep::Proxy, .. })
+                if clock::now() < deadline =>
+            {
                 std::thread::sleep(RETRY);
             }
-            Err(error @ WireError::Connect { .. }) => return Err(unreachable(&error, target, patience)),
+            Err(error @ WireError::Connect { step, .. }) => {
+                return Err(unreachable(&error, step, target, patience));
+            }
             // It listens but does not know the question: some servers have no list of models.
             Err(_) => break None,
         }
@@ -104,16 +108,34 @@ pub(crate) fn inspect(
     Ok(ServerFacts { models, version })
 }
 
-fn unreachable(error: &WireError, target: &TargetSettings, patience: Duration) -> Failure {
-    let waited = if patience.is_zero() {
-        "start the server first, or let servebench wait for it with --ready-check-timeout-sec 600".to_owned()
-    } else {
-        format!("it was not there within --ready-check-timeout-sec {}", patience.as_secs())
+fn unreachable(error: &WireError, step: ConnectStep, target: &TargetSettings, patience: Duration) -> Failure {
+    let url = &target.base_url;
+    let remedy = match step {
+        ConnectStep::Reach => {
+            let waited = if patience.is_zero() {
+                "start the server first, or let servebench wait for it with --ready-check-timeout-sec 600"
+                    .into()
+            } else {
+                format!("it was not there within --ready-check-timeout-sec {}", patience.as_secs())
+            };
+            format!("Nothing answers at {url} (--base-url, or --host and --port): {waited}")
+        }
+        ConnectStep::SourceAddress => {
+            "Give --source-ip addresses of this machine (ip address lists them), of the \
+             same kind, IPv4 or IPv6, as the server's"
+                .into()
+        }
+        ConnectStep::Proxy => {
+            "Check --proxy, or http_proxy and the like in the environment; --proxy none goes without".into()
+        }
+        ConnectStep::Tls => format!(
+            "Something answers at {url}, but TLS cannot be agreed on: trust its authority with --ca-cert FILE, give \
+             --client-cert and --client-key if it wants to know us, use http:// if it speaks no TLS, or verify \
+             nothing with --insecure"
+        ),
+        ConnectStep::Http2 => format!("Something answers at {url}, but not in HTTP/2"),
     };
-    Failure::usage(format!(
-        "{error}. Nothing answers at {} (--base-url, or --host and --port): {waited}",
-        target.base_url
-    ))
+    Failure::usage(format!("{error}. {remedy}"))
 }
 
 fn served(body: &[u8]) -> Option<Vec<Served>> {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use servebench_arrival::{ArrivalSettings, RampStrategy, Rate};
 use servebench_core::{Nanos, Secret};
 use servebench_metrics::{
-    Kind, Metric, MetricSettings, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
+    Kind, Metric, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
 use servebench_wire::{Backend, BackendKind, backend};
 use servebench_workload::WorkloadSettings;
@@ -203,10 +203,17 @@ impl RunSettings {
             BackendKind::Generation | BackendKind::Audio => Kind::Generation,
         };
         let percentiles_asked = reporting.metric_percentiles != "99";
+        // What forbids a stream, if anything does: a flag, or an API that has none.
+        let whole = match (content.stream, target.backend.can_stream()) {
+            (false, _) => Some("--no-streaming".to_owned()),
+            (true, false) => Some(format!("--backend {}, whose API does not stream", target.backend.name())),
+            (true, true) => None,
+        };
+        let whole = whole.filter(|_| kind == Kind::Generation);
         let metrics = MetricSettings {
-            selected: selected_metrics(reporting.percentile_metrics.as_deref(), kind, content.stream)?,
+            selected: selected_metrics(reporting.percentile_metrics.as_deref(), kind, whole.as_deref())?,
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
-            goodput: parse_goodput(&reporting.goodput).or_usage()?,
+            goodput: goodput(&reporting.goodput, whole.as_deref())?,
             cap: load.max_concurrency,
             finite_rate: load.arrivals.rate.is_finite() || load.self_timed,
             kind,
@@ -263,20 +270,31 @@ impl RunSettings {
     }
 }
 
-/// Without a stream there is nothing to see before the end of an answer.
-fn selected_metrics(list: Option<&str>, kind: Kind, stream: bool) -> Result<Vec<Metric>, Failure> {
+/// Without a stream, which `whole` forbids, there is nothing to see before the end of an answer.
+fn selected_metrics(list: Option<&str>, kind: Kind, whole: Option<&str>) -> Result<Vec<Metric>, Failure> {
     let Some(list) = list else {
-        return Ok(if stream { default_metrics(kind) } else { vec![Metric::E2el] });
+        return Ok(if whole.is_none() { default_metrics(kind) } else { vec![Metric::E2el] });
     };
     let selected = parse_metrics(list).or_usage()?;
     let needs_stream =
         selected.iter().find(|metric| matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl));
-    match needs_stream {
-        Some(metric) if !stream => Err(Failure::usage(format!(
-            "--percentile-metrics {list}: {} cannot be measured with --no-streaming; ask for e2el",
+    match (needs_stream, whole) {
+        (Some(metric), Some(reason)) => Err(Failure::usage(format!(
+            "--percentile-metrics {list}: {} cannot be measured with {reason}; ask for e2el",
             metric.key()
         ))),
         _ => Ok(selected),
+    }
+}
+
+fn goodput(limits: &[String], whole: Option<&str>) -> Result<Vec<(Slo, f64)>, Failure> {
+    let limits = parse_goodput(limits).or_usage()?;
+    match (limits.iter().find(|(slo, _)| *slo != Slo::E2el), whole) {
+        (Some((slo, _)), Some(reason)) => Err(Failure::usage(format!(
+            "--goodput: {} cannot be measured with {reason}; set a limit on e2el",
+            slo.key()
+        ))),
+        _ => Ok(limits),
     }
 }
 

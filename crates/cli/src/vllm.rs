@@ -1,14 +1,18 @@
 //! A run in the form of vLLM's result file.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 use servebench_arrival::{ArrivalSettings, Rate, rps_change_events};
 use servebench_core::{ClientHealth, Nanos, Record, Records, Schedule};
 use servebench_metrics::{Kind, Summary, Times};
 use servebench_os::clock::Anchor;
 use servebench_results::{
-    Details, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult, VllmStat,
-    python_isoformat, vllm_date,
+    Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
+    VllmResult, VllmStat, python_isoformat, vllm_date,
 };
 
+use crate::exit::{Failure, OrFail};
 use crate::numbers::Numbers;
 use crate::server::ModelNames;
 use crate::settings::RunSettings;
@@ -47,6 +51,69 @@ pub(crate) fn header(
         max_concurrency: settings.load.max_concurrency.map(|cap| cap as u64),
         ramp,
     }
+}
+
+/// Where the file goes and what stands at its head, for a run that is killed before it can write it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Intended {
+    path: PathBuf,
+    append: bool,
+    detailed: bool,
+    header: VllmHeader,
+}
+
+impl Intended {
+    /// The key of `settings` in the manifest.
+    const KEY: &str = "result";
+
+    /// Takes note of it in `manifest`.
+    pub(crate) fn note(
+        settings: &RunSettings,
+        file: &ResultFile,
+        header: &VllmHeader,
+        manifest: &mut Manifest,
+    ) -> Result<(), Failure> {
+        let saving = &settings.saving;
+        let intended = Self {
+            // Whoever recovers the run may stand in another folder.
+            path: std::path::absolute(file.path()).or_run()?,
+            append: saving.append,
+            detailed: saving.detailed,
+            header: header.clone(),
+        };
+        manifest.settings[Self::KEY] = serde_json::to_value(intended).or_run()?;
+        Ok(())
+    }
+
+    /// What `manifest` says, if the run was to write a result.
+    pub(crate) fn of(manifest: &Manifest) -> Option<Self> {
+        serde_json::from_value(manifest.settings.get(Self::KEY)?.clone()).ok()
+    }
+
+    /// Writes the result of what was recovered; returns its place.
+    pub(crate) fn write(
+        self,
+        manifest: &Manifest,
+        records: &dyn Records,
+        numbers: &Numbers,
+    ) -> Result<PathBuf, Failure> {
+        let start = Anchor {
+            wall: Nanos(manifest.run.started_wall_ns),
+            monotonic: Nanos(manifest.run.started_monotonic_ns),
+            uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
+        };
+        let mut result = result(self.header, records, numbers, &manifest.health, start);
+        mark_partial(&mut result);
+        result.servebench["recovered"] = true.into();
+        let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;
+        file.write(&result, if self.detailed { Details::Of(records) } else { Details::Without }).or_run()?;
+        Ok(self.path)
+    }
+}
+
+/// Says that the run did not come to its planned end.
+pub(crate) fn mark_partial(result: &mut VllmResult) {
+    result.servebench["partial"] = true.into();
 }
 
 /// The whole file but gaps and texts, which are taken from the records while the file is written: see [`details`].

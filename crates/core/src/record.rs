@@ -237,6 +237,9 @@ pub enum TokenSource {
     None,
 }
 
+/// More tokens than any answer or prompt has: beyond it a count is a mistake or a lie.
+const MOST_TOKENS: u32 = 1 << 26;
+
 /// The connection that carried a request, and what opening it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
@@ -270,7 +273,8 @@ pub struct Record {
     pub dequeued: Option<Nanos>,
     /// Just before the first byte was handed to the kernel.
     pub send_start: Option<Nanos>,
-    /// Just after the last byte was handed to the kernel.
+    /// Just after the last byte was handed to the kernel. On a shared connection (HTTP/2): when the connection, having
+    /// taken the last byte, had next written all it had.
     pub send_end: Option<Nanos>,
     /// Milestones of the answer.
     pub marks: Marks,
@@ -310,9 +314,9 @@ pub struct Record {
     pub worker: u16,
     /// Which of the base URLs it went to.
     pub target: u16,
-    /// Request bytes sent, headers included.
+    /// Request bytes sent, headers included; on a shared connection (HTTP/2) those of the body.
     pub bytes_sent: u64,
-    /// Answer bytes received, headers included.
+    /// Answer bytes received, headers included; on a shared connection (HTTP/2) those of the body.
     pub bytes_received: u64,
     /// Input sequences in the request (embeddings and rerank batches), else 1.
     pub sequences: u32,
@@ -430,9 +434,26 @@ impl Record {
         }
     }
 
-    /// Input tokens: the server's count where it gave one, else the client's.
+    /// Input tokens: the server's count where it gave a possible one, else the client's.
     pub fn input_tokens(&self) -> u32 {
-        self.usage.prompt_tokens.unwrap_or(self.prompt_tokens)
+        self.usage.prompt_tokens.filter(|&told| told <= MOST_TOKENS).unwrap_or(self.prompt_tokens)
+    }
+
+    /// Output tokens by the server's usage; `None` if it told none or a number that cannot be
+    /// ([`Record::has_impossible_usage`]).
+    pub fn told_output_tokens(&self) -> Option<u32> {
+        self.usage.completion_tokens.filter(|_| !self.has_impossible_usage())
+    }
+
+    /// True when the server claims more output tokens than it was asked for *and* than there are bytes in its answer.
+    /// Hidden reasoning has tokens without bytes, and is left out as far as the server tells it.
+    pub fn has_impossible_usage(&self) -> bool {
+        let Some(told) = self.usage.completion_tokens else { return false };
+        let seen = told.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
+        let asked = u64::from(self.asked_output_tokens.unwrap_or_default());
+        // Simulated answers have no bytes.
+        let crowded = self.bytes_received > 0 && u64::from(seen) > self.bytes_received.max(asked);
+        told > MOST_TOKENS || crowded
     }
 }
 
@@ -507,5 +528,36 @@ mod tests {
             assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
         }
+    }
+
+    #[test]
+    fn a_usage_that_cannot_be_is_not_believed() {
+        let record = |completion: u32, reasoning: Option<u32>, asked: Option<u32>, bytes: u64| Record {
+            usage: Usage {
+                completion_tokens: Some(completion),
+                reasoning_tokens: reasoning,
+                prompt_tokens: Some(completion),
+                ..Usage::default()
+            },
+            asked_output_tokens: asked,
+            bytes_received: bytes,
+            prompt_tokens: 7,
+            ..Record::default()
+        };
+        let absurd = record(4_000_000_000, None, Some(10), 2_500);
+        assert_eq!((absurd.told_output_tokens(), absurd.input_tokens()), (None, 7));
+        assert!(absurd.has_impossible_usage());
+        // Hidden reasoning, a limit that the server ignored, tokens that decode to nothing, a simulated answer.
+        for good in [
+            record(5_000, Some(4_900), None, 2_500),
+            record(1_024, None, Some(128), 200_000),
+            record(4_000, None, Some(4_000), 2_500),
+            record(4_000, None, None, 0),
+        ] {
+            assert_eq!(good.told_output_tokens(), good.usage.completion_tokens);
+        }
+        assert_eq!(record(5_000, None, Some(128), 2_500).told_output_tokens(), None);
+        assert_eq!(record(u32::MAX, Some(u32::MAX), None, 2_500).told_output_tokens(), None);
+        assert_eq!(Record::default().told_output_tokens(), None);
     }
 }

@@ -177,8 +177,10 @@ fn work(
     thread::minimise_timer_slack();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime);
+    // One for preparation and run: HTTP/2 connections are tasks in it, and end with it.
+    let local = tokio::task::LocalSet::new();
     let prepared = pinned.and(runtime).and_then(|runtime| {
-        let ready = tokio::task::LocalSet::new().block_on(&runtime, prepare(plan, place))?;
+        let ready = local.block_on(&runtime, prepare(plan, place))?;
         Ok((runtime, ready))
     });
     let start = line.wait();
@@ -205,7 +207,7 @@ fn work(
         stop: stop.watch(),
         records,
     };
-    let health = runtime.block_on(drive(orders, Rc::clone(&client), &pacer))?;
+    let health = local.block_on(&runtime, drive(orders, Rc::clone(&client), &pacer))?;
     Ok(WorkerReport { health, clock_steps: client.clock_steps() })
 }
 

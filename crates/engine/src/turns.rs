@@ -113,7 +113,7 @@ impl Talks {
         messages.extend(own_messages(&request.prompt));
         messages.push(json!({"role": "assistant", "content": record.text}));
         let prompt = record.usage.prompt_tokens.unwrap_or(tokens.saturating_add(request.prompt_tokens));
-        let answer = record.usage.completion_tokens.unwrap_or(record.events.len() as u32);
+        let answer = record.told_output_tokens().unwrap_or(record.events.len() as u32);
         self.said.borrow_mut().insert(next, Said { messages, tokens: prompt.saturating_add(answer) });
         Sequel::Next(next, end + think)
     }

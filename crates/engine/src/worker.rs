@@ -15,7 +15,7 @@ use servebench_core::{Nanos, Record, WorkerHealth};
 use servebench_os::{PreciseTimer, clock, thread};
 use servebench_wire::{Client, Prepared};
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 
 use crate::EngineError;
 use crate::dispatch::{Dispatcher, Step};
@@ -110,7 +110,7 @@ impl Desk {
     }
 }
 
-/// Sends what the dispatcher says when it says, and returns when the last request has ended.
+/// Sends what the dispatcher says when it says (in a `LocalSet`), and returns when the last request has ended.
 pub(crate) async fn drive(
     mut orders: Orders<'_>,
     client: Rc<Client>,
@@ -131,10 +131,10 @@ pub(crate) async fn drive(
         records: orders.records.clone(),
     });
     let in_flight = InFlight::default();
-    let local = LocalSet::new();
-    let heartbeat = local.spawn_local(heartbeat(Rc::clone(&desk), orders.start));
-    local.run_until(send_all(&mut orders, &desk, &in_flight, pacer)).await?;
+    let heartbeat = tokio::task::spawn_local(heartbeat(Rc::clone(&desk), orders.start));
+    let sent = send_all(&mut orders, &desk, &in_flight, pacer).await;
     heartbeat.abort();
+    sent?;
     let left = std::mem::take(&mut *desk.finished.borrow_mut());
     if !left.is_empty() {
         // The collector lives until every sender is gone, so this can only wait, not fail.

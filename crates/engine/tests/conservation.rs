@@ -26,8 +26,9 @@ fn server(share: f64) -> Server {
 fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
     let wire = Wire::new(ClientSettings {
         timeouts: Timeouts {
-            first_byte: Nanos::from_millis(500),
-            idle: Nanos::from_millis(500),
+            // Longer than a busy machine makes a healthy server stand still.
+            first_byte: Nanos::from_millis(2_000),
+            idle: Nanos::from_millis(2_000),
             ..Timeouts::default()
         },
         limits: Limits { events: 2_000, ..Limits::default() },

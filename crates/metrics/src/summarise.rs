@@ -130,7 +130,7 @@ impl<'a> SummaryCollector<'a> {
         self.audio_seconds += record.audio_seconds;
         let times = Times::of(record, summary.kind);
         let tpot = times.tpot(record.output_tokens);
-        self.ttft.push(times.ttft);
+        self.ttft.extend(times.has_ttft.then_some(times.ttft));
         self.tpot.extend(tpot);
         self.e2el.push(times.latency);
         if self.settings.cap.is_some() {
@@ -220,7 +220,9 @@ impl SecondBuckets {
                 run = (bucket, 1);
             }
         }
-        self.add_events(run, buckets);
+        if times.has_ttft {
+            self.add_events(run, buckets);
+        }
         *self.active.entry(second(times.start, first_start)).or_default() += 1;
         *self.active.entry(second(times.start + times.latency, first_start) + 1).or_default() -= 1;
     }

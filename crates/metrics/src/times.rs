@@ -12,8 +12,11 @@ use crate::Kind;
 pub struct Times {
     /// The send, in seconds from the start of the run.
     pub start: f64,
-    /// First token event − send; for an answer without token events the end of the answer. 0 if none came.
+    /// First token event − send; for pooling the end of the answer. 0 if none came, as in an answer that was not
+    /// streamed: when its first token was ready nobody can tell.
     pub ttft: f64,
+    /// True when `ttft` was measured.
+    pub has_ttft: bool,
     /// Last token event − send, or end of the answer without token events. 0 for a failed request.
     pub latency: f64,
     /// Wait for a slot: when the client turned to the request − when it was due.
@@ -24,18 +27,21 @@ impl Times {
     /// The times of `record`. All are from the send (service latency), as vLLM's are.
     pub fn of(record: &Record, kind: Kind) -> Self {
         let start = start(record);
-        let first = first_output(record, kind).map_or(0.0, |at| at.since(start).as_secs_f64());
+        let first = first_output(record, kind).map(|at| at.since(start).as_secs_f64());
         Self {
             start: start.as_secs_f64(),
-            ttft: first,
+            ttft: first.unwrap_or_default(),
+            has_ttft: first.is_some(),
             latency: if record.is_ok() { latency(record, kind).as_secs_f64() } else { 0.0 },
             queue: record.dequeued.map_or(0.0, |at| at.since(record.due).as_secs_f64()),
         }
     }
 
-    /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to one token.
+    /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to one token, and where
+    /// there is no time to first token.
     pub fn tpot(&self, output_tokens: u32) -> Option<f64> {
-        (output_tokens > 1).then(|| (self.latency - self.ttft) / f64::from(output_tokens - 1))
+        (output_tokens > 1 && self.has_ttft)
+            .then(|| (self.latency - self.ttft) / f64::from(output_tokens - 1))
     }
 }
 
@@ -49,12 +55,11 @@ pub(crate) fn start(record: &Record) -> Nanos {
     record.service_start().unwrap_or(record.due)
 }
 
-/// The first token event, or the end of a good answer that has no token events.
+/// The first token event; for pooling, where the answer comes at once, its end.
 pub(crate) fn first_output(record: &Record, kind: Kind) -> Option<Nanos> {
-    let without_events = if record.is_ok() { record.end } else { None };
     match kind {
-        Kind::Generation => record.first_token().or(without_events),
-        Kind::Pooling => without_events,
+        Kind::Generation => record.first_token(),
+        Kind::Pooling => record.end.filter(|_| record.is_ok()),
     }
 }
 

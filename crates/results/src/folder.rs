@@ -198,6 +198,14 @@ impl RunFolder {
         Ok(Recovered { records, logged, truncated: contents.truncated })
     }
 
+    /// Removes the folder of a run that measured nothing.
+    pub fn discard(&self) -> Result<(), ResultsError> {
+        if self.records_path().exists() || self.log_path().exists() {
+            return Err(ResultsError::format(&self.path, "the folder holds records, so it is kept"));
+        }
+        fs::remove_dir_all(&self.path).map_err(ResultsError::io("remove", &self.path))
+    }
+
     /// Removes the record log, if there is one.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
         match fs::remove_file(self.log_path()) {

@@ -109,6 +109,8 @@ pub struct TlsIdentity {
     pub certificate: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Authority that clients' certificates must come from; `None` asks for none.
+    pub client_authority: Option<PathBuf>,
 }
 
 impl Default for SimSettings {

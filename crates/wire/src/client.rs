@@ -6,21 +6,23 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::{http1, http2};
 use servebench_core::{Connection, Nanos, Outcome, Record};
+use tokio::sync::Notify;
 
-use crate::connect::{self, Opened, Spans, Stream};
-use crate::error::WireError;
+use crate::connect::{self, OpenError, Opened, Spans, Stream};
+use crate::error::{ConnectStep, WireError};
 use crate::exchange;
 use crate::live::Live;
+use crate::outgoing::Outgoing;
 use crate::reply::{Fault, printable};
 use crate::settings::{Balance, ConnectPolicy};
-use crate::socket::{Probe, Shared, Watcher};
+use crate::socket::{Idle, Probe, Shared, Watcher};
 use crate::target::Target;
 use crate::wire::{Prepared, Wire};
 
@@ -47,7 +49,48 @@ pub struct Client {
 struct TargetState {
     idle: RefCell<Vec<Conn>>,
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
+    /// The HTTP/2 connection that is being opened, for all who would use it.
+    opening: RefCell<Option<Rc<Opening>>>,
     in_flight: Cell<usize>,
+}
+
+/// An HTTP/2 connection on its way: one request opens it, the others wait.
+#[derive(Debug, Default)]
+struct Opening {
+    over: Notify,
+    fault: RefCell<Option<Fault>>,
+}
+
+/// Tells those who wait that the opening is over, also if the request that did it was given up.
+struct Opener<'a> {
+    place: &'a RefCell<Option<Rc<Opening>>>,
+    opening: Rc<Opening>,
+}
+
+impl<'a> Opener<'a> {
+    fn new(place: &'a RefCell<Option<Rc<Opening>>>) -> Self {
+        let opening = Rc::<Opening>::default();
+        place.replace(Some(Rc::clone(&opening)));
+        Self { place, opening }
+    }
+}
+
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        self.place.replace(None);
+        self.opening.over.notify_waiters();
+    }
+}
+
+/// Which connection a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Any that is open.
+    Any,
+    /// One that was opened later than this one, which broke.
+    After(u32),
+    /// One of its own.
+    Own,
 }
 
 /// A connection that serves one request at a time, or a share of one that serves many.
@@ -70,8 +113,8 @@ pub(crate) enum ConnKind {
         tls: bool,
     },
     Http2 {
-        sender: http2::SendRequest<Full<Bytes>>,
-        _share: Share,
+        sender: http2::SendRequest<Outgoing>,
+        share: Share,
     },
 }
 
@@ -83,12 +126,19 @@ impl std::fmt::Debug for Conn {
 
 /// An HTTP/2 connection.
 struct Multiplexed {
-    sender: http2::SendRequest<Full<Bytes>>,
+    sender: http2::SendRequest<Outgoing>,
     probe: Rc<Probe>,
     id: u32,
     active: Cell<usize>,
     /// Streams that the server allows at once.
     allowed: Rc<Cell<usize>>,
+}
+
+impl Multiplexed {
+    /// Streams at once.
+    fn room(&self) -> usize {
+        self.allowed.get().clamp(1, STREAMS)
+    }
 }
 
 impl std::fmt::Debug for Multiplexed {
@@ -141,9 +191,17 @@ pub struct SideReply {
     pub body: Bytes,
 }
 
+/// Why a connection could not be had.
+struct NoConnection {
+    step: ConnectStep,
+    reason: String,
+    /// False when the time limit ran out.
+    in_time: bool,
+}
+
 /// Why a side request failed: whether anybody listens is worth knowing.
 enum SideFault {
-    Connect(String),
+    Connect(OpenError),
     Answer(String),
 }
 
@@ -197,8 +255,14 @@ impl Client {
         if self.wire.settings.connect == ConnectPolicy::PerRequest {
             return Ok(());
         }
-        let count = if self.wire.settings.http2 { count.div_ceil(STREAMS) } else { count };
         for number in 0..self.targets.len() {
+            if self.wire.settings.http2 {
+                let mut room = 0;
+                while room < count {
+                    room += self.open_one_ahead(number).await?;
+                }
+                continue;
+            }
             for batch in (0..count).collect::<Vec<_>>().chunks(64) {
                 let opening = batch.iter().map(|_| self.open_one_ahead(number));
                 futures_util::future::try_join_all(opening).await?;
@@ -207,28 +271,30 @@ impl Client {
         Ok(())
     }
 
-    async fn open_one_ahead(&self, number: usize) -> Result<(), WireError> {
+    /// Opens a connection and returns how many requests it carries at once.
+    async fn open_one_ahead(&self, number: usize) -> Result<usize, WireError> {
         let target = &self.wire.targets[number];
-        let mut conn = self.open(number).await.map_err(|fault| {
-            let prefix = format!("cannot connect to {}: ", target.display);
-            let reason = fault.message.strip_prefix(&prefix).unwrap_or(&fault.message).to_owned();
-            WireError::Connect { target: target.display.clone(), reason }
+        let mut conn = self.open_in_time(number).await.map_err(|error| WireError::Connect {
+            target: target.display.clone(),
+            reason: printable(&error.reason),
+            step: error.step,
         })?;
         conn.reused = true;
         // The request that uses it did not wait for it.
         conn.spans = None;
-        if let ConnKind::Http1 { connection, .. } = &mut conn.kind {
-            // A connection takes requests only after its first turn.
-            poll_fn(|context| {
-                exchange::turn(connection, context);
-                Poll::Ready(())
-            })
-            .await;
+        match &mut conn.kind {
+            ConnKind::Http1 { connection, .. } => {
+                // A connection takes requests only after its first turn.
+                poll_fn(|context| {
+                    exchange::turn(connection, context);
+                    Poll::Ready(())
+                })
+                .await;
+                self.targets[number].idle.borrow_mut().push(conn);
+                Ok(1)
+            }
+            ConnKind::Http2 { share, .. } => Ok(share.0.room()),
         }
-        if matches!(conn.kind, ConnKind::Http1 { .. }) {
-            self.targets[number].idle.borrow_mut().push(conn);
-        }
-        Ok(())
     }
 
     /// Sends `prepared` and writes into `record` all that comes of it.
@@ -249,9 +315,9 @@ impl Client {
     async fn attempts(&self, prepared: &Prepared, number: usize, record: &mut Record) -> Result<(), Fault> {
         let target = &self.wire.targets[number];
         let policy = self.wire.settings.connect;
-        let mut fresh = policy == ConnectPolicy::PerRequest;
+        let mut wanted = if policy == ConnectPolicy::PerRequest { Wanted::Own } else { Wanted::Any };
         loop {
-            let mut conn = self.connection(number, fresh).await?;
+            let mut conn = self.connection(number, wanted).await?;
             record.connection = conn.describe();
             let run =
                 exchange::Run { client: self, target, prepared, close: policy == ConnectPolicy::PerRequest };
@@ -260,11 +326,11 @@ impl Client {
                     self.give_back(number, conn, policy);
                     return Ok(());
                 }
-                Err(exchange::Broken::BeforeAnswer(_)) if conn.reused && !fresh => {
+                Err(exchange::Broken::BeforeAnswer(_)) if conn.reused && wanted == Wanted::Any => {
                     // The server had closed it before the request came. This is nobody's failure, but it is
                     // counted, and the clock runs on from the first attempt.
                     record.reconnects += 1;
-                    fresh = true;
+                    wanted = Wanted::After(conn.id);
                 }
                 Err(exchange::Broken::BeforeAnswer(fault)) => return Err(fault),
                 Err(exchange::Broken::Settled(fault)) => {
@@ -302,65 +368,82 @@ impl Client {
     }
 
     /// An idle connection that is still open, or a new one.
-    async fn connection(&self, number: usize, fresh: bool) -> Result<Conn, Fault> {
-        if self.wire.settings.http2 {
-            return self.share(number, fresh).await;
+    async fn connection(&self, number: usize, wanted: Wanted) -> Result<Conn, Fault> {
+        if self.wire.settings.http2 && wanted != Wanted::Own {
+            return self.share(number, wanted).await;
         }
-        if !fresh {
+        if wanted == Wanted::Any {
             loop {
                 // Taken by a statement of its own, so that the pool is not borrowed meanwhile.
-                let conn = self.targets[number].idle.borrow_mut().pop();
-                match conn {
-                    Some(conn) if conn.is_usable() => return Ok(conn),
-                    Some(_) => {}
-                    None => break,
+                let Some(mut conn) = self.targets[number].idle.borrow_mut().pop() else { break };
+                if conn.is_usable() {
+                    return Ok(conn);
                 }
             }
         }
         self.open(number).await
     }
 
-    async fn share(&self, number: usize, fresh: bool) -> Result<Conn, Fault> {
-        let free = {
-            let mut connections = self.targets[number].multiplexed.borrow_mut();
-            connections.retain(|connection| !connection.sender.is_closed());
-            let has_room = |connection: &&Rc<Multiplexed>| {
-                connection.active.get() < connection.allowed.get().clamp(1, STREAMS)
+    /// A share of an HTTP/2 connection that has room, or of a new one, which all who wait for it share.
+    async fn share(&self, number: usize, wanted: Wanted) -> Result<Conn, Fault> {
+        let state = &self.targets[number];
+        loop {
+            if let Some(conn) = Self::free_share(state, wanted) {
+                return Ok(conn);
+            }
+            let opening = state.opening.borrow().clone();
+            let Some(opening) = opening else {
+                let opener = Opener::new(&state.opening);
+                let opened = self.open(number).await;
+                opener.opening.fault.replace(opened.as_ref().err().cloned());
+                return opened;
             };
-            connections.iter().find(has_room).cloned()
-        };
-        match free {
-            Some(connection) if !fresh => Ok(Conn {
-                kind: ConnKind::Http2 {
-                    sender: connection.sender.clone(),
-                    _share: Share::new(Rc::clone(&connection)),
-                },
-                probe: Rc::clone(&connection.probe),
-                id: connection.id,
-                spans: None,
-                reused: true,
-            }),
-            _ => self.open(number).await,
+            opening.over.notified().await;
+            // What one of them learned of the server holds for all: trying in turn would only take longer.
+            if let Some(fault) = &*opening.fault.borrow() {
+                return Err(fault.clone());
+            }
         }
+    }
+
+    fn free_share(state: &TargetState, wanted: Wanted) -> Option<Conn> {
+        let mut connections = state.multiplexed.borrow_mut();
+        connections.retain(|connection| !connection.sender.is_closed());
+        let fits = |connection: &&Rc<Multiplexed>| {
+            connection.active.get() < connection.room()
+                && !matches!(wanted, Wanted::After(broken) if connection.id <= broken)
+        };
+        let connection = Rc::clone(connections.iter().find(fits)?);
+        Some(Conn {
+            probe: Rc::clone(&connection.probe),
+            id: connection.id,
+            spans: None,
+            reused: true,
+            kind: ConnKind::Http2 { sender: connection.sender.clone(), share: Share::new(connection) },
+        })
     }
 
     async fn open(&self, number: usize) -> Result<Conn, Fault> {
-        let target = &self.wire.targets[number];
+        let target = &self.wire.targets[number].display;
+        self.open_in_time(number).await.map_err(|error| {
+            let outcome = if error.in_time { Outcome::ConnectError } else { Outcome::Timeout };
+            Fault::new(outcome, format!("cannot connect to {target}: {}", error.reason))
+        })
+    }
+
+    async fn open_in_time(&self, number: usize) -> Result<Conn, NoConnection> {
         let limit = self.wire.settings.timeouts.connect;
         match tokio::time::timeout(limit.to_duration(), self.open_untimed(number)).await {
             Ok(Ok(conn)) => Ok(conn),
-            Ok(Err(reason)) => {
-                let message = format!("cannot connect to {}: {reason}", target.display);
-                Err(Fault::new(Outcome::ConnectError, message))
-            }
+            Ok(Err(OpenError { step, reason })) => Err(NoConnection { step, reason, in_time: true }),
             Err(_) => {
-                let message = format!("no connection to {} within {} s", target.display, limit.as_secs_f64());
-                Err(Fault::new(Outcome::Timeout, message))
+                let OpenError { step, reason } = OpenError::late(limit);
+                Err(NoConnection { step, reason, in_time: false })
             }
         }
     }
 
-    async fn open_untimed(&self, number: usize) -> Result<Conn, String> {
+    async fn open_untimed(&self, number: usize) -> Result<Conn, OpenError> {
         let target = &self.wire.targets[number];
         let http2 = self.wire.settings.http2;
         let Opened { stream, probe, watcher, spans } =
@@ -369,7 +452,7 @@ impl Client {
         self.next_id.set(id + 1);
         self.live.count_opened();
         let kind = if http2 {
-            let (sender, allowed) = connect::http2(&self.wire, stream).await?;
+            let (sender, allowed) = connect::http2(&self.wire, stream, &probe).await?;
             let connection = Rc::new(Multiplexed {
                 sender: sender.clone(),
                 probe: Rc::clone(&probe),
@@ -377,10 +460,13 @@ impl Client {
                 active: Cell::new(0),
                 allowed,
             });
-            self.targets[number].multiplexed.borrow_mut().push(Rc::clone(&connection));
-            ConnKind::Http2 { sender, _share: Share::new(connection) }
+            // One that serves a single request ends with it, when its last owner lets go.
+            if self.wire.settings.connect != ConnectPolicy::PerRequest {
+                self.targets[number].multiplexed.borrow_mut().push(Rc::clone(&connection));
+            }
+            ConnKind::Http2 { sender, share: Share::new(connection) }
         } else {
-            let tls = matches!(stream, Stream::Tls(_));
+            let tls = matches!(stream, Stream::Tls(..));
             let (sender, connection) = connect::http1(&self.wire, stream).await?;
             ConnKind::Http1 { sender, connection: Some(Box::new(connection)), watcher, tls }
         };
@@ -435,9 +521,11 @@ impl Client {
         let work = self.fetch_untimed(target, request);
         match tokio::time::timeout(limit.to_duration(), work).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(SideFault::Connect(reason))) => {
-                Err(WireError::Connect { target: target.display.clone(), reason: printable(&reason) })
-            }
+            Ok(Err(SideFault::Connect(error))) => Err(WireError::Connect {
+                target: target.display.clone(),
+                reason: printable(&error.reason),
+                step: error.step,
+            }),
             Ok(Err(SideFault::Answer(reason))) => Err(fail(reason)),
             Err(_) => Err(fail(format!("no complete answer within {} s", limit.as_secs_f64()))),
         }
@@ -448,10 +536,14 @@ impl Client {
         target: &Target,
         request: http::Request<Full<Bytes>>,
     ) -> Result<SideReply, SideFault> {
-        let opened = connect::open(&self.wire, target, self.source(), &self.shared, false).await;
-        let opened = opened.map_err(SideFault::Connect)?;
+        let limit = self.wire.settings.timeouts.connect;
+        let opening = connect::open(&self.wire, target, self.source(), &self.shared, false);
+        let opened = match tokio::time::timeout(limit.to_duration(), opening).await {
+            Ok(opened) => opened.map_err(SideFault::Connect)?,
+            Err(_) => return Err(SideFault::Connect(OpenError::late(limit))),
+        };
         let (mut sender, connection) =
-            connect::http1(&self.wire, opened.stream).await.map_err(SideFault::Answer)?;
+            connect::http1(&self.wire, opened.stream).await.map_err(SideFault::Connect)?;
         let limit = self.wire.settings.limits.body;
         let answer = async move {
             let response = sender.send_request(request).await.map_err(SideFault::answer)?;
@@ -472,10 +564,21 @@ impl Client {
 
 impl Conn {
     /// True for an idle connection on which a request may still be tried.
-    fn is_usable(&self) -> bool {
-        match &self.kind {
+    fn is_usable(&mut self) -> bool {
+        match &mut self.kind {
             ConnKind::Http1 { sender, connection, watcher, tls } => {
-                connection.is_some() && sender.is_ready() && watcher.is_open(*tls)
+                let open = match watcher.look() {
+                    Idle::Quiet => true,
+                    Idle::Closed => false,
+                    // Nothing may come unasked over plain HTTP. Under TLS it has to be read to know what it is.
+                    Idle::BytesWait => {
+                        if *tls {
+                            exchange::turn(connection, &mut Context::from_waker(Waker::noop()));
+                        }
+                        *tls
+                    }
+                };
+                open && connection.is_some() && sender.is_ready()
             }
             ConnKind::Http2 { sender, .. } => !sender.is_closed(),
         }

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,10 +17,13 @@ use rustls::pki_types::ServerName;
 use servebench_core::Nanos;
 use servebench_os::{PreciseTimer, clock};
 use socket2::{Domain, Protocol, SockAddr, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::error::ConnectStep;
+use crate::outgoing::Outgoing;
 use crate::socket::{Probe, Shared, Socket, Watcher};
 use crate::target::{Scheme, Target};
 use crate::wire::Wire;
@@ -30,7 +34,7 @@ const TUNNEL_ANSWER: usize = 16 << 10;
 /// A connection as bytes, plain or encrypted.
 pub(crate) enum Stream {
     Plain(Socket),
-    Tls(Box<TokioIo<TlsStream<Socket>>>),
+    Tls(Box<TokioIo<TlsStream<Socket>>>, Rc<Probe>),
 }
 
 /// What opening cost.
@@ -51,6 +55,24 @@ pub(crate) struct Opened {
 /// The sending half of an HTTP/1.1 connection, and the connection itself, which its user must poll.
 pub(crate) type Http1 = (http1::SendRequest<Full<Bytes>>, http1::Connection<Stream, Full<Bytes>>);
 
+/// Why no connection came about.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenError {
+    pub(crate) step: ConnectStep,
+    pub(crate) reason: String,
+}
+
+impl OpenError {
+    fn new(step: ConnectStep, reason: &(impl ToString + ?Sized)) -> Self {
+        Self { step, reason: reason.to_string() }
+    }
+
+    /// The limit `limit` ran out.
+    pub(crate) fn late(limit: Nanos) -> Self {
+        Self::new(ConnectStep::Reach, &format!("no connection within {} s", limit.as_secs_f64()))
+    }
+}
+
 /// Opens a stream to `target`: TCP or Unix connect, tunnel and TLS where needed.
 pub(crate) async fn open(
     wire: &Wire,
@@ -58,19 +80,20 @@ pub(crate) async fn open(
     source: Option<IpAddr>,
     shared: &Rc<Shared>,
     http2: bool,
-) -> Result<Opened, String> {
+) -> Result<Opened, OpenError> {
     let start = clock::now();
-    let mut socket = connect(target, source, shared).await.map_err(|error| error.to_string())?;
+    let mut socket = connect(target, source, shared).await?;
     let probe = socket.probe();
     let watcher = socket.watcher();
     if target.proxy.is_some() && target.url.scheme == Scheme::Https {
-        tunnel(&mut socket, target).await?;
+        tunnel(&mut socket, target).await.map_err(|reason| OpenError::new(ConnectStep::Proxy, &reason))?;
     }
     let connected = clock::now();
     let mut spans = Spans { connect: connected.since(start), tls: None };
     let stream = match (&wire.tls, target.url.scheme) {
         (Some(config), Scheme::Https) => {
-            let name = ServerName::try_from(target.url.host.clone()).map_err(|error| error.to_string())?;
+            let name = ServerName::try_from(target.url.host.clone())
+                .map_err(|error| OpenError::new(ConnectStep::Tls, &error))?;
             let connector = if http2 == wire.settings.http2 {
                 TlsConnector::from(std::sync::Arc::clone(config))
             } else {
@@ -78,20 +101,32 @@ pub(crate) async fn open(
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 TlsConnector::from(std::sync::Arc::new(config))
             };
-            let stream = connector.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))?;
+            let stream = connector.connect(name, socket).await.map_err(|error| tls_error(&error))?;
             if http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-                return Err("the server does not offer HTTP/2 (ALPN); leave out --http2".into());
+                return Err(OpenError::new(ConnectStep::Http2, NO_HTTP2));
             }
             spans.tls = Some(clock::now().since(connected));
-            Stream::Tls(Box::new(TokioIo::new(stream)))
+            probe.begin_encryption();
+            Stream::Tls(Box::new(TokioIo::new(stream)), Rc::clone(&probe))
         }
         _ => Stream::Plain(socket),
     };
     Ok(Opened { stream, probe, watcher, spans })
 }
 
+/// What to do about a server without HTTP/2.
+const NO_HTTP2: &str = "the server does not speak HTTP/2; leave out --http2";
+
+/// A connection that is lost while TLS is agreed on is one that nobody holds, as behind a balancer whose server is not up
+/// yet; what TLS itself refuses stays refused.
+fn tls_error(error: &io::Error) -> OpenError {
+    let refused = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+    let step = if refused { ConnectStep::Tls } else { ConnectStep::Reach };
+    OpenError::new(step, &format!("TLS: {error}"))
+}
+
 /// Begins HTTP/1.1 on a stream.
-pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, String> {
+pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, OpenError> {
     let limits = &wire.settings.limits;
     http1::Builder::new()
         .max_headers(limits.headers.max(1))
@@ -99,7 +134,7 @@ pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, String> 
         .max_buf_size(limits.header.max(READ_AHEAD))
         .handshake(stream)
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| OpenError::new(ConnectStep::Reach, &error))
 }
 
 /// Most that hyper takes from the socket in one go.
@@ -108,10 +143,11 @@ const READ_AHEAD: usize = 64 << 10;
 const WINDOW: u32 = (1 << 30) - 1;
 
 /// The sending half of an HTTP/2 connection, and the number of streams that the server allows at once.
-pub(crate) type Http2 = (http2::SendRequest<Full<Bytes>>, Rc<Cell<usize>>);
+pub(crate) type Http2 = (http2::SendRequest<Outgoing>, Rc<Cell<usize>>);
 
-/// Begins HTTP/2 on a stream. The connection runs as a task of its own.
-pub(crate) async fn http2(wire: &Wire, stream: Stream) -> Result<Http2, String> {
+/// Begins HTTP/2 on a stream, and waits for the server's settings, because they say how many streams it takes.
+/// The connection runs as a task of its own.
+pub(crate) async fn http2(wire: &Wire, stream: Stream, probe: &Rc<Probe>) -> Result<Http2, OpenError> {
     let limits = &wire.settings.limits;
     let (sender, connection) = http2::Builder::new(LocalTasks)
         .initial_stream_window_size(WINDOW)
@@ -119,16 +155,28 @@ pub(crate) async fn http2(wire: &Wire, stream: Stream) -> Result<Http2, String> 
         .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
         .handshake(stream)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| OpenError::new(ConnectStep::Reach, &error))?;
     let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
     let latest = Rc::clone(&allowed);
     let mut connection = Box::pin(connection);
+    let greeted = Rc::new(Notify::new());
+    let (probe, greeting) = (Rc::clone(probe), Rc::clone(&greeted));
+    // What was read before is not HTTP/2: a proxy's answer to our question for a tunnel.
+    probe.first.set(None);
     tokio::task::spawn_local(poll_fn(move |context| {
         // Its error reaches the requests on it.
         let ended = connection.as_mut().poll(context).map(drop);
         latest.set(connection.current_max_send_streams());
+        // The settings are the first thing that a server sends; they are read by another task.
+        if ended.is_ready() || probe.has_content(context) {
+            greeting.notify_one();
+        }
         ended
     }));
+    greeted.notified().await;
+    if sender.is_closed() {
+        return Err(OpenError::new(ConnectStep::Http2, NO_HTTP2));
+    }
     Ok((sender, allowed))
 }
 
@@ -144,22 +192,19 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalTasks {
     }
 }
 
-async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -> io::Result<Socket> {
+async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -> Result<Socket, OpenError> {
     if target.url.scheme == Scheme::Unix {
-        let address = SockAddr::unix(&target.url.socket_path)?;
-        loop {
-            let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            match Socket::connect(socket, &address, Rc::clone(shared)).await {
-                // The server's queue is full, and unlike TCP the kernel does not wait for us.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    PreciseTimer::new()?.sleep_until(clock::now() + Nanos::from_millis(1)).await?;
-                }
-                result => return result,
-            }
-        }
+        return connect_unix(&target.url.socket_path, shared)
+            .await
+            .map_err(|error| OpenError::new(ConnectStep::Reach, &error));
     }
-    let mut last =
-        io::Error::new(io::ErrorKind::NotFound, "the host has no address of the source address's kind");
+    let mut last = OpenError::new(
+        ConnectStep::SourceAddress,
+        &match source {
+            Some(source) => format!("the host has no address of the kind of --source-ip {source}"),
+            None => "the host has no address".to_owned(),
+        },
+    );
     for &address in &target.addresses {
         if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
             continue;
@@ -172,13 +217,35 @@ async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -
     Err(last)
 }
 
-async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>, shared: &Rc<Shared>) -> io::Result<Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+async fn connect_unix(path: &Path, shared: &Rc<Shared>) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
+    loop {
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        match Socket::connect(socket, &address, Rc::clone(shared)).await {
+            // The server's queue is full, and unlike TCP the kernel does not wait for us.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                PreciseTimer::new()?.sleep_until(clock::now() + Nanos::from_millis(1)).await?;
+            }
+            result => return result,
+        }
     }
-    Socket::connect(socket, &address.into(), Rc::clone(shared)).await
+}
+
+async fn connect_tcp(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    shared: &Rc<Shared>,
+) -> Result<Socket, OpenError> {
+    let reach = |error: io::Error| OpenError::new(ConnectStep::Reach, &error);
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(reach)?;
+    socket.set_tcp_nodelay(true).map_err(reach)?;
+    if let Some(source) = source {
+        let unusable =
+            |error| OpenError::new(ConnectStep::SourceAddress, &format!("--source-ip {source}: {error}"));
+        socket.bind(&SocketAddr::new(source, 0).into()).map_err(unusable)?;
+    }
+    Socket::connect(socket, &address.into(), Rc::clone(shared)).await.map_err(reach)
 }
 
 /// Asks the proxy for a tunnel to the target.
@@ -216,11 +283,22 @@ impl hyper::rt::Read for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: hyper::rt::ReadBufCursor<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Read::poll_read(Pin::new(socket), context, buffer),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+            Self::Tls(stream, probe) => {
+                let room = buffer.remaining();
+                let content = ready!(Pin::new(stream.inner_mut()).poll_fill_buf(context))?;
+                let content = &content[..content.len().min(room)];
+                let taken = content.len();
+                buffer.put_slice(content);
+                if taken > 0 {
+                    probe.note_content();
+                }
+                Pin::new(stream.inner_mut()).consume(taken);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -229,21 +307,21 @@ impl hyper::rt::Write for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Write::poll_write(Pin::new(socket), context, bytes),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Write::poll_flush(Pin::new(socket), context),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Write::poll_shutdown(Pin::new(socket), context),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_shutdown(context),
         }
     }
 
@@ -259,7 +337,7 @@ impl hyper::rt::Write for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Write::poll_write_vectored(Pin::new(socket), context, parts),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, parts),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write_vectored(context, parts),
         }
     }
 }

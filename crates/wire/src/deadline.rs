@@ -1,4 +1,5 @@
-//! The time limits of one exchange, with a single coarse timer that is set anew only when it rings.
+//! The time limits of one exchange, with a single coarse timer that is set anew when it rings, and when a limit begins
+//! that may be shorter than the one before.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -49,6 +50,7 @@ pub(crate) struct Deadline<'a> {
     cancel_after: Option<Nanos>,
     done_at: Option<Nanos>,
     armed_cancel: bool,
+    armed_idle: bool,
     timer: Pin<&'a mut Sleep>,
 }
 
@@ -61,7 +63,15 @@ pub(crate) fn timer() -> Sleep {
 impl<'a> Deadline<'a> {
     pub(crate) fn new(timeouts: Timeouts, cancel_after: Option<Nanos>, timer: Pin<&'a mut Sleep>) -> Self {
         let start = clock::now();
-        let mut deadline = Self { timeouts, start, cancel_after, done_at: None, armed_cancel: false, timer };
+        let mut deadline = Self {
+            timeouts,
+            start,
+            cancel_after,
+            done_at: None,
+            armed_cancel: false,
+            armed_idle: false,
+            timer,
+        };
         let (due, _) = deadline.due(Activity::NONE);
         deadline.set(start, due);
         deadline
@@ -110,8 +120,12 @@ impl<'a> Deadline<'a> {
 
     /// Looks whether a limit has run out; to be called whenever there is nothing else to do.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Ring> {
-        if self.cancel_after.is_some() && !self.armed_cancel && activity.flushed {
-            self.armed_cancel = true;
+        let cancels = self.cancel_after.is_some() && !self.armed_cancel && activity.flushed;
+        // The timer still stands at the limit for the first byte.
+        let answers = !self.armed_idle && activity.read.is_some();
+        if cancels || answers {
+            self.armed_cancel |= cancels;
+            self.armed_idle |= answers;
             let (due, _) = self.due(activity);
             self.set(clock::now(), due);
         }

@@ -2,6 +2,21 @@
 
 use std::io;
 
+/// The step of connecting that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectStep {
+    /// Nobody listens, or the way there is closed.
+    Reach,
+    /// A local address (`--source-ip`) that cannot be used.
+    SourceAddress,
+    /// The proxy refuses, or is none.
+    Proxy,
+    /// Somebody listens, but TLS cannot be agreed on: a certificate that is not trusted, or a peer without TLS.
+    Tls,
+    /// Somebody listens, but does not speak HTTP/2.
+    Http2,
+}
+
 /// A setting that cannot be used, or a side request that failed. Measured requests never return this: their
 /// failures are outcomes in their records.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +100,8 @@ pub enum WireError {
         target: String,
         /// The operating system's or TLS library's words.
         reason: String,
+        /// What failed, which decides the remedy.
+        step: ConnectStep,
     },
     /// A side request got no usable answer.
     #[error("{method} {target}{path}: {reason}")]

@@ -18,8 +18,9 @@ use servebench_os::clock;
 use crate::client::{Client, Conn, ConnKind};
 use crate::connect::Stream;
 use crate::deadline::{self, Activity, Deadline, Ring};
-use crate::judge::{broken_body, chain, conclusion, content_type, may_be_event_stream};
-use crate::reply::{Fault, Progress, ReplyReader, Sink, error_message, printable};
+use crate::judge::{broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream};
+use crate::outgoing::{Outgoing, Sending};
+use crate::reply::{Fault, Progress, ReplyReader, Sink, deliver, error_message, printable, says_error};
 use crate::settings::{KeepText, Limits};
 use crate::socket::{Probe, Stamp};
 use crate::sse::Framer;
@@ -67,14 +68,15 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
             record.error = Some(fault.message);
         }
     }
-    if keep == KeepText::UntilUsage && record.usage.completion_tokens.is_some() {
+    if record.has_impossible_usage() {
+        // What was told of single events stems from the same source.
+        record.events.iter_mut().for_each(|event| event.tokens = 0);
+    }
+    if keep == KeepText::UntilUsage && record.told_output_tokens().is_some() {
         record.text = String::new();
         record.other_text = String::new();
     }
 }
-
-/// Largest TLS record that holds nothing but an alert.
-const TLS_GOODBYE: u64 = 64;
 
 /// Bytes counted by earlier attempts of the same request.
 #[derive(Clone, Copy)]
@@ -86,9 +88,9 @@ struct Before {
 /// Who makes the connection move while we wait for its answer.
 enum Driver<'a> {
     /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an event.
-    Own { connection: &'a mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>, tls: bool },
+    Own(&'a mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>),
     /// A task of its own, for the streams of an HTTP/2 connection.
-    Task,
+    Task(Rc<Sending>),
 }
 
 /// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us through the
@@ -104,7 +106,7 @@ pub(crate) fn turn(
 
 impl Driver<'_> {
     fn poll(&mut self, context: &mut Context<'_>) {
-        if let Self::Own { connection, .. } = self {
+        if let Self::Own(connection) = self {
             turn(connection, context);
         }
     }
@@ -127,10 +129,11 @@ impl Run<'_> {
         let timeouts = self.client.wire.settings.timeouts;
         let before = Before { sent: record.bytes_sent, received: record.bytes_received };
         let probe = Rc::clone(&conn.probe);
-        let request = self.client.wire.request(self.prepared, self.target, self.close).map_err(|error| {
+        let body = self.prepared.body.bytes().map_err(|error| {
             let message = format!("the request's body cannot be read from its file: {error}");
             Fault::new(Outcome::ConnectError, message)
         })?;
+        let request = self.client.wire.request(self.prepared, body.clone(), self.target, self.close);
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin();
@@ -140,16 +143,17 @@ impl Run<'_> {
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
         match &mut conn.kind {
-            ConnKind::Http1 { sender, connection, tls, .. } => {
+            ConnKind::Http1 { sender, connection, .. } => {
                 let head = sender.send_request(request);
-                let driver = Driver::Own { connection, tls: *tls };
+                let driver = Driver::Own(connection);
                 let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
                 self.read(answer, pin!(head)).await
             }
             ConnKind::Http2 { sender, .. } => {
-                let head = sender.send_request(request);
-                let answer =
-                    Answer { probe: &probe, before, deadline, driver: Driver::Task, record, taken: None };
+                let (body, sending) = Outgoing::new(body, Rc::clone(&probe));
+                let head = sender.send_request(request.map(|_| body));
+                let driver = Driver::Task(sending);
+                let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
                 self.read(answer, pin!(head)).await
             }
         }
@@ -214,7 +218,7 @@ impl Run<'_> {
 
 impl Answer<'_> {
     fn is_shared(&self) -> bool {
-        matches!(self.driver, Driver::Task)
+        matches!(self.driver, Driver::Task(_))
     }
 
     /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it.
@@ -229,8 +233,8 @@ impl Answer<'_> {
     /// How far the exchange has come.
     fn activity(&self) -> Activity {
         let probe = self.probe;
-        if self.is_shared() {
-            let sent = probe.write_end.get().filter(|&end| Some(end) >= self.record.send_start);
+        if let Driver::Task(sending) = &self.driver {
+            let sent = sending.end.get();
             return Activity { sent, read: self.taken, flushed: sent.is_some() };
         }
         let read = probe.first.get().map(|_| probe.last.get().user);
@@ -239,8 +243,9 @@ impl Answer<'_> {
 
     /// Copies what the socket has seen into the record, which must hold it even if we are never called again.
     fn sync(&mut self) {
-        if self.is_shared() {
-            self.taken = Some(clock::now());
+        if let Driver::Task(sending) = &self.driver {
+            self.record.send_end = sending.end.get().or(self.record.send_end);
+            self.record.bytes_sent = self.before.sent + sending.taken.get();
             return;
         }
         if self.record.send_start.is_none() {
@@ -260,9 +265,7 @@ impl Answer<'_> {
     ) -> Result<Response<Incoming>, Broken> {
         let result = poll_fn(|context| {
             self.driver.poll(context);
-            if !self.is_shared() {
-                self.sync();
-            }
+            self.sync();
             if let Poll::Ready(result) = head.as_mut().poll(context) {
                 return Poll::Ready(Ok(result));
             }
@@ -270,9 +273,8 @@ impl Answer<'_> {
         })
         .await;
         if self.is_shared() {
-            // The best that can be told of a request among others: it was sent when its answer began.
-            let sent = self.probe.write_end.get().filter(|&end| Some(end) >= self.record.send_start);
-            self.record.send_end = sent.or(self.record.send_start);
+            self.sync();
+            self.taken = result.is_ok().then(clock::now);
         }
         match result {
             Ok(Ok(response)) => Ok(response),
@@ -283,15 +285,16 @@ impl Answer<'_> {
 
     /// What it means that no status and headers came.
     fn no_head(&self, error: &hyper::Error) -> Broken {
+        // Of a stream among others only its headers tell that something came; unless the server has refused it
+        // by name, when it knows of it and another connection is no remedy.
         let nothing = if self.is_shared() { !error.is_parse() } else { self.probe.first.get().is_none() };
-        // A read that brings nothing but the end of the stream is no byte of an answer.
-        let nothing = nothing || (!self.is_shared() && self.probe.bytes_in.get() == 0);
-        // A request that the connection had not taken when it ended, and one on a TLS connection that brought
-        // no more than the peer's word of goodbye, have no answer either.
-        let goodbye = matches!(self.driver, Driver::Own { tls: true, .. })
-            && self.probe.bytes_in.get() <= TLS_GOODBYE
-            && !error.is_parse();
-        let nothing = nothing || error.is_canceled() || goodbye;
+        if self.is_shared() && is_reset_of_stream(error) {
+            let message =
+                format!("the server reset the stream before any byte of the answer: {}", chain(error));
+            return Broken::Settled(Fault::new(Outcome::ConnectError, message));
+        }
+        // A request that the connection had not taken when it ended has no answer either.
+        let nothing = nothing || error.is_canceled();
         if nothing {
             let message = format!("the connection broke before any byte of the answer: {}", chain(error));
             return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));
@@ -346,8 +349,16 @@ impl Answer<'_> {
             match frame {
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(frame))) => {
+                    if self.is_shared() {
+                        self.taken = Some(clock::now());
+                    }
                     // Trailers are of no interest.
                     if let Ok(data) = frame.into_data() {
+                        if self.is_shared() {
+                            // The content only: headers are compressed against those of other streams.
+                            self.before.received += data.len() as u64;
+                            self.record.bytes_received = self.before.received;
+                        }
                         return Ok(Some(data));
                     }
                 }
@@ -384,11 +395,11 @@ impl Answer<'_> {
             let stamp = self.stamp();
             let events = self.record.events.len();
             let record = &mut *self.record;
-            framer.push(&data, |event| {
-                let mut sink = Sink::new(record, progress, stamp);
-                sink.message(limits.events)?;
-                reader.event(event, &mut sink)
-            })?;
+            let pushed = framer.push(&data, |event| deliver(event, reader, record, progress, stamp, limits));
+            match pushed {
+                Err(_) if progress.done => return conclusion(self.record, progress, reader),
+                other => other?,
+            }
             if self.record.text.len() + self.record.other_text.len() > limits.text {
                 let message = format!("the answer's text is longer than the limit of {} bytes", limits.text);
                 return Err(Fault::malformed(message));
@@ -401,12 +412,10 @@ impl Answer<'_> {
         let stamp = self.stamp();
         let open = framer.is_inside_event();
         let record = &mut *self.record;
-        let rest: Result<(), Fault> = framer.finish(|event| {
-            let mut sink = Sink::new(record, progress, stamp);
-            sink.message(limits.events)?;
-            reader.event(event, &mut sink)
-        });
+        let rest = framer.finish(|event| deliver(event, reader, record, progress, stamp, limits));
         match rest {
+            // What follows the end marker is no part of the answer.
+            Err(_) if progress.done => {}
             Err(fault) if open && fault.outcome == Outcome::Malformed => {
                 let message = format!("the stream ended in the middle of an event: {}", fault.message);
                 return Err(Fault::new(Outcome::Truncated, message));
@@ -499,7 +508,7 @@ impl Answer<'_> {
     async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
         let bytes = self.collect(body, ERROR_BODY).await.map(|(bytes, _)| bytes).unwrap_or_default();
         if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
-            && value.get("error").is_some_and(|error| !error.is_null())
+            && value.get("error").is_some_and(says_error)
         {
             return Fault::new(Outcome::StreamError, error_message(&value));
         }

@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde_json::value::RawValue;
 use servebench_core::Usage;
 
 /// Text, borrowed from the input wherever it has no escapes.
 ///
-/// `Option<Cow<str>>` would always copy, which is why this type exists.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+/// `Option<Cow<str>>` would always copy, which is why this type exists. Half of a UTF-16 pair in an escape, which
+/// servers send when they cut an emoji between two tokens, is no text but no reason to lose an answer
+/// either: it becomes U+FFFD.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl Text<'_> {
     /// The text if it is part of the input itself.
@@ -22,127 +25,188 @@ impl Text<'_> {
     }
 }
 
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return Err(D::Error::invalid_type(Unexpected::Other("a value that is no text"), &"a text"));
+        };
+        if !inner.contains('\\') {
+            return Ok(Self(Cow::Borrowed(inner)));
+        }
+        let text = serde_json::from_str(raw).or_else(|_| unpaired(raw)).map_err(D::Error::custom)?;
+        Ok(Self(Cow::Owned(text)))
+    }
+}
+
+/// The text of a JSON string whose escapes hold lone halves of UTF-16 pairs.
+fn unpaired(raw: &str) -> serde_json::Result<String> {
+    // Read as bytes, such halves come as three bytes of their own, which nothing else can make: the input is UTF-8.
+    let bytes = serde_json::from_str::<Bytes>(raw)?.0;
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if chunk.invalid().first() == Some(&0xed) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    Ok(text)
+}
+
+/// The content of a JSON string as bytes.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+        Ok(Bytes(bytes.to_vec()))
+    }
+}
+
 /// Where an optional text is not null, the text.
 pub(crate) fn text<'a>(text: Option<&'a Text<'_>>) -> Option<&'a str> {
     text.map(|text| &*text.0)
+}
+
+/// A field beside the answer proper. Whatever stands there costs nobody the answer: what cannot be read as a `T`
+/// counts as not said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Side<T>(pub(crate) Option<T>);
+
+impl<T> Default for Side<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Side<T> {
+    pub(crate) const fn as_ref(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    pub(crate) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Side<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        // A list would be read as an object's members in order, which nobody means by it.
+        let readable = raw != "null" && !raw.starts_with('[');
+        Ok(Self(if readable { serde_json::from_str(raw).ok() } else { None }))
+    }
+}
+
+/// Why a server stopped: a text, the `type` of an object, or a number's digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow, rename = "type")]
+            kind: Text<'a>,
+        }
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| Self(text.0)),
+            Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self(typed.kind.0)),
+            Some(b'-' | b'0'..=b'9') => Ok(Self(Cow::Borrowed(raw))),
+            _ => return Err(D::Error::custom("no reason to stop")),
+        }
+        .map_err(D::Error::custom)
+    }
+}
+
+/// The reason, where there is one.
+pub(crate) fn reason<'a>(reason: &'a Side<Reason<'_>>) -> Option<&'a str> {
+    reason.as_ref().map(|reason| &*reason.0)
+}
+
+/// What stands under `error`, unless it only says that there is none: servers send null, an empty object or an
+/// empty text along with every good message.
+pub(crate) fn real_error(error: Option<&RawValue>) -> Option<&RawValue> {
+    error.filter(|raw| {
+        let rest: String = raw.get().chars().filter(|character| !character.is_ascii_whitespace()).collect();
+        !matches!(rest.as_str(), "null" | "{}" | "\"\"" | "[]" | "false" | "0")
+    })
 }
 
 /// A token count: any JSON value is accepted, and what is no count is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u32>);
 
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        if let Ok(count) = digits.parse() {
+            return Ok(Self(Some(count)));
+        }
+        // Too large, or with a decimal point; a number of such size is told from none, not read as one.
+        let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0);
+        Ok(Self(number.map(|number| number as u32)))
+    }
+}
+
 /// The number of elements of a JSON array, or of the array inside an object's `tokens`; the elements
 /// themselves are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Length(pub(crate) Option<usize>);
 
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(CountVisitor)
-    }
-}
-
-struct CountVisitor;
-
-impl<'de> Visitor<'de> for CountVisitor {
-    type Value = Count;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a count")
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Count, E> {
-        Ok(Count(Some(u32::try_from(value).unwrap_or(u32::MAX))))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Count, E> {
-        Ok(Count((value >= 0.0).then_some(value as u32)))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Count, E> {
-        Ok(Count(value.parse().ok()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Count, E> {
-        Ok(Count(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Count(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Count, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Count(None))
-    }
-}
-
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LengthVisitor)
+        #[derive(serde::Deserialize)]
+        struct Tokens {
+            tokens: Length,
+        }
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        Ok(match raw.as_bytes().first() {
+            Some(b'[') => Self(serde_json::from_str::<Elements>(raw).ok().map(|elements| elements.0)),
+            Some(b'{') => serde_json::from_str::<Tokens>(raw).map(|object| object.tokens).unwrap_or_default(),
+            _ => Self(None),
+        })
     }
 }
 
-struct LengthVisitor;
+struct Elements(usize);
 
-impl<'de> Visitor<'de> for LengthVisitor {
-    type Value = Length;
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+struct ElementsVisitor;
+
+impl<'de> Visitor<'de> for ElementsVisitor {
+    type Value = Elements;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Length, E> {
-        Ok(Length(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Length, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Elements, A::Error> {
         let mut length = 0;
         while items.next_element::<IgnoredAny>()?.is_some() {
             length += 1;
         }
-        Ok(Length(Some(length)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Length, A::Error> {
-        let mut length = Length(None);
-        while let Some(key) = entries.next_key::<Text<'_>>()? {
-            if key.0 == "tokens" {
-                length = entries.next_value()?;
-            } else {
-                entries.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(length)
+        Ok(Elements(length))
     }
 }
 
@@ -156,10 +220,10 @@ pub(crate) struct UsageObject {
     output_tokens: Count,
     total_tokens: Count,
     cache_read_input_tokens: Count,
-    prompt_tokens_details: Option<InputDetails>,
-    input_tokens_details: Option<InputDetails>,
-    completion_tokens_details: Option<OutputDetails>,
-    output_tokens_details: Option<OutputDetails>,
+    prompt_tokens_details: Side<InputDetails>,
+    input_tokens_details: Side<InputDetails>,
+    completion_tokens_details: Side<OutputDetails>,
+    output_tokens_details: Side<OutputDetails>,
 }
 
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
@@ -177,8 +241,9 @@ struct OutputDetails {
 impl UsageObject {
     /// The counts in our words.
     pub(crate) fn usage(&self) -> Usage {
-        let cached = self.prompt_tokens_details.or(self.input_tokens_details).and_then(|x| x.cached_tokens.0);
-        let reasoning = self.completion_tokens_details.or(self.output_tokens_details);
+        let cached =
+            self.prompt_tokens_details.0.or(self.input_tokens_details.0).and_then(|x| x.cached_tokens.0);
+        let reasoning = self.completion_tokens_details.0.or(self.output_tokens_details.0);
         Usage {
             prompt_tokens: self.prompt_tokens.0.or(self.input_tokens.0),
             completion_tokens: self.completion_tokens.0.or(self.output_tokens.0),
@@ -198,6 +263,70 @@ impl UsageObject {
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct ServerMetrics {
-    pub(crate) queue_time_ms: Option<f64>,
-    pub(crate) time_to_first_token_ms: Option<f64>,
+    pub(crate) queue_time_ms: Side<f64>,
+    pub(crate) time_to_first_token_ms: Side<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn half_a_pair_is_replaced_and_nothing_else() {
+        let text = |json| read::<Text<'_>>(json).map(|text| text.0.into_owned()).ok();
+        assert_eq!(text(r#""a\ud83d""#).as_deref(), Some("a\u{fffd}"));
+        assert_eq!(text(r#""\ude00\ud83d b""#).as_deref(), Some("\u{fffd}\u{fffd} b"));
+        assert_eq!(text(r#""\ud83dx\ud83d\ude00""#).as_deref(), Some("\u{fffd}x😀"));
+        assert_eq!(text(r#""\u00e9\n""#).as_deref(), Some("é\n"));
+        for broken in [r#""\ud8""#, r#""\x""#, "\"\u{1}\"", "\"\\n\u{1}\"", "7", "{}", "\""] {
+            assert_eq!(text(broken), None, "{broken}");
+        }
+        assert!(read::<Text<'_>>(r#""plain""#).unwrap().borrowed().is_some());
+    }
+
+    #[test]
+    fn side_fields_are_read_or_passed_over() {
+        let usage = |json: &str| read::<Side<UsageObject>>(json).unwrap().0.map(|usage| usage.usage());
+        assert_eq!(usage("null"), None);
+        assert_eq!(usage("\"n/a\""), None);
+        assert_eq!(usage("1e400"), None);
+        let told = usage(
+            r#"{"prompt_tokens":3,"completion_tokens":1e400,"prompt_tokens_details":"none","completion_tokens_details":[1e999]}"#,
+        );
+        assert_eq!(
+            told,
+            Some(Usage { prompt_tokens: Some(3), completion_tokens: Some(u32::MAX), ..Usage::default() })
+        );
+        let count = |json: &str| read::<Count>(json).unwrap().0;
+        assert_eq!(
+            [count("7"), count("7.0"), count("\"7\""), count("4294967296")],
+            [Some(7), Some(7), Some(7), Some(u32::MAX)]
+        );
+        assert_eq!([count("-1"), count("true"), count("[1]"), count("\"\""), count("null")], [None; 5]);
+        let length = |json: &str| read::<Length>(json).unwrap().0;
+        assert_eq!(
+            [length("[1e400,{}]"), length(r#"{"tokens":[1]}"#), length("[]")],
+            [Some(2), Some(1), Some(0)]
+        );
+        assert_eq!([length("1e400"), length("{}"), length(r#"{"tokens":1e400}"#)], [None; 3]);
+        let why = |json: &str| reason(&read(json).unwrap()).map(str::to_owned);
+        assert_eq!(why(r#""stop""#).as_deref(), Some("stop"));
+        assert_eq!(why(r#"{"type":"length","length":3}"#).as_deref(), Some("length"));
+        assert_eq!(why("2").as_deref(), Some("2"));
+        assert_eq!([why("null"), why("true"), why("{}"), why("[]")], [const { None }; 4]);
+    }
+
+    #[test]
+    fn only_a_said_error_is_one() {
+        for nothing in ["null", "{ }", "\"\"", "[]", "false", "0"] {
+            assert!(real_error(read(nothing).unwrap()).is_none(), "{nothing}");
+        }
+        for error in ["\"x\"", r#"{"message":""}"#, "true", "500"] {
+            assert!(real_error(read(error).unwrap()).is_some(), "{error}");
+        }
+    }
 }

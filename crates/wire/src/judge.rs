@@ -42,6 +42,20 @@ pub(crate) fn broken_body(error: &hyper::Error) -> Fault {
     Fault::new(Outcome::Truncated, format!("the connection broke before the body was complete: {text}"))
 }
 
+/// True when the server answered a stream of an HTTP/2 connection with a reset, and not because it never looked at it.
+pub(crate) fn is_reset_of_stream(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(inner) = inner.downcast_ref::<h2::Error>() {
+            return inner.is_reset()
+                && inner.is_remote()
+                && inner.reason() != Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = inner.source();
+    }
+    false
+}
+
 /// The error with its causes, each once.
 pub(crate) fn chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();

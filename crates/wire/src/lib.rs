@@ -18,6 +18,7 @@ mod json;
 mod judge;
 mod live;
 pub mod offline;
+mod outgoing;
 mod proxy;
 mod pyjson;
 pub mod reply;
@@ -32,7 +33,7 @@ mod wire;
 pub use backend::{Backend, BackendKind, Body};
 pub use body_file::BodyFile;
 pub use client::{Client, SideReply};
-pub use error::WireError;
+pub use error::{ConnectStep, WireError};
 pub use live::{Live, LiveCounts};
 pub use settings::{
     Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings, Timeouts,

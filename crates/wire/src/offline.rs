@@ -4,10 +4,10 @@ use servebench_core::{Outcome, Record};
 
 use crate::backend::Backend;
 use crate::judge::conclusion;
-use crate::reply::{Fault, Progress, Sink};
+use crate::reply::{Fault, Progress, deliver};
 use crate::settings::{KeepText, Limits};
 use crate::socket::Stamp;
-use crate::sse::Framer;
+use crate::sse::{Framer, SseEvent};
 
 /// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one instant.
 ///
@@ -33,18 +33,21 @@ fn try_read<'a>(
     let mut reader = backend.reader(true);
     let mut progress = Progress::new(KeepText::Always);
     let mut framer = Framer::new(limits.event);
-    for piece in pieces {
-        framer.push(piece, |event| {
-            let mut sink = Sink::new(record, &mut progress, Stamp::default());
-            sink.message(limits.events)?;
-            reader.event(event, &mut sink)
-        })?;
+    let mut read = |framer: &mut Framer, piece: Option<&[u8]>, progress: &mut Progress| {
+        let each =
+            |event: SseEvent<'_>| deliver(event, reader.as_mut(), record, progress, Stamp::default(), limits);
+        match piece {
+            Some(piece) => framer.push(piece, each),
+            None => framer.finish(each),
+        }
+    };
+    for piece in pieces.into_iter().map(Some).chain([None]) {
+        match read(&mut framer, piece, &mut progress) {
+            // What follows the end marker is no part of the answer.
+            Err(_) if progress.done => break,
+            other => other?,
+        }
     }
-    framer.finish(|event| {
-        let mut sink = Sink::new(record, &mut progress, Stamp::default());
-        sink.message(limits.events)?;
-        reader.event(event, &mut sink)
-    })?;
     conclusion(record, &progress, reader.as_ref())
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use servebench_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
 
-use crate::settings::KeepText;
+use crate::settings::{KeepText, Limits};
 use crate::socket::Stamp;
 use crate::sse::{SseError, SseEvent};
 
@@ -72,6 +72,22 @@ pub trait ReplyReader: std::fmt::Debug {
     fn ends_by_closing(&self) -> bool {
         false
     }
+}
+
+/// Hands one server-sent event to `reader`. What follows the end marker is counted against the limit, and is no
+/// part of the answer.
+pub(crate) fn deliver(
+    event: SseEvent<'_>,
+    reader: &mut dyn ReplyReader,
+    record: &mut Record,
+    progress: &mut Progress,
+    stamp: Stamp,
+    limits: Limits,
+) -> Result<(), Fault> {
+    let over = progress.done;
+    let mut sink = Sink::new(record, progress, stamp);
+    sink.message(limits.events)?;
+    if over { Ok(()) } else { reader.event(event, &mut sink) }
 }
 
 /// What is known of an answer while it arrives.
@@ -234,12 +250,24 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// False for what stands under `error` when there is none.
+pub(crate) fn says_error(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
+}
+
 /// The message inside an error object, whatever its shape.
 pub(crate) fn error_message(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(map) => {
-            let inner = map.get("error").filter(|inner| !inner.is_null());
+            let inner = map.get("error").filter(|inner| says_error(inner));
             if let Some(inner) = inner {
                 return error_message(inner);
             }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use servebench_core::Nanos;
 use servebench_os::clock::{self, WallConverter};
@@ -13,6 +13,8 @@ use servebench_os::stamps;
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+use crate::outgoing::Sending;
 
 /// Largest single read.
 const READ_SIZE: usize = 64 << 10;
@@ -60,16 +62,67 @@ pub(crate) struct Stamp {
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     pub(crate) last: Cell<Stamp>,
+    /// The read that brought the first byte of an answer. Under TLS that is the first which held content: session
+    /// tickets and a goodbye come by themselves and answer nothing.
     pub(crate) first: Cell<Option<Stamp>>,
+    /// What is read is encrypted, so that only the TLS layer can tell whether it holds content.
+    encrypted: Cell<bool>,
     pub(crate) bytes_in: Cell<u64>,
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) write_start: Cell<Option<Nanos>>,
     pub(crate) write_end: Cell<Option<Nanos>>,
     /// Everything handed to the socket so far has reached the kernel.
     pub(crate) flushed: Cell<bool>,
+    /// Requests of an HTTP/2 connection whose last byte goes out with the next flush.
+    leaving: RefCell<Vec<Rc<Sending>>>,
+    /// Who waits for the first content.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Probe {
+    /// Says that from here on a TLS layer reads, which calls [`Probe::note_content`].
+    pub(crate) fn begin_encryption(&self) {
+        self.encrypted.set(true);
+        self.first.set(None);
+    }
+
+    /// Notes that the last read brought content.
+    pub(crate) fn note_content(&self) {
+        if self.first.get().is_none() {
+            self.first.set(Some(self.last.get()));
+            if let Some(waker) = self.waiting.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// True when content has come; else the task is woken when it does.
+    pub(crate) fn has_content(&self, context: &Context<'_>) -> bool {
+        let come = self.first.get().is_some();
+        if !come {
+            self.waiting.replace(Some(context.waker().clone()));
+        }
+        come
+    }
+
+    /// Marks `sending` as sent when the connection has next written all it has.
+    pub(crate) fn await_flush(&self, sending: &Rc<Sending>) {
+        self.leaving.borrow_mut().push(Rc::clone(sending));
+    }
+
+    fn note_flush(&self) {
+        if self.bytes_out.get() > 0 {
+            self.flushed.set(true);
+        }
+        let mut leaving = self.leaving.borrow_mut();
+        if !leaving.is_empty() {
+            let end = self.write_end.get().unwrap_or_else(clock::now);
+            for sending in leaving.drain(..) {
+                sending.end.set(Some(end));
+            }
+        }
+    }
+
     /// Forgets the previous exchange.
     pub(crate) fn begin(&self) {
         self.first.set(None);
@@ -91,8 +144,8 @@ impl Probe {
         let at = kernel.map_or(user, |at| at.min(user).max(earliest));
         let stamp = Stamp { at, user, kernel: kernel.is_some(), read: previous.read + 1 };
         self.last.set(stamp);
-        if self.first.get().is_none() {
-            self.first.set(Some(stamp));
+        if !self.encrypted.get() && len > 0 {
+            self.note_content();
         }
         self.bytes_in.set(self.bytes_in.get() + len as u64);
     }
@@ -212,18 +265,29 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
+/// What an idle connection has for its next user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// Nothing: it is open.
+    Quiet,
+    /// Bytes that nobody asked for. Under TLS these may be session tickets, or the peer's goodbye.
+    BytesWait,
+    /// The peer's end.
+    Closed,
+}
+
 /// Tells whether an idle connection is still usable, without taking anything from it.
 #[derive(Debug)]
 pub(crate) struct Watcher(Rc<AsyncFd<OwnedFd>>);
 
 impl Watcher {
-    /// True when the peer has not closed. Bytes that wait are fine under TLS (session tickets come
-    /// whenever the server likes), but nothing may come unasked over plain HTTP.
-    pub(crate) fn is_open(&self, tls: bool) -> bool {
+    /// What an idle connection has for us.
+    pub(crate) fn look(&self) -> Idle {
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
         match SockRef::from(self.0.get_ref()).peek(&mut byte) {
-            Ok(waiting) => tls && waiting > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            Ok(1..) => Idle::BytesWait,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
+            Ok(0) | Err(_) => Idle::Closed,
         }
     }
 }
@@ -246,9 +310,7 @@ impl hyper::rt::Write for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes when its own buffer is empty: head and body of the request are then on their way.
-        if self.probe.bytes_out.get() > 0 {
-            self.probe.flushed.set(true);
-        }
+        self.probe.note_flush();
         Poll::Ready(Ok(()))
     }
 

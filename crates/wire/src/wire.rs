@@ -184,14 +184,15 @@ impl Wire {
         })
     }
 
-    /// The HTTP request for `prepared` to `target`.
+    /// The HTTP request for `prepared`, whose body is at hand, to `target`.
     pub(crate) fn request(
         &self,
         prepared: &Prepared,
+        body: Bytes,
         target: &Target,
         close: bool,
-    ) -> io::Result<HttpRequest<Full<Bytes>>> {
-        let mut request = HttpRequest::new(Full::new(prepared.body.bytes()?));
+    ) -> HttpRequest<Full<Bytes>> {
+        let mut request = HttpRequest::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = target.uri.clone();
         let mut headers = self.headers.clone();
@@ -217,7 +218,7 @@ impl Wire {
             headers.entry("x-session-id").or_insert_with(|| session.clone());
         }
         *request.headers_mut() = headers;
-        Ok(request)
+        request
     }
 
     /// The HTTP request for a side errand on `target`; always HTTP/1.1, on a connection of its own.

@@ -10,7 +10,7 @@ use common::{Server, Step, json_answer, on_worker, settings, stream, write};
 use serde_json::json;
 use servebench_core::{Audio, EventKind, Outcome, Prompt, Record, Request, SessionTurn};
 use servebench_wire::backend::{ALL, find};
-use servebench_wire::{BodySettings, Client, ClientSettings, Live, Wire};
+use servebench_wire::{BackendKind, BodySettings, Client, ClientSettings, Live, Wire};
 
 fn text(prompt: &str) -> Request {
     Request {
@@ -147,6 +147,71 @@ fn a_completions_exchange_with_tokens_told_for_each_event() {
     let tokens: Vec<u16> = record.events.iter().map(|event| event.tokens).collect();
     assert_eq!((record.outcome, tokens), (Outcome::Ok, vec![2, 1]));
     assert_eq!(record.worker, 3);
+}
+
+#[test]
+fn every_completions_and_chat_backend_has_its_golden_exchange() {
+    let completions = (
+        "/v1/completions",
+        r#"{"model": "m", "prompt": "Hi", "repetition_penalty": 1.0, "max_tokens": 8, "logprobs": null, "stream": true, "stream_options": {"include_usage": true}}"#,
+        ["{\"choices\":[{\"text\":\"", "\"}]}"],
+    );
+    let chat = (
+        "/v1/chat/completions",
+        r#"{"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "max_completion_tokens": 8, "stream": true, "stream_options": {"include_usage": true}}"#,
+        ["{\"choices\":[{\"delta\":{\"content\":\"", "\"}}]}"],
+    );
+    let families = [
+        ("vllm", completions),
+        ("openai", completions),
+        ("sglang", completions),
+        ("lmdeploy", completions),
+        ("scalellm", completions),
+        ("llama.cpp", completions),
+        ("openai-chat", chat),
+    ];
+    // The others have tests of their own in this file.
+    let own = [
+        "openai-responses",
+        "openai-audio",
+        "anthropic",
+        "sglang-native",
+        "tgi",
+        "tensorrt-llm",
+        "deepspeed-mii",
+    ];
+    for backend in ALL.iter().filter(|backend| backend.kind() != BackendKind::Pooling) {
+        let name = backend.name();
+        assert!(own.contains(&name) || families.iter().any(|(known, _)| *known == name), "{name} has none");
+    }
+    for (backend, (path, body, [before, after])) in families {
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":1}}}"#;
+        let (first, last) = (format!("{before}He{after}"), format!("{before}y{after}"));
+        let last = last.replace("}]}", r#","finish_reason":"length"}]}"#);
+        let (sent, record) =
+            run(backend, &text("Hi"), stream(&[&first, &last, usage, "[DONE]"]), |settings| {
+                settings.api_key = Some(servebench_core::Secret::new("sk-test"));
+            });
+        let (head, sent_body) = sent.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{backend}: {head}");
+        for line in ["content-type: application/json", "authorization: Bearer sk-test", "x-request-id: b-1"] {
+            assert!(head.contains(line), "{backend}: no {line} in {head}");
+        }
+        assert_eq!(sent_body, body, "{backend}");
+        assert_eq!(
+            (record.outcome, record.text.as_str()),
+            (Outcome::Ok, "Hey"),
+            "{backend}: {:?}",
+            record.error
+        );
+        assert_eq!((record.events.len(), record.finish_reason.as_deref()), (2, Some("length")));
+        let told = record.usage;
+        assert_eq!(
+            (told.prompt_tokens, told.completion_tokens, told.cached_tokens),
+            (Some(2), Some(2), Some(1))
+        );
+        assert!(record.marks.usage.is_some() && record.marks.usage <= record.marks.done);
+    }
 }
 
 #[test]

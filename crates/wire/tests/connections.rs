@@ -261,12 +261,10 @@ enum Tls {
     BehindProxy,
 }
 
-/// Accepts one TLS connection on a thread of its own and plays a good answer.
-fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
+/// The TLS settings of a server.
+fn tls_server(kind: Tls) -> Arc<rustls::ServerConfig> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -283,6 +281,14 @@ fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
     };
     let mut config = builder.with_single_cert(chain, key).unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+/// Accepts one TLS connection on a thread of its own and plays a good answer.
+fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = tls_server(kind);
     let thread = std::thread::spawn(move || {
         let (mut tcp, _) = listener.accept().unwrap();
         if kind == Tls::BehindProxy {
@@ -291,7 +297,7 @@ fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
             assert!(ask[..length].starts_with(b"CONNECT localhost:"));
             tcp.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
         }
-        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let connection = rustls::ServerConnection::new(config).unwrap();
         let mut tls = rustls::StreamOwned::new(connection, tcp);
         let mut buffer = [0; 16_384];
         let asked = matches!(tls.read(&mut buffer), Ok(1..));
@@ -339,6 +345,111 @@ fn tls_is_verified_unless_told_otherwise() {
     is_good(&record);
 }
 
+/// What a TLS server does with one of its connections.
+#[derive(Clone, Copy, Debug)]
+enum Visit {
+    /// Answers a request well.
+    Answer,
+    /// Answers only after a while.
+    AnswerLate(Duration),
+    /// Reads a request and says no word to it.
+    Ignore,
+    /// Says goodbye (`close_notify`) and closes.
+    Goodbye,
+}
+
+/// Plays these visits, one list a connection, and gives the instants at which late answers began.
+fn visit_over_tls(connections: Vec<Vec<Visit>>) -> (u16, std::thread::JoinHandle<Vec<Nanos>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = tls_server(Tls::Plain);
+    let thread = std::thread::spawn(move || {
+        let mut begun = Vec::new();
+        for visits in connections {
+            let (tcp, _) = listener.accept().unwrap();
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, tcp);
+            for visit in visits {
+                if matches!(visit, Visit::Goodbye) {
+                    tls.conn.send_close_notify();
+                    drop(tls.flush());
+                    drop(tls.sock.shutdown(std::net::Shutdown::Write));
+                    continue;
+                }
+                let mut buffer = [0; 16_384];
+                assert!(tls.read(&mut buffer).unwrap() > 0);
+                if let Visit::AnswerLate(wait) = visit {
+                    std::thread::sleep(wait);
+                    begun.push(servebench_os::clock::now());
+                }
+                if !matches!(visit, Visit::Ignore) {
+                    tls.write_all(&good()).unwrap();
+                    tls.flush().unwrap();
+                }
+            }
+        }
+        begun
+    });
+    (port, thread)
+}
+
+fn tls_settings(port: u16) -> ClientSettings {
+    let mut settings = settings("vllm", &format!("https://localhost:{port}"));
+    settings.tls.ca_file = Some(file("ca.pem"));
+    settings
+}
+
+#[test]
+fn a_session_ticket_is_no_first_byte() {
+    let (port, server) = visit_over_tls(vec![vec![Visit::AnswerLate(Duration::from_millis(60))]]);
+    let record = exchange_many(tls_settings(port), 1).remove(0);
+    let begun = server.join().unwrap()[0];
+    is_good(&record);
+    // The tickets come with the end of the handshake, long before the answer.
+    let first = record.marks.first_byte.unwrap();
+    assert!(first >= begun, "{first:?} is before the answer, which began at {begun:?}");
+    let (port, server) = visit_over_tls(vec![vec![Visit::Ignore, Visit::Goodbye]]);
+    let mut settings = tls_settings(port);
+    settings.timeouts.first_byte = Nanos::from_millis(2_000);
+    let record = exchange_many(settings, 1).remove(0);
+    server.join().unwrap();
+    assert_eq!((record.outcome, record.reconnects), (Outcome::ConnectError, 0), "{:?}", record.error);
+    assert!(record.marks.first_byte.is_none());
+}
+
+#[test]
+fn a_tls_server_that_says_goodbye_between_requests_costs_none() {
+    // It hangs up while the connection is idle: seen before the second request is sent.
+    let (port, server) = visit_over_tls(vec![vec![Visit::Answer, Visit::Goodbye], vec![Visit::Answer]]);
+    let records = on_worker(async || {
+        let wire = Wire::new(tls_settings(port)).unwrap();
+        let live = Arc::new(Live::default());
+        let client = Client::new(&wire, 0, Arc::clone(&live));
+        let mut records = Vec::new();
+        for index in 0..2 {
+            let prepared = wire.prepare(&request(index)).unwrap();
+            let mut record = prepared.record();
+            client.exchange(&prepared, &mut record).await;
+            records.push(record);
+            // Time for the goodbye to arrive; that it is late would only show the other case below.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(live.read().opened, 2);
+        records
+    });
+    server.join().unwrap();
+    records.iter().for_each(is_good);
+    assert_eq!((records[1].reconnects, records[1].connection.reused), (0, false));
+
+    // It hangs up when the second request is on its way: sent again, and counted.
+    let (port, server) =
+        visit_over_tls(vec![vec![Visit::Answer, Visit::Ignore, Visit::Goodbye], vec![Visit::Answer]]);
+    let records = exchange_many(tls_settings(port), 2);
+    server.join().unwrap();
+    records.iter().for_each(is_good);
+    assert_eq!((records[1].reconnects, records[1].connection.reused), (1, false));
+}
+
 #[test]
 fn tls_settings_that_cannot_work_are_refused() {
     let refused = |change: fn(&mut ClientSettings)| {
@@ -351,8 +462,25 @@ fn tls_settings_that_cannot_work_are_refused() {
     assert!(refused(|s| s.tls.client_cert = Some(file("client.pem"))).contains("--client-key"));
 }
 
+/// How the server of [`serve_http2`] behaves.
+#[derive(Clone, Copy, Default)]
+struct Http2 {
+    /// Connections that it accepts, one after the other.
+    connections: usize,
+    /// Streams that it allows at once.
+    streams: Option<u32>,
+    /// Bytes that a client may send before it must wait.
+    window: Option<u32>,
+    /// How long it waits before it reads a body.
+    wait: Duration,
+    /// Closes each connection but the last when a request has come, without an answer.
+    hangs_up: bool,
+    /// Resets each stream.
+    resets: bool,
+}
+
 /// An HTTP/2 server that answers every request with the same stream.
-fn serve_http2(connections: usize) -> (u16, std::thread::JoinHandle<()>) {
+fn serve_http2(how: Http2) -> (u16, std::thread::JoinHandle<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
@@ -361,20 +489,48 @@ fn serve_http2(connections: usize) -> (u16, std::thread::JoinHandle<()>) {
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let mut tasks = Vec::new();
-            for _ in 0..connections {
+            for number in 1..=how.connections {
                 let (stream, _) = listener.accept().await.unwrap();
+                let asked = Arc::new(tokio::sync::Notify::new());
+                let heard = Arc::clone(&asked);
+                let hangs_up = how.hangs_up && number < how.connections;
                 let service =
-                    hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                        assert_eq!(request.uri().path(), "/v1/completions");
-                        assert_eq!(request.headers()["x-request-id"], "r-0");
-                        let body = format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n");
-                        let body = http_body_util::Full::new(bytes::Bytes::from(body));
-                        http::Response::builder().header("content-type", "text/event-stream").body(body)
+                    hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        let heard = Arc::clone(&heard);
+                        async move {
+                            assert_eq!(request.uri().path(), "/v1/completions");
+                            assert_eq!(request.headers()["x-request-id"], "r-0");
+                            if how.resets {
+                                return Err(std::io::Error::other("no"));
+                            }
+                            if hangs_up {
+                                heard.notify_one();
+                                std::future::pending::<()>().await;
+                            }
+                            // Deaf meanwhile, as a busy server is.
+                            std::thread::sleep(how.wait);
+                            let _ = http_body_util::BodyExt::collect(request.into_body()).await;
+                            let body = format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n");
+                            let body = http_body_util::Full::new(bytes::Bytes::from(body));
+                            let answer =
+                                http::Response::builder().header("content-type", "text/event-stream");
+                            Ok(answer.body(body).unwrap())
+                        }
                     });
-                let builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let mut builder =
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                builder.max_concurrent_streams(how.streams.unwrap_or(10_000));
+                builder.initial_stream_window_size(how.window);
                 let io = hyper_util::rt::TokioIo::new(stream);
-                tasks.push(tokio::spawn(async move { drop(builder.serve_connection(io, service).await) }));
+                let connection = builder.serve_connection(io, service);
+                tasks.push(tokio::spawn(async move {
+                    tokio::select! {
+                        _ = connection => {}
+                        () = asked.notified() => {}
+                    }
+                }));
             }
+            drop(listener);
             for task in tasks {
                 task.await.unwrap();
             }
@@ -383,30 +539,102 @@ fn serve_http2(connections: usize) -> (u16, std::thread::JoinHandle<()>) {
     (port, thread)
 }
 
-#[test]
-fn http2_carries_many_streams_on_one_connection() {
-    let (port, server) = serve_http2(1);
+/// Sends `count` requests at once over HTTP/2; gives the records and the number of connections.
+fn at_once_over_http2(port: u16, count: usize, ahead: usize, body: &str) -> (Vec<Record>, u64) {
     let mut settings = settings("vllm", &format!("http://127.0.0.1:{port}"));
     settings.http2 = true;
-    let records = on_worker(async || {
+    on_worker(async || {
         let wire = Wire::new(settings).unwrap();
         let live = Arc::new(Live::default());
         let client = Client::new(&wire, 0, Arc::clone(&live));
-        client.open_ahead(20).await.unwrap();
-        let prepared = wire.prepare(&request(0)).unwrap();
-        let mut records = vec![prepared.record(); 20];
+        client.open_ahead(ahead).await.unwrap();
+        let mut request = request(0);
+        request.prompt = servebench_core::Prompt::Text(body.to_owned());
+        let prepared = wire.prepare(&request).unwrap();
+        let mut records = vec![prepared.record(); count];
         let all = records.iter_mut().map(|record| client.exchange(&prepared, record));
         futures_util::future::join_all(all).await;
-        assert_eq!((live.read().opened, live.read().ok), (1, 20));
-        records
-    });
+        assert_eq!(live.read().in_flight, 0);
+        (records, live.read().opened)
+    })
+}
+
+#[test]
+fn http2_carries_many_streams_on_one_connection() {
+    for ahead in [20, 0] {
+        let (port, server) = serve_http2(Http2 { connections: 1, ..Http2::default() });
+        let (records, opened) = at_once_over_http2(port, 20, ahead, "hello");
+        server.join().unwrap();
+        assert_eq!(opened, 1);
+        for (number, record) in records.iter().enumerate() {
+            is_good(record);
+            assert!(record.send_start.is_some() && record.send_start <= record.send_end);
+            assert!(record.bytes_sent > 50 && record.bytes_received > 100, "{record:?}");
+            assert!(record.events.iter().all(|event| !event.kernel_stamped()));
+            // Whoever opens the connection waits for it, and the others with it.
+            assert_eq!(record.connection.reused, ahead > 0 || number > 0);
+        }
+    }
+}
+
+#[test]
+fn http2_opens_as_many_connections_as_the_server_allows_streams() {
+    for ahead in [20, 0] {
+        // The server waits for connections that need not come: its thread ends with the test.
+        let (port, _) = serve_http2(Http2 { connections: 9, streams: Some(5), ..Http2::default() });
+        let (records, opened) = at_once_over_http2(port, 20, ahead, "hello");
+        records.iter().for_each(is_good);
+        // Opened on demand, a later request may find room that an earlier one has left.
+        let expected = if ahead == 0 { 2..=4 } else { 4..=4 };
+        assert!(expected.contains(&opened), "{opened} connections, {ahead} opened ahead");
+    }
+}
+
+#[test]
+fn an_http2_request_is_sent_when_its_last_byte_is() {
+    // The server lets 64 KiB through and reads on after a while only.
+    let wait = Duration::from_millis(80);
+    let (port, server) =
+        serve_http2(Http2 { connections: 1, window: Some(65_535), wait, ..Http2::default() });
+    let (records, _) = at_once_over_http2(port, 1, 1, &"long ".repeat(100_000));
+    server.join().unwrap();
+    let record = &records[0];
+    is_good(record);
+    let sending = record.send_end.unwrap().since(record.send_start.unwrap());
+    assert!(sending >= Nanos::from_millis(70), "{sending:?}");
+    assert!(record.bytes_sent > 500_000, "{}", record.bytes_sent);
+}
+
+#[test]
+fn an_http2_connection_that_breaks_is_replaced_once_for_all_its_streams() {
+    let (port, server) = serve_http2(Http2 { connections: 2, hangs_up: true, ..Http2::default() });
+    let (records, opened) = at_once_over_http2(port, 10, 1, "hello");
     server.join().unwrap();
     for record in &records {
         is_good(record);
-        assert!(record.send_start <= record.send_end && record.send_start < record.end);
-        assert!(record.events.iter().all(|event| !event.kernel_stamped()));
-        assert!(record.connection.reused);
+        assert_eq!(record.reconnects, 1);
     }
+    assert_eq!(opened, 2);
+}
+
+#[test]
+fn a_stream_that_the_server_resets_is_not_sent_again() {
+    let (port, server) = serve_http2(Http2 { connections: 1, resets: true, ..Http2::default() });
+    let (records, opened) = at_once_over_http2(port, 3, 1, "hello");
+    server.join().unwrap();
+    for record in &records {
+        assert_eq!((record.outcome, record.reconnects), (Outcome::ConnectError, 0), "{:?}", record.error);
+        assert!(record.error.as_deref().unwrap().contains("reset the stream"), "{:?}", record.error);
+    }
+    assert_eq!(opened, 1);
+}
+
+#[test]
+fn nobody_tries_in_turn_what_one_has_found_impossible() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (records, opened) = at_once_over_http2(port, 5, 0, "hello");
+    assert_eq!(opened, 0);
+    assert!(records.iter().all(|record| record.outcome == Outcome::ConnectError));
 }
 
 #[test]

@@ -83,6 +83,9 @@ pub(crate) struct SimArgs {
     /// Key of the certificate (PEM).
     #[arg(long, requires = "tls_cert", help_heading = "Faults and access")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Authority that clients' certificates must come from (PEM); without it clients need none.
+    #[arg(long, requires = "tls_cert", value_name = "FILE", help_heading = "Faults and access")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// Whose names `/metrics` uses: vllm or sglang.
     #[arg(long, default_value = "vllm", value_name = "NAMES")]
     pub(crate) metrics: String,

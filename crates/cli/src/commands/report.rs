@@ -1,14 +1,18 @@
 //! `servebench report` and `servebench recover`: the numbers again, from what a run left.
 
 use servebench_arrival::ArrivalSettings;
-use servebench_core::{Records, Schedule};
+use servebench_core::{Record, Records, Schedule};
+use servebench_report::Lang;
 use servebench_results::{Manifest, RunFolder, ScheduleInfo};
+use servebench_workload::{HubSettings, Tokenizer};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use crate::export::Exports;
+use crate::kept::count_in_memory;
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
+use crate::{page, vllm};
 
 /// Prints the result of a finished run from its records and manifest.
 pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
@@ -50,7 +54,7 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     let folder = RunFolder::open(&args.run).or_usage()?;
     let mut manifest = folder.read_manifest().or_usage()?;
     let schedule = schedule(&folder, &manifest)?;
-    let recovered = folder.recover(schedule.as_ref()).or_usage()?;
+    let mut recovered = folder.recover(schedule.as_ref()).or_usage()?;
     let missing = manifest.workload.requests.saturating_sub(recovered.logged);
     output.say(&format!(
         "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
@@ -64,18 +68,40 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     settings.verdict.interrupted = true;
     manifest.run.partial = true;
     manifest.run.recovered = true;
+    let tokenizer = tokenizer_if_needed(&manifest, &recovered.records, output);
+    count_in_memory(&mut recovered.records, tokenizer.as_ref());
     let end = recovered.records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     manifest.run.duration_ns = end.0;
     manifest.health.wall = end;
     manifest.settings["numbers"] = serde_json::to_value(&settings).or_run()?;
     let numbers = Numbers::of(&recovered.records, &settings, &manifest.health);
     manifest.summary = serde_json::to_value(&numbers).or_run()?;
-    manifest.verdict = Some(numbers.verdict);
+    manifest.verdict = Some(numbers.verdict.clone());
     folder.write_manifest(&manifest).or_run()?;
+    if let Some(intended) = vllm::Intended::of(&manifest) {
+        let path = intended.write(&manifest, &recovered.records, &numbers)?;
+        output.say(&format!("The result, marked partial, is in {}", path.display()));
+    }
+    page::write(&folder, &manifest, &recovered.records, &numbers, Lang::default())?;
+    // With the tokens counted; the log goes last, when everything else has been written.
+    folder.store_records(&recovered.records).or_run()?;
     folder.remove_log().or_run()?;
     let exit = show(&folder, &manifest, &recovered.records, output)?;
     export(&exports, &folder, &manifest, &recovered.records, &settings, output)?;
     Ok(exit)
+}
+
+/// The run's tokenizer, if an answer came without usage: its tokens have not been counted yet.
+fn tokenizer_if_needed(manifest: &Manifest, records: &[Record], output: &Output) -> Option<Tokenizer> {
+    let uncounted = |record: &Record| record.is_ok() && record.told_output_tokens().is_none();
+    let spec = manifest.target.tokenizer.as_deref().filter(|_| records.iter().any(uncounted))?;
+    match Tokenizer::load(spec, &HubSettings::from_env()) {
+        Ok(tokenizer) => Some(tokenizer),
+        Err(error) => {
+            output.warn(&format!("answers without usage are counted by events, not tokens: {error}"));
+            None
+        }
+    }
 }
 
 /// The schedule of the run, as it was kept or made again from its settings, so that requests which the log lacks are counted as

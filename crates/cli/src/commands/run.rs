@@ -70,6 +70,9 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let folder = folder.transpose().or_usage()?;
     let numbers_settings = number_settings(settings, &ready);
     let mut manifest = manifest(settings, &ready, &numbers_settings)?;
+    if let (Some(file), true) = (&result_file, settings.saving.save) {
+        vllm::Intended::note(settings, file, &header, &mut manifest)?;
+    }
     if let Some(folder) = &folder {
         if settings.load.self_timed || settings.shapes.conversations || settings.shapes.replay.is_some() {
             folder.write_schedule(&ready.plan.schedule).or_usage()?;
@@ -81,6 +84,9 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let _interrupts = signals::on_interrupt(stop.clone(), output);
     ready_check(settings, &ready, &stop, output)?;
     warm_up(settings, &ready, &stop, output)?;
+    if stop.level() > StopLevel::Run {
+        return nothing_measured(folder.as_ref());
+    }
     output.say("Starting main benchmark run...");
     if settings.load.profile {
         profiler::start(&ready.plan.wire, output)?;
@@ -145,6 +151,16 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         output.warn(&format!("the record log of the run broke off: {error}"));
     }
     Ok(exit(settings, &numbers))
+}
+
+/// Ends a run that was stopped before its first request: a result of nothing would only look like one.
+fn nothing_measured(folder: Option<&RunFolder>) -> Result<Exit, Failure> {
+    if let Some(folder) = folder {
+        folder.discard().or_run()?;
+    }
+    Err(Failure::Run(anyhow::Error::msg(
+        "stopped before the measurement began: nothing was measured and no result is written",
+    )))
 }
 
 pub(super) fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
@@ -412,6 +428,9 @@ fn save(
         decoding.fill(&mut result);
     }
     result.probe = told.probe.as_ref().map(ProbeNumbers::form);
+    if manifest.run.partial {
+        vllm::mark_partial(&mut result);
+    }
     if let Some(file) = result_file {
         if settings.saving.save {
             file.write(&result, vllm::details(settings, records)).or_run()?;

@@ -89,7 +89,11 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         listen_after: Duration::from_secs_f64(args.listen_after),
         metric_names,
         ready_after: Duration::from_secs_f64(args.ready_after),
-        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsIdentity { certificate, key }),
+        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsIdentity {
+            certificate,
+            key,
+            client_authority: args.tls_client_ca,
+        }),
         ..SimSettings::default()
     })
 }

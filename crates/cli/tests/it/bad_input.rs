@@ -66,6 +66,16 @@ fn reporting_that_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn what_cannot_be_measured_without_a_stream_is_refused() {
+    for whole in [&["--no-streaming"][..], &["--backend", "deepspeed-mii"]] {
+        let with = |more: &[&'static str]| [whole, more].concat();
+        refused(&with(&["--percentile-metrics", "ttft,e2el"]), &["--percentile-metrics", "ttft", whole[0]]);
+        refused(&with(&["--goodput", "ttft:100"]), &["--goodput: ttft", whole[0], "e2el"]);
+        refused(&with(&["--goodput", "tpot:10"]), &["--goodput: tpot", whole[0]]);
+    }
+}
+
+#[test]
 fn a_wrong_target_is_refused() {
     refused(&["--model", "gpt-5"], &["--model gpt-5", "It serves: sim"]);
     refused(

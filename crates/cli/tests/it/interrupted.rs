@@ -1,6 +1,7 @@
 //! Runs that are cut off: nothing that was measured is lost.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -70,7 +71,40 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["completed"].as_u64(), Some(ok));
+    assert_eq!(result["servebench"]["partial"], true);
     server.stop().unwrap();
+}
+
+#[test]
+fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(20.0, 100.0);
+    let mut child = servebench(folder.path())
+        .args(["run", "--backend", "vllm", "--base-url", &server.url(), "--model", "sim"])
+        .args(["--tokenizer", "builtin", "--random-input-len", "8", "--random-output-len", "600"])
+        .args(["--num-warmups", "2", "--num-prompts", "10", "--disable-tqdm"])
+        .args(["--save-result", "--result-filename", "r.json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut words = String::new();
+    while !words.contains("Warming up") {
+        assert!(said.read_line(&mut words).unwrap() > 0, "{words}");
+    }
+    signal(&child, "-INT");
+    // The second must not be merged with the first.
+    std::thread::sleep(Duration::from_millis(100));
+    signal(&child, "-INT");
+    said.read_to_string(&mut words).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}{}", told(&output));
+    assert!(told(&output).contains("nothing was measured"), "{words}{}", told(&output));
+    assert!(!words.contains("Successful requests"), "{words}");
+    assert!(!folder.path().join("r.json").exists());
+    assert_eq!(fs::read_dir(folder.path().join("servebench-runs")).map_or(0, Iterator::count), 0);
+    drop(server.stop());
 }
 
 #[test]
@@ -114,6 +148,7 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
 #[test]
 fn a_killed_run_is_recovered_from_its_log() {
     let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
     let server = server(20.0, 2.0);
     let mut child = start_run(folder.path(), &server);
     let run = run_folder(folder.path());
@@ -127,7 +162,8 @@ fn a_killed_run_is_recovered_from_its_log() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(told(&refused).contains("servebench recover"), "{}", told(&refused));
 
-    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    // From another folder: the result goes where the run would have put it.
+    let output = servebench(elsewhere.path()).arg("recover").arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
@@ -135,6 +171,15 @@ fn a_killed_run_is_recovered_from_its_log() {
     // At most a second of the run, which is 100 requests, may be missing from the log.
     assert!(ok >= 100 && ok + unfinished == 400, "{}", told(&output));
     assert_eq!((&manifest["run"]["partial"], &manifest["run"]["recovered"]), (&true.into(), &true.into()));
+    // vLLM's file is there too, says what it is, and counts tokens as a run that ended would.
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!((result["completed"].as_u64(), result["num_prompts"].as_u64()), (Some(ok), Some(400)));
+    assert_eq!(result["total_output_tokens"].as_u64(), Some(20 * ok));
+    assert_eq!((&result["request_rate"], &result["backend"]), (&100.0.into(), &"vllm".into()));
+    assert!(result["mean_tpot_ms"].as_f64().unwrap() > 1.0 && result["date"].is_string());
+    let own = &result["servebench"];
+    assert_eq!((&own["partial"], &own["recovered"]), (&true.into(), &true.into()));
     let report = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
     assert!(stdout(&report).contains("Successful requests:"), "{}", told(&report));
     server.stop().unwrap();

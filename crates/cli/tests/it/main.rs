@@ -5,6 +5,7 @@
 mod bad_input;
 mod campaign;
 mod compat;
+mod connections;
 mod export;
 mod files;
 mod interrupted;

@@ -119,7 +119,7 @@ impl Spread {
 /// Latencies of good answers from one origin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
-    /// To the first token event (or the whole answer where there are no token events).
+    /// To the first token event; absent where answers are not streamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<Spread>,
     /// To the first non-empty fragment of text, reasoning or tool call.
@@ -256,6 +256,11 @@ pub struct OutputLengths {
     pub longer: usize,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Where output token counts come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenCounts {
@@ -267,6 +272,9 @@ pub struct TokenCounts {
     pub from_events: usize,
     /// Good answers without a count.
     pub without: usize,
+    /// Good answers whose usage cannot be true (more output tokens than bytes), so that it was not used.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub usage_impossible: usize,
     /// Server and tokenizer compared, where both counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_against_tokenizer: Option<TokenAgreement>,

@@ -29,7 +29,8 @@ impl TokenTotals {
         if let Some(reasoning) = record.usage.reasoning_tokens {
             *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
         }
-        if let (Some(usage), Some(own)) = (record.usage.completion_tokens, record.tokenizer_output_tokens) {
+        counts.usage_impossible += usize::from(record.has_impossible_usage());
+        if let (Some(usage), Some(own)) = (record.told_output_tokens(), record.tokenizer_output_tokens) {
             self.agreement.requests += 1;
             self.agreement.equal += usize::from(usage == own);
             self.agreement.usage_total += u64::from(usage);

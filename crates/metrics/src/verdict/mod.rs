@@ -105,6 +105,8 @@ impl Findings<'_> {
             "truncated" => Some(share(Outcome::Truncated)),
             "output_length" => self.length_difference(),
             "natural_end" => self.missing_length(),
+            // A count that cannot be true is all wrong, however few answers have one.
+            "usage_disagreement" if extras.tokens.usage_impossible > 0 => Some(1.0),
             "usage_disagreement" => {
                 extras.tokens.usage_against_tokenizer.as_ref().map(|a| a.relative_difference)
             }
@@ -145,6 +147,10 @@ impl Findings<'_> {
             "output_length" | "natural_end" => extras.output_lengths.as_ref().map(|lengths| {
                 format!("{:.1} tokens on average instead of {:.1}", lengths.mean_got, lengths.mean_asked)
             }),
+            "usage_disagreement" if extras.tokens.usage_impossible > 0 => Some(format!(
+                "{} answers tell more output tokens than they have bytes; these counts were not used",
+                extras.tokens.usage_impossible
+            )),
             "usage_disagreement" => extras.tokens.usage_against_tokenizer.as_ref().map(|agreement| {
                 format!("usage {}, tokenizer {}", agreement.usage_total, agreement.tokenizer_total)
             }),

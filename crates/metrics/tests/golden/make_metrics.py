@@ -81,15 +81,16 @@ def summary(records, limits, cap, percentiles):
     duration = seconds(max(r["end"] for r in records)) if records else 0.0
     start = [seconds(r["start"]) for r in ok]
     last = [r["events"][-1] if r["events"] else r["end"] for r in ok]
-    first = [r["events"][0] if r["events"] else r["end"] for r in ok]
-    ttft = [seconds(f - r["start"]) for f, r in zip(first, ok)]
+    # An answer in one piece has no first token to be seen: 0, as vLLM keeps it, and no part of any statistic.
+    ttft = [seconds(r["events"][0] - r["start"]) if r["events"] else 0.0 for r in ok]
+    timed = [bool(r["events"]) for r in ok]
     e2el = [seconds(x - r["start"]) for x, r in zip(last, ok)]
     itls = [[seconds(b - a) for a, b in zip(r["events"], r["events"][1:])] for r in ok]
     pooled = [gap for itl in itls for gap in itl]
-    tpots = [(e - t) / (r["tokens"] - 1) if r["tokens"] > 1 else 0.0 for e, t, r in zip(e2el, ttft, ok)]
-    tpot = [t for t, r in zip(tpots, ok) if r["tokens"] > 1]
+    tpots = [(e - t) / (r["tokens"] - 1) if r["tokens"] > 1 and r["events"] else 0.0 for e, t, r in zip(e2el, ttft, ok)]
+    tpot = [t for t, r in zip(tpots, ok) if r["tokens"] > 1 and r["events"]]
     queue = [seconds(r["dequeued"] - r["due"]) for r in ok]
-    values = {"ttft": ttft, "tpot": tpot, "itl": pooled, "e2el": e2el}
+    values = {"ttft": [t for t, seen in zip(ttft, timed) if seen], "tpot": tpot, "itl": pooled, "e2el": e2el}
     if cap is not None:
         values["client_queue_time"] = queue
         values["e2el_including_client_queue"] = [e + q for e, q in zip(e2el, queue)]
@@ -100,9 +101,9 @@ def summary(records, limits, cap, percentiles):
         origin = min(start)
         n = int(np.ceil(max(s + e for s, e in zip(start, e2el)) - origin)) + 1
         tokens, active = np.zeros(n), np.zeros(n)
-        for s, t, e, itl in zip(start, ttft, e2el, itls):
+        for s, t, e, itl, seen in zip(start, ttft, e2el, itls, timed):
             at = s + t
-            for gap in [None, *itl]:
+            for gap in [None, *itl] if seen else []:
                 at = at if gap is None else at + gap
                 if 0 <= int(at - origin) < n:
                     tokens[int(at - origin)] += 1

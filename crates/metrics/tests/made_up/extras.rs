@@ -200,3 +200,22 @@ fn one_visit_for_both_gives_what_each_gives_alone() {
     assert_eq!(summary, summarise(&records, &settings));
     assert_eq!(all, extras(&records, &settings));
 }
+
+#[test]
+fn answers_in_one_piece_have_no_time_to_first_token() {
+    let whole = |index: usize| Record {
+        events: Vec::new(),
+        end: Some(ms(500)),
+        output_tokens: 9,
+        ..answer(index, 0, 0, 500, 0, &[1])
+    };
+    let records = [whole(0), whole(1)];
+    let settings = MetricSettings { selected: vec![Metric::Ttft, Metric::Tpot, Metric::E2el], ..open_loop() };
+    let (summary, extras) = analyse(&&records[..], &settings);
+    let samples: Vec<usize> = summary.stats.iter().map(|stat| stat.samples).collect();
+    assert_eq!(samples, [0, 0, 2]);
+    assert_eq!(summary.stats[2].mean_ms, 500.0);
+    assert_eq!(summary.max_output_tokens_per_s, 0.0);
+    assert!(extras.service.ttft_ms.is_none());
+    assert_eq!(mean(extras.service.e2el_ms), 500.0);
+}

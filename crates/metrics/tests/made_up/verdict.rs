@@ -263,6 +263,14 @@ fn usage_disagreement() {
     Run::expect("usage_disagreement", Level::Caution, |run| {
         run.each(1, |r| r.tokenizer_output_tokens = Some(18));
     });
+    // One count that cannot be true is enough, also where nothing else was counted.
+    let message = Run::expect("usage_disagreement", Level::Caution, |run| {
+        let record = &mut run.records[7];
+        record.usage.completion_tokens = Some(4_000_000_000);
+        record.bytes_received = 2_500;
+        record.tokenizer_output_tokens = None;
+    });
+    assert!(message.contains("1 answers tell more output tokens than they have bytes"), "{message}");
 }
 
 #[test]

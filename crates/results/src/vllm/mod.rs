@@ -14,6 +14,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use servebench_core::{Nanos, Record, Records};
 
@@ -45,8 +46,8 @@ pub struct VllmResult {
     pub servebench: Value,
 }
 
-/// What was benchmarked and how.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What was benchmarked and how. Kept in the manifest too, so that a run which was killed can still have its result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VllmHeader {
     /// Local time, see [`vllm_date`](crate::vllm_date).
     pub date: String,
@@ -64,7 +65,8 @@ pub struct VllmHeader {
     pub num_prompts: u64,
     /// `--metadata` pairs: top-level strings that may replace earlier keys and are replaced by later ones.
     pub metadata: Vec<(String, String)>,
-    /// Requests per second; may be infinite.
+    /// Requests per second; may be infinite, which is kept as null.
+    #[serde(with = "rate")]
     pub request_rate: f64,
     /// Shape of the gaps.
     pub burstiness: f64,
@@ -74,8 +76,21 @@ pub struct VllmHeader {
     pub ramp: Option<VllmRamp>,
 }
 
+mod rate {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+    pub(super) fn serialize<S: Serializer>(rate: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        rate.is_finite().then_some(*rate).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Option::<f64>::deserialize(deserializer).map(|rate| rate.unwrap_or(f64::INFINITY))
+    }
+}
+
 /// A ramp of the request rate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VllmRamp {
     /// `linear` or `exponential`.
     pub strategy: String,

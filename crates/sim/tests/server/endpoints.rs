@@ -347,6 +347,7 @@ fn a_tokenizer_counts_and_translates() {
 fn tls_carries_the_same_answers() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/tls");
     let identity = TlsIdentity {
+        client_authority: None,
         certificate: format!("{folder}/cert.pem").into(),
         key: format!("{folder}/key.pem").into(),
     };

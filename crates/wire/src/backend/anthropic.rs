@@ -7,7 +7,7 @@ use servebench_core::{EventKind, Outcome, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
 use crate::error::WireError;
-use crate::json::{Text, UsageObject, text};
+use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -87,7 +87,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     message: Option<Whole<'a>>,
     #[serde(default)]
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -102,7 +102,7 @@ struct Delta<'a> {
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
     #[serde(borrow)]
-    stop_reason: Option<Text<'a>>,
+    stop_reason: Side<Reason<'a>>,
 }
 
 /// A message object: at the start of a stream, or as a whole answer.
@@ -111,11 +111,11 @@ struct Delta<'a> {
 struct Whole<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow)]
-    stop_reason: Option<Text<'a>>,
+    stop_reason: Side<Reason<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -164,12 +164,12 @@ impl ReplyReader for Reader {
         let data = event.data;
         let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || message.error.is_some() || event.name == b"error" {
+        if kind == "error" || real_error(message.error).is_some() || event.name == b"error" {
             return Err(failure(message.error, data));
         }
         match kind {
             "message_start" => {
-                if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage) {
+                if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
                     // Its output count is that of an empty beginning; the real one comes at the end.
                     let start = usage.usage();
                     sink.usage(servebench_core::Usage { completion_tokens: None, ..start });
@@ -181,12 +181,10 @@ impl ReplyReader for Reader {
                 }
             }
             "message_delta" => {
-                if let Some(usage) = &message.usage {
+                if let Some(usage) = message.usage.as_ref() {
                     sink.usage(usage.usage());
                 }
-                if let Some(reason) =
-                    message.delta.as_ref().and_then(|delta| text(delta.stop_reason.as_ref()))
-                {
+                if let Some(reason) = message.delta.as_ref().and_then(|delta| reason(&delta.stop_reason)) {
                     sink.finish(reason);
                 }
             }
@@ -198,10 +196,10 @@ impl ReplyReader for Reader {
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let whole: Whole<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        if whole.error.is_some() || text(whole.kind.as_ref()) == Some("error") {
+        if real_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
             return Err(failure(whole.error, body));
         }
-        if let Some(usage) = &whole.usage {
+        if let Some(usage) = whole.usage.as_ref() {
             sink.usage(usage.usage());
         }
         for part in whole.content.iter().flatten() {
@@ -211,7 +209,7 @@ impl ReplyReader for Reader {
                 sink.fragment(EventKind::ToolCall, input.get());
             }
         }
-        if let Some(reason) = text(whole.stop_reason.as_ref()) {
+        if let Some(reason) = reason(&whole.stop_reason) {
             sink.finish(reason);
         }
         Ok(())
@@ -219,7 +217,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = error.map_or(data, |raw| raw.get().as_bytes());
+    let raw = real_error(error).map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
     Fault::new(Outcome::StreamError, message)
 }

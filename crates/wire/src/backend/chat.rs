@@ -11,7 +11,7 @@ use servebench_core::{EventKind, Prompt, Request};
 use super::completions::{check_error, note_extras};
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
-use crate::json::{Length, ServerMetrics, Text, UsageObject, text};
+use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -89,21 +89,24 @@ struct Message<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    object: Option<Text<'a>>,
+    object: Side<Text<'a>>,
     #[serde(default)]
-    metrics: Option<ServerMetrics>,
+    metrics: Side<ServerMetrics>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow, default, alias = "message")]
-    delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+    delta: Option<Delta<'a>>,
+    /// In place of `delta` in an answer that is not streamed.
+    #[serde(borrow, default)]
+    message: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Side<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
 }
@@ -112,7 +115,7 @@ struct Choice<'a> {
 #[serde(default)]
 struct Delta<'a> {
     #[serde(borrow)]
-    role: Option<Text<'a>>,
+    role: Side<Text<'a>>,
     #[serde(borrow)]
     content: Option<Text<'a>>,
     #[serde(borrow)]
@@ -139,6 +142,12 @@ struct Function<'a> {
     name: Option<Text<'a>>,
     #[serde(borrow)]
     arguments: Option<Text<'a>>,
+}
+
+impl<'a> Choice<'a> {
+    fn delta(&self) -> Option<&Delta<'a>> {
+        self.delta.as_ref().or(self.message.as_ref())
+    }
 }
 
 impl Delta<'_> {
@@ -187,17 +196,17 @@ impl ReplyReader for Reader {
             event.name == b"error" || text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics, sink);
+        note_extras(message.usage.as_ref(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
         if let Some(tokens) = choices.first().and_then(|choice| choice.token_ids.0) {
             sink.tokens_in_message(tokens);
         }
         let mut counted = false;
         for choice in choices {
-            if let Some(reason) = text(choice.finish_reason.as_ref()) {
+            if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
-            let Some(delta) = &choice.delta else { continue };
+            let Some(delta) = choice.delta() else { continue };
             delta.output(|kind, text| {
                 if counted {
                     sink.fragment(kind, text);
@@ -221,12 +230,12 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let message: Message<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         check_error(message.error, text(message.object.as_ref()) == Some("error"), body)?;
-        note_extras(message.usage.as_ref(), message.metrics, sink);
+        note_extras(message.usage.as_ref(), message.metrics.0, sink);
         for choice in message.choices.iter().flatten() {
-            if let Some(message) = &choice.delta {
+            if let Some(message) = choice.delta() {
                 message.output(|kind, text| sink.fragment(kind, text));
             }
-            if let Some(reason) = text(choice.finish_reason.as_ref()) {
+            if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
         }
@@ -237,7 +246,7 @@ impl ReplyReader for Reader {
 /// The text of a message that carries one fragment of text and nothing else.
 fn plain_text<'a>(message: &'a Message<'_>) -> Option<(EventKind, &'a str)> {
     let [choice] = message.choices.as_deref()? else { return None };
-    let delta = choice.delta.as_ref()?;
+    let delta = choice.delta()?;
     let nothing_else = message.usage.is_none()
         && message.metrics.is_none()
         && choice.finish_reason.is_none()

@@ -12,7 +12,7 @@ use servebench_core::{EventKind, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
-use crate::json::{Length, ServerMetrics, Text, UsageObject, text};
+use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, real_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -111,13 +111,13 @@ struct Message<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    object: Option<Text<'a>>,
+    object: Side<Text<'a>>,
     #[serde(default)]
-    metrics: Option<ServerMetrics>,
+    metrics: Side<ServerMetrics>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -125,7 +125,7 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+    finish_reason: Side<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
     #[serde(default)]
@@ -153,14 +153,14 @@ impl ReplyReader for Reader {
             event.name == b"error" || text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics, sink);
+        note_extras(message.usage.as_ref(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
         let Some(first) = choices.first() else { return Ok(()) };
         if let Some(tokens) = first.token_ids.0.or(first.logprobs.0) {
             sink.tokens_in_message(tokens);
         }
         for choice in choices {
-            if let Some(reason) = text(choice.finish_reason.as_ref()) {
+            if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
         }
@@ -189,10 +189,10 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let message: Message<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         check_error(message.error, text(message.object.as_ref()) == Some("error"), body)?;
-        note_extras(message.usage.as_ref(), message.metrics, sink);
+        note_extras(message.usage.as_ref(), message.metrics.0, sink);
         for choice in message.choices.iter().flatten() {
             sink.fragment(EventKind::Text, text(choice.text.as_ref()).unwrap_or_default());
-            if let Some(reason) = text(choice.finish_reason.as_ref()) {
+            if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
         }
@@ -203,7 +203,7 @@ impl ReplyReader for Reader {
 /// Fails if a message says that something went wrong: an `error` member, or a message that is an error as a
 /// whole.
 pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) -> Result<(), Fault> {
-    let raw = match error {
+    let raw = match real_error(error) {
         Some(error) => error.get().as_bytes(),
         None if whole => data,
         None => return Ok(()),
@@ -222,8 +222,8 @@ pub(super) fn note_extras(usage: Option<&UsageObject>, metrics: Option<ServerMet
     }
     if let Some(metrics) = metrics {
         let record = sink.record();
-        record.server_queue_s = metrics.queue_time_ms.map(|ms| ms / 1e3).or(record.server_queue_s);
-        record.server_ttft_s = metrics.time_to_first_token_ms.map(|ms| ms / 1e3).or(record.server_ttft_s);
+        record.server_queue_s = metrics.queue_time_ms.0.map(|ms| ms / 1e3).or(record.server_queue_s);
+        record.server_ttft_s = metrics.time_to_first_token_ms.0.map(|ms| ms / 1e3).or(record.server_ttft_s);
     }
 }
 
@@ -250,15 +250,9 @@ impl ReplyReader for AnyChoices {
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
-        let bare: Bare = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        match &bare.text {
-            Some(Value::String(text)) => sink.fragment(EventKind::Text, text),
-            Some(Value::Array(texts)) => {
-                for text in texts.iter().filter_map(Value::as_str) {
-                    sink.fragment(EventKind::Text, text);
-                }
-            }
-            _ => {}
+        let bare: Bare<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        for text in &bare.text.0 {
+            sink.fragment(EventKind::Text, &text.0);
         }
         // Everything else is in the same place in either shape; what is no choice is passed over.
         self.reader(body).body(body, sink)
@@ -266,7 +260,23 @@ impl ReplyReader for AnyChoices {
 }
 
 #[derive(Debug, serde::Deserialize)]
-struct Bare {
-    #[serde(default)]
-    text: Option<Value>,
+struct Bare<'a> {
+    #[serde(borrow, default)]
+    text: BareText<'a>,
+}
+
+/// A text, or several; anything else is none of ours.
+#[derive(Debug, Default)]
+struct BareText<'a>(Vec<Text<'a>>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for BareText<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let texts = if raw.starts_with('[') {
+            serde_json::from_str(raw)
+        } else {
+            serde_json::from_str(raw).map(|text| vec![text])
+        };
+        Ok(Self(texts.unwrap_or_default()))
+    }
 }

@@ -7,7 +7,7 @@ use servebench_core::{EventKind, Prompt, Request};
 use super::completions::{AnyChoices, check_error};
 use super::{Backend, BackendKind, Body, add_common, json_body, merge, model};
 use crate::error::WireError;
-use crate::json::{Count, Text, text};
+use crate::json::{Count, Reason, Side, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -89,7 +89,7 @@ struct TgiMessage<'a> {
     #[serde(borrow, default)]
     token: Option<TgiToken<'a>>,
     #[serde(borrow, default)]
-    details: Option<TgiDetails<'a>>,
+    details: Side<TgiDetails<'a>>,
     #[serde(borrow, default)]
     generated_text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -101,13 +101,13 @@ struct TgiToken<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(default)]
-    special: bool,
+    special: Side<bool>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct TgiDetails<'a> {
     #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+    finish_reason: Side<Reason<'a>>,
     #[serde(default)]
     generated_tokens: Count,
     #[serde(default)]
@@ -128,13 +128,13 @@ impl ReplyReader for TgiReader {
         if let Some(token) = &message.token {
             let piece = text(token.text.as_ref()).unwrap_or_default();
             sink.tokens_in_message(1);
-            if token.special || piece.is_empty() {
+            if token.special == Side(Some(true)) || piece.is_empty() {
                 sink.token(EventKind::Blank, "");
             } else {
                 sink.token(EventKind::Text, piece);
             }
         }
-        if let Some(details) = &message.details {
+        if let Some(details) = message.details.as_ref() {
             sink.usage(servebench_core::Usage {
                 prompt_tokens: details.input_length.0,
                 completion_tokens: details.generated_tokens.0,
@@ -142,9 +142,9 @@ impl ReplyReader for TgiReader {
             });
         }
         // The last event carries the whole text once more, and why it ends.
-        if message.generated_text.is_some() || message.details.is_some() {
-            let reason = message.details.as_ref().and_then(|details| text(details.finish_reason.as_ref()));
-            sink.finish(reason.unwrap_or("end"));
+        if message.generated_text.is_some() || !message.details.is_none() {
+            let why = message.details.as_ref().and_then(|details| reason(&details.finish_reason));
+            sink.finish(why.unwrap_or("end"));
             sink.done();
         }
         Ok(())
@@ -264,7 +264,7 @@ impl Backend for Mii {
         BackendKind::Generation
     }
 
-    fn streams(&self, _settings: &BodySettings) -> bool {
+    fn can_stream(&self) -> bool {
         false
     }
 

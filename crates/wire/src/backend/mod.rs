@@ -96,9 +96,14 @@ pub trait Backend: Sync + std::fmt::Debug {
     /// A reader for one answer, streamed or not.
     fn reader(&self, stream: bool) -> Box<dyn ReplyReader>;
 
+    /// False for an API that answers in one piece only.
+    fn can_stream(&self) -> bool {
+        true
+    }
+
     /// True when the answer is asked for as a stream under these settings.
     fn streams(&self, settings: &BodySettings) -> bool {
-        settings.stream
+        settings.stream && self.can_stream()
     }
 
     /// Input sequences in `request`.

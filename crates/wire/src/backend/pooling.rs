@@ -10,7 +10,7 @@ use super::chat::messages;
 use super::completions::check_error;
 use super::{Backend, BackendKind, Body, add_common, json_body, model};
 use crate::error::WireError;
-use crate::json::{Length, UsageObject};
+use crate::json::{Length, Side, UsageObject};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -77,7 +77,7 @@ impl Backend for Pooling {
         BackendKind::Pooling
     }
 
-    fn streams(&self, _settings: &BodySettings) -> bool {
+    fn can_stream(&self) -> bool {
         false
     }
 
@@ -212,7 +212,7 @@ impl Pooling {
 #[derive(Debug, serde::Deserialize)]
 struct Answer<'a> {
     #[serde(default)]
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(default)]
@@ -238,7 +238,7 @@ impl ReplyReader for Reader {
         self.bare = kind.is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if let Some(metadata) = headers.get("metadata")
             && let Ok(answer) = serde_json::from_slice::<Answer<'_>>(metadata.as_bytes())
-            && let Some(usage) = answer.usage
+            && let Some(usage) = answer.usage.0
         {
             sink.usage(usage.input_usage());
         }
@@ -254,7 +254,7 @@ impl ReplyReader for Reader {
         }
         let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         check_error(answer.error, false, body)?;
-        if let Some(usage) = &answer.usage {
+        if let Some(usage) = answer.usage.as_ref() {
             sink.usage(usage.input_usage());
         }
         // An answer without any vector or score is empty, which the exchange notices.

@@ -6,7 +6,7 @@ use servebench_core::{EventKind, Outcome, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
 use crate::error::WireError;
-use crate::json::{Text, UsageObject, text};
+use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -84,21 +84,38 @@ struct Message<'a> {
 #[derive(Debug, serde::Deserialize)]
 struct Response<'a> {
     #[serde(borrow, default)]
-    status: Option<Text<'a>>,
+    status: Side<Text<'a>>,
     #[serde(default)]
-    usage: Option<UsageObject>,
+    usage: Side<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    incomplete_details: Option<Incomplete<'a>>,
-    #[serde(default)]
-    output: Option<Vec<Value>>,
+    incomplete_details: Side<Incomplete<'a>>,
+    #[serde(borrow, default)]
+    output: Option<Vec<Item<'a>>>,
+}
+
+/// A piece of output: a message, reasoning, or a call.
+#[derive(Debug, serde::Deserialize)]
+struct Item<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Side<Text<'a>>,
+    #[serde(borrow, default)]
+    content: Option<Vec<Part<'a>>>,
+    #[serde(borrow, default)]
+    arguments: Option<Text<'a>>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Incomplete<'a> {
     #[serde(borrow, default)]
-    reason: Option<Text<'a>>,
+    reason: Side<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -118,7 +135,7 @@ impl ReplyReader for Reader {
         let data = event.data.trim_ascii();
         let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || kind == "response.failed" || message.error.is_some() {
+        if kind == "error" || kind == "response.failed" || real_error(message.error).is_some() {
             return Err(failure(message.error, message.response, data));
         }
         let part = match kind {
@@ -150,7 +167,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = error.or(response).map_or(data, |raw| raw.get().as_bytes());
+    let raw = real_error(error).or(response).map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
     Fault::new(Outcome::StreamError, message)
 }
@@ -158,24 +175,25 @@ fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -
 /// Usage, status and (for answers that are not streamed) output of a response object.
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
     let response: Response<'_> = serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
-    if response.error.is_some() || text(response.status.as_ref()) == Some("failed") {
+    if real_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
         return Err(failure(response.error, None, raw));
     }
-    if let Some(usage) = &response.usage {
+    if let Some(usage) = response.usage.as_ref() {
         sink.usage(usage.usage());
     }
-    let reason = response.incomplete_details.as_ref().and_then(|details| text(details.reason.as_ref()));
-    sink.finish(reason.or(text(response.status.as_ref())).unwrap_or("completed"));
+    let why = response.incomplete_details.as_ref().and_then(|details| reason(&details.reason));
+    sink.finish(why.or(text(response.status.as_ref())).unwrap_or("completed"));
     if sink.has_tokens() {
         return Ok(());
     }
     // With token events before, the output repeats what they brought.
     for item in response.output.iter().flatten() {
-        let kind = if item["type"] == "reasoning" { EventKind::Reasoning } else { EventKind::Text };
-        for part in item["content"].as_array().into_iter().flatten() {
-            sink.fragment(kind, part["text"].as_str().unwrap_or_default());
+        let is_reasoning = text(item.kind.as_ref()) == Some("reasoning");
+        let kind = if is_reasoning { EventKind::Reasoning } else { EventKind::Text };
+        for part in item.content.iter().flatten() {
+            sink.fragment(kind, text(part.text.as_ref()).unwrap_or_default());
         }
-        if let Some(arguments) = item["arguments"].as_str() {
+        if let Some(arguments) = text(item.arguments.as_ref()) {
             sink.fragment(EventKind::ToolCall, arguments);
         }
     }

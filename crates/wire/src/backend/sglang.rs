@@ -1,13 +1,13 @@
 //! `sglang-native`: SGLang's own `/generate`, whose events repeat the whole text so far and the token count.
 
+use serde_json::Map;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use servebench_core::{EventKind, Prompt, Request, Usage};
 
 use super::completions::check_error;
 use super::{Backend, BackendKind, Body, is_marker, json_body, merge};
 use crate::error::WireError;
-use crate::json::{Count, Text, text};
+use crate::json::{Count, Reason, Side, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -84,7 +84,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    meta_info: Option<Meta<'a>>,
+    meta_info: Side<Meta<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -98,7 +98,7 @@ struct Meta<'a> {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(borrow, default)]
-    finish_reason: Option<&'a RawValue>,
+    finish_reason: Side<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Reader {
         let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, false, data)?;
         let mut total = None;
-        if let Some(meta) = &message.meta_info {
+        if let Some(meta) = message.meta_info.as_ref() {
             total = meta.completion_tokens.0;
             sink.usage(Usage {
                 prompt_tokens: meta.prompt_tokens.0,
@@ -122,8 +122,8 @@ impl Reader {
                 cached_tokens: meta.cached_tokens.0,
                 reasoning_tokens: None,
             });
-            if let Some(reason) = meta.finish_reason {
-                sink.finish(&finish_reason(reason));
+            if let Some(reason) = reason(&meta.finish_reason) {
+                sink.finish(reason);
             }
         }
         let whole = text(message.text.as_ref()).unwrap_or_default();
@@ -142,15 +142,6 @@ impl Reader {
             sink.token(EventKind::Blank, "");
         }
         Ok(())
-    }
-}
-
-/// `"stop"`, or the `type` of an object.
-fn finish_reason(raw: &RawValue) -> String {
-    match serde_json::from_str(raw.get()) {
-        Ok(Value::String(reason)) => reason,
-        Ok(Value::Object(map)) => map.get("type").and_then(Value::as_str).unwrap_or("end").to_owned(),
-        _ => "end".to_owned(),
     }
 }
 
