@@ -205,6 +205,7 @@ impl RunSettings {
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
             goodput: parse_goodput(&reporting.goodput).or_usage()?,
             cap: load.max_concurrency,
+            most_conversations: shapes.most_conversations,
             finite_rate: load.arrivals.rate.is_finite() || load.self_timed,
             kind,
             has_tokenizer: target.has_tokenizer,
