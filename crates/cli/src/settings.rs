@@ -304,7 +304,8 @@ fn target_settings(
     } = args;
     if name.as_deref().is_some_and(|name| name == "sim" || name.starts_with("sim:")) {
         return Err(Failure::usage(
-            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with              servebench sweep --backend sim",
+            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with servebench \
+             sweep --backend sim",
         ));
     }
     let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
