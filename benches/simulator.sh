@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the simulator carries: prints its emission error with 5,000 paced streams, its throughput when nothing waits, and
-# the speed of the engine model alone. Wants a host that does nothing else and has two processors: server and reading
-# client are tied to one each, so that every figure is for one processor.
+# the speed of the engine model alone. Wants a host that does nothing else and has two processors: one for the server's
+# thread, one for the client that reads.
 #
 #   benches/simulator.sh            # 3 paced runs of 20 s
 #   RUNS=1 SECONDS_EACH=5 benches/simulator.sh

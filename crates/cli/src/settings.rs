@@ -215,6 +215,7 @@ impl RunSettings {
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
             goodput: goodput(&reporting.goodput, whole.as_deref())?,
             cap: load.max_concurrency,
+            most_conversations: shapes.most_conversations,
             finite_rate: load.arrivals.rate.is_finite() || load.self_timed,
             kind,
             has_tokenizer: target.has_tokenizer,
@@ -324,7 +325,8 @@ fn target_settings(
     } = args;
     if name.as_deref().is_some_and(|name| name == "sim" || name.starts_with("sim:")) {
         return Err(Failure::usage(
-            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with              servebench sweep --backend sim",
+            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with servebench \
+             sweep --backend sim",
         ));
     }
     let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;

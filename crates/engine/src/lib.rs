@@ -42,6 +42,17 @@ pub enum EngineError {
     /// The engine model cannot be built.
     #[error("the engine model cannot be built: {0}")]
     Model(#[from] servebench_sim::engine::EngineError),
+    /// A simulated run breaks Little's law, which is a bug.
+    #[error(
+        "the simulation lost track of its requests ({occupied} ns in flight, {spent} ns spent by them); please report \
+         this"
+    )]
+    LostTrack {
+        /// Requests in flight summed up over the virtual time.
+        occupied: u128,
+        /// Time that the requests spent, by their records.
+        spent: u128,
+    },
     /// A worker thread panicked, which is a bug.
     #[error("a worker thread broke down; please report this")]
     WorkerGone,

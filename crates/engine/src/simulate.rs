@@ -70,6 +70,8 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
     let mut hang_ups: BinaryHeap<Reverse<(Nanos, usize)>> = BinaryHeap::new();
     let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
     let mut peak = 0;
+    // Requests in flight, summed up over the time, in nanoseconds.
+    let mut occupied: u128 = 0;
     loop {
         let next_send = loop {
             match dispatcher.step(now) {
@@ -93,6 +95,7 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
         let Some(next) = [next_send, hang_up, cluster.next_step_at()].into_iter().flatten().min() else {
             break;
         };
+        occupied += dispatcher.in_flight() as u128 * u128::from(next.since(now).0);
         now = next;
         cluster.step(now, &mut tokens);
         for token in tokens.drain(..) {
@@ -116,6 +119,12 @@ pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineErro
                 abandon(&mut records, &thinks, index);
             }
         }
+    }
+    // Little's law, on every run: the time that all requests spent is the number in flight over time.
+    let spans = records.iter().filter_map(|record| Some(record.end?.since(record.send_start?)));
+    let spent: u128 = spans.map(|span| u128::from(span.0)).sum();
+    if occupied != spent {
+        return Err(EngineError::LostTrack { occupied, spent });
     }
     let wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     let health = ClientHealth { wall, kernel_stamps: true, in_flight_peak: peak, ..ClientHealth::default() };

@@ -15,6 +15,9 @@ pub struct MetricSettings {
     pub goodput: Vec<(Slo, f64)>,
     /// Requests that may be in flight at once (`--max-concurrency`).
     pub cap: Option<usize>,
+    /// Conversations that may be under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_conversations: Option<usize>,
     /// True when the request rate is finite.
     pub finite_rate: bool,
     /// What the endpoint does.
@@ -30,6 +33,7 @@ impl Default for MetricSettings {
             percentiles: vec![99.0],
             goodput: Vec::new(),
             cap: None,
+            most_conversations: None,
             finite_rate: false,
             kind: Kind::Generation,
             has_tokenizer: true,

@@ -137,7 +137,9 @@ impl WorkloadInfo {
     /// Describes a workload. The hash covers everything that is sent or that decides when.
     pub fn of(workload: &Workload) -> Self {
         let mut digest = WorkloadDigest::default();
-        workload.requests.iter().for_each(|request| digest.add(request));
+        for request in &workload.requests {
+            digest.add(request);
+        }
         digest.finish(workload)
     }
 }

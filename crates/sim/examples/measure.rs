@@ -4,7 +4,8 @@
 //! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
 //! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The word
 //! `stamps` at the end asks for the kernel's send stamps as well. The client only reads and throws away, on a
-//! thread of its own; where there are two processors, server and client have one each.
+//! thread of its own. The word `tied` ties server and client to a processor each, for a host that does nothing
+//! else: where there is other work, a thread that is tied cannot get out of its way.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -19,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const RAMP: u64 = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "stamps").collect();
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "stamps" && word != "tied").collect();
     let number = |position: usize, default: u64| -> Result<u64, std::num::ParseIntError> {
         arguments.get(position).map_or(Ok(default), |text| text.parse())
     };
@@ -75,8 +77,8 @@ fn run_engine(streams: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
 fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<dyn Error>> {
     let ramp = if settings.flood.is_some() { 0 } else { RAMP };
     settings.kernel_stamps = std::env::args().any(|word| word == "stamps");
-    // The scheduler would now and then put both threads on one processor, which tells of neither.
-    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+    let tied = std::env::args().any(|word| word == "tied");
+    if tied && std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
         settings.pin = Some(0);
         servebench_os::thread::pin_to_cpu(1);
     }

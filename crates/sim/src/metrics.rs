@@ -151,6 +151,7 @@ impl Metrics {
         for (name, help, value) in [
             ("num_requests_running", "Requests being worked on.", engine.running as f64),
             ("num_requests_waiting", "Requests waiting for the engine.", engine.waiting as f64),
+            ("num_requests_swapped", "Requests waiting in the host's memory.", engine.swapped as f64),
             ("kv_cache_usage_perc", "Share of the KV cache in use; 1 is all.", kv_usage),
         ] {
             page.single(name, "gauge", help, value);

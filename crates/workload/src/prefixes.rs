@@ -19,7 +19,9 @@ const MOST_BYTES: usize = 512 << 20;
 /// there is nothing to compare, as with batches.
 pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
     let mut share = ReusableShare::default();
-    requests.iter().for_each(|request| share.add(request));
+    for request in requests {
+        share.add(request);
+    }
     share.result()
 }
 

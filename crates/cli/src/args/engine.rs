@@ -37,6 +37,10 @@ pub(crate) struct EngineArgs {
     /// microseconds a token, such as 2,1.5.
     #[arg(long, value_name = "MS,US")]
     pub(crate) transfer: Option<String>,
+    /// Requests that lose their place in the KV cache go to the host's memory instead of being computed again: its
+    /// blocks, and microseconds a token each way, such as 20000,5.
+    #[arg(long, value_name = "BLOCKS,US")]
+    pub(crate) swap: Option<String>,
     /// LoRA adapters that are active at once [default: 1].
     #[arg(long)]
     pub(crate) max_loras: Option<usize>,

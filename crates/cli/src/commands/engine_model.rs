@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use servebench_core::Nanos;
-use servebench_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Transfer};
+use servebench_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer};
 
 use super::sim::parse;
 use crate::args::EngineArgs;
@@ -65,6 +65,9 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
     engine.cost.jitter = args.step_jitter.unwrap_or(engine.cost.jitter);
     engine.prefix_caching &= !args.no_prefix_caching;
     engine.chunked_prefill &= !args.no_chunked_prefill;
+    if let Some(text) = &args.swap {
+        engine.swap = Some(swap(text)?);
+    }
     if let Some(time) = args.lora_load_time {
         engine.lora_load = milliseconds("--lora-load-time", time)?;
     }
@@ -99,6 +102,17 @@ fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
 fn speculation(chances: &str, draft_time: f64) -> Result<Speculation, Failure> {
     let acceptance: Vec<f64> = numbers("--speculation", chances, "chances from 0 to 1, such as 0.8,0.7,0.6")?;
     Ok(Speculation { acceptance, draft_time: milliseconds("--draft-time", draft_time)? })
+}
+
+fn swap(text: &str) -> Result<Swap, Failure> {
+    let form = "blocks and microseconds a token, such as 20000,5";
+    let &[blocks, per_token] = numbers("--swap", text, form)?.as_slice() else {
+        return Err(Failure::usage(format!("--swap {text}: give two numbers, {form}")));
+    };
+    if !(0.0..1e12).contains(&blocks) || blocks.fract() != 0.0 || !(0.0..1e9).contains(&per_token) {
+        return Err(Failure::usage(format!("--swap {text}: give {form}")));
+    }
+    Ok(Swap { blocks: blocks as usize, per_token: per_token * 1e3 })
 }
 
 fn transfer(text: &str, engine: &EngineConfig) -> Result<Transfer, Failure> {

@@ -498,7 +498,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     for (arguments, words) in [
         (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--preset", "nothing"], "--preset nothing"),
         (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--find-rate", "p99_ttft<5"], "--find-rate"),
-        (vec!["run", "--backend", "sim"], "servebench simulate"),
+        (vec!["run", "--backend", "sim"], "or many with servebench sweep --backend sim"),
     ] {
         let output = call(folder.path(), &arguments);
         assert_eq!(code(&output), 2, "{}", told(&output));

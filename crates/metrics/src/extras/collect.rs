@@ -123,7 +123,7 @@ impl<'a> ExtrasCollector<'a> {
         for span in &mut self.spans {
             span.end = span.end.min(self.duration);
         }
-        let delays = sweep::delays(&mut self.spans, self.settings.cap);
+        let delays = sweep::delays(&mut self.spans, self.settings.cap, self.settings.most_conversations);
         self.extras.service = self.service.finish();
         self.extras.response = self.is_scheduled().then(|| self.response.finish());
         self.extras.arrival = self.arrival(&delays);
@@ -157,7 +157,12 @@ impl<'a> ExtrasCollector<'a> {
 
     /// False for a closed loop: there a request is sent when another one ends, not when it is due.
     fn is_scheduled(&self) -> bool {
-        self.settings.finite_rate || self.settings.cap.is_none()
+        self.settings.finite_rate || !self.is_limited()
+    }
+
+    /// True when a request may have to wait for others to end.
+    fn is_limited(&self) -> bool {
+        self.settings.cap.is_some() || self.settings.most_conversations.is_some()
     }
 
     fn arrival(&self, delays: &[Delay]) -> Arrival {
@@ -169,7 +174,7 @@ impl<'a> ExtrasCollector<'a> {
         let own = delays.iter().filter(|delay| scheduled || delay.followed);
         let mut own: Vec<f64> = own.map(|delay| delay.own.as_secs_f64()).collect();
         let waited = delays.iter().filter(|delay| delay.cap > CAP_WAIT).count();
-        let capped = scheduled && self.settings.cap.is_some();
+        let capped = scheduled && self.is_limited();
         let last_due = self.spans.iter().map(|span| span.due.as_secs_f64()).fold(0.0, f64::max);
         let rate_shortfall = (scheduled && last_send > 0.0).then(|| (1.0 - last_due / last_send).max(0.0));
         let duration = self.duration.as_secs_f64();
@@ -323,7 +328,13 @@ impl<'a> ExtrasCollector<'a> {
         let Some(send) = record.send_start else {
             return;
         };
-        self.spans.push(Span { due: record.due, send, end: record.end.unwrap_or(Nanos::MAX) });
+        self.spans.push(Span {
+            due: record.due,
+            send,
+            end: record.end.unwrap_or(Nanos::MAX),
+            talk: record.session.map(|(talk, _)| talk),
+            opens: record.session.is_none_or(|(_, turn)| turn == 0),
+        });
         add_connection(&mut extras.connections, &mut self.spans_of_connecting, record);
     }
 

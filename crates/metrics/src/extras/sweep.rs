@@ -1,5 +1,7 @@
 //! What follows from the order of sends and ends alone.
 
+use std::collections::BTreeMap;
+
 use servebench_core::Nanos;
 
 /// A request that was sent.
@@ -9,12 +11,17 @@ pub(super) struct Span {
     pub(super) send: Nanos,
     /// The end, or the end of the run for a request that was still in flight.
     pub(super) end: Nanos,
+    /// The conversation that it is a turn of.
+    pub(super) talk: Option<usize>,
+    /// True for a first turn, and for what is no turn.
+    pub(super) opens: bool,
 }
 
 /// What delayed one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delay {
-    /// From the due instant to the instant when a slot was free, if that was later.
+    /// From the due instant to the instant when a slot was free and the conversation could begin, if that was
+    /// later.
     pub(super) cap: Nanos,
     /// The rest.
     pub(super) own: Nanos,
@@ -25,9 +32,12 @@ pub(super) struct Delay {
 /// Splits the lateness of each send, in order of the sends.
 ///
 /// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended, whichever those
-/// are; so the earliest possible instant follows from the sorted ends.
-pub(super) fn delays(spans: &mut [Span], cap: Option<usize>) -> Vec<Delay> {
+/// are; so the earliest possible instant follows from the sorted ends. It is the same for the openings of
+/// conversations with at most `talks` under way, and the ends of conversations.
+pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize>) -> Vec<Delay> {
     spans.sort_unstable_by_key(|span| span.send);
+    let talk_ends = if talks.is_some() { talk_ends(spans) } else { Vec::new() };
+    let mut opened = 0;
     let mut ends: Vec<Nanos> = spans.iter().map(|span| span.end).collect();
     ends.sort_unstable();
     let cap = cap.unwrap_or(usize::MAX);
@@ -35,13 +45,39 @@ pub(super) fn delays(spans: &mut [Span], cap: Option<usize>) -> Vec<Delay> {
         .iter()
         .enumerate()
         .map(|(k, span)| {
-            let free = k.checked_sub(cap).map_or(Nanos::ZERO, |freed| ends[freed]);
+            let mut free = k.checked_sub(cap).map_or(Nanos::ZERO, |freed| ends[freed]);
+            let mut followed = k >= cap;
+            if let Some(most) = talks.filter(|_| span.opens) {
+                if let Some(over) = usize::checked_sub(opened, most) {
+                    free = free.max(talk_ends[over]);
+                    followed = true;
+                }
+                opened += 1;
+            }
             let ready = free.max(span.due);
             // A slot counts as free at the latest when it was used.
             let cap_delay = ready.min(span.send).since(span.due);
-            Delay { cap: cap_delay, own: span.send.since(ready), followed: k >= cap }
+            Delay { cap: cap_delay, own: span.send.since(ready), followed }
         })
         .collect()
+}
+
+/// When each conversation was over, in order of time.
+fn talk_ends(spans: &[Span]) -> Vec<Nanos> {
+    let mut of_talk: BTreeMap<usize, Nanos> = BTreeMap::new();
+    let mut ends = Vec::new();
+    for span in spans {
+        match span.talk {
+            None => ends.push(span.end),
+            Some(talk) => {
+                let end = of_talk.entry(talk).or_default();
+                *end = span.end.max(*end);
+            }
+        }
+    }
+    ends.extend(of_talk.into_values());
+    ends.sort_unstable();
+    ends
 }
 
 /// Most requests in flight at once; an end frees its place before a send at the same instant takes one.
@@ -87,14 +123,14 @@ mod tests {
     use super::*;
 
     fn span(due: u64, send: u64, end: u64) -> Span {
-        Span { due: Nanos(due), send: Nanos(send), end: Nanos(end) }
+        Span { due: Nanos(due), send: Nanos(send), end: Nanos(end), talk: None, opens: true }
     }
 
     #[test]
     fn lateness_is_split_between_the_cap_and_the_client() {
         // One slot; the second request waits for the first one's end at 50 and is sent 3 later.
         let mut spans = [span(0, 1, 50), span(10, 53, 90), span(100, 104, 120)];
-        let delays = delays(&mut spans, Some(1));
+        let delays = delays(&mut spans, Some(1), None);
         assert_eq!(delays[0], Delay { cap: Nanos(0), own: Nanos(1), followed: false });
         assert_eq!(delays[1], Delay { cap: Nanos(40), own: Nanos(3), followed: true });
         assert_eq!(delays[2], Delay { cap: Nanos(0), own: Nanos(4), followed: true });
@@ -102,8 +138,19 @@ mod tests {
 
     #[test]
     fn without_a_cap_all_lateness_is_the_clients() {
-        let delays = delays(&mut [span(0, 1, 50), span(10, 53, 90)], None);
+        let delays = delays(&mut [span(0, 1, 50), span(10, 53, 90)], None, None);
         assert_eq!(delays[1], Delay { cap: Nanos(0), own: Nanos(43), followed: false });
+    }
+
+    #[test]
+    fn a_conversation_that_had_to_wait_for_another_is_not_late() {
+        let turn = |talk, opens, due, send, end| Span { talk: Some(talk), opens, ..span(due, send, end) };
+        // One at a time: the second begins 2 after the last turn of the first, whose own turns wait for nothing.
+        let mut spans = [turn(0, true, 0, 0, 10), turn(0, false, 30, 31, 40), turn(1, true, 5, 42, 50)];
+        let delays = delays(&mut spans, None, Some(1));
+        assert_eq!(delays[0], Delay { cap: Nanos(0), own: Nanos(0), followed: false });
+        assert_eq!(delays[1], Delay { cap: Nanos(0), own: Nanos(1), followed: false });
+        assert_eq!(delays[2], Delay { cap: Nanos(35), own: Nanos(2), followed: true });
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Engine {
             span += Nanos(speculation.draft_time.0 * speculation.acceptance.len() as u64);
         }
         span += Nanos(self.config.lora_load.0 * work.lora_loads);
+        if let Some(swap) = self.config.swap {
+            span += Nanos((std::mem::take(&mut self.swapping) as f64 * swap.per_token).round() as u64);
+        }
         Step { start, end: start + span, members }
     }
 
@@ -150,14 +153,16 @@ impl Engine {
         let known = sequence.known();
         // The last token is always computed, since its output is what is wanted.
         let usable = ((known - 1) / block_size) as usize;
-        let found = if self.config.prefix_caching {
+        // What is in the host's memory comes back whole.
+        let swapped = sequence.swapped;
+        let found = if self.config.prefix_caching && swapped == 0 {
             let hashes = &sequence.hashes.full;
             self.pool.lookup(&hashes[..usable.min(hashes.len())])
         } else {
             Vec::new()
         };
         let hit = found.len() as u32 * block_size;
-        let transferred = sequence.transferred.saturating_sub(hit);
+        let transferred = if swapped > 0 { swapped } else { sequence.transferred.saturating_sub(hit) };
         let missing = known - hit - transferred;
         if !self.config.chunked_prefill && missing > *budget {
             return false;
@@ -168,7 +173,11 @@ impl Engine {
             return false;
         }
         self.pool.reuse(&found);
-        if self.config.prefix_caching {
+        if swapped > 0 {
+            self.leave_host(swapped);
+            self.swapping += u64::from(swapped);
+            self.stats.swapped_in_tokens += u64::from(swapped);
+        } else if self.config.prefix_caching {
             self.stats.prefix_queries += u64::from(known);
             self.stats.prefix_hits += u64::from(hit);
         }
@@ -179,13 +188,14 @@ impl Engine {
         sequence.computed = hit + transferred;
         // A request that is thrown out later computes everything itself.
         sequence.transferred = 0;
+        sequence.swapped = 0;
         if first {
             sequence.cached = hit;
         }
         sequence.scheduled = tokens;
         sequence.drafted = 0;
         let prompt = sequence.prompt;
-        self.stats.transferred_tokens += u64::from(transferred);
+        self.stats.transferred_tokens += u64::from(transferred - swapped);
         if first {
             self.stats.prompt_tokens += u64::from(prompt);
         }
@@ -235,11 +245,36 @@ impl Engine {
         worst.expect("a request that runs asks for room")
     }
 
-    /// Throws a running request out of the cache; it will compute all its tokens again.
+    /// Blocks of host memory that so many tokens need.
+    fn host_need(&self, tokens: u32) -> usize {
+        self.config.blocks_for(u64::from(tokens)) as usize
+    }
+
+    /// Frees the host's memory of a request that had `tokens` tokens there.
+    pub(super) fn leave_host(&mut self, tokens: u32) {
+        if tokens > 0 {
+            self.host_blocks -= self.host_need(tokens);
+            self.stats.swapped -= 1;
+        }
+    }
+
+    /// Throws a running request out of the cache. Where the host's memory has room, its keys and values go
+    /// there; else it will compute all its tokens again.
     fn preempt(&mut self, slot: u32) {
+        let computed = self.peek(slot).computed;
+        let need = self.host_need(computed);
+        let to_host =
+            computed > 0 && self.config.swap.is_some_and(|swap| self.host_blocks + need <= swap.blocks);
+        if to_host {
+            self.host_blocks += need;
+            self.swapping += u64::from(computed);
+            self.stats.swapped += 1;
+            self.stats.swapped_out_tokens += u64::from(computed);
+        }
         self.running.retain(|&other| other != slot);
         let sequence = self.slots[slot as usize].sequence.as_mut().expect("it was running");
-        let lost = sequence.computed;
+        let lost = if to_host { 0 } else { sequence.computed };
+        sequence.swapped = if to_host { sequence.computed } else { 0 };
         sequence.computed = 0;
         sequence.scheduled = 0;
         sequence.drafted = 0;

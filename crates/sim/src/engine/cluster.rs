@@ -262,6 +262,9 @@ impl Cluster {
                 total.prefix_hits += stats.prefix_hits;
                 total.preemptions += stats.preemptions;
                 total.lost_tokens += stats.lost_tokens;
+                total.swapped += stats.swapped;
+                total.swapped_out_tokens += stats.swapped_out_tokens;
+                total.swapped_in_tokens += stats.swapped_in_tokens;
                 total.steps += stats.steps;
                 total.busy += stats.busy;
             }
@@ -376,6 +379,9 @@ fn add(total: &mut EngineStats, stats: &EngineStats) {
     total.prefix_hits += stats.prefix_hits;
     total.preemptions += stats.preemptions;
     total.lost_tokens += stats.lost_tokens;
+    total.swapped += stats.swapped;
+    total.swapped_out_tokens += stats.swapped_out_tokens;
+    total.swapped_in_tokens += stats.swapped_in_tokens;
     total.drafts += stats.drafts;
     total.draft_tokens += stats.draft_tokens;
     for (sum, count) in total.accepted_by_position.iter_mut().zip(stats.accepted_by_position) {

@@ -47,6 +47,16 @@ pub struct Speculation {
     pub draft_time: Nanos,
 }
 
+/// Host memory to which requests go that lose their place in the KV cache, instead of being computed again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// Blocks that fit; without room a request is computed again.
+    pub blocks: usize,
+    /// Nanoseconds for each token each way, added to the next step.
+    pub per_token: f64,
+}
+
 /// Settings of an [`Engine`](super::Engine), named as vLLM names them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +76,9 @@ pub struct EngineConfig {
     pub num_blocks: usize,
     /// Blocks with the same prefix are computed once and found again by hash.
     pub prefix_caching: bool,
+    /// Host memory for requests that are thrown out of the KV cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
     /// Speculative decoding.
     pub speculation: Option<Speculation>,
     /// LoRA adapters that can be active at once; requests for others wait.
@@ -90,6 +103,7 @@ impl Default for EngineConfig {
             block_size: 16,
             num_blocks: 27_000,
             prefix_caching: true,
+            swap: None,
             speculation: None,
             max_loras: 1,
             lora_load: Nanos::ZERO,
@@ -152,6 +166,7 @@ impl EngineConfig {
             ("cost.decode", cost.decode),
             ("cost.kv", cost.kv),
             ("cost.jitter", cost.jitter),
+            ("swap.per_token", self.swap.map_or(0.0, |swap| swap.per_token)),
         ] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(EngineError::Setting { name, wanted: "0 or more", found: value.to_string() });

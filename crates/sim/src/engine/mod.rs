@@ -43,7 +43,7 @@ use blocks::BlockPool;
 use sequence::{QueueKey, Sequence};
 
 pub use cluster::{Cluster, ClusterConfig, Router, RouterError, Transfer};
-pub use config::{EngineConfig, EngineError, Speculation, StepCost};
+pub use config::{EngineConfig, EngineError, Speculation, StepCost, Swap};
 pub use preset::{GPUS, Gpu, MODELS, Model, Preset, PresetError};
 pub use preset_file::{PRESET_FORMAT_VERSION, PresetFile, PresetFileError};
 pub use sequence::{Content, EngineRequest};
@@ -79,6 +79,8 @@ pub struct EngineStats {
     pub running: usize,
     /// Requests waiting, preempted ones included.
     pub waiting: usize,
+    /// Requests among them whose keys and values wait in the host's memory.
+    pub swapped: usize,
     /// KV blocks in use, and in all.
     pub blocks_used: usize,
     /// KV blocks in all.
@@ -107,6 +109,10 @@ pub struct EngineStats {
     pub preemptions: u64,
     /// Tokens that were thrown out with them.
     pub lost_tokens: u64,
+    /// Tokens that went to the host's memory instead.
+    pub swapped_out_tokens: u64,
+    /// Tokens that came back from there.
+    pub swapped_in_tokens: u64,
     /// Drafts verified: decoding requests times steps with draft tokens.
     pub drafts: u64,
     /// Draft tokens verified.
@@ -151,6 +157,10 @@ pub struct Engine {
     step: Option<Step>,
     spare_members: Vec<(u32, u32)>,
     arrivals: u64,
+    /// Blocks in use in the host's memory.
+    host_blocks: usize,
+    /// Tokens on their way there or back in the next step.
+    swapping: u64,
     stats: EngineStats,
 }
 
@@ -170,6 +180,8 @@ impl Engine {
             step: None,
             spare_members: Vec::new(),
             arrivals: 0,
+            host_blocks: 0,
+            swapping: 0,
             stats: EngineStats::default(),
             config,
         })
@@ -343,6 +355,7 @@ impl Engine {
         let place = &mut self.slots[slot as usize];
         place.generation = place.generation.wrapping_add(1);
         let Some(sequence) = place.sequence.take() else { return };
+        self.leave_host(sequence.swapped);
         self.pool.release(&sequence.blocks);
         self.by_id.remove(&sequence.id);
         if self.waiting.remove(&sequence.key).is_none() {

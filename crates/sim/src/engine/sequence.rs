@@ -87,6 +87,8 @@ pub(super) struct Sequence {
     pub(super) registered: usize,
     pub(super) lora: Option<u32>,
     pub(super) transferred: u32,
+    /// Tokens whose keys and values are in the host's memory.
+    pub(super) swapped: u32,
     pub(super) first_scheduled: Option<Nanos>,
     pub(super) cached: u32,
     pub(super) preemptions: u32,
@@ -114,6 +116,7 @@ impl Sequence {
             registered: 0,
             lora: request.lora,
             transferred: request.transferred_tokens.min(prompt.saturating_sub(1)),
+            swapped: 0,
             first_scheduled: None,
             cached: 0,
             preemptions: 0,

@@ -256,6 +256,32 @@ fn adapters_do_not_share_blocks_and_wait_for_a_slot() {
 }
 
 #[test]
+fn what_is_swapped_out_comes_back_without_being_computed_again() {
+    // Two requests of 32 + 32 tokens in room for 6 blocks of 16: one has to give way.
+    let run_with = |swap: Option<Swap>| {
+        let cost = StepCost { prefill: 1_000.0, ..constant().cost };
+        let config = EngineConfig { num_blocks: 6, prefix_caching: false, swap, cost, ..constant() };
+        let mut engine = Engine::new(config, 0).unwrap();
+        let request = |id| (Nanos(0), EngineRequest::new(id, Content::Unshared(32), 32));
+        let lives = run(&mut engine, vec![request(0), request(1)]);
+        (lives[1].end.unwrap(), engine.stats())
+    };
+    let (computed_again, recompute) = run_with(None);
+    assert!(recompute.preemptions > 0 && recompute.lost_tokens > 0);
+    let (swapped, stats) = run_with(Some(Swap { blocks: 100, per_token: 10_000.0 }));
+    assert_eq!(stats.preemptions, recompute.preemptions);
+    assert_eq!((stats.lost_tokens, stats.swapped_out_tokens), (0, recompute.lost_tokens));
+    assert_eq!((stats.swapped_in_tokens, stats.swapped), (stats.swapped_out_tokens, 0));
+    assert_eq!(stats.computed_tokens, 2 * (32 + 31));
+    // 10 us a token each way instead of 1 us a token computed (with the newest one) in a step of its own length.
+    let moved = stats.swapped_out_tokens;
+    assert_eq!(swapped.0 + 1_000 * (moved + 1), computed_again.0 + 2 * 10_000 * moved);
+    // Without room in the host's memory all is as without it.
+    let (full, none) = run_with(Some(Swap { blocks: 1, per_token: 10_000.0 }));
+    assert_eq!((full, none.swapped_out_tokens), (computed_again, 0));
+}
+
+#[test]
 fn priorities_overtake() {
     let config = EngineConfig { max_num_seqs: 1, ..constant() };
     let mut engine = Engine::new(config, 0).unwrap();
@@ -363,6 +389,7 @@ proptest! {
         chunked: bool,
         caching: bool,
         drafts in 0_usize..3,
+        host in 0_usize..40,
         priorities in 1_i32..3,
         rate in 50.0_f64..2000.0,
     ) {
@@ -374,6 +401,7 @@ proptest! {
             block_size: 8,
             num_blocks: blocks,
             prefix_caching: caching,
+            swap: (host > 0).then_some(Swap { blocks: host, per_token: 100.0 }),
             speculation: (drafts > 0).then(|| Speculation {
                 acceptance: vec![0.7; drafts],
                 draft_time: Nanos(1000),
@@ -407,7 +435,8 @@ proptest! {
             prop_assert!(life.end.is_some());
         }
         prop_assert_eq!(stats.computed_tokens + stats.prefix_hits, expected + stats.lost_tokens);
-        prop_assert_eq!((stats.running, stats.waiting, stats.blocks_used), (0, 0, 0));
+        prop_assert_eq!((stats.running, stats.waiting, stats.blocks_used, stats.swapped), (0, 0, 0, 0));
+        prop_assert_eq!(stats.swapped_in_tokens, stats.swapped_out_tokens);
 
         let mut twin = Engine::new(config, seed).unwrap();
         run(&mut twin, again);
@@ -417,7 +446,8 @@ proptest! {
     /// Requests that are given up at any moment leave nothing behind.
     #[test]
     fn cancelling_frees_everything(seed in 0_u64..1000, blocks in 12_usize..40) {
-        let config = EngineConfig { block_size: 8, num_blocks: blocks, max_model_len: 96, ..constant() };
+        let swap = Some(Swap { blocks: 10, per_token: 0.0 });
+        let config = EngineConfig { block_size: 8, num_blocks: blocks, max_model_len: 96, swap, ..constant() };
         let mut engine = Engine::new(config, seed).unwrap();
         let mut rng = stream(seed, "test cancel");
         let mut events = Vec::new();
@@ -435,6 +465,6 @@ proptest! {
         }
         finished += events.iter().filter(|event| event.finished).count();
         prop_assert_eq!(finished + cancelled, 100);
-        prop_assert_eq!((engine.in_flight(), engine.stats().blocks_used), (0, 0));
+        prop_assert_eq!((engine.in_flight(), engine.stats().blocks_used, engine.stats().swapped), (0, 0, 0));
     }
 }

@@ -139,6 +139,9 @@ async fn read_more(conn: &Conn, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
 }
 
 fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError> {
+    if bytes.starts_with(b"PRI * HTTP/2.0") {
+        return Err(ReadError::Bad(505, "this server speaks HTTP/1.1 only; leave HTTP/2 out"));
+    }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {

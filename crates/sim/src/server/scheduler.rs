@@ -20,6 +20,14 @@ use crate::truth::TruthOutcome;
 /// Writes made before the connections' tasks get a turn.
 const WRITES_PER_TURN: usize = 64;
 
+/// At more than so many events in a [`WINDOW`], wake-ups are put together: setting an alarm and waking up takes
+/// longer than writing an event, and at such rates each alarm would be for one or two of them.
+const MANY: u32 = 200;
+/// Time over which events are counted.
+const WINDOW: Nanos = Nanos::from_millis(10);
+/// Least time between two wake-ups then; no event is later than that for its sake.
+const TOGETHER: Nanos = Nanos::from_micros(100);
+
 /// By which a connection's task follows its stream.
 #[derive(Default)]
 pub(crate) struct Ticket {
@@ -57,6 +65,27 @@ struct State {
     slots: Vec<Slot>,
     free: Vec<u32>,
     alarm: Nanos,
+    load: Load,
+}
+
+/// How many events are written at present.
+#[derive(Default)]
+struct Load {
+    window: Nanos,
+    events: u32,
+    is_high: bool,
+}
+
+impl Load {
+    /// Takes note of an event.
+    fn add(&mut self, now: Nanos) {
+        self.events += 1;
+        if now.since(self.window) >= WINDOW {
+            self.is_high = self.events >= MANY && now.since(self.window) < WINDOW + WINDOW;
+            self.window = now;
+            self.events = 0;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -301,10 +330,15 @@ impl Scheduler {
             match next {
                 Some((due, slot, generation)) if due <= now => {
                     state.heap.pop();
+                    state.load.add(now);
                     self.emit(&mut state, &mut scratch, slot, generation);
                 }
                 _ => {
-                    let due = next.map_or(Nanos::MAX, |(due, ..)| due).min(engine_next);
+                    let mut due = next.map_or(Nanos::MAX, |(due, ..)| due);
+                    if state.load.is_high && due < now + TOGETHER {
+                        due = now + TOGETHER;
+                    }
+                    let due = due.min(engine_next);
                     state.alarm = due;
                     return if due == Nanos::MAX { Turn::Idle } else { Turn::Until(due) };
                 }
@@ -376,5 +410,25 @@ impl Scheduler {
         ticket.slot.set(None);
         ticket.ending.set(Some(ending));
         ticket.ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_high_rate_puts_wake_ups_together() {
+        let mut load = Load::default();
+        let at = |load: &mut Load, events: u64, gap_us: u64, from_ms: u64| {
+            for event in 0..events {
+                load.add(Nanos::from_millis(from_ms) + Nanos::from_micros(event * gap_us));
+            }
+            load.is_high
+        };
+        // 2,500 a second, then 100,000, then a pause and few again.
+        assert!(!at(&mut load, 100, 400, 0));
+        assert!(at(&mut load, 4_000, 10, 40));
+        assert!(!at(&mut load, 30, 1_000, 500));
     }
 }

@@ -377,3 +377,13 @@ fn tls_carries_the_same_answers() {
     let error = servebench_sim::start(SimSettings { tls: Some(wrong), ..fast() }).unwrap_err().to_string();
     assert!(error.contains("holds no certificate"), "{error}");
 }
+
+#[test]
+fn http_2_is_refused_in_plain_words() {
+    let server = serve(fast());
+    let mut client = Client::connect(server.addr());
+    client.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let answer = client.answer(usize::MAX);
+    assert_eq!(answer.status, 505);
+    assert!(answer.text().contains("HTTP/1.1 only"), "{}", answer.text());
+}
