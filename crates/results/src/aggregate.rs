@@ -1,5 +1,6 @@
 //! Many result files as one table.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -174,10 +175,8 @@ impl Aggregate {
         drop(head);
         let text = |rows: &[Row]| -> std::io::Result<Vec<u8>> {
             let mut csv = csv::Writer::from_writer(Vec::new());
-            for row in rows {
-                csv.write_record(
-                    self.columns.iter().map(|column| row.values.get(column).map_or_else(String::new, cell)),
-                )?;
+            for cells in self.cells(rows) {
+                csv.write_record(cells.iter().map(|value| value.map_or_else(String::new, cell)))?;
             }
             csv.into_inner().map_err(csv::IntoInnerError::into_error)
         };
@@ -192,8 +191,18 @@ impl Aggregate {
     /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of truth
     /// values `bool`, and of anything else text; `"inf"` among numbers is infinity.
     pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
-        let (fields, arrays): (Vec<_>, Vec<_>) =
-            self.columns.par_iter().map(|column| self.column(column)).unzip();
+        let cells: Vec<_> =
+            self.rows.par_chunks(CSV_CHUNK).map(|rows| self.cells(rows)).collect::<Vec<_>>().concat();
+        let (fields, arrays): (Vec<_>, Vec<_>) = self
+            .columns
+            .par_iter()
+            .enumerate()
+            .map(|(place, name)| {
+                let values: Vec<_> =
+                    cells.iter().map(|row| row[place].filter(|value| !value.is_null())).collect();
+                column(name, &values)
+            })
+            .unzip();
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|error| ResultsError::format(path, error.to_string()))?;
@@ -207,27 +216,43 @@ impl Aggregate {
         })
     }
 
-    fn column(&self, name: &str) -> (Field, ArrayRef) {
-        let values: Vec<Option<&Value>> =
-            self.rows.iter().map(|row| row.values.get(name).filter(|value| !value.is_null())).collect();
-        let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
-        let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
-            (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
-        } else if all(Value::is_i64) {
-            let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
-            (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
-        } else if all(|value| float(value).is_some()) {
-            let numbers = values.iter().map(|value| value.and_then(float));
-            (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
-        } else if all(Value::is_boolean) {
-            let truths = values.iter().map(|value| value.and_then(Value::as_bool));
-            (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
-        } else {
-            let texts = values.iter().map(|value| value.map(cell));
-            (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
+    /// The values of some rows in the order of the columns. Row by row, because the values of a row lie
+    /// together in memory and those of a column do not.
+    fn cells<'a>(&self, rows: &'a [Row]) -> Vec<Vec<Option<&'a Value>>> {
+        let places: HashMap<&str, usize> =
+            self.columns.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+        let cells = |row: &'a Row| {
+            let mut cells = vec![None; self.columns.len()];
+            for (name, value) in &row.values {
+                if let Some(&place) = places.get(name.as_str()) {
+                    cells[place] = Some(value);
+                }
+            }
+            cells
         };
-        (Field::new(name, data_type, true), array)
+        rows.iter().map(cells).collect()
     }
+}
+
+/// One column of what is not null, in the type that fits all of it.
+fn column(name: &str, values: &[Option<&Value>]) -> (Field, ArrayRef) {
+    let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
+    let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
+        (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
+    } else if all(Value::is_i64) {
+        let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
+        (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
+    } else if all(|value| float(value).is_some()) {
+        let numbers = values.iter().map(|value| value.and_then(float));
+        (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
+    } else if all(Value::is_boolean) {
+        let truths = values.iter().map(|value| value.and_then(Value::as_bool));
+        (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
+    } else {
+        let texts = values.iter().map(|value| value.map(cell));
+        (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
+    };
+    (Field::new(name, data_type, true), array)
 }
 
 fn float(value: &Value) -> Option<f64> {
