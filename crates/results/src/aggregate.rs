@@ -1,5 +1,6 @@
 //! Many result files as one table.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -20,6 +21,8 @@ use crate::{ExportForm, ResultsError};
 
 /// Folders below a results folder that are searched at most.
 const MAX_DEPTH: usize = 8;
+/// Rows whose text is made on one processor at a time.
+const CSV_CHUNK: usize = 64;
 /// Last columns of every table.
 const LAST_COLUMNS: [&str; 3] = ["input_len", "output_len", "filename"];
 
@@ -91,16 +94,24 @@ fn is_result_name(name: &str) -> bool {
 /// Reads result files on all processors and lines their keys up. A file that cannot be read is put into
 /// [`Aggregate::broken`] and does not keep the others from being read.
 pub fn aggregate(files: &[PathBuf]) -> Aggregate {
-    let results: Vec<_> = files.par_iter().map(|file| read_result_summary(file)).collect();
+    let rows_of = |file: &PathBuf| -> Result<Vec<Row>, ReadError> {
+        Ok(read_result_summary(file)?.into_iter().map(Row::of).collect())
+    };
+    let results: Vec<_> = files.par_iter().map(rows_of).collect();
     let mut table = Aggregate::default();
     let mut columns = IndexSet::new();
     for result in results {
         match result {
-            Ok(runs) => table.rows.extend(runs.into_iter().map(Row::of)),
+            Ok(rows) => table.rows.extend(rows),
             Err(error) => table.broken.push(error),
         }
     }
+    let mut last: Option<&Row> = None;
     for row in &table.rows {
+        // Neighbours mostly have the same keys, and comparing is cheaper than looking up.
+        if last.replace(row).is_some_and(|last| last.values.keys().eq(row.values.keys())) {
+            continue;
+        }
         for key in row.values.keys() {
             if !columns.contains(key) {
                 columns.insert(key.clone());
@@ -158,21 +169,40 @@ impl Aggregate {
     }
 
     fn csv_to(&self, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(&self.columns)?;
-        for row in &self.rows {
-            csv.write_record(
-                self.columns.iter().map(|column| row.values.get(column).map_or_else(String::new, cell)),
-            )?;
+        let mut head = csv::Writer::from_writer(&mut *out);
+        head.write_record(&self.columns)?;
+        head.flush()?;
+        drop(head);
+        let text = |rows: &[Row]| -> std::io::Result<Vec<u8>> {
+            let mut csv = csv::Writer::from_writer(Vec::new());
+            for cells in self.cells(rows) {
+                csv.write_record(cells.iter().map(|value| value.map_or_else(String::new, cell)))?;
+            }
+            csv.into_inner().map_err(csv::IntoInnerError::into_error)
+        };
+        // A few thousand rows at a time, so that the text of a huge table is never there at once.
+        for some in self.rows.chunks(64 * CSV_CHUNK) {
+            let parts: Vec<_> = some.par_chunks(CSV_CHUNK).map(text).collect();
+            parts.into_iter().try_for_each(|part| out.write_all(&part?))?;
         }
-        csv.flush()
+        out.flush()
     }
 
     /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of truth
     /// values `bool`, and of anything else text; `"inf"` among numbers is infinity.
     pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
-        let (fields, arrays): (Vec<_>, Vec<_>) =
-            self.columns.iter().map(|column| self.column(column)).unzip();
+        let cells: Vec<_> =
+            self.rows.par_chunks(CSV_CHUNK).map(|rows| self.cells(rows)).collect::<Vec<_>>().concat();
+        let (fields, arrays): (Vec<_>, Vec<_>) = self
+            .columns
+            .par_iter()
+            .enumerate()
+            .map(|(place, name)| {
+                let values: Vec<_> =
+                    cells.iter().map(|row| row[place].filter(|value| !value.is_null())).collect();
+                column(name, &values)
+            })
+            .unzip();
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|error| ResultsError::format(path, error.to_string()))?;
@@ -186,27 +216,43 @@ impl Aggregate {
         })
     }
 
-    fn column(&self, name: &str) -> (Field, ArrayRef) {
-        let values: Vec<Option<&Value>> =
-            self.rows.iter().map(|row| row.values.get(name).filter(|value| !value.is_null())).collect();
-        let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
-        let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
-            (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
-        } else if all(Value::is_i64) {
-            let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
-            (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
-        } else if all(|value| float(value).is_some()) {
-            let numbers = values.iter().map(|value| value.and_then(float));
-            (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
-        } else if all(Value::is_boolean) {
-            let truths = values.iter().map(|value| value.and_then(Value::as_bool));
-            (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
-        } else {
-            let texts = values.iter().map(|value| value.map(cell));
-            (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
+    /// The values of some rows in the order of the columns. Row by row, because the values of a row lie
+    /// together in memory and those of a column do not.
+    fn cells<'a>(&self, rows: &'a [Row]) -> Vec<Vec<Option<&'a Value>>> {
+        let places: HashMap<&str, usize> =
+            self.columns.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+        let cells = |row: &'a Row| {
+            let mut cells = vec![None; self.columns.len()];
+            for (name, value) in &row.values {
+                if let Some(&place) = places.get(name.as_str()) {
+                    cells[place] = Some(value);
+                }
+            }
+            cells
         };
-        (Field::new(name, data_type, true), array)
+        rows.iter().map(cells).collect()
     }
+}
+
+/// One column of what is not null, in the type that fits all of it.
+fn column(name: &str, values: &[Option<&Value>]) -> (Field, ArrayRef) {
+    let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
+    let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
+        (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
+    } else if all(Value::is_i64) {
+        let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
+        (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
+    } else if all(|value| float(value).is_some()) {
+        let numbers = values.iter().map(|value| value.and_then(float));
+        (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
+    } else if all(Value::is_boolean) {
+        let truths = values.iter().map(|value| value.and_then(Value::as_bool));
+        (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
+    } else {
+        let texts = values.iter().map(|value| value.map(cell));
+        (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
+    };
+    (Field::new(name, data_type, true), array)
 }
 
 fn float(value: &Value) -> Option<f64> {

@@ -342,12 +342,14 @@ function drawAB(view, runs, pickA, pickB) {
   if (!values.length) return void draw(view.box, null);
   const log = spans(values, 30);
   const names = rows.map(([load]) => tick(load));
+  // Room for the numbers at the ends of the bars.
+  const low = (v) => Math.min(v.min, 0), high = (v) => Math.max(v.max, 0);
   draw(view.box, base(t("ab"), {
     grid: [{ left: 64, right: 20, top: 44, bottom: 190 }, { left: 64, right: 20, height: 92, bottom: 44 }],
     xAxis: [{ ...loadAxis([a, b]), name: "" }, { type: "category", gridIndex: 1, data: names, name: t(state.load === "cap" ? "conc_axis" : "rate_axis"), nameLocation: "middle", nameGap: 26, nameTextStyle: { color: css("--ink"), fontSize: 13 }, axisLabel: { color: css("--soft") }, axisLine: { lineStyle: { color: css("--soft") } } }],
-    yAxis: [axis(about.name + (log ? ` (${t("log")})` : ""), { log }), axis(t("ab_diff"), { gridIndex: 1, splitNumber: 2, min: (v) => Math.min(v.min * 1.2, -0.01), max: (v) => Math.max(v.max * 1.2, 0.01), axisLabel: { color: css("--soft"), fontSize: 11, formatter: (v) => +(v * 100).toFixed(1) + " %", showMinLabel: false, showMaxLabel: false } })],
+    yAxis: [axis(about.name + (log ? ` (${t("log")})` : ""), { log }), axis(t("ab_diff"), { gridIndex: 1, splitNumber: 2, min: (v) => low(v) - (low(v) < 0 ? 0.25 : 0.05) * (high(v) - low(v) || 0.01), max: (v) => high(v) + (high(v) > 0 ? 0.25 : 0.05) * (high(v) - low(v) || 0.01), axisLabel: { color: css("--soft"), fontSize: 11, formatter: (v) => +(v * 100).toFixed(1) + " %", showMinLabel: false, showMaxLabel: false } })],
     series: [...series, { type: "bar", name: t("ab_diff"), xAxisIndex: 1, yAxisIndex: 1, data: rows.map(([, d]) => d), barMaxWidth: 34, itemStyle: { color: css("--soft") }, labelLayout: { hideOverlap: true },
-      label: { show: rows.length <= 12, position: "outside", color: css("--soft"), fontSize: 11, formatter: (p) => (p.value > 0 ? "+" : "") + percent(p.value) } }],
+      label: { show: rows.length * 54 <= view.box.clientWidth - 84, position: "outside", color: css("--soft"), fontSize: 11, formatter: (p) => (p.value > 0 ? "+" : "") + percent(p.value) } }],
     tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[p.seriesName, num(p.value[1], 4)], [t("load"), num(p.value[0])], [t("repeats"), p.data.found.n]]) : tip(`${t("load")} ${p.name}`, [[t("ab_diff"), percent(p.value)]]) },
   }));
   view.note.textContent = rows.length ? t("ab_note") : t("no_common");

@@ -7,7 +7,7 @@ Object.assign(TEXT.en, {
   time_axis: "Time from the start of the run (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed", client: "Client: lateness and receive lag", late: "largest send lateness", lag: "largest receive lag",
   slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", env: "Environment", server: "Server metrics", self: "Client self-knowledge", stats: "Latencies (ms)",
   metric: "Metric", samples: "samples", mean: "mean", median: "median", std: "std", idx: "Request", sent: "sent at (s)", outtok: "output tokens", outcome: "Outcome", status: "Status", count: "Count", example: "Example", message: "Message",
-  verdict_ok: "No finding speaks against these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.",
+  verdict: "Verdict: ", verdict_ok: "No finding speaks against these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.",
   sampled: "Evenly down-sampled: ", itl_note: "Percentiles of gaps are exact to within 1 %.", bucket: "Each point covers", window: "Lines: percentiles of windows with at least 40 requests on average; dots: requests.", log: "log scale", workers: "Workers", busiest: "Busiest worker's CPU (spinning excluded)", stall_ms: "Largest stall (ms)", kernel_stamps: "Kernel receive stamps",
   clock_steps: "Clock steps", in_flight_peak: "Most in flight", connections_opened: "Connections opened", throttled_ms: "Throttled by the control group (ms)", retransmits: "TCP retransmits on this host", files: "Open descriptors, most / limit",
   service: "E2EL from the send", response: "E2EL from the due instant", own: "Client's own lateness", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
@@ -18,7 +18,7 @@ Object.assign(TEXT.zh, {
   time_axis: "自运行开始的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败", client: "客户端：发送迟到与接收滞后", late: "最大发送迟到", lag: "最大接收滞后",
   slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟（毫秒）",
   metric: "指标", samples: "样本数", mean: "均值", median: "中位数", std: "标准差", idx: "请求", sent: "发送时刻（秒）", outtok: "输出 token", outcome: "结局", status: "状态", count: "次数", example: "示例", message: "信息",
-  verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "输入+输出", partial: "运行被提前停止。",
+  verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "输入+输出", partial: "运行被提前停止。",
   sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿（毫秒）", kernel_stamps: "内核接收时间戳",
   clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流（毫秒）", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
   service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
@@ -88,7 +88,7 @@ function build() {
     tile(t("rps"), num(S.request_throughput, 4), "req/s", `${t("duration")} ${num(S.duration, 4)} s`), ...(S.goodput !== null ? [tile(t("goodput"), num(S.goodput, 4), "req/s")] : []),
     ...latency("ttft", "TTFT"), ...latency("tpot", "TPOT"), ...latency("e2el", "E2EL"));
   const reasons = DATA.verdict.reasons.map((r) => el("li", {}, badge({ level: r.level }), " ", el("code", { textContent: r.code }), el("div", { textContent: finding(r)[0] }), el("div", { className: "sub", textContent: finding(r)[1] })));
-  const verdict = el("section", { className: "card wide" }, el("header", {}, el("h2", { textContent: DATA.verdict.level === "VALID" && !reasons.length ? t("verdict_ok") : `Verdict: ${DATA.verdict.level}` })), reasons.length ? el("ul", { className: "reasons" }, ...reasons) : null);
+  const verdict = el("section", { className: "card wide" }, el("header", {}, el("h2", { textContent: DATA.verdict.level === "VALID" && !reasons.length ? t("verdict_ok") : `${t("verdict")}${DATA.verdict.level}` })), reasons.length ? el("ul", { className: "reasons" }, ...reasons) : null);
   cards.append(verdict);
   const bucket = `${t("bucket")} ${ms(W * 1e3)}.`;
   const flight = card(cards, t("flight")), tokens = card(cards, t("tokens")), ttft = card(cards, t("ttft_time")), itl = card(cards, t("itl_time"));
