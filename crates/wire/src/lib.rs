@@ -16,6 +16,7 @@ mod exchange;
 mod json;
 mod judge;
 mod live;
+mod multiplexed;
 pub mod offline;
 mod outgoing;
 mod proxy;
