@@ -200,10 +200,32 @@ fn whole_messages(file: &mut File) -> io::Result<Extent> {
         let Ok(body_len) = u64::try_from(message.bodyLength()) else { return Ok(extent) };
         let end = (extent.len + 8 + metadata_len).checked_add(body_len);
         let Some(end) = end.filter(|&end| end <= file_len) else { return Ok(extent) };
+        if !fits(message, body_len) {
+            return Ok(extent);
+        }
         reader.seek_relative(body_len as i64)?;
         extent.len = end;
         extent.messages += 1;
     }
+}
+
+/// True unless a message names buffers outside of its body, for which the real reader would panic.
+fn fits(message: arrow_ipc::Message<'_>, body_len: u64) -> bool {
+    let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
+    let Some(batch) = message.header_as_record_batch().or(dictionary) else { return true };
+    // No array has more items than its body has bits.
+    let most = body_len.saturating_mul(8);
+    let is_count = |count: i64| u64::try_from(count).is_ok_and(|count| count <= most);
+    let buffers = batch.buffers().is_none_or(|buffers| {
+        buffers.iter().all(|buffer| {
+            let place = u64::try_from(buffer.offset()).ok().zip(u64::try_from(buffer.length()).ok());
+            place.and_then(|(offset, length)| offset.checked_add(length)).is_some_and(|end| end <= body_len)
+        })
+    });
+    let nodes = batch
+        .nodes()
+        .is_none_or(|nodes| nodes.iter().all(|node| is_count(node.length()) && is_count(node.null_count())));
+    is_count(batch.length()) && buffers && nodes
 }
 
 /// Turns Arrow's error into ours, keeping the system's reason where there is one.

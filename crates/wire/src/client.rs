@@ -13,21 +13,18 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::{http1, http2};
 use servebench_core::{Connection, Nanos, Outcome, Record};
-use tokio::sync::Notify;
 
 use crate::connect::{self, OpenError, Opened, Spans, Stream};
 use crate::error::{ConnectStep, WireError};
 use crate::exchange;
 use crate::live::Live;
+use crate::multiplexed::{Multiplexed, Opener, Opening, Share};
 use crate::outgoing::Outgoing;
 use crate::reply::{Fault, printable};
 use crate::settings::{Balance, ConnectPolicy};
 use crate::socket::{Idle, Probe, Shared, Watcher};
 use crate::target::Target;
 use crate::wire::{Prepared, Wire};
-
-/// Streams on one HTTP/2 connection where the server sets no lower limit.
-const STREAMS: usize = 1_000;
 
 /// A worker's end of the wire: its connections and what they share. Stays on one thread.
 ///
@@ -52,34 +49,6 @@ struct TargetState {
     /// The HTTP/2 connection that is being opened, for all who would use it.
     opening: RefCell<Option<Rc<Opening>>>,
     in_flight: Cell<usize>,
-}
-
-/// An HTTP/2 connection on its way: one request opens it, the others wait.
-#[derive(Debug, Default)]
-struct Opening {
-    over: Notify,
-    fault: RefCell<Option<Fault>>,
-}
-
-/// Tells those who wait that the opening is over, also if the request that did it was given up.
-struct Opener<'a> {
-    place: &'a RefCell<Option<Rc<Opening>>>,
-    opening: Rc<Opening>,
-}
-
-impl<'a> Opener<'a> {
-    fn new(place: &'a RefCell<Option<Rc<Opening>>>) -> Self {
-        let opening = Rc::<Opening>::default();
-        place.replace(Some(Rc::clone(&opening)));
-        Self { place, opening }
-    }
-}
-
-impl Drop for Opener<'_> {
-    fn drop(&mut self) {
-        self.place.replace(None);
-        self.opening.over.notify_waiters();
-    }
 }
 
 /// Which connection a request may have.
@@ -121,48 +90,6 @@ pub(crate) enum ConnKind {
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conn").field("id", &self.id).field("reused", &self.reused).finish_non_exhaustive()
-    }
-}
-
-/// An HTTP/2 connection.
-struct Multiplexed {
-    sender: http2::SendRequest<Outgoing>,
-    probe: Rc<Probe>,
-    id: u32,
-    active: Cell<usize>,
-    /// Streams that the server allows at once.
-    allowed: Rc<Cell<usize>>,
-}
-
-impl Multiplexed {
-    /// Streams at once.
-    fn room(&self) -> usize {
-        self.allowed.get().clamp(1, STREAMS)
-    }
-}
-
-impl std::fmt::Debug for Multiplexed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Multiplexed")
-            .field("id", &self.id)
-            .field("active", &self.active)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One stream's share of an HTTP/2 connection.
-pub(crate) struct Share(Rc<Multiplexed>);
-
-impl Share {
-    fn new(connection: Rc<Multiplexed>) -> Self {
-        connection.active.set(connection.active.get() + 1);
-        Self(connection)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
     }
 }
 

@@ -17,6 +17,7 @@ mod exchange;
 mod json;
 mod judge;
 mod live;
+mod multiplexed;
 pub mod offline;
 mod outgoing;
 mod proxy;

@@ -630,6 +630,49 @@ fn a_stream_that_the_server_resets_is_not_sent_again() {
 }
 
 #[test]
+fn http2_over_tls_is_agreed_on_by_alpn() {
+    let serve = |protocol: &'static [u8]| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let mut config = (*tls_server(Tls::Plain)).clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service =
+                    hyper::service::service_fn(|_: http::Request<hyper::body::Incoming>| async move {
+                        let body = format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n");
+                        let answer = http::Response::builder().header("content-type", "text/event-stream");
+                        Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+                    });
+                let builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                drop(builder.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await);
+            });
+        });
+        let mut settings = tls_settings(port);
+        settings.http2 = true;
+        on_worker(async || {
+            let wire = Wire::new(settings).unwrap();
+            let client = Client::new(&wire, 0, Arc::default());
+            let prepared = wire.prepare(&request(0)).unwrap();
+            let mut record = prepared.record();
+            client.exchange(&prepared, &mut record).await;
+            record
+        })
+    };
+    let record = serve(b"h2");
+    is_good(&record);
+    assert!(record.connection.tls.is_some() && record.send_end.is_some());
+    let record = serve(b"http/1.1");
+    assert_eq!(record.outcome, Outcome::ConnectError, "{record:?}");
+}
+
+#[test]
 fn nobody_tries_in_turn_what_one_has_found_impossible() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (records, opened) = at_once_over_http2(port, 5, 0, "hello");

@@ -227,6 +227,9 @@ impl<'a> Elements<'a> {
                     }
                 }
                 Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    return Err(self.wrong("not valid JSON: a `}` closes an object that was never opened"));
+                }
                 Some(_) => {
                     let (start, line) = (self.at, self.line);
                     self.skip_element()?;
@@ -330,6 +333,9 @@ mod tests {
             ("[{\"a\": 1", "ends inside an entry"),
             ("[\"a", "ends inside a text"),
             ("[1] x", "follows the end"),
+            // Found by fuzzing: it was read as empty entries without end.
+            ("[{\"a\": 1}}]", "never opened"),
+            ("[{\"a[\":s{\"b\":\"c\"},{\"d:\"e?}]}]", "never opened"),
         ] {
             let error = elements(json).unwrap_err().to_string();
             assert!(error.contains(part), "{json}: {error}");

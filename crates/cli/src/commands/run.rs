@@ -82,10 +82,14 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
 
     let stop = StopHandle::default();
     let _interrupts = signals::on_interrupt(stop.clone(), output);
-    ready_check(settings, &ready, &stop, output)?;
-    warm_up(settings, &ready, &stop, output)?;
-    if stop.level() > StopLevel::Run {
-        return nothing_measured(folder.as_ref());
+    let checked =
+        ready_check(settings, &ready, &stop, output).and_then(|()| warm_up(settings, &ready, &stop, output));
+    if checked.is_err() || stop.level() > StopLevel::Run {
+        // A result of nothing would only look like one.
+        if let Some(folder) = &folder {
+            folder.discard().or_run()?;
+        }
+        return checked.and_then(|()| Err(stopped_too_early()));
     }
     output.say("Starting main benchmark run...");
     if settings.load.profile {
@@ -153,14 +157,10 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     Ok(exit(settings, &numbers))
 }
 
-/// Ends a run that was stopped before its first request: a result of nothing would only look like one.
-fn nothing_measured(folder: Option<&RunFolder>) -> Result<Exit, Failure> {
-    if let Some(folder) = folder {
-        folder.discard().or_run()?;
-    }
-    Err(Failure::Run(anyhow::Error::msg(
+fn stopped_too_early() -> Failure {
+    Failure::Run(anyhow::Error::msg(
         "stopped before the measurement began: nothing was measured and no result is written",
-    )))
+    ))
 }
 
 pub(super) fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
@@ -289,7 +289,10 @@ fn ready_check(
             output.say("Initial test run completed.");
             return Ok(());
         }
-        if stop.level() > StopLevel::Run || clock::now() + READY_PAUSE.into() > deadline {
+        if stop.level() > StopLevel::Run {
+            return Ok(());
+        }
+        if clock::now() + READY_PAUSE.into() > deadline {
             let reason = first.map(describe_failure).unwrap_or_default();
             return Err(Failure::usage(format!(
                 "the server did not answer a first request well within --ready-check-timeout-sec {}: {reason}",

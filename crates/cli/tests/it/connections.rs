@@ -412,3 +412,13 @@ fn a_full_disk_costs_no_number() {
     );
     server.stop().unwrap();
 }
+
+#[test]
+fn a_server_that_never_gets_ready_leaves_no_run_behind() {
+    let server = faulty("http_500");
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &server.url(), &["--ready-check-timeout-sec", "1"]);
+    refused(&output, &["--ready-check-timeout-sec 1", "http_error"], "Nothing answers");
+    assert_eq!(fs::read_dir(folder.path().join("servebench-runs")).map_or(0, Iterator::count), 0);
+    server.stop().unwrap();
+}

@@ -233,6 +233,25 @@ fn foreign_and_damaged_files_are_named_not_trusted() {
 }
 
 #[test]
+fn a_log_with_a_damaged_frame_is_read_up_to_it_or_refused() {
+    // Found by fuzzing: a buffer that lies outside of its message made the reader panic.
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/format-1/requests.arrows");
+    let whole = fs::read(golden).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("requests.arrows");
+    for place in (0..whole.len() - 8).step_by(8) {
+        for number in [i64::MIN, -1, 1 << 20, i64::MAX - 6] {
+            let mut damaged = whole.clone();
+            damaged[place..place + 8].copy_from_slice(&number.to_le_bytes());
+            fs::write(&path, &damaged).unwrap();
+            if let Ok(log) = read_log(&path) {
+                assert!(log.records.len() <= 3);
+            }
+        }
+    }
+}
+
+#[test]
 fn files_of_the_first_format_version_stay_readable() {
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/format-1");
     let mut expected = sample(3);
