@@ -36,7 +36,7 @@ python3 - "$folder" "$runs" <<'PYTHON'
 import json, statistics, sys
 folder, runs = sys.argv[1], int(sys.argv[2])
 def at(values, p):
-    values = sorted(values)
+    values = sorted(values) or [float("nan")]
     return values[min(len(values) - 1, int(len(values) * p / 100))]
 rows = []
 for run in range(1, runs + 1):
