@@ -3,9 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,8 @@ use servebench_engine::{Progress, Recent};
 use servebench_metrics::numpy;
 use servebench_os::clock;
 use tempfile::TempDir;
+
+use crate::background::Background;
 
 /// Time between two looks.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -82,8 +82,7 @@ pub(crate) fn spreads(recent: &[Recent]) -> (usize, [Option<[f64; 4]>; 3]) {
 /// Tells the sweep that started this process how the run stands, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Teller {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Background,
 }
 
 impl Teller {
@@ -94,29 +93,19 @@ impl Teller {
         // A listener that is slow misses states; the run does not wait for it.
         socket.set_nonblocking(true).ok()?;
         socket.connect(path).ok()?;
-        let (stop, stopped) = sync_channel(1);
         let started = clock::now();
-        let thread = std::thread::spawn(move || {
+        let thread = Background::spawn(move |stopped| {
             loop {
-                let wait = stopped.recv_timeout(TICK);
+                let end = stopped.within(TICK);
                 if let Ok(state) = serde_json::to_vec(&Live::of(&progress, started, clock::now())) {
                     drop(socket.send(&state));
                 }
-                if wait != Err(RecvTimeoutError::Timeout) {
+                if end {
                     return;
                 }
             }
         });
-        Some(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        Some(Self { _thread: thread })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod argv;
+mod background;
 mod beside;
 mod commands;
 mod compat;

@@ -2,53 +2,39 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use servebench_engine::{Progress, Snapshot};
 
-const TICK: Duration = Duration::from_millis(100);
+use crate::background::Background;
+use crate::live::TICK;
 
 /// A bar that follows a run until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RunBar {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Background,
 }
 
 impl RunBar {
     /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last state.
     pub(crate) fn follow(progress: Arc<Progress>, total: usize) -> Self {
-        let (stop, stopped) = sync_channel(1);
-        let thread = std::thread::spawn(move || {
+        let thread = Background::spawn(move |stopped| {
             let bar =
                 bar(total as u64, "{percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}, {per_sec}] {msg}");
             let mut last_events = 0;
             loop {
-                let wait = stopped.recv_timeout(TICK);
+                let end = stopped.within(TICK);
                 let now = progress.snapshot();
                 bar.set_position(now.ok + now.failed);
                 bar.set_message(describe(&now, last_events));
                 last_events = now.events;
-                if wait != Err(RecvTimeoutError::Timeout) {
+                if end {
                     break;
                 }
             }
             bar.abandon();
         });
-        Self { stop: Some(stop), thread: Some(thread) }
-    }
-}
-
-impl Drop for RunBar {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The bar is decoration: whatever became of its thread, the run is done.
-            drop(thread.join());
-        }
+        Self { _thread: thread }
     }
 }
 
@@ -100,7 +86,8 @@ fn bar(total: u64, template: &str) -> ProgressBar {
     bar
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// The style of all bars.
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("█▉▊▋▌▍▎▏  ")

@@ -4,20 +4,20 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use servebench_campaign::estimate::span;
 use servebench_campaign::{Event, findings_of, verdict_of};
 use servebench_results::ImportedRun;
 
 use crate::args::Ui;
+use crate::background::Background;
 use crate::commands::sweep::count_interrupt;
 use crate::live::{Heard, Listener, Live, TICK};
 use crate::output::Output;
+use crate::progress::style;
 use crate::tui::{Heading, Tui};
 
 /// Shows a sweep until it is dropped.
@@ -111,8 +111,7 @@ struct Lines {
     all: MultiProgress,
     campaign: ProgressBar,
     run: ProgressBar,
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Background>,
 }
 
 impl Lines {
@@ -123,20 +122,15 @@ impl Lines {
             ProgressDrawTarget::hidden()
         };
         let all = MultiProgress::with_draw_target(target);
-        let style = |template| {
-            let style = ProgressStyle::with_template(template);
-            style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▉▊▋▌▍▎▏  ")
-        };
         let campaign = all.add(ProgressBar::new(total as u64));
         campaign.set_style(style("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}"));
         let run = all.add(ProgressBar::new(0));
         run.set_style(style("  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}"));
         campaign.enable_steady_tick(Duration::from_millis(200));
-        let (stop, stopped) = sync_channel(1);
         let bar = run.clone();
-        let thread = std::thread::spawn(move || {
+        let thread = Background::spawn(move |stopped| {
             let mut last = Live::default();
-            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            while !stopped.within(TICK) {
                 let now = heard.last().unwrap_or_default();
                 bar.set_length(now.total);
                 bar.set_position(now.ok + now.failed);
@@ -144,7 +138,7 @@ impl Lines {
                 last = now;
             }
         });
-        Self { all, campaign, run, stop: Some(stop), thread: Some(thread) }
+        Self { all, campaign, run, thread: Some(thread) }
     }
 
     fn head(&self, ended: usize, title: &str, left: Option<&str>) {
@@ -162,11 +156,7 @@ impl Lines {
     }
 
     fn end(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The lines are decoration: whatever became of their thread, the runs are done.
-            drop(thread.join());
-        }
+        drop(self.thread.take());
         self.run.finish_and_clear();
         self.campaign.finish_and_clear();
     }

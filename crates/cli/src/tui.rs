@@ -6,9 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::{SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -18,6 +16,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 use ratatui::{DefaultTerminal, Frame};
 
+use crate::background::Background;
 use crate::live::{Live, TICK};
 use crate::output::{Hold, Output};
 
@@ -33,8 +32,7 @@ const TALL: u16 = 26;
 /// The view of a run, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Tui {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Background,
     // Goes last, when the terminal is everybody's again.
     _hold: Hold,
 }
@@ -68,8 +66,7 @@ impl Tui {
         let terminal = ratatui::try_init().ok()?;
         let hold = output.hold();
         let output = output.clone();
-        let (stop, stopped) = sync_channel(1);
-        let thread = std::thread::spawn(move || {
+        let thread = Background::spawn(move |stopped| {
             let mut terminal = Restored(terminal);
             let mut view = View::default();
             loop {
@@ -82,22 +79,12 @@ impl Tui {
                 if asked_to_stop(TICK) {
                     interrupt();
                 }
-                if stopped.try_recv() != Err(TryRecvError::Empty) {
+                if stopped.within(Duration::ZERO) {
                     return;
                 }
             }
         });
-        Some(Self { stop: Some(stop), thread: Some(thread), _hold: hold })
-    }
-}
-
-impl Drop for Tui {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The view is decoration: whatever became of its thread, the run is done.
-            drop(thread.join());
-        }
+        Some(Self { _thread: thread, _hold: hold })
     }
 }
 
