@@ -125,7 +125,9 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     workload.requests.shrink_to_fit();
     let workers = settings.load.workers.unwrap_or_else(|| default_workers(settings, &schedule));
     if let Some(first) = settings.load.pin {
-        check_pin(first, workers, thread::allowed_cpus())?;
+        thread::check_pin(first, workers).map_err(|error| {
+            Failure::usage(format!("--pin {first}: {error}; give a lower --pin or fewer --workers"))
+        })?;
     }
     let plan = Plan {
         requests: requests.into(),
@@ -530,26 +532,6 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Refuses processors that the workers could not be tied to.
-fn check_pin(first: usize, workers: usize, allowed: Option<Vec<usize>>) -> Result<(), Failure> {
-    let Some(allowed) = allowed else {
-        return Err(Failure::usage(format!(
-            "--pin {first}: this platform does not tie threads to processors; leave it out"
-        )));
-    };
-    let wanted = first..first.saturating_add(workers);
-    if wanted.clone().all(|cpu| allowed.contains(&cpu)) {
-        return Ok(());
-    }
-    let last = wanted.end - 1;
-    let cpus: Vec<_> = allowed.iter().map(usize::to_string).collect();
-    Err(Failure::usage(format!(
-        "--pin {first}: {workers} worker(s) need the processors {first} to {last}, but this process may run on {}: \
-         give a lower --pin or fewer --workers",
-        cpus.join(", ")
-    )))
 }
 
 fn default_workers(settings: &RunSettings, schedule: &Schedule) -> usize {

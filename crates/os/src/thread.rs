@@ -2,6 +2,8 @@
 
 #![expect(unsafe_code, reason = "prctl and sched_setaffinity have no safe form in the standard library")]
 
+use std::fmt;
+
 use servebench_core::Nanos;
 
 /// Asks for wake-ups without the kernel's usual 50 µs of timer slack. True if granted.
@@ -37,7 +39,7 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
 }
 
 /// The processors that the calling thread may run on, in order; `None` where the platform does not tell.
-pub fn allowed_cpus() -> Option<Vec<usize>> {
+fn allowed_cpus() -> Option<Vec<usize>> {
     #[cfg(target_os = "linux")]
     {
         // SAFETY: cpu_set_t is plain old data of the size that is given, and thread 0 is the caller.
@@ -54,6 +56,44 @@ pub fn allowed_cpus() -> Option<Vec<usize>> {
     }
     #[cfg(not(target_os = "linux"))]
     None
+}
+
+/// Why threads cannot be tied to the processors that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinError {
+    first: usize,
+    last: usize,
+    allowed: Option<Vec<usize>>,
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(allowed) = &self.allowed else {
+            return f.write_str("this platform does not tie threads to processors");
+        };
+        let (first, last) = (self.first, self.last);
+        write!(f, "the processors {first} to {last} are needed, but this process may run on")?;
+        allowed.iter().enumerate().try_for_each(|(at, cpu)| {
+            let separator = if at == 0 { " " } else { ", " };
+            write!(f, "{separator}{cpu}")
+        })
+    }
+}
+
+impl std::error::Error for PinError {}
+
+/// Checks that `count` threads can be tied to the processors from `first` on.
+///
+/// # Errors
+///
+/// When a processor among them is none that the calling thread may run on.
+pub fn check_pin(first: usize, count: usize) -> Result<(), PinError> {
+    let wanted = first..first.saturating_add(count);
+    let allowed = allowed_cpus();
+    if allowed.as_ref().is_some_and(|allowed| wanted.clone().all(|cpu| allowed.contains(&cpu))) {
+        return Ok(());
+    }
+    Err(PinError { first, last: wanted.end.saturating_sub(1), allowed })
 }
 
 /// Time that the calling thread was ready to run but had no processor, where the platform tells.

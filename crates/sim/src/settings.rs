@@ -206,11 +206,10 @@ impl SimSettings {
     /// Refuses settings that make no sense.
     pub fn check(&self) -> Result<(), SimError> {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(first) = self.pin.filter(|first| first + self.threads > processors) {
-            return Err(SimError::Setting(format!(
-                "threads cannot be tied to processor {first} and up: this process has {processors}, counted from 0"
-            )));
+        if let Some(first) = self.pin {
+            servebench_os::thread::check_pin(first, self.threads).map_err(|error| {
+                SimError::Setting(format!("threads cannot be tied to processor {first} and up: {error}"))
+            })?;
         }
         if self.threads == 0 {
             return wrong("the simulator needs at least one thread");
