@@ -7,6 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Un
 use serde_json::value::RawValue;
 use servebench_core::Usage;
 
+use crate::reply::says_error;
+
 /// Text, borrowed from the input wherever it has no escapes.
 ///
 /// `Option<Cow<str>>` would always copy, which is why this type exists. Half of a UTF-16 pair in an escape, which
@@ -141,10 +143,7 @@ pub(crate) fn reason<'a>(reason: &'a Side<Reason<'_>>) -> Option<&'a str> {
 /// What stands under `error`, unless it only says that there is none: servers send null, an empty object or an
 /// empty text along with every good message.
 pub(crate) fn real_error(error: Option<&RawValue>) -> Option<&RawValue> {
-    error.filter(|raw| {
-        let rest: String = raw.get().chars().filter(|character| !character.is_ascii_whitespace()).collect();
-        !matches!(rest.as_str(), "null" | "{}" | "\"\"" | "[]" | "false" | "0")
-    })
+    error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| says_error(&value)))
 }
 
 /// A token count: any JSON value is accepted, and what is no count is unknown.

@@ -255,7 +255,7 @@ pub(crate) fn says_error(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Bool(true) => true,
-        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Number(number) => number.as_u64() != Some(0),
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => !members.is_empty(),
