@@ -1,11 +1,12 @@
 //! What the arguments mean: everything is checked here, before a file is opened or a byte is sent.
 
 mod connection;
+mod content;
 mod dataset;
 mod replay;
+mod saving;
 mod shapes;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -18,14 +19,15 @@ use servebench_wire::{Backend, BackendKind, backend};
 use servebench_workload::WorkloadSettings;
 
 pub(crate) use self::connection::ConnectionSettings;
+pub(crate) use self::content::ContentSettings;
 pub(crate) use self::replay::Replay;
+pub(crate) use self::saving::SavingSettings;
 pub(crate) use self::shapes::ShapeSettings;
 
 use crate::args::RampStrategy as RampFlag;
-use crate::args::{ContentArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, Ui};
+use crate::args::{LoadArgs, LoraAssignment, RunArgs, TargetArgs, Ui};
 use crate::compat::{self, Compat};
 use crate::exit::{Failure, OrFail};
-use crate::export::Exports;
 
 /// A benchmark as asked for, with every flag understood.
 #[derive(Debug)]
@@ -120,56 +122,6 @@ pub(crate) struct LoadSettings {
     pub(crate) pin: Option<usize>,
 }
 
-/// What goes into every body.
-#[derive(Debug)]
-pub(crate) struct ContentSettings {
-    /// Sampling parameters that were given.
-    pub(crate) sampling: Map<String, Value>,
-    /// `--extra-body`.
-    pub(crate) extra_body: Map<String, Value>,
-    /// `--ignore-eos`.
-    pub(crate) ignore_eos: bool,
-    /// `--logprobs`.
-    pub(crate) logprobs: Option<i64>,
-    /// Ask for streams.
-    pub(crate) stream: bool,
-    /// Ask for usage on every event.
-    pub(crate) continuous_usage: bool,
-    /// Send prompts as token ids.
-    pub(crate) token_ids: bool,
-    /// For chat templates.
-    chat_template_kwargs: Map<String, Value>,
-}
-
-/// What is written, and where.
-#[derive(Debug)]
-pub(crate) struct SavingSettings {
-    /// Write vLLM's file.
-    pub(crate) save: bool,
-    /// With per-request arrays.
-    pub(crate) detailed: bool,
-    /// As one more line.
-    pub(crate) append: bool,
-    /// Strings for its top level.
-    pub(crate) metadata: Vec<(String, String)>,
-    /// Its folder.
-    pub(crate) result_dir: Option<PathBuf>,
-    /// Its name.
-    pub(crate) result_filename: Option<PathBuf>,
-    /// Thresholds of the timeline page, if one is wanted.
-    pub(crate) timeline: Option<(f64, f64)>,
-    /// Draw the lengths.
-    pub(crate) dataset_stats: bool,
-    /// Label of the run.
-    pub(crate) label: Option<String>,
-    /// Folder for the run folder, if one is wanted.
-    pub(crate) runs_dir: Option<PathBuf>,
-    /// INVALID is a failure.
-    pub(crate) strict: bool,
-    /// Forms of other tools.
-    pub(crate) exports: Exports,
-}
-
 impl RunSettings {
     /// Understands and checks arguments; reads the environment and the small files that flags name.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, Failure> {
@@ -197,7 +149,7 @@ impl RunSettings {
         };
         let load = load_settings(&load, compat, has_clock)?;
         let salt = traffic.salt.clone().map(|salt| if salt.is_empty() { random_salt() } else { salt });
-        let content = content_settings(content, compat, target.backend)?;
+        let content = content::resolve(content, compat, target.backend)?;
         let kind = match target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
             BackendKind::Generation | BackendKind::Audio => Kind::Generation,
@@ -220,7 +172,7 @@ impl RunSettings {
             kind,
             has_tokenizer: target.has_tokenizer,
         };
-        let saving = saving_settings(reporting, kind)?;
+        let saving = saving::resolve(reporting, kind)?;
         let (is_chat, is_pooling) = (target.backend.name() == "openai-chat", kind == Kind::Pooling);
         let workload = WorkloadSettings {
             num_prompts,
@@ -474,148 +426,6 @@ fn cancellation(share: f64, delay: f64) -> Result<Option<(f64, Nanos)>, Failure>
     }
     let delay = connection::seconds("--request-cancellation-delay", delay)?;
     Ok((share > 0.0).then_some((share, delay)))
-}
-
-fn content_settings(
-    args: ContentArgs,
-    compat: Compat,
-    backend: &dyn Backend,
-) -> Result<ContentSettings, Failure> {
-    let ContentArgs {
-        temperature,
-        top_p,
-        top_k,
-        min_p,
-        frequency_penalty,
-        presence_penalty,
-        repetition_penalty,
-        ignore_eos,
-        extra_body,
-        chat_template_kwargs,
-        logprobs,
-        no_streaming,
-        continuous_usage,
-        prompt_token_ids,
-    } = args;
-    let generates = backend.kind() == BackendKind::Generation;
-    let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
-    // vLLM's order of keys.
-    let given = [
-        ("top_p", number("--top-p", top_p)?),
-        ("top_k", top_k.map(Value::from)),
-        ("min_p", number("--min-p", min_p)?),
-        ("temperature", number("--temperature", temperature)?),
-        ("frequency_penalty", number("--frequency-penalty", frequency_penalty)?),
-        ("presence_penalty", number("--presence-penalty", presence_penalty)?),
-        ("repetition_penalty", number("--repetition-penalty", repetition_penalty)?),
-    ];
-    let sampling: Map<String, Value> =
-        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {
-        return Err(Failure::usage(format!(
-            "--{}: --backend {} takes no sampling parameters; leave it out, or send it with --extra-body",
-            name.replace('_', "-"),
-            backend.name()
-        )));
-    }
-    if prompt_token_ids && !backend.endpoint_suffixes().contains(&"completions") {
-        return Err(Failure::usage(format!(
-            "--prompt-token-ids: --backend {} sends text; only completions take token ids",
-            backend.name()
-        )));
-    }
-    Ok(ContentSettings {
-        sampling,
-        extra_body: json_object("--extra-body", extra_body, r#"{"top_k": 20}"#)?,
-        ignore_eos,
-        logprobs,
-        stream: !no_streaming,
-        continuous_usage,
-        token_ids: prompt_token_ids,
-        chat_template_kwargs: json_object(
-            "--chat-template-kwargs",
-            chat_template_kwargs,
-            r#"{"enable_thinking": false}"#,
-        )?,
-    })
-}
-
-/// A number for a body. JSON has no word for NaN and infinity: they would be sent as null.
-fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
-    match value.filter(|value| !value.is_finite()) {
-        Some(odd) => Err(Failure::usage(format!("{flag} {odd}: give a finite number"))),
-        None => Ok(value.map(Value::from)),
-    }
-}
-
-fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {
-    match text.as_deref().map(serde_json::from_str::<Value>) {
-        None => Ok(Map::new()),
-        Some(Ok(Value::Object(map))) => Ok(map),
-        Some(Ok(_)) => Err(Failure::usage(format!(
-            "{flag} {}: must be a JSON object, such as '{example}'",
-            text.unwrap_or_default()
-        ))),
-        Some(Err(error)) => {
-            Err(Failure::usage(format!("{flag} {}: not JSON: {error}", text.unwrap_or_default())))
-        }
-    }
-}
-
-fn saving_settings(args: ReportingArgs, kind: Kind) -> Result<SavingSettings, Failure> {
-    let ReportingArgs {
-        percentile_metrics: _,
-        metric_percentiles: _,
-        goodput: _,
-        save_result,
-        save_detailed,
-        append_result,
-        metadata,
-        result_dir,
-        result_filename,
-        label,
-        plot_timeline,
-        timeline_itl_thresholds,
-        plot_dataset_stats,
-        runs_dir,
-        no_run_folder,
-        strict,
-        exports,
-    } = args;
-    let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
-    let metadata = metadata
-        .iter()
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("--metadata {pair}: no \"=\" in it; write --metadata KEY=VALUE"))
-            })?;
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
-    Ok(SavingSettings {
-        save: save_result || append_result,
-        detailed: save_detailed,
-        append: append_result,
-        metadata,
-        result_dir,
-        result_filename,
-        timeline,
-        dataset_stats: plot_dataset_stats,
-        label,
-        runs_dir: (!no_run_folder).then_some(runs_dir),
-        strict,
-        exports: Exports::resolve(exports, kind, !no_run_folder)?,
-    })
-}
-
-fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
-    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    match numbers.as_deref() {
-        Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok((low, high)),
-        _ => Err(Failure::usage(format!(
-            "--timeline-itl-thresholds {text}: give two numbers of milliseconds, such as 25,50"
-        ))),
-    }
 }
 
 /// `bench-` and eight random hexadecimal digits, so that the ids of two runs never meet.

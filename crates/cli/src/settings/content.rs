@@ -1,0 +1,116 @@
+//! What goes into every body.
+
+use serde_json::{Map, Value};
+use servebench_wire::{Backend, BackendKind};
+
+use crate::args::ContentArgs;
+use crate::compat::Compat;
+use crate::exit::Failure;
+
+/// What goes into every body.
+#[derive(Debug)]
+pub(crate) struct ContentSettings {
+    /// Sampling parameters that were given.
+    pub(crate) sampling: Map<String, Value>,
+    /// `--extra-body`.
+    pub(crate) extra_body: Map<String, Value>,
+    /// `--ignore-eos`.
+    pub(crate) ignore_eos: bool,
+    /// `--logprobs`.
+    pub(crate) logprobs: Option<i64>,
+    /// Ask for streams.
+    pub(crate) stream: bool,
+    /// Ask for usage on every event.
+    pub(crate) continuous_usage: bool,
+    /// Send prompts as token ids.
+    pub(crate) token_ids: bool,
+    /// For chat templates.
+    pub(crate) chat_template_kwargs: Map<String, Value>,
+}
+
+/// Understands the flags.
+pub(super) fn resolve(
+    args: ContentArgs,
+    compat: Compat,
+    backend: &dyn Backend,
+) -> Result<ContentSettings, Failure> {
+    let ContentArgs {
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        frequency_penalty,
+        presence_penalty,
+        repetition_penalty,
+        ignore_eos,
+        extra_body,
+        chat_template_kwargs,
+        logprobs,
+        no_streaming,
+        continuous_usage,
+        prompt_token_ids,
+    } = args;
+    let generates = backend.kind() == BackendKind::Generation;
+    let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
+    // vLLM's order of keys.
+    let given = [
+        ("top_p", number("--top-p", top_p)?),
+        ("top_k", top_k.map(Value::from)),
+        ("min_p", number("--min-p", min_p)?),
+        ("temperature", number("--temperature", temperature)?),
+        ("frequency_penalty", number("--frequency-penalty", frequency_penalty)?),
+        ("presence_penalty", number("--presence-penalty", presence_penalty)?),
+        ("repetition_penalty", number("--repetition-penalty", repetition_penalty)?),
+    ];
+    let sampling: Map<String, Value> =
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {
+        return Err(Failure::usage(format!(
+            "--{}: --backend {} takes no sampling parameters; leave it out, or send it with --extra-body",
+            name.replace('_', "-"),
+            backend.name()
+        )));
+    }
+    if prompt_token_ids && !backend.endpoint_suffixes().contains(&"completions") {
+        return Err(Failure::usage(format!(
+            "--prompt-token-ids: --backend {} sends text; only completions take token ids",
+            backend.name()
+        )));
+    }
+    Ok(ContentSettings {
+        sampling,
+        extra_body: json_object("--extra-body", extra_body, r#"{"top_k": 20}"#)?,
+        ignore_eos,
+        logprobs,
+        stream: !no_streaming,
+        continuous_usage,
+        token_ids: prompt_token_ids,
+        chat_template_kwargs: json_object(
+            "--chat-template-kwargs",
+            chat_template_kwargs,
+            r#"{"enable_thinking": false}"#,
+        )?,
+    })
+}
+
+/// A number for a body. JSON has no word for NaN and infinity: they would be sent as null.
+fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
+    match value.filter(|value| !value.is_finite()) {
+        Some(odd) => Err(Failure::usage(format!("{flag} {odd}: give a finite number"))),
+        None => Ok(value.map(Value::from)),
+    }
+}
+
+fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {
+    match text.as_deref().map(serde_json::from_str::<Value>) {
+        None => Ok(Map::new()),
+        Some(Ok(Value::Object(map))) => Ok(map),
+        Some(Ok(_)) => Err(Failure::usage(format!(
+            "{flag} {}: must be a JSON object, such as '{example}'",
+            text.unwrap_or_default()
+        ))),
+        Some(Err(error)) => {
+            Err(Failure::usage(format!("{flag} {}: not JSON: {error}", text.unwrap_or_default())))
+        }
+    }
+}

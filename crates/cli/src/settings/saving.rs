@@ -1,0 +1,95 @@
+//! What is written, and where.
+
+use std::path::PathBuf;
+
+use servebench_metrics::Kind;
+
+use crate::args::ReportingArgs;
+use crate::exit::Failure;
+use crate::export::Exports;
+
+/// What is written, and where.
+#[derive(Debug)]
+pub(crate) struct SavingSettings {
+    /// Write vLLM's file.
+    pub(crate) save: bool,
+    /// With per-request arrays.
+    pub(crate) detailed: bool,
+    /// As one more line.
+    pub(crate) append: bool,
+    /// Strings for its top level.
+    pub(crate) metadata: Vec<(String, String)>,
+    /// Its folder.
+    pub(crate) result_dir: Option<PathBuf>,
+    /// Its name.
+    pub(crate) result_filename: Option<PathBuf>,
+    /// Thresholds of the timeline page, if one is wanted.
+    pub(crate) timeline: Option<(f64, f64)>,
+    /// Draw the lengths.
+    pub(crate) dataset_stats: bool,
+    /// Label of the run.
+    pub(crate) label: Option<String>,
+    /// Folder for the run folder, if one is wanted.
+    pub(crate) runs_dir: Option<PathBuf>,
+    /// INVALID is a failure.
+    pub(crate) strict: bool,
+    /// Forms of other tools.
+    pub(crate) exports: Exports,
+}
+
+/// Understands the flags.
+pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings, Failure> {
+    let ReportingArgs {
+        percentile_metrics: _,
+        metric_percentiles: _,
+        goodput: _,
+        save_result,
+        save_detailed,
+        append_result,
+        metadata,
+        result_dir,
+        result_filename,
+        label,
+        plot_timeline,
+        timeline_itl_thresholds,
+        plot_dataset_stats,
+        runs_dir,
+        no_run_folder,
+        strict,
+        exports,
+    } = args;
+    let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
+    let metadata = metadata
+        .iter()
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                Failure::usage(format!("--metadata {pair}: no \"=\" in it; write --metadata KEY=VALUE"))
+            })?;
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    Ok(SavingSettings {
+        save: save_result || append_result,
+        detailed: save_detailed,
+        append: append_result,
+        metadata,
+        result_dir,
+        result_filename,
+        timeline,
+        dataset_stats: plot_dataset_stats,
+        label,
+        runs_dir: (!no_run_folder).then_some(runs_dir),
+        strict,
+        exports: Exports::resolve(exports, kind, !no_run_folder)?,
+    })
+}
+
+fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok((low, high)),
+        _ => Err(Failure::usage(format!(
+            "--timeline-itl-thresholds {text}: give two numbers of milliseconds, such as 25,50"
+        ))),
+    }
+}
