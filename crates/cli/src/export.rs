@@ -1,6 +1,6 @@
 //! `--export`: a run in the forms of other tools, from its manifest and records alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use servebench_core::{Nanos, Outcome, Record, Records};
@@ -14,6 +14,7 @@ use crate::args::ExportArgs;
 use crate::compat::Compat;
 use crate::exit::{Failure, OrFail};
 use crate::numbers::NumberSettings;
+use crate::vllm;
 
 /// What is to be exported, and where to.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +56,7 @@ impl Exports {
         self.forms.iter().try_for_each(|form| form.prepare(folder, true).map(drop)).or_usage()
     }
 
-    /// Writes all forms and returns their paths; `run_folder` is the place unless another one was named. Unlike
-    /// everything else, the forms need all records in memory.
+    /// Writes all forms and returns their paths; `run_folder` is the place unless another one was named.
     pub(crate) fn write(
         &self,
         run_folder: Option<&Path>,
@@ -67,27 +67,24 @@ impl Exports {
         let Some(folder) = self.folder.as_deref().or(run_folder).filter(|_| !self.forms.is_empty()) else {
             return Ok(Vec::new());
         };
-        let mut all = Vec::with_capacity(records.count());
-        records.visit(&mut |record| all.push(record.clone()));
-        let run = facts(manifest, &all, settings);
+        let run = facts(manifest, records, settings);
         self.forms.iter().map(|form| form.write(folder, &run).or_run()).collect()
     }
 }
 
 /// Everything that the forms can tell.
-fn facts<'a>(manifest: &'a Manifest, records: &[Record], settings: &NumberSettings) -> ExportRun<'a> {
+fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSettings) -> ExportRun<'a> {
     let flag = |pointer: &str| manifest.settings.pointer(&format!("/flags/{pointer}"));
     let kind = settings.metrics.kind;
-    let ok = || records.iter().filter(|record| record.is_ok());
     let of = |value: &dyn Fn(&Record, &Times) -> Option<f64>| {
-        distribution(ok().filter_map(|record| value(record, &Times::of(record, kind))).collect())
+        distribution(good(records, |record| value(record, &Times::of(record, kind))))
     };
-    let asked = |value: &dyn Fn(&Record) -> Option<u32>| {
-        let lengths: Option<Vec<f64>> = records.iter().map(|record| value(record).map(f64::from)).collect();
-        lengths.and_then(distribution)
+    let asked = |value: fn(&Record) -> Option<u32>| {
+        let lengths = all(records, |record| Some(value(record).map(f64::from)));
+        lengths.into_iter().collect::<Option<Vec<f64>>>().and_then(distribution)
     };
     let summary = summarise(
-        &records,
+        records,
         &MetricSettings {
             selected: vec![Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el],
             percentiles: EXPORT_PERCENTILES.to_vec(),
@@ -102,14 +99,16 @@ fn facts<'a>(manifest: &'a Manifest, records: &[Record], settings: &NumberSettin
     let streamed = |metric| if streams { stat(metric) } else { None };
     let dataset = dataset(manifest);
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
-    let conversation = |record: &&Record| record.session.is_some();
+    let errors = errors(records);
+    let failures = errors.iter().filter(|(failed, _)| *failed).map(|(_, error)| error.count).sum();
+    let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
         text_only: dataset.as_deref().is_some_and(is_text),
         duration_s: summary.duration_s,
         completed: summary.completed as u64,
-        failures: records.iter().filter(|record| failed(record)).count() as u64,
-        incomplete: records.iter().filter(|record| !record.is_ok() && !failed(record)).count() as u64,
-        errors: errors(records),
+        failures,
+        incomplete: unanswered - failures,
+        errors: errors.into_iter().map(|(_, error)| error).collect(),
         goodput: goodput(records, &settings.metrics),
         ttft: streamed(Metric::Ttft),
         second_token: rates(&|record, _| record.gaps().next().map(|gap| gap.as_secs_f64() * 1000.0)),
@@ -127,27 +126,44 @@ fn facts<'a>(manifest: &'a Manifest, records: &[Record], settings: &NumberSettin
         input_tokens: of(&|record, _| Some(f64::from(record.input_tokens()))),
         output_tokens: of(&|record, _| Some(f64::from(record.output_tokens))).filter(|_| generates),
         asked: (
-            asked(&|record| Some(record.prompt_tokens).filter(|&tokens| tokens > 0)),
-            asked(&|record| record.asked_output_tokens).filter(|_| settings.verdict.ignore_eos),
+            asked(|record| Some(record.prompt_tokens).filter(|&tokens| tokens > 0)),
+            asked(|record| record.asked_output_tokens).filter(|_| settings.verdict.ignore_eos),
         ),
-        retokenized: ok().map(|record| record.tokenizer_output_tokens.map(u64::from)).sum(),
+        retokenized: good(records, |record| Some(record.tokenizer_output_tokens.map(u64::from)))
+            .into_iter()
+            .sum(),
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
         accept_length: settings.decoding.as_ref().and_then(crate::decoding::Decoding::acceptance_length),
         request_rate: settings.request_rate.filter(|_| !settings.traffic.self_timed),
         max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
-        sessions: records.iter().any(|record| record.session.is_some()).then(|| {
-            let mut sessions: Vec<_> = records.iter().filter_map(|record| record.session).collect();
-            sessions.sort_unstable();
-            sessions.dedup_by_key(|turn| turn.0);
-            (sessions.len() as u64, ok().filter(conversation).count() as u64)
-        }),
+        sessions: sessions(records),
         details: flag("reporting/save_detailed")
             .is_some_and(|flag| flag == true)
             .then(|| details(records, kind)),
         dataset,
         ..ExportRun::of(manifest)
     }
+}
+
+/// What `value` finds in the records.
+fn all<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T> {
+    let mut values = Vec::new();
+    records.visit(&mut |record| values.extend(value(record)));
+    values
+}
+
+/// The same of the good answers alone.
+fn good<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T> {
+    all(records, |record| if record.is_ok() { value(record) } else { None })
+}
+
+/// Conversations, and their turns that had a good answer.
+fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
+    let turns = all(records, |record| Some((record.session?.0, record.is_ok())));
+    let answered = turns.iter().filter(|(_, ok)| *ok).count();
+    let sessions: BTreeSet<usize> = turns.iter().map(|(session, _)| *session).collect();
+    (!turns.is_empty()).then_some((sessions.len() as u64, answered as u64))
 }
 
 /// The dataset's name; `None` for a workload file.
@@ -183,21 +199,23 @@ fn failed(record: &Record) -> bool {
     !matches!(record.outcome, Outcome::Ok | Outcome::Cancelled | Outcome::Unfinished)
 }
 
-fn errors(records: &[Record]) -> Vec<ExportError> {
-    let mut counts: BTreeMap<ExportError, u64> = BTreeMap::new();
-    for record in records.iter().filter(|record| !record.is_ok()) {
-        let outcome = record.outcome.name().to_owned();
-        let message = record.error.clone().unwrap_or_else(|| outcome.clone());
-        let error = ExportError { outcome, status: record.status, message, count: 0 };
-        *counts.entry(error).or_default() += 1;
-    }
-    counts.into_iter().map(|(error, count)| ExportError { count, ..error }).collect()
+/// What went wrong, each with its number of requests, and whether it was the server's or the way's doing.
+fn errors(records: &dyn Records) -> Vec<(bool, ExportError)> {
+    let mut counts: BTreeMap<(ExportError, bool), u64> = BTreeMap::new();
+    records.visit(&mut |record| {
+        if !record.is_ok() {
+            let (outcome, message) = (record.outcome.name().to_owned(), vllm::error(record));
+            let error = ExportError { outcome, status: record.status, message, count: 0 };
+            *counts.entry((error, failed(record))).or_default() += 1;
+        }
+    });
+    counts.into_iter().map(|((error, failed), count)| (failed, ExportError { count, ..error })).collect()
 }
 
-fn goodput(records: &[Record], settings: &MetricSettings) -> Option<ExportGoodput> {
+fn goodput(records: &dyn Records, settings: &MetricSettings) -> Option<ExportGoodput> {
     let within = |limits: &[(Slo, f64)]| {
         let only = MetricSettings { goodput: limits.to_vec(), selected: Vec::new(), ..settings.clone() };
-        let summary = summarise(&records, &only);
+        let summary = summarise(records, &only);
         (summary.request_goodput.unwrap_or_default() * summary.duration_s).round() as u64
     };
     (!settings.goodput.is_empty()).then(|| ExportGoodput {
@@ -210,22 +228,15 @@ fn goodput(records: &[Record], settings: &MetricSettings) -> Option<ExportGoodpu
     })
 }
 
-fn details(records: &[Record], kind: Kind) -> ExportDetails {
-    let error = |record: &Record| match (&record.error, record.is_ok()) {
-        (_, true) => String::new(),
-        (Some(error), false) => error.clone(),
-        (None, false) => record.outcome.name().to_owned(),
-    };
+fn details(records: &dyn Records, kind: Kind) -> ExportDetails {
+    let vllm::Lists { input_lens, output_lens, ttfts, errors, .. } = vllm::Lists::of(records, kind, 0.0);
     ExportDetails {
-        input_lens: records.iter().map(|record| u64::from(record.input_tokens())).collect(),
-        output_lens: records
-            .iter()
-            .map(|record| if record.is_ok() { u64::from(record.output_tokens) } else { 0 })
-            .collect(),
-        ttfts: records.iter().map(|record| Times::of(record, kind).ttft).collect(),
-        itls: records.iter().map(|record| record.gaps().map(Nanos::as_secs_f64).collect()).collect(),
-        generated_texts: records.iter().map(|record| record.text.clone()).collect(),
-        errors: records.iter().map(error).collect(),
+        input_lens,
+        output_lens,
+        ttfts,
+        itls: all(records, |record| Some(record.gaps().map(Nanos::as_secs_f64).collect())),
+        generated_texts: all(records, |record| Some(record.text.clone())),
+        errors,
     }
 }
 

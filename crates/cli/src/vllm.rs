@@ -125,7 +125,7 @@ pub(crate) fn result(
     start: Anchor,
 ) -> VllmResult {
     let summary = &numbers.summary;
-    let lists = Lists::of(records, summary.kind, start);
+    let lists = Lists::of(records, summary.kind, start.monotonic.as_secs_f64());
     let server_queue_times = lists.told(|row| row.server_queue_s);
     let server_ttfts = lists.told(|row| row.server_ttft_s);
     let body = match summary.kind {
@@ -190,14 +190,14 @@ pub(crate) fn rate_changes(
 
 /// One value a request, in order of the index.
 #[derive(Debug, Default)]
-struct Lists {
-    input_lens: Vec<u64>,
-    output_lens: Vec<u64>,
-    ttfts: Vec<f64>,
+pub(crate) struct Lists {
+    pub(crate) input_lens: Vec<u64>,
+    pub(crate) output_lens: Vec<u64>,
+    pub(crate) ttfts: Vec<f64>,
     latencies: Vec<f64>,
     start_times: Vec<f64>,
     queue_times: Vec<f64>,
-    errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
     told: Vec<Told>,
 }
 
@@ -209,10 +209,9 @@ struct Told {
 }
 
 impl Lists {
-    /// In one visit, because the records may lie in a log.
-    fn of(records: &dyn Records, kind: Kind, start: Anchor) -> Self {
+    /// In one visit, because the records may lie in a log. Starts are counted from `base` seconds.
+    pub(crate) fn of(records: &dyn Records, kind: Kind, base: f64) -> Self {
         let mut lists = Self::default();
-        let base = start.monotonic.as_secs_f64();
         records.visit(&mut |record| {
             let times = Times::of(record, kind);
             let good = record.is_ok();
@@ -279,7 +278,8 @@ fn pooling(lists: Lists, summary: &Summary) -> VllmPooling {
     }
 }
 
-fn error(record: &Record) -> String {
+/// What vLLM's file says of a request that failed; nothing of a good one.
+pub(crate) fn error(record: &Record) -> String {
     match (&record.error, record.is_ok()) {
         (_, true) => String::new(),
         (Some(error), false) => error.clone(),

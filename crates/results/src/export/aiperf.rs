@@ -98,22 +98,13 @@ fn single(unit: &str, value: impl Into<Value>) -> Value {
 /// A metric with one value a request, or several.
 fn spread(unit: &str, of: Option<&Distribution>) -> Option<Value> {
     let of = of?;
-    Some(without_nulls([
-        ("unit", json!(unit)),
-        ("avg", number(of.mean)),
-        ("p1", number(of.at(1.0))),
-        ("p5", number(of.at(5.0))),
-        ("p10", number(of.at(10.0))),
-        ("p25", number(of.at(25.0))),
-        ("p50", number(of.at(50.0))),
-        ("p75", number(of.at(75.0))),
-        ("p90", number(of.at(90.0))),
-        ("p95", number(of.at(95.0))),
-        ("p99", number(of.at(99.0))),
+    let head = [("unit", json!(unit)), ("avg", number(of.mean))];
+    let tail = [
         ("min", number(of.min())),
         ("max", number(of.max())),
         ("std", number(of.std)),
         ("count", json!(of.count)),
         ("sum", number(of.sum())),
-    ]))
+    ];
+    Some(without_nulls(head.into_iter().chain(of.percentiles()).chain(tail)))
 }

@@ -130,22 +130,13 @@ fn mean(units: &str, value: Option<f64>) -> Value {
 
 fn spread(units: &str, of: Option<&Distribution>) -> Value {
     let Some(of) = of else { return Value::Null };
-    without_nulls([
+    let head = [
         ("units", json!(units)),
         ("mean", number(of.mean)),
         ("stddev", number(of.std)),
         ("min", number(of.min())),
         ("p0p1", number(of.at(0.1))),
-        ("p1", number(of.at(1.0))),
-        ("p5", number(of.at(5.0))),
-        ("p10", number(of.at(10.0))),
-        ("p25", number(of.at(25.0))),
-        ("p50", number(of.at(50.0))),
-        ("p75", number(of.at(75.0))),
-        ("p90", number(of.at(90.0))),
-        ("p95", number(of.at(95.0))),
-        ("p99", number(of.at(99.0))),
-        ("p99p9", number(of.at(99.9))),
-        ("max", number(of.max())),
-    ])
+    ];
+    let tail = [("p99p9", number(of.at(99.9))), ("max", number(of.max()))];
+    without_nulls(head.into_iter().chain(of.percentiles()).chain(tail))
 }

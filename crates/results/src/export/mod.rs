@@ -284,6 +284,22 @@ impl Distribution {
         place.map_or(f64::NAN, |place| self.percentiles[place])
     }
 
+    /// The percentiles that AIPerf and llm-d name alike.
+    fn percentiles(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+        const NAMED: [(&str, f64); 9] = [
+            ("p1", 1.0),
+            ("p5", 5.0),
+            ("p10", 10.0),
+            ("p25", 25.0),
+            ("p50", 50.0),
+            ("p75", 75.0),
+            ("p90", 90.0),
+            ("p95", 95.0),
+            ("p99", 99.0),
+        ];
+        NAMED.into_iter().map(|(name, percentile)| (name, number(self.at(percentile))))
+    }
+
     fn sum(&self) -> f64 {
         self.mean * self.count as f64
     }
