@@ -30,23 +30,37 @@ pub fn build(
         if !makes_text(settings) {
             prefixes::add_salt(&mut sample.requests, salt, tokenizer);
         }
-        sample.about.insert("salt".into(), salt.clone().into());
     }
-    if let Some(share) = prefixes::reusable_share(&sample.requests) {
-        sample.about.insert("reusable_prefix_share".into(), share.into());
-    }
-    for (index, request) in sample.requests.iter_mut().enumerate() {
+    let share = prefixes::reusable_share(&sample.requests);
+    number(&mut sample.requests, 0, settings, sample.with_ids);
+    Ok(conclude(sample, settings, share))
+}
+
+/// Gives requests their places, the first of them `first`, and their ids.
+fn number(requests: &mut [Request], first: usize, settings: &WorkloadSettings, with_ids: bool) {
+    for (index, request) in (first..).zip(requests) {
         request.index = index;
-        if sample.with_ids {
+        if with_ids {
             request.id = Some(format!("{}{index}", settings.request_id_prefix));
         }
     }
-    Ok(Workload {
+}
+
+/// The workload, with what is known of all its requests.
+fn conclude(sample: Sample, settings: &WorkloadSettings, reusable_share: Option<f64>) -> Workload {
+    let mut about = sample.about;
+    if let Some(salt) = &settings.salt {
+        about.insert("salt".into(), salt.clone().into());
+    }
+    if let Some(share) = reusable_share {
+        about.insert("reusable_prefix_share".into(), share.into());
+    }
+    Workload {
         requests: sample.requests,
         warnings: sample.warnings,
         force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
-        about: sample.about,
-    })
+        about,
+    }
 }
 
 /// True when [`build_in_pieces`] needs memory for a piece only; other datasets are made whole.
@@ -73,27 +87,14 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
     let mut share = prefixes::ReusableShare::default();
     let mut next = 0;
     let sample = dataset::random::in_pieces(&context, options, &mut |mut requests: Vec<Request>| {
-        for request in &mut requests {
+        for request in &requests {
             share.add(request);
-            request.index = next;
-            request.id = Some(format!("{}{next}", settings.request_id_prefix));
-            next += 1;
         }
+        number(&mut requests, next, settings, true);
+        next += requests.len();
         give(requests)
     })?;
-    let mut about = sample.about;
-    if let Some(salt) = &settings.salt {
-        about.insert("salt".into(), salt.clone().into());
-    }
-    if let Some(share) = share.result() {
-        about.insert("reusable_prefix_share".into(), share.into());
-    }
-    Ok(Workload {
-        requests: Vec::new(),
-        warnings: sample.warnings,
-        force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
-        about,
-    })
+    Ok(conclude(sample, settings, share.result()))
 }
 
 fn whole<E: From<WorkloadError>>(

@@ -154,35 +154,11 @@ impl<'a> Context<'a> {
             .collect()
     }
 
-    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early. Gives what was
-    /// kept, in order, and the number of candidates looked at.
-    pub(crate) fn parallel_until<T: Send, E: Send>(
+    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early. Gives what was kept,
+    /// in order. Candidates are used up, so that each is gone from memory once it was looked at.
+    pub(crate) fn parallel_until<C: Send, T: Send, E: Send>(
         &self,
-        candidates: usize,
-        wanted: usize,
-        make: impl Fn(usize) -> Result<Option<T>, E> + Sync,
-    ) -> Result<(Vec<T>, usize), E> {
-        let mut kept = Vec::with_capacity(wanted.min(candidates));
-        let mut next = 0;
-        while kept.len() < wanted && next < candidates {
-            let batch = ((wanted - kept.len()) * 5 / 4 + 16).min(candidates - next);
-            let made: Vec<Result<Option<T>, E>> = (next..next + batch).into_par_iter().map(&make).collect();
-            for item in made {
-                if kept.len() == wanted {
-                    break;
-                }
-                next += 1;
-                kept.extend(item?);
-            }
-            (self.progress)(kept.len(), wanted);
-        }
-        Ok((kept, next))
-    }
-
-    /// The same over candidates that are used up, so that each is gone from memory once it was looked at.
-    pub(crate) fn consume_until<C: Send, T: Send, E: Send>(
-        &self,
-        candidates: Vec<C>,
+        candidates: impl IntoIterator<Item = C>,
         wanted: usize,
         make: impl Fn(C) -> Result<Option<T>, E> + Sync,
     ) -> Result<Vec<T>, E> {

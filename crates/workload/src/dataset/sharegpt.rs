@@ -27,7 +27,7 @@ pub(super) fn sample(context: &Context<'_>, options: &ShareGptSettings) -> Resul
     }
     let wanted = context.count_or_all(pairs.len());
     let usable = pairs.len();
-    let requests = context.consume_until(pairs, wanted, |Pair { prompt, answer, media }| {
+    let requests = context.parallel_until(pairs, wanted, |Pair { prompt, answer, media }| {
         let prompt_tokens = tokenizer.count(&prompt, true);
         let output = match options.output_len {
             Some(len) => len as usize,

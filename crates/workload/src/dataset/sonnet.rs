@@ -59,7 +59,7 @@ pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<
                 (0..extra).map(|_| (rng.random() * lines.len() as f64) as u32).collect::<Vec<u32>>()
             }),
         );
-        let (kept, _) = context.parallel_until(more, count - requests.len(), |at| {
+        let kept = context.parallel_until(0..more, count - requests.len(), |at| {
             let mut prompt = format!("{BASE}{prefix}");
             prompt.extend(draws[start + at].iter().map(|line| lines[*line as usize]));
             let text = formatted(context, tokenizer, &prompt)?;

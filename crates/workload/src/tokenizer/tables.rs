@@ -54,6 +54,17 @@ impl TokenTable {
 
     /// The id of a token whose hash is at hand.
     pub(super) fn id_of_known(&self, hash: u64, token: &[u8]) -> Option<u32> {
+        self.find(hash, |id| self.text(id).is_some_and(|known| known.as_bytes() == token))
+    }
+
+    /// The same, for a token that is known to be in the table: its text is compared only where hashes do not
+    /// tell tokens apart. A token that is not in the table may be taken for another one.
+    pub(super) fn id_of_member(&self, hash: u64, token: &[u8]) -> Option<u32> {
+        if self.ambiguous { self.id_of_known(hash, token) } else { self.find(hash, |_| true) }
+    }
+
+    /// The first id under this hash that `fits`.
+    fn find(&self, hash: u64, fits: impl Fn(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
             return None;
         }
@@ -64,28 +75,7 @@ impl TokenTable {
             if id == 0 {
                 return None;
             }
-            if tag == (hash >> 32) as u32 && self.text(id - 1).is_some_and(|known| known.as_bytes() == token)
-            {
-                return Some(id - 1);
-            }
-            slot = (slot + 1) & mask;
-        }
-    }
-
-    /// The same, for a token that is known to be in the table: its text is compared only where hashes do not
-    /// tell tokens apart. A token that is not in the table may be taken for another one.
-    pub(super) fn id_of_member(&self, hash: u64, token: &[u8]) -> Option<u32> {
-        if self.ambiguous || self.slots.is_empty() {
-            return self.id_of_known(hash, token);
-        }
-        let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        loop {
-            let (tag, id) = self.slots[slot];
-            if id == 0 {
-                return None;
-            }
-            if tag == (hash >> 32) as u32 {
+            if tag == (hash >> 32) as u32 && fits(id - 1) {
                 return Some(id - 1);
             }
             slot = (slot + 1) & mask;
