@@ -30,3 +30,10 @@ pub struct Plan {
     /// How long to wait for requests in flight when asked to stop.
     pub drain: Nanos,
 }
+
+impl Plan {
+    /// Most conversations under way at once, or `None` for no limit.
+    pub(crate) fn most_conversations(&self) -> Option<usize> {
+        self.conversations.as_ref()?.most_active
+    }
+}

@@ -56,8 +56,8 @@ pub fn run(
     stop: &StopHandle,
     progress: &Progress,
 ) -> Result<Finished, EngineError> {
-    let most_talks = plan.conversations.as_ref().and_then(|all| all.most_active);
-    let slots = plan.max_concurrency.unwrap_or(usize::MAX).min(most_talks.unwrap_or(usize::MAX));
+    let limits = plan.max_concurrency.into_iter().chain(plan.most_conversations());
+    let slots = limits.min().unwrap_or(usize::MAX);
     let workers = plan.workers.clamp(1, slots.min(u16::MAX as usize));
     let starting_line = StartingLine::new(workers);
     let counter = Arc::new(AtomicUsize::new(0));
@@ -187,7 +187,7 @@ fn work(
     let (runtime, (client, pacer)) = prepared?;
 
     let slots = plan.max_concurrency.map(|cap| share(cap, place));
-    let most_talks = plan.conversations.as_ref().and_then(|all| all.most_active);
+    let most_talks = plan.most_conversations();
     let source = match slots.or(most_talks) {
         Some(_) => Source::Shared(Arc::clone(&place.counter)),
         None => Source::Shard { next: place.number, stride: place.workers },

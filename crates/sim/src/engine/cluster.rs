@@ -251,22 +251,8 @@ impl Cluster {
         for replica in &self.replicas {
             add(&mut total, &replica.engine.stats());
             if let Some(prefill) = &replica.prefill {
-                let stats = prefill.stats();
-                let waiting = replica.travelling.len();
-                total.waiting += stats.waiting + waiting;
-                total.running += stats.running;
-                total.blocks_used += stats.blocks_used;
-                total.blocks_total += stats.blocks_total;
-                total.computed_tokens += stats.computed_tokens;
-                total.prefix_queries += stats.prefix_queries;
-                total.prefix_hits += stats.prefix_hits;
-                total.preemptions += stats.preemptions;
-                total.lost_tokens += stats.lost_tokens;
-                total.swapped += stats.swapped;
-                total.swapped_out_tokens += stats.swapped_out_tokens;
-                total.swapped_in_tokens += stats.swapped_in_tokens;
-                total.steps += stats.steps;
-                total.busy += stats.busy;
+                add_work(&mut total, &prefill.stats());
+                total.waiting += replica.travelling.len();
             }
         }
         total
@@ -362,19 +348,13 @@ impl Replica {
     }
 }
 
-fn add(total: &mut EngineStats, stats: &EngineStats) {
+/// Adds what an engine has and does, apart from whose requests they are.
+fn add_work(total: &mut EngineStats, stats: &EngineStats) {
     total.running += stats.running;
     total.waiting += stats.waiting;
     total.blocks_used += stats.blocks_used;
     total.blocks_total += stats.blocks_total;
-    total.block_size = stats.block_size;
-    total.submitted += stats.submitted;
-    total.finished += stats.finished;
-    total.cancelled += stats.cancelled;
-    total.prompt_tokens += stats.prompt_tokens;
-    total.generated_tokens += stats.generated_tokens;
     total.computed_tokens += stats.computed_tokens;
-    total.transferred_tokens += stats.transferred_tokens;
     total.prefix_queries += stats.prefix_queries;
     total.prefix_hits += stats.prefix_hits;
     total.preemptions += stats.preemptions;
@@ -382,12 +362,23 @@ fn add(total: &mut EngineStats, stats: &EngineStats) {
     total.swapped += stats.swapped;
     total.swapped_out_tokens += stats.swapped_out_tokens;
     total.swapped_in_tokens += stats.swapped_in_tokens;
+    total.steps += stats.steps;
+    total.busy += stats.busy;
+}
+
+fn add(total: &mut EngineStats, stats: &EngineStats) {
+    add_work(total, stats);
+    total.block_size = stats.block_size;
+    total.submitted += stats.submitted;
+    total.finished += stats.finished;
+    total.cancelled += stats.cancelled;
+    total.prompt_tokens += stats.prompt_tokens;
+    total.generated_tokens += stats.generated_tokens;
+    total.transferred_tokens += stats.transferred_tokens;
     total.drafts += stats.drafts;
     total.draft_tokens += stats.draft_tokens;
     for (sum, count) in total.accepted_by_position.iter_mut().zip(stats.accepted_by_position) {
         *sum += count;
     }
     total.accepted_tokens += stats.accepted_tokens;
-    total.steps += stats.steps;
-    total.busy += stats.busy;
 }
