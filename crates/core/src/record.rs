@@ -268,7 +268,8 @@ pub struct Record {
     pub id: Option<String>,
     /// When the schedule wanted it sent. Never changed afterwards.
     pub due: Nanos,
-    /// When it had a slot and the client turned to it: the lateness against `due` is queueing by the cap
+    /// When it had a slot and the client turned to it, though never before `due` (what is made ready ahead is no
+    /// earlier for it): the lateness against `due` is queueing by the cap
     /// plus the client's own delay.
     pub dequeued: Option<Nanos>,
     /// Just before the first byte was handed to the kernel.

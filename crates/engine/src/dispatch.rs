@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use servebench_core::{Nanos, Schedule};
 
+/// How many requests [`Dispatcher::due_before`] looks at.
+pub(crate) const FORESIGHT: usize = 256;
+
 /// Which requests a worker may take.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -142,6 +145,22 @@ impl<'a> Dispatcher<'a> {
         self.next = None;
         self.conversations += 1;
         self.send(index, due)
+    }
+
+    /// How many requests the schedule makes due for this worker alone until `instant`, counted up to
+    /// [`FORESIGHT`]. Zero where it is not settled which worker sends what.
+    pub fn due_before(&self, instant: Nanos) -> usize {
+        let Source::Shard { next, stride } = &self.source else { return 0 };
+        if self.exhausted {
+            return 0;
+        }
+        let due = |number: usize| {
+            let index = self.starts.map_or(Some(number), |starts| starts.get(number).copied());
+            index.filter(|&index| index < self.schedule.len()).map(|index| self.schedule.due(index))
+        };
+        let later = (*next..).step_by(*stride).take(FORESIGHT).map_while(due);
+        let taken = self.next.map(|index| self.schedule.due(index));
+        taken.into_iter().chain(later).take_while(|&due| due <= instant).count()
     }
 
     fn send(&mut self, index: usize, due: Nanos) -> Step {
@@ -291,6 +310,27 @@ mod tests {
         machine.completed();
         machine.conversation_ended();
         assert_eq!(machine.step(Nanos(61)), Step::Finished);
+    }
+
+    #[test]
+    fn what_is_due_soon_is_counted_for_the_worker_that_will_send_it() {
+        let schedule = Schedule::new([0, 5, 5, 5, 9, 100].map(Nanos).to_vec()).unwrap();
+        let mut first = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 2 }, None);
+        assert_eq!([0, 5, 9, 500].map(|at| first.due_before(Nanos(at))), [1, 2, 3, 3]);
+        assert_eq!(first.step(Nanos(0)), Step::Send(0));
+        // The next one is in hand, which changes nothing.
+        assert_eq!(first.step(Nanos(0)), Step::WaitUntil(Nanos(5)));
+        assert_eq!([4, 5, 9].map(|at| first.due_before(Nanos(at))), [0, 1, 2]);
+        let second = Dispatcher::new(&schedule, Source::Shard { next: 1, stride: 2 }, None);
+        assert_eq!([4, 5, 500].map(|at| second.due_before(Nanos(at))), [0, 2, 3]);
+        let starts = [0, 4];
+        let talks =
+            Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None).with_starts(&starts);
+        assert_eq!(talks.due_before(Nanos(99)), 2);
+        first.stop();
+        assert_eq!(first.due_before(Nanos(500)), 0);
+        let shared = Dispatcher::new(&schedule, Source::Shared(Arc::default()), Some(2));
+        assert_eq!(shared.due_before(Nanos(500)), 0);
     }
 
     #[test]

@@ -15,19 +15,19 @@ use servebench_wire::{Client, ConnectPolicy, Live, Prepared};
 
 use crate::EngineError;
 use crate::collector::{Collected, collect};
-use crate::dispatch::{Dispatcher, Source};
+use crate::dispatch::{Dispatcher, FORESIGHT, Source};
 use crate::pacer::Pacer;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::stop::{StopHandle, StopLevel};
 use crate::turns::Talks;
-use crate::worker::{Orders, drive};
+use crate::worker::{LOOK_AHEAD, Orders, drive};
 
 /// Time between the moment at which all workers are ready and the start of the run.
 const LEAD: Nanos = Nanos::from_millis(1);
 /// Batches of records that may be on the way to the collector.
 const CHANNEL_DEPTH: usize = 256;
-/// Connections opened ahead of an open loop, whose need is not known beforehand.
+/// Connections opened ahead of an open loop at least, whose need is not known beforehand.
 const AHEAD_OF_OPEN_LOOP: usize = 8;
 
 /// What a run leaves.
@@ -204,6 +204,7 @@ fn work(
         number: place.number as u16,
         start,
         drain: plan.drain,
+        opens_ahead: plan.wire.settings().connect == ConnectPolicy::Ahead && slots.is_none(),
         stop: stop.watch(),
         records,
     };
@@ -223,12 +224,14 @@ async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), Engi
         let wanted = match plan.max_concurrency {
             Some(cap) => cap.min(most),
             None if plan.schedule.is_at_once() => most,
-            None => most.min(AHEAD_OF_OPEN_LOOP),
+            None => {
+                let first = plan.schedule.as_slice().partition_point(|&due| due <= LOOK_AHEAD);
+                most.min(first.clamp(AHEAD_OF_OPEN_LOOP, FORESIGHT))
+            }
         };
         client.open_ahead(share(wanted, place)).await?;
     }
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let pacer = Pacer::calibrated(processors > 1).await.map_err(EngineError::Timer)?;
+    let pacer = Pacer::calibrated(thread::may_spin()).await.map_err(EngineError::Timer)?;
     Ok((Rc::new(client), pacer))
 }
 

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -29,6 +30,13 @@ const HEARTBEAT: Nanos = Nanos::from_millis(5);
 const HAND_OVER: Nanos = Nanos::from_millis(100);
 /// … or when there are this many.
 const BATCH: usize = 512;
+/// Connections for what is due in this time are opened beforehand…
+pub(crate) const LOOK_AHEAD: Nanos = Nanos::from_millis(20);
+/// … when nothing is due in this time, so that no request waits for another one's connection.
+const LEISURE: Nanos = Nanos::from_millis(1);
+/// What it takes to make one request ready: so much earlier begins the work for each further one that is due at the
+/// same time.
+const PREPARATION: Nanos = Nanos::from_micros(15);
 
 /// What a worker is given.
 pub(crate) struct Orders<'a> {
@@ -39,6 +47,8 @@ pub(crate) struct Orders<'a> {
     pub(crate) number: u16,
     pub(crate) start: Nanos,
     pub(crate) drain: Nanos,
+    /// Open connections a little before the requests that need them are due.
+    pub(crate) opens_ahead: bool,
     pub(crate) stop: watch::Receiver<StopLevel>,
     pub(crate) records: SyncSender<Vec<Record>>,
 }
@@ -142,7 +152,7 @@ pub(crate) async fn drive(
     }
     Ok(WorkerHealth {
         cpu: clock::thread_cpu().since(cpu_before),
-        spin: pacer.spun(),
+        spin: pacer.spun() + desk.client.spun(),
         guard: pacer.guard(),
         largest_stall: desk.stall.get(),
         run_queue_delay: thread::run_queue_delay()
@@ -160,6 +170,8 @@ async fn send_all(
     let drain_timer = PreciseTimer::new().map_err(EngineError::Timer)?;
     let mut give_up_at = Nanos::MAX;
     let mut stop_seen = StopLevel::Run;
+    let mut opening = None;
+    let mut ahead = pacer.guard();
     // What is due at once is due at the start, not before it: instants before the start cannot be told.
     pacer.wait_until(orders.start).await.map_err(EngineError::Timer)?;
     loop {
@@ -186,11 +198,21 @@ async fn send_all(
             return Ok(());
         }
         let now = clock::now().since(orders.start);
-        match orders.dispatcher.step(now) {
-            Step::Send(index) => launch(orders, index, now, desk, in_flight).await,
+        match orders.dispatcher.step(now + ahead) {
+            Step::Send(index) => {
+                send_together(orders, index, ahead, desk, in_flight).await;
+                ahead = pacer.guard();
+            }
             Step::WaitUntil(due) => {
+                ahead = time_to_prepare(&orders.dispatcher, due, pacer.guard());
+                let mut wake_up = (orders.start + due).since(ahead);
+                if orders.opens_ahead && due > now + LOOK_AHEAD {
+                    wake_up = wake_up.since(LOOK_AHEAD);
+                } else if orders.opens_ahead && due > now + LEISURE {
+                    open_missing(orders.dispatcher.due_before(due + LOOK_AHEAD), desk, &mut opening);
+                }
                 tokio::select! {
-                    woken = pacer.wait_until(orders.start + due) => woken.map_err(EngineError::Timer)?,
+                    woken = pacer.sleep_until(wake_up) => woken.map_err(EngineError::Timer)?,
                     _ = orders.stop.changed() => {}
                     // An answer may make a turn due before that.
                     () = desk.completed.notified(), if desk.talks.is_some() => {}
@@ -210,17 +232,77 @@ async fn send_all(
     }
 }
 
-/// Starts one request. Its first step, which writes to the socket, is made right here: a spawned task
-/// would first wait for its turn behind everything that is arriving.
+/// Sees to it that the next `requests` find connections, unless an earlier call is still at it.
+fn open_missing(requests: usize, desk: &Rc<Desk>, opening: &mut Option<JoinHandle<()>>) {
+    if requests > 0 && opening.as_ref().is_none_or(JoinHandle::is_finished) {
+        let desk = Rc::clone(desk);
+        *opening = Some(tokio::task::spawn_local(async move { desk.client.open_missing(requests).await }));
+    }
+}
+
+/// How long before `due` the work for it begins.
+fn time_to_prepare(dispatcher: &Dispatcher<'_>, due: Nanos, guard: Nanos) -> Nanos {
+    if guard == Nanos::ZERO {
+        return guard;
+    }
+    let others = dispatcher.due_before(due + guard).saturating_sub(1);
+    Nanos(guard.0 + PREPARATION.0 * others as u64)
+}
+
+/// Sends request `first`, which is due in `ahead` at the latest. If it is not due yet, the others that are due by then
+/// are made ready too, so that each leaves at its instant.
+async fn send_together(
+    orders: &mut Orders<'_>,
+    first: usize,
+    ahead: Nanos,
+    desk: &Rc<Desk>,
+    in_flight: &InFlight,
+) {
+    let is_early = orders.start + orders.dispatcher.sent_due() > clock::now();
+    desk.client.shut_gates(is_early);
+    let mut begun: Vec<Begun> = begin(orders, first, desk, in_flight).await.into_iter().collect();
+    if is_early {
+        while let Step::Send(index) = orders.dispatcher.step(clock::now().since(orders.start) + ahead) {
+            begun.extend(begin(orders, index, desk, in_flight).await);
+        }
+        desk.client.shut_gates(false);
+    }
+    for mut request in begun {
+        if is_early && request.has_ended().await {
+            continue;
+        }
+        let task = tokio::task::spawn_local(request.exchange);
+        in_flight.borrow_mut().insert(request.index, (task, request.record));
+    }
+}
+
+/// A request that has been begun and has not ended.
+struct Begun {
+    index: usize,
+    exchange: Pin<Box<dyn Future<Output = ()>>>,
+    record: Rc<RefCell<Record>>,
+}
+
+impl Begun {
+    /// Goes on as far as it goes at once; true when that is the end.
+    async fn has_ended(&mut self) -> bool {
+        poll_fn(|context| Poll::Ready(self.exchange.as_mut().poll(context).is_ready())).await
+    }
+}
+
+/// Starts one request. Its first step, which makes it ready and, where the gates are open, writes it to the socket, is
+/// made right here: a spawned task would first wait for its turn behind everything that is arriving.
 #[expect(
     clippy::await_holding_refcell_ref,
     reason = "only the task itself touches the record until it ends or is aborted"
 )]
-async fn launch(orders: &Orders<'_>, index: usize, now: Nanos, desk: &Rc<Desk>, in_flight: &InFlight) {
+async fn begin(orders: &Orders<'_>, index: usize, desk: &Rc<Desk>, in_flight: &InFlight) -> Option<Begun> {
     let mut facts = orders.requests[index].record();
     facts.index = index;
     facts.due = orders.dispatcher.sent_due();
-    facts.dequeued = Some(orders.start + now);
+    let due = orders.start + facts.due;
+    // What is made ready ahead is no earlier for it.
+    facts.dequeued = Some(due.max(clock::now()));
     facts.worker = orders.number;
     let own = match desk.talks.as_ref().and_then(|talks| talks.prepare(index)) {
         None => None,
@@ -232,25 +314,22 @@ async fn launch(orders: &Orders<'_>, index: usize, now: Nanos, desk: &Rc<Desk>, 
         Some(Err(error)) => {
             facts.error = Some(format!("the turn cannot be written for this backend: {error}"));
             desk.finish(facts);
-            return;
+            return None;
         }
     };
     let record = Rc::new(RefCell::new(facts));
-    let mut exchange = {
+    let exchange = {
         let (desk, record, in_flight) = (Rc::clone(desk), Rc::clone(&record), Rc::clone(in_flight));
         let requests = Arc::clone(&orders.requests);
         Box::pin(async move {
             let prepared = own.as_ref().unwrap_or(&requests[index]);
-            desk.client.exchange(prepared, &mut record.borrow_mut()).await;
+            desk.client.exchange_at(due, prepared, &mut record.borrow_mut()).await;
             in_flight.borrow_mut().remove(&index);
             desk.finish(record.take());
         })
     };
-    let ended = poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context).is_ready())).await;
-    if !ended {
-        let task = tokio::task::spawn_local(exchange);
-        in_flight.borrow_mut().insert(index, (task, record));
-    }
+    let mut begun = Begun { index, exchange, record };
+    if begun.has_ended().await { None } else { Some(begun) }
 }
 
 /// Ends what is in flight; the records keep what is known, as unfinished.

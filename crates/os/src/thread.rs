@@ -40,12 +40,17 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
 
 /// The processors that the calling thread may run on, in order; `None` where the platform does not tell.
 fn allowed_cpus() -> Option<Vec<usize>> {
+    allowed_cpus_of(0)
+}
+
+/// The processors that the first thread of process `process` may run on; of 0, the calling thread.
+fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: cpu_set_t is plain old data of the size that is given, and thread 0 is the caller.
+        // SAFETY: cpu_set_t is plain old data of the size that is given; a process that is not there is an error.
         let set = unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
-            if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+            if libc::sched_getaffinity(process, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
                 return None;
             }
             set
@@ -55,7 +60,22 @@ fn allowed_cpus() -> Option<Vec<usize>> {
         Some((0..libc::CPU_SETSIZE as usize).filter(allowed).collect())
     }
     #[cfg(not(target_os = "linux"))]
-    None
+    {
+        let _ = process;
+        None
+    }
+}
+
+/// True when a thread that burns its processor's time leaves everybody else a processor.
+///
+/// A thread that was tied to one processor, by us or from outside, says nothing of the others: the server was put
+/// elsewhere, which is what ties are for. What the system (or the container) has is seen in its first process.
+pub fn may_spin() -> bool {
+    let count = |process| allowed_cpus_of(process).map_or(0, |cpus| cpus.len());
+    if count(0) == 1 {
+        return count(1) > 1;
+    }
+    std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
 }
 
 /// Why threads cannot be tied to the processors that were asked for.
@@ -100,4 +120,17 @@ pub fn check_pin(first: usize, count: usize) -> Result<(), PinError> {
 pub fn run_queue_delay() -> Option<Nanos> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().nth(1)?.parse().ok().map(Nanos)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_tied_may_still_spin_where_the_system_has_other_processors() {
+        let everywhere = may_spin();
+        let first = allowed_cpus().unwrap()[0];
+        let tied = std::thread::spawn(move || (pin_to_cpu(first), may_spin())).join().unwrap();
+        assert_eq!(tied, (true, everywhere));
+    }
 }

@@ -176,6 +176,24 @@ impl Client {
         self.shared.clock_steps()
     }
 
+    /// Time that requests which were ready before they were due have spent spinning until then.
+    pub fn spun(&self) -> Nanos {
+        self.shared.spun()
+    }
+
+    pub(crate) fn poll_gate(&self, instant: Nanos) -> Poll<()> {
+        self.shared.poll_gate(instant)
+    }
+
+    /// Shuts the gates of [`Client::exchange_at`], or opens them.
+    ///
+    /// An exchange that is polled while they are shut makes its request ready and stops just before the first byte,
+    /// without a wake-up to come: poll it again when they are open. So several requests that are due together can all
+    /// be made ready beforehand.
+    pub fn shut_gates(&self, shut: bool) {
+        self.shared.shut_gates(shut);
+    }
+
     /// Opens `count` connections to each target, so that no request has to wait for them. Does nothing
     /// where every request has a connection of its own.
     pub async fn open_ahead(&self, count: usize) -> Result<(), WireError> {
@@ -196,6 +214,25 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that each target has an idle connection for its part of the next `requests`, by opening those that
+    /// are missing. Does nothing where requests share connections or each has its own.
+    ///
+    /// What cannot be opened is left to the request that needs it, whose record then says why.
+    pub async fn open_missing(&self, requests: usize) {
+        let settings = &self.wire.settings;
+        if settings.connect == ConnectPolicy::PerRequest || settings.http2 {
+            return;
+        }
+        let each = requests.div_ceil(self.targets.len());
+        for number in 0..self.targets.len() {
+            while self.targets[number].idle.borrow().len() < each {
+                if self.open_one_ahead(number).await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 
     /// Opens a connection and returns how many requests it carries at once.
@@ -229,25 +266,40 @@ impl Client {
     /// On return the record has its outcome. If the future is dropped earlier, the record keeps the facts up
     /// to then and its outcome stays `unfinished`. Instants are absolute: see `Record::rebase`.
     pub async fn exchange(&self, prepared: &Prepared, record: &mut Record) {
+        self.exchange_at(Nanos::ZERO, prepared, record).await;
+    }
+
+    /// Like [`Client::exchange`], but no byte of the request leaves before `not_before` on the monotonic clock.
+    ///
+    /// Called a little before that instant, all that a request costs before its first byte is in the kernel's hands
+    /// (a connection, headers, encoding, encryption) is done by then. What is left of the time is spent spinning, on
+    /// the thread that runs everything else of this client: not more than a fraction of a millisecond should be left.
+    pub async fn exchange_at(&self, not_before: Nanos, prepared: &Prepared, record: &mut Record) {
         let _in_flight = self.live.enter();
         let number = self.choose(prepared);
         let _load = Load::new(&self.targets[number].in_flight);
         record.worker = self.worker;
         record.target = number as u16;
-        let result = self.attempts(prepared, number, record).await;
+        let result = self.attempts(not_before, prepared, number, record).await;
         exchange::conclude(result, self.wire.settings.keep_text, record);
         self.live.count_end(record.is_ok());
     }
 
-    async fn attempts(&self, prepared: &Prepared, number: usize, record: &mut Record) -> Result<(), Fault> {
+    async fn attempts(
+        &self,
+        not_before: Nanos,
+        prepared: &Prepared,
+        number: usize,
+        record: &mut Record,
+    ) -> Result<(), Fault> {
         let target = &self.wire.targets[number];
         let policy = self.wire.settings.connect;
         let mut wanted = if policy == ConnectPolicy::PerRequest { Wanted::Own } else { Wanted::Any };
         loop {
             let mut conn = self.connection(number, wanted).await?;
             record.connection = conn.describe();
-            let run =
-                exchange::Run { client: self, target, prepared, close: policy == ConnectPolicy::PerRequest };
+            let close = policy == ConnectPolicy::PerRequest;
+            let run = exchange::Run { client: self, target, prepared, not_before, close };
             match run.execute(&mut conn, record).await {
                 Ok(()) => {
                     self.give_back(number, conn, policy);

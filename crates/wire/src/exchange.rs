@@ -39,6 +39,8 @@ pub(crate) struct Run<'a> {
     pub(crate) client: &'a Client,
     pub(crate) target: &'a Target,
     pub(crate) prepared: &'a Prepared,
+    /// The first byte leaves at this instant at the earliest.
+    pub(crate) not_before: Nanos,
     /// Ask the server to close the connection afterwards.
     pub(crate) close: bool,
 }
@@ -136,9 +138,10 @@ impl Run<'_> {
         let request = self.client.wire.request(self.prepared, body.clone(), self.target, self.close);
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
-            probe.begin();
+            probe.begin(self.not_before);
         } else {
             // Streams share the socket, whose marks therefore belong to no single one of them.
+            poll_fn(|_| self.client.poll_gate(self.not_before)).await;
             record.send_start.get_or_insert_with(clock::now);
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);

@@ -111,7 +111,8 @@ impl BodySettings {
 /// When connections are opened and closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectPolicy {
-    /// Opened before the clock starts (see `Client::open_ahead`), then kept.
+    /// Opened before the clock starts (see `Client::open_ahead`) or a little before the request that needs it is due
+    /// (`Client::open_missing`), then kept.
     #[default]
     Ahead,
     /// Opened when first needed, then kept.

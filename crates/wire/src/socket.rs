@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use servebench_core::Nanos;
 use servebench_os::clock::{self, WallConverter};
-use servebench_os::stamps;
+use servebench_os::{PreciseTimer, stamps};
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -28,6 +28,10 @@ pub(crate) struct Shared {
     converter: RefCell<WallConverter>,
     buffer: RefCell<Box<[u8]>>,
     kernel_stamps: bool,
+    /// Requests that are ready wait at their gates until this is false.
+    shut: Cell<bool>,
+    /// Time spent at the gate by requests that were ready before they were due.
+    spun: Cell<Nanos>,
 }
 
 impl Shared {
@@ -36,7 +40,38 @@ impl Shared {
             converter: RefCell::new(WallConverter::new()),
             buffer: RefCell::new(vec![0; READ_SIZE].into_boxed_slice()),
             kernel_stamps,
+            shut: Cell::default(),
+            spun: Cell::default(),
         })
+    }
+
+    /// The gate before the first byte of a request that is due at `instant` (zero for what has no gate).
+    ///
+    /// Pending while the gates are shut, in which case whoever shut them polls again. Else it spins until the instant:
+    /// nothing else of the worker runs meanwhile.
+    pub(crate) fn poll_gate(&self, instant: Nanos) -> Poll<()> {
+        if instant == Nanos::ZERO {
+            return Poll::Ready(());
+        }
+        if self.shut.get() {
+            return Poll::Pending;
+        }
+        let before = clock::now();
+        if before < instant {
+            let after = PreciseTimer::spin_until(instant);
+            self.spun.set(self.spun.get() + after.since(before));
+        }
+        Poll::Ready(())
+    }
+
+    /// Shuts all gates, or opens them.
+    pub(crate) fn shut_gates(&self, shut: bool) {
+        self.shut.set(shut);
+    }
+
+    /// Time spent spinning so far.
+    pub(crate) fn spun(&self) -> Nanos {
+        self.spun.get()
     }
 
     /// Steps of the wall clock seen so far, and the largest.
@@ -69,6 +104,8 @@ pub(crate) struct Probe {
     encrypted: Cell<bool>,
     pub(crate) bytes_in: Cell<u64>,
     pub(crate) bytes_out: Cell<u64>,
+    /// The gate: the first byte of this exchange leaves at this instant, not before it.
+    not_before: Cell<Nanos>,
     pub(crate) write_start: Cell<Option<Nanos>>,
     pub(crate) write_end: Cell<Option<Nanos>>,
     /// Everything handed to the socket so far has reached the kernel.
@@ -123,8 +160,9 @@ impl Probe {
         }
     }
 
-    /// Forgets the previous exchange.
-    pub(crate) fn begin(&self) {
+    /// Forgets the previous exchange; the next one's first byte leaves at `not_before` at the earliest.
+    pub(crate) fn begin(&self, not_before: Nanos) {
+        self.not_before.set(not_before);
         self.first.set(None);
         self.bytes_in.set(0);
         self.bytes_out.set(0);
@@ -246,6 +284,8 @@ impl Socket {
         loop {
             let mut ready = ready!(self.descriptor.poll_write_ready(context))?;
             if self.probe.write_start.get().is_none() {
+                // All that a request needs has been done by now, up to the bytes in hand.
+                ready!(self.shared.poll_gate(self.probe.not_before.get()));
                 self.probe.write_start.set(Some(clock::now()));
             }
             match send(&SockRef::from(self.descriptor.get_ref())) {
