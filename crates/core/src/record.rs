@@ -162,8 +162,8 @@ impl Event {
         Self { at, lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX), tokens: 0, kind, flags }
     }
 
-    /// True when it came in one read with a later event of the same stream, so that `at` is only an upper
-    /// bound: it arrived between the previous event and `at`.
+    /// True when it came in one read with a later event of the same stream (or in two reads of what the kernel had
+    /// joined under one stamp), so that `at` is only an upper bound: it arrived between the previous event and `at`.
     pub const fn coalesced(self) -> bool {
         self.flags & COALESCED != 0
     }

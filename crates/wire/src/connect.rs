@@ -163,6 +163,7 @@ pub(crate) async fn http2(wire: &Wire, stream: Stream, probe: &Rc<Probe>) -> Res
     let (probe, greeting) = (Rc::clone(probe), Rc::clone(&greeted));
     // What was read before is not HTTP/2: a proxy's answer to our question for a tunnel.
     probe.first.set(None);
+    probe.share();
     tokio::task::spawn_local(poll_fn(move |context| {
         // Its error reaches the requests on it.
         let ended = connection.as_mut().poll(context).map(drop);

@@ -224,13 +224,10 @@ impl Answer<'_> {
         matches!(self.driver, Driver::Task(_))
     }
 
-    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it.
-    ///
-    /// An HTTP/2 connection does read ahead for its other streams, so its last read may be a later one than
-    /// ours; the stamp is then an upper bound, and is not called the kernel's.
+    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it. A connection that
+    /// streams share reads again only when they have had their turns: see [`Probe::share`].
     fn stamp(&self) -> Stamp {
-        let stamp = self.probe.last.get();
-        Stamp { kernel: stamp.kernel && !self.is_shared(), ..stamp }
+        self.probe.last.get()
     }
 
     /// How far the exchange has come.

@@ -180,10 +180,12 @@ impl<'a> Sink<'a> {
 
     fn push_event(&mut self, kind: EventKind) {
         let stamp = self.stamp;
-        if self.progress.last_read == stamp.read
-            && let Some(last) = self.record.events.last_mut()
+        let same_read = self.progress.last_read == stamp.read;
+        if let Some(last) = self.record.events.last_mut()
+            && (same_read || stamp.kernel && last.kernel_stamped() && last.at == stamp.at)
         {
-            // It came in the same read as this one, so that its stamp is only an upper bound.
+            // It came in the same read as this one, or the kernel had joined the two before they were read, so that its
+            // stamp is only an upper bound.
             let lag = Nanos(u64::from(last.lag_ns));
             let mut same = Event::new(last.at, lag, last.kind, true, last.kernel_stamped());
             same.tokens = last.tokens;

@@ -21,6 +21,9 @@ const READ_SIZE: usize = 64 << 10;
 /// A kernel stamp this far on the wrong side of an instant that must be before or after it is no stamp of
 /// ours: the wall clock was set in between.
 const IMPLAUSIBLE: Nanos = Nanos::from_millis(1);
+/// Turns of the event loop that the reader of a shared connection leaves to others after each read: one for the task
+/// that hands a stream's headers on, one for the exchange that they belong to, and one to spare.
+const TURNS_FOR_STREAMS: u8 = 3;
 
 /// What the sockets of one worker share.
 #[derive(Debug)]
@@ -112,6 +115,10 @@ pub(crate) struct Probe {
     pub(crate) flushed: Cell<bool>,
     /// Requests of an HTTP/2 connection whose last byte goes out with the next flush.
     leaving: RefCell<Vec<Rc<Sending>>>,
+    /// Streams share what is read.
+    shared: Cell<bool>,
+    /// Turns that their exchanges have left before the next read.
+    turns_left: Cell<u8>,
     /// Who waits for the first content.
     waiting: RefCell<Option<Waker>>,
 }
@@ -140,6 +147,24 @@ impl Probe {
             self.waiting.replace(Some(context.waker().clone()));
         }
         come
+    }
+
+    /// Says that from here on several streams share what is read. Between two reads their exchanges then have a turn, so
+    /// that [`Probe::last`] is the stamp of what each of them takes.
+    pub(crate) fn share(&self) {
+        self.shared.set(true);
+    }
+
+    /// Pending while the streams have not yet taken what the last read brought.
+    fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
+        let left = self.turns_left.get();
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        self.turns_left.set(left - 1);
+        // Queued behind the tasks that the last read has woken.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Marks `sending` as sent when the connection has next written all it has.
@@ -182,6 +207,9 @@ impl Probe {
         let at = kernel.map_or(user, |at| at.min(user).max(earliest));
         let stamp = Stamp { at, user, kernel: kernel.is_some(), read: previous.read + 1 };
         self.last.set(stamp);
+        if self.shared.get() {
+            self.turns_left.set(TURNS_FOR_STREAMS);
+        }
         if !self.encrypted.get() && len > 0 {
             self.note_content();
         }
@@ -250,6 +278,7 @@ impl Socket {
         if room == 0 {
             return Poll::Ready(Ok(()));
         }
+        ready!(self.probe.poll_turn(context));
         loop {
             let mut ready = ready!(self.descriptor.poll_read_ready(context))?;
             let mut buffer = self.shared.buffer.borrow_mut();

@@ -6,29 +6,16 @@ mod common;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{STREAM_HEAD, Server, Step, chunk, exchange_many, on_worker, request, settings, stream, write};
+use common::tls::{Tls, file, tls_server, tls_settings};
+use common::{
+    STREAM_HEAD, Server, Step, TOKEN, chunk, exchange_many, good, is_good, on_worker, request, settings,
+    write,
+};
 use servebench_core::{Nanos, Outcome, Record, Secret};
 use servebench_wire::{Balance, Client, ClientSettings, ConnectPolicy, Live, ProxySettings, Wire, WireError};
-
-const TOKEN: &str = r#"{"choices":[{"index":0,"text":"x","finish_reason":null}]}"#;
-const LAST: &str = r#"{"choices":[{"index":0,"text":"y","finish_reason":"length"}]}"#;
-
-fn good() -> Vec<u8> {
-    stream(&[TOKEN, LAST, "[DONE]"])
-}
-
-fn file(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/data/tls", name].iter().collect()
-}
-
-#[track_caller]
-fn is_good(record: &Record) {
-    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "xy"), "{:?}", record.error);
-}
 
 #[test]
 fn connections_opened_ahead_cost_the_requests_nothing() {
@@ -253,37 +240,6 @@ fn proxies() {
     assert!(record.error.unwrap().contains("403 Forbidden"));
 }
 
-/// How the server of [`serve_tls`] behaves.
-#[derive(Clone, Copy, PartialEq)]
-enum Tls {
-    Plain,
-    WantsClientCertificate,
-    BehindProxy,
-}
-
-/// The TLS settings of a server.
-fn tls_server(kind: Tls) -> Arc<rustls::ServerConfig> {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
-    let builder = if kind == Tls::WantsClientCertificate {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        builder.with_client_cert_verifier(verifier.build().unwrap())
-    } else {
-        builder.with_no_client_auth()
-    };
-    let mut config = builder.with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
-}
-
 /// Accepts one TLS connection on a thread of its own and plays a good answer.
 fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -393,12 +349,6 @@ fn visit_over_tls(connections: Vec<Vec<Visit>>) -> (u16, std::thread::JoinHandle
     (port, thread)
 }
 
-fn tls_settings(port: u16) -> ClientSettings {
-    let mut settings = settings("vllm", &format!("https://localhost:{port}"));
-    settings.tls.ca_file = Some(file("ca.pem"));
-    settings
-}
-
 #[test]
 fn a_session_ticket_is_no_first_byte() {
     let (port, server) = visit_over_tls(vec![vec![Visit::AnswerLate(Duration::from_millis(60))]]);
@@ -460,235 +410,4 @@ fn tls_settings_that_cannot_work_are_refused() {
     assert!(refused(|s| s.tls.ca_file = Some(file("missing.pem"))).contains("--ca-file"));
     assert!(refused(|s| s.tls.ca_file = Some(file("server.key"))).contains("--ca-file"));
     assert!(refused(|s| s.tls.client_cert = Some(file("client.pem"))).contains("--client-key"));
-}
-
-/// How the server of [`serve_http2`] behaves.
-#[derive(Clone, Copy, Default)]
-struct Http2 {
-    /// Connections that it accepts, one after the other.
-    connections: usize,
-    /// Streams that it allows at once.
-    streams: Option<u32>,
-    /// Bytes that a client may send before it must wait.
-    window: Option<u32>,
-    /// How long it waits before it reads a body.
-    wait: Duration,
-    /// Closes each connection but the last when a request has come, without an answer.
-    hangs_up: bool,
-    /// Resets each stream.
-    resets: bool,
-}
-
-/// An HTTP/2 server that answers every request with the same stream.
-fn serve_http2(how: Http2) -> (u16, std::thread::JoinHandle<()>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    listener.set_nonblocking(true).unwrap();
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            let mut tasks = Vec::new();
-            for number in 1..=how.connections {
-                let (stream, _) = listener.accept().await.unwrap();
-                let asked = Arc::new(tokio::sync::Notify::new());
-                let heard = Arc::clone(&asked);
-                let hangs_up = how.hangs_up && number < how.connections;
-                let service =
-                    hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                        let heard = Arc::clone(&heard);
-                        async move {
-                            assert_eq!(request.uri().path(), "/v1/completions");
-                            assert_eq!(request.headers()["x-request-id"], "r-0");
-                            if how.resets {
-                                return Err(std::io::Error::other("no"));
-                            }
-                            if hangs_up {
-                                heard.notify_one();
-                                std::future::pending::<()>().await;
-                            }
-                            // Deaf meanwhile, as a busy server is.
-                            std::thread::sleep(how.wait);
-                            let _ = http_body_util::BodyExt::collect(request.into_body()).await;
-                            let body = format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n");
-                            let body = http_body_util::Full::new(bytes::Bytes::from(body));
-                            let answer =
-                                http::Response::builder().header("content-type", "text/event-stream");
-                            Ok(answer.body(body).unwrap())
-                        }
-                    });
-                let mut builder =
-                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
-                builder.max_concurrent_streams(how.streams.unwrap_or(10_000));
-                builder.initial_stream_window_size(how.window);
-                let io = hyper_util::rt::TokioIo::new(stream);
-                let connection = builder.serve_connection(io, service);
-                tasks.push(tokio::spawn(async move {
-                    tokio::select! {
-                        _ = connection => {}
-                        () = asked.notified() => {}
-                    }
-                }));
-            }
-            drop(listener);
-            for task in tasks {
-                task.await.unwrap();
-            }
-        });
-    });
-    (port, thread)
-}
-
-/// Sends `count` requests at once over HTTP/2; gives the records and the number of connections.
-fn at_once_over_http2(port: u16, count: usize, ahead: usize, body: &str) -> (Vec<Record>, u64) {
-    let mut settings = settings("vllm", &format!("http://127.0.0.1:{port}"));
-    settings.http2 = true;
-    on_worker(async || {
-        let wire = Wire::new(settings).unwrap();
-        let live = Arc::new(Live::default());
-        let client = Client::new(&wire, 0, Arc::clone(&live));
-        client.open_ahead(ahead).await.unwrap();
-        let mut request = request(0);
-        request.prompt = servebench_core::Prompt::Text(body.to_owned());
-        let prepared = wire.prepare(&request).unwrap();
-        let mut records = vec![prepared.record(); count];
-        let all = records.iter_mut().map(|record| client.exchange(&prepared, record));
-        futures_util::future::join_all(all).await;
-        assert_eq!(live.read().in_flight, 0);
-        (records, live.read().opened)
-    })
-}
-
-#[test]
-fn http2_carries_many_streams_on_one_connection() {
-    for ahead in [20, 0] {
-        let (port, server) = serve_http2(Http2 { connections: 1, ..Http2::default() });
-        let (records, opened) = at_once_over_http2(port, 20, ahead, "hello");
-        server.join().unwrap();
-        assert_eq!(opened, 1);
-        for (number, record) in records.iter().enumerate() {
-            is_good(record);
-            assert!(record.send_start.is_some() && record.send_start <= record.send_end);
-            assert!(record.bytes_sent > 50 && record.bytes_received > 100, "{record:?}");
-            assert!(record.events.iter().all(|event| !event.kernel_stamped()));
-            // Whoever opens the connection waits for it, and the others with it.
-            assert_eq!(record.connection.reused, ahead > 0 || number > 0);
-        }
-    }
-}
-
-#[test]
-fn http2_opens_as_many_connections_as_the_server_allows_streams() {
-    for ahead in [20, 0] {
-        // The server waits for connections that need not come: its thread ends with the test.
-        let (port, _) = serve_http2(Http2 { connections: 9, streams: Some(5), ..Http2::default() });
-        let (records, opened) = at_once_over_http2(port, 20, ahead, "hello");
-        records.iter().for_each(is_good);
-        // Opened on demand, a later request may find room that an earlier one has left.
-        let expected = if ahead == 0 { 2..=4 } else { 4..=4 };
-        assert!(expected.contains(&opened), "{opened} connections, {ahead} opened ahead");
-    }
-}
-
-#[test]
-fn an_http2_request_is_sent_when_its_last_byte_is() {
-    // The server lets 64 KiB through and reads on after a while only.
-    let wait = Duration::from_millis(80);
-    let (port, server) =
-        serve_http2(Http2 { connections: 1, window: Some(65_535), wait, ..Http2::default() });
-    let (records, _) = at_once_over_http2(port, 1, 1, &"long ".repeat(100_000));
-    server.join().unwrap();
-    let record = &records[0];
-    is_good(record);
-    let sending = record.send_end.unwrap().since(record.send_start.unwrap());
-    assert!(sending >= Nanos::from_millis(70), "{sending:?}");
-    assert!(record.bytes_sent > 500_000, "{}", record.bytes_sent);
-}
-
-#[test]
-fn an_http2_connection_that_breaks_is_replaced_once_for_all_its_streams() {
-    let (port, server) = serve_http2(Http2 { connections: 2, hangs_up: true, ..Http2::default() });
-    let (records, opened) = at_once_over_http2(port, 10, 1, "hello");
-    server.join().unwrap();
-    for record in &records {
-        is_good(record);
-        assert_eq!(record.reconnects, 1);
-    }
-    assert_eq!(opened, 2);
-}
-
-#[test]
-fn a_stream_that_the_server_resets_is_not_sent_again() {
-    let (port, server) = serve_http2(Http2 { connections: 1, resets: true, ..Http2::default() });
-    let (records, opened) = at_once_over_http2(port, 3, 1, "hello");
-    server.join().unwrap();
-    for record in &records {
-        assert_eq!((record.outcome, record.reconnects), (Outcome::ConnectError, 0), "{:?}", record.error);
-        assert!(record.error.as_deref().unwrap().contains("reset the stream"), "{:?}", record.error);
-    }
-    assert_eq!(opened, 1);
-}
-
-#[test]
-fn http2_over_tls_is_agreed_on_by_alpn() {
-    let serve = |protocol: &'static [u8]| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        listener.set_nonblocking(true).unwrap();
-        let mut config = (*tls_server(Tls::Plain)).clone();
-        config.alpn_protocols = vec![protocol.to_vec()];
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let (stream, _) = listener.accept().await.unwrap();
-                let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service =
-                    hyper::service::service_fn(|_: http::Request<hyper::body::Incoming>| async move {
-                        let body = format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n");
-                        let answer = http::Response::builder().header("content-type", "text/event-stream");
-                        Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
-                    });
-                let builder = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
-                drop(builder.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await);
-            });
-        });
-        let mut settings = tls_settings(port);
-        settings.http2 = true;
-        on_worker(async || {
-            let wire = Wire::new(settings).unwrap();
-            let client = Client::new(&wire, 0, Arc::default());
-            let prepared = wire.prepare(&request(0)).unwrap();
-            let mut record = prepared.record();
-            client.exchange(&prepared, &mut record).await;
-            record
-        })
-    };
-    let record = serve(b"h2");
-    is_good(&record);
-    assert!(record.connection.tls.is_some() && record.send_end.is_some());
-    let record = serve(b"http/1.1");
-    assert_eq!(record.outcome, Outcome::ConnectError, "{record:?}");
-}
-
-#[test]
-fn nobody_tries_in_turn_what_one_has_found_impossible() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (records, opened) = at_once_over_http2(port, 5, 0, "hello");
-    assert_eq!(opened, 0);
-    assert!(records.iter().all(|record| record.outcome == Outcome::ConnectError));
-}
-
-#[test]
-fn an_http1_server_asked_for_http2_is_an_error() {
-    let server = Server::start(vec![vec![
-        Step::Pause(Duration::from_millis(20)),
-        write("HTTP/1.1 400 Bad Request\r\n\r\n"),
-    ]]);
-    let mut settings = settings("vllm", &server.url());
-    settings.http2 = true;
-    let record = exchange_many(settings, 1).remove(0);
-    server.finish();
-    assert!(matches!(record.outcome, Outcome::ConnectError | Outcome::Malformed), "{record:?}");
 }

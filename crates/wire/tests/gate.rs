@@ -1,7 +1,5 @@
 //! Requests that are made ready before they are due leave when they are due, and not before.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod common;
 
 use std::future::poll_fn;

@@ -2,15 +2,32 @@
 #![expect(clippy::unwrap_used, reason = "a test server may panic")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod tls;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use servebench_core::{Nanos, Prompt, Record, Request};
+use servebench_core::{Nanos, Outcome, Prompt, Record, Request};
 use servebench_wire::backend::find;
 use servebench_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
+
+/// Two events of a stream.
+pub(crate) const TOKEN: &str = r#"{"choices":[{"index":0,"text":"x","finish_reason":null}]}"#;
+pub(crate) const LAST: &str = r#"{"choices":[{"index":0,"text":"y","finish_reason":"length"}]}"#;
+
+/// A whole stream of them.
+pub(crate) fn good() -> Vec<u8> {
+    stream(&[TOKEN, LAST, "[DONE]"])
+}
+
+/// Fails unless the record holds just that.
+#[track_caller]
+pub(crate) fn is_good(record: &Record) {
+    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "xy"), "{:?}", record.error);
+}
 
 /// What the server does next on a connection.
 #[derive(Clone, Debug)]
