@@ -1,7 +1,7 @@
 //! Each reason of the verdict that a server, a load or a signal can bring about, brought about on the binary.
 //!
-//! Those that need a changed host (a stepped clock, a control group's quota) are provoked on made-up runs, as are
-//! all of these: `crates/metrics/tests/made_up/verdict.rs`.
+//! Those that the client's own host brings about (a stepped clock, a control group's quota, a worker without a moment
+//! to spare) are in `hosts.rs`; all of them are provoked on made-up runs, too: `crates/metrics/tests/made_up/verdict.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
