@@ -10,6 +10,8 @@ mod live;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use live::{Sim, alone, codes, finish, signal, start_run};
@@ -53,6 +55,26 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
     let expected = sums[sums.len() * 9 / 10];
     assert!((response - expected).abs() / expected < 0.01, "{response} against {expected}");
     assert!(codes(&result).contains(&"cap_binding".to_owned()), "{:?}", codes(&result));
+}
+
+#[test]
+fn the_simulator_tells_the_arrival_of_a_request_that_it_was_slow_to_read() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let sim = Sim::start(folder.path(), &["--ttft", "1", "--itl", "1"]);
+    signal(sim.child.id(), "-STOP");
+    let mut socket = TcpStream::connect(sim.url.trim_start_matches("http://")).unwrap();
+    let body = r#"{"prompt": "x", "max_tokens": 1, "stream": true}"#;
+    let length = body.len();
+    write!(socket, "POST /v1/completions HTTP/1.0\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    signal(sim.child.id(), "-CONT");
+    socket.read_to_end(&mut Vec::new()).unwrap();
+    let truth = sim.truth().remove(0);
+    if cfg!(target_os = "linux") {
+        let waited = (number(&truth, "/body") - number(&truth, "/request_arrived")) / 1e6;
+        assert!(waited > 150.0, "read {waited} ms after its arrival: {truth}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Each reason of the verdict that a server, a load or a signal can bring about, brought about on the binary.
 //!
-//! Those that need a changed host (a stepped clock, a control group's quota) are provoked on made-up runs, as are
-//! all of these: `crates/metrics/tests/made_up/verdict.rs`.
+//! Those that the client's own host brings about (a stepped clock, a control group's quota, a kernel without stamps, a
+//! worker without a moment to spare) are in `hosts.rs`; all of them are provoked on made-up runs, too: `crates/metrics/tests/made_up/verdict.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -45,6 +45,7 @@ fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
         ("usage_disagreement", &["--fault", "usage_inconsistent=1"], &["--random-output-len", "40"]),
         ("coalesced", &["--fault", "burst=1"], &[]),
         ("too_few_samples", &[], &["--metric-percentiles", "99.9"]),
+        ("output_length", &[], &["--extra-body", "{\"max_tokens\": 5}"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (found, result) =

@@ -92,6 +92,18 @@ pub fn recv_into(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Read> 
     recv(socket, buffer)
 }
 
+/// Like [`recv`], into the room that `buffer` has behind its content; what is read becomes content. A buffer without
+/// room gets some, for a read of nothing would look like the end.
+pub fn recv_append(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Read> {
+    if buffer.len() == buffer.capacity() {
+        buffer.reserve(4096);
+    }
+    let read = recv(socket, buffer.spare_capacity_mut())?;
+    // SAFETY: `recv` has initialised the first `len` bytes of the room, which is at least so large.
+    unsafe { buffer.set_len(buffer.len() + read.len) };
+    Ok(read)
+}
+
 #[cfg(target_os = "linux")]
 fn stamp_of(message: &libc::msghdr) -> Option<Nanos> {
     // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay
@@ -154,5 +166,22 @@ mod tests {
         assert_eq!(stamps, if stamped { 3 } else { 0 });
         drop(server);
         assert_eq!(recv(client.as_fd(), &mut buffer).unwrap().len, 0);
+    }
+
+    #[test]
+    fn what_is_read_is_appended() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"first").unwrap();
+        let mut buffer = Vec::new();
+        while buffer.len() < 5 {
+            recv_append(client.as_fd(), &mut buffer).unwrap();
+        }
+        buffer.shrink_to_fit();
+        server.write_all(b" and second").unwrap();
+        drop(server);
+        while recv_append(client.as_fd(), &mut buffer).unwrap().len > 0 {}
+        assert_eq!(buffer, b"first and second");
     }
 }

@@ -31,6 +31,10 @@ pub struct TruthRecord {
     pub accepted: Nanos,
     /// When the first bytes of the request had been read.
     pub first_byte: Nanos,
+    /// When the last byte of the request had reached this host's kernel; left out where the kernel does not stamp
+    /// what arrives. `body` is later by what the server took to wake up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_arrived: Option<Nanos>,
     /// When the last byte of the request had been read.
     pub body: Nanos,
     /// When the request was valid and had been taken on.

@@ -23,7 +23,7 @@ impl Cgroup {
 
     /// Finds the folders from the text of `/proc/self/cgroup`, whose lines are
     /// `number:controllers:path`; version 2 has one line with number 0 and no controllers.
-    fn locate(proc_cgroup: &str, root: &Path) -> Self {
+    pub(crate) fn locate(proc_cgroup: &str, root: &Path) -> Self {
         let path_of = |controller: &str| {
             let mut lines = proc_cgroup.lines().filter_map(|line| {
                 let mut parts = line.splitn(3, ':').skip(1);
@@ -34,11 +34,16 @@ impl Cgroup {
         let v2 = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"));
         let controller = |name: &str, file: &str| match (path_of(name), v2) {
             // With both versions mounted, a controller belongs to version 1 where it is named there.
-            (Some(path), _) => levels(&root.join(name), path),
-            (None, Some(path)) if root.join("cgroup.controllers").exists() || root.join(file).exists() => {
-                levels(root, path)
+            (Some(path), _) => version_1(root, name).map_or_else(Vec::new, |root| levels(&root, path)),
+            (None, Some(path)) => {
+                // Beside version 1, version 2 has a folder of its own.
+                let roots = [root.to_owned(), root.join("unified")];
+                let root = roots
+                    .into_iter()
+                    .find(|root| root.join("cgroup.controllers").exists() || root.join(file).exists());
+                root.map_or_else(Vec::new, |root| levels(&root, path))
             }
-            _ => Vec::new(),
+            (None, None) => Vec::new(),
         };
         Self { cpu: controller("cpu", "cpu.max"), memory: controller("memory", "memory.max") }
     }
@@ -66,6 +71,20 @@ impl Cgroup {
             .chain(&self.cpu)
             .find_map(|folder| parse_cpu_stat(&fs::read_to_string(folder.join("cpu.stat")).ok()?))
     }
+}
+
+/// Where version 1 keeps a controller: a folder with its name, or one that it shares with others, such as
+/// `cpu,cpuacct`.
+fn version_1(root: &Path, controller: &str) -> Option<PathBuf> {
+    let own = root.join(controller);
+    if own.is_dir() {
+        return Some(own);
+    }
+    let folders = fs::read_dir(root).ok()?.filter_map(Result::ok);
+    let mut shared = folders.filter(|folder| {
+        folder.file_name().to_str().is_some_and(|name| name.split(',').any(|name| name == controller))
+    });
+    shared.next().map(|folder| folder.path())
 }
 
 /// The folder of a group and of each group above it. Inside a container the path of the host may not
@@ -157,6 +176,31 @@ mod tests {
         assert_eq!(cgroup.cpu_quota(), Some(0.5));
         assert_eq!(cgroup.memory_limit(), None);
         assert_eq!(cgroup.throttling(), Some(Throttling { periods: 3, time: Nanos(1_500) }));
+    }
+
+    #[test]
+    fn both_versions_side_by_side_are_read() {
+        // The processor's controller with version 1, in a folder that it shares; memory with version 2.
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("cpu,cpuacct/a/cpu.cfs_quota_us", "20000\n"),
+                ("cpu,cpuacct/a/cpu.cfs_period_us", "100000\n"),
+                (
+                    "cpu,cpuacct/a/cpu.stat",
+                    "nr_periods 7\nnr_throttled 2\nthrottled_time 9000\nnr_bursts 0\n",
+                ),
+                ("cpu,cpuacct/cpu.stat", "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n"),
+                ("cpuset/tasks", ""),
+                ("unified/cgroup.controllers", "memory\n"),
+                ("unified/b/memory.max", "5000\n"),
+            ],
+        );
+        let cgroup = Cgroup::locate("3:cpuset:/\n1:cpu,cpuacct:/a\n0::/b\n", root.path());
+        assert_eq!(cgroup.cpu_quota(), Some(0.2));
+        assert_eq!(cgroup.throttling(), Some(Throttling { periods: 2, time: Nanos(9_000) }));
+        assert_eq!(cgroup.memory_limit(), Some(5_000));
     }
 
     #[test]

@@ -46,7 +46,10 @@ pub struct HostReport {
 impl HostWatch {
     /// Begins to watch.
     pub fn start() -> Self {
-        let cgroup = Cgroup::of_this_process();
+        Self::of(Cgroup::of_this_process())
+    }
+
+    fn of(cgroup: Cgroup) -> Self {
         let start = Counters::read(&cgroup);
         Self { cgroup, start, open_files_peak: limits::open_files() }
     }
@@ -119,6 +122,31 @@ mod tests {
         assert_eq!(retransmits(text), Some(7));
         for text in ["", "Tcp: RetransSegs\n", "Tcp: InSegs\nTcp: 1\n", "Tcp: RetransSegs\nTcp: x\n"] {
             assert_eq!(retransmits(text), None);
+        }
+    }
+
+    #[test]
+    fn only_throttling_during_the_watch_counts() {
+        let (before, after) = ((3, 40_000_u64), (5, 52_500_u64));
+        for (file, time, unit) in
+            [("cpu.stat", "throttled_usec", 1), ("cpu/cpu.stat", "throttled_time", 1000)]
+        {
+            let root = tempfile::tempdir().unwrap();
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(root.path().join("cgroup.controllers"), "cpu\n").unwrap();
+            let put = |(periods, micros): (u64, u64)| {
+                let text = format!("nr_periods 9\nnr_throttled {periods}\n{time} {}\n", micros * unit);
+                fs::write(&path, text).unwrap();
+            };
+            put(before);
+            let groups = if unit == 1 { "0::/\n" } else { "4:cpu:/\n0::/\n" };
+            let watch = HostWatch::of(Cgroup::locate(groups, root.path()));
+            put(after);
+            let mut health = ClientHealth::default();
+            watch.finish().fill(&mut health);
+            let lost = Throttling { periods: 2, time: Nanos::from_micros(12_500) };
+            assert_eq!(health.cgroup_throttled, Some(lost), "{file}");
         }
     }
 

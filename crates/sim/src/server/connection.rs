@@ -99,6 +99,9 @@ impl Connection {
             accepted: self.accepted,
             first_byte: request.first_byte,
             body: request.complete,
+            request_arrived: request
+                .arrived_wall
+                .and_then(|wall| self.scheduler.arrival(wall, request.complete)),
             ..TruthRecord::default()
         };
         let fault = self.fault_for(request, index);

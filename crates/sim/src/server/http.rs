@@ -33,6 +33,8 @@ pub(crate) struct HttpRequest {
     pub(crate) body: Vec<u8>,
     pub(crate) first_byte: Nanos,
     pub(crate) complete: Nanos,
+    /// The kernel's wall-clock stamp of the last segment in the read that completed the request.
+    pub(crate) arrived_wall: Option<Nanos>,
 }
 
 /// Why no request could be read.
@@ -128,6 +130,7 @@ pub(crate) async fn read_request(
         }
     }
     request.complete = last_read;
+    request.arrived_wall = conn.arrived();
     Ok(request)
 }
 

@@ -11,6 +11,7 @@ mod tasks;
 mod tls;
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -211,6 +212,8 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
         }
         socket.set_nonblocking(true)?;
         send_at_once(&socket);
+        // Accepted connections inherit it, and the kernel is at it before the first of them.
+        servebench_os::stamps::enable(socket.as_fd());
         socket.bind(&address.into())?;
         if listen {
             socket.listen(BACKLOG)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use servebench_core::Nanos;
+use servebench_os::clock::WallConverter;
 use servebench_os::{PreciseTimer, clock};
 use tokio::sync::Notify;
 
@@ -27,6 +28,9 @@ const MANY: u32 = 200;
 const WINDOW: Nanos = Nanos::from_millis(10);
 /// Least time between two wake-ups then; no event is later than that for its sake.
 const TOGETHER: Nanos = Nanos::from_micros(100);
+
+/// By which the wall clock's place on the monotonic axis may be off after drifting since it was last looked at.
+const UNCERTAIN: Nanos = Nanos::from_millis(1);
 
 /// By which a connection's task follows its stream.
 #[derive(Default)]
@@ -56,6 +60,8 @@ pub(crate) struct Scheduler {
     timer: PreciseTimer,
     /// Rings when a stream is due earlier than the alarm that is set.
     earlier: Notify,
+    /// For the kernel's stamps of what arrives.
+    wall: RefCell<WallConverter>,
 }
 
 #[derive(Default)]
@@ -138,7 +144,17 @@ impl Scheduler {
             }),
         };
         let state = RefCell::new(State { engine, ..State::default() });
-        Ok(Self { shared, thread, state, timer: PreciseTimer::new()?, earlier: Notify::new() })
+        let (timer, earlier, wall) = (PreciseTimer::new()?, Notify::new(), RefCell::default());
+        Ok(Self { shared, thread, state, timer, earlier, wall })
+    }
+
+    /// The monotonic instant of the kernel's stamp `wall` on bytes that had been read at `read`. `None` when it is
+    /// later than that by more than the clocks are uncertain: the wall clock was set in between.
+    pub(crate) fn arrival(&self, wall: Nanos, read: Nanos) -> Option<Nanos> {
+        let mut converter = self.wall.borrow_mut();
+        converter.refresh(clock::now());
+        let at = converter.to_monotonic(wall);
+        (at <= read + UNCERTAIN).then(|| at.min(read))
     }
 
     /// Takes a stream in; its ticket tells when it has ended.

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use bytes::{Buf, BytesMut};
 use rustls::ServerConnection;
 use servebench_core::Nanos;
 use servebench_os::send_stamps::{self, SendStamp};
+use servebench_os::stamps;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -29,6 +31,8 @@ pub(crate) struct Conn {
     taken: Cell<u64>,
     /// The kernel stamps what leaves.
     stamped: bool,
+    /// The kernel's wall-clock stamp of the last segment that was read.
+    arrived: Cell<Option<Nanos>>,
 }
 
 /// How long a blocked write waits before it is tried again where waiting for the socket does not work.
@@ -64,6 +68,7 @@ impl Conn {
             failed: Cell::new(false),
             taken: Cell::new(0),
             stamped,
+            arrived: Cell::new(None),
         })
     }
 
@@ -101,6 +106,11 @@ impl Conn {
     /// True when the kernel stamps what leaves.
     pub(crate) fn is_stamped(&self) -> bool {
         self.stamped
+    }
+
+    /// When the last segment that was read had reached the kernel, on the wall clock, if the kernel told it.
+    pub(crate) fn arrived(&self) -> Option<Nanos> {
+        self.arrived.get()
     }
 
     /// Bytes of the connection up to the end of the last write; `None` while only the TLS session knows.
@@ -200,9 +210,11 @@ impl Conn {
 
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut outgoing = self.outgoing.borrow_mut();
-        let Outgoing::Tls(session) = &mut *outgoing else { return self.stream.try_read_buf(buffer) };
+        let Outgoing::Tls(session) = &mut *outgoing else {
+            return self.receive(|socket| stamps::recv_append(socket, buffer));
+        };
         loop {
-            let arrived = session.read_tls(&mut Wire(&self.stream));
+            let arrived = session.read_tls(&mut Wire(self));
             let state = session.process_new_packets().map_err(io::Error::other)?;
             // The handshake answers, too.
             self.send_tls(session)?;
@@ -217,6 +229,15 @@ impl Conn {
                 return Ok(0);
             }
         }
+    }
+
+    /// Reads with the kernel's stamp. An end of the stream brings none and is no segment of a request.
+    fn receive(&self, read: impl FnOnce(BorrowedFd<'_>) -> io::Result<stamps::Read>) -> io::Result<usize> {
+        let read = self.stream.try_io(Interest::READABLE, || read(self.stream.as_fd()))?;
+        if read.len > 0 {
+            self.arrived.set(read.kernel_wall);
+        }
+        Ok(read.len)
     }
 
     /// True when everything is with the kernel.
@@ -252,7 +273,7 @@ impl Conn {
 
     fn send_tls(&self, session: &mut ServerConnection) -> io::Result<bool> {
         while session.wants_write() {
-            match session.write_tls(&mut Wire(&self.stream)) {
+            match session.write_tls(&mut Wire(self)) {
                 Ok(taken) => self.count(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
@@ -267,17 +288,17 @@ impl Conn {
 }
 
 /// The socket as the blocking traits see it; it never blocks but says so.
-struct Wire<'a>(&'a TcpStream);
+struct Wire<'a>(&'a Conn);
 
 impl io::Read for Wire<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        self.0.receive(|socket| stamps::recv_into(socket, buffer))
     }
 }
 
 impl io::Write for Wire<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.0.stream.try_write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -372,6 +372,11 @@ fn tls_carries_the_same_answers() {
         client.send("POST", "/v1/completions", fault, body.as_bytes());
         assert_eq!(stream_of(&client.answer(usize::MAX)).len(), max_tokens);
     }
+    for record in server.truth() {
+        // The stamp lies under the encryption.
+        assert_eq!(record.request_arrived.is_some(), cfg!(target_os = "linux"));
+        assert!(record.request_arrived <= Some(record.body));
+    }
 
     let wrong = TlsIdentity { certificate: format!("{folder}/key.pem").into(), ..identity };
     let error = servebench_sim::start(SimSettings { tls: Some(wrong), ..fast() }).unwrap_err().to_string();

@@ -112,6 +112,31 @@ fn the_kernels_stamps_stand_beside_the_servers_own() {
 }
 
 #[test]
+fn the_kernel_tells_when_the_last_byte_of_a_request_arrived() {
+    let server = serve(fast());
+    let mut client = Client::connect(server.addr());
+    // The second comes on the same connection, in two parts.
+    for parts in [1, 2] {
+        let body = json!({"prompt": "x ".repeat(20_000), "max_tokens": 2, "stream": true}).to_string();
+        let head = format!("POST /v1/completions HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len());
+        let (first, second) = body.split_at(if parts == 1 { 0 } else { 100 });
+        client.raw(head.as_bytes());
+        client.raw(first.as_bytes());
+        while parts == 2 && clock::now() < server.truth()[0].end.unwrap() + Nanos::from_millis(30) {
+            std::thread::yield_now();
+        }
+        let sent = clock::now();
+        client.raw(second.as_bytes());
+        assert_eq!(client.answer(usize::MAX).status, 200);
+        let record = server.truth().pop().unwrap();
+        assert_eq!(record.request_arrived.is_some(), cfg!(target_os = "linux"));
+        let Some(arrived) = record.request_arrived else { continue };
+        // The wall clock is known to some microseconds.
+        assert!(sent < arrived + Nanos::from_millis(1) && arrived <= record.body, "{sent:?} {record:?}");
+    }
+}
+
+#[test]
 fn a_client_that_reads_late_gets_everything() {
     for kernel_stamps in [false, true] {
         read_late(SimSettings { flood: Some(16), kernel_stamps, ..fast() });

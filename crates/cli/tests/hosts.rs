@@ -1,0 +1,270 @@
+//! The reasons of the verdict that the client's own host brings about: a wall clock that is set, a control group's
+//! quota, a kernel without stamps, a client that stands still, a worker without a moment to spare. Each is brought about on the binary.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "it/live.rs"]
+#[allow(dead_code, reason = "the other test programs use the rest")]
+mod live;
+#[path = "it/support.rs"]
+#[allow(dead_code, reason = "the other test programs use the rest")]
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use live::{Sim, alone, codes, finish, signal, start_run};
+use serde_json::Value;
+use servebench_testkit::{or_skip, program};
+
+/// What a busy machine may add of its own.
+const HOST: [&str; 5] = ["late_sends", "worker_stall", "receive_lag", "client_cpu", "offered_rate"];
+
+/// The codes without those that a busy machine brings.
+fn own_codes(result: &Value) -> Vec<String> {
+    codes(result).into_iter().filter(|code| !HOST.contains(&code.as_str())).collect()
+}
+
+/// Waits until the server has answered so many requests: the run is well under way then.
+fn until_answered(sim: &Sim, count: usize) {
+    for _ in 0..400 {
+        if sim.truth().len() >= count {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the run does not get under way");
+}
+
+/// A library for `LD_PRELOAD`, made of one of the C files beside these tests.
+fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
+    let compiler = or_skip(program(&["cc", "gcc", "clang"]), "a C compiler")?;
+    let library = folder.join(name).with_extension("so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("c");
+    let mut command = Command::new(compiler);
+    command.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
+    assert!(command.status().unwrap().success());
+    Some(library)
+}
+
+/// The arguments of a run that leaves `r.json`.
+fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Child {
+    program
+        .current_dir(folder)
+        .env("HF_HUB_OFFLINE", "1")
+        .args(["run", "--base-url", url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
+        .args(["--random-input-len", "8", "--save-result", "--save-detailed", "--result-filename", "r.json"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// How far each TTFT and each gap is from the server's own instants, in milliseconds, in order of size.
+fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
+    let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
+    let ttfts: Vec<f64> = serde_json::from_value(result["ttfts"].clone()).unwrap();
+    let mut errors = Vec::new();
+    for truth in sim.truth() {
+        let index: usize = truth["id"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let sent: Vec<f64> = serde_json::from_value(truth["events"].clone()).unwrap();
+        let first = sent[0] - truth["request_arrived"].as_f64().unwrap();
+        errors.push((ttfts[index] * 1e3 - first / 1e6).abs());
+        assert_eq!(sent.len(), itls[index].len() + 1);
+        let gaps = sent.windows(2).map(|pair| (pair[1] - pair[0]) / 1e6);
+        errors.extend(gaps.zip(&itls[index]).map(|(truth, gap)| (gap * 1e3 - truth).abs()));
+    }
+    errors.sort_by(f64::total_cmp);
+    errors
+}
+
+#[test]
+fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "stepped_clock") else { return };
+    let load = ["--num-prompts", "150", "--request-rate", "60", "--burstiness", "inf", "--ignore-eos"];
+    for (step_ms, expected) in [(0, &[][..]), (3_000, &["clock_step"][..]), (-3_000, &["clock_step"])] {
+        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let path = folder.path().join("step");
+        fs::write(&path, [0; 16]).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_servebench"));
+        program.env("LD_PRELOAD", &library).env("STEPPED_CLOCK", &path);
+        let run = run_by(
+            &mut program,
+            folder.path(),
+            &sim.url,
+            &[&load[..], &["--random-output-len", "20"]].concat(),
+        );
+        until_answered(&sim, 10);
+        // The instant is written last, and lies ahead: clock and stamps step together.
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8).unwrap();
+        let at = i64::try_from(servebench_os::clock::wall().0 + 100_000_000).unwrap();
+        file.write_all_at(&at.to_ne_bytes(), 0).unwrap();
+        let result = finish(run, folder.path());
+        assert_eq!(own_codes(&result), expected, "{:#}", result["servebench"]["verdict"]);
+        let client = &result["servebench"]["client"];
+        let seen = client["largest_clock_step"].as_f64().unwrap() / 1e6;
+        assert!((seen - step_ms.abs() as f64).abs() < 5.0 || step_ms == 0, "a step of {seen} ms");
+        let errors = errors(&sim, &result);
+        assert_eq!(errors.len(), 150 * 20);
+        // Until the step is noticed the process's own stamps stand in, which a busy machine makes late.
+        let (most, worst) = (errors[errors.len() * 95 / 100], errors[errors.len() - 1]);
+        assert!(most < 5.0 && worst < 500.0, "{most} ms at p95, {worst} ms at worst after {step_ms} ms");
+    }
+}
+
+/// A control group below the one that all processes see, removed in the end.
+struct Group {
+    folder: PathBuf,
+    /// File of the quota, what limits to a hundredth of a processor, and what lifts it.
+    quota: (&'static str, &'static str, &'static str),
+}
+
+impl Group {
+    /// `None` where no group with the CPU controller can be made.
+    fn make() -> Option<Self> {
+        let name = format!("servebench-test-{}", std::process::id());
+        let first = ("cpu.cfs_quota_us", "1000", "-1");
+        let second = ("cpu.max", "1000 100000", "max 100000");
+        let roots = [
+            ("/sys/fs/cgroup/cpu", first),
+            ("/sys/fs/cgroup/cpu,cpuacct", first),
+            ("/sys/fs/cgroup", second),
+            ("/sys/fs/cgroup/unified", second),
+        ];
+        roots.into_iter().find_map(|(root, quota)| {
+            let folder = Path::new(root).join(&name);
+            fs::create_dir(&folder).ok()?;
+            let group = Self { folder, quota };
+            group.set(quota.2).then_some(group)
+        })
+    }
+
+    fn set(&self, quota: &str) -> bool {
+        // Writing must not create the file where something else than the kernel keeps the folder.
+        let file = File::options().write(true).open(self.folder.join(self.quota.0));
+        file.is_ok_and(|file| file.write_at(quota.as_bytes(), 0).is_ok())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.folder));
+    }
+}
+
+#[test]
+fn a_quota_that_stops_the_client_is_named() {
+    let _alone = alone();
+    // Containers may forbid it, so this is no failure even where nothing may be skipped.
+    let Some(group) = Group::make() else {
+        eprintln!("skipped: no control group with a CPU quota can be made here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let load = ["--num-prompts", "300", "--request-rate", "100", "--burstiness", "inf", "--ignore-eos"];
+    for (limited, expected) in [(false, &[][..]), (true, &["throttled"][..])] {
+        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "5"]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+        shell.arg(group.folder.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_servebench"));
+        let load = [&load[..], &["--random-output-len", "20"]].concat();
+        let run = run_by(&mut shell, folder.path(), &sim.url, &load);
+        until_answered(&sim, 30);
+        if limited {
+            assert!(group.set(group.quota.1));
+            // Long enough to lose more than one part in two hundred of the run, short enough that not one event in ten
+            // comes together with the next.
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(group.set(group.quota.2));
+        }
+        let result = finish(run, folder.path());
+        let mut codes = own_codes(&result);
+        // What came while the client was stopped came together; a group has a small share of a busy machine.
+        codes.retain(|code| code != "coalesced");
+        assert_eq!(codes, expected, "{:#}", result["servebench"]["verdict"]);
+    }
+}
+
+#[test]
+fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiled(folder.path(), "no_stamps") else { return };
+    let load = ["--num-prompts", "100", "--request-rate", "50", "--random-output-len", "20", "--ignore-eos"];
+    for stopped in [false, true] {
+        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_servebench"));
+        program.env("LD_PRELOAD", &library);
+        let run = run_by(&mut program, folder.path(), &sim.url, &load);
+        until_answered(&sim, 10);
+        if stopped {
+            signal(run.id(), "-STOP");
+            std::thread::sleep(Duration::from_millis(100));
+            signal(run.id(), "-CONT");
+        }
+        let result = finish(run, folder.path());
+        assert_eq!(result["servebench"]["client"]["kernel_stamps"], false);
+        if stopped {
+            assert_eq!(own_codes(&result), ["stall_in_stamps"], "{:#}", result["servebench"]["verdict"]);
+            let worst = errors(&sim, &result).pop().unwrap();
+            assert!(worst > 50.0, "at worst {worst} ms");
+        } else {
+            let mut codes = own_codes(&result);
+            // A busy machine stalls the client, too.
+            codes.retain(|code| code != "stall_in_stamps");
+            assert_eq!(codes, [""; 0], "{:#}", result["servebench"]["verdict"]);
+        }
+    }
+}
+
+#[test]
+fn a_rate_that_was_not_offered_is_named() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    let load = ["--num-prompts", "200", "--request-rate", "100", "--burstiness", "inf", "--ignore-eos"];
+    let run = start_run(folder.path(), &sim.url, &[&load[..], &["--random-output-len", "2"]].concat());
+    until_answered(&sim, 100);
+    // Until all would have been sent long ago.
+    signal(run.id(), "-STOP");
+    std::thread::sleep(Duration::from_secs(2));
+    signal(run.id(), "-CONT");
+    let result = finish(run, folder.path());
+    assert!(codes(&result).contains(&"offered_rate".to_owned()), "{:#}", result["servebench"]["verdict"]);
+}
+
+#[test]
+fn a_worker_without_a_moment_to_spare_is_named() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // One worker, and a server that writes many events at once and never waits.
+    let sim = Sim::start(folder.path(), &["--flood", "64"]);
+    let load = ["--num-prompts", "50", "--max-concurrency", "8", "--random-output-len", "20000"];
+    let load = [&load[..], &["--ignore-eos", "--workers", "1"]].concat();
+    // Other processes may take the worker's processor away, which is no work of its own: one of some tries must do.
+    let mut found = Vec::new();
+    for _ in 0..5 {
+        let result = finish(start_run(folder.path(), &sim.url, &load), folder.path());
+        // Events that were written together come together.
+        assert_eq!(own_codes(&result), ["coalesced"], "{:#}", result["servebench"]["verdict"]);
+        if codes(&result).contains(&"client_cpu".to_owned()) {
+            return;
+        }
+        let client = &result["servebench"]["client"];
+        let share = |part: &Value| part.as_f64().unwrap() / client["wall"].as_f64().unwrap();
+        let worker = &client["workers"][0];
+        found.push((share(&worker["cpu"]), share(&worker["run_queue_delay"])));
+    }
+    // A machine so busy that the worker always had to wait for a processor cannot bring it about.
+    let shared = found.iter().all(|&(_, waited)| waited > 0.1);
+    assert!(shared, "five runs, and no worker was busy (share of a processor, share of waiting): {found:?}");
+    eprintln!("skipped: other processes left the worker no processor of its own: {found:?}");
+}
