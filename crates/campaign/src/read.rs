@@ -97,9 +97,30 @@ impl<'a> Keys<'a> {
             None => Ok(()),
             Some(key) => Err(CampaignError::file(
                 self.path,
-                format!("unknown key {:?}: {}", format!("{}{key}", self.place), hint(key, &self.known)),
+                format!(
+                    "{}unknown key {:?}: {}",
+                    line_of(self.path, key),
+                    format!("{}{key}", self.place),
+                    hint(key, &self.known)
+                ),
             )),
         }
+    }
+}
+
+/// "line N: " where the key stands, or nothing if it stands in no line or in several.
+fn line_of(path: &Path, key: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let quotes = ['"', '\''];
+    let names = |line: &str| {
+        let line = line.trim_start_matches(['-', ' ', '\t', '{']).trim_start_matches(quotes);
+        line.strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start_matches(quotes).trim_start().starts_with([':', '=']))
+    };
+    let mut lines = text.lines().zip(1..).filter(|(line, _)| names(line)).map(|(_, number)| number);
+    match (lines.next(), lines.next()) {
+        (Some(number), None) => format!("line {number}: "),
+        _ => String::new(),
     }
 }
 

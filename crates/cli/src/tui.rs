@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,12 +65,14 @@ impl Tui {
             return None;
         }
         let terminal = ratatui::try_init().ok()?;
+        let broken = notice_panics();
         let hold = output.hold();
         let output = output.clone();
         let thread = Background::spawn(move |stopped| {
             let mut terminal = Restored(terminal);
             let mut view = View::default();
-            loop {
+            // A panic anywhere gives the terminal back at once: nothing may be drawn over its message.
+            while !broken.load(Ordering::Acquire) {
                 let head = heading.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 view.advance(head, look(), output.last_held(TALK));
                 if terminal.0.draw(|frame| view.draw(frame)).is_err() {
@@ -86,6 +89,18 @@ impl Tui {
         });
         Some(Self { _thread: thread, _hold: hold })
     }
+}
+
+/// Becomes true when a thread panics. The hook that gives the terminal back runs after this is noted.
+fn notice_panics() -> Arc<AtomicBool> {
+    let broken = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&broken);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        noted.store(true, Ordering::Release);
+        hook(info);
+    }));
+    broken
 }
 
 /// Gives the terminal back when it goes, also when a panic takes it.
@@ -350,5 +365,46 @@ mod tests {
         for height in 1..12 {
             drop(screen(&view, height));
         }
+    }
+
+    /// Run by the test below on a terminal of its own.
+    #[test]
+    #[ignore = "panics, and needs a terminal"]
+    fn panics_while_the_terminal_is_taken() {
+        let (say, looked_twice) = std::sync::mpsc::channel();
+        let mut looks = 0;
+        let look = move || {
+            looks += 1;
+            // A picture has been drawn by then.
+            if looks == 2 {
+                say.send(()).unwrap();
+                panic!("broken on purpose");
+            }
+            None
+        };
+        let tui = Tui::follow(look, || {}, Heading::default(), &Output::default());
+        looked_twice.recv().unwrap();
+        drop(tui);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let this = std::env::current_exe().unwrap();
+        let child = "tui::tests::panics_while_the_terminal_is_taken";
+        let command = format!("stty -g; '{}' --exact {child} --ignored --nocapture; stty -g", this.display());
+        let ran = std::process::Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&ran.stdout);
+        let last = |sequence: &str| shown.rfind(sequence);
+        assert!(last("\u{1b}[?1049h").is_some(), "the terminal was never taken: {shown:?}");
+        assert!(last("\u{1b}[?1049l") > last("\u{1b}[?1049h"), "{shown:?}");
+        assert!(last("\u{1b}[?25h") > last("\u{1b}[?25l"), "{shown:?}");
+        assert!(last("broken on purpose") > shown.find("\u{1b}[?1049l"), "{shown:?}");
+        let states: Vec<_> = shown.lines().filter(|line| line.matches(':').count() > 20).collect();
+        assert!(states.len() == 2 && states[0] == states[1], "{states:?} in {shown:?}");
     }
 }

@@ -174,7 +174,7 @@ fn mistakes_in_an_experiment_are_named() {
     for (text, words) in [
         ("run: {max_concurency: [1]}", &["max_concurency", "did you mean \"max_concurrency\"?"][..]),
         ("run: {result_dir: x}", &["result_dir", "set by the sweep"]),
-        ("run: {model: m}\nrepeat: 3", &["unknown key \"repeat\"", "did you mean \"repeats\"?"]),
+        ("run: {model: m}\nrepeat: 3", &["line 2: unknown key \"repeat\"", "did you mean \"repeats\"?"]),
         ("run: {model: m}\norder: random", &["order", "shuffled"]),
         ("run: {model: m}\nrepeats: 0", &["repeats: 0"]),
         ("run: {model: m}\nrepeats: -1", &["repeats: -1 is not a whole number"]),
