@@ -318,8 +318,10 @@ mod tests {
         );
         let burst = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
         let burst = file("b.csv", burst + &rows(&|at| format!("{at},GPT-4,{},7,27,API log\n", 2 + at % 3)));
-        let custom =
-            file("custom.jsonl", (0..7).map(|at| format!("{{\"prompt\": \"word {at}\"}}\n")).collect());
+        let custom = file(
+            "custom.jsonl",
+            rows(&|at| if at < 7 { format!("{{\"prompt\": \"word {at}\"}}\n") } else { String::new() }),
+        );
         let burst = of(DatasetSettings::BurstGpt(BurstGptSettings { path: burst }), 3000);
         let trace = TraceSettings { path: mooncake.clone(), ..TraceSettings::default() };
         let timed = TimedTraceSettings { path: mooncake, ..TimedTraceSettings::default() };
