@@ -1,5 +1,6 @@
 //! The binary `servebench`: arguments → settings → one call into a room below → exit code.
 
+mod adjust;
 mod args;
 mod argv;
 mod background;

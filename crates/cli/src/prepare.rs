@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use servebench_arrival::ArrivalSettings;
-use servebench_core::random::{PythonRandom, indexed_stream};
+use servebench_core::random::indexed_stream;
 use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
 use servebench_engine::{Conversations, Plan};
 use servebench_os::{limits, thread};
 use servebench_results::WorkloadInfo;
 use servebench_telemetry::Environment;
 use servebench_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
-use servebench_workload::{
-    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces, is_made_in_pieces,
-};
+use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces};
 
-use crate::args::LoraAssignment;
+use crate::adjust::Adjust;
 use crate::compat;
 use crate::exit::{Failure, OrFail};
 use crate::kept::events_in_memory;
@@ -105,8 +103,9 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         } else if !settings.compat.is_vllm() && verifies(settings) {
             verify_lengths(&wire, &model.id, &mut workload)?;
         }
-        adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+        Adjust::new(settings).apply(tokenizer.as_ref(), &mut workload.requests)?;
     }
+    warnings.extend(nothing_to_omit(settings, &model, &workload));
     let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     warnings.append(&mut workload.warnings.clone());
     let mut requests = match settings.shapes.replay.as_ref().filter(|replay| replay.large.is_some()) {
@@ -170,7 +169,7 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     }
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
     if settings.shapes.replay.is_none() {
-        adjust(settings, tokenizer.as_ref(), &mut workload.requests)?;
+        Adjust::new(settings).apply(tokenizer.as_ref(), &mut workload.requests)?;
     }
     let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     let warnings = workload.warnings.clone();
@@ -243,8 +242,8 @@ pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Resu
 }
 
 /// The workload and schedule that a run with these settings would have, without asking a server. Each request goes
-/// to `give` with its due instant; what is returned holds the rest. Datasets that can be made in pieces need
-/// memory for one piece.
+/// to `give` with its due instant; what is returned holds the rest. Datasets that are made up need memory for one
+/// piece only.
 pub(crate) fn offline(
     settings: &RunSettings,
     give: &mut dyn FnMut(Nanos, &Request) -> Result<(), Failure>,
@@ -261,26 +260,32 @@ pub(crate) fn offline(
         None => None,
     };
     let tokenizer = tokenizer.as_ref();
-    // Adapters and structures are dealt out over all requests.
-    let alone = settings.target.lora.is_none() && settings.shapes.structured.is_none();
-    if alone && is_made_in_pieces(&settings.workload) {
-        let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
-        let schedule = servebench_arrival::schedule(count, &settings.load.arrivals).or_usage()?;
-        let bar = SlowBar::new("making requests");
-        let progress = |done, total| bar.update(done, total);
-        let workload = build_in_pieces(&settings.workload, tokenizer, &progress, &mut |mut piece| {
-            adjust(settings, tokenizer, &mut piece)?;
-            piece.iter().try_for_each(|request| give(schedule.due(request.index), request))
-        })?;
-        return Ok((workload, schedule));
-    }
-    let (mut workload, _) = workload(settings, tokenizer)?;
-    adjust(settings, tokenizer, &mut workload.requests)?;
-    converse(&mut workload.requests, None)?;
-    let schedule = schedule(settings, &workload)?;
-    for (request, &due) in workload.requests.iter().zip(schedule.as_slice()) {
-        give(due, request)?;
-    }
+    let bar = SlowBar::new("making requests");
+    let progress = |done, total| bar.update(done, total);
+    let mut adjust = Adjust::new(settings);
+    let (mut by_rate, mut own) = (None, Vec::new());
+    let workload = build_in_pieces(&settings.workload, tokenizer, &progress, &mut |mut piece, total| {
+        adjust.apply(tokenizer, &mut piece)?;
+        // Conversations are in one piece.
+        converse(&mut piece, None)?;
+        if settings.load.self_timed {
+            return piece.iter().try_for_each(|request| {
+                let due = request.trace_at.unwrap_or_default();
+                own.push(due);
+                give(due, request)
+            });
+        }
+        let schedule = match &mut by_rate {
+            Some(schedule) => schedule,
+            none if piece.len() == total => none.insert(arrivals(&piece, &settings.load.arrivals)?),
+            none => none.insert(servebench_arrival::schedule(total, &settings.load.arrivals).or_usage()?),
+        };
+        piece.iter().try_for_each(|request| give(schedule.due(request.index), request))
+    })?;
+    let schedule = match by_rate {
+        Some(schedule) => schedule,
+        None => Schedule::new(own).or_usage()?,
+    };
     Ok((workload, schedule))
 }
 
@@ -337,43 +342,6 @@ fn aligns(dataset: &DatasetSettings) -> bool {
     matches!(dataset, DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_))
 }
 
-/// What flags change about requests of any dataset.
-fn adjust(
-    settings: &RunSettings,
-    tokenizer: Option<&Tokenizer>,
-    requests: &mut [Request],
-) -> Result<(), Failure> {
-    if let Some((modules, assignment)) = &settings.target.lora {
-        // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
-        let mut random = PythonRandom::new(settings.workload.seed);
-        for (index, request) in requests.iter_mut().enumerate() {
-            let module = match assignment {
-                LoraAssignment::RoundRobin => &modules[index % modules.len()],
-                LoraAssignment::Random => random.choice(modules),
-            };
-            request.model = Some(module.clone());
-        }
-    }
-    if let Some(structured) = &settings.shapes.structured {
-        let synthetic =
-            matches!(settings.workload.dataset, DatasetSettings::Random(_) | DatasetSettings::Mix(_));
-        structured.apply(requests, synthetic.then_some(tokenizer).flatten());
-    }
-    if settings.content.token_ids {
-        let tokenizer = tokenizer.ok_or_else(|| {
-            Failure::usage("--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out")
-        })?;
-        requests.par_iter_mut().for_each(|request| {
-            if let Some(text) = request.prompt.as_text() {
-                let ids = tokenizer.encode(text);
-                request.prompt_tokens = ids.len() as u32;
-                request.prompt = Prompt::Tokens(ids);
-            }
-        });
-    }
-    Ok(())
-}
-
 /// Chooses the requests that are given up.
 fn give_up_some(settings: &RunSettings, requests: &mut [Prepared]) {
     use rand::Rng as _;
@@ -400,28 +368,61 @@ fn load_tokenizer(spec: &str) -> Result<Tokenizer, Failure> {
 }
 
 fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> Result<Arc<Wire>, Failure> {
-    let (target, content) = (&settings.target, &settings.content);
-    let generates = settings.metrics.kind == servebench_metrics::Kind::Generation;
+    let target = &settings.target;
     let mut client = ClientSettings {
         endpoint: Some(target.endpoint.clone()),
         base_urls: target.base_urls.clone(),
         api_key: target.api_key.clone(),
         headers: target.headers.clone(),
-        body: BodySettings {
-            sampling: content.sampling.clone(),
-            extra_body: content.extra_body.clone(),
-            ignore_eos: content.ignore_eos || (force_ignore_eos && generates),
-            logprobs: content.logprobs,
-            stream: content.stream,
-            continuous_usage: content.continuous_usage,
-            omit_fields: target.omit_fields.clone(),
-            ..BodySettings::new(&model.request)
-        },
+        body: body_settings(settings, model, force_ignore_eos),
         keep_text: keep_text(settings),
         ..ClientSettings::new(target.backend, &target.base_url, &model.request)
     };
     settings.connection.apply(&mut client);
     Wire::new(client).or_usage()
+}
+
+fn body_settings(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> BodySettings {
+    let content = &settings.content;
+    let generates = settings.metrics.kind == servebench_metrics::Kind::Generation;
+    BodySettings {
+        sampling: content.sampling.clone(),
+        extra_body: content.extra_body.clone(),
+        ignore_eos: content.ignore_eos || (force_ignore_eos && generates),
+        logprobs: content.logprobs,
+        stream: content.stream,
+        continuous_usage: content.continuous_usage,
+        omit_fields: settings.target.omit_fields.clone(),
+        ..BodySettings::new(&model.request)
+    }
+}
+
+/// Fields that `--omit-field` names and the first request has not.
+fn nothing_to_omit(settings: &RunSettings, model: &ModelNames, workload: &Workload) -> Vec<String> {
+    let Some(first) = workload.requests.first() else { return Vec::new() };
+    let backend = settings.target.backend;
+    let with = |omit_fields| {
+        let body = BodySettings { omit_fields, ..body_settings(settings, model, workload.force_ignore_eos) };
+        backend.body(first, &body).ok().map(|body| body.bytes)
+    };
+    let Some(whole) =
+        Some(&settings.target.omit_fields).filter(|all| !all.is_empty()).and_then(|_| with(Vec::new()))
+    else {
+        return Vec::new();
+    };
+    let absent = settings
+        .target
+        .omit_fields
+        .iter()
+        .filter(|field| with(vec![(*field).clone()]).as_ref() == Some(&whole));
+    absent
+        .map(|field| {
+            format!(
+                "--omit-field {field} changes nothing: the body that {} sends has no such field.",
+                backend.name()
+            )
+        })
+        .collect()
 }
 
 /// Answers are kept for `--save-detailed`, and in runs small enough to compare the server's token counts with

@@ -306,7 +306,8 @@ fn target_settings(
             Ok((name.trim().to_owned(), Secret::new(value.trim())))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let mut base_urls = base_url;
+    let mut base_urls =
+        base_url.iter().map(|url| without_endpoint(url, &endpoint)).collect::<Result<Vec<_>, _>>()?;
     if base_urls.is_empty() {
         base_urls.push(format!("http://{host}:{port}"));
     }
@@ -326,6 +327,21 @@ fn target_settings(
         // vLLM sends whatever name it is given, and a server may take names that it does not list.
         check_model: !skip_model_check && !compat.is_vllm(),
     })
+}
+
+/// A URL to which the endpoint can be appended, as vLLM does. A slash at its end is left out: the endpoint brings
+/// its own.
+fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
+    let base = if endpoint.starts_with('/') { url.trim_end_matches('/') } else { url };
+    let twice = |end: &str| base.ends_with(end) && endpoint.starts_with('/');
+    let first = endpoint.find('/').and_then(|_| endpoint[1..].find('/').map(|at| &endpoint[..=at]));
+    let Some(end) = Some(endpoint).filter(|end| twice(end)).or(first.filter(|end| twice(end))) else {
+        return Ok(base.to_owned());
+    };
+    Err(Failure::usage(format!(
+        "--base-url {url}: requests would go to {base}{endpoint}, with {end} twice; leave {end} out of --base-url (the \
+         endpoint {endpoint} is appended), or name another --endpoint"
+    )))
 }
 
 fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<LoadSettings, Failure> {

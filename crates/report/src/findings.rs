@@ -15,7 +15,7 @@ const CHINESE: [(&str, &str, &str); 21] = [
     ("stall_in_stamps", "时间戳由进程自己获取，停顿计入了所报延迟", "在 Linux 上直连运行，使内核为收到的数据打时间戳"),
     ("receive_lag", "客户端读取较慢；延迟正确，但闭环的反应偏晚", "增加工作线程（--workers），或停止本机其他程序"),
     ("coalesced", "这些事件的时间戳只是上界：token 间隔部分为零，部分过长", "以 TPOT 代替 ITL，或让服务器逐个发送 token"),
-    ("cap_binding", "并发上限拖慢了负载：实际上成为闭环，自发送起的延迟不含等待", "提高或去掉 --max-concurrency，或查看响应延迟"),
+    ("cap_binding", "并发上限拖慢了负载：实际上成为闭环，自发送起的延迟不含等待", "提高或去掉所设的上限（--max-concurrency 或 --multi-turn-max-active），或查看响应延迟"),
     ("offered_rate", "服务器收到的请求比计划的少", "降低 --request-rate，或给客户端更多的核"),
     ("too_few_samples", "请求太少，如此高的百分位只是偶然", "把 --num-prompts 提高到所示数量，或使用较低的百分位"),
     ("failures", "延迟只包含成功的请求，失败的请求提前释放了服务器", "查看结果中的错误，降低负载或修复服务器"),

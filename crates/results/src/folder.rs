@@ -206,6 +206,17 @@ impl RunFolder {
         fs::remove_dir_all(&self.path).map_err(ResultsError::io("remove", &self.path))
     }
 
+    /// Removes the folder of a run that broke off, if its log holds no record; says whether it did.
+    pub fn discard_unless_measured(&self) -> Result<bool, ResultsError> {
+        let log = self.log_path();
+        if self.records_path().exists() || (log.exists() && !read_log(&log)?.records.is_empty()) {
+            return Ok(false);
+        }
+        self.remove_log()?;
+        self.discard()?;
+        Ok(true)
+    }
+
     /// Removes the record log, if there is one.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
         match fs::remove_file(self.log_path()) {
@@ -270,4 +281,26 @@ fn write_output(out: &mut (dyn Write + Send), record: &Record) -> io::Result<()>
         "error": record.error,
     });
     writeln!(out, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_broke_off_leaves_a_folder_only_with_records() {
+        let parent = tempfile::tempdir().unwrap();
+        let empty = RunFolder::create(parent.path(), "empty").unwrap();
+        RecordLog::create(&empty.log_path()).unwrap().flush().unwrap();
+        assert!(empty.discard_unless_measured().unwrap());
+        assert!(!empty.path().exists());
+
+        let measured = RunFolder::create(parent.path(), "measured").unwrap();
+        let mut log = RecordLog::create(&measured.log_path()).unwrap();
+        log.push(&Record::default()).unwrap();
+        log.flush().unwrap();
+        drop(log);
+        assert!(!measured.discard_unless_measured().unwrap());
+        assert!(measured.log_path().exists());
+    }
 }

@@ -17,19 +17,18 @@ pub fn build(
     tokenizer: Option<&Tokenizer>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Workload, WorkloadError> {
+    check_salt(settings)?;
     let context = Context { settings, tokenizer, progress };
     let mut sample = dataset::sample(&context)?;
-    let wanted = usize::try_from(settings.num_prompts).unwrap_or(0);
-    if sample.may_oversample && wanted > sample.requests.len() {
-        oversample(&context, &mut sample, wanted)?;
+    if let Some(repeats) = Repeats::of(&context, &mut sample)? {
+        sample.requests.reserve_exact(repeats.wanted - sample.requests.len());
+        for row in repeats {
+            let copy = sample.requests[row].clone();
+            sample.requests.push(copy);
+        }
     }
-    if let Some(salt) = &settings.salt {
-        if settings.is_vllm() {
-            return Err(WorkloadError::setting("--salt", "cannot be had with vLLM's own prompts"));
-        }
-        if !makes_text(settings) {
-            prefixes::add_salt(&mut sample.requests, salt, tokenizer);
-        }
+    if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
+        prefixes::add_salt(&mut sample.requests, salt, tokenizer);
     }
     let share = prefixes::reusable_share(&sample.requests);
     number(&mut sample.requests, 0, settings, sample.with_ids);
@@ -63,50 +62,62 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable_share: Option<
     }
 }
 
-/// True when [`build_in_pieces`] needs memory for a piece only; other datasets are made whole.
-pub fn is_made_in_pieces(settings: &WorkloadSettings) -> bool {
-    matches!(&settings.dataset, DatasetSettings::Random(options) if options.batch_size == 1)
-        && !settings.is_vllm()
-}
-
-/// Makes the requests of a run and gives them away piece by piece, so that a workload may be larger than memory.
-/// Returns everything else about it. Requests and facts are those of [`build`].
+/// Makes the requests of a run and gives them away piece by piece, each with the number of requests there will be in
+/// all. Returns everything else about the workload. Requests and facts are those of [`build`].
+///
+/// Of datasets that are made up only a piece is in memory, so that a workload may be larger than that. Of datasets
+/// in files what was read is held, and given away at once, unless it has to be repeated: then the copies are made
+/// in pieces. Conversations come in one piece.
 pub fn build_in_pieces<E: From<WorkloadError>>(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,
     progress: &(dyn Fn(usize, usize) + Sync),
-    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
+    give: &mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>,
 ) -> Result<Workload, E> {
-    let DatasetSettings::Random(options) = &settings.dataset else {
-        return whole(settings, tokenizer, progress, give);
-    };
-    if !is_made_in_pieces(settings) {
-        return whole(settings, tokenizer, progress, give);
-    }
+    check_salt(settings)?;
     let context = Context { settings, tokenizer, progress };
     let mut share = prefixes::ReusableShare::default();
     let mut next = 0;
-    let sample = dataset::random::in_pieces(&context, options, &mut |mut requests: Vec<Request>| {
+    let mut pass_on = |mut requests: Vec<Request>, total: usize, with_ids: bool| {
         for request in &requests {
             share.add(request);
         }
-        number(&mut requests, next, settings, true);
+        number(&mut requests, next, settings, with_ids);
         next += requests.len();
-        give(requests)
-    })?;
+        give(requests, total)
+    };
+    let with_ids = dataset::made_up_with_ids(settings);
+    let made = dataset::in_pieces(&context, &mut |requests, total| pass_on(requests, total, with_ids))?;
+    let sample = if let Some(sample) = made {
+        sample
+    } else {
+        let mut sample = dataset::sample(&context)?;
+        let repeats = Repeats::of(&context, &mut sample)?;
+        if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
+            prefixes::add_salt(&mut sample.requests, salt, tokenizer);
+        }
+        let rows = std::mem::take(&mut sample.requests);
+        match repeats {
+            None => {
+                let total = rows.len();
+                pass_on(rows, total, sample.with_ids)?;
+            }
+            Some(repeats) => {
+                let (usable, total) = (rows.len(), repeats.wanted);
+                let order: Vec<usize> = (0..usable).chain(repeats).collect();
+                for range in dataset::pieces(total, REPEATED) {
+                    let copies = order[range].iter().map(|&row| rows[row].clone()).collect();
+                    pass_on(copies, total, sample.with_ids)?;
+                }
+            }
+        }
+        sample
+    };
     Ok(conclude(sample, settings, share.result()))
 }
 
-fn whole<E: From<WorkloadError>>(
-    settings: &WorkloadSettings,
-    tokenizer: Option<&Tokenizer>,
-    progress: &(dyn Fn(usize, usize) + Sync),
-    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
-) -> Result<Workload, E> {
-    let mut workload = build(settings, tokenizer, progress)?;
-    give(std::mem::take(&mut workload.requests))?;
-    Ok(workload)
-}
+/// Requests of a piece, where rows of a file are repeated.
+const REPEATED: usize = 256;
 
 /// True when the dataset makes up what is sent, so that the salt is in every word.
 fn makes_text(settings: &WorkloadSettings) -> bool {
@@ -124,86 +135,244 @@ fn makes_text(settings: &WorkloadSettings) -> bool {
     }
 }
 
-/// Repeats requests until there are `wanted`.
-fn oversample(context: &Context<'_>, sample: &mut Sample, wanted: usize) -> Result<(), WorkloadError> {
-    let settings = context.settings;
-    let usable = sample.requests.len();
-    if usable == 0 {
-        return Err(sample.no_rows());
+fn check_salt(settings: &WorkloadSettings) -> Result<(), WorkloadError> {
+    if settings.salt.is_some() && settings.is_vllm() {
+        return Err(WorkloadError::setting("--salt", "cannot be had with vLLM's own prompts"));
     }
-    if !settings.oversample {
-        if settings.is_vllm() {
-            sample.warnings.push(format!(
-                "Only {usable} of the {wanted} requests asked for are sent: the dataset has no more usable \
-                 rows, and --no-oversample forbids to repeat them."
-            ));
-            return Ok(());
-        }
-        return Err(WorkloadError::TooShort { path: sample.path.clone(), usable, asked: wanted });
-    }
-    sample.requests.reserve(wanted - usable);
-    let mut rng = PythonRandom::new(settings.seed);
-    if settings.is_vllm() {
-        for _ in usable..wanted {
-            let copy: Request = sample.requests[rng.randbelow(usable)].clone();
-            sample.requests.push(copy);
-        }
-    } else {
-        // Whole rounds in a new order each: no row is taken a third time before all were taken twice.
-        let mut round: Vec<usize> = Vec::new();
-        while sample.requests.len() < wanted {
-            if round.is_empty() {
-                round = (0..usable).collect();
-                if settings.shuffle {
-                    rng.shuffle(&mut round);
-                }
-                round.reverse();
-            }
-            if let Some(row) = round.pop() {
-                let copy = sample.requests[row].clone();
-                sample.requests.push(copy);
-            }
-        }
-    }
-    sample.warnings.push(format!(
-        "The dataset has {usable} usable rows for {wanted} requests, so rows are repeated; a server with a \
-         prefix cache answers repeated prompts faster."
-    ));
     Ok(())
+}
+
+/// The rows to repeat until there are `wanted` requests.
+struct Repeats {
+    rng: PythonRandom,
+    usable: usize,
+    wanted: usize,
+    made: usize,
+    is_vllm: bool,
+    shuffle: bool,
+    /// Rows still to come in this round, the next one last.
+    round: Vec<usize>,
+}
+
+impl Repeats {
+    /// `None` where nothing is repeated. Says so among the warnings of `sample` where rows are, or are too few.
+    fn of(context: &Context<'_>, sample: &mut Sample) -> Result<Option<Self>, WorkloadError> {
+        let settings = context.settings;
+        let wanted = usize::try_from(settings.num_prompts).unwrap_or(0);
+        let usable = sample.requests.len();
+        if !sample.may_oversample || wanted <= usable {
+            return Ok(None);
+        }
+        if usable == 0 {
+            return Err(sample.no_rows());
+        }
+        if !settings.oversample {
+            if settings.is_vllm() {
+                sample.warnings.push(format!(
+                    "Only {usable} of the {wanted} requests asked for are sent: the dataset has no more usable \
+                     rows, and --no-oversample forbids to repeat them."
+                ));
+                return Ok(None);
+            }
+            return Err(WorkloadError::TooShort { path: sample.path.clone(), usable, asked: wanted });
+        }
+        sample.warnings.push(format!(
+            "The dataset has {usable} usable rows for {wanted} requests, so rows are repeated; a server with a \
+             prefix cache answers repeated prompts faster."
+        ));
+        Ok(Some(Self {
+            rng: PythonRandom::new(settings.seed),
+            usable,
+            wanted,
+            made: usable,
+            is_vllm: settings.is_vllm(),
+            shuffle: settings.shuffle,
+            round: Vec::new(),
+        }))
+    }
+}
+
+impl Iterator for Repeats {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.made == self.wanted {
+            return None;
+        }
+        if self.is_vllm {
+            self.made += 1;
+            return Some(self.rng.randbelow(self.usable));
+        }
+        // Whole rounds in a new order each: no row is taken a third time before all were taken twice.
+        if self.round.is_empty() {
+            self.round = (0..self.usable).collect();
+            if self.shuffle {
+                self.rng.shuffle(&mut self.round);
+            }
+            self.round.reverse();
+        }
+        self.made += 1;
+        self.round.pop()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{RandomSettings, RangeRatio};
+    use crate::{
+        BurstGptSettings, Compat, CustomSettings, MixSettings, PrefixRepetitionSettings, RandomMmSettings,
+        RandomSettings, RangeRatio, RerankSettings, SharedPrefixes, TimedTraceSettings, TraceSettings,
+    };
+
+    /// Makes the workload both ways and compares them; gives the number of pieces.
+    fn pieces_of(settings: &WorkloadSettings) -> usize {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let name = settings.dataset.name();
+        let whole = build(settings, Some(&tokenizer), &|_, _| {}).unwrap();
+        let (mut requests, mut pieces) = (Vec::new(), 0);
+        let rest =
+            build_in_pieces::<WorkloadError>(settings, Some(&tokenizer), &|_, _| {}, &mut |piece, total| {
+                pieces += 1;
+                assert_eq!(total, whole.requests.len(), "{name}");
+                requests.extend(piece);
+                Ok(())
+            });
+        let rest = rest.unwrap();
+        assert!(whole.requests == requests, "{name}");
+        assert_eq!((rest.warnings, rest.about), (whole.warnings, whole.about), "{name}");
+        assert_eq!(rest.force_ignore_eos, whole.force_ignore_eos, "{name}");
+        pieces
+    }
+
+    fn of(dataset: DatasetSettings, num_prompts: i64) -> WorkloadSettings {
+        WorkloadSettings { num_prompts, ..WorkloadSettings::new(dataset) }
+    }
 
     #[test]
     fn pieces_are_the_whole() {
-        let tokenizer = Tokenizer::builtin().unwrap();
-        let mut settings = WorkloadSettings::new(DatasetSettings::Random(RandomSettings {
-            // Short prompts repeat by chance, so that those of later pieces must know of earlier ones.
-            input_len: 2,
+        let random = |input_len| RandomSettings {
+            input_len,
             output_len: 5,
             range_ratio: RangeRatio { input: 0.5, output: 0.5 },
             prefix_len: 3,
             ..RandomSettings::default()
-        }));
-        settings.num_prompts = 10_000;
-        for salt in [None, Some("x".to_owned())] {
-            settings.salt = salt;
-            let whole = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
-            let (mut requests, mut pieces) = (Vec::new(), 0);
-            let rest =
-                build_in_pieces::<WorkloadError>(&settings, Some(&tokenizer), &|_, _| {}, &mut |piece| {
-                    pieces += 1;
-                    requests.extend(piece);
-                    Ok(())
-                })
-                .unwrap();
-            assert!(is_made_in_pieces(&settings) && pieces > 2);
-            assert!(whole.requests == requests);
-            assert!(!whole.warnings.is_empty(), "prompts of one token cannot all differ");
-            assert_eq!((rest.warnings, rest.about), (whole.warnings, whole.about));
+        };
+        // Short prompts repeat by chance, so that those of later pieces must know of earlier ones.
+        let short = PrefixRepetitionSettings { prefix_len: 8, suffix_len: 2, num_prefixes: 2, output_len: 4 };
+        let mix = || MixSettings::parse("70:2/8,30:uniform(2,6)/4").unwrap();
+        let mut grouped = mix();
+        grouped.shared = SharedPrefixes { groups: 4, len: 5, zipf: 1.0, fraction: None };
+        let mut hits = mix();
+        hits.shared = SharedPrefixes { groups: 4, len: 0, zipf: 1.0, fraction: Some(0.5) };
+        let mm = RandomMmSettings {
+            text: random(4),
+            buckets: vec![crate::MmBucket { height: 8, width: 8, frames: 1, share: 1.0 }],
+            ..RandomMmSettings::default()
+        };
+        let rerank = RerankSettings { input_len: 16, batch_size: 3, ..RerankSettings::default() };
+        let rerank = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::RandomRerank(rerank), 3000) };
+        let batches = RandomSettings { batch_size: 3, ..random(4) };
+        let batches = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::Random(batches), 3001) };
+        let all = [
+            of(DatasetSettings::Random(random(2)), 10_000),
+            of(DatasetSettings::PrefixRepetition(short.clone()), 9_000),
+            of(DatasetSettings::Mix(mix()), 3000),
+            of(DatasetSettings::Mix(grouped), 3000),
+            of(DatasetSettings::Mix(hits), 3000),
+            of(DatasetSettings::RandomMm(mm), 200),
+            rerank.clone(),
+            batches,
+        ];
+        for settings in &all {
+            assert!(pieces_of(settings) > 2, "{}", settings.dataset.name());
+            let salted = WorkloadSettings { salt: Some("x".into()), ..settings.clone() };
+            assert!(pieces_of(&salted) > 2, "{}", settings.dataset.name());
         }
+        let vllm = |settings: WorkloadSettings| WorkloadSettings { compat: Compat::Vllm, ..settings };
+        assert!(pieces_of(&vllm(of(DatasetSettings::Random(random(8)), 2500))) > 2);
+        assert!(pieces_of(&vllm(rerank)) > 2);
+        let mut ordered = vllm(of(DatasetSettings::PrefixRepetition(short), 2501));
+        assert_eq!(pieces_of(&ordered), 1);
+        ordered.shuffle = false;
+        assert!(pieces_of(&ordered) > 2);
+    }
+
+    #[test]
+    fn pieces_of_files_are_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let rows = |line: &dyn Fn(usize) -> String| (0..2500).map(line).collect::<String>();
+        let mooncake = file(
+            "trace.jsonl",
+            rows(&|at| {
+                format!(
+                    "{{\"timestamp\": {at}, \"input_length\": {}, \"output_length\": 2, \"hash_ids\": [{}]}}\n",
+                    3 + at % 5,
+                    at % 7
+                )
+            }),
+        );
+        let burst = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
+        let burst = file("b.csv", burst + &rows(&|at| format!("{at},GPT-4,{},7,27,API log\n", 2 + at % 3)));
+        let custom = file(
+            "custom.jsonl",
+            rows(&|at| if at < 7 { format!("{{\"prompt\": \"word {at}\"}}\n") } else { String::new() }),
+        );
+        let burst = of(DatasetSettings::BurstGpt(BurstGptSettings { path: burst }), 3000);
+        let trace = TraceSettings { path: mooncake.clone(), ..TraceSettings::default() };
+        let timed = TimedTraceSettings { path: mooncake, ..TimedTraceSettings::default() };
+        let custom = CustomSettings { path: custom, output_len: 3 };
+        for settings in [
+            burst.clone(),
+            WorkloadSettings { compat: Compat::Vllm, ..burst },
+            of(DatasetSettings::Trace(trace), 0),
+            of(DatasetSettings::TimedTrace(timed), 0),
+            of(DatasetSettings::Custom(custom.clone()), 1000),
+            WorkloadSettings { salt: Some("x".into()), ..of(DatasetSettings::Custom(custom.clone()), 1000) },
+            WorkloadSettings { compat: Compat::Vllm, ..of(DatasetSettings::Custom(custom.clone()), 1000) },
+        ] {
+            assert!(pieces_of(&settings) > 2, "{}", settings.dataset.name());
+        }
+        assert_eq!(pieces_of(&of(DatasetSettings::Custom(custom), 5)), 1);
+    }
+
+    /// What the program made before it made pieces.
+    #[test]
+    fn contents_stay() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        for (settings, hash) in contents() {
+            let made = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
+            let text = serde_json::to_vec(&made.requests).unwrap();
+            let found = format!("{:x}", <sha2::Sha256 as sha2::Digest>::digest(&text));
+            assert_eq!(&found[..16], hash, "{}", settings.dataset.name());
+        }
+    }
+
+    fn contents() -> Vec<(WorkloadSettings, &'static str)> {
+        let short = PrefixRepetitionSettings { prefix_len: 8, suffix_len: 2, num_prefixes: 2, output_len: 4 };
+        let mut mix = MixSettings::parse("70:2/8,30:uniform(2,6)/4").unwrap();
+        let plain = of(DatasetSettings::Mix(mix.clone()), 3000);
+        mix.shared = SharedPrefixes { groups: 4, len: 5, zipf: 1.0, fraction: None };
+        let random =
+            RandomSettings { input_len: 9, output_len: 5, prefix_len: 3, ..RandomSettings::default() };
+        let random = of(DatasetSettings::Random(random), 2500);
+        let prefixes = of(DatasetSettings::PrefixRepetition(short), 3000);
+        let vllm = |settings: WorkloadSettings| WorkloadSettings { compat: Compat::Vllm, ..settings };
+        let rerank = RerankSettings { input_len: 16, batch_size: 3, ..RerankSettings::default() };
+        let rerank = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::RandomRerank(rerank), 3000) };
+        vec![
+            (vllm(random.clone()), "dcbd7fdf0e1b274c"),
+            (random, "8b4b4bcf950a8ad0"),
+            (vllm(prefixes.clone()), "6d9cd63e9f729f35"),
+            (prefixes, "5598391cbf03179c"),
+            (plain, "2e51d19aa70d2a41"),
+            (of(DatasetSettings::Mix(mix), 3000), "8b0d77e35600feb0"),
+            (vllm(rerank.clone()), "068350c5081640f1"),
+            (rerank, "d0efc412f2531d16"),
+        ]
     }
 }

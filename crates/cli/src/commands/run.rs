@@ -101,7 +101,12 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
     let log = LogPlace::of(folder.as_ref(), &ready.plan)?;
-    let mut finished = measure(settings, &ready, log.as_ref(), &stop, output)?;
+    let mut finished = measure(settings, &ready, log.as_ref(), &stop, output).inspect_err(|_| {
+        // What was measured before a failure can be recovered; a folder without any of it would only mislead.
+        if let Some(Ok(false) | Err(_)) = folder.as_ref().map(RunFolder::discard_unless_measured) {
+            output.note("what was measured stays in the run folder: see servebench recover");
+        }
+    })?;
     let probe = probe.and_then(Probe::finish);
     let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;

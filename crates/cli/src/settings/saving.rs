@@ -58,6 +58,15 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
         strict,
         exports,
     } = args;
+    if let Some(label) =
+        label.as_ref().filter(|label| label.contains(['/', '\0']) && result_filename.is_none())
+    {
+        // vLLM finds out after the run, when the file cannot be opened.
+        return Err(Failure::usage(format!(
+            "--label {label}: the name of the result file begins with it, so it must not hold a \"/\"; name a folder with \
+             --result-dir, or the file with --result-filename"
+        )));
+    }
     let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
     let metadata = metadata
         .iter()

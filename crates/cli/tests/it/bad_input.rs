@@ -49,9 +49,44 @@ fn loads_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_url_with_the_endpoint_in_it_is_explained() {
+    // Nobody listens at these: the URL alone is refused.
+    let folder = tempfile::tempdir().unwrap();
+    for (url, twice) in [
+        ("http://127.0.0.1:9/v1", "with /v1 twice"),
+        ("http://127.0.0.1:9/v1/", "with /v1 twice"),
+        ("http://127.0.0.1:9/v1/completions", "with /v1/completions twice"),
+    ] {
+        let output = run(folder.path(), url, &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let message = stderr(&output);
+        assert!(message.contains(&format!("--base-url {url}")) && message.contains(twice), "{message}");
+    }
+    let server = server(1.0, 1.0);
+    let output = run(folder.path(), &format!("{}/", server.url()), &["--no-run-folder"]);
+    assert_eq!(output.status.code(), Some(0), "a slash at the end is nothing: {}", told(&output));
+    assert_eq!(server.truth().len(), 20);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_field_that_is_not_there_cannot_be_omitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(1.0, 1.0);
+    let fields = ["--no-run-folder", "--omit-field", "nosuch", "--omit-field", "repetition_penalty"];
+    let output = run(folder.path(), &server.url(), &fields);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let words = told(&output);
+    assert!(words.contains("--omit-field nosuch changes nothing"), "{words}");
+    assert!(!words.contains("--omit-field repetition_penalty"), "{words}");
+    server.stop().unwrap();
+}
+
+#[test]
 fn reporting_that_makes_no_sense_is_refused() {
     for (more, words) in [
         (&["--metadata", "gpu"][..], &["--metadata gpu", "KEY=VALUE"][..]),
+        (&["--label", "../x", "--save-result"], &["--label ../x", "--result-dir"]),
         (&["--goodput", "ttfb:200"], &["--goodput", "ttfb", "ttft"]),
         (&["--goodput", "ttft=200"], &["--goodput", "ttft=200"]),
         (&["--goodput", "ttft:-1"], &["--goodput", "-1"]),

@@ -127,7 +127,8 @@ pub const RULES: [Rule; 21] = [
         caution: From(0.01),
         invalid: Never,
         meaning: "the cap slowed the load: in effect a closed loop, and latency from the send leaves the wait out",
-        remedy: "raise --max-concurrency or leave it out, or read the response latencies",
+        remedy: "raise the limit that was given, --max-concurrency or --multi-turn-max-active, or leave it out, or read the \
+                 response latencies",
     },
     Rule {
         code: "offered_rate",

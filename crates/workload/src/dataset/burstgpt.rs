@@ -3,12 +3,17 @@
 use servebench_core::Prompt;
 use servebench_core::random::NumpyLegacy;
 
-use super::texts::{Prefixes, native_texts};
+use super::texts::{NativeTexts, Prefixes};
 use super::trace::{BurstGptRow, burstgpt_rows};
-use super::{Context, Sample, request};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{BurstGptSettings, WorkloadError};
 
-pub(super) fn sample(context: &Context<'_>, options: &BurstGptSettings) -> Result<Sample, WorkloadError> {
+/// Makes the requests piece by piece. What it returns holds everything but the requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &BurstGptSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let path = &options.path;
     let all = burstgpt_rows(path)?;
@@ -19,36 +24,43 @@ pub(super) fn sample(context: &Context<'_>, options: &BurstGptSettings) -> Resul
         return Err(WorkloadError::NoRows {
             path: path.clone(),
             message: format!("none of its {total} rows has Model GPT-4 and Response tokens above 0"),
-        });
+        }
+        .into());
     }
     let count = context.count_or_all(rows.len());
     let repeats = count > rows.len();
     if repeats && !context.settings.oversample && !context.settings.is_vllm() {
-        return Err(WorkloadError::TooShort { path: path.clone(), usable: rows.len(), asked: count });
+        let (path, usable) = (path.clone(), rows.len());
+        return Err(WorkloadError::TooShort { path, usable, asked: count }.into());
     }
     let seed = u32::try_from(context.settings.seed)
         .map_err(|_| WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy"))?;
     let chosen = NumpyLegacy::new(seed).choice(rows.len(), count, repeats);
     let mut sample = Sample { with_ids: true, path: path.clone(), ..Sample::default() };
+    let ranges = pieces(count, piece_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()));
     if context.settings.is_vllm() {
         let vocab = tokenizer.vocab_size().max(1);
-        sample.requests = context.parallel(count, |at| {
-            let row = &rows[chosen[at]];
-            let ids: Vec<u32> = (0..row.input).map(|step| ((at + step) % vocab) as u32).collect();
-            request(Prompt::Text(tokenizer.decode(&ids)), row.input, Some(row.output as i64))
-        });
+        for range in ranges {
+            let made = context.parallel_of(range, count, |at| {
+                let row = &rows[chosen[at]];
+                let ids: Vec<u32> = (0..row.input).map(|step| ((at + step) % vocab) as u32).collect();
+                request(Prompt::Text(tokenizer.decode(&ids)), row.input, Some(row.output as i64))
+            });
+            give(made, count)?;
+        }
         return Ok(sample);
     }
     let special = tokenizer.num_special_tokens_to_add();
     let lengths: Vec<usize> =
         chosen.iter().map(|&row| rows[row].input.saturating_sub(special).max(1)).collect();
-    let texts = native_texts(context, tokenizer, Prefixes::NONE, &lengths, &mut sample.warnings)?;
-    sample.requests = texts
-        .into_iter()
-        .zip(&chosen)
-        .map(|((text, tokens), &row)| {
+    let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?;
+    for range in ranges {
+        let made = texts.piece(range.clone())?.into_iter().zip(&chosen[range]);
+        let made = made.map(|((text, tokens), &row)| {
             request(Prompt::Text(text), tokens + special, Some(rows[row].output as i64))
-        })
-        .collect();
+        });
+        give(made.collect(), count)?;
+    }
+    texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
 }

@@ -6,7 +6,7 @@ mod custom_media;
 mod hf;
 mod multi_turn;
 mod prefix_repetition;
-pub(crate) mod random;
+mod random;
 mod random_mm;
 mod rerank;
 mod shaped;
@@ -67,27 +67,78 @@ impl Sample {
     }
 }
 
+/// Takes requests piece by piece, in order, with the number of requests that there will be in all.
+pub(crate) type Give<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
+
+/// Makes the requests of a dataset that is made up, piece by piece, so that they need not fit into memory. What it
+/// returns holds everything but the requests; `None` for datasets whose requests are rows of a file.
+pub(crate) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    give: Give<'_, E>,
+) -> Result<Option<Sample>, E> {
+    match &context.settings.dataset {
+        DatasetSettings::Random(options) => random::in_pieces(context, options, give),
+        DatasetSettings::RandomMm(options) => random_mm::in_pieces(context, options, give),
+        DatasetSettings::RandomRerank(options) => rerank::in_pieces(context, options, give),
+        DatasetSettings::PrefixRepetition(options) => prefix_repetition::in_pieces(context, options, give),
+        DatasetSettings::BurstGpt(options) => burstgpt::in_pieces(context, options, give),
+        DatasetSettings::TimedTrace(options) => timed_trace::in_pieces(context, options, give),
+        DatasetSettings::Trace(options) => trace::in_pieces(context, options, give),
+        DatasetSettings::Mix(options) => shaped::in_pieces(context, options, give),
+        _ => return Ok(None),
+    }
+    .map(Some)
+}
+
+/// Whether the requests of a dataset that is made up carry ids.
+pub(crate) fn made_up_with_ids(settings: &WorkloadSettings) -> bool {
+    !(settings.is_vllm() && matches!(settings.dataset, DatasetSettings::PrefixRepetition(_)))
+}
+
 /// Takes the requests from the dataset that the settings name.
 pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
+    let mut requests = Vec::new();
+    let made = in_pieces::<WorkloadError>(context, &mut |piece, total| {
+        if requests.is_empty() {
+            requests.reserve_exact(total);
+        }
+        requests.extend(piece);
+        Ok(())
+    })?;
+    if let Some(sample) = made {
+        return Ok(Sample { requests, ..sample });
+    }
     match &context.settings.dataset {
-        DatasetSettings::Random(options) => random::sample(context, options),
         DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
         DatasetSettings::Custom(options) => custom::sample(context, options),
-        DatasetSettings::RandomRerank(options) => rerank::sample(context, options),
-        DatasetSettings::PrefixRepetition(options) => prefix_repetition::sample(context, options),
         DatasetSettings::Sonnet(options) => sonnet::sample(context, options),
-        DatasetSettings::BurstGpt(options) => burstgpt::sample(context, options),
         DatasetSettings::SpecBench(options) => spec_bench::sample(context, options),
         DatasetSettings::SpeedBench(options) => spec_bench::sample_speed(context, options),
-        DatasetSettings::TimedTrace(options) => timed_trace::sample(context, options),
-        DatasetSettings::Trace(options) => trace::sample(context, options),
-        DatasetSettings::RandomMm(options) => random_mm::sample(context, options),
         DatasetSettings::CustomImage(options) => custom_media::sample_images(context, options),
         DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
         DatasetSettings::Hf(options) => hf::sample(context, options),
-        DatasetSettings::Mix(options) => shaped::sample(context, options),
         DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
+        // All others are made in pieces.
+        DatasetSettings::Random(_)
+        | DatasetSettings::RandomMm(_)
+        | DatasetSettings::RandomRerank(_)
+        | DatasetSettings::PrefixRepetition(_)
+        | DatasetSettings::BurstGpt(_)
+        | DatasetSettings::TimedTrace(_)
+        | DatasetSettings::Trace(_)
+        | DatasetSettings::Mix(_) => Ok(Sample::default()),
     }
+}
+
+/// Cuts `0..count` into pieces of `size`.
+pub(crate) fn pieces(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(size).map(move |start| start..(start + size).min(count))
+}
+
+/// Prompts of a piece whose prompts have `mean` tokens: enough to keep all cores busy, few enough to be small.
+pub(crate) fn piece_size(mean: usize) -> usize {
+    const TOKENS: usize = 2 << 20;
+    (TOKENS / mean.max(1)).clamp(32, 1024)
 }
 
 impl<'a> Context<'a> {

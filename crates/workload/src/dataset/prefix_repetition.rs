@@ -5,14 +5,17 @@ use servebench_core::random::{NumpyLegacy, PythonRandom, stream};
 use servebench_core::{Prompt, Request};
 
 use super::random::vllm::Adjusting;
-use super::texts::{Prefixes, native_texts};
-use super::{Context, Sample, request};
+use super::texts::{NativeTexts, Prefixes};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
 
-pub(super) fn sample(
+/// Makes the requests piece by piece, but for vLLM's in vLLM's shuffled order: those come from one sequence of
+/// draws and are sent in another order, so they are made as a whole.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &PrefixRepetitionSettings,
-) -> Result<Sample, WorkloadError> {
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
     let at_least = |flag, value: i64, least: usize| {
@@ -29,16 +32,17 @@ pub(super) fn sample(
         return Err(WorkloadError::setting(
             "--prefix-repetition-num-prefixes",
             format!("is {prefixes}, more than the {count} prompts of --num-prompts"),
-        ));
+        )
+        .into());
     }
     let mut sample = Sample::default();
     if context.settings.is_vllm() {
-        sample.requests = vllm_requests(context, tokenizer, [prefix, suffix, prefixes], options.output_len)?;
-        if sample.requests.len() < count {
+        vllm_requests(context, tokenizer, [prefix, suffix, prefixes], options.output_len, give)?;
+        let made = count / prefixes * prefixes;
+        if made < count {
             sample.warnings.push(format!(
-                "{} requests are sent instead of {count}: vLLM drops the rest when the prompts do not divide \
-                 evenly among {prefixes} prefixes.",
-                sample.requests.len()
+                "{made} requests are sent instead of {count}: vLLM drops the rest when the prompts do not divide \
+                 evenly among {prefixes} prefixes."
             ));
         }
         return Ok(sample);
@@ -49,39 +53,50 @@ pub(super) fn sample(
         return Err(WorkloadError::setting(
             "--prefix-repetition-suffix-len",
             format!("{suffix} leaves nothing to send: the tokenizer adds {special} special tokens"),
-        ));
+        )
+        .into());
     }
     let text_suffix = suffix.saturating_sub(special);
     let shared = Prefixes { len: prefix + suffix - text_suffix - special, count: prefixes };
-    let texts = native_texts(context, tokenizer, shared, &vec![text_suffix; count], &mut sample.warnings)?;
-    sample.requests = texts
-        .into_iter()
-        .map(|(text, tokens)| request(Prompt::Text(text), tokens + special, Some(options.output_len)))
-        .collect();
+    let lengths = vec![text_suffix; count];
+    let mut texts = NativeTexts::new(context, tokenizer, shared, &lengths)?;
+    let mut order: Vec<usize> = (0..count).collect();
     if context.settings.shuffle {
         let mut rng = stream(context.settings.seed, "prefix_repetition/order");
-        for at in (1..sample.requests.len()).rev() {
+        for at in (1..count).rev() {
             let other = ((u64::from(rng.next_u32()) * (at as u64 + 1)) >> 32) as usize;
-            sample.requests.swap(at, other);
+            order.swap(at, other);
         }
     }
+    // Which texts would repeat others is known only in the order of their making.
+    texts.look();
+    for range in pieces(count, piece_size(prefix + suffix)) {
+        let made = texts.picked(&order, range)?.into_iter();
+        let output = Some(options.output_len);
+        give(
+            made.map(|(text, tokens)| request(Prompt::Text(text), tokens + special, output)).collect(),
+            count,
+        )?;
+    }
+    texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
 }
 
 /// vLLM's own way: both parts are mended apart from each other, in one sequence of draws.
-fn vllm_requests(
+fn vllm_requests<E: From<WorkloadError>>(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
     [prefix, suffix, prefixes]: [usize; 3],
     output: i64,
-) -> Result<Vec<Request>, WorkloadError> {
+    give: Give<'_, E>,
+) -> Result<(), E> {
     let seed = context.settings.seed;
     let numpy_seed = u32::try_from(seed)
         .map_err(|_| WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy"))?;
     let mut rng = NumpyLegacy::new(numpy_seed);
     let vocab = tokenizer.vocab_size() as i64;
     if vocab < 1 {
-        return Err(WorkloadError::setting("--tokenizer", "has no tokens"));
+        return Err(WorkloadError::setting("--tokenizer", "has no tokens").into());
     }
     let count = context.count()?;
     let mut exact = |len: usize| {
@@ -92,20 +107,28 @@ fn vllm_requests(
         state.run(&mut draw);
         state.ids
     };
-    let mut requests = Vec::with_capacity(count);
+    let total = count / prefixes * prefixes;
+    let shuffle = context.settings.shuffle;
+    let most = if shuffle { total } else { piece_size(prefix + suffix) };
+    let mut requests: Vec<Request> = Vec::with_capacity(most.min(total));
+    let mut made = 0;
     for _ in 0..prefixes {
         let shared = exact(prefix);
         for _ in 0..count / prefixes {
             let mut ids = shared.clone();
             ids.extend(exact(suffix));
             requests.push(request(Prompt::Text(tokenizer.decode(&ids)), ids.len(), Some(output)));
-            (context.progress)(requests.len(), count);
+            made += 1;
+            (context.progress)(made, count);
+            if !shuffle && requests.len() == most {
+                give(std::mem::take(&mut requests), total)?;
+            }
         }
     }
-    if context.settings.shuffle {
+    if shuffle {
         PythonRandom::new(seed).shuffle(&mut requests);
     }
-    Ok(requests)
+    give(requests, total)
 }
 
 #[cfg(test)]

@@ -8,58 +8,43 @@
 use servebench_core::random::NumpyGenerator;
 use servebench_core::{Prompt, Request};
 
-use super::texts::{NativeTexts, Prefixes, native_texts};
-use super::{Context, Sample, request};
+use super::texts::{NativeTexts, Prefixes};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError};
 
-pub(super) fn sample(context: &Context<'_>, options: &RandomSettings) -> Result<Sample, WorkloadError> {
-    check(context, options)?;
-    let tokenizer = context.tokenizer()?;
-    let count = context.count()?;
-    let mut rng = NumpyGenerator::new(context.settings.seed);
-    let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
-    let mut sample =
-        Sample { force_ignore_eos: true, with_ids: true, may_oversample: false, ..Sample::default() };
-    let texts = if context.settings.is_vllm() {
-        let order = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
-        vllm::texts(context, tokenizer, rng, &order, &mut sample.warnings)?
-    } else {
-        let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
-        let shared = Prefixes { len: prefix, count: 1 };
-        let texts = native_texts(context, tokenizer, shared, &lengths.input, &mut sample.warnings)?;
-        let special = tokenizer.num_special_tokens_to_add();
-        let made = texts.into_iter().zip(lengths.output);
-        made.map(|((text, tokens), output)| (text, tokens + special, output)).collect()
-    };
-    sample.requests = batched(texts, options.batch_size);
-    Ok(sample)
-}
-
-/// Requests of a piece.
-const PIECE: usize = 1024;
-
-/// Makes the requests piece by piece, so that they need not fit into memory: the same that [`sample`] gives.
-/// What it returns holds everything but the requests.
-pub(crate) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests piece by piece. What it returns holds everything but the requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RandomSettings,
-    give: &mut dyn FnMut(Vec<Request>) -> Result<(), E>,
+    give: Give<'_, E>,
 ) -> Result<Sample, E> {
     check(context, options)?;
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
     let mut rng = NumpyGenerator::new(context.settings.seed);
     let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
+    let batch = usize::try_from(options.batch_size).unwrap_or(1).max(1);
+    let mean = prefix + usize::try_from(options.input_len).unwrap_or(0);
+    let ranges = pieces(count, piece_size(mean).next_multiple_of(batch));
+    let requests = count.div_ceil(batch);
+    let mut sample = Sample { force_ignore_eos: true, with_ids: true, ..Sample::default() };
+    if context.settings.is_vllm() {
+        let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
+        let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
+        for range in ranges {
+            give(batched(texts.piece(range), batch), requests)?;
+        }
+        texts.warn_of_lengths(&mut sample.warnings);
+        return Ok(sample);
+    }
     let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
     let special = tokenizer.num_special_tokens_to_add();
     let mut texts = NativeTexts::new(context, tokenizer, Prefixes { len: prefix, count: 1 }, &lengths.input)?;
-    for start in (0..count).step_by(PIECE) {
-        let range = start..(start + PIECE).min(count);
+    for range in ranges {
         let made = texts.piece(range.clone())?.into_iter().zip(&lengths.output[range]);
         let made = made.map(|((text, tokens), &output)| (text, tokens + special, output)).collect();
-        give(batched(made, 1))?;
+        give(batched(made, batch), requests)?;
     }
-    let mut sample = Sample { force_ignore_eos: true, with_ids: true, ..Sample::default() };
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
 }
@@ -155,8 +140,7 @@ impl Drawn {
 }
 
 /// Puts `size` prompts into each request.
-fn batched(texts: Vec<Text>, size: i64) -> Vec<Request> {
-    let size = usize::try_from(size).unwrap_or(1).max(1);
+fn batched(texts: Vec<Text>, size: usize) -> Vec<Request> {
     if size == 1 {
         return texts
             .into_iter()
@@ -175,6 +159,8 @@ fn batched(texts: Vec<Text>, size: i64) -> Vec<Request> {
 
 /// vLLM's own way, step for step.
 pub(super) mod vllm {
+    use std::ops::Range;
+
     use super::{Context, Drawn, NumpyGenerator, Text, Tokenizer, WorkloadError};
 
     /// All ids of the vocabulary but `prohibited`, ascending.
@@ -201,49 +187,70 @@ pub(super) mod vllm {
     }
 
     /// The prompts with the lengths that came out.
-    pub(in super::super) fn texts(
-        context: &Context<'_>,
-        tokenizer: &Tokenizer,
-        mut rng: NumpyGenerator,
-        drawn: &Drawn,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<Text>, WorkloadError> {
-        let vocab = tokenizer.vocab_size() as i64;
-        let allowed = &drawn.allowed;
-        if allowed.is_empty() {
-            return Err(WorkloadError::Unreachable {
-                tokenizer: tokenizer.name().to_owned(),
-                wanted: 1,
-                message: "its vocabulary is empty".into(),
+    pub(in super::super) struct Texts<'a> {
+        context: &'a Context<'a>,
+        tokenizer: &'a Tokenizer,
+        rng: NumpyGenerator,
+        drawn: &'a Drawn,
+        /// Tokens more than asked for, so far.
+        off: i64,
+    }
+
+    impl<'a> Texts<'a> {
+        /// `rng` has drawn what is `drawn`, and nothing more.
+        pub(in super::super) fn new(
+            context: &'a Context<'a>,
+            tokenizer: &'a Tokenizer,
+            rng: NumpyGenerator,
+            drawn: &'a Drawn,
+        ) -> Result<Self, WorkloadError> {
+            if drawn.allowed.is_empty() {
+                return Err(WorkloadError::Unreachable {
+                    tokenizer: tokenizer.name().to_owned(),
+                    wanted: 1,
+                    message: "its vocabulary is empty".into(),
+                });
+            }
+            Ok(Self { context, tokenizer, rng, drawn, off: 0 })
+        }
+
+        /// The prompts of `range`, which begins where the last one ended.
+        pub(in super::super) fn piece(&mut self, range: Range<usize>) -> Vec<Text> {
+            let Self { context, tokenizer, rng, drawn, off } = self;
+            let vocab = tokenizer.vocab_size() as i64;
+            let allowed = &drawn.allowed;
+            // Mending draws from one generator in the order of the requests. All that comes before the first
+            // draw of a request is independent of the others and runs on all cores.
+            let mut states = context.parallel_of(range.clone(), drawn.offsets.len(), |at| {
+                let start = drawn.offsets[at] as usize + at;
+                let len = drawn.lengths.input[at];
+                let inner = (0..len).map(|step| allowed[(start + step) % allowed.len()]);
+                let ids: Vec<u32> = drawn.prefix.iter().copied().chain(inner).collect();
+                let wanted = drawn.prefix.len() + len;
+                let mut state = Adjusting::new(tokenizer, ids, wanted);
+                state.run_until_draw();
+                state
             });
+            for state in &mut states {
+                state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
+                *off += state.ids.len() as i64 - state.wanted as i64;
+            }
+            let made = states.into_iter().zip(&drawn.lengths.output[range]);
+            made.map(|(state, output)| (state.text, state.ids.len(), *output)).collect()
         }
-        let count = drawn.offsets.len();
-        // Mending draws from one generator in the order of the requests. All that comes before the first
-        // draw of a request is independent of the others and runs on all cores.
-        let mut states = context.parallel(count, |at| {
-            let start = drawn.offsets[at] as usize + at;
-            let len = drawn.lengths.input[at];
-            let inner = (0..len).map(|step| allowed[(start + step) % allowed.len()]);
-            let ids: Vec<u32> = drawn.prefix.iter().copied().chain(inner).collect();
-            let wanted = drawn.prefix.len() + len;
-            let mut state = Adjusting::new(tokenizer, ids, wanted);
-            state.run_until_draw();
-            state
-        });
-        for state in &mut states {
-            state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
-        }
-        let off: i64 = states.iter().map(|state| state.ids.len() as i64 - state.wanted as i64).sum();
-        if off != 0 {
+
+        /// Says by how much lengths were missed, if they were.
+        pub(in super::super) fn warn_of_lengths(&self, warnings: &mut Vec<String>) {
+            if self.off == 0 {
+                return;
+            }
             warnings.push(format!(
                 "The random prompts have {} tokens {} than asked for, summed over all: the text of some random \
                  tokens never comes back as the same number of tokens (without --compat vllm lengths are exact).",
-                off.abs(),
-                if off > 0 { "more" } else { "fewer" }
+                self.off.abs(),
+                if self.off > 0 { "more" } else { "fewer" }
             ));
         }
-        let made = states.into_iter().zip(&drawn.lengths.output);
-        Ok(made.map(|(state, output)| (state.text, state.ids.len(), *output)).collect())
     }
 
     /// A prompt on its way to the wanted number of tokens.

@@ -4,19 +4,55 @@
 //! make writes other bytes anyway.
 
 use rand::Rng;
+use rayon::prelude::*;
+use servebench_core::Request;
 use servebench_core::random::{StreamRng, indexed_stream};
 
 use super::random;
-use super::{Context, Sample};
+use super::{Context, Give, Sample, pieces};
 use crate::{MmBucket, RandomMmSettings, WorkloadError, media};
 
-pub(super) fn sample(context: &Context<'_>, options: &RandomMmSettings) -> Result<Sample, WorkloadError> {
+/// Requests of a piece: images are large.
+const PIECE: usize = 64;
+
+/// Makes the requests piece by piece. What it returns holds everything but the requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &RandomMmSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let buckets = check(options)?;
-    let mut sample = random::sample(context, &options.text)?;
-    let (low, high) = item_range(options)?;
-    let seed = context.settings.seed;
-    let media = context.parallel(sample.requests.len(), |at| {
-        let mut rng = indexed_stream(seed, "random-mm/items", at as u64);
+    let range = item_range(options)?;
+    let mut first = 0;
+    let mut sample = random::in_pieces(context, &options.text, &mut |mut texts: Vec<Request>, total| {
+        for piece in pieces(texts.len(), PIECE) {
+            let mut piece: Vec<Request> = texts[piece].iter_mut().map(std::mem::take).collect();
+            illustrate(context, options, &buckets, range, first, &mut piece)?;
+            first += piece.len();
+            give(piece, total)?;
+        }
+        Ok::<_, E>(())
+    })?;
+    if context.settings.is_vllm() {
+        sample.warnings.push(
+            "Images of random-mm are not the pixels that vLLM draws; their sizes, shares and number are."
+                .into(),
+        );
+    }
+    Ok(sample)
+}
+
+/// Gives images to requests, the first of which is number `first` of all.
+fn illustrate(
+    context: &Context<'_>,
+    options: &RandomMmSettings,
+    buckets: &[MmBucket],
+    (low, high): (u64, u64),
+    first: usize,
+    requests: &mut [Request],
+) -> Result<(), WorkloadError> {
+    let make = |at: usize| {
+        let mut rng = indexed_stream(context.settings.seed, "random-mm/items", at as u64);
         let items = low + (unit(&mut rng) * (high - low + 1) as f64) as u64;
         let mut left = options.image_limit;
         let mut parts = Vec::new();
@@ -25,23 +61,17 @@ pub(super) fn sample(context: &Context<'_>, options: &RandomMmSettings) -> Resul
                 break;
             }
             left -= 1;
-            let bucket = choose(&buckets, unit(&mut rng));
+            let bucket = choose(buckets, unit(&mut rng));
             parts.push(media::noise_part(&mut rng, bucket.width, bucket.height)?);
         }
         Ok(parts)
-    });
-    for (request, parts) in sample.requests.iter_mut().zip(media) {
-        request.media = parts.map_err(|message: String| {
+    };
+    requests.par_iter_mut().enumerate().try_for_each(|(at, request)| {
+        request.media = make(first + at).map_err(|message: String| {
             WorkloadError::setting("--random-mm-bucket-config", format!("an image cannot be made: {message}"))
         })?;
-    }
-    if context.settings.is_vllm() {
-        sample.warnings.push(
-            "Images of random-mm are not the pixels that vLLM draws; their sizes, shares and number are."
-                .into(),
-        );
-    }
-    Ok(sample)
+        Ok(())
+    })
 }
 
 /// Images of each request, fewest and most.

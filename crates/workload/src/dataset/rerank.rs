@@ -1,14 +1,21 @@
 //! `random-rerank`: a query and documents to rank, of given lengths.
 
+use std::ops::Range;
+
 use servebench_core::Prompt;
 use servebench_core::random::NumpyGenerator;
 
 use super::random::{Drawn, Lengths, vllm};
-use super::texts::{Prefixes, native_texts};
-use super::{Context, Sample, request};
+use super::texts::{NativeTexts, Prefixes};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{RandomSettings, RerankSettings, WorkloadError};
 
-pub(super) fn sample(context: &Context<'_>, options: &RerankSettings) -> Result<Sample, WorkloadError> {
+/// Makes the requests piece by piece. What it returns holds everything but the requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &RerankSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     options.range_ratio.check()?;
     let tokenizer = context.tokenizer()?;
     let mut count = context.count()?;
@@ -21,7 +28,8 @@ pub(super) fn sample(context: &Context<'_>, options: &RerankSettings) -> Result<
             return Err(WorkloadError::setting(
                 "--no-reranker",
                 "needs --num-prompts and --random-batch-size of at least 2: one text of each batch is the query",
-            ));
+            )
+            .into());
         }
         count -= 1;
         batch -= 1;
@@ -52,27 +60,49 @@ pub(super) fn sample(context: &Context<'_>, options: &RerankSettings) -> Result<
     offsets.extend(doc_offsets);
 
     let mut sample = Sample { with_ids: true, ..Sample::default() };
-    let texts: Vec<(String, usize)> = if context.settings.is_vllm() {
+    let size = piece_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
+    let is_reranker = options.is_reranker;
+    if context.settings.is_vllm() {
         let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
         let drawn = Drawn { lengths, offsets, allowed, prefix: Vec::new() };
-        let made = vllm::texts(context, tokenizer, rng, &drawn, &mut sample.warnings)?;
-        made.into_iter().map(|(text, tokens, _)| (text, tokens)).collect()
+        let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
+        let mut piece = |range| {
+            Ok(texts.piece(range).into_iter().map(|(text, tokens, _)| (text, tokens)).collect::<Vec<_>>())
+        };
+        with_query(count, [size, batch], is_reranker, &mut piece, give)?;
+        texts.warn_of_lengths(&mut sample.warnings);
     } else {
-        native_texts(context, tokenizer, Prefixes::NONE, &lengths.input, &mut sample.warnings)?
-    };
-    let (query, docs) = texts.split_at(1);
+        let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths.input)?;
+        with_query(count, [size, batch], is_reranker, &mut |range| texts.piece(range), give)?;
+        texts.warn_of_duplicates(&mut sample.warnings);
+    }
+    Ok(sample)
+}
+
+/// Texts of a range with their numbers of tokens.
+type MakeTexts<'a> = &'a mut dyn FnMut(Range<usize>) -> Result<Vec<(String, usize)>, WorkloadError>;
+
+/// Puts text 0, the query, before batches of the `count` documents that follow, `size` documents at a time.
+fn with_query<E: From<WorkloadError>>(
+    count: usize,
+    [size, batch]: [usize; 2],
+    is_reranker: bool,
+    make: MakeTexts<'_>,
+    give: Give<'_, E>,
+) -> Result<(), E> {
+    let query = make(0..1)?;
     let (query, query_tokens) = &query[0];
-    sample.requests = docs
-        .chunks(batch)
-        .map(|docs| {
-            let query_share =
-                if options.is_reranker { (query_tokens + 1) * docs.len() } else { *query_tokens };
+    for range in pieces(count, size) {
+        let docs = make(range.start + 1..range.end + 1)?;
+        let requests = docs.chunks(batch).map(|docs| {
+            let query_share = if is_reranker { (query_tokens + 1) * docs.len() } else { *query_tokens };
             let tokens = query_share + docs.iter().map(|(_, tokens)| tokens).sum::<usize>();
             let prompts = std::iter::once(query).chain(docs.iter().map(|(text, _)| text)).cloned().collect();
             request(Prompt::Texts(prompts), tokens, Some(0))
-        })
-        .collect();
-    Ok(sample)
+        });
+        give(requests.collect(), count.div_ceil(batch))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

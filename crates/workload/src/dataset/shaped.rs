@@ -1,21 +1,29 @@
 //! `mix`: synthetic traffic of several classes, each with its own distribution of lengths.
 
+use std::ops::Range;
+
 use rand::Rng;
 use servebench_core::Prompt;
 use servebench_core::random::{StreamRng, indexed_stream};
 
-use super::texts::{Prefixes, native_texts, push_words};
+use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
-use super::{Context, Sample, request};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
 
-pub(super) fn sample(context: &Context<'_>, options: &MixSettings) -> Result<Sample, WorkloadError> {
+/// Makes the requests piece by piece. What it returns holds everything but the requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &MixSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
     let total: f64 = options.classes.iter().map(|class| class.weight).sum();
     let negative = options.classes.iter().any(|class| class.weight.is_nan() || class.weight < 0.0);
     if negative || total <= 0.0 || !total.is_finite() {
-        return Err(WorkloadError::setting("--mix", "weights must not be negative, and one must be above 0"));
+        let message = "weights must not be negative, and one must be above 0";
+        return Err(WorkloadError::setting("--mix", message).into());
     }
     let seed = context.settings.seed;
     let special = tokenizer.num_special_tokens_to_add();
@@ -34,66 +42,94 @@ pub(super) fn sample(context: &Context<'_>, options: &MixSettings) -> Result<Sam
         .collect();
     let lengths: Vec<usize> = drawn.iter().map(|(_, input, _)| *input).collect();
     let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
-    let texts = if options.shared.groups == 0 {
-        native_texts(context, tokenizer, Prefixes::NONE, &lengths, &mut sample.warnings)?
-    } else {
-        grouped(context, tokenizer, &options.shared, &lengths)?
+    let mean = lengths.iter().sum::<usize>() / count;
+    let size =
+        piece_size(if options.shared.fraction.is_none() { mean + options.shared.len as usize } else { mean });
+    let mut texts = match options.shared.groups {
+        0 => Texts::Apart(NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?),
+        _ => Texts::Grouped(Grouped::new(context, tokenizer, &options.shared, &lengths)?),
     };
-    sample.requests = texts
-        .into_iter()
-        .zip(&drawn)
-        .map(|((text, tokens), (class, _, output))| {
+    for range in pieces(count, size) {
+        let made = match &mut texts {
+            Texts::Apart(texts) => texts.piece(range.clone())?,
+            Texts::Grouped(texts) => texts.piece(range.clone()),
+        };
+        let made = made.into_iter().zip(&drawn[range]).map(|((text, tokens), (class, _, output))| {
             let mut made = request(Prompt::Text(text), tokens + special, Some(*output as i64));
             made.category = Some(options.classes[*class].name.clone());
             made
-        })
-        .collect();
+        });
+        give(made.collect(), count)?;
+    }
+    if let Texts::Apart(texts) = texts {
+        texts.warn_of_duplicates(&mut sample.warnings);
+    }
     Ok(sample)
 }
 
+enum Texts<'a> {
+    Apart(NativeTexts<'a>),
+    Grouped(Grouped<'a>),
+}
+
 /// Texts in groups that share their beginning.
-fn grouped(
-    context: &Context<'_>,
-    tokenizer: &Tokenizer,
-    shared: &SharedPrefixes,
-    lengths: &[usize],
-) -> Result<Vec<(String, usize)>, WorkloadError> {
-    if !(shared.zipf >= 0.0 && shared.zipf.is_finite()) {
-        return Err(WorkloadError::setting("--prefix-zipf", "must be a number, 0 or more"));
-    }
-    if !shared.fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)) {
-        return Err(WorkloadError::setting("--cache-hit-fraction", "must be at least 0 and below 1"));
-    }
-    let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
-        WorkloadError::Unreachable {
-            tokenizer: tokenizer.name().to_owned(),
-            wanted: lengths.first().copied().unwrap_or_default(),
-            message: "it has too few words of one token".into(),
+struct Grouped<'a> {
+    context: &'a Context<'a>,
+    shared: &'a SharedPrefixes,
+    lengths: &'a [usize],
+    words: Words,
+    /// Running sums of the groups' weights.
+    sums: Vec<f64>,
+}
+
+impl<'a> Grouped<'a> {
+    fn new(
+        context: &'a Context<'a>,
+        tokenizer: &Tokenizer,
+        shared: &'a SharedPrefixes,
+        lengths: &'a [usize],
+    ) -> Result<Self, WorkloadError> {
+        if !(shared.zipf >= 0.0 && shared.zipf.is_finite()) {
+            return Err(WorkloadError::setting("--prefix-zipf", "must be a number, 0 or more"));
         }
-    })?;
-    // Running sums of the groups' weights.
-    let mut sums: Vec<f64> = Vec::with_capacity(shared.groups);
-    for group in 1..=shared.groups {
-        sums.push(sums.last().copied().unwrap_or_default() + (group as f64).powf(-shared.zipf));
-    }
-    let total = sums.last().copied().unwrap_or(1.0);
-    let seed = context.text_seed();
-    Ok(context.parallel(lengths.len(), |at| {
-        let mut rng = indexed_stream(context.settings.seed, "mix/group", at as u64);
-        let draw = unit(&mut rng) * total;
-        let group = sums.partition_point(|&sum| sum <= draw).min(shared.groups - 1);
-        let (prefix, own) = match shared.fraction {
-            Some(fraction) => {
-                let prefix = (lengths[at] as f64 * fraction).round() as usize;
-                (prefix, lengths[at] - prefix)
+        if !shared.fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)) {
+            return Err(WorkloadError::setting("--cache-hit-fraction", "must be at least 0 and below 1"));
+        }
+        let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
+            WorkloadError::Unreachable {
+                tokenizer: tokenizer.name().to_owned(),
+                wanted: lengths.first().copied().unwrap_or_default(),
+                message: "it has too few words of one token".into(),
             }
-            None => (shared.len as usize, lengths[at]),
-        };
-        let mut text = String::with_capacity((prefix + own) * 7);
-        push_words(&words, &mut indexed_stream(seed, "mix/prefix", group as u64), prefix, &mut text);
-        push_words(&words, &mut indexed_stream(seed, "mix/own", at as u64), own, &mut text);
-        (text, prefix + own)
-    }))
+        })?;
+        let mut sums: Vec<f64> = Vec::with_capacity(shared.groups);
+        for group in 1..=shared.groups {
+            sums.push(sums.last().copied().unwrap_or_default() + (group as f64).powf(-shared.zipf));
+        }
+        Ok(Self { context, shared, lengths, words, sums })
+    }
+
+    fn piece(&self, range: Range<usize>) -> Vec<(String, usize)> {
+        let Self { context, shared, lengths, words, sums } = self;
+        let total = sums.last().copied().unwrap_or(1.0);
+        let seed = context.text_seed();
+        context.parallel_of(range, lengths.len(), |at| {
+            let mut rng = indexed_stream(context.settings.seed, "mix/group", at as u64);
+            let draw = unit(&mut rng) * total;
+            let group = sums.partition_point(|&sum| sum <= draw).min(shared.groups - 1);
+            let (prefix, own) = match shared.fraction {
+                Some(fraction) => {
+                    let prefix = (lengths[at] as f64 * fraction).round() as usize;
+                    (prefix, lengths[at] - prefix)
+                }
+                None => (shared.len as usize, lengths[at]),
+            };
+            let mut text = String::with_capacity((prefix + own) * 7);
+            push_words(words, &mut indexed_stream(seed, "mix/prefix", group as u64), prefix, &mut text);
+            push_words(words, &mut indexed_stream(seed, "mix/own", at as u64), own, &mut text);
+            (text, prefix + own)
+        })
+    }
 }
 
 /// A double in [0, 1).

@@ -1,16 +1,19 @@
 //! Texts of exactly the lengths asked for, all at once or piece by piece.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use rand::Rng;
 use servebench_core::random::{StreamRng, indexed_stream};
 
-use super::Context;
 use super::random::vllm;
 use super::words::Words;
+use super::{Context, piece_size, pieces};
 use crate::{Tokenizer, WorkloadError};
+
+/// Bytes at the start of a text that tell it from others.
+const COMPARED: usize = 512;
 
 /// Beginnings that texts share: text `i` starts with number `i mod count`.
 #[derive(Clone, Copy)]
@@ -26,9 +29,7 @@ impl Prefixes {
     pub(super) const NONE: Self = Self { len: 0, count: 1 };
 }
 
-/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens.
-///
-/// Every text comes from a random stream of its own, so the result does not depend on threads.
+/// All of [`NativeTexts`] at once.
 pub(super) fn native_texts(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
@@ -42,14 +43,27 @@ pub(super) fn native_texts(
     Ok(texts)
 }
 
-/// The same, piece by piece: pieces in order give the same texts as all at once.
+/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, piece by piece.
+///
+/// Every text comes from a random stream of its own, so the result depends neither on threads nor on the size of
+/// the pieces.
 pub(super) struct NativeTexts<'a> {
     context: &'a Context<'a>,
     tokenizer: &'a Tokenizer,
     prefixes: Prefixes,
     lengths: &'a [usize],
     way: Way,
+    known: Known,
+}
+
+/// What is known of the texts made so far.
+#[derive(Default)]
+struct Known {
+    /// Fingerprints.
     seen: HashSet<u64>,
+    /// Texts that were made anew, and how often.
+    attempts: HashMap<usize, u64>,
+    /// Texts that repeat others all the same.
     repeated: usize,
 }
 
@@ -79,7 +93,7 @@ impl<'a> NativeTexts<'a> {
             Some(words) => Way::Words(words),
             None => mended(context, tokenizer, prefixes, lengths)?,
         };
-        Ok(Self { context, tokenizer, prefixes, lengths, way, seen: HashSet::new(), repeated: 0 })
+        Ok(Self { context, tokenizer, prefixes, lengths, way, known: Known::default() })
     }
 
     /// The texts of `range`, which begins where the last one ended.
@@ -89,28 +103,60 @@ impl<'a> NativeTexts<'a> {
             Way::Words(words) => {
                 let mut texts =
                     self.context.parallel_of(range.clone(), total, |at| words.text(at, lengths[at], 0));
-                self.repeated += words.remove_duplicates(&mut texts, range.clone(), lengths, &mut self.seen);
+                words.remove_duplicates(&mut texts, range.clone(), lengths, &mut self.known);
                 Ok(texts.into_iter().zip(&lengths[range]).map(|(text, len)| (text, prefix + len)).collect())
             }
+            Way::Mended { .. } => {
+                self.context.parallel_of(range, total, |at| self.text(at)).into_iter().collect()
+            }
+        }
+    }
+
+    /// Looks at all texts without keeping them, so that [`Self::picked`] can make them in any order.
+    pub(super) fn look(&mut self) {
+        let Way::Words(words) = &self.way else { return };
+        // As much of each as is compared: a word has at least one byte.
+        let lengths: Vec<usize> = self.lengths.iter().map(|&len| len.min(COMPARED)).collect();
+        let quiet = Context { progress: &|_, _| {}, ..*self.context };
+        let size = piece_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
+        for range in pieces(lengths.len(), size) {
+            let mut texts =
+                quiet.parallel_of(range.clone(), lengths.len(), |at| words.text(at, lengths[at], 0));
+            words.remove_duplicates(&mut texts, range, &lengths, &mut self.known);
+        }
+    }
+
+    /// The texts with the numbers `order[range]`, after [`Self::look`].
+    pub(super) fn picked(
+        &self,
+        order: &[usize],
+        range: Range<usize>,
+    ) -> Result<Vec<(String, usize)>, WorkloadError> {
+        self.context.parallel_of(range, order.len(), |place| self.text(order[place])).into_iter().collect()
+    }
+
+    /// Text number `at`, as it is after all that is known.
+    fn text(&self, at: usize) -> Result<(String, usize), WorkloadError> {
+        let tokens = self.prefixes.len + self.lengths[at];
+        match &self.way {
+            Way::Words(words) => {
+                let attempt = self.known.attempts.get(&at).copied().unwrap_or(0);
+                Ok((words.text(at, self.lengths[at], attempt), tokens))
+            }
             Way::Mended { shared, allowed } => {
-                let seed = self.context.text_seed();
-                let texts = self.context.parallel_of(range, total, |at| {
-                    let mut rng = indexed_stream(seed, "random/prompt", at as u64);
-                    let shared = &shared[at % shared.len()];
-                    exact_text(self.tokenizer, allowed, &mut rng, shared, prefix + lengths[at])
-                });
-                texts.into_iter().collect()
+                let mut rng = indexed_stream(self.context.text_seed(), "random/prompt", at as u64);
+                exact_text(self.tokenizer, allowed, &mut rng, &shared[at % shared.len()], tokens)
             }
         }
     }
 
     /// Says that there were not enough different texts, if so.
     pub(super) fn warn_of_duplicates(&self, warnings: &mut Vec<String>) {
-        if self.repeated > 0 {
+        if self.known.repeated > 0 {
             warnings.push(format!(
                 "{} of {} random prompts repeat others, because there are not enough different texts of so few \
                  tokens.",
-                self.repeated,
+                self.known.repeated,
                 self.lengths.len()
             ));
         }
@@ -170,39 +216,37 @@ impl WordTexts {
         text
     }
 
-    /// Makes texts anew that were `seen` before. Gives the number of those that had to stay, because there are
-    /// not enough different texts of their length.
+    /// Makes texts anew that were seen before. Some have to stay, because there are not enough different texts
+    /// of their length.
     fn remove_duplicates(
         &self,
         texts: &mut [String],
         range: Range<usize>,
         lengths: &[usize],
-        seen: &mut HashSet<u64>,
-    ) -> usize {
+        known: &mut Known,
+    ) {
         const ATTEMPTS: u64 = 16;
-        let mut repeated = 0;
         for (text, at) in texts.iter_mut().zip(range) {
             let mut attempt = 0;
             let prefix = self.prefixes[at % self.prefixes.len()].len();
-            while !seen.insert(fingerprint(&text[prefix..])) {
+            while !known.seen.insert(fingerprint(&text[prefix..])) {
                 attempt += 1;
                 if attempt > ATTEMPTS || lengths[at] == 0 {
-                    repeated += 1;
+                    known.repeated += 1;
                     break;
                 }
                 *text = self.text(at, lengths[at], attempt);
+                known.attempts.insert(at, attempt);
             }
         }
-        repeated
     }
 }
 
 /// What tells texts apart. Texts that start alike are taken as equal, which costs a new draw and helps no
 /// prefix cache.
 fn fingerprint(text: &str) -> u64 {
-    const START: usize = 512;
     let mut hasher = DefaultHasher::new();
-    text.as_bytes()[..text.len().min(START)].hash(&mut hasher);
+    text.as_bytes()[..text.len().min(COMPARED)].hash(&mut hasher);
     hasher.finish()
 }
 

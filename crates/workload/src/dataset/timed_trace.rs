@@ -6,7 +6,7 @@ use servebench_core::random::{StreamRng, indexed_stream};
 use servebench_core::{Nanos, Prompt};
 
 use super::random::vllm;
-use super::{Context, Sample, request};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{TimedTraceSettings, WorkloadError, read};
 
 struct Row {
@@ -16,21 +16,29 @@ struct Row {
     blocks: Vec<u64>,
 }
 
-pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Result<Sample, WorkloadError> {
+/// Makes the requests piece by piece; the rows of the file are held. What it returns holds everything but the
+/// requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &TimedTraceSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     if context.settings.is_chat || context.settings.is_pooling {
         return Err(WorkloadError::setting(
             "--dataset-name",
             "timed_trace sends token ids, which only the backends vllm and openai take; `trace` sends the same \
              file as text",
-        ));
+        )
+        .into());
     }
     let chunk = usize::try_from(options.chunk_hash_size)
         .ok()
         .filter(|&n| n > 0)
         .ok_or_else(|| WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1"))?;
     if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
-        return Err(WorkloadError::setting("--timed-trace-sec-multiplier", "must be a number above 0"));
+        let message = "must be a number above 0";
+        return Err(WorkloadError::setting("--timed-trace-sec-multiplier", message).into());
     }
     super::trace::check_stretch(options.speed, options.start, options.duration)?;
     let lines = read::json_lines(&options.path)?;
@@ -41,10 +49,12 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
     let mut rows =
         lines.iter().map(|(line, row)| parse(options, *line, row)).collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() {
-        return Err(WorkloadError::NoRows { path: options.path.clone(), message: "it is empty".into() });
+        let path = options.path.clone();
+        return Err(WorkloadError::NoRows { path, message: "it is empty".into() }.into());
     }
     if let Some(at) = rows.windows(2).position(|pair| pair[1].seconds < pair[0].seconds) {
-        return Err(backwards(&options.path, lines[at + 1].0, rows[at].seconds, rows[at + 1].seconds));
+        let (before, after) = (rows[at].seconds, rows[at + 1].seconds);
+        return Err(backwards(&options.path, lines[at + 1].0, before, after).into());
     }
     if !whole {
         let from = rows[0].seconds + options.start;
@@ -55,7 +65,7 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
             let message = format!(
                 "none of its {rows_in_file} rows is in the stretch of --trace-start and --trace-duration"
             );
-            return Err(WorkloadError::NoRows { path: options.path.clone(), message });
+            return Err(WorkloadError::NoRows { path: options.path.clone(), message }.into());
         }
     }
     let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
@@ -63,7 +73,7 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
     // vLLM does not count from the first row, so that a cut from the middle of a trace starts with a pause.
     let origin = if vllm_rules { 0.0 } else { rows[0].seconds };
     let seed = context.text_seed();
-    let requests = context.parallel(rows.len(), |at| {
+    let make = |at: usize| {
         let row = &rows[at];
         let mut ids: Vec<u32> = Vec::with_capacity(row.input);
         for block in &row.blocks {
@@ -81,8 +91,12 @@ pub(super) fn sample(context: &Context<'_>, options: &TimedTraceSettings) -> Res
         let mut made = request(Prompt::Tokens(ids), tokens, Some(row.output));
         made.trace_at = Some(Nanos::from_secs_f64((row.seconds - origin) / options.speed));
         made
-    });
-    let mut sample = Sample { requests, with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    };
+    let mean = rows.iter().map(|row| row.input).sum::<usize>() / rows.len();
+    for range in pieces(rows.len(), piece_size(mean)) {
+        give(context.parallel_of(range, rows.len(), make), rows.len())?;
+    }
+    let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
     sample.about.insert("trace_rows".into(), rows_in_file.into());
     let wanted = usize::try_from(context.settings.num_prompts).unwrap_or(0);
     if wanted > rows_in_file && whole {

@@ -11,7 +11,7 @@ use servebench_core::{Nanos, Prompt};
 use super::texts::push_words;
 use super::timed_trace::{backwards, block_id};
 use super::words::Words;
-use super::{Context, Sample, request};
+use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{TraceSettings, WorkloadError, read};
 
 /// Tokens that one hash of a Mooncake trace stands for.
@@ -36,13 +36,19 @@ pub(super) struct BurstGptRow {
     pub(super) output: usize,
 }
 
-pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<Sample, WorkloadError> {
+/// Makes the requests piece by piece; the rows of the file are held. What it returns holds everything but the
+/// requests.
+pub(super) fn in_pieces<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &TraceSettings,
+    give: Give<'_, E>,
+) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     check_stretch(options.speed, options.start, options.duration)?;
     let rows = load(&options.path)?;
     let total = rows.len();
     if let Some(pair) = rows.windows(2).find(|pair| pair[1].seconds < pair[0].seconds) {
-        return Err(backwards(&options.path, pair[1].line, pair[0].seconds, pair[1].seconds));
+        return Err(backwards(&options.path, pair[1].line, pair[0].seconds, pair[1].seconds).into());
     }
     let origin = rows.first().map_or(0.0, |row| row.seconds) + options.start;
     let end = options.duration.map_or(f64::INFINITY, |duration| origin + duration);
@@ -55,7 +61,8 @@ pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<S
             message: format!(
                 "none of its {total} rows is in the stretch of --trace-start and --trace-duration"
             ),
-        });
+        }
+        .into());
     };
     let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
         WorkloadError::Unreachable {
@@ -66,7 +73,7 @@ pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<S
     })?;
     let special = tokenizer.num_special_tokens_to_add();
     let seed = context.text_seed();
-    let requests = context.parallel(rows.len(), |at| {
+    let make = |at: usize| {
         let row = &rows[at];
         let tokens = row.input.saturating_sub(special).max(1);
         let mut text = String::with_capacity(tokens * 7);
@@ -82,9 +89,13 @@ pub(super) fn sample(context: &Context<'_>, options: &TraceSettings) -> Result<S
         let mut made = request(Prompt::Text(text), tokens + special, Some(row.output.max(1)));
         made.trace_at = Some(Nanos::from_secs_f64((row.seconds - first) / options.speed));
         made
-    });
-    let used = requests.len();
-    let mut sample = Sample { requests, with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    };
+    let used = rows.len();
+    let mean = rows.iter().map(|row| row.input).sum::<usize>() / used;
+    for range in pieces(used, piece_size(mean)) {
+        give(context.parallel_of(range, used, make), used)?;
+    }
+    let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
     sample.about.insert("trace_rows".into(), total.into());
     if used < total {
         sample.warnings.push(format!("{used} of the {total} rows of the trace are sent."));

@@ -1,0 +1,64 @@
+//! What flags change about requests of any dataset: adapters, structures, token ids.
+
+use rayon::prelude::*;
+use servebench_core::random::PythonRandom;
+use servebench_core::{Prompt, Request};
+use servebench_workload::{DatasetSettings, Tokenizer};
+
+use crate::args::LoraAssignment;
+use crate::exit::Failure;
+use crate::settings::RunSettings;
+
+/// Changes requests as flags say, all at once or piece by piece, in order.
+pub(crate) struct Adjust<'a> {
+    settings: &'a RunSettings,
+    /// Chooses adapters.
+    random: PythonRandom,
+    /// Requests that have an adapter.
+    assigned: usize,
+}
+
+impl<'a> Adjust<'a> {
+    /// Begins with the first request.
+    pub(crate) fn new(settings: &'a RunSettings) -> Self {
+        // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
+        Self { settings, random: PythonRandom::new(settings.workload.seed), assigned: 0 }
+    }
+
+    /// Changes the next requests.
+    pub(crate) fn apply(
+        &mut self,
+        tokenizer: Option<&Tokenizer>,
+        requests: &mut [Request],
+    ) -> Result<(), Failure> {
+        let settings = self.settings;
+        if let Some((modules, assignment)) = &settings.target.lora {
+            for request in requests.iter_mut() {
+                let module = match assignment {
+                    LoraAssignment::RoundRobin => &modules[self.assigned % modules.len()],
+                    LoraAssignment::Random => self.random.choice(modules),
+                };
+                self.assigned += 1;
+                request.model = Some(module.clone());
+            }
+        }
+        if let Some(structured) = &settings.shapes.structured {
+            let synthetic =
+                matches!(settings.workload.dataset, DatasetSettings::Random(_) | DatasetSettings::Mix(_));
+            structured.apply(requests, synthetic.then_some(tokenizer).flatten());
+        }
+        if settings.content.token_ids {
+            let tokenizer = tokenizer.ok_or_else(|| {
+                Failure::usage("--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out")
+            })?;
+            requests.par_iter_mut().for_each(|request| {
+                if let Some(text) = request.prompt.as_text() {
+                    let ids = tokenizer.encode(text);
+                    request.prompt_tokens = ids.len() as u32;
+                    request.prompt = Prompt::Tokens(ids);
+                }
+            });
+        }
+        Ok(())
+    }
+}
