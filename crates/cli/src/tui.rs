@@ -371,7 +371,7 @@ mod tests {
     #[test]
     #[ignore = "panics, and needs a terminal"]
     fn panics_while_the_terminal_is_taken() {
-        let (say, looked_twice) = std::sync::mpsc::channel();
+        let (say, looked_twice) = std::sync::mpsc::sync_channel(1);
         let mut looks = 0;
         let look = move || {
             looks += 1;
