@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::args::Cli;
 use crate::compat::{self, flags};
 use crate::exit::Failure;
+use crate::json_flag::check_integers;
 
 /// Options that may be given several times, each adding to the others.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
@@ -341,7 +342,9 @@ impl Line {
         let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
             let base = self.given.iter().rev().find(|given| given.name == name);
-            let mut map = match base.and_then(|given| given.values.first()) {
+            let base = base.and_then(|given| given.values.first());
+            check_integers(&format!("--{name}"), base.map_or("", String::as_str))?;
+            let mut map = match base {
                 None => Map::new(),
                 Some(text) => match serde_json::from_str(text) {
                     Ok(Value::Object(map)) => map,
@@ -358,6 +361,10 @@ impl Line {
                 .filter(|(of, ..)| *of == name)
                 .map(|(_, path, value)| (path.clone(), value.clone()))
                 .collect();
+            // What is appended to a list by `+` is text.
+            for (path, value) in entries.iter().filter(|(path, _)| !path.ends_with('+')) {
+                check_integers(&format!("--{name}.{path}"), value)?;
+            }
             compat::merge_dotted(&mut map, &entries);
             self.given.retain(|given| given.name != name);
             self.counted_from = self.counted_from.min(self.given.len());

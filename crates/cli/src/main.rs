@@ -10,6 +10,7 @@ mod compat;
 mod decoding;
 mod exit;
 mod export;
+mod json_flag;
 mod kept;
 mod lengths;
 mod live;
@@ -27,6 +28,7 @@ mod structured;
 mod sweep_view;
 mod traffic;
 mod tui;
+mod unknown_fields;
 mod vllm;
 
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -89,8 +90,15 @@ pub(crate) struct TargetArgs {
     /// Which request gets which adapter.
     #[arg(long, value_enum, default_value_t = LoraAssignment::Random)]
     pub(crate) lora_assignment: LoraAssignment,
-    /// Field that the server does not accept; leave it out of the requests. May be repeated.
-    #[arg(long, num_args = 1.., value_name = "NAME")]
+    /// Fields that the server does not accept, as `a,b` or one by one; they are left out of the requests. May be
+    /// repeated.
+    #[arg(
+        long,
+        num_args = 1..,
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub(crate) omit_field: Vec<String>,
     /// Do not ask the server whether it serves the model.
     #[arg(long)]

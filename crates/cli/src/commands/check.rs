@@ -10,7 +10,7 @@ use servebench_campaign::{Cell, Ended, Finding as VerdictFinding, OURSELVES, Sta
 use servebench_core::Record;
 use servebench_engine::{Plan, StopHandle, send_once};
 use servebench_results::{ImportedRun, read_result_summary};
-use servebench_wire::Wire;
+use servebench_wire::{Prepared, Wire};
 use servebench_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::aggregate::align;
@@ -20,6 +20,7 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
 use crate::settings::RunSettings;
+use crate::unknown_fields;
 
 /// Output tokens that the single requests ask for.
 const ASKED: i64 = 32;
@@ -152,7 +153,7 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
             let ms = record.end.zip(record.send_start).map(|(end, start)| end.since(start).as_millis_f64());
             findings.good("plain request", format!("answered after {:.0} ms", ms.unwrap_or_default()));
         }
-        other => findings.bad("plain request", failure(other.as_ref()), advice(other.as_ref())),
+        other => refused("plain request", other.as_ref(), &request, findings),
     }
     let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop).or_run()?.into_iter().next();
     match streamed {
@@ -170,15 +171,19 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
             Ok(Some(record))
         }
         other => {
-            findings.bad("streamed request", failure(other.as_ref()), advice(other.as_ref()));
+            refused("streamed request", other.as_ref(), &ready.plan.requests[1], findings);
             Ok(None)
         }
     }
 }
 
-fn failure(record: Option<&Record>) -> String {
+fn refused(name: &'static str, record: Option<&Record>, request: &Prepared, findings: &mut Findings<'_>) {
+    findings.bad(name, failure(record, request), advice(record));
+}
+
+fn failure(record: Option<&Record>, request: &Prepared) -> String {
     match record {
-        Some(record) => match &record.error {
+        Some(record) => match unknown_fields::explained(record, Some(request)) {
             Some(error) => format!("{}: {error}", record.outcome),
             None => record.outcome.to_string(),
         },

@@ -6,6 +6,7 @@ use servebench_wire::{Backend, BackendKind};
 use crate::args::ContentArgs;
 use crate::compat::Compat;
 use crate::exit::Failure;
+use crate::json_flag::check_integers;
 
 /// What goes into every body.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
 }
 
 fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {
+    check_integers(flag, text.as_deref().unwrap_or_default())?;
     match text.as_deref().map(serde_json::from_str::<Value>) {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(map))) => Ok(map),

@@ -2,6 +2,8 @@
 //! the exit code is 2.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use crate::support::{run, servebench, server, stderr, told};
 
@@ -73,13 +75,65 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
 fn a_field_that_is_not_there_cannot_be_omitted() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
-    let fields = ["--no-run-folder", "--omit-field", "nosuch", "--omit-field", "repetition_penalty"];
+    let fields = ["--no-run-folder", "--omit-field", "logprobs,nosuch", "--omit-field", "repetition_penalty"];
     let output = run(folder.path(), &server.url(), &fields);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let words = told(&output);
     assert!(words.contains("--omit-field nosuch changes nothing"), "{words}");
     assert!(!words.contains("--omit-field repetition_penalty"), "{words}");
+    assert!(!words.contains("--omit-field logprobs"), "{words}");
     server.stop().unwrap();
+    refused(&["--omit-field", "logprobs,"], &["--omit-field"]);
+}
+
+/// A server that knows no more fields than OpenAI's API has, and says so as transformers serve does.
+fn strict_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // Connections are opened ahead, so one that is silent must not keep the others waiting.
+        listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| refuse_fields(stream))));
+    });
+    url
+}
+
+fn refuse_fields(mut stream: TcpStream) {
+    let mut request = [0; 65_536];
+    let mut length = 0;
+    // The bodies of these tests end in a brace; what has none ends with its head.
+    while !request[..length].ends_with(b"}")
+        && !(request.starts_with(b"GET") && request[..length].ends_with(b"\r\n\r\n"))
+    {
+        match stream.read(&mut request[length..]) {
+            Ok(bytes @ 1..) => length += bytes,
+            _ => return,
+        }
+    }
+    let text = String::from_utf8_lossy(&request[..length]).into_owned();
+    let unknown = ["'ignore_eos'", "'repetition_penalty'"];
+    let unknown = unknown.into_iter().filter(|name| text.contains(&name.replace('\'', "\"")));
+    let unknown = unknown.collect::<Vec<_>>().join(", ");
+    let (status, body) = if unknown.is_empty() {
+        (400, "nothing to find fault with".to_owned())
+    } else {
+        (422, format!("{{\"detail\":\"Unexpected fields in the request: {{{unknown}}}\"}}"))
+    };
+    let head = format!("HTTP/1.1 {status} No\r\nContent-Length: {}\r\nConnection: close", body.len());
+    drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()));
+}
+
+#[test]
+fn the_fields_that_a_server_refuses_are_named_as_the_flag_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = strict_server();
+    let flags = ["--no-run-folder", "--ignore-eos", "--skip-model-check"];
+    let words = told(&run(folder.path(), &url, &flags));
+    let remedy = "--omit-field repetition_penalty,ignore_eos";
+    assert!(words.contains(&format!("can be left out with {remedy})")), "{words}");
+    let mended: Vec<&str> = flags.into_iter().chain(remedy.split(' ')).collect();
+    let words = told(&run(folder.path(), &url, &mended));
+    assert!(words.contains("nothing to find fault with") && !words.contains("422"), "{words}");
+    assert!(!words.contains("--omit-field"), "{words}");
 }
 
 #[test]
@@ -93,6 +147,19 @@ fn reporting_that_makes_no_sense_is_refused() {
         (&["--percentile-metrics", "ttft,latency"], &["--percentile-metrics", "latency", "e2el"]),
         (&["--metric-percentiles", "99,101"], &["--metric-percentiles", "101"]),
         (&["--extra-body", "{not json"], &["--extra-body", "JSON"]),
+        (
+            &["--extra-body", "{\"seed\": 18446744073709551616}"],
+            &["--extra-body", "18446744073709551616", "64 bits"],
+        ),
+        (&["--extra-body.a.b", "-9223372036854775809"], &["--extra-body.a.b", "-9223372036854775809"]),
+        (
+            &["--extra-body", "{\"seed\": 99999999999999999999}", "--extra-body.k", "1"],
+            &["--extra-body", "9999"],
+        ),
+        (
+            &["--chat-template-kwargs", "{\"k\": 18446744073709551616}"],
+            &["--chat-template-kwargs", "64 bits"],
+        ),
         (&["--header", "secret-without-equals"], &["--header", "NAME=VALUE"]),
     ] {
         let message = refused(more, words);

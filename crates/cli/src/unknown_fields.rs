@@ -1,0 +1,148 @@
+//! What to leave out when a server refuses fields that it does not know.
+
+use serde_json::{Map, Value};
+use servebench_core::Record;
+use servebench_wire::Prepared;
+
+/// The end of the wire's message for an answer 422, which knows no names.
+const NAMELESS: &str = "--omit-field NAME)";
+/// Without these there is no request left: a server that quotes them means their values.
+const ESSENTIAL: [&str; 6] = ["model", "prompt", "messages", "input", "inputs", "stream"];
+/// Words before a list of field names, in small letters: transformers serve, OpenAI's API, serde, and others.
+const BEFORE_LISTS: [&str; 8] = [
+    "unexpected field",
+    "unexpected keyword",
+    "unknown field",
+    "unknown parameter",
+    "unrecognized field",
+    "unrecognized request argument",
+    "unsupported field",
+    "unsupported parameter",
+];
+/// How far behind those words names are looked for.
+const LIST: usize = 500;
+
+/// The error of a record, with the fields to leave out by name where the server named them.
+pub(crate) fn explained(record: &Record, request: Option<&Prepared>) -> Option<String> {
+    let error = record.error.as_deref()?;
+    let named = of(record, request);
+    if named.is_empty() {
+        return Some(error.to_owned());
+    }
+    let flag = format!("--omit-field {}", named.join(","));
+    Some(match error.strip_suffix(NAMELESS) {
+        Some(start) => format!("{start}{flag})"),
+        None => format!("{error} (leave out what this server does not know: {flag})"),
+    })
+}
+
+/// The fields of `request` that the server named as unknown to it; empty where it said nothing of the kind.
+///
+/// The answer only chooses among the fields that the body has: nothing of its own text gets into a command.
+pub(crate) fn of(record: &Record, request: Option<&Prepared>) -> Vec<String> {
+    let (Some(400 | 422), Some(error)) = (record.status, record.error.as_deref()) else { return Vec::new() };
+    let body = request.and_then(|request| request.body().ok());
+    let body = body.and_then(|body| serde_json::from_slice::<Map<String, Value>>(&body).ok());
+    body.map(|body| named(error, &body)).unwrap_or_default()
+}
+
+fn named(error: &str, body: &Map<String, Value>) -> Vec<String> {
+    let mut words = listed(error);
+    words.extend(located(error));
+    let may_go = |field: &&String| !ESSENTIAL.contains(&field.as_str()) && is_plain(field);
+    body.keys().filter(may_go).filter(|field| words.contains(&field.as_str())).cloned().collect()
+}
+
+/// Only such names stand in a command line as they are.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(is_of_name)
+}
+
+fn is_of_name(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
+/// The words behind "unexpected fields" and the like, up to the end of the list.
+fn listed(error: &str) -> Vec<&str> {
+    let small = error.to_ascii_lowercase();
+    let mut words = Vec::new();
+    for (at, phrase) in BEFORE_LISTS.iter().flat_map(|phrase| small.match_indices(phrase)) {
+        // Lowering ASCII keeps every place; the end of the phrase is one of ASCII, too.
+        let list = &error[at + phrase.len()..];
+        let mut cut = list.len().min(LIST);
+        while !list.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let list = &list[..cut];
+        // serde goes on with the names that it does know.
+        let list = list.split("expected ").next().unwrap_or(list);
+        let list = list.split(['}', ']']).next().unwrap_or(list);
+        words.extend(list.split(|character| !is_of_name(character)).filter(|word| !word.is_empty()));
+    }
+    words
+}
+
+/// The last steps of the places that pydantic names: `"type":"extra_forbidden","loc":["body","NAME"]`.
+fn located(error: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for part in error.split("extra_forbidden").skip(1) {
+        let Some((_, place)) = part.split_once("loc") else { continue };
+        let Some((place, _)) = place.split_once(']') else { continue };
+        words.extend(place.split('"').filter(|word| is_plain(word)).next_back());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(error: &str) -> Vec<String> {
+        let body = json!({
+            "model": "m", "prompt": "p", "repetition_penalty": 1.0, "ignore_eos": true, "seed": 1, "input": 0, "a;b": 1
+        });
+        named(error, body.as_object().unwrap())
+    }
+
+    #[test]
+    fn the_fields_that_a_server_names_are_found() {
+        for (error, fields) in [
+            // transformers serve; the order is the body's.
+            (
+                r#"HTTP 422: {"detail":"Unexpected fields in the request: {'ignore_eos', 'repetition_penalty'}"}"#,
+                &["repetition_penalty", "ignore_eos"][..],
+            ),
+            // pydantic
+            (
+                r#"{"detail":[{"type":"extra_forbidden","loc":["body","seed"],"msg":"Extra inputs are not permitted","input":1}]}"#,
+                &["seed"],
+            ),
+            // OpenAI
+            ("Unrecognized request argument supplied: ignore_eos", &["ignore_eos"]),
+            // serde
+            ("unknown field `seed`, expected one of `model`, `ignore_eos`", &["seed"]),
+        ] {
+            assert_eq!(found(error), fields, "{error}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_for_a_field_to_leave_out_that_the_server_did_not_refuse() {
+        for error in [
+            "",
+            "seed must be positive, ignore_eos a boolean",
+            "Unexpected fields in the request: {'no_such', 'ignore_eos2', 'a;b', '$(reboot)'}",
+            "Unexpected fields in the request: {'model', 'prompt'}",
+            "Unexpected fields: {} while ignore_eos was fine",
+            r#"[{"type":"extra_forbidden","loc":["body","x"],"input":{"seed":1}}]"#,
+            r#"[{"type":"missing","loc":["body","seed"]}]"#,
+            "\u{130} unknown field \u{1f600}\u{130}",
+        ] {
+            assert_eq!(found(error), [""; 0], "{error}");
+        }
+        let long = format!("unknown field {}\u{e9} seed", "x".repeat(LIST - 2));
+        assert_eq!(found(&long), [""; 0], "what comes late is not looked at");
+    }
+}
