@@ -90,12 +90,13 @@ impl Intended {
         serde_json::from_value(manifest.settings.get(Self::KEY)?.clone()).ok()
     }
 
-    /// Writes the result of what was recovered; returns its place.
+    /// Writes the result of what was recovered of a run with this load; returns its place.
     pub(crate) fn write(
         self,
         manifest: &Manifest,
         records: &dyn Records,
         numbers: &Numbers,
+        (arrivals, schedule): (Option<&ArrivalSettings>, Option<&Schedule>),
     ) -> Result<PathBuf, Failure> {
         let start = Anchor {
             wall: Nanos(manifest.run.started_wall_ns),
@@ -103,6 +104,10 @@ impl Intended {
             uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
         };
         let mut result = result(self.header, records, numbers, &manifest.health, start);
+        // Runs of earlier versions did not note their start beforehand.
+        if let (Some(arrivals), Some(schedule), true) = (arrivals, schedule, start.wall > Nanos::ZERO) {
+            result.rps_change_events = rate_changes(arrivals, schedule, start);
+        }
         mark_partial(&mut result);
         result.servebench["recovered"] = true.into();
         let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;

@@ -79,7 +79,9 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     manifest.verdict = Some(numbers.verdict.clone());
     folder.write_manifest(&manifest).or_run()?;
     if let Some(intended) = vllm::Intended::of(&manifest) {
-        let path = intended.write(&manifest, &recovered.records, &numbers)?;
+        let arrivals = arrivals(&manifest)?;
+        let load = (arrivals.as_ref(), schedule.as_ref());
+        let path = intended.write(&manifest, &recovered.records, &numbers, load)?;
         output.say(&format!("The result, marked partial, is in {}", path.display()));
     }
     page::write(&folder, &manifest, &recovered.records, &numbers, Lang::default())?;
@@ -110,10 +112,15 @@ fn schedule(folder: &RunFolder, manifest: &Manifest) -> Result<Option<Schedule>,
     if let Some(kept) = folder.read_schedule().or_usage()? {
         return Ok(Some(kept).filter(|kept| ScheduleInfo::of(kept) == manifest.schedule));
     }
-    let Some(arrivals) = manifest.settings.get("arrivals") else { return Ok(None) };
-    let arrivals: ArrivalSettings = serde_json::from_value(arrivals.clone()).or_usage()?;
+    let Some(arrivals) = arrivals(manifest)? else { return Ok(None) };
     let schedule = servebench_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
     Ok(Some(schedule).filter(|schedule| ScheduleInfo::of(schedule) == manifest.schedule))
+}
+
+/// How requests were to arrive, where the manifest says so.
+fn arrivals(manifest: &Manifest) -> Result<Option<ArrivalSettings>, Failure> {
+    let kept = manifest.settings.get("arrivals");
+    kept.map(|kept| serde_json::from_value(kept.clone())).transpose().or_usage()
 }
 
 fn number_settings(manifest: &Manifest) -> Result<NumberSettings, Failure> {

@@ -9,7 +9,7 @@ use servebench_arrival::Rate;
 use servebench_core::Record;
 use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
 use servebench_metrics::VerdictSettings;
-use servebench_os::clock;
+use servebench_os::clock::{self, Anchor};
 use servebench_report::Lang;
 use servebench_results::{
     Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, result_file_name, rfc3339,
@@ -102,6 +102,13 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
     let log = LogPlace::of(folder.as_ref(), &ready.plan)?;
+    if let Some(folder) = &folder {
+        // If the run is killed, this is the best that is known of its start: see `note_start`.
+        note_start(&mut manifest, Anchor::sample());
+        if let Err(error) = folder.write_manifest(&manifest) {
+            output.warn(&format!("were this run killed, its start would not be known: {error}"));
+        }
+    }
     let mut finished = measure(settings, &ready, log.as_ref(), &stop, output).inspect_err(|_| {
         // What was measured before a failure can be recovered; a folder without any of it would only mislead.
         if let Some(Ok(false) | Err(_)) = folder.as_ref().map(RunFolder::discard_unless_measured) {
@@ -397,6 +404,14 @@ fn view(
     Some(Box::new(RunBar::follow(Arc::clone(progress), ready.plan.requests.len())))
 }
 
+/// When the run started. Before it has, that is earlier than the truth by what the opening of connections takes.
+fn note_start(manifest: &mut Manifest, start: Anchor) {
+    manifest.run.started = rfc3339(start.wall);
+    manifest.run.started_wall_ns = start.wall.0;
+    manifest.run.started_monotonic_ns = start.monotonic.0;
+    manifest.run.anchor_uncertainty_ns = start.uncertainty.0;
+}
+
 pub(super) fn complete(
     manifest: &mut Manifest,
     finished: &Finished,
@@ -404,10 +419,7 @@ pub(super) fn complete(
     settings: &NumberSettings,
     interrupted: bool,
 ) -> Result<(), Failure> {
-    manifest.run.started = rfc3339(finished.start.wall);
-    manifest.run.started_wall_ns = finished.start.wall.0;
-    manifest.run.started_monotonic_ns = finished.start.monotonic.0;
-    manifest.run.anchor_uncertainty_ns = finished.start.uncertainty.0;
+    note_start(manifest, finished.start);
     manifest.run.duration_ns = finished.health.wall.0;
     manifest.run.partial = interrupted;
     manifest.settings["numbers"] = serde_json::to_value(settings).or_run()?;

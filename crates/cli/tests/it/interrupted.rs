@@ -7,12 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use servebench_os::clock;
 use servebench_sim::Server;
 
 use crate::support::{run_folder, servebench, server, stdout, told};
 
-/// A run of 100 requests at 50 a second, each taking a second and more, under way.
+/// A run of 400 requests at 100 a second, under way.
 fn start_run(folder: &Path, server: &Server) -> Child {
+    start_loaded_run(folder, server, &["--request-rate", "100"])
+}
+
+/// A run of 400 requests that arrive as `load` says, 50 of which have been answered.
+fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
     let child = servebench(folder)
         .args([
             "run",
@@ -26,7 +32,8 @@ fn start_run(folder: &Path, server: &Server) -> Child {
             "builtin",
         ])
         .args(["--random-input-len", "8", "--random-output-len", "20", "--num-prompts", "400"])
-        .args(["--request-rate", "100", "--disable-tqdm", "--save-result", "--result-filename", "r.json"])
+        .args(["--disable-tqdm", "--save-result", "--result-filename", "r.json"])
+        .args(load)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -182,5 +189,43 @@ fn a_killed_run_is_recovered_from_its_log() {
     assert_eq!((&own["partial"], &own["recovered"]), (&true.into(), &true.into()));
     let report = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
     assert!(stdout(&report).contains("Successful requests:"), "{}", told(&report));
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    let (before, wall) = (clock::now(), clock::wall());
+    let ramp = ["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "60", "--ramp-up-end-rps", "120"];
+    let load = [&ramp[..], &["--save-detailed"]].concat();
+    let mut child = start_loaded_run(folder.path(), &server, &load);
+    while server.truth().len() < 150 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let after = clock::now();
+    let run = run_folder(folder.path());
+    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let errors = result["errors"].as_array().unwrap();
+    let starts = result["start_times"].as_array().unwrap();
+    let sent: Vec<f64> = starts
+        .iter()
+        .zip(errors)
+        .filter(|(_, error)| error.as_str() == Some(""))
+        .map(|(start, _)| start.as_f64().unwrap())
+        .collect();
+    assert!(sent.len() > 10, "{}", told(&output));
+    let within = before.as_secs_f64()..after.as_secs_f64();
+    assert!(sent.iter().all(|start| within.contains(start)), "{within:?}: {sent:?}");
+    let changes = result["rps_change_events"].as_array().unwrap();
+    assert!(changes.len() > 1 && changes[0]["rps"] == 60, "{changes:?}");
+    // Local time without a zone: the manifest says which instant that is.
+    let started = manifest(&run)["run"]["started_wall_ns"].as_u64().unwrap();
+    assert!((wall.0..clock::wall().0).contains(&started), "{started}");
     server.stop().unwrap();
 }
