@@ -88,7 +88,7 @@ fn located(error: &str) -> Vec<&str> {
     for part in error.split("extra_forbidden").skip(1) {
         let Some((_, place)) = part.split_once("loc") else { continue };
         let Some((place, _)) = place.split_once(']') else { continue };
-        words.extend(place.split('"').filter(|word| is_plain(word)).next_back());
+        words.extend(place.split('"').rfind(|word| is_plain(word)));
     }
     words
 }

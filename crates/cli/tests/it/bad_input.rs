@@ -98,18 +98,18 @@ fn strict_server() -> String {
 }
 
 fn refuse_fields(mut stream: TcpStream) {
-    let mut request = [0; 65_536];
-    let mut length = 0;
+    let (mut request, mut piece) = (Vec::new(), [0; 4_096]);
     // The bodies of these tests end in a brace; what has none ends with its head.
-    while !request[..length].ends_with(b"}")
-        && !(request.starts_with(b"GET") && request[..length].ends_with(b"\r\n\r\n"))
-    {
-        match stream.read(&mut request[length..]) {
-            Ok(bytes @ 1..) => length += bytes,
+    let whole = |request: &[u8]| {
+        request.ends_with(b"}") || (request.starts_with(b"GET") && request.ends_with(b"\r\n\r\n"))
+    };
+    while !whole(&request) {
+        match stream.read(&mut piece) {
+            Ok(length @ 1..) => request.extend_from_slice(&piece[..length]),
             _ => return,
         }
     }
-    let text = String::from_utf8_lossy(&request[..length]).into_owned();
+    let text = String::from_utf8_lossy(&request).into_owned();
     let unknown = ["'ignore_eos'", "'repetition_penalty'"];
     let unknown = unknown.into_iter().filter(|name| text.contains(&name.replace('\'', "\"")));
     let unknown = unknown.collect::<Vec<_>>().join(", ");
