@@ -10,6 +10,7 @@ use servebench_workload::Tokenizer;
 
 use crate::args::StructuredKind;
 use crate::exit::{Failure, OrFail};
+use crate::json_flag::check_integers;
 
 /// The structure that is asked for.
 #[derive(Clone, Debug)]
@@ -121,6 +122,9 @@ impl Structured {
         let wrong = |what: &str| {
             Failure::usage(format!("--structured-output-file {}: must hold {what}", path.display()))
         };
+        if matches!(kind, StructuredKind::Json) {
+            check_integers(&format!("--structured-output-file {}", path.display()), &text)?;
+        }
         let rule = match kind {
             StructuredKind::Json => serde_json::from_str::<Map<String, Value>>(&text)
                 .map_err(|error| wrong(&format!("a JSON schema ({error})")))?
@@ -265,6 +269,17 @@ mod tests {
             })
             .collect();
         Structured::resolve(kind, 1.0, None, 0).unwrap().check(&records).unwrap().conforming
+    }
+
+    #[test]
+    fn a_schema_that_would_lose_digits_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("schema.json");
+        for (most, good) in [("18446744073709551615", true), ("18446744073709551616", false)] {
+            std::fs::write(&path, format!("{{\"type\": \"integer\", \"maximum\": {most}}}")).unwrap();
+            let resolved = Structured::resolve(StructuredKind::Json, 1.0, Some(&path), 0);
+            assert_eq!(resolved.is_ok(), good, "{most}");
+        }
     }
 
     #[test]
