@@ -92,6 +92,24 @@ fn mixed_folders_are_drawn_without_mixing_settings() {
     assert!(report.contains("(only load tried)"), "{report}");
 }
 
+/// Eight runs have details, and six curves can be told apart: the reader learns of the other two.
+#[test]
+fn distributions_that_are_not_drawn_are_counted() {
+    let runs = |count: u64| {
+        let rows: Vec<_> = (0..count).map(|power| fixture::run(512, 128, 1 << power, 0, true)).collect();
+        parse_rows(&rows)
+    };
+    let all = latency_figure(&runs(6), Lang::En).to_svg();
+    assert!(all.contains("Distribution of TTFT (runs with details)"), "{all}");
+    for (lang, said) in
+        [(Lang::En, "6 of 8 runs with details"), (Lang::Zh, "8 个含明细的运行中按负载间隔选取 6 个")]
+    {
+        let svg = latency_figure(&runs(8), lang).to_svg();
+        assert!(svg.contains(said), "{svg}");
+        assert!(!svg.contains("毫秒") && svg.contains("(ms)"), "{svg}");
+    }
+}
+
 #[test]
 fn nothing_to_show_is_said_not_drawn() {
     let svg = throughput_figure(&[], Lang::En).to_svg();

@@ -154,9 +154,9 @@ fn best(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
         load.short(lang),
         lang.pick("tok/s", "token/秒"),
         lang.pick("tok/s/user", "token/秒/用户"),
-        lang.pick("TTFT p50 ms", "TTFT p50 毫秒"),
-        lang.pick("TPOT p50 ms", "TPOT p50 毫秒"),
-        lang.pick("E2EL p50 ms", "E2EL p50 毫秒"),
+        lang.pick("TTFT p50 ms", "TTFT p50 ms"),
+        lang.pick("TPOT p50 ms", "TPOT p50 ms"),
+        lang.pick("E2EL p50 ms", "E2EL p50 ms"),
     ];
     doc.table(&head, rows);
 }
