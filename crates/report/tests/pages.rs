@@ -88,6 +88,8 @@ fn the_run_page_holds_what_the_records_say() {
     let data = data(&page);
     assert_eq!(data["settings"], json!([["a.b", "[1,2]"], ["c", "x"]]));
     assert_eq!(data["errors"].as_array().unwrap().len(), 2);
+    let most = data["series"]["rows"].as_array().unwrap().iter().map(|row| row[2].as_u64().unwrap()).max();
+    assert_eq!(data["health"]["in_flight_peak"].as_u64(), most);
     assert_eq!(data["distributions"]["itl"]["n"], json!(390 * 7));
     let rows = data["series"]["rows"].as_array().unwrap();
     let width = data["series"]["width"].as_f64().unwrap();
