@@ -172,16 +172,22 @@ max_failed = 2
 #[test]
 fn mistakes_in_an_experiment_are_named() {
     for (text, words) in [
-        ("run: {max_concurency: [1]}", &["max_concurency", "did you mean \"max_concurrency\"?"][..]),
+        (
+            "run: {max_concurency: [1]}",
+            &["line 1: run: \"max_concurency\"", "did you mean \"max_concurrency\"?"][..],
+        ),
         ("run: {result_dir: x}", &["result_dir", "set by the sweep"]),
         ("run: {model: m}\nrepeat: 3", &["line 2: unknown key \"repeat\"", "did you mean \"repeats\"?"]),
-        ("run: {model: m}\norder: random", &["order", "shuffled"]),
-        ("run: {model: m}\nrepeats: 0", &["repeats: 0"]),
-        ("run: {model: m}\nrepeats: -1", &["repeats: -1 is not a whole number"]),
-        ("run: {ignore_eos: 3}", &["ignore_eos is a switch"]),
+        ("run: {model: m}\norder: random", &["line 2: order", "shuffled"]),
+        ("run: {model: m}\nrepeats: 0", &["line 2: repeats: 0"]),
+        ("run: {model: m}\nrepeats: -1", &["line 2: repeats: -1 is not a whole number"]),
+        ("run:\n  model: m\n  ignore_eos: 3", &["line 3: ignore_eos is a switch"]),
         ("run: {model: m, num_prompts: }", &["num_prompts has no value"]),
-        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["stop.when", "is no condition"]),
+        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["line 2: stop.when", "is no condition"]),
         ("run: {model: m}\nstop: {whem: []}", &["stop.whem", "did you mean \"when\"?"]),
+        ("# a comment\nrows:\n- {model: m, sede: 1}", &["line 3: rows: \"sede\"", "did you mean"]),
+        // Where a key stands more than once, no line is better than a wrong one.
+        ("rows:\n- {num_prompts: }\n- {num_prompts: }", &["e.yaml: num_prompts has no value"]),
         ("run: {max_concurrency: []}", &["no runs"]),
     ] {
         let error = plan("e.yaml", text).unwrap_err();
