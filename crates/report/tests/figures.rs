@@ -111,6 +111,22 @@ fn distributions_that_are_not_drawn_are_counted() {
 }
 
 #[test]
+fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
+    let mut row = fixture::run(512, 128, 8, 0, false);
+    row.insert(
+        "servebench".into(),
+        serde_json::json!({"verdict": {"level": "CAUTION", "reasons": [
+            {"code": "late_sends", "level": "CAUTION", "message": "sends were late", "remedy": "use more workers"}]}}),
+    );
+    let runs = parse_rows(&[row]);
+    let report = performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
+    let line = report.lines().find(|line| line.contains("Median TTFT")).unwrap();
+    assert!(!line.contains(" to "), "{line}");
+    let words: Vec<&str> = report.split_whitespace().collect();
+    assert!(words.join(" ").contains("sends were late → use more workers"), "{report}");
+}
+
+#[test]
 fn nothing_to_show_is_said_not_drawn() {
     let svg = throughput_figure(&[], Lang::En).to_svg();
     assert!(svg.contains("no runs with the numbers that this chart needs"), "{svg}");

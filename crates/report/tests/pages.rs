@@ -5,7 +5,7 @@ mod fixture;
 use serde_json::{Value, json};
 use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use servebench_report::chart::to_png;
-use servebench_report::visualize::{Row, dashboard, parse_rows};
+use servebench_report::visualize::{Row, dashboard, latency_figure, parse_rows};
 use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
 
 /// What a page's scripts read.
@@ -64,6 +64,25 @@ fn the_dashboard_thins_timelines_but_not_distributions() {
     assert_eq!((&detail["timeline"]["total"], &detail["ttft"]["n"]), (&json!(1280), &json!(1280)));
     let shown = detail["timeline"]["rows"].as_array().unwrap().len();
     assert!((500..=1000).contains(&shown), "{shown}");
+}
+
+/// Files hold the times of failed requests too, up to where they broke off; the metrics leave them out.
+#[test]
+fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
+    let mut row = fixture::run(512, 32, 8, 0, true);
+    let count = row["ttfts"].as_array().unwrap().len();
+    row["ttfts"][0] = json!(1e6);
+    row["errors"][0] = json!("the connection broke");
+    let runs = parse_rows(&[row]);
+    let data = data(&dashboard(&runs, Lang::En));
+    let detail = &data["runs"][0]["detail"];
+    for name in ["ttft", "tpot", "e2el"] {
+        assert_eq!(detail[name]["n"], json!(count - 1), "{name}");
+    }
+    assert_eq!(detail["timeline"]["rows"][0][4], 1);
+    assert_eq!(detail["timeline"]["total"], json!(count));
+    let svg = latency_figure(&runs, Lang::En).to_svg();
+    assert!(svg.contains(&format!("n={}<", count - 1)), "{svg}");
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
         .iter()
         .filter_map(|run| {
             let mut ms: Vec<f64> =
-                run.detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+                run.good_detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
             ms.sort_by(f64::total_cmp);
             (!ms.is_empty()).then_some((run, ms))
         })
