@@ -148,7 +148,7 @@ impl Maker<'_> {
         });
         finish(&mut command, self.output, &result, self.options);
         let name = named(&setting, run, self.repeats);
-        Ok(Cell { name, setting, run, command, result, server: None, warmup, annotations: IndexMap::new() })
+        Ok(Cell { name, setting, run, command, result, warmup, ..Cell::default() })
     }
 }
 

@@ -242,6 +242,22 @@ fn serve_options(folder: &std::path::Path) -> ServeOptions {
     }
 }
 
+/// A script that names no address benchmarks the server that is started for it.
+#[test]
+fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    for (bench, url) in [
+        ("bash bench.sh", "http://127.0.0.1:9001"),
+        ("bash bench.sh --port 7000", "http://127.0.0.1:7000"),
+        // These have a default of their own.
+        ("vllm bench serve --model m", "http://127.0.0.1:8000"),
+        ("servebench run --model m", "http://127.0.0.1:8000"),
+    ] {
+        let options = ServeOptions { bench_cmd: bench.to_owned(), ..serve_options(folder.path()) };
+        assert_eq!(serve_plan(&options).unwrap().cells[0].target().url, url, "{bench}");
+    }
+}
+
 #[test]
 fn vllms_sweep_has_vllms_folders_and_commands() {
     let folder = tempfile::tempdir().unwrap();
