@@ -221,7 +221,7 @@ fn check_commands(plan: &Plan, file: &Path) -> Result<(), Failure> {
         let wrong = |problem: String| {
             let line =
                 if plan.form == Form::Experiment { line_of_flag(file, &problem) } else { String::new() };
-            Failure::usage(format!("{line}{}: {problem}", cell.name))
+            Failure::usage(format!("{}: {line}{}: {problem}", file.display(), cell.name))
         };
         // As the run itself will read them: with argparse's habits.
         let arguments = match argv::understand(cell.command.clone()) {

@@ -222,7 +222,10 @@ fn mistakes_are_found_before_anything_is_sent() {
         ),
         ("run: {model: sim, num_promts: [1, 2]}\n", &["num_promts", "did you mean \"num_prompts\""]),
         ("run: {model: sim, burstiness: [1, 0]}\n", &["burstiness=0", "--burstiness"]),
-        ("run:\n  model: sim\n  num_prompts: [5, many]\n", &["line 3: num_prompts=many", "--num-prompts"]),
+        (
+            "run:\n  model: sim\n  num_prompts: [5, many]\n",
+            &["s.yaml: line 3: num_prompts=many", "--num-prompts"],
+        ),
     ] {
         fs::write(folder.path().join("s.yaml"), text).unwrap();
         let output = call(folder.path(), &["sweep", "s.yaml", "--", "--base-url", &server.url()]);
