@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use servebench_core::{Nanos, Secret};
@@ -54,6 +54,26 @@ pub struct ChildSettings {
     pub api_key: Option<Secret>,
     /// Further environment variables of runs.
     pub variables: Vec<(String, String)>,
+    /// The log of the command that runs now.
+    pub talk: Talk,
+}
+
+/// Where the command that runs now writes what it says.
+#[derive(Clone, Debug, Default)]
+pub struct Talk(Arc<Mutex<Option<(PathBuf, Nanos)>>>);
+
+impl Talk {
+    /// How long the command runs already and the last line that it wrote, if it wrote one; `None` while none runs.
+    pub fn last(&self) -> Option<(Duration, Option<String>)> {
+        let (log, started) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let elapsed = Duration::from_secs_f64(clock::now().since(started).as_secs_f64());
+        Some((elapsed, last_line(&tail(&log))))
+    }
+
+    fn put(&self, log: Option<&Path>) {
+        let talk = log.map(|log| (log.to_owned(), clock::now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = talk;
+    }
 }
 
 impl Children {
@@ -158,7 +178,10 @@ impl World for Children {
             }
         };
         let before = self.passed_on;
-        if let Err(reason) = self.wait(&group) {
+        self.settings.talk.put(Some(log));
+        let waited = self.wait(&group);
+        self.settings.talk.put(None);
+        if let Err(reason) = waited {
             return Ended::Failed(reason);
         }
         let status = match group.finish() {
@@ -194,7 +217,9 @@ impl World for Children {
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
         let group = Group::spawn(&mut command).map_err(|error| format!("cannot start {program}: {error}"))?;
         self.server = Some(group);
+        self.settings.talk.put(Some(log));
         let healthy = self.wait_until_healthy(spec, log);
+        self.settings.talk.put(None);
         if healthy.is_err() {
             self.stop_server();
         }
@@ -261,9 +286,29 @@ impl Drop for Children {
 
 /// The last line of a log, for messages.
 fn last_words(log: &Path) -> String {
-    let line =
-        tail(log).lines().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned());
-    line.unwrap_or_else(|| format!("see {}", log.display()))
+    last_line(&tail(log)).unwrap_or_else(|| format!("see {}", log.display()))
+}
+
+/// The last line that says something, as it looks on a screen: progress bars write over their line, and colours
+/// are no text.
+fn last_line(log: &str) -> Option<String> {
+    log.rsplit(['\n', '\r']).map(|line| plain(line).trim().to_owned()).find(|line| !line.is_empty())
+}
+
+/// `line` without the sequences that steer terminals.
+fn plain(line: &str) -> String {
+    let mut text = String::new();
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            // A sequence ends with a letter.
+            '\u{1b}' => drop(letters.find(char::is_ascii_alphabetic)),
+            '\t' => text.push(' '),
+            letter if letter.is_control() => {}
+            letter => text.push(letter),
+        }
+    }
+    text
 }
 
 /// The end of a log.
@@ -300,6 +345,40 @@ fn reason(log: &str, status: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_is_what_a_screen_would_show() {
+        for (log, expected) in [
+            ("", None),
+            ("\n \n", None),
+            ("a\nb\n\n", Some("b")),
+            ("loading\n  1%|\r 50%|==  |\r", Some("50%|==  |")),
+            ("\u{1b}[32mINFO\u{1b}[0m ready\u{1b}[K\n\u{1b}[0m\n", Some("INFO ready")),
+        ] {
+            assert_eq!(last_line(log).as_deref(), expected, "{log:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_heard_while_it_runs_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let talk = Talk::default();
+        let settings = ChildSettings { talk: talk.clone(), ..ChildSettings::default() };
+        let go = folder.path().join("go");
+        // The command goes on when it was heard.
+        let script = format!("echo measuring; until [ -e '{}' ]; do sleep 0.01; done", go.display());
+        let words = ["sh", "-c", &script].map(str::to_owned);
+        assert_eq!(talk.last(), None);
+        let log = folder.path().join("log");
+        let child = std::thread::spawn(move || Children::new(settings).run(&words, &log));
+        while talk.last().and_then(|(_, said)| said).as_deref() != Some("measuring") {
+            assert!(!child.is_finished());
+            std::thread::yield_now();
+        }
+        fs::write(go, "").unwrap();
+        assert_eq!(child.join().unwrap(), Ended::Well);
+        assert_eq!(talk.last(), None);
+    }
 
     #[test]
     fn the_reason_of_a_failure_is_the_error_it_told() {

@@ -78,6 +78,7 @@ pub(crate) fn plan(
                     command,
                     result,
                     server: None,
+                    served_at: None,
                     warmup: None,
                     annotations: IndexMap::new(),
                 });

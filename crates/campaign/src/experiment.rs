@@ -12,7 +12,7 @@ use crate::flags::{
     Flag, FlagKind, FlagTable, SIMULATED, dashed, is_simulated, override_parameter, simulate, text,
 };
 use crate::plan::{Cell, Form, OURSELVES, Plan, Warmup, cell_seed, file_part};
-use crate::read::Keys;
+use crate::read::{Keys, at};
 use crate::stop::{Condition, StopRules};
 use crate::{CampaignError, SweepOptions};
 
@@ -38,13 +38,15 @@ pub(crate) fn plan(
     let output = keys.text("output_dir")?.map(PathBuf::from);
     let stop = stop_rules(&mut keys, path)?;
     if repeats == 0 {
-        return Err(keys.problem("repeats: 0 runs make no campaign; write 1 or more"));
+        return Err(at(path, "repeats", "repeats: 0 runs make no campaign; write 1 or more"));
     }
     let (fixed, varied) = split(&run, table);
     let combinations = match combine.as_str() {
         "grid" => grid(&varied),
-        "zip" => zip(&varied).map_err(|problem| keys.problem(problem))?,
-        _ => return Err(keys.problem(format!("combine: {combine:?} is neither \"grid\" nor \"zip\""))),
+        "zip" => zip(&varied).map_err(|problem| at(path, "combine", problem))?,
+        _ => {
+            return Err(at(path, "combine", format!("combine: {combine:?} is neither \"grid\" nor \"zip\"")));
+        }
     };
     let mut settings: Vec<Settings> = Vec::new();
     for row in rows.unwrap_or_else(|| vec![Settings::new()]) {
@@ -60,7 +62,9 @@ pub(crate) fn plan(
     let shuffled = match order.as_str() {
         "given" => false,
         "shuffled" => true,
-        _ => return Err(keys.problem(format!("order: {order:?} is neither \"given\" nor \"shuffled\""))),
+        _ => {
+            return Err(at(path, "order", format!("order: {order:?} is neither \"given\" nor \"shuffled\"")));
+        }
     };
     keys.end()?;
 
@@ -120,22 +124,20 @@ impl Maker<'_> {
         let mut command = vec![OURSELVES.to_owned(), "run".to_owned()];
         let mut only_simulated = None;
         for (key, value) in &all {
-            let flag = self
-                .table
-                .find(key)
-                .ok_or_else(|| CampaignError::file(self.path, format!("unknown flag {key}")))?;
+            let flag =
+                self.table.find(key).ok_or_else(|| at(self.path, key, format!("unknown flag {key}")))?;
             if flag.simulated {
                 only_simulated = Some(key);
             }
             let arguments = FlagTable::arguments(flag, value);
-            command.extend(arguments.map_err(|problem| CampaignError::file(self.path, problem))?);
+            command.extend(arguments.map_err(|problem| at(self.path, key, problem))?);
         }
         command.extend(self.options.extra.iter().cloned());
         let simulated = simulate(&mut command);
         if let Some(key) = only_simulated.filter(|_| !simulated) {
             let problem =
                 format!("{key} is a setting of the simulated engine: it needs backend: {SIMULATED}");
-            return Err(CampaignError::file(self.path, problem));
+            return Err(at(self.path, key, problem));
         }
         // There is no server that could be warmed up.
         let warmup = self.warmup.filter(|_| !simulated).map(|num_prompts| {
@@ -146,7 +148,7 @@ impl Maker<'_> {
         });
         finish(&mut command, self.output, &result, self.options);
         let name = named(&setting, run, self.repeats);
-        Ok(Cell { name, setting, run, command, result, server: None, warmup, annotations: IndexMap::new() })
+        Ok(Cell { name, setting, run, command, result, warmup, ..Cell::default() })
     }
 }
 
@@ -195,13 +197,10 @@ fn checked(
                 Some(name) => format!("did you mean {name:?}?"),
                 None => "servebench run --help lists the flags".to_owned(),
             };
-            return Err(CampaignError::file(path, format!("{place}: {key:?} is no flag of run: {hint}")));
+            return Err(at(path, &key, format!("{place}: {key:?} is no flag of run: {hint}")));
         };
         if OURS.contains(&flag.name.as_str()) {
-            return Err(CampaignError::file(
-                path,
-                format!("{place}: {key} is set by the sweep itself; leave it out"),
-            ));
+            return Err(at(path, &key, format!("{place}: {key} is set by the sweep itself; leave it out")));
         }
         settings.insert(flag.name.replace('-', "_"), value);
     }
@@ -216,7 +215,7 @@ fn rows(keys: &mut Keys<'_>, path: &Path, table: &FlagTable) -> Result<Option<Ve
     };
     let row = |value: Value| match value {
         Value::Object(map) => checked(path, "rows", map, table),
-        value => Err(CampaignError::file(path, format!("rows: {value} is not a map of flags"))),
+        value => Err(at(path, "rows", format!("rows: {value} is not a map of flags"))),
     };
     list.into_iter().map(row).collect::<Result<Vec<_>, _>>().map(Some)
 }
@@ -236,7 +235,7 @@ fn stop_rules(keys: &mut Keys<'_>, path: &Path) -> Result<StopRules, CampaignErr
     let when: Vec<Condition> = when
         .iter()
         .map(|text_value| {
-            text(text_value).parse().map_err(|error| keys.problem(format!("stop.when: {error}")))
+            text(text_value).parse().map_err(|error| at(path, "when", format!("stop.when: {error}")))
         })
         .collect::<Result<_, _>>()?;
     let max_minutes = keys.number("max_minutes")?;

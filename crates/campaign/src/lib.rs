@@ -26,14 +26,14 @@ mod suggest;
 use std::path::{Path, PathBuf};
 
 pub use again::begin_again;
-pub use children::{ChildSettings, Children};
+pub use children::{ChildSettings, Children, Talk};
 pub use error::CampaignError;
 pub use execute::{Ended, Event, Tally, World, check_servers, execute};
 pub use flags::{Flag, FlagKind, FlagTable, has, value_of, without_secrets};
 pub use fold::{Folded, fold, folded_table};
 pub use journal::{CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status};
 pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};
-pub use read::{read_table, result_files};
+pub use read::{line_of_flag, read_table, result_files};
 pub use serve::{ServeOptions, serve_plan};
 pub use serve_files::write_summaries;
 pub use servebench_metrics::{CONFIDENCE, Estimate};

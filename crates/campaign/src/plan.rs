@@ -88,6 +88,8 @@ pub struct Cell {
     pub result: PathBuf,
     /// Index of the server that it needs.
     pub server: Option<usize>,
+    /// Where that server is.
+    pub served_at: Option<String>,
     /// An unmeasured run that goes before it, unless one under the same key went before already.
     pub warmup: Option<Warmup>,
     /// Keys that are added to the result file.
@@ -158,7 +160,18 @@ impl Cell {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.trim().to_owned(), Secret::new(value.trim())))
             .collect();
-        Target { url: url_of(&self.command), insecure: has(&self.command, "insecure"), headers }
+        Target { url: self.url(), insecure: has(&self.command, "insecure"), headers }
+    }
+
+    fn url(&self) -> String {
+        let command = &self.command;
+        let known = |program: &String| matches!(program.as_str(), OURSELVES | "vllm");
+        let silent = !["base-url", "host", "port"].iter().any(|name| has(command, name));
+        match &self.served_at {
+            // Where another program sends that names no address is its own affair, but it means this server.
+            Some(url) if silent && !command.first().is_some_and(known) => url.clone(),
+            _ => url_of(command),
+        }
     }
 
     /// The command as it may be stored: without secrets and without the places of files, so that a folder

@@ -83,7 +83,7 @@ impl<'a> Keys<'a> {
     /// A complaint about the value of a key.
     pub(crate) fn wrong(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
         let place = self.place;
-        CampaignError::file(self.path, format!("{place}{key}: {value} is not {kind}"))
+        at(self.path, key, format!("{place}{key}: {value} is not {kind}"))
     }
 
     /// A complaint about the whole.
@@ -95,28 +95,46 @@ impl<'a> Keys<'a> {
     pub(crate) fn end(self) -> Result<(), CampaignError> {
         match self.map.keys().next() {
             None => Ok(()),
-            Some(key) => Err(CampaignError::file(
-                self.path,
-                format!(
-                    "{}unknown key {:?}: {}",
-                    line_of(self.path, key),
-                    format!("{}{key}", self.place),
-                    hint(key, &self.known)
-                ),
-            )),
+            Some(key) => {
+                let full = format!("{}{key}", self.place);
+                let problem = format!("unknown key {full:?}: {}", hint(key, &self.known));
+                Err(at(self.path, key, problem))
+            }
         }
     }
+}
+
+/// A complaint about what stands at `key`, with its line.
+pub(crate) fn at(path: &Path, key: &str, problem: impl AsRef<str>) -> CampaignError {
+    CampaignError::file(path, format!("{}{}", line_of(path, key), problem.as_ref()))
+}
+
+/// "line N: " where the first flag stands that `problem` names, in a file that sets flags by their names; else
+/// nothing.
+pub fn line_of_flag(path: &Path, problem: &str) -> String {
+    let name = |rest: &str| -> String {
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
+    };
+    let found = problem.match_indices("--").map(|(start, _)| name(&problem[start + 2..]));
+    found
+        .flat_map(|flag| [flag.replace('-', "_"), flag])
+        .filter(|key| !key.is_empty())
+        .map(|key| line_of(path, &key))
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 /// "line N: " where the key stands, or nothing if it stands in no line or in several.
 fn line_of(path: &Path, key: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let quotes = ['"', '\''];
-    let names = |line: &str| {
-        let line = line.trim_start_matches(['-', ' ', '\t', '{']).trim_start_matches(quotes);
-        line.strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start_matches(quotes).trim_start().starts_with([':', '=']))
+    let is_key = |line: &str, start: usize| {
+        let before = line[..start].trim_end_matches(quotes);
+        let after = line[start + key.len()..].trim_start_matches(quotes).trim_start();
+        // Keys begin a line, or follow a brace, a comma or the dash of a list.
+        (before.is_empty() || before.ends_with([' ', '\t', '-', '{', ','])) && after.starts_with([':', '='])
     };
+    let names = |line: &str| line.match_indices(key).any(|(start, _)| is_key(line, start));
     let mut lines = text.lines().zip(1..).filter(|(line, _)| names(line)).map(|(_, number)| number);
     match (lines.next(), lines.next()) {
         (Some(number), None) => format!("line {number}: "),

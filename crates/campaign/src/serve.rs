@@ -68,7 +68,7 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         let url = host_port_url(&command).unwrap_or_else(|| url_of(&bench_cmd));
         let name = name_of(serve);
         for bench in matching {
-            cells.extend(bench_cells(options, &bench_cmd, serve, bench, servers.len()));
+            cells.extend(bench_cells(options, &bench_cmd, serve, bench, (servers.len(), &url)));
         }
         servers.push(ServerSpec { name, command, url });
     }
@@ -98,7 +98,7 @@ fn bench_cells(
     bench_cmd: &[String],
     serve: &Combination,
     bench: &Combination,
-    server: usize,
+    (server, url): (usize, &str),
 ) -> Vec<Cell> {
     let folder = folder_name(&name_of(serve), &name_of(bench));
     let setting = if folder.is_empty() { "benchmark".to_owned() } else { folder.clone() };
@@ -134,6 +134,7 @@ fn bench_cells(
                 command,
                 result,
                 server: Some(server),
+                served_at: Some(url.to_owned()),
                 warmup: warmup.clone(),
                 annotations,
             }

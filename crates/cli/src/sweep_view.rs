@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use servebench_campaign::estimate::span;
-use servebench_campaign::{Event, findings_of, verdict_of};
+use servebench_campaign::{Event, Talk, findings_of, verdict_of};
 use servebench_results::ImportedRun;
 
 use crate::args::Ui;
@@ -34,11 +34,11 @@ pub(crate) struct SweepView {
 }
 
 impl SweepView {
-    /// Begins to show a sweep of `total` runs, which tell `listener` how they stand.
+    /// Begins to show a sweep of `total` runs, which tell the listener how they stand; `talk` is what others say.
     pub(crate) fn begin(
         ui: Ui,
         total: usize,
-        listener: Listener,
+        (listener, talk): (Listener, Talk),
         interrupts: Arc<AtomicUsize>,
         output: &Output,
     ) -> Self {
@@ -47,11 +47,17 @@ impl SweepView {
         let said = output.clone();
         let tui = (ui == Ui::Tui)
             .then(|| {
-                let look = move || heard.last();
+                let (talk, shared) = (talk.clone(), Arc::clone(&heading));
+                let look = move || {
+                    let live = heard.last();
+                    let quiet = if live.is_none() { quiet(&talk) } else { None };
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).quiet = quiet;
+                    live
+                };
                 Tui::follow(look, move || count_interrupt(&interrupts, &said), Arc::clone(&heading), output)
             })
             .flatten();
-        let lines = Lines::begin(total, tui.is_none(), listener.heard());
+        let lines = Lines::begin(total, tui.is_none(), listener.heard(), talk);
         Self { tui, lines, heading, listener, output: output.clone(), total, ended: 0 }
     }
 
@@ -105,6 +111,18 @@ impl Drop for SweepView {
     }
 }
 
+/// The line of a run that tells how it stands.
+const COUNTS: &str = "  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}";
+/// The line of a command that only writes a log.
+const SAYS: &str = "  {wide_msg}";
+
+/// How long a command runs that does not tell how it stands (one that is not ours, or a server that starts),
+/// and what it wrote last.
+fn quiet(talk: &Talk) -> Option<String> {
+    let (elapsed, said) = talk.last()?;
+    Some(format!("{} s · {}", elapsed.as_secs(), said.as_deref().unwrap_or("nothing said yet")))
+}
+
 /// Two lines at the bottom of a terminal.
 #[derive(Debug)]
 struct Lines {
@@ -115,7 +133,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn begin(total: usize, shown: bool, heard: Heard) -> Self {
+    fn begin(total: usize, shown: bool, heard: Heard, talk: Talk) -> Self {
         let target = if shown && std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -125,13 +143,19 @@ impl Lines {
         let campaign = all.add(ProgressBar::new(total as u64));
         campaign.set_style(style("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}"));
         let run = all.add(ProgressBar::new(0));
-        run.set_style(style("  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}"));
+        run.set_style(style(SAYS));
         campaign.enable_steady_tick(Duration::from_millis(200));
         let bar = run.clone();
         let thread = Background::spawn(move |stopped| {
             let mut last = Live::default();
             while !stopped.within(TICK) {
-                let now = heard.last().unwrap_or_default();
+                let Some(now) = heard.last() else {
+                    bar.set_style(style(SAYS));
+                    bar.set_message(quiet(&talk).unwrap_or_default());
+                    last = Live::default();
+                    continue;
+                };
+                bar.set_style(style(COUNTS));
                 bar.set_length(now.total);
                 bar.set_position(now.ok + now.failed);
                 bar.set_message(describe(&now, &last));

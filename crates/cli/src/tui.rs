@@ -43,6 +43,8 @@ pub(crate) struct Tui {
 pub(crate) struct Head {
     /// Which run it is.
     pub(crate) title: String,
+    /// What a command says that does not tell how it stands.
+    pub(crate) quiet: Option<String>,
     /// For a sweep: runs that have ended, all runs, and how it goes on in words.
     pub(crate) campaign: Option<(usize, usize, String)>,
 }
@@ -224,7 +226,7 @@ impl View {
     fn draw_run(&self, frame: &mut Frame<'_>, area: Rect) {
         let Live { total, ok, failed, elapsed_s: elapsed, .. } = self.live;
         if total == 0 {
-            let waiting = Paragraph::new("no request yet").dim();
+            let waiting = Paragraph::new(self.head.quiet.as_deref().unwrap_or("no request yet")).dim();
             return frame.render_widget(waiting, area);
         }
         let done = ok + failed;
@@ -313,7 +315,7 @@ mod tests {
     #[test]
     fn the_view_shows_how_the_run_stands() {
         let mut view = View::default();
-        let head = Head { title: "m · http://127.0.0.1:8000".into(), campaign: None };
+        let head = Head { title: "m · http://127.0.0.1:8000".into(), ..Head::default() };
         let before = Live { ok: 40, in_flight: 6, ..live(0.1, 50) };
         view.advance(head.clone(), Some(before), Vec::new());
         view.advance(head, Some(live(0.2, 250)), vec!["warning: stopping".into()]);
@@ -340,6 +342,7 @@ mod tests {
     fn a_sweep_stands_above_its_present_run_and_each_run_has_its_own_curves() {
         let mut view = View::default();
         let head = |done| Head {
+            quiet: None,
             title: "io16x4 mc1 np4".into(),
             campaign: Some((done, 4, "about 3 s left".into())),
         };
@@ -361,7 +364,11 @@ mod tests {
         assert!(screen(&View::default(), 18).contains("no request yet"));
         let mut view = View::default();
         let campaign = Some((0, 1, String::new()));
-        view.advance(Head { title: String::new(), campaign }, Some(live(1.0, 1)), vec!["a".into(); TALK]);
+        view.advance(
+            Head { title: String::new(), campaign, quiet: None },
+            Some(live(1.0, 1)),
+            vec!["a".into(); TALK],
+        );
         for height in 1..12 {
             drop(screen(&view, height));
         }

@@ -92,6 +92,40 @@ fn mixed_folders_are_drawn_without_mixing_settings() {
     assert!(report.contains("(only load tried)"), "{report}");
 }
 
+/// Eight runs have details, and six curves can be told apart: the reader learns of the other two.
+#[test]
+fn distributions_that_are_not_drawn_are_counted() {
+    let runs = |count: u64| {
+        let rows: Vec<_> = (0..count).map(|power| fixture::run(512, 128, 1 << power, 0, true)).collect();
+        parse_rows(&rows)
+    };
+    let all = latency_figure(&runs(6), Lang::En).to_svg();
+    assert!(all.contains("Distribution of TTFT (runs with details)"), "{all}");
+    for (lang, said) in
+        [(Lang::En, "6 of 8 runs with details"), (Lang::Zh, "8 个含明细的运行中按负载间隔选取 6 个")]
+    {
+        let svg = latency_figure(&runs(8), lang).to_svg();
+        assert!(svg.contains(said), "{svg}");
+        assert!(!svg.contains("毫秒") && svg.contains("(ms)"), "{svg}");
+    }
+}
+
+#[test]
+fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
+    let mut row = fixture::run(512, 128, 8, 0, false);
+    row.insert(
+        "servebench".into(),
+        serde_json::json!({"verdict": {"level": "CAUTION", "reasons": [
+            {"code": "late_sends", "level": "CAUTION", "message": "sends were late", "remedy": "use more workers"}]}}),
+    );
+    let runs = parse_rows(&[row]);
+    let report = performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
+    let line = report.lines().find(|line| line.contains("Median TTFT")).unwrap();
+    assert!(!line.contains(" to "), "{line}");
+    let words: Vec<&str> = report.split_whitespace().collect();
+    assert!(words.join(" ").contains("sends were late → use more workers"), "{report}");
+}
+
 #[test]
 fn nothing_to_show_is_said_not_drawn() {
     let svg = throughput_figure(&[], Lang::En).to_svg();

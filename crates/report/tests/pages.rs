@@ -5,7 +5,7 @@ mod fixture;
 use serde_json::{Value, json};
 use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use servebench_report::chart::to_png;
-use servebench_report::visualize::{Row, dashboard, parse_rows};
+use servebench_report::visualize::{Row, dashboard, latency_figure, parse_rows};
 use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
 
 /// What a page's scripts read.
@@ -66,6 +66,25 @@ fn the_dashboard_thins_timelines_but_not_distributions() {
     assert!((500..=1000).contains(&shown), "{shown}");
 }
 
+/// Files hold the times of failed requests too, up to where they broke off; the metrics leave them out.
+#[test]
+fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
+    let mut row = fixture::run(512, 32, 8, 0, true);
+    let count = row["ttfts"].as_array().unwrap().len();
+    row["ttfts"][0] = json!(1e6);
+    row["errors"][0] = json!("the connection broke");
+    let runs = parse_rows(&[row]);
+    let data = data(&dashboard(&runs, Lang::En));
+    let detail = &data["runs"][0]["detail"];
+    for name in ["ttft", "tpot", "e2el"] {
+        assert_eq!(detail[name]["n"], json!(count - 1), "{name}");
+    }
+    assert_eq!(detail["timeline"]["rows"][0][4], 1);
+    assert_eq!(detail["timeline"]["total"], json!(count));
+    let svg = latency_figure(&runs, Lang::En).to_svg();
+    assert!(svg.contains(&format!("n={}<", count - 1)), "{svg}");
+}
+
 #[test]
 fn the_run_page_holds_what_the_records_say() {
     let records = fixture::records(400, 8);
@@ -88,6 +107,8 @@ fn the_run_page_holds_what_the_records_say() {
     let data = data(&page);
     assert_eq!(data["settings"], json!([["a.b", "[1,2]"], ["c", "x"]]));
     assert_eq!(data["errors"].as_array().unwrap().len(), 2);
+    let most = data["series"]["rows"].as_array().unwrap().iter().map(|row| row[2].as_u64().unwrap()).max();
+    assert_eq!(data["health"]["in_flight_peak"].as_u64(), most);
     assert_eq!(data["distributions"]["itl"]["n"], json!(390 * 7));
     let rows = data["series"]["rows"].as_array().unwrap();
     let width = data["series"]["width"].as_f64().unwrap();

@@ -172,16 +172,22 @@ max_failed = 2
 #[test]
 fn mistakes_in_an_experiment_are_named() {
     for (text, words) in [
-        ("run: {max_concurency: [1]}", &["max_concurency", "did you mean \"max_concurrency\"?"][..]),
+        (
+            "run: {max_concurency: [1]}",
+            &["line 1: run: \"max_concurency\"", "did you mean \"max_concurrency\"?"][..],
+        ),
         ("run: {result_dir: x}", &["result_dir", "set by the sweep"]),
         ("run: {model: m}\nrepeat: 3", &["line 2: unknown key \"repeat\"", "did you mean \"repeats\"?"]),
-        ("run: {model: m}\norder: random", &["order", "shuffled"]),
-        ("run: {model: m}\nrepeats: 0", &["repeats: 0"]),
-        ("run: {model: m}\nrepeats: -1", &["repeats: -1 is not a whole number"]),
-        ("run: {ignore_eos: 3}", &["ignore_eos is a switch"]),
+        ("run: {model: m}\norder: random", &["line 2: order", "shuffled"]),
+        ("run: {model: m}\nrepeats: 0", &["line 2: repeats: 0"]),
+        ("run: {model: m}\nrepeats: -1", &["line 2: repeats: -1 is not a whole number"]),
+        ("run:\n  model: m\n  ignore_eos: 3", &["line 3: ignore_eos is a switch"]),
         ("run: {model: m, num_prompts: }", &["num_prompts has no value"]),
-        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["stop.when", "is no condition"]),
+        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["line 2: stop.when", "is no condition"]),
         ("run: {model: m}\nstop: {whem: []}", &["stop.whem", "did you mean \"when\"?"]),
+        ("# a comment\nrows:\n- {model: m, sede: 1}", &["line 3: rows: \"sede\"", "did you mean"]),
+        // Where a key stands more than once, no line is better than a wrong one.
+        ("rows:\n- {num_prompts: }\n- {num_prompts: }", &["e.yaml: num_prompts has no value"]),
         ("run: {max_concurrency: []}", &["no runs"]),
     ] {
         let error = plan("e.yaml", text).unwrap_err();
@@ -233,6 +239,22 @@ fn serve_options(folder: &std::path::Path) -> ServeOptions {
         warmup_num_prompts: 5,
         fail_fast: true,
         ..ServeOptions::default()
+    }
+}
+
+/// A script that names no address benchmarks the server that is started for it.
+#[test]
+fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    for (bench, url) in [
+        ("bash bench.sh", "http://127.0.0.1:9001"),
+        ("bash bench.sh --port 7000", "http://127.0.0.1:7000"),
+        // These have a default of their own.
+        ("vllm bench serve --model m", "http://127.0.0.1:8000"),
+        ("servebench run --model m", "http://127.0.0.1:8000"),
+    ] {
+        let options = ServeOptions { bench_cmd: bench.to_owned(), ..serve_options(folder.path()) };
+        assert_eq!(serve_plan(&options).unwrap().cells[0].target().url, url, "{bench}");
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) fn write_table(
         output.print(&overview(&groups));
     }
     if !table.broken.is_empty() {
-        output.warn(&format!("{} files were left out", table.broken.len()));
+        let count = table.broken.len();
+        output.warn(&format!("{count} {} left out", if count == 1 { "file was" } else { "files were" }));
     }
     Ok(table.broken.len())
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Parser;
-use servebench_campaign::{Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, World, findings_of};
+use servebench_campaign::{
+    Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, Talk, World, findings_of,
+};
 use servebench_core::Record;
 use servebench_engine::{Plan, StopHandle, send_once};
 use servebench_results::{ImportedRun, read_result_summary};
@@ -43,7 +45,7 @@ pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> 
 fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> {
     let how =
         How { start: Start::Fresh, show_stdout: false, server_ready_timeout: Duration::ZERO, ui: Ui::Bar };
-    let mut world = children(&how, Arc::new(AtomicUsize::new(0)), Vec::new())?;
+    let mut world = children(&how, Arc::new(AtomicUsize::new(0)), Vec::new(), Talk::default())?;
     let common = common(args);
     let cell = Cell { name: "check".to_owned(), command: common.clone(), ..Cell::default() };
     let identity = match world.identify(&cell) {

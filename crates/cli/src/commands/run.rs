@@ -394,7 +394,7 @@ fn view(
     }
     if settings.load.ui == Ui::Tui {
         let title = format!("{} · {}", ready.model.id, settings.target.base_url);
-        let heading = Arc::new(Mutex::new(Head { title, campaign: None }));
+        let heading = Arc::new(Mutex::new(Head { title, ..Head::default() }));
         let (progress, started, stop) = (Arc::clone(progress), clock::now(), stop.clone());
         let look = move || Some(Live::of(&progress, started, clock::now()));
         if let Some(tui) = Tui::follow(look, move || _ = stop.escalate(), heading, output) {

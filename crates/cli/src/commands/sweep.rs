@@ -10,8 +10,8 @@ use clap::{ArgAction, CommandFactory, Parser};
 use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
 use servebench_campaign::{
     ChildSettings, Children, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions, Start,
-    Status, SweepOptions, Tally, begin_again, check_servers, execute, serve_plan, sweep_plan,
-    without_secrets, write_summaries,
+    Status, SweepOptions, Talk, Tally, begin_again, check_servers, execute, line_of_flag, serve_plan,
+    sweep_plan, without_secrets, write_summaries,
 };
 use servebench_core::Secret;
 use servebench_os::clock;
@@ -45,7 +45,7 @@ const SHOWN: usize = 30;
 /// Carries out the sweep that `args` ask for.
 pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> {
     let plan = plan(args)?;
-    check_commands(&plan)?;
+    check_commands(&plan, args.file.as_deref().unwrap_or_else(|| Path::new("combos.yaml")))?;
     if args.dry_run {
         output.print(&describe(&plan, None));
         return Ok(Exit::Good);
@@ -61,7 +61,7 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         ui: args.ui,
     };
     if args.again {
-        let mut world = children(&how, Arc::default(), Vec::new())?;
+        let mut world = children(&how, Arc::default(), Vec::new(), Talk::default())?;
         let (start, note) = begin_again(&plan, &mut world, &vllm_date(clock::wall())).or_usage()?;
         how.start = start;
         if let Some(note) = note {
@@ -96,11 +96,12 @@ pub(crate) fn carry_out(plan: &Plan, how: &How, output: &Output) -> Result<(Tall
     let _listening = listen(Arc::clone(&interrupts), output)?;
     let listener = Listener::open().or_run()?;
     let variables = vec![listener.variable()];
-    let mut world = children(how, Arc::clone(&interrupts), variables)?;
+    let talk = Talk::default();
+    let mut world = children(how, Arc::clone(&interrupts), variables, talk.clone())?;
     let mut journal = Journal::begin(plan, how.start, &rfc3339(clock::wall())).or_usage()?;
     output.print(&describe(plan, Some(&journal)));
     check_servers(plan, &mut journal, &mut world).or_usage()?;
-    let mut view = SweepView::begin(how.ui, plan.cells.len(), listener, interrupts, output);
+    let mut view = SweepView::begin(how.ui, plan.cells.len(), (listener, talk), interrupts, output);
     let tally = execute(plan, &mut journal, &mut world, &mut |event| view.show(event));
     drop(view);
     let tally = tally.or_usage()?;
@@ -115,6 +116,7 @@ pub(crate) fn children(
     how: &How,
     interrupts: Arc<AtomicUsize>,
     variables: Vec<(String, String)>,
+    talk: Talk,
 ) -> Result<Children, Failure> {
     Ok(Children::new(ChildSettings {
         program: std::env::current_exe().or_run()?,
@@ -123,6 +125,7 @@ pub(crate) fn children(
         interrupts,
         api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
         variables,
+        talk,
     }))
 }
 
@@ -210,12 +213,16 @@ fn flag_table() -> FlagTable {
 
 /// Runs of ours are understood before the first one starts, so that a wrong value in the last is not found
 /// after hours.
-fn check_commands(plan: &Plan) -> Result<(), Failure> {
+fn check_commands(plan: &Plan, file: &Path) -> Result<(), Failure> {
     if plan.form == Form::Serve {
         return Ok(());
     }
     for cell in plan.cells.iter().filter(|cell| cell.command[0] == OURSELVES) {
-        let wrong = |problem: String| Failure::usage(format!("{}: {problem}", cell.name));
+        let wrong = |problem: String| {
+            let line =
+                if plan.form == Form::Experiment { line_of_flag(file, &problem) } else { String::new() };
+            Failure::usage(format!("{}: {line}{}: {problem}", file.display(), cell.name))
+        };
         // As the run itself will read them: with argparse's habits.
         let arguments = match argv::understand(cell.command.clone()) {
             Ok(Understood::Parse(arguments, _)) => arguments,

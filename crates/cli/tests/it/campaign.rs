@@ -222,7 +222,10 @@ fn mistakes_are_found_before_anything_is_sent() {
         ),
         ("run: {model: sim, num_promts: [1, 2]}\n", &["num_promts", "did you mean \"num_prompts\""]),
         ("run: {model: sim, burstiness: [1, 0]}\n", &["burstiness=0", "--burstiness"]),
-        ("run: {model: sim, num_prompts: [5, many]}\n", &["num_prompts=many", "--num-prompts"]),
+        (
+            "run:\n  model: sim\n  num_prompts: [5, many]\n",
+            &["s.yaml: line 3: num_prompts=many", "--num-prompts"],
+        ),
     ] {
         fs::write(folder.path().join("s.yaml"), text).unwrap();
         let output = call(folder.path(), &["sweep", "s.yaml", "--", "--base-url", &server.url()]);
@@ -317,6 +320,32 @@ fn a_server_that_ends_early_is_told_with_its_last_words() {
     assert!(stdout(&output).contains("no GPU here"), "{}", told(&output));
 }
 
+/// A benchmark that is not ours tells nobody how it stands, but it writes a log.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bench = "printf 'loading\\n 40%%|====\\r 80%%|======== epoch 7\\n'; sleep 1\n";
+    fs::write(folder.path().join("bench.sh"), bench).unwrap();
+    let this = env!("CARGO_BIN_EXE_servebench");
+    // On the whole terminal only the cells that change are drawn: what is told apart from all before is whole.
+    for (ui, seen) in [("bar", " s · 80%|======== epoch 7"), ("tui", "80%|==")] {
+        let command = format!(
+            "stty cols 120 rows 40; '{this}' sweep --serve-cmd '{this} sim --port {port}' --bench-cmd 'sh bench.sh' \
+             --num-runs 1 -e {ui} --ui {ui}"
+        );
+        let ran = std::process::Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .current_dir(folder.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&ran.stdout);
+        assert!(shown.contains(seen), "{ui}: {shown}");
+    }
+}
+
 #[test]
 fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -340,6 +369,7 @@ fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
     let output = call(folder.path(), &["aggregate", "--output", "other.csv"]);
     assert_eq!(code(&output), 1, "{}", told(&output));
     assert!(stderr(&output).contains("broken.json"), "{}", told(&output));
+    assert!(stderr(&output).contains("1 file was left out"), "{}", told(&output));
     assert!(folder.path().join("other.csv").is_file() && folder.path().join("other.parquet").is_file());
     let nothing = call(folder.path(), &["aggregate", "none"]);
     assert_eq!(code(&nothing), 2, "{}", told(&nothing));

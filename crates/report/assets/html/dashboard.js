@@ -61,6 +61,8 @@ const metaKeys = [...new Set(RUNS.flatMap((run) => Object.keys(run.meta)))].sort
 for (const key of metaKeys) FACETS.push(["meta:" + key, (r) => r.meta[key] ?? ""]);
 
 const byNumber = (a, b) => (parseFloat(a) - parseFloat(b) || String(a).localeCompare(String(b), "en", { numeric: true }));
+const count = (n) => `${n} ${t(n === 1 ? "one_run" : "runs")}`;
+
 function shownRuns() {
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   return RUNS.filter((run) => {
@@ -416,7 +418,7 @@ function drawTable(view, runs) {
   const focus = document.activeElement?.textContent;
   view.table.replaceChildren(el("thead", {}, head), body);
   if (focus) [...view.table.querySelectorAll("th button")].find((b) => b.textContent === focus)?.focus({ preventScroll: true });
-  view.note.textContent = `${runs.length} ${t("rows_note")}`;
+  view.note.textContent = `${count(runs.length)}${t("rows_sep")}${t("rows_note")}`;
 }
 
 function exportCsv() {
@@ -447,7 +449,7 @@ function build() {
   for (const run of RUNS) counts.set(levelOf(run), (counts.get(levelOf(run)) ?? 0) + 1);
   const badges = ["VALID", "CAUTION", "INVALID", "none"].filter((level) => counts.has(level))
     .map((level) => { const b = badge({ level }); b.textContent = `${counts.get(level)} ${b.textContent}`; return b; });
-  top.replaceChildren(el("h1", { textContent: t("title") }), el("span", { className: "sub", textContent: `${RUNS.length} ${t("runs")}` }), ...badges, el("span", { className: "grow" }), ...topButtons(build));
+  top.replaceChildren(el("h1", { textContent: t("title") }), el("span", { className: "sub", textContent: count(RUNS.length) }), ...badges, el("span", { className: "grow" }), ...topButtons(build));
   const bar = el("div", { className: "bar" }), tiles = el("div", { className: "tiles" }), cards = el("div", { className: "cards" });
   filterBar(bar);
   if (RUNS.some((r) => r.cap !== null) && RUNS.some((r) => r.rate !== null)) {

@@ -12,7 +12,7 @@ Object.assign(TEXT.en, {
   ab: "A/B comparison", ab_diff: "B against A", ab_note: "Relative difference of means at loads that both have. With single runs the noise is unknown.", no_common: "A and B have no load in common",
   dist: "Distribution", dist_y: "Share at or below", dist_empty: "No run with details (--save-detailed) is shown", timeline: "Request timeline",
   time_axis: "Time from the first send (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed",
-  table: "Runs", csv: "Export CSV", rows_note: "runs shown; select rows to highlight them in all charts.", sampled: "Evenly down-sampled: ",
+  table: "Runs", csv: "Export CSV", rows_sep: " ", rows_note: "shown; select rows to highlight them in all charts.", sampled: "Evenly down-sampled: ",
   name: "Run", median: "median", mean: "mean", intervals: "Points are means over repeats; bars are 95 % intervals.", none_match: "No run matches the filters",
   load: "load", choose: "Metric", log: "log scale", series: "Series", repeats: "repeats", select: "Select",
 });
@@ -27,7 +27,7 @@ Object.assign(TEXT.zh, {
   ab: "A/B 对比", ab_diff: "B 相对 A", ab_note: "在双方共有负载上均值的相对差异。仅有单次运行时波动未知。", no_common: "A 与 B 没有共同的负载",
   dist: "分布", dist_y: "累计比例", dist_empty: "所示运行均无明细（--save-detailed）", timeline: "请求时间线",
   time_axis: "自首次发送起的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败",
-  table: "运行列表", csv: "导出 CSV", rows_note: "次运行；选中行可在所有图中突出显示。", sampled: "均匀抽样：",
+  table: "运行列表", csv: "导出 CSV", rows_sep: "", rows_note: "；选中行可在所有图中突出显示。", sampled: "均匀抽样：",
   name: "运行", median: "中位数", mean: "均值", intervals: "点为重复运行的均值，误差线为 95 % 区间。", none_match: "没有符合筛选条件的运行",
   load: "负载", choose: "指标", log: "对数刻度", series: "序列", repeats: "重复", select: "选择",
 });

@@ -2,7 +2,7 @@
 // The page of one run.
 
 Object.assign(TEXT.en, {
-  flight: "Requests in flight", flight_mean: "mean", flight_max: "most", tokens: "Output tokens per second", tokens_unknown: "Events whose number of tokens is not known count as one.",
+  flight: "Requests in flight", flight_mean: "mean", flight_max: "most", tokens: "Output tokens per second", no_stream: "Answers came whole (without streaming): only their ends are known.", tokens_unknown: "Events whose number of tokens is not known count as one.",
   ttft_time: "Time to first token by send time", itl_time: "Gap between token events over time", dist: "Distributions", dist_y: "Share at or below", timeline: "Request timeline",
   time_axis: "Time from the start of the run (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed", client: "Client: lateness and receive lag", late: "largest send lateness", lag: "largest receive lag",
   slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", env: "Environment", server: "Server metrics", self: "Client self-knowledge", stats: "Latencies (ms)",
@@ -13,14 +13,14 @@ Object.assign(TEXT.en, {
   service: "E2EL from the send", response: "E2EL from the due instant", own: "Client's own lateness", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
 });
 Object.assign(TEXT.zh, {
-  flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", tokens_unknown: "token 数未知的事件按一个计。",
+  flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "token 数未知的事件按一个计。",
   ttft_time: "首 token 延迟（按发送时间）", itl_time: "token 事件间隔随时间变化", dist: "分布", dist_y: "累计比例", timeline: "请求时间线",
   time_axis: "自运行开始的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败", client: "客户端：发送迟到与接收滞后", late: "最大发送迟到", lag: "最大接收滞后",
-  slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟（毫秒）",
+  slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟 (ms)",
   metric: "指标", samples: "样本数", mean: "均值", median: "中位数", std: "标准差", idx: "请求", sent: "发送时刻（秒）", outtok: "输出 token", outcome: "结局", status: "状态", count: "次数", example: "示例", message: "信息",
   verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "输入+输出", partial: "运行被提前停止。",
-  sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿（毫秒）", kernel_stamps: "内核接收时间戳",
-  clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流（毫秒）", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
+  sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿 (ms)", kernel_stamps: "内核接收时间戳",
+  clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流 (ms)", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
   service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
 });
 
@@ -95,11 +95,13 @@ function build() {
   overTime(flight, [[t("flight_mean"), 1, 0], [t("flight_max"), 2, 1, true]], t("requests"), { step: "end", area: true });
   overTime(tokens, [["tok/s", 3, 2]], "tok/s", { step: "end", area: true });
   tokens.note.textContent = bucket + (DATA.series.unknown_tokens ? " " + t("tokens_unknown") : "");
+  if (!DATA.series.streamed) tokens.note.textContent = t("no_stream");
   const dots = DATA.timeline.rows.filter((row) => row[2] !== null && !row[4]).map((row) => [row[1], (row[2] - row[1]) * 1e3]).filter((d) => d[1] > 0);
   overTime(ttft, [["p50", 4, 0], ["p95", 5, 1, true]], "ms", { series: [{ type: "scatter", name: t("requests"), data: dots, symbolSize: 4, large: dots.length > 3000, largeThreshold: 3000, itemStyle: { color: color(5), opacity: 0.45 }, silent: true, z: 1 }] });
   overTime(itl, [["p50", 6, 0], ["p99", 7, 1], ["max", 8, 3, true]], "ms");
   ttft.note.textContent = t("window") + (DATA.timeline.rows.length < DATA.timeline.total ? ` ${t("sampled")}${num(DATA.timeline.rows.length, 6)} ${t("of")} ${num(DATA.timeline.total, 9)} ${t("requests")}` : "");
   itl.note.textContent = `${bucket} ${t("itl_note")}`;
+  if (!DATA.series.streamed) ttft.note.textContent = itl.note.textContent = t("no_stream");
   const dist = card(cards, t("dist"), { tall: true }), client = card(cards, t("client"), { tall: true });
   drawDistributions(dist);
   overTime(client, [[t("late"), 9, 1], [t("lag"), 10, 0]], "ms");

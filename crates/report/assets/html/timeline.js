@@ -16,9 +16,11 @@ function lanes(rows) {
 function timelineOption(rows) {
   const wait = color(1), gen = color(5), bad = css("--invalid");
   const data = lanes(rows);
+  // Answers that came whole are not cut in two.
+  const after = rows.some((row) => row[2] !== null) ? "gen" : "whole";
   const count = data.reduce((most, row) => Math.max(most, row[5] + 1), 1);
   return {
-    legend: { ...base("").legend, data: [t("wait"), t("gen"), t("fail")] },
+    legend: { ...base("").legend, data: [...(after === "gen" ? [t("wait")] : []), t(after), t("fail")] },
     xAxis: axis(t("time_axis"), { at: "x", min: 0, axisLine: { onZero: false, lineStyle: { color: css("--soft") } } }),
     yAxis: axis(t("lane_axis"), { inverse: true, min: 0, max: count, minInterval: 1 }),
     series: [
@@ -34,12 +36,12 @@ function timelineOption(rows) {
             return { type: "rect", shape: { x: Math.min(x1, left + width), y: top[1], width: to < left || from > left + width ? 0 : Math.max(1, x2 - x1), height }, style: { fill } };
           };
           if (api.value(4)) return bar(top[0], end[0], bad);
-          if (!Number.isFinite(first)) return bar(top[0], end[0], wait);
+          if (!Number.isFinite(first)) return bar(top[0], end[0], after === "gen" ? wait : gen);
           const split = api.coord([first, 0])[0];
           return { type: "group", children: [bar(top[0], split, wait), bar(split, end[0], gen)] };
         } },
       // Without data: they stand for the other colours in the legend.
-      { type: "custom", name: t("gen"), itemStyle: { color: gen }, data: [], renderItem: () => null },
+      { type: "custom", name: t(after), itemStyle: { color: gen }, data: [], renderItem: () => null },
       { type: "custom", name: t("fail"), itemStyle: { color: bad }, data: [], renderItem: () => null },
     ],
   };

@@ -9,11 +9,11 @@ const t = (key) => TEXT[lang][key] ?? TEXT.en[key] ?? key;
 
 Object.assign(TEXT.en, {
   theme: "Dark", theme_light: "Light", language: "中文", none: "no verdict", empty: "No data for this chart",
-  requests: "requests", of: "of", shown: "shown", runs: "runs",
+  requests: "requests", of: "of", shown: "shown", runs: "runs", one_run: "run", whole: "whole answer",
 });
 Object.assign(TEXT.zh, {
   theme: "深色", theme_light: "浅色", language: "English", none: "无判定", empty: "此图没有数据",
-  requests: "请求", of: "/", shown: "已显示", runs: "次运行",
+  requests: "请求", of: "/", shown: "已显示", runs: "次运行", one_run: "次运行", whole: "整个回答",
 });
 
 const PALETTE = {

@@ -67,7 +67,7 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "timeline": scan.timeline(MOST_REQUESTS),
         "slowest": scan.slowest(20),
         "errors": scan.errors(),
-        "health": health_facts(input.health),
+        "health": health_facts(input.health, scan.most_in_flight()),
         "settings": flat(input.settings),
         "environment": flat(input.environment),
         "server": flat(input.server_metrics),
@@ -107,7 +107,8 @@ fn summary_value(summary: &Summary) -> Value {
 }
 
 /// The client's state as (key, value) pairs; the page has the words.
-fn health_facts(health: &ClientHealth) -> Value {
+/// `most_in_flight` is from the records: what the client noted is only as fine as it looked at itself.
+fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
     let mut facts = Map::new();
     let wall = health.wall.as_secs_f64();
     let busiest = health
@@ -123,7 +124,7 @@ fn health_facts(health: &ClientHealth) -> Value {
     facts.insert("stall_ms".into(), short(stall));
     facts.insert("kernel_stamps".into(), json!(health.kernel_stamps));
     facts.insert("clock_steps".into(), json!(health.clock_steps));
-    facts.insert("in_flight_peak".into(), json!(health.in_flight_peak));
+    facts.insert("in_flight_peak".into(), json!(most_in_flight));
     facts.insert("connections_opened".into(), json!(health.connections_opened));
     if let Some(throttled) = health.cgroup_throttled {
         facts.insert("throttled_ms".into(), short(throttled.time.as_millis_f64()));

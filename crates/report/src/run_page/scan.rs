@@ -91,7 +91,8 @@ impl Scan {
         self.kept.push(Kept {
             index: record.index,
             sent: sent.as_secs_f64(),
-            first: record.first_token().or(record.end.filter(|_| ok)).map(Nanos::as_secs_f64),
+            // An answer that came whole has no first token.
+            first: record.first_token().map(Nanos::as_secs_f64),
             last: record.last_token().filter(|_| ok).map_or(end, Nanos::as_secs_f64),
             end,
             tokens: record.output_tokens,
@@ -115,6 +116,17 @@ impl Scan {
         }
     }
 
+    /// False when answers came and none of them in events: nothing is known of what is between sending and end.
+    fn streamed(&self) -> bool {
+        let good = || self.kept.iter().filter(|kept| kept.outcome == Outcome::Ok);
+        good().next().is_none() || good().any(|kept| kept.first.is_some())
+    }
+
+    /// Most requests in flight at any time.
+    pub(super) fn most_in_flight(&self) -> i64 {
+        self.in_flight().into_iter().map(|(_, most)| most).max().unwrap_or_default()
+    }
+
     /// Curves over time; each row is one stretch.
     pub(super) fn series(&self) -> Value {
         let flight = self.in_flight();
@@ -124,6 +136,7 @@ impl Scan {
             by_send[slot].push(kept);
         }
         let ttft = self.ttft_windows(&by_send);
+        let streamed = self.streamed();
         let mut rows = Vec::with_capacity(self.buckets.len());
         for (slot, bucket) in self.buckets.iter().enumerate() {
             let late = by_send[slot].iter().map(|kept| kept.lateness_ms).reduce(f64::max);
@@ -132,7 +145,7 @@ impl Scan {
                 short(slot as f64 * self.width),
                 short(flight[slot].0),
                 flight[slot].1,
-                short(bucket.tokens as f64 / self.width),
+                streamed.then(|| short(bucket.tokens as f64 / self.width)),
                 ttft[slot].map(|(median, _)| short(median)),
                 ttft[slot].map(|(_, tail)| short(tail)),
                 gap(0.5),
@@ -143,7 +156,7 @@ impl Scan {
                 by_send[slot].len(),
             ]));
         }
-        json!({"width": short(self.width), "rows": rows, "unknown_tokens": self.unknown_tokens, "unsent": self.unsent})
+        json!({"width": short(self.width), "rows": rows, "unknown_tokens": self.unknown_tokens, "unsent": self.unsent, "streamed": streamed})
     }
 
     /// Median and 95th percentile of TTFT by send time, in windows of several stretches so that each holds
@@ -298,11 +311,28 @@ mod tests {
         let flight = scan.in_flight();
         assert!((flight[0].0 - 1.5).abs() < 1e-9, "{flight:?}");
         assert_eq!((flight[0].1, flight[1].1), (2, 1));
+        assert_eq!(scan.most_in_flight(), 2);
+    }
+
+    #[test]
+    fn answers_that_came_whole_have_no_first_token() {
+        let mut whole = record(0, 10);
+        whole.output_tokens = 4;
+        let scan = Scan::of(&vec![whole]);
+        let series = scan.series();
+        assert_eq!(series["streamed"], false);
+        assert_eq!(series["rows"][0][3], Value::Null, "tokens per second are not known, and not 0");
+        let found = scan.distributions();
+        assert_eq!((&found["ttft"], &found["tpot"]), (&Value::Null, &Value::Null));
+        assert_eq!(found["e2el"]["n"], 1);
+        assert_eq!(scan.timeline(10)["rows"][0][2], Value::Null);
+        assert_eq!(scan.slowest(1)[0][2], Value::Null);
     }
 
     #[test]
     fn a_run_without_requests_has_a_page_too() {
         let scan = Scan::of(&Vec::new());
+        assert_eq!(scan.most_in_flight(), 0);
         assert_eq!(scan.timeline(10)["total"], 0);
         assert_eq!(scan.distributions()["ttft"], Value::Null);
     }

@@ -100,12 +100,17 @@ fn detail_value(run: &Run, most: usize) -> Option<Value> {
     };
     let gaps = gaps(run);
     let ends = ends(run, &ttfts, &gaps);
-    let to_ms = |seconds: &[f64]| seconds.iter().map(|s| s * 1e3).collect::<Vec<f64>>();
+    // As in the metrics, only good answers count.
+    let good = |place: &usize| !run.has_failed(*place);
+    let to_ms =
+        |seconds: &[f64]| (0..seconds.len()).filter(good).map(|i| seconds[i] * 1e3).collect::<Vec<f64>>();
     add("ttft", to_ms(&ttfts));
-    add("itl", gaps.iter().flatten().map(|s| s * 1e3).collect());
+    add("itl", (0..gaps.len()).filter(good).flat_map(|i| &gaps[i]).map(|s| s * 1e3).collect());
     add("e2el", to_ms(&ends));
-    let tpot = ends.iter().zip(&ttfts).zip(lengths(run, &gaps)).filter(|(_, n)| *n > 1.0);
-    add("tpot", tpot.map(|((end, first), n)| (end - first) / (n - 1.0) * 1e3).collect());
+    let lengths = lengths(run, &gaps);
+    let both = ends.len().min(ttfts.len()).min(lengths.len());
+    let tpot = (0..both).filter(good).filter(|i| lengths[*i] > 1.0);
+    add("tpot", tpot.map(|i| (ends[i] - ttfts[i]) / (lengths[i] - 1.0) * 1e3).collect());
     if let Some(timeline) = timeline(run, &ttfts, &ends, most) {
         detail.insert("timeline".to_owned(), timeline);
     }
@@ -143,7 +148,6 @@ fn lengths(run: &Run, gaps: &[Vec<f64>]) -> Vec<f64> {
 
 fn timeline(run: &Run, ttfts: &[f64], ends: &[f64], most: usize) -> Option<Value> {
     let starts = run.detail("start_times").filter(|starts| starts.len() == ttfts.len())?;
-    let errors = run.row.get("errors").and_then(Value::as_array);
     let origin = starts.iter().copied().filter(|s| *s > 0.0).fold(f64::INFINITY, f64::min);
     let total = starts.len();
     let stride = total.div_ceil(most).max(1);
@@ -152,8 +156,7 @@ fn timeline(run: &Run, ttfts: &[f64], ends: &[f64], most: usize) -> Option<Value
         .filter(|i| starts[*i] >= origin)
         .map(|i| {
             let start = starts[i] - origin;
-            let error = errors.and_then(|list| list.get(i)?.as_str()).is_some_and(|error| !error.is_empty());
-            let failed = error || ends[i] <= 0.0;
+            let failed = run.has_failed(i) || ends[i] <= 0.0;
             let first = (ttfts[i] > 0.0).then(|| short(start + ttfts[i]));
             json!([i, short(start), first, short(start + ends[i]), u8::from(failed)])
         })

@@ -193,7 +193,7 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         (Load::Concurrency, Lang::Zh) => "并发（按设置分组）",
         (Load::Rate, Lang::Zh) => "请求速率（按设置分组）",
     };
-    let y = Axis::linear(lang.pick("Time (ms)", "时间（毫秒）"));
+    let y = Axis::linear(lang.pick("Time (ms)", "时间 (ms)"));
     let marks = if bars.is_empty() { Vec::new() } else { vec![Mark::Bars(bars)] };
     Panel { marks, empty: nothing(lang), ..Panel::new(title, Axis::categories(x_title, names), y) }
 }
@@ -213,13 +213,13 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     }
 }
 
-/// Cumulative shares of TTFT for up to six runs with details.
+/// Cumulative shares of TTFT for up to six runs with details; the title says when there are more.
 fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
     let mut detailed: Vec<(&Run, Vec<f64>)> = runs
         .iter()
         .filter_map(|run| {
             let mut ms: Vec<f64> =
-                run.detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+                run.good_detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
             ms.sort_by(f64::total_cmp);
             (!ms.is_empty()).then_some((run, ms))
         })
@@ -228,7 +228,8 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
         let load = |run: &Run| run.concurrency.or(run.rate).unwrap_or(f64::MAX);
         load(a.0).total_cmp(&load(b.0)).then_with(|| a.0.name.cmp(&b.0.name))
     });
-    if detailed.len() > 6 {
+    let found = detailed.len();
+    if found > 6 {
         let last = detailed.len() - 1;
         let mut keep = (0..6).map(|i| i * last / 5);
         let mut next = keep.next();
@@ -257,7 +258,15 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             ..Line::default()
         }));
     }
-    let title = lang.pick("Distribution of TTFT (runs with details)", "TTFT 分布（含明细的运行）");
+    let shown = detailed.len();
+    let title = match (lang, shown < found) {
+        (Lang::En, false) => "Distribution of TTFT (runs with details)".to_owned(),
+        (Lang::Zh, false) => "TTFT 分布（含明细的运行）".to_owned(),
+        (Lang::En, true) => {
+            format!("Distribution of TTFT ({shown} of {found} runs with details, evenly by load)")
+        }
+        (Lang::Zh, true) => format!("TTFT 分布（{found} 个含明细的运行中按负载间隔选取 {shown} 个）"),
+    };
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
     let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例")).with_range(0.0, 1.0);
     let empty =

@@ -97,9 +97,12 @@ fn key_figures(doc: &mut Document, runs: &[Run], lang: Lang) {
         let medians = || sound.iter().filter_map(|run| run.latency(metric, Stat::Median));
         let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(0.0, f64::max));
         if low.is_finite() {
+            let (low, high) = (duration_ms(low), duration_ms(high));
             items.push(match lang {
-                Lang::En => format!("Median {name}: {} to {}.", duration_ms(low), duration_ms(high)),
-                Lang::Zh => format!("{name} 中位数：{} 至 {}。", duration_ms(low), duration_ms(high)),
+                Lang::En if low == high => format!("Median {name}: {low}."),
+                Lang::Zh if low == high => format!("{name} 中位数：{low}。"),
+                Lang::En => format!("Median {name}: {low} to {high}."),
+                Lang::Zh => format!("{name} 中位数：{low} 至 {high}。"),
             });
         }
     }
@@ -154,9 +157,9 @@ fn best(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
         load.short(lang),
         lang.pick("tok/s", "token/秒"),
         lang.pick("tok/s/user", "token/秒/用户"),
-        lang.pick("TTFT p50 ms", "TTFT p50 毫秒"),
-        lang.pick("TPOT p50 ms", "TPOT p50 毫秒"),
-        lang.pick("E2EL p50 ms", "E2EL p50 毫秒"),
+        lang.pick("TTFT p50 ms", "TTFT p50 ms"),
+        lang.pick("TPOT p50 ms", "TPOT p50 ms"),
+        lang.pick("E2EL p50 ms", "E2EL p50 ms"),
     ];
     doc.table(&head, rows);
 }
@@ -311,8 +314,8 @@ fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
         }
         for reason in &verdict.reasons {
             let (message, remedy) = findings::texts(reason, lang);
-            let text = format!("{}: {} [{}] {message} {remedy}", run.name, reason.level, reason.code);
-            items.push(text.trim_end().to_owned());
+            let text = format!("{}: {} [{}] {message}", run.name, reason.level, reason.code);
+            items.push(if remedy.is_empty() { text } else { format!("{text} → {remedy}") });
         }
     }
     doc.list(items);

@@ -148,7 +148,7 @@ impl Run {
             return None;
         }
         let mut ms: Vec<f64> =
-            self.detail("latencies")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+            self.good_detail("latencies")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
         ms.sort_by(f64::total_cmp);
         let last = ms.len().checked_sub(1)?;
         let Some(percentile) = percentile else { return Some(ms.iter().sum::<f64>() / ms.len() as f64) };
@@ -167,6 +167,21 @@ impl Run {
         let list = self.row.get(key)?.as_array()?;
         let numbers: Vec<f64> = list.iter().filter_map(Value::as_f64).collect();
         (!numbers.is_empty()).then_some(numbers)
+    }
+
+    /// True when the details say that the request at this place failed. Files may hold the times of failed requests
+    /// too, up to where they broke off.
+    pub(crate) fn has_failed(&self, place: usize) -> bool {
+        let errors = self.row.get("errors").and_then(Value::as_array);
+        errors.and_then(|list| list.get(place)?.as_str()).is_some_and(|error| !error.is_empty())
+    }
+
+    /// The numbers of an array of details of requests that did not fail.
+    pub(crate) fn good_detail(&self, key: &str) -> Option<Vec<f64>> {
+        let all = self.detail(key)?.into_iter().enumerate();
+        let good: Vec<f64> =
+            all.filter(|(place, _)| !self.has_failed(*place)).map(|(_, value)| value).collect();
+        (!good.is_empty()).then_some(good)
     }
 
     /// Share of requests that failed, where known.
