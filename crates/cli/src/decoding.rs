@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use servebench_report::console::{Cell, Section, SpeculativeDecoding};
 use servebench_results::{VllmDiffusion, VllmResult, VllmSpecDecode};
-use servebench_telemetry::server::{Diffusion, Page, SpecDecode};
+use servebench_telemetry::server::{Diffusion, Page, ServerDelta, ServerState, SpecDecode};
 use servebench_wire::{Client, Live, Wire};
 
 /// The gain of the counters during a run, kept in the manifest because no record tells it.
@@ -71,6 +72,30 @@ impl Decoding {
             canvas_positions: diffusion.canvas_positions,
         });
     }
+}
+
+/// What the server's own counters say of the run: their gain, and its state at both ends. `Null` where they were not
+/// read or are of no engine that we know. They count all of the server's traffic, so nothing measured is mixed with them.
+pub(crate) fn told(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Value {
+    let Some((before, after)) = before.zip(after) else { return Value::Null };
+    let delta = ServerDelta::between(before, after, seconds);
+    if delta.engine.is_none() {
+        return Value::Null;
+    }
+    let known = |value: serde_json::Result<Value>| match value {
+        // What the engine does not tell is left out.
+        Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Value::Null,
+    };
+    let mut gained: Value = known(serde_json::to_value(&delta));
+    if let (Value::Object(map), Some(rate)) = (&mut gained, delta.prefix_cache_hit_rate()) {
+        map.insert("prefix_cache_hit_rate".to_owned(), rate.into());
+    }
+    json!({
+        "gained": gained,
+        "at_start": known(serde_json::to_value(ServerState::of(before))),
+        "at_end": known(serde_json::to_value(ServerState::of(after))),
+    })
 }
 
 fn diffusion_section(told: &Diffusion) -> Section {

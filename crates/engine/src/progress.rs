@@ -1,7 +1,6 @@
 //! A look at a run from outside: numbers that may be a little old, and never slow a worker.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use servebench_core::{Nanos, Record};
@@ -15,7 +14,6 @@ const RECENT: usize = 2_000;
 pub struct Progress {
     // Locked once per run by the engine and ten times a second by a watcher; never by a worker.
     workers: Mutex<(usize, Vec<Arc<Live>>)>,
-    in_flight_peak: AtomicU64,
     // Written by the collector, a few times a second.
     recent: Mutex<VecDeque<Recent>>,
 }
@@ -97,13 +95,7 @@ impl Progress {
             sum.events += counts.events;
             sum.connections_opened += counts.opened;
         }
-        self.in_flight_peak.fetch_max(sum.in_flight, Ordering::Relaxed);
         sum
-    }
-
-    /// The most requests in flight that any snapshot saw.
-    pub fn in_flight_peak(&self) -> u64 {
-        self.in_flight_peak.load(Ordering::Relaxed)
     }
 }
 

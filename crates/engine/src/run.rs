@@ -104,12 +104,28 @@ pub fn run(
     let start = starting_line.start();
     health.wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
     health.connections_opened = progress.snapshot().connections_opened;
-    health.in_flight_peak = progress.in_flight_peak();
+    health.in_flight_peak = most_in_flight(&records);
     health.kernel_stamps = kernel_stamps;
     let now = Anchor::sample();
     let wall = Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0));
     let start = Anchor { monotonic: start, wall, uncertainty: now.uncertainty };
     Ok(Finished { records, spilled, health, start, stopped: stop.level(), log_error })
+}
+
+/// The most requests that were in flight at once. (The progress display knows only of those it saw.)
+fn most_in_flight(records: &[Record]) -> u64 {
+    let mut changes: Vec<(Nanos, i64)> = records
+        .iter()
+        .filter_map(|record| record.send_start.zip(record.end))
+        .flat_map(|(start, end)| [(start, 1), (end, -1)])
+        .collect();
+    // At one instant, ends come before starts.
+    changes.sort_unstable();
+    let running = changes.iter().scan(0_i64, |now, (_, change)| {
+        *now += change;
+        Some(*now)
+    });
+    running.max().unwrap_or(0).unsigned_abs()
 }
 
 /// Where all workers wait for one another, and learn when the run starts.

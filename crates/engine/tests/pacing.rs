@@ -74,4 +74,6 @@ fn a_burst_finds_its_connections_open() {
     let waited = finished.records.iter().filter(|record| record.connection.connect.is_some()).count();
     // All of the first burst and none of the others should wait; a busy machine may be late with some.
     assert!(waited < 20, "{waited} of 60 requests had to open their connection themselves");
+    // Counted although nobody watched the run.
+    assert!((41..=60).contains(&finished.health.in_flight_peak), "{}", finished.health.in_flight_peak);
 }

@@ -128,6 +128,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     }
     let seconds = finished.health.wall.as_secs_f64();
     numbers_settings.decoding = Decoding::between(before.as_ref(), after.as_ref(), seconds);
+    manifest.server_metrics = decoding::told(before.as_ref(), after.as_ref(), seconds);
     numbers_settings.probe = probe;
     numbers_settings.verdict.ceiling_used =
         super::selftest::kept().and_then(|ceiling| ceiling.used(&records, &finished.health));

@@ -153,3 +153,26 @@ fn spellings_of_argparse_are_understood() {
     assert!(text.contains("P90 TTFT (ms):"), "{text}");
     assert!(stderr(&output).contains("--seed is given more than once"), "{}", told(&output));
 }
+
+#[test]
+fn the_manifest_tells_what_the_servers_own_counters_gained() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    // What came before the run does not count.
+    let before = run(folder.path(), &server.url(), &["--no-run-folder"]);
+    assert_eq!(before.status.code(), Some(0), "{}", told(&before));
+    let output = run(folder.path(), &server.url(), &["--ready-check-timeout-sec", "10"]);
+    server.stop().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let run_folder = run_folder(folder.path());
+    let manifest: Value =
+        serde_json::from_str(&fs::read_to_string(run_folder.join("manifest.json")).unwrap()).unwrap();
+    let told = &manifest["server_metrics"];
+    assert_eq!(told["gained"]["engine"], "vllm", "{told:#}");
+    assert_eq!(told["gained"]["generation_tokens"], 160, "{told:#}");
+    assert!(told["gained"]["prompt_tokens"].as_u64().unwrap() >= 320, "{told:#}");
+    assert_eq!(told["at_end"]["running"], 0.0, "{told:#}");
+    // The page of the run shows them.
+    let page = fs::read_to_string(run_folder.join("report.html")).unwrap();
+    assert!(page.contains("gained.generation_tokens"));
+}
