@@ -3,6 +3,7 @@
 //! It shows what a small request meets while the load is on. As in vLLM, the next one goes out so many seconds
 //! after the answer to the last one, so that a slow server is not asked more than once at a time.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -87,11 +88,14 @@ impl Probe {
         let wire = Arc::clone(wire);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
         let thread = std::thread::spawn(move || {
-            let client = Client::new(&wire, 0, Arc::new(Live::default()));
+            let client = Rc::new(Client::new(&wire, 0, Arc::new(Live::default())));
             let local = tokio::task::LocalSet::new();
             let mut records = Vec::new();
             loop {
-                records.push(local.block_on(&runtime, ask(&client, &prepared)));
+                // As a task, like those of the run: only then has it the turns that it needs for its stamps.
+                let asking =
+                    tokio::task::LocalSet::spawn_local(&local, ask(Rc::clone(&client), prepared.clone()));
+                records.extend(local.block_on(&runtime, asking));
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return records;
                 }
@@ -108,9 +112,9 @@ impl Probe {
     }
 }
 
-async fn ask(client: &Client, prepared: &Prepared) -> Record {
+async fn ask(client: Rc<Client>, prepared: Prepared) -> Record {
     let mut record = prepared.record();
-    client.exchange(prepared, &mut record).await;
+    client.exchange(&prepared, &mut record).await;
     if let Some(start) = record.send_start {
         record.rebase(start);
     }

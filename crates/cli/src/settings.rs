@@ -333,8 +333,11 @@ fn target_settings(
 /// its own.
 fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
     let base = if endpoint.starts_with('/') { url.trim_end_matches('/') } else { url };
-    let twice = |end: &str| base.ends_with(end) && endpoint.starts_with('/');
-    let first = endpoint.find('/').and_then(|_| endpoint[1..].find('/').map(|at| &endpoint[..=at]));
+    // A host may well be named like the endpoint's first part.
+    let host_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
+    let path = host_and_path.find('/').map_or("", |at| &host_and_path[at..]);
+    let twice = |end: &str| path.ends_with(end) && endpoint.starts_with('/');
+    let first = endpoint.strip_prefix('/').and_then(|rest| rest.find('/')).map(|at| &endpoint[..=at]);
     let Some(end) = Some(endpoint).filter(|end| twice(end)).or(first.filter(|end| twice(end))) else {
         return Ok(base.to_owned());
     };
@@ -470,4 +473,25 @@ fn echo(args: &RunArgs) -> Result<Value, Failure> {
         }
     }
     Ok(echo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_can_repeat_the_endpoint() {
+        for (url, endpoint, base) in [
+            ("http://h:1", "/v1/completions", Some("http://h:1")),
+            ("http://h:1/", "/v1/completions", Some("http://h:1")),
+            ("http://h:1/api", "/v1/completions", Some("http://h:1/api")),
+            ("http://v1", "/v1/completions", Some("http://v1")),
+            ("http://h:1/v1", "/v1/completions", None),
+            ("http://h:1/v1/completions", "/v1/completions", None),
+            ("http://h:1", "é/x", Some("http://h:1")),
+            ("http://h:1", "/é/x", Some("http://h:1")),
+        ] {
+            assert_eq!(without_endpoint(url, endpoint).ok().as_deref(), base, "{url} {endpoint}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use servebench_core::{ClientHealth, Nanos, Record, Schedule, WorkerHealth};
 use servebench_os::clock::{self, Anchor};
 use servebench_os::{stamps, thread};
 use servebench_results::{RecordLog, ResultsError};
-use servebench_telemetry::HostWatch;
+use servebench_telemetry::{HostWatch, cpu_quota};
 use servebench_wire::{Client, ConnectPolicy, Live, Prepared};
 
 use crate::EngineError;
@@ -247,7 +247,8 @@ async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), Engi
         };
         client.open_ahead(share(wanted, place)).await?;
     }
-    let pacer = Pacer::calibrated(thread::may_spin()).await.map_err(EngineError::Timer)?;
+    let may_spin = thread::may_spin() && cpu_quota().is_none_or(|processors| processors > 1.0);
+    let pacer = Pacer::calibrated(may_spin).await.map_err(EngineError::Timer)?;
     Ok((Rc::new(client), pacer))
 }
 

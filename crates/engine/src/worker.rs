@@ -36,7 +36,7 @@ pub(crate) const LOOK_AHEAD: Nanos = Nanos::from_millis(20);
 const LEISURE: Nanos = Nanos::from_millis(1);
 /// What it takes to make one request ready: so much earlier begins the work for each further one that is due at the
 /// same time.
-const PREPARATION: Nanos = Nanos::from_micros(15);
+const PREPARATION: Nanos = Nanos::from_micros(25);
 
 /// What a worker is given.
 pub(crate) struct Orders<'a> {
@@ -206,7 +206,7 @@ async fn send_all(
             Step::WaitUntil(due) => {
                 ahead = time_to_prepare(&orders.dispatcher, due, pacer.guard());
                 let mut wake_up = (orders.start + due).since(ahead);
-                if orders.opens_ahead && due > now + LOOK_AHEAD {
+                if orders.opens_ahead && due > now + LOOK_AHEAD + ahead {
                     wake_up = wake_up.since(LOOK_AHEAD);
                 } else if orders.opens_ahead && due > now + LEISURE {
                     open_missing(orders.dispatcher.due_before(due + LOOK_AHEAD), desk, &mut opening);
@@ -250,7 +250,8 @@ fn time_to_prepare(dispatcher: &Dispatcher<'_>, due: Nanos, guard: Nanos) -> Nan
 }
 
 /// Sends request `first`, which is due in `ahead` at the latest. If it is not due yet, the others that are due by then
-/// are made ready too, so that each leaves at its instant.
+/// are made ready too, so that each leaves at its instant. When the first instant comes before all are ready, the others
+/// follow one by one.
 async fn send_together(
     orders: &mut Orders<'_>,
     first: usize,
@@ -258,14 +259,19 @@ async fn send_together(
     desk: &Rc<Desk>,
     in_flight: &InFlight,
 ) {
-    let is_early = orders.start + orders.dispatcher.sent_due() > clock::now();
+    let first_due = orders.start + orders.dispatcher.sent_due();
+    let is_early = first_due > clock::now();
     desk.client.shut_gates(is_early);
     let mut begun: Vec<Begun> = begin(orders, first, desk, in_flight).await.into_iter().collect();
     if is_early {
-        while let Step::Send(index) = orders.dispatcher.step(clock::now().since(orders.start) + ahead) {
+        while clock::now() < first_due
+            && let Step::Send(index) = orders.dispatcher.step(clock::now().since(orders.start) + ahead)
+        {
             begun.extend(begin(orders, index, desk, in_flight).await);
         }
         desk.client.shut_gates(false);
+        // A later turn of a conversation may have been taken before a request that is due earlier.
+        begun.sort_by_key(|request| request.due);
     }
     for mut request in begun {
         if is_early && request.has_ended().await {
@@ -279,14 +285,18 @@ async fn send_together(
 /// A request that has been begun and has not ended.
 struct Begun {
     index: usize,
+    due: Nanos,
     exchange: Pin<Box<dyn Future<Output = ()>>>,
     record: Rc<RefCell<Record>>,
 }
 
 impl Begun {
     /// Goes on as far as it goes at once; true when that is the end.
+    ///
+    /// Without the runtime's budget for one turn, which some tens of requests together would use up.
     async fn has_ended(&mut self) -> bool {
-        poll_fn(|context| Poll::Ready(self.exchange.as_mut().poll(context).is_ready())).await
+        let step = poll_fn(|context| Poll::Ready(self.exchange.as_mut().poll(context).is_ready()));
+        tokio::task::unconstrained(step).await
     }
 }
 
@@ -328,7 +338,7 @@ async fn begin(orders: &Orders<'_>, index: usize, desk: &Rc<Desk>, in_flight: &I
             desk.finish(record.take());
         })
     };
-    let mut begun = Begun { index, exchange, record };
+    let mut begun = Begun { index, due, exchange, record };
     if begun.has_ended().await { None } else { Some(begun) }
 }
 

@@ -77,3 +77,15 @@ fn a_burst_finds_its_connections_open() {
     // Counted although nobody watched the run.
     assert!((41..=60).contains(&finished.health.in_flight_peak), "{}", finished.health.in_flight_peak);
 }
+
+#[test]
+fn a_burst_that_takes_long_to_make_ready_does_not_hold_its_first_request_back() {
+    let server = start(SimSettings { ttft: "1".parse().unwrap(), ..SimSettings::default() }).unwrap();
+    let due = vec![Nanos::from_millis(5); 2_000];
+    let finished =
+        run(&plan(&server.url(), due, 1), None, &StopHandle::default(), &Progress::default()).unwrap();
+    server.stop().unwrap();
+    let late = |record: &servebench_core::Record| record.send_start.unwrap().since(record.due).0;
+    let (first, last) = (late(&finished.records[0]), late(&finished.records[1_999]));
+    assert!(first * 4 < last, "the first left {first} ns late, the last {last} ns");
+}

@@ -69,7 +69,8 @@ fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
 /// True when a thread that burns its processor's time leaves everybody else a processor.
 ///
 /// A thread that was tied to one processor, by us or from outside, says nothing of the others: the server was put
-/// elsewhere, which is what ties are for. What the system (or the container) has is seen in its first process.
+/// elsewhere, which is what ties are for. What the system (or the container) has is seen in its first process; whether a
+/// quota of the control group leaves as much is not seen here for tied threads.
 pub fn may_spin() -> bool {
     let count = |process| allowed_cpus_of(process).map_or(0, |cpus| cpus.len());
     if count(0) == 1 {

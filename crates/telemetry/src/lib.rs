@@ -13,3 +13,8 @@ pub mod server;
 
 pub use environment::{CpuInfo, Environment, LimitsInfo, MemoryInfo, host_name};
 pub use host_watch::{HostReport, HostWatch};
+
+/// Processors that the quota of this process's control group leaves, if there is one.
+pub fn cpu_quota() -> Option<f64> {
+    cgroup::Cgroup::of_this_process().cpu_quota()
+}

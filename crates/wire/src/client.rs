@@ -227,11 +227,14 @@ impl Client {
         }
         let each = requests.div_ceil(self.targets.len());
         for number in 0..self.targets.len() {
-            while self.targets[number].idle.borrow().len() < each {
-                if self.open_one_ahead(number).await.is_err() {
-                    return;
-                }
-            }
+            let missing = {
+                let mut idle = self.targets[number].idle.borrow_mut();
+                // The server may have closed some meanwhile.
+                idle.retain_mut(Conn::is_usable);
+                each.saturating_sub(idle.len())
+            };
+            let opening = (0..missing).map(|_| self.open_one_ahead(number));
+            drop(futures_util::future::join_all(opening).await);
         }
     }
 

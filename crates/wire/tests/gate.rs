@@ -92,6 +92,12 @@ fn missing_connections_are_opened_and_those_at_hand_are_counted() {
             client.open_missing(requests).await;
             assert_eq!(live.read().opened, opened);
         }
+        // Those that the server has closed meanwhile are none.
+        for _ in 0..5 {
+            drop(listener.accept().unwrap());
+        }
+        client.open_missing(2).await;
+        assert_eq!(live.read().opened, 7);
         let dead = Wire::new(settings("vllm", "http://127.0.0.1:1")).unwrap();
         // That nothing listens is for the request to find and to record.
         Client::new(&dead, 0, Arc::default()).open_missing(3).await;

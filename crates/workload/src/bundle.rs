@@ -124,6 +124,8 @@ impl Bundle {
 #[derive(Debug)]
 pub struct BundleWriter {
     path: PathBuf,
+    /// Where it is written until it is whole, so that an error costs no older file; none for what is no plain file.
+    partial: Option<PathBuf>,
     out: Hashed,
     requests: usize,
 }
@@ -132,11 +134,17 @@ impl BundleWriter {
     /// Begins a file. `about` names settings, for people.
     pub fn create(path: &Path, about: &Map<String, Value>) -> Result<Self, BundleError> {
         let failed = |source| BundleError::Io { path: path.to_owned(), source };
-        let mut out =
-            Hashed { hash: Sha256::new(), inner: BufWriter::new(File::create(path).map_err(failed)?) };
+        let is_device = path.metadata().is_ok_and(|found| !found.is_file());
+        let partial = (!is_device).then(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".partial");
+            PathBuf::from(name)
+        });
+        let file = File::create(partial.as_deref().unwrap_or(path)).map_err(failed)?;
+        let mut out = Hashed { hash: Sha256::new(), inner: BufWriter::new(file) };
         let (format, about) = (FORMAT.into(), about.clone());
         out.line(&Header { format, format_version: FORMAT_VERSION, about, facts: None }).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), out, requests: 0 })
+        Ok(Self { path: path.to_owned(), partial, out, requests: 0 })
     }
 
     /// Appends the next request and the instant when it is due.
@@ -149,7 +157,8 @@ impl BundleWriter {
 
     /// Writes what `workload` tells beside its requests, and gives the content hash.
     pub fn finish(mut self, workload: &Workload) -> Result<String, BundleError> {
-        let failed = |source| BundleError::Io { path: self.path.clone(), source };
+        let path = self.path.clone();
+        let failed = |source| BundleError::Io { path: path.clone(), source };
         let facts = Facts {
             force_ignore_eos: workload.force_ignore_eos,
             warnings: workload.warnings.clone(),
@@ -159,7 +168,20 @@ impl BundleWriter {
         let sha256 = format!("{:x}", self.out.hash.clone().finalize());
         let trailer = Trailer { requests: self.requests, sha256: sha256.clone() };
         self.out.line(&trailer).and_then(|()| self.out.inner.flush()).map_err(failed)?;
+        if let Some(partial) = &self.partial {
+            std::fs::rename(partial, &self.path).map_err(failed)?;
+            self.partial = None;
+        }
         Ok(sha256)
+    }
+}
+
+impl Drop for BundleWriter {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            // Half a workload is of no use to anybody.
+            let _ = std::fs::remove_file(partial);
+        }
     }
 }
 
@@ -296,6 +318,23 @@ mod tests {
             schedule: Schedule::new(vec![Nanos(5), Nanos(7)]).unwrap(),
             about: Map::from_iter([("seed".to_owned(), Value::from(3))]),
         }
+    }
+
+    #[test]
+    fn a_file_that_is_given_up_costs_no_older_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.jsonl");
+        std::fs::write(&path, "older").unwrap();
+        drop(BundleWriter::create(&path, &Map::new()).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "older");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        Bundle::default().write(&path).unwrap();
+        assert!(Bundle::read(&path).is_ok());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What is no plain file stays what it is.
+        let device = Path::new("/dev/null");
+        Bundle::default().write(device).unwrap();
+        assert!(!device.metadata().unwrap().is_file());
     }
 
     #[test]

@@ -183,7 +183,7 @@ pub struct Receive {
     pub events: u64,
     /// Share of them with the kernel's receive stamp.
     pub kernel_stamped_share: f64,
-    /// Share of them that came in one read with a later one, so that the stamp is an upper bound.
+    /// Share of them that came in one read with a later one (or under one stamp of the kernel), so that the stamp is an upper bound.
     pub coalesced_share: f64,
     /// Process stamp − kernel stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
