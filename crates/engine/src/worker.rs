@@ -36,7 +36,7 @@ pub(crate) const LOOK_AHEAD: Nanos = Nanos::from_millis(20);
 const LEISURE: Nanos = Nanos::from_millis(1);
 /// What it takes to make one request ready: so much earlier begins the work for each further one that is due at the
 /// same time.
-const PREPARATION: Nanos = Nanos::from_micros(25);
+const PREPARATION: Nanos = Nanos::from_micros(15);
 
 /// What a worker is given.
 pub(crate) struct Orders<'a> {
