@@ -148,7 +148,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// How many requests the schedule makes due for this worker alone until `instant`, counted up to
-    /// [`FORESIGHT`]. Zero where it is not settled which worker sends what.
+    /// 256. Zero where it is not settled which worker sends what.
     pub fn due_before(&self, instant: Nanos) -> usize {
         let Source::Shard { next, stride } = &self.source else { return 0 };
         if self.exhausted {
