@@ -12,12 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-100} rate=${2:-100} tokens=${3:-20}
 requests=$((rate > 64 ? rate : 64))
-bin=${SERVEBENCH_BIN:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet -p servebench
-  bin=$(cargo metadata --format-version 1 --no-deps |
-    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/servebench
-fi
+. benches/binary.sh
 folder=$(mktemp -d)
 server=
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT

@@ -8,12 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tokenizer=$(realpath -e "${1:-builtin}" 2>/dev/null || echo "${1:-builtin}") runs=${2:-11}
-bin=${SERVEBENCH_BIN:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet -p servebench
-  bin=$(cargo metadata --format-version 1 --no-deps |
-    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/servebench
-fi
+. benches/binary.sh
 folder=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 "$bin" sim --port 0 --ttft 1 --itl 1 > "$folder/sim" & server=$!

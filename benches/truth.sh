@@ -12,12 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rate=${1:-300} tokens=${2:-100} seconds=${3:-10} runs=${4:-5} busy=${5:-0}
-bin=${SERVEBENCH_BIN:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet -p servebench
-  bin=$(cargo metadata --format-version 1 --no-deps |
-    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/servebench
-fi
+. benches/binary.sh
 folder=$(mktemp -d)
 loops=()
 trap 'kill "$server" "${loops[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT

@@ -17,17 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use live::{Sim, alone, codes, finish, signal, start_run};
+use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
 use serde_json::Value;
 use servebench_testkit::{or_skip, program};
-
-/// What a busy machine may add of its own.
-const HOST: [&str; 5] = ["late_sends", "worker_stall", "receive_lag", "client_cpu", "offered_rate"];
-
-/// The codes without those that a busy machine brings.
-fn own_codes(result: &Value) -> Vec<String> {
-    codes(result).into_iter().filter(|code| !HOST.contains(&code.as_str())).collect()
-}
 
 /// Waits until the server has answered so many requests: the run is well under way then.
 fn until_answered(sim: &Sim, count: usize) {

@@ -16,19 +16,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use live::{Sim, alone, codes, finish, signal, start_run};
+use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
 use serde_json::{Value, json};
 use support::{servebench, told};
-
-/// What a busy machine may add of its own.
-const HOST: [&str; 5] = ["late_sends", "worker_stall", "receive_lag", "client_cpu", "offered_rate"];
 
 /// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine brings.
 fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
     let sim = Sim::start(folder, flags);
     let result = finish(start_run(folder, &sim.url, load), folder);
-    let codes = codes(&result).into_iter().filter(|code| !HOST.contains(&code.as_str())).collect();
-    (codes, result)
+    (own_codes(&result), result)
 }
 
 #[test]

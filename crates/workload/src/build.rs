@@ -3,7 +3,7 @@
 use servebench_core::random::PythonRandom;
 use servebench_core::{Request, Workload};
 
-use crate::dataset::{Context, Sample};
+use crate::dataset::{Context, Sample, Taken};
 use crate::{
     DatasetSettings, MultiTurnSource, Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes,
 };
@@ -87,31 +87,31 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
         give(requests, total)
     };
     let with_ids = dataset::made_up_with_ids(settings);
-    let made = dataset::in_pieces(&context, &mut |requests, total| pass_on(requests, total, with_ids))?;
-    let sample = if let Some(sample) = made {
-        sample
-    } else {
-        let mut sample = dataset::sample(&context)?;
-        let repeats = Repeats::of(&context, &mut sample)?;
-        if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
-            prefixes::add_salt(&mut sample.requests, salt, tokenizer);
-        }
-        let rows = std::mem::take(&mut sample.requests);
-        match repeats {
-            None => {
-                let total = rows.len();
-                pass_on(rows, total, sample.with_ids)?;
+    let taken = dataset::take(&context, &mut |requests, total| pass_on(requests, total, with_ids))?;
+    let sample = match taken {
+        Taken::InPieces(sample) => sample,
+        Taken::Whole(mut sample) => {
+            let repeats = Repeats::of(&context, &mut sample)?;
+            if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
+                prefixes::add_salt(&mut sample.requests, salt, tokenizer);
             }
-            Some(repeats) => {
-                let (usable, total) = (rows.len(), repeats.wanted);
-                let order: Vec<usize> = (0..usable).chain(repeats).collect();
-                for range in dataset::pieces(total, REPEATED) {
-                    let copies = order[range].iter().map(|&row| rows[row].clone()).collect();
-                    pass_on(copies, total, sample.with_ids)?;
+            let rows = std::mem::take(&mut sample.requests);
+            match repeats {
+                None => {
+                    let total = rows.len();
+                    pass_on(rows, total, sample.with_ids)?;
+                }
+                Some(repeats) => {
+                    let (usable, total) = (rows.len(), repeats.wanted);
+                    let order: Vec<usize> = (0..usable).chain(repeats).collect();
+                    for range in dataset::pieces(total, REPEATED) {
+                        let copies = order[range].iter().map(|&row| rows[row].clone()).collect();
+                        pass_on(copies, total, sample.with_ids)?;
+                    }
                 }
             }
+            sample
         }
-        sample
     };
     Ok(conclude(sample, settings, share.result()))
 }

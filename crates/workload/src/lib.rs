@@ -5,7 +5,7 @@
 //!
 //! | to add | write |
 //! | --- | --- |
-//! | a dataset | one file under `src/dataset/` and its line in `dataset::sample` |
+//! | a dataset | one file under `src/dataset/` and its line in `dataset::take` |
 //! | a tokenizer step for quick counting | a case in `tokenizer::pipeline` |
 
 mod build;

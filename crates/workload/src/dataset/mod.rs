@@ -70,45 +70,41 @@ impl Sample {
 /// Takes requests piece by piece, in order, with the number of requests that there will be in all.
 pub(crate) type Give<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
 
-/// Makes the requests of a dataset that is made up, piece by piece, so that they need not fit into memory. What it
-/// returns holds everything but the requests; `None` for datasets whose requests are rows of a file.
-pub(crate) fn in_pieces<E: From<WorkloadError>>(
-    context: &Context<'_>,
-    give: Give<'_, E>,
-) -> Result<Option<Sample>, E> {
-    match &context.settings.dataset {
-        DatasetSettings::Random(options) => random::in_pieces(context, options, give),
-        DatasetSettings::RandomMm(options) => random_mm::in_pieces(context, options, give),
-        DatasetSettings::RandomRerank(options) => rerank::in_pieces(context, options, give),
-        DatasetSettings::PrefixRepetition(options) => prefix_repetition::in_pieces(context, options, give),
-        DatasetSettings::BurstGpt(options) => burstgpt::in_pieces(context, options, give),
-        DatasetSettings::TimedTrace(options) => timed_trace::in_pieces(context, options, give),
-        DatasetSettings::Trace(options) => trace::in_pieces(context, options, give),
-        DatasetSettings::Mix(options) => shaped::in_pieces(context, options, give),
-        _ => return Ok(None),
-    }
-    .map(Some)
+/// Where the requests of a dataset are.
+pub(crate) enum Taken {
+    /// Given away piece by piece, since they are made up and need not fit into memory; this is everything else.
+    InPieces(Sample),
+    /// In here: rows of a file, or conversations.
+    Whole(Sample),
 }
 
-/// Whether the requests of a dataset that is made up carry ids.
-pub(crate) fn made_up_with_ids(settings: &WorkloadSettings) -> bool {
-    !(settings.is_vllm() && matches!(settings.dataset, DatasetSettings::PrefixRepetition(_)))
-}
-
-/// Takes the requests from the dataset that the settings name.
-pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
-    let mut requests = Vec::new();
-    let made = in_pieces::<WorkloadError>(context, &mut |piece, total| {
-        if requests.is_empty() {
-            requests.reserve_exact(total);
+/// Takes the requests from the dataset that the settings name. Those that are made up go to `give`.
+pub(crate) fn take<E: From<WorkloadError>>(context: &Context<'_>, give: Give<'_, E>) -> Result<Taken, E> {
+    let whole = match &context.settings.dataset {
+        DatasetSettings::Random(options) => {
+            return random::in_pieces(context, options, give).map(Taken::InPieces);
         }
-        requests.extend(piece);
-        Ok(())
-    })?;
-    if let Some(sample) = made {
-        return Ok(Sample { requests, ..sample });
-    }
-    match &context.settings.dataset {
+        DatasetSettings::RandomMm(options) => {
+            return random_mm::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::RandomRerank(options) => {
+            return rerank::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::PrefixRepetition(options) => {
+            return prefix_repetition::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::BurstGpt(options) => {
+            return burstgpt::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::TimedTrace(options) => {
+            return timed_trace::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::Trace(options) => {
+            return trace::in_pieces(context, options, give).map(Taken::InPieces);
+        }
+        DatasetSettings::Mix(options) => {
+            return shaped::in_pieces(context, options, give).map(Taken::InPieces);
+        }
         DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
         DatasetSettings::Custom(options) => custom::sample(context, options),
         DatasetSettings::Sonnet(options) => sonnet::sample(context, options),
@@ -118,16 +114,29 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
         DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
         DatasetSettings::Hf(options) => hf::sample(context, options),
         DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
-        // All others are made in pieces.
-        DatasetSettings::Random(_)
-        | DatasetSettings::RandomMm(_)
-        | DatasetSettings::RandomRerank(_)
-        | DatasetSettings::PrefixRepetition(_)
-        | DatasetSettings::BurstGpt(_)
-        | DatasetSettings::TimedTrace(_)
-        | DatasetSettings::Trace(_)
-        | DatasetSettings::Mix(_) => Ok(Sample::default()),
-    }
+    };
+    Ok(Taken::Whole(whole?))
+}
+
+/// Whether the requests of a dataset that is made up carry ids.
+pub(crate) fn made_up_with_ids(settings: &WorkloadSettings) -> bool {
+    !(settings.is_vllm() && matches!(settings.dataset, DatasetSettings::PrefixRepetition(_)))
+}
+
+/// Takes all requests from the dataset that the settings name.
+pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
+    let mut requests = Vec::new();
+    let taken = take::<WorkloadError>(context, &mut |piece, total| {
+        if requests.is_empty() {
+            requests.reserve_exact(total);
+        }
+        requests.extend(piece);
+        Ok(())
+    })?;
+    Ok(match taken {
+        Taken::InPieces(sample) => Sample { requests, ..sample },
+        Taken::Whole(sample) => sample,
+    })
 }
 
 /// Cuts `0..count` into pieces of `size`.
