@@ -28,7 +28,6 @@ mod structured;
 mod sweep_view;
 mod traffic;
 mod tui;
-mod unknown_fields;
 mod vllm;
 
 use std::process::ExitCode;

@@ -20,19 +20,20 @@ use crate::connect::Stream;
 use crate::deadline::{self, Activity, Deadline, Ring};
 use crate::judge::{broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream};
 use crate::outgoing::{Outgoing, Sending};
-use crate::reply::{Fault, Progress, ReplyReader, Sink, deliver, error_message, printable, says_error};
+use crate::reply::{
+    ERROR_LENGTH, Fault, Progress, ReplyReader, Sink, deliver, error_message, printable, says_error,
+};
 use crate::settings::{KeepText, Limits};
 use crate::socket::{Probe, Stamp};
 use crate::sse::Framer;
 use crate::target::Target;
+use crate::unknown_fields;
 use crate::wire::Prepared;
 
 /// Most of an error body that is read; what lies beyond costs the connection.
 const ERROR_BODY: usize = 64 << 10;
 /// Token events for which room is made before the first one comes.
 const RESERVE: u32 = 4_096;
-/// Length to which a message is cut so that a hint fits behind it.
-const HINT_ROOM: usize = 1_900;
 
 /// An exchange on one connection.
 pub(crate) struct Run<'a> {
@@ -177,11 +178,24 @@ impl Run<'_> {
         let result = if head.status == StatusCode::OK {
             self.read_good(&mut answer, &head.headers, body.as_mut()).await
         } else {
-            Err(answer.read_error(head.status, &head.headers, body.as_mut()).await)
+            let message = answer.read_error(head.status, &head.headers, body.as_mut()).await;
+            Err(self.refusal(head.status, message))
         };
         answer.settle();
         answer.record.end = Some(if result.is_ok() { answer.stamp().at } else { clock::now() });
         result.map_err(Broken::Settled)
+    }
+
+    /// The fault for another status than 200, with a remedy where there is one.
+    fn refusal(&self, status: StatusCode, mut message: String) -> Fault {
+        let remedy = unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
+        if !remedy.is_empty() {
+            // It must survive the cut of a long body.
+            message = printable(&message);
+            while message.len() + remedy.len() > ERROR_LENGTH && message.pop().is_some() {}
+            message.push_str(&remedy);
+        }
+        Fault::new(Outcome::HttpError, message)
     }
 
     async fn read_good(
@@ -468,13 +482,13 @@ impl Answer<'_> {
         Ok((bytes, true))
     }
 
-    /// The fault for another status than 200, with the beginning of the body.
+    /// What is known of an answer with another status than 200, with the beginning of the body.
     async fn read_error(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
         body: Pin<&mut Incoming>,
-    ) -> Fault {
+    ) -> String {
         let reason = status.canonical_reason().unwrap_or_default();
         let mut message = format!("HTTP {} {reason}", status.as_u16());
         let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -492,16 +506,7 @@ impl Answer<'_> {
         {
             message.extend([": ", String::from_utf8_lossy(&bytes).trim()]);
         }
-        if status == StatusCode::UNPROCESSABLE_ENTITY {
-            // The hint must survive the cut of a long body.
-            message = printable(&message);
-            while message.len() > HINT_ROOM {
-                message.pop();
-            }
-            message
-                .push_str(" (a field that this server does not know can be left out with --omit-field NAME)");
-        }
-        Fault::new(Outcome::HttpError, message)
+        message
     }
 
     /// The fault for a good answer that is no event stream.

@@ -29,6 +29,7 @@ pub mod sse;
 mod target;
 mod template;
 mod tls;
+mod unknown_fields;
 mod wire;
 
 pub use backend::{Backend, BackendKind, Body};

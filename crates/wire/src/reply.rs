@@ -10,7 +10,7 @@ use crate::socket::Stamp;
 use crate::sse::{SseError, SseEvent};
 
 /// Longest error text kept.
-const ERROR_LENGTH: usize = 2 << 10;
+pub(crate) const ERROR_LENGTH: usize = 2 << 10;
 
 /// Why an answer is not good, in the terms of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,17 +12,17 @@ use servebench_campaign::{
 use servebench_core::Record;
 use servebench_engine::{Plan, StopHandle, send_once};
 use servebench_results::{ImportedRun, read_result_summary};
-use servebench_wire::{Prepared, Wire};
+use servebench_wire::Wire;
 use servebench_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::aggregate::align;
+use super::run::describe_failure;
 use super::sweep::{How, children};
 use crate::args::{CheckArgs, Cli, Command, Ui};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
 use crate::settings::RunSettings;
-use crate::unknown_fields;
 
 /// Output tokens that the single requests ask for.
 const ASKED: i64 = 32;
@@ -155,7 +155,7 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
             let ms = record.end.zip(record.send_start).map(|(end, start)| end.since(start).as_millis_f64());
             findings.good("plain request", format!("answered after {:.0} ms", ms.unwrap_or_default()));
         }
-        other => refused("plain request", other.as_ref(), &request, findings),
+        other => refused("plain request", other.as_ref(), findings),
     }
     let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop).or_run()?.into_iter().next();
     match streamed {
@@ -173,24 +173,15 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
             Ok(Some(record))
         }
         other => {
-            refused("streamed request", other.as_ref(), &ready.plan.requests[1], findings);
+            refused("streamed request", other.as_ref(), findings);
             Ok(None)
         }
     }
 }
 
-fn refused(name: &'static str, record: Option<&Record>, request: &Prepared, findings: &mut Findings<'_>) {
-    findings.bad(name, failure(record, request), advice(record));
-}
-
-fn failure(record: Option<&Record>, request: &Prepared) -> String {
-    match record {
-        Some(record) => match unknown_fields::explained(record, Some(request)) {
-            Some(error) => format!("{}: {error}", record.outcome),
-            None => record.outcome.to_string(),
-        },
-        None => "it was not sent".to_owned(),
-    }
+fn refused(name: &'static str, record: Option<&Record>, findings: &mut Findings<'_>) {
+    let failure = record.map_or_else(|| "it was not sent".to_owned(), describe_failure);
+    findings.bad(name, failure, advice(record));
 }
 
 fn advice(record: Option<&Record>) -> &'static str {

@@ -30,7 +30,7 @@ use crate::progress::RunBar;
 use crate::settings::RunSettings;
 use crate::traffic::TrafficSettings;
 use crate::tui::{Head, Tui};
-use crate::{beside, compat, page, profiler, signals, unknown_fields, vllm};
+use crate::{beside, compat, page, profiler, signals, vllm};
 
 /// Pause between two ready checks, as vLLM has it.
 const READY_PAUSE: Duration = Duration::from_secs(5);
@@ -140,7 +140,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
         ..Look::default()
     };
-    output.print(&failures(&finished.records, &ready.plan.requests));
+    output.print(&failures(&finished.records));
     output.print(&numbers.render(&numbers_settings, &finished.health, &look));
     if settings.load.profile {
         profiler::stop(&ready.plan.wire, output)?;
@@ -306,7 +306,7 @@ fn ready_check(
             return Ok(());
         }
         if clock::now() + READY_PAUSE.into() > deadline {
-            let reason = first.map(|record| describe_failure(record, Some(request))).unwrap_or_default();
+            let reason = first.map(describe_failure).unwrap_or_default();
             return Err(Failure::usage(format!(
                 "the server did not answer a first request well within --ready-check-timeout-sec {}: {reason}",
                 patience.as_secs()
@@ -327,7 +327,7 @@ fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Ou
     let records = send_once(&ready.plan, requests, slots, stop).or_run()?;
     let failed: Vec<_> = records.iter().filter(|record| !record.is_ok()).collect();
     if let Some(first) = failed.first() {
-        let reason = describe_failure(first, requests.get(first.index));
+        let reason = describe_failure(first);
         output.warn(&format!("{} of {count} warm-up requests failed, the first with {reason}", failed.len()));
     }
     output.say("Warmup run completed.");
@@ -480,7 +480,7 @@ pub(super) fn tell(settings: &RunSettings, ready: &Ready, output: &Output) {
 }
 
 /// The first failures, as vLLM lists them.
-pub(super) fn failures(records: &[Record], requests: &[Prepared]) -> String {
+pub(super) fn failures(records: &[Record]) -> String {
     let mut text = String::new();
     let mut failed = records.iter().filter(|record| !record.is_ok()).peekable();
     if failed.peek().is_some() {
@@ -488,13 +488,13 @@ pub(super) fn failures(records: &[Record], requests: &[Prepared]) -> String {
             writeln!(text, "Failed requests during benchmark run detected (capping to {FAILURES_SHOWN}):");
     }
     for (number, record) in failed.take(FAILURES_SHOWN).enumerate() {
-        let _ = writeln!(text, "Error {number}: {}", describe_failure(record, requests.get(record.index)));
+        let _ = writeln!(text, "Error {number}: {}", describe_failure(record));
     }
     text
 }
 
-fn describe_failure(record: &Record, request: Option<&Prepared>) -> String {
-    match unknown_fields::explained(record, request) {
+pub(super) fn describe_failure(record: &Record) -> String {
+    match &record.error {
         Some(error) => format!("{}: {error}", record.outcome),
         None => record.outcome.to_string(),
     }

@@ -145,7 +145,7 @@ fn conclude(
         run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
         ..Look::default()
     };
-    output.print(&run::failures(&finished.records, &[]));
+    output.print(&run::failures(&finished.records));
     output.print(&numbers.render(&numbers_settings, &finished.health, &look));
     let span = finished.health.wall.as_secs_f64();
     output.say(&format!(

@@ -1,11 +1,8 @@
 //! What to leave out when a server refuses fields that it does not know.
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
-use servebench_core::Record;
-use servebench_wire::Prepared;
 
-/// The end of the wire's message for an answer 422, which knows no names.
-const NAMELESS: &str = "--omit-field NAME)";
 /// Without these there is no request left: a server that quotes them means their values.
 const ESSENTIAL: [&str; 6] = ["model", "prompt", "messages", "input", "inputs", "stream"];
 /// Words before a list of field names, in small letters: transformers serve, OpenAI's API, serde, and others.
@@ -22,35 +19,39 @@ const BEFORE_LISTS: [&str; 8] = [
 /// How far behind those words names are looked for.
 const LIST: usize = 500;
 
-/// The error of a record, with the fields to leave out by name where the server named them.
-pub(crate) fn explained(record: &Record, request: Option<&Prepared>) -> Option<String> {
-    let error = record.error.as_deref()?;
-    let named = of(record, request);
-    if named.is_empty() {
-        return Some(error.to_owned());
-    }
-    let flag = format!("--omit-field {}", named.join(","));
-    Some(match error.strip_suffix(NAMELESS) {
-        Some(start) => format!("{start}{flag})"),
-        None => format!("{error} (leave out what this server does not know: {flag})"),
-    })
-}
-
-/// The fields of `request` that the server named as unknown to it; empty where it said nothing of the kind.
+/// What to advise where a server refuses a request with `status`, `error` and what it sent; empty where there is nothing
+/// to advise. `body` makes the request's body, which is looked at only where the server complains of fields.
 ///
 /// The answer only chooses among the fields that the body has: nothing of its own text gets into a command.
-pub(crate) fn of(record: &Record, request: Option<&Prepared>) -> Vec<String> {
-    let (Some(400 | 422), Some(error)) = (record.status, record.error.as_deref()) else { return Vec::new() };
-    let body = request.and_then(|request| request.body().ok());
-    let body = body.and_then(|body| serde_json::from_slice::<Map<String, Value>>(&body).ok());
-    body.map(|body| named(error, &body)).unwrap_or_default()
+pub(crate) fn remedy(status: u16, error: &str, body: impl FnOnce() -> Option<Bytes>) -> String {
+    let named = if matches!(status, 400 | 422) { named(error, body) } else { Vec::new() };
+    match (status, named.is_empty()) {
+        (422, true) => {
+            " (a field that this server does not know can be left out with --omit-field NAME)".to_owned()
+        }
+        (422, false) => format!(
+            " (a field that this server does not know can be left out with --omit-field {})",
+            named.join(",")
+        ),
+        (_, false) => {
+            format!(" (leave out what this server does not know: --omit-field {})", named.join(","))
+        }
+        (_, true) => String::new(),
+    }
 }
 
-fn named(error: &str, body: &Map<String, Value>) -> Vec<String> {
+fn named(error: &str, body: impl FnOnce() -> Option<Bytes>) -> Vec<String> {
     let mut words = listed(error);
     words.extend(located(error));
-    let may_go = |field: &&String| !ESSENTIAL.contains(&field.as_str()) && is_plain(field);
-    body.keys().filter(may_go).filter(|field| words.contains(&field.as_str())).cloned().collect()
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let body = body().and_then(|body| serde_json::from_slice::<Map<String, Value>>(&body).ok());
+    let fields = body.into_iter().flatten().map(|(field, _)| field);
+    fields
+        .filter(|field| !ESSENTIAL.contains(&field.as_str()) && is_plain(field))
+        .filter(|field| words.contains(&field.as_str()))
+        .collect()
 }
 
 /// Only such names stand in a command line as they are.
@@ -103,7 +104,7 @@ mod tests {
         let body = json!({
             "model": "m", "prompt": "p", "repetition_penalty": 1.0, "ignore_eos": true, "seed": 1, "input": 0, "a;b": 1
         });
-        named(error, body.as_object().unwrap())
+        named(error, || Some(body.to_string().into()))
     }
 
     #[test]
