@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use servebench_core::{Nanos, Prompt, Request, Schedule};
 use servebench_engine::{Plan, Progress, StopHandle, run};
 use servebench_sim::{SimSettings, start};
 use servebench_wire::{ClientSettings, Wire, backend};
+
+/// Held by each test: what one of them keeps the processors busy with would make the load of another late.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A plan that sends a request at each of these instants.
 fn plan(url: &str, due: Vec<Nanos>, workers: usize) -> Plan {
@@ -37,6 +43,7 @@ fn plan(url: &str, due: Vec<Nanos>, workers: usize) -> Plan {
 
 #[test]
 fn requests_that_are_due_together_leave_in_order_and_never_early() {
+    let _alone = alone();
     let server = start(SimSettings { ttft: "1".parse().unwrap(), ..SimSettings::default() }).unwrap();
     // Groups of one to twenty at one instant, and some that follow each other by less than it takes to send one.
     let due: Vec<Nanos> = (0..20_u64)
@@ -65,6 +72,7 @@ fn requests_that_are_due_together_leave_in_order_and_never_early() {
 
 #[test]
 fn a_burst_finds_its_connections_open() {
+    let _alone = alone();
     let server = start(SimSettings { ttft: "400".parse().unwrap(), ..SimSettings::default() }).unwrap();
     let due = [5, 105, 205].iter().flat_map(|&ms| vec![Nanos::from_millis(ms); 20]).collect();
     let finished =
@@ -80,6 +88,7 @@ fn a_burst_finds_its_connections_open() {
 
 #[test]
 fn a_burst_that_takes_long_to_make_ready_does_not_hold_its_first_request_back() {
+    let _alone = alone();
     let server = start(SimSettings { ttft: "1".parse().unwrap(), ..SimSettings::default() }).unwrap();
     let due = vec![Nanos::from_millis(5); 2_000];
     let finished =
