@@ -63,8 +63,11 @@ fn requests_that_are_due_together_leave_in_order_and_never_early() {
             assert_eq!(record.due, due);
             let sent = record.send_start.unwrap();
             assert!(sent >= due && record.dequeued.unwrap() >= due, "{sent:?} {due:?}");
-            let previous = std::mem::replace(&mut last[usize::from(record.worker)], sent);
-            assert!(previous <= sent, "request {} left before the one ahead of it", record.index);
+            // One that finds no connection, because this host stood still when it was to be opened, holds nobody up.
+            if record.connection.connect.is_none() {
+                let previous = std::mem::replace(&mut last[usize::from(record.worker)], sent);
+                assert!(previous <= sent, "request {} left before the one ahead of it", record.index);
+            }
         }
     }
     server.stop().unwrap();
