@@ -110,6 +110,19 @@ pub enum HubError {
         /// Why.
         message: String,
     },
+    /// The hub names a file whose path leads out of the repository.
+    #[error(
+        "{endpoint} lists the file {file:?} in {repo}: expected a relative path without \"..\"; nothing was \
+         written. Check HF_ENDPOINT"
+    )]
+    UnsafeName {
+        /// Repository.
+        repo: String,
+        /// File, as listed.
+        file: String,
+        /// Base URL.
+        endpoint: String,
+    },
     /// The cache cannot be written.
     #[error(
         "cannot write to the cache {}: {source}; set HF_HOME or HF_HUB_CACHE to a folder that can be written",
@@ -171,7 +184,10 @@ impl HubSettings {
     }
 
     /// The path of a file of the `main` revision: cached, else downloaded.
+    ///
+    /// `file` may come from a mirror's listing, so it is checked before any path is made of it.
     pub fn file(&self, kind: RepoKind, repo: &str, file: &str) -> Result<PathBuf, HubError> {
+        self.check_inside(repo, file)?;
         if let Some(path) = self.cached(kind, repo, file) {
             return Ok(path);
         }
@@ -198,7 +214,19 @@ impl HubSettings {
         let value: Value = serde_json::from_str(&text.map_err(|error| unreadable(error.to_string()))?)
             .map_err(|error| unreadable(format!("the answer is not JSON: {error}")))?;
         let files = value["siblings"].as_array().into_iter().flatten();
-        Ok(files.filter_map(|file| Some(file["rfilename"].as_str()?.to_owned())).collect())
+        let files: Vec<String> =
+            files.filter_map(|file| Some(file["rfilename"].as_str()?.to_owned())).collect();
+        files.iter().try_for_each(|file| self.check_inside(repo, file))?;
+        Ok(files)
+    }
+
+    /// Refuses a file name that would lead out of the repository's folder in the cache.
+    fn check_inside(&self, repo: &str, file: &str) -> Result<(), HubError> {
+        if is_inside(file) {
+            return Ok(());
+        }
+        let (repo, file, endpoint) = (repo.to_owned(), file.to_owned(), self.endpoint.clone());
+        Err(HubError::UnsafeName { repo, file, endpoint })
     }
 
     fn list_cached(&self, kind: RepoKind, repo: &str) -> Result<Vec<String>, HubError> {
@@ -222,7 +250,8 @@ impl HubSettings {
     fn snapshot(&self, kind: RepoKind, repo: &str) -> Option<PathBuf> {
         let dir = self.repo_dir(kind, repo);
         let commit = fs::read_to_string(dir.join("refs").join(REVISION)).ok()?;
-        Some(dir.join("snapshots").join(commit.trim()))
+        let commit = Some(commit.trim()).filter(|commit| is_plain(commit))?;
+        Some(dir.join("snapshots").join(commit))
     }
 
     fn cached(&self, kind: RepoKind, repo: &str, file: &str) -> Option<PathBuf> {
@@ -328,6 +357,13 @@ fn is_plain(name: &str) -> bool {
         && name.len() <= 128
         && !name.starts_with('.')
         && name.chars().all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
+}
+
+/// True for a relative path of plain components: joined to a folder, it stays below that folder. Backslashes and
+/// drive letters are refused on every system, since one cache may be shared.
+fn is_inside(file: &str) -> bool {
+    let mut parts = file.split('/');
+    !file.contains(['\\', '\0', ':']) && parts.all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 enum StoreError {
@@ -481,6 +517,14 @@ mod tests {
         assert!(is_plain("a1b2-c3"));
         for name in ["../x", "a/b", "", ".hidden", "a b"] {
             assert!(!is_plain(name), "{name}");
+        }
+        for name in ["config.json", "data/train-0.parquet", ".gitattributes", "a..b/c"] {
+            assert!(is_inside(name), "{name}");
+        }
+        for name in
+            ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "C:\\x", "C:/x", "a\\..\\x", "x\0"]
+        {
+            assert!(!is_inside(name), "{name}");
         }
     }
 }

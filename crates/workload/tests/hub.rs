@@ -119,6 +119,37 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
     assert_eq!(log.lock().unwrap().len(), before);
 }
 
+/// A mirror once named `/home/user/file` in its listing, and the user's file of that name was replaced by a link.
+#[test]
+fn a_listing_never_touches_a_file_outside_the_cache() {
+    let outside = tempfile::tempdir().unwrap();
+    let cache = outside.path().join("cache");
+    let victim = outside.path().join("rows.jsonl");
+    let evil = [
+        victim.display().to_string(),
+        "../../../../rows.jsonl".to_owned(),
+        "data/../../../../../rows.jsonl".to_owned(),
+    ];
+    for name in evil {
+        std::fs::write(&victim, "the user's own").unwrap();
+        let listing = serde_json::json!({"siblings": [{"rfilename": name}]}).to_string();
+        let (mirror, log) = serve(move |path, _| match path {
+            path if path.starts_with("/api/") => (200, Vec::new(), listing.clone().into_bytes()),
+            _ => (200, vec![("etag", "\"b10b\"".into())], b"{\"prompt\": \"x\"}\n".to_vec()),
+        });
+        let hub = settings(&mirror, &cache);
+        for refused in [
+            hub.list(RepoKind::Dataset, "org/set").unwrap_err(),
+            hub.file(RepoKind::Dataset, "org/set", &name).unwrap_err(),
+        ] {
+            assert!(matches!(refused, HubError::UnsafeName { .. }), "{refused}");
+        }
+        assert_eq!(log.lock().unwrap().len(), 1, "no such file is asked for");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "the user's own");
+        assert!(!cache.exists(), "nothing is written");
+    }
+}
+
 #[test]
 fn refusals_say_what_to_do() {
     let (hub, _) = serve(|path, token| match (path, token) {
