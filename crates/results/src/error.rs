@@ -29,6 +29,15 @@ pub enum ResultsError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// The folder belongs to a process that still writes in it.
+    #[error(
+        "{}: the run is still in progress; wait for it, or stop it with Ctrl-C or SIGTERM, which saves its result",
+        path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file is not what it should be.
     #[error("{}: {problem}", path.display())]
     Format {
@@ -70,7 +79,7 @@ impl ResultsError {
             Self::Io { source, .. } | Self::NotWritable { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Format { .. } | Self::TooNew { .. } => false,
+            Self::InUse { .. } | Self::Format { .. } | Self::TooNew { .. } => false,
         }
     }
 }

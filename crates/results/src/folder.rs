@@ -1,8 +1,9 @@
 //! The folder that a run leaves.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use servebench_core::{Nanos, Record, Records, Schedule};
 
@@ -20,9 +21,14 @@ use crate::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, writ
 /// | `telemetry.parquet` | what server and host said meanwhile, where collected |
 /// | `outputs.jsonl` | the answers' texts, where asked for |
 /// | `schedule.json` | the due instants, where they cannot be made again from the settings |
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Who creates or [claims](RunFolder::claim) a folder holds a lock on it until the last clone is dropped, or the
+/// process ends, however it ends.
+#[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Locked for as long as this process writes here.
+    lock: Option<Arc<File>>,
 }
 
 impl RunFolder {
@@ -43,7 +49,9 @@ impl RunFolder {
                     // A full disk lets folders be made but no content.
                     crate::atomic::check_writable(&path.join("manifest.json"))
                         .map_err(|source| not_writable(&path, source))?;
-                    return Ok(Self { path });
+                    // A folder that was made a moment ago is nobody else's.
+                    let lock = lock(&path).ok().flatten().map(Arc::new);
+                    return Ok(Self { path, lock });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {}
                 Err(source) => return Err(not_writable(&path, source)),
@@ -54,7 +62,7 @@ impl RunFolder {
 
     /// Opens the folder of an earlier run.
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
-        let folder = Self { path: path.to_owned() };
+        let folder = Self { path: path.to_owned(), lock: None };
         let known = [folder.manifest_path(), folder.log_path(), folder.records_path()];
         if known.iter().any(|file| file.is_file()) {
             return Ok(folder);
@@ -66,6 +74,17 @@ impl RunFolder {
             path,
             "this is no run folder: it has neither manifest.json nor requests.parquet nor requests.arrows",
         ))
+    }
+
+    /// Takes the folder for this process alone; an error while another process still writes in it.
+    ///
+    /// The lock is on the folder itself (`flock`), so that it leaves no file and ends with its process. Where the
+    /// file system has no locks, nothing is held and nothing refused.
+    pub fn claim(&mut self) -> Result<(), ResultsError> {
+        if self.lock.is_none() {
+            self.lock = lock(&self.path)?.map(Arc::new);
+        }
+        Ok(())
     }
 
     /// The folder itself.
@@ -174,17 +193,22 @@ impl RunFolder {
         })
     }
 
-    /// Turns the record log of a run that was killed into `requests.parquet`.
+    /// Reads the record log of a run that was killed, in order.
     ///
     /// With the run's schedule, requests that the log lacks become records with the outcome `unfinished`
     /// and their true due instant; without it they are only counted, because a due instant cannot be
-    /// guessed. The log is kept: it is removed only by [`RunFolder::remove_log`].
-    pub fn recover(&self, schedule: Option<&Schedule>) -> Result<Recovered, ResultsError> {
-        if self.records_path().exists() {
-            return Err(ResultsError::format(
-                &self.path,
-                "nothing to recover: requests.parquet is there, so the run ended in good order",
-            ));
+    /// guessed. Nothing is written: the caller stores the records and removes the log last, so that a recovery
+    /// that fails can be repeated.
+    pub fn recover(&mut self, schedule: Option<&Schedule>) -> Result<Recovered, ResultsError> {
+        self.claim()?;
+        if !self.log_path().exists() {
+            let problem = if self.records_path().exists() {
+                "nothing to recover: requests.parquet is there and requests.arrows is not, so the run ended in \
+                 good order"
+            } else {
+                "nothing to recover: there is no requests.arrows, so nothing was measured"
+            };
+            return Err(ResultsError::format(&self.path, problem));
         }
         let contents = read_log(&self.log_path())?;
         let mut records = contents.records;
@@ -194,7 +218,6 @@ impl RunFolder {
         if let Some(schedule) = schedule {
             records = with_unfinished(records, schedule);
         }
-        write_parquet(&records, &self.records_path())?;
         Ok(Recovered { records, logged, truncated: contents.truncated })
     }
 
@@ -217,8 +240,12 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Removes the record log, if there is one.
+    /// Removes the record log, if there is one. What was renamed into the folder before is on the disk by then.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
+        #[cfg(unix)]
+        File::open(&self.path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(ResultsError::io("write", &self.path))?;
         match fs::remove_file(self.log_path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(ResultsError::io("remove", &self.log_path())(error))
@@ -231,12 +258,22 @@ impl RunFolder {
 /// What [`RunFolder::recover`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
-    /// The records that were written, sorted by index.
+    /// The records, sorted by index.
     pub records: Vec<Record>,
     /// How many of them came from the log.
     pub logged: usize,
     /// True when the log breaks off instead of ending.
     pub truncated: bool,
+}
+
+/// Locks the folder at `path`; `None` where the file system cannot, and an error while somebody else holds it.
+fn lock(path: &Path) -> Result<Option<File>, ResultsError> {
+    let Ok(folder) = File::open(path) else { return Ok(None) };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Err(ResultsError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// The default name of a run folder: local date and time, then the label.

@@ -16,8 +16,11 @@ use crate::{page, vllm};
 
 /// Prints the result of a finished run from its records and manifest.
 pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
-    let folder = RunFolder::open(&args.run).or_usage()?;
+    let mut folder = RunFolder::open(&args.run).or_usage()?;
     let manifest = folder.read_manifest().or_usage()?;
+    if !folder.records_path().is_file() {
+        folder.claim().or_usage()?;
+    }
     if !folder.records_path().is_file() {
         return Err(Failure::usage(format!(
             "{} holds no requests.parquet: the run was cut off; write its result with: servebench recover {}",
@@ -51,8 +54,20 @@ fn export(
 
 /// Writes the result of a run that was killed, from its log, and prints it.
 pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failure> {
-    let folder = RunFolder::open(&args.run).or_usage()?;
+    let mut folder = RunFolder::open(&args.run).or_usage()?;
+    folder.claim().or_usage()?;
     let mut manifest = folder.read_manifest().or_usage()?;
+    if folder.records_path().is_file() && manifest.verdict.is_some() && !manifest.run.recovered {
+        // It was killed after its result was written, or left the log for another reason.
+        let left = folder.log_path().exists();
+        folder.remove_log().or_run()?;
+        output.say(if left {
+            "nothing to recover: the run ended in good order; its log, which was left, is removed"
+        } else {
+            "nothing to recover: the run ended in good order"
+        });
+        return report(args, output);
+    }
     let schedule = schedule(&folder, &manifest)?;
     let mut recovered = folder.recover(schedule.as_ref()).or_usage()?;
     let missing = manifest.workload.requests.saturating_sub(recovered.logged);
@@ -77,6 +92,7 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     let numbers = Numbers::of(&recovered.records, &settings, &manifest.health);
     manifest.summary = serde_json::to_value(&numbers).or_run()?;
     manifest.verdict = Some(numbers.verdict.clone());
+    folder.store_records(&recovered.records).or_run()?;
     folder.write_manifest(&manifest).or_run()?;
     if let Some(intended) = vllm::Intended::of(&manifest) {
         let arrivals = arrivals(&manifest)?;
@@ -85,8 +101,7 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
         output.say(&format!("The result, marked partial, is in {}", path.display()));
     }
     page::write(&folder, &manifest, &recovered.records, &numbers, Lang::default())?;
-    // With the tokens counted; the log goes last, when everything else has been written.
-    folder.store_records(&recovered.records).or_run()?;
+    // The log goes last, when everything else has been written, so that a recovery that failed can be repeated.
     folder.remove_log().or_run()?;
     let exit = show(&folder, &manifest, &recovered.records, output)?;
     export(&exports, &folder, &manifest, &recovered.records, &settings, output)?;

@@ -193,6 +193,43 @@ fn a_killed_run_is_recovered_from_its_log() {
 }
 
 #[test]
+fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(20.0, 2.0);
+    let mut child = start_run(folder.path(), &server);
+    let run = run_folder(folder.path());
+    let before = fs::metadata(run.join("requests.arrows")).unwrap().len();
+    for command in ["recover", "report"] {
+        let refused = servebench(folder.path()).arg(command).arg(&run).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        assert!(told(&refused).contains("still in progress"), "{}", told(&refused));
+    }
+    assert!(fs::metadata(run.join("requests.arrows")).unwrap().len() >= before);
+    assert!(!run.join("requests.parquet").exists());
+    while server.truth().len() < 200 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // A recovery that fails (its result has no place) can be repeated.
+    fs::create_dir(folder.path().join("r.json")).unwrap();
+    let failed = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    assert_ne!(failed.status.code(), Some(0), "{}", told(&failed));
+    assert!(run.join("requests.arrows").exists(), "{}", told(&failed));
+    fs::remove_dir(folder.path().join("r.json")).unwrap();
+    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let (ok, unfinished, all) = outcomes(&manifest(&run));
+    assert!(all == 400 && ok >= 80 && ok + unfinished == 400, "{}", told(&output));
+    assert!(!run.join("requests.arrows").exists());
+
+    let again = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    assert!(told(&again).contains("nothing to recover"), "{}", told(&again));
+    server.stop().unwrap();
+}
+
+#[test]
 fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);

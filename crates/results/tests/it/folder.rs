@@ -29,6 +29,7 @@ fn a_run_leaves_parquet_and_no_log() {
     folder.remove_log().unwrap();
     assert!(!folder.log_path().exists());
     assert_eq!(RunFolder::open(folder.path()).unwrap().read_records().unwrap(), records);
+    let mut folder = folder;
     assert!(folder.recover(None).unwrap_err().to_string().contains("nothing to recover"));
 }
 
@@ -37,7 +38,7 @@ fn a_second_run_of_the_same_name_gets_its_own_folder() {
     let parent = tempfile::tempdir().unwrap();
     let first = RunFolder::create(parent.path(), "run").unwrap();
     let second = RunFolder::create(parent.path(), "run").unwrap();
-    assert_ne!(first, second);
+    assert_ne!(first.path(), second.path());
     assert_eq!(second.path(), parent.path().join("run-2"));
     assert_eq!(fs::read_dir(first.path()).unwrap().count(), 0, "the write check leaves nothing");
     assert!(RunFolder::open(first.path()).unwrap_err().to_string().contains("no run folder"));
@@ -60,7 +61,7 @@ fn a_place_that_cannot_be_written_names_flag_and_remedy() {
 #[test]
 fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
     let parent = tempfile::tempdir().unwrap();
-    let folder = RunFolder::create(parent.path(), "run").unwrap();
+    let mut folder = RunFolder::create(parent.path(), "run").unwrap();
     let mut log = folder.begin_log().unwrap();
     for index in [3, 1] {
         log.push(&record(index)).unwrap();
@@ -74,8 +75,23 @@ fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
     let (ok, unfinished) = (Outcome::Ok, Outcome::Unfinished);
     assert_eq!(outcomes, [unfinished, ok, unfinished, ok, unfinished]);
     assert!(recovered.records.iter().all(|record| record.due == schedule.due(record.index)));
-    assert_eq!(folder.read_records().unwrap(), recovered.records);
-    assert!(folder.log_path().exists());
+    assert!(!folder.records_path().exists(), "reading does not write");
+    assert_eq!(folder.recover(Some(&schedule)).unwrap(), recovered, "a recovery can be repeated");
+}
+
+#[test]
+fn a_folder_that_is_written_to_is_refused_until_its_writer_is_gone() {
+    let parent = tempfile::tempdir().unwrap();
+    let writer = RunFolder::create(parent.path(), "run").unwrap();
+    let mut log = writer.begin_log().unwrap();
+    log.push(&record(0)).unwrap();
+    log.flush().unwrap();
+    let mut other = RunFolder::open(writer.path()).unwrap();
+    let refused = other.recover(None).unwrap_err();
+    assert!(matches!(refused, ResultsError::InUse { .. }), "{refused}");
+    assert!(writer.log_path().exists());
+    drop((log, writer));
+    assert_eq!(other.recover(None).unwrap().logged, 1);
 }
 
 #[test]
