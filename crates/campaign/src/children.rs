@@ -1,5 +1,6 @@
 //! The real [`World`]: child processes and a real server.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use servebench_core::redact::redact_arguments;
 use servebench_core::{Nanos, Secret};
 use servebench_os::clock;
 use servebench_os::process::{Group, Signal};
@@ -27,6 +29,9 @@ const SERVER_GRACE: Nanos = Nanos::from_millis(10_000);
 const RESET_TRIES: usize = 10;
 /// Exit code of our own runs whose verdict is INVALID under `--strict`.
 const STRICT: i32 = 3;
+/// Arguments that are not to be seen in the list of processes: a JSON object from the position of each (without
+/// the program's name) to its text.
+const HIDDEN_ARGUMENTS: &str = "SERVEBENCH_HIDDEN_ARGUMENTS";
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
 
@@ -87,7 +92,12 @@ impl Children {
             words.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
         let mut command =
             if program == OURSELVES { Command::new(&self.settings.program) } else { Command::new(program) };
-        command.args(arguments).stdin(Stdio::null());
+        if program == OURSELVES {
+            hide_secrets(&mut command, arguments);
+        } else {
+            command.args(arguments);
+        }
+        command.stdin(Stdio::null());
         command
     }
 
@@ -282,6 +292,38 @@ impl Drop for Children {
     fn drop(&mut self) {
         self.stop_server();
     }
+}
+
+/// Gives a run of ours its arguments without its secrets, which every user of the machine could read in the list
+/// of processes; those go by an environment variable, which only this user can read.
+fn hide_secrets(command: &mut Command, arguments: &[String]) {
+    let shown = redact_arguments(arguments);
+    let hidden: BTreeMap<usize, &String> = arguments
+        .iter()
+        .zip(&shown)
+        .enumerate()
+        .filter(|(_, (real, shown))| real != shown)
+        .map(|(at, (real, _))| (at, real))
+        .collect();
+    command.args(&shown);
+    if !hidden.is_empty() {
+        command.env(HIDDEN_ARGUMENTS, serde_json::json!(hidden).to_string());
+    }
+}
+
+/// The arguments of this process, without the program's name, as the campaign that started it meant them.
+pub fn reveal_arguments(mut arguments: Vec<String>) -> Vec<String> {
+    let hidden = std::env::var(HIDDEN_ARGUMENTS).unwrap_or_default();
+    let hidden: BTreeMap<usize, String> = serde_json::from_str(&hidden).unwrap_or_default();
+    for (at, real) in hidden {
+        // The variable may be inherited by a process that was started with other arguments.
+        if let Some(shown) = arguments.get_mut(at)
+            && shown.contains("***")
+        {
+            *shown = real;
+        }
+    }
+    arguments
 }
 
 /// The last line of a log, for messages.

@@ -372,7 +372,7 @@ pub(crate) fn identify_all(
     let mut found = IndexMap::new();
     for cell in plan.cells.iter().filter(|cell| plan.servers.is_empty() && !cell.is_simulated()) {
         let key = cell.target().url;
-        let key = crate::flags::without_secrets(std::slice::from_ref(&key)).concat();
+        let key = servebench_core::redact_url(&key);
         if !found.contains_key(&key) {
             found.insert(key, world.identify(cell).map_err(CampaignError::Setting)?);
         }

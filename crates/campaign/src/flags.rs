@@ -180,56 +180,6 @@ pub(crate) fn override_parameter(command: &mut Vec<String>, key: &str, value: &V
     command.splice(at..at, new);
 }
 
-/// Arguments as they may be shown and stored: values of headers and keys, and credentials in URLs, are
-/// left out.
-pub fn without_secrets(arguments: &[String]) -> Vec<String> {
-    let mut shown = Vec::with_capacity(arguments.len());
-    let mut secret = Secret::None;
-    for argument in arguments {
-        if let Some(option) = argument.strip_prefix("--") {
-            let (name, value) =
-                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-            secret = match dashed(name).as_str() {
-                "header" => Secret::Pairs,
-                "api-key" | "hf-token" => Secret::Whole,
-                _ => Secret::None,
-            };
-            shown.push(match value {
-                Some(value) => format!("--{name}={}", secret.mask(value)),
-                None => argument.clone(),
-            });
-        } else {
-            shown.push(secret.mask(argument));
-        }
-    }
-    shown
-}
-
-enum Secret {
-    None,
-    Pairs,
-    Whole,
-}
-
-impl Secret {
-    fn mask(&self, value: &str) -> String {
-        match self {
-            Self::Whole => "***".to_owned(),
-            Self::Pairs => format!("{}=***", value.split('=').next().unwrap_or_default()),
-            Self::None => match value.split_once("://") {
-                Some((scheme, rest)) => {
-                    let end = rest.find('/').unwrap_or(rest.len());
-                    match rest[..end].rfind('@') {
-                        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-                        None => value.to_owned(),
-                    }
-                }
-                None => value.to_owned(),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,17 +238,5 @@ mod tests {
             override_parameter(&mut command, key, &value);
             assert_eq!(command.join(" "), expected);
         }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let line = words(
-            "run --header Authorization=Bearer-x Other=y --base-url https://me:pw@host/v1 --api_key=k --api-key k --seed 1",
-        );
-        let shown = without_secrets(&line).join(" ");
-        assert_eq!(
-            shown,
-            "run --header Authorization=*** Other=*** --base-url https://***@host/v1 --api_key=*** --api-key *** --seed 1"
-        );
     }
 }

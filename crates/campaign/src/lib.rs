@@ -26,10 +26,10 @@ mod suggest;
 use std::path::{Path, PathBuf};
 
 pub use again::begin_again;
-pub use children::{ChildSettings, Children, Talk};
+pub use children::{ChildSettings, Children, Talk, reveal_arguments};
 pub use error::CampaignError;
 pub use execute::{Ended, Event, Tally, World, check_servers, execute};
-pub use flags::{Flag, FlagKind, FlagTable, has, value_of, without_secrets};
+pub use flags::{Flag, FlagKind, FlagTable, has, value_of};
 pub use fold::{Folded, fold, folded_table};
 pub use journal::{CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status};
 pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::Value;
 use servebench_core::Secret;
+use servebench_core::redact::redact_arguments;
 use sha2::{Digest, Sha256};
 
 use crate::CampaignError;
-use crate::flags::{has, value_of, values_of, without_secrets};
+use crate::flags::{has, value_of, values_of};
 use crate::stop::StopRules;
 
 /// Name by which a command means this very program.
@@ -180,7 +181,7 @@ impl Cell {
         const PLACES: [&str; 3] = ["--result-dir", "--result-filename", "--runs-dir"];
         let mut kept = Vec::new();
         let mut skip = false;
-        for argument in without_secrets(&self.command) {
+        for argument in redact_arguments(&self.command) {
             if std::mem::take(&mut skip) {
                 continue;
             }
@@ -266,7 +267,7 @@ impl Plan {
     pub fn settings_sha256(&self) -> String {
         let mut hash = Sha256::new();
         for server in &self.servers {
-            for word in without_secrets(&server.command) {
+            for word in redact_arguments(&server.command) {
                 hash.update(word.as_bytes());
                 hash.update([0]);
             }

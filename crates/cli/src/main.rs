@@ -33,6 +33,7 @@ mod vllm;
 use std::process::ExitCode;
 
 use clap::Parser;
+use servebench_campaign::reveal_arguments;
 
 use crate::args::{Cli, Command};
 use crate::argv::Understood;
@@ -41,7 +42,10 @@ use crate::output::Output;
 
 fn main() -> ExitCode {
     let output = Output::default();
-    let exit = match dispatch(std::env::args().collect(), &output) {
+    let mut arguments: Vec<String> = std::env::args().collect();
+    let typed = reveal_arguments(arguments.split_off(arguments.len().min(1)));
+    arguments.extend(typed);
+    let exit = match dispatch(arguments, &output) {
         Ok(exit) => exit,
         Err(failure) => {
             let (exit, error) = failure.into_parts();

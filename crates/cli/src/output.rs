@@ -1,5 +1,6 @@
 //! Who hears what: results on stdout, talk on stderr, colour only for people.
 
+use servebench_core::redact::redact_text;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,7 +72,12 @@ impl Output {
         lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect()
     }
 
+    /// Everything that this program says comes through here, so no secret gets past.
     fn put(&self, said: Said) {
+        let said = match said {
+            Said::Out(text) => Said::Out(redact_text(&text).into_owned()),
+            Said::Talk(line) => Said::Talk(redact_text(&line).into_owned()),
+        };
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => held.push(said),
             None => said.write(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use servebench_arrival::{ArrivalSettings, RampStrategy, Rate};
+use servebench_core::redact::{self, redact_json, redact_url};
 use servebench_core::{Nanos, Secret};
 use servebench_metrics::{
     Kind, Metric, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
@@ -136,6 +137,8 @@ impl RunSettings {
         let replayed = shapes.replay.as_ref().map(|replay| &replay.bundle);
         let num_prompts = replayed.map_or(load.num_prompts, |bundle| bundle.workload.requests.len() as i64);
         let target = target_settings(target, compat, &mut notes)?;
+        // Servers repeat what they were sent in their errors.
+        target.base_urls.iter().chain([&target.endpoint]).for_each(|url| redact::register_url(url));
         let connection = ConnectionSettings::resolve(connection)?;
         let (shuffle, oversample) = (!dataset.disable_shuffle, !dataset.no_oversample);
         let skip_chat_template = dataset.skip_chat_template;
@@ -150,6 +153,7 @@ impl RunSettings {
         let load = load_settings(&load, compat, has_clock)?;
         let salt = traffic.salt.clone().map(|salt| if salt.is_empty() { random_salt() } else { salt });
         let content = content::resolve(content, compat, target.backend)?;
+        content.extra_body.iter().for_each(|(name, value)| redact::register_json(&json!({name: value})));
         let kind = match target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
             BackendKind::Generation | BackendKind::Audio => Kind::Generation,
@@ -458,7 +462,7 @@ fn random_salt() -> String {
     uuid::Uuid::new_v4().as_bytes()[..8].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
 }
 
-/// The arguments for the manifest; values of headers are left out.
+/// The arguments for the manifest, without what must not be stored.
 fn echo(args: &RunArgs) -> Result<Value, Failure> {
     let mut echo = serde_json::to_value(args).or_run()?;
     if let Some(headers) = echo.pointer_mut("/target/header").and_then(Value::as_array_mut) {
@@ -467,11 +471,18 @@ fn echo(args: &RunArgs) -> Result<Value, Failure> {
             *header = json!(format!("{name}=***"));
         }
     }
-    if let Some(urls) = echo.pointer_mut("/target/base_url").and_then(Value::as_array_mut) {
-        for url in urls {
-            *url = json!(compat::without_user(url.as_str().unwrap_or_default()));
+    for place in ["/target/base_url", "/target/endpoint", "/connection/proxy"] {
+        match echo.pointer_mut(place) {
+            Some(Value::String(url)) => *url = redact_url(url),
+            Some(Value::Array(urls)) => {
+                for url in urls {
+                    *url = json!(redact_url(url.as_str().unwrap_or_default()));
+                }
+            }
+            _ => {}
         }
     }
+    redact_json(&mut echo);
     Ok(echo)
 }
 

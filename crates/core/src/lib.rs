@@ -16,6 +16,7 @@
 mod health;
 pub mod random;
 mod record;
+pub mod redact;
 mod request;
 mod schedule;
 mod secret;
@@ -26,8 +27,9 @@ pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use record::{
     Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource, Usage,
 };
+pub use redact::redact_url;
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};
 pub use schedule::{Schedule, ScheduleError};
-pub use secret::{Secret, redact_url};
+pub use secret::Secret;
 pub use time::Nanos;
 pub use verdict::{Level, Reason, Verdict};

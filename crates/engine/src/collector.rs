@@ -1,8 +1,10 @@
 //! Gathers finished records from the workers and keeps the crash-safe log.
 
+use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use servebench_core::redact::redact_text;
 use servebench_core::{Nanos, Record};
 use servebench_os::clock;
 use servebench_results::{RecordLog, ResultsError};
@@ -59,6 +61,12 @@ pub(crate) fn collect(
         let mut batch = batch;
         for record in &mut batch {
             record.rebase(start());
+            // Before it is written anywhere: servers repeat the keys that they refuse.
+            if let Some(error) = &mut record.error
+                && let Cow::Owned(shown) = redact_text(error)
+            {
+                *error = shown;
+            }
         }
         progress.finished(batch.iter());
         for record in batch {

@@ -4,7 +4,9 @@ use http::HeaderValue;
 
 use crate::error::WireError;
 use crate::settings::ProxySettings;
-use crate::target::{BaseUrl, Scheme, without_credentials};
+use servebench_core::redact_url;
+
+use crate::target::{BaseUrl, Scheme};
 
 /// The proxy's URL for `target`, by the settings and the environment that `variable` looks up.
 pub(crate) fn find(
@@ -33,7 +35,7 @@ pub(crate) fn find(
         }
     };
     let url = if url.contains("://") { url } else { format!("http://{url}") };
-    let shown = without_credentials(&url);
+    let shown = redact_url(&url);
     let refuse = |reason: String| WireError::Setting { flag, reason };
     let proxy = BaseUrl::parse(&url)
         .map_err(|_| refuse(format!("{shown} is no proxy URL such as http://HOST:PORT")))?;

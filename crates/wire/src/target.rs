@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use http::{HeaderValue, Uri};
 
+use servebench_core::redact::{self, redact_url};
+
 use crate::error::WireError;
 
 /// How a target is reached.
@@ -35,8 +37,7 @@ pub(crate) struct BaseUrl {
 impl BaseUrl {
     /// Takes `url` apart.
     pub(crate) fn parse(url: &str) -> Result<Self, WireError> {
-        let bad =
-            |reason: &str| WireError::BaseUrl { url: without_credentials(url), reason: reason.to_owned() };
+        let bad = |reason: &str| WireError::BaseUrl { url: redact_url(url), reason: reason.to_owned() };
         if let Some(path) = url.strip_prefix("unix:") {
             let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
             if path.is_empty() {
@@ -64,7 +65,12 @@ impl BaseUrl {
             return Err(bad("it must not have a query or fragment"));
         }
         let (credentials, authority) = match authority.rsplit_once('@') {
-            Some((user, authority)) => (Some(percent_decode(user)), authority),
+            Some((user, authority)) => {
+                let credentials = percent_decode(user);
+                // A server may repeat the password in its answer.
+                redact::register(credentials.split_once(':').map_or("", |(_, password)| password));
+                (Some(credentials), authority)
+            }
             None => (None, authority),
         };
         let (host, port) =
@@ -130,16 +136,6 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     match port {
         Some(port) => Some((host, Some(port.parse().ok().filter(|&port| port > 0)?))),
         None => Some((host, None)),
-    }
-}
-
-/// `url` fit for messages: without user and password.
-pub(crate) fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
     }
 }
 

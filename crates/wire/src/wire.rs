@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
+use servebench_core::redact_url;
 use servebench_core::{Nanos, Record, Request};
 
 use crate::body_file::Stored;
 use crate::error::WireError;
 use crate::proxy;
 use crate::settings::ClientSettings;
-use crate::target::{BaseUrl, Proxy, Scheme, Target, without_credentials};
+use crate::target::{BaseUrl, Proxy, Scheme, Target};
 use crate::tls;
 
 /// The name that we give ourselves in requests.
@@ -139,7 +140,7 @@ impl Wire {
         &self.settings
     }
 
-    /// Each base URL without its credentials, and the addresses that connections go to.
+    /// Each base URL without its secrets, and the addresses that connections go to.
     pub fn resolved(&self) -> Vec<(String, Vec<SocketAddr>)> {
         self.targets.iter().map(|target| (target.display.clone(), target.addresses.clone())).collect()
     }
@@ -264,7 +265,7 @@ fn add_proxy(headers: &mut HeaderMap, target: &Target) {
 }
 
 fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target, WireError> {
-    let display = without_credentials(url);
+    let display = redact_url(url);
     let url = BaseUrl::parse(url)?;
     let proxy = proxy::find(&settings.proxy, &url, |name| std::env::var(name).ok())?;
     let addresses = match (&proxy, url.scheme) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use servebench_arrival::Rate;
-use servebench_core::Record;
+use servebench_core::{Record, redact_url};
 use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
 use servebench_metrics::VerdictSettings;
 use servebench_os::clock::{self, Anchor};
@@ -250,7 +250,7 @@ pub(super) fn manifest(
     numbers: &NumberSettings,
 ) -> Result<Manifest, Failure> {
     let wire = &ready.plan.wire;
-    let url = |(base, _): (String, _)| format!("{base}{}", settings.target.endpoint);
+    let url = |(base, _): (String, _)| redact_url(&format!("{base}{}", settings.target.endpoint));
     Ok(Manifest {
         run: RunInfo { label: settings.saving.label.clone(), partial: true, ..RunInfo::default() },
         settings: serde_json::json!({

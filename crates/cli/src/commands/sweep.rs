@@ -11,9 +11,10 @@ use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
 use servebench_campaign::{
     ChildSettings, Children, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions, Start,
     Status, SweepOptions, Talk, Tally, begin_again, check_servers, execute, line_of_flag, serve_plan,
-    sweep_plan, without_secrets, write_summaries,
+    sweep_plan, write_summaries,
 };
 use servebench_core::Secret;
+use servebench_core::redact::redact_arguments;
 use servebench_os::clock;
 use servebench_results::{rfc3339, vllm_date};
 use tokio::signal::unix::{SignalKind, signal};
@@ -295,7 +296,7 @@ fn describe(plan: &Plan, journal: Option<&Journal>) -> String {
 
 /// A command as it is typed, without secrets.
 fn shell_line(command: &[String]) -> String {
-    let words = without_secrets(command);
+    let words = redact_arguments(command);
     let quoted = words.iter().map(|word| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
         if !word.is_empty() && word.chars().all(plain) {

@@ -19,7 +19,7 @@ pub(crate) use config::expand as expand_config;
 pub(crate) use dotted::merge as merge_dotted;
 pub(crate) use help::find as find_help;
 pub(crate) use names::resolve as resolve_names;
-pub(crate) use namespace::{echo, line as namespace_line, without_user};
+pub(crate) use namespace::{echo, line as namespace_line};
 
 use serde::{Serialize, Serializer};
 use servebench_results::python::float_repr;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use servebench_core::redact::{redact_json, redact_url};
 use servebench_results::python::float_repr;
 use servebench_workload::MmBucket;
 
@@ -31,10 +32,10 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     dataset(&mut all, &args.dataset, compat.default_dataset());
     all.put("label", args.reporting.label.clone());
     all.put("backend", backend);
-    all.put("base_url", target.base_url.first().map(|url| without_user(url)));
+    all.put("base_url", target.base_url.first().map(|url| redact_url(url)));
     all.put("host", target.host.clone());
     all.put("port", target.port);
-    all.put("endpoint", endpoint);
+    all.put("endpoint", endpoint.map(|endpoint| redact_url(&endpoint)));
     all.put("header", (!target.header.is_empty()).then_some("***"));
     all.put("max_concurrency", args.load.max_concurrency);
     all.put("model", target.model.clone());
@@ -77,6 +78,7 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     all.put("plot_timeline", args.reporting.plot_timeline);
     all.put("timeline_itl_thresholds", args.reporting.timeline_itl_thresholds.clone());
     all.put("plot_dataset_stats", args.reporting.plot_dataset_stats);
+    all.0.values_mut().for_each(redact_json);
     all.0
 }
 
@@ -215,14 +217,6 @@ fn list(items: &[String]) -> Option<Vec<String>> {
 
 fn object(text: Option<&str>) -> Value {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
-}
-
-/// A URL may hold a password.
-pub(crate) fn without_user(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
-        _ => url.to_owned(),
-    }
 }
 
 /// A value as Python's `repr` shows it.

@@ -12,6 +12,7 @@ mod interrupted;
 mod large;
 mod memory;
 mod recorder;
+mod secrets;
 mod shims;
 mod support;
 mod truth;

@@ -1,0 +1,402 @@
+//! What may be shown of texts, URLs, arguments and JSON that hold secrets.
+//!
+//! One place decides it for every way out: the terminal, files, and the arguments of child processes. Two
+//! rules work together. By *form*: what stands where secrets stand (the user part of a URL, a header's value, a
+//! JSON member named `api_key`) is left out whatever it is. By *value*: every [`Secret`] of the process is
+//! left out of foreign text, such as a server's error message that repeats the key it was sent.
+
+use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
+
+use serde_json::Value;
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+/// Shorter values are not looked for in foreign text: they occur in it by chance.
+const SHORTEST: usize = 6;
+/// Values that people give where a server wants a key and none is needed; found in innocent text as well.
+const PLACEHOLDERS: [&str; 10] =
+    ["EMPTY", "dummy", "secret", "Bearer", "bearer", "api_key", "apikey", "not-needed", "no-key", "password"];
+/// Last words of a name whose value is a secret: `OPENAI_API_KEY`, `x-api-key`, `hfToken`.
+const SECRET_WORDS: [&str; 17] = [
+    "key",
+    "apikey",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "authorization",
+    "auth",
+    "credential",
+    "credentials",
+    "cookie",
+    "signature",
+    "sig",
+    "bearer",
+    "jwt",
+];
+/// Arguments whose value is `NAME=VALUE` with a value that is never shown.
+const PAIRS: [&str; 1] = ["header"];
+/// Arguments whose value is a command line.
+const COMMANDS: [&str; 3] = ["serve-cmd", "bench-cmd", "after-bench-cmd"];
+/// Arguments whose value is a URL or a part of one.
+const URLS: [&str; 3] = ["base-url", "endpoint", "url"];
+
+/// Values that must not be shown; see [`register`].
+static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+
+/// Remembers a value, so that [`redact_text`] leaves it out from now on. [`Secret::new`] does this by itself.
+///
+/// [`Secret`]: crate::Secret
+/// [`Secret::new`]: crate::Secret::new
+pub fn register(value: &str) {
+    // `Bearer sk-…` is often repeated without its first word.
+    for part in [value, value.rsplit_once(' ').map_or("", |(_, last)| last)] {
+        let part = part.trim();
+        if part.len() < SHORTEST || PLACEHOLDERS.contains(&part) {
+            continue;
+        }
+        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.iter().any(|other| other == part) {
+            known.push(part.to_owned());
+            // The longest first: a secret may begin with another.
+            known.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        }
+    }
+}
+
+/// True when a value under this name is a secret: `api_key`, `Authorization`, `hfToken`, but not `max_tokens`.
+pub fn is_secret_name(name: &str) -> bool {
+    let camel = name.char_indices().rev().find(|&(at, c)| {
+        at > 0 && c.is_ascii_uppercase() && name[..at].ends_with(|c: char| c.is_ascii_lowercase())
+    });
+    let separated = name
+        .rfind(|c: char| !c.is_ascii_alphanumeric())
+        .map_or(0, |at| at + name[at..].chars().next().map_or(0, char::len_utf8));
+    let last = &name[separated.max(camel.map_or(0, |(at, _)| at))..];
+    SECRET_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word))
+}
+
+/// `text` without the secrets of this process and without the user part of any URL in it.
+pub fn redact_text(text: &str) -> Cow<'_, str> {
+    let mut shown = Cow::Borrowed(text);
+    for secret in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        if shown.contains(secret.as_str()) {
+            shown = Cow::Owned(shown.replace(secret.as_str(), MASK));
+        }
+    }
+    match without_users(&shown) {
+        Some(plain) => Cow::Owned(plain),
+        None => shown,
+    }
+}
+
+/// `text` with `***` for `user:password` in each URL; `None` where there is nothing to leave out.
+fn without_users(text: &str) -> Option<String> {
+    let mut plain = String::new();
+    let (mut from, mut copied) = (0, 0);
+    while let Some(at) = text[from..].find("://") {
+        let start = from + at + 3;
+        let ends =
+            |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '\\');
+        let end = text[start..].find(ends).map_or(text.len(), |at| start + at);
+        if let Some(user) = text[start..end].rfind('@').filter(|&user| &text[start..start + user] != MASK) {
+            plain.push_str(&text[copied..start]);
+            plain.push_str(MASK);
+            copied = start + user;
+        }
+        from = end.max(start);
+    }
+    (copied > 0).then(|| plain + &text[copied..])
+}
+
+/// A URL without the parts that may hold secrets: user name, password and the values of the query.
+///
+/// Works on any text, since what is to be shown may be malformed; everything else stays as it is.
+pub fn redact_url(url: &str) -> String {
+    let (before_query, query) = match url.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (url, None),
+    };
+    let (scheme, rest) = match before_query.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), before_query),
+    };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let host = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("{MASK}@{host}"));
+    let mut shown = format!("{scheme}{host}{path}");
+    if let Some(query) = query {
+        let names = query.split('&').map(|pair| match pair.split_once('=') {
+            // Azure's `api-version` says what was measured, and nobody's secret.
+            Some(("api-version", _)) => pair.to_owned(),
+            Some((name, _)) => format!("{name}={MASK}"),
+            None => MASK.to_owned(),
+        });
+        shown.push('?');
+        shown.push_str(&names.collect::<Vec<_>>().join("&"));
+    }
+    shown
+}
+
+/// Replaces every string under a secret's name, at any depth, and every secret of this process in the others.
+/// Strings that hold JSON are looked into as well.
+pub fn redact_json(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(inner) = nested_json(text) {
+                *text = inner;
+            } else if let Cow::Owned(plain) = redact_text(text) {
+                *text = plain;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(redact_json),
+        Value::Object(members) => members.iter_mut().for_each(|(name, member)| match member {
+            Value::String(text) if is_secret_name(name) && !text.is_empty() => MASK.clone_into(text),
+            other => redact_json(other),
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// `text` redacted, if it is a JSON object or list with something to leave out.
+fn nested_json(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return None;
+    }
+    let original: Value = serde_json::from_str(text).ok()?;
+    let mut shown = original.clone();
+    redact_json(&mut shown);
+    (shown != original).then(|| shown.to_string())
+}
+
+/// Remembers the values under secrets' names in `value`, so that [`redact_text`] leaves them out.
+pub fn register_json(value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(register_json),
+        Value::Object(members) => members.iter().for_each(|(name, member)| match member {
+            Value::String(text) if is_secret_name(name) => register(text),
+            other => register_json(other),
+        }),
+        _ => {}
+    }
+}
+
+/// Remembers the values under secrets' names in the query of `url`, and its password.
+pub fn register_url(url: &str) {
+    for pair in url.split_once('?').map_or("", |(_, query)| query).split('&') {
+        if let Some((name, value)) = pair.split_once('=')
+            && is_secret_name(name)
+        {
+            register(value);
+        }
+    }
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
+    if let Some((_, password)) = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
+        register(password);
+    }
+}
+
+/// Arguments as they may be shown and stored: without values of headers and of flags that are named like
+/// secrets, without keys in JSON, and without credentials and query values in URLs. Command lines within
+/// arguments are treated alike.
+pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
+    let mut shown = Vec::with_capacity(arguments.len());
+    let mut kind = Kind::Plain;
+    for argument in arguments {
+        if let Some(option) = argument.strip_prefix("--") {
+            let (name, value) =
+                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            kind = Kind::of(name);
+            shown.push(match value {
+                Some(value) => format!("--{name}={}", kind.redact(value)),
+                None => argument.clone(),
+            });
+        } else {
+            shown.push(kind.redact(argument));
+        }
+    }
+    shown
+}
+
+/// What the value of an argument is.
+enum Kind {
+    Plain,
+    Secret,
+    Pair,
+    Command,
+    Url,
+}
+
+impl Kind {
+    fn of(flag: &str) -> Self {
+        let flag = flag.replace('_', "-");
+        let is = |list: &[&str]| list.contains(&flag.as_str());
+        if is(&PAIRS) {
+            Self::Pair
+        } else if is(&COMMANDS) {
+            Self::Command
+        } else if is(&URLS) {
+            Self::Url
+        } else if is_secret_name(&flag) {
+            Self::Secret
+        } else {
+            Self::Plain
+        }
+    }
+
+    fn redact(&self, value: &str) -> String {
+        match self {
+            Self::Secret => MASK.to_owned(),
+            Self::Pair => format!("{}={MASK}", value.split('=').next().unwrap_or_default()),
+            Self::Url => redact_url(value),
+            Self::Command => command(value),
+            Self::Plain => match value.split_once('=') {
+                // `OPENAI_API_KEY=…` before a command, `--metadata token=…`.
+                Some((name, _)) if is_secret_name(name) && !name.contains(char::is_whitespace) => {
+                    format!("{name}={MASK}")
+                }
+                _ => nested_json(value).unwrap_or_else(|| redact_text(value).into_owned()),
+            },
+        }
+    }
+}
+
+/// A command line, redacted word by word. Its words are found by white space: quotes stay where they are.
+fn command(line: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut quote = None;
+    // White space within quotes belongs to the word.
+    for piece in line.split(' ') {
+        match (&quote, words.last_mut()) {
+            (Some(_), Some(word)) => {
+                word.push(' ');
+                word.push_str(piece);
+            }
+            _ => words.push(piece.to_owned()),
+        }
+        for symbol in piece.chars().filter(|c| matches!(c, '"' | '\'')) {
+            match quote {
+                None => quote = Some(symbol),
+                Some(open) if open == symbol => quote = None,
+                Some(_) => {}
+            }
+        }
+    }
+    let bare: Vec<String> = words.iter().map(|word| unquoted(word).to_owned()).collect();
+    let shown = redact_arguments(&bare);
+    let parts = words.iter().zip(bare.iter().zip(shown)).map(|(word, (bare, shown))| {
+        if *bare == shown { word.clone() } else { word.replacen(bare.as_str(), &shown, 1) }
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// A word without the quotes around it.
+fn unquoted(word: &str) -> &str {
+    ['"', '\''].iter().find_map(|&quote| word.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn urls_are_shown_without_their_secrets() {
+        for (url, shown) in [
+            ("http://host:8000/v1", "http://host:8000/v1"),
+            ("https://user:p@ss@host/v1/x@y", "https://***@host/v1/x@y"),
+            ("user:secret@proxy:3128", "***@proxy:3128"),
+            ("http://h/v1?api_key=sk-1&debug", "http://h/v1?api_key=***&***"),
+            ("/v1/chat?api-version=2026-01&code=x", "/v1/chat?api-version=2026-01&code=***"),
+            ("", ""),
+        ] {
+            assert_eq!(redact_url(url), shown);
+        }
+    }
+
+    #[test]
+    fn names_of_secrets_are_told_from_names_of_counts() {
+        for name in
+            ["api_key", "apiKey", "API-KEY", "Authorization", "hf_token", "x-api-key", "pwd", "clientSecret"]
+        {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "max_tokens",
+            "tokenizer",
+            "stop_token_ids",
+            "prompt",
+            "keyframes",
+            "",
+            "é",
+            "skip-tokenizer-init",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_left_out_of_foreign_text() {
+        register("Bearer sk-known-0123");
+        register("EMPTY");
+        for (text, shown) in [
+            ("invalid key sk-known-0123!", "invalid key ***!"),
+            ("Bearer sk-known-0123", "***"),
+            ("api key EMPTY is fine", "api key EMPTY is fine"),
+            (
+                "cannot reach http://me:pw@h:1/v1 or https://a@b",
+                "cannot reach http://***@h:1/v1 or https://***@b",
+            ),
+            ("mail me@host, see http://h/@x", "mail me@host, see http://h/@x"),
+            ("://@ ://", "://***@ ://"),
+        ] {
+            assert_eq!(redact_text(text), shown);
+            assert_eq!(redact_text(shown), shown, "twice is once");
+        }
+    }
+
+    #[test]
+    fn json_is_shown_without_the_values_of_keys() {
+        let mut value = json!({
+            "max_tokens": 5, "api_key": "k", "a": [{"password": "p", "url": "http://u:p@h"}],
+            "text": "{\"token\": \"t\", \"n\": 1}",
+        });
+        redact_json(&mut value);
+        let shown = json!({
+            "max_tokens": 5, "api_key": "***", "a": [{"password": "***", "url": "http://***@h"}],
+            "text": "{\"token\":\"***\",\"n\":1}",
+        });
+        assert_eq!(value, shown);
+    }
+
+    #[test]
+    fn arguments_are_shown_without_secrets() {
+        for (line, shown) in [
+            (
+                "run --header Authorization=Bearer-x Other=y --base-url https://me:pw@host/v1 --seed 1",
+                "run --header Authorization=*** Other=*** --base-url https://***@host/v1 --seed 1",
+            ),
+            ("--api_key=k --api-key k --max-tokens 5", "--api_key=*** --api-key *** --max-tokens 5"),
+            ("--extra-body {\"api_key\":\"k\",\"n\":1}", "--extra-body {\"api_key\":\"***\",\"n\":1}"),
+            ("--endpoint /v1/x?key=k --tokenizer t", "--endpoint /v1/x?key=*** --tokenizer t"),
+            ("--metadata token=t gpu=h100", "--metadata token=*** gpu=h100"),
+        ] {
+            assert_eq!(redact_arguments(&words(line)).join(" "), shown);
+        }
+        let commands =
+            ["--serve-cmd", "VLLM_API_KEY=k vllm serve m --api-key 'a b' --x \"c d\" --hf-token=t"];
+        assert_eq!(
+            redact_arguments(&commands.map(str::to_owned))[1],
+            "VLLM_API_KEY=*** vllm serve m --api-key '***' --x \"c d\" --hf-token=***"
+        );
+    }
+}
