@@ -1,7 +1,7 @@
-# Sets `bin` to the program under test: SERVEBENCH_BIN, or else a release build. To be read (`.`) at the root of the tree.
-bin=${SERVEBENCH_BIN:-}
+# Sets `bin` to the program under test: INFEROMETER_BIN, or else a release build. To be read (`.`) at the root of the tree.
+bin=${INFEROMETER_BIN:-}
 if [ -z "$bin" ]; then
-  cargo build --release --quiet -p servebench
+  cargo build --release --quiet -p inferometer
   bin=$(cargo metadata --format-version 1 --no-deps |
-    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/servebench
+    python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/inferometer
 fi

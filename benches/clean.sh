@@ -32,7 +32,7 @@ levels, reasons = collections.Counter(), collections.Counter()
 answered = 0
 for run in range(1, runs + 1):
     result = json.load(open(f"{folder}/run.{run}"))
-    verdict = result["servebench"]["verdict"]
+    verdict = result["inferometer"]["verdict"]
     answered += result["completed"]
     levels[verdict["level"]] += 1
     for reason in verdict["reasons"]:

@@ -8,10 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5} per_write=${2:-16} streams=${3:-64} requests=${4:-2000} tokens=${5:-1024}
-cargo build --release --quiet -p servebench
-cargo build --release --quiet -p servebench-os --example raw_reader
+cargo build --release --quiet -p inferometer
+cargo build --release --quiet -p inferometer-os --example raw_reader
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')
-bin=$target/release/servebench raw=$target/release/examples/raw_reader
+bin=$target/release/inferometer raw=$target/release/examples/raw_reader
 folder=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
 taskset -c 0 "$bin" sim --port 0 --flood "$per_write" > "$folder/sim" & server=$!
@@ -30,13 +30,13 @@ raw, ours = [], []
 for run in range(1, runs + 1):
     r = json.load(open(f"{folder}/raw.{run}"))
     o = json.load(open(f"{folder}/ours.{run}"))
-    events = o["servebench"]["extras"]["receive"]["events"]
-    cpu = sum(w["cpu"] for w in o["servebench"]["client"]["workers"]) / 1e9
+    events = o["inferometer"]["extras"]["receive"]["events"]
+    cpu = sum(w["cpu"] for w in o["inferometer"]["client"]["workers"]) / 1e9
     raw.append((r["events_per_s"], r["cpu_s_per_million"]))
     ours.append((events / o["duration"], cpu / events * 1e6))
     print(f"run {run}: raw {raw[-1][0]:9.0f} events/s {raw[-1][1]:.2f} CPU s/M | "
-          f"servebench {ours[-1][0]:9.0f} events/s {ours[-1][1]:.2f} CPU s/M")
+          f"inferometer {ours[-1][0]:9.0f} events/s {ours[-1][1]:.2f} CPU s/M")
 m = lambda rows, i: statistics.median(row[i] for row in rows)
-print(f"median: raw {m(raw,0):.0f} events/s, {m(raw,1):.2f} CPU s/M; servebench {m(ours,0):.0f} events/s, "
+print(f"median: raw {m(raw,0):.0f} events/s, {m(raw,1):.2f} CPU s/M; inferometer {m(ours,0):.0f} events/s, "
       f"{m(ours,1):.2f} CPU s/M; rate ratio {m(ours,0)/m(raw,0):.2f}")
 PYTHON

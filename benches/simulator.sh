@@ -7,7 +7,7 @@
 #   RUNS=1 SECONDS_EACH=5 benches/simulator.sh
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --release --quiet -p servebench-sim --example measure
+cargo build --release --quiet -p inferometer-sim --example measure
 measure="${CARGO_TARGET_DIR:-target}/release/examples/measure"
 uptime
 i=0

@@ -52,7 +52,7 @@ for run in range(1, runs + 1):
             arrived.append(abs(ours["ttfts"][index] * 1e6 - (sent[0] - truth["request_arrived"]) / 1e3))
         gaps = ours["itls"][index]
         itl.extend(abs(gap * 1e6 - (b - a) / 1e3) for gap, a, b in zip(gaps, sent, sent[1:]))
-    own = ours["servebench"]
+    own = ours["inferometer"]
     late = own["extras"]["arrival"]["lateness_ms"]
     row = [at(first, 50), at(first, 99), at(arrived, 50), at(arrived, 99), at(ttft, 50), at(ttft, 99), at(itl, 50), at(itl, 99), late["p50"] * 1e3, late["p99"] * 1e3]
     rows.append(row)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the real `vllm bench serve` and servebench with the same arguments against the same server, and compares
+"""Runs the real `vllm bench serve` and inferometer with the same arguments against the same server, and compares
 what they send, when they send it, what they print and what they write. See README.md."""
 
 import argparse
@@ -362,7 +362,7 @@ def compare_results(theirs, ours):
 
 
 def compare_result(a, b):
-    b.pop("servebench", None)
+    b.pop("inferometer", None)
     if list(a) != list(b):
         yield f"keys: only theirs {[k for k in a if k not in b]}, only ours {[k for k in b if k not in a]}, or order"
         return
@@ -380,7 +380,7 @@ def compare_result(a, b):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--servebench", default=os.environ.get("SERVEBENCH", "servebench"))
+    parser.add_argument("--inferometer", default=os.environ.get("INFEROMETER", "inferometer"))
     parser.add_argument("--vllm", default=os.environ.get("VLLM"), help="the real vllm command")
     parser.add_argument("--tokenizer", default="gpt2", help="tokenizer without a chat template")
     parser.add_argument("--chat-tokenizer", default="Qwen/Qwen3-0.6B", help="tokenizer with a chat template")
@@ -394,7 +394,7 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     names = write_data(folder, args.tokenizer, args.chat_tokenizer)
     server, vllm = Recorder(), Vllm(args.vllm)
-    binary = shutil.which(args.servebench) or args.servebench
+    binary = shutil.which(args.inferometer) or args.inferometer
     cases = [case for case in CASES if not args.only or re.search(args.only, case.name)]
     different = 0
     for case in cases:

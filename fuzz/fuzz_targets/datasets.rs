@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use servebench_workload::{
+use inferometer_workload::{
     Compat, CustomSettings, DatasetSettings, ShareGptSettings, Tokenizer, WorkloadSettings, build,
 };
 

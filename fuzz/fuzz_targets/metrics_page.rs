@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servebench_telemetry::server::{Page, ServerState};
+use inferometer_telemetry::server::{Page, ServerState};
 
 fuzz_target!(|text: &str| {
     let page = Page::parse(text);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servebench_results::{read_log, read_parquet, read_result};
+use inferometer_results::{read_log, read_parquet, read_result};
 
 fuzz_target!(|bytes: &[u8]| {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servebench_wire::{backend, offline};
+use inferometer_wire::{backend, offline};
 
 fuzz_target!(|input: (u8, u8, &[u8])| {
     let (which, cut, bytes) = input;

@@ -1,4 +1,4 @@
-//! When to send: rates, burstiness and ramps become a [`Schedule`](servebench_core::Schedule).
+//! When to send: rates, burstiness and ramps become a [`Schedule`](inferometer_core::Schedule).
 //!
 //! Pure functions of (number of requests, settings): no clock, no I/O. The instants are those of vLLM's
 //! benchmark to the last bit for the same seed, because they come from the same generator by the same

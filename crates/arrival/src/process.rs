@@ -1,8 +1,8 @@
 //! From settings to instants.
 
+use inferometer_core::random::NumpyLegacy;
+use inferometer_core::{Nanos, Schedule};
 use serde::{Deserialize, Serialize};
-use servebench_core::random::NumpyLegacy;
-use servebench_core::{Nanos, Schedule};
 
 use crate::{ArrivalError, ArrivalSettings, Rate};
 

@@ -1,13 +1,13 @@
 //! Schedules against NumPy's numbers, against the distributions that they promise, and what is refused.
 
-use proptest::prelude::*;
-use serde::Deserialize;
-use servebench_arrival::{
+use inferometer_arrival::{
     ArrivalError, ArrivalSettings, RampStrategy, Rate, RpsChange, rps_change_events, schedule,
     schedule_seconds, schedule_with,
 };
-use servebench_core::Nanos;
-use servebench_core::random::NumpyLegacy;
+use inferometer_core::Nanos;
+use inferometer_core::random::NumpyLegacy;
+use proptest::prelude::*;
+use serde::Deserialize;
 use statrs::distribution::{ContinuousCDF, Gamma};
 
 #[derive(Deserialize)]

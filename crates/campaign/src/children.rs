@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use servebench_core::redact::redact_arguments;
-use servebench_core::{Nanos, Secret};
-use servebench_os::clock;
-use servebench_os::process::{Group, Signal};
+use inferometer_core::redact::redact_arguments;
+use inferometer_core::{Nanos, Secret};
+use inferometer_os::clock;
+use inferometer_os::process::{Group, Signal};
 
 use crate::execute::{Ended, World};
 use crate::journal::Identity;
@@ -31,7 +31,7 @@ const RESET_TRIES: usize = 10;
 const STRICT: i32 = 3;
 /// Arguments that are not to be seen in the list of processes: a JSON object from the position of each (without
 /// the program's name) to its text.
-const HIDDEN_ARGUMENTS: &str = "SERVEBENCH_HIDDEN_ARGUMENTS";
+const HIDDEN_ARGUMENTS: &str = "INFEROMETER_HIDDEN_ARGUMENTS";
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
 
@@ -280,7 +280,7 @@ impl World for Children {
     }
 
     fn date(&self) -> String {
-        servebench_results::rfc3339(clock::wall())
+        inferometer_results::rfc3339(clock::wall())
     }
 
     fn interrupted(&self) -> bool {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use inferometer_results::BenchName;
 use serde_json::{Map, Value};
-use servebench_results::BenchName;
 
 use crate::plan::{Cell, Form, OURSELVES, Plan, cell_seed, saving};
 use crate::read::Keys;

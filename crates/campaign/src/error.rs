@@ -30,7 +30,7 @@ pub enum CampaignError {
     Setting(String),
     /// A result file or folder that cannot be used.
     #[error(transparent)]
-    Results(#[from] servebench_results::ResultsError),
+    Results(#[from] inferometer_results::ResultsError),
 }
 
 impl CampaignError {

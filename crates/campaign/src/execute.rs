@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use servebench_results::{ImportedRun, read_result_summary};
+use inferometer_results::{ImportedRun, read_result_summary};
 
 use crate::CampaignError;
 use crate::estimate::{self, Calibration, remaining};
@@ -372,7 +372,7 @@ pub(crate) fn identify_all(
     let mut found = IndexMap::new();
     for cell in plan.cells.iter().filter(|cell| plan.servers.is_empty() && !cell.is_simulated()) {
         let key = cell.target().url;
-        let key = servebench_core::redact_url(&key);
+        let key = inferometer_core::redact_url(&key);
         if !found.contains_key(&key) {
             found.insert(key, world.identify(cell).map_err(CampaignError::Setting)?);
         }

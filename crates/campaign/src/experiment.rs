@@ -78,7 +78,7 @@ pub(crate) fn plan(
         }
     }
     if shuffled {
-        cells.shuffle(&mut servebench_core::random::stream(order_seed, "campaign order"));
+        cells.shuffle(&mut inferometer_core::random::stream(order_seed, "campaign order"));
     }
     let plan = Plan {
         form: Form::Experiment,
@@ -195,7 +195,7 @@ fn checked(
         let Some(flag) = table.find(&key) else {
             let hint = match table.suggest(&key) {
                 Some(name) => format!("did you mean {name:?}?"),
-                None => "servebench run --help lists the flags".to_owned(),
+                None => "inferometer run --help lists the flags".to_owned(),
             };
             return Err(at(path, &key, format!("{place}: {key:?} is no flag of run: {hint}")));
         };

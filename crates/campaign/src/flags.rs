@@ -15,7 +15,7 @@ pub enum FlagKind {
     Many,
 }
 
-/// A flag of `servebench run` or `servebench simulate`.
+/// A flag of `inferometer run` or `inferometer simulate`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
     /// Name with dashes inside and none before.
@@ -26,7 +26,7 @@ pub struct Flag {
     pub simulated: bool,
 }
 
-/// The flags of `servebench run`, and those of `servebench simulate` beside.
+/// The flags of `inferometer run`, and those of `inferometer simulate` beside.
 #[derive(Clone, Debug, Default)]
 pub struct FlagTable(pub Vec<Flag>);
 
@@ -203,20 +203,20 @@ mod tests {
     fn the_backend_sim_makes_a_simulation_of_a_run() {
         for (run, expected) in [
             (
-                "servebench run --backend vllm --seed 1 --backend sim",
-                "servebench simulate --backend vllm --seed 1",
+                "inferometer run --backend vllm --seed 1 --backend sim",
+                "inferometer simulate --backend vllm --seed 1",
             ),
-            ("servebench run --backend=sim --backend sim --seed 1", "servebench simulate --seed 1"),
+            ("inferometer run --backend=sim --backend sim --seed 1", "inferometer simulate --seed 1"),
             (
-                "servebench run --backend sim:openai-chat --seed 1",
-                "servebench simulate --seed 1 --backend openai-chat",
+                "inferometer run --backend sim:openai-chat --seed 1",
+                "inferometer simulate --seed 1 --backend openai-chat",
             ),
         ] {
             let mut command = words(run);
             assert!(simulate(&mut command));
             assert_eq!(command.join(" "), expected);
         }
-        let mut real = words("servebench run --backend sim --backend vllm");
+        let mut real = words("inferometer run --backend sim --backend vllm");
         assert!(!simulate(&mut real));
         assert_eq!(real[1], "run");
     }

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
+use inferometer_metrics::Estimate;
+use inferometer_results::{Aggregate, Row};
 use serde_json::Value;
-use servebench_metrics::Estimate;
-use servebench_results::{Aggregate, Row};
 
 /// Settings that make runs repeats of one another when they are all the same; text under any other key,
 /// which is metadata, counts too.
@@ -92,7 +92,7 @@ fn settings(row: &Row) -> IndexMap<String, Value> {
     for (key, value) in &row.values {
         let known = SETTINGS.contains(&key.as_str());
         let metadata =
-            value.is_string() && !NEITHER.contains(&key.as_str()) && !key.starts_with("servebench");
+            value.is_string() && !NEITHER.contains(&key.as_str()) && !key.starts_with("inferometer");
         if (known || metadata) && !value.is_null() {
             settings.insert(key.clone(), value.clone());
         }
@@ -106,7 +106,7 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
     let mut keys = IndexSet::new();
     for row in rows {
         for (key, value) in &row.values {
-            let ours = key.starts_with("servebench");
+            let ours = key.starts_with("inferometer");
             if value.is_number() && !ours && !settings.contains_key(key) && !NEITHER.contains(&key.as_str()) {
                 keys.insert(key.as_str());
             }
@@ -123,7 +123,7 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
         })
         .collect();
     let is_invalid =
-        |row: &&&Row| row.values.get("servebench.verdict.level").and_then(Value::as_str) == Some("INVALID");
+        |row: &&&Row| row.values.get("inferometer.verdict.level").and_then(Value::as_str) == Some("INVALID");
     Folded { settings, runs: rows.len(), invalid: rows.iter().filter(is_invalid).count(), numbers }
 }
 
@@ -154,8 +154,8 @@ pub fn folded_table(groups: &[Folded]) -> Aggregate {
             add(".ci95_high", estimate.interval.map(|(_, high)| high.into()));
             add(".n", Some(estimate.n.into()));
         }
-        let run = servebench_results::ImportedRun {
-            source: servebench_results::Source::Servebench,
+        let run = inferometer_results::ImportedRun {
+            source: inferometer_results::Source::Inferometer,
             keys: IndexMap::new(),
             details: IndexMap::new(),
             file: PathBuf::new(),

@@ -5,8 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use inferometer_core::names;
+use inferometer_core::redact::redact_arguments;
+use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
-use servebench_results::Tool;
 
 use crate::CampaignError;
 use crate::plan::{Cell, Plan};
@@ -141,20 +143,20 @@ impl Journal {
         let state: State =
             serde_json::from_str(&text).map_err(|error| CampaignError::file(&path, error.to_string()))?;
         if state.format_version > CAMPAIGN_FORMAT_VERSION {
-            return Err(CampaignError::file(&path, "was written by a newer servebench; use that one"));
+            return Err(CampaignError::file(&path, "was written by a newer inferometer; use that one"));
         }
         if state.settings_sha256 != plan.settings_sha256() {
             for cell in &plan.cells {
                 if let Some(old) = state.cells.iter().find(|old| old.result == cell.result)
                     && old.status == Status::Done
-                    && old.command != cell.fingerprint()
+                    && as_of_today(&old.command) != cell.fingerprint()
                 {
                     return Err(CampaignError::setting(format!(
                         "--resume: the settings of {} have changed since it was measured: {}. Results of both \
                          in one table would mislead; undo the change, or begin anew with --overwrite or another \
                          --output-dir",
                         cell.name,
-                        difference(&old.command, &cell.fingerprint())
+                        difference(&as_of_today(&old.command), &cell.fingerprint())
                     )));
                 }
             }
@@ -243,7 +245,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignErro
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(CampaignError::io("create", folder))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".servebench-").suffix(".tmp").permissions(fs::Permissions::from_mode(0o666));
+    builder.prefix(".inferometer-").suffix(".tmp").permissions(fs::Permissions::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(CampaignError::io("create a file in", folder))?;
     file.write_all(content).map_err(CampaignError::io("write", path))?;
     file.persist(path).map_err(|error| CampaignError::io("write", path)(error.error))?;
@@ -278,6 +280,15 @@ fn was_begun(journal: &Path) -> bool {
     state.is_none_or(|state| {
         state.cells.iter().any(|cell| cell.attempts > 0 || cell.status != Status::Pending)
     })
+}
+
+/// A command in a journal as it would be noted today: programs were renamed, and more is left out of arguments.
+fn as_of_today(command: &[String]) -> Vec<String> {
+    let mut command = redact_arguments(command);
+    if let Some(program) = command.first_mut() {
+        *program = names::current(program).into_owned();
+    }
+    command
 }
 
 /// The first argument that differs, for people.

@@ -31,12 +31,12 @@ pub use error::CampaignError;
 pub use execute::{Ended, Event, Tally, World, check_servers, execute};
 pub use flags::{Flag, FlagKind, FlagTable, has, value_of};
 pub use fold::{Folded, fold, folded_table};
+pub use inferometer_metrics::{CONFIDENCE, Estimate};
 pub use journal::{CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status};
 pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};
 pub use read::{line_of_flag, read_table, result_files};
 pub use serve::{ServeOptions, serve_plan};
 pub use serve_files::write_summaries;
-pub use servebench_metrics::{CONFIDENCE, Estimate};
 pub use stop::{Condition, ConditionError, Finding, StopRules, findings_of, verdict_of};
 
 /// What the command line says about a sweep that is described by a file.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use inferometer_core::Secret;
+use inferometer_core::redact::redact_arguments;
 use serde_json::Value;
-use servebench_core::Secret;
-use servebench_core::redact::redact_arguments;
 use sha2::{Digest, Sha256};
 
 use crate::CampaignError;
@@ -14,7 +14,7 @@ use crate::flags::{has, value_of, values_of};
 use crate::stop::StopRules;
 
 /// Name by which a command means this very program.
-pub const OURSELVES: &str = "servebench";
+pub const OURSELVES: &str = inferometer_core::names::NAME;
 /// Longest file name that is made of settings; longer ones end in a hash.
 const LONGEST_NAME: usize = 150;
 
@@ -302,6 +302,7 @@ pub(crate) fn saving(output: &Path, result: &Path) -> Vec<String> {
 /// are added later change nothing. Below 2^31, because vLLM's generators take no more.
 pub(crate) fn cell_seed(campaign_seed: u64, name: &str, run: usize) -> u64 {
     let mut hash = Sha256::new();
+    // The program's name at the time: with other bytes, a sweep that is continued would change its seeds.
     hash.update(b"servebench campaign seed v1\0");
     hash.update(campaign_seed.to_le_bytes());
     hash.update((run as u64).to_le_bytes());
@@ -334,4 +335,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By Python: the first four bytes of `hashlib.sha256(b"servebench campaign seed v1\0" + (0).to_bytes(8,
+    /// "little") + (1).to_bytes(8, "little") + name).digest()`, little-endian, shifted right by one.
+    #[test]
+    fn the_rename_of_the_program_left_the_seeds_of_sweeps_as_they_were() {
+        assert_eq!(cell_seed(0, "in=128 out=64 c=8", 1), 659723125);
+    }
 }

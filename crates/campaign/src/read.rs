@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use inferometer_core::names;
 use serde_json::{Map, Value};
 
 use crate::CampaignError;
@@ -144,7 +145,7 @@ fn line_of(path: &Path, key: &str) -> String {
 
 /// The result files in a folder and the folders below it, without the journals of campaigns.
 pub fn result_files(folder: &Path) -> Result<Vec<PathBuf>, CampaignError> {
-    let mut files = servebench_results::find_result_files(folder)?;
+    let mut files = inferometer_results::find_result_files(folder)?;
     files.retain(|file| file.file_name().is_none_or(|name| name != JOURNAL_NAME));
     Ok(files)
 }
@@ -158,7 +159,7 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
         .headers()
         .map_err(broken)?
         .iter()
-        .map(|column| column.trim_start_matches('\u{feff}').to_owned())
+        .map(|column| names::current(column.trim_start_matches('\u{feff}')).into_owned())
         .collect();
     let mut rows = Vec::new();
     for record in reader.records() {
@@ -168,4 +169,19 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
         rows.push(cells.map(|(column, cell)| (column.clone(), Value::from(cell))).collect());
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_with_the_programs_old_name_are_read_under_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregate_results.csv");
+        fs::write(&path, "\u{feff}filename,servebench.verdict.level\na.json,INVALID\n").unwrap();
+        let rows = read_table(&path).unwrap();
+        assert_eq!(rows[0]["inferometer.verdict.level"], "INVALID");
+        assert_eq!(rows[0]["filename"], "a.json");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
+use inferometer_core::names;
 use serde_json::{Map, Value};
 
 use crate::CampaignError;
@@ -45,7 +46,11 @@ type Combination = Map<String, Value>;
 /// The plan of a sweep in vLLM's form.
 pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
     let serve_cmd = words("--serve-cmd", &options.serve_cmd)?;
-    let bench_cmd = words("--bench-cmd", &options.bench_cmd)?;
+    let mut bench_cmd = words("--bench-cmd", &options.bench_cmd)?;
+    if let Some(program) = bench_cmd.first_mut() {
+        // Scripts from before November 2026 mean this program by its old name.
+        *program = names::current(program).into_owned();
+    }
     let after_command =
         options.after_bench_cmd.as_deref().map(|text| words_or_none("--after-bench-cmd", text));
     let after_command = after_command.transpose()?;

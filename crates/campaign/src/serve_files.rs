@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use inferometer_results::{Aggregate, aggregate};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use servebench_results::{Aggregate, aggregate};
 
 use crate::CampaignError;
 use crate::journal::{Journal, write_file};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
+use inferometer_core::Secret;
+use inferometer_wire::{Client, ClientSettings, Live, TlsSettings, Wire, WireError, backend};
 use serde_json::Value;
-use servebench_core::Secret;
-use servebench_wire::{Client, ClientSettings, Live, TlsSettings, Wire, WireError, backend};
 
 use crate::journal::Identity;
 use crate::plan::Target;

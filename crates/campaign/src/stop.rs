@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use inferometer_core::names;
+use inferometer_results::ImportedRun;
 use serde_json::Value;
-use servebench_results::ImportedRun;
 
 /// When to go no further.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,7 +113,7 @@ fn number_of(run: &ImportedRun, key: &str) -> Option<f64> {
 }
 
 fn text_of(run: &ImportedRun, key: &str) -> Option<String> {
-    let key = if key == "verdict" { "servebench.verdict.level" } else { key };
+    let key = if key == "verdict" { "inferometer.verdict.level" } else { key };
     value_at(run, key).map(|value| crate::flags::text(&value))
 }
 
@@ -120,6 +121,7 @@ fn value_at(run: &ImportedRun, key: &str) -> Option<Value> {
     if let Some(value) = run.keys.get(key) {
         return Some(value.clone());
     }
+    let key = &*names::current(key);
     let mut parts = key.split('.');
     let mut value = run.keys.get(parts.next()?)?;
     for part in parts {
@@ -144,7 +146,7 @@ pub struct Finding {
 
 /// The findings behind the verdict of a result, the worst first.
 pub fn findings_of(run: &ImportedRun) -> Vec<Finding> {
-    let Some(Value::Array(reasons)) = value_at(run, "servebench.verdict.reasons") else { return Vec::new() };
+    let Some(Value::Array(reasons)) = value_at(run, "inferometer.verdict.reasons") else { return Vec::new() };
     let text =
         |reason: &Value, key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     reasons
@@ -156,16 +158,16 @@ pub fn findings_of(run: &ImportedRun) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use inferometer_results::Source;
     use serde_json::json;
-    use servebench_results::Source;
 
     fn run() -> ImportedRun {
         let keys = json!({
             "p99_ttft_ms": 300.5, "completed": 90, "failed": 10, "request_rate": "inf",
-            "servebench": {"verdict": {"level": "CAUTION"}},
+            "inferometer": {"verdict": {"level": "CAUTION"}},
         });
         ImportedRun {
-            source: Source::Servebench,
+            source: Source::Inferometer,
             keys: serde_json::from_value(keys).unwrap(),
             details: indexmap::IndexMap::new(),
             file: "x.json".into(),

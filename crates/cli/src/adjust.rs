@@ -1,9 +1,9 @@
 //! What flags change about requests of any dataset: adapters, structures, token ids.
 
+use inferometer_core::random::PythonRandom;
+use inferometer_core::{Prompt, Request};
+use inferometer_workload::{DatasetSettings, Tokenizer};
 use rayon::prelude::*;
-use servebench_core::random::PythonRandom;
-use servebench_core::{Prompt, Request};
-use servebench_workload::{DatasetSettings, Tokenizer};
 
 use crate::args::LoraAssignment;
 use crate::exit::Failure;

@@ -1,6 +1,6 @@
 //! argparse's habits: people's scripts rely on them.
 //!
-//! The arguments of `servebench run` are brought into the plain form that the parser behind knows: one
+//! The arguments of `inferometer run` are brought into the plain form that the parser behind knows: one
 //! occurrence an option, in full spelling, as `--name=value`. What this does:
 //!
 //! | habit | example |
@@ -387,7 +387,7 @@ mod tests {
     use super::*;
 
     fn parse(typed: &str) -> Result<(String, Vec<String>), String> {
-        let arguments = format!("servebench run {typed}").split_whitespace().map(str::to_owned).collect();
+        let arguments = format!("inferometer run {typed}").split_whitespace().map(str::to_owned).collect();
         match understand(arguments) {
             Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
             Ok(Understood::Help(text)) => Ok((text, Vec::new())),

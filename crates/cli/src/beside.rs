@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use servebench_core::Records;
-use servebench_report::{Lang, chart, dataset_stats_figure, timeline_page};
-use servebench_results::{ResultFile, VllmResult, pytorch_records, write_pytorch};
+use inferometer_core::Records;
+use inferometer_report::{Lang, chart, dataset_stats_figure, timeline_page};
+use inferometer_results::{ResultFile, VllmResult, pytorch_records, write_pytorch};
 
 use crate::exit::{Failure, OrFail};
 use crate::settings::RunSettings;

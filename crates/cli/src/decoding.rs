@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::Method;
+use inferometer_report::console::{Cell, Section, SpeculativeDecoding};
+use inferometer_results::{VllmDiffusion, VllmResult, VllmSpecDecode};
+use inferometer_telemetry::server::{Diffusion, Page, ServerDelta, ServerState, SpecDecode};
+use inferometer_wire::{Client, Live, Wire};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use servebench_report::console::{Cell, Section, SpeculativeDecoding};
-use servebench_results::{VllmDiffusion, VllmResult, VllmSpecDecode};
-use servebench_telemetry::server::{Diffusion, Page, ServerDelta, ServerState, SpecDecode};
-use servebench_wire::{Client, Live, Wire};
 
 /// The gain of the counters during a run, kept in the manifest because no record tells it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

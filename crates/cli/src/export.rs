@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use servebench_core::{Nanos, Outcome, Record, Records};
-use servebench_metrics::{Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise};
-use servebench_results::{
+use inferometer_core::{Nanos, Outcome, Record, Records};
+use inferometer_metrics::{Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise};
+use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput, ExportRun,
     Manifest,
 };

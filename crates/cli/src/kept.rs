@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use inferometer_core::{Record, Records, TokenSource};
+use inferometer_engine::{Finished, Plan};
+use inferometer_results::{RecordLog, RunFolder, SpilledRecords};
+use inferometer_workload::{Tokenizer, count_output_tokens};
 use rayon::prelude::*;
-use servebench_core::{Record, Records, TokenSource};
-use servebench_engine::{Finished, Plan};
-use servebench_results::{RecordLog, RunFolder, SpilledRecords};
-use servebench_workload::{Tokenizer, count_output_tokens};
 use tempfile::TempDir;
 
 use crate::exit::{Failure, OrFail};
 
 /// Changes how many events are held in memory before they are left in the log.
-const VARIABLE: &str = "SERVEBENCH_EVENTS_IN_MEMORY";
+const VARIABLE: &str = "INFEROMETER_EVENTS_IN_MEMORY";
 /// Events held in memory unless the variable says otherwise: 128 MiB.
 const EVENTS: usize = 8 << 20;
 /// Events that an answer of unknown length is taken to have.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
+use inferometer_core::{Prompt, Request};
+use inferometer_wire::{Client, Live, Wire};
 use serde_json::{Value, json};
-use servebench_core::{Prompt, Request};
-use servebench_wire::{Client, Live, Wire};
 
 use crate::exit::{Failure, OrFail};
 

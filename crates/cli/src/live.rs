@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use inferometer_core::Nanos;
+use inferometer_engine::{Progress, Recent};
+use inferometer_metrics::numpy;
+use inferometer_os::clock;
 use serde::{Deserialize, Serialize};
-use servebench_core::Nanos;
-use servebench_engine::{Progress, Recent};
-use servebench_metrics::numpy;
-use servebench_os::clock;
 use tempfile::TempDir;
 
 use crate::background::Background;
@@ -20,7 +20,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Latencies are those of requests that ended so long ago at most.
 const WINDOW: Nanos = Nanos::from_millis(10_000);
 /// The socket on which a sweep listens to its runs.
-const VARIABLE: &str = "SERVEBENCH_LIVE";
+const VARIABLE: &str = "INFEROMETER_LIVE";
 /// More than any state takes.
 const LARGEST: usize = 4096;
 
@@ -139,7 +139,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Opens a socket in a folder of its own.
     pub(crate) fn open() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("servebench-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("inferometer-").tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("live"))?;
         let heard = Heard::default();
         let put = heard.clone();

@@ -1,4 +1,4 @@
-//! The binary `servebench`: arguments → settings → one call into a room below → exit code.
+//! The binary `inferometer`: arguments → settings → one call into a room below → exit code.
 
 mod adjust;
 mod args;
@@ -33,7 +33,7 @@ mod vllm;
 use std::process::ExitCode;
 
 use clap::Parser;
-use servebench_campaign::reveal_arguments;
+use inferometer_campaign::reveal_arguments;
 
 use crate::args::{Cli, Command};
 use crate::argv::Understood;

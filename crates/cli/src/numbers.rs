@@ -1,11 +1,11 @@
 //! From records to what is printed. `run` and `report` both come through here, which is why a report can
 //! be made again from the run folder.
 
+use inferometer_core::{ClientHealth, Records, Verdict};
+use inferometer_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge};
+use inferometer_report::Lang;
+use inferometer_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
 use serde::{Deserialize, Serialize};
-use servebench_core::{ClientHealth, Records, Verdict};
-use servebench_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge};
-use servebench_report::Lang;
-use servebench_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
 
 use crate::decoding::Decoding;
 use crate::probe::ProbeNumbers;

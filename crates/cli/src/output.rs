@@ -1,6 +1,6 @@
 //! Who hears what: results on stdout, talk on stderr, colour only for people.
 
-use servebench_core::redact::redact_text;
+use inferometer_core::redact::redact_text;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 

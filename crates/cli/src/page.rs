@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use servebench_core::Records;
-use servebench_report::{Lang, RunPageInput, run_page};
-use servebench_results::{Manifest, RunFolder};
+use inferometer_core::Records;
+use inferometer_report::{Lang, RunPageInput, run_page};
+use inferometer_results::{Manifest, RunFolder};
 
 use crate::exit::{Failure, OrFail};
 use crate::numbers::Numbers;

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use inferometer_arrival::ArrivalSettings;
+use inferometer_core::random::indexed_stream;
+use inferometer_core::{Nanos, Prompt, Request, Schedule, Workload};
+use inferometer_engine::{Conversations, Plan};
+use inferometer_os::{limits, thread};
+use inferometer_results::WorkloadInfo;
+use inferometer_telemetry::Environment;
+use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
+use inferometer_workload::{DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces};
 use rayon::prelude::*;
-use servebench_arrival::ArrivalSettings;
-use servebench_core::random::indexed_stream;
-use servebench_core::{Nanos, Prompt, Request, Schedule, Workload};
-use servebench_engine::{Conversations, Plan};
-use servebench_os::{limits, thread};
-use servebench_results::WorkloadInfo;
-use servebench_telemetry::Environment;
-use servebench_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
-use servebench_workload::{DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces};
 
 use crate::adjust::Adjust;
 use crate::compat;
@@ -232,7 +232,7 @@ fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Fai
 pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Failure> {
     let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
     let schedule =
-        servebench_arrival::schedule(requests.iter().filter(opens).count(), settings).or_usage()?;
+        inferometer_arrival::schedule(requests.iter().filter(opens).count(), settings).or_usage()?;
     let mut opened = 0;
     let due = requests.iter().map(|request| {
         opened += usize::from(opens(&request));
@@ -278,7 +278,7 @@ pub(crate) fn offline(
         let schedule = match &mut by_rate {
             Some(schedule) => schedule,
             none if piece.len() == total => none.insert(arrivals(&piece, &settings.load.arrivals)?),
-            none => none.insert(servebench_arrival::schedule(total, &settings.load.arrivals).or_usage()?),
+            none => none.insert(inferometer_arrival::schedule(total, &settings.load.arrivals).or_usage()?),
         };
         piece.iter().try_for_each(|request| give(schedule.due(request.index), request))
     })?;
@@ -384,7 +384,7 @@ fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> R
 
 fn body_settings(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> BodySettings {
     let content = &settings.content;
-    let generates = settings.metrics.kind == servebench_metrics::Kind::Generation;
+    let generates = settings.metrics.kind == inferometer_metrics::Kind::Generation;
     BodySettings {
         sampling: content.sampling.clone(),
         extra_body: content.extra_body.clone(),

@@ -9,12 +9,12 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use inferometer_core::{Prompt, Record, Request};
+use inferometer_metrics::{Kind, Times, numpy};
+use inferometer_report::console::Section;
+use inferometer_results::VllmProbe;
+use inferometer_wire::{Client, Live, Prepared, Wire};
 use serde::{Deserialize, Serialize};
-use servebench_core::{Prompt, Record, Request};
-use servebench_metrics::{Kind, Times, numpy};
-use servebench_report::console::Section;
-use servebench_results::VllmProbe;
-use servebench_wire::{Client, Live, Prepared, Wire};
 
 use crate::exit::{Failure, OrFail};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use http::Method;
+use inferometer_core::Nanos;
+use inferometer_wire::Wire;
 use serde_json::Value;
-use servebench_core::Nanos;
-use servebench_wire::Wire;
 
 use crate::exit::{Failure, OrFail};
 use crate::output::Output;

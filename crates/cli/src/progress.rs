@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use servebench_engine::{Progress, Snapshot};
+use inferometer_engine::{Progress, Snapshot};
 
 use crate::background::Background;
 use crate::live::TICK;
@@ -49,19 +49,19 @@ fn describe(now: &Snapshot, last_events: u64) -> String {
 pub(crate) struct SlowBar {
     bar: ProgressBar,
     label: &'static str,
-    started: servebench_core::Nanos,
+    started: inferometer_core::Nanos,
 }
 
 impl SlowBar {
     /// A bar with a label, invisible for the first second.
     pub(crate) fn new(label: &'static str) -> Self {
         let bar = ProgressBar::hidden();
-        Self { bar, label, started: servebench_os::clock::now() }
+        Self { bar, label, started: inferometer_os::clock::now() }
     }
 
     /// Reports that `done` of `total` are done. May be called from many threads.
     pub(crate) fn update(&self, done: usize, total: usize) {
-        if servebench_os::clock::now().since(self.started).0 < 1_000_000_000 {
+        if inferometer_os::clock::now().since(self.started).0 < 1_000_000_000 {
             return;
         }
         if self.bar.is_hidden() && std::io::stderr().is_terminal() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use inferometer_os::clock;
+use inferometer_wire::reply::printable;
+use inferometer_wire::{Client, ConnectStep, Live, SideReply, Wire, WireError};
 use serde_json::Value;
-use servebench_os::clock;
-use servebench_wire::reply::printable;
-use servebench_wire::{Client, ConnectStep, Live, SideReply, Wire, WireError};
 
 use crate::exit::{Failure, OrFail};
 use crate::settings::TargetSettings;
@@ -113,7 +113,7 @@ fn unreachable(error: &WireError, step: ConnectStep, target: &TargetSettings, pa
     let remedy = match step {
         ConnectStep::Reach => {
             let waited = if patience.is_zero() {
-                "start the server first, or let servebench wait for it with --ready-check-timeout-sec 600"
+                "start the server first, or let inferometer wait for it with --ready-check-timeout-sec 600"
                     .into()
             } else {
                 format!("it was not there within --ready-check-timeout-sec {}", patience.as_secs())

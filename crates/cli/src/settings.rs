@@ -9,15 +9,15 @@ mod shapes;
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use servebench_arrival::{ArrivalSettings, RampStrategy, Rate};
-use servebench_core::redact::{self, redact_json, redact_url};
-use servebench_core::{Nanos, Secret};
-use servebench_metrics::{
+use inferometer_arrival::{ArrivalSettings, RampStrategy, Rate};
+use inferometer_core::redact::{self, redact_json, redact_url};
+use inferometer_core::{Nanos, Secret};
+use inferometer_metrics::{
     Kind, Metric, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
-use servebench_wire::{Backend, BackendKind, backend};
-use servebench_workload::WorkloadSettings;
+use inferometer_wire::{Backend, BackendKind, backend};
+use inferometer_workload::WorkloadSettings;
+use serde_json::{Map, Value, json};
 
 pub(crate) use self::connection::ConnectionSettings;
 pub(crate) use self::content::ContentSettings;
@@ -182,9 +182,9 @@ impl RunSettings {
             num_prompts,
             seed,
             compat: if compat.is_vllm() {
-                servebench_workload::Compat::Vllm
+                inferometer_workload::Compat::Vllm
             } else {
-                servebench_workload::Compat::Native
+                inferometer_workload::Compat::Native
             },
             request_id_prefix: id_prefix,
             is_chat,
@@ -281,7 +281,7 @@ fn target_settings(
     } = args;
     if name.as_deref().is_some_and(|name| name == "sim" || name.starts_with("sim:")) {
         return Err(Failure::usage(
-            "--backend sim: a run needs a server; simulate one run with servebench simulate, or many with servebench \
+            "--backend sim: a run needs a server; simulate one run with inferometer simulate, or many with inferometer \
              sweep --backend sim",
         ));
     }

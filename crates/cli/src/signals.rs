@@ -1,6 +1,6 @@
 //! Ctrl-C: once stops sending and waits a little, twice gives up what is in flight. Nothing is lost.
 
-use servebench_engine::{StopHandle, StopLevel};
+use inferometer_engine::{StopHandle, StopLevel};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output::Output;

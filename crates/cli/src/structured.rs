@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use inferometer_core::random::indexed_stream;
+use inferometer_core::{Prompt, Records, Request};
+use inferometer_workload::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use servebench_core::random::indexed_stream;
-use servebench_core::{Prompt, Records, Request};
-use servebench_workload::Tokenizer;
 
 use crate::args::StructuredKind;
 use crate::exit::{Failure, OrFail};
@@ -253,7 +253,7 @@ fn fits(value: &Value, schema: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::{Outcome, Record};
+    use inferometer_core::{Outcome, Record};
 
     use super::*;
 

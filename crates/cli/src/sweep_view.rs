@@ -8,9 +8,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use servebench_campaign::estimate::span;
-use servebench_campaign::{Event, Talk, findings_of, verdict_of};
-use servebench_results::ImportedRun;
+use inferometer_campaign::estimate::span;
+use inferometer_campaign::{Event, Talk, findings_of, verdict_of};
+use inferometer_results::ImportedRun;
 
 use crate::args::Ui;
 use crate::background::Background;

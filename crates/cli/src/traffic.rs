@@ -1,15 +1,15 @@
 //! What kind of traffic it was: traces, conversations, shared beginnings, structured answers.
 //!
-//! These numbers stand under `servebench.traffic` of a result and below the table on the screen. They are made
+//! These numbers stand under `inferometer.traffic` of a result and below the table on the screen. They are made
 //! from records and from what was known before the run, so that `report` gives them again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use inferometer_core::{Nanos, Record, Records};
+use inferometer_metrics::numpy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use servebench_core::{Nanos, Record, Records};
-use servebench_metrics::numpy;
 
 use crate::structured::Conformity;
 

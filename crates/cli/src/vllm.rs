@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-use servebench_arrival::{ArrivalSettings, Rate, rps_change_events};
-use servebench_core::{ClientHealth, Nanos, Record, Records, Schedule};
-use servebench_metrics::{Kind, Summary, Times};
-use servebench_os::clock::Anchor;
-use servebench_results::{
+use inferometer_arrival::{ArrivalSettings, Rate, rps_change_events};
+use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
+use inferometer_metrics::{Kind, Summary, Times};
+use inferometer_os::clock::Anchor;
+use inferometer_results::{
     Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
     VllmResult, VllmStat, python_isoformat, vllm_date,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::exit::{Failure, OrFail};
 use crate::numbers::Numbers;
@@ -109,7 +109,7 @@ impl Intended {
             result.rps_change_events = rate_changes(arrivals, schedule, start);
         }
         mark_partial(&mut result);
-        result.servebench["recovered"] = true.into();
+        result.inferometer["recovered"] = true.into();
         let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;
         file.write(&result, if self.detailed { Details::Of(records) } else { Details::Without }).or_run()?;
         Ok(self.path)
@@ -118,7 +118,7 @@ impl Intended {
 
 /// Says that the run did not come to its planned end.
 pub(crate) fn mark_partial(result: &mut VllmResult) {
-    result.servebench["partial"] = true.into();
+    result.inferometer["partial"] = true.into();
 }
 
 /// The whole file but gaps and texts, which are taken from the records while the file is written: see [`details`].
@@ -154,7 +154,7 @@ pub(crate) fn result(
         server_queue_times,
         server_ttfts,
         stats,
-        servebench: own(numbers, health),
+        inferometer: own(numbers, health),
         ..VllmResult::default()
     }
 }

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use inferometer_testkit::{or_skip, program};
 use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
 use serde_json::Value;
-use servebench_testkit::{or_skip, program};
 
 /// Waits until the server has answered so many requests: the run is well under way then.
 fn until_answered(sim: &Sim, count: usize) {
@@ -85,7 +85,7 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
         let path = folder.path().join("step");
         fs::write(&path, [0; 16]).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_servebench"));
+        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
         program.env("LD_PRELOAD", &library).env("STEPPED_CLOCK", &path);
         let run = run_by(
             &mut program,
@@ -97,11 +97,11 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         // The instant is written last, and lies ahead: clock and stamps step together.
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8).unwrap();
-        let at = i64::try_from(servebench_os::clock::wall().0 + 100_000_000).unwrap();
+        let at = i64::try_from(inferometer_os::clock::wall().0 + 100_000_000).unwrap();
         file.write_all_at(&at.to_ne_bytes(), 0).unwrap();
         let result = finish(run, folder.path());
-        assert_eq!(own_codes(&result), expected, "{:#}", result["servebench"]["verdict"]);
-        let client = &result["servebench"]["client"];
+        assert_eq!(own_codes(&result), expected, "{:#}", result["inferometer"]["verdict"]);
+        let client = &result["inferometer"]["client"];
         let seen = client["largest_clock_step"].as_f64().unwrap() / 1e6;
         assert!((seen - step_ms.abs() as f64).abs() < 5.0 || step_ms == 0, "a step of {seen} ms");
         let errors = errors(&sim, &result);
@@ -122,7 +122,7 @@ struct Group {
 impl Group {
     /// `None` where no group with the CPU controller can be made.
     fn make() -> Option<Self> {
-        let name = format!("servebench-test-{}", std::process::id());
+        let name = format!("inferometer-test-{}", std::process::id());
         let first = ("cpu.cfs_quota_us", "1000", "-1");
         let second = ("cpu.max", "1000 100000", "max 100000");
         let roots = [
@@ -166,7 +166,7 @@ fn a_quota_that_stops_the_client_is_named() {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "5"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
-        shell.arg(group.folder.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_servebench"));
+        shell.arg(group.folder.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_inferometer"));
         let load = [&load[..], &["--random-output-len", "20"]].concat();
         let run = run_by(&mut shell, folder.path(), &sim.url, &load);
         until_answered(&sim, 30);
@@ -181,7 +181,7 @@ fn a_quota_that_stops_the_client_is_named() {
         let mut codes = own_codes(&result);
         // What came while the client was stopped came together; a group has a small share of a busy machine.
         codes.retain(|code| code != "coalesced");
-        assert_eq!(codes, expected, "{:#}", result["servebench"]["verdict"]);
+        assert_eq!(codes, expected, "{:#}", result["inferometer"]["verdict"]);
     }
 }
 
@@ -193,7 +193,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
     let load = ["--num-prompts", "100", "--request-rate", "50", "--random-output-len", "20", "--ignore-eos"];
     for stopped in [false, true] {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
-        let mut program = Command::new(env!("CARGO_BIN_EXE_servebench"));
+        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
         program.env("LD_PRELOAD", &library);
         let run = run_by(&mut program, folder.path(), &sim.url, &load);
         until_answered(&sim, 10);
@@ -203,16 +203,16 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
             signal(run.id(), "-CONT");
         }
         let result = finish(run, folder.path());
-        assert_eq!(result["servebench"]["client"]["kernel_stamps"], false);
+        assert_eq!(result["inferometer"]["client"]["kernel_stamps"], false);
         if stopped {
-            assert_eq!(own_codes(&result), ["stall_in_stamps"], "{:#}", result["servebench"]["verdict"]);
+            assert_eq!(own_codes(&result), ["stall_in_stamps"], "{:#}", result["inferometer"]["verdict"]);
             let worst = errors(&sim, &result).pop().unwrap();
             assert!(worst > 50.0, "at worst {worst} ms");
         } else {
             let mut codes = own_codes(&result);
             // A busy machine stalls the client, too.
             codes.retain(|code| code != "stall_in_stamps");
-            assert_eq!(codes, [""; 0], "{:#}", result["servebench"]["verdict"]);
+            assert_eq!(codes, [""; 0], "{:#}", result["inferometer"]["verdict"]);
         }
     }
 }
@@ -230,7 +230,7 @@ fn a_rate_that_was_not_offered_is_named() {
     std::thread::sleep(Duration::from_secs(2));
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
-    assert!(codes(&result).contains(&"offered_rate".to_owned()), "{:#}", result["servebench"]["verdict"]);
+    assert!(codes(&result).contains(&"offered_rate".to_owned()), "{:#}", result["inferometer"]["verdict"]);
 }
 
 #[test]
@@ -246,11 +246,11 @@ fn a_worker_without_a_moment_to_spare_is_named() {
     for _ in 0..5 {
         let result = finish(start_run(folder.path(), &sim.url, &load), folder.path());
         // Events that were written together come together.
-        assert_eq!(own_codes(&result), ["coalesced"], "{:#}", result["servebench"]["verdict"]);
+        assert_eq!(own_codes(&result), ["coalesced"], "{:#}", result["inferometer"]["verdict"]);
         if codes(&result).contains(&"client_cpu".to_owned()) {
             return;
         }
-        let client = &result["servebench"]["client"];
+        let client = &result["inferometer"]["client"];
         let share = |part: &Value| part.as_f64().unwrap() / client["wall"].as_f64().unwrap();
         let worker = &client["workers"][0];
         found.push((share(&worker["cpu"]), share(&worker["run_queue_delay"])));

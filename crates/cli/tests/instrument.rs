@@ -1,4 +1,4 @@
-//! What sets servebench apart, seen on the binary: numbers stay right when something stands still, and the
+//! What sets inferometer apart, seen on the binary: numbers stay right when something stands still, and the
 //! verdict says that it did.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -42,8 +42,8 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
 
     // A hundred requests were in flight when the server stopped; those have a service latency of up to 3 s,
     // but the hundreds that waited for their slot meanwhile have a short one.
-    let service = number(&result, "/servebench/extras/service/e2el_ms/p90");
-    let response = number(&result, "/servebench/extras/response/e2el_ms/p90");
+    let service = number(&result, "/inferometer/extras/service/e2el_ms/p90");
+    let response = number(&result, "/inferometer/extras/response/e2el_ms/p90");
     assert!(response > 2_000.0, "p90 of response latency is {response} ms");
     assert!(service < 2_900.0 && service < response, "service {service} ms, response {response} ms");
 
@@ -86,8 +86,8 @@ fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
     let load = ["--num-prompts", "40", "--request-rate", "50", "--burstiness", "inf"];
     let more = ["--max-concurrency", "1", "--random-output-len", "1"];
     let result = finish(start_run(folder.path(), &sim.url, &[&load[..], &more[..]].concat()), folder.path());
-    let service = number(&result, "/servebench/extras/service/e2el_ms/mean");
-    let response = number(&result, "/servebench/extras/response/e2el_ms/mean");
+    let service = number(&result, "/inferometer/extras/service/e2el_ms/mean");
+    let response = number(&result, "/inferometer/extras/response/e2el_ms/mean");
     // Due at 20 (i + 1), started at service · i after the first.
     let expected =
         (0..40).map(|i| 20.0 + service * f64::from(i) + service - 20.0 * f64::from(i + 1)).sum::<f64>()
@@ -112,7 +112,7 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
         std::thread::sleep(Duration::from_millis(150));
     }
     let result = finish(run, folder.path());
-    assert_eq!(result["servebench"]["client"]["kernel_stamps"], true);
+    assert_eq!(result["inferometer"]["client"]["kernel_stamps"], true);
     let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
     let mut errors = Vec::new();
     for truth in sim.truth() {
@@ -130,7 +130,7 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
     // lose its processor between reading the clock and writing, hence not the largest error.
     let error = errors[errors.len() * 95 / 100];
     assert!(error < 0.2, "gaps are {error} ms off");
-    let level = result["servebench"]["verdict"]["level"].as_str().unwrap();
+    let level = result["inferometer"]["verdict"]["level"].as_str().unwrap();
     assert!(
         level != "VALID" && codes(&result).contains(&"worker_stall".to_owned()),
         "{level} {:?}",

@@ -1,6 +1,6 @@
 //! Against a real inference engine: llama.cpp's own server, with a tiny model of random weights.
 //!
-//! Needs a Python with the packages xllamacpp, gguf and numpy, named by `SERVEBENCH_LLAMACPP_PYTHON`;
+//! Needs a Python with the packages xllamacpp, gguf and numpy, named by `INFEROMETER_LLAMACPP_PYTHON`;
 //! `.ci/run` makes one. The server has a habit worth a test: it announces keep-alive and closes each
 //! connection after its stream.
 
@@ -15,9 +15,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use inferometer_testkit::{or_skip, project_root};
 use serde_json::Value;
-use servebench_testkit::{or_skip, project_root};
-use support::{servebench, told};
+use support::{inferometer, told};
 
 struct LlamaCpp {
     child: Child,
@@ -27,8 +27,8 @@ struct LlamaCpp {
 impl LlamaCpp {
     fn start(folder: &Path) -> Option<Self> {
         let python = or_skip(
-            std::env::var_os("SERVEBENCH_LLAMACPP_PYTHON"),
-            "a Python with xllamacpp (SERVEBENCH_LLAMACPP_PYTHON)",
+            std::env::var_os("INFEROMETER_LLAMACPP_PYTHON"),
+            "a Python with xllamacpp (INFEROMETER_LLAMACPP_PYTHON)",
         )?;
         let root = project_root();
         let mut child = Command::new(python)
@@ -55,7 +55,7 @@ impl Drop for LlamaCpp {
 
 /// Runs, and returns the result after checking what must hold for every run.
 fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
-    let output = servebench(folder)
+    let output = inferometer(folder)
         .args(["run", "--base-url", url, "--model", "tiny", "--tokenizer", "builtin", "--num-prompts", "60"])
         .args(["--disable-tqdm", "--save-result", "--save-detailed", "--result-filename", "r.json"])
         .args(more)
@@ -64,7 +64,7 @@ fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let result: Value = serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
     assert_eq!((&result["completed"], &result["failed"]), (&60.into(), &0.into()), "{}", told(&output));
-    assert_eq!(result["servebench"]["extras"]["tokens"]["from_usage"], 60, "{}", told(&output));
+    assert_eq!(result["inferometer"]["extras"]["tokens"]["from_usage"], 60, "{}", told(&output));
     result
 }
 

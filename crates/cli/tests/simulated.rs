@@ -1,4 +1,4 @@
-//! `servebench simulate` and `servebench calibrate`: runs without a server.
+//! `inferometer simulate` and `inferometer calibrate`: runs without a server.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use inferometer_os::clock;
+use inferometer_sim::engine::{ClusterConfig, EngineConfig, PresetFile, StepCost};
+use inferometer_sim::{SimSettings, start};
 use serde_json::Value;
-use servebench_os::clock;
-use servebench_sim::engine::{ClusterConfig, EngineConfig, PresetFile, StepCost};
-use servebench_sim::{SimSettings, start};
 
-fn servebench(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_servebench"))
+fn inferometer(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_inferometer"))
         .args(arguments)
         .current_dir(folder)
         .env_remove("OPENAI_API_KEY")
@@ -39,7 +39,7 @@ fn json(path: &Path) -> Value {
 
 /// The only run folder of this label.
 fn run_folder(folder: &Path, label: &str) -> PathBuf {
-    let runs = fs::read_dir(folder.join("servebench-runs")).unwrap().map(|run| run.unwrap().path());
+    let runs = fs::read_dir(folder.join("inferometer-runs")).unwrap().map(|run| run.unwrap().path());
     let mut runs: Vec<_> = runs.filter(|run| run.display().to_string().ends_with(label)).collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs.remove(0)
@@ -63,11 +63,11 @@ fn simulation<'a>(seed: &'a str, label: &'a str) -> Vec<&'a str> {
 fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let text = good(&servebench(folder, &simulation("7", "a")));
+    let text = good(&inferometer(folder, &simulation("7", "a")));
     assert!(text.contains("Simulated: 2 × llama-3.1-8b@h100 (power-of-two)"), "{text}");
     assert!(text.contains("No server was measured."), "{text}");
-    good(&servebench(folder, &simulation("7", "b")));
-    good(&servebench(folder, &simulation("8", "c")));
+    good(&inferometer(folder, &simulation("7", "b")));
+    good(&inferometer(folder, &simulation("8", "c")));
 
     // The label is a part of the result; everything else must agree to the byte.
     let result = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
@@ -81,14 +81,14 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     assert_eq!(manifest["settings"]["engine_model"]["replicas"], 2);
     let result = json(&folder.join("a.json"));
     assert_eq!(result["completed"], 300);
-    let counters = &result["servebench"]["simulated"]["counters"];
+    let counters = &result["inferometer"]["simulated"]["counters"];
     assert_eq!(counters["finished"], 300);
     // Conservation: each token asked for was computed, or found in the cache.
     let count = |key: &str| counters[key].as_u64().unwrap();
     let needed = count("prompt_tokens") + count("generated_tokens") - 300 + count("lost_tokens");
     assert_eq!(count("computed_tokens") + count("prefix_hits"), needed);
 
-    let again = good(&servebench(folder, &["report", &run_folder(folder, "a").display().to_string()]));
+    let again = good(&inferometer(folder, &["report", &run_folder(folder, "a").display().to_string()]));
     assert!(again.contains("Simulated: no server was measured."), "{again}");
 }
 
@@ -101,11 +101,11 @@ fn shared_prefixes_are_found_in_the_cache_and_make_the_first_token_sooner() {
                 --prefix-repetition-num-prefixes 4 --prefix-repetition-output-len 16 --save-result \
                 --percentile-metrics ttft --no-run-folder --result-filename";
     let base: Vec<&str> = base.split_whitespace().collect();
-    good(&servebench(folder, &[&base[..], &["with.json"]].concat()));
-    good(&servebench(folder, &[&base[..], &["without.json", "--no-prefix-caching"]].concat()));
+    good(&inferometer(folder, &[&base[..], &["with.json"]].concat()));
+    good(&inferometer(folder, &[&base[..], &["without.json", "--no-prefix-caching"]].concat()));
     let (with, without) = (json(&folder.join("with.json")), json(&folder.join("without.json")));
     let hits =
-        |result: &Value| result["servebench"]["simulated"]["counters"]["prefix_hits"].as_u64().unwrap();
+        |result: &Value| result["inferometer"]["simulated"]["counters"]["prefix_hits"].as_u64().unwrap();
     // 96 of 100 prompts repeat one of four prefixes of 1600 tokens, which are 100 full blocks.
     assert_eq!((hits(&with), hits(&without)), (96 * 1600, 0));
     let ttft = |result: &Value| result["mean_ttft_ms"].as_f64().unwrap();
@@ -118,10 +118,10 @@ fn later_turns_find_the_conversation_so_far_in_the_cache() {
     let folder = folder.path();
     let arguments = "simulate --backend openai-chat --multi-turn --num-prompts 40 --request-rate 2 \
                      --save-result --save-detailed --result-filename r.json";
-    good(&servebench(folder, &arguments.split_whitespace().collect::<Vec<_>>()));
+    good(&inferometer(folder, &arguments.split_whitespace().collect::<Vec<_>>()));
     let result = json(&folder.join("r.json"));
     assert_eq!(result["failed"], 0);
-    let counters = &result["servebench"]["simulated"]["counters"];
+    let counters = &result["inferometer"]["simulated"]["counters"];
     let share = counters["prefix_hits"].as_f64().unwrap() / counters["prefix_queries"].as_f64().unwrap();
     assert!(share > 0.3, "{counters}");
 }
@@ -134,7 +134,7 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
                 --find-seeds 3 --find-precision 0.05 --find-duration 20";
     let base: Vec<&str> = base.split_whitespace().collect();
     let answer = |more: &[&str]| -> f64 {
-        let text = good(&servebench(folder, &[&base[..], more].concat()));
+        let text = good(&inferometer(folder, &[&base[..], more].concat()));
         let line = text.lines().find_map(|line| line.strip_prefix("Answer: ")).unwrap();
         assert!(line.contains("3 of 3 runs did"), "{line}");
         line.split(' ').next().unwrap().parse().unwrap()
@@ -142,7 +142,7 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
     let (one, two) = (answer(&[]), answer(&["--replicas", "2"]));
     assert!(two / one > 1.7 && two / one < 2.5, "{one} {two}");
 
-    let hopeless = servebench(folder, &["simulate", "--num-prompts", "5", "--find-rate", "p99_ttft<0.1"]);
+    let hopeless = inferometer(folder, &["simulate", "--num-prompts", "5", "--find-rate", "p99_ttft<0.1"]);
     assert_eq!(hopeless.status.code(), Some(1), "{}", told(&hopeless));
     assert!(told(&hopeless).contains("No rate keeps p99_ttft<0.1"), "{}", told(&hopeless));
 }
@@ -162,7 +162,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         ("sim --replicas 2", "--preset"),
         ("calibrate nothing.json", "nothing.json"),
     ] {
-        let output = servebench(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        let output = inferometer(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
         assert_eq!(output.status.code(), Some(2), "{arguments}: {}", told(&output));
         assert!(told(&output).contains(part), "{arguments}: {}", told(&output));
     }
@@ -192,9 +192,9 @@ fn the_real_clock_agrees_with_the_virtual_one() {
     let load: Vec<&str> = load.split_whitespace().collect();
     let url = server.url();
     let on_server = [&["run", "--base-url", &url][..], &load, &["real.json"]].concat();
-    good(&servebench(folder, &on_server));
+    good(&inferometer(folder, &on_server));
     let alone = [&["simulate", "--preset", "slow.json"][..], &load, &["virtual.json"]].concat();
-    good(&servebench(folder, &alone));
+    good(&inferometer(folder, &alone));
     server.stop().unwrap();
     let (real, simulated) = (json(&folder.join("real.json")), json(&folder.join("virtual.json")));
     for key in ["total_input_tokens", "total_output_tokens", "completed"] {
@@ -224,14 +224,14 @@ fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
         ("c.json", ["--max-concurrency", "6"]),
         ("d.json", ["--request-rate", "6"]),
     ] {
-        good(&servebench(folder, &[&base[..], &[name, "--label", &name[..1]], &load].concat()));
+        good(&inferometer(folder, &[&base[..], &[name, "--label", &name[..1]], &load].concat()));
     }
     // One load from its run folder, the others from result files.
     let from_folder = run_folder(folder, "a").display().to_string();
     let calibrate =
         ["calibrate", &from_folder, "b.json", "c.json", "--check", "d.json", "--max-num-seqs", "8"];
     let text =
-        good(&servebench(folder, &[&calibrate[..], &["-o", "fitted.json", "--plot", "f.svg"]].concat()));
+        good(&inferometer(folder, &[&calibrate[..], &["-o", "fitted.json", "--plot", "f.svg"]].concat()));
     assert!(text.contains("d (check)"), "{text}");
     assert!(fs::read_to_string(folder.join("f.svg")).unwrap().starts_with("<svg"));
     let fitted = json(&folder.join("fitted.json"));
@@ -241,7 +241,7 @@ fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
         assert!(entry["mean"].as_f64().unwrap().abs() < 0.05, "{entry}\n{text}");
     }
     let used = ["simulate", "--preset", "fitted.json", "--num-prompts", "20", "--no-run-folder"];
-    good(&servebench(folder, &used));
+    good(&inferometer(folder, &used));
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_server_that_is_still_loading_refuses_connections_and_is_waited_for() {
     let run = "run --backend vllm --model sim --tokenizer builtin --num-prompts 3 --random-input-len 8 \
                --random-output-len 4 --disable-tqdm --no-run-folder --ready-check-timeout-sec 30 --base-url";
     let run: Vec<&str> = run.split_whitespace().collect();
-    good(&servebench(folder.path(), &[&run[..], &[&url]].concat()));
+    good(&inferometer(folder.path(), &[&run[..], &[&url]].concat()));
     assert!(clock::now().since(began) >= wait.into());
     server.stop().unwrap();
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
 use serde_json::{Value, json};
-use support::{servebench, told};
+use support::{inferometer, told};
 
 /// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine brings.
 fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
@@ -47,7 +47,7 @@ fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
         let (found, result) =
             found(folder.path(), &[&quick, flags].concat(), &[&even[..], &long, more].concat());
         let expected: Vec<&str> = [code].into_iter().filter(|code| !code.is_empty()).collect();
-        assert_eq!(found, expected, "{:#}", result["servebench"]["verdict"]);
+        assert_eq!(found, expected, "{:#}", result["inferometer"]["verdict"]);
     }
 }
 
@@ -67,7 +67,7 @@ fn answers_shorter_than_asked_and_prompts_that_repeat_are_named() {
         let flags = ["--ttft", "10", "--itl", "5", "--answer-tokens", "10"];
         let (found, result) = found(folder.path(), &flags, &[&load[..], &own, more].concat());
         let expected: Vec<&str> = [code].into_iter().filter(|code| !code.is_empty()).collect();
-        assert_eq!(found, expected, "{:#}", result["servebench"]["verdict"]);
+        assert_eq!(found, expected, "{:#}", result["inferometer"]["verdict"]);
     }
 }
 
@@ -79,7 +79,7 @@ fn a_server_that_falls_behind_is_named() {
     let flags = ["--preset", "llama-3.1-8b@h100", "--max-num-seqs", "1"];
     let load = ["--num-prompts", "150", "--request-rate", "60", "--random-output-len", "8", "--ignore-eos"];
     let (found, result) = found(folder.path(), &flags, &load);
-    assert_eq!(found, ["backlog_growing"], "{:#}", result["servebench"]["verdict"]);
+    assert_eq!(found, ["backlog_growing"], "{:#}", result["inferometer"]["verdict"]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_client_that_stands_still_is_late_and_says_so() {
     for code in ["late_sends", "worker_stall", "receive_lag"] {
         assert!(codes(&result).contains(&code.to_owned()), "no {code} in {:?}", codes(&result));
     }
-    assert_eq!(result["servebench"]["verdict"]["level"], "INVALID");
+    assert_eq!(result["inferometer"]["verdict"]["level"], "INVALID");
 }
 
 #[test]
@@ -141,10 +141,11 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
         "events_per_s": 1e9, "open_streams": 1_000_000, "streams_limited_by": "", "stamp_error_ms": tail,
         "kernel_stamps": true
     });
+    // Under the program's name of that time, as a self-test before November 2026 left it.
     let cache = folder.path().join("servebench");
     fs::create_dir(&cache).unwrap();
     fs::write(cache.join("selftest.json"), ceiling.to_string()).unwrap();
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .env("XDG_CACHE_HOME", folder.path())
         .args(["run", "--base-url", &sim.url, "--tokenizer", "builtin", "--dataset-name", "random"])
         .args(["--random-input-len", "8", "--random-output-len", "2", "--ignore-eos"])

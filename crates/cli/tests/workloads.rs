@@ -17,13 +17,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
+use inferometer_sim::Server;
 use recorder::{Asked, Recorder};
 use serde_json::{Value, json};
-use servebench_sim::Server;
-use support::{run_folder, servebench, server, stderr, stdout, told};
+use support::{inferometer, run_folder, server, stderr, stdout, told};
 
 fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
-    servebench(folder)
+    inferometer(folder)
         .args(["run", "--base-url", url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
         .args(["--save-result", "--save-detailed", "--result-filename", "r.json", "--skip-model-check"])
         .args(arguments)
@@ -36,7 +36,7 @@ fn good(folder: &Path, url: &str, arguments: &[&str]) -> Value {
     let output = run(folder, url, arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", told(&output));
     let result: Value = serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
-    let issued = &result["servebench"]["extras"]["issued"];
+    let issued = &result["inferometer"]["extras"]["issued"];
     assert_eq!(&result["completed"], issued, "{arguments:?}: {}", told(&output));
     result
 }
@@ -175,7 +175,7 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     assert!(stdout(&output).contains("Schedule kept: 3 of 6 rows sent"), "{}", told(&output));
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    let fidelity = &result["servebench"]["traffic"]["fidelity"];
+    let fidelity = &result["inferometer"]["traffic"]["fidelity"];
     assert_eq!((&fidelity["rows_used"], &fidelity["rows_in_file"]), (&json!(3), &json!(6)));
     assert_eq!(fidelity["out_of_order"], 0);
     // Rows one second apart, at ten times the speed.
@@ -184,7 +184,7 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
         assert!((pair[1] - pair[0] - 0.1).abs() < 0.05, "{starts:?}");
     }
     // Latency from the due instant exists, although no rate was given.
-    assert!(result["servebench"]["extras"]["response"]["e2el_ms"]["p50"].is_number());
+    assert!(result["inferometer"]["extras"]["response"]["e2el_ms"]["p50"].is_number());
 
     // By a rate instead, without the trace's clock.
     let other = run(folder.path(), &server.url(), &[&trace[..], &["--no-self-timed"]].concat());
@@ -244,7 +244,7 @@ fn the_history_of_a_conversation_holds_the_replies_that_came() {
         // It begins with everything that was asked a turn before.
         assert!(of_length(3).any(|before| before.body["messages"] == json!(messages[..3])));
     }
-    let talks = &result["servebench"]["traffic"]["conversations"];
+    let talks = &result["inferometer"]["traffic"]["conversations"];
     assert_eq!((&talks["sessions"], &talks["complete"]), (&json!(2), &json!(2)));
     assert_eq!(talks["turns"].as_array().unwrap().len(), 3);
     // The user thinks between an answer and the next turn.
@@ -288,7 +288,7 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["completed"], 1, "{}", told(&output));
     assert_eq!(
-        result["servebench"]["extras"]["outcomes"],
+        result["inferometer"]["extras"]["outcomes"],
         json!({"ok": 1, "http_error": 1, "unfinished": 1})
     );
     assert!(result["errors"][2].as_str().unwrap().contains("an earlier turn"), "{}", result["errors"]);
@@ -298,7 +298,7 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
 fn turns_of_a_conversation_stay_with_one_server_and_name_their_session() {
     let folder = tempfile::tempdir().unwrap();
     let servers = [Recorder::start(), Recorder::start()];
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args([
             "run",
             "--base-url",
@@ -367,7 +367,7 @@ fn conversations_need_a_backend_for_chats() {
 }
 
 fn build(folder: &Path, file: &str, arguments: &[&str]) -> Output {
-    servebench(folder)
+    inferometer(folder)
         .args(["workload", "build", "--tokenizer", "builtin", "--model", "sim", "-o", file])
         .args(arguments)
         .output()
@@ -403,10 +403,12 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     };
     assert_eq!(sent(&by_flags), sent(&by_file));
     assert_eq!(sent(&by_file).len(), 12);
-    let hash = result["servebench"]["traffic"]["workload_file_sha256"].as_str().unwrap().to_owned();
+    let hash = result["inferometer"]["traffic"]["workload_file_sha256"].as_str().unwrap().to_owned();
 
-    let shown =
-        servebench(folder.path()).args(["workload", "show", "w.jsonl", "--html", "w.html"]).output().unwrap();
+    let shown = inferometer(folder.path())
+        .args(["workload", "show", "w.jsonl", "--html", "w.html"])
+        .output()
+        .unwrap();
     let text = stdout(&shown);
     for part in ["12 requests", &hash, "prompt tokens: mean", "█", "milliseconds between due instants"] {
         assert!(text.contains(part), "{part}: {}", told(&shown));
@@ -432,7 +434,7 @@ fn conversations_can_be_kept_in_a_file() {
     let server = quick();
     let result = good(folder.path(), &server.url(), &["--workload", "w.jsonl", "--backend", "openai-chat"]);
     server.stop().unwrap();
-    let talks = &result["servebench"]["traffic"]["conversations"];
+    let talks = &result["inferometer"]["traffic"]["conversations"];
     assert_eq!(talks["sessions"], talks["complete"]);
     assert_eq!(talks["turns"][0]["completed"], talks["sessions"]);
 }
@@ -443,7 +445,7 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
     let recorder = Recorder::start();
     let mix = ["--mix", "1:200/4,1:400/8", "--num-prompts", "40", "--cache-hit-fraction", "0.5"];
     let result = good(folder.path(), &recorder.url, &mix);
-    let traffic = &result["servebench"]["traffic"];
+    let traffic = &result["inferometer"]["traffic"];
     let classes: Vec<&str> =
         traffic["classes"].as_array().unwrap().iter().map(|class| class["name"].as_str().unwrap()).collect();
     assert_eq!(classes, ["200/4", "400/8"]);
@@ -452,7 +454,7 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
 
     let salted = Recorder::start();
     let result = good(folder.path(), &salted.url, &[&mix[..], &["--salt", "seven"]].concat());
-    assert_eq!(result["servebench"]["traffic"]["salt"], "seven");
+    assert_eq!(result["inferometer"]["traffic"]["salt"], "seven");
     let prompts = |recorder: &Recorder| -> Vec<String> {
         recorder.to("/completions").iter().map(|asked| asked.body["prompt"].to_string()).collect()
     };
@@ -472,7 +474,7 @@ fn structured_answers_are_asked_for_and_checked() {
         let result = good(folder.path(), &recorder.url, &[&flags[..], &lengths[..]].concat());
         let asked = recorder.to("/completions");
         let with = asked.iter().filter(|asked| !asked.body["structured_outputs"][key].is_null()).count();
-        let structured = &result["servebench"]["traffic"]["structured"];
+        let structured = &result["inferometer"]["traffic"]["structured"];
         assert_eq!(structured["asked"], with, "{kind}");
         assert!((8..33).contains(&with), "{with} of 40");
         // The recorder answers with words.
@@ -486,7 +488,7 @@ fn structured_answers_are_asked_for_and_checked() {
     fs::write(folder.path().join("choices.txt"), format!("{said}\nother\n")).unwrap();
     let flags = ["--structured-output", "choice", "--structured-output-file", "choices.txt"];
     let result = good(folder.path(), &recorder.url, &[&flags[..], &lengths[..]].concat());
-    assert_eq!(result["servebench"]["traffic"]["structured"]["share"], 1.0, "{said:?}");
+    assert_eq!(result["inferometer"]["traffic"]["structured"]["share"], 1.0, "{said:?}");
 }
 
 /// A server whose tokens are at most five letters of a word; it wants a key.
@@ -567,7 +569,7 @@ fn prompts_get_their_length_by_the_servers_own_count() {
     let folder = tempfile::tempdir().unwrap();
     let url = other_tokenizer();
     let flags = ["--random-input-len", "40", "--random-output-len", "1", "--num-prompts", "12"];
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .env("OPENAI_API_KEY", "key-1")
         .args(["run", "--base-url", &url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
         .args(["--save-result", "--save-detailed", "--result-filename", "r.json", "--skip-model-check"])
@@ -578,7 +580,7 @@ fn prompts_get_their_length_by_the_servers_own_count() {
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["input_lens"], json!(vec![40; 12]), "{}", told(&output));
-    let lengths = &result["servebench"]["traffic"]["lengths"];
+    let lengths = &result["inferometer"]["traffic"]["lengths"];
     assert_eq!((&lengths["corrected"], &lengths["wrong"]), (&json!(12), &json!(0)), "{lengths}");
     assert!(stderr(&output).contains("corrected"), "{}", told(&output));
 

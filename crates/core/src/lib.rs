@@ -1,4 +1,4 @@
-//! The words of servebench as types: request, workload, schedule, record, event, outcome, verdict.
+//! The words of inferometer as types: request, workload, schedule, record, event, outcome, verdict.
 //!
 //! Everything else is built on this crate, so it knows nothing of sockets, files, async runtimes or
 //! clocks: instants come in as [`Nanos`] and go out as [`Nanos`].
@@ -14,6 +14,7 @@
 //! | verdict | [`Verdict`], [`Reason`] |
 
 mod health;
+pub mod names;
 pub mod random;
 mod record;
 pub mod redact;

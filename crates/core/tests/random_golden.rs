@@ -2,8 +2,8 @@
 //!
 //! `golden/random.json` is written by `golden/make_random.py`.
 
+use inferometer_core::random::{NumpyGenerator, NumpyLegacy, PythonRandom};
 use serde::Deserialize;
-use servebench_core::random::{NumpyGenerator, NumpyLegacy, PythonRandom};
 
 #[derive(Deserialize)]
 struct Golden {

@@ -5,9 +5,9 @@
 //! (*The Computer Journal* 7, 1965) changes the coefficients of a step's duration until they differ least. The
 //! whole model takes part, so that queueing and batching need no formula of their own.
 
-use servebench_core::{Nanos, Record, Schedule};
-use servebench_metrics::numpy;
-use servebench_sim::engine::{ClusterConfig, Content, EngineConfig, EngineRequest};
+use inferometer_core::{Nanos, Record, Schedule};
+use inferometer_metrics::numpy;
+use inferometer_sim::engine::{ClusterConfig, Content, EngineConfig, EngineRequest};
 
 use crate::EngineError;
 use crate::simulate::{VirtualPlan, VirtualRequest, simulate};
@@ -354,7 +354,7 @@ fn nelder_mead<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use servebench_sim::engine::StepCost;
+    use inferometer_sim::engine::StepCost;
 
     use super::*;
 

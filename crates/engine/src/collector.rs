@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use servebench_core::redact::redact_text;
-use servebench_core::{Nanos, Record};
-use servebench_os::clock;
-use servebench_results::{RecordLog, ResultsError};
-use servebench_telemetry::HostWatch;
-use servebench_wire::Prepared;
+use inferometer_core::redact::redact_text;
+use inferometer_core::{Nanos, Record};
+use inferometer_os::clock;
+use inferometer_results::{RecordLog, ResultsError};
+use inferometer_telemetry::HostWatch;
+use inferometer_wire::Prepared;
 
 use crate::progress::Progress;
 

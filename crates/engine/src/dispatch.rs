@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use servebench_core::{Nanos, Schedule};
+use inferometer_core::{Nanos, Schedule};
 
 /// How many requests [`Dispatcher::due_before`] looks at.
 pub(crate) const FORESIGHT: usize = 256;

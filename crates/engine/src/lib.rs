@@ -38,10 +38,10 @@ pub enum EngineError {
     Timer(#[source] io::Error),
     /// Connections could not be prepared.
     #[error(transparent)]
-    Wire(#[from] servebench_wire::WireError),
+    Wire(#[from] inferometer_wire::WireError),
     /// The engine model cannot be built.
     #[error("the engine model cannot be built: {0}")]
-    Model(#[from] servebench_sim::engine::EngineError),
+    Model(#[from] inferometer_sim::engine::EngineError),
     /// A simulated run breaks Little's law, which is a bug.
     #[error(
         "the simulation lost track of its requests ({occupied} ns in flight, {spent} ns spent by them); please report \

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::io;
 
-use servebench_core::Nanos;
-use servebench_os::{PreciseTimer, clock};
+use inferometer_core::Nanos;
+use inferometer_os::{PreciseTimer, clock};
 
 /// Wake-ups measured to calibrate the guard: between one and two milliseconds at start-up.
 const CALIBRATION_ROUNDS: usize = 10;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use servebench_core::{Nanos, Schedule};
-use servebench_wire::{Prepared, Wire};
+use inferometer_core::{Nanos, Schedule};
+use inferometer_wire::{Prepared, Wire};
 
 use crate::Conversations;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use servebench_core::{Nanos, Record};
-use servebench_wire::Live;
+use inferometer_core::{Nanos, Record};
+use inferometer_wire::Live;
 
 /// Finished requests that are remembered for the live percentiles.
 const RECENT: usize = 2_000;
@@ -101,7 +101,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::{Event, EventKind};
+    use inferometer_core::{Event, EventKind};
 
     use super::*;
 

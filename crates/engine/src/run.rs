@@ -6,12 +6,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Barrier};
 use std::thread::ScopedJoinHandle;
 
-use servebench_core::{ClientHealth, Nanos, Record, Schedule, WorkerHealth};
-use servebench_os::clock::{self, Anchor};
-use servebench_os::{stamps, thread};
-use servebench_results::{RecordLog, ResultsError};
-use servebench_telemetry::{HostWatch, cpu_quota};
-use servebench_wire::{Client, ConnectPolicy, Live, Prepared};
+use inferometer_core::{ClientHealth, Nanos, Record, Schedule, WorkerHealth};
+use inferometer_os::clock::{self, Anchor};
+use inferometer_os::{stamps, thread};
+use inferometer_results::{RecordLog, ResultsError};
+use inferometer_telemetry::{HostWatch, cpu_quota};
+use inferometer_wire::{Client, ConnectPolicy, Live, Prepared};
 
 use crate::EngineError;
 use crate::collector::{Collected, collect};

@@ -7,9 +7,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use servebench_core::{ClientHealth, Event, EventKind, Nanos, Outcome, Record, Schedule, Usage};
-use servebench_os::clock::Anchor;
-use servebench_sim::engine::{Cluster, ClusterConfig, EngineRequest, EngineStats, TokenEvent};
+use inferometer_core::{ClientHealth, Event, EventKind, Nanos, Outcome, Record, Schedule, Usage};
+use inferometer_os::clock::Anchor;
+use inferometer_sim::engine::{Cluster, ClusterConfig, EngineRequest, EngineStats, TokenEvent};
 
 use crate::EngineError;
 use crate::dispatch::{Dispatcher, Source, Step};
@@ -197,7 +197,7 @@ fn receive(record: &mut Record, token: &TokenEvent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use servebench_sim::engine::{Content, EngineConfig};
+    use inferometer_sim::engine::{Content, EngineConfig};
 
     use super::*;
 

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use inferometer_core::{Nanos, Prompt, Record, Request, SessionTurn};
+use inferometer_wire::{Prepared, Wire, WireError};
 use serde_json::{Value, json};
-use servebench_core::{Nanos, Prompt, Record, Request, SessionTurn};
-use servebench_wire::{Prepared, Wire, WireError};
 
 /// The conversations of a run.
 #[derive(Debug)]

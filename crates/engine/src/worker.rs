@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::Poll;
 
-use servebench_core::{Nanos, Record, WorkerHealth};
-use servebench_os::{PreciseTimer, clock, thread};
-use servebench_wire::{Client, Prepared};
+use inferometer_core::{Nanos, Record, WorkerHealth};
+use inferometer_os::{PreciseTimer, clock, thread};
+use inferometer_wire::{Client, Prepared};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use servebench_core::{Nanos, Outcome, OutcomeCounts, Prompt, Request, Schedule};
-use servebench_engine::{Finished, Plan, Progress, StopHandle, StopLevel, run};
-use servebench_sim::{ALL_FAULTS, FaultShare, Server, SimSettings, start};
-use servebench_wire::{ClientSettings, Limits, Timeouts, Wire, backend};
+use inferometer_core::{Nanos, Outcome, OutcomeCounts, Prompt, Request, Schedule};
+use inferometer_engine::{Finished, Plan, Progress, StopHandle, StopLevel, run};
+use inferometer_sim::{ALL_FAULTS, FaultShare, Server, SimSettings, start};
+use inferometer_wire::{ClientSettings, Limits, Timeouts, Wire, backend};
 
 /// A server on which `share` of all requests meet a fault, each kind equally often.
 fn server(share: f64) -> Server {

@@ -4,10 +4,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use servebench_core::{Nanos, Prompt, Request, Schedule};
-use servebench_engine::{Plan, Progress, StopHandle, run};
-use servebench_sim::{SimSettings, start};
-use servebench_wire::{ClientSettings, Wire, backend};
+use inferometer_core::{Nanos, Prompt, Request, Schedule};
+use inferometer_engine::{Plan, Progress, StopHandle, run};
+use inferometer_sim::{SimSettings, start};
+use inferometer_wire::{ClientSettings, Wire, backend};
 
 /// Held by each test: what one of them keeps the processors busy with would make the load of another late.
 fn alone() -> MutexGuard<'static, ()> {
@@ -81,7 +81,7 @@ fn a_burst_finds_its_connections_open() {
     let finished =
         run(&plan(&server.url(), due, 1), None, &StopHandle::default(), &Progress::default()).unwrap();
     server.stop().unwrap();
-    assert!(finished.records.iter().all(servebench_core::Record::is_ok));
+    assert!(finished.records.iter().all(inferometer_core::Record::is_ok));
     let waited = finished.records.iter().filter(|record| record.connection.connect.is_some()).count();
     // All of the first burst and none of the others should wait; a busy machine may be late with some.
     assert!(waited < 20, "{waited} of 60 requests had to open their connection themselves");
@@ -97,7 +97,7 @@ fn a_burst_that_takes_long_to_make_ready_does_not_hold_its_first_request_back() 
     let finished =
         run(&plan(&server.url(), due, 1), None, &StopHandle::default(), &Progress::default()).unwrap();
     server.stop().unwrap();
-    let late = |record: &servebench_core::Record| record.send_start.unwrap().since(record.due).0;
+    let late = |record: &inferometer_core::Record| record.send_start.unwrap().since(record.due).0;
     let (first, last) = (late(&finished.records[0]), late(&finished.records[1_999]));
     assert!(first * 4 < last, "the first left {first} ns late, the last {last} ns");
 }

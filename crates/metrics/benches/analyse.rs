@@ -1,9 +1,9 @@
 //! Time to turn the records of a large run into numbers.
 //!
-//! `SERVEBENCH_BENCH_REQUESTS` sets the number of requests (default 20,000) with 128 events each.
+//! `INFEROMETER_BENCH_REQUESTS` sets the number of requests (default 20,000) with 128 events each.
 
-use servebench_core::{Event, EventKind, Nanos, Outcome, Record, Records};
-use servebench_metrics::{MetricSettings, analyse, summarise};
+use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Records};
+use inferometer_metrics::{MetricSettings, analyse, summarise};
 
 const EVENTS: u64 = 128;
 
@@ -48,7 +48,7 @@ impl Records for MadeUp {
 }
 
 fn run() -> MadeUp {
-    let requests = std::env::var("SERVEBENCH_BENCH_REQUESTS").ok().and_then(|text| text.parse().ok());
+    let requests = std::env::var("INFEROMETER_BENCH_REQUESTS").ok().and_then(|text| text.parse().ok());
     MadeUp { requests: requests.unwrap_or(20_000) }
 }
 

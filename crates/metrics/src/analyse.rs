@@ -1,6 +1,6 @@
 //! Everything at once.
 
-use servebench_core::Records;
+use inferometer_core::Records;
 
 use crate::extras::ExtrasCollector;
 use crate::passes::run;

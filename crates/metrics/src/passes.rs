@@ -1,6 +1,6 @@
 //! Several looks at the same records.
 
-use servebench_core::{Record, Records};
+use inferometer_core::{Record, Records};
 
 use crate::quantiles::PASSES;
 

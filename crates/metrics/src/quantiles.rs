@@ -5,7 +5,7 @@
 //! again where a nanosecond is not yet resolved. Memory is a few megabytes whatever the number of values, and
 //! the result is that of sorting them all.
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use crate::numpy::{Position, middle};
 

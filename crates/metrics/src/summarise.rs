@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use servebench_core::{Record, Records};
+use inferometer_core::{Record, Records};
 
 use crate::numpy::{self, StreamingSum};
 use crate::passes::{Collector, run};

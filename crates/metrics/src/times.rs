@@ -3,7 +3,7 @@
 //! A span is the difference of two instants in nanoseconds, divided once, so it is the double nearest to the
 //! truth and does not depend on when the run began.
 
-use servebench_core::{Nanos, Record};
+use inferometer_core::{Nanos, Record};
 
 use crate::Kind;
 

@@ -2,9 +2,9 @@
 //!
 //! The golden files are written by `golden/make_metrics.py`.
 
+use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
+use inferometer_metrics::{Metric, MetricSettings, Slo, numpy, summarise};
 use serde::Deserialize;
-use servebench_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
-use servebench_metrics::{Metric, MetricSettings, Slo, numpy, summarise};
 
 #[derive(Deserialize)]
 struct Golden {

@@ -1,6 +1,6 @@
 //! The least that a client must do: reads streams with epoll and `recv`, and counts events.
 //!
-//! No time stamps, no HTTP, no JSON. What servebench needs beyond this is its own cost; `benches/client.sh`
+//! No time stamps, no HTTP, no JSON. What inferometer needs beyond this is its own cost; `benches/client.sh`
 //! puts the two side by side.
 //!
 //! `raw_reader HOST:PORT STREAMS REQUESTS TOKENS` sends REQUESTS completions of TOKENS tokens over STREAMS
@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use servebench_os::clock;
+use inferometer_os::clock;
 
 struct Stream {
     socket: TcpStream,

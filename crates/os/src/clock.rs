@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "clock_gettime has no safe form that gives raw nanoseconds")]
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 /// Now, on the monotonic clock (`CLOCK_MONOTONIC`).
 ///

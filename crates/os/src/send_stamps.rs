@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 /// The departure of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ mod linux {
     use std::io;
     use std::os::fd::{AsRawFd, BorrowedFd};
 
-    use servebench_core::Nanos;
+    use inferometer_core::Nanos;
 
     use super::SendStamp;
 

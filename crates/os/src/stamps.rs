@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 /// What one read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 /// Asks for wake-ups without the kernel's usual 50 µs of timer slack. True if granted.
 pub fn minimise_timer_slack() -> bool {

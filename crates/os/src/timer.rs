@@ -4,7 +4,7 @@
 
 use std::io;
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use crate::clock;
 

@@ -8,14 +8,14 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
-use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
-use servebench_report::chart::to_png;
-use servebench_report::visualize::{
+use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_report::chart::to_png;
+use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
+use inferometer_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
+use serde_json::{Value, json};
 
 /// The page of a made-up run of `n` requests.
 fn page(n: usize, lang: Lang) -> String {

@@ -1,7 +1,7 @@
 //! Runs side by side.
 
+use inferometer_core::Level;
 use serde_json::{Value, json};
-use servebench_core::Level;
 
 use crate::Lang;
 use crate::document::Document;

@@ -1,7 +1,7 @@
 //! The verdict's findings in Chinese. Their English messages hold the numbers and stay beside them.
 
+use inferometer_core::Reason;
 use serde_json::{Map, Value, json};
-use servebench_core::Reason;
 
 use crate::Lang;
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn every_rule_of_the_verdict_has_a_chinese_text() {
-        for rule in servebench_metrics::RULES {
+        for rule in inferometer_metrics::RULES {
             assert!(CHINESE.iter().any(|(code, ..)| *code == rule.code), "{} is missing", rule.code);
         }
     }

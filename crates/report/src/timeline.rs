@@ -1,7 +1,7 @@
 //! vLLM's `--plot-timeline`: each request as a row of segments, drawn on a canvas so that big runs work.
 
+use inferometer_core::Records;
 use serde_json::{Value, json};
-use servebench_core::Records;
 
 use crate::Lang;
 use crate::page::Page;
@@ -31,7 +31,7 @@ pub fn timeline_page(records: &dyn Records, thresholds_ms: (f64, f64), lang: Lan
         if !(sent - 1).is_multiple_of(stride) {
             return;
         }
-        let micros = |nanos: servebench_core::Nanos| nanos.0 / 1000;
+        let micros = |nanos: inferometer_core::Nanos| nanos.0 / 1000;
         let end = record.end.unwrap_or(start);
         let first = record.first_token();
         // [index, ok, prompt tokens, output tokens, start, first token or end, then (class, length, gaps) …], in µs.

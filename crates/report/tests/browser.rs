@@ -6,11 +6,11 @@ mod fixture;
 use std::path::Path;
 use std::process::Command;
 
+use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_report::visualize::{Row, dashboard, parse_rows};
+use inferometer_report::{Lang, RunPageInput, run_page, timeline_page};
+use inferometer_testkit::{or_skip, program};
 use serde_json::{Value, json};
-use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
-use servebench_report::visualize::{Row, dashboard, parse_rows};
-use servebench_report::{Lang, RunPageInput, run_page, timeline_page};
-use servebench_testkit::{or_skip, program};
 
 /// Catches errors from the first line on, and notes everything that the page loaded.
 const WATCH: &str = "<script>window.problems=[];\

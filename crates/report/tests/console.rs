@@ -1,9 +1,9 @@
 //! The console's text, against real output of vLLM 0.33 and against snapshots.
 
-use servebench_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
-use servebench_metrics::{Kind, Metric, MetricStats, Summary};
-use servebench_report::Lang;
-use servebench_report::console::{
+use inferometer_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
+use inferometer_metrics::{Kind, Metric, MetricStats, Summary};
+use inferometer_report::Lang;
+use inferometer_report::console::{
     BlockContext, Section, SpeculativeDecoding, Spread, TableContext, result_table, verdict_block,
 };
 

@@ -2,9 +2,9 @@
 
 mod fixture;
 
-use servebench_report::Lang;
-use servebench_report::chart::to_png;
-use servebench_report::visualize::{
+use inferometer_report::Lang;
+use inferometer_report::chart::to_png;
+use inferometer_report::visualize::{
     RatingScale, ReportFormat, Run, Wanted, files, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
@@ -114,7 +114,7 @@ fn distributions_that_are_not_drawn_are_counted() {
 fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
     let mut row = fixture::run(512, 128, 8, 0, false);
     row.insert(
-        "servebench".into(),
+        "inferometer".into(),
         serde_json::json!({"verdict": {"level": "CAUTION", "reasons": [
             {"code": "late_sends", "level": "CAUTION", "message": "sends were late", "remedy": "use more workers"}]}}),
     );

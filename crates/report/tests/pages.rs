@@ -2,11 +2,11 @@
 
 mod fixture;
 
+use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
+use inferometer_report::chart::to_png;
+use inferometer_report::visualize::{Row, dashboard, latency_figure, parse_rows};
+use inferometer_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
 use serde_json::{Value, json};
-use servebench_metrics::{MetricSettings, VerdictSettings, analyse, judge};
-use servebench_report::chart::to_png;
-use servebench_report::visualize::{Row, dashboard, latency_figure, parse_rows};
-use servebench_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
 
 /// What a page's scripts read.
 fn data(page: &str) -> Value {
@@ -21,7 +21,7 @@ fn pair() -> [Row; 2] {
     a.insert("config".into(), "a|x".into());
     b.insert("config".into(), "b".into());
     b.insert(
-        "servebench".into(),
+        "inferometer".into(),
         json!({"verdict": {"level": "INVALID", "reasons": [
             {"code": "late_sends", "level": "INVALID", "message": "", "remedy": ""}]}}),
     );
@@ -130,7 +130,7 @@ fn the_run_page_holds_what_the_records_say() {
 fn gaps_of_one_colour_become_one_segment() {
     let mut records = fixture::records(1, 5);
     for (event, at_ms) in records[0].events.iter_mut().zip([100, 110, 120, 170, 180]) {
-        event.at = servebench_core::Nanos::from_millis(at_ms);
+        event.at = inferometer_core::Nanos::from_millis(at_ms);
     }
     let data = data(&timeline_page(&records, (25.0, 50.0), Lang::En));
     let row = data["rows"][0].as_array().unwrap();

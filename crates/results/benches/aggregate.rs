@@ -1,13 +1,13 @@
-//! How long 10,000 result files take to become one table: `cargo bench -p servebench-results --bench aggregate`.
+//! How long 10,000 result files take to become one table: `cargo bench -p inferometer-results --bench aggregate`.
 
 use std::fs;
 
 use divan::Bencher;
-use servebench_results::{aggregate, find_result_files};
+use inferometer_results::{aggregate, find_result_files};
 
 const VLLM: &str =
     include_str!("../tests/data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
-const OURS: &str = include_str!("../tests/data/servebench/simulated-8-slots.json");
+const OURS: &str = include_str!("../tests/data/inferometer/simulated-8-slots.json");
 
 fn main() {
     divan::main();
@@ -19,7 +19,7 @@ fn ten_thousand_files_of_vllm_to_csv(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench(sample_count = 3, sample_size = 1)]
-fn ten_thousand_files_of_servebench_to_csv(bencher: Bencher<'_, '_>) {
+fn ten_thousand_files_of_inferometer_to_csv(bencher: Bencher<'_, '_>) {
     ten_thousand(bencher, OURS);
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
     }
     let mut probe = temporary_in(folder_of(path))?;
     // A full disk accepts empty files.
-    probe.write_all(b"servebench")?;
+    probe.write_all(b"inferometer")?;
     probe.as_file().sync_data()
 }
 
@@ -66,7 +66,7 @@ fn is_special(path: &Path) -> bool {
 
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".servebench-").suffix(".tmp");
+    builder.prefix(".inferometer-").suffix(".tmp");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

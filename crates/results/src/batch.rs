@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
-use servebench_core::Record;
+use inferometer_core::Record;
 
 use crate::columns::{
     EVENT_FLAGS, EVENT_KIND, EVENT_LAG_NS, EVENT_NS, EVENT_TOKENS, Kind, columns, event_from, event_parts,
@@ -21,7 +21,9 @@ use crate::columns::{
 pub const RECORD_FORMAT_VERSION: u32 = 1;
 
 /// Key of the version in the schema's metadata.
-pub(crate) const VERSION_KEY: &str = "servebench.format_version";
+pub(crate) const VERSION_KEY: &str = "inferometer.format_version";
+/// The same in files from before November 2026, when the program had another name.
+const OLD_VERSION_KEY: &str = "servebench.format_version";
 
 /// Records of a batch at most.
 const MAX_ROWS: usize = 65_536;
@@ -263,6 +265,8 @@ fn list_column<'a, T: ArrowPrimitiveType>(
 
 /// The version in a schema's metadata, or what is wrong with it.
 pub(crate) fn schema_version(schema: &Schema) -> Result<u32, String> {
-    let text = schema.metadata().get(VERSION_KEY).ok_or("this is no file of servebench records")?;
+    let metadata = schema.metadata();
+    let text = [VERSION_KEY, OLD_VERSION_KEY].iter().find_map(|&key| metadata.get(key));
+    let text = text.ok_or("this is no file of inferometer records")?;
     text.parse().map_err(|_| format!("'{text}' is no format version"))
 }

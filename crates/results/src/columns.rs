@@ -3,7 +3,7 @@
 //! A new field of [`Record`] is one new row in [`columns`]. Readers skip columns that they do not know and
 //! leave fields without a column at their default, so adding one keeps old files readable.
 
-use servebench_core::{Event, EventKind, Nanos, Outcome, Record, TokenSource};
+use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, TokenSource};
 
 /// One scalar column.
 pub(crate) struct Column {

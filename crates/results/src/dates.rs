@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
+use inferometer_core::Nanos;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
-use servebench_core::Nanos;
 
 /// `%Y%m%d-%H%M%S` in local time, as vLLM writes it into results and file names.
 pub fn vllm_date(wall: Nanos) -> String {

@@ -48,7 +48,7 @@ pub enum ResultsError {
     },
     /// The file is of a later version of this program.
     #[error(
-        "{} has format version {found}, but this program reads up to {known}: use a newer servebench",
+        "{} has format version {found}, but this program reads up to {known}: use a newer inferometer",
         path.display()
     )]
     TooNew {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use servebench_core::{Nanos, Record, Records, Schedule};
+use inferometer_core::{Nanos, Record, Records, Schedule};
 
 use crate::atomic::write_atomically;
 use crate::manifest::Manifest;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use servebench_core::{Nanos, Record};
+use inferometer_core::{Nanos, Record};
 
 use crate::ResultsError;
 use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, decode, schema_version};
@@ -134,7 +134,7 @@ pub(crate) fn visit_log(path: &Path, visitor: &mut dyn FnMut(Record)) -> Result<
         return if extent.file_len == 0 {
             Ok(true)
         } else {
-            Err(ResultsError::format(path, "this is no servebench record log"))
+            Err(ResultsError::format(path, "this is no inferometer record log"))
         };
     }
     file.seek(SeekFrom::Start(0)).map_err(ResultsError::io("read", path))?;

@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use inferometer_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use servebench_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload};
 use sha2::{Digest, Sha256};
 
 use crate::ResultsError;
@@ -70,7 +70,7 @@ impl Tool {
     /// This program.
     pub fn this() -> Self {
         Self {
-            name: "servebench".to_owned(),
+            name: "inferometer".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
@@ -226,7 +226,9 @@ impl Manifest {
         let manifest: Self =
             serde_json::from_str(&text).map_err(|error| ResultsError::format(path, error.to_string()))?;
         match manifest.format_version {
-            0 => Err(ResultsError::format(path, "format_version is missing: this is no servebench manifest")),
+            0 => {
+                Err(ResultsError::format(path, "format_version is missing: this is no inferometer manifest"))
+            }
             1..=MANIFEST_FORMAT_VERSION => Ok(manifest),
             found => {
                 Err(ResultsError::TooNew { path: path.to_owned(), found, known: MANIFEST_FORMAT_VERSION })

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use servebench_core::{Record, Records};
+use inferometer_core::{Record, Records};
 
 use crate::ResultsError;
 use crate::log::visit_log;
@@ -96,8 +96,8 @@ impl Records for SpilledRecords<'_> {
 
 #[cfg(test)]
 mod tests {
+    use inferometer_core::{Event, EventKind, Nanos};
     use proptest::prelude::*;
-    use servebench_core::{Event, EventKind, Nanos};
 
     use super::*;
     use crate::RecordLog;

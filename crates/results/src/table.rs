@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
+use inferometer_core::{Record, Records};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -13,7 +14,6 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
-use servebench_core::{Record, Records};
 
 use crate::ResultsError;
 use crate::atomic::write_atomically;
@@ -122,7 +122,7 @@ fn properties() -> WriterProperties {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-        .set_created_by(concat!("servebench ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(concat!("inferometer ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(vec![version]));
     // Stamps rise in small steps, and no two are alike: differences pack well, a dictionary does not.
     for name in [EVENT_NS, EVENT_LAG_NS] {

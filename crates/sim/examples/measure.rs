@@ -1,6 +1,6 @@
 //! Measures the simulator itself: how late its events are, and how many it can write.
 //!
-//! `cargo run --release -p servebench-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
+//! `cargo run --release -p inferometer-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
 //! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
 //! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The word
 //! `stamps` at the end asks for the kernel's send stamps as well. The client only reads and throws away, on a
@@ -11,9 +11,9 @@
 
 use std::error::Error;
 
-use servebench_core::Nanos;
-use servebench_os::clock;
-use servebench_sim::{Delay, Server, SimSettings, start};
+use inferometer_core::Nanos;
+use inferometer_os::clock;
+use inferometer_sim::{Delay, Server, SimSettings, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Seconds over which paced streams are opened; lateness counts only after them.
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let number = |position: usize, default: u64| -> Result<u64, std::num::ParseIntError> {
         arguments.get(position).map_or(Ok(default), |text| text.parse())
     };
-    servebench_os::limits::raise_file_limit(65_536);
+    inferometer_os::limits::raise_file_limit(65_536);
     let streams = number(1, 5000)?;
     if arguments.first().is_some_and(|mode| mode == "engine") {
         return run_engine(streams, number(2, 60)?);
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Keeps `streams` requests of 512 + 256 tokens in an engine on the virtual clock.
 fn run_engine(streams: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
-    use servebench_sim::engine::{Content, Engine, EngineRequest, Preset};
+    use inferometer_sim::engine::{Content, Engine, EngineRequest, Preset};
     let preset: Preset = "llama-3.1-8b@h100".parse()?;
     let mut engine = Engine::new(preset.engine()?, 0)?;
     let began = clock::now();
@@ -80,7 +80,7 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
     let tied = std::env::args().any(|word| word == "tied");
     if tied && std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
         settings.pin = Some(0);
-        servebench_os::thread::pin_to_cpu(1);
+        inferometer_os::thread::pin_to_cpu(1);
     }
     let server = start(settings)?;
     let began = (clock::now(), clock::process_cpu(), clock::thread_cpu());
@@ -123,7 +123,7 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
 }
 
 /// Microseconds from the write of each event to its departure.
-fn departures(record: &servebench_sim::TruthRecord) -> Vec<f64> {
+fn departures(record: &inferometer_sim::TruthRecord) -> Vec<f64> {
     let stamps = record.kernel_sent.iter().flatten();
     let pairs = record.events.iter().zip(stamps).filter_map(|(&wrote, &left)| Some((wrote, left?)));
     pairs.map(|(wrote, left)| (left.0 as f64 - wrote.0 as f64) / 1e3).collect()
@@ -139,7 +139,7 @@ async fn read_all(server: &Server, streams: u64, tokens: u64, ramp: u64) -> Resu
     local
         .run_until(async move {
             let mut tasks = Vec::new();
-            let timer = servebench_os::PreciseTimer::new()?;
+            let timer = inferometer_os::PreciseTimer::new()?;
             let began = clock::now();
             let paced = ramp > 0;
             for number in 0..streams {

@@ -1,8 +1,8 @@
-//! Serves the simulator on port 8000 until interrupted: `cargo run -p servebench-sim --example serve [PORT] [FLOOD]`.
+//! Serves the simulator on port 8000 until interrupted: `cargo run -p inferometer-sim --example serve [PORT] [FLOOD]`.
 
 use std::error::Error;
 
-use servebench_sim::{SimSettings, start};
+use inferometer_sim::{SimSettings, start};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

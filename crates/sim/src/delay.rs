@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use inferometer_core::Nanos;
 use rand::RngExt;
 use rand::distr::Distribution as _;
 use rand_distr::{Exp1, StandardNormal};
-use servebench_core::Nanos;
 
 /// A non-negative number that is either fixed or drawn anew each time.
 ///
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn draws_have_the_stated_mean() {
-        let mut rng = servebench_core::random::stream(1, "test");
+        let mut rng = inferometer_core::random::stream(1, "test");
         for text in ["7", "normal:50,5", "lognormal:50,0.3", "exp:12.5", "uniform:1,3"] {
             let distribution: Distribution = text.parse().unwrap();
             let n = 20_000;

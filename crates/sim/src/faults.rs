@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use servebench_core::Outcome;
+use inferometer_core::Outcome;
 
 macro_rules! faults {
     ($($variant:ident, $name:literal, $outcome:ident, $doc:literal;)+) => {

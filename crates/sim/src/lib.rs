@@ -5,7 +5,7 @@
 //! handed to the kernel. What a client measures can so be compared with what happened, event by event.
 //!
 //! ```
-//! use servebench_sim::{SimSettings, start};
+//! use inferometer_sim::{SimSettings, start};
 //!
 //! let server = start(SimSettings { ttft: "lognormal:50,0.3".parse()?, ..SimSettings::default() })?;
 //! assert!(server.url().starts_with("http://127.0.0.1:"));

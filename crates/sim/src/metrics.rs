@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use crate::engine::EngineStats;
 use crate::settings::MetricNames;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use servebench_core::Secret;
+use inferometer_core::Secret;
 
 use crate::delay::{Delay, Distribution};
 use crate::engine::{ClusterConfig, EngineError};
@@ -207,7 +207,7 @@ impl SimSettings {
     pub fn check(&self) -> Result<(), SimError> {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
         if let Some(first) = self.pin {
-            servebench_os::thread::check_pin(first, self.threads).map_err(|error| {
+            inferometer_os::thread::check_pin(first, self.threads).map_err(|error| {
                 SimError::Setting(format!("threads cannot be tied to processor {first} and up: {error}"))
             })?;
         }

@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
-use servebench_core::Nanos;
 
 /// What the server did for one request.
 ///
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_file_holds_every_record_after_closing() {
-        let path = std::env::temp_dir().join(format!("servebench-truth-{}.jsonl", std::process::id()));
+        let path = std::env::temp_dir().join(format!("inferometer-truth-{}.jsonl", std::process::id()));
         let log = TruthLog::new(Some(&path)).unwrap();
         for index in 0..100 {
             log.push(TruthRecord { index, ..Default::default() });

@@ -1,7 +1,7 @@
 //! The documentation says what the code does.
 
-use servebench_sim::ALL_FAULTS;
-use servebench_sim::engine::{GPUS, MODELS};
+use inferometer_sim::ALL_FAULTS;
+use inferometer_sim::engine::{GPUS, MODELS};
 
 #[test]
 fn the_fault_table_is_complete_and_exact() {

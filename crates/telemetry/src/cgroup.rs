@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use servebench_core::{Nanos, Throttling};
+use inferometer_core::{Nanos, Throttling};
 
 /// Where the process's control group keeps its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use inferometer_core::redact_url;
+use inferometer_os::limits;
 use serde::{Deserialize, Serialize};
-use servebench_core::redact_url;
-use servebench_os::limits;
 
 use crate::cgroup::Cgroup;
 
@@ -210,7 +210,7 @@ fn proxies(variables: &[(String, String)]) -> BTreeMap<String, String> {
 
 /// Variables that change what a client, a tokenizer or a local server does.
 const RELEVANT_PREFIXES: [&str; 18] = [
-    "SERVEBENCH_",
+    "INFEROMETER_",
     "VLLM_",
     "SGLANG_",
     "LLAMA_",

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use servebench_core::{ClientHealth, Nanos, Throttling};
-use servebench_os::{clock, limits};
+use inferometer_core::{ClientHealth, Nanos, Throttling};
+use inferometer_os::{clock, limits};
 
 use crate::cgroup::Cgroup;
 

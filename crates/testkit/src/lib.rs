@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Name of the variable that forbids skipping tests (set in continuous integration).
-pub const MUST_RUN: &str = "SERVEBENCH_TESTS_MUST_RUN";
+pub const MUST_RUN: &str = "INFEROMETER_TESTS_MUST_RUN";
 
 /// The value if there is one; otherwise says in one line what is missing and returns `None`.
 ///

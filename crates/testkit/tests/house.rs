@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use servebench_testkit::project_root;
+use inferometer_testkit::project_root;
 
 /// What each crate may use. A room uses only what stands below it; rooms on the same floor do not know
 /// one another.
@@ -43,7 +43,7 @@ fn uses(manifest: &str) -> Vec<String> {
     dependencies
         .unwrap_or_default()
         .lines()
-        .filter_map(|line| line.strip_prefix("servebench-")?.split(['.', ' ', '=']).next())
+        .filter_map(|line| line.strip_prefix("inferometer-")?.split(['.', ' ', '=']).next())
         .map(str::to_owned)
         .collect()
 }

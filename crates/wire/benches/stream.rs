@@ -1,6 +1,6 @@
 //! Cost of one server-sent event: our client beside a bare reader of the same stream on the same machine.
 //!
-//! `cargo bench -p servebench-wire` prints processor time of the reading thread for each event, which other
+//! `cargo bench -p inferometer-wire` prints processor time of the reading thread for each event, which other
 //! work on the machine disturbs less than elapsed time, and events for each second of that time.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic, and prints its table")]
 
@@ -8,10 +8,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-use servebench_core::{Outcome, Prompt, Request};
-use servebench_os::clock;
-use servebench_wire::backend::find;
-use servebench_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
+use inferometer_core::{Outcome, Prompt, Request};
+use inferometer_os::clock;
+use inferometer_wire::backend::find;
+use inferometer_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
 
 const EVENTS: usize = 200_000;
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";

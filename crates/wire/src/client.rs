@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::{http1, http2};
-use servebench_core::{Connection, Nanos, Outcome, Record};
+use inferometer_core::{Connection, Nanos, Outcome, Record};
 
 use crate::connect::{self, OpenError, Opened, Spans, Stream};
 use crate::error::{ConnectStep, WireError};

@@ -4,8 +4,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use servebench_core::Nanos;
-use servebench_os::clock;
+use inferometer_core::Nanos;
+use inferometer_os::clock;
 use tokio::time::{Instant, Sleep};
 
 use crate::settings::Timeouts;

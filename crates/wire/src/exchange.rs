@@ -12,8 +12,8 @@ use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use servebench_core::{Nanos, Outcome, Record};
-use servebench_os::clock;
+use inferometer_core::{Nanos, Outcome, Record};
+use inferometer_os::clock;
 
 use crate::client::{Client, Conn, ConnKind};
 use crate::connect::Stream;

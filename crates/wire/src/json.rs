@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use inferometer_core::Usage;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
-use servebench_core::Usage;
 
 use crate::reply::says_error;
 

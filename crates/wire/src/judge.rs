@@ -5,7 +5,7 @@ use std::io;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use servebench_core::{Outcome, Record};
+use inferometer_core::{Outcome, Record};
 
 use crate::reply::{Fault, Progress, ReplyReader};
 

@@ -1,7 +1,7 @@
 //! How to talk to an inference server: backends, server-sent events, connections, kernel time stamps.
 //!
 //! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`], which
-//! turns a [`Prepared`] request into the facts of a `servebench_core::Record`. Whatever a server does, each
+//! turns a [`Prepared`] request into the facts of a `inferometer_core::Record`. Whatever a server does, each
 //! exchange ends in exactly one outcome.
 //!
 //! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or allocation:

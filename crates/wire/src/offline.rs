@@ -1,6 +1,6 @@
 //! Reading an answer that is already in memory: for fuzzing, and for looking at captured streams.
 
-use servebench_core::{Outcome, Record};
+use inferometer_core::{Outcome, Record};
 
 use crate::backend::Backend;
 use crate::judge::conclusion;

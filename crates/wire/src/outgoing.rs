@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use crate::socket::Probe;
 

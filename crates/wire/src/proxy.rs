@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use crate::error::WireError;
 use crate::settings::ProxySettings;
-use servebench_core::redact_url;
+use inferometer_core::redact_url;
 
 use crate::target::{BaseUrl, Scheme};
 
@@ -75,7 +75,7 @@ pub(crate) fn authorization(proxy: &BaseUrl) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::Secret;
+    use inferometer_core::Secret;
 
     use super::*;
 

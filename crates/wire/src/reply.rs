@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
 use serde_json::Value;
-use servebench_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
 
 use crate::settings::{KeepText, Limits};
 use crate::socket::Stamp;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use inferometer_core::{Nanos, Secret};
 use serde_json::{Map, Value};
-use servebench_core::{Nanos, Secret};
 
 use crate::backend::Backend;
 

@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use servebench_core::Nanos;
-use servebench_os::clock::{self, WallConverter};
-use servebench_os::{PreciseTimer, stamps};
+use inferometer_core::Nanos;
+use inferometer_os::clock::{self, WallConverter};
+use inferometer_os::{PreciseTimer, stamps};
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -248,7 +248,7 @@ impl Socket {
             Err(error) => return Err(error),
         };
         let descriptor =
-            servebench_os::watch(OwnedFd::from(socket), Interest::READABLE | Interest::WRITABLE)?;
+            inferometer_os::watch(OwnedFd::from(socket), Interest::READABLE | Interest::WRITABLE)?;
         if pending {
             drop(descriptor.writable().await?);
             if let Some(error) = SockRef::from(descriptor.get_ref()).take_error()? {

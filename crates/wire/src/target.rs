@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use http::{HeaderValue, Uri};
 
-use servebench_core::redact::{self, redact_url};
+use inferometer_core::redact::{self, redact_url};
 
 use crate::error::WireError;
 
@@ -228,7 +228,7 @@ mod tests {
             ("http://a b", "characters"),
             ("http://x/?q", "query"),
             ("unix:", "missing"),
-            ("ftp://me:secret@x", "ftp://x"),
+            ("ftp://me:secret@x", "ftp://***@x"),
         ] {
             let message = BaseUrl::parse(url).unwrap_err().to_string();
             assert!(message.contains(word), "{message}");

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
-use servebench_core::redact_url;
-use servebench_core::{Nanos, Record, Request};
+use inferometer_core::redact_url;
+use inferometer_core::{Nanos, Record, Request};
 
 use crate::body_file::Stored;
 use crate::error::WireError;
@@ -20,7 +20,7 @@ use crate::target::{BaseUrl, Proxy, Scheme, Target};
 use crate::tls;
 
 /// The name that we give ourselves in requests.
-const AGENT: &str = concat!("servebench/", env!("CARGO_PKG_VERSION"));
+const AGENT: &str = concat!("inferometer/", env!("CARGO_PKG_VERSION"));
 
 /// The settings of a run in the form in which they are used. Shared by all workers.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Wire {
         let mut headers = side_headers.clone();
         settings
             .backend
-            .headers(&mut headers, settings.api_key.as_ref().map(servebench_core::Secret::expose));
+            .headers(&mut headers, settings.api_key.as_ref().map(inferometer_core::Secret::expose));
         // Named headers win over everything, also over what a backend adds.
         add_named(&mut headers, &settings)?;
         Ok(Arc::new(Self { settings, targets, tls, headers, side_headers, streams }))

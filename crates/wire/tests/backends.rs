@@ -7,10 +7,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{Server, Step, json_answer, on_worker, settings, stream, write};
+use inferometer_core::{Audio, EventKind, Outcome, Prompt, Record, Request, SessionTurn};
+use inferometer_wire::backend::{ALL, find};
+use inferometer_wire::{BackendKind, BodySettings, Client, ClientSettings, Live, Wire};
 use serde_json::json;
-use servebench_core::{Audio, EventKind, Outcome, Prompt, Record, Request, SessionTurn};
-use servebench_wire::backend::{ALL, find};
-use servebench_wire::{BackendKind, BodySettings, Client, ClientSettings, Live, Wire};
 
 fn text(prompt: &str) -> Request {
     Request {
@@ -190,7 +190,7 @@ fn every_completions_and_chat_backend_has_its_golden_exchange() {
         let last = last.replace("}]}", r#","finish_reason":"length"}]}"#);
         let (sent, record) =
             run(backend, &text("Hi"), stream(&[&first, &last, usage, "[DONE]"]), |settings| {
-                settings.api_key = Some(servebench_core::Secret::new("sk-test"));
+                settings.api_key = Some(inferometer_core::Secret::new("sk-test"));
             });
         let (head, sent_body) = sent.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{backend}: {head}");
@@ -269,7 +269,7 @@ fn an_audio_exchange() {
         "[DONE]",
     ]);
     let (sent, record) = run("openai-audio", &request, answer, |_| {});
-    let boundary = "servebench-0000000000000000";
+    let boundary = "inferometer-0000000000000000";
     assert!(sent.contains(&format!("content-type: multipart/form-data; boundary={boundary}\r\n")));
     let field = |name: &str, value: &str| {
         format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
@@ -423,7 +423,7 @@ fn an_anthropic_exchange() {
         r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}"#,
         r#"{"type":"message_stop"}"#,
     ]);
-    let key = servebench_core::Secret::new("sk-test");
+    let key = inferometer_core::Secret::new("sk-test");
     let (sent, record) = run("anthropic", &text("Hi"), answer, |settings| settings.api_key = Some(key));
     assert!(
         sent.contains("\r\nanthropic-version: 2023-06-01\r\n") && sent.contains("\r\nx-api-key: sk-test\r\n")

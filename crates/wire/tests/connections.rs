@@ -14,8 +14,10 @@ use common::{
     STREAM_HEAD, Server, Step, TOKEN, chunk, exchange_many, good, is_good, on_worker, request, settings,
     write,
 };
-use servebench_core::{Nanos, Outcome, Record, Secret};
-use servebench_wire::{Balance, Client, ClientSettings, ConnectPolicy, Live, ProxySettings, Wire, WireError};
+use inferometer_core::{Nanos, Outcome, Record, Secret};
+use inferometer_wire::{
+    Balance, Client, ClientSettings, ConnectPolicy, Live, ProxySettings, Wire, WireError,
+};
 
 #[test]
 fn connections_opened_ahead_cost_the_requests_nothing() {
@@ -102,7 +104,7 @@ fn the_client_hangs_up_only_after_the_request_was_sent() {
         let client = Client::new(&wire, 0, Arc::default());
         let mut request = request(0);
         // More than the socket takes at once.
-        request.prompt = servebench_core::Prompt::Text("long ".repeat(2 << 20));
+        request.prompt = inferometer_core::Prompt::Text("long ".repeat(2 << 20));
         let mut prepared = wire.prepare(&request).unwrap();
         prepared.cancel_after = Some(Nanos::from_millis(20));
         let mut record = prepared.record();
@@ -132,7 +134,7 @@ fn several_targets_share_the_load() {
             for session in sessions {
                 let mut request = request(0);
                 request.session =
-                    session.map(|session| servebench_core::SessionTurn { session, ..Default::default() });
+                    session.map(|session| inferometer_core::SessionTurn { session, ..Default::default() });
                 let prepared = wire.prepare(&request).unwrap();
                 let mut record = prepared.record();
                 client.exchange(&prepared, &mut record).await;
@@ -200,7 +202,7 @@ fn side_requests() {
 
 #[test]
 fn unix_sockets() {
-    let folder = std::env::temp_dir().join(format!("servebench-wire-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("inferometer-wire-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("server.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -336,7 +338,7 @@ fn visit_over_tls(connections: Vec<Vec<Visit>>) -> (u16, std::thread::JoinHandle
                 assert!(tls.read(&mut buffer).unwrap() > 0);
                 if let Visit::AnswerLate(wait) = visit {
                     std::thread::sleep(wait);
-                    begun.push(servebench_os::clock::now());
+                    begun.push(inferometer_os::clock::now());
                 }
                 if !matches!(visit, Visit::Ignore) {
                     tls.write_all(&good()).unwrap();

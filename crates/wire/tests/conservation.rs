@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use common::{STREAM_HEAD, chunk, json_answer, on_worker, request, settings, stream};
 use futures_util::StreamExt;
-use servebench_core::{Outcome, OutcomeCounts, Record};
-use servebench_wire::{Client, Live, Wire};
+use inferometer_core::{Outcome, OutcomeCounts, Record};
+use inferometer_wire::{Client, Live, Wire};
 
 const REQUESTS: usize = 4_000;
 const AT_ONCE: usize = 48;

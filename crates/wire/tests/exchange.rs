@@ -9,8 +9,8 @@ use common::{
     STREAM_HEAD, Server, Step, check_order, chunk, exchange_many, exchange_seen, on_worker, settings, stream,
     write,
 };
-use servebench_core::{EventKind, Nanos, Outcome};
-use servebench_wire::{Client, Live, Wire};
+use inferometer_core::{EventKind, Nanos, Outcome};
+use inferometer_wire::{Client, Live, Wire};
 
 #[test]
 fn a_completions_stream_becomes_a_record() {

@@ -8,7 +8,7 @@ use common::{
     STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, exchange_with, json_answer,
     settings, stream, write,
 };
-use servebench_core::{EventKind, Nanos, Outcome, Record};
+use inferometer_core::{EventKind, Nanos, Outcome, Record};
 
 const TOKEN: &str = r#"{"choices":[{"index":0,"text":"x","finish_reason":null}]}"#;
 const LAST: &str = r#"{"choices":[{"index":0,"text":"y","finish_reason":"length"}]}"#;
@@ -82,7 +82,7 @@ fn connections_that_fail() {
 
 #[test]
 fn servers_that_stand_still() {
-    let short = |settings: &mut servebench_wire::ClientSettings| {
+    let short = |settings: &mut inferometer_wire::ClientSettings| {
         settings.timeouts.first_byte = Nanos::from_millis(50);
         settings.timeouts.idle = Nanos::from_millis(60);
     };
@@ -92,7 +92,7 @@ fn servers_that_stand_still() {
     expect(&record, Outcome::Timeout, "stood still for 0.06 s");
     assert_eq!(record.events.len(), 1);
     // The limit on silence counts from the first byte, however much time that had.
-    let patient = |settings: &mut servebench_wire::ClientSettings| {
+    let patient = |settings: &mut inferometer_wire::ClientSettings| {
         settings.timeouts.first_byte = Nanos::from_millis(60_000);
         settings.timeouts.idle = Nanos::from_millis(60);
     };
@@ -371,7 +371,7 @@ fn a_usage_that_cannot_be_is_not_believed() {
     };
     let answer = |events: &[&str]| {
         exchange_with("vllm", vec![Step::Read, write(stream(events))], |settings| {
-            settings.keep_text = servebench_wire::KeepText::UntilUsage;
+            settings.keep_text = inferometer_wire::KeepText::UntilUsage;
         })
     };
     let record = answer(&[&event(1), &event(4_000_000_000), LAST, "[DONE]"]);

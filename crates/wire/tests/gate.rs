@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use common::{Server, Step, on_worker, request, settings, stream, write};
-use servebench_core::{Nanos, Outcome};
-use servebench_os::clock;
-use servebench_wire::{Client, Live, Wire};
+use inferometer_core::{Nanos, Outcome};
+use inferometer_os::clock;
+use inferometer_wire::{Client, Live, Wire};
 
 const LAST: &str = r#"{"choices":[{"index":0,"text":"y","finish_reason":"length"}]}"#;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::tls::{Tls, tls_server, tls_settings};
 use common::{LAST, Server, Step, TOKEN, exchange_many, is_good, on_worker, request, settings, write};
-use servebench_core::{Nanos, Outcome, Record};
-use servebench_wire::{Client, Live, Wire};
+use inferometer_core::{Nanos, Outcome, Record};
+use inferometer_wire::{Client, Live, Wire};
 
 /// How the server of [`serve_http2`] behaves.
 #[derive(Clone, Copy, Default)]
@@ -99,7 +99,7 @@ fn at_once_over_http2(port: u16, count: usize, ahead: usize, body: &str) -> (Vec
         let client = Client::new(&wire, 0, Arc::clone(&live));
         client.open_ahead(ahead).await.unwrap();
         let mut request = request(0);
-        request.prompt = servebench_core::Prompt::Text(body.to_owned());
+        request.prompt = inferometer_core::Prompt::Text(body.to_owned());
         let prepared = wire.prepare(&request).unwrap();
         let mut records = vec![prepared.record(); count];
         let all = records.iter_mut().map(|record| client.exchange(&prepared, record));
@@ -259,9 +259,9 @@ fn serve_slowly(events: usize, padding: usize) -> (u16, std::thread::JoinHandle<
                     let parts = futures_util::stream::unfold(0, move |number| {
                         let event = event.clone();
                         async move {
-                            let timer = servebench_os::PreciseTimer::new().unwrap();
+                            let timer = inferometer_os::PreciseTimer::new().unwrap();
                             timer
-                                .sleep_until(servebench_os::clock::now() + Nanos::from_millis(1))
+                                .sleep_until(inferometer_os::clock::now() + Nanos::from_millis(1))
                                 .await
                                 .unwrap();
                             let part = match number {
@@ -306,8 +306,8 @@ fn instants_of_a_stall() -> Option<usize> {
             tokio::task::yield_now().await;
         }
         // All that comes meanwhile is more than one read of HTTP/2 takes.
-        let begin = servebench_os::clock::now();
-        let end = servebench_os::PreciseTimer::spin_until(begin + stall);
+        let begin = inferometer_os::clock::now();
+        let end = inferometer_os::PreciseTimer::spin_until(begin + stall);
         (exchange.await.unwrap(), begin..end)
     });
     server.join().unwrap();
@@ -323,11 +323,11 @@ fn instants_of_a_stall() -> Option<usize> {
 
 #[test]
 fn http2_events_that_waited_for_a_stalled_client_keep_the_kernels_stamps() {
-    let _stamping = servebench_os::stamps::warm_up();
+    let _stamping = inferometer_os::stamps::warm_up();
     // A server that is itself held up sends many at once, which the kernel joins under one stamp: hence several tries.
     // Were all reads made before the exchange runs, there would never be more than one instant.
     let seen = (0..20).map(|_| instants_of_a_stall()).find(|seen| seen.is_none_or(|count| count >= 3));
-    let must_run = std::env::var_os("SERVEBENCH_TESTS_MUST_RUN").is_some();
+    let must_run = std::env::var_os("INFEROMETER_TESTS_MUST_RUN").is_some();
     match seen {
         Some(Some(_)) => {}
         Some(None) => assert!(!must_run, "no stamps by the kernel"),

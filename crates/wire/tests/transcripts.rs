@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Server, Step, check_order, exchange, exchange_many, exchange_with, settings, write};
-use servebench_core::{EventKind, Outcome, Record};
+use inferometer_core::{EventKind, Outcome, Record};
 
 fn transcript(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/data/transcripts/{name}.http", env!("CARGO_MANIFEST_DIR"));
@@ -74,7 +74,7 @@ fn a_json_body_instead_of_a_stream_is_an_outcome_of_its_own() {
         assert_eq!(record.outcome, Outcome::WrongContentType);
         assert!(record.error.unwrap().contains("application/json"));
     }
-    let plain = |settings: &mut servebench_wire::ClientSettings| settings.body.stream = false;
+    let plain = |settings: &mut inferometer_wire::ClientSettings| settings.body.stream = false;
     let script = vec![Step::Read, write(transcript("cyllama-chat-stream"))];
     let record = exchange_with("openai-chat", script, plain);
     assert_eq!((record.outcome, record.usage.completion_tokens), (Outcome::Ok, Some(12)));

@@ -1,12 +1,12 @@
 //! How quick tokenizers load and prompts are made, on one core:
-//! `cargo run --release -p servebench-workload --example speed -- TOKENIZER`.
+//! `cargo run --release -p inferometer-workload --example speed -- TOKENIZER`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints")]
 
 use std::time::Duration;
 
-use servebench_os::clock;
-use servebench_workload::{
+use inferometer_os::clock;
+use inferometer_workload::{
     Compat, DatasetSettings, HubSettings, RandomSettings, Tokenizer, WorkloadSettings, build,
 };
 

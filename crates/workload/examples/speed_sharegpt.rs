@@ -1,10 +1,10 @@
 //! How quick a large ShareGPT file is read, and how much memory that takes:
-//! `cargo run --release -p servebench-workload --example speed_sharegpt -- FILE [TOKENIZER]`.
+//! `cargo run --release -p inferometer-workload --example speed_sharegpt -- FILE [TOKENIZER]`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints")]
 
-use servebench_os::clock;
-use servebench_workload::{
+use inferometer_os::clock;
+use inferometer_workload::{
     DatasetSettings, HubSettings, ShareGptSettings, Tokenizer, WorkloadSettings, build,
 };
 

@@ -1,7 +1,7 @@
 //! From settings to a workload.
 
-use servebench_core::random::PythonRandom;
-use servebench_core::{Request, Workload};
+use inferometer_core::random::PythonRandom;
+use inferometer_core::{Request, Workload};
 
 use crate::dataset::{Context, Sample, Taken};
 use crate::{

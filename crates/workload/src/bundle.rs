@@ -8,14 +8,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use inferometer_core::{Nanos, Request, Schedule, Workload, names};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use servebench_core::{Nanos, Request, Schedule, Workload};
 use sha2::{Digest, Sha256};
 
 /// The version that this program writes; it reads all older ones.
 pub const FORMAT_VERSION: u32 = 2;
-const FORMAT: &str = "servebench-workload";
+const FORMAT: &str = "inferometer-workload";
 
 /// A workload with its schedule.
 #[derive(Clone, Debug, Default)]
@@ -214,10 +214,11 @@ impl BundleReader {
             sha256: None,
         };
         reader.lines.read_until(b'\n', &mut reader.text).map_err(failed)?;
-        let header =
-            serde_json::from_slice(&reader.text).ok().filter(|header: &Header| header.format == FORMAT);
+        let header = serde_json::from_slice(&reader.text)
+            .ok()
+            .filter(|header: &Header| names::current(&header.format) == FORMAT);
         let Some(header) = header else {
-            return Err(reader.wrong("this is not a workload written by `servebench workload build`"));
+            return Err(reader.wrong("this is not a workload written by `inferometer workload build`"));
         };
         if header.format_version > FORMAT_VERSION {
             let version = header.format_version;
@@ -296,7 +297,7 @@ impl Hashed {
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::Prompt;
+    use inferometer_core::Prompt;
 
     use super::*;
 
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_version_1_is_read() {
+    fn a_file_of_version_1_and_of_the_old_name_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.jsonl");
         let mut text = String::from(concat!(

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use inferometer_core::Secret;
 use serde_json::Value;
-use servebench_core::Secret;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
@@ -284,7 +284,7 @@ impl HubSettings {
         for _ in 0..=MAX_REDIRECTS {
             let mut request = agent
                 .get(&target)
-                .header("user-agent", concat!("servebench/", env!("CARGO_PKG_VERSION")))
+                .header("user-agent", concat!("inferometer/", env!("CARGO_PKG_VERSION")))
                 .header("accept-encoding", "identity");
             if let Some(token) = self.token.as_ref().filter(|_| origin(&target) == origin(&self.endpoint)) {
                 request = request.header("authorization", format!("Bearer {}", token.expose()));

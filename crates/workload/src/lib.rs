@@ -1,6 +1,6 @@
 //! What a run sends: tokenizers, datasets, synthetic text.
 //!
-//! [`build`] turns settings into a [`Workload`](servebench_core::Workload). The same settings and seed give
+//! [`build`] turns settings into a [`Workload`](inferometer_core::Workload). The same settings and seed give
 //! the same workload, byte for byte, on any machine and with any number of threads.
 //!
 //! | to add | write |

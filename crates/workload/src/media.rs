@@ -6,9 +6,9 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::codecs::jpeg::JpegEncoder;
+use inferometer_core::random::StreamRng;
 use rand::Rng;
 use serde_json::{Value, json};
-use servebench_core::random::StreamRng;
 
 use crate::WorkloadError;
 
@@ -124,7 +124,7 @@ fn flac_seconds(bytes: &[u8]) -> Option<f64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use servebench_core::random::stream;
+    use inferometer_core::random::stream;
 
     use super::*;
 

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use inferometer_core::{Prompt, Request};
 use serde_json::Value;
-use servebench_core::{Prompt, Request};
 
 use crate::Tokenizer;
 
@@ -148,7 +148,7 @@ pub(crate) fn add_salt(requests: &mut [Request], salt: &str, tokenizer: Option<&
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::SessionTurn;
+    use inferometer_core::SessionTurn;
 
     use super::*;
 

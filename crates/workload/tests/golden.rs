@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-use servebench_workload::{
+use inferometer_workload::{
     Compat, CustomSettings, DatasetSettings, HubSettings, PrefixRepetitionSettings, RandomSettings,
     RangeRatio, ShareGptSettings, SonnetSettings, Tokenizer, WorkloadSettings, build,
 };
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 fn folder() -> PathBuf {

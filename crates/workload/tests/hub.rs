@@ -7,8 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use servebench_core::Secret;
-use servebench_workload::{
+use inferometer_core::Secret;
+use inferometer_workload::{
     DatasetSettings, HfSettings, HubError, HubSettings, RepoKind, Tokenizer, TokenizerError,
     WorkloadSettings, build,
 };

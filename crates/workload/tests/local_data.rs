@@ -1,6 +1,6 @@
 //! Checks against real tokenizers and datasets, which are too large for the project.
 //!
-//! `SERVEBENCH_TEST_DATA` names a folder with `tokenizers/NAME/tokenizer.json` and `datasets/` (the files that
+//! `INFEROMETER_TEST_DATA` names a folder with `tokenizers/NAME/tokenizer.json` and `datasets/` (the files that
 //! `datasets/golden*.jsonl` speaks of). Without it these tests say so and pass.
 
 #![expect(
@@ -12,19 +12,19 @@
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::Value;
-use servebench_core::{Prompt, Workload};
-use servebench_workload::{
+use inferometer_core::{Prompt, Workload};
+use inferometer_workload::{
     BurstGptSettings, Compat, CustomSettings, DatasetSettings, HfSettings, HubSettings,
     PrefixRepetitionSettings, RandomSettings, ShareGptSettings, SpecBenchSettings, TimedTraceSettings,
     Tokenizer, WorkloadSettings, build,
 };
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 fn data() -> Option<PathBuf> {
-    let folder = std::env::var_os("SERVEBENCH_TEST_DATA").map(PathBuf::from);
+    let folder = std::env::var_os("INFEROMETER_TEST_DATA").map(PathBuf::from);
     if folder.is_none() {
-        println!("skipped: SERVEBENCH_TEST_DATA does not name a folder with tokenizers and datasets");
+        println!("skipped: INFEROMETER_TEST_DATA does not name a folder with tokenizers and datasets");
     }
     folder
 }

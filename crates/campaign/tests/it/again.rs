@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use servebench_campaign::{
+use inferometer_campaign::{
     Identity, Journal, Plan, Start, SweepOptions, Tally, begin_again, check_servers, execute,
 };
 

@@ -4,12 +4,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use serde_json::Value;
-use servebench_campaign::{
+use inferometer_campaign::{
     CampaignError, Identity, Journal, Plan, ServeOptions, Start, Status, SweepOptions, Tally, check_servers,
     execute, fold, result_files, serve_plan, write_summaries,
 };
-use servebench_results::{Aggregate, aggregate};
+use inferometer_results::{Aggregate, aggregate};
+use serde_json::Value;
 
 use crate::world::{Fake, Fate, plan_of};
 
@@ -181,7 +181,7 @@ fn serve(folder: &Path) -> Plan {
     fs::write(&serve, r#"{"a": {"x": 1}, "b": {"x": 2}}"#).unwrap();
     serve_plan(&ServeOptions {
         serve_cmd: "server --port 9001".to_owned(),
-        bench_cmd: "servebench run --model m --num-prompts 10 --max-concurrency 2".to_owned(),
+        bench_cmd: "inferometer run --model m --num-prompts 10 --max-concurrency 2".to_owned(),
         serve_params: Some(serve),
         num_runs: 2,
         output: folder.join("results"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use servebench_campaign::{Plan, ServeOptions, SweepOptions, serve_plan, value_of};
+use inferometer_campaign::{Plan, ServeOptions, SweepOptions, serve_plan, value_of};
 
 use crate::world::plan_of;
 
@@ -40,7 +40,7 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
         ]
     );
     let command = &plan.cells[3].command;
-    assert_eq!(command[..2], ["servebench", "run"]);
+    assert_eq!(command[..2], ["inferometer", "run"]);
     for (flag, value) in [
         ("model", "m/one"),
         ("base-url", "http://127.0.0.1:8000"),
@@ -251,7 +251,7 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
         ("bash bench.sh --port 7000", "http://127.0.0.1:7000"),
         // These have a default of their own.
         ("vllm bench serve --model m", "http://127.0.0.1:8000"),
-        ("servebench run --model m", "http://127.0.0.1:8000"),
+        ("inferometer run --model m", "http://127.0.0.1:8000"),
     ] {
         let options = ServeOptions { bench_cmd: bench.to_owned(), ..serve_options(folder.path()) };
         assert_eq!(serve_plan(&options).unwrap().cells[0].target().url, url, "{bench}");
@@ -365,9 +365,9 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     let combos =
         plan_of(folder.path(), "combos.yaml", COMBOS, SweepOptions { extra, ..SweepOptions::default() });
     let combos = combos.unwrap();
-    assert!(combos.cells.iter().all(servebench_campaign::Cell::is_simulated));
+    assert!(combos.cells.iter().all(inferometer_campaign::Cell::is_simulated));
     let command = &combos.cells[0].command;
-    assert_eq!(command[..2], ["servebench", "simulate"]);
+    assert_eq!(command[..2], ["inferometer", "simulate"]);
     assert_eq!(
         (value_of(command, "backend"), value_of(command, "preset")),
         (Some("vllm"), Some("llama-3.1-8b@l4"))
@@ -377,7 +377,7 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     let text = "run: {num_prompts: 10}\nwarmup_num_prompts: 5\n\
                 rows: [{backend: vllm}, {backend: sim, preset: a}, {backend: sim, preset: b}]\n";
     let both = plan("both.yaml", text).unwrap();
-    let kinds: Vec<bool> = both.cells.iter().map(servebench_campaign::Cell::is_simulated).collect();
+    let kinds: Vec<bool> = both.cells.iter().map(inferometer_campaign::Cell::is_simulated).collect();
     assert_eq!(kinds, [false, true, true]);
     assert!(both.cells[0].warmup.is_some() && both.cells[1].warmup.is_none());
     assert_eq!(value_of(&both.cells[1].command, "label"), Some("backend=sim preset=a"));

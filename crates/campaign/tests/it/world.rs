@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
-use servebench_campaign::{
+use inferometer_campaign::{
     Cell, Ended, Flag, FlagKind, FlagTable, Identity, Plan, ServerSpec, SweepOptions, World, sweep_plan,
     value_of,
 };
+use serde_json::json;
 
 /// Some flags of `run`.
 pub(crate) fn flags() -> FlagTable {
@@ -97,7 +97,7 @@ impl Fake {
             "total_output_tokens": 200,
             "request_throughput": cap + seed / 1e12,
             "p99_ttft_ms": cap * 100.0,
-            "servebench": {"verdict": {"level": "VALID", "reasons": []}},
+            "inferometer": {"verdict": {"level": "VALID", "reasons": []}},
         });
         fs::write(Path::new(folder).join(name), result.to_string()).unwrap();
     }

@@ -1,10 +1,10 @@
-//! The flags of `servebench aggregate`.
+//! The flags of `inferometer aggregate`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Arguments of `servebench aggregate`.
+/// Arguments of `inferometer aggregate`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AggregateArgs {
     /// Folder of result files; folders in it are searched too.

@@ -1,10 +1,10 @@
-//! The flags of `servebench calibrate`.
+//! The flags of `inferometer calibrate`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Arguments of `servebench calibrate`.
+/// Arguments of `inferometer calibrate`.
 #[derive(Debug, Args)]
 pub(crate) struct CalibrateArgs {
     /// Run folders, or result files with details (--save-detailed), of one server at several loads.

@@ -1,8 +1,8 @@
-//! The flags of `servebench check`.
+//! The flags of `inferometer check`.
 
 use clap::Args;
 
-/// Arguments of `servebench check`.
+/// Arguments of `inferometer check`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CheckArgs {
     /// URL of the server.

@@ -1,11 +1,11 @@
-//! The flags of `servebench compare`.
+//! The flags of `inferometer compare`.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use servebench_report::Lang;
+use inferometer_report::Lang;
 
-/// Arguments of `servebench compare`.
+/// Arguments of `inferometer compare`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Result files or run folders; the first is what the others are compared with.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Arguments of `servebench install-shims`.
+/// Arguments of `inferometer install-shims`.
 #[derive(Debug, Args)]
 pub(crate) struct ShimArgs {
     /// Folder for the scripts; it is made if need be.
@@ -15,7 +15,7 @@ pub(crate) struct ShimArgs {
     pub(crate) with_vllm: bool,
 }
 
-/// Arguments of `servebench import`.
+/// Arguments of `inferometer import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// Result files of vLLM (every era and its Rust client), SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf.

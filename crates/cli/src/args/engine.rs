@@ -8,7 +8,7 @@ use serde::Serialize;
 #[command(next_help_heading = "Engine model")]
 pub(crate) struct EngineArgs {
     /// Engine with continuous batching: MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100, or a file of
-    /// `servebench calibrate`.
+    /// `inferometer calibrate`.
     #[arg(long, value_name = "PRESET")]
     pub(crate) preset: Option<String>,
     /// Most requests that run at once in each engine.

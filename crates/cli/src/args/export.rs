@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use inferometer_results::ExportForm;
 use serde::Serialize;
-use servebench_results::ExportForm;
 
 /// Results in the forms of other tools.
 #[derive(Clone, Debug, Default, Args, Serialize)]

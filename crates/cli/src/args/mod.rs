@@ -42,14 +42,14 @@ use clap::{Args, Parser, Subcommand};
 
 /// Measures LLM inference servers: exact load, kernel time stamps, and a verdict on every run.
 #[derive(Debug, Parser)]
-#[command(name = "servebench", version, infer_subcommands = false, disable_help_subcommand = true)]
+#[command(name = "inferometer", version, infer_subcommands = false, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// The commands of servebench.
+/// The commands of inferometer.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Benchmark a server (the flags of vLLM's `bench serve`).
@@ -84,13 +84,13 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Try out what works with a server.
     Check(CheckArgs),
-    /// Write scripts named benchmark_serving.py, run_sweep.py … that run servebench.
+    /// Write scripts named benchmark_serving.py, run_sweep.py … that run inferometer.
     InstallShims(ShimArgs),
     /// Bring result files of vLLM and other tools into our form.
     Import(ImportArgs),
 }
 
-/// Arguments of `servebench quickstart`.
+/// Arguments of `inferometer quickstart`.
 #[derive(Debug, Args)]
 pub(crate) struct QuickstartArgs {
     /// Number of requests.
@@ -100,14 +100,14 @@ pub(crate) struct QuickstartArgs {
     #[arg(long, default_value_t = 40.0)]
     pub(crate) request_rate: f64,
     /// Folder in which the run folder is made.
-    #[arg(long, default_value = "servebench-runs")]
+    #[arg(long, default_value = "inferometer-runs")]
     pub(crate) runs_dir: PathBuf,
     /// Show no progress bar.
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
 }
 
-/// Arguments of `servebench report` and `servebench recover`.
+/// Arguments of `inferometer report` and `inferometer recover`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// The run folder.
@@ -117,7 +117,7 @@ pub(crate) struct ReportArgs {
     pub(crate) export: ExportArgs,
 }
 
-/// Arguments of `servebench selftest`.
+/// Arguments of `inferometer selftest`.
 #[derive(Debug, Args)]
 pub(crate) struct SelftestArgs {
     /// A fifth of the requests: quicker, and rougher.

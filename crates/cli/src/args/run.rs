@@ -1,4 +1,4 @@
-//! The flags of `servebench run`: names, types and defaults of vLLM's `bench serve`, and ours.
+//! The flags of `inferometer run`: names, types and defaults of vLLM's `bench serve`, and ours.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::export::ExportArgs;
 use super::workload::TrafficArgs;
 use crate::compat::Compat;
 
-/// Arguments of `servebench run`.
+/// Arguments of `inferometer run`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(crate) struct RunArgs {
     /// Where to send.
@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// Whose rules hold where vLLM's benchmark and servebench differ: native, vllm (the newest known), or a
+    /// Whose rules hold where vLLM's benchmark and inferometer differ: native, vllm (the newest known), or a
     /// version such as vllm-0.10. With vllm, the same seed gives vLLM's prompts. Implied by the names
     /// `bench serve` and `benchmark_serving.py`.
     #[arg(long, default_value_t = Compat::Native, value_name = "RULES")]
@@ -307,7 +307,7 @@ pub(crate) struct ReportingArgs {
     #[arg(long)]
     pub(crate) plot_dataset_stats: bool,
     /// Folder in which the run folder is made.
-    #[arg(long, default_value = "servebench-runs", value_name = "DIR")]
+    #[arg(long, default_value = "inferometer-runs", value_name = "DIR")]
     pub(crate) runs_dir: PathBuf,
     /// Make no run folder.
     #[arg(long)]

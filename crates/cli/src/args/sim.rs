@@ -1,4 +1,4 @@
-//! The flags of `servebench sim`.
+//! The flags of `inferometer sim`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::EngineArgs;
 
-/// Arguments of `servebench sim`.
+/// Arguments of `inferometer sim`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(crate) struct SimArgs {
     /// Address to listen on.

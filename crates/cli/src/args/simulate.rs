@@ -1,11 +1,11 @@
-//! The flags of `servebench simulate`.
+//! The flags of `inferometer simulate`.
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{EngineArgs, RunArgs};
 
-/// Arguments of `servebench simulate`.
+/// Arguments of `inferometer simulate`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(crate) struct SimulateArgs {
     /// The engine; without --preset llama-3.1-8b@h100.

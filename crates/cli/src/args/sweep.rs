@@ -1,4 +1,4 @@
-//! The flags of `servebench sweep`.
+//! The flags of `inferometer sweep`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Ui;
 
-/// Arguments of `servebench sweep`.
+/// Arguments of `inferometer sweep`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SweepArgs {
     /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].

@@ -1,11 +1,11 @@
-//! The flags of `servebench visualize`.
+//! The flags of `inferometer visualize`.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use servebench_report::Lang;
+use inferometer_report::Lang;
 
-/// Arguments of `servebench visualize`.
+/// Arguments of `inferometer visualize`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VisualizeArgs {
     /// Throughput figures: throughput_analysis.png and .svg.

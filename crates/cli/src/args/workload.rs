@@ -11,7 +11,7 @@ use super::RunArgs;
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Traffic")]
 pub(crate) struct TrafficArgs {
-    /// Send exactly what this file holds, when it says (servebench workload build).
+    /// Send exactly what this file holds, when it says (inferometer workload build).
     #[arg(long, value_name = "FILE")]
     pub(crate) workload: Option<PathBuf>,
     /// Several classes of traffic: WEIGHT:INPUT/OUTPUT,…; lengths are N, uniform(LOW,HIGH),
@@ -104,7 +104,7 @@ impl StructuredKind {
     }
 }
 
-/// Arguments of `servebench workload`.
+/// Arguments of `inferometer workload`.
 #[derive(Debug, Args)]
 pub(crate) struct WorkloadArgs {
     /// What to do.
@@ -112,7 +112,7 @@ pub(crate) struct WorkloadArgs {
     pub(crate) command: WorkloadCommand,
 }
 
-/// The commands of `servebench workload`.
+/// The commands of `inferometer workload`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadCommand {
     /// Write the requests and due instants that a run with these flags would send; asks no server.
@@ -122,7 +122,7 @@ pub(crate) enum WorkloadCommand {
     Show(ShowArgs),
 }
 
-/// Arguments of `servebench workload build`.
+/// Arguments of `inferometer workload build`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     /// The flags of a run.
@@ -133,7 +133,7 @@ pub(crate) struct BuildArgs {
     pub(crate) output: PathBuf,
 }
 
-/// Arguments of `servebench workload show`.
+/// Arguments of `inferometer workload show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// The workload file.

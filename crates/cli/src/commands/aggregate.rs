@@ -1,10 +1,10 @@
-//! `servebench aggregate`: a folder of results as one table.
+//! `inferometer aggregate`: a folder of results as one table.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use servebench_campaign::{Folded, fold, folded_table, result_files};
-use servebench_results::{Aggregate, aggregate as read_all};
+use inferometer_campaign::{Folded, fold, folded_table, result_files};
+use inferometer_results::{Aggregate, aggregate as read_all};
 
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -37,8 +37,8 @@ pub(crate) fn write_table(
     }
     if table.rows.is_empty() {
         return Err(Failure::usage(format!(
-            "{} holds no result that can be read ({} files looked at): make some with servebench sweep, or with \
-             servebench run --save-result --result-dir {}",
+            "{} holds no result that can be read ({} files looked at): make some with inferometer sweep, or with \
+             inferometer run --save-result --result-dir {}",
             results.display(),
             files.len(),
             results.display()

@@ -1,14 +1,14 @@
-//! `servebench calibrate`: the engine model fitted to results of a real server.
+//! `inferometer calibrate`: the engine model fitted to results of a real server.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use inferometer_core::{Nanos, Record};
+use inferometer_engine::calibrate::{Compared, Fit, MeasuredLoad, MeasuredRequest, compare, fit};
+use inferometer_report::chart::{Axis, Figure, Key, Line, Mark, Marker, Panel};
+use inferometer_results::{ImportedRun, RunFolder, read_result};
+use inferometer_sim::engine::{EngineConfig, PresetFile};
 use serde_json::{Value, json};
-use servebench_core::{Nanos, Record};
-use servebench_engine::calibrate::{Compared, Fit, MeasuredLoad, MeasuredRequest, compare, fit};
-use servebench_report::chart::{Axis, Figure, Key, Line, Mark, Marker, Panel};
-use servebench_results::{ImportedRun, RunFolder, read_result};
-use servebench_sim::engine::{EngineConfig, PresetFile};
 
 use crate::args::CalibrateArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -62,7 +62,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     file.origin = origin(&found, &judged);
     write(&args.output, &file.to_json().or_run()?)?;
     output.say(&format!(
-        "Wrote {}. Use it: servebench simulate --preset {}",
+        "Wrote {}. Use it: inferometer simulate --preset {}",
         args.output.display(),
         args.output.display()
     ));
@@ -228,7 +228,7 @@ fn coefficients(found: &Fit) -> String {
 }
 
 /// Statistic's name and how to get it.
-type Statistic = (&'static str, fn(&servebench_engine::calibrate::Middle) -> f64);
+type Statistic = (&'static str, fn(&inferometer_engine::calibrate::Middle) -> f64);
 
 const STATISTICS: [Statistic; 3] = [("mean", |m| m.mean), ("p50", |m| m.p50), ("p99", |m| m.p99)];
 
@@ -269,7 +269,7 @@ fn origin(found: &Fit, judged: &[Judged]) -> Value {
         })
         .collect();
     json!({
-        "made_by": "servebench calibrate",
+        "made_by": "inferometer calibrate",
         "typical_relative_difference": (found.error * 1e4).round() / 1e4,
         "hardly_determined": found.undetermined,
         "relative_differences": differences,

@@ -1,4 +1,4 @@
-//! `servebench check`: what works with a server, what does not, and what to do about it.
+//! `inferometer check`: what works with a server, what does not, and what to do about it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Parser;
-use servebench_campaign::{
+use inferometer_campaign::{
     Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, Talk, World, findings_of,
 };
-use servebench_core::Record;
-use servebench_engine::{Plan, StopHandle, send_once};
-use servebench_results::{ImportedRun, read_result_summary};
-use servebench_wire::Wire;
-use servebench_workload::{HubSettings, Tokenizer, count_output_tokens};
+use inferometer_core::Record;
+use inferometer_engine::{Plan, StopHandle, send_once};
+use inferometer_results::{ImportedRun, read_result_summary};
+use inferometer_wire::Wire;
+use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::aggregate::align;
 use super::run::describe_failure;
@@ -268,7 +268,7 @@ fn benchmarks(
             format!("1 request in {:.2} s", run.number("duration").unwrap_or_default()),
         ),
         Err(reason) => {
-            findings.bad("tiny benchmark", reason, "see the reason; servebench run gives more detail");
+            findings.bad("tiny benchmark", reason, "see the reason; inferometer run gives more detail");
             return Ok(());
         }
     }
@@ -286,7 +286,7 @@ fn benchmarks(
             Ok(run) => {
                 let number =
                     |key: &str| run.number(key).map_or("–".to_owned(), |number| format!("{number:.1}"));
-                let verdict = servebench_campaign::verdict_of(&run).unwrap_or_default();
+                let verdict = inferometer_campaign::verdict_of(&run).unwrap_or_default();
                 let findings_here = findings_of(&run);
                 if verdict == "INVALID" {
                     invalid.extend(findings_here.first().map(|finding| (*rate, finding.clone())));

@@ -1,15 +1,15 @@
-//! `servebench compare`: runs side by side.
+//! `inferometer compare`: runs side by side.
 
 use std::path::Path;
 
-use serde_json::Value;
-use servebench_core::Nanos;
-use servebench_os::clock::Anchor;
-use servebench_report::Comparison;
-use servebench_report::visualize::Row;
-use servebench_results::{
+use inferometer_core::Nanos;
+use inferometer_os::clock::Anchor;
+use inferometer_report::Comparison;
+use inferometer_report::visualize::Row;
+use inferometer_results::{
     BenchName, Details, Manifest, RunFolder, VllmHeader, read_result_summary, vllm_date,
 };
+use serde_json::Value;
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use inferometer_core::Nanos;
+use inferometer_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer};
 use serde_json::{Value, json};
-use servebench_core::Nanos;
-use servebench_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer};
 
 use super::sim::parse;
 use crate::args::EngineArgs;
@@ -82,7 +82,7 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
     let router = parse("--router", &args.router)?;
     let cluster = ClusterConfig { engine, replicas: args.replicas, router, transfer };
     // Building it finds out whether the settings go together.
-    servebench_sim::engine::Cluster::new(cluster.clone(), 0).or_usage()?;
+    inferometer_sim::engine::Cluster::new(cluster.clone(), 0).or_usage()?;
     Ok(Some(EngineModel { name, cluster }))
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use inferometer_arrival::{ArrivalSettings, Rate};
+use inferometer_core::Request;
+use inferometer_engine::{VirtualPlan, VirtualRequest, simulate};
+use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
+use inferometer_sim::engine::Content;
 use rayon::prelude::*;
-use servebench_arrival::{ArrivalSettings, Rate};
-use servebench_core::Request;
-use servebench_engine::{VirtualPlan, VirtualRequest, simulate};
-use servebench_metrics::{Metric, MetricSettings, Summary, summarise};
-use servebench_sim::engine::Content;
 
 use super::engine_model::EngineModel;
 use crate::exit::{Exit, Failure, OrFail};
@@ -393,8 +393,8 @@ mod tests {
     #[test]
     fn repeated_requests_share_tokens_within_a_pass_and_not_between_passes() {
         let request = |tokens: &[u32]| VirtualRequest {
-            engine: servebench_sim::engine::EngineRequest::new(0, Content::Tokens(tokens.to_vec()), 1),
-            facts: servebench_core::Record::default(),
+            engine: inferometer_sim::engine::EngineRequest::new(0, Content::Tokens(tokens.to_vec()), 1),
+            facts: inferometer_core::Record::default(),
             cancel_after: None,
             think: None,
         };

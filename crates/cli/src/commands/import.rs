@@ -1,10 +1,10 @@
-//! `servebench import`: results of other tools and times in our form.
+//! `inferometer import`: results of other tools and times in our form.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use inferometer_results::{ImportedRun, read_result};
 use serde_json::{Map, Value, json};
-use servebench_results::{ImportedRun, read_result};
 
 use crate::args::ImportArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -44,7 +44,7 @@ fn form(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
         "file": run.file.file_name().map(|name| name.to_string_lossy()),
         "position": run.position,
     });
-    match form.entry("servebench").or_insert_with(|| json!({})) {
+    match form.entry("inferometer").or_insert_with(|| json!({})) {
         Value::Object(ours) => drop(ours.insert("imported_from".to_owned(), source)),
         other => *other = json!({ "imported_from": source }),
     }

@@ -1,10 +1,10 @@
-//! `servebench quickstart`: a whole benchmark on a fresh machine, with nothing to set up.
+//! `inferometer quickstart`: a whole benchmark on a fresh machine, with nothing to set up.
 
 use std::sync::Arc;
 
 use clap::Parser;
-use servebench_sim::{SimSettings, start};
-use servebench_workload::{BUILTIN, Tokenizer};
+use inferometer_sim::{SimSettings, start};
+use inferometer_workload::{BUILTIN, Tokenizer};
 
 use super::{run, sim};
 use crate::args::{Cli, Command, QuickstartArgs};
@@ -28,14 +28,14 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     let url = server.url();
     output.say(&format!("A simulated inference server listens on {url}. Benchmarking it with:\n"));
     let arguments = arguments(args, &url);
-    output.say(&format!("  servebench {}\n", arguments.join(" ")));
-    let command = std::iter::once("servebench").chain(arguments.iter().map(String::as_str));
+    output.say(&format!("  inferometer {}\n", arguments.join(" ")));
+    let command = std::iter::once("inferometer").chain(arguments.iter().map(String::as_str));
     let Command::Run(parsed) = Cli::try_parse_from(command).or_run()?.command else {
         return Err(Failure::usage("the quickstart's own command is not a run"));
     };
     let exit = run::run(*parsed, output)?;
     sim::stop(server)?;
-    output.say("\nNow a real server:  servebench run --base-url http://HOST:PORT --model MODEL");
+    output.say("\nNow a real server:  inferometer run --base-url http://HOST:PORT --model MODEL");
     Ok(exit)
 }
 

@@ -1,10 +1,10 @@
-//! `servebench report` and `servebench recover`: the numbers again, from what a run left.
+//! `inferometer report` and `inferometer recover`: the numbers again, from what a run left.
 
-use servebench_arrival::ArrivalSettings;
-use servebench_core::{Record, Records, Schedule};
-use servebench_report::Lang;
-use servebench_results::{Manifest, RunFolder, ScheduleInfo};
-use servebench_workload::{HubSettings, Tokenizer};
+use inferometer_arrival::ArrivalSettings;
+use inferometer_core::{Record, Records, Schedule};
+use inferometer_report::Lang;
+use inferometer_results::{Manifest, RunFolder, ScheduleInfo};
+use inferometer_workload::{HubSettings, Tokenizer};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -23,7 +23,7 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
     }
     if !folder.records_path().is_file() {
         return Err(Failure::usage(format!(
-            "{} holds no requests.parquet: the run was cut off; write its result with: servebench recover {}",
+            "{} holds no requests.parquet: the run was cut off; write its result with: inferometer recover {}",
             args.run.display(),
             args.run.display()
         )));
@@ -128,7 +128,7 @@ fn schedule(folder: &RunFolder, manifest: &Manifest) -> Result<Option<Schedule>,
         return Ok(Some(kept).filter(|kept| ScheduleInfo::of(kept) == manifest.schedule));
     }
     let Some(arrivals) = arrivals(manifest)? else { return Ok(None) };
-    let schedule = servebench_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
+    let schedule = inferometer_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
     Ok(Some(schedule).filter(|schedule| ScheduleInfo::of(schedule) == manifest.schedule))
 }
 

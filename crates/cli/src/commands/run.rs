@@ -1,21 +1,23 @@
-//! `servebench run`: one benchmark, from arguments to files.
+//! `inferometer run`: one benchmark, from arguments to files.
 
 use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use servebench_arrival::Rate;
-use servebench_core::{Record, redact_url};
-use servebench_engine::{EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once};
-use servebench_metrics::VerdictSettings;
-use servebench_os::clock::{self, Anchor};
-use servebench_report::Lang;
-use servebench_results::{
+use inferometer_arrival::Rate;
+use inferometer_core::{Record, redact_url};
+use inferometer_engine::{
+    EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once,
+};
+use inferometer_metrics::VerdictSettings;
+use inferometer_os::clock::{self, Anchor};
+use inferometer_report::Lang;
+use inferometer_results::{
     Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, result_file_name, rfc3339,
     run_folder_name,
 };
-use servebench_wire::Prepared;
+use inferometer_wire::Prepared;
 
 use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
@@ -112,7 +114,7 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     let mut finished = measure(settings, &ready, log.as_ref(), &stop, output).inspect_err(|_| {
         // What was measured before a failure can be recovered; a folder without any of it would only mislead.
         if let Some(Ok(false) | Err(_)) = folder.as_ref().map(RunFolder::discard_unless_measured) {
-            output.note("what was measured stays in the run folder: see servebench recover");
+            output.note("what was measured stays in the run folder: see inferometer recover");
         }
     })?;
     let probe = probe.and_then(Probe::finish);
@@ -180,7 +182,7 @@ fn stopped_too_early() -> Failure {
 pub(super) fn exit(settings: &RunSettings, numbers: &Numbers) -> Exit {
     if numbers.summary.completed == 0 {
         Exit::RunFailed
-    } else if settings.saving.strict && numbers.verdict.level == servebench_core::Level::Invalid {
+    } else if settings.saving.strict && numbers.verdict.level == inferometer_core::Level::Invalid {
         Exit::Invalid
     } else {
         Exit::Good
@@ -336,7 +338,7 @@ fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Ou
 
 /// vLLM's lines about the load.
 pub(super) fn announce(settings: &RunSettings, output: &Output) {
-    use servebench_results::python::float_repr;
+    use inferometer_results::python::float_repr;
     let arrivals = &settings.load.arrivals;
     if settings.load.self_timed {
         output.say("Self timing is set, using the timestamps from the trace file.");

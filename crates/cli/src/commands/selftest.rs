@@ -1,4 +1,4 @@
-//! `servebench selftest`: what this host's client can do, measured against the built-in simulator.
+//! `inferometer selftest`: what this host's client can do, measured against the built-in simulator.
 //!
 //! The simulator runs in a process of its own, as a server would. Its truth log shares the client's clock,
 //! so that the error of every stamp is known and not estimated.
@@ -11,13 +11,13 @@ use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 
 use clap::Parser;
+use inferometer_core::{ClientHealth, Nanos, Record, Records, names};
+use inferometer_engine::{Finished, Progress, StopHandle, run};
+use inferometer_metrics::numpy;
+use inferometer_os::limits;
+use inferometer_sim::TruthRecord;
+use inferometer_wire::Wire;
 use serde::{Deserialize, Serialize};
-use servebench_core::{ClientHealth, Nanos, Record, Records};
-use servebench_engine::{Finished, Progress, StopHandle, run};
-use servebench_metrics::numpy;
-use servebench_os::limits;
-use servebench_sim::TruthRecord;
-use servebench_wire::Wire;
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
@@ -99,7 +99,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
     let mut ceiling = Ceiling {
         format_version: FORMAT,
         host: host(),
-        build: servebench_results::Tool::this().build,
+        build: inferometer_results::Tool::this().build,
         ..Ceiling::default()
     };
 
@@ -156,7 +156,7 @@ fn measure(sim: &[&str], load: &[&str], tokens: usize, output: &Output) -> Resul
     let server = SimProcess::start(sim)?;
     let tokens = tokens.to_string();
     let fixed = [
-        "servebench",
+        "inferometer",
         "run",
         "--backend",
         "vllm",
@@ -271,21 +271,26 @@ fn table(ceiling: &Ceiling) -> String {
 
 /// Where the ceiling of this host is kept for later runs.
 pub(crate) fn kept_at() -> Option<PathBuf> {
+    cache_file(names::NAME)
+}
+
+fn cache_file(program: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(cache.join("servebench").join("selftest.json"))
+    Some(cache.join(program).join("selftest.json"))
 }
 
 /// The ceiling measured earlier on this host with this kind of build, if there is one.
 pub(crate) fn kept() -> Option<Ceiling> {
-    let text = std::fs::read_to_string(kept_at()?).ok()?;
+    let read = |program| std::fs::read_to_string(cache_file(program)?).ok();
+    let text = read(names::NAME).or_else(|| read(names::OLD_NAME))?;
     let ceiling: Ceiling = serde_json::from_str(&text).ok()?;
-    (host() == ceiling.host && ceiling.build == servebench_results::Tool::this().build).then_some(ceiling)
+    (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build).then_some(ceiling)
 }
 
 fn host() -> String {
-    servebench_telemetry::host_name().unwrap_or_default()
+    inferometer_telemetry::host_name().unwrap_or_default()
 }
 
 fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {

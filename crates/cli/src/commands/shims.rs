@@ -1,4 +1,4 @@
-//! `servebench install-shims`: scripts under the names that people's scripts call.
+//! `inferometer install-shims`: scripts under the names that people's scripts call.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,9 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 
 /// Stands in every script that we wrote, so that nobody else's is overwritten.
-const MARK: &str = "runs servebench in place of";
+const MARK: &str = "runs inferometer in place of";
+/// The same in scripts from before November 2026, which are replaced as well.
+const OLD_MARK: &str = "runs servebench in place of";
 /// Name of a script, what it stands in for, and our command.
 const SCRIPTS: [(&str, &str, &[&str]); 4] = [
     ("benchmark_serving.py", "vLLM's script of this name", &["bench", "serve"]),
@@ -33,7 +35,8 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
     }
     for (name, _) in &scripts {
         let path = folder.join(name);
-        let foreign = path.exists() && !fs::read_to_string(&path).is_ok_and(|text| text.contains(MARK));
+        let foreign = path.exists()
+            && !fs::read_to_string(&path).is_ok_and(|text| text.contains(MARK) || text.contains(OLD_MARK));
         if foreign {
             return Err(Failure::usage(format!(
                 "{}: there is another file of this name; move it away, or choose another folder",
@@ -58,7 +61,7 @@ fn script(name: &str, of: &str, command: &[&str], binary: &Path) -> String {
          \"\"\"{name}: {MARK} {of}.\"\"\"\n\
          import os\n\
          import sys\n\n\
-         BINARY = os.environ.get(\"SERVEBENCH\", {})\n\
+         BINARY = os.environ.get(\"INFEROMETER\") or os.environ.get(\"SERVEBENCH\") or {}\n\
          os.execv(BINARY, [BINARY, {command}, *sys.argv[1:]])\n",
         literal(binary)
     )
@@ -70,7 +73,7 @@ fn vllm_script(binary: &Path) -> String {
          \"\"\"vllm: {MARK} `vllm bench serve` and `vllm bench sweep`; the rest goes to the real vllm.\"\"\"\n\
          import os\n\
          import sys\n\n\
-         BINARY = os.environ.get(\"SERVEBENCH\", {})\n\
+         BINARY = os.environ.get(\"INFEROMETER\") or os.environ.get(\"SERVEBENCH\") or {}\n\
          if sys.argv[1:3] in ([\"bench\", \"serve\"], [\"bench\", \"sweep\"]):\n    \
              os.execv(BINARY, [BINARY, *sys.argv[1:]])\n\
          HERE = os.path.realpath(__file__)\n\

@@ -1,4 +1,4 @@
-//! `servebench sim`: a server whose truth is known.
+//! `inferometer sim`: a server whose truth is known.
 
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use servebench_core::Secret;
-use servebench_sim::{MetricNames, ReasoningKey, Server, SimSettings, TlsIdentity, start};
-use servebench_workload::{HubSettings, Tokenizer};
+use inferometer_core::Secret;
+use inferometer_sim::{MetricNames, ReasoningKey, Server, SimSettings, TlsIdentity, start};
+use inferometer_workload::{HubSettings, Tokenizer};
 
 use super::engine_model;
 use crate::args::SimArgs;
@@ -49,7 +49,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         .tokenizer
         .map(|spec| Tokenizer::load(&spec, &HubSettings::from_env()).or_usage())
         .transpose()?
-        .map(|tokenizer| Arc::new(ForSim(tokenizer)) as Arc<dyn servebench_sim::Tokenizer>);
+        .map(|tokenizer| Arc::new(ForSim(tokenizer)) as Arc<dyn inferometer_sim::Tokenizer>);
     let reasoning_key = match args.reasoning_key.as_str() {
         "reasoning" => ReasoningKey::Reasoning,
         "reasoning_content" => ReasoningKey::ReasoningContent,
@@ -125,7 +125,7 @@ fn wait_for_interrupt() -> Result<(), Failure> {
 /// Lets the simulator count tokens as the client does.
 pub(crate) struct ForSim(pub Tokenizer);
 
-impl servebench_sim::Tokenizer for ForSim {
+impl inferometer_sim::Tokenizer for ForSim {
     fn encode(&self, text: &str) -> Vec<u32> {
         self.0.encode(text)
     }

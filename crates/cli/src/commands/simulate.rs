@@ -1,21 +1,21 @@
-//! `servebench simulate`: a run against the engine model, on a virtual clock.
+//! `inferometer simulate`: a run against the engine model, on a virtual clock.
 //!
 //! Workload, schedule, slots, metrics and files are those of `run`; only the server is not there. Everything
 //! random has its seed and no clock of the host has a part in it, so that the same command gives the same
 //! result file and the same records, byte for byte.
 
+use inferometer_core::random::indexed_stream;
+use inferometer_core::{Nanos, Prompt, Request};
+use inferometer_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
+use inferometer_metrics::Kind;
+use inferometer_os::clock;
+use inferometer_report::Lang;
+use inferometer_results::{Manifest, ResultFile, RunFolder, VllmHeader, rfc3339, run_folder_name};
+use inferometer_sim::engine::{EngineRequest, EngineStats};
+use inferometer_sim::{Distribution, PromptBuilder};
+use inferometer_workload::BUILTIN;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use servebench_core::random::indexed_stream;
-use servebench_core::{Nanos, Prompt, Request};
-use servebench_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
-use servebench_metrics::Kind;
-use servebench_os::clock;
-use servebench_report::Lang;
-use servebench_results::{Manifest, ResultFile, RunFolder, VllmHeader, rfc3339, run_folder_name};
-use servebench_sim::engine::{EngineRequest, EngineStats};
-use servebench_sim::{Distribution, PromptBuilder};
-use servebench_workload::BUILTIN;
 
 use super::engine_model::{self, EngineModel};
 use super::sim::{ForSim, parse};
@@ -191,7 +191,7 @@ impl Files<'_> {
         let mut result = vllm::result(header, records, numbers, health, finished.start);
         result.rps_change_events =
             vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
-        result.servebench["simulated"] = described;
+        result.inferometer["simulated"] = described;
         if let Some(file) = self.result {
             if settings.saving.save {
                 file.write(&result, vllm::details(settings, records)).or_run()?;
@@ -215,7 +215,7 @@ fn virtual_plan(
     tokenizer: Option<&ForSim>,
     answer_tokens: Option<&Distribution>,
 ) -> Result<VirtualPlan, Failure> {
-    let tokenizer = tokenizer.map(|one| one as &dyn servebench_sim::Tokenizer);
+    let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
     let adapters: &[String] = settings.target.lora.as_ref().map_or(&[], |(names, _)| names);
     let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
     let all: Vec<_> = ready.workload.requests.iter().zip(ready.plan.requests.iter()).collect();

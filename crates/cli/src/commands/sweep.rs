@@ -1,4 +1,4 @@
-//! `servebench sweep`: many runs, planned, carried out, resumed.
+//! `inferometer sweep`: many runs, planned, carried out, resumed.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::{ArgAction, CommandFactory, Parser};
-use servebench_campaign::estimate::{Calibration, remaining, seconds, span};
-use servebench_campaign::{
+use inferometer_campaign::estimate::{Calibration, remaining, seconds, span};
+use inferometer_campaign::{
     ChildSettings, Children, Flag, FlagKind, FlagTable, Form, Journal, OURSELVES, Plan, ServeOptions, Start,
     Status, SweepOptions, Talk, Tally, begin_again, check_servers, execute, line_of_flag, serve_plan,
     sweep_plan, write_summaries,
 };
-use servebench_core::Secret;
-use servebench_core::redact::redact_arguments;
-use servebench_os::clock;
-use servebench_results::{rfc3339, vllm_date};
+use inferometer_core::Secret;
+use inferometer_core::redact::redact_arguments;
+use inferometer_os::clock;
+use inferometer_results::{rfc3339, vllm_date};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::simulate;
@@ -35,9 +35,9 @@ const OTHER_SWEEPS: [(&str, &str); 5] = [
         "serve_sla",
         "write the rates or concurrencies as a list in an experiment file with a stop rule (docs/sweeps.md)",
     ),
-    ("startup", "servebench measures running servers only; use vLLM's own command"),
-    ("plot", "use servebench aggregate and servebench visualize"),
-    ("plot_pareto", "use servebench aggregate and servebench visualize --interactive"),
+    ("startup", "inferometer measures running servers only; use vLLM's own command"),
+    ("plot", "use inferometer aggregate and inferometer visualize"),
+    ("plot_pareto", "use inferometer aggregate and inferometer visualize --interactive"),
 ];
 
 /// Runs of a plan that are listed before the rest is only counted.
@@ -170,7 +170,7 @@ fn plan(args: &SweepArgs) -> Result<Plan, Failure> {
     let file = args.file.clone().unwrap_or_else(|| PathBuf::from("combos.yaml"));
     if args.file.is_none() && !file.exists() {
         return Err(Failure::usage(
-            "combos.yaml is not in this folder: write one (docs/sweeps.md shows how), or name a file: servebench \
+            "combos.yaml is not in this folder: write one (docs/sweeps.md shows how), or name a file: inferometer \
              sweep FILE",
         ));
     }

@@ -1,4 +1,4 @@
-//! `servebench visualize`: figures, dashboard and report of many runs.
+//! `inferometer visualize`: figures, dashboard and report of many runs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,17 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rayon::prelude::*;
-use serde_json::{Value, json};
-use servebench_campaign::{FlagTable, Start, SweepOptions, read_table, result_files, sweep_plan};
-use servebench_report::chart::{Figure, to_png};
-use servebench_report::visualize::{
+use inferometer_campaign::{FlagTable, Start, SweepOptions, read_table, result_files, sweep_plan};
+use inferometer_report::chart::{Figure, to_png};
+use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use servebench_results::{ImportedRun, read_result};
-use servebench_sim::{SimSettings, start};
-use servebench_workload::{BUILTIN, Tokenizer};
+use inferometer_results::{ImportedRun, read_result};
+use inferometer_sim::{SimSettings, start};
+use inferometer_workload::{BUILTIN, Tokenizer};
+use rayon::prelude::*;
+use serde_json::{Value, json};
 
 use super::aggregate::{TABLE_NAME, write_table};
 use super::{sim, sweep};
@@ -32,7 +32,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
     let csv = if args.demo { demo(args, output)? } else { args.csv.clone() };
     if !csv.is_file() {
         return Err(Failure::usage(format!(
-            "--csv: {} is not there: make it with servebench aggregate, or try servebench visualize --demo",
+            "--csv: {} is not there: make it with inferometer aggregate, or try inferometer visualize --demo",
             csv.display()
         )));
     }
@@ -75,12 +75,12 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
 
 /// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an object.
 fn restore_verdict(row: &mut Row) {
-    let Some(level) = row.get("servebench.verdict.level").and_then(Value::as_str).map(str::to_owned) else {
+    let Some(level) = row.get("inferometer.verdict.level").and_then(Value::as_str).map(str::to_owned) else {
         return;
     };
-    let reasons = row.get("servebench.verdict.reasons").and_then(Value::as_str);
+    let reasons = row.get("inferometer.verdict.reasons").and_then(Value::as_str);
     let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return };
-    row.insert("servebench".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
+    row.insert("inferometer".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
 }
 
 /// A table has no lists of single requests, but the result files beside it may (`--save-detailed`): they give
@@ -136,12 +136,12 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     let server = start(SimSettings {
         model: "sim".into(),
         tokenizer: Some(Arc::new(sim::ForSim(Tokenizer::builtin().or_run()?))),
-        engine: Some(servebench_sim::engine::ClusterConfig::default()),
+        engine: Some(inferometer_sim::engine::ClusterConfig::default()),
         ..SimSettings::default()
     })
     .or_run()?;
     let combos = format!(
-        "# Made by servebench visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
+        "# Made by inferometer visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
          input_output:\n  - [128, 32]\n  - [512, 32]\n\
          concurrency_prompts:\n  - [1, 8]\n  - [4, 32]\n  - [16, 96]\n  - [48, 192]\n",
         server.url()

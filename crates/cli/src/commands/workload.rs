@@ -1,10 +1,10 @@
-//! `servebench workload`: requests and due instants as a file that can be replayed on any machine.
+//! `inferometer workload`: requests and due instants as a file that can be replayed on any machine.
 
 use std::fmt::Write as _;
 
+use inferometer_report::{Lang, dataset_stats_figure};
+use inferometer_workload::{Bundle, BundleReader, BundleWriter};
 use serde_json::{Map, Value, json};
-use servebench_report::{Lang, dataset_stats_figure};
-use servebench_workload::{Bundle, BundleReader, BundleWriter};
 
 use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
 use crate::exit::{Exit, Failure, OrFail};
@@ -38,7 +38,7 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
     let settings = RunSettings::resolve(run)?;
     let about = Map::from_iter([
-        ("servebench".to_owned(), env!("CARGO_PKG_VERSION").into()),
+        ("inferometer".to_owned(), env!("CARGO_PKG_VERSION").into()),
         ("dataset".to_owned(), settings.workload.dataset.name().into()),
         ("seed".to_owned(), settings.workload.seed.into()),
         ("arrivals".to_owned(), json!(settings.load.arrivals)),
@@ -159,7 +159,7 @@ fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let lengths: Vec<(u32, u32)> =
         counts.lengths.iter().map(|&(prompt, output)| (prompt, output.unwrap_or(0))).collect();
     let figure = dataset_stats_figure(&lengths, Lang::default()).to_svg();
-    let words = servebench_report::chart::escape(&describe(bundle, counts, sha256));
+    let words = inferometer_report::chart::escape(&describe(bundle, counts, sha256));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Workload {}</title>\n<style>body \
          {{ font: 16px system-ui, sans-serif; margin: 2rem }} svg {{ max-width: 100%; height: auto }} pre {{ \

@@ -1,5 +1,5 @@
-//! The options of vLLM's benchmark that servebench does not take as they are: renamed ones, and refused ones
-//! with the reason and a substitute. Whatever stands in neither list is an argument of `servebench run`.
+//! The options of vLLM's benchmark that inferometer does not take as they are: renamed ones, and refused ones
+//! with the reason and a substitute. Whatever stands in neither list is an argument of `inferometer run`.
 
 /// An option that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

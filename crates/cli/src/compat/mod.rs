@@ -1,6 +1,6 @@
 //! Drop-in behaviour: vLLM's names, command lines, versions and console lines.
 //!
-//! Nothing here measures. It turns what was written for vLLM's benchmark into arguments of `servebench run`,
+//! Nothing here measures. It turns what was written for vLLM's benchmark into arguments of `inferometer run`,
 //! and says in which points a version of vLLM differs from the newest.
 
 mod align;
@@ -21,16 +21,16 @@ pub(crate) use help::find as find_help;
 pub(crate) use names::resolve as resolve_names;
 pub(crate) use namespace::{echo, line as namespace_line};
 
+use inferometer_results::python::float_repr;
+use inferometer_workload::TimedTraceSettings;
 use serde::{Serialize, Serializer};
-use servebench_results::python::float_repr;
-use servebench_workload::TimedTraceSettings;
 
 /// The newest version of vLLM whose benchmark is known: 0.NEWEST.
 const NEWEST: u16 = 33;
 /// The oldest version whose script is known: 0.OLDEST.
 const OLDEST: u16 = 6;
 
-/// Whose rules hold where vLLM's benchmark and servebench differ (`--compat`).
+/// Whose rules hold where vLLM's benchmark and inferometer differ (`--compat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Compat {
     /// Our own.

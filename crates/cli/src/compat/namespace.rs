@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use inferometer_core::redact::{redact_json, redact_url};
+use inferometer_results::python::float_repr;
+use inferometer_workload::MmBucket;
 use serde_json::{Map, Value, json};
-use servebench_core::redact::{redact_json, redact_url};
-use servebench_results::python::float_repr;
-use servebench_workload::MmBucket;
 
 use crate::args::{DatasetArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs};
 
@@ -22,7 +22,7 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     let endpoint = target
         .endpoint
         .clone()
-        .or_else(|| servebench_wire::backend::find(backend).ok().map(|b| b.default_endpoint().to_owned()));
+        .or_else(|| inferometer_wire::backend::find(backend).ok().map(|b| b.default_endpoint().to_owned()));
     let mut all = Echo::default();
     all.put("subparser", "bench");
     all.put("bench_type", "serve");
@@ -283,7 +283,7 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn shown(typed: &[&str]) -> String {
-        let typed = ["servebench", "run", "--compat=vllm"].into_iter().chain(typed.iter().copied());
+        let typed = ["inferometer", "run", "--compat=vllm"].into_iter().chain(typed.iter().copied());
         let Command::Run(args) = Cli::try_parse_from(typed).unwrap().command else { unreachable!() };
         line(&echo(&args, "bench-0-"))
     }
@@ -329,6 +329,6 @@ mod tests {
         let line = shown(&["--model=it's", "--label=a\\b\n\"'", "--base-url=http://u:secret@h:1/x"]);
         assert!(line.contains(r#"model="it's""#), "{line}");
         assert!(line.contains(r#"label='a\\b\n"\'', "#), "{line}");
-        assert!(line.contains("base_url='http://h:1/x'"), "{line}");
+        assert!(line.contains("base_url='http://***@h:1/x'"), "{line}");
     }
 }

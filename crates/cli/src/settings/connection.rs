@@ -1,7 +1,7 @@
 //! What the flags about connections mean.
 
-use servebench_core::{Nanos, Secret};
-use servebench_wire::{Balance, ClientSettings, ConnectPolicy, ProxySettings, Timeouts, TlsSettings};
+use inferometer_core::{Nanos, Secret};
+use inferometer_wire::{Balance, ClientSettings, ConnectPolicy, ProxySettings, Timeouts, TlsSettings};
 
 use crate::args::{self, ConnectionArgs};
 use crate::exit::Failure;

@@ -1,7 +1,7 @@
 //! What goes into every body.
 
+use inferometer_wire::{Backend, BackendKind};
 use serde_json::{Map, Value};
-use servebench_wire::{Backend, BackendKind};
 
 use crate::args::ContentArgs;
 use crate::compat::Compat;

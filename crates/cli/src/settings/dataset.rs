@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
-use servebench_workload::{
+use inferometer_workload::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, HubSettings,
     MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RerankSettings, ShareGptSettings,
     SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
 };
+use serde_json::{Map, Value};
 
 use crate::args::DatasetArgs;
 use crate::compat::Compat;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use servebench_core::{Prompt, Request, Workload};
-use servebench_results::{WorkloadDigest, WorkloadInfo};
-use servebench_workload::{Bundle, BundleReader};
+use inferometer_core::{Prompt, Request, Workload};
+use inferometer_results::{WorkloadDigest, WorkloadInfo};
+use inferometer_workload::{Bundle, BundleReader};
 
 use crate::exit::{Failure, OrFail};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use servebench_metrics::Kind;
+use inferometer_metrics::Kind;
 
 use crate::args::ReportingArgs;
 use crate::exit::Failure;

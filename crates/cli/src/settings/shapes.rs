@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use servebench_workload::{
+use inferometer_workload::{
     DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource, SharedPrefixes,
     SyntheticTurns,
 };
@@ -47,7 +47,7 @@ impl ShapeSettings {
             if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
                 return Err(Failure::usage(format!(
                     "--workload {}: the file holds finished requests, so {flag} cannot change them; leave it out, \
-                     or give it to servebench workload build",
+                     or give it to inferometer workload build",
                     path.display()
                 )));
             }

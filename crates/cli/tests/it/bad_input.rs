@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::support::{run, servebench, server, stderr, told};
+use crate::support::{inferometer, run, server, stderr, told};
 
 /// Runs against a live server, expects refusal, and makes sure that nothing was sent.
 fn refused(more: &[&str], words: &[&str]) -> String {
@@ -18,7 +18,7 @@ fn refused(more: &[&str], words: &[&str]) -> String {
         assert!(message.contains(word), "{more:?}: no {word:?} in {message}");
     }
     assert!(server.truth().is_empty(), "{more:?}: a request was sent");
-    assert!(!folder.path().join("servebench-runs").exists(), "{more:?}: a run folder was left");
+    assert!(!folder.path().join("inferometer-runs").exists(), "{more:?}: a run folder was left");
     server.stop().unwrap();
     message
 }
@@ -242,7 +242,7 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
     let command = format!(
         "ulimit -n 200 && exec {} run --backend vllm --base-url {} --model sim --tokenizer builtin \
          --num-prompts 1000 --max-concurrency 500",
-        env!("CARGO_BIN_EXE_servebench"),
+        env!("CARGO_BIN_EXE_inferometer"),
         server.url()
     );
     let mut shell = std::process::Command::new("sh");
@@ -259,7 +259,7 @@ fn flags_that_are_not_built_are_refused_and_never_ignored() {
     let folder = tempfile::tempdir().unwrap();
     for (typed, named) in [("--use-beam-search", "use-beam-search"), ("--use_beam_search", "use-beam-search")]
     {
-        let output = servebench(folder.path()).args(["run", "--model", "m", typed]).output().unwrap();
+        let output = inferometer(folder.path()).args(["run", "--model", "m", typed]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(named), "{}", told(&output));
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
+use inferometer_sim::{Server, SimSettings, start};
 use serde_json::Value;
-use servebench_sim::{Server, SimSettings, start};
 
-use crate::support::{run, run_folder, servebench, server, stderr, stdout, told};
+use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
 
 fn combos(folder: &Path, url: &str) {
     let text = format!(
@@ -19,7 +19,7 @@ fn combos(folder: &Path, url: &str) {
 }
 
 fn call(folder: &Path, arguments: &[&str]) -> Output {
-    servebench(folder).args(arguments).output().unwrap()
+    inferometer(folder).args(arguments).output().unwrap()
 }
 
 fn code(output: &Output) -> i32 {
@@ -120,7 +120,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
 
 /// Starts a sweep and kills the whole of it as soon as `when` holds.
 fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
-    let mut command = servebench(folder);
+    let mut command = inferometer(folder);
     command.arg("sweep").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
     let mut looks = 0;
@@ -150,7 +150,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
         if signal == "-INT" {
             assert_eq!(code(&output), 1, "{}", told(&output));
-            assert!(stdout(&output).contains("Go on with: servebench sweep --resume"), "{}", told(&output));
+            assert!(stdout(&output).contains("Go on with: inferometer sweep --resume"), "{}", told(&output));
         }
         assert!(!broken.path().join("results/bench_io32x4_mc2_np8.json").exists());
         let again = call(broken.path(), &["sweep"]);
@@ -243,7 +243,7 @@ fn mistakes_are_found_before_anything_is_sent() {
     assert!(stderr(&gone).contains(&url) && stderr(&gone).contains("base_url"), "{}", told(&gone));
     let dry = call(folder.path(), &["sweep", "--dry-run"]);
     assert_eq!(code(&dry), 0, "{}", told(&dry));
-    assert!(stdout(&dry).contains("servebench run --backend vllm --model sim"), "{}", told(&dry));
+    assert!(stdout(&dry).contains("inferometer run --backend vllm --model sim"), "{}", told(&dry));
 }
 
 #[test]
@@ -253,10 +253,10 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     fs::write(folder.path().join("serve.json"), r#"[{"itl": 1}, {"itl": 2}]"#).unwrap();
     fs::write(folder.path().join("bench.json"), r#"{"small": {"random_input_len": 16}}"#).unwrap();
-    let program = env!("CARGO_BIN_EXE_servebench");
+    let program = env!("CARGO_BIN_EXE_inferometer");
     let serve = format!("{program} sim --port {port} --ttft 1 --itl 9");
     let bench = format!(
-        "servebench run --backend vllm --base-url http://127.0.0.1:{port} --model sim --tokenizer builtin \
+        "inferometer run --backend vllm --base-url http://127.0.0.1:{port} --model sim --tokenizer builtin \
          --num-prompts 5 --random-output-len 4 --random-input-len 9 --disable-tqdm"
     );
     let arguments = [
@@ -311,7 +311,7 @@ fn a_server_that_ends_early_is_told_with_its_last_words() {
             "--serve-cmd",
             "sh -c 'echo no GPU here; exit 3' --port 9",
             "--bench-cmd",
-            "servebench run",
+            "inferometer run",
             "-e",
             "x",
         ],
@@ -328,7 +328,7 @@ fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bench = "printf 'loading\\n 40%%|====\\r 80%%|======== epoch 7\\n'; sleep 1\n";
     fs::write(folder.path().join("bench.sh"), bench).unwrap();
-    let this = env!("CARGO_BIN_EXE_servebench");
+    let this = env!("CARGO_BIN_EXE_inferometer");
     // On the whole terminal only the cells that change are drawn: what is told apart from all before is whole.
     for (ui, seen) in [("bar", " s · 80%|======== epoch 7"), ("tui", "80%|==")] {
         let command = format!(
@@ -462,7 +462,7 @@ fn a_check_names_what_is_wrong() {
     assert_eq!(code(&output), 1, "{}", told(&output));
     assert!(stdout(&output).contains("does not serve it"), "{}", told(&output));
     let locked =
-        start(SimSettings { api_key: Some(servebench_core::Secret::new("k")), ..SimSettings::default() })
+        start(SimSettings { api_key: Some(inferometer_core::Secret::new("k")), ..SimSettings::default() })
             .unwrap();
     let output = checked(&locked, &[]);
     locked.stop().unwrap();
@@ -501,7 +501,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     let [slow, fast, small] = names.map(|name| result(&format!("request_rate={name}.json")));
     for result in [&slow, &fast, &small] {
         assert_eq!(result["completed"], 200);
-        assert!(result["servebench"]["simulated"]["counters"].is_object());
+        assert!(result["inferometer"]["simulated"]["counters"].is_object());
     }
     assert_eq!(small["label"], "preset=llama-3.1-8b@l4");
     let ttft = |result: &Value| result["mean_ttft_ms"].as_f64().unwrap();
@@ -523,12 +523,12 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     assert_eq!(code(&output), 0, "{}", told(&output));
     let text = fs::read_to_string(folder.path().join("other/bench_io16x4_mc1_np4.json")).unwrap();
     let result: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(result["servebench"]["simulated"]["replicas"], 2, "{text}");
+    assert_eq!(result["inferometer"]["simulated"]["replicas"], 2, "{text}");
 
     for (arguments, words) in [
         (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--preset", "nothing"], "--preset nothing"),
         (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--find-rate", "p99_ttft<5"], "--find-rate"),
-        (vec!["run", "--backend", "sim"], "or many with servebench sweep --backend sim"),
+        (vec!["run", "--backend", "sim"], "or many with inferometer sweep --backend sim"),
     ] {
         let output = call(folder.path(), &arguments);
         assert_eq!(code(&output), 2, "{}", told(&output));

@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::recorder::Recorder;
-use crate::support::{run_folder, servebench, server, stderr, stdout, told};
+use crate::support::{inferometer, run_folder, server, stderr, stdout, told};
 
 const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
 const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
@@ -33,7 +33,7 @@ fn companions(line: &str) -> &'static [&'static str] {
 }
 
 fn try_flag(folder: &Path, line: &str) -> Output {
-    let mut command = servebench(folder);
+    let mut command = inferometer(folder);
     command.args(["run", "--backend=vllm", "--tokenizer=builtin", "--model=m"]);
     command.args(["--base-url=http://127.0.0.1:1"]).args(companions(line)).args(line.split(' '));
     command.output().unwrap()
@@ -70,7 +70,7 @@ fn the_frozen_lists_are_whole() {
 
 /// A small run against a recording server.
 fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -> Output {
-    let output = servebench(folder)
+    let output = inferometer(folder)
         .args(command)
         .args(["--base-url", &server.url, "--model", "m", "--tokenizer", "builtin", "--disable-tqdm"])
         .args(["--random-input-len", "8", "--random-output-len", "2", "--num-prompts", "4"])
@@ -125,14 +125,14 @@ fn old_versions_keep_their_habits() {
     let first = asked.iter().find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0"))).unwrap();
     assert_eq!(anonymous.len(), 2);
     assert!(anonymous.iter().all(|asked| asked.body == first.body));
-    let refused = servebench(folder.path()).args(["bench", "serve", "--compat=vllm-0.10"]).output().unwrap();
+    let refused = inferometer(folder.path()).args(["bench", "serve", "--compat=vllm-0.10"]).output().unwrap();
     assert!(stderr(&refused).contains("sharegpt"), "{}", told(&refused));
 }
 
 #[test]
 fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["bench", "serve", "--backend=openai-chat", "--base-url", &server.url, "--num-prompts=2"])
         .args(["--random-input-len=8", "--disable-tqdm"])
         .output()
@@ -170,7 +170,7 @@ fn without_streaming_only_the_end_is_measured() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let text = stdout(&recorded(&server, folder.path(), &["run"], &["--no-streaming"]));
     assert!(text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"), "{text}");
-    let refused = servebench(folder.path())
+    let refused = inferometer(folder.path())
         .args(["run", "--model=m", "--no-streaming", "--percentile-metrics=ttft"])
         .output()
         .unwrap();
@@ -189,7 +189,7 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
     for line in ["Starting profiler...\nProfiler started\n", "Stopping profiler...\nProfiler stopped\n"] {
         assert!(text.contains(line), "{text}");
     }
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["run", "--base-url", &server.url, "--model=m", "--tokenizer=builtin", "--reset-prefix-cache"])
         .output()
         .unwrap();
@@ -216,14 +216,14 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
     let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["spec_decode_num_drafts"], 4);
     assert_eq!(result["spec_decode_per_position_acceptance_rates"], serde_json::json!([1.0, 0.0]));
-    let again = servebench(folder.path()).arg("report").arg(run_folder(folder.path())).output().unwrap();
+    let again = inferometer(folder.path()).arg("report").arg(run_folder(folder.path())).output().unwrap();
     assert!(stdout(&again).contains(section), "{}", told(&again));
 }
 
 #[test]
 fn probes_go_past_the_slots_and_are_told_apart() {
     let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
         .args(["--num-prompts=6", "--random-input-len=8", "--random-output-len=5", "--max-concurrency=1"])
         .args(["--probe-request-rate=100", "--save-result", "--result-filename=r.json", "--disable-tqdm"])
@@ -246,7 +246,7 @@ fn probes_go_past_the_slots_and_are_told_apart() {
 fn a_password_in_the_url_is_kept_out_of_everything() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let url = server.url.replace("http://", "http://user:sesame@");
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["bench", "serve", "--base-url", &url, "--model=m", "--tokenizer=builtin", "--num-prompts=2"])
         .args(["--random-input-len=8", "--save-result", "--result-filename=r.json"])
         .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
@@ -275,7 +275,7 @@ fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
 #[test]
 fn plots_and_the_pytorch_form_stand_beside_the_result() {
     let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
         .args(["--num-prompts=5", "--random-input-len=8", "--random-output-len=4", "--disable-tqdm"])
         .args(["--plot-timeline", "--plot-dataset-stats", "--save-result", "--result-filename=r.json"])
@@ -298,7 +298,7 @@ fn plots_and_the_pytorch_form_stand_beside_the_result() {
 fn a_tokenizer_is_not_needed_for_custom_prompts() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"hello\"}\n").unwrap();
-    let output = servebench(folder.path())
+    let output = inferometer(folder.path())
         .args(["bench", "serve", "--base-url", &server.url, "--model=m", "--skip-tokenizer-init"])
         .args(["--dataset-name=custom", "--dataset-path=p.jsonl", "--num-prompts=2", "--disable-tqdm"])
         .args(["--skip-chat-template", "--save-result", "--result-filename=r.json"])
@@ -314,7 +314,7 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
 fn help_can_be_asked_by_group_and_by_word() {
     let folder = tempfile::tempdir().unwrap();
     let help = |word: &str| {
-        let output = servebench(folder.path()).args(["bench", "serve", word]).output().unwrap();
+        let output = inferometer(folder.path()).args(["bench", "serve", word]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         stdout(&output)
     };

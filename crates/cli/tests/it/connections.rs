@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
+use inferometer_sim::{FaultShare, Server, SimSettings, TlsIdentity, start};
 use serde_json::Value;
-use servebench_sim::{FaultShare, Server, SimSettings, TlsIdentity, start};
 
 use crate::support::{run, run_folder, server, stderr, stdout, told};
 
@@ -312,7 +312,7 @@ fn several_servers_share_the_load_and_have_a_row_each() {
 
 /// A server on which every request meets this fault.
 fn faulty(fault: &str) -> Server {
-    let kind = servebench_sim::ALL_FAULTS.iter().find(|known| known.name == fault).unwrap().kind;
+    let kind = inferometer_sim::ALL_FAULTS.iter().find(|known| known.name == fault).unwrap().kind;
     start(SimSettings {
         ttft: "2".parse().unwrap(),
         itl: "50".parse().unwrap(),
@@ -419,6 +419,6 @@ fn a_server_that_never_gets_ready_leaves_no_run_behind() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &server.url(), &["--ready-check-timeout-sec", "1"]);
     refused(&output, &["--ready-check-timeout-sec 1", "http_error"], "Nothing answers");
-    assert_eq!(fs::read_dir(folder.path().join("servebench-runs")).map_or(0, Iterator::count), 0);
+    assert_eq!(fs::read_dir(folder.path().join("inferometer-runs")).map_or(0, Iterator::count), 0);
     server.stop().unwrap();
 }

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
+use inferometer_sim::SimSettings;
 use serde_json::{Map, Value};
-use servebench_sim::SimSettings;
 
-use crate::support::{run, run_folder, servebench, server, stderr, stdout, told};
+use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
 
 const FORMS: [(&str, &str); 3] = [
     ("sglang", "sglang_bench.jsonl"),
@@ -114,7 +114,7 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     assert_eq!(stat("input_sequence_length", "max"), 16.0);
     assert_eq!(stat("total_osl", "avg"), 160.0);
     assert_eq!(aiperf["run_info"]["run_label"], "lab");
-    assert_eq!(aiperf["servebench"]["verdict"]["level"], ours["servebench"]["verdict"]["level"]);
+    assert_eq!(aiperf["inferometer"]["verdict"]["level"], ours["inferometer"]["verdict"]["level"]);
 
     let aggregate = &llmd["results"]["request_performance"]["aggregate"];
     assert_eq!(aggregate["latency"]["request_latency"]["p99p9"], ours["p99.9_e2el_ms"]);
@@ -129,7 +129,7 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     // What we write, we read.
     let files = [FORMS[0].1, FORMS[1].1].map(|file| run_dir.join(file).display().to_string());
     let imported =
-        servebench(folder.path()).arg("import").args(files).args(["--output", "in"]).output().unwrap();
+        inferometer(folder.path()).arg("import").args(files).args(["--output", "in"]).output().unwrap();
     assert_eq!(imported.status.code(), Some(0), "{}", told(&imported));
     for file in ["sglang_bench.json", "profile_export_aiperf.json"] {
         let back = read(&folder.path().join("in").join(file));
@@ -150,7 +150,7 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     assert_eq!(first[0]["request_rate"], "inf");
 
     let report =
-        |more: &[&str]| servebench(folder.path()).arg("report").arg(&run_dir).args(more).output().unwrap();
+        |more: &[&str]| inferometer(folder.path()).arg("report").arg(&run_dir).args(more).output().unwrap();
     let again = report(&["--export", "sglang,aiperf,llm-d", "--export-dir", "out"]);
     assert_eq!(again.status.code(), Some(0), "{}", told(&again));
     assert!(stdout(&again).contains("Exported: out/sglang_bench.jsonl"), "{}", told(&again));
@@ -166,18 +166,18 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     );
     assert!(stderr(&taken).contains("it is not overwritten"), "{}", told(&taken));
 
-    fs::write(folder.path().join("servebench-runs/r.json"), fs::read(run_dir.join(FORMS[1].1)).unwrap())
+    fs::write(folder.path().join("inferometer-runs/r.json"), fs::read(run_dir.join(FORMS[1].1)).unwrap())
         .unwrap();
-    let table = servebench(folder.path()).args(["aggregate", "servebench-runs"]).output().unwrap();
+    let table = inferometer(folder.path()).args(["aggregate", "inferometer-runs"]).output().unwrap();
     assert_eq!(table.status.code(), Some(0), "{}", told(&table));
-    let csv = fs::read_to_string(folder.path().join("servebench-runs/aggregate_results.csv")).unwrap();
+    let csv = fs::read_to_string(folder.path().join("inferometer-runs/aggregate_results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 2, "{csv}");
 }
 
 #[test]
 fn failures_are_told_apart_and_nothing_is_made_up() {
     let folder = tempfile::tempdir().unwrap();
-    let server = servebench_sim::start(SimSettings {
+    let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
         ..SimSettings::default()
     })

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use inferometer_sim::SimSettings;
 use serde_json::Value;
-use servebench_sim::SimSettings;
 
-use crate::support::{run, run_folder, servebench, server, stderr, stdout, told};
+use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
 
 /// The part of the output from vLLM's heading on.
 fn table(text: &str) -> &str {
@@ -76,7 +76,7 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
             "median_itl_ms",
             "std_itl_ms",
             "p99_itl_ms",
-            "servebench"
+            "inferometer"
         ]
     );
     assert_eq!((&result["request_rate"], &result["gpu"]), (&Value::from("inf"), &Value::from("H100")));
@@ -86,7 +86,7 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
         fs::read_dir(&run).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     assert_eq!(files, ["manifest.json", "report.html", "requests.parquet"]);
-    let again = servebench(folder.path())
+    let again = inferometer(folder.path())
         .arg("report")
         .arg(run.strip_prefix(folder.path()).unwrap())
         .output()
@@ -113,7 +113,7 @@ fn appended_results_are_json_lines() {
 #[test]
 fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let server = servebench_sim::start(SimSettings {
+    let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
         ..SimSettings::default()
     })
@@ -129,7 +129,7 @@ fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
 #[test]
 fn strict_makes_an_invalid_run_exit_with_3() {
     let folder = tempfile::tempdir().unwrap();
-    let server = servebench_sim::start(SimSettings {
+    let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=0.5".parse().unwrap()],
         ..SimSettings::default()
     })

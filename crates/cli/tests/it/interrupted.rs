@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use inferometer_os::clock;
+use inferometer_sim::Server;
 use serde_json::Value;
-use servebench_os::clock;
-use servebench_sim::Server;
 
-use crate::support::{run_folder, servebench, server, stdout, told};
+use crate::support::{inferometer, run_folder, server, stdout, told};
 
 /// A run of 400 requests at 100 a second, under way.
 fn start_run(folder: &Path, server: &Server) -> Child {
@@ -19,7 +19,7 @@ fn start_run(folder: &Path, server: &Server) -> Child {
 
 /// A run of 400 requests that arrive as `load` says, 50 of which have been answered.
 fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
-    let child = servebench(folder)
+    let child = inferometer(folder)
         .args([
             "run",
             "--backend",
@@ -78,7 +78,7 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["completed"].as_u64(), Some(ok));
-    assert_eq!(result["servebench"]["partial"], true);
+    assert_eq!(result["inferometer"]["partial"], true);
     server.stop().unwrap();
 }
 
@@ -86,7 +86,7 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
 fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(20.0, 100.0);
-    let mut child = servebench(folder.path())
+    let mut child = inferometer(folder.path())
         .args(["run", "--backend", "vllm", "--base-url", &server.url(), "--model", "sim"])
         .args(["--tokenizer", "builtin", "--random-input-len", "8", "--random-output-len", "600"])
         .args(["--num-warmups", "2", "--num-prompts", "10", "--disable-tqdm"])
@@ -110,7 +110,7 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
     assert!(told(&output).contains("nothing was measured"), "{words}{}", told(&output));
     assert!(!words.contains("Successful requests"), "{words}");
     assert!(!folder.path().join("r.json").exists());
-    assert_eq!(fs::read_dir(folder.path().join("servebench-runs")).map_or(0, Iterator::count), 0);
+    assert_eq!(fs::read_dir(folder.path().join("inferometer-runs")).map_or(0, Iterator::count), 0);
     drop(server.stop());
 }
 
@@ -119,7 +119,7 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     // Answers that take ten minutes, after a first batch of quick ones.
     let server = server(20.0, 10.0);
-    let child = servebench(folder.path())
+    let child = inferometer(folder.path())
         .args([
             "run",
             "--backend",
@@ -137,7 +137,7 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = || fs::read_dir(folder.path().join("servebench-runs")).ok().and_then(|mut runs| runs.next());
+    let log = || fs::read_dir(folder.path().join("inferometer-runs")).ok().and_then(|mut runs| runs.next());
     while log().is_none_or(|run| !run.unwrap().path().join("requests.arrows").exists()) {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -165,12 +165,12 @@ fn a_killed_run_is_recovered_from_its_log() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
-    let refused = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
+    let refused = inferometer(folder.path()).arg("report").arg(&run).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(told(&refused).contains("servebench recover"), "{}", told(&refused));
+    assert!(told(&refused).contains("inferometer recover"), "{}", told(&refused));
 
     // From another folder: the result goes where the run would have put it.
-    let output = servebench(elsewhere.path()).arg("recover").arg(&run).output().unwrap();
+    let output = inferometer(elsewhere.path()).arg("recover").arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
@@ -185,9 +185,9 @@ fn a_killed_run_is_recovered_from_its_log() {
     assert_eq!(result["total_output_tokens"].as_u64(), Some(20 * ok));
     assert_eq!((&result["request_rate"], &result["backend"]), (&100.0.into(), &"vllm".into()));
     assert!(result["mean_tpot_ms"].as_f64().unwrap() > 1.0 && result["date"].is_string());
-    let own = &result["servebench"];
+    let own = &result["inferometer"];
     assert_eq!((&own["partial"], &own["recovered"]), (&true.into(), &true.into()));
-    let report = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
+    let report = inferometer(folder.path()).arg("report").arg(&run).output().unwrap();
     assert!(stdout(&report).contains("Successful requests:"), "{}", told(&report));
     server.stop().unwrap();
 }
@@ -200,7 +200,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     let run = run_folder(folder.path());
     let before = fs::metadata(run.join("requests.arrows")).unwrap().len();
     for command in ["recover", "report"] {
-        let refused = servebench(folder.path()).arg(command).arg(&run).output().unwrap();
+        let refused = inferometer(folder.path()).arg(command).arg(&run).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
         assert!(told(&refused).contains("still in progress"), "{}", told(&refused));
     }
@@ -214,17 +214,17 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
 
     // A recovery that fails (its result has no place) can be repeated.
     fs::create_dir(folder.path().join("r.json")).unwrap();
-    let failed = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    let failed = inferometer(folder.path()).arg("recover").arg(&run).output().unwrap();
     assert_ne!(failed.status.code(), Some(0), "{}", told(&failed));
     assert!(run.join("requests.arrows").exists(), "{}", told(&failed));
     fs::remove_dir(folder.path().join("r.json")).unwrap();
-    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    let output = inferometer(folder.path()).arg("recover").arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let (ok, unfinished, all) = outcomes(&manifest(&run));
     assert!(all == 400 && ok >= 80 && ok + unfinished == 400, "{}", told(&output));
     assert!(!run.join("requests.arrows").exists());
 
-    let again = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    let again = inferometer(folder.path()).arg("recover").arg(&run).output().unwrap();
     assert!(told(&again).contains("nothing to recover"), "{}", told(&again));
     server.stop().unwrap();
 }
@@ -244,7 +244,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     child.wait().unwrap();
     let after = clock::now();
     let run = run_folder(folder.path());
-    let output = servebench(folder.path()).arg("recover").arg(&run).output().unwrap();
+    let output = inferometer(folder.path()).arg("recover").arg(&run).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{servebench, server};
+use crate::support::{inferometer, server};
 
 /// Waits for the child and gives the most memory of its own that it was seen with, in bytes.
 fn peak(mut child: Child) -> u64 {
@@ -30,7 +30,7 @@ fn peak(mut child: Child) -> u64 {
 fn a_workload_larger_than_memory_is_built_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let start = |arguments: &str| {
-        let mut command = servebench(folder.path());
+        let mut command = inferometer(folder.path());
         command.args(arguments.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     };

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::support::{servebench, told};
+use crate::support::{inferometer, told};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -27,7 +27,7 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn start(folder: &Path, flags: &[&str]) -> Self {
-        let mut child = servebench(folder)
+        let mut child = inferometer(folder)
             .args(["sim", "--port", "0"])
             .args(flags)
             .stdout(Stdio::piped())
@@ -68,7 +68,7 @@ pub(crate) fn signal(process: u32, name: &str) {
 
 /// Begins a run that leaves `r.json`.
 pub(crate) fn start_run(folder: &Path, url: &str, more: &[&str]) -> Child {
-    servebench(folder)
+    inferometer(folder)
         .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
         .args(["--random-input-len", "8", "--disable-tqdm", "--save-result", "--save-detailed"])
         .args(["--result-filename", "r.json", "--percentile-metrics", "ttft,tpot,itl,e2el"])
@@ -88,7 +88,7 @@ pub(crate) fn finish(child: Child, folder: &Path) -> Value {
 
 /// The codes of the verdict's reasons.
 pub(crate) fn codes(result: &Value) -> Vec<String> {
-    let reasons = result["servebench"]["verdict"]["reasons"].as_array().unwrap();
+    let reasons = result["inferometer"]["verdict"]["reasons"].as_array().unwrap();
     reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
 }
 

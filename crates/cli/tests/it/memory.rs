@@ -3,15 +3,15 @@
 use std::fs;
 use std::process::Output;
 
+use inferometer_sim::SimSettings;
 use serde_json::Value;
-use servebench_sim::SimSettings;
 
-use crate::support::{run_folder, servebench, server, told};
+use crate::support::{inferometer, run_folder, server, told};
 
 /// A run of 60 requests that may keep no more than ten events in memory.
 fn spilling(folder: &std::path::Path, url: &str, more: &[&str]) -> Output {
-    let mut command = servebench(folder);
-    command.env("SERVEBENCH_EVENTS_IN_MEMORY", "10").args([
+    let mut command = inferometer(folder);
+    command.env("INFEROMETER_EVENTS_IN_MEMORY", "10").args([
         "run",
         "--base-url",
         url,
@@ -39,7 +39,7 @@ fn assert_whole(result: &Value, output: &Output) {
     let texts = result["generated_texts"].as_array().unwrap();
     assert!(texts.iter().all(|text| !text.as_str().unwrap().is_empty()), "{texts:?}");
     assert!(result["ttfts"].as_array().unwrap().iter().all(|ttft| ttft.as_f64().unwrap() > 0.0));
-    assert_eq!(result["servebench"]["extras"]["receive"]["events"], 480);
+    assert_eq!(result["inferometer"]["extras"]["receive"]["events"], 480);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn events_beyond_the_limit_are_read_from_the_log() {
     let run = run_folder(folder.path());
     assert!(run.join("requests.parquet").is_file());
     assert!(!run.join("requests.arrows").exists(), "the log goes when the table is written");
-    let again = servebench(folder.path()).arg("report").arg(&run).output().unwrap();
+    let again = inferometer(folder.path()).arg("report").arg(&run).output().unwrap();
     let table = |output: &Output| {
         let text = String::from_utf8(output.stdout.clone()).unwrap();
         text[text.find("============ Serving").unwrap()..text.find("Run folder").unwrap_or(text.len())]
@@ -75,7 +75,7 @@ fn without_a_run_folder_they_go_to_a_temporary_log() {
 
 #[test]
 fn answers_without_usage_are_counted_from_the_log() {
-    let server = servebench_sim::start(SimSettings {
+    let server = inferometer_sim::start(SimSettings {
         faults: vec!["usage_missing=1".parse().unwrap()],
         ..SimSettings::default()
     })
@@ -100,15 +100,15 @@ fn answers_without_usage_are_counted_from_the_log() {
 fn a_limit_that_is_no_number_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
-    let output = servebench(folder.path())
-        .env("SERVEBENCH_EVENTS_IN_MEMORY", "lots")
+    let output = inferometer(folder.path())
+        .env("INFEROMETER_EVENTS_IN_MEMORY", "lots")
         .args(["run", "--base-url", &server.url(), "--tokenizer", "builtin", "--num-prompts", "1"])
         .output()
         .unwrap();
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(
-        told(&output).contains("SERVEBENCH_EVENTS_IN_MEMORY=lots: give a whole number"),
+        told(&output).contains("INFEROMETER_EVENTS_IN_MEMORY=lots: give a whole number"),
         "{}",
         told(&output)
     );

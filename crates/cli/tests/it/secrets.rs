@@ -8,9 +8,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use servebench_results::RunFolder;
+use inferometer_results::RunFolder;
 
-use crate::support::{run_folder, servebench, told};
+use crate::support::{inferometer, run_folder, told};
 
 /// What must not be seen, and where it is planted.
 const PLANTED: [(&str, &str); 8] = [
@@ -69,7 +69,7 @@ fn answer(mut stream: TcpStream, good: bool) {
 }
 
 fn with_secrets(folder: &Path) -> Command {
-    let mut command = servebench(folder);
+    let mut command = inferometer(folder);
     command.env("OPENAI_API_KEY", "key-in-environment-71").env("HF_TOKEN", "key-of-the-hub-78");
     command
 }
@@ -179,10 +179,8 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
             Some(format!("  {}: {}\n", name.trim_start_matches("--"), serde_json::json!(value)))
         })
         .collect();
-    let experiment = format!(
-        "run:\n  backend: vllm\n{}  request-rate: 10\n  num-prompts: [20]\n",
-        flags.concat()
-    );
+    let experiment =
+        format!("run:\n  backend: vllm\n{}  request-rate: 10\n  num-prompts: [20]\n", flags.concat());
     fs::write(folder.path().join("sweep.yaml"), experiment).unwrap();
     let child = with_secrets(folder.path())
         .args(["sweep", "sweep.yaml"])

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::recorder::Recorder;
-use crate::support::{servebench, stderr, stdout, told};
+use crate::support::{inferometer, stderr, stdout, told};
 
 fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("python3");
@@ -18,7 +18,7 @@ fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
 #[test]
 fn scripts_of_the_old_names_run_the_binary() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = servebench(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
+    let output = inferometer(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let names = ["benchmark_serving.py", "run_sweep.py", "aggregate_result.py", "visualize.py", "vllm"];
     let written = stdout(&output);
@@ -39,7 +39,7 @@ fn scripts_of_the_old_names_run_the_binary() {
 #[test]
 fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
     let folder = tempfile::tempdir().unwrap();
-    servebench(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
+    inferometer(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
     let real = folder.path().join("real");
     fs::create_dir(&real).unwrap();
     fs::write(real.join("vllm"), "#!/bin/sh\necho real \"$@\"\n").unwrap();
@@ -64,7 +64,7 @@ fn nobody_elses_script_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shims")).unwrap();
     fs::write(folder.path().join("shims/visualize.py"), "print('mine')\n").unwrap();
-    let output = servebench(folder.path()).args(["install-shims", "shims"]).output().unwrap();
+    let output = inferometer(folder.path()).args(["install-shims", "shims"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("visualize.py"), "{}", told(&output));
     assert_eq!(fs::read_dir(folder.path().join("shims")).unwrap().count(), 1);
@@ -85,18 +85,18 @@ fn results_of_other_tools_are_brought_into_our_form() {
     let line = r#"{"backend": "sglang", "completed": 5, "duration": 2.0, "request_throughput": 2.5, "mean_e2e_latency_ms": 7.5, "odd": 1}"#;
     fs::write(folder.path().join("sg.jsonl"), format!("{line}\n{line}\n")).unwrap();
     let output =
-        servebench(folder.path()).args(["import", "old.json", "sg.jsonl", "-o", "ours"]).output().unwrap();
+        inferometer(folder.path()).args(["import", "old.json", "sg.jsonl", "-o", "ours"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let read = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(folder.path().join("ours").join(name)).unwrap()).unwrap()
     };
     let old = read("old.json");
     assert_eq!((&old["request_goodput"], &old["gpu"]), (&Value::from(1.0), &Value::from("H100")));
-    assert!(old["servebench"]["imported_from"]["tool"].as_str().unwrap().contains("July 2025"), "{old}");
+    assert!(old["inferometer"]["imported_from"]["tool"].as_str().unwrap().contains("July 2025"), "{old}");
     assert!(old.get("ttfts").is_none());
     let sglang = read("sg-1.json");
     assert_eq!((&sglang["mean_e2el_ms"], &sglang["odd"]), (&Value::from(7.5), &Value::from(1)));
-    let output = servebench(folder.path()).args(["import", "nothing.json"]).output().unwrap();
+    let output = inferometer(folder.path()).args(["import", "nothing.json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(stderr(&output).contains("nothing.json"));
 }

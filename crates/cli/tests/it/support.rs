@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use servebench_sim::{Server, SimSettings, start};
+use inferometer_sim::{Server, SimSettings, start};
 
 /// A server with fixed delays.
 pub(crate) fn server(ttft_ms: f64, itl_ms: f64) -> Server {
@@ -16,8 +16,8 @@ pub(crate) fn server(ttft_ms: f64, itl_ms: f64) -> Server {
 }
 
 /// The binary, in a folder of its own, without the user's environment.
-pub(crate) fn servebench(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_servebench"));
+pub(crate) fn inferometer(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inferometer"));
     command.current_dir(folder).env_remove("OPENAI_API_KEY").env("HF_HUB_OFFLINE", "1").env("NO_COLOR", "1");
     command.env("HF_HOME", folder.join("hf"));
     command
@@ -25,7 +25,7 @@ pub(crate) fn servebench(folder: &Path) -> Command {
 
 /// A run against `url` with the built-in tokenizer and small random prompts.
 pub(crate) fn run(folder: &Path, url: &str, more: &[&str]) -> Output {
-    servebench(folder)
+    inferometer(folder)
         .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
         .args([
             "--random-input-len",
@@ -56,7 +56,7 @@ pub(crate) fn told(output: &Output) -> String {
 
 /// The only run folder in `folder`.
 pub(crate) fn run_folder(folder: &Path) -> PathBuf {
-    let runs: Vec<_> = std::fs::read_dir(folder.join("servebench-runs")).unwrap().collect();
+    let runs: Vec<_> = std::fs::read_dir(folder.join("inferometer-runs")).unwrap().collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs[0].as_ref().unwrap().path()
 }

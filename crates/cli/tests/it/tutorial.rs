@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use inferometer_sim::Server;
 use serde_json::{Value, json};
-use servebench_sim::Server;
 use tempfile::TempDir;
 
 use crate::recorder::Recorder;
-use crate::support::{servebench, server, stderr, stdout, told};
+use crate::support::{inferometer, server, stderr, stdout, told};
 
 /// The reader's folder and server.
 struct Desk {
@@ -21,7 +21,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let output = servebench(folder.path()).args(["install-shims", "."]).output().unwrap();
+        let output = inferometer(folder.path()).args(["install-shims", "."]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         Self { folder, server: server(5.0, 1.0) }
     }

@@ -1,4 +1,4 @@
-"""A real llama.cpp server for tests: a tiny model of random weights with servebench's built-in vocabulary.
+"""A real llama.cpp server for tests: a tiny model of random weights with inferometer's built-in vocabulary.
 
     python3 llamacpp.py MERGES.txt MODEL.gguf
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use servebench_core::{Nanos, Outcome, Record, Records};
+use inferometer_core::{Nanos, Outcome, Record, Records};
 
 use super::sweep::{self, Delay, Span};
 use super::totals::{TokenRate, TokenTotals, stamp_widths};

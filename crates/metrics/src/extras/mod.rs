@@ -1,4 +1,4 @@
-//! The numbers that vLLM does not have: they stand under the key `servebench` of a result.
+//! The numbers that vLLM does not have: they stand under the key `inferometer` of a result.
 //!
 //! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing to tell.
 
@@ -9,8 +9,8 @@ mod totals;
 
 use std::collections::BTreeMap;
 
+use inferometer_core::OutcomeCounts;
 use serde::{Deserialize, Serialize};
-use servebench_core::OutcomeCounts;
 
 pub(crate) use collect::ExtrasCollector;
 pub use collect::extras;

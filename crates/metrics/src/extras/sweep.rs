@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 /// A request that was sent.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use servebench_core::{Nanos, Record, TokenSource};
+use inferometer_core::{Nanos, Record, TokenSource};
 
 use super::{CachedTokens, OutputLengths, TokenAgreement, TokenCounts};
 
@@ -152,7 +152,7 @@ pub(super) fn stamp_widths(record: &Record) -> impl Iterator<Item = Nanos> + '_ 
 
 #[cfg(test)]
 mod tests {
-    use servebench_core::{Event, EventKind, Marks};
+    use inferometer_core::{Event, EventKind, Marks};
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 mod rules;
 
+use inferometer_core::{ClientHealth, Level, Nanos, Outcome, Reason, Verdict};
 use serde::{Deserialize, Serialize};
-use servebench_core::{ClientHealth, Level, Nanos, Outcome, Reason, Verdict};
 
 pub use rules::{Limit, RULES, Rule, Unit};
 

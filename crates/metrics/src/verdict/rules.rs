@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use servebench_core::Level;
+use inferometer_core::Level;
 
 /// One rule: what is measured, from where on it is a finding, and what to do.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! What the extras say of runs whose answers are known.
 
-use servebench_core::{Event, EventKind, Nanos, Outcome, Record};
-use servebench_metrics::{Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise};
+use inferometer_core::{Event, EventKind, Nanos, Outcome, Record};
+use inferometer_metrics::{Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise};
 
 use crate::support::{MS, clean_run, open_loop};
 

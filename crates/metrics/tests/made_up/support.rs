@@ -1,11 +1,11 @@
 //! Made-up runs.
 
-use rand::RngExt;
-use servebench_core::{
+use inferometer_core::{
     ClientHealth, Connection, Event, EventKind, Marks, Nanos, Outcome, Record, TokenSource, Usage,
     WorkerHealth, random,
 };
-use servebench_metrics::{MetricSettings, VerdictSettings};
+use inferometer_metrics::{MetricSettings, VerdictSettings};
+use rand::RngExt;
 
 /// A millisecond in nanoseconds.
 pub(crate) const MS: u64 = 1_000_000;

@@ -1,7 +1,7 @@
 //! Each finding is provoked by itself, and clean runs have none.
 
-use servebench_core::{ClientHealth, Event, Level, Nanos, Outcome, Record, Throttling, Verdict};
-use servebench_metrics::{MetricSettings, RULES, Rule, VerdictSettings, analyse, judge};
+use inferometer_core::{ClientHealth, Event, Level, Nanos, Outcome, Record, Throttling, Verdict};
+use inferometer_metrics::{MetricSettings, RULES, Rule, VerdictSettings, analyse, judge};
 
 use crate::support::{MS, clean_run, healthy, open_loop, verdict_settings};
 
@@ -360,20 +360,20 @@ fn every_rule_has_a_test() {
     }
 }
 
-/// With `SERVEBENCH_BLESS` set the table is written instead of compared.
+/// With `INFEROMETER_BLESS` set the table is written instead of compared.
 #[test]
 fn the_documentation_has_the_table_as_it_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verdict.md");
     let text = std::fs::read_to_string(path).unwrap();
     let start = text.find("| code |").expect("a table of the rules");
     let end = text[start..].find("\n\n").map_or(text.len(), |length| start + length + 1);
-    if std::env::var_os("SERVEBENCH_BLESS").is_some() {
+    if std::env::var_os("INFEROMETER_BLESS").is_some() {
         std::fs::write(path, [&text[..start], &Rule::table(), &text[end..]].concat()).unwrap();
     } else {
         assert_eq!(
             &text[start..end],
             Rule::table(),
-            "set SERVEBENCH_BLESS=1 and run this test to renew the table"
+            "set INFEROMETER_BLESS=1 and run this test to renew the table"
         );
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use servebench_core::{Level, Outcome, OutcomeCounts, Verdict};
+use inferometer_core::{Level, Outcome, OutcomeCounts, Verdict};
 
 use super::{display_width, wrap};
 use crate::Lang;

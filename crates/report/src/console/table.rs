@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use servebench_metrics::{Kind, Metric, Summary};
+use inferometer_metrics::{Kind, Metric, Summary};
 
 use crate::format::fixed2;
 

@@ -3,9 +3,9 @@
 mod histogram;
 mod scan;
 
+use inferometer_core::{ClientHealth, Records, Verdict};
+use inferometer_metrics::{Extras, Summary};
 use serde_json::{Map, Value, json};
-use servebench_core::{ClientHealth, Records, Verdict};
-use servebench_metrics::{Extras, Summary};
 
 use crate::Lang;
 use crate::findings;

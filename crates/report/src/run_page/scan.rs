@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use inferometer_core::{Nanos, Outcome, Record, Records};
 use serde_json::{Value, json};
-use servebench_core::{Nanos, Outcome, Record, Records};
 
 use super::histogram::Histogram;
 use crate::page::short;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use inferometer_metrics::Metric;
 use serde::{Deserialize, Serialize};
-use servebench_metrics::Metric;
 
 use super::groups::{Level, Load, Series};
 use super::rows::Stat;

@@ -1,7 +1,7 @@
 //! The interactive dashboard.
 
+use inferometer_metrics::Metric;
 use serde_json::{Map, Value, json};
-use servebench_metrics::Metric;
 
 use super::latency::ecdf;
 use super::rows::{Run, Stat};

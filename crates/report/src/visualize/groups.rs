@@ -1,6 +1,6 @@
 //! Runs sorted into series of levels, with repeats folded.
 
-use servebench_metrics::Metric;
+use inferometer_metrics::Metric;
 
 use super::rows::{Run, Stat};
 use crate::Lang;
@@ -97,7 +97,7 @@ impl Level<'_> {
 
 /// Mean and Student's 95 % interval, which is the mean itself where there is but one value.
 pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
-    let servebench_metrics::Estimate { mean, interval, .. } = servebench_metrics::Estimate::of(values)?;
+    let inferometer_metrics::Estimate { mean, interval, .. } = inferometer_metrics::Estimate::of(values)?;
     let (low, high) = interval.unwrap_or((mean, mean));
     Some(Estimate { mean, low, high })
 }

@@ -1,6 +1,6 @@
 //! The latency figure: what users wait for.
 
-use servebench_metrics::Metric;
+use inferometer_metrics::Metric;
 
 use super::groups::{Load, Series, drawn, lens_name, series};
 use super::rows::{Run, Stat};

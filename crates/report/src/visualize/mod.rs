@@ -1,7 +1,7 @@
 //! Many runs at once: figures, dashboard, text report.
 //!
 //! Input is one row per run in the keys of vLLM's result file, with `input_len`, `output_len` and `filename`
-//! beside them, and our own additions under `servebench`; a row of a CSV file, where everything is text,
+//! beside them, and our own additions under `inferometer`; a row of a CSV file, where everything is text,
 //! will do as well.
 
 mod advice;

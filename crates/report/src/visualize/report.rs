@@ -1,7 +1,7 @@
 //! The performance report in words.
 
-use servebench_core::Level as Trust;
-use servebench_metrics::Metric;
+use inferometer_core::Level as Trust;
+use inferometer_metrics::Metric;
 
 use super::advice::advice;
 use super::analysis::{Findings, RatingScale, Saturation, delay_ms, study};
@@ -346,7 +346,7 @@ fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
         Some(run.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "))
     });
     distinct(lang.pick("Host", "主机"), &|run| {
-        let environment = run.row.get("servebench")?.get("environment")?;
+        let environment = run.row.get("inferometer")?.get("environment")?;
         let parts: Vec<String> = environment
             .as_object()?
             .iter()
@@ -396,7 +396,7 @@ fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
 
 /// The command that the result file itself holds.
 fn stored_command(run: &Run) -> Option<String> {
-    Some(run.row.get("servebench")?.get("command")?.as_str()?.replace(['\n', '\r'], " "))
+    Some(run.row.get("inferometer")?.get("command")?.as_str()?.replace(['\n', '\r'], " "))
 }
 
 fn command(run: &Run) -> String {
@@ -404,7 +404,7 @@ fn command(run: &Run) -> String {
     if let Some(stored) = stored_command(run) {
         return stored;
     }
-    let mut line = "servebench run".to_owned();
+    let mut line = "inferometer run".to_owned();
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             let _ = write!(line, " --{name} {}", quoted(&value));

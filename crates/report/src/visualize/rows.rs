@@ -1,9 +1,9 @@
 //! One run as a row of keys and values, and what the figures read from it.
 
 use indexmap::IndexMap;
+use inferometer_core::{Level, Reason, Verdict};
+use inferometer_metrics::Metric;
 use serde_json::Value;
-use servebench_core::{Level, Reason, Verdict};
-use servebench_metrics::Metric;
 
 /// One run in vLLM's keys, plus `input_len`, `output_len`, `filename`.
 pub type Row = IndexMap<String, Value>;
@@ -27,7 +27,7 @@ const NOT_METADATA: [&str; 18] = [
     "run_number",
     "request_id_prefix",
     "path",
-    "servebench",
+    "inferometer",
 ];
 
 /// A centre or a tail of a latency metric.
@@ -87,7 +87,7 @@ impl Run {
             .iter()
             .filter(|(key, value)| {
                 !NOT_METADATA.contains(&key.as_str())
-                    && !key.starts_with("servebench")
+                    && !key.starts_with("inferometer")
                     && value.as_str().is_some_and(|s| !s.is_empty() && s.parse::<f64>().is_err())
             })
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
@@ -202,16 +202,16 @@ fn number(row: &Row, key: &str) -> Option<f64> {
 }
 
 fn verdict(row: &Row) -> Option<Verdict> {
-    let object = row.get("servebench").and_then(|ours| ours.get("verdict"));
+    let object = row.get("inferometer").and_then(|ours| ours.get("verdict"));
     if let Some(verdict) = object.and_then(|value| serde_json::from_value::<Verdict>(value.clone()).ok()) {
         return Some(verdict);
     }
     // A CSV holds the level, and perhaps the codes, as text.
-    let level = ["servebench.verdict.level", "servebench.verdict", "verdict"]
+    let level = ["inferometer.verdict.level", "inferometer.verdict", "verdict"]
         .iter()
         .find_map(|key| row.get(*key).and_then(Value::as_str))?;
     let level = serde_json::from_value(Value::String(level.trim().to_ascii_uppercase())).ok()?;
-    let codes = row.get("servebench.verdict.reasons").and_then(Value::as_str).unwrap_or_default();
+    let codes = row.get("inferometer.verdict.reasons").and_then(Value::as_str).unwrap_or_default();
     let reasons = codes
         .split([';', ','])
         .map(str::trim)
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn verdicts_come_from_our_object_or_a_column() {
-        let ours = json!({"servebench": {"verdict": {"level": "INVALID", "reasons": []}}});
+        let ours = json!({"inferometer": {"verdict": {"level": "INVALID", "reasons": []}}});
         assert!(parse_rows(&[row(ours)])[0].is_invalid());
-        let column = json!({"servebench.verdict.level": "caution", "servebench.verdict.reasons": "late_sends; failures"});
+        let column = json!({"inferometer.verdict.level": "caution", "inferometer.verdict.reasons": "late_sends; failures"});
         let verdict = parse_rows(&[row(column)])[0].verdict.clone().unwrap();
         assert_eq!((verdict.level, verdict.reasons.len()), (Level::Caution, 2));
         assert_eq!(parse_rows(&[row(json!({}))])[0].verdict, None);

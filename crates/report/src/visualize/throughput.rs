@@ -1,6 +1,6 @@
 //! The throughput figure: how far the server scales.
 
-use servebench_metrics::Metric;
+use inferometer_metrics::Metric;
 
 use super::groups::{DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series};
 use super::rows::{Run, Stat};

@@ -29,7 +29,7 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
         form[key] = metric;
     }
     // The model takes further keys; ours stands under its own name.
-    form["servebench"] = json!({
+    form["inferometer"] = json!({
         "version": run.manifest.tool.version,
         "verdict": run.manifest.verdict,
         "target": run.manifest.target,

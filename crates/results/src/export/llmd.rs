@@ -28,7 +28,7 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
         "results": without_nulls([
             ("request_performance", json!({ "aggregate": aggregate(run) })),
             ("session_performance", sessions(run)),
-            ("observability", json!({ "servebench_verdict": run.manifest.verdict })),
+            ("observability", json!({ "inferometer_verdict": run.manifest.verdict })),
         ]),
     })
 }
@@ -38,7 +38,7 @@ fn load(run: &ExportRun<'_>) -> Value {
     let Some(input) = run.asked.0.as_ref().or(run.input_tokens.as_ref()) else { return Value::Null };
     let manifest = run.manifest;
     let standardized = without_nulls([
-        ("tool", json!("servebench")),
+        ("tool", json!("inferometer")),
         ("tool_version", json!(manifest.tool.version)),
         ("source", json!(source(run))),
         ("input_seq_len", length(input)),

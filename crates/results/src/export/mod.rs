@@ -10,8 +10,8 @@ mod sglang;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use inferometer_core::Nanos;
 use serde_json::{Map, Number, Value};
-use servebench_core::Nanos;
 use sha2::{Digest, Sha256};
 
 use crate::atomic::{check_writable, write_atomically};

@@ -1,6 +1,7 @@
 //! Results that are one flat object: vLLM's of every era, its Rust client's, SGLang's, llmperf's, ours.
 
 use indexmap::IndexMap;
+use inferometer_core::names;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -33,8 +34,8 @@ pub(super) fn source_of(object: &RawObject<'_>) -> Option<Source> {
     if !is_number("request_throughput") || !has("completed") || !has("duration") {
         return None;
     }
-    if has("servebench") {
-        Some(Source::Servebench)
+    if has(names::NAME) || has(names::OLD_NAME) {
+        Some(Source::Inferometer)
     } else if has("total_output_tokens_retokenized") || has("mean_e2e_latency_ms") {
         Some(Source::Sglang)
     } else if has("max_model_len") || (has("steady_state") && has("input_throughput")) {
@@ -91,7 +92,7 @@ fn vllm_key(source: Source, key: &str) -> String {
         Source::Sglang => key.replace("_e2e_latency_ms", "_e2el_ms"),
         // The key had a colon until July 2025.
         Source::Vllm(_) if key == "request_goodput:" => "request_goodput".to_owned(),
-        _ => key.to_owned(),
+        _ => names::current(key).into_owned(),
     }
 }
 

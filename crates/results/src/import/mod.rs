@@ -25,7 +25,7 @@ const MAX_FILE_BYTES: u64 = 4 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// This program.
-    Servebench,
+    Inferometer,
     /// vLLM's benchmark in Python.
     Vllm(VllmEra),
     /// vLLM's benchmark in Rust.
@@ -63,7 +63,7 @@ pub enum VllmEra {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Servebench => "servebench",
+            Self::Inferometer => "inferometer",
             Self::Vllm(VllmEra::Legacy) => "vLLM before July 2025",
             Self::Vllm(VllmEra::Summer2025) => "vLLM of summer 2025",
             Self::Vllm(VllmEra::Peaks) => "vLLM of September 2025",
@@ -127,7 +127,7 @@ pub enum ReadError {
     },
     /// JSON, but no result of a known tool.
     #[error(
-        "{}: no result of vLLM, SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf or servebench; its keys are {keys}",
+        "{}: no result of vLLM, SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf or inferometer; its keys are {keys}",
         path.display()
     )]
     Unknown {

@@ -1,6 +1,6 @@
 //! The result file of vLLM's `bench serve`, version 0.33: same keys, order, types and spelling of numbers.
 //!
-//! Our own additions stand under one last key, `servebench`. Departures, each because vLLM's choice gives
+//! Our own additions stand under one last key, `inferometer`. Departures, each because vLLM's choice gives
 //! invalid JSON: infinite numbers are the strings `"inf"` and `"-inf"` everywhere (vLLM does so for the
 //! request rate alone and prints a bare `Infinity` elsewhere), and what is not a number is `null`.
 
@@ -14,9 +14,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
+use inferometer_core::{Nanos, Record, Records};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
-use servebench_core::{Nanos, Record, Records};
 
 use crate::python::{float_repr, write_json, write_list, write_object, write_string};
 
@@ -42,8 +42,8 @@ pub struct VllmResult {
     /// Statistics of the selected metrics, in vLLM's order (ttft, tpot, itl, e2el, client_queue_time,
     /// e2el_including_client_queue).
     pub stats: Vec<VllmStat>,
-    /// Our additions; written last, under the key `servebench`, unless null.
-    pub servebench: Value,
+    /// Our additions; written last, under the key `inferometer`, unless null.
+    pub inferometer: Value,
 }
 
 /// What was benchmarked and how. Kept in the manifest too, so that a run which was killed can still have its result.
@@ -301,9 +301,9 @@ impl VllmResult {
             // Removed by name and afterwards, so that metadata of these names vanishes as with vLLM.
             fields.retain(|key, _| !DETAIL_KEYS.contains(&key.as_str()));
         }
-        if !self.servebench.is_null() {
-            fields.shift_remove("servebench");
-            fields.insert("servebench".to_owned(), Field::Value(self.servebench.clone()));
+        if !self.inferometer.is_null() {
+            fields.shift_remove("inferometer");
+            fields.insert("inferometer".to_owned(), Field::Value(self.inferometer.clone()));
         }
         fields
     }

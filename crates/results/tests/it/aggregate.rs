@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use servebench_results::{BenchName, aggregate, find_result_files};
+use inferometer_results::{BenchName, aggregate, find_result_files};
 
 const RAMP: &str =
     include_str!("../data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
@@ -17,7 +17,7 @@ fn put(folder: &Path, name: &str, text: &str) {
 #[test]
 fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let minimal = r#"{"duration": 2.0, "completed": 3, "request_throughput": 1e-05, "total_input_tokens": 6, "request_rate": 4.0, "servebench": {"verdict": {"level": "VALID"}, "list": [1, 2.0]}, "note": "a, \"b\""}"#;
+    let minimal = r#"{"duration": 2.0, "completed": 3, "request_throughput": 1e-05, "total_input_tokens": 6, "request_rate": 4.0, "inferometer": {"verdict": {"level": "VALID"}, "list": [1, 2.0]}, "note": "a, \"b\""}"#;
     put(folder.path(), "bench_io128x64_mc4_np40.json", RAMP);
     put(folder.path(), "sub/b.json", minimal);
     put(folder.path(), "broken.json", "{");
@@ -56,8 +56,8 @@ fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
     assert_eq!(cell(0, "burstiness"), "1.0");
     assert_eq!(cell(0, "max_concurrency"), "");
     assert_eq!(cell(1, "request_throughput"), "1e-05");
-    assert_eq!(cell(1, "servebench.verdict.level"), "VALID");
-    assert_eq!(cell(1, "servebench.list"), "[1, 2.0]");
+    assert_eq!(cell(1, "inferometer.verdict.level"), "VALID");
+    assert_eq!(cell(1, "inferometer.list"), "[1, 2.0]");
     assert_eq!(cell(1, "note"), "a, \"b\"");
     assert_eq!(cell(1, "input_len"), "");
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use servebench_core::{
+use inferometer_core::{
     Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth, Workload,
 };
-use servebench_results::{
+use inferometer_results::{
     Details, Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult, WorkloadInfo,
     run_folder_name, write_parquet,
 };
@@ -17,7 +17,7 @@ fn record(index: usize) -> Record {
 #[test]
 fn a_run_leaves_parquet_and_no_log() {
     let parent = tempfile::tempdir().unwrap();
-    let folder = RunFolder::create(&parent.path().join("servebench-runs"), "run").unwrap();
+    let folder = RunFolder::create(&parent.path().join("inferometer-runs"), "run").unwrap();
     let mut log = folder.begin_log().unwrap();
     let records: Vec<_> = (0..3).map(record).collect();
     for i in [1, 0, 2] {
@@ -174,7 +174,7 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
     expected.health.cgroup_throttled = Some(Throttling { periods: 1, time: Nanos(2) });
     expected.summary = serde_json::json!({"completed": 30});
     expected.verdict = Some(Verdict::default());
-    if std::env::var_os("SERVEBENCH_BLESS").is_some() {
+    if std::env::var_os("INFEROMETER_BLESS").is_some() {
         expected.write(path.as_ref()).unwrap();
     }
     assert_eq!(Manifest::read(path.as_ref()).unwrap(), expected);

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use inferometer_results::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 use serde_json::json;
-use servebench_results::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR")))
@@ -21,6 +21,15 @@ fn one(text: &str) -> ImportedRun {
     let mut runs = import(text).unwrap();
     assert_eq!(runs.len(), 1);
     runs.remove(0)
+}
+
+#[test]
+fn results_under_the_programs_old_name_are_read_under_the_new_one() {
+    let old = read_result(&data("servebench/simulated-8-slots.json")).unwrap().remove(0);
+    let new = read_result(&data("inferometer/simulated-8-slots.json")).unwrap().remove(0);
+    assert_eq!((old.source, new.source), (Source::Inferometer, Source::Inferometer));
+    assert_eq!(old.keys["inferometer"]["verdict"]["level"], "CAUTION");
+    assert_eq!(old.keys.keys().collect::<Vec<_>>(), new.keys.keys().collect::<Vec<_>>());
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn the_era_is_told_by_the_keys() {
     ));
     assert_eq!(rust.source, Source::VllmRust);
     assert_eq!(rust.keys["steady_state"], json!({"a": 1}));
-    assert_eq!(one(&format!(r#"{{{base}, "servebench": {{}}}}"#)).source, Source::Servebench);
+    assert_eq!(one(&format!(r#"{{{base}, "inferometer": {{}}}}"#)).source, Source::Inferometer);
 }
 
 #[test]

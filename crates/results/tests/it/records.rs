@@ -2,13 +2,13 @@
 
 use std::fs;
 
+use inferometer_core::{
+    Connection, Event, EventKind, Marks, Nanos, Outcome, Record, Records, TokenSource, Usage,
+};
+use inferometer_results::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use servebench_core::{
-    Connection, Event, EventKind, Marks, Nanos, Outcome, Record, Records, TokenSource, Usage,
-};
-use servebench_results::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
 
 fn nanos() -> impl Strategy<Value = Nanos> {
     prop_oneof![0..1_000_u64, 0..i64::MAX as u64].prop_map(Nanos)
@@ -259,7 +259,7 @@ fn files_of_the_first_format_version_stay_readable() {
     expected[1].status = Some(503);
     expected[1].error = Some("no room".to_owned());
     expected[2].session = Some((4, 1));
-    if std::env::var_os("SERVEBENCH_BLESS").is_some() {
+    if std::env::var_os("INFEROMETER_BLESS").is_some() {
         fs::create_dir_all(golden).unwrap();
         write_parquet(&expected, format!("{golden}/requests.parquet").as_ref()).unwrap();
         let _ = fs::remove_file(format!("{golden}/requests.arrows"));

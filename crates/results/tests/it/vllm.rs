@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use serde_json::{Map, Value};
-use servebench_results::{
+use inferometer_results::{
     Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult,
     VllmSpecDecode, VllmStat, percentile_word, python, pytorch_records, result_file_name, write_pytorch,
 };
+use serde_json::{Map, Value};
 
 const DETAILED: &str = "vllm-15.0qps-concurrency8-truth-model-20261124-040016.json";
 const RAMP: &str = "mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json";
@@ -153,8 +153,8 @@ fn without_details_only_vllms_lists_stay() {
 fn metadata_replaces_what_is_before_it_and_is_replaced_by_what_is_after() {
     let mut result = detailed();
     let pair = |key: &str| (key.to_owned(), "mine".to_owned());
-    result.header.metadata = ["backend", "completed", "errors", "tp", "servebench"].map(pair).to_vec();
-    result.servebench = serde_json::json!({"format_version": 1});
+    result.header.metadata = ["backend", "completed", "errors", "tp", "inferometer"].map(pair).to_vec();
+    result.inferometer = serde_json::json!({"format_version": 1});
     let map = result.to_map(Details::Without);
     let keys: Vec<_> = map.keys().map(String::as_str).collect();
     assert_eq!(map["backend"], "mine");
@@ -163,8 +163,8 @@ fn metadata_replaces_what_is_before_it_and_is_replaced_by_what_is_after() {
     assert_eq!(keys[7], "completed", "as a Python dict would have it");
     assert!(!map.contains_key("errors"));
     assert_eq!(map["tp"], "mine");
-    assert_eq!(keys.last(), Some(&"servebench"));
-    assert!(map["servebench"].is_object());
+    assert_eq!(keys.last(), Some(&"inferometer"));
+    assert!(map["inferometer"].is_object());
 }
 
 #[test]

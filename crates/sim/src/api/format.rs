@@ -1,6 +1,6 @@
 //! The shapes of answers: each API is one [`Format`].
 
-use servebench_core::EventKind;
+use inferometer_core::EventKind;
 
 /// Server-sent events that have been written but not yet framed for HTTP.
 #[derive(Debug, Default)]

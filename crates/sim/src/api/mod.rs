@@ -177,7 +177,7 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
 
 /// Why a request is refused whatever it asks for: the server is not ready, or the key is missing.
 fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
-    if servebench_os::clock::now() < shared.ready_at {
+    if inferometer_os::clock::now() < shared.ready_at {
         return Some(errors::error(503, "ServiceUnavailableError", "the server is still starting", None));
     }
     let key = shared.settings.api_key.as_ref()?;
@@ -192,7 +192,7 @@ fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
 fn models(shared: &Shared) -> Reply {
     let model = |id: &str, parent: Option<&str>| {
         json!({
-            "id": id, "object": "model", "created": shared.created, "owned_by": "servebench",
+            "id": id, "object": "model", "created": shared.created, "owned_by": "inferometer",
             "root": id, "parent": parent, "max_model_len": shared.context_limit, "permission": [],
         })
     };

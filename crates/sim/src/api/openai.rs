@@ -1,6 +1,6 @@
 //! Completions and chat completions: the answers' shapes as vLLM writes them.
 
-use servebench_core::EventKind;
+use inferometer_core::EventKind;
 
 use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_number, put_usage, quoted};
 

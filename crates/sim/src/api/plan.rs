@@ -193,7 +193,7 @@ impl Asked {
             Some(id) => format!("{}-{id}", self.id_prefix),
             None => format!("{}-{text_key:016x}", self.id_prefix),
         };
-        let created = servebench_os::clock::wall().0 / 1_000_000_000;
+        let created = inferometer_os::clock::wall().0 / 1_000_000_000;
         let mut prompts = Vec::with_capacity(sequences);
         for prompt in self.prompts {
             prompts.extend(std::iter::repeat_n(prompt, choices as usize));

@@ -1,6 +1,6 @@
 //! OpenAI's responses API.
 
-use servebench_core::EventKind;
+use inferometer_core::EventKind;
 
 use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put};
 use super::openai::Identity;

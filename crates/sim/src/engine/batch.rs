@@ -1,6 +1,6 @@
 //! What goes into the next step.
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use super::sequence::QueueKey;
 use super::{Engine, Step};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
+use inferometer_core::Nanos;
+use inferometer_core::random::{StreamRng, stream};
 use rand::RngExt;
-use servebench_core::Nanos;
-use servebench_core::random::{StreamRng, stream};
 
 use super::{Content, Engine, EngineConfig, EngineError, EngineRequest, EngineStats, TokenEvent};
 use crate::text::mix;

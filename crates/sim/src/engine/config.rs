@@ -1,7 +1,7 @@
 //! What an engine can do and how long a step takes.
 
+use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
-use servebench_core::Nanos;
 
 /// Duration of one engine step in nanoseconds: `base + prefill·P + decode·D + kv·K`, where P counts prompt
 /// tokens computed in the step, D sequences that decode in it, and K tokens whose keys and values the

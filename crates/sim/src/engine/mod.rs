@@ -6,8 +6,8 @@
 //! the HTTP server the real one, a simulation a virtual one.
 //!
 //! ```
-//! use servebench_core::Nanos;
-//! use servebench_sim::engine::{Content, Engine, EngineConfig, EngineRequest};
+//! use inferometer_core::Nanos;
+//! use inferometer_sim::engine::{Content, Engine, EngineConfig, EngineRequest};
 //!
 //! let mut engine = Engine::new(EngineConfig::default(), 0)?;
 //! engine.submit(EngineRequest::new(1, Content::Unshared(100), 3), Nanos::ZERO)?;
@@ -17,7 +17,7 @@
 //! }
 //! assert_eq!(events.iter().map(|event| event.tokens).sum::<u32>(), 3);
 //! assert!(events[2].finished && events[2].at > events[0].at);
-//! # Ok::<(), servebench_sim::engine::EngineError>(())
+//! # Ok::<(), inferometer_sim::engine::EngineError>(())
 //! ```
 
 mod batch;
@@ -32,12 +32,12 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
+use inferometer_core::Nanos;
+use inferometer_core::random::{StreamRng, stream};
 use rand::RngExt;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
 use serde::Serialize;
-use servebench_core::Nanos;
-use servebench_core::random::{StreamRng, stream};
 
 use blocks::BlockPool;
 use sequence::{QueueKey, Sequence};

@@ -1,4 +1,4 @@
-//! An engine's settings as a file, such as `servebench calibrate` writes.
+//! An engine's settings as a file, such as `inferometer calibrate` writes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! One request inside the engine.
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 
 use crate::text::mix;
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use servebench_core::Nanos;
-use servebench_os::clock;
+use inferometer_core::Nanos;
+use inferometer_os::clock;
 use tokio::net::TcpStream;
 
 use super::Shared;

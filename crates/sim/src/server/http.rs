@@ -2,8 +2,8 @@
 
 use std::io;
 
-use servebench_core::Nanos;
-use servebench_os::clock;
+use inferometer_core::Nanos;
+use inferometer_os::clock;
 
 use super::socket::Conn;
 
@@ -261,7 +261,7 @@ pub(crate) fn plain_response(
 ) -> Vec<u8> {
     let connection = if keep_alive { "" } else { "connection: close\r\n" };
     let mut bytes = format!(
-        "HTTP/1.1 {status} {}\r\nserver: servebench-sim\r\ncontent-type: {content_type}\r\n\
+        "HTTP/1.1 {status} {}\r\nserver: inferometer-sim\r\ncontent-type: {content_type}\r\n\
          content-length: {}\r\n{extra}{connection}\r\n",
         reason(status),
         body.len()
@@ -276,7 +276,7 @@ pub(crate) fn stream_head(content_type: &str, extra: &str, chunked: bool, keep_a
     let framing = if chunked { "transfer-encoding: chunked\r\n" } else { "" };
     let connection = if keep_alive { "" } else { "connection: close\r\n" };
     format!(
-        "HTTP/1.1 200 OK\r\nserver: servebench-sim\r\ncontent-type: {content_type}\r\n\
+        "HTTP/1.1 200 OK\r\nserver: inferometer-sim\r\ncontent-type: {content_type}\r\n\
          cache-control: no-cache\r\n{framing}{extra}{connection}\r\n"
     )
     .into_bytes()

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use servebench_core::Nanos;
+use inferometer_core::Nanos;
 use socket2::Socket;
 use tokio::sync::watch;
 
@@ -56,8 +56,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The random stream `name` of request `index`.
-    pub(crate) fn stream(&self, name: &str, index: u64) -> servebench_core::random::StreamRng {
-        servebench_core::random::indexed_stream(self.settings.seed, name, index)
+    pub(crate) fn stream(&self, name: &str, index: u64) -> inferometer_core::random::StreamRng {
+        inferometer_core::random::indexed_stream(self.settings.seed, name, index)
     }
 
     /// Until the guard is dropped, thread `thread` may have written the end of an answer without having logged
@@ -150,8 +150,8 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     let shared = Arc::new(Shared {
         truth,
         metrics: Metrics::new(&settings.model),
-        created: servebench_os::clock::wall().0 / 1_000_000_000,
-        ready_at: servebench_os::clock::now() + Nanos::from(settings.ready_after),
+        created: inferometer_os::clock::wall().0 / 1_000_000_000,
+        ready_at: inferometer_os::clock::now() + Nanos::from(settings.ready_after),
         context_limit,
         tls,
         turns: (0..settings.threads).map(|_| Mutex::default()).collect(),
@@ -175,9 +175,9 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         let thread = std::thread::Builder::new()
             .name(format!("sim-{number}"))
             .spawn(move || {
-                servebench_os::thread::minimise_timer_slack();
+                inferometer_os::thread::minimise_timer_slack();
                 if let Some(first) = shared.settings.pin {
-                    servebench_os::thread::pin_to_cpu(first + number);
+                    inferometer_os::thread::pin_to_cpu(first + number);
                 }
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, run_thread(shared, number, socket, stopped));
@@ -213,7 +213,7 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
         socket.set_nonblocking(true)?;
         send_at_once(&socket);
         // Accepted connections inherit it, and the kernel is at it before the first of them.
-        servebench_os::stamps::enable(socket.as_fd());
+        inferometer_os::stamps::enable(socket.as_fd());
         socket.bind(&address.into())?;
         if listen {
             socket.listen(BACKLOG)?;
@@ -268,7 +268,7 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                let accepted = servebench_os::clock::now();
+                let accepted = inferometer_os::clock::now();
                 // Without it, the kernel would hold back small events until earlier ones are acknowledged.
                 let _ = socket.set_nodelay(true);
                 let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);

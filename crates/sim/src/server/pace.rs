@@ -1,7 +1,7 @@
 //! When the events of an answer are due, without an engine model.
 
-use servebench_core::Nanos;
-use servebench_core::random::StreamRng;
+use inferometer_core::Nanos;
+use inferometer_core::random::StreamRng;
 
 use crate::delay::Delay;
 

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use servebench_core::Nanos;
-use servebench_os::clock::WallConverter;
-use servebench_os::{PreciseTimer, clock};
+use inferometer_core::Nanos;
+use inferometer_os::clock::WallConverter;
+use inferometer_os::{PreciseTimer, clock};
 use tokio::sync::Notify;
 
 use super::Shared;

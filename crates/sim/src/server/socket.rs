@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use inferometer_core::Nanos;
+use inferometer_os::send_stamps::{self, SendStamp};
+use inferometer_os::stamps;
 use rustls::ServerConnection;
-use servebench_core::Nanos;
-use servebench_os::send_stamps::{self, SendStamp};
-use servebench_os::stamps;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;

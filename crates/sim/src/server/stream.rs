@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use servebench_core::{EventKind, Nanos};
-use servebench_os::clock::{self, WallConverter};
-use servebench_os::send_stamps::SendStamp;
+use inferometer_core::{EventKind, Nanos};
+use inferometer_os::clock::{self, WallConverter};
+use inferometer_os::send_stamps::SendStamp;
 
 use super::Shared;
 use super::bend::{self, Gzip};

@@ -1,7 +1,7 @@
 //! Small helpers for tasks.
 
-use servebench_core::Nanos;
-use servebench_os::{PreciseTimer, clock};
+use inferometer_core::Nanos;
+use inferometer_os::{PreciseTimer, clock};
 
 /// Waits for `span`. If the system has no timer left, it does not wait at all.
 pub(crate) async fn pause(span: Nanos) {

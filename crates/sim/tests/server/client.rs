@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use inferometer_core::{Nanos, Outcome};
+use inferometer_os::clock;
 use serde_json::Value;
-use servebench_core::{Nanos, Outcome};
-use servebench_os::clock;
 
 /// An answer as it came.
 #[derive(Debug, Default)]

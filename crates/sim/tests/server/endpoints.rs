@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use inferometer_core::Secret;
+use inferometer_sim::{Distribution, SimSettings, TlsIdentity, Tokenizer};
 use serde_json::{Value, json};
-use servebench_core::Secret;
-use servebench_sim::{Distribution, SimSettings, TlsIdentity, Tokenizer};
 
 use crate::client::{Client, events, get, post};
 use crate::{fast, serve};
@@ -379,7 +379,7 @@ fn tls_carries_the_same_answers() {
     }
 
     let wrong = TlsIdentity { certificate: format!("{folder}/key.pem").into(), ..identity };
-    let error = servebench_sim::start(SimSettings { tls: Some(wrong), ..fast() }).unwrap_err().to_string();
+    let error = inferometer_sim::start(SimSettings { tls: Some(wrong), ..fast() }).unwrap_err().to_string();
     assert!(error.contains("holds no certificate"), "{error}");
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use inferometer_core::Outcome;
+use inferometer_sim::{ALL_FAULTS, FaultKind, FaultShare, SimSettings};
 use serde_json::json;
-use servebench_core::Outcome;
-use servebench_sim::{ALL_FAULTS, FaultKind, FaultShare, SimSettings};
 
 use crate::client::{Client, events, judge, post};
 use crate::{fast, serve};

@@ -8,7 +8,7 @@ mod faults;
 mod model;
 mod truth;
 
-use servebench_sim::{Delay, Server, SimSettings, start};
+use inferometer_sim::{Delay, Server, SimSettings, start};
 
 /// A fast server: first token after 4 ms, then one each millisecond.
 fn fast() -> SimSettings {

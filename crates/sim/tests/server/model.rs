@@ -1,10 +1,12 @@
 //! The engine model behind the HTTP server.
 
+use inferometer_core::Nanos;
+use inferometer_os::clock;
+use inferometer_sim::engine::{
+    ClusterConfig, Content, Engine, EngineConfig, EngineRequest, Router, StepCost,
+};
+use inferometer_sim::{Server, SimSettings, TruthOutcome};
 use serde_json::{Value, json};
-use servebench_core::Nanos;
-use servebench_os::clock;
-use servebench_sim::engine::{ClusterConfig, Content, Engine, EngineConfig, EngineRequest, Router, StepCost};
-use servebench_sim::{Server, SimSettings, TruthOutcome};
 
 use crate::client::{Client, get, judge, post};
 use crate::serve;
@@ -41,7 +43,7 @@ fn requests_beyond_the_slots_wait_their_turn() {
         client.send("POST", "/v1/completions", &[], body.as_bytes());
     }
     for client in &mut clients {
-        assert_eq!(judge(&client.answer(usize::MAX), usize::MAX), servebench_core::Outcome::Ok);
+        assert_eq!(judge(&client.answer(usize::MAX), usize::MAX), inferometer_core::Outcome::Ok);
     }
     let truth = server.truth();
     assert_eq!(truth.len(), 4);
@@ -120,7 +122,7 @@ fn every_choice_is_a_request_of_its_own_and_replicas_share_the_load() {
     let server = serve(SimSettings { engine: Some(cluster), tokens_per_event: 4, ..SimSettings::default() });
     let body = json!({"prompt": "x", "n": 3, "max_tokens": 9, "stream": true, "stream_options": {"include_usage": true}});
     let answer = post(server.addr(), "/v1/completions", &[], &body);
-    assert_eq!(judge(&answer, usize::MAX), servebench_core::Outcome::Ok);
+    assert_eq!(judge(&answer, usize::MAX), inferometer_core::Outcome::Ok);
     assert!(answer.text().contains("\"completion_tokens\":27"));
     let record = &server.truth()[0];
     // First token alone, then four at a time: 1 + 4 + 4 for each choice.
@@ -132,7 +134,7 @@ fn every_choice_is_a_request_of_its_own_and_replicas_share_the_load() {
 #[test]
 fn faults_work_with_a_model_too() {
     let server = with(EngineConfig { max_num_seqs: 8, ..engine() });
-    for fault in servebench_sim::ALL_FAULTS {
+    for fault in inferometer_sim::ALL_FAULTS {
         let mut client = Client::connect(server.addr()).patience(std::time::Duration::from_millis(800));
         let body = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 6, "stream": true,
             "stream_options": {"include_usage": true}});

@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
+use inferometer_core::Nanos;
+use inferometer_os::clock;
+use inferometer_sim::engine::ClusterConfig;
+use inferometer_sim::{Delay, SimError, SimSettings, TruthOutcome, TruthRecord, start};
 use serde_json::json;
-use servebench_core::Nanos;
-use servebench_os::clock;
-use servebench_sim::engine::ClusterConfig;
-use servebench_sim::{Delay, SimError, SimSettings, TruthOutcome, TruthRecord, start};
 
 use crate::client::{Client, get, judge, post};
 use crate::{fast, serve};
@@ -153,7 +153,7 @@ fn read_late(settings: SimSettings) {
         assert_eq!(get(server.addr(), "/health").status, 200);
     }
     let answer = client.answer(usize::MAX);
-    assert_eq!(judge(&answer, usize::MAX), servebench_core::Outcome::Ok);
+    assert_eq!(judge(&answer, usize::MAX), inferometer_core::Outcome::Ok);
     let record = &server.truth()[0];
     assert_eq!((record.events.len(), record.output_tokens), (60_000, 60_000));
     assert!(record.blocked_writes > 0);
@@ -161,7 +161,7 @@ fn read_late(settings: SimSettings) {
 
 #[test]
 fn stopping_ends_every_stream_and_completes_the_file() {
-    let file = std::env::temp_dir().join(format!("servebench-sim-{}.jsonl", std::process::id()));
+    let file = std::env::temp_dir().join(format!("inferometer-sim-{}.jsonl", std::process::id()));
     let settings = SimSettings { truth_file: Some(file.clone()), ..fast() };
     let server = serve(settings);
     post(server.addr(), "/v1/completions", &[], &json!({"prompt": "x", "max_tokens": 2, "stream": true}));

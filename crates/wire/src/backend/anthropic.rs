@@ -1,9 +1,9 @@
 //! `anthropic`: the messages API, whose stream has named events and tells usage in two parts.
 
 use http::{HeaderMap, HeaderValue};
+use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use servebench_core::{EventKind, Outcome, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
 use crate::error::WireError;
@@ -172,7 +172,7 @@ impl ReplyReader for Reader {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
                     // Its output count is that of an empty beginning; the real one comes at the end.
                     let start = usage.usage();
-                    sink.usage(servebench_core::Usage { completion_tokens: None, ..start });
+                    sink.usage(inferometer_core::Usage { completion_tokens: None, ..start });
                 }
             }
             "content_block_delta" => {

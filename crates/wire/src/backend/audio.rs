@@ -1,7 +1,7 @@
 //! `openai-audio`: OpenAI's transcriptions and translations, with the sound as a multipart upload.
 
+use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value};
-use servebench_core::{Prompt, Request};
 
 use super::completions::AnyChoices;
 use super::{Backend, BackendKind, Body, merge, model};
@@ -95,7 +95,7 @@ fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
     let texts: Vec<String> = fields.values().map(form_text).collect();
     let mut number = 0_u64;
     loop {
-        let boundary = format!("servebench-{number:016x}");
+        let boundary = format!("inferometer-{number:016x}");
         let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
         if !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes())) {
             return boundary;

@@ -4,9 +4,9 @@
 //! tool call or a function call, or whose content is empty without a role: a token that decodes to nothing.
 //! The opening message with the role is none.
 
+use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use servebench_core::{EventKind, Prompt, Request};
 
 use super::completions::{check_error, note_extras};
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};

@@ -6,9 +6,9 @@
 //! transformers send such a message at the same instant as the last token, where it would count as a gap
 //! of zero. vLLM puts the reason on the last text itself.
 
+use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use servebench_core::{EventKind, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
@@ -212,7 +212,7 @@ pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) ->
         |_| String::from_utf8_lossy(&raw[..raw.len().min(2 << 10)]).into_owned(),
         |value| error_message(&value),
     );
-    Err(Fault::new(servebench_core::Outcome::StreamError, message))
+    Err(Fault::new(inferometer_core::Outcome::StreamError, message))
 }
 
 /// Usage numbers and server-side times, which any message may carry.

@@ -1,8 +1,8 @@
 //! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`, `deepspeed-mii`.
 
+use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
-use servebench_core::{EventKind, Prompt, Request};
 
 use super::completions::{AnyChoices, check_error};
 use super::{Backend, BackendKind, Body, add_common, json_body, merge, model};
@@ -135,7 +135,7 @@ impl ReplyReader for TgiReader {
             }
         }
         if let Some(details) = message.details.as_ref() {
-            sink.usage(servebench_core::Usage {
+            sink.usage(inferometer_core::Usage {
                 prompt_tokens: details.input_length.0,
                 completion_tokens: details.generated_tokens.0,
                 ..Default::default()

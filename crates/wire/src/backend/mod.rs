@@ -13,8 +13,8 @@ mod responses;
 mod sglang;
 
 use http::HeaderMap;
+use inferometer_core::Request;
 use serde_json::{Map, Value, json};
-use servebench_core::Request;
 
 use crate::error::WireError;
 use crate::pyjson;
@@ -186,8 +186,8 @@ fn stream_options(settings: &BodySettings) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use inferometer_core::Record;
     use proptest::prelude::*;
-    use servebench_core::Record;
 
     use super::*;
     use crate::reply::{Progress, Sink};

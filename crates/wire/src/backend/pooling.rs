@@ -2,9 +2,9 @@
 //! what is measured is the time to the complete answer.
 
 use http::HeaderMap;
+use inferometer_core::{Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use servebench_core::{Prompt, Request};
 
 use super::chat::messages;
 use super::completions::check_error;

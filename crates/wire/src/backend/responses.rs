@@ -1,8 +1,8 @@
 //! `openai-responses`: OpenAI's responses API, whose events have names of their own.
 
+use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use servebench_core::{EventKind, Outcome, Prompt, Request};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
 use crate::error::WireError;

@@ -1,8 +1,8 @@
 //! `sglang-native`: SGLang's own `/generate`, whose events repeat the whole text so far and the token count.
 
+use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
-use servebench_core::{EventKind, Prompt, Request, Usage};
 
 use super::completions::check_error;
 use super::{Backend, BackendKind, Body, is_marker, json_body, merge};

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use servebench_core::{Nanos, Outcome, Prompt, Record, Request};
-use servebench_wire::backend::find;
-use servebench_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
+use inferometer_core::{Nanos, Outcome, Prompt, Record, Request};
+use inferometer_wire::backend::find;
+use inferometer_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
 
 /// Two events of a stream.
 pub(crate) const TOKEN: &str = r#"{"choices":[{"index":0,"text":"x","finish_reason":null}]}"#;
@@ -107,7 +107,7 @@ fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>, ma
             Step::Write(bytes) => drop(stream.write_all(&bytes)),
             Step::Bytewise(bytes) => bytes.chunks(1).for_each(|byte| drop(stream.write_all(byte))),
             Step::Pause(span) => std::thread::sleep(span),
-            Step::Mark => marks.lock().unwrap().push(servebench_os::clock::now()),
+            Step::Mark => marks.lock().unwrap().push(inferometer_os::clock::now()),
             Step::Seen(live, events) => {
                 while live.read().events < events {
                     std::thread::sleep(Duration::from_micros(200));
@@ -170,7 +170,7 @@ pub(crate) fn json_answer(status: &str, body: &str) -> Vec<u8> {
 pub(crate) fn settings(backend: &str, url: &str) -> ClientSettings {
     let mut settings = ClientSettings::new(find(backend).unwrap(), url, "m");
     settings.proxy = ProxySettings::Off;
-    settings.keep_text = servebench_wire::KeepText::Always;
+    settings.keep_text = inferometer_wire::KeepText::Always;
     settings
 }
 

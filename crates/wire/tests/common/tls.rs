@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use servebench_wire::ClientSettings;
+use inferometer_wire::ClientSettings;
 
 use super::settings;
 

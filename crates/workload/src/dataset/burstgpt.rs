@@ -1,7 +1,7 @@
 //! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the dataset `trace`.
 
-use servebench_core::Prompt;
-use servebench_core::random::NumpyLegacy;
+use inferometer_core::Prompt;
+use inferometer_core::random::NumpyLegacy;
 
 use super::texts::{NativeTexts, Prefixes};
 use super::trace::{BurstGptRow, burstgpt_rows};

@@ -1,8 +1,8 @@
 //! `custom`: JSON Lines with a `prompt` and, if wanted, `output_tokens`.
 
+use inferometer_core::Prompt;
+use inferometer_core::random::PythonRandom;
 use serde_json::{Value, json};
-use servebench_core::Prompt;
-use servebench_core::random::PythonRandom;
 
 use super::{Context, Sample, request};
 use crate::{CustomSettings, WorkloadError, read};
@@ -68,7 +68,7 @@ pub(super) fn templated(
     context: &Context<'_>,
     prompt: &str,
     output: Option<i64>,
-) -> Result<servebench_core::Request, WorkloadError> {
+) -> Result<inferometer_core::Request, WorkloadError> {
     let settings = context.settings;
     let Some(tokenizer) = context.tokenizer else {
         return Ok(request(Prompt::Text(prompt.to_owned()), 1, Some(1)));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use inferometer_core::random::PythonRandom;
+use inferometer_core::{Audio, Prompt, Request};
 use serde_json::{Value, json};
-use servebench_core::random::PythonRandom;
-use servebench_core::{Audio, Prompt, Request};
 
 use super::custom::{output_tokens, templated};
 use super::{Context, Sample, media_part, request};
@@ -175,7 +175,7 @@ mod tests {
         lines: &str,
         dataset: impl FnOnce(CustomMediaSettings) -> DatasetSettings,
         change: impl FnOnce(&mut CustomMediaSettings),
-    ) -> Result<servebench_core::Workload, WorkloadError> {
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("sound.wav"), wav(2.0)).unwrap();
         let lines = lines.replace("DIR", dir.path().to_str().unwrap());

@@ -22,9 +22,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use inferometer_core::{Prompt, Request};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
-use servebench_core::{Prompt, Request};
 
 use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
 

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
+use inferometer_core::random::{PythonRandom, indexed_stream};
+use inferometer_core::{Nanos, Prompt, Request, SessionTurn};
 use rand::Rng;
 use rayon::prelude::*;
 use serde::Deserialize;
-use servebench_core::random::{PythonRandom, indexed_stream};
-use servebench_core::{Nanos, Prompt, Request, SessionTurn};
 
 use super::shaped::draw;
 use super::texts::{Prefixes, native_texts};
@@ -351,7 +351,7 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, LengthDistribution, WorkloadSettings, build};
 
-    fn run(options: MultiTurnSettings, count: i64) -> Result<servebench_core::Workload, WorkloadError> {
+    fn run(options: MultiTurnSettings, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
         let settings = WorkloadSettings {
             num_prompts: count,
             shuffle: false,
@@ -361,7 +361,7 @@ mod tests {
         build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
     }
 
-    fn from_file(content: &str, count: i64) -> Result<servebench_core::Workload, WorkloadError> {
+    fn from_file(content: &str, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("talks.json");
         std::fs::write(&path, content).unwrap();
@@ -378,7 +378,7 @@ mod tests {
         {"id": 3, "messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "y"}]}
     ]"#;
 
-    fn places(workload: &servebench_core::Workload) -> Vec<(usize, usize, bool)> {
+    fn places(workload: &inferometer_core::Workload) -> Vec<(usize, usize, bool)> {
         let turns = workload.requests.iter().map(|request| request.session.clone().unwrap());
         turns.map(|turn| (turn.session, turn.turn, turn.has_next)).collect()
     }

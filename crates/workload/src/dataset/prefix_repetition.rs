@@ -1,8 +1,8 @@
 //! `prefix_repetition`: a few prefixes, each shared by many prompts, to exercise a prefix cache.
 
+use inferometer_core::random::{NumpyLegacy, PythonRandom, stream};
+use inferometer_core::{Prompt, Request};
 use rand::Rng;
-use servebench_core::random::{NumpyLegacy, PythonRandom, stream};
-use servebench_core::{Prompt, Request};
 
 use super::random::vllm::Adjusting;
 use super::texts::{NativeTexts, Prefixes};

@@ -5,8 +5,8 @@
 //! number of tokens. Natively they are texts of words that are one token each ([`super::words::Words`]), which gives exactly
 //! the lengths asked for, different prompts for different requests, and takes a hundredth of the time.
 
-use servebench_core::random::NumpyGenerator;
-use servebench_core::{Prompt, Request};
+use inferometer_core::random::NumpyGenerator;
+use inferometer_core::{Prompt, Request};
 
 use super::texts::{NativeTexts, Prefixes};
 use super::{Context, Give, Sample, piece_size, pieces, request};

@@ -3,10 +3,10 @@
 //! Lengths and the shares of image sizes follow vLLM's rules. Pixels are our own: a JPEG encoder of another
 //! make writes other bytes anyway.
 
+use inferometer_core::Request;
+use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
 use rayon::prelude::*;
-use servebench_core::Request;
-use servebench_core::random::{StreamRng, indexed_stream};
 
 use super::random;
 use super::{Context, Give, Sample, pieces};
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, RandomSettings, Tokenizer, WorkloadSettings, build};
 
-    fn run(change: impl FnOnce(&mut RandomMmSettings)) -> Result<servebench_core::Workload, WorkloadError> {
+    fn run(change: impl FnOnce(&mut RandomMmSettings)) -> Result<inferometer_core::Workload, WorkloadError> {
         let mut options = RandomMmSettings {
             text: RandomSettings { input_len: 16, ..RandomSettings::default() },
             base_items: 2,

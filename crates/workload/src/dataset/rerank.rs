@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use servebench_core::Prompt;
-use servebench_core::random::NumpyGenerator;
+use inferometer_core::Prompt;
+use inferometer_core::random::NumpyGenerator;
 
 use super::random::{Drawn, Lengths, vllm};
 use super::texts::{NativeTexts, Prefixes};
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, Tokenizer, WorkloadSettings, build};
 
-    fn workload(options: RerankSettings, count: i64) -> Result<servebench_core::Workload, WorkloadError> {
+    fn workload(options: RerankSettings, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
         let tokenizer = Tokenizer::builtin().unwrap();
         let settings = WorkloadSettings {
             num_prompts: count,

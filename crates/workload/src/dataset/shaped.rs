@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use inferometer_core::Prompt;
+use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
-use servebench_core::Prompt;
-use servebench_core::random::{StreamRng, indexed_stream};
 
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;

@@ -1,9 +1,9 @@
 //! `sharegpt`: a JSON list of conversations; the first turn is the prompt, the second gives the output length.
 
+use inferometer_core::Prompt;
+use inferometer_core::random::PythonRandom;
 use serde::Deserialize;
 use serde_json::Value;
-use servebench_core::Prompt;
-use servebench_core::random::PythonRandom;
 
 use super::{Context, Sample, is_valid_sequence, request};
 use crate::{ShareGptSettings, WorkloadError, read};

@@ -1,8 +1,8 @@
 //! `sonnet`: prompts of lines from Shakespeare's sonnets, the first lines the same for all.
 
+use inferometer_core::Prompt;
+use inferometer_core::random::PythonRandom;
 use serde_json::{Map, json};
-use servebench_core::Prompt;
-use servebench_core::random::PythonRandom;
 
 use super::{Context, Sample, request};
 use crate::{SonnetSettings, Tokenizer, TokenizerError, WorkloadError, read};

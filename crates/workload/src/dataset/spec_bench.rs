@@ -1,7 +1,7 @@
 //! `spec_bench` and `speed_bench`: question sets for speculative decoding.
 
+use inferometer_core::random::PythonRandom;
 use serde_json::Value;
-use servebench_core::random::PythonRandom;
 
 use super::custom::templated;
 use super::{Context, Sample};

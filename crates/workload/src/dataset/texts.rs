@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
+use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
-use servebench_core::random::{StreamRng, indexed_stream};
 
 use super::random::vllm;
 use super::words::Words;

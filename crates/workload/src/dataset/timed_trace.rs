@@ -1,9 +1,9 @@
 //! `timed_trace`: lengths, times and shared blocks from a trace, sent as token ids.
 
+use inferometer_core::random::{StreamRng, indexed_stream};
+use inferometer_core::{Nanos, Prompt};
 use rand::Rng;
 use serde_json::Value;
-use servebench_core::random::{StreamRng, indexed_stream};
-use servebench_core::{Nanos, Prompt};
 
 use super::random::vllm;
 use super::{Context, Give, Sample, piece_size, pieces, request};
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{Compat, DatasetSettings, Tokenizer, WorkloadSettings, build};
 
-    fn run(lines: &str, compat: Compat) -> Result<servebench_core::Workload, WorkloadError> {
+    fn run(lines: &str, compat: Compat) -> Result<inferometer_core::Workload, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trace.jsonl");
         std::fs::write(&path, lines).unwrap();

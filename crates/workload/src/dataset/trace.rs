@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use servebench_core::random::indexed_stream;
-use servebench_core::{Nanos, Prompt};
+use inferometer_core::random::indexed_stream;
+use inferometer_core::{Nanos, Prompt};
 
 use super::texts::push_words;
 use super::timed_trace::{backwards, block_id};
@@ -232,7 +232,7 @@ mod tests {
         name: &str,
         content: &str,
         change: impl FnOnce(&mut TraceSettings),
-    ) -> Result<servebench_core::Workload, WorkloadError> {
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -242,7 +242,7 @@ mod tests {
         build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
     }
 
-    fn times(workload: &servebench_core::Workload) -> Vec<u64> {
+    fn times(workload: &inferometer_core::Workload) -> Vec<u64> {
         workload.requests.iter().map(|request| request.trace_at.unwrap().0 / 1_000_000).collect()
     }
 

@@ -1,8 +1,8 @@
 //! The Berkeley function-calling questions: messages with tools.
 
+use inferometer_core::Prompt;
+use inferometer_core::random::PythonRandom;
 use serde_json::{Map, Value, json};
-use servebench_core::Prompt;
-use servebench_core::random::PythonRandom;
 
 use super::super::{Context, Sample, request};
 use crate::{HfSettings, RepoKind, WorkloadError, read};

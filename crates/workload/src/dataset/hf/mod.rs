@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use inferometer_core::{Audio, Prompt, Request};
 use rayon::prelude::*;
 use serde_json::Value;
-use servebench_core::{Audio, Prompt, Request};
 
 use self::classes::{Class, Item, Output};
 use super::custom::templated;

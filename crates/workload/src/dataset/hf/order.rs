@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
+use inferometer_core::random::NumpyGenerator;
 use serde_json::Value;
-use servebench_core::random::NumpyGenerator;
 
 use super::parquet;
 use crate::{WorkloadError, WorkloadSettings, read};

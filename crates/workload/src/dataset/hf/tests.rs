@@ -9,7 +9,7 @@ fn run(
     file: &str,
     rows: &[Value],
     change: impl FnOnce(&mut HfSettings, &mut WorkloadSettings),
-) -> Result<servebench_core::Workload, WorkloadError> {
+) -> Result<inferometer_core::Workload, WorkloadError> {
     let dir = tempfile::tempdir().unwrap();
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     std::fs::write(dir.path().join(file), lines.join("\n")).unwrap();
@@ -119,7 +119,7 @@ fn videos_come_along_as_files_of_the_dataset() {
         })
         .unwrap()
     };
-    let url = |workload: &servebench_core::Workload, at: usize| {
+    let url = |workload: &inferometer_core::Workload, at: usize| {
         let part = &workload.requests[at].media[0];
         assert_eq!(part["type"], "video_url");
         part["video_url"]["url"].as_str().unwrap().to_owned()
