@@ -1,4 +1,5 @@
-//! Whatever a server streams, every backend ends in one outcome, and the cut of the bytes changes nothing.
+//! Whatever a server streams, every backend ends in one outcome, and the cut of the bytes changes
+//! nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,7 @@
 //! What can be wrong with the load that was asked for.
 
-/// Why no schedule can be made from the settings. Each message names the flag, the value and the remedy.
+/// Why no schedule can be made from the settings. Each message names the flag, the value and the
+/// remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ArrivalError {
     /// A rate that is negative, zero or not a number.
@@ -28,7 +29,9 @@ pub enum ArrivalError {
         rate: f64,
     },
     /// A ramp without its start or its end.
-    #[error("--ramp-up-strategy needs {missing} too; give both --ramp-up-start-rps and --ramp-up-end-rps")]
+    #[error(
+        "--ramp-up-strategy needs {missing} too; give both --ramp-up-start-rps and --ramp-up-end-rps"
+    )]
     RampEndMissing {
         /// The flag that is missing.
         missing: &'static str,
@@ -50,7 +53,9 @@ pub enum ArrivalError {
         value: f64,
     },
     /// A ramp that goes down.
-    #[error("--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so exchange them")]
+    #[error(
+        "--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so exchange them"
+    )]
     RampDown {
         /// The start of the ramp.
         start: f64,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ArrivalError, ArrivalSettings, Rate};
 
-/// Nothing is planned for longer than this: about three hundred years, well within 64 bits of nanoseconds.
+/// Nothing is planned for longer than this: about three hundred years, well within 64 bits of
+/// nanoseconds.
 const FURTHEST_SECONDS: f64 = 1e10;
 
 /// One step of a ramp for vLLM's `rps_change_events`.
@@ -23,8 +24,8 @@ pub fn schedule(n: usize, settings: &ArrivalSettings) -> Result<Schedule, Arriva
     schedule_seconds(n, settings).map(|seconds| to_schedule(&seconds))
 }
 
-/// Like [`schedule`], drawing from a generator that has been used before, for datasets whose sampling shares
-/// NumPy's global state with the arrivals. The settings' seed is not looked at.
+/// Like [`schedule`], drawing from a generator that has been used before, for datasets whose
+/// sampling shares NumPy's global state with the arrivals. The settings' seed is not looked at.
 pub fn schedule_with(
     n: usize,
     settings: &ArrivalSettings,
@@ -48,7 +49,11 @@ pub fn schedule_seconds_with(
     random: &mut NumpyLegacy,
 ) -> Result<Vec<f64>, ArrivalError> {
     // A seed that is too large does not matter here, since the generator is given.
-    ArrivalSettings { seed: 0, ..settings.clone() }.check()?;
+    ArrivalSettings {
+        seed: 0,
+        ..settings.clone()
+    }
+    .check()?;
     let shape = settings.burstiness;
     let mut at = 0.0;
     let mut seconds: Vec<f64> = (0..n)
@@ -73,7 +78,10 @@ pub fn schedule_seconds_with(
             *instant *= factor;
         }
     }
-    match seconds.iter().position(|instant| instant.is_nan() || *instant > FURTHEST_SECONDS) {
+    match seconds
+        .iter()
+        .position(|instant| instant.is_nan() || *instant > FURTHEST_SECONDS)
+    {
         None => Ok(seconds),
         Some(index) => {
             let flag = if matches!(settings.rate, Rate::Ramp { .. }) {
@@ -81,19 +89,26 @@ pub fn schedule_seconds_with(
             } else {
                 "--request-rate"
             };
-            Err(ArrivalError::TooFar { index, seconds: seconds[index], flag })
+            Err(ArrivalError::TooFar {
+                index,
+                seconds: seconds[index],
+                flag,
+            })
         }
     }
 }
 
-/// The steps of a ramp: the start rate at once, then each whole number that the rate passes, at the due instant
-/// of the first request beyond it. Empty without a ramp.
+/// The steps of a ramp: the start rate at once, then each whole number that the rate passes, at the
+/// due instant of the first request beyond it. Empty without a ramp.
 pub fn rps_change_events(settings: &ArrivalSettings, schedule: &Schedule) -> Vec<RpsChange> {
     let Rate::Ramp { start_rps, .. } = settings.rate else {
         return Vec::new();
     };
     let mut reached = start_rps as i64;
-    let mut changes = vec![RpsChange { rps: reached, at: Nanos::ZERO }];
+    let mut changes = vec![RpsChange {
+        rps: reached,
+        at: Nanos::ZERO,
+    }];
     let n = schedule.len();
     for (index, &at) in schedule.as_slice().iter().enumerate() {
         let now = settings.rate.at(index, n) as i64;
@@ -104,7 +119,10 @@ pub fn rps_change_events(settings: &ArrivalSettings, schedule: &Schedule) -> Vec
 }
 
 fn to_schedule(seconds: &[f64]) -> Schedule {
-    let due = seconds.iter().map(|&instant| Nanos::from_secs_f64(instant)).collect();
+    let due = seconds
+        .iter()
+        .map(|&instant| Nanos::from_secs_f64(instant))
+        .collect();
     // Sums of gaps ≥ 0, scaled and rounded by monotone operations, cannot go backwards.
     Schedule::new(due).unwrap_or_default()
 }

@@ -11,8 +11,8 @@ use crate::ArrivalError;
 pub struct ArrivalSettings {
     /// Requests per second.
     pub rate: Rate,
-    /// Shape of the gamma distribution of the gaps: 1 is a Poisson process, smaller is burstier, larger more
-    /// even, infinity exactly even. Without effect at an infinite rate.
+    /// Shape of the gamma distribution of the gaps: 1 is a Poisson process, smaller is burstier,
+    /// larger more even, infinity exactly even. Without effect at an infinite rate.
     #[serde(with = "number_or_inf")]
     pub burstiness: f64,
     /// Seed of NumPy's legacy generator, at most 2³² − 1.
@@ -21,7 +21,11 @@ pub struct ArrivalSettings {
 
 impl Default for ArrivalSettings {
     fn default() -> Self {
-        Self { rate: Rate::Infinite, burstiness: 1.0, seed: 0 }
+        Self {
+            rate: Rate::Infinite,
+            burstiness: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -78,9 +82,9 @@ impl FromStr for RampStrategy {
 }
 
 impl Rate {
-    /// The rate that `--request-rate`, `--ramp-up-strategy`, `--ramp-up-start-rps` and `--ramp-up-end-rps` ask
-    /// for. vLLM ignores the ends of a ramp when no strategy is given; here that is an error, since the load
-    /// would not be the one that the user had in mind.
+    /// The rate that `--request-rate`, `--ramp-up-strategy`, `--ramp-up-start-rps` and
+    /// `--ramp-up-end-rps` ask for. vLLM ignores the ends of a ramp when no strategy is given; here
+    /// that is an error, since the load would not be the one that the user had in mind.
     pub fn from_flags(
         request_rate: f64,
         strategy: Option<RampStrategy>,
@@ -88,18 +92,36 @@ impl Rate {
         end_rps: Option<f64>,
     ) -> Result<Self, ArrivalError> {
         let rate = match (strategy, start_rps, end_rps) {
-            (None, Some(_), _) => return Err(ArrivalError::RampEndAlone { flag: "--ramp-up-start-rps" }),
-            (None, None, Some(_)) => return Err(ArrivalError::RampEndAlone { flag: "--ramp-up-end-rps" }),
+            (None, Some(_), _) => {
+                return Err(ArrivalError::RampEndAlone {
+                    flag: "--ramp-up-start-rps",
+                });
+            }
+            (None, None, Some(_)) => {
+                return Err(ArrivalError::RampEndAlone {
+                    flag: "--ramp-up-end-rps",
+                });
+            }
             (None, None, None) if request_rate == f64::INFINITY => Self::Infinite,
             (None, None, None) => Self::PerSecond(request_rate),
             (Some(_), ..) if request_rate != f64::INFINITY => {
                 return Err(ArrivalError::RampAndRate { rate: request_rate });
             }
             (Some(_), None, _) => {
-                return Err(ArrivalError::RampEndMissing { missing: "--ramp-up-start-rps" });
+                return Err(ArrivalError::RampEndMissing {
+                    missing: "--ramp-up-start-rps",
+                });
             }
-            (Some(_), _, None) => return Err(ArrivalError::RampEndMissing { missing: "--ramp-up-end-rps" }),
-            (Some(strategy), Some(start_rps), Some(end_rps)) => Self::Ramp { strategy, start_rps, end_rps },
+            (Some(_), _, None) => {
+                return Err(ArrivalError::RampEndMissing {
+                    missing: "--ramp-up-end-rps",
+                });
+            }
+            (Some(strategy), Some(start_rps), Some(end_rps)) => Self::Ramp {
+                strategy,
+                start_rps,
+                end_rps,
+            },
         };
         rate.check()?;
         Ok(rate)
@@ -120,12 +142,16 @@ impl Rate {
         match *self {
             Self::Infinite => f64::INFINITY,
             Self::PerSecond(rate) => rate,
-            Self::Ramp { strategy: RampStrategy::Linear, start_rps, end_rps } => {
-                start_rps + (end_rps - start_rps) * progress
-            }
-            Self::Ramp { strategy: RampStrategy::Exponential, start_rps, end_rps } => {
-                start_rps * (end_rps / start_rps).powf(progress)
-            }
+            Self::Ramp {
+                strategy: RampStrategy::Linear,
+                start_rps,
+                end_rps,
+            } => start_rps + (end_rps - start_rps) * progress,
+            Self::Ramp {
+                strategy: RampStrategy::Exponential,
+                start_rps,
+                end_rps,
+            } => start_rps * (end_rps / start_rps).powf(progress),
         }
     }
 
@@ -134,7 +160,11 @@ impl Rate {
             Self::Infinite => return Ok(()),
             Self::PerSecond(rate) if rate > 0.0 => return Ok(()),
             Self::PerSecond(rate) => return Err(ArrivalError::Rate { rate }),
-            Self::Ramp { strategy, start_rps, end_rps } => (strategy, start_rps, end_rps),
+            Self::Ramp {
+                strategy,
+                start_rps,
+                end_rps,
+            } => (strategy, start_rps, end_rps),
         };
         for (flag, value) in [("--ramp-up-start-rps", start), ("--ramp-up-end-rps", end)] {
             if value.is_nan() || value < 0.0 || value.is_infinite() {
@@ -149,7 +179,10 @@ impl Rate {
                 RampStrategy::Linear => "the first request would never come",
                 RampStrategy::Exponential => "nothing grows from zero by a factor",
             };
-            return Err(ArrivalError::RampFromZero { strategy: strategy.name(), why });
+            return Err(ArrivalError::RampFromZero {
+                strategy: strategy.name(),
+                why,
+            });
         }
         Ok(())
     }
@@ -160,7 +193,9 @@ impl ArrivalSettings {
     pub fn check(&self) -> Result<(), ArrivalError> {
         self.rate.check()?;
         if self.burstiness.is_nan() || self.burstiness <= 0.0 {
-            return Err(ArrivalError::Burstiness { burstiness: self.burstiness });
+            return Err(ArrivalError::Burstiness {
+                burstiness: self.burstiness,
+            });
         }
         if self.draws() && u32::try_from(self.seed).is_err() {
             return Err(ArrivalError::Seed { seed: self.seed });
@@ -174,7 +209,8 @@ impl ArrivalSettings {
     }
 }
 
-/// JSON has no infinity, so that an infinite number is written as the text `inf`, as vLLM does for rates.
+/// JSON has no infinity, so that an infinite number is written as the text `inf`, as vLLM does for
+/// rates.
 mod number_or_inf {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -185,7 +221,10 @@ mod number_or_inf {
         Text(String),
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde asks for this signature"
+    )]
     pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         if value.is_finite() {
             NumberOrText::Number(*value).serialize(serializer)

@@ -1,4 +1,5 @@
-//! Schedules against NumPy's numbers, against the distributions that they promise, and what is refused.
+//! Schedules against NumPy's numbers, against the distributions that they promise, and what is
+//! refused.
 
 use inferometer_arrival::{
     ArrivalError, ArrivalSettings, RampStrategy, Rate, RpsChange, rps_change_events, schedule,
@@ -28,11 +29,19 @@ fn one() -> usize {
 }
 
 fn settings(rate: Rate, burstiness: f64, seed: u64) -> ArrivalSettings {
-    ArrivalSettings { rate, burstiness, seed }
+    ArrivalSettings {
+        rate,
+        burstiness,
+        seed,
+    }
 }
 
 fn ramp(strategy: RampStrategy, start_rps: f64, end_rps: f64) -> Rate {
-    Rate::Ramp { strategy, start_rps, end_rps }
+    Rate::Ramp {
+        strategy,
+        start_rps,
+        end_rps,
+    }
 }
 
 #[test]
@@ -53,8 +62,11 @@ fn instants_equal_those_of_numpy_to_the_last_bit() {
             assert_eq!(*nanos, Nanos((seconds * 1e9).round() as u64));
         }
         let at = |index: Option<usize>| index.map_or(Nanos::ZERO, |index| due.due(index));
-        let want: Vec<RpsChange> =
-            case.changes.iter().map(|&(rps, index)| RpsChange { rps, at: at(index) }).collect();
+        let want: Vec<RpsChange> = case
+            .changes
+            .iter()
+            .map(|&(rps, index)| RpsChange { rps, at: at(index) })
+            .collect();
         assert_eq!(rps_change_events(&settings, &due), want, "{settings:?}");
     }
 }
@@ -63,8 +75,14 @@ fn instants_equal_those_of_numpy_to_the_last_bit() {
 fn a_generator_that_was_used_before_goes_on_where_it_was() {
     let settings = settings(Rate::PerSecond(4.0), 1.0, 0);
     let mut fresh = NumpyLegacy::new(0);
-    assert_eq!(schedule_with(50, &settings, &mut fresh), schedule(50, &settings));
-    assert_ne!(schedule_with(50, &settings, &mut fresh), schedule(50, &settings));
+    assert_eq!(
+        schedule_with(50, &settings, &mut fresh),
+        schedule(50, &settings)
+    );
+    assert_ne!(
+        schedule_with(50, &settings, &mut fresh),
+        schedule(50, &settings)
+    );
 }
 
 #[test]
@@ -72,14 +90,21 @@ fn an_infinite_rate_is_at_once_and_no_request_is_no_error() {
     let at_once = schedule(5, &settings(Rate::Infinite, 1.0, u64::MAX)).unwrap();
     assert!(at_once.is_at_once());
     assert_eq!(at_once.len(), 5);
-    assert!(schedule(0, &settings(Rate::PerSecond(2.0), 1.0, 0)).unwrap().is_empty());
+    assert!(
+        schedule(0, &settings(Rate::PerSecond(2.0), 1.0, 0))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// The gaps of a ramp that stays level are not rescaled, so they are plain draws.
 fn gaps(n: usize, rate: f64, burstiness: f64, seed: u64) -> Vec<f64> {
     let level = ramp(RampStrategy::Linear, rate, rate);
-    let seconds = schedule_seconds(n, &settings(level, burstiness, seed)).expect("a level ramp is valid");
-    std::iter::once(seconds[0]).chain(seconds.windows(2).map(|pair| pair[1] - pair[0])).collect()
+    let seconds =
+        schedule_seconds(n, &settings(level, burstiness, seed)).expect("a level ramp is valid");
+    std::iter::once(seconds[0])
+        .chain(seconds.windows(2).map(|pair| pair[1] - pair[0]))
+        .collect()
 }
 
 /// Largest distance between the samples' distribution function and `cdf`.
@@ -102,10 +127,15 @@ fn a_ks_test_rejects_the_gaps_as_often_as_chance_would() {
     for burstiness in [0.25, 1.0, 4.0] {
         let gamma = Gamma::new(burstiness, 10.0 * burstiness).unwrap();
         let rejected = (0..SEEDS)
-            .filter(|&seed| kolmogorov_smirnov(gaps(N, 10.0, burstiness, seed), |x| gamma.cdf(x)) > critical)
+            .filter(|&seed| {
+                kolmogorov_smirnov(gaps(N, 10.0, burstiness, seed), |x| gamma.cdf(x)) > critical
+            })
             .count();
         // Binomial(1000, 1 %): 10 expected, standard deviation 3.1; four of them each way.
-        assert!((1..=22).contains(&rejected), "burstiness {burstiness}: {rejected} of {SEEDS} rejected");
+        assert!(
+            (1..=22).contains(&rejected),
+            "burstiness {burstiness}: {rejected} of {SEEDS} rejected"
+        );
     }
 }
 
@@ -119,9 +149,13 @@ fn gaps_have_the_mean_and_the_spread_that_were_asked_for() {
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / n;
         let (want_mean, want_variance) = (1.0 / 50.0, 1.0 / (50.0 * 50.0 * burstiness));
         let error_of_mean = (want_variance / n).sqrt();
-        // Variance of a sample variance: σ⁴ (excess kurtosis + 2) / n, and a gamma's excess kurtosis is 6 / shape.
+        // Variance of a sample variance: σ⁴ (excess kurtosis + 2) / n, and a gamma's excess
+        // kurtosis is 6 / shape.
         let error_of_variance = want_variance * ((6.0 / burstiness + 2.0) / n).sqrt();
-        assert!((mean - want_mean).abs() < 3.0 * error_of_mean, "burstiness {burstiness}: mean {mean}");
+        assert!(
+            (mean - want_mean).abs() < 3.0 * error_of_mean,
+            "burstiness {burstiness}: mean {mean}"
+        );
         assert!(
             (variance - want_variance).abs() < 3.0 * error_of_variance,
             "burstiness {burstiness}: variance {variance}"
@@ -139,22 +173,59 @@ fn what_makes_no_sense_is_refused_with_flag_and_remedy() {
         (flags(0.0, None, None, None), "--request-rate 0"),
         (flags(f64::NAN, None, None, None), "--request-rate NaN"),
         (flags(-inf, None, None, None), "--request-rate -inf"),
-        (flags(3.0, Some(Linear), Some(1.0), Some(2.0)), "leave out --request-rate"),
-        (flags(inf, Some(Linear), Some(1.0), None), "needs --ramp-up-end-rps too"),
-        (flags(inf, Some(Linear), None, Some(1.0)), "needs --ramp-up-start-rps too"),
-        (flags(inf, None, Some(1.0), None), "--ramp-up-start-rps has no effect"),
-        (flags(inf, None, None, Some(1.0)), "--ramp-up-end-rps has no effect"),
-        (flags(inf, Some(Linear), Some(-1.0), Some(2.0)), "--ramp-up-start-rps -1: must not be negative"),
-        (flags(inf, Some(Linear), Some(1.0), Some(-2.0)), "--ramp-up-end-rps -2: must not be negative"),
-        (flags(inf, Some(Linear), Some(5.0), Some(2.0)), "exchange them"),
-        (flags(inf, Some(Exponential), Some(0.0), Some(2.0)), "start at 1 or more"),
-        (flags(inf, Some(Linear), Some(0.0), Some(2.0)), "the first request would never come"),
+        (
+            flags(3.0, Some(Linear), Some(1.0), Some(2.0)),
+            "leave out --request-rate",
+        ),
+        (
+            flags(inf, Some(Linear), Some(1.0), None),
+            "needs --ramp-up-end-rps too",
+        ),
+        (
+            flags(inf, Some(Linear), None, Some(1.0)),
+            "needs --ramp-up-start-rps too",
+        ),
+        (
+            flags(inf, None, Some(1.0), None),
+            "--ramp-up-start-rps has no effect",
+        ),
+        (
+            flags(inf, None, None, Some(1.0)),
+            "--ramp-up-end-rps has no effect",
+        ),
+        (
+            flags(inf, Some(Linear), Some(-1.0), Some(2.0)),
+            "--ramp-up-start-rps -1: must not be negative",
+        ),
+        (
+            flags(inf, Some(Linear), Some(1.0), Some(-2.0)),
+            "--ramp-up-end-rps -2: must not be negative",
+        ),
+        (
+            flags(inf, Some(Linear), Some(5.0), Some(2.0)),
+            "exchange them",
+        ),
+        (
+            flags(inf, Some(Exponential), Some(0.0), Some(2.0)),
+            "start at 1 or more",
+        ),
+        (
+            flags(inf, Some(Linear), Some(0.0), Some(2.0)),
+            "the first request would never come",
+        ),
     ];
     for (result, part) in cases {
         let message = result.unwrap_err().to_string();
-        assert!(message.contains(part), "{message:?} should contain {part:?}");
+        assert!(
+            message.contains(part),
+            "{message:?} should contain {part:?}"
+        );
     }
-    let burstiness = |value| schedule(3, &settings(Rate::PerSecond(1.0), value, 0)).unwrap_err().to_string();
+    let burstiness = |value| {
+        schedule(3, &settings(Rate::PerSecond(1.0), value, 0))
+            .unwrap_err()
+            .to_string()
+    };
     assert!(burstiness(0.0).starts_with("--burstiness 0: must be above 0"));
     assert!(burstiness(-2.0).starts_with("--burstiness -2"));
     assert!(burstiness(f64::NAN).starts_with("--burstiness NaN"));
@@ -174,9 +245,17 @@ fn settings_survive_json_with_infinities() {
     ];
     for case in cases {
         let text = serde_json::to_string(&case).unwrap();
-        assert_eq!(serde_json::from_str::<ArrivalSettings>(&text).unwrap(), case, "{text}");
+        assert_eq!(
+            serde_json::from_str::<ArrivalSettings>(&text).unwrap(),
+            case,
+            "{text}"
+        );
     }
-    assert!(serde_json::to_string(&settings(Rate::Infinite, f64::INFINITY, 3)).unwrap().contains(r#""inf""#));
+    assert!(
+        serde_json::to_string(&settings(Rate::Infinite, f64::INFINITY, 3))
+            .unwrap()
+            .contains(r#""inf""#)
+    );
 }
 
 proptest! {

@@ -1,5 +1,6 @@
-//! A sweep that is started a second time by somebody who gave no thought to the first one, as scripts do:
-//! it goes on where that is the same work, and otherwise puts the old results aside. Nothing is overwritten.
+//! A sweep that is started a second time by somebody who gave no thought to the first one, as
+//! scripts do: it goes on where that is the same work, and otherwise puts the old results aside.
+//! Nothing is overwritten.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,11 @@ use crate::plan::Plan;
 /// Folders of a campaign beside its results.
 const FOLDERS: [&str; 2] = ["logs", "runs"];
 
-/// Decides what to do about earlier results in the plan's folder, puts them aside if need be, and says so.
-/// `stamp` is the present time as a part of a folder's name.
+/// Decides what to do about earlier results in the plan's folder, puts them aside if need be, and
+/// says so. `stamp` is the present time as a part of a folder's name.
 ///
-/// An unfinished sweep of the same settings on the same servers is gone on with. Anything else in the way is
-/// moved to a folder beside the results, once the servers have answered.
+/// An unfinished sweep of the same settings on the same servers is gone on with. Anything else in
+/// the way is moved to a folder beside the results, once the servers have answered.
 ///
 /// # Errors
 ///
@@ -31,16 +32,19 @@ pub fn begin_again(
         return Ok((Start::Fresh, None));
     }
     let servers = identify_all(plan, world)?;
-    let unfinished =
-        Journal::earlier(plan).filter(|earlier| {
-            let done = (0..plan.cells.len()).filter(|&index| earlier.is_done(index)).count();
-            // Files whose origin the journal does not tell must not be taken for results of it.
-            done < plan.cells.len()
-                && servers.iter().all(|(key, identity)| earlier.is_known(key, identity))
-                && plan.cells.iter().enumerate().all(|(index, cell)| {
-                    earlier.cells()[index].attempts > 0 || !plan.result_path(cell).exists()
-                })
-        });
+    let unfinished = Journal::earlier(plan).filter(|earlier| {
+        let done = (0..plan.cells.len())
+            .filter(|&index| earlier.is_done(index))
+            .count();
+        // Files whose origin the journal does not tell must not be taken for results of it.
+        done < plan.cells.len()
+            && servers
+                .iter()
+                .all(|(key, identity)| earlier.is_known(key, identity))
+            && plan.cells.iter().enumerate().all(|(index, cell)| {
+                earlier.cells()[index].attempts > 0 || !plan.result_path(cell).exists()
+            })
+    });
     if let Some(earlier) = unfinished {
         let note = format!(
             "{} holds an unfinished sweep of the same settings, begun {}: going on with it (to begin anew: \
@@ -65,7 +69,9 @@ fn leftovers(plan: &Plan) -> Vec<PathBuf> {
         let failure = cell.result.with_extension("failure.json");
         [cell.result.clone(), failure]
     });
-    let mut there: Vec<PathBuf> = results.filter(|path| plan.output.join(path).exists()).collect();
+    let mut there: Vec<PathBuf> = results
+        .filter(|path| plan.output.join(path).exists())
+        .collect();
     if !there.is_empty() || Journal::earlier(plan).is_some() {
         let rest = FOLDERS.into_iter().chain([JOURNAL_NAME]).map(PathBuf::from);
         there.extend(rest.filter(|path| plan.output.join(path).exists()));
@@ -75,8 +81,10 @@ fn leftovers(plan: &Plan) -> Vec<PathBuf> {
 
 fn set_aside(output: &Path, there: &[PathBuf], stamp: &str) -> Result<PathBuf, CampaignError> {
     let absolute = std::path::absolute(output).map_err(CampaignError::io("find", output))?;
-    let name =
-        absolute.file_name().map_or_else(|| "results".into(), |name| name.to_string_lossy().into_owned());
+    let name = absolute.file_name().map_or_else(
+        || "results".into(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     // Below the results they would be read as results again.
     let beside = |name: String| match output.file_name() {
         Some(_) => output.with_file_name(name),

@@ -29,8 +29,8 @@ const SERVER_GRACE: Nanos = Nanos::from_millis(10_000);
 const RESET_TRIES: usize = 10;
 /// Exit code of our own runs whose verdict is INVALID under `--strict`.
 const STRICT: i32 = 3;
-/// Arguments that are not to be seen in the list of processes: a JSON object from the position of each (without
-/// the program's name) to its text.
+/// Arguments that are not to be seen in the list of processes: a JSON object from the position of
+/// each (without the program's name) to its text.
 const HIDDEN_ARGUMENTS: &str = "INFEROMETER_HIDDEN_ARGUMENTS";
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
@@ -68,9 +68,14 @@ pub struct ChildSettings {
 pub struct Talk(Arc<Mutex<Option<(PathBuf, Nanos)>>>);
 
 impl Talk {
-    /// How long the command runs already and the last line that it wrote, if it wrote one; `None` while none runs.
+    /// How long the command runs already and the last line that it wrote, if it wrote one; `None`
+    /// while none runs.
     pub fn last(&self) -> Option<(Duration, Option<String>)> {
-        let (log, started) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (log, started) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
         let elapsed = Duration::from_secs_f64(clock::now().since(started).as_secs_f64());
         Some((elapsed, last_line(&tail(&log))))
     }
@@ -84,14 +89,22 @@ impl Talk {
 impl Children {
     /// Children of this process.
     pub fn new(settings: ChildSettings) -> Self {
-        Self { settings, server: None, passed_on: 0 }
+        Self {
+            settings,
+            server: None,
+            passed_on: 0,
+        }
     }
 
     fn command(&self, words: &[String]) -> Command {
-        let (program, arguments) =
-            words.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
-        let mut command =
-            if program == OURSELVES { Command::new(&self.settings.program) } else { Command::new(program) };
+        let (program, arguments) = words
+            .split_first()
+            .map_or(("", [].as_slice()), |(first, rest)| (first, rest));
+        let mut command = if program == OURSELVES {
+            Command::new(&self.settings.program)
+        } else {
+            Command::new(program)
+        };
         if program == OURSELVES {
             hide_secrets(&mut command, arguments);
         } else {
@@ -128,7 +141,11 @@ impl Children {
             let asked = self.interrupts();
             if asked > self.passed_on {
                 self.passed_on = asked;
-                let signal = if asked > 2 { Signal::Kill } else { Signal::Interrupt };
+                let signal = if asked > 2 {
+                    Signal::Kill
+                } else {
+                    Signal::Interrupt
+                };
                 group.signal(signal).map_err(|error| error.to_string())?;
             }
             std::thread::sleep(LOOK);
@@ -140,7 +157,11 @@ impl Children {
     }
 
     fn wait_until_healthy(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
-        let target = Target { url: spec.url.clone(), insecure: true, headers: Vec::new() };
+        let target = Target {
+            url: spec.url.clone(),
+            insecure: true,
+            headers: Vec::new(),
+        };
         let side = self.side(&target)?;
         let timeout = self.settings.server_ready_timeout;
         let deadline = clock::now() + timeout.into();
@@ -148,7 +169,11 @@ impl Children {
             let ended = self.server.as_ref().map(Group::has_ended).transpose();
             if ended.map_err(|error| error.to_string())? != Some(false) {
                 let status = self.server.take().map(Group::finish).transpose();
-                let status = status.ok().flatten().map(|status| status.to_string()).unwrap_or_default();
+                let status = status
+                    .ok()
+                    .flatten()
+                    .map(|status| status.to_string())
+                    .unwrap_or_default();
                 return Err(format!(
                     "the server ended before it was healthy ({status}): {}",
                     last_words(log)
@@ -176,7 +201,12 @@ impl Children {
 impl World for Children {
     fn run(&mut self, words: &[String], log: &Path) -> Ended {
         let mut command = self.command(words);
-        command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(
+            self.settings
+                .variables
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
         if let Err(reason) = self.to_log(&mut command, log) {
             return Ended::Failed(reason);
         }
@@ -204,7 +234,9 @@ impl World for Children {
         }
         if status.success() {
             Ended::Well
-        } else if status.code() == Some(STRICT) && words.first().is_some_and(|word| word == OURSELVES) {
+        } else if status.code() == Some(STRICT)
+            && words.first().is_some_and(|word| word == OURSELVES)
+        {
             Ended::Failed("the verdict is INVALID, and --strict was given".to_owned())
         } else {
             Ended::Failed(reason(&tail(log), &status.to_string()))
@@ -216,8 +248,16 @@ impl World for Children {
         // vLLM offers the emptying of its caches only in this mode.
         command.env("VLLM_SERVER_DEV_MODE", "1");
         self.to_log(&mut command, log)?;
-        let target = Target { url: spec.url.clone(), insecure: true, headers: Vec::new() };
-        if self.side(&target)?.ask(http::Method::GET, "/health").is_ok() {
+        let target = Target {
+            url: spec.url.clone(),
+            insecure: true,
+            headers: Vec::new(),
+        };
+        if self
+            .side(&target)?
+            .ask(http::Method::GET, "/health")
+            .is_ok()
+        {
             return Err(format!(
                 "something listens at {} already: it would be measured in place of the server that is to be \
                  started; stop it, or give another port in --serve-cmd",
@@ -225,7 +265,8 @@ impl World for Children {
             ));
         }
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
-        let group = Group::spawn(&mut command).map_err(|error| format!("cannot start {program}: {error}"))?;
+        let group = Group::spawn(&mut command)
+            .map_err(|error| format!("cannot start {program}: {error}"))?;
         self.server = Some(group);
         self.settings.talk.put(Some(log));
         let healthy = self.wait_until_healthy(spec, log);
@@ -237,7 +278,9 @@ impl World for Children {
     }
 
     fn stop_server(&mut self) {
-        let Some(group) = self.server.take() else { return };
+        let Some(group) = self.server.take() else {
+            return;
+        };
         // The rest of the group is killed when it is dropped, whatever these say.
         drop(group.signal(Signal::Terminate));
         let deadline = clock::now() + SERVER_GRACE;
@@ -294,8 +337,9 @@ impl Drop for Children {
     }
 }
 
-/// Gives a run of ours its arguments without its secrets, which every user of the machine could read in the list
-/// of processes; those go by an environment variable, which only this user can read.
+/// Gives a run of ours its arguments without its secrets, which every user of the machine could
+/// read in the list of processes; those go by an environment variable, which only this user can
+/// read.
 fn hide_secrets(command: &mut Command, arguments: &[String]) {
     let shown = redact_arguments(arguments);
     let hidden: BTreeMap<usize, &String> = arguments
@@ -311,7 +355,8 @@ fn hide_secrets(command: &mut Command, arguments: &[String]) {
     }
 }
 
-/// The arguments of this process, without the program's name, as the campaign that started it meant them.
+/// The arguments of this process, without the program's name, as the campaign that started it meant
+/// them.
 pub fn reveal_arguments(mut arguments: Vec<String>) -> Vec<String> {
     let hidden = std::env::var(HIDDEN_ARGUMENTS).unwrap_or_default();
     let hidden: BTreeMap<usize, String> = serde_json::from_str(&hidden).unwrap_or_default();
@@ -331,10 +376,12 @@ fn last_words(log: &Path) -> String {
     last_line(&tail(log)).unwrap_or_else(|| format!("see {}", log.display()))
 }
 
-/// The last line that says something, as it looks on a screen: progress bars write over their line, and colours
-/// are no text.
+/// The last line that says something, as it looks on a screen: progress bars write over their line,
+/// and colours are no text.
 fn last_line(log: &str) -> Option<String> {
-    log.rsplit(['\n', '\r']).map(|line| plain(line).trim().to_owned()).find(|line| !line.is_empty())
+    log.rsplit(['\n', '\r'])
+        .map(|line| plain(line).trim().to_owned())
+        .find(|line| !line.is_empty())
 }
 
 /// `line` without the sequences that steer terminals.
@@ -366,7 +413,8 @@ fn tail(log: &Path) -> String {
     read().unwrap_or_default()
 }
 
-/// Why a run failed, from what it said last: our own error line, else the first failed request, else the last line.
+/// Why a run failed, from what it said last: our own error line, else the first failed request,
+/// else the last line.
 fn reason(log: &str, status: &str) -> String {
     let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
     let said = lines()
@@ -395,7 +443,10 @@ mod tests {
             ("\n \n", None),
             ("a\nb\n\n", Some("b")),
             ("loading\n  1%|\r 50%|==  |\r", Some("50%|==  |")),
-            ("\u{1b}[32mINFO\u{1b}[0m ready\u{1b}[K\n\u{1b}[0m\n", Some("INFO ready")),
+            (
+                "\u{1b}[32mINFO\u{1b}[0m ready\u{1b}[K\n\u{1b}[0m\n",
+                Some("INFO ready"),
+            ),
         ] {
             assert_eq!(last_line(log).as_deref(), expected, "{log:?}");
         }
@@ -405,10 +456,16 @@ mod tests {
     fn a_command_is_heard_while_it_runs_and_no_longer() {
         let folder = tempfile::tempdir().unwrap();
         let talk = Talk::default();
-        let settings = ChildSettings { talk: talk.clone(), ..ChildSettings::default() };
+        let settings = ChildSettings {
+            talk: talk.clone(),
+            ..ChildSettings::default()
+        };
         let go = folder.path().join("go");
         // The command goes on when it was heard.
-        let script = format!("echo measuring; until [ -e '{}' ]; do sleep 0.01; done", go.display());
+        let script = format!(
+            "echo measuring; until [ -e '{}' ]; do sleep 0.01; done",
+            go.display()
+        );
         let words = ["sh", "-c", &script].map(str::to_owned);
         assert_eq!(talk.last(), None);
         let log = folder.path().join("log");
@@ -433,7 +490,10 @@ mod tests {
                 "Error 0: http_error: 500\nError 1: b\ntable",
                 "requests failed: http_error: 500 (exit status: 2)",
             ),
-            ("Traceback\nValueError: x\n", "ValueError: x (exit status: 2)"),
+            (
+                "Traceback\nValueError: x\n",
+                "ValueError: x (exit status: 2)",
+            ),
             ("", "exit status: 2"),
         ] {
             assert_eq!(reason(log, "exit status: 2"), expected);

@@ -16,7 +16,11 @@ const SERVER_S: f64 = 60.0;
 /// Seconds that a run is thought to take when a token takes [`ASSUMED_TOKEN_S`].
 pub fn seconds(load: &Load) -> f64 {
     let answer = FIRST_TOKEN_S + load.output_len * ASSUMED_TOKEN_S;
-    let arriving = if load.rate > 0.0 { load.num_prompts / load.rate } else { 0.0 };
+    let arriving = if load.rate > 0.0 {
+        load.num_prompts / load.rate
+    } else {
+        0.0
+    };
     if load.simulated {
         return AROUND_S + load.num_prompts * load.output_len * SIMULATED_TOKEN_S;
     }
@@ -40,7 +44,11 @@ impl Calibration {
 
     /// What times worked out by the assumption have to be multiplied with.
     pub fn factor(&self) -> f64 {
-        if self.assumed > 0.0 { self.real / self.assumed } else { 1.0 }
+        if self.assumed > 0.0 {
+            self.real / self.assumed
+        } else {
+            1.0
+        }
     }
 }
 
@@ -49,14 +57,21 @@ pub fn remaining(plan: &Plan, pending: impl Fn(usize) -> bool, calibration: &Cal
     let mut servers: Vec<usize> = Vec::new();
     let mut total = 0.0;
     let mut runs = 0_u32;
-    for (index, cell) in plan.cells.iter().enumerate().filter(|(index, _)| pending(*index)) {
+    for (index, cell) in plan
+        .cells
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| pending(*index))
+    {
         let _ = index;
         total += seconds(&cell.load()) * calibration.factor();
         runs += 1;
         servers.extend(cell.server);
     }
     servers.dedup();
-    total + f64::from(runs.saturating_sub(1)) * plan.cooldown.as_secs_f64() + servers.len() as f64 * SERVER_S
+    total
+        + f64::from(runs.saturating_sub(1)) * plan.cooldown.as_secs_f64()
+        + servers.len() as f64 * SERVER_S
 }
 
 /// A span of time for people: `about 40 s`, `about 12 min`, `about 3.5 h`.
@@ -75,18 +90,36 @@ mod tests {
     use super::*;
 
     fn load(num_prompts: f64, rate: f64, cap: f64, output_len: f64) -> Load {
-        Load { num_prompts, rate, cap, output_len, simulated: false }
+        Load {
+            num_prompts,
+            rate,
+            cap,
+            output_len,
+            simulated: false,
+        }
     }
 
     #[test]
     fn the_slower_of_arrivals_and_slots_decides() {
         let answer = FIRST_TOKEN_S + 100.0 * ASSUMED_TOKEN_S;
         let inf = f64::INFINITY;
-        assert_eq!(seconds(&load(100.0, 10.0, inf, 100.0)), AROUND_S + 10.0 + answer);
-        assert_eq!(seconds(&load(100.0, inf, 10.0, 100.0)), AROUND_S + 10.0 * answer);
-        assert_eq!(seconds(&load(100.0, 1000.0, 10.0, 100.0)), AROUND_S + 10.0 * answer);
+        assert_eq!(
+            seconds(&load(100.0, 10.0, inf, 100.0)),
+            AROUND_S + 10.0 + answer
+        );
+        assert_eq!(
+            seconds(&load(100.0, inf, 10.0, 100.0)),
+            AROUND_S + 10.0 * answer
+        );
+        assert_eq!(
+            seconds(&load(100.0, 1000.0, 10.0, 100.0)),
+            AROUND_S + 10.0 * answer
+        );
         assert_eq!(seconds(&load(100.0, inf, inf, 100.0)), AROUND_S + answer);
-        let simulated = Load { simulated: true, ..load(10_000.0, 1.0, inf, 100.0) };
+        let simulated = Load {
+            simulated: true,
+            ..load(10_000.0, 1.0, inf, 100.0)
+        };
         assert!(seconds(&simulated) < AROUND_S + 1.0);
     }
 

@@ -90,7 +90,9 @@ pub fn execute(
     world: &mut dyn World,
     watch: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Tally, CampaignError> {
-    let earlier = (0..plan.cells.len()).filter(|&index| journal.is_done(index)).count();
+    let earlier = (0..plan.cells.len())
+        .filter(|&index| journal.is_done(index))
+        .count();
     let began = world.seconds();
     let mut going = Going {
         plan,
@@ -110,7 +112,13 @@ pub fn execute(
     going.world.stop_server();
     result?;
     let interrupted = going.world.interrupted();
-    let count = |status| journal.cells().iter().filter(|cell| cell.status == status).count();
+    let count = |status| {
+        journal
+            .cells()
+            .iter()
+            .filter(|cell| cell.status == status)
+            .count()
+    };
     Ok(Tally {
         done: count(Status::Done) - earlier,
         earlier,
@@ -172,7 +180,9 @@ impl<'a> Going<'a> {
             if let Some(minutes) = plan.stop.max_minutes
                 && self.world.seconds() - self.began > minutes * 60.0
             {
-                self.tell(&Event::Note(format!("stop.max_minutes {minutes}: no further run is begun")));
+                self.tell(&Event::Note(format!(
+                    "stop.max_minutes {minutes}: no further run is begun"
+                )));
                 break;
             }
             if let Some(rule) = self.limit_on(cell) {
@@ -206,8 +216,11 @@ impl<'a> Going<'a> {
         if self.world.interrupted() {
             return Ok(Next::Stop);
         }
-        let left =
-            remaining(self.plan, |other| other >= index && !self.journal.is_done(other), &self.calibration);
+        let left = remaining(
+            self.plan,
+            |other| other >= index && !self.journal.is_done(other),
+            &self.calibration,
+        );
         let own = estimate::seconds(&cell.load()) * self.calibration.factor();
         self.tell(&Event::Started(index, cell, own, left));
         let date = self.world.date();
@@ -235,9 +248,13 @@ impl<'a> Going<'a> {
             },
         };
         if let Some(command) = &self.plan.after_command
-            && let Ended::Failed(reason) = self.world.run(command, &self.plan.output.join("logs/after.log"))
+            && let Ended::Failed(reason) = self
+                .world
+                .run(command, &self.plan.output.join("logs/after.log"))
         {
-            self.tell(&Event::Note(format!("the command after the run failed: {reason}")));
+            self.tell(&Event::Note(format!(
+                "the command after the run failed: {reason}"
+            )));
         }
         Ok(next)
     }
@@ -260,7 +277,9 @@ impl<'a> Going<'a> {
             self.warmed = None;
             self.tell(&Event::ServerReady(spec, self.world.seconds() - began));
             match self.world.identify(cell) {
-                Ok(identity) => self.journal.check_server(&server_key(&spec.name), identity)?,
+                Ok(identity) => self
+                    .journal
+                    .check_server(&server_key(&spec.name), identity)?,
                 Err(reason) => return Ok(Err(reason)),
             }
         }
@@ -272,7 +291,9 @@ impl<'a> Going<'a> {
             match self.world.run(&warmup.command, &log) {
                 Ended::Well => self.warmed = Some(warmup.key.clone()),
                 Ended::Interrupted => return Ok(Ok(())),
-                Ended::Failed(reason) => return Ok(Err(format!("the warm-up run failed: {reason}"))),
+                Ended::Failed(reason) => {
+                    return Ok(Err(format!("the warm-up run failed: {reason}")));
+                }
             }
         }
         if self.plan.reset_caches {
@@ -288,7 +309,9 @@ impl<'a> Going<'a> {
         }
         annotate(&path, &cell.annotations, &cell.setting).map_err(|error| error.to_string())?;
         let runs = read_result_summary(&path).map_err(|error| error.to_string())?;
-        runs.into_iter().next().ok_or_else(|| format!("{} holds no result", path.display()))
+        runs.into_iter()
+            .next()
+            .ok_or_else(|| format!("{} holds no result", path.display()))
     }
 
     fn succeed(
@@ -327,11 +350,22 @@ impl<'a> Going<'a> {
         })?;
         self.tell(&Event::Failed(index, cell, reason));
         self.failed += 1;
-        let too_many = self.plan.stop.max_failed.is_some_and(|most| self.failed >= most);
+        let too_many = self
+            .plan
+            .stop
+            .max_failed
+            .is_some_and(|most| self.failed >= most);
         if too_many {
-            self.tell(&Event::Note(format!("stop.max_failed: {} runs have failed", self.failed)));
+            self.tell(&Event::Note(format!(
+                "stop.max_failed: {} runs have failed",
+                self.failed
+            )));
         }
-        Ok(if self.plan.fail_fast || too_many { Next::Stop } else { Next::GoOn })
+        Ok(if self.plan.fail_fast || too_many {
+            Next::Stop
+        } else {
+            Next::GoOn
+        })
     }
 
     fn note_limit(&mut self, cell: &'a Cell, run: &ImportedRun) {
@@ -350,7 +384,10 @@ impl<'a> Going<'a> {
     }
 
     fn log(&self, cell: &Cell) -> PathBuf {
-        self.plan.output.join("logs").join(cell.result.with_extension("log"))
+        self.plan
+            .output
+            .join("logs")
+            .join(cell.result.with_extension("log"))
     }
 
     fn tell(&mut self, event: &Event<'_>) {
@@ -359,9 +396,15 @@ impl<'a> Going<'a> {
 }
 
 /// Asks each server that is there already what it is, and compares it with the journal.
-pub fn check_servers(plan: &Plan, journal: &mut Journal, world: &mut dyn World) -> Result<(), CampaignError> {
+pub fn check_servers(
+    plan: &Plan,
+    journal: &mut Journal,
+    world: &mut dyn World,
+) -> Result<(), CampaignError> {
     let found = identify_all(plan, world)?;
-    found.into_iter().try_for_each(|(key, identity)| journal.check_server(&key, identity))
+    found
+        .into_iter()
+        .try_for_each(|(key, identity)| journal.check_server(&key, identity))
 }
 
 /// What each server that is there already says of itself; none for a plan that starts its own.
@@ -370,7 +413,11 @@ pub(crate) fn identify_all(
     world: &mut dyn World,
 ) -> Result<IndexMap<String, Identity>, CampaignError> {
     let mut found = IndexMap::new();
-    for cell in plan.cells.iter().filter(|cell| plan.servers.is_empty() && !cell.is_simulated()) {
+    for cell in plan
+        .cells
+        .iter()
+        .filter(|cell| plan.servers.is_empty() && !cell.is_simulated())
+    {
         let key = cell.target().url;
         let key = inferometer_core::redact_url(&key);
         if !found.contains_key(&key) {
@@ -394,5 +441,9 @@ fn server_log(name: &str) -> String {
 }
 
 fn server_key(name: &str) -> String {
-    if name.is_empty() { "started by the sweep".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "started by the sweep".to_owned()
+    } else {
+        name.to_owned()
+    }
 }

@@ -39,7 +39,8 @@ impl FlagTable {
 
     /// The flag that was probably meant by `key`, with underscores.
     pub(crate) fn suggest(&self, key: &str) -> Option<String> {
-        nearest(key, self.0.iter().map(|flag| flag.name.as_str())).map(|name| name.replace('-', "_"))
+        nearest(key, self.0.iter().map(|flag| flag.name.as_str()))
+            .map(|name| name.replace('-', "_"))
     }
 
     /// `value` of `flag` as arguments, or what is wrong with it.
@@ -47,15 +48,17 @@ impl FlagTable {
         let key = flag.name.replace('-', "_");
         let option = format!("--{}", flag.name);
         match (flag.kind, value) {
-            (_, Value::Null) => Err(format!("{key} has no value; leave it out, or write inf as \"inf\"")),
+            (_, Value::Null) => Err(format!(
+                "{key} has no value; leave it out, or write inf as \"inf\""
+            )),
             (FlagKind::Switch, Value::Bool(true)) => Ok(vec![option]),
             (FlagKind::Switch, Value::Bool(false)) => Ok(Vec::new()),
             (FlagKind::Switch, _) => Err(format!("{key} is a switch: write true or false")),
             (FlagKind::One, Value::Array(_)) => Err(format!("{key} takes one value, not a list")),
             (FlagKind::Many, Value::Array(items)) if items.is_empty() => Ok(Vec::new()),
-            (FlagKind::Many, Value::Array(items)) => {
-                Ok(std::iter::once(option).chain(items.iter().map(text)).collect())
-            }
+            (FlagKind::Many, Value::Array(items)) => Ok(std::iter::once(option)
+                .chain(items.iter().map(text))
+                .collect()),
             (FlagKind::One | FlagKind::Many, value) => {
                 let value = text(value);
                 // A value that looks like a flag would be taken for one.
@@ -84,7 +87,9 @@ pub(crate) fn dashed(key: &str) -> String {
 
 /// True when `argument` is the flag `name` (with dashes), alone or with `=value`.
 fn names(argument: &str, name: &str) -> bool {
-    let Some(option) = argument.strip_prefix("--") else { return false };
+    let Some(option) = argument.strip_prefix("--") else {
+        return false;
+    };
     let option = option.split('=').next().unwrap_or(option);
     let head = option.find('.').unwrap_or(option.len());
     // Underscores are dashes in the part before the first dot.
@@ -93,7 +98,9 @@ fn names(argument: &str, name: &str) -> bool {
 
 /// The value that counts of a flag: the last one.
 pub fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
-    let at = arguments.iter().rposition(|argument| names(argument, name))?;
+    let at = arguments
+        .iter()
+        .rposition(|argument| names(argument, name))?;
     match arguments[at].split_once('=') {
         Some((_, value)) => Some(value),
         None => arguments.get(at + 1).map(String::as_str),
@@ -107,29 +114,45 @@ pub fn has(arguments: &[String], name: &str) -> bool {
 
 /// The values of a flag that takes several.
 pub(crate) fn values_of<'a>(arguments: &'a [String], name: &str) -> Vec<&'a str> {
-    let Some(at) = arguments.iter().rposition(|argument| names(argument, name)) else { return Vec::new() };
+    let Some(at) = arguments.iter().rposition(|argument| names(argument, name)) else {
+        return Vec::new();
+    };
     match arguments[at].split_once('=') {
         Some((_, value)) => vec![value],
-        None => arguments[at + 1..].iter().map(String::as_str).take_while(|a| !a.starts_with("--")).collect(),
+        None => arguments[at + 1..]
+            .iter()
+            .map(String::as_str)
+            .take_while(|a| !a.starts_with("--"))
+            .collect(),
     }
 }
 
-/// The backend that stands for the engine model on a virtual clock; `sim:NAME` also says what kind of requests
-/// they are.
+/// The backend that stands for the engine model on a virtual clock; `sim:NAME` also says what kind
+/// of requests they are.
 pub(crate) const SIMULATED: &str = "sim";
 
 /// True for the name of the simulated backend.
 pub(crate) fn is_simulated(backend: &str) -> bool {
-    backend == SIMULATED || backend.strip_prefix(SIMULATED).is_some_and(|rest| rest.starts_with(':'))
+    backend == SIMULATED
+        || backend
+            .strip_prefix(SIMULATED)
+            .is_some_and(|rest| rest.starts_with(':'))
 }
 
-/// Makes a command of `run` with `--backend sim` one of `simulate`; an earlier backend, which says what kind of
-/// requests they are, stays. True when it was such a command.
+/// Makes a command of `run` with `--backend sim` one of `simulate`; an earlier backend, which says
+/// what kind of requests they are, stays. True when it was such a command.
 pub(crate) fn simulate(command: &mut Vec<String>) -> bool {
-    let backend = value_of(command, "backend").filter(|backend| is_simulated(backend)).map(str::to_owned);
+    let backend = value_of(command, "backend")
+        .filter(|backend| is_simulated(backend))
+        .map(str::to_owned);
     let Some(backend) = backend else { return false };
     while value_of(command, "backend").is_some_and(is_simulated) {
-        let Some(at) = command.iter().rposition(|argument| names(argument, "backend")) else { break };
+        let Some(at) = command
+            .iter()
+            .rposition(|argument| names(argument, "backend"))
+        else {
+            break;
+        };
         let end = at + if command[at].contains('=') { 1 } else { 2 };
         command.drain(at..end.min(command.len()));
     }
@@ -146,7 +169,10 @@ fn remove(arguments: &mut Vec<String>, name: &str) -> Option<usize> {
     while let Some(at) = arguments.iter().position(|argument| names(argument, name)) {
         let mut end = at + 1;
         if !arguments[at].contains('=') {
-            while arguments.get(end).is_some_and(|next| !next.starts_with("--")) {
+            while arguments
+                .get(end)
+                .is_some_and(|next| !next.starts_with("--"))
+            {
                 end += 1;
             }
         }
@@ -156,8 +182,9 @@ fn remove(arguments: &mut Vec<String>, name: &str) -> Option<usize> {
     first
 }
 
-/// Sets a parameter of vLLM's sweep in a command: the flag is replaced where it stands, else added at the
-/// end. Truth values become `--x` and `--no-x`, or with a dot in the name `--x.y=true`; objects become JSON.
+/// Sets a parameter of vLLM's sweep in a command: the flag is replaced where it stands, else added
+/// at the end. Truth values become `--x` and `--no-x`, or with a dot in the name `--x.y=true`;
+/// objects become JSON.
 pub(crate) fn override_parameter(command: &mut Vec<String>, key: &str, value: &Value) {
     let head = key.find('.').unwrap_or(key.len());
     let name = format!("{}{}", dashed(&key[..head]), &key[head..]);
@@ -166,8 +193,14 @@ pub(crate) fn override_parameter(command: &mut Vec<String>, key: &str, value: &V
         Value::Bool(truth) if name.contains('.') => vec![format!("--{name}={truth}")],
         Value::Bool(true) => vec![format!("--{name}")],
         Value::Bool(false) => vec![format!("--{negative}")],
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-            std::iter::once(format!("--{name}")).chain(items.iter().map(text)).collect()
+        Value::Array(items)
+            if items
+                .iter()
+                .all(|item| !item.is_object() && !item.is_array()) =>
+        {
+            std::iter::once(format!("--{name}"))
+                .chain(items.iter().map(text))
+                .collect()
         }
         value => vec![format!("--{name}"), text(value)],
     };
@@ -191,8 +224,9 @@ mod tests {
 
     #[test]
     fn values_are_found_in_every_spelling_and_the_last_one_counts() {
-        let line =
-            words("run --num_prompts 5 --num-prompts=7 --base-url http://x --goodput ttft:1 tpot:2 --seed 1");
+        let line = words(
+            "run --num_prompts 5 --num-prompts=7 --base-url http://x --goodput ttft:1 tpot:2 --seed 1",
+        );
         assert_eq!(value_of(&line, "num-prompts"), Some("7"));
         assert_eq!(value_of(&line, "base-url"), Some("http://x"));
         assert_eq!(value_of(&line, "host"), None);
@@ -206,7 +240,10 @@ mod tests {
                 "inferometer run --backend vllm --seed 1 --backend sim",
                 "inferometer simulate --backend vllm --seed 1",
             ),
-            ("inferometer run --backend=sim --backend sim --seed 1", "inferometer simulate --seed 1"),
+            (
+                "inferometer run --backend=sim --backend sim --seed 1",
+                "inferometer simulate --seed 1",
+            ),
             (
                 "inferometer run --backend sim:openai-chat --seed 1",
                 "inferometer simulate --seed 1 --backend openai-chat",
@@ -226,13 +263,28 @@ mod tests {
         for (base, key, value, expected) in [
             ("b --a 1 --c 2", "a", json!(5), "b --a 5 --c 2"),
             ("b --a=1 --c 2", "a", json!(5), "b --a 5 --c 2"),
-            ("b --max_num_seqs 1 --c 2", "max_num_seqs", json!(64), "b --max-num-seqs 64 --c 2"),
+            (
+                "b --max_num_seqs 1 --c 2",
+                "max_num_seqs",
+                json!(64),
+                "b --max-num-seqs 64 --c 2",
+            ),
             ("b --c 2", "a_b", json!("x"), "b --c 2 --a-b x"),
-            ("b --eager --c 2", "eager", json!(false), "b --no-eager --c 2"),
+            (
+                "b --eager --c 2",
+                "eager",
+                json!(false),
+                "b --no-eager --c 2",
+            ),
             ("b --no-eager", "eager", json!(true), "b --eager"),
             ("b", "cfg.use_x", json!(true), "b --cfg.use_x=true"),
             ("b", "cfg", json!({"a":1}), "b --cfg {\"a\":1}"),
-            ("b --goodput a:1 b:2 --c", "goodput", json!(["c:3", "d:4"]), "b --goodput c:3 d:4 --c"),
+            (
+                "b --goodput a:1 b:2 --c",
+                "goodput",
+                json!(["c:3", "d:4"]),
+                "b --goodput c:3 d:4 --c",
+            ),
         ] {
             let mut command = words(base);
             override_parameter(&mut command, key, &value);

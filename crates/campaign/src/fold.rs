@@ -8,8 +8,8 @@ use inferometer_metrics::Estimate;
 use inferometer_results::{Aggregate, Row};
 use serde_json::Value;
 
-/// Settings that make runs repeats of one another when they are all the same; text under any other key,
-/// which is metadata, counts too.
+/// Settings that make runs repeats of one another when they are all the same; text under any other
+/// key, which is metadata, counts too.
 const SETTINGS: [&str; 14] = [
     "endpoint_type",
     "backend",
@@ -45,23 +45,35 @@ pub struct Folded {
 
 /// Folds the repeats in a table, in order of their first appearance.
 ///
-/// Runs are repeats when all settings that their files tell are the same and their files are named as repeats
-/// of one another: not every setting is in a file (a server's options, the temperature), so that runs under
-/// different names may be different things.
+/// Runs are repeats when all settings that their files tell are the same and their files are named
+/// as repeats of one another: not every setting is in a file (a server's options, the temperature),
+/// so that runs under different names may be different things.
 pub fn fold(table: &Aggregate) -> Vec<Folded> {
     let mut groups: IndexMap<String, (IndexMap<String, Value>, Vec<&Row>)> = IndexMap::new();
     for row in &table.rows {
         let mut settings = settings(row);
         let (place, name) = common_name(&row.run.file);
         settings.insert("filename".to_owned(), name.into());
-        let key = format!("{}\n{}", place.display(), serde_json::to_string(&settings).unwrap_or_default());
-        groups.entry(key).or_insert_with(|| (settings, Vec::new())).1.push(row);
+        let key = format!(
+            "{}\n{}",
+            place.display(),
+            serde_json::to_string(&settings).unwrap_or_default()
+        );
+        groups
+            .entry(key)
+            .or_insert_with(|| (settings, Vec::new()))
+            .1
+            .push(row);
     }
-    groups.into_values().map(|(settings, rows)| folded(settings, &rows)).collect()
+    groups
+        .into_values()
+        .map(|(settings, rows)| folded(settings, &rows))
+        .collect()
 }
 
-/// Where a file lies and what it is called, as far as its repeats share it: `run3/x.json` is a repeat of
-/// `run1/x.json`, `x/run=3.json` of `x/run=1.json`, and a date at the end of a name makes no difference.
+/// Where a file lies and what it is called, as far as its repeats share it: `run3/x.json` is a
+/// repeat of `run1/x.json`, `x/run=3.json` of `x/run=1.json`, and a date at the end of a name makes
+/// no difference.
 fn common_name(file: &Path) -> (PathBuf, String) {
     let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let name = text(file.file_name());
@@ -91,8 +103,9 @@ fn settings(row: &Row) -> IndexMap<String, Value> {
     let mut settings = IndexMap::new();
     for (key, value) in &row.values {
         let known = SETTINGS.contains(&key.as_str());
-        let metadata =
-            value.is_string() && !NEITHER.contains(&key.as_str()) && !key.starts_with("inferometer");
+        let metadata = value.is_string()
+            && !NEITHER.contains(&key.as_str())
+            && !key.starts_with("inferometer");
         if (known || metadata) && !value.is_null() {
             settings.insert(key.clone(), value.clone());
         }
@@ -107,7 +120,11 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
     for row in rows {
         for (key, value) in &row.values {
             let ours = key.starts_with("inferometer");
-            if value.is_number() && !ours && !settings.contains_key(key) && !NEITHER.contains(&key.as_str()) {
+            if value.is_number()
+                && !ours
+                && !settings.contains_key(key)
+                && !NEITHER.contains(&key.as_str())
+            {
                 keys.insert(key.as_str());
             }
         }
@@ -117,18 +134,32 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
         .filter_map(|key| {
             let values: Vec<f64> = rows
                 .iter()
-                .filter_map(|row| row.values.get(key)?.as_f64().filter(|value| value.is_finite()))
+                .filter_map(|row| {
+                    row.values
+                        .get(key)?
+                        .as_f64()
+                        .filter(|value| value.is_finite())
+                })
                 .collect();
             Some((key.to_owned(), Estimate::of(&values)?))
         })
         .collect();
-    let is_invalid =
-        |row: &&&Row| row.values.get("inferometer.verdict.level").and_then(Value::as_str) == Some("INVALID");
-    Folded { settings, runs: rows.len(), invalid: rows.iter().filter(is_invalid).count(), numbers }
+    let is_invalid = |row: &&&Row| {
+        row.values
+            .get("inferometer.verdict.level")
+            .and_then(Value::as_str)
+            == Some("INVALID")
+    };
+    Folded {
+        settings,
+        runs: rows.len(),
+        invalid: rows.iter().filter(is_invalid).count(),
+        numbers,
+    }
 }
 
-/// The folded runs as a table: settings, `runs`, `invalid_runs`, and for each number its mean under its own
-/// key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
+/// The folded runs as a table: settings, `runs`, `invalid_runs`, and for each number its mean under
+/// its own key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
 pub fn folded_table(groups: &[Folded]) -> Aggregate {
     let mut columns: IndexSet<String> = IndexSet::new();
     for group in groups {
@@ -163,7 +194,11 @@ pub fn folded_table(groups: &[Folded]) -> Aggregate {
         };
         rows.push(Row { values, run });
     }
-    Aggregate { columns: columns.into_iter().collect(), rows, broken: Vec::new() }
+    Aggregate {
+        columns: columns.into_iter().collect(),
+        rows,
+        broken: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +210,10 @@ mod tests {
         let same = |a: &str, b: &str| common_name(Path::new(a)) == common_name(Path::new(b));
         assert!(same("r/run1/x.json", "r/run12/x.json"));
         assert!(same("r/SERVE--a/run=0.json", "r/SERVE--a/run=1.json"));
-        assert!(same("r/vllm-infqps-m-20261124-040016.json", "r/vllm-infqps-m-20261125-111111.json"));
+        assert!(same(
+            "r/vllm-infqps-m-20261124-040016.json",
+            "r/vllm-infqps-m-20261125-111111.json"
+        ));
         for (a, b) in [
             ("r/config_a.json", "r/config_b.json"),
             ("r/run1/x.json", "r/run1/y.json"),

@@ -69,8 +69,15 @@ pub struct Identity {
 
 impl std::fmt::Display for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let models = self.models.as_ref().map_or_else(|| "unknown".to_owned(), |models| models.join(", "));
-        write!(f, "version {}, models {models}", self.version.as_deref().unwrap_or("unknown"))
+        let models = self
+            .models
+            .as_ref()
+            .map_or_else(|| "unknown".to_owned(), |models| models.join(", "));
+        write!(
+            f,
+            "version {}, models {models}",
+            self.version.as_deref().unwrap_or("unknown")
+        )
     }
 }
 
@@ -107,8 +114,8 @@ pub struct Journal {
 impl Journal {
     /// Begins a campaign or goes on with one. `created` is the present time, RFC 3339.
     ///
-    /// Going on needs a journal whose finished cells have the same settings as those of `plan`. Cells may
-    /// have been added since.
+    /// Going on needs a journal whose finished cells have the same settings as those of `plan`.
+    /// Cells may have been added since.
     pub fn begin(plan: &Plan, start: Start, created: &str) -> Result<Self, CampaignError> {
         let path = plan.output.join(JOURNAL_NAME);
         let mut journal = match start {
@@ -125,7 +132,11 @@ impl Journal {
                 Self { path, state }
             }
         };
-        journal.state.cells = plan.cells.iter().map(|cell| journal.state_of(plan, cell)).collect();
+        journal.state.cells = plan
+            .cells
+            .iter()
+            .map(|cell| journal.state_of(plan, cell))
+            .collect();
         journal.state.settings_sha256 = plan.settings_sha256();
         fs::create_dir_all(&plan.output).map_err(CampaignError::io("create", &plan.output))?;
         journal.save()?;
@@ -140,10 +151,13 @@ impl Journal {
             )));
         }
         let text = fs::read_to_string(&path).map_err(CampaignError::io("read", &path))?;
-        let state: State =
-            serde_json::from_str(&text).map_err(|error| CampaignError::file(&path, error.to_string()))?;
+        let state: State = serde_json::from_str(&text)
+            .map_err(|error| CampaignError::file(&path, error.to_string()))?;
         if state.format_version > CAMPAIGN_FORMAT_VERSION {
-            return Err(CampaignError::file(&path, "was written by a newer inferometer; use that one"));
+            return Err(CampaignError::file(
+                &path,
+                "was written by a newer inferometer; use that one",
+            ));
         }
         if state.settings_sha256 != plan.settings_sha256() {
             for cell in &plan.cells {
@@ -164,13 +178,18 @@ impl Journal {
         Ok(Self { path, state })
     }
 
-    /// The journal of an earlier campaign in the plan's folder, if that was begun, can be read, and no setting
-    /// of a finished cell has changed since.
+    /// The journal of an earlier campaign in the plan's folder, if that was begun, can be read, and
+    /// no setting of a finished cell has changed since.
     pub(crate) fn earlier(plan: &Plan) -> Option<Self> {
         let path = plan.output.join(JOURNAL_NAME);
-        let mut journal =
-            Some(path).filter(|path| was_begun(path)).and_then(|path| Self::resume(plan, path).ok())?;
-        journal.state.cells = plan.cells.iter().map(|cell| journal.state_of(plan, cell)).collect();
+        let mut journal = Some(path)
+            .filter(|path| was_begun(path))
+            .and_then(|path| Self::resume(plan, path).ok())?;
+        journal.state.cells = plan
+            .cells
+            .iter()
+            .map(|cell| journal.state_of(plan, cell))
+            .collect();
         Some(journal)
     }
 
@@ -181,11 +200,18 @@ impl Journal {
 
     /// True unless the journal knows another server under this key.
     pub(crate) fn is_known(&self, key: &str, identity: &Identity) -> bool {
-        self.state.servers.get(key).is_none_or(|known| known == identity)
+        self.state
+            .servers
+            .get(key)
+            .is_none_or(|known| known == identity)
     }
 
     fn state_of(&self, plan: &Plan, cell: &Cell) -> CellState {
-        let old = self.state.cells.iter().find(|old| old.result == cell.result);
+        let old = self
+            .state
+            .cells
+            .iter()
+            .find(|old| old.result == cell.result);
         let mut state = old.cloned().unwrap_or_default();
         state.name.clone_from(&cell.name);
         state.result.clone_from(&cell.result);
@@ -217,7 +243,11 @@ impl Journal {
     }
 
     /// Compares a server with the one of an earlier start; the first time it is taken note of.
-    pub(crate) fn check_server(&mut self, key: &str, identity: Identity) -> Result<(), CampaignError> {
+    pub(crate) fn check_server(
+        &mut self,
+        key: &str,
+        identity: Identity,
+    ) -> Result<(), CampaignError> {
         match self.state.servers.get(key) {
             Some(known) if *known != identity => Err(CampaignError::setting(format!(
                 "the server {key} is not the one that the first part was measured with: it was {known}, and now it \
@@ -242,23 +272,39 @@ impl Journal {
 /// Writes a file so that a reader, or a crash, never sees a half.
 pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignError> {
     use std::os::unix::fs::PermissionsExt;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(CampaignError::io("create", folder))?;
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".inferometer-").suffix(".tmp").permissions(fs::Permissions::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(CampaignError::io("create a file in", folder))?;
-    file.write_all(content).map_err(CampaignError::io("write", path))?;
-    file.persist(path).map_err(|error| CampaignError::io("write", path)(error.error))?;
+    builder
+        .prefix(".inferometer-")
+        .suffix(".tmp")
+        .permissions(fs::Permissions::from_mode(0o666));
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(CampaignError::io("create a file in", folder))?;
+    file.write_all(content)
+        .map_err(CampaignError::io("write", path))?;
+    file.persist(path)
+        .map_err(|error| CampaignError::io("write", path)(error.error))?;
     Ok(())
 }
 
 /// Refuses to overwrite results unless told so.
 fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignError> {
-    let existing = plan.cells.iter().map(|cell| plan.result_path(cell)).filter(|path| path.exists());
+    let existing = plan
+        .cells
+        .iter()
+        .map(|cell| plan.result_path(cell))
+        .filter(|path| path.exists());
     let in_the_way = existing.chain(was_begun(journal).then(|| journal.to_owned()));
     for path in in_the_way {
         match start {
-            Start::Overwrite => fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?,
+            Start::Overwrite => {
+                fs::remove_file(&path).map_err(CampaignError::io("remove", &path))?;
+            }
             _ => {
                 return Err(CampaignError::setting(format!(
                     "{} is there already: go on with that campaign with --resume, replace it with --overwrite, or \
@@ -276,13 +322,19 @@ fn was_begun(journal: &Path) -> bool {
     if !journal.exists() {
         return false;
     }
-    let state = fs::read_to_string(journal).ok().and_then(|text| serde_json::from_str::<State>(&text).ok());
+    let state = fs::read_to_string(journal)
+        .ok()
+        .and_then(|text| serde_json::from_str::<State>(&text).ok());
     state.is_none_or(|state| {
-        state.cells.iter().any(|cell| cell.attempts > 0 || cell.status != Status::Pending)
+        state
+            .cells
+            .iter()
+            .any(|cell| cell.attempts > 0 || cell.status != Status::Pending)
     })
 }
 
-/// A command in a journal as it would be noted today: programs were renamed, and more is left out of arguments.
+/// A command in a journal as it would be noted today: programs were renamed, and more is left out
+/// of arguments.
 fn as_of_today(command: &[String]) -> Vec<String> {
     let mut command = redact_arguments(command);
     if let Some(program) = command.first_mut() {
@@ -293,13 +345,29 @@ fn as_of_today(command: &[String]) -> Vec<String> {
 
 /// The first argument that differs, for people.
 fn difference(old: &[String], new: &[String]) -> String {
-    let at = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    let at = old
+        .iter()
+        .zip(new)
+        .take_while(|(old, new)| old == new)
+        .count();
     let show = |arguments: &[String]| {
-        let from =
-            if at > 0 && arguments.get(at).is_some_and(|a| !a.starts_with("--")) { at - 1 } else { at };
-        arguments.get(from..(at + 1).min(arguments.len())).unwrap_or_default().join(" ")
+        let from = if at > 0 && arguments.get(at).is_some_and(|a| !a.starts_with("--")) {
+            at - 1
+        } else {
+            at
+        };
+        arguments
+            .get(from..(at + 1).min(arguments.len()))
+            .unwrap_or_default()
+            .join(" ")
     };
     let (old, new) = (show(old), show(new));
-    let word = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    let word = |text: &str| {
+        if text.is_empty() {
+            "nothing".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     format!("{} then, {} now", word(&old), word(&new))
 }

@@ -1,9 +1,9 @@
 //! Many runs: sweeps, their resumption, and the folding of repeats.
 //!
-//! A campaign is planned first ([`sweep_plan`], [`serve_plan`]: pure functions of files and flags), and then
-//! carried out by [`execute`], which asks a [`World`] to do what has an effect. Each run is a child process
-//! that leaves its own result file, so that the crash of one costs nothing but itself. `campaign.json`
-//! keeps account ([`Journal`]), which is what makes resuming possible.
+//! A campaign is planned first ([`sweep_plan`], [`serve_plan`]: pure functions of files and flags),
+//! and then carried out by [`execute`], which asks a [`World`] to do what has an effect. Each run
+//! is a child process that leaves its own result file, so that the crash of one costs nothing but
+//! itself. `campaign.json` keeps account ([`Journal`]), which is what makes resuming possible.
 
 mod again;
 mod children;
@@ -32,7 +32,9 @@ pub use execute::{Ended, Event, Tally, World, check_servers, execute};
 pub use flags::{Flag, FlagKind, FlagTable, has, value_of};
 pub use fold::{Folded, fold, folded_table};
 pub use inferometer_metrics::{CONFIDENCE, Estimate};
-pub use journal::{CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status};
+pub use journal::{
+    CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status,
+};
 pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};
 pub use read::{line_of_flag, read_table, result_files};
 pub use serve::{ServeOptions, serve_plan};
@@ -54,9 +56,13 @@ pub struct SweepOptions {
     pub extra: Vec<String>,
 }
 
-/// The plan of a sweep that is described by a file: combinations (`combos.yaml`) or an experiment. Which one
-/// it is, its keys tell.
-pub fn sweep_plan(path: &Path, flags: &FlagTable, options: &SweepOptions) -> Result<Plan, CampaignError> {
+/// The plan of a sweep that is described by a file: combinations (`combos.yaml`) or an experiment.
+/// Which one it is, its keys tell.
+pub fn sweep_plan(
+    path: &Path,
+    flags: &FlagTable,
+    options: &SweepOptions,
+) -> Result<Plan, CampaignError> {
     const EXPERIMENT: [&str; 3] = ["run", "rows", "combine"];
     if options.repeats == Some(0) {
         return Err(CampaignError::setting("--num-runs 0: give at least 1"));

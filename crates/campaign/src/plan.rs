@@ -135,7 +135,8 @@ pub struct Target {
 impl Cell {
     /// What the command says about the load. vLLM's defaults where it says nothing.
     pub fn load(&self) -> Load {
-        let number = |name: &str| value_of(&self.command, name).and_then(|text| text.parse::<f64>().ok());
+        let number =
+            |name: &str| value_of(&self.command, name).and_then(|text| text.parse::<f64>().ok());
         Load {
             num_prompts: number("num-prompts").unwrap_or(1000.0),
             rate: number("request-rate").unwrap_or(f64::INFINITY),
@@ -150,8 +151,13 @@ impl Cell {
 
     /// True for a run on the virtual clock, which no server takes part in.
     pub fn is_simulated(&self) -> bool {
-        self.command.first().is_some_and(|program| program == OURSELVES)
-            && self.command.get(1).is_some_and(|command| command == "simulate")
+        self.command
+            .first()
+            .is_some_and(|program| program == OURSELVES)
+            && self
+                .command
+                .get(1)
+                .is_some_and(|command| command == "simulate")
     }
 
     /// Where the command sends.
@@ -161,22 +167,29 @@ impl Cell {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.trim().to_owned(), Secret::new(value.trim())))
             .collect();
-        Target { url: self.url(), insecure: has(&self.command, "insecure"), headers }
+        Target {
+            url: self.url(),
+            insecure: has(&self.command, "insecure"),
+            headers,
+        }
     }
 
     fn url(&self) -> String {
         let command = &self.command;
         let known = |program: &String| matches!(program.as_str(), OURSELVES | "vllm");
-        let silent = !["base-url", "host", "port"].iter().any(|name| has(command, name));
+        let silent = !["base-url", "host", "port"]
+            .iter()
+            .any(|name| has(command, name));
         match &self.served_at {
-            // Where another program sends that names no address is its own affair, but it means this server.
+            // Where another program sends that names no address is its own affair, but it means
+            // this server.
             Some(url) if silent && !command.first().is_some_and(known) => url.clone(),
             _ => url_of(command),
         }
     }
 
-    /// The command as it may be stored: without secrets and without the places of files, so that a folder
-    /// can be moved.
+    /// The command as it may be stored: without secrets and without the places of files, so that a
+    /// folder can be moved.
     pub fn fingerprint(&self) -> Vec<String> {
         const PLACES: [&str; 3] = ["--result-dir", "--result-filename", "--runs-dir"];
         let mut kept = Vec::new();
@@ -193,9 +206,15 @@ impl Cell {
         kept
     }
 
-    /// The same settings apart from the load: cells with the same key differ in load or repeat only.
+    /// The same settings apart from the load: cells with the same key differ in load or repeat
+    /// only.
     pub(crate) fn series(&self) -> Vec<String> {
-        const LOAD: [&str; 4] = ["--request-rate", "--max-concurrency", "--num-prompts", "--seed"];
+        const LOAD: [&str; 4] = [
+            "--request-rate",
+            "--max-concurrency",
+            "--num-prompts",
+            "--seed",
+        ];
         let mut kept = Vec::new();
         let mut skip = false;
         for argument in self.fingerprint() {
@@ -203,20 +222,29 @@ impl Cell {
                 continue;
             }
             skip = LOAD.contains(&argument.as_str());
-            if !skip && !LOAD.iter().any(|flag| argument.starts_with(&format!("{flag}="))) {
+            if !skip
+                && !LOAD
+                    .iter()
+                    .any(|flag| argument.starts_with(&format!("{flag}=")))
+            {
                 kept.push(argument);
             }
         }
         // `fingerprint` keeps the command's name, so that measured and simulated runs are apart.
-        kept.push(self.server.map_or_else(String::new, |server| server.to_string()));
+        kept.push(
+            self.server
+                .map_or_else(String::new, |server| server.to_string()),
+        );
         kept
     }
 }
 
 impl Load {
-    /// True when this load is at least as high as the other in everything, and they are not the same.
+    /// True when this load is at least as high as the other in everything, and they are not the
+    /// same.
     pub(crate) fn exceeds(&self, other: &Self) -> bool {
-        (self.rate >= other.rate && self.cap >= other.cap) && (self.rate > other.rate || self.cap > other.cap)
+        (self.rate >= other.rate && self.cap >= other.cap)
+            && (self.rate > other.rate || self.cap > other.cap)
     }
 }
 
@@ -228,8 +256,8 @@ pub(crate) fn url_of(arguments: &[String]) -> String {
     host_port_url(arguments).unwrap_or_else(|| "http://127.0.0.1:8000".to_owned())
 }
 
-/// The URL out of `--host` and `--port`, if either is there. An address that means "all of this machine's"
-/// is reached by the loopback address.
+/// The URL out of `--host` and `--port`, if either is there. An address that means "all of this
+/// machine's" is reached by the loopback address.
 pub(crate) fn host_port_url(arguments: &[String]) -> Option<String> {
     let (host, port) = (value_of(arguments, "host"), value_of(arguments, "port"));
     if host.is_none() && port.is_none() {
@@ -247,7 +275,9 @@ impl Plan {
     /// Refuses plans that cannot be carried out: no cells, or two that would write the same file.
     pub fn check(&self) -> Result<(), CampaignError> {
         if self.cells.is_empty() {
-            return Err(CampaignError::setting("the campaign has no runs: its lists of settings are empty"));
+            return Err(CampaignError::setting(
+                "the campaign has no runs: its lists of settings are empty",
+            ));
         }
         let mut seen = IndexMap::new();
         for cell in &self.cells {
@@ -293,16 +323,30 @@ impl Plan {
 pub(crate) fn saving(output: &Path, result: &Path) -> Vec<String> {
     let path = output.join(result);
     let folder = path.parent().unwrap_or(output).display().to_string();
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    ["--save-result", "--result-dir", &folder, "--result-filename", &name].map(str::to_owned).into()
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    [
+        "--save-result",
+        "--result-dir",
+        &folder,
+        "--result-filename",
+        &name,
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
-/// A seed of its own for a cell: with one seed for all, later cells would send the prompts of earlier ones,
-/// which a prefix cache answers faster than it should. It depends on the name alone, so that cells that
-/// are added later change nothing. Below 2^31, because vLLM's generators take no more.
+/// A seed of its own for a cell: with one seed for all, later cells would send the prompts of
+/// earlier ones, which a prefix cache answers faster than it should. It depends on the name alone,
+/// so that cells that are added later change nothing. Below 2^31, because vLLM's generators take no
+/// more.
 pub(crate) fn cell_seed(campaign_seed: u64, name: &str, run: usize) -> u64 {
     let mut hash = Sha256::new();
-    // The program's name at the time: with other bytes, a sweep that is continued would change its seeds.
+    // The program's name at the time: with other bytes, a sweep that is continued would change its
+    // seeds.
     hash.update(b"servebench campaign seed v1\0");
     hash.update(campaign_seed.to_le_bytes());
     hash.update((run as u64).to_le_bytes());
@@ -317,7 +361,13 @@ pub(crate) fn file_part(text: &str) -> String {
         .replace('/', "_")
         .replace("..", "__")
         .chars()
-        .map(|c| if c.is_control() || matches!(c, '\\' | ':' | '"' | '\'' | ' ') { '_' } else { c })
+        .map(|c| {
+            if c.is_control() || matches!(c, '\\' | ':' | '"' | '\'' | ' ') {
+                '_'
+            } else {
+                c
+            }
+        })
         .collect();
     if plain.len() <= LONGEST_NAME {
         return plain;
@@ -326,23 +376,30 @@ pub(crate) fn file_part(text: &str) -> String {
     while !plain.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}~{}", &plain[..end], &hex(&Sha256::digest(text.as_bytes()))[..12])
+    format!(
+        "{}~{}",
+        &plain[..end],
+        &hex(&Sha256::digest(text.as_bytes()))[..12]
+    )
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// By Python: the first four bytes of `hashlib.sha256(b"servebench campaign seed v1\0" + (0).to_bytes(8,
-    /// "little") + (1).to_bytes(8, "little") + name).digest()`, little-endian, shifted right by one.
+    /// By Python: the first four bytes of
+    /// `hashlib.sha256(b"servebench campaign seed v1\0" + (0).to_bytes(8, "little") + (1).to_bytes(8, "little") + name).digest()`,
+    /// little-endian, shifted right by one.
     #[test]
     fn the_rename_of_the_program_left_the_seeds_of_sweeps_as_they_were() {
         assert_eq!(cell_seed(0, "in=128 out=64 c=8", 1), 659723125);

@@ -11,14 +11,22 @@ use crate::CampaignError;
 use crate::journal::JOURNAL_NAME;
 use crate::suggest::hint;
 
-/// Reads a YAML, TOML or JSON file, by its ending; anything unknown is read as YAML, of which JSON is a part.
+/// Reads a YAML, TOML or JSON file, by its ending; anything unknown is read as YAML, of which JSON
+/// is a part.
 pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
     let text = fs::read_to_string(path).map_err(CampaignError::io("read", path))?;
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let ending = path
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or_default();
     match ending {
-        "toml" => toml::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
-        "json" => serde_json::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
-        _ => yaml_serde::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string())),
+        "toml" => {
+            toml::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string()))
+        }
+        "json" => serde_json::from_str(&text)
+            .map_err(|error| CampaignError::file(path, error.to_string())),
+        _ => yaml_serde::from_str(&text)
+            .map_err(|error| CampaignError::file(path, error.to_string())),
     }
 }
 
@@ -27,7 +35,10 @@ pub(crate) fn map(path: &Path) -> Result<Map<String, Value>, CampaignError> {
     match document(path)? {
         Value::Object(map) => Ok(map),
         Value::Null => Err(CampaignError::file(path, "the file is empty")),
-        _ => Err(CampaignError::file(path, "it must hold keys with values, such as \"model: NAME\"")),
+        _ => Err(CampaignError::file(
+            path,
+            "it must hold keys with values, such as \"model: NAME\"",
+        )),
     }
 }
 
@@ -43,7 +54,12 @@ pub(crate) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(path: &'a Path, place: &'a str, map: Map<String, Value>) -> Self {
-        Self { path, place, map, known: Vec::new() }
+        Self {
+            path,
+            place,
+            map,
+            known: Vec::new(),
+        }
     }
 
     pub(crate) fn take(&mut self, key: &'a str) -> Option<Value> {
@@ -64,7 +80,11 @@ impl<'a> Keys<'a> {
     }
 
     pub(crate) fn number(&mut self, key: &'a str) -> Result<Option<f64>, CampaignError> {
-        let number = |value: &Value| value.as_f64().filter(|number| number.is_finite() && *number >= 0.0);
+        let number = |value: &Value| {
+            value
+                .as_f64()
+                .filter(|number| number.is_finite() && *number >= 0.0)
+        };
         self.typed(key, "a number, zero or more", number)
     }
 
@@ -74,7 +94,9 @@ impl<'a> Keys<'a> {
         kind: &str,
         read: impl FnOnce(&Value) -> Option<T>,
     ) -> Result<Option<T>, CampaignError> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
         match read(&value) {
             Some(value) => Ok(Some(value)),
             None => Err(self.wrong(key, &value, kind)),
@@ -84,7 +106,11 @@ impl<'a> Keys<'a> {
     /// A complaint about the value of a key.
     pub(crate) fn wrong(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
         let place = self.place;
-        at(self.path, key, format!("{place}{key}: {value} is not {kind}"))
+        at(
+            self.path,
+            key,
+            format!("{place}{key}: {value} is not {kind}"),
+        )
     }
 
     /// A complaint about the whole.
@@ -110,13 +136,17 @@ pub(crate) fn at(path: &Path, key: &str, problem: impl AsRef<str>) -> CampaignEr
     CampaignError::file(path, format!("{}{}", line_of(path, key), problem.as_ref()))
 }
 
-/// "line N: " where the first flag stands that `problem` names, in a file that sets flags by their names; else
-/// nothing.
+/// "line N: " where the first flag stands that `problem` names, in a file that sets flags by their
+/// names; else nothing.
 pub fn line_of_flag(path: &Path, problem: &str) -> String {
     let name = |rest: &str| -> String {
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+            .collect()
     };
-    let found = problem.match_indices("--").map(|(start, _)| name(&problem[start + 2..]));
+    let found = problem
+        .match_indices("--")
+        .map(|(start, _)| name(&problem[start + 2..]));
     found
         .flat_map(|flag| [flag.replace('-', "_"), flag])
         .filter(|key| !key.is_empty())
@@ -131,12 +161,22 @@ fn line_of(path: &Path, key: &str) -> String {
     let quotes = ['"', '\''];
     let is_key = |line: &str, start: usize| {
         let before = line[..start].trim_end_matches(quotes);
-        let after = line[start + key.len()..].trim_start_matches(quotes).trim_start();
+        let after = line[start + key.len()..]
+            .trim_start_matches(quotes)
+            .trim_start();
         // Keys begin a line, or follow a brace, a comma or the dash of a list.
-        (before.is_empty() || before.ends_with([' ', '\t', '-', '{', ','])) && after.starts_with([':', '='])
+        (before.is_empty() || before.ends_with([' ', '\t', '-', '{', ',']))
+            && after.starts_with([':', '='])
     };
-    let names = |line: &str| line.match_indices(key).any(|(start, _)| is_key(line, start));
-    let mut lines = text.lines().zip(1..).filter(|(line, _)| names(line)).map(|(_, number)| number);
+    let names = |line: &str| {
+        line.match_indices(key)
+            .any(|(start, _)| is_key(line, start))
+    };
+    let mut lines = text
+        .lines()
+        .zip(1..)
+        .filter(|(line, _)| names(line))
+        .map(|(_, number)| number);
     match (lines.next(), lines.next()) {
         (Some(number), None) => format!("line {number}: "),
         _ => String::new(),
@@ -164,9 +204,15 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
-        let cells =
-            columns.iter().zip(record.iter()).filter(|(column, cell)| !column.is_empty() && !cell.is_empty());
-        rows.push(cells.map(|(column, cell)| (column.clone(), Value::from(cell))).collect());
+        let cells = columns
+            .iter()
+            .zip(record.iter())
+            .filter(|(column, cell)| !column.is_empty() && !cell.is_empty());
+        rows.push(
+            cells
+                .map(|(column, cell)| (column.clone(), Value::from(cell)))
+                .collect(),
+        );
     }
     Ok(rows)
 }
@@ -179,7 +225,11 @@ mod tests {
     fn tables_with_the_programs_old_name_are_read_under_the_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("aggregate_results.csv");
-        fs::write(&path, "\u{feff}filename,servebench.verdict.level\na.json,INVALID\n").unwrap();
+        fs::write(
+            &path,
+            "\u{feff}filename,servebench.verdict.level\na.json,INVALID\n",
+        )
+        .unwrap();
         let rows = read_table(&path).unwrap();
         assert_eq!(rows[0]["inferometer.verdict.level"], "INVALID");
         assert_eq!(rows[0]["filename"], "a.json");

@@ -1,4 +1,5 @@
-//! vLLM's form of a sweep: a command for the server, a command for the benchmark, and parameters for both.
+//! vLLM's form of a sweep: a command for the server, a command for the benchmark, and parameters
+//! for both.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,8 +52,10 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         // Scripts from before November 2026 mean this program by its old name.
         *program = names::current(program).into_owned();
     }
-    let after_command =
-        options.after_bench_cmd.as_deref().map(|text| words_or_none("--after-bench-cmd", text));
+    let after_command = options
+        .after_bench_cmd
+        .as_deref()
+        .map(|text| words_or_none("--after-bench-cmd", text));
     let after_command = after_command.transpose()?;
     if options.num_runs == 0 {
         return Err(CampaignError::setting("--num-runs 0: give at least 1"));
@@ -63,8 +66,10 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
     let mut servers = Vec::new();
     let mut cells = Vec::new();
     for serve in &serve_params {
-        let matching: Vec<&Combination> =
-            bench_params.iter().filter(|bench| links.iter().all(|link| link.holds(serve, bench))).collect();
+        let matching: Vec<&Combination> = bench_params
+            .iter()
+            .filter(|bench| links.iter().all(|link| link.holds(serve, bench)))
+            .collect();
         if matching.is_empty() {
             continue;
         }
@@ -73,7 +78,13 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         let url = host_port_url(&command).unwrap_or_else(|| url_of(&bench_cmd));
         let name = name_of(serve);
         for bench in matching {
-            cells.extend(bench_cells(options, &bench_cmd, serve, bench, (servers.len(), &url)));
+            cells.extend(bench_cells(
+                options,
+                &bench_cmd,
+                serve,
+                bench,
+                (servers.len(), &url),
+            ));
         }
         servers.push(ServerSpec { name, command, url });
     }
@@ -106,10 +117,18 @@ fn bench_cells(
     (server, url): (usize, &str),
 ) -> Vec<Cell> {
     let folder = folder_name(&name_of(serve), &name_of(bench));
-    let setting = if folder.is_empty() { "benchmark".to_owned() } else { folder.clone() };
+    let setting = if folder.is_empty() {
+        "benchmark".to_owned()
+    } else {
+        folder.clone()
+    };
     let mut base = bench_cmd.to_vec();
     apply(&mut base, bench);
-    override_parameter(&mut base, "percentile-metrics", &"ttft,tpot,itl,e2el".into());
+    override_parameter(
+        &mut base,
+        "percentile-metrics",
+        &"ttft,tpot,itl,e2el".into(),
+    );
     let with_result = |base: &[String], name: &str| {
         let mut command = base.to_vec();
         let result = Path::new(&folder).join(name);
@@ -119,7 +138,10 @@ fn bench_cells(
     let warmup = (options.warmup_num_prompts > 0).then(|| {
         let mut base = base.clone();
         override_parameter(&mut base, "num-prompts", &options.warmup_num_prompts.into());
-        Warmup { key: setting.clone(), command: with_result(&base, "warmup.json").0 }
+        Warmup {
+            key: setting.clone(),
+            command: with_result(&base, "warmup.json").0,
+        }
     });
     let overrides: IndexMap<String, Value> = serve
         .iter()
@@ -149,8 +171,12 @@ fn bench_cells(
 
 /// `SERVE--{name}-BENCH--{name}`, without empty parts.
 fn folder_name(serve: &str, bench: &str) -> String {
-    let part = |kind: &str, name: &str| (!name.is_empty()).then(|| format!("{kind}--{}", file_part(name)));
-    let parts: Vec<String> = [part("SERVE", serve), part("BENCH", bench)].into_iter().flatten().collect();
+    let part =
+        |kind: &str, name: &str| (!name.is_empty()).then(|| format!("{kind}--{}", file_part(name)));
+    let parts: Vec<String> = [part("SERVE", serve), part("BENCH", bench)]
+        .into_iter()
+        .flatten()
+        .collect();
     parts.join("-")
 }
 
@@ -158,8 +184,10 @@ fn name_of(combination: &Combination) -> String {
     if let Some(name) = combination.get(NAME_KEY) {
         return text(name);
     }
-    let parts: Vec<String> =
-        combination.iter().map(|(key, value)| format!("{key}={}", text(value))).collect();
+    let parts: Vec<String> = combination
+        .iter()
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
     parts.join("-")
 }
 
@@ -172,31 +200,48 @@ fn apply(command: &mut Vec<String>, combination: &Combination) {
 fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
     let words = words_or_none(flag, text)?;
     if words.is_empty() {
-        return Err(CampaignError::setting(format!("{flag} is empty: give a command line")));
+        return Err(CampaignError::setting(format!(
+            "{flag} is empty: give a command line"
+        )));
     }
     Ok(words)
 }
 
 fn words_or_none(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
-    shlex::split(text)
-        .ok_or_else(|| CampaignError::setting(format!("{flag} {text}: a quotation mark has no partner")))
+    shlex::split(text).ok_or_else(|| {
+        CampaignError::setting(format!("{flag} {text}: a quotation mark has no partner"))
+    })
 }
 
 /// A JSON file with a list of objects, or an object of them by name. Without a file there is one
 /// combination, which changes nothing.
 fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
-    let Some(path) = path else { return Ok(vec![Combination::new()]) };
-    let wrong =
-        || CampaignError::file(path, "it must hold a list of objects, or an object of objects by name");
+    let Some(path) = path else {
+        return Ok(vec![Combination::new()]);
+    };
+    let wrong = || {
+        CampaignError::file(
+            path,
+            "it must hold a list of objects, or an object of objects by name",
+        )
+    };
     let list: Vec<Combination> = match document(path)? {
         Value::Array(list) => list
             .into_iter()
-            .map(|item| if let Value::Object(map) = item { Ok(map) } else { Err(wrong()) })
+            .map(|item| {
+                if let Value::Object(map) = item {
+                    Ok(map)
+                } else {
+                    Err(wrong())
+                }
+            })
             .collect::<Result<_, _>>()?,
         Value::Object(map) => map
             .into_iter()
             .map(|(name, item)| {
-                let Value::Object(mut map) = item else { return Err(wrong()) };
+                let Value::Object(mut map) = item else {
+                    return Err(wrong());
+                };
                 map.insert(NAME_KEY.to_owned(), name.into());
                 Ok(map)
             })
@@ -207,7 +252,10 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
     for combination in &list {
         let name = name_of(combination);
         if !names.insert(name.clone()) {
-            return Err(CampaignError::file(path, format!("two combinations are called {name:?}")));
+            return Err(CampaignError::file(
+                path,
+                format!("two combinations are called {name:?}"),
+            ));
         }
     }
     Ok(list)
@@ -223,7 +271,9 @@ impl Link {
     fn holds(&self, serve: &Combination, bench: &Combination) -> bool {
         let find = |map: &Combination, key: &str| {
             let plain = |text: &str| text.replace('-', "_");
-            map.iter().find(|(name, _)| plain(name) == plain(key)).map(|(_, value)| text(value))
+            map.iter()
+                .find(|(name, _)| plain(name) == plain(key))
+                .map(|(_, value)| text(value))
         };
         match (find(serve, &self.serve), find(bench, &self.bench)) {
             (Some(a), Some(b)) => a == b,
@@ -238,9 +288,14 @@ fn links(text: &str) -> Result<Vec<Link>, CampaignError> {
         .filter(|link| !link.is_empty())
         .map(|link| match link.split_once('=') {
             Some((serve, bench)) if !serve.trim().is_empty() && !bench.trim().is_empty() => {
-                Ok(Link { serve: serve.trim().to_owned(), bench: bench.trim().to_owned() })
+                Ok(Link {
+                    serve: serve.trim().to_owned(),
+                    bench: bench.trim().to_owned(),
+                })
             }
-            _ => Err(CampaignError::setting(format!("--link-vars {link}: write SERVE_KEY=BENCH_KEY"))),
+            _ => Err(CampaignError::setting(format!(
+                "--link-vars {link}: write SERVE_KEY=BENCH_KEY"
+            ))),
         })
         .collect()
 }

@@ -13,11 +13,11 @@ use crate::CampaignError;
 use crate::journal::{Journal, write_file};
 use crate::plan::{Cell, Plan};
 
-/// Adds keys to a result file and lays it out with four spaces, as vLLM's sweep does. Without keys the file
-/// stays as it is.
+/// Adds keys to a result file and lays it out with four spaces, as vLLM's sweep does. Without keys
+/// the file stays as it is.
 ///
-/// A result without a label gets `label`: parameters of the server are numbers under keys that no reader
-/// knows, and without it runs of different settings would look like repeats.
+/// A result without a label gets `label`: parameters of the server are numbers under keys that no
+/// reader knows, and without it runs of different settings would look like repeats.
 pub(crate) fn annotate(
     path: &Path,
     keys: &IndexMap<String, Value>,
@@ -39,14 +39,24 @@ pub(crate) fn annotate(
     write_file(path, &pretty(&Value::Object(object)))
 }
 
-fn append_as_text(path: &Path, text: &str, keys: &IndexMap<String, Value>) -> Result<(), CampaignError> {
+fn append_as_text(
+    path: &Path,
+    text: &str,
+    keys: &IndexMap<String, Value>,
+) -> Result<(), CampaignError> {
     let Some(body) = text.trim_end().strip_suffix('}') else {
-        return Err(CampaignError::file(path, "this is no result: it does not end as a JSON object"));
+        return Err(CampaignError::file(
+            path,
+            "this is no result: it does not end as a JSON object",
+        ));
     };
     if body.contains("\"run_number\"") {
         return Ok(());
     }
-    let added: Vec<String> = keys.iter().map(|(key, value)| format!("{}: {value}", json!(key))).collect();
+    let added: Vec<String> = keys
+        .iter()
+        .map(|(key, value)| format!("{}: {value}", json!(key)))
+        .collect();
     write_file(path, format!("{body}, {}}}", added.join(", ")).as_bytes())
 }
 
@@ -62,8 +72,7 @@ fn pretty(value: &Value) -> Vec<u8> {
 
 /// Writes why a run failed, beside where its result would be.
 pub(crate) fn write_failure(path: &Path, cell: &Cell, reason: &str) -> Result<(), CampaignError> {
-    let value =
-        json!({"name": cell.name, "reason": reason, "command": cell.fingerprint(), "run_number": cell.run});
+    let value = json!({"name": cell.name, "reason": reason, "command": cell.fingerprint(), "run_number": cell.run});
     write_file(path, &pretty(&value))
 }
 
@@ -82,7 +91,10 @@ pub fn write_summaries(plan: &Plan, journal: &Journal) -> Result<(), CampaignErr
             missing.push(folder);
         }
     }
-    for (folder, files) in folders.iter().filter(|(folder, _)| !missing.contains(folder)) {
+    for (folder, files) in folders
+        .iter()
+        .filter(|(folder, _)| !missing.contains(folder))
+    {
         let mut text = b"[\n".to_vec();
         for (index, file) in files.iter().enumerate() {
             let content = fs::read_to_string(file).map_err(CampaignError::io("read", file))?;
@@ -100,7 +112,9 @@ pub fn write_summaries(plan: &Plan, journal: &Journal) -> Result<(), CampaignErr
 
 /// With an unnamed first column that counts the rows, as pandas writes it.
 fn indexed(mut table: Aggregate) -> Aggregate {
-    table.columns.retain(|column| !matches!(column.as_str(), "filename" | "input_len" | "output_len"));
+    table
+        .columns
+        .retain(|column| !matches!(column.as_str(), "filename" | "input_len" | "output_len"));
     table.columns.insert(0, String::new());
     for (index, row) in table.rows.iter_mut().enumerate() {
         row.values.insert(String::new(), index.into());

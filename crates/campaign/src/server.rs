@@ -32,7 +32,10 @@ impl Answer {
 
     /// The beginning of the body, for messages.
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).chars().take(200).collect()
+        String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(200)
+            .collect()
     }
 }
 
@@ -43,7 +46,10 @@ impl Side {
         let wire = Wire::new(ClientSettings {
             api_key,
             headers: target.headers.clone(),
-            tls: TlsSettings { insecure: target.insecure, ..TlsSettings::default() },
+            tls: TlsSettings {
+                insecure: target.insecure,
+                ..TlsSettings::default()
+            },
             ..ClientSettings::new(backend, &target.url, "")
         })
         .map_err(explain)?;
@@ -51,19 +57,26 @@ impl Side {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { client: Client::new(&wire, 0, Arc::new(Live::default())), runtime })
+        Ok(Self {
+            client: Client::new(&wire, 0, Arc::new(Live::default())),
+            runtime,
+        })
     }
 
     pub(crate) fn ask(&self, method: Method, path: &str) -> Result<Answer, WireError> {
         let local = tokio::task::LocalSet::new();
         let reply = local.block_on(&self.runtime, self.client.fetch(method, path, None))?;
-        Ok(Answer { status: reply.status, body: reply.body })
+        Ok(Answer {
+            status: reply.status,
+            body: reply.body,
+        })
     }
 
-    /// Is the server up? Any answer but an error of the server counts, because not every server knows
-    /// `/health`.
+    /// Is the server up? Any answer but an error of the server counts, because not every server
+    /// knows `/health`.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.ask(Method::GET, "/health").is_ok_and(|answer| answer.status == 200)
+        self.ask(Method::GET, "/health")
+            .is_ok_and(|answer| answer.status == 200)
     }
 
     /// Models and version; an error when nobody listens or access is refused.
@@ -85,25 +98,36 @@ impl Side {
             Ok(_) | Err(_) => None,
         };
         let version = match self.ask(Method::GET, "/version") {
-            Ok(answer) if answer.status == 200 => {
-                answer.json().and_then(|json| json.get("version")?.as_str().map(str::to_owned))
-            }
+            Ok(answer) if answer.status == 200 => answer
+                .json()
+                .and_then(|json| json.get("version")?.as_str().map(str::to_owned)),
             _ => None,
         };
         Ok(Identity { models, version })
     }
 
-    /// Empties the caches of vLLM. The server has them behind its developer mode, and says in the body
-    /// whether it has done so; a server without one of the later two caches does not know its path.
+    /// Empties the caches of vLLM. The server has them behind its developer mode, and says in the
+    /// body whether it has done so; a server without one of the later two caches does not know its
+    /// path.
     pub(crate) fn reset_caches(&self) -> Result<(), Reset> {
-        for (path, needed) in
-            [("/reset_prefix_cache", true), ("/reset_mm_cache", false), ("/reset_encoder_cache", false)]
-        {
-            let answer =
-                self.ask(Method::POST, path).map_err(|error| Reset::Impossible(error.to_string()))?;
+        for (path, needed) in [
+            ("/reset_prefix_cache", true),
+            ("/reset_mm_cache", false),
+            ("/reset_encoder_cache", false),
+        ] {
+            let answer = self
+                .ask(Method::POST, path)
+                .map_err(|error| Reset::Impossible(error.to_string()))?;
             match answer.status {
-                200 if answer.json().and_then(|json| json.get("success")?.as_bool()) == Some(false) => {
-                    return Err(Reset::NotNow(format!("POST {path}: the server answers {}", answer.text())));
+                200 if answer
+                    .json()
+                    .and_then(|json| json.get("success")?.as_bool())
+                    == Some(false) =>
+                {
+                    return Err(Reset::NotNow(format!(
+                        "POST {path}: the server answers {}",
+                        answer.text()
+                    )));
                 }
                 200 => {}
                 404 | 405 if !needed => {}
@@ -115,7 +139,10 @@ impl Side {
                     )));
                 }
                 status => {
-                    return Err(Reset::Impossible(format!("POST {path}: HTTP {status} {}", answer.text())));
+                    return Err(Reset::Impossible(format!(
+                        "POST {path}: HTTP {status} {}",
+                        answer.text()
+                    )));
                 }
             }
         }
@@ -134,8 +161,10 @@ pub(crate) enum Reset {
 
 fn models(answer: &Value) -> Option<Vec<String>> {
     let list = answer.get("data")?.as_array()?;
-    let mut ids: Vec<String> =
-        list.iter().filter_map(|model| model.get("id")?.as_str().map(str::to_owned)).collect();
+    let mut ids: Vec<String> = list
+        .iter()
+        .filter_map(|model| model.get("id")?.as_str().map(str::to_owned))
+        .collect();
     ids.sort();
     Some(ids)
 }

@@ -10,7 +10,8 @@ use serde_json::Value;
 /// When to go no further.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StopRules {
-    /// After a run for which one of these holds, cells with the same settings and a higher load are skipped.
+    /// After a run for which one of these holds, cells with the same settings and a higher load are
+    /// skipped.
     pub when: Vec<Condition>,
     /// No cell is begun after so many minutes.
     pub max_minutes: Option<f64>,
@@ -18,8 +19,8 @@ pub struct StopRules {
     pub max_failed: Option<usize>,
 }
 
-/// A comparison of a key of the result file with a value, such as `p99_ttft_ms > 3000`, `failed_share >
-/// 0.01` or `verdict == INVALID`.
+/// A comparison of a key of the result file with a value, such as `p99_ttft_ms > 3000`,
+/// `failed_share > 0.01` or `verdict == INVALID`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     key: String,
@@ -57,10 +58,13 @@ impl FromStr for Condition {
     type Err = ConditionError;
 
     fn from_str(text: &str) -> Result<Self, ConditionError> {
-        let found = OPERATORS.iter().filter_map(|(sign, operator)| Some((text.find(sign)?, sign, *operator)));
+        let found = OPERATORS
+            .iter()
+            .filter_map(|(sign, operator)| Some((text.find(sign)?, sign, *operator)));
         // The first sign, and of two at one place the longer one, which comes first in the list.
-        let (at, sign, operator) =
-            found.min_by_key(|(at, ..)| *at).ok_or_else(|| ConditionError(text.to_owned()))?;
+        let (at, sign, operator) = found
+            .min_by_key(|(at, ..)| *at)
+            .ok_or_else(|| ConditionError(text.to_owned()))?;
         let (key, value) = (text[..at].trim(), text[at + sign.len()..].trim());
         let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual);
         let value = match value.parse::<f64>() {
@@ -71,14 +75,20 @@ impl FromStr for Condition {
         if key.is_empty() || key.contains(char::is_whitespace) {
             return Err(ConditionError(text.to_owned()));
         }
-        Ok(Self { key: key.to_owned(), operator, value })
+        Ok(Self {
+            key: key.to_owned(),
+            operator,
+            value,
+        })
     }
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign =
-            OPERATORS.iter().find(|(_, operator)| *operator == self.operator).map_or("", |(sign, _)| sign);
+        let sign = OPERATORS
+            .iter()
+            .find(|(_, operator)| *operator == self.operator)
+            .map_or("", |(sign, _)| sign);
         write!(f, "{} {sign} {}", self.key, crate::flags::text(&self.value))
     }
 }
@@ -87,7 +97,9 @@ impl Condition {
     /// Does it hold for a result? A key that is not there never does.
     pub fn holds(&self, run: &ImportedRun) -> bool {
         if let Some(number) = self.value.as_f64() {
-            let Some(found) = number_of(run, &self.key) else { return false };
+            let Some(found) = number_of(run, &self.key) else {
+                return false;
+            };
             return match self.operator {
                 Operator::Less => found < number,
                 Operator::LessOrEqual => found <= number,
@@ -97,8 +109,13 @@ impl Condition {
                 Operator::NotEqual => found != number,
             };
         }
-        let Some(found) = text_of(run, &self.key) else { return false };
-        let same = self.value.as_str().is_some_and(|value| value.eq_ignore_ascii_case(&found));
+        let Some(found) = text_of(run, &self.key) else {
+            return false;
+        };
+        let same = self
+            .value
+            .as_str()
+            .is_some_and(|value| value.eq_ignore_ascii_case(&found));
         same == (self.operator == Operator::Equal)
     }
 }
@@ -113,7 +130,11 @@ fn number_of(run: &ImportedRun, key: &str) -> Option<f64> {
 }
 
 fn text_of(run: &ImportedRun, key: &str) -> Option<String> {
-    let key = if key == "verdict" { "inferometer.verdict.level" } else { key };
+    let key = if key == "verdict" {
+        "inferometer.verdict.level"
+    } else {
+        key
+    };
     value_at(run, key).map(|value| crate::flags::text(&value))
 }
 
@@ -146,12 +167,22 @@ pub struct Finding {
 
 /// The findings behind the verdict of a result, the worst first.
 pub fn findings_of(run: &ImportedRun) -> Vec<Finding> {
-    let Some(Value::Array(reasons)) = value_at(run, "inferometer.verdict.reasons") else { return Vec::new() };
-    let text =
-        |reason: &Value, key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(Value::Array(reasons)) = value_at(run, "inferometer.verdict.reasons") else {
+        return Vec::new();
+    };
+    let text = |reason: &Value, key: &str| {
+        reason
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     reasons
         .iter()
-        .map(|reason| Finding { code: text(reason, "code"), remedy: text(reason, "remedy") })
+        .map(|reason| Finding {
+            code: text(reason, "code"),
+            remedy: text(reason, "remedy"),
+        })
         .collect()
 }
 
@@ -187,7 +218,11 @@ mod tests {
             ("verdict != valid", true),
             ("no_such_key < 5", false),
         ] {
-            assert_eq!(text.parse::<Condition>().unwrap().holds(&run()), holds, "{text}");
+            assert_eq!(
+                text.parse::<Condition>().unwrap().holds(&run()),
+                holds,
+                "{text}"
+            );
         }
     }
 

@@ -1,7 +1,10 @@
 //! What was probably meant.
 
 /// The name among `known` that looks most like `given`, if any looks like it at all.
-pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', ' '], "_");
     let given = plain(given);
     known
@@ -26,7 +29,13 @@ mod tests {
 
     #[test]
     fn slips_of_the_finger_are_understood_and_nothing_is_guessed_wildly() {
-        let known = ["model", "base_url", "tokenizer", "input_output", "concurrency_prompts"];
+        let known = [
+            "model",
+            "base_url",
+            "tokenizer",
+            "input_output",
+            "concurrency_prompts",
+        ];
         for (given, meant) in [
             ("modle", Some("model")),
             ("base-url", Some("base_url")),

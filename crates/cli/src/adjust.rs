@@ -22,7 +22,11 @@ impl<'a> Adjust<'a> {
     /// Begins with the first request.
     pub(crate) fn new(settings: &'a RunSettings) -> Self {
         // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
-        Self { settings, random: PythonRandom::new(settings.workload.seed), assigned: 0 }
+        Self {
+            settings,
+            random: PythonRandom::new(settings.workload.seed),
+            assigned: 0,
+        }
     }
 
     /// Changes the next requests.
@@ -43,13 +47,17 @@ impl<'a> Adjust<'a> {
             }
         }
         if let Some(structured) = &settings.shapes.structured {
-            let synthetic =
-                matches!(settings.workload.dataset, DatasetSettings::Random(_) | DatasetSettings::Mix(_));
+            let synthetic = matches!(
+                settings.workload.dataset,
+                DatasetSettings::Random(_) | DatasetSettings::Mix(_)
+            );
             structured.apply(requests, synthetic.then_some(tokenizer).flatten());
         }
         if settings.content.token_ids {
             let tokenizer = tokenizer.ok_or_else(|| {
-                Failure::usage("--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out")
+                Failure::usage(
+                    "--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out",
+                )
             })?;
             requests.par_iter_mut().for_each(|request| {
                 if let Some(text) = request.prompt.as_text() {

@@ -1,7 +1,7 @@
 //! argparse's habits: people's scripts rely on them.
 //!
-//! The arguments of `inferometer run` are brought into the plain form that the parser behind knows: one
-//! occurrence an option, in full spelling, as `--name=value`. What this does:
+//! The arguments of `inferometer run` are brought into the plain form that the parser behind knows:
+//! one occurrence an option, in full spelling, as `--name=value`. What this does:
 //!
 //! | habit | example |
 //! | --- | --- |
@@ -57,11 +57,17 @@ pub(crate) enum Understood {
 pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> {
     let arguments = compat::resolve_names(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
-        return Ok(Understood::Parse(arguments.into_iter().map(normalise).collect(), Vec::new()));
+        return Ok(Understood::Parse(
+            arguments.into_iter().map(normalise).collect(),
+            Vec::new(),
+        ));
     }
     let (command, typed) = arguments.split_at(2);
     let options = Options::of_run();
-    if let Some(word) = typed.iter().find_map(|argument| argument.strip_prefix("--help=")) {
+    if let Some(word) = typed
+        .iter()
+        .find_map(|argument| argument.strip_prefix("--help="))
+    {
         return compat::find_help(word).map(Understood::Help);
     }
     let mut line = Line::default();
@@ -74,12 +80,17 @@ pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> 
     }
     line.read(&options, &typed)?;
     let (arguments, warnings) = line.finish(&options)?;
-    Ok(Understood::Parse([command, arguments.as_slice()].concat(), warnings))
+    Ok(Understood::Parse(
+        [command, arguments.as_slice()].concat(),
+        warnings,
+    ))
 }
 
 /// An option as typed, with dashes for underscores.
 pub(crate) fn normalise(argument: String) -> String {
-    let Some(option) = argument.strip_prefix("--") else { return argument };
+    let Some(option) = argument.strip_prefix("--") else {
+        return argument;
+    };
     let end = option.find(['=', '.']).unwrap_or(option.len());
     let (name, rest) = option.split_at(end);
     if !name.contains('_') || name.is_empty() {
@@ -108,9 +119,15 @@ impl Options {
         let mut cli = Cli::command();
         cli.build();
         let mut all: Vec<(String, Arity)> = Vec::new();
-        for argument in cli.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments) {
+        for argument in cli
+            .find_subcommand("run")
+            .into_iter()
+            .flat_map(clap::Command::get_arguments)
+        {
             let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
-            let many = argument.get_num_args().is_some_and(|range| range.max_values() > 1);
+            let many = argument
+                .get_num_args()
+                .is_some_and(|range| range.max_values() > 1);
             let arity = match (takes, many) {
                 (false, _) => Arity::None,
                 (true, false) => Arity::One,
@@ -119,17 +136,27 @@ impl Options {
             all.extend(argument.get_long().map(|long| (long.to_owned(), arity)));
         }
         let one_if = |takes: bool| if takes { Arity::One } else { Arity::None };
-        all.extend(flags::REFUSED.iter().map(|option| (option.flag.to_owned(), one_if(option.takes_value))));
+        all.extend(
+            flags::REFUSED
+                .iter()
+                .map(|option| (option.flag.to_owned(), one_if(option.takes_value))),
+        );
         all.extend(["config", "dataset"].map(|name| (name.to_owned(), Arity::One)));
         for (old, new) in flags::RENAMED {
-            let arity = all.iter().find(|(name, _)| name == new).map_or(Arity::One, |&(_, arity)| arity);
+            let arity = all
+                .iter()
+                .find(|(name, _)| name == new)
+                .map_or(Arity::One, |&(_, arity)| arity);
             all.push(((*old).to_owned(), arity));
         }
         Self { all }
     }
 
     fn kind(&self, name: &str) -> Option<Arity> {
-        self.all.iter().find(|(known, _)| known == name).map(|&(_, arity)| arity)
+        self.all
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|&(_, arity)| arity)
     }
 
     /// The full name for what was typed; `None` when no option begins so.
@@ -139,14 +166,25 @@ impl Options {
         }
         let vllm: BTreeSet<&str> = flags::of_vllm().collect();
         let begins = |(name, _): &&(String, Arity)| name.starts_with(typed);
-        let of_vllm: Vec<_> =
-            self.all.iter().filter(begins).filter(|(name, _)| vllm.contains(name.as_str())).collect();
-        let found = if of_vllm.is_empty() { self.all.iter().filter(begins).collect() } else { of_vllm };
+        let of_vllm: Vec<_> = self
+            .all
+            .iter()
+            .filter(begins)
+            .filter(|(name, _)| vllm.contains(name.as_str()))
+            .collect();
+        let found = if of_vllm.is_empty() {
+            self.all.iter().filter(begins).collect()
+        } else {
+            of_vllm
+        };
         match found.as_slice() {
             [] => Ok(None),
             [(name, _)] => Ok(Some(name)),
             several => {
-                let names: Vec<_> = several.iter().map(|(name, _)| format!("--{name}")).collect();
+                let names: Vec<_> = several
+                    .iter()
+                    .map(|(name, _)| format!("--{name}"))
+                    .collect();
                 Err(Failure::usage(format!(
                     "--{typed} is ambiguous: it could be {}; write the name in full",
                     names.join(", ")
@@ -174,7 +212,8 @@ impl Options {
                 continue;
             }
             let path = inline.or_else(|| arguments.next().cloned());
-            let path = path.ok_or_else(|| Failure::usage("--config: the name of a .yaml file is missing"))?;
+            let path = path
+                .ok_or_else(|| Failure::usage("--config: the name of a .yaml file is missing"))?;
             if config.replace(path).is_some() {
                 return Err(Failure::usage(
                     "--config is given more than once; put all options into one file",
@@ -211,7 +250,10 @@ impl Line {
         let mut at = 0;
         while let Some(argument) = typed.get(at) {
             at += 1;
-            let Some(option) = argument.strip_prefix("--").filter(|option| !option.is_empty()) else {
+            let Some(option) = argument
+                .strip_prefix("--")
+                .filter(|option| !option.is_empty())
+            else {
                 self.loose.push(argument.clone());
                 continue;
             };
@@ -234,8 +276,9 @@ impl Line {
             }
             if let Some(path) = path {
                 let value = inline.or_else(|| typed.get(at).cloned().inspect(|_| at += 1));
-                let value =
-                    value.ok_or_else(|| Failure::usage(format!("--{full}.{path}: a value is missing")))?;
+                let value = value.ok_or_else(|| {
+                    Failure::usage(format!("--{full}.{path}: a value is missing"))
+                })?;
                 self.dotted.push((full.to_owned(), path.to_owned(), value));
                 continue;
             }
@@ -260,7 +303,10 @@ impl Line {
     /// Takes an option down, old names under their new ones.
     fn put(&mut self, name: &str, values: Vec<String>) {
         let mut give = |name: &str, values: Vec<String>| {
-            self.given.push(Given { name: name.to_owned(), values });
+            self.given.push(Given {
+                name: name.to_owned(),
+                values,
+            });
         };
         if name == "dataset" {
             give("dataset-name", vec!["sharegpt".to_owned()]);
@@ -268,7 +314,10 @@ impl Line {
         } else if name == "dataset-name" && values == ["custom_mm"] {
             give(name, vec!["custom_image".to_owned()]);
         } else {
-            let new = flags::RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |&(_, new)| new);
+            let new = flags::RENAMED
+                .iter()
+                .find(|(old, _)| *old == name)
+                .map_or(name, |&(_, new)| new);
             give(new, values);
         }
     }
@@ -276,7 +325,9 @@ impl Line {
     fn finish(mut self, options: &Options) -> Result<(Vec<String>, Vec<String>), Failure> {
         self.merge_dotted()?;
         let mut warnings = self.without_effect();
-        let vllm = self.last("compat").is_some_and(|rules| rules.starts_with("vllm"));
+        let vllm = self
+            .last("compat")
+            .is_some_and(|rules| rules.starts_with("vllm"));
         let mut arguments = Vec::new();
         let mut seen = BTreeSet::new();
         for (at, given) in self.given.iter().enumerate() {
@@ -289,12 +340,16 @@ impl Line {
             let is_counted = at >= self.counted_from && name != "compat";
             if !is_last {
                 if !adds_up && is_counted && seen.insert(name) {
-                    warnings.push(format!("--{name} is given more than once; the last one counts"));
+                    warnings.push(format!(
+                        "--{name} is given more than once; the last one counts"
+                    ));
                 }
                 continue;
             }
             let values: Vec<String> = if adds_up {
-                same().flat_map(|given| given.values.iter().cloned()).collect()
+                same()
+                    .flat_map(|given| given.values.iter().cloned())
+                    .collect()
             } else {
                 given.values.clone()
             };
@@ -319,12 +374,16 @@ impl Line {
 
     /// Options of a dataset that is not the one of this run: vLLM takes no notice of them.
     fn without_effect(&self) -> Vec<String> {
-        let legacy = self.last("compat").and_then(|rules| rules.parse::<compat::Compat>().ok());
+        let legacy = self
+            .last("compat")
+            .and_then(|rules| rules.parse::<compat::Compat>().ok());
         let usual = legacy.unwrap_or_default().default_dataset();
         let dataset = self.last("dataset-name").unwrap_or(usual);
         let mut names: Vec<&str> = Vec::new();
         for given in &self.given {
-            let family = FAMILIES.iter().find(|(begin, _)| given.name.starts_with(begin));
+            let family = FAMILIES
+                .iter()
+                .find(|(begin, _)| given.name.starts_with(begin));
             if family.is_some_and(|(_, datasets)| !datasets.contains(&dataset))
                 && !names.contains(&&*given.name)
             {
@@ -368,7 +427,10 @@ impl Line {
             compat::merge_dotted(&mut map, &entries);
             self.given.retain(|given| given.name != name);
             self.counted_from = self.counted_from.min(self.given.len());
-            self.given.push(Given { name, values: vec![Value::Object(map).to_string()] });
+            self.given.push(Given {
+                name,
+                values: vec![Value::Object(map).to_string()],
+            });
         }
         Ok(())
     }
@@ -387,7 +449,10 @@ mod tests {
     use super::*;
 
     fn parse(typed: &str) -> Result<(String, Vec<String>), String> {
-        let arguments = format!("inferometer run {typed}").split_whitespace().map(str::to_owned).collect();
+        let arguments = format!("inferometer run {typed}")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         match understand(arguments) {
             Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
             Ok(Understood::Help(text)) => Ok((text, Vec::new())),
@@ -403,14 +468,29 @@ mod tests {
             ("--max-conc 8", "--max-concurrency=8"),
             ("--max_conc=8", "--max-concurrency=8"),
             ("--temperature -1", "--temperature=-1"),
-            ("--goodput ttft:200 tpot:50 --seed 3", "--goodput ttft:200 tpot:50 --seed=3"),
-            ("--save-result --model my_model", "--save-result --model=my_model"),
+            (
+                "--goodput ttft:200 tpot:50 --seed 3",
+                "--goodput ttft:200 tpot:50 --seed=3",
+            ),
+            (
+                "--save-result --model my_model",
+                "--save-result --model=my_model",
+            ),
             ("--endpoint-type openai-chat", "--backend=openai-chat"),
-            ("--dataset f.json", "--dataset-name=sharegpt --dataset-path=f.json"),
+            (
+                "--dataset f.json",
+                "--dataset-name=sharegpt --dataset-path=f.json",
+            ),
             ("--dataset-name custom_mm", "--dataset-name=custom_image"),
             ("--custom-skip-chat-template", "--skip-chat-template"),
-            ("--extra-body.a.b 1 --extra_body.c=x_y", r#"--extra-body={"a":{"b":1},"c":"x_y"}"#),
-            (r#"--extra-body {"z":1} --extra-body.a+ 1,2"#, r#"--extra-body={"z":1,"a":["1","2"]}"#),
+            (
+                "--extra-body.a.b 1 --extra_body.c=x_y",
+                r#"--extra-body={"a":{"b":1},"c":"x_y"}"#,
+            ),
+            (
+                r#"--extra-body {"z":1} --extra-body.a+ 1,2"#,
+                r#"--extra-body={"z":1,"a":["1","2"]}"#,
+            ),
             ("--nonsense 1", "--nonsense 1"),
             ("--no-stream", "--no-stream"),
         ] {
@@ -420,34 +500,65 @@ mod tests {
 
     #[test]
     fn the_last_of_several_counts_and_the_user_is_told() {
-        let (arguments, warnings) = parse("--metadata a=1 b=2 --seed 1 --see=2 --metadata c=3").unwrap();
+        let (arguments, warnings) =
+            parse("--metadata a=1 b=2 --seed 1 --see=2 --metadata c=3").unwrap();
         assert_eq!(arguments, "--seed=2 --metadata c=3");
         assert_eq!(warnings.len(), 2);
-        assert!(warnings[1].contains("--seed is given more than once"), "{warnings:?}");
-        assert_eq!(parse("--compat=vllm --compat vllm-0.10").unwrap().1, Vec::<String>::new());
+        assert!(
+            warnings[1].contains("--seed is given more than once"),
+            "{warnings:?}"
+        );
+        assert_eq!(
+            parse("--compat=vllm --compat vllm-0.10").unwrap().1,
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn options_of_another_dataset_are_told() {
-        let (_, warnings) = parse("--sharegpt-output-len 5 --random-mm-ba 2 --random-input-len 3").unwrap();
+        let (_, warnings) =
+            parse("--sharegpt-output-len 5 --random-mm-ba 2 --random-input-len 3").unwrap();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("--sharegpt-output-len has no effect with --dataset-name random"));
-        assert!(parse("--compat vllm-0.10 --sharegpt-output-len 5").unwrap().1.is_empty());
+        assert!(
+            warnings[0].contains("--sharegpt-output-len has no effect with --dataset-name random")
+        );
+        assert!(
+            parse("--compat vllm-0.10 --sharegpt-output-len 5")
+                .unwrap()
+                .1
+                .is_empty()
+        );
     }
 
     #[test]
     fn options_that_add_up_are_kept_together() {
-        let (arguments, warnings) = parse("--base-url a --omit-field x --seed 1 --base-url b c").unwrap();
-        assert_eq!((arguments.as_str(), warnings.len()), ("--omit-field x --seed=1 --base-url a b c", 0));
+        let (arguments, warnings) =
+            parse("--base-url a --omit-field x --seed 1 --base-url b c").unwrap();
+        assert_eq!(
+            (arguments.as_str(), warnings.len()),
+            ("--omit-field x --seed=1 --base-url a b c", 0)
+        );
         let (arguments, warnings) = parse("--compat=vllm --base-url a --base-url b").unwrap();
-        assert_eq!((arguments.as_str(), warnings.len()), ("--compat=vllm --base-url b", 1));
+        assert_eq!(
+            (arguments.as_str(), warnings.len()),
+            ("--compat=vllm --base-url b", 1)
+        );
     }
 
     #[test]
     fn an_ambiguous_beginning_is_refused_with_its_candidates() {
         let error = parse("--random 1").unwrap_err();
-        assert!(error.contains("--random-input-len") && error.contains("ambiguous"), "{error}");
-        assert_eq!(parse("--time 1,2").unwrap_err().matches("--timed-trace").count(), 6);
+        assert!(
+            error.contains("--random-input-len") && error.contains("ambiguous"),
+            "{error}"
+        );
+        assert_eq!(
+            parse("--time 1,2")
+                .unwrap_err()
+                .matches("--timed-trace")
+                .count(),
+            6
+        );
     }
 
     #[test]
@@ -465,7 +576,10 @@ mod tests {
         std::fs::write(&path, "seed: 1\nnum_prompts: 9\nsave_result: true\n").unwrap();
         let path = path.display();
         let expected = ("--num-prompts=9 --save-result --seed=2".to_owned(), vec![]);
-        assert_eq!(parse(&format!("--seed 2 --config {path}")), Ok(expected.clone()));
+        assert_eq!(
+            parse(&format!("--seed 2 --config {path}")),
+            Ok(expected.clone())
+        );
         assert_eq!(parse(&format!("--config={path} --seed 2")), Ok(expected));
         assert!(parse("--config x.json").unwrap_err().contains(".yaml"));
         assert!(parse("--config").unwrap_err().contains("missing"));

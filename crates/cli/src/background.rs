@@ -20,7 +20,10 @@ impl Background {
     pub(crate) fn spawn(work: impl FnOnce(Stopped) + Send + 'static) -> Self {
         let (stop, stopped) = sync_channel(1);
         let thread = std::thread::spawn(move || work(Stopped(stopped)));
-        Self { stop: Some(stop), thread: Some(thread) }
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -64,6 +67,10 @@ mod tests {
         drop(background);
         let then = rounds.load(Ordering::Relaxed);
         assert!(then > 0);
-        assert_eq!(Arc::strong_count(&rounds), 1, "the thread holds its count until it ends");
+        assert_eq!(
+            Arc::strong_count(&rounds),
+            1,
+            "the thread holds its count until it ends"
+        );
     }
 }

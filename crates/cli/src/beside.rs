@@ -30,13 +30,20 @@ pub(crate) fn write(
     let mut written = Vec::new();
     if let Some(thresholds) = settings.saving.timeline {
         let page = timeline_page(records, thresholds, Lang::En);
-        written.push(store(&file.path().with_extension("timeline.html"), page.as_bytes())?);
+        written.push(store(
+            &file.path().with_extension("timeline.html"),
+            page.as_bytes(),
+        )?);
     }
     if settings.saving.dataset_stats {
         let mut lengths: Vec<(u32, u32)> = Vec::with_capacity(records.count());
         records.visit(&mut |record| lengths.push((record.input_tokens(), record.output_tokens)));
-        let picture = chart::to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 1.5).or_run()?;
-        written.push(store(&file.path().with_extension("dataset_stats.png"), &picture)?);
+        let picture =
+            chart::to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 1.5).or_run()?;
+        written.push(store(
+            &file.path().with_extension("dataset_stats.png"),
+            &picture,
+        )?);
     }
     let asked = std::env::var_os(PYTORCH).is_some_and(|value| !value.is_empty());
     if settings.saving.save && asked {

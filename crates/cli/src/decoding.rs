@@ -23,7 +23,11 @@ pub(crate) struct Decoding {
 
 impl Decoding {
     /// The gain between two pages over `seconds`; `None` when the server does neither.
-    pub(crate) fn between(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Option<Self> {
+    pub(crate) fn between(
+        before: Option<&Page>,
+        after: Option<&Page>,
+        seconds: f64,
+    ) -> Option<Self> {
         let (before, after) = (before?, after?);
         let found = Self {
             spec: SpecDecode::between(before, after),
@@ -74,17 +78,23 @@ impl Decoding {
     }
 }
 
-/// What the server's own counters say of the run: their gain, and its state at both ends. `Null` where they were not
-/// read or are of no engine that we know. They count all of the server's traffic, so nothing measured is mixed with them.
+/// What the server's own counters say of the run: their gain, and its state at both ends. `Null`
+/// where they were not read or are of no engine that we know. They count all of the server's
+/// traffic, so nothing measured is mixed with them.
 pub(crate) fn told(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Value {
-    let Some((before, after)) = before.zip(after) else { return Value::Null };
+    let Some((before, after)) = before.zip(after) else {
+        return Value::Null;
+    };
     let delta = ServerDelta::between(before, after, seconds);
     if delta.engine.is_none() {
         return Value::Null;
     }
     let known = |value: serde_json::Result<Value>| match value {
         // What the engine does not tell is left out.
-        Ok(Value::Object(map)) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        Ok(Value::Object(map)) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
         _ => Value::Null,
     };
     let mut gained: Value = known(serde_json::to_value(&delta));
@@ -103,25 +113,44 @@ fn diffusion_section(told: &Diffusion) -> Section {
     Section {
         title: "Diffusion Decoding".into(),
         rows: vec![
-            row("Committed throughput (tok/s)", Cell::Float(told.committed_throughput)),
-            row("Denoising steps per canvas", Cell::Float(told.steps_per_canvas)),
-            row("Committed per denoising step", Cell::Float(told.committed_per_step)),
+            row(
+                "Committed throughput (tok/s)",
+                Cell::Float(told.committed_throughput),
+            ),
+            row(
+                "Denoising steps per canvas",
+                Cell::Float(told.steps_per_canvas),
+            ),
+            row(
+                "Committed per denoising step",
+                Cell::Float(told.committed_per_step),
+            ),
             row("Committed tokens", Cell::Int(told.committed_tokens)),
             row("Denoising steps", Cell::Int(told.denoising_steps)),
-            row("Canvas positions evaluated", Cell::Int(told.canvas_positions)),
+            row(
+                "Canvas positions evaluated",
+                Cell::Int(told.canvas_positions),
+            ),
         ],
     }
 }
 
 /// The metrics pages of all servers as one; `None` where one of them has none.
 pub(crate) fn page(wire: &Arc<Wire>) -> Option<Page> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
     let client = Client::new(wire, 0, Arc::new(Live::default()));
     let local = tokio::task::LocalSet::new();
     let mut text = String::new();
     for number in 0..wire.settings().base_urls.len() {
-        let reply =
-            local.block_on(&runtime, client.fetch_from(number, Method::GET, "/metrics", None)).ok()?;
+        let reply = local
+            .block_on(
+                &runtime,
+                client.fetch_from(number, Method::GET, "/metrics", None),
+            )
+            .ok()?;
         if reply.status != 200 {
             return None;
         }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use inferometer_core::{Nanos, Outcome, Record, Records};
-use inferometer_metrics::{Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise};
+use inferometer_metrics::{
+    Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise,
+};
 use inferometer_results::{
-    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput, ExportRun,
-    Manifest,
+    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
+    ExportRun, Manifest,
 };
 
 use crate::args::ExportArgs;
@@ -27,7 +29,11 @@ pub(crate) struct Exports {
 
 impl Exports {
     /// Understands the flags for a run of this kind.
-    pub(crate) fn resolve(args: ExportArgs, kind: Kind, has_run_folder: bool) -> Result<Self, Failure> {
+    pub(crate) fn resolve(
+        args: ExportArgs,
+        kind: Kind,
+        has_run_folder: bool,
+    ) -> Result<Self, Failure> {
         let ExportArgs { export, export_dir } = args;
         let mut forms: Vec<ExportForm> = export.into_iter().map(ExportForm::from).collect();
         forms.sort_unstable();
@@ -46,17 +52,27 @@ impl Exports {
             (None, false) if !has_run_folder => Err(Failure::usage(
                 "--export: without a run folder there is no place for it; name one with --export-dir",
             )),
-            _ => Ok(Self { forms, folder: export_dir }),
+            _ => Ok(Self {
+                forms,
+                folder: export_dir,
+            }),
         }
     }
 
-    /// Checks the place; to be called before the first request. A file in `--export-dir` is never replaced.
+    /// Checks the place; to be called before the first request. A file in `--export-dir` is never
+    /// replaced.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        self.forms.iter().try_for_each(|form| form.prepare(folder, true).map(drop)).or_usage()
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        self.forms
+            .iter()
+            .try_for_each(|form| form.prepare(folder, true).map(drop))
+            .or_usage()
     }
 
-    /// Writes all forms and returns their paths; `run_folder` is the place unless another one was named.
+    /// Writes all forms and returns their paths; `run_folder` is the place unless another one was
+    /// named.
     pub(crate) fn write(
         &self,
         run_folder: Option<&Path>,
@@ -64,24 +80,41 @@ impl Exports {
         records: &dyn Records,
         settings: &NumberSettings,
     ) -> Result<Vec<PathBuf>, Failure> {
-        let Some(folder) = self.folder.as_deref().or(run_folder).filter(|_| !self.forms.is_empty()) else {
+        let Some(folder) = self
+            .folder
+            .as_deref()
+            .or(run_folder)
+            .filter(|_| !self.forms.is_empty())
+        else {
             return Ok(Vec::new());
         };
         let run = facts(manifest, records, settings);
-        self.forms.iter().map(|form| form.write(folder, &run).or_run()).collect()
+        self.forms
+            .iter()
+            .map(|form| form.write(folder, &run).or_run())
+            .collect()
     }
 }
 
 /// Everything that the forms can tell.
-fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSettings) -> ExportRun<'a> {
+fn facts<'a>(
+    manifest: &'a Manifest,
+    records: &dyn Records,
+    settings: &NumberSettings,
+) -> ExportRun<'a> {
     let flag = |pointer: &str| manifest.settings.pointer(&format!("/flags/{pointer}"));
     let kind = settings.metrics.kind;
     let of = |value: &dyn Fn(&Record, &Times) -> Option<f64>| {
-        distribution(good(records, |record| value(record, &Times::of(record, kind))))
+        distribution(good(records, |record| {
+            value(record, &Times::of(record, kind))
+        }))
     };
     let asked = |value: fn(&Record) -> Option<u32>| {
         let lengths = all(records, |record| Some(value(record).map(f64::from)));
-        lengths.into_iter().collect::<Option<Vec<f64>>>().and_then(distribution)
+        lengths
+            .into_iter()
+            .collect::<Option<Vec<f64>>>()
+            .and_then(distribution)
     };
     let summary = summarise(
         records,
@@ -92,7 +125,13 @@ fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSet
             ..settings.metrics.clone()
         },
     );
-    let stat = |metric| summary.stats.iter().find(|stat| stat.metric == metric).and_then(of_stats);
+    let stat = |metric| {
+        summary
+            .stats
+            .iter()
+            .find(|stat| stat.metric == metric)
+            .and_then(of_stats)
+    };
     let generates = kind == Kind::Generation;
     // An answer that comes in one piece has no first token and no gaps.
     let streams = generates && flag("content/no_streaming").is_none_or(|flag| flag != true);
@@ -100,7 +139,11 @@ fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSet
     let dataset = dataset(manifest);
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
     let errors = errors(records);
-    let failures = errors.iter().filter(|(failed, _)| *failed).map(|(_, error)| error.count).sum();
+    let failures = errors
+        .iter()
+        .filter(|(failed, _)| *failed)
+        .map(|(_, error)| error.count)
+        .sum();
     let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
         text_only: dataset.as_deref().is_some_and(is_text),
@@ -111,13 +154,19 @@ fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSet
         errors: errors.into_iter().map(|(_, error)| error).collect(),
         goodput: goodput(records, &settings.metrics),
         ttft: streamed(Metric::Ttft),
-        second_token: rates(&|record, _| record.gaps().next().map(|gap| gap.as_secs_f64() * 1000.0)),
+        second_token: rates(&|record, _| {
+            record.gaps().next().map(|gap| gap.as_secs_f64() * 1000.0)
+        }),
         tpot: streamed(Metric::Tpot),
-        normalized_tpot: of(&|record, times| per_token(times.latency * 1000.0, record)).filter(|_| generates),
+        normalized_tpot: of(&|record, times| per_token(times.latency * 1000.0, record))
+            .filter(|_| generates),
         itl: streamed(Metric::Itl),
         e2el: stat(Metric::E2el),
         user_rate: rates(&|record, times| {
-            times.tpot(record.output_tokens).filter(|&t| t > 0.0).map(f64::recip)
+            times
+                .tpot(record.output_tokens)
+                .filter(|&t| t > 0.0)
+                .map(f64::recip)
         }),
         e2e_rate: of(&|record, times| {
             (times.latency > 0.0).then(|| f64::from(record.output_tokens) / times.latency)
@@ -129,13 +178,20 @@ fn facts<'a>(manifest: &'a Manifest, records: &dyn Records, settings: &NumberSet
             asked(|record| Some(record.prompt_tokens).filter(|&tokens| tokens > 0)),
             asked(|record| record.asked_output_tokens).filter(|_| settings.verdict.ignore_eos),
         ),
-        retokenized: good(records, |record| Some(record.tokenizer_output_tokens.map(u64::from)))
-            .into_iter()
-            .sum(),
+        retokenized: good(records, |record| {
+            Some(record.tokenizer_output_tokens.map(u64::from))
+        })
+        .into_iter()
+        .sum(),
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
-        accept_length: settings.decoding.as_ref().and_then(crate::decoding::Decoding::acceptance_length),
-        request_rate: settings.request_rate.filter(|_| !settings.traffic.self_timed),
+        accept_length: settings
+            .decoding
+            .as_ref()
+            .and_then(crate::decoding::Decoding::acceptance_length),
+        request_rate: settings
+            .request_rate
+            .filter(|_| !settings.traffic.self_timed),
         max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
         sessions: sessions(records),
         details: flag("reporting/save_detailed")
@@ -155,7 +211,10 @@ fn all<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T>
 
 /// The same of the good answers alone.
 fn good<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T> {
-    all(records, |record| if record.is_ok() { value(record) } else { None })
+    all(
+        records,
+        |record| if record.is_ok() { value(record) } else { None },
+    )
 }
 
 /// Conversations, and their turns that had a good answer.
@@ -180,41 +239,70 @@ fn dataset(manifest: &Manifest) -> Option<String> {
     }
     if flag("traffic/multi_turn").is_some() {
         let recorded = flag("dataset/dataset_path").is_some();
-        return Some(if recorded { "multi-turn" } else { "multi-turn-synthetic" }.to_owned());
+        return Some(
+            if recorded {
+                "multi-turn"
+            } else {
+                "multi-turn-synthetic"
+            }
+            .to_owned(),
+        );
     }
     if let Some(name) = flag("dataset/dataset_name").and_then(serde_json::Value::as_str) {
         return Some(name.to_owned());
     }
-    let compat = flag("target/compat").and_then(serde_json::Value::as_str)?.parse::<Compat>().ok()?;
+    let compat = flag("target/compat")
+        .and_then(serde_json::Value::as_str)?
+        .parse::<Compat>()
+        .ok()?;
     Some(compat.default_dataset().to_owned())
 }
 
 /// True where no prompt of the dataset has images, video or sound.
 fn is_text(dataset: &str) -> bool {
-    !matches!(dataset, "random-mm" | "hf" | "custom_image" | "custom_mm" | "custom_audio")
+    !matches!(
+        dataset,
+        "random-mm" | "hf" | "custom_image" | "custom_mm" | "custom_audio"
+    )
 }
 
 /// Failed by the server or on the way, as opposed to given up.
 fn failed(record: &Record) -> bool {
-    !matches!(record.outcome, Outcome::Ok | Outcome::Cancelled | Outcome::Unfinished)
+    !matches!(
+        record.outcome,
+        Outcome::Ok | Outcome::Cancelled | Outcome::Unfinished
+    )
 }
 
-/// What went wrong, each with its number of requests, and whether it was the server's or the way's doing.
+/// What went wrong, each with its number of requests, and whether it was the server's or the way's
+/// doing.
 fn errors(records: &dyn Records) -> Vec<(bool, ExportError)> {
     let mut counts: BTreeMap<(ExportError, bool), u64> = BTreeMap::new();
     records.visit(&mut |record| {
         if !record.is_ok() {
             let (outcome, message) = (record.outcome.name().to_owned(), vllm::error(record));
-            let error = ExportError { outcome, status: record.status, message, count: 0 };
+            let error = ExportError {
+                outcome,
+                status: record.status,
+                message,
+                count: 0,
+            };
             *counts.entry((error, failed(record))).or_default() += 1;
         }
     });
-    counts.into_iter().map(|((error, failed), count)| (failed, ExportError { count, ..error })).collect()
+    counts
+        .into_iter()
+        .map(|((error, failed), count)| (failed, ExportError { count, ..error }))
+        .collect()
 }
 
 fn goodput(records: &dyn Records, settings: &MetricSettings) -> Option<ExportGoodput> {
     let within = |limits: &[(Slo, f64)]| {
-        let only = MetricSettings { goodput: limits.to_vec(), selected: Vec::new(), ..settings.clone() };
+        let only = MetricSettings {
+            goodput: limits.to_vec(),
+            selected: Vec::new(),
+            ..settings.clone()
+        };
         let summary = summarise(records, &only);
         (summary.request_goodput.unwrap_or_default() * summary.duration_s).round() as u64
     };
@@ -229,12 +317,20 @@ fn goodput(records: &dyn Records, settings: &MetricSettings) -> Option<ExportGoo
 }
 
 fn details(records: &dyn Records, kind: Kind) -> ExportDetails {
-    let vllm::Lists { input_lens, output_lens, ttfts, errors, .. } = vllm::Lists::of(records, kind, 0.0);
+    let vllm::Lists {
+        input_lens,
+        output_lens,
+        ttfts,
+        errors,
+        ..
+    } = vllm::Lists::of(records, kind, 0.0);
     ExportDetails {
         input_lens,
         output_lens,
         ttfts,
-        itls: all(records, |record| Some(record.gaps().map(Nanos::as_secs_f64).collect())),
+        itls: all(records, |record| {
+            Some(record.gaps().map(Nanos::as_secs_f64).collect())
+        }),
         generated_texts: all(records, |record| Some(record.text.clone())),
         errors,
     }

@@ -2,8 +2,8 @@
 
 use crate::exit::Failure;
 
-/// Refuses whole numbers that would lose digits: Python's have no limit, but those of the bodies sent here end at
-/// 64 bits. `text` is JSON, or anything else, which is left to its reader.
+/// Refuses whole numbers that would lose digits: Python's have no limit, but those of the bodies
+/// sent here end at 64 bits. `text` is JSON, or anything else, which is left to its reader.
 pub(crate) fn check_integers(flag: &str, text: &str) -> Result<(), Failure> {
     let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match beyond_64_bits(text).filter(|_| is_json()) {
@@ -68,13 +68,34 @@ mod tests {
     #[test]
     fn whole_numbers_of_more_than_64_bits_are_found_and_nothing_else_is() {
         for (text, found) in [
-            (r#"{"seed": 18446744073709551616}"#, Some("18446744073709551616")),
-            (r#"{"a":[1,{"b":-9223372036854775809}]}"#, Some("-9223372036854775809")),
-            ("123456789012345678901234567890", Some("123456789012345678901234567890")),
-            (r#"{"seed": 18446744073709551615, "b": -9223372036854775808}"#, None),
-            (r#"{"a": 18446744073709551616.0, "b": 18446744073709551616e0, "c": 1e300}"#, None),
-            (r#"{"a": "18446744073709551616", "b\"18446744073709551616": "\\"}"#, None),
-            (r#"{"é": "x\\", "b": 99999999999999999999}"#, Some("99999999999999999999")),
+            (
+                r#"{"seed": 18446744073709551616}"#,
+                Some("18446744073709551616"),
+            ),
+            (
+                r#"{"a":[1,{"b":-9223372036854775809}]}"#,
+                Some("-9223372036854775809"),
+            ),
+            (
+                "123456789012345678901234567890",
+                Some("123456789012345678901234567890"),
+            ),
+            (
+                r#"{"seed": 18446744073709551615, "b": -9223372036854775808}"#,
+                None,
+            ),
+            (
+                r#"{"a": 18446744073709551616.0, "b": 18446744073709551616e0, "c": 1e300}"#,
+                None,
+            ),
+            (
+                r#"{"a": "18446744073709551616", "b\"18446744073709551616": "\\"}"#,
+                None,
+            ),
+            (
+                r#"{"é": "x\\", "b": 99999999999999999999}"#,
+                Some("99999999999999999999"),
+            ),
             (r#"{"a": "\"#, None),
             ("\u{e9}-", None),
         ] {

@@ -25,13 +25,15 @@ pub(crate) fn events_in_memory() -> Result<usize, Failure> {
     match std::env::var(VARIABLE) {
         Err(_) => Ok(EVENTS),
         Ok(text) => text.trim().parse().map_err(|_| {
-            Failure::usage(format!("{VARIABLE}={text}: give a whole number of events (16 bytes each)"))
+            Failure::usage(format!(
+                "{VARIABLE}={text}: give a whole number of events (16 bytes each)"
+            ))
         }),
     }
 }
 
-/// Where the log of a run goes: into its folder, or to a temporary place if the run keeps no folder but may
-/// have more events than memory should hold.
+/// Where the log of a run goes: into its folder, or to a temporary place if the run keeps no folder
+/// but may have more events than memory should hold.
 #[derive(Debug)]
 pub(crate) struct LogPlace {
     path: PathBuf,
@@ -42,16 +44,29 @@ impl LogPlace {
     /// The place for a run of `plan`; `None` where the run needs no log.
     pub(crate) fn of(folder: Option<&RunFolder>, plan: &Plan) -> Result<Option<Self>, Failure> {
         if let Some(folder) = folder {
-            return Ok(Some(Self { path: folder.log_path(), _scratch: None }));
+            return Ok(Some(Self {
+                path: folder.log_path(),
+                _scratch: None,
+            }));
         }
-        let asked =
-            |record: Record| record.asked_output_tokens.map_or(UNKNOWN_LENGTH, |tokens| tokens as usize);
-        let events: usize = plan.requests.iter().map(|request| asked(request.record())).sum();
+        let asked = |record: Record| {
+            record
+                .asked_output_tokens
+                .map_or(UNKNOWN_LENGTH, |tokens| tokens as usize)
+        };
+        let events: usize = plan
+            .requests
+            .iter()
+            .map(|request| asked(request.record()))
+            .sum();
         if events <= plan.events_in_memory {
             return Ok(None);
         }
         let scratch = tempfile::tempdir().or_run()?;
-        Ok(Some(Self { path: scratch.path().join("requests.arrows"), _scratch: Some(scratch) }))
+        Ok(Some(Self {
+            path: scratch.path().join("requests.arrows"),
+            _scratch: Some(scratch),
+        }))
     }
 
     /// Begins the log.
@@ -103,8 +118,8 @@ impl Records for Kept<'_> {
     }
 }
 
-/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else by the
-/// number of events. Encoding waits until now because it must not disturb the run.
+/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else
+/// by the number of events. Encoding waits until now because it must not disturb the run.
 pub(crate) fn count_tokens(
     finished: &mut Finished,
     log: Option<&LogPlace>,
@@ -124,27 +139,43 @@ pub(crate) fn count_tokens(
 
 /// The same for records whose texts are in memory, or were counted already.
 pub(crate) fn count_in_memory(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
-    records.par_iter_mut().filter(|record| record.is_ok()).for_each(|record| {
-        if let Some(tokenizer) = tokenizer
-            && has_text(record)
-        {
-            record.tokenizer_output_tokens = Some(count(tokenizer, record));
-        }
-        settle(record);
-    });
+    records
+        .par_iter_mut()
+        .filter(|record| record.is_ok())
+        .for_each(|record| {
+            if let Some(tokenizer) = tokenizer
+                && has_text(record)
+            {
+                record.tokenizer_output_tokens = Some(count(tokenizer, record));
+            }
+            settle(record);
+        });
 }
 
 /// The tokens of the answers whose text is in the log only, with their indices.
-fn count_in_log(records: &[Record], log: &Path, tokenizer: &Tokenizer) -> Result<Vec<(usize, u32)>, Failure> {
+fn count_in_log(
+    records: &[Record],
+    log: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<(usize, u32)>, Failure> {
     let spilled = SpilledRecords::new(records, log);
     let (mut counts, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
     let mut empty = |batch: &mut Vec<Record>| {
-        counts.par_extend(batch.par_drain(..).map(|record| (record.index, count(tokenizer, &record))));
+        counts.par_extend(
+            batch
+                .par_drain(..)
+                .map(|record| (record.index, count(tokenizer, &record))),
+        );
     };
     spilled.visit(&mut |record| {
         if record.is_ok() && has_text(record) {
             let (text, other_text) = (record.text.clone(), record.other_text.clone());
-            batch.push(Record { index: record.index, text, other_text, ..Record::default() });
+            batch.push(Record {
+                index: record.index,
+                text,
+                other_text,
+                ..Record::default()
+            });
         }
         if batch.len() == BATCH {
             empty(&mut batch);
@@ -160,14 +191,16 @@ fn has_text(record: &Record) -> bool {
 }
 
 fn count(tokenizer: &Tokenizer, record: &Record) -> u32 {
-    let counted =
-        count_output_tokens(tokenizer, &record.text) + count_output_tokens(tokenizer, &record.other_text);
+    let counted = count_output_tokens(tokenizer, &record.text)
+        + count_output_tokens(tokenizer, &record.other_text);
     u32::try_from(counted).unwrap_or(u32::MAX)
 }
 
 fn settle(record: &mut Record) {
     let told = record.told_output_tokens().filter(|&told| told > 0);
-    let counted = record.tokenizer_output_tokens.filter(|&counted| counted > 0);
+    let counted = record
+        .tokenizer_output_tokens
+        .filter(|&counted| counted > 0);
     let events = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
     (record.output_tokens, record.token_source) = match (told, counted) {
         (Some(told), _) => (told, TokenSource::Usage),

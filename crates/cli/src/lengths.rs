@@ -1,9 +1,9 @@
 //! Are synthetic prompts as long for the server as they are meant to be?
 //!
-//! A few prompts are counted by the server's `/tokenize`. When they all have their length, nothing else is asked.
-//! Otherwise every prompt is corrected: one that is too long is cut to the server's tokens and written again by
-//! its `/detokenize`, one that is too short gets more of its own words, until the server counts what was asked
-//! for.
+//! A few prompts are counted by the server's `/tokenize`. When they all have their length, nothing
+//! else is asked. Otherwise every prompt is corrected: one that is too long is cut to the server's
+//! tokens and written again by its `/detokenize`, one that is too short gets more of its own words,
+//! until the server counts what was asked for.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,30 +23,44 @@ const IN_FLIGHT: usize = 32;
 /// Corrections of one prompt.
 const ATTEMPTS: usize = 6;
 
-/// Checks and corrects `requests`; `None` when the server has no `/tokenize`, or nothing can be compared.
+/// Checks and corrects `requests`; `None` when the server has no `/tokenize`, or nothing can be
+/// compared.
 pub(crate) fn verify(
     wire: &Arc<Wire>,
     model: &str,
     requests: &mut [Request],
 ) -> Result<Option<Value>, Failure> {
-    if requests.is_empty() || requests.iter().any(|request| request.prompt.as_text().is_none()) {
+    if requests.is_empty()
+        || requests
+            .iter()
+            .any(|request| request.prompt.as_text().is_none())
+    {
         return Ok(None);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_run()?;
     let local = tokio::task::LocalSet::new();
-    let asker =
-        Rc::new(Asker { client: Client::new(wire, 0, Arc::new(Live::default())), model: model.to_owned() });
+    let asker = Rc::new(Asker {
+        client: Client::new(wire, 0, Arc::new(Live::default())),
+        model: model.to_owned(),
+    });
     let step = requests.len().div_ceil(SAMPLE);
     let mut wrong = 0;
     let mut checked = 0;
     for request in requests.iter().step_by(step) {
         let text = request.prompt.as_text().unwrap_or_default();
-        let Some(tokens) = local.block_on(&runtime, asker.tokenize(text)) else { return Ok(None) };
+        let Some(tokens) = local.block_on(&runtime, asker.tokenize(text)) else {
+            return Ok(None);
+        };
         checked += 1;
         wrong += usize::from(tokens.len() != request.prompt_tokens as usize);
     }
     if wrong == 0 {
-        return Ok(Some(json!({"checked": checked, "wrong": 0, "corrected": 0})));
+        return Ok(Some(
+            json!({"checked": checked, "wrong": 0, "corrected": 0}),
+        ));
     }
     let (mut corrected, mut missed, mut largest) = (0, 0, 0_u64);
     for batch in requests.chunks_mut(IN_FLIGHT) {
@@ -91,7 +105,12 @@ impl Asker {
     /// The server's tokens of `text`, special tokens included.
     async fn tokenize(&self, text: &str) -> Option<Vec<Value>> {
         let body = json!({"model": self.model, "prompt": text, "add_special_tokens": true});
-        match self.ask("/tokenize", &body).await?.get_mut("tokens")?.take() {
+        match self
+            .ask("/tokenize", &body)
+            .await?
+            .get_mut("tokens")?
+            .take()
+        {
             // A server that has this path for something else finds no text in our question.
             Value::Array(tokens) if text.is_empty() || !tokens.is_empty() => Some(tokens),
             _ => None,
@@ -100,10 +119,15 @@ impl Asker {
 
     async fn detokenize(&self, tokens: &[Value]) -> Option<String> {
         let body = json!({"model": self.model, "tokens": tokens});
-        self.ask("/detokenize", &body).await?.get("prompt")?.as_str().map(str::to_owned)
+        self.ask("/detokenize", &body)
+            .await?
+            .get("prompt")?
+            .as_str()
+            .map(str::to_owned)
     }
 
-    /// `text` with as many of the server's tokens as wanted, or as close as it gets; and their number.
+    /// `text` with as many of the server's tokens as wanted, or as close as it gets; and their
+    /// number.
     async fn correct(&self, mut text: String, wanted: usize) -> Option<(String, usize)> {
         // Special tokens in front must not be written out as text.
         let special = self.tokenize("").await?.len();
@@ -121,7 +145,10 @@ impl Asker {
                 let front = special.min(wanted);
                 text = self.detokenize(&tokens[front..wanted]).await?;
             } else {
-                let words: Vec<&str> = text.split_whitespace().take(wanted - tokens.len()).collect();
+                let words: Vec<&str> = text
+                    .split_whitespace()
+                    .take(wanted - tokens.len())
+                    .collect();
                 if words.is_empty() {
                     break;
                 }
@@ -137,7 +164,13 @@ impl Asker {
 
     async fn ask(&self, path: &str, body: &Value) -> Option<Value> {
         let body = Bytes::from(body.to_string());
-        let reply = self.client.fetch(Method::POST, path, Some(body)).await.ok()?;
-        (reply.status == 200).then(|| serde_json::from_slice(&reply.body).ok()).flatten()
+        let reply = self
+            .client
+            .fetch(Method::POST, path, Some(body))
+            .await
+            .ok()?;
+        (reply.status == 200)
+            .then(|| serde_json::from_slice(&reply.body).ok())
+            .flatten()
     }
 }

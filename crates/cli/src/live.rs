@@ -1,4 +1,5 @@
-//! How a run stands, in a form that can be drawn here or sent to the sweep that started this process.
+//! How a run stands, in a form that can be drawn here or sent to the sweep that started this
+//! process.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -41,8 +42,8 @@ pub(crate) struct Live {
     pub(crate) elapsed_s: f64,
     /// Requests that ended in the last ten seconds.
     pub(crate) window: usize,
-    /// Their times to first token, mean gaps, and how late they were sent: p50, p90, p99, largest, in
-    /// milliseconds.
+    /// Their times to first token, mean gaps, and how late they were sent: p50, p90, p99, largest,
+    /// in milliseconds.
     pub(crate) spreads: [Option<[f64; 4]>; 3],
 }
 
@@ -66,16 +67,26 @@ impl Live {
 
 /// Percentiles of the requests that ended last.
 pub(crate) fn spreads(recent: &[Recent]) -> (usize, [Option<[f64; 4]>; 3]) {
-    let end = recent.iter().map(|request| request.end).max().unwrap_or(Nanos::ZERO);
-    let window: Vec<&Recent> = recent.iter().filter(|request| end.since(request.end) <= WINDOW).collect();
+    let end = recent
+        .iter()
+        .map(|request| request.end)
+        .max()
+        .unwrap_or(Nanos::ZERO);
+    let window: Vec<&Recent> = recent
+        .iter()
+        .filter(|request| end.since(request.end) <= WINDOW)
+        .collect();
     let of = |value: fn(&Recent) -> Option<f64>| {
         let mut values: Vec<f64> = window.iter().filter_map(|request| value(request)).collect();
         numpy::sort(&mut values);
         let at = |percentile| numpy::percentile(&values, percentile);
         (!values.is_empty()).then(|| [at(50.0), at(90.0), at(99.0), at(100.0)])
     };
-    let all =
-        [of(|request| request.ttft_ms), of(|request| request.itl_ms), of(|request| request.lateness_ms)];
+    let all = [
+        of(|request| request.ttft_ms),
+        of(|request| request.itl_ms),
+        of(|request| request.lateness_ms),
+    ];
     (window.len(), all)
 }
 
@@ -116,7 +127,10 @@ pub(crate) struct Heard(Arc<Mutex<Option<Live>>>);
 impl Heard {
     /// The last state; `None` before the first one.
     pub(crate) fn last(&self) -> Option<Live> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Forgets the last state: another run begins.
@@ -147,7 +161,9 @@ impl Listener {
         std::thread::spawn(move || {
             let mut buffer = [0; LARGEST];
             while let Ok(length) = socket.recv(&mut buffer) {
-                let Some(text) = buffer.get(..length).filter(|text| !text.is_empty()) else { return };
+                let Some(text) = buffer.get(..length).filter(|text| !text.is_empty()) else {
+                    return;
+                };
                 if let Ok(state) = serde_json::from_slice(text) {
                     put.put(Some(state));
                 }
@@ -189,10 +205,17 @@ mod tests {
         let listener = Listener::open().unwrap();
         let heard = listener.heard();
         assert_eq!(heard.last(), None);
-        let state = Live { total: 7, ok: 3, spreads: [Some([1.0; 4]), None, None], ..Live::default() };
+        let state = Live {
+            total: 7,
+            ok: 3,
+            spreads: [Some([1.0; 4]), None, None],
+            ..Live::default()
+        };
         let socket = UnixDatagram::unbound().unwrap();
         socket.send_to(b"not a state", listener.path()).unwrap();
-        socket.send_to(&serde_json::to_vec(&state).unwrap(), listener.path()).unwrap();
+        socket
+            .send_to(&serde_json::to_vec(&state).unwrap(), listener.path())
+            .unwrap();
         let found = (0..1_000_000).find_map(|_| {
             std::thread::yield_now();
             heard.last()
@@ -204,9 +227,16 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_last_ten_seconds() {
-        let request = |end, ttft| Recent { end: Nanos::from_millis(end), ttft_ms: ttft, ..Recent::default() };
-        let (window, spreads) =
-            spreads(&[request(10, Some(9.0)), request(10_500, Some(2.0)), request(11_000, None)]);
+        let request = |end, ttft| Recent {
+            end: Nanos::from_millis(end),
+            ttft_ms: ttft,
+            ..Recent::default()
+        };
+        let (window, spreads) = spreads(&[
+            request(10, Some(9.0)),
+            request(10_500, Some(2.0)),
+            request(11_000, None),
+        ]);
         assert_eq!((window, spreads), (2, [Some([2.0; 4]), None, None]));
     }
 }

@@ -68,7 +68,11 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Ok(parsed) => parsed,
         Err(shown) => {
             // Help and version come this way too, on stdout and with exit code 0.
-            let exit = if shown.use_stderr() { Exit::BadUsage } else { Exit::Good };
+            let exit = if shown.use_stderr() {
+                Exit::BadUsage
+            } else {
+                Exit::Good
+            };
             drop(shown.print());
             return Ok(exit);
         }

@@ -1,8 +1,10 @@
-//! From records to what is printed. `run` and `report` both come through here, which is why a report can
-//! be made again from the run folder.
+//! From records to what is printed. `run` and `report` both come through here, which is why a
+//! report can be made again from the run folder.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge};
+use inferometer_metrics::{
+    Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge,
+};
 use inferometer_report::Lang;
 use inferometer_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
 use serde::{Deserialize, Serialize};
@@ -52,15 +54,29 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// Everything that can be said of `records`.
-    pub(crate) fn of(records: &dyn Records, settings: &NumberSettings, health: &ClientHealth) -> Self {
+    pub(crate) fn of(
+        records: &dyn Records,
+        settings: &NumberSettings,
+        health: &ClientHealth,
+    ) -> Self {
         let (summary, extras) = analyse(records, &settings.metrics);
         let verdict = judge(&summary, &extras, health, &settings.verdict);
         let traffic = Traffic::of(records, &settings.traffic);
-        Self { summary, extras, traffic, verdict }
+        Self {
+            summary,
+            extras,
+            traffic,
+            verdict,
+        }
     }
 
     /// vLLM's table, then our block.
-    pub(crate) fn render(&self, settings: &NumberSettings, health: &ClientHealth, look: &Look) -> String {
+    pub(crate) fn render(
+        &self,
+        settings: &NumberSettings,
+        health: &ClientHealth,
+        look: &Look,
+    ) -> String {
         let table = result_table(
             &self.summary,
             &TableContext {
@@ -69,15 +85,26 @@ impl Numbers {
                 tokenizer: settings.metrics.has_tokenizer,
                 old_total_label: settings.old_total_label,
                 probes: settings.probe.as_ref().map(ProbeNumbers::section),
-                extra: settings.decoding.as_ref().map(Decoding::sections).unwrap_or_default(),
+                extra: settings
+                    .decoding
+                    .as_ref()
+                    .map(Decoding::sections)
+                    .unwrap_or_default(),
             },
         );
         let extras = &self.extras;
-        let share = extras.client_share.iter().find(|share| share.metric == "ttft" && share.p99_ms > 0.0);
+        let share = extras
+            .client_share
+            .iter()
+            .find(|share| share.metric == "ttft" && share.p99_ms > 0.0);
         let block = verdict_block(&BlockContext {
             verdict: self.verdict.clone(),
             outcomes: extras.outcomes.clone(),
-            lateness: extras.arrival.own_lateness_ms.or(extras.arrival.lateness_ms).map(spread),
+            lateness: extras
+                .arrival
+                .own_lateness_ms
+                .or(extras.arrival.lateness_ms)
+                .map(spread),
             receive_lag: extras.receive.lag_ms.map(spread),
             kernel_stamps: health.kernel_stamps,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
@@ -86,7 +113,11 @@ impl Numbers {
                 .filter(|share| share.is_finite()),
             worker_cpu: worker_cpu(health),
             service: extras.service.e2el_ms.map(spread),
-            response: extras.response.as_ref().and_then(|response| response.e2el_ms).map(spread),
+            response: extras
+                .response
+                .as_ref()
+                .and_then(|response| response.e2el_ms)
+                .map(spread),
             partial: settings.verdict.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,
@@ -108,12 +139,23 @@ pub(crate) struct Look {
 }
 
 fn spread(spread: Spread) -> console::Spread {
-    console::Spread { mean_ms: spread.mean, p50_ms: spread.p50, p99_ms: spread.p99, max_ms: spread.max }
+    console::Spread {
+        mean_ms: spread.mean,
+        p50_ms: spread.p50,
+        p99_ms: spread.p99,
+        max_ms: spread.max,
+    }
 }
 
 /// The busiest worker's use of its processor, without the time spent spinning towards due instants.
 fn worker_cpu(health: &ClientHealth) -> Option<f64> {
     let wall = health.wall.as_secs_f64();
-    let busiest = health.workers.iter().map(|worker| worker.cpu.since(worker.spin).as_secs_f64());
-    busiest.reduce(f64::max).filter(|_| wall > 0.0).map(|busy| busy / wall)
+    let busiest = health
+        .workers
+        .iter()
+        .map(|worker| worker.cpu.since(worker.spin).as_secs_f64());
+    busiest
+        .reduce(f64::max)
+        .filter(|_| wall > 0.0)
+        .map(|busy| busy / wall)
 }

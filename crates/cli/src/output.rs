@@ -22,7 +22,8 @@ enum Said {
 impl Said {
     fn write(&self) {
         match self {
-            // Nobody reads any more (`| head`), or the disk is full: the result must be saved all the same.
+            // Nobody reads any more (`| head`), or the disk is full: the result must be saved all
+            // the same.
             Self::Out(text) => {
                 let mut out = stdout();
                 drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
@@ -39,14 +40,22 @@ pub(crate) struct Hold(Output);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let held = self
+            .0
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         held.unwrap_or_default().iter().for_each(Said::write);
     }
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Self { color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), held: Arc::default() }
+        Self {
+            color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            held: Arc::default(),
+        }
     }
 }
 
@@ -58,7 +67,10 @@ impl Output {
 
     /// Keeps everything that is said from now on until the [`Hold`] goes.
     pub(crate) fn hold(&self) -> Hold {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_default();
         Hold(self.clone())
     }
 
@@ -69,7 +81,10 @@ impl Output {
             Said::Out(text) | Said::Talk(text) => text.lines(),
         });
         let lines: Vec<&str> = texts.collect();
-        lines[lines.len().saturating_sub(count)..].iter().map(|&line| line.to_owned()).collect()
+        lines[lines.len().saturating_sub(count)..]
+            .iter()
+            .map(|&line| line.to_owned())
+            .collect()
     }
 
     /// Everything that this program says comes through here, so no secret gets past.

@@ -24,7 +24,11 @@ pub(crate) fn write(
         Some(label) => format!("{label} · {}", manifest.target.model),
         None => manifest.target.model.clone(),
     };
-    let title = if manifest.run.simulated { format!("{title} · simulated") } else { title };
+    let title = if manifest.run.simulated {
+        format!("{title} · simulated")
+    } else {
+        title
+    };
     let page = run_page(&RunPageInput {
         title: &title,
         records,

@@ -11,7 +11,9 @@ use inferometer_os::{limits, thread};
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
 use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
-use inferometer_workload::{DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces};
+use inferometer_workload::{
+    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces,
+};
 use rayon::prelude::*;
 
 use crate::adjust::Adjust;
@@ -39,8 +41,8 @@ const RATE_PER_WORKER: f64 = 5_000.0;
 pub(crate) struct Ready {
     /// What to do.
     pub(crate) plan: Plan,
-    /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has all of them
-    /// serialised.
+    /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has
+    /// all of them serialised.
     pub(crate) workload: Workload,
     /// The workload for the manifest.
     pub(crate) workload_info: WorkloadInfo,
@@ -65,25 +67,39 @@ pub(crate) struct Ready {
 /// Does everything that can fail before the first measured request.
 pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     check_descriptors(settings)?;
-    let named = settings.target.tokenizer.clone().or_else(|| settings.target.model.clone());
+    let named = settings
+        .target
+        .tokenizer
+        .clone()
+        .or_else(|| settings.target.model.clone());
     let spec = named.filter(|_| settings.target.has_tokenizer);
     // Loading a tokenizer takes longer than asking the server, so both are done at once.
     let (tokenizer, server, environment) = std::thread::scope(|scope| {
-        let loading = spec.clone().map(|spec| scope.spawn(move || load_tokenizer(&spec)));
+        let loading = spec
+            .clone()
+            .map(|spec| scope.spawn(move || load_tokenizer(&spec)));
         let server = ask_server(settings);
         let environment = Environment::capture();
         let tokenizer = loading.map(|thread| {
-            thread.join().unwrap_or_else(|_panic| Err(Failure::usage("loading the tokenizer broke down")))
+            thread
+                .join()
+                .unwrap_or_else(|_panic| Err(Failure::usage("loading the tokenizer broke down")))
         });
         (tokenizer, server, environment)
     });
     let (facts, model) = server?;
     let mut lines = Vec::new();
     if settings.target.model.is_none() {
-        lines.push(format!("First model name: {}, first model id: {}", model.request, model.id));
+        lines.push(format!(
+            "First model name: {}, first model id: {}",
+            model.request, model.id
+        ));
     }
     let mut warnings: Vec<String> = unlisted(settings, &facts, &model).into_iter().collect();
-    let tokenizer_id = settings.target.has_tokenizer.then(|| spec.unwrap_or_else(|| model.id.clone()));
+    let tokenizer_id = settings
+        .target
+        .has_tokenizer
+        .then(|| spec.unwrap_or_else(|| model.id.clone()));
     let tokenizer = match (tokenizer, &tokenizer_id) {
         (Some(tokenizer), _) => Some(tokenizer?),
         (None, Some(id)) => Some(load_tokenizer(id)?),
@@ -108,24 +124,39 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     warnings.extend(nothing_to_omit(settings, &model, &workload));
     let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
     warnings.append(&mut workload.warnings.clone());
-    let mut requests = match settings.shapes.replay.as_ref().filter(|replay| replay.large.is_some()) {
+    let mut requests = match settings
+        .shapes
+        .replay
+        .as_ref()
+        .filter(|replay| replay.large.is_some())
+    {
         Some(replay) => serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?,
         None => serialise(&wire, &workload.requests)?,
     };
     give_up_some(settings, &mut requests);
     let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
     let schedule = schedule(settings, &workload)?;
-    let workload_info = match settings.shapes.replay.as_ref().and_then(|replay| replay.large.clone()) {
+    let workload_info = match settings
+        .shapes
+        .replay
+        .as_ref()
+        .and_then(|replay| replay.large.clone())
+    {
         Some(large) => large,
         None => WorkloadInfo::of(&workload),
     };
     // A million of them take half a gigabyte.
     workload.requests.truncate(1);
     workload.requests.shrink_to_fit();
-    let workers = settings.load.workers.unwrap_or_else(|| default_workers(settings, &schedule));
+    let workers = settings
+        .load
+        .workers
+        .unwrap_or_else(|| default_workers(settings, &schedule));
     if let Some(first) = settings.load.pin {
         thread::check_pin(first, workers).map_err(|error| {
-            Failure::usage(format!("--pin {first}: {error}; give a lower --pin or fewer --workers"))
+            Failure::usage(format!(
+                "--pin {first}: {error}; give a lower --pin or fewer --workers"
+            ))
         })?;
     }
     let plan = Plan {
@@ -156,12 +187,24 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
 
 /// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
 pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<Ready, Failure> {
-    let name = settings.target.model.clone().unwrap_or_else(|| model.to_owned());
+    let name = settings
+        .target
+        .model
+        .clone()
+        .unwrap_or_else(|| model.to_owned());
     let model = ModelNames {
-        request: settings.target.served_model_name.clone().unwrap_or_else(|| name.clone()),
+        request: settings
+            .target
+            .served_model_name
+            .clone()
+            .unwrap_or_else(|| name.clone()),
         id: name,
     };
-    let tokenizer_id = settings.target.tokenizer.clone().filter(|_| settings.target.has_tokenizer);
+    let tokenizer_id = settings
+        .target
+        .tokenizer
+        .clone()
+        .filter(|_| settings.target.has_tokenizer);
     let tokenizer = tokenizer_id.as_deref().map(load_tokenizer).transpose()?;
     let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
     if let Some(replay) = &settings.shapes.replay {
@@ -207,11 +250,18 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
 
 /// A model that the server does not list, where that is not refused.
 fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> Option<String> {
-    let listed = facts.models.as_deref().filter(|models| !models.is_empty())?;
+    let listed = facts
+        .models
+        .as_deref()
+        .filter(|models| !models.is_empty())?;
     let known = listed.iter().any(|served| served.id == model.request);
     (settings.compat.is_vllm() && !known).then(|| {
         let names: Vec<_> = listed.iter().map(|served| served.id.as_str()).collect();
-        format!("the server does not list the model {}; it lists {}", model.request, names.join(", "))
+        format!(
+            "the server does not list the model {}; it lists {}",
+            model.request,
+            names.join(", ")
+        )
     })
 }
 
@@ -223,16 +273,23 @@ fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Fai
     if !settings.load.self_timed {
         return arrivals(&workload.requests, &settings.load.arrivals);
     }
-    let due = workload.requests.iter().map(|request| request.trace_at.unwrap_or_default()).collect();
+    let due = workload
+        .requests
+        .iter()
+        .map(|request| request.trace_at.unwrap_or_default())
+        .collect();
     Schedule::new(due).or_usage()
 }
 
-/// A schedule by rate. Of conversations it is the conversations that arrive: all turns have the instant of the
-/// first.
-pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Failure> {
+/// A schedule by rate. Of conversations it is the conversations that arrive: all turns have the
+/// instant of the first.
+pub(crate) fn arrivals(
+    requests: &[Request],
+    settings: &ArrivalSettings,
+) -> Result<Schedule, Failure> {
     let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
-    let schedule =
-        inferometer_arrival::schedule(requests.iter().filter(opens).count(), settings).or_usage()?;
+    let schedule = inferometer_arrival::schedule(requests.iter().filter(opens).count(), settings)
+        .or_usage()?;
     let mut opened = 0;
     let due = requests.iter().map(|request| {
         opened += usize::from(opens(&request));
@@ -241,14 +298,18 @@ pub(crate) fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Resu
     Schedule::new(due.collect()).or_usage()
 }
 
-/// The workload and schedule that a run with these settings would have, without asking a server. Each request goes
-/// to `give` with its due instant; what is returned holds the rest. Datasets that are made up need memory for one
-/// piece only.
+/// The workload and schedule that a run with these settings would have, without asking a server.
+/// Each request goes to `give` with its due instant; what is returned holds the rest. Datasets that
+/// are made up need memory for one piece only.
 pub(crate) fn offline(
     settings: &RunSettings,
     give: &mut dyn FnMut(Nanos, &Request) -> Result<(), Failure>,
 ) -> Result<(Workload, Schedule), Failure> {
-    let named = settings.target.tokenizer.as_ref().or(settings.target.model.as_ref());
+    let named = settings
+        .target
+        .tokenizer
+        .as_ref()
+        .or(settings.target.model.as_ref());
     let tokenizer = match named.filter(|_| settings.target.has_tokenizer) {
         Some(spec) => Some(load_tokenizer(spec)?),
         None if settings.target.has_tokenizer => {
@@ -264,24 +325,35 @@ pub(crate) fn offline(
     let progress = |done, total| bar.update(done, total);
     let mut adjust = Adjust::new(settings);
     let (mut by_rate, mut own) = (None, Vec::new());
-    let workload = build_in_pieces(&settings.workload, tokenizer, &progress, &mut |mut piece, total| {
-        adjust.apply(tokenizer, &mut piece)?;
-        // Conversations are in one piece.
-        converse(&mut piece, None)?;
-        if settings.load.self_timed {
-            return piece.iter().try_for_each(|request| {
-                let due = request.trace_at.unwrap_or_default();
-                own.push(due);
-                give(due, request)
-            });
-        }
-        let schedule = match &mut by_rate {
-            Some(schedule) => schedule,
-            none if piece.len() == total => none.insert(arrivals(&piece, &settings.load.arrivals)?),
-            none => none.insert(inferometer_arrival::schedule(total, &settings.load.arrivals).or_usage()?),
-        };
-        piece.iter().try_for_each(|request| give(schedule.due(request.index), request))
-    })?;
+    let workload = build_in_pieces(
+        &settings.workload,
+        tokenizer,
+        &progress,
+        &mut |mut piece, total| {
+            adjust.apply(tokenizer, &mut piece)?;
+            // Conversations are in one piece.
+            converse(&mut piece, None)?;
+            if settings.load.self_timed {
+                return piece.iter().try_for_each(|request| {
+                    let due = request.trace_at.unwrap_or_default();
+                    own.push(due);
+                    give(due, request)
+                });
+            }
+            let schedule = match &mut by_rate {
+                Some(schedule) => schedule,
+                none if piece.len() == total => {
+                    none.insert(arrivals(&piece, &settings.load.arrivals)?)
+                }
+                none => none.insert(
+                    inferometer_arrival::schedule(total, &settings.load.arrivals).or_usage()?,
+                ),
+            };
+            piece
+                .iter()
+                .try_for_each(|request| give(schedule.due(request.index), request))
+        },
+    )?;
     let schedule = match by_rate {
         Some(schedule) => schedule,
         None => Schedule::new(own).or_usage()?,
@@ -296,10 +368,17 @@ impl From<WorkloadError> for Failure {
 }
 
 /// Makes the turns of conversations chat messages, and says which follows which.
-fn converse(requests: &mut [Request], most: Option<usize>) -> Result<Option<Arc<Conversations>>, Failure> {
-    for request in requests.iter_mut().filter(|request| request.session.is_some()) {
+fn converse(
+    requests: &mut [Request],
+    most: Option<usize>,
+) -> Result<Option<Arc<Conversations>>, Failure> {
+    for request in requests
+        .iter_mut()
+        .filter(|request| request.session.is_some())
+    {
         if let Some(text) = request.prompt.as_text() {
-            request.prompt = Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]);
+            request.prompt =
+                Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]);
         }
     }
     let conversations = Conversations::of(requests).or_usage()?;
@@ -323,7 +402,9 @@ fn verifies(settings: &RunSettings) -> bool {
 }
 
 fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Failure> {
-    let Some(found) = lengths::verify(wire, model, &mut workload.requests)? else { return Ok(()) };
+    let Some(found) = lengths::verify(wire, model, &mut workload.requests)? else {
+        return Ok(());
+    };
     let number = |name: &str| found[name].as_u64().unwrap_or_default();
     if number("corrected") > 0 || number("wrong") > 0 {
         workload.warnings.push(format!(
@@ -339,13 +420,18 @@ fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Res
 
 /// Datasets whose prompts vLLM aligns with the server's tokenizer.
 fn aligns(dataset: &DatasetSettings) -> bool {
-    matches!(dataset, DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_))
+    matches!(
+        dataset,
+        DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_)
+    )
 }
 
 /// Chooses the requests that are given up.
 fn give_up_some(settings: &RunSettings, requests: &mut [Prepared]) {
     use rand::Rng as _;
-    let Some((share, delay)) = settings.load.cancellation else { return };
+    let Some((share, delay)) = settings.load.cancellation else {
+        return;
+    };
     for (index, request) in requests.iter_mut().enumerate() {
         let mut random = indexed_stream(settings.workload.seed, "cancellation", index as u64);
         let draw = f64::from(random.next_u32()) / f64::from(u32::MAX);
@@ -356,7 +442,10 @@ fn give_up_some(settings: &RunSettings, requests: &mut [Prepared]) {
 }
 
 fn ask_server(settings: &RunSettings) -> Result<(ServerFacts, ModelNames), Failure> {
-    let names = ModelNames { request: String::new(), id: String::new() };
+    let names = ModelNames {
+        request: String::new(),
+        id: String::new(),
+    };
     let side = Side::new(&wire(settings, &names, false)?)?;
     let facts = inspect(&side, &settings.target, settings.load.ready_check)?;
     let model = model_names(&settings.target, &facts)?;
@@ -367,7 +456,11 @@ fn load_tokenizer(spec: &str) -> Result<Tokenizer, Failure> {
     Tokenizer::load(spec, &HubSettings::from_env()).or_usage()
 }
 
-fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> Result<Arc<Wire>, Failure> {
+fn wire(
+    settings: &RunSettings,
+    model: &ModelNames,
+    force_ignore_eos: bool,
+) -> Result<Arc<Wire>, Failure> {
     let target = &settings.target;
     let mut client = ClientSettings {
         endpoint: Some(target.endpoint.clone()),
@@ -382,7 +475,11 @@ fn wire(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> R
     Wire::new(client).or_usage()
 }
 
-fn body_settings(settings: &RunSettings, model: &ModelNames, force_ignore_eos: bool) -> BodySettings {
+fn body_settings(
+    settings: &RunSettings,
+    model: &ModelNames,
+    force_ignore_eos: bool,
+) -> BodySettings {
     let content = &settings.content;
     let generates = settings.metrics.kind == inferometer_metrics::Kind::Generation;
     BodySettings {
@@ -399,14 +496,20 @@ fn body_settings(settings: &RunSettings, model: &ModelNames, force_ignore_eos: b
 
 /// Fields that `--omit-field` names and the first request has not.
 fn nothing_to_omit(settings: &RunSettings, model: &ModelNames, workload: &Workload) -> Vec<String> {
-    let Some(first) = workload.requests.first() else { return Vec::new() };
+    let Some(first) = workload.requests.first() else {
+        return Vec::new();
+    };
     let backend = settings.target.backend;
     let with = |omit_fields| {
-        let body = BodySettings { omit_fields, ..body_settings(settings, model, workload.force_ignore_eos) };
+        let body = BodySettings {
+            omit_fields,
+            ..body_settings(settings, model, workload.force_ignore_eos)
+        };
         backend.body(first, &body).ok().map(|body| body.bytes)
     };
-    let Some(whole) =
-        Some(&settings.target.omit_fields).filter(|all| !all.is_empty()).and_then(|_| with(Vec::new()))
+    let Some(whole) = Some(&settings.target.omit_fields)
+        .filter(|all| !all.is_empty())
+        .and_then(|_| with(Vec::new()))
     else {
         return Vec::new();
     };
@@ -425,18 +528,22 @@ fn nothing_to_omit(settings: &RunSettings, model: &ModelNames, workload: &Worklo
         .collect()
 }
 
-/// Answers are kept for `--save-detailed`, and in runs small enough to compare the server's token counts with
-/// the tokenizer's; otherwise only until the server has told its count.
+/// Answers are kept for `--save-detailed`, and in runs small enough to compare the server's token
+/// counts with the tokenizer's; otherwise only until the server has told its count.
 fn keep_text(settings: &RunSettings) -> KeepText {
     let small = settings.workload.num_prompts <= SMALL_RUN;
     let needed = settings.shapes.needs_text();
-    if settings.saving.detailed || small || needed { KeepText::Always } else { KeepText::UntilUsage }
+    if settings.saving.detailed || small || needed {
+        KeepText::Always
+    } else {
+        KeepText::UntilUsage
+    }
 }
 
 /// The workload, and further requests for the ready check and the warm-up.
 ///
-/// Random text has as many prompts as one likes, so those are of their own: a server that caches prefixes
-/// must not have seen a measured prompt. Under vLLM's rules there are none.
+/// Random text has as many prompts as one likes, so those are of their own: a server that caches
+/// prefixes must not have seen a measured prompt. Under vLLM's rules there are none.
 fn workload(
     settings: &RunSettings,
     tokenizer: Option<&Tokenizer>,
@@ -444,7 +551,8 @@ fn workload(
     if let Some(replay) = &settings.shapes.replay {
         return Ok((replay.bundle.workload.clone(), Vec::new()));
     }
-    let own = !settings.compat.is_vllm() && matches!(settings.workload.dataset, DatasetSettings::Random(_));
+    let own = !settings.compat.is_vllm()
+        && matches!(settings.workload.dataset, DatasetSettings::Random(_));
     let mut ask = settings.workload.clone();
     if own {
         ask.num_prompts += spare_wanted(settings) as i64;
@@ -453,8 +561,13 @@ fn workload(
     let mut workload = build(&ask, tokenizer, &|done, total| bar.update(done, total)).or_usage()?;
     drop(bar);
     let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
-    let spare =
-        if own { workload.requests.split_off(count.min(workload.requests.len())) } else { Vec::new() };
+    let spare = if own {
+        workload
+            .requests
+            .split_off(count.min(workload.requests.len()))
+    } else {
+        Vec::new()
+    };
     Ok((workload, spare))
 }
 
@@ -463,12 +576,19 @@ fn spare_wanted(settings: &RunSettings) -> usize {
     settings.load.num_warmups + usize::from(!settings.load.ready_check.is_zero())
 }
 
-/// Requests to be sent before the run, without ids. Where there are none of their own, the first request of
-/// the run has to serve, as in vLLM.
+/// Requests to be sent before the run, without ids. Where there are none of their own, the first
+/// request of the run has to serve, as in vLLM.
 fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> Vec<Request> {
     let mut spare = own;
     if spare.is_empty() {
-        spare = workload.requests.first().cloned().into_iter().cycle().take(spare_wanted(settings)).collect();
+        spare = workload
+            .requests
+            .first()
+            .cloned()
+            .into_iter()
+            .cycle()
+            .take(spare_wanted(settings))
+            .collect();
     }
     for request in &mut spare {
         request.id = None;
@@ -479,11 +599,20 @@ fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> V
 }
 
 fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Failure> {
-    requests.par_iter().map(|request| wire.prepare(request)).collect::<Result<_, _>>().or_usage()
+    requests
+        .par_iter()
+        .map(|request| wire.prepare(request))
+        .collect::<Result<_, _>>()
+        .or_usage()
 }
 
-/// Serialises a file that is larger than it should be in memory; the bodies go to an unnamed file in `folder`.
-fn serialise_to_file(wire: &Wire, replay: &Replay, folder: Option<&Path>) -> Result<Vec<Prepared>, Failure> {
+/// Serialises a file that is larger than it should be in memory; the bodies go to an unnamed file
+/// in `folder`.
+fn serialise_to_file(
+    wire: &Wire,
+    replay: &Replay,
+    folder: Option<&Path>,
+) -> Result<Vec<Prepared>, Failure> {
     let place = folder.map_or_else(std::env::temp_dir, Path::to_owned);
     let failed = |error: std::io::Error| {
         Failure::usage(format!(
@@ -520,7 +649,11 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
             "{flag} {connections} needs {needed} open files, but this process may open {} at most: raise the \
              limit (ulimit -n {needed}, or the service's LimitNOFILE), or lower {}",
             limit.hard,
-            if settings.load.max_concurrency.is_some() { flag } else { "the load with --max-concurrency" },
+            if settings.load.max_concurrency.is_some() {
+                flag
+            } else {
+                "the load with --max-concurrency"
+            },
         )));
     }
     if certain && let Some((low, high)) = limits::local_port_range() {
@@ -538,8 +671,16 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
 fn default_workers(settings: &RunSettings, schedule: &Schedule) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let span = schedule.last().as_secs_f64();
-    let rate = if span > 0.0 { schedule.len() as f64 / span } else { 0.0 };
-    let streams = settings.load.max_concurrency.unwrap_or(schedule.len()).min(schedule.len());
+    let rate = if span > 0.0 {
+        schedule.len() as f64 / span
+    } else {
+        0.0
+    };
+    let streams = settings
+        .load
+        .max_concurrency
+        .unwrap_or(schedule.len())
+        .min(schedule.len());
     let by_streams = if schedule.is_at_once() || settings.load.max_concurrency.is_some() {
         streams.div_ceil(STREAMS_PER_WORKER)
     } else {
@@ -547,5 +688,7 @@ fn default_workers(settings: &RunSettings, schedule: &Schedule) -> usize {
     };
     let by_rate = (rate / RATE_PER_WORKER).ceil() as usize;
     // Half of the processors stay for the server, the kernel and the record log.
-    by_streams.max(by_rate).clamp(1, (processors / 2).clamp(1, 8))
+    by_streams
+        .max(by_rate)
+        .clamp(1, (processors / 2).clamp(1, 8))
 }

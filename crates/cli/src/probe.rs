@@ -1,7 +1,8 @@
 //! `--probe-request-rate`: a trickle of one-token requests beside the load, past its slots.
 //!
-//! It shows what a small request meets while the load is on. As in vLLM, the next one goes out so many seconds
-//! after the answer to the last one, so that a slow server is not asked more than once at a time.
+//! It shows what a small request meets while the load is on. As in vLLM, the next one goes out so
+//! many seconds after the answer to the last one, so that a slow server is not asked more than once
+//! at a time.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,7 +38,9 @@ impl ProbeNumbers {
     /// `None` without a good answer, as in vLLM.
     fn of(records: &[Record], kind: Kind) -> Option<Self> {
         let good = records.iter().filter(|record| record.is_ok());
-        let mut latencies: Vec<f64> = good.map(|record| Times::of(record, kind).latency * 1e3).collect();
+        let mut latencies: Vec<f64> = good
+            .map(|record| Times::of(record, kind).latency * 1e3)
+            .collect();
         numpy::sort(&mut latencies);
         Some(Self {
             completed: latencies.len() as u64,
@@ -50,7 +53,13 @@ impl ProbeNumbers {
 
     /// The section of the table.
     pub(crate) fn section(&self) -> Section {
-        Section::probes(self.completed, self.failed, self.median_ms, self.p99_ms, self.max_ms)
+        Section::probes(
+            self.completed,
+            self.failed,
+            self.median_ms,
+            self.p99_ms,
+            self.max_ms,
+        )
     }
 
     /// The keys of the result.
@@ -86,15 +95,21 @@ impl Probe {
         let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
         let (stop, stopped) = sync_channel(1);
         let wire = Arc::clone(wire);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .or_run()?;
         let thread = std::thread::spawn(move || {
             let client = Rc::new(Client::new(&wire, 0, Arc::new(Live::default())));
             let local = tokio::task::LocalSet::new();
             let mut records = Vec::new();
             loop {
-                // As a task, like those of the run: only then has it the turns that it needs for its stamps.
-                let asking =
-                    tokio::task::LocalSet::spawn_local(&local, ask(Rc::clone(&client), prepared.clone()));
+                // As a task, like those of the run: only then has it the turns that it needs for
+                // its stamps.
+                let asking = tokio::task::LocalSet::spawn_local(
+                    &local,
+                    ask(Rc::clone(&client), prepared.clone()),
+                );
                 records.extend(local.block_on(&runtime, asking));
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return records;

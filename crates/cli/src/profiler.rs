@@ -46,9 +46,14 @@ fn post(wire: &Arc<Wire>, path: &str, done: &str, output: &Output) -> Result<(),
 pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Failure> {
     const PATH: &str = "/reset_prefix_cache";
     let hint = "vLLM has this only when started with VLLM_SERVER_DEV_MODE=1";
-    let reply = Side::new(wire)?.ask(Method::POST, PATH, None).map_err(|error| {
-        Failure::Usage(anyhow::Error::new(error).context("--reset-prefix-cache: the server did not answer"))
-    })?;
+    let reply = Side::new(wire)?
+        .ask(Method::POST, PATH, None)
+        .map_err(|error| {
+            Failure::Usage(
+                anyhow::Error::new(error)
+                    .context("--reset-prefix-cache: the server did not answer"),
+            )
+        })?;
     if reply.status != 200 {
         return Err(Failure::usage(format!(
             "--reset-prefix-cache: {PATH} answers with status {}; {hint}",

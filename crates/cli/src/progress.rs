@@ -16,11 +16,14 @@ pub(crate) struct RunBar {
 }
 
 impl RunBar {
-    /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last state.
+    /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last
+    /// state.
     pub(crate) fn follow(progress: Arc<Progress>, total: usize) -> Self {
         let thread = Background::spawn(move |stopped| {
-            let bar =
-                bar(total as u64, "{percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}, {per_sec}] {msg}");
+            let bar = bar(
+                total as u64,
+                "{percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}, {per_sec}] {msg}",
+            );
             let mut last_events = 0;
             loop {
                 let end = stopped.within(TICK);
@@ -40,7 +43,11 @@ impl RunBar {
 
 fn describe(now: &Snapshot, last_events: u64) -> String {
     let per_second = (now.events - last_events.min(now.events)) * 1000 / TICK.as_millis() as u64;
-    let failed = if now.failed > 0 { format!(", {} failed", now.failed) } else { String::new() };
+    let failed = if now.failed > 0 {
+        format!(", {} failed", now.failed)
+    } else {
+        String::new()
+    };
     format!("{} in flight, {per_second} events/s{failed}", now.in_flight)
 }
 
@@ -56,7 +63,11 @@ impl SlowBar {
     /// A bar with a label, invisible for the first second.
     pub(crate) fn new(label: &'static str) -> Self {
         let bar = ProgressBar::hidden();
-        Self { bar, label, started: inferometer_os::clock::now() }
+        Self {
+            bar,
+            label,
+            started: inferometer_os::clock::now(),
+        }
     }
 
     /// Reports that `done` of `total` are done. May be called from many threads.
@@ -66,7 +77,9 @@ impl SlowBar {
         }
         if self.bar.is_hidden() && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            self.bar.set_style(style("{msg} {percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}]"));
+            self.bar.set_style(style(
+                "{msg} {percent:>3}%|{wide_bar}| {pos}/{len} [{elapsed}<{eta}]",
+            ));
             self.bar.set_message(self.label);
         }
         self.bar.set_length(total as u64);

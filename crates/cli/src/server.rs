@@ -26,8 +26,14 @@ pub(crate) struct Side {
 impl Side {
     /// A client for the targets of `wire`.
     pub(crate) fn new(wire: &Arc<Wire>) -> Result<Self, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
-        Ok(Self { runtime, client: Client::new(wire, 0, Arc::new(Live::default())) })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .or_run()?;
+        Ok(Self {
+            runtime,
+            client: Client::new(wire, 0, Arc::new(Live::default())),
+        })
     }
 
     /// Asks for `path`.
@@ -78,9 +84,10 @@ pub(crate) fn inspect(
         match side.get("/v1/models") {
             Ok(reply) => break Some(reply),
             // Only a server that is not there yet is worth waiting for.
-            Err(WireError::Connect { step: ConnectStep::Reach | ConnectStep::Proxy, .. })
-                if clock::now() < deadline =>
-            {
+            Err(WireError::Connect {
+                step: ConnectStep::Reach | ConnectStep::Proxy,
+                ..
+            }) if clock::now() < deadline => {
                 std::thread::sleep(RETRY);
             }
             Err(error @ WireError::Connect { step, .. }) => {
@@ -98,7 +105,9 @@ pub(crate) fn inspect(
             target.base_url, reply.status
         )));
     }
-    let models = reply.filter(|reply| reply.status == 200).and_then(|reply| served(&reply.body));
+    let models = reply
+        .filter(|reply| reply.status == 200)
+        .and_then(|reply| served(&reply.body));
     let version = side
         .get("/version")
         .ok()
@@ -108,7 +117,12 @@ pub(crate) fn inspect(
     Ok(ServerFacts { models, version })
 }
 
-fn unreachable(error: &WireError, step: ConnectStep, target: &TargetSettings, patience: Duration) -> Failure {
+fn unreachable(
+    error: &WireError,
+    step: ConnectStep,
+    target: &TargetSettings,
+    patience: Duration,
+) -> Failure {
     let url = &target.base_url;
     let remedy = match step {
         ConnectStep::Reach => {
@@ -168,7 +182,10 @@ pub(crate) struct ModelNames {
 }
 
 /// Settles which model is benchmarked.
-pub(crate) fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<ModelNames, Failure> {
+pub(crate) fn model_names(
+    target: &TargetSettings,
+    facts: &ServerFacts,
+) -> Result<ModelNames, Failure> {
     let listed = facts.models.as_deref().unwrap_or_default();
     let Some(model) = &target.model else {
         let first = listed.first().ok_or_else(|| {
@@ -178,14 +195,23 @@ pub(crate) fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Resul
             ))
         })?;
         let id = first.root.clone().unwrap_or_else(|| first.id.clone());
-        return Ok(ModelNames { request: first.id.clone(), id });
+        return Ok(ModelNames {
+            request: first.id.clone(),
+            id,
+        });
     };
     let request = target.served_model_name.as_ref().unwrap_or(model);
     // llama.cpp lists one model and takes any name.
-    let any_name = listed.iter().any(|served| served.owned_by.as_deref() == Some("llamacpp"));
+    let any_name = listed
+        .iter()
+        .any(|served| served.owned_by.as_deref() == Some("llamacpp"));
     let known = listed.iter().any(|served| served.id == *request);
     if target.check_model && !listed.is_empty() && !known && !any_name {
-        let flag = if target.served_model_name.is_some() { "--served-model-name" } else { "--model" };
+        let flag = if target.served_model_name.is_some() {
+            "--served-model-name"
+        } else {
+            "--model"
+        };
         let names: Vec<_> = listed.iter().map(|served| served.id.as_str()).collect();
         return Err(Failure::usage(format!(
             "{flag} {request}: {} does not serve it. It serves: {}. Use one of these with --served-model-name \
@@ -194,5 +220,8 @@ pub(crate) fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Resul
             names.join(", ")
         )));
     }
-    Ok(ModelNames { request: request.clone(), id: model.clone() })
+    Ok(ModelNames {
+        request: request.clone(),
+        id: model.clone(),
+    })
 }

@@ -13,7 +13,8 @@ use inferometer_arrival::{ArrivalSettings, RampStrategy, Rate};
 use inferometer_core::redact::{self, redact_json, redact_url};
 use inferometer_core::{Nanos, Secret};
 use inferometer_metrics::{
-    Kind, Metric, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
+    Kind, Metric, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,
+    parse_percentiles,
 };
 use inferometer_wire::{Backend, BackendKind, backend};
 use inferometer_workload::WorkloadSettings;
@@ -128,17 +129,35 @@ impl RunSettings {
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, Failure> {
         let echo = echo(&args)?;
         let compat = args.target.compat;
-        let id_prefix = args.load.request_id_prefix.clone().unwrap_or_else(random_prefix);
+        let id_prefix = args
+            .load
+            .request_id_prefix
+            .clone()
+            .unwrap_or_else(random_prefix);
         let vllm_args = compat::echo(&args, &id_prefix);
         let mut notes = Vec::new();
-        let RunArgs { target, load, content, dataset, traffic, connection, reporting } = args;
+        let RunArgs {
+            target,
+            load,
+            content,
+            dataset,
+            traffic,
+            connection,
+            reporting,
+        } = args;
         let seed = load.seed;
         let shapes = ShapeSettings::resolve(&traffic, &dataset, seed)?;
         let replayed = shapes.replay.as_ref().map(|replay| &replay.bundle);
-        let num_prompts = replayed.map_or(load.num_prompts, |bundle| bundle.workload.requests.len() as i64);
+        let num_prompts = replayed.map_or(load.num_prompts, |bundle| {
+            bundle.workload.requests.len() as i64
+        });
         let target = target_settings(target, compat, &mut notes)?;
         // Servers repeat what they were sent in their errors.
-        target.base_urls.iter().chain([&target.endpoint]).for_each(|url| redact::register_url(url));
+        target
+            .base_urls
+            .iter()
+            .chain([&target.endpoint])
+            .for_each(|url| redact::register_url(url));
         let connection = ConnectionSettings::resolve(connection)?;
         let (shuffle, oversample) = (!dataset.disable_shuffle, !dataset.no_oversample);
         let skip_chat_template = dataset.skip_chat_template;
@@ -151,9 +170,15 @@ impl RunSettings {
             None => dataset::has_clock(&dataset),
         };
         let load = load_settings(&load, compat, has_clock)?;
-        let salt = traffic.salt.clone().map(|salt| if salt.is_empty() { random_salt() } else { salt });
+        let salt = traffic
+            .salt
+            .clone()
+            .map(|salt| if salt.is_empty() { random_salt() } else { salt });
         let content = content::resolve(content, compat, target.backend)?;
-        content.extra_body.iter().for_each(|(name, value)| redact::register_json(&json!({name: value})));
+        content
+            .extra_body
+            .iter()
+            .for_each(|(name, value)| redact::register_json(&json!({name: value})));
         let kind = match target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
             BackendKind::Generation | BackendKind::Audio => Kind::Generation,
@@ -162,12 +187,19 @@ impl RunSettings {
         // What forbids a stream, if anything does: a flag, or an API that has none.
         let whole = match (content.stream, target.backend.can_stream()) {
             (false, _) => Some("--no-streaming".to_owned()),
-            (true, false) => Some(format!("--backend {}, whose API does not stream", target.backend.name())),
+            (true, false) => Some(format!(
+                "--backend {}, whose API does not stream",
+                target.backend.name()
+            )),
             (true, true) => None,
         };
         let whole = whole.filter(|_| kind == Kind::Generation);
         let metrics = MetricSettings {
-            selected: selected_metrics(reporting.percentile_metrics.as_deref(), kind, whole.as_deref())?,
+            selected: selected_metrics(
+                reporting.percentile_metrics.as_deref(),
+                kind,
+                whole.as_deref(),
+            )?,
             percentiles: parse_percentiles(&reporting.metric_percentiles).or_usage()?,
             goodput: goodput(&reporting.goodput, whole.as_deref())?,
             cap: load.max_concurrency,
@@ -177,7 +209,10 @@ impl RunSettings {
             has_tokenizer: target.has_tokenizer,
         };
         let saving = saving::resolve(reporting, kind)?;
-        let (is_chat, is_pooling) = (target.backend.name() == "openai-chat", kind == Kind::Pooling);
+        let (is_chat, is_pooling) = (
+            target.backend.name() == "openai-chat",
+            kind == Kind::Pooling,
+        );
         let workload = WorkloadSettings {
             num_prompts,
             seed,
@@ -228,13 +263,22 @@ impl RunSettings {
 }
 
 /// Without a stream, which `whole` forbids, there is nothing to see before the end of an answer.
-fn selected_metrics(list: Option<&str>, kind: Kind, whole: Option<&str>) -> Result<Vec<Metric>, Failure> {
+fn selected_metrics(
+    list: Option<&str>,
+    kind: Kind,
+    whole: Option<&str>,
+) -> Result<Vec<Metric>, Failure> {
     let Some(list) = list else {
-        return Ok(if whole.is_none() { default_metrics(kind) } else { vec![Metric::E2el] });
+        return Ok(if whole.is_none() {
+            default_metrics(kind)
+        } else {
+            vec![Metric::E2el]
+        });
     };
     let selected = parse_metrics(list).or_usage()?;
-    let needs_stream =
-        selected.iter().find(|metric| matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl));
+    let needs_stream = selected
+        .iter()
+        .find(|metric| matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl));
     match (needs_stream, whole) {
         (Some(metric), Some(reason)) => Err(Failure::usage(format!(
             "--percentile-metrics {list}: {} cannot be measured with {reason}; ask for e2el",
@@ -279,7 +323,10 @@ fn target_settings(
         omit_field,
         skip_model_check,
     } = args;
-    if name.as_deref().is_some_and(|name| name == "sim" || name.starts_with("sim:")) {
+    if name
+        .as_deref()
+        .is_some_and(|name| name == "sim" || name.starts_with("sim:"))
+    {
         return Err(Failure::usage(
             "--backend sim: a run needs a server; simulate one run with inferometer simulate, or many with inferometer \
              sweep --backend sim",
@@ -294,12 +341,17 @@ fn target_settings(
     }
     if trust_remote_code {
         notes.push(
-            "--trust-remote-code has no effect: no code out of a model's repository is ever run".to_owned(),
+            "--trust-remote-code has no effect: no code out of a model's repository is ever run"
+                .to_owned(),
         );
     }
     let endpoint = endpoint.unwrap_or_else(|| backend.default_endpoint().to_owned());
     backend.check_endpoint(&endpoint).or_usage()?;
-    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+    let host = if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host
+    };
     let headers = header
         .iter()
         .map(|pair| {
@@ -310,8 +362,10 @@ fn target_settings(
             Ok((name.trim().to_owned(), Secret::new(value.trim())))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let mut base_urls =
-        base_url.iter().map(|url| without_endpoint(url, &endpoint)).collect::<Result<Vec<_>, _>>()?;
+    let mut base_urls = base_url
+        .iter()
+        .map(|url| without_endpoint(url, &endpoint))
+        .collect::<Result<Vec<_>, _>>()?;
     if base_urls.is_empty() {
         base_urls.push(format!("http://{host}:{port}"));
     }
@@ -321,7 +375,10 @@ fn target_settings(
         base_urls,
         endpoint,
         headers,
-        api_key: std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new),
+        api_key: std::env::var("OPENAI_API_KEY")
+            .ok()
+            .filter(|key| !key.is_empty())
+            .map(Secret::new),
         model,
         served_model_name,
         tokenizer,
@@ -333,16 +390,28 @@ fn target_settings(
     })
 }
 
-/// A URL to which the endpoint can be appended, as vLLM does. A slash at its end is left out: the endpoint brings
-/// its own.
+/// A URL to which the endpoint can be appended, as vLLM does. A slash at its end is left out: the
+/// endpoint brings its own.
 fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
-    let base = if endpoint.starts_with('/') { url.trim_end_matches('/') } else { url };
+    let base = if endpoint.starts_with('/') {
+        url.trim_end_matches('/')
+    } else {
+        url
+    };
     // A host may well be named like the endpoint's first part.
     let host_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
-    let path = host_and_path.find('/').map_or("", |at| &host_and_path[at..]);
+    let path = host_and_path
+        .find('/')
+        .map_or("", |at| &host_and_path[at..]);
     let twice = |end: &str| path.ends_with(end) && endpoint.starts_with('/');
-    let first = endpoint.strip_prefix('/').and_then(|rest| rest.find('/')).map(|at| &endpoint[..=at]);
-    let Some(end) = Some(endpoint).filter(|end| twice(end)).or(first.filter(|end| twice(end))) else {
+    let first = endpoint
+        .strip_prefix('/')
+        .and_then(|rest| rest.find('/'))
+        .map(|at| &endpoint[..=at]);
+    let Some(end) = Some(endpoint)
+        .filter(|end| twice(end))
+        .or(first.filter(|end| twice(end)))
+    else {
         return Ok(base.to_owned());
     };
     Err(Failure::usage(format!(
@@ -351,7 +420,11 @@ fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
     )))
 }
 
-fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<LoadSettings, Failure> {
+fn load_settings(
+    args: &LoadArgs,
+    compat: Compat,
+    has_clock: bool,
+) -> Result<LoadSettings, Failure> {
     let LoadArgs {
         num_prompts: _,
         request_rate,
@@ -380,7 +453,11 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
         return Err(Failure::usage(format!(
             "{}: only --dataset-name timed_trace and trace, and workload files with due instants, have a clock of \
              their own (--dataset-name trace reads BurstGPT, Azure and Mooncake files)",
-            if self_timed { "--self-timed" } else { "--no-self-timed" }
+            if self_timed {
+                "--self-timed"
+            } else {
+                "--no-self-timed"
+            }
         )));
     }
     if has_clock
@@ -403,7 +480,11 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
         ramp_up_end_rps.map(|rate| rate as f64),
     )
     .or_usage()?;
-    let arrivals = ArrivalSettings { rate, burstiness, seed };
+    let arrivals = ArrivalSettings {
+        rate,
+        burstiness,
+        seed,
+    };
     arrivals.check().or_usage()?;
     let max_concurrency = max_concurrency
         .map(|cap| match usize::try_from(cap) {
@@ -420,7 +501,9 @@ fn load_settings(args: &LoadArgs, compat: Compat, has_clock: bool) -> Result<Loa
     }
     let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
     if workers == Some(0) {
-        return Err(Failure::usage("--workers 0: give at least 1, or leave it out"));
+        return Err(Failure::usage(
+            "--workers 0: give at least 1, or leave it out",
+        ));
     }
     Ok(LoadSettings {
         arrivals,
@@ -459,15 +542,24 @@ fn random_prefix() -> String {
 
 /// Eight letters that no other run has.
 fn random_salt() -> String {
-    uuid::Uuid::new_v4().as_bytes()[..8].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
+    uuid::Uuid::new_v4().as_bytes()[..8]
+        .iter()
+        .map(|byte| char::from(b'a' + byte % 26))
+        .collect()
 }
 
 /// The arguments for the manifest, without what must not be stored.
 fn echo(args: &RunArgs) -> Result<Value, Failure> {
     let mut echo = serde_json::to_value(args).or_run()?;
-    if let Some(headers) = echo.pointer_mut("/target/header").and_then(Value::as_array_mut) {
+    if let Some(headers) = echo
+        .pointer_mut("/target/header")
+        .and_then(Value::as_array_mut)
+    {
         for header in headers {
-            let name = header.as_str().and_then(|pair| pair.split('=').next()).unwrap_or_default();
+            let name = header
+                .as_str()
+                .and_then(|pair| pair.split('=').next())
+                .unwrap_or_default();
             *header = json!(format!("{name}=***"));
         }
     }
@@ -502,7 +594,11 @@ mod tests {
             ("http://h:1", "é/x", Some("http://h:1")),
             ("http://h:1", "/é/x", Some("http://h:1")),
         ] {
-            assert_eq!(without_endpoint(url, endpoint).ok().as_deref(), base, "{url} {endpoint}");
+            assert_eq!(
+                without_endpoint(url, endpoint).ok().as_deref(),
+                base,
+                "{url} {endpoint}"
+            );
         }
     }
 }

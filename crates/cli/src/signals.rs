@@ -1,4 +1,5 @@
-//! Ctrl-C: once stops sending and waits a little, twice gives up what is in flight. Nothing is lost.
+//! Ctrl-C: once stops sending and waits a little, twice gives up what is in flight. Nothing is
+//! lost.
 
 use inferometer_engine::{StopHandle, StopLevel};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +15,11 @@ pub(crate) struct Interrupts {
 /// Raises `stop` a level with each interrupt or termination signal.
 pub(crate) fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let output = output.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .ok();
     if let Some(runtime) = &runtime {
         runtime.spawn(async move {
             // A lost terminal (SIGHUP) ends a run as gently as a Ctrl-C.

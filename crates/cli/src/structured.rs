@@ -44,7 +44,12 @@ type Judge<'a> = Box<dyn Fn(&str) -> bool + 'a>;
 impl Conformity {
     /// The line for people.
     pub(crate) fn line(&self) -> String {
-        let Self { kind, asked, answered, .. } = self;
+        let Self {
+            kind,
+            asked,
+            answered,
+            ..
+        } = self;
         match self.conforming.zip(self.share) {
             Some((good, share)) => format!(
                 "Structured output ({kind}): {asked} requests asked for it, {good} of {answered} answers conform \
@@ -95,7 +100,9 @@ fn question(kind: StructuredKind) -> &'static str {
         StructuredKind::Regex => {
             "Make up an email address for Alan Turing, who works at Enigma; end in .com and a new line."
         }
-        StructuredKind::Choice => "Is this sentence positive or negative? I like this engine very much.",
+        StructuredKind::Choice => {
+            "Is this sentence positive or negative? I like this engine very much."
+        }
         StructuredKind::Grammar => {
             "Write an SQL query that selects a column from a table where it equals a number."
         }
@@ -115,22 +122,41 @@ impl Structured {
                 "--structured-output-ratio {ratio}: give the share of requests that ask for it, from 0 to 1"
             )));
         }
-        let Some(path) = file else { return Ok(Self { kind, rule: default_rule(kind), ratio, seed }) };
+        let Some(path) = file else {
+            return Ok(Self {
+                kind,
+                rule: default_rule(kind),
+                ratio,
+                seed,
+            });
+        };
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("--structured-output-file {}: {error}", path.display()))
+            Failure::usage(format!(
+                "--structured-output-file {}: {error}",
+                path.display()
+            ))
         })?;
         let wrong = |what: &str| {
-            Failure::usage(format!("--structured-output-file {}: must hold {what}", path.display()))
+            Failure::usage(format!(
+                "--structured-output-file {}: must hold {what}",
+                path.display()
+            ))
         };
         if matches!(kind, StructuredKind::Json) {
-            check_integers(&format!("--structured-output-file {}", path.display()), &text)?;
+            check_integers(
+                &format!("--structured-output-file {}", path.display()),
+                &text,
+            )?;
         }
         let rule = match kind {
             StructuredKind::Json => serde_json::from_str::<Map<String, Value>>(&text)
                 .map_err(|error| wrong(&format!("a JSON schema ({error})")))?
                 .into(),
             StructuredKind::Choice => {
-                let choices: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+                let choices: Vec<&str> = text
+                    .lines()
+                    .filter(|line| !line.trim().is_empty())
+                    .collect();
                 if choices.is_empty() {
                     return Err(wrong("one choice a line"));
                 }
@@ -138,21 +164,31 @@ impl Structured {
             }
             StructuredKind::Regex => {
                 let pattern = text.trim_end_matches('\n');
-                fancy_regex::Regex::new(pattern).map_err(|error| wrong(&format!("a pattern ({error})")))?;
+                fancy_regex::Regex::new(pattern)
+                    .map_err(|error| wrong(&format!("a pattern ({error})")))?;
                 pattern.into()
             }
             StructuredKind::Grammar => text.into(),
         };
-        Ok(Self { kind, rule, ratio, seed })
+        Ok(Self {
+            kind,
+            rule,
+            ratio,
+            seed,
+        })
     }
 
     /// Makes a share of the requests ask for the structure. With `ask`, which is for synthetic
     /// prompts, the question that belongs to it is put in front of their own text.
     pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>) {
-        for request in requests.iter_mut().filter(|request| self.is_asked(request.index)) {
-            request
-                .overrides
-                .insert("structured_outputs".into(), json!({(self.kind.name()): self.rule.clone()}));
+        for request in requests
+            .iter_mut()
+            .filter(|request| self.is_asked(request.index))
+        {
+            request.overrides.insert(
+                "structured_outputs".into(),
+                json!({(self.kind.name()): self.rule.clone()}),
+            );
             if let (Some(tokenizer), Prompt::Text(text)) = (ask, &mut request.prompt) {
                 text.insert_str(0, &format!("{} ", question(self.kind)));
                 request.prompt_tokens = tokenizer.count(text, true) as u32;
@@ -174,7 +210,8 @@ impl Structured {
             if self.is_asked(record.index) {
                 asked += 1;
                 answered += usize::from(record.is_ok());
-                let conforms = record.is_ok() && judge.as_ref().is_some_and(|judge| judge(&record.text));
+                let conforms =
+                    record.is_ok() && judge.as_ref().is_some_and(|judge| judge(&record.text));
                 conforming += usize::from(conforms);
             }
         });
@@ -184,22 +221,26 @@ impl Structured {
             asked,
             answered,
             conforming,
-            share: conforming.filter(|_| answered > 0).map(|good| good as f64 / answered as f64),
+            share: conforming
+                .filter(|_| answered > 0)
+                .map(|good| good as f64 / answered as f64),
         })
     }
 
     fn judge(&self) -> Result<Option<Judge<'_>>, Failure> {
         let by_pattern = |pattern: String| {
             let pattern = fancy_regex::Regex::new(&pattern).or_run()?;
-            Ok::<_, Failure>(Box::new(move |text: &str| pattern.is_match(text).unwrap_or(false)))
+            Ok::<_, Failure>(Box::new(move |text: &str| {
+                pattern.is_match(text).unwrap_or(false)
+            }))
         };
         Ok(match (self.kind, &self.rule) {
             (StructuredKind::Json, schema) => Some(Box::new(move |text: &str| {
                 serde_json::from_str::<Value>(text).is_ok_and(|value| fits(&value, schema))
             })),
-            (StructuredKind::Choice, Value::Array(choices)) => {
-                Some(Box::new(move |text: &str| choices.iter().any(|choice| choice.as_str() == Some(text))))
-            }
+            (StructuredKind::Choice, Value::Array(choices)) => Some(Box::new(move |text: &str| {
+                choices.iter().any(|choice| choice.as_str() == Some(text))
+            })),
             // Engines match the whole answer.
             (StructuredKind::Regex, Value::String(pattern)) => {
                 Some(by_pattern(format!("^(?:{pattern})\\z"))?)
@@ -212,14 +253,17 @@ impl Structured {
     }
 }
 
-/// True when `value` has what the common part of JSON Schema asks for: `type`, `enum`, `const`, `properties`,
-/// `required`, `additionalProperties: false` and `items`. Other words are not looked at.
+/// True when `value` has what the common part of JSON Schema asks for: `type`, `enum`, `const`,
+/// `properties`, `required`, `additionalProperties: false` and `items`. Other words are not looked
+/// at.
 fn fits(value: &Value, schema: &Value) -> bool {
     let of_type = |name: &str| match name {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        "integer" => {
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0)
+        }
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
@@ -230,7 +274,9 @@ fn fits(value: &Value, schema: &Value) -> bool {
         Value::Array(names) => names.iter().filter_map(Value::as_str).any(of_type),
         _ => true,
     };
-    let listed = schema["enum"].as_array().is_none_or(|all| all.contains(value));
+    let listed = schema["enum"]
+        .as_array()
+        .is_none_or(|all| all.contains(value));
     let constant = schema.get("const").is_none_or(|wanted| wanted == value);
     let items = match (value, schema.get("items")) {
         (Value::Array(items), Some(schema)) => items.iter().all(|item| fits(item, schema)),
@@ -239,12 +285,18 @@ fn fits(value: &Value, schema: &Value) -> bool {
     let object = match value {
         Value::Object(map) => {
             let known = schema["properties"].as_object();
-            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let required = schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
             required.into_iter().all(|name| map.contains_key(name))
-                && map.iter().all(|(name, value)| match known.and_then(|known| known.get(name)) {
-                    Some(schema) => fits(value, schema),
-                    None => schema["additionalProperties"] != Value::Bool(false),
-                })
+                && map.iter().all(
+                    |(name, value)| match known.and_then(|known| known.get(name)) {
+                        Some(schema) => fits(value, schema),
+                        None => schema["additionalProperties"] != Value::Bool(false),
+                    },
+                )
         }
         _ => true,
     };
@@ -268,15 +320,26 @@ mod tests {
                 ..Record::default()
             })
             .collect();
-        Structured::resolve(kind, 1.0, None, 0).unwrap().check(&records).unwrap().conforming
+        Structured::resolve(kind, 1.0, None, 0)
+            .unwrap()
+            .check(&records)
+            .unwrap()
+            .conforming
     }
 
     #[test]
     fn a_schema_that_would_lose_digits_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("schema.json");
-        for (most, good) in [("18446744073709551615", true), ("18446744073709551616", false)] {
-            std::fs::write(&path, format!("{{\"type\": \"integer\", \"maximum\": {most}}}")).unwrap();
+        for (most, good) in [
+            ("18446744073709551615", true),
+            ("18446744073709551616", false),
+        ] {
+            std::fs::write(
+                &path,
+                format!("{{\"type\": \"integer\", \"maximum\": {most}}}"),
+            )
+            .unwrap();
             let resolved = Structured::resolve(StructuredKind::Json, 1.0, Some(&path), 0);
             assert_eq!(resolved.is_ok(), good, "{most}");
         }
@@ -285,11 +348,27 @@ mod tests {
     #[test]
     fn answers_are_held_against_their_structure() {
         let person = r#"{"name": "a", "email": "b", "age": 3, "city": "c"}"#;
-        let wrong = [person.replace('3', "\"3\""), person.replace("\"age\": 3, ", ""), "{".to_owned()];
+        let wrong = [
+            person.replace('3', "\"3\""),
+            person.replace("\"age\": 3, ", ""),
+            "{".to_owned(),
+        ];
         let all = [person, &wrong[0], &wrong[1], &wrong[2]];
         assert_eq!(share(StructuredKind::Json, &all), Some(1));
-        assert_eq!(share(StructuredKind::Choice, &["Positive", "positive", "Positive."]), Some(1));
-        assert_eq!(share(StructuredKind::Regex, &["a@b.com\n", "a@b.org\n", "x a@b.com\n"]), Some(1));
+        assert_eq!(
+            share(
+                StructuredKind::Choice,
+                &["Positive", "positive", "Positive."]
+            ),
+            Some(1)
+        );
+        assert_eq!(
+            share(
+                StructuredKind::Regex,
+                &["a@b.com\n", "a@b.org\n", "x a@b.com\n"]
+            ),
+            Some(1)
+        );
         let sql = "SELECT col_1  from table_2  where col_2 = 1 ";
         assert_eq!(share(StructuredKind::Grammar, &[sql, "SELECT x"]), Some(1));
     }
@@ -297,10 +376,17 @@ mod tests {
     #[test]
     fn a_share_of_the_requests_asks() {
         let structured = Structured::resolve(StructuredKind::Choice, 0.25, None, 1).unwrap();
-        let mut requests: Vec<Request> =
-            (0..1000).map(|index| Request { index, ..Request::default() }).collect();
+        let mut requests: Vec<Request> = (0..1000)
+            .map(|index| Request {
+                index,
+                ..Request::default()
+            })
+            .collect();
         structured.apply(&mut requests, None);
-        let asking = requests.iter().filter(|request| !request.overrides.is_empty()).count();
+        let asking = requests
+            .iter()
+            .filter(|request| !request.overrides.is_empty())
+            .count();
         assert!((200..300).contains(&asking), "{asking}");
         assert!(Structured::resolve(StructuredKind::Choice, f64::NAN, None, 1).is_err());
     }

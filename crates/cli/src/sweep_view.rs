@@ -1,5 +1,5 @@
-//! How a sweep is shown while it is under way: a line for the campaign and one for its present run, or both on
-//! the whole terminal.
+//! How a sweep is shown while it is under way: a line for the campaign and one for its present run,
+//! or both on the whole terminal.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -34,7 +34,8 @@ pub(crate) struct SweepView {
 }
 
 impl SweepView {
-    /// Begins to show a sweep of `total` runs, which tell the listener how they stand; `talk` is what others say.
+    /// Begins to show a sweep of `total` runs, which tell the listener how they stand; `talk` is
+    /// what others say.
     pub(crate) fn begin(
         ui: Ui,
         total: usize,
@@ -54,20 +55,39 @@ impl SweepView {
                     shared.lock().unwrap_or_else(PoisonError::into_inner).quiet = quiet;
                     live
                 };
-                Tui::follow(look, move || count_interrupt(&interrupts, &said), Arc::clone(&heading), output)
+                Tui::follow(
+                    look,
+                    move || count_interrupt(&interrupts, &said),
+                    Arc::clone(&heading),
+                    output,
+                )
             })
             .flatten();
         let lines = Lines::begin(total, tui.is_none(), listener.heard(), talk);
-        Self { tui, lines, heading, listener, output: output.clone(), total, ended: 0 }
+        Self {
+            tui,
+            lines,
+            heading,
+            listener,
+            output: output.clone(),
+            total,
+            ended: 0,
+        }
     }
 
     /// Shows what has happened.
     pub(crate) fn show(&mut self, event: &Event<'_>) {
         let total = self.total;
         match event {
-            Event::ServerStarting(spec) => self.head(format!("starting the server {}", spec.name), None),
+            Event::ServerStarting(spec) => {
+                self.head(format!("starting the server {}", spec.name), None);
+            }
             Event::ServerReady(spec, took) => {
-                let name = if spec.name.is_empty() { String::new() } else { format!(" {}", spec.name) };
+                let name = if spec.name.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", spec.name)
+                };
                 self.say(&format!("server{name} is healthy after {took:.1} s"));
             }
             Event::WarmingUp(cell) => self.head(format!("warming up for {}", cell.name), None),
@@ -77,13 +97,26 @@ impl SweepView {
                 self.head(format!("{} ({})", cell.name, span(*own)), Some(left));
             }
             Event::Finished(index, cell, took, run) => {
-                self.say(&format!("[{}/{total}] {}  {took:.1} s{}", index + 1, cell.name, key_figures(run)));
+                self.say(&format!(
+                    "[{}/{total}] {}  {took:.1} s{}",
+                    index + 1,
+                    cell.name,
+                    key_figures(run)
+                ));
             }
             Event::Failed(index, cell, reason) => {
-                self.say(&format!("[{}/{total}] {}  FAILED: {reason}", index + 1, cell.name));
+                self.say(&format!(
+                    "[{}/{total}] {}  FAILED: {reason}",
+                    index + 1,
+                    cell.name
+                ));
             }
             Event::Skipped(index, cell, reason) => {
-                self.say(&format!("[{}/{total}] {}  skipped: {reason}", index + 1, cell.name));
+                self.say(&format!(
+                    "[{}/{total}] {}  skipped: {reason}",
+                    index + 1,
+                    cell.name
+                ));
             }
             Event::Note(text) => self.lines.aside(|| self.output.warn(text)),
         }
@@ -116,11 +149,15 @@ const COUNTS: &str = "  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}";
 /// The line of a command that only writes a log.
 const SAYS: &str = "  {wide_msg}";
 
-/// How long a command runs that does not tell how it stands (one that is not ours, or a server that starts),
-/// and what it wrote last.
+/// How long a command runs that does not tell how it stands (one that is not ours, or a server that
+/// starts), and what it wrote last.
 fn quiet(talk: &Talk) -> Option<String> {
     let (elapsed, said) = talk.last()?;
-    Some(format!("{} s · {}", elapsed.as_secs(), said.as_deref().unwrap_or("nothing said yet")))
+    Some(format!(
+        "{} s · {}",
+        elapsed.as_secs(),
+        said.as_deref().unwrap_or("nothing said yet")
+    ))
 }
 
 /// Two lines at the bottom of a terminal.
@@ -141,7 +178,9 @@ impl Lines {
         };
         let all = MultiProgress::with_draw_target(target);
         let campaign = all.add(ProgressBar::new(total as u64));
-        campaign.set_style(style("{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}"));
+        campaign.set_style(style(
+            "{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}",
+        ));
         let run = all.add(ProgressBar::new(0));
         run.set_style(style(SAYS));
         campaign.enable_steady_tick(Duration::from_millis(200));
@@ -162,7 +201,12 @@ impl Lines {
                 last = now;
             }
         });
-        Self { all, campaign, run, thread: Some(thread) }
+        Self {
+            all,
+            campaign,
+            run,
+            thread: Some(thread),
+        }
     }
 
     fn head(&self, ended: usize, title: &str, left: Option<&str>) {
@@ -192,9 +236,19 @@ fn describe(now: &Live, last: &Live) -> String {
     }
     let span = now.elapsed_s - last.elapsed_s;
     let events = now.events.saturating_sub(last.events) as f64;
-    let rate = if span > 0.0 { format!(", {:.0} events/s", events / span) } else { String::new() };
-    let ttft = now.spreads[0].map(|spread| format!(", TTFT {:.0} ms", spread[0])).unwrap_or_default();
-    let failed = if now.failed > 0 { format!(", {} failed", now.failed) } else { String::new() };
+    let rate = if span > 0.0 {
+        format!(", {:.0} events/s", events / span)
+    } else {
+        String::new()
+    };
+    let ttft = now.spreads[0]
+        .map(|spread| format!(", TTFT {:.0} ms", spread[0]))
+        .unwrap_or_default();
+    let failed = if now.failed > 0 {
+        format!(", {} failed", now.failed)
+    } else {
+        String::new()
+    };
     format!("{} in flight{rate}{ttft}{failed}", now.in_flight)
 }
 
@@ -211,7 +265,11 @@ fn key_figures(run: &ImportedRun) -> String {
     ] {
         if let Some(number) = run.number(key) {
             let separator = if name == "p99 " { " / " } else { "  " };
-            let digits = if number < 10.0 { 2 } else { usize::from(number < 1000.0) };
+            let digits = if number < 10.0 {
+                2
+            } else {
+                usize::from(number < 1000.0)
+            };
             let _ = write!(text, "{separator}{name}{number:.digits$}{unit}");
         }
     }
@@ -219,8 +277,15 @@ fn key_figures(run: &ImportedRun) -> String {
         let _ = write!(text, "  {failed} requests failed");
     }
     if let Some(verdict) = verdict_of(run) {
-        let codes: Vec<String> = findings_of(run).into_iter().map(|finding| finding.code).collect();
-        let _ = write!(text, "  {}", format!("{verdict} {}", codes.join(", ")).trim_end());
+        let codes: Vec<String> = findings_of(run)
+            .into_iter()
+            .map(|finding| finding.code)
+            .collect();
+        let _ = write!(
+            text,
+            "  {}",
+            format!("{verdict} {}", codes.join(", ")).trim_end()
+        );
     }
     text
 }

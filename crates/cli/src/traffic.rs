@@ -1,7 +1,8 @@
 //! What kind of traffic it was: traces, conversations, shared beginnings, structured answers.
 //!
-//! These numbers stand under `inferometer.traffic` of a result and below the table on the screen. They are made
-//! from records and from what was known before the run, so that `report` gives them again.
+//! These numbers stand under `inferometer.traffic` of a result and below the table on the screen.
+//! They are made from records and from what was known before the run, so that `report` gives them
+//! again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +22,8 @@ pub(crate) struct TrafficSettings {
     pub(crate) trace_rows: Option<u64>,
     /// Requests were due when a trace or a workload file said.
     pub(crate) self_timed: bool,
-    /// Share of the prompt tokens that a prefix cache without limits could take from earlier requests.
+    /// Share of the prompt tokens that a prefix cache without limits could take from earlier
+    /// requests.
     pub(crate) reusable_prefix_share: Option<f64>,
     /// What was put into every prompt so that no earlier run has warmed a cache for it.
     pub(crate) salt: Option<String>,
@@ -169,7 +171,10 @@ impl Traffic {
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         if let Some(fidelity) = &self.fidelity {
-            let rows = fidelity.rows_in_file.map(|rows| format!(" of {rows}")).unwrap_or_default();
+            let rows = fidelity
+                .rows_in_file
+                .map(|rows| format!(" of {rows}"))
+                .unwrap_or_default();
             let _ = writeln!(
                 text,
                 "Schedule kept: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {}",
@@ -184,8 +189,11 @@ impl Traffic {
             );
         }
         if let Some(share) = self.reusable_prefix_share {
-            let _ =
-                writeln!(text, "Reusable prefixes: {:.1} % of the prompt tokens (predicted)", share * 100.0);
+            let _ = writeln!(
+                text,
+                "Reusable prefixes: {:.1} % of the prompt tokens (predicted)",
+                share * 100.0
+            );
         }
         if let Some(salt) = &self.salt {
             let _ = writeln!(text, "Salt of this run: {salt}");
@@ -210,15 +218,30 @@ impl Traffic {
 
 fn table(name: &str, groups: &[Group], text: &mut String) {
     const MOST: usize = 20;
-    let wide = groups.iter().take(MOST).map(|group| group.name.chars().count()).max().unwrap_or(0).max(5);
+    let wide = groups
+        .iter()
+        .take(MOST)
+        .map(|group| group.name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(5);
     let _ = writeln!(
         text,
         "{name:<wide$} {:>8} {:>6} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
-        "requests", "ok", "input", "cached", "output", "ttft p50", "ttft p99", "e2el p50", "e2el p99"
+        "requests",
+        "ok",
+        "input",
+        "cached",
+        "output",
+        "ttft p50",
+        "ttft p99",
+        "e2el p50",
+        "e2el p99"
     );
     for group in groups.iter().take(MOST) {
-        let cached =
-            group.cached_share.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let cached = group
+            .cached_share
+            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let _ = writeln!(
             text,
             "{:<wide$} {:>8} {:>6} {:>9.1} {cached:>8} {:>8.1} {:>10.2} {:>10.2} {:>10.2} {:>10.2}",
@@ -239,14 +262,26 @@ fn table(name: &str, groups: &[Group], text: &mut String) {
 }
 
 fn fidelity(records: &[Record], rows_in_file: Option<u64>) -> Fidelity {
-    let mut errors: Vec<f64> =
-        records.iter().filter_map(Record::lateness).map(Nanos::as_millis_f64).collect();
+    let mut errors: Vec<f64> = records
+        .iter()
+        .filter_map(Record::lateness)
+        .map(Nanos::as_millis_f64)
+        .collect();
     numpy::sort(&mut errors);
-    let at = |p: f64| if errors.is_empty() { 0.0 } else { numpy::percentile(&errors, p) };
-    let mut sent: Vec<(Nanos, Nanos)> =
-        records.iter().filter_map(|record| Some((record.due, record.send_start?))).collect();
+    let at = |p: f64| {
+        if errors.is_empty() {
+            0.0
+        } else {
+            numpy::percentile(&errors, p)
+        }
+    };
+    let mut sent: Vec<(Nanos, Nanos)> = records
+        .iter()
+        .filter_map(|record| Some((record.due, record.send_start?)))
+        .collect();
     sent.sort_unstable();
-    // The latest send among those that were due strictly earlier; requests due together have no order.
+    // The latest send among those that were due strictly earlier; requests due together have no
+    // order.
     let (mut latest, mut latest_here, mut due_here, mut out_of_order) =
         (Nanos::ZERO, Nanos::ZERO, Nanos::ZERO, 0);
     for &(due, send) in &sent {
@@ -271,7 +306,9 @@ fn conversations(records: &[Record]) -> Option<Talks> {
     let mut turns: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
     let mut sessions: BTreeMap<usize, bool> = BTreeMap::new();
     for record in records {
-        let Some((session, turn)) = record.session else { continue };
+        let Some((session, turn)) = record.session else {
+            continue;
+        };
         turns.entry(turn).or_default().push(record);
         *sessions.entry(session).or_insert(true) &= record.is_ok();
     }
@@ -280,7 +317,10 @@ fn conversations(records: &[Record]) -> Option<Talks> {
         sessions: sessions.len(),
         complete: sessions.values().filter(|&&complete| complete).count(),
         turns_not_sent: turns.values().flatten().filter(not_sent).count(),
-        turns: turns.iter().map(|(turn, records)| group((turn + 1).to_string(), records)).collect(),
+        turns: turns
+            .iter()
+            .map(|(turn, records)| group((turn + 1).to_string(), records))
+            .collect(),
     })
 }
 
@@ -294,26 +334,51 @@ fn classes(records: &[Record]) -> Vec<Group> {
     if classes.len() < 2 {
         return Vec::new();
     }
-    classes.iter().map(|(class, records)| group((*class).to_owned(), records)).collect()
+    classes
+        .iter()
+        .map(|(class, records)| group((*class).to_owned(), records))
+        .collect()
 }
 
 fn group(name: String, records: &[&Record]) -> Group {
-    let good: Vec<&Record> = records.iter().copied().filter(|record| record.is_ok()).collect();
+    let good: Vec<&Record> = records
+        .iter()
+        .copied()
+        .filter(|record| record.is_ok())
+        .collect();
     let spans = |end: fn(&Record) -> Option<Nanos>| {
-        let since = |record: &&Record| Some(end(record)?.since(record.service_start()?).as_millis_f64());
+        let since =
+            |record: &&Record| Some(end(record)?.since(record.service_start()?).as_millis_f64());
         let mut spans: Vec<f64> = good.iter().filter_map(since).collect();
         numpy::sort(&mut spans);
         spans
     };
-    let (ttft, e2el) = (spans(Record::first_token), spans(|record| record.last_token().or(record.end)));
-    let at = |spans: &[f64], p: f64| if spans.is_empty() { 0.0 } else { numpy::percentile(spans, p) };
+    let (ttft, e2el) = (
+        spans(Record::first_token),
+        spans(|record| record.last_token().or(record.end)),
+    );
+    let at = |spans: &[f64], p: f64| {
+        if spans.is_empty() {
+            0.0
+        } else {
+            numpy::percentile(spans, p)
+        }
+    };
     let mean = |of: fn(&Record) -> u32| {
         let sum: f64 = good.iter().map(|record| f64::from(of(record))).sum();
-        if good.is_empty() { 0.0 } else { sum / good.len() as f64 }
+        if good.is_empty() {
+            0.0
+        } else {
+            sum / good.len() as f64
+        }
     };
-    let told = || good.iter().filter_map(|record| Some((record.usage.cached_tokens?, record.input_tokens())));
-    let (cached, of) =
-        told().fold((0.0, 0.0), |sum, (cached, input)| (sum.0 + f64::from(cached), sum.1 + f64::from(input)));
+    let told = || {
+        good.iter()
+            .filter_map(|record| Some((record.usage.cached_tokens?, record.input_tokens())))
+    };
+    let (cached, of) = told().fold((0.0, 0.0), |sum, (cached, input)| {
+        (sum.0 + f64::from(cached), sum.1 + f64::from(input))
+    });
     Group {
         name,
         requests: records.len(),
@@ -333,7 +398,11 @@ mod tests {
     use super::*;
 
     fn sent(due: u64, send: u64) -> Record {
-        Record { due: Nanos(due), send_start: Some(Nanos(send)), ..Record::default() }
+        Record {
+            due: Nanos(due),
+            send_start: Some(Nanos(send)),
+            ..Record::default()
+        }
     }
 
     #[test]
@@ -341,7 +410,10 @@ mod tests {
         // Two that are due together may leave in any order; the last overtakes the third.
         let records = [sent(0, 2), sent(0, 1), sent(5, 9), sent(6, 8)];
         let found = fidelity(&records, Some(9));
-        assert_eq!((found.out_of_order, found.rows_used, found.rows_in_file), (1, 4, Some(9)));
+        assert_eq!(
+            (found.out_of_order, found.rows_used, found.rows_in_file),
+            (1, 4, Some(9))
+        );
         assert_eq!(found.timing_error_max_ms, 4e-6);
     }
 

@@ -1,8 +1,8 @@
-//! The live view of a run, or of a sweep and its present run: rates, latencies and errors over time, on the whole
-//! terminal.
+//! The live view of a run, or of a sweep and its present run: rates, latencies and errors over
+//! time, on the whole terminal.
 //!
-//! It reads snapshots ten times a second and nothing else, so it cannot slow the run. The terminal is restored
-//! however the run ends, and what was said meanwhile is written then.
+//! It reads snapshots ten times a second and nothing else, so it cannot slow the run. The terminal
+//! is restored however the run ends, and what was said meanwhile is written then.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
@@ -53,8 +53,8 @@ pub(crate) struct Head {
 pub(crate) type Heading = Arc<Mutex<Head>>;
 
 impl Tui {
-    /// Takes the terminal over and shows what `look` sees, `None` while no run is under way. Returns `None`
-    /// where there is no terminal to take.
+    /// Takes the terminal over and shows what `look` sees, `None` while no run is under way.
+    /// Returns `None` where there is no terminal to take.
     ///
     /// `q` and Ctrl-C call `interrupt`, which stops the run: once gently, twice at once.
     pub(crate) fn follow(
@@ -73,9 +73,13 @@ impl Tui {
         let thread = Background::spawn(move |stopped| {
             let mut terminal = Restored(terminal);
             let mut view = View::default();
-            // A panic anywhere gives the terminal back at once: nothing may be drawn over its message.
+            // A panic anywhere gives the terminal back at once: nothing may be drawn over its
+            // message.
             while !broken.load(Ordering::Acquire) {
-                let head = heading.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let head = heading
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
                 view.advance(head, look(), output.last_held(TALK));
                 if terminal.0.draw(|frame| view.draw(frame)).is_err() {
                     return;
@@ -89,11 +93,15 @@ impl Tui {
                 }
             }
         });
-        Some(Self { _thread: thread, _hold: hold })
+        Some(Self {
+            _thread: thread,
+            _hold: hold,
+        })
     }
 }
 
-/// Becomes true when a thread panics. The hook that gives the terminal back runs after this is noted.
+/// Becomes true when a thread panics. The hook that gives the terminal back runs after this is
+/// noted.
 fn notice_panics() -> Arc<AtomicBool> {
     let broken = Arc::new(AtomicBool::new(false));
     let noted = Arc::clone(&broken);
@@ -164,7 +172,8 @@ impl View {
             push(&mut self.ttft, p99(live.spreads[0]));
             push(&mut self.itl, p99(live.spreads[1]));
             let ended = live.ok + live.failed;
-            self.counts.push_back((live.elapsed_s, ended + live.in_flight, ended));
+            self.counts
+                .push_back((live.elapsed_s, ended + live.in_flight, ended));
             if self.counts.len() > RATE_TICKS {
                 self.counts.pop_front();
             }
@@ -174,8 +183,11 @@ impl View {
 
     fn draw(&self, frame: &mut Frame<'_>) {
         let campaign = u16::from(self.head.campaign.is_some());
-        let talk =
-            if self.head.campaign.is_some() { TALK as u16 + 2 } else { self.talk.len().min(TALK) as u16 };
+        let talk = if self.head.campaign.is_some() {
+            TALK as u16 + 2
+        } else {
+            self.talk.len().min(TALK) as u16
+        };
         let [overall, head, gauge, curves, table, said, foot] = Layout::vertical([
             Constraint::Length(campaign),
             Constraint::Length(1),
@@ -188,45 +200,98 @@ impl View {
         .areas(frame.area());
         if let Some((done, total, text)) = &self.head.campaign {
             let label = format!("{done} of {total} runs · {text}");
-            draw_gauge(frame, overall, (*done as u64, *total as u64), label, Color::Blue);
+            draw_gauge(
+                frame,
+                overall,
+                (*done as u64, *total as u64),
+                label,
+                Color::Blue,
+            );
         }
         frame.render_widget(Line::from(self.head.title.as_str()).bold(), head);
         self.draw_run(frame, gauge);
         let halves = || Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]);
-        let rows = [Constraint::Fill(1), Constraint::Fill(u16::from(frame.area().height >= TALL))];
+        let rows = [
+            Constraint::Fill(1),
+            Constraint::Fill(u16::from(frame.area().height >= TALL)),
+        ];
         let [upper, lower] = Layout::vertical(rows).areas(curves);
         let [left, right] = halves().areas(upper);
         curve(frame, left, "events/s", &self.events, 1.0, Color::Cyan);
-        curve(frame, right, "requests in flight", &self.in_flight, 1.0, Color::Yellow);
+        curve(
+            frame,
+            right,
+            "requests in flight",
+            &self.in_flight,
+            1.0,
+            Color::Yellow,
+        );
         if lower.height > 2 {
             let [left, right] = halves().areas(lower);
-            curve(frame, left, "p99 TTFT (ms)", &self.ttft, 1000.0, Color::Magenta);
-            curve(frame, right, "p99 mean ITL (ms)", &self.itl, 1000.0, Color::Green);
+            curve(
+                frame,
+                left,
+                "p99 TTFT (ms)",
+                &self.ttft,
+                1000.0,
+                Color::Magenta,
+            );
+            curve(
+                frame,
+                right,
+                "p99 mean ITL (ms)",
+                &self.itl,
+                1000.0,
+                Color::Green,
+            );
         }
         self.draw_table(frame, table);
-        let lines: Vec<Line<'_>> = self.talk.iter().map(|line| Line::from(line.as_str())).collect();
+        let lines: Vec<Line<'_>> = self
+            .talk
+            .iter()
+            .map(|line| Line::from(line.as_str()))
+            .collect();
         let said_so_far = Paragraph::new(lines);
         if self.head.campaign.is_some() {
-            frame.render_widget(said_so_far.block(Block::bordered().title("said so far")), said);
+            frame.render_widget(
+                said_so_far.block(Block::bordered().title("said so far")),
+                said,
+            );
         } else {
             frame.render_widget(said_so_far, said);
         }
-        let keys = Paragraph::new("q or Ctrl-C: stop sending and finish; again: stop at once").dim();
+        let keys =
+            Paragraph::new("q or Ctrl-C: stop sending and finish; again: stop at once").dim();
         frame.render_widget(keys, foot);
     }
 
     /// Requests sent and ended per second over the last moments.
     fn rates(&self) -> (f64, f64) {
-        let (Some(first), Some(last)) = (self.counts.front(), self.counts.back()) else { return (0.0, 0.0) };
+        let (Some(first), Some(last)) = (self.counts.front(), self.counts.back()) else {
+            return (0.0, 0.0);
+        };
         let span = last.0 - first.0;
-        let rate = |from: u64, to: u64| if span > 0.0 { to.saturating_sub(from) as f64 / span } else { 0.0 };
+        let rate = |from: u64, to: u64| {
+            if span > 0.0 {
+                to.saturating_sub(from) as f64 / span
+            } else {
+                0.0
+            }
+        };
         (rate(first.1, last.1), rate(first.2, last.2))
     }
 
     fn draw_run(&self, frame: &mut Frame<'_>, area: Rect) {
-        let Live { total, ok, failed, elapsed_s: elapsed, .. } = self.live;
+        let Live {
+            total,
+            ok,
+            failed,
+            elapsed_s: elapsed,
+            ..
+        } = self.live;
         if total == 0 {
-            let waiting = Paragraph::new(self.head.quiet.as_deref().unwrap_or("no request yet")).dim();
+            let waiting =
+                Paragraph::new(self.head.quiet.as_deref().unwrap_or("no request yet")).dim();
             return frame.render_widget(waiting, area);
         }
         let done = ok + failed;
@@ -240,7 +305,8 @@ impl View {
 
     fn draw_table(&self, frame: &mut Frame<'_>, area: Rect) {
         let row = |name: &'static str, spread: &Option<[f64; 4]>| {
-            let cell = |place: usize| spread.map_or_else(|| "–".into(), |of| format!("{:.2}", of[place]));
+            let cell =
+                |place: usize| spread.map_or_else(|| "–".into(), |of| format!("{:.2}", of[place]));
             Row::new([name.to_owned(), cell(0), cell(1), cell(2), cell(3)])
         };
         let widths = [
@@ -251,7 +317,10 @@ impl View {
             Constraint::Length(10),
         ];
         let names = ["TTFT (ms)", "mean ITL (ms)", "send lateness (ms)"];
-        let rows = names.into_iter().zip(&self.live.spreads).map(|(name, spread)| row(name, spread));
+        let rows = names
+            .into_iter()
+            .zip(&self.live.spreads)
+            .map(|(name, spread)| row(name, spread));
         let title = format!("requests that ended in the last 10 s: {}", self.live.window);
         let table = Table::new(rows, widths)
             .header(Row::new(["", "p50", "p90", "p99", "max"]).dim())
@@ -260,9 +329,22 @@ impl View {
     }
 }
 
-fn draw_gauge(frame: &mut Frame<'_>, area: Rect, (done, total): (u64, u64), label: String, color: Color) {
-    let ratio = if total > 0 { (done as f64 / total as f64).min(1.0) } else { 0.0 };
-    let gauge = Gauge::default().ratio(ratio).label(label).gauge_style(Style::new().fg(color));
+fn draw_gauge(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    (done, total): (u64, u64),
+    label: String,
+    color: Color,
+) {
+    let ratio = if total > 0 {
+        (done as f64 / total as f64).min(1.0)
+    } else {
+        0.0
+    };
+    let gauge = Gauge::default()
+        .ratio(ratio)
+        .label(label)
+        .gauge_style(Style::new().fg(color));
     frame.render_widget(gauge, area);
 }
 
@@ -274,16 +356,34 @@ fn push(history: &mut VecDeque<u64>, value: u64) {
 }
 
 /// The curve of a quantity, whose values are kept as whole numbers of 1/`unit`.
-fn curve(frame: &mut Frame<'_>, area: Rect, name: &str, history: &VecDeque<u64>, unit: f64, color: Color) {
+fn curve(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    name: &str,
+    history: &VecDeque<u64>,
+    unit: f64,
+    color: Color,
+) {
     let digits = if unit > 1.0 { 2 } else { 0 };
     let shown = |value: Option<u64>| format!("{:.digits$}", value.unwrap_or(0) as f64 / unit);
     let last = shown(history.back().copied());
     let most = shown(history.iter().copied().max());
     let block = Block::bordered().title(format!("{name}: {last} (max {most})"));
     let inner = block.inner(area);
-    let shown = history.iter().rev().take(usize::from(inner.width)).copied().collect::<Vec<_>>();
+    let shown = history
+        .iter()
+        .rev()
+        .take(usize::from(inner.width))
+        .copied()
+        .collect::<Vec<_>>();
     let data: Vec<u64> = shown.into_iter().rev().collect();
-    frame.render_widget(Sparkline::default().data(data).style(Style::new().fg(color)).block(block), area);
+    frame.render_widget(
+        Sparkline::default()
+            .data(data)
+            .style(Style::new().fg(color))
+            .block(block),
+        area,
+    );
 }
 
 #[cfg(test)]
@@ -308,15 +408,26 @@ mod tests {
             events,
             elapsed_s,
             window: 50,
-            spreads: [Some([64.5, 80.0, 88.0, 89.0]), Some([8.0; 4]), Some([0.02; 4])],
+            spreads: [
+                Some([64.5, 80.0, 88.0, 89.0]),
+                Some([8.0; 4]),
+                Some([0.02; 4]),
+            ],
         }
     }
 
     #[test]
     fn the_view_shows_how_the_run_stands() {
         let mut view = View::default();
-        let head = Head { title: "m · http://127.0.0.1:8000".into(), ..Head::default() };
-        let before = Live { ok: 40, in_flight: 6, ..live(0.1, 50) };
+        let head = Head {
+            title: "m · http://127.0.0.1:8000".into(),
+            ..Head::default()
+        };
+        let before = Live {
+            ok: 40,
+            in_flight: 6,
+            ..live(0.1, 50)
+        };
         view.advance(head.clone(), Some(before), Vec::new());
         view.advance(head, Some(live(0.2, 250)), vec!["warning: stopping".into()]);
         assert!(!screen(&view, 18).contains("p99 TTFT"));
@@ -347,7 +458,11 @@ mod tests {
             campaign: Some((done, 4, "about 3 s left".into())),
         };
         view.advance(head(0), Some(live(1.0, 9000)), Vec::new());
-        view.advance(head(1), Some(live(0.1, 10)), vec!["[1/4] io16x4 mc1 np4  1.0 s".into()]);
+        view.advance(
+            head(1),
+            Some(live(0.1, 10)),
+            vec!["[1/4] io16x4 mc1 np4  1.0 s".into()],
+        );
         let screen = screen(&view, 24);
         for shown in [
             "1 of 4 runs · about 3 s left",
@@ -365,7 +480,11 @@ mod tests {
         let mut view = View::default();
         let campaign = Some((0, 1, String::new()));
         view.advance(
-            Head { title: String::new(), campaign, quiet: None },
+            Head {
+                title: String::new(),
+                campaign,
+                quiet: None,
+            },
             Some(live(1.0, 1)),
             vec!["a".into(); TALK],
         );
@@ -399,7 +518,10 @@ mod tests {
     fn a_panic_gives_the_terminal_back() {
         let this = std::env::current_exe().unwrap();
         let child = "tui::tests::panics_while_the_terminal_is_taken";
-        let command = format!("stty -g; '{}' --exact {child} --ignored --nocapture; stty -g", this.display());
+        let command = format!(
+            "stty -g; '{}' --exact {child} --ignored --nocapture; stty -g",
+            this.display()
+        );
         let ran = std::process::Command::new("script")
             .args(["-qec", &command, "/dev/null"])
             .stdin(std::process::Stdio::null())
@@ -407,11 +529,23 @@ mod tests {
             .unwrap();
         let shown = String::from_utf8_lossy(&ran.stdout);
         let last = |sequence: &str| shown.rfind(sequence);
-        assert!(last("\u{1b}[?1049h").is_some(), "the terminal was never taken: {shown:?}");
+        assert!(
+            last("\u{1b}[?1049h").is_some(),
+            "the terminal was never taken: {shown:?}"
+        );
         assert!(last("\u{1b}[?1049l") > last("\u{1b}[?1049h"), "{shown:?}");
         assert!(last("\u{1b}[?25h") > last("\u{1b}[?25l"), "{shown:?}");
-        assert!(last("broken on purpose") > shown.find("\u{1b}[?1049l"), "{shown:?}");
-        let states: Vec<_> = shown.lines().filter(|line| line.matches(':').count() > 20).collect();
-        assert!(states.len() == 2 && states[0] == states[1], "{states:?} in {shown:?}");
+        assert!(
+            last("broken on purpose") > shown.find("\u{1b}[?1049l"),
+            "{shown:?}"
+        );
+        let states: Vec<_> = shown
+            .lines()
+            .filter(|line| line.matches(':').count() > 20)
+            .collect();
+        assert!(
+            states.len() == 2 && states[0] == states[1],
+            "{states:?} in {shown:?}"
+        );
     }
 }

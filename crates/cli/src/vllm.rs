@@ -7,8 +7,8 @@ use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
 use inferometer_metrics::{Kind, Summary, Times};
 use inferometer_os::clock::Anchor;
 use inferometer_results::{
-    Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
-    VllmResult, VllmStat, python_isoformat, vllm_date,
+    Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling,
+    VllmRamp, VllmResult, VllmStat, python_isoformat, vllm_date,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,11 @@ pub(crate) fn header(
     let (request_rate, ramp) = match settings.load.arrivals.rate {
         Rate::Infinite => (f64::INFINITY, None),
         Rate::PerSecond(rate) => (rate, None),
-        Rate::Ramp { strategy, start_rps, end_rps } => {
+        Rate::Ramp {
+            strategy,
+            start_rps,
+            end_rps,
+        } => {
             let ramp = VllmRamp {
                 strategy: strategy.name().to_owned(),
                 start_rps: start_rps as u64,
@@ -53,7 +57,8 @@ pub(crate) fn header(
     }
 }
 
-/// Where the file goes and what stands at its head, for a run that is killed before it can write it.
+/// Where the file goes and what stands at its head, for a run that is killed before it can write
+/// it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Intended {
     path: PathBuf,
@@ -105,13 +110,24 @@ impl Intended {
         };
         let mut result = result(self.header, records, numbers, &manifest.health, start);
         // Runs of earlier versions did not note their start beforehand.
-        if let (Some(arrivals), Some(schedule), true) = (arrivals, schedule, start.wall > Nanos::ZERO) {
+        if let (Some(arrivals), Some(schedule), true) =
+            (arrivals, schedule, start.wall > Nanos::ZERO)
+        {
             result.rps_change_events = rate_changes(arrivals, schedule, start);
         }
         mark_partial(&mut result);
         result.inferometer["recovered"] = true.into();
-        let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;
-        file.write(&result, if self.detailed { Details::Of(records) } else { Details::Without }).or_run()?;
+        let file =
+            ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;
+        file.write(
+            &result,
+            if self.detailed {
+                Details::Of(records)
+            } else {
+                Details::Without
+            },
+        )
+        .or_run()?;
         Ok(self.path)
     }
 }
@@ -121,7 +137,8 @@ pub(crate) fn mark_partial(result: &mut VllmResult) {
     result.inferometer["partial"] = true.into();
 }
 
-/// The whole file but gaps and texts, which are taken from the records while the file is written: see [`details`].
+/// The whole file but gaps and texts, which are taken from the records while the file is written:
+/// see [`details`].
 pub(crate) fn result(
     header: VllmHeader,
     records: &dyn Records,
@@ -161,7 +178,11 @@ pub(crate) fn result(
 
 /// What `settings` want written of single requests and events.
 pub(crate) fn details<'a>(settings: &RunSettings, records: &'a dyn Records) -> Details<'a> {
-    if settings.saving.detailed { Details::Of(records) } else { Details::Without }
+    if settings.saving.detailed {
+        Details::Of(records)
+    } else {
+        Details::Without
+    }
 }
 
 /// What vLLM's file does not have.
@@ -188,7 +209,10 @@ pub(crate) fn rate_changes(
     matches!(arrivals.rate, Rate::Ramp { .. }).then(|| {
         changes
             .into_iter()
-            .map(|change| RpsChange { rps: change.rps.max(0) as u64, timestamp: local(change.at) })
+            .map(|change| RpsChange {
+                rps: change.rps.max(0) as u64,
+                timestamp: local(change.at),
+            })
             .collect()
     })
 }
@@ -221,16 +245,21 @@ impl Lists {
             let times = Times::of(record, kind);
             let good = record.is_ok();
             lists.input_lens.push(u64::from(record.input_tokens()));
-            lists.output_lens.push(if good { u64::from(record.output_tokens) } else { 0 });
+            lists.output_lens.push(if good {
+                u64::from(record.output_tokens)
+            } else {
+                0
+            });
             lists.ttfts.push(times.ttft);
             // A failed request has latency 0, which is how scripts tell it from a good one.
             lists.latencies.push(if good { times.latency } else { 0.0 });
             lists.start_times.push(base + times.start);
             lists.queue_times.push(times.queue);
             lists.errors.push(error(record));
-            lists
-                .told
-                .push(Told { server_queue_s: record.server_queue_s, server_ttft_s: record.server_ttft_s });
+            lists.told.push(Told {
+                server_queue_s: record.server_queue_s,
+                server_ttft_s: record.server_ttft_s,
+            });
         });
         lists
     }
@@ -238,7 +267,12 @@ impl Lists {
     /// vLLM's null for a missing value has no place in a list of floats; NaN is written as null.
     fn told(&self, of: fn(&Told) -> Option<f64>) -> Option<Vec<f64>> {
         let any = self.told.iter().any(|told| of(told).is_some());
-        any.then(|| self.told.iter().map(|told| of(told).unwrap_or(f64::NAN)).collect())
+        any.then(|| {
+            self.told
+                .iter()
+                .map(|told| of(told).unwrap_or(f64::NAN))
+                .collect()
+        })
     }
 }
 

@@ -1,5 +1,6 @@
-//! The reasons of the verdict that the client's own host brings about: a wall clock that is set, a control group's
-//! quota, a kernel without stamps, a client that stands still, a worker without a moment to spare. Each is brought about on the binary.
+//! The reasons of the verdict that the client's own host brings about: a wall clock that is set, a
+//! control group's quota, a kernel without stamps, a client that stands still, a worker without a
+//! moment to spare. Each is brought about on the binary.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -36,9 +37,16 @@ fn until_answered(sim: &Sim, count: usize) {
 fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
     let compiler = or_skip(program(&["cc", "gcc", "clang"]), "a C compiler")?;
     let library = folder.join(name).with_extension("so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).with_extension("c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+        .with_extension("c");
     let mut command = Command::new(compiler);
-    command.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl");
+    command
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .arg("-ldl");
     assert!(command.status().unwrap().success());
     Some(library)
 }
@@ -48,8 +56,24 @@ fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Chi
     program
         .current_dir(folder)
         .env("HF_HUB_OFFLINE", "1")
-        .args(["run", "--base-url", url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
-        .args(["--random-input-len", "8", "--save-result", "--save-detailed", "--result-filename", "r.json"])
+        .args([
+            "run",
+            "--base-url",
+            url,
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--random-input-len",
+            "8",
+            "--save-result",
+            "--save-detailed",
+            "--result-filename",
+            "r.json",
+        ])
         .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -57,19 +81,30 @@ fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Chi
         .unwrap()
 }
 
-/// How far each TTFT and each gap is from the server's own instants, in milliseconds, in order of size.
+/// How far each TTFT and each gap is from the server's own instants, in milliseconds, in order of
+/// size.
 fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
     let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
     let ttfts: Vec<f64> = serde_json::from_value(result["ttfts"].clone()).unwrap();
     let mut errors = Vec::new();
     for truth in sim.truth() {
-        let index: usize = truth["id"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let index: usize = truth["id"]
+            .as_str()
+            .unwrap()
+            .rsplit('-')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         let sent: Vec<f64> = serde_json::from_value(truth["events"].clone()).unwrap();
         let first = sent[0] - truth["request_arrived"].as_f64().unwrap();
         errors.push((ttfts[index] * 1e3 - first / 1e6).abs());
         assert_eq!(sent.len(), itls[index].len() + 1);
         let gaps = sent.windows(2).map(|pair| (pair[1] - pair[0]) / 1e6);
-        errors.extend(gaps.zip(&itls[index]).map(|(truth, gap)| (gap * 1e3 - truth).abs()));
+        errors.extend(
+            gaps.zip(&itls[index])
+                .map(|(truth, gap)| (gap * 1e3 - truth).abs()),
+        );
     }
     errors.sort_by(f64::total_cmp);
     errors
@@ -79,14 +114,30 @@ fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
 fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = compiled(folder.path(), "stepped_clock") else { return };
-    let load = ["--num-prompts", "150", "--request-rate", "60", "--burstiness", "inf", "--ignore-eos"];
-    for (step_ms, expected) in [(0, &[][..]), (3_000, &["clock_step"][..]), (-3_000, &["clock_step"])] {
+    let Some(library) = compiled(folder.path(), "stepped_clock") else {
+        return;
+    };
+    let load = [
+        "--num-prompts",
+        "150",
+        "--request-rate",
+        "60",
+        "--burstiness",
+        "inf",
+        "--ignore-eos",
+    ];
+    for (step_ms, expected) in [
+        (0, &[][..]),
+        (3_000, &["clock_step"][..]),
+        (-3_000, &["clock_step"]),
+    ] {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
         let path = folder.path().join("step");
         fs::write(&path, [0; 16]).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
-        program.env("LD_PRELOAD", &library).env("STEPPED_CLOCK", &path);
+        program
+            .env("LD_PRELOAD", &library)
+            .env("STEPPED_CLOCK", &path);
         let run = run_by(
             &mut program,
             folder.path(),
@@ -96,19 +147,32 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         until_answered(&sim, 10);
         // The instant is written last, and lies ahead: clock and stamps step together.
         let file = File::options().write(true).open(&path).unwrap();
-        file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8).unwrap();
+        file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8)
+            .unwrap();
         let at = i64::try_from(inferometer_os::clock::wall().0 + 100_000_000).unwrap();
         file.write_all_at(&at.to_ne_bytes(), 0).unwrap();
         let result = finish(run, folder.path());
-        assert_eq!(own_codes(&result), expected, "{:#}", result["inferometer"]["verdict"]);
+        assert_eq!(
+            own_codes(&result),
+            expected,
+            "{:#}",
+            result["inferometer"]["verdict"]
+        );
         let client = &result["inferometer"]["client"];
         let seen = client["largest_clock_step"].as_f64().unwrap() / 1e6;
-        assert!((seen - step_ms.abs() as f64).abs() < 5.0 || step_ms == 0, "a step of {seen} ms");
+        assert!(
+            (seen - step_ms.abs() as f64).abs() < 5.0 || step_ms == 0,
+            "a step of {seen} ms"
+        );
         let errors = errors(&sim, &result);
         assert_eq!(errors.len(), 150 * 20);
-        // Until the step is noticed the process's own stamps stand in, which a busy machine makes late.
+        // Until the step is noticed the process's own stamps stand in, which a busy machine makes
+        // late.
         let (most, worst) = (errors[errors.len() * 95 / 100], errors[errors.len() - 1]);
-        assert!(most < 5.0 && worst < 500.0, "{most} ms at p95, {worst} ms at worst after {step_ms} ms");
+        assert!(
+            most < 5.0 && worst < 500.0,
+            "{most} ms at p95, {worst} ms at worst after {step_ms} ms"
+        );
     }
 }
 
@@ -141,7 +205,9 @@ impl Group {
 
     fn set(&self, quota: &str) -> bool {
         // Writing must not create the file where something else than the kernel keeps the folder.
-        let file = File::options().write(true).open(self.folder.join(self.quota.0));
+        let file = File::options()
+            .write(true)
+            .open(self.folder.join(self.quota.0));
         file.is_ok_and(|file| file.write_at(quota.as_bytes(), 0).is_ok())
     }
 }
@@ -161,25 +227,36 @@ fn a_quota_that_stops_the_client_is_named() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let load = ["--num-prompts", "300", "--request-rate", "100", "--burstiness", "inf", "--ignore-eos"];
+    let load = [
+        "--num-prompts",
+        "300",
+        "--request-rate",
+        "100",
+        "--burstiness",
+        "inf",
+        "--ignore-eos",
+    ];
     for (limited, expected) in [(false, &[][..]), (true, &["throttled"][..])] {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "5"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
-        shell.arg(group.folder.join("cgroup.procs")).arg(env!("CARGO_BIN_EXE_inferometer"));
+        shell
+            .arg(group.folder.join("cgroup.procs"))
+            .arg(env!("CARGO_BIN_EXE_inferometer"));
         let load = [&load[..], &["--random-output-len", "20"]].concat();
         let run = run_by(&mut shell, folder.path(), &sim.url, &load);
         until_answered(&sim, 30);
         if limited {
             assert!(group.set(group.quota.1));
-            // Long enough to lose more than one part in two hundred of the run, short enough that not one event in ten
-            // comes together with the next.
+            // Long enough to lose more than one part in two hundred of the run, short enough that
+            // not one event in ten comes together with the next.
             std::thread::sleep(Duration::from_millis(200));
             assert!(group.set(group.quota.2));
         }
         let result = finish(run, folder.path());
         let mut codes = own_codes(&result);
-        // What came while the client was stopped came together; a group has a small share of a busy machine.
+        // What came while the client was stopped came together; a group has a small share of a busy
+        // machine.
         codes.retain(|code| code != "coalesced");
         assert_eq!(codes, expected, "{:#}", result["inferometer"]["verdict"]);
     }
@@ -189,8 +266,18 @@ fn a_quota_that_stops_the_client_is_named() {
 fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let Some(library) = compiled(folder.path(), "no_stamps") else { return };
-    let load = ["--num-prompts", "100", "--request-rate", "50", "--random-output-len", "20", "--ignore-eos"];
+    let Some(library) = compiled(folder.path(), "no_stamps") else {
+        return;
+    };
+    let load = [
+        "--num-prompts",
+        "100",
+        "--request-rate",
+        "50",
+        "--random-output-len",
+        "20",
+        "--ignore-eos",
+    ];
     for stopped in [false, true] {
         let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
         let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
@@ -205,7 +292,12 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         let result = finish(run, folder.path());
         assert_eq!(result["inferometer"]["client"]["kernel_stamps"], false);
         if stopped {
-            assert_eq!(own_codes(&result), ["stall_in_stamps"], "{:#}", result["inferometer"]["verdict"]);
+            assert_eq!(
+                own_codes(&result),
+                ["stall_in_stamps"],
+                "{:#}",
+                result["inferometer"]["verdict"]
+            );
             let worst = errors(&sim, &result).pop().unwrap();
             assert!(worst > 50.0, "at worst {worst} ms");
         } else {
@@ -222,15 +314,31 @@ fn a_rate_that_was_not_offered_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    let load = ["--num-prompts", "200", "--request-rate", "100", "--burstiness", "inf", "--ignore-eos"];
-    let run = start_run(folder.path(), &sim.url, &[&load[..], &["--random-output-len", "2"]].concat());
+    let load = [
+        "--num-prompts",
+        "200",
+        "--request-rate",
+        "100",
+        "--burstiness",
+        "inf",
+        "--ignore-eos",
+    ];
+    let run = start_run(
+        folder.path(),
+        &sim.url,
+        &[&load[..], &["--random-output-len", "2"]].concat(),
+    );
     until_answered(&sim, 100);
     // Until all would have been sent long ago.
     signal(run.id(), "-STOP");
     std::thread::sleep(Duration::from_secs(2));
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
-    assert!(codes(&result).contains(&"offered_rate".to_owned()), "{:#}", result["inferometer"]["verdict"]);
+    assert!(
+        codes(&result).contains(&"offered_rate".to_owned()),
+        "{:#}",
+        result["inferometer"]["verdict"]
+    );
 }
 
 #[test]
@@ -239,14 +347,27 @@ fn a_worker_without_a_moment_to_spare_is_named() {
     let folder = tempfile::tempdir().unwrap();
     // One worker, and a server that writes many events at once and never waits.
     let sim = Sim::start(folder.path(), &["--flood", "64"]);
-    let load = ["--num-prompts", "50", "--max-concurrency", "8", "--random-output-len", "20000"];
+    let load = [
+        "--num-prompts",
+        "50",
+        "--max-concurrency",
+        "8",
+        "--random-output-len",
+        "20000",
+    ];
     let load = [&load[..], &["--ignore-eos", "--workers", "1"]].concat();
-    // Other processes may take the worker's processor away, which is no work of its own: one of some tries must do.
+    // Other processes may take the worker's processor away, which is no work of its own: one of
+    // some tries must do.
     let mut found = Vec::new();
     for _ in 0..5 {
         let result = finish(start_run(folder.path(), &sim.url, &load), folder.path());
         // Events that were written together come together.
-        assert_eq!(own_codes(&result), ["coalesced"], "{:#}", result["inferometer"]["verdict"]);
+        assert_eq!(
+            own_codes(&result),
+            ["coalesced"],
+            "{:#}",
+            result["inferometer"]["verdict"]
+        );
         if codes(&result).contains(&"client_cpu".to_owned()) {
             return;
         }
@@ -257,6 +378,9 @@ fn a_worker_without_a_moment_to_spare_is_named() {
     }
     // A machine so busy that the worker always had to wait for a processor cannot bring it about.
     let shared = found.iter().all(|&(_, waited)| waited > 0.1);
-    assert!(shared, "five runs, and no worker was busy (share of a processor, share of waiting): {found:?}");
+    assert!(
+        shared,
+        "five runs, and no worker was busy (share of a processor, share of waiting): {found:?}"
+    );
     eprintln!("skipped: other processes left the worker no processor of its own: {found:?}");
 }

@@ -1,8 +1,8 @@
 //! Against a real inference engine: llama.cpp's own server, with a tiny model of random weights.
 //!
-//! Needs a Python with the packages xllamacpp, gguf and numpy, named by `INFEROMETER_LLAMACPP_PYTHON`;
-//! `.ci/run` makes one. The server has a habit worth a test: it announces keep-alive and closes each
-//! connection after its stream.
+//! Needs a Python with the packages xllamacpp, gguf and numpy, named by
+//! `INFEROMETER_LLAMACPP_PYTHON`; `.ci/run` makes one. The server has a habit worth a test: it
+//! announces keep-alive and closes each connection after its stream.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -41,7 +41,9 @@ impl LlamaCpp {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = lines.find_map(|line| line.ok().filter(|line| line.starts_with("http"))).unwrap();
+        let url = lines
+            .find_map(|line| line.ok().filter(|line| line.starts_with("http")))
+            .unwrap();
         Some(Self { child, url })
     }
 }
@@ -56,26 +58,65 @@ impl Drop for LlamaCpp {
 /// Runs, and returns the result after checking what must hold for every run.
 fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
     let output = inferometer(folder)
-        .args(["run", "--base-url", url, "--model", "tiny", "--tokenizer", "builtin", "--num-prompts", "60"])
-        .args(["--disable-tqdm", "--save-result", "--save-detailed", "--result-filename", "r.json"])
+        .args([
+            "run",
+            "--base-url",
+            url,
+            "--model",
+            "tiny",
+            "--tokenizer",
+            "builtin",
+            "--num-prompts",
+            "60",
+        ])
+        .args([
+            "--disable-tqdm",
+            "--save-result",
+            "--save-detailed",
+            "--result-filename",
+            "r.json",
+        ])
         .args(more)
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value = serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
-    assert_eq!((&result["completed"], &result["failed"]), (&60.into(), &0.into()), "{}", told(&output));
-    assert_eq!(result["inferometer"]["extras"]["tokens"]["from_usage"], 60, "{}", told(&output));
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&result["completed"], &result["failed"]),
+        (&60.into(), &0.into()),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(
+        result["inferometer"]["extras"]["tokens"]["from_usage"],
+        60,
+        "{}",
+        told(&output)
+    );
     result
 }
 
 #[test]
 fn llama_cpp_is_measured_without_a_lost_request() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(server) = LlamaCpp::start(folder.path()) else { return };
-    let random = ["--random-input-len", "48", "--random-output-len", "12", "--ignore-eos"];
+    let Some(server) = LlamaCpp::start(folder.path()) else {
+        return;
+    };
+    let random = [
+        "--random-input-len",
+        "48",
+        "--random-output-len",
+        "12",
+        "--ignore-eos",
+    ];
     for backend in ["vllm", "openai-chat"] {
         let load = ["--backend", backend, "--request-rate", "20"];
-        let result = run(folder.path(), &server.url, &[&load[..], &random[..]].concat());
+        let result = run(
+            folder.path(),
+            &server.url,
+            &[&load[..], &random[..]].concat(),
+        );
         assert_eq!(result["total_output_tokens"], 60 * 12, "{backend}");
         if backend == "vllm" {
             assert_eq!(
@@ -87,7 +128,11 @@ fn llama_cpp_is_measured_without_a_lost_request() {
     }
     // Connections are used again under a cap, and the server closes them behind our back.
     let cap = ["--backend", "vllm", "--max-concurrency", "4"];
-    let result = run(folder.path(), &server.url, &[&cap[..], &random[..]].concat());
+    let result = run(
+        folder.path(),
+        &server.url,
+        &[&cap[..], &random[..]].concat(),
+    );
     let lens: Vec<u64> = serde_json::from_value(result["output_lens"].clone()).unwrap();
     assert!(lens.iter().all(|&len| len == 12), "{lens:?}");
 }

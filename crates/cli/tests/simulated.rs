@@ -25,7 +25,12 @@ fn inferometer(folder: &Path, arguments: &[&str]) -> Output {
 
 fn told(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 fn good(output: &Output) -> String {
@@ -39,8 +44,12 @@ fn json(path: &Path) -> Value {
 
 /// The only run folder of this label.
 fn run_folder(folder: &Path, label: &str) -> PathBuf {
-    let runs = fs::read_dir(folder.join("inferometer-runs")).unwrap().map(|run| run.unwrap().path());
-    let mut runs: Vec<_> = runs.filter(|run| run.display().to_string().ends_with(label)).collect();
+    let runs = fs::read_dir(folder.join("inferometer-runs"))
+        .unwrap()
+        .map(|run| run.unwrap().path());
+    let mut runs: Vec<_> = runs
+        .filter(|run| run.display().to_string().ends_with(label))
+        .collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs.remove(0)
 }
@@ -64,15 +73,22 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let text = good(&inferometer(folder, &simulation("7", "a")));
-    assert!(text.contains("Simulated: 2 × llama-3.1-8b@h100 (power-of-two)"), "{text}");
+    assert!(
+        text.contains("Simulated: 2 × llama-3.1-8b@h100 (power-of-two)"),
+        "{text}"
+    );
     assert!(text.contains("No server was measured."), "{text}");
     good(&inferometer(folder, &simulation("7", "b")));
     good(&inferometer(folder, &simulation("8", "c")));
 
     // The label is a part of the result; everything else must agree to the byte.
     let result = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    assert_eq!(result("a.json"), result("b.json").replace("\"label\": \"b\"", "\"label\": \"a\""));
-    let records = |label: &str| fs::read(run_folder(folder, label).join("requests.parquet")).unwrap();
+    assert_eq!(
+        result("a.json"),
+        result("b.json").replace("\"label\": \"b\"", "\"label\": \"a\"")
+    );
+    let records =
+        |label: &str| fs::read(run_folder(folder, label).join("requests.parquet")).unwrap();
     assert_eq!(records("a"), records("b"));
     assert_ne!(records("a"), records("c"));
 
@@ -88,8 +104,14 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     let needed = count("prompt_tokens") + count("generated_tokens") - 300 + count("lost_tokens");
     assert_eq!(count("computed_tokens") + count("prefix_hits"), needed);
 
-    let again = good(&inferometer(folder, &["report", &run_folder(folder, "a").display().to_string()]));
-    assert!(again.contains("Simulated: no server was measured."), "{again}");
+    let again = good(&inferometer(
+        folder,
+        &["report", &run_folder(folder, "a").display().to_string()],
+    ));
+    assert!(
+        again.contains("Simulated: no server was measured."),
+        "{again}"
+    );
 }
 
 #[test]
@@ -102,14 +124,28 @@ fn shared_prefixes_are_found_in_the_cache_and_make_the_first_token_sooner() {
                 --percentile-metrics ttft --no-run-folder --result-filename";
     let base: Vec<&str> = base.split_whitespace().collect();
     good(&inferometer(folder, &[&base[..], &["with.json"]].concat()));
-    good(&inferometer(folder, &[&base[..], &["without.json", "--no-prefix-caching"]].concat()));
-    let (with, without) = (json(&folder.join("with.json")), json(&folder.join("without.json")));
-    let hits =
-        |result: &Value| result["inferometer"]["simulated"]["counters"]["prefix_hits"].as_u64().unwrap();
+    good(&inferometer(
+        folder,
+        &[&base[..], &["without.json", "--no-prefix-caching"]].concat(),
+    ));
+    let (with, without) = (
+        json(&folder.join("with.json")),
+        json(&folder.join("without.json")),
+    );
+    let hits = |result: &Value| {
+        result["inferometer"]["simulated"]["counters"]["prefix_hits"]
+            .as_u64()
+            .unwrap()
+    };
     // 96 of 100 prompts repeat one of four prefixes of 1600 tokens, which are 100 full blocks.
     assert_eq!((hits(&with), hits(&without)), (96 * 1600, 0));
     let ttft = |result: &Value| result["mean_ttft_ms"].as_f64().unwrap();
-    assert!(ttft(&with) < 0.5 * ttft(&without), "{} {}", ttft(&with), ttft(&without));
+    assert!(
+        ttft(&with) < 0.5 * ttft(&without),
+        "{} {}",
+        ttft(&with),
+        ttft(&without)
+    );
 }
 
 #[test]
@@ -118,11 +154,15 @@ fn later_turns_find_the_conversation_so_far_in_the_cache() {
     let folder = folder.path();
     let arguments = "simulate --backend openai-chat --multi-turn --num-prompts 40 --request-rate 2 \
                      --save-result --save-detailed --result-filename r.json";
-    good(&inferometer(folder, &arguments.split_whitespace().collect::<Vec<_>>()));
+    good(&inferometer(
+        folder,
+        &arguments.split_whitespace().collect::<Vec<_>>(),
+    ));
     let result = json(&folder.join("r.json"));
     assert_eq!(result["failed"], 0);
     let counters = &result["inferometer"]["simulated"]["counters"];
-    let share = counters["prefix_hits"].as_f64().unwrap() / counters["prefix_queries"].as_f64().unwrap();
+    let share =
+        counters["prefix_hits"].as_f64().unwrap() / counters["prefix_queries"].as_f64().unwrap();
     assert!(share > 0.3, "{counters}");
 }
 
@@ -135,16 +175,32 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
     let base: Vec<&str> = base.split_whitespace().collect();
     let answer = |more: &[&str]| -> f64 {
         let text = good(&inferometer(folder, &[&base[..], more].concat()));
-        let line = text.lines().find_map(|line| line.strip_prefix("Answer: ")).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Answer: "))
+            .unwrap();
         assert!(line.contains("3 of 3 runs did"), "{line}");
         line.split(' ').next().unwrap().parse().unwrap()
     };
     let (one, two) = (answer(&[]), answer(&["--replicas", "2"]));
     assert!(two / one > 1.7 && two / one < 2.5, "{one} {two}");
 
-    let hopeless = inferometer(folder, &["simulate", "--num-prompts", "5", "--find-rate", "p99_ttft<0.1"]);
+    let hopeless = inferometer(
+        folder,
+        &[
+            "simulate",
+            "--num-prompts",
+            "5",
+            "--find-rate",
+            "p99_ttft<0.1",
+        ],
+    );
     assert_eq!(hopeless.status.code(), Some(1), "{}", told(&hopeless));
-    assert!(told(&hopeless).contains("No rate keeps p99_ttft<0.1"), "{}", told(&hopeless));
+    assert!(
+        told(&hopeless).contains("No rate keeps p99_ttft<0.1"),
+        "{}",
+        told(&hopeless)
+    );
 }
 
 #[test]
@@ -154,8 +210,14 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         ("simulate --preset gpt@h100", "llama-3.1-8b"),
         ("simulate --backend openai-embeddings", "generates tokens"),
         ("simulate --find-rate p99_ttft", "there is no <"),
-        ("simulate --find-rate p99_ttft<5 --save-result", "--request-rate"),
-        ("simulate --find-rate p99_ttft<5 --find-duration 0", "--find-duration"),
+        (
+            "simulate --find-rate p99_ttft<5 --save-result",
+            "--request-rate",
+        ),
+        (
+            "simulate --find-rate p99_ttft<5 --find-duration 0",
+            "--find-duration",
+        ),
         ("simulate --speculation 0.5,2", "from 0 to 1"),
         ("simulate --draft-time 1", "--speculation"),
         ("simulate --transfer 5", "two numbers"),
@@ -163,17 +225,36 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         ("calibrate nothing.json", "nothing.json"),
     ] {
         let output = inferometer(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", told(&output));
-        assert!(told(&output).contains(part), "{arguments}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments}: {}",
+            told(&output)
+        );
+        assert!(
+            told(&output).contains(part),
+            "{arguments}: {}",
+            told(&output)
+        );
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 /// Steps long enough that the noise of a busy host does not hide them.
 fn slow_engine() -> EngineConfig {
     EngineConfig {
         max_num_seqs: 8,
-        cost: StepCost { base: 20e6, prefill: 100_000.0, decode: 1e6, kv: 1_000.0, jitter: 0.0 },
+        cost: StepCost {
+            base: 20e6,
+            prefill: 100_000.0,
+            decode: 1e6,
+            kv: 1_000.0,
+            jitter: 0.0,
+        },
         ..EngineConfig::default()
     }
 }
@@ -183,9 +264,20 @@ fn the_real_clock_agrees_with_the_virtual_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let engine = slow_engine();
-    fs::write(folder.join("slow.json"), PresetFile::new("slow", engine.clone()).to_json().unwrap()).unwrap();
-    let cluster = ClusterConfig { engine, ..ClusterConfig::default() };
-    let server = start(SimSettings { engine: Some(cluster), ..SimSettings::default() }).unwrap();
+    fs::write(
+        folder.join("slow.json"),
+        PresetFile::new("slow", engine.clone()).to_json().unwrap(),
+    )
+    .unwrap();
+    let cluster = ClusterConfig {
+        engine,
+        ..ClusterConfig::default()
+    };
+    let server = start(SimSettings {
+        engine: Some(cluster),
+        ..SimSettings::default()
+    })
+    .unwrap();
     let load = "--backend vllm --model sim --tokenizer builtin --num-prompts 60 --request-rate 12 --prompt-token-ids \
                 --random-input-len 100 --random-output-len 20 --random-range-ratio 0.5 --seed 3 --disable-tqdm \
                 --percentile-metrics ttft,tpot,itl,e2el --save-result --no-run-folder --result-filename";
@@ -193,20 +285,40 @@ fn the_real_clock_agrees_with_the_virtual_one() {
     let url = server.url();
     let on_server = [&["run", "--base-url", &url][..], &load, &["real.json"]].concat();
     good(&inferometer(folder, &on_server));
-    let alone = [&["simulate", "--preset", "slow.json"][..], &load, &["virtual.json"]].concat();
+    let alone = [
+        &["simulate", "--preset", "slow.json"][..],
+        &load,
+        &["virtual.json"],
+    ]
+    .concat();
     good(&inferometer(folder, &alone));
     server.stop().unwrap();
-    let (real, simulated) = (json(&folder.join("real.json")), json(&folder.join("virtual.json")));
+    let (real, simulated) = (
+        json(&folder.join("real.json")),
+        json(&folder.join("virtual.json")),
+    );
     for key in ["total_input_tokens", "total_output_tokens", "completed"] {
         assert_eq!(real[key], simulated[key], "{key}");
     }
-    for key in
-        ["mean_ttft_ms", "median_ttft_ms", "mean_itl_ms", "median_itl_ms", "mean_e2el_ms", "p99_e2el_ms"]
-    {
-        let (real, simulated) = (real[key].as_f64().unwrap(), simulated[key].as_f64().unwrap());
-        // An arrival just before or after the end of a step can change places in the real run: hence the share.
+    for key in [
+        "mean_ttft_ms",
+        "median_ttft_ms",
+        "mean_itl_ms",
+        "median_itl_ms",
+        "mean_e2el_ms",
+        "p99_e2el_ms",
+    ] {
+        let (real, simulated) = (
+            real[key].as_f64().unwrap(),
+            simulated[key].as_f64().unwrap(),
+        );
+        // An arrival just before or after the end of a step can change places in the real run:
+        // hence the share.
         let within = 3.0 + 0.05 * simulated;
-        assert!((real - simulated).abs() < within, "{key}: real {real}, virtual {simulated}");
+        assert!(
+            (real - simulated).abs() < within,
+            "{key}: real {real}, virtual {simulated}"
+        );
     }
 }
 
@@ -214,7 +326,11 @@ fn the_real_clock_agrees_with_the_virtual_one() {
 fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    fs::write(folder.join("truth.json"), PresetFile::new("truth", slow_engine()).to_json().unwrap()).unwrap();
+    fs::write(
+        folder.join("truth.json"),
+        PresetFile::new("truth", slow_engine()).to_json().unwrap(),
+    )
+    .unwrap();
     let base = "simulate --preset truth.json --num-prompts 60 --random-input-len 200 --random-output-len 30 \
                 --random-range-ratio 0.8 --save-result --save-detailed --result-filename";
     let base: Vec<&str> = base.split_whitespace().collect();
@@ -224,23 +340,50 @@ fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
         ("c.json", ["--max-concurrency", "6"]),
         ("d.json", ["--request-rate", "6"]),
     ] {
-        good(&inferometer(folder, &[&base[..], &[name, "--label", &name[..1]], &load].concat()));
+        good(&inferometer(
+            folder,
+            &[&base[..], &[name, "--label", &name[..1]], &load].concat(),
+        ));
     }
     // One load from its run folder, the others from result files.
     let from_folder = run_folder(folder, "a").display().to_string();
-    let calibrate =
-        ["calibrate", &from_folder, "b.json", "c.json", "--check", "d.json", "--max-num-seqs", "8"];
-    let text =
-        good(&inferometer(folder, &[&calibrate[..], &["-o", "fitted.json", "--plot", "f.svg"]].concat()));
+    let calibrate = [
+        "calibrate",
+        &from_folder,
+        "b.json",
+        "c.json",
+        "--check",
+        "d.json",
+        "--max-num-seqs",
+        "8",
+    ];
+    let text = good(&inferometer(
+        folder,
+        &[&calibrate[..], &["-o", "fitted.json", "--plot", "f.svg"]].concat(),
+    ));
     assert!(text.contains("d (check)"), "{text}");
-    assert!(fs::read_to_string(folder.join("f.svg")).unwrap().starts_with("<svg"));
+    assert!(
+        fs::read_to_string(folder.join("f.svg"))
+            .unwrap()
+            .starts_with("<svg")
+    );
     let fitted = json(&folder.join("fitted.json"));
     let base_ns = fitted["engine"]["cost"]["base"].as_f64().unwrap();
     assert!((base_ns / 20e6 - 1.0).abs() < 0.2, "{text}");
     for entry in fitted["origin"]["relative_differences"].as_array().unwrap() {
-        assert!(entry["mean"].as_f64().unwrap().abs() < 0.05, "{entry}\n{text}");
+        assert!(
+            entry["mean"].as_f64().unwrap().abs() < 0.05,
+            "{entry}\n{text}"
+        );
     }
-    let used = ["simulate", "--preset", "fitted.json", "--num-prompts", "20", "--no-run-folder"];
+    let used = [
+        "simulate",
+        "--preset",
+        "fitted.json",
+        "--num-prompts",
+        "20",
+        "--no-run-folder",
+    ];
     good(&inferometer(folder, &used));
 }
 
@@ -249,7 +392,11 @@ fn a_server_that_is_still_loading_refuses_connections_and_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let wait = std::time::Duration::from_millis(1_500);
     let began = clock::now();
-    let server = start(SimSettings { listen_after: wait, ..SimSettings::default() }).unwrap();
+    let server = start(SimSettings {
+        listen_after: wait,
+        ..SimSettings::default()
+    })
+    .unwrap();
     let refused = std::net::TcpStream::connect(server.addr()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let url = server.url();

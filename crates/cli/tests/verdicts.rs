@@ -1,7 +1,9 @@
-//! Each reason of the verdict that a server, a load or a signal can bring about, brought about on the binary.
+//! Each reason of the verdict that a server, a load or a signal can bring about, brought about on
+//! the binary.
 //!
-//! Those that the client's own host brings about (a stepped clock, a control group's quota, a kernel without stamps, a
-//! worker without a moment to spare) are in `hosts.rs`; all of them are provoked on made-up runs, too: `crates/metrics/tests/made_up/verdict.rs`.
+//! Those that the client's own host brings about (a stepped clock, a control group's quota, a
+//! kernel without stamps, a worker without a moment to spare) are in `hosts.rs`; all of them are
+//! provoked on made-up runs, too: `crates/metrics/tests/made_up/verdict.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -20,7 +22,8 @@ use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
 use serde_json::{Value, json};
 use support::{inferometer, told};
 
-/// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine brings.
+/// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine
+/// brings.
 fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
     let sim = Sim::start(folder, flags);
     let result = finish(start_run(folder, &sim.url, load), folder);
@@ -31,21 +34,43 @@ fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
 fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
     let _alone = alone();
     let quick = ["--ttft", "20", "--itl", "2"];
-    let even = ["--num-prompts", "100", "--request-rate", "100", "--burstiness", "inf"];
+    let even = [
+        "--num-prompts",
+        "100",
+        "--request-rate",
+        "100",
+        "--burstiness",
+        "inf",
+    ];
     let long = ["--random-output-len", "10", "--ignore-eos"];
     for (code, flags, more) in [
         ("", &[][..], &[][..]),
-        ("cap_binding", &[], &["--burstiness", "1", "--max-concurrency", "6"]),
+        (
+            "cap_binding",
+            &[],
+            &["--burstiness", "1", "--max-concurrency", "6"],
+        ),
         ("failures", &["--fault", "http_503=0.3"], &[]),
         ("truncated", &["--fault", "early_end=0.3"], &[]),
-        ("usage_disagreement", &["--fault", "usage_inconsistent=1"], &["--random-output-len", "40"]),
+        (
+            "usage_disagreement",
+            &["--fault", "usage_inconsistent=1"],
+            &["--random-output-len", "40"],
+        ),
         ("coalesced", &["--fault", "burst=1"], &[]),
         ("too_few_samples", &[], &["--metric-percentiles", "99.9"]),
-        ("output_length", &[], &["--extra-body", "{\"max_tokens\": 5}"]),
+        (
+            "output_length",
+            &[],
+            &["--extra-body", "{\"max_tokens\": 5}"],
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let (found, result) =
-            found(folder.path(), &[&quick, flags].concat(), &[&even[..], &long, more].concat());
+        let (found, result) = found(
+            folder.path(),
+            &[&quick, flags].concat(),
+            &[&even[..], &long, more].concat(),
+        );
         let expected: Vec<&str> = [code].into_iter().filter(|code| !code.is_empty()).collect();
         assert_eq!(found, expected, "{:#}", result["inferometer"]["verdict"]);
     }
@@ -54,15 +79,32 @@ fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
 #[test]
 fn answers_shorter_than_asked_and_prompts_that_repeat_are_named() {
     let _alone = alone();
-    let load = ["--num-prompts", "40", "--max-concurrency", "8", "--random-output-len", "30"];
-    let own = ["--dataset-name", "custom", "--dataset-path", "d.jsonl", "--custom-output-len", "30"];
+    let load = [
+        "--num-prompts",
+        "40",
+        "--max-concurrency",
+        "8",
+        "--random-output-len",
+        "30",
+    ];
+    let own = [
+        "--dataset-name",
+        "custom",
+        "--dataset-path",
+        "d.jsonl",
+        "--custom-output-len",
+        "30",
+    ];
     let fixed = &["--ignore-eos"][..];
-    for (code, prompts, more) in
-        [("natural_end", 40, &[][..]), ("", 40, fixed), ("identical_prompts", 8, fixed)]
-    {
+    for (code, prompts, more) in [
+        ("natural_end", 40, &[][..]),
+        ("", 40, fixed),
+        ("identical_prompts", 8, fixed),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let rows: Vec<String> =
-            (0..40).map(|row| format!("{{\"prompt\": \"Row {}?\"}}\n", row % prompts)).collect();
+        let rows: Vec<String> = (0..40)
+            .map(|row| format!("{{\"prompt\": \"Row {}?\"}}\n", row % prompts))
+            .collect();
         fs::write(folder.path().join("d.jsonl"), rows.concat()).unwrap();
         let flags = ["--ttft", "10", "--itl", "5", "--answer-tokens", "10"];
         let (found, result) = found(folder.path(), &flags, &[&load[..], &own, more].concat());
@@ -77,9 +119,22 @@ fn a_server_that_falls_behind_is_named() {
     let folder = tempfile::tempdir().unwrap();
     // One sequence at a time takes longer than the gap between two arrivals.
     let flags = ["--preset", "llama-3.1-8b@h100", "--max-num-seqs", "1"];
-    let load = ["--num-prompts", "150", "--request-rate", "60", "--random-output-len", "8", "--ignore-eos"];
+    let load = [
+        "--num-prompts",
+        "150",
+        "--request-rate",
+        "60",
+        "--random-output-len",
+        "8",
+        "--ignore-eos",
+    ];
     let (found, result) = found(folder.path(), &flags, &load);
-    assert_eq!(found, ["backlog_growing"], "{:#}", result["inferometer"]["verdict"]);
+    assert_eq!(
+        found,
+        ["backlog_growing"],
+        "{:#}",
+        result["inferometer"]["verdict"]
+    );
 }
 
 #[test]
@@ -87,12 +142,26 @@ fn a_warm_prefix_cache_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(folder.path(), &["--preset", "llama-3.1-8b@h100"]);
-    let load = ["--num-prompts", "20", "--max-concurrency", "4", "--random-output-len", "4", "--ignore-eos"];
+    let load = [
+        "--num-prompts",
+        "20",
+        "--max-concurrency",
+        "4",
+        "--random-output-len",
+        "4",
+        "--ignore-eos",
+    ];
     let more = ["--random-input-len", "200", "--seed", "5"];
     let load = [&load[..], &more].concat();
-    let cold = codes(&finish(start_run(folder.path(), &sim.url, &load), folder.path()));
+    let cold = codes(&finish(
+        start_run(folder.path(), &sim.url, &load),
+        folder.path(),
+    ));
     assert!(!cold.contains(&"cache_hits".to_owned()), "{cold:?}");
-    let warm = codes(&finish(start_run(folder.path(), &sim.url, &load), folder.path()));
+    let warm = codes(&finish(
+        start_run(folder.path(), &sim.url, &load),
+        folder.path(),
+    ));
     assert!(warm.contains(&"cache_hits".to_owned()), "{warm:?}");
 }
 
@@ -101,8 +170,17 @@ fn a_client_that_stands_still_is_late_and_says_so() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    // Answers of 100 ms: of all events some 3 % come during the pause, which the p99 of the lag must show.
-    let load = ["--num-prompts", "300", "--request-rate", "150", "--random-output-len", "80", "--ignore-eos"];
+    // Answers of 100 ms: of all events some 3 % come during the pause, which the p99 of the lag
+    // must show.
+    let load = [
+        "--num-prompts",
+        "300",
+        "--request-rate",
+        "150",
+        "--random-output-len",
+        "80",
+        "--ignore-eos",
+    ];
     let run = start_run(folder.path(), &sim.url, &load);
     std::thread::sleep(Duration::from_secs(1));
     signal(run.id(), "-STOP");
@@ -110,7 +188,11 @@ fn a_client_that_stands_still_is_late_and_says_so() {
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
     for code in ["late_sends", "worker_stall", "receive_lag"] {
-        assert!(codes(&result).contains(&code.to_owned()), "no {code} in {:?}", codes(&result));
+        assert!(
+            codes(&result).contains(&code.to_owned()),
+            "no {code} in {:?}",
+            codes(&result)
+        );
     }
     assert_eq!(result["inferometer"]["verdict"]["level"], "INVALID");
 }
@@ -120,12 +202,24 @@ fn a_run_that_is_broken_off_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    let load = ["--num-prompts", "1000", "--request-rate", "50", "--random-output-len", "5", "--ignore-eos"];
+    let load = [
+        "--num-prompts",
+        "1000",
+        "--request-rate",
+        "50",
+        "--random-output-len",
+        "5",
+        "--ignore-eos",
+    ];
     let run = start_run(folder.path(), &sim.url, &load);
     std::thread::sleep(Duration::from_secs(2));
     signal(run.id(), "-INT");
     let result = finish(run, folder.path());
-    assert!(codes(&result).contains(&"partial_run".to_owned()), "{:?}", codes(&result));
+    assert!(
+        codes(&result).contains(&"partial_run".to_owned()),
+        "{:?}",
+        codes(&result)
+    );
 }
 
 #[test]
@@ -133,8 +227,15 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned();
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let host = fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap()
+        .trim()
+        .to_owned();
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     let tail = json!({"p50": 0.0, "p99": 0.0, "max": 0.0});
     let ceiling = json!({
         "format_version": 1, "host": host, "build": build, "lateness_ms": tail, "requests_per_s": 150.0,
@@ -147,14 +248,39 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
     fs::write(cache.join("selftest.json"), ceiling.to_string()).unwrap();
     let output = inferometer(folder.path())
         .env("XDG_CACHE_HOME", folder.path())
-        .args(["run", "--base-url", &sim.url, "--tokenizer", "builtin", "--dataset-name", "random"])
-        .args(["--random-input-len", "8", "--random-output-len", "2", "--ignore-eos"])
-        .args(["--num-prompts", "100", "--request-rate", "100", "--burstiness", "inf"])
+        .args([
+            "run",
+            "--base-url",
+            &sim.url,
+            "--tokenizer",
+            "builtin",
+            "--dataset-name",
+            "random",
+        ])
+        .args([
+            "--random-input-len",
+            "8",
+            "--random-output-len",
+            "2",
+            "--ignore-eos",
+        ])
+        .args([
+            "--num-prompts",
+            "100",
+            "--request-rate",
+            "100",
+            "--burstiness",
+            "inf",
+        ])
         .args(["--save-result", "--result-filename", "r.json"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    assert!(codes(&result).contains(&"near_ceiling".to_owned()), "{:?}", codes(&result));
+    assert!(
+        codes(&result).contains(&"near_ceiling".to_owned()),
+        "{:?}",
+        codes(&result)
+    );
 }

@@ -1,5 +1,5 @@
-//! Every dataset on the binary, against the simulator: traces with their own clock, conversations with live
-//! replies, workload files, mixes, and structured answers.
+//! Every dataset on the binary, against the simulator: traces with their own clock, conversations
+//! with live replies, workload files, mixes, and structured answers.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -24,8 +24,23 @@ use support::{inferometer, run_folder, server, stderr, stdout, told};
 
 fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
     inferometer(folder)
-        .args(["run", "--base-url", url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
-        .args(["--save-result", "--save-detailed", "--result-filename", "r.json", "--skip-model-check"])
+        .args([
+            "run",
+            "--base-url",
+            url,
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--save-result",
+            "--save-detailed",
+            "--result-filename",
+            "r.json",
+            "--skip-model-check",
+        ])
         .args(arguments)
         .output()
         .unwrap()
@@ -34,10 +49,21 @@ fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
 /// The result of a run in which everything went well.
 fn good(folder: &Path, url: &str, arguments: &[&str]) -> Value {
     let output = run(folder, url, arguments);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", told(&output));
-    let result: Value = serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{arguments:?}: {}",
+        told(&output)
+    );
+    let result: Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
     let issued = &result["inferometer"]["extras"]["issued"];
-    assert_eq!(&result["completed"], issued, "{arguments:?}: {}", told(&output));
+    assert_eq!(
+        &result["completed"],
+        issued,
+        "{arguments:?}: {}",
+        told(&output)
+    );
     result
 }
 
@@ -52,7 +78,15 @@ fn sound() -> Vec<u8> {
     file.extend(b"RIFF");
     file.extend((36 + samples.len() as u32).to_le_bytes());
     file.extend(b"WAVEfmt ");
-    for (value, bytes) in [(16_u32, 4), (1, 2), (1, 2), (16_000, 4), (32_000, 4), (2, 2), (16, 2)] {
+    for (value, bytes) in [
+        (16_u32, 4),
+        (1, 2),
+        (1, 2),
+        (16_000, 4),
+        (32_000, 4),
+        (2, 2),
+        (16, 2),
+    ] {
         file.extend(&value.to_le_bytes()[..bytes]);
     }
     file.extend(b"data");
@@ -77,17 +111,27 @@ fn write_files(folder: &Path) {
         })
     };
     let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
-    write("prompts.jsonl", lines(&|n| json!({"prompt": format!("{long} {n}"), "output_tokens": 3 + n})));
+    write(
+        "prompts.jsonl",
+        lines(&|n| json!({"prompt": format!("{long} {n}"), "output_tokens": 3 + n})),
+    );
     write(
         "images.jsonl",
-        lines(&|n| json!({"prompt": format!("look {n}"), "image_files": ["data:image/png;base64,AA=="]})),
+        lines(
+            &|n| json!({"prompt": format!("look {n}"), "image_files": ["data:image/png;base64,AA=="]}),
+        ),
     );
     fs::write(folder.join("sound.wav"), sound()).unwrap();
     let path = folder.join("sound.wav").display().to_string();
-    write("sounds.jsonl", lines(&|_| json!({"prompt": "", "audio": path, "output_tokens": 4})));
+    write(
+        "sounds.jsonl",
+        lines(&|_| json!({"prompt": "", "audio": path, "output_tokens": 4})),
+    );
     write(
         "questions.jsonl",
-        lines(&|n| json!({"question_id": n, "category": "math", "turns": [format!("{long} {n}?")]})),
+        lines(
+            &|n| json!({"question_id": n, "category": "math", "turns": [format!("{long} {n}?")]}),
+        ),
     );
     fs::create_dir_all(folder.join("speed")).unwrap();
     let speed = |n| {
@@ -96,10 +140,14 @@ fn write_files(folder: &Path) {
     };
     fs::write(folder.join("speed/qualitative.jsonl"), lines(&speed)).unwrap();
     fs::create_dir_all(folder.join("bench")).unwrap();
-    fs::write(folder.join("bench/train.jsonl"), lines(&|n| json!({"turns": [format!("{long} {n}?")]})))
-        .unwrap();
+    fs::write(
+        folder.join("bench/train.jsonl"),
+        lines(&|n| json!({"turns": [format!("{long} {n}?")]})),
+    )
+    .unwrap();
     write("burst.csv", {
-        let head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
+        let head =
+            "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
         (0..6).fold(head, |mut text, n| {
             let _ = writeln!(text, "{},GPT-4,{},5,30,API log", n * 10, 20 + n);
             text
@@ -140,7 +188,9 @@ fn every_dataset_has_a_working_command() {
         "--dataset-name sonnet --sonnet-input-len 300 --sonnet-prefix-len 100 --sonnet-output-len 3",
         "--dataset-name sharegpt --dataset-path talks.json",
         "--dataset-name custom --dataset-path prompts.jsonl --custom-output-len -1",
-        &format!("--dataset-name custom_image --dataset-path images.jsonl {chat} --custom-output-len 3"),
+        &format!(
+            "--dataset-name custom_image --dataset-path images.jsonl {chat} --custom-output-len 3"
+        ),
         "--dataset-name custom_audio --dataset-path sounds.jsonl --backend openai-audio --endpoint \
          /v1/audio/transcriptions --custom-output-len 3",
         "--dataset-name burstgpt --dataset-path burst.csv",
@@ -150,12 +200,18 @@ fn every_dataset_has_a_working_command() {
         "--dataset-name timed_trace --dataset-path timed.jsonl",
         "--dataset-name trace --dataset-path azure.csv --trace-speed 20",
         "--dataset-name trace --dataset-path burst.csv --trace-speed 200",
-        &format!("--dataset-name multi-turn --dataset-path talks.json {chat} --multi-turn-output-len 3"),
+        &format!(
+            "--dataset-name multi-turn --dataset-path talks.json {chat} --multi-turn-output-len 3"
+        ),
         &format!("--multi-turn {chat} --multi-turn-first-len 20 --multi-turn-output-len 4"),
         "--dataset-name hf --dataset-path bench --hf-name philschmid/mt-bench --hf-output-len 3",
     ] {
         let arguments: Vec<&str> = line.split_whitespace().collect();
-        let result = good(folder.path(), &server.url(), &[&arguments[..], &["--num-prompts", "6"]].concat());
+        let result = good(
+            folder.path(),
+            &server.url(),
+            &[&arguments[..], &["--num-prompts", "6"]].concat(),
+        );
         // Documents to rank are counted as prompts, as vLLM does.
         let expected = if line.contains("rerank") { 2 } else { 6 };
         assert_eq!(result["completed"], expected, "{line}");
@@ -168,15 +224,40 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path());
     let server = quick();
-    let trace = ["--dataset-name", "trace", "--dataset-path", "azure.csv", "--num-prompts", "0"];
-    let stretch = ["--trace-speed", "10", "--trace-start", "1", "--trace-duration", "3"];
-    let output = run(folder.path(), &server.url(), &[&trace[..], &stretch[..]].concat());
+    let trace = [
+        "--dataset-name",
+        "trace",
+        "--dataset-path",
+        "azure.csv",
+        "--num-prompts",
+        "0",
+    ];
+    let stretch = [
+        "--trace-speed",
+        "10",
+        "--trace-start",
+        "1",
+        "--trace-duration",
+        "3",
+    ];
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &[&trace[..], &stretch[..]].concat(),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(stdout(&output).contains("Schedule kept: 3 of 6 rows sent"), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("Schedule kept: 3 of 6 rows sent"),
+        "{}",
+        told(&output)
+    );
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
     let fidelity = &result["inferometer"]["traffic"]["fidelity"];
-    assert_eq!((&fidelity["rows_used"], &fidelity["rows_in_file"]), (&json!(3), &json!(6)));
+    assert_eq!(
+        (&fidelity["rows_used"], &fidelity["rows_in_file"]),
+        (&json!(3), &json!(6))
+    );
     assert_eq!(fidelity["out_of_order"], 0);
     // Rows one second apart, at ten times the speed.
     let starts: Vec<f64> = serde_json::from_value(result["start_times"].clone()).unwrap();
@@ -187,13 +268,33 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     assert!(result["inferometer"]["extras"]["response"]["e2el_ms"]["p50"].is_number());
 
     // By a rate instead, without the trace's clock.
-    let other = run(folder.path(), &server.url(), &[&trace[..], &["--no-self-timed"]].concat());
-    assert!(!stdout(&other).contains("Schedule kept"), "{}", told(&other));
-    let refused = run(folder.path(), &server.url(), &[&trace[..], &["--request-rate", "5"]].concat());
+    let other = run(
+        folder.path(),
+        &server.url(),
+        &[&trace[..], &["--no-self-timed"]].concat(),
+    );
+    assert!(
+        !stdout(&other).contains("Schedule kept"),
+        "{}",
+        told(&other)
+    );
+    let refused = run(
+        folder.path(),
+        &server.url(),
+        &[&trace[..], &["--request-rate", "5"]].concat(),
+    );
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--no-self-timed"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("--no-self-timed"),
+        "{}",
+        told(&refused)
+    );
     let refused = run(folder.path(), &server.url(), &["--trace-speed", "2"]);
-    assert!(stderr(&refused).contains("--trace-speed"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("--trace-speed"),
+        "{}",
+        told(&refused)
+    );
     server.stop().unwrap();
 }
 
@@ -205,13 +306,31 @@ fn the_schedule_of_a_trace_is_in_its_run_folder() {
     good(
         folder.path(),
         &server.url(),
-        &["--dataset-name", "timed_trace", "--dataset-path", "timed.jsonl", "--num-prompts", "6"],
+        &[
+            "--dataset-name",
+            "timed_trace",
+            "--dataset-path",
+            "timed.jsonl",
+            "--num-prompts",
+            "6",
+        ],
     );
     server.stop().unwrap();
-    let kept: Value =
-        serde_json::from_str(&fs::read_to_string(run_folder(folder.path()).join("schedule.json")).unwrap())
-            .unwrap();
-    assert_eq!(kept["due"], json!([0, 100_000_000, 200_000_000, 300_000_000, 400_000_000, 500_000_000]));
+    let kept: Value = serde_json::from_str(
+        &fs::read_to_string(run_folder(folder.path()).join("schedule.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        kept["due"],
+        json!([
+            0,
+            100_000_000,
+            200_000_000,
+            300_000_000,
+            400_000_000,
+            500_000_000
+        ])
+    );
 }
 
 fn turns(recorder: &Recorder) -> Vec<Asked> {
@@ -222,30 +341,67 @@ fn turns(recorder: &Recorder) -> Vec<Asked> {
 fn the_history_of_a_conversation_holds_the_replies_that_came() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
-    let shape = ["--multi-turn", "--backend", "openai-chat", "--multi-turn-min-turns", "3"];
-    let lengths =
-        ["--multi-turn-max-turns", "3", "--multi-turn-first-len", "9", "--multi-turn-output-len", "2"];
-    let load = ["--num-prompts", "6", "--max-concurrency", "2", "--multi-turn-think-time", "0.05"];
-    let result = good(folder.path(), &recorder.url, &[&shape[..], &lengths[..], &load[..]].concat());
+    let shape = [
+        "--multi-turn",
+        "--backend",
+        "openai-chat",
+        "--multi-turn-min-turns",
+        "3",
+    ];
+    let lengths = [
+        "--multi-turn-max-turns",
+        "3",
+        "--multi-turn-first-len",
+        "9",
+        "--multi-turn-output-len",
+        "2",
+    ];
+    let load = [
+        "--num-prompts",
+        "6",
+        "--max-concurrency",
+        "2",
+        "--multi-turn-think-time",
+        "0.05",
+    ];
+    let result = good(
+        folder.path(),
+        &recorder.url,
+        &[&shape[..], &lengths[..], &load[..]].concat(),
+    );
     let asked = turns(&recorder);
     assert_eq!(asked.len(), 6);
-    let of_length =
-        |n: usize| asked.iter().filter(move |a| a.body["messages"].as_array().unwrap().len() == n);
+    let of_length = |n: usize| {
+        asked
+            .iter()
+            .filter(move |a| a.body["messages"].as_array().unwrap().len() == n)
+    };
     for n in [1, 3, 5] {
         assert_eq!(of_length(n).count(), 2, "{asked:?}");
     }
     let texts: Vec<String> = serde_json::from_value(result["generated_texts"].clone()).unwrap();
     for last in of_length(5) {
         let messages = last.body["messages"].as_array().unwrap();
-        let roles: Vec<&str> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+        let roles: Vec<&str> = messages
+            .iter()
+            .map(|message| message["role"].as_str().unwrap())
+            .collect();
         assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"]);
-        assert!(texts.iter().any(|text| messages[1]["content"] == text.as_str()), "{messages:?} {texts:?}");
+        assert!(
+            texts
+                .iter()
+                .any(|text| messages[1]["content"] == text.as_str()),
+            "{messages:?} {texts:?}"
+        );
         assert!(!messages[1]["content"].as_str().unwrap().is_empty());
         // It begins with everything that was asked a turn before.
         assert!(of_length(3).any(|before| before.body["messages"] == json!(messages[..3])));
     }
     let talks = &result["inferometer"]["traffic"]["conversations"];
-    assert_eq!((&talks["sessions"], &talks["complete"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&talks["sessions"], &talks["complete"]),
+        (&json!(2), &json!(2))
+    );
     assert_eq!(talks["turns"].as_array().unwrap().len(), 3);
     // The user thinks between an answer and the next turn.
     let starts: Vec<f64> = serde_json::from_value(result["start_times"].clone()).unwrap();
@@ -258,19 +414,50 @@ fn the_history_of_a_conversation_holds_the_replies_that_came() {
 fn conversations_under_way_can_be_limited() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
-    let shape = ["--multi-turn", "--backend", "openai-chat", "--multi-turn-min-turns", "2"];
-    let lengths =
-        ["--multi-turn-max-turns", "2", "--multi-turn-first-len", "9", "--multi-turn-output-len", "2"];
-    let load = ["--num-prompts", "8", "--multi-turn-think-time", "0.02", "--multi-turn-max-active", "1"];
-    good(folder.path(), &recorder.url, &[&shape[..], &lengths[..], &load[..]].concat());
+    let shape = [
+        "--multi-turn",
+        "--backend",
+        "openai-chat",
+        "--multi-turn-min-turns",
+        "2",
+    ];
+    let lengths = [
+        "--multi-turn-max-turns",
+        "2",
+        "--multi-turn-first-len",
+        "9",
+        "--multi-turn-output-len",
+        "2",
+    ];
+    let load = [
+        "--num-prompts",
+        "8",
+        "--multi-turn-think-time",
+        "0.02",
+        "--multi-turn-max-active",
+        "1",
+    ];
+    good(
+        folder.path(),
+        &recorder.url,
+        &[&shape[..], &lengths[..], &load[..]].concat(),
+    );
     // One after the other, although nothing limits requests.
-    let asked: Vec<usize> =
-        turns(&recorder).iter().map(|a| a.body["messages"].as_array().unwrap().len()).collect();
+    let asked: Vec<usize> = turns(&recorder)
+        .iter()
+        .map(|a| a.body["messages"].as_array().unwrap().len())
+        .collect();
     assert_eq!(asked, [1, 3, 1, 3, 1, 3, 1, 3]);
-    let output =
-        run(folder.path(), &recorder.url, &["--max-active-conversations", "2", "--num-prompts", "4"]);
+    let output = run(
+        folder.path(),
+        &recorder.url,
+        &["--max-active-conversations", "2", "--num-prompts", "4"],
+    );
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--multi-turn"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("--multi-turn"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -278,11 +465,27 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let server = quick();
     // The second turn is longer than the simulator's model allows.
-    let shape = ["--multi-turn", "--backend", "openai-chat", "--multi-turn-min-turns", "3"];
-    let lengths =
-        ["--multi-turn-max-turns", "3", "--multi-turn-input-len", "140000", "--multi-turn-first-len", "9"];
+    let shape = [
+        "--multi-turn",
+        "--backend",
+        "openai-chat",
+        "--multi-turn-min-turns",
+        "3",
+    ];
+    let lengths = [
+        "--multi-turn-max-turns",
+        "3",
+        "--multi-turn-input-len",
+        "140000",
+        "--multi-turn-first-len",
+        "9",
+    ];
     let load = ["--num-prompts", "3", "--multi-turn-output-len", "2"];
-    let output = run(folder.path(), &server.url(), &[&shape[..], &lengths[..], &load[..]].concat());
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &[&shape[..], &lengths[..], &load[..]].concat(),
+    );
     server.stop().unwrap();
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
@@ -291,7 +494,14 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
         result["inferometer"]["extras"]["outcomes"],
         json!({"ok": 1, "http_error": 1, "unfinished": 1})
     );
-    assert!(result["errors"][2].as_str().unwrap().contains("an earlier turn"), "{}", result["errors"]);
+    assert!(
+        result["errors"][2]
+            .as_str()
+            .unwrap()
+            .contains("an earlier turn"),
+        "{}",
+        result["errors"]
+    );
 }
 
 #[test]
@@ -309,20 +519,47 @@ fn turns_of_a_conversation_stay_with_one_server_and_name_their_session() {
             "--tokenizer",
             "builtin",
         ])
-        .args(["--multi-turn", "--backend", "openai-chat", "--balance", "session-sticky", "--disable-tqdm"])
-        .args(["--multi-turn-min-turns", "2", "--multi-turn-max-turns", "2", "--num-prompts", "8"])
-        .args(["--multi-turn-first-len", "9", "--multi-turn-output-len", "2", "--skip-model-check"])
+        .args([
+            "--multi-turn",
+            "--backend",
+            "openai-chat",
+            "--balance",
+            "session-sticky",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--multi-turn-min-turns",
+            "2",
+            "--multi-turn-max-turns",
+            "2",
+            "--num-prompts",
+            "8",
+        ])
+        .args([
+            "--multi-turn-first-len",
+            "9",
+            "--multi-turn-output-len",
+            "2",
+            "--skip-model-check",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     for server in &servers {
         let asked = turns(server);
         assert_eq!(asked.len(), 4, "{}", told(&output));
-        let first: Vec<&Value> = asked.iter().map(|asked| &asked.body["messages"][0]["content"]).collect();
+        let first: Vec<&Value> = asked
+            .iter()
+            .map(|asked| &asked.body["messages"][0]["content"])
+            .collect();
         let mut different = first.clone();
         different.sort_by_key(ToString::to_string);
         different.dedup();
-        assert_eq!(different.len(), 2, "two turns of each of two conversations: {first:?}");
+        assert_eq!(
+            different.len(),
+            2,
+            "two turns of each of two conversations: {first:?}"
+        );
     }
 }
 
@@ -332,25 +569,43 @@ fn every_turn_names_its_session() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = std::thread::spawn(move || {
-        // The tokenizer's and the model's questions are not asked here, so that the first request is a turn.
+        // The tokenizer's and the model's questions are not asked here, so that the first request
+        // is a turn.
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let (mut text, mut buffer) = (String::new(), [0; 4096]);
             while !text.contains("\r\n\r\n") {
                 match stream.read(&mut buffer) {
-                    Ok(read) if read > 0 => text.push_str(&String::from_utf8_lossy(&buffer[..read])),
+                    Ok(read) if read > 0 => {
+                        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+                    }
                     _ => break,
                 }
             }
-            drop(stream.write_all(b"HTTP/1.1 404 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+            drop(
+                stream
+                    .write_all(b"HTTP/1.1 404 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+            );
             if text.starts_with("POST /v1/chat/completions") {
                 return text;
             }
         }
         String::new()
     });
-    let flags = ["--multi-turn", "--backend", "openai-chat", "--num-prompts", "1", "--connect", "lazy"];
-    run(folder.path(), &url, &[&flags[..], &["--request-id-prefix", "run-"]].concat());
+    let flags = [
+        "--multi-turn",
+        "--backend",
+        "openai-chat",
+        "--num-prompts",
+        "1",
+        "--connect",
+        "lazy",
+    ];
+    run(
+        folder.path(),
+        &url,
+        &[&flags[..], &["--request-id-prefix", "run-"]].concat(),
+    );
     let head = heard.join().unwrap().to_lowercase();
     assert!(head.contains("x-session-id: run-s0\r\n"), "{head}");
 }
@@ -359,8 +614,11 @@ fn every_turn_names_its_session() {
 fn conversations_need_a_backend_for_chats() {
     let folder = tempfile::tempdir().unwrap();
     let server = quick();
-    let output =
-        run(folder.path(), &server.url(), &["--multi-turn", "--backend", "vllm", "--num-prompts", "4"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--multi-turn", "--backend", "vllm", "--num-prompts", "4"],
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(stderr(&output).contains("messages"), "{}", told(&output));
@@ -368,7 +626,16 @@ fn conversations_need_a_backend_for_chats() {
 
 fn build(folder: &Path, file: &str, arguments: &[&str]) -> Output {
     inferometer(folder)
-        .args(["workload", "build", "--tokenizer", "builtin", "--model", "sim", "-o", file])
+        .args([
+            "workload",
+            "build",
+            "--tokenizer",
+            "builtin",
+            "--model",
+            "sim",
+            "-o",
+            file,
+        ])
         .args(arguments)
         .output()
         .unwrap()
@@ -377,9 +644,21 @@ fn build(folder: &Path, file: &str, arguments: &[&str]) -> Output {
 #[test]
 fn a_workload_file_is_replayed_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
-    let flags =
-        ["--num-prompts", "12", "--random-input-len", "30", "--random-output-len", "3", "--seed", "5"];
-    let flags = [&flags[..], &["--random-range-ratio", "0.5", "--request-rate", "200"]].concat();
+    let flags = [
+        "--num-prompts",
+        "12",
+        "--random-input-len",
+        "30",
+        "--random-output-len",
+        "3",
+        "--seed",
+        "5",
+    ];
+    let flags = [
+        &flags[..],
+        &["--random-range-ratio", "0.5", "--request-rate", "200"],
+    ]
+    .concat();
     for file in ["w.jsonl", "again.jsonl"] {
         let output = build(folder.path(), file, &flags);
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
@@ -390,7 +669,11 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     // What the file sends is what the flags send.
     let (by_flags, by_file) = (Recorder::start(), Recorder::start());
     let prefix = ["--request-id-prefix", "bench-"];
-    good(folder.path(), &by_flags.url, &[&flags[..], &prefix[..]].concat());
+    good(
+        folder.path(),
+        &by_flags.url,
+        &[&flags[..], &prefix[..]].concat(),
+    );
     let result = good(folder.path(), &by_file.url, &["--workload", "w.jsonl"]);
     let sent = |recorder: &Recorder| {
         let mut sent: Vec<(String, String)> = recorder
@@ -403,36 +686,74 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     };
     assert_eq!(sent(&by_flags), sent(&by_file));
     assert_eq!(sent(&by_file).len(), 12);
-    let hash = result["inferometer"]["traffic"]["workload_file_sha256"].as_str().unwrap().to_owned();
+    let hash = result["inferometer"]["traffic"]["workload_file_sha256"]
+        .as_str()
+        .unwrap()
+        .to_owned();
 
     let shown = inferometer(folder.path())
         .args(["workload", "show", "w.jsonl", "--html", "w.html"])
         .output()
         .unwrap();
     let text = stdout(&shown);
-    for part in ["12 requests", &hash, "prompt tokens: mean", "█", "milliseconds between due instants"] {
+    for part in [
+        "12 requests",
+        &hash,
+        "prompt tokens: mean",
+        "█",
+        "milliseconds between due instants",
+    ] {
         assert!(text.contains(part), "{part}: {}", told(&shown));
     }
     let page = String::from_utf8(read("w.html")).unwrap();
     assert!(page.contains("<svg") && page.contains(&hash));
 
-    let refused = run(folder.path(), &by_file.url, &["--workload", "w.jsonl", "--dataset-name", "random"]);
-    assert!(stderr(&refused).contains("--dataset-name cannot"), "{}", told(&refused));
-    let broken = String::from_utf8(read("w.jsonl")).unwrap().replacen("bench-3", "bench-x", 1);
+    let refused = run(
+        folder.path(),
+        &by_file.url,
+        &["--workload", "w.jsonl", "--dataset-name", "random"],
+    );
+    assert!(
+        stderr(&refused).contains("--dataset-name cannot"),
+        "{}",
+        told(&refused)
+    );
+    let broken = String::from_utf8(read("w.jsonl"))
+        .unwrap()
+        .replacen("bench-3", "bench-x", 1);
     fs::write(folder.path().join("broken.jsonl"), broken).unwrap();
     let refused = run(folder.path(), &by_file.url, &["--workload", "broken.jsonl"]);
-    assert!(stderr(&refused).contains("was changed"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("was changed"),
+        "{}",
+        told(&refused)
+    );
 }
 
 #[test]
 fn conversations_can_be_kept_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let flags =
-        ["--multi-turn", "--backend", "openai-chat", "--num-prompts", "6", "--multi-turn-min-turns", "2"];
-    let output = build(folder.path(), "w.jsonl", &[&flags[..], &["--multi-turn-output-len", "3"]].concat());
+    let flags = [
+        "--multi-turn",
+        "--backend",
+        "openai-chat",
+        "--num-prompts",
+        "6",
+        "--multi-turn-min-turns",
+        "2",
+    ];
+    let output = build(
+        folder.path(),
+        "w.jsonl",
+        &[&flags[..], &["--multi-turn-output-len", "3"]].concat(),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let server = quick();
-    let result = good(folder.path(), &server.url(), &["--workload", "w.jsonl", "--backend", "openai-chat"]);
+    let result = good(
+        folder.path(),
+        &server.url(),
+        &["--workload", "w.jsonl", "--backend", "openai-chat"],
+    );
     server.stop().unwrap();
     let talks = &result["inferometer"]["traffic"]["conversations"];
     assert_eq!(talks["sessions"], talks["complete"]);
@@ -443,23 +764,46 @@ fn conversations_can_be_kept_in_a_file() {
 fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
-    let mix = ["--mix", "1:200/4,1:400/8", "--num-prompts", "40", "--cache-hit-fraction", "0.5"];
+    let mix = [
+        "--mix",
+        "1:200/4,1:400/8",
+        "--num-prompts",
+        "40",
+        "--cache-hit-fraction",
+        "0.5",
+    ];
     let result = good(folder.path(), &recorder.url, &mix);
     let traffic = &result["inferometer"]["traffic"];
-    let classes: Vec<&str> =
-        traffic["classes"].as_array().unwrap().iter().map(|class| class["name"].as_str().unwrap()).collect();
+    let classes: Vec<&str> = traffic["classes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|class| class["name"].as_str().unwrap())
+        .collect();
     assert_eq!(classes, ["200/4", "400/8"]);
     let share = traffic["reusable_prefix_share"].as_f64().unwrap();
     assert!((0.4..0.5).contains(&share), "{share}");
 
     let salted = Recorder::start();
-    let result = good(folder.path(), &salted.url, &[&mix[..], &["--salt", "seven"]].concat());
+    let result = good(
+        folder.path(),
+        &salted.url,
+        &[&mix[..], &["--salt", "seven"]].concat(),
+    );
     assert_eq!(result["inferometer"]["traffic"]["salt"], "seven");
     let prompts = |recorder: &Recorder| -> Vec<String> {
-        recorder.to("/completions").iter().map(|asked| asked.body["prompt"].to_string()).collect()
+        recorder
+            .to("/completions")
+            .iter()
+            .map(|asked| asked.body["prompt"].to_string())
+            .collect()
     };
     let plain = prompts(&recorder);
-    assert!(prompts(&salted).iter().all(|prompt| !plain.contains(prompt)));
+    assert!(
+        prompts(&salted)
+            .iter()
+            .all(|prompt| !plain.contains(prompt))
+    );
     let refused = run(folder.path(), &recorder.url, &["--prefix-groups", "3"]);
     assert!(stderr(&refused).contains("--mix"), "{}", told(&refused));
 }
@@ -467,28 +811,76 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
 #[test]
 fn structured_answers_are_asked_for_and_checked() {
     let folder = tempfile::tempdir().unwrap();
-    for (kind, key) in [("json", "json"), ("regex", "regex"), ("choice", "choice"), ("grammar", "grammar")] {
+    for (kind, key) in [
+        ("json", "json"),
+        ("regex", "regex"),
+        ("choice", "choice"),
+        ("grammar", "grammar"),
+    ] {
         let recorder = Recorder::start();
-        let flags = ["--structured-output", kind, "--structured-output-ratio", "0.5", "--num-prompts", "40"];
+        let flags = [
+            "--structured-output",
+            kind,
+            "--structured-output-ratio",
+            "0.5",
+            "--num-prompts",
+            "40",
+        ];
         let lengths = ["--random-input-len", "8", "--random-output-len", "4"];
-        let result = good(folder.path(), &recorder.url, &[&flags[..], &lengths[..]].concat());
+        let result = good(
+            folder.path(),
+            &recorder.url,
+            &[&flags[..], &lengths[..]].concat(),
+        );
         let asked = recorder.to("/completions");
-        let with = asked.iter().filter(|asked| !asked.body["structured_outputs"][key].is_null()).count();
+        let with = asked
+            .iter()
+            .filter(|asked| !asked.body["structured_outputs"][key].is_null())
+            .count();
         let structured = &result["inferometer"]["traffic"]["structured"];
         assert_eq!(structured["asked"], with, "{kind}");
         assert!((8..33).contains(&with), "{with} of 40");
         // The recorder answers with words.
-        assert_eq!((&structured["conforming"], &structured["share"]), (&json!(0), &json!(0.0)), "{kind}");
+        assert_eq!(
+            (&structured["conforming"], &structured["share"]),
+            (&json!(0), &json!(0.0)),
+            "{kind}"
+        );
     }
     // A choice that is what the recorder says.
     let recorder = Recorder::start();
-    let lengths = ["--random-input-len", "8", "--random-output-len", "4", "--num-prompts", "10"];
-    let said =
-        good(folder.path(), &recorder.url, &lengths)["generated_texts"][0].as_str().unwrap().to_owned();
-    fs::write(folder.path().join("choices.txt"), format!("{said}\nother\n")).unwrap();
-    let flags = ["--structured-output", "choice", "--structured-output-file", "choices.txt"];
-    let result = good(folder.path(), &recorder.url, &[&flags[..], &lengths[..]].concat());
-    assert_eq!(result["inferometer"]["traffic"]["structured"]["share"], 1.0, "{said:?}");
+    let lengths = [
+        "--random-input-len",
+        "8",
+        "--random-output-len",
+        "4",
+        "--num-prompts",
+        "10",
+    ];
+    let said = good(folder.path(), &recorder.url, &lengths)["generated_texts"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    fs::write(
+        folder.path().join("choices.txt"),
+        format!("{said}\nother\n"),
+    )
+    .unwrap();
+    let flags = [
+        "--structured-output",
+        "choice",
+        "--structured-output-file",
+        "choices.txt",
+    ];
+    let result = good(
+        folder.path(),
+        &recorder.url,
+        &[&flags[..], &lengths[..]].concat(),
+    );
+    assert_eq!(
+        result["inferometer"]["traffic"]["structured"]["share"], 1.0,
+        "{said:?}"
+    );
 }
 
 /// A server whose tokens are at most five letters of a word; it wants a key.
@@ -536,7 +928,8 @@ fn answer_with_five_letters(mut stream: &std::net::TcpStream) {
                 (200, json!({"prompt": text}).to_string())
             }
             "/v1/completions" => (200, {
-                let usage = json!({"prompt_tokens": five_letters(text).len(), "completion_tokens": 1});
+                let usage =
+                    json!({"prompt_tokens": five_letters(text).len(), "completion_tokens": 1});
                 let token = json!({"choices": [{"text": "a", "finish_reason": "length"}]});
                 format!(
                     "data: {token}\n\ndata: {}\n\ndata: [DONE]\n\n",
@@ -545,7 +938,11 @@ fn answer_with_five_letters(mut stream: &std::net::TcpStream) {
             }),
             _ => (404, String::new()),
         };
-        let kind = if path == "/v1/completions" { "text/event-stream" } else { "application/json" };
+        let kind = if path == "/v1/completions" {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
         let head = format!(
             "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
             answer.len()
@@ -559,7 +956,11 @@ fn answer_with_five_letters(mut stream: &std::net::TcpStream) {
 fn five_letters(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     for word in text.split_inclusive(' ') {
-        tokens.extend(word.as_bytes().chunks(5).map(|part| String::from_utf8_lossy(part).into_owned()));
+        tokens.extend(
+            word.as_bytes()
+                .chunks(5)
+                .map(|part| String::from_utf8_lossy(part).into_owned()),
+        );
     }
     tokens
 }
@@ -568,23 +969,58 @@ fn five_letters(text: &str) -> Vec<String> {
 fn prompts_get_their_length_by_the_servers_own_count() {
     let folder = tempfile::tempdir().unwrap();
     let url = other_tokenizer();
-    let flags = ["--random-input-len", "40", "--random-output-len", "1", "--num-prompts", "12"];
+    let flags = [
+        "--random-input-len",
+        "40",
+        "--random-output-len",
+        "1",
+        "--num-prompts",
+        "12",
+    ];
     let output = inferometer(folder.path())
         .env("OPENAI_API_KEY", "key-1")
-        .args(["run", "--base-url", &url, "--model", "sim", "--tokenizer", "builtin", "--disable-tqdm"])
-        .args(["--save-result", "--save-detailed", "--result-filename", "r.json", "--skip-model-check"])
+        .args([
+            "run",
+            "--base-url",
+            &url,
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--save-result",
+            "--save-detailed",
+            "--result-filename",
+            "r.json",
+            "--skip-model-check",
+        ])
         .args(flags)
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    assert_eq!(result["input_lens"], json!(vec![40; 12]), "{}", told(&output));
+    assert_eq!(
+        result["input_lens"],
+        json!(vec![40; 12]),
+        "{}",
+        told(&output)
+    );
     let lengths = &result["inferometer"]["traffic"]["lengths"];
-    assert_eq!((&lengths["corrected"], &lengths["wrong"]), (&json!(12), &json!(0)), "{lengths}");
+    assert_eq!(
+        (&lengths["corrected"], &lengths["wrong"]),
+        (&json!(12), &json!(0)),
+        "{lengths}"
+    );
     assert!(stderr(&output).contains("corrected"), "{}", told(&output));
 
     // Not asked, nothing is corrected.
-    let plain = run(folder.path(), &url, &[&flags[..], &["--no-verify-lengths"]].concat());
+    let plain = run(
+        folder.path(),
+        &url,
+        &[&flags[..], &["--no-verify-lengths"]].concat(),
+    );
     assert!(!stderr(&plain).contains("corrected"), "{}", told(&plain));
 }

@@ -26,7 +26,8 @@ mod verdict;
 
 pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use record::{
-    Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource, Usage,
+    Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource,
+    Usage,
 };
 pub use redact::redact_url;
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::Nanos;
 
 /// How a request ended. Every request of a run ends in exactly one outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A complete and valid answer.
@@ -22,9 +24,11 @@ pub enum Outcome {
     Truncated,
     /// The answer was complete but held no output at all.
     Empty,
-    /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size limit.
+    /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size
+    /// limit.
     Malformed,
-    /// The answer came in another content type than the one asked for (one JSON body instead of a stream).
+    /// The answer came in another content type than the one asked for (one JSON body instead of a
+    /// stream).
     WrongContentType,
     /// No connection could be made, or it broke before any byte of the answer.
     ConnectError,
@@ -121,7 +125,8 @@ pub enum EventKind {
     Reasoning = 1,
     /// A tool-call or function-call delta.
     ToolCall = 2,
-    /// A token event without visible text (a special token, or a closing event with `finish_reason`).
+    /// A token event without visible text (a special token, or a closing event with
+    /// `finish_reason`).
     Blank = 3,
 }
 
@@ -138,12 +143,15 @@ impl EventKind {
     }
 }
 
-/// One token event of a streamed answer: 16 bytes, because a run may hold a hundred million of them.
+/// One token event of a streamed answer: 16 bytes, because a run may hold a hundred million of
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from run start.
+    /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from
+    /// run start.
     pub at: Nanos,
-    /// How much later the process had it in hand, in nanoseconds; the largest value stands for "or more".
+    /// How much later the process had it in hand, in nanoseconds; the largest value stands for "or
+    /// more".
     pub lag_ns: u32,
     /// Output tokens in this event; 0 when not (yet) known.
     pub tokens: u16,
@@ -156,14 +164,28 @@ const COALESCED: u8 = 1;
 const KERNEL: u8 = 2;
 
 impl Event {
-    /// An event at `at` with the stamps' properties: see [`Event::coalesced`] and [`Event::kernel_stamped`].
-    pub fn new(at: Nanos, lag: Nanos, kind: EventKind, coalesced: bool, kernel_stamped: bool) -> Self {
+    /// An event at `at` with the stamps' properties: see [`Event::coalesced`] and
+    /// [`Event::kernel_stamped`].
+    pub fn new(
+        at: Nanos,
+        lag: Nanos,
+        kind: EventKind,
+        coalesced: bool,
+        kernel_stamped: bool,
+    ) -> Self {
         let flags = if coalesced { COALESCED } else { 0 } | if kernel_stamped { KERNEL } else { 0 };
-        Self { at, lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX), tokens: 0, kind, flags }
+        Self {
+            at,
+            lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX),
+            tokens: 0,
+            kind,
+            flags,
+        }
     }
 
-    /// True when it came in one read with a later event of the same stream (or in two reads of what the kernel had
-    /// joined under one stamp), so that `at` is only an upper bound: it arrived between the previous event and `at`.
+    /// True when it came in one read with a later event of the same stream (or in two reads of what
+    /// the kernel had joined under one stamp), so that `at` is only an upper bound: it arrived
+    /// between the previous event and `at`.
     pub const fn coalesced(self) -> bool {
         self.flags & COALESCED != 0
     }
@@ -179,8 +201,20 @@ impl Event {
     }
 
     /// The event that a file describes.
-    pub const fn from_parts(at: Nanos, lag_ns: u32, tokens: u16, kind: EventKind, flags: u8) -> Self {
-        Self { at, lag_ns, tokens, kind, flags }
+    pub const fn from_parts(
+        at: Nanos,
+        lag_ns: u32,
+        tokens: u16,
+        kind: EventKind,
+        flags: u8,
+    ) -> Self {
+        Self {
+            at,
+            lag_ns,
+            tokens,
+            kind,
+            flags,
+        }
     }
 }
 
@@ -257,9 +291,9 @@ pub struct Connection {
 
 /// The facts of one attempted request, successful or not.
 ///
-/// All instants count from the start of the run. Numbers are derived from records, never kept beside
-/// them. [`Record::service_start`] and [`Record::due`] are the two origins of latency: *service latency*
-/// counts from the send, *response latency* from the due instant.
+/// All instants count from the start of the run. Numbers are derived from records, never kept
+/// beside them. [`Record::service_start`] and [`Record::due`] are the two origins of latency:
+/// *service latency* counts from the send, *response latency* from the due instant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// Position of the request in the workload.
@@ -268,14 +302,14 @@ pub struct Record {
     pub id: Option<String>,
     /// When the schedule wanted it sent. Never changed afterwards.
     pub due: Nanos,
-    /// When it had a slot and the client turned to it, though never before `due` (what is made ready ahead is no
-    /// earlier for it): the lateness against `due` is queueing by the cap
-    /// plus the client's own delay.
+    /// When it had a slot and the client turned to it, though never before `due` (what is made
+    /// ready ahead is no earlier for it): the lateness against `due` is queueing by the cap plus
+    /// the client's own delay.
     pub dequeued: Option<Nanos>,
     /// Just before the first byte was handed to the kernel.
     pub send_start: Option<Nanos>,
-    /// Just after the last byte was handed to the kernel. On a shared connection (HTTP/2): when the connection, having
-    /// taken the last byte, had next written all it had.
+    /// Just after the last byte was handed to the kernel. On a shared connection (HTTP/2): when the
+    /// connection, having taken the last byte, had next written all it had.
     pub send_end: Option<Nanos>,
     /// Milestones of the answer.
     pub marks: Marks,
@@ -334,8 +368,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Takes from memory what grows with the length of an answer: its events and texts. To be called only when
-    /// they are safe elsewhere. Their number stays, as the count of last resort of the output tokens.
+    /// Takes from memory what grows with the length of an answer: its events and texts. To be
+    /// called only when they are safe elsewhere. Their number stays, as the count of last resort of
+    /// the output tokens.
     pub fn let_go(&mut self) {
         if self.is_ok() && self.output_tokens == 0 {
             self.output_tokens = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
@@ -349,7 +384,11 @@ impl Record {
     /// A copy without texts and with no events but the first and the last, for statistics of spans.
     #[must_use]
     pub fn outline(&self) -> Self {
-        let ends = self.events.first().into_iter().chain(self.events.iter().skip(1).last());
+        let ends = self
+            .events
+            .first()
+            .into_iter()
+            .chain(self.events.iter().skip(1).last());
         Self {
             index: self.index,
             due: self.due,
@@ -384,7 +423,8 @@ impl Record {
         self.send_start.map(|sent| sent.since(self.due))
     }
 
-    /// Arrival of the first token event, else of the complete answer for requests that do not stream.
+    /// Arrival of the first token event, else of the complete answer for requests that do not
+    /// stream.
     pub fn first_token(&self) -> Option<Nanos> {
         self.events.first().map(|event| event.at)
     }
@@ -396,7 +436,9 @@ impl Record {
 
     /// The gaps between successive token events.
     pub fn gaps(&self) -> impl Iterator<Item = Nanos> + '_ {
-        self.events.windows(2).map(|pair| pair[1].at.since(pair[0].at))
+        self.events
+            .windows(2)
+            .map(|pair| pair[1].at.since(pair[0].at))
     }
 
     /// Counts every instant from `start`, the monotonic instant at which the run began, except
@@ -426,7 +468,12 @@ impl Record {
             usage,
             done,
         ];
-        let own = [&mut self.dequeued, &mut self.send_start, &mut self.send_end, &mut self.end];
+        let own = [
+            &mut self.dequeued,
+            &mut self.send_start,
+            &mut self.send_end,
+            &mut self.end,
+        ];
         for instant in marks.into_iter().chain(own).flatten() {
             *instant = instant.since(start);
         }
@@ -437,19 +484,27 @@ impl Record {
 
     /// Input tokens: the server's count where it gave a possible one, else the client's.
     pub fn input_tokens(&self) -> u32 {
-        self.usage.prompt_tokens.filter(|&told| told <= MOST_TOKENS).unwrap_or(self.prompt_tokens)
+        self.usage
+            .prompt_tokens
+            .filter(|&told| told <= MOST_TOKENS)
+            .unwrap_or(self.prompt_tokens)
     }
 
     /// Output tokens by the server's usage; `None` if it told none or a number that cannot be
     /// ([`Record::has_impossible_usage`]).
     pub fn told_output_tokens(&self) -> Option<u32> {
-        self.usage.completion_tokens.filter(|_| !self.has_impossible_usage())
+        self.usage
+            .completion_tokens
+            .filter(|_| !self.has_impossible_usage())
     }
 
-    /// True when the server claims more output tokens than it was asked for *and* than there are bytes in its answer.
-    /// Hidden reasoning has tokens without bytes, and is left out as far as the server tells it.
+    /// True when the server claims more output tokens than it was asked for *and* than there are
+    /// bytes in its answer. Hidden reasoning has tokens without bytes, and is left out as far as
+    /// the server tells it.
     pub fn has_impossible_usage(&self) -> bool {
-        let Some(told) = self.usage.completion_tokens else { return false };
+        let Some(told) = self.usage.completion_tokens else {
+            return false;
+        };
         let seen = told.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
         let asked = u64::from(self.asked_output_tokens.unwrap_or_default());
         // Simulated answers have no bytes.
@@ -460,8 +515,8 @@ impl Record {
 
 /// Records in order of their request's index, visited as often as needed.
 ///
-/// A trait rather than a slice so that a run whose events do not fit into memory can be summarised from
-/// its log.
+/// A trait rather than a slice so that a run whose events do not fit into memory can be summarised
+/// from its log.
 pub trait Records {
     /// Number of records.
     fn count(&self) -> usize;
@@ -513,13 +568,22 @@ mod tests {
         let mut record = Record {
             due: Nanos(5),
             send_start: Some(Nanos(1_006)),
-            events: vec![Event { at: Nanos(1_010), ..Event::default() }],
-            marks: Marks { done: Some(Nanos(1_020)), ..Marks::default() },
+            events: vec![Event {
+                at: Nanos(1_010),
+                ..Event::default()
+            }],
+            marks: Marks {
+                done: Some(Nanos(1_020)),
+                ..Marks::default()
+            },
             ..Record::default()
         };
         record.rebase(Nanos(1_000));
         assert_eq!((record.due, record.send_start), (Nanos(5), Some(Nanos(6))));
-        assert_eq!((record.events[0].at, record.marks.done), (Nanos(10), Some(Nanos(20))));
+        assert_eq!(
+            (record.events[0].at, record.marks.done),
+            (Nanos(10), Some(Nanos(20)))
+        );
         assert_eq!(record.lateness(), Some(Nanos(1)));
     }
 
@@ -533,22 +597,27 @@ mod tests {
 
     #[test]
     fn a_usage_that_cannot_be_is_not_believed() {
-        let record = |completion: u32, reasoning: Option<u32>, asked: Option<u32>, bytes: u64| Record {
-            usage: Usage {
-                completion_tokens: Some(completion),
-                reasoning_tokens: reasoning,
-                prompt_tokens: Some(completion),
-                ..Usage::default()
-            },
-            asked_output_tokens: asked,
-            bytes_received: bytes,
-            prompt_tokens: 7,
-            ..Record::default()
-        };
+        let record =
+            |completion: u32, reasoning: Option<u32>, asked: Option<u32>, bytes: u64| Record {
+                usage: Usage {
+                    completion_tokens: Some(completion),
+                    reasoning_tokens: reasoning,
+                    prompt_tokens: Some(completion),
+                    ..Usage::default()
+                },
+                asked_output_tokens: asked,
+                bytes_received: bytes,
+                prompt_tokens: 7,
+                ..Record::default()
+            };
         let absurd = record(4_000_000_000, None, Some(10), 2_500);
-        assert_eq!((absurd.told_output_tokens(), absurd.input_tokens()), (None, 7));
+        assert_eq!(
+            (absurd.told_output_tokens(), absurd.input_tokens()),
+            (None, 7)
+        );
         assert!(absurd.has_impossible_usage());
-        // Hidden reasoning, a limit that the server ignored, tokens that decode to nothing, a simulated answer.
+        // Hidden reasoning, a limit that the server ignored, tokens that decode to nothing, a
+        // simulated answer.
         for good in [
             record(5_000, Some(4_900), None, 2_500),
             record(1_024, None, Some(128), 200_000),
@@ -557,8 +626,14 @@ mod tests {
         ] {
             assert_eq!(good.told_output_tokens(), good.usage.completion_tokens);
         }
-        assert_eq!(record(5_000, None, Some(128), 2_500).told_output_tokens(), None);
-        assert_eq!(record(u32::MAX, Some(u32::MAX), None, 2_500).told_output_tokens(), None);
+        assert_eq!(
+            record(5_000, None, Some(128), 2_500).told_output_tokens(),
+            None
+        );
+        assert_eq!(
+            record(u32::MAX, Some(u32::MAX), None, 2_500).told_output_tokens(),
+            None
+        );
         assert_eq!(Record::default().told_output_tokens(), None);
     }
 }

@@ -1,9 +1,10 @@
 //! What may be shown of texts, URLs, arguments and JSON that hold secrets.
 //!
-//! One place decides it for every way out: the terminal, files, and the arguments of child processes. Two
-//! rules work together. By *form*: what stands where secrets stand (the user part of a URL, a header's value, a
-//! JSON member named `api_key`) is left out whatever it is. By *value*: every [`Secret`] of the process is
-//! left out of foreign text, such as a server's error message that repeats the key it was sent.
+//! One place decides it for every way out: the terminal, files, and the arguments of child
+//! processes. Two rules work together. By *form*: what stands where secrets stand (the user part of
+//! a URL, a header's value, a JSON member named `api_key`) is left out whatever it is. By *value*:
+//! every [`Secret`] of the process is left out of foreign text, such as a server's error message
+//! that repeats the key it was sent.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
@@ -14,9 +15,20 @@ use serde_json::Value;
 const MASK: &str = "***";
 /// Shorter values are not looked for in foreign text: they occur in it by chance.
 const SHORTEST: usize = 6;
-/// Values that people give where a server wants a key and none is needed; found in innocent text as well.
-const PLACEHOLDERS: [&str; 10] =
-    ["EMPTY", "dummy", "secret", "Bearer", "bearer", "api_key", "apikey", "not-needed", "no-key", "password"];
+/// Values that people give where a server wants a key and none is needed; found in innocent text as
+/// well.
+const PLACEHOLDERS: [&str; 10] = [
+    "EMPTY",
+    "dummy",
+    "secret",
+    "Bearer",
+    "bearer",
+    "api_key",
+    "apikey",
+    "not-needed",
+    "no-key",
+    "password",
+];
 /// Last words of a name whose value is a secret: `OPENAI_API_KEY`, `x-api-key`, `hfToken`.
 const SECRET_WORDS: [&str; 17] = [
     "key",
@@ -47,7 +59,8 @@ const URLS: [&str; 3] = ["base-url", "endpoint", "url"];
 /// Values that must not be shown; see [`register`].
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
-/// Remembers a value, so that [`redact_text`] leaves it out from now on. [`Secret::new`] does this by itself.
+/// Remembers a value, so that [`redact_text`] leaves it out from now on. [`Secret::new`] does this
+/// by itself.
 ///
 /// [`Secret`]: crate::Secret
 /// [`Secret::new`]: crate::Secret::new
@@ -67,16 +80,21 @@ pub fn register(value: &str) {
     }
 }
 
-/// True when a value under this name is a secret: `api_key`, `Authorization`, `hfToken`, but not `max_tokens`.
+/// True when a value under this name is a secret: `api_key`, `Authorization`, `hfToken`, but not
+/// `max_tokens`.
 pub fn is_secret_name(name: &str) -> bool {
     let camel = name.char_indices().rev().find(|&(at, c)| {
         at > 0 && c.is_ascii_uppercase() && name[..at].ends_with(|c: char| c.is_ascii_lowercase())
     });
     let separated = name
         .rfind(|c: char| !c.is_ascii_alphanumeric())
-        .map_or(0, |at| at + name[at..].chars().next().map_or(0, char::len_utf8));
+        .map_or(0, |at| {
+            at + name[at..].chars().next().map_or(0, char::len_utf8)
+        });
     let last = &name[separated.max(camel.map_or(0, |(at, _)| at))..];
-    SECRET_WORDS.iter().any(|word| last.eq_ignore_ascii_case(word))
+    SECRET_WORDS
+        .iter()
+        .any(|word| last.eq_ignore_ascii_case(word))
 }
 
 /// `text` without the secrets of this process and without the user part of any URL in it.
@@ -99,10 +117,14 @@ fn without_users(text: &str) -> Option<String> {
     let (mut from, mut copied) = (0, 0);
     while let Some(at) = text[from..].find("://") {
         let start = from + at + 3;
-        let ends =
-            |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '\\');
+        let ends = |c: char| {
+            c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | '\\')
+        };
         let end = text[start..].find(ends).map_or(text.len(), |at| start + at);
-        if let Some(user) = text[start..end].rfind('@').filter(|&user| &text[start..start + user] != MASK) {
+        if let Some(user) = text[start..end]
+            .rfind('@')
+            .filter(|&user| &text[start..start + user] != MASK)
+        {
             plain.push_str(&text[copied..start]);
             plain.push_str(MASK);
             copied = start + user;
@@ -126,7 +148,9 @@ pub fn redact_url(url: &str) -> String {
     };
     let authority_end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
-    let host = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("{MASK}@{host}"));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority.to_owned(), |(_, host)| format!("{MASK}@{host}"));
     let mut shown = format!("{scheme}{host}{path}");
     if let Some(query) = query {
         let names = query.split('&').map(|pair| match pair.split_once('=') {
@@ -141,8 +165,8 @@ pub fn redact_url(url: &str) -> String {
     shown
 }
 
-/// Replaces every string under a secret's name, at any depth, and every secret of this process in the others.
-/// Strings that hold JSON are looked into as well.
+/// Replaces every string under a secret's name, at any depth, and every secret of this process in
+/// the others. Strings that hold JSON are looked into as well.
 pub fn redact_json(value: &mut Value) {
     match value {
         Value::String(text) => {
@@ -154,7 +178,9 @@ pub fn redact_json(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(redact_json),
         Value::Object(members) => members.iter_mut().for_each(|(name, member)| match member {
-            Value::String(text) if is_secret_name(name) && !text.is_empty() => MASK.clone_into(text),
+            Value::String(text) if is_secret_name(name) && !text.is_empty() => {
+                MASK.clone_into(text);
+            }
             other => redact_json(other),
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -186,7 +212,11 @@ pub fn register_json(value: &Value) {
 
 /// Remembers the values under secrets' names in the query of `url`, and its password.
 pub fn register_url(url: &str) {
-    for pair in url.split_once('?').map_or("", |(_, query)| query).split('&') {
+    for pair in url
+        .split_once('?')
+        .map_or("", |(_, query)| query)
+        .split('&')
+    {
         if let Some((name, value)) = pair.split_once('=')
             && is_secret_name(name)
         {
@@ -195,21 +225,25 @@ pub fn register_url(url: &str) {
     }
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
-    if let Some((_, password)) = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
+    if let Some((_, password)) = authority
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+    {
         register(password);
     }
 }
 
-/// Arguments as they may be shown and stored: without values of headers and of flags that are named like
-/// secrets, without keys in JSON, and without credentials and query values in URLs. Command lines within
-/// arguments are treated alike.
+/// Arguments as they may be shown and stored: without values of headers and of flags that are named
+/// like secrets, without keys in JSON, and without credentials and query values in URLs. Command
+/// lines within arguments are treated alike.
 pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
     let mut shown = Vec::with_capacity(arguments.len());
     let mut kind = Kind::Plain;
     for argument in arguments {
         if let Some(option) = argument.strip_prefix("--") {
-            let (name, value) =
-                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let (name, value) = option
+                .split_once('=')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
             kind = Kind::of(name);
             shown.push(match value {
                 Some(value) => format!("--{name}={}", kind.redact(value)),
@@ -265,7 +299,8 @@ impl Kind {
     }
 }
 
-/// A command line, redacted word by word. Its words are found by white space: quotes stay where they are.
+/// A command line, redacted word by word. Its words are found by white space: quotes stay where
+/// they are.
 fn command(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut quote = None;
@@ -288,15 +323,25 @@ fn command(line: &str) -> String {
     }
     let bare: Vec<String> = words.iter().map(|word| unquoted(word).to_owned()).collect();
     let shown = redact_arguments(&bare);
-    let parts = words.iter().zip(bare.iter().zip(shown)).map(|(word, (bare, shown))| {
-        if *bare == shown { word.clone() } else { word.replacen(bare.as_str(), &shown, 1) }
-    });
+    let parts = words
+        .iter()
+        .zip(bare.iter().zip(shown))
+        .map(|(word, (bare, shown))| {
+            if *bare == shown {
+                word.clone()
+            } else {
+                word.replacen(bare.as_str(), &shown, 1)
+            }
+        });
     parts.collect::<Vec<_>>().join(" ")
 }
 
 /// A word without the quotes around it.
 fn unquoted(word: &str) -> &str {
-    ['"', '\''].iter().find_map(|&quote| word.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(word)
+    ['"', '\'']
+        .iter()
+        .find_map(|&quote| word.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(word)
 }
 
 #[cfg(test)]
@@ -315,8 +360,14 @@ mod tests {
             ("http://host:8000/v1", "http://host:8000/v1"),
             ("https://user:p@ss@host/v1/x@y", "https://***@host/v1/x@y"),
             ("user:secret@proxy:3128", "***@proxy:3128"),
-            ("http://h/v1?api_key=sk-1&debug", "http://h/v1?api_key=***&***"),
-            ("/v1/chat?api-version=2026-01&code=x", "/v1/chat?api-version=2026-01&code=***"),
+            (
+                "http://h/v1?api_key=sk-1&debug",
+                "http://h/v1?api_key=***&***",
+            ),
+            (
+                "/v1/chat?api-version=2026-01&code=x",
+                "/v1/chat?api-version=2026-01&code=***",
+            ),
             ("", ""),
         ] {
             assert_eq!(redact_url(url), shown);
@@ -325,9 +376,16 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_told_from_names_of_counts() {
-        for name in
-            ["api_key", "apiKey", "API-KEY", "Authorization", "hf_token", "x-api-key", "pwd", "clientSecret"]
-        {
+        for name in [
+            "api_key",
+            "apiKey",
+            "API-KEY",
+            "Authorization",
+            "hf_token",
+            "x-api-key",
+            "pwd",
+            "clientSecret",
+        ] {
             assert!(is_secret_name(name), "{name}");
         }
         for name in [
@@ -356,7 +414,10 @@ mod tests {
                 "cannot reach http://me:pw@h:1/v1 or https://a@b",
                 "cannot reach http://***@h:1/v1 or https://***@b",
             ),
-            ("mail me@host, see http://h/@x", "mail me@host, see http://h/@x"),
+            (
+                "mail me@host, see http://h/@x",
+                "mail me@host, see http://h/@x",
+            ),
             ("://@ ://", "://***@ ://"),
         ] {
             assert_eq!(redact_text(text), shown);
@@ -385,15 +446,29 @@ mod tests {
                 "run --header Authorization=Bearer-x Other=y --base-url https://me:pw@host/v1 --seed 1",
                 "run --header Authorization=*** Other=*** --base-url https://***@host/v1 --seed 1",
             ),
-            ("--api_key=k --api-key k --max-tokens 5", "--api_key=*** --api-key *** --max-tokens 5"),
-            ("--extra-body {\"api_key\":\"k\",\"n\":1}", "--extra-body {\"api_key\":\"***\",\"n\":1}"),
-            ("--endpoint /v1/x?key=k --tokenizer t", "--endpoint /v1/x?key=*** --tokenizer t"),
-            ("--metadata token=t gpu=h100", "--metadata token=*** gpu=h100"),
+            (
+                "--api_key=k --api-key k --max-tokens 5",
+                "--api_key=*** --api-key *** --max-tokens 5",
+            ),
+            (
+                "--extra-body {\"api_key\":\"k\",\"n\":1}",
+                "--extra-body {\"api_key\":\"***\",\"n\":1}",
+            ),
+            (
+                "--endpoint /v1/x?key=k --tokenizer t",
+                "--endpoint /v1/x?key=*** --tokenizer t",
+            ),
+            (
+                "--metadata token=t gpu=h100",
+                "--metadata token=*** gpu=h100",
+            ),
         ] {
             assert_eq!(redact_arguments(&words(line)).join(" "), shown);
         }
-        let commands =
-            ["--serve-cmd", "VLLM_API_KEY=k vllm serve m --api-key 'a b' --x \"c d\" --hf-token=t"];
+        let commands = [
+            "--serve-cmd",
+            "VLLM_API_KEY=k vllm serve m --api-key 'a b' --x \"c d\" --hf-token=t",
+        ];
         assert_eq!(
             redact_arguments(&commands.map(str::to_owned))[1],
             "VLLM_API_KEY=*** vllm serve m --api-key '***' --x \"c d\" --hf-token=***"

@@ -6,8 +6,8 @@ use crate::Nanos;
 
 /// The due instant of each request, from the start of the run.
 ///
-/// A schedule never changes once it is made: a late request keeps its due instant, and the lateness is
-/// visible in its record.
+/// A schedule never changes once it is made: a late request keeps its due instant, and the lateness
+/// is visible in its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     due: Vec<Nanos>,
@@ -27,7 +27,9 @@ pub enum ScheduleError {
 impl Schedule {
     /// All `n` requests are due at once: they start as soon as slots are free.
     pub fn at_once(n: usize) -> Self {
-        Self { due: vec![Nanos::ZERO; n] }
+        Self {
+            due: vec![Nanos::ZERO; n],
+        }
     }
 
     /// A schedule from due instants in ascending order.
@@ -76,6 +78,9 @@ mod tests {
     #[test]
     fn a_schedule_that_goes_backwards_is_refused() {
         let due = vec![Nanos(1), Nanos(3), Nanos(2)];
-        assert_eq!(Schedule::new(due), Err(ScheduleError::Backwards { index: 2 }));
+        assert_eq!(
+            Schedule::new(due),
+            Err(ScheduleError::Backwards { index: 2 })
+        );
     }
 }

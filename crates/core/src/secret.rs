@@ -9,8 +9,8 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value so that it can no longer be printed by accident, and so that [`redact_text`] leaves it out
-    /// of texts from elsewhere that repeat it.
+    /// Wraps a value so that it can no longer be printed by accident, and so that [`redact_text`]
+    /// leaves it out of texts from elsewhere that repeat it.
     ///
     /// [`redact_text`]: crate::redact::redact_text
     pub fn new(value: impl Into<String>) -> Self {

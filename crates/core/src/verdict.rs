@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How far the numbers of a run may be trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
     /// The load was as asked, and the client's own error is within its limits.
@@ -53,7 +55,10 @@ impl Verdict {
     /// Joins findings into a verdict; equal levels keep their order.
     pub fn from_reasons(mut reasons: Vec<Reason>) -> Self {
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.level));
-        Self { level: reasons.first().map_or(Level::Valid, |worst| worst.level), reasons }
+        Self {
+            level: reasons.first().map_or(Level::Valid, |worst| worst.level),
+            reasons,
+        }
     }
 }
 
@@ -62,12 +67,20 @@ mod tests {
     use super::*;
 
     fn reason(code: &str, level: Level) -> Reason {
-        Reason { code: code.into(), level, message: String::new(), remedy: String::new() }
+        Reason {
+            code: code.into(),
+            level,
+            message: String::new(),
+            remedy: String::new(),
+        }
     }
 
     #[test]
     fn the_worst_reason_decides() {
-        let verdict = Verdict::from_reasons(vec![reason("a", Level::Caution), reason("b", Level::Invalid)]);
+        let verdict = Verdict::from_reasons(vec![
+            reason("a", Level::Caution),
+            reason("b", Level::Invalid),
+        ]);
         assert_eq!(verdict.level, Level::Invalid);
         assert_eq!(verdict.reasons[0].code, "b");
         assert_eq!(Verdict::from_reasons(vec![]).level, Level::Valid);

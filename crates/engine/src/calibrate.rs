@@ -1,9 +1,10 @@
 //! Fitting the engine model to what was measured on a real server.
 //!
-//! Each measured load is run again on the virtual clock, with the same requests at the same instants, and the
-//! distributions of TTFT, ITL and E2EL are compared at several quantiles. Nelder and Mead's simplex search
-//! (*The Computer Journal* 7, 1965) changes the coefficients of a step's duration until they differ least. The
-//! whole model takes part, so that queueing and batching need no formula of their own.
+//! Each measured load is run again on the virtual clock, with the same requests at the same
+//! instants, and the distributions of TTFT, ITL and E2EL are compared at several quantiles. Nelder
+//! and Mead's simplex search (*The Computer Journal* 7, 1965) changes the coefficients of a step's
+//! duration until they differ least. The whole model takes part, so that queueing and batching need
+//! no formula of their own.
 
 use inferometer_core::{Nanos, Record, Schedule};
 use inferometer_metrics::numpy;
@@ -80,7 +81,11 @@ pub struct Middle {
 impl Middle {
     fn of(sorted: &[f64]) -> Self {
         let at = |p| numpy::percentile(sorted, p);
-        Self { mean: numpy::mean(sorted), p50: at(50.0), p99: at(99.0) }
+        Self {
+            mean: numpy::mean(sorted),
+            p50: at(50.0),
+            p99: at(99.0),
+        }
     }
 }
 
@@ -88,7 +93,8 @@ impl Middle {
 const NAMES: [&str; 5] = ["base", "prefill", "decode", "kv", "request overhead"];
 /// Quantiles at which distributions are compared.
 const QUANTILES: [f64; 6] = [10.0, 25.0, 50.0, 75.0, 90.0, 99.0];
-/// Differences beyond this (of logarithms) count linearly, so that a disturbed load does not decide alone.
+/// Differences beyond this (of logarithms) count linearly, so that a disturbed load does not decide
+/// alone.
 const HUBER: f64 = 0.5;
 /// Nothing on a network is faster; keeps logarithms finite (seconds).
 const LEAST: f64 = 1e-6;
@@ -101,7 +107,10 @@ const SEARCHES: [f64; 5] = [0.7, -0.7, 0.4, -0.3, 0.2];
 
 /// Finds the coefficients with which `engine` predicts `loads` best. Its other settings are kept.
 pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineError> {
-    let measured = loads.iter().map(Distributions::measured).collect::<Vec<_>>();
+    let measured = loads
+        .iter()
+        .map(Distributions::measured)
+        .collect::<Vec<_>>();
     let mut plain = engine.clone();
     plain.cost.jitter = 0.0;
     let loss = |engine: &EngineConfig| -> Result<f64, EngineError> {
@@ -158,12 +167,20 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
             (least, engine) = (value, tried);
         }
     }
-    Ok(Fit { engine, error: least.sqrt(), evaluations, undetermined })
+    Ok(Fit {
+        engine,
+        error: least.sqrt(),
+        evaluations,
+        undetermined,
+    })
 }
 
 /// Measured against predicted, for TTFT, ITL and E2EL.
 pub fn compare(load: &MeasuredLoad, engine: &EngineConfig) -> Result<Vec<Compared>, EngineError> {
-    let (measured, predicted) = (Distributions::measured(load), Distributions::predicted(load, engine)?);
+    let (measured, predicted) = (
+        Distributions::measured(load),
+        Distributions::predicted(load, engine)?,
+    );
     let pairs = measured.all().into_iter().zip(predicted.all());
     let pairs = pairs.filter(|((_, a), (_, b))| !a.is_empty() && !b.is_empty());
     Ok(pairs
@@ -187,7 +204,10 @@ impl Distributions {
         let requests = &load.requests;
         Self::sorted(
             requests.iter().map(|request| request.ttft).collect(),
-            requests.iter().flat_map(|request| request.gaps.iter().copied()).collect(),
+            requests
+                .iter()
+                .flat_map(|request| request.gaps.iter().copied())
+                .collect(),
             requests.iter().map(|request| request.e2el).collect(),
         )
     }
@@ -200,7 +220,12 @@ impl Distributions {
                 request.output.max(1),
             );
             engine.transferred_tokens = request.cached;
-            VirtualRequest { engine, facts: Record::default(), cancel_after: None, think: None }
+            VirtualRequest {
+                engine,
+                facts: Record::default(),
+                cancel_after: None,
+                think: None,
+            }
         });
         let plan = VirtualPlan {
             requests: requests.collect(),
@@ -208,7 +233,10 @@ impl Distributions {
                 .unwrap_or_else(|_backwards| Schedule::at_once(load.requests.len())),
             max_concurrency: load.max_concurrency,
             most_conversations: None,
-            cluster: ClusterConfig { engine: engine.clone(), ..ClusterConfig::default() },
+            cluster: ClusterConfig {
+                engine: engine.clone(),
+                ..ClusterConfig::default()
+            },
             seed: 0,
         };
         let (finished, _) = simulate(plan)?;
@@ -221,7 +249,12 @@ impl Distributions {
             };
             ttft.push(first.since(sent).as_secs_f64());
             e2el.push(last.since(sent).as_secs_f64());
-            itl.extend(record.events.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_secs_f64()));
+            itl.extend(
+                record
+                    .events
+                    .windows(2)
+                    .map(|pair| pair[1].at.since(pair[0].at).as_secs_f64()),
+            );
         }
         Ok(Self::sorted(ttft, itl, e2el))
     }
@@ -234,7 +267,11 @@ impl Distributions {
     }
 
     fn all(&self) -> [(&'static str, &[f64]); 3] {
-        [("TTFT", &self.ttft), ("ITL", &self.itl), ("E2EL", &self.e2el)]
+        [
+            ("TTFT", &self.ttft),
+            ("ITL", &self.itl),
+            ("E2EL", &self.e2el),
+        ]
     }
 
     /// Mean squared difference of the logarithms of means and quantiles, bounded as Huber proposes.
@@ -255,7 +292,10 @@ impl Distributions {
             };
             add(numpy::mean(a), numpy::mean(b));
             for quantile in QUANTILES {
-                add(numpy::percentile(a, quantile), numpy::percentile(b, quantile));
+                add(
+                    numpy::percentile(a, quantile),
+                    numpy::percentile(b, quantile),
+                );
             }
         }
         if count > 0.0 { sum / count } else { 0.0 }
@@ -264,7 +304,8 @@ impl Distributions {
 
 /// The engine with coefficients whose logarithms these are.
 fn with(engine: &EngineConfig, point: &[f64; 5]) -> EngineConfig {
-    let [base, prefill, decode, kv, overhead] = point.map(|logarithm| logarithm.clamp(-20.0, 28.0).exp());
+    let [base, prefill, decode, kv, overhead] =
+        point.map(|logarithm| logarithm.clamp(-20.0, 28.0).exp());
     let mut engine = engine.clone();
     engine.cost.base = base;
     engine.cost.prefill = prefill;
@@ -278,16 +319,31 @@ fn with(engine: &EngineConfig, point: &[f64; 5]) -> EngineConfig {
 fn guess(loads: &[MeasuredLoad]) -> [f64; 5] {
     let quantile = |values: &mut Vec<f64>, p: f64| {
         numpy::sort(values);
-        if values.is_empty() { 0.0 } else { numpy::percentile(values, p) }
+        if values.is_empty() {
+            0.0
+        } else {
+            numpy::percentile(values, p)
+        }
     };
     let requests = || loads.iter().flat_map(|load| &load.requests);
-    let mut gaps: Vec<f64> = requests().flat_map(|request| request.gaps.iter().copied()).collect();
+    let mut gaps: Vec<f64> = requests()
+        .flat_map(|request| request.gaps.iter().copied())
+        .collect();
     let mut ttfts: Vec<f64> = requests().map(|request| request.ttft).collect();
-    let mut inputs: Vec<f64> = requests().map(|request| f64::from(request.input.max(1))).collect();
+    let mut inputs: Vec<f64> = requests()
+        .map(|request| f64::from(request.input.max(1)))
+        .collect();
     let gap = quantile(&mut gaps, 10.0).max(LEAST) * 1e9;
     let ttft = quantile(&mut ttfts, 10.0).max(LEAST) * 1e9;
     let input = quantile(&mut inputs, 50.0).max(1.0);
-    [gap * 0.8, ttft * 0.5 / input, gap * 0.1, gap * 1e-5, ttft * 0.2].map(|ns: f64| ns.max(1e-3).ln())
+    [
+        gap * 0.8,
+        ttft * 0.5 / input,
+        gap * 0.1,
+        gap * 1e-5,
+        ttft * 0.2,
+    ]
+    .map(|ns: f64| ns.max(1e-3).ln())
 }
 
 /// Looks for a minimum of `f` near `start` with at most about `budget` evaluations.
@@ -328,7 +384,11 @@ fn nelder_mead<const N: usize>(
         let reflected = along(1.0);
         let better = if reflected.1 < simplex[0].1 {
             let expanded = along(2.0);
-            Some(if expanded.1 < reflected.1 { expanded } else { reflected })
+            Some(if expanded.1 < reflected.1 {
+                expanded
+            } else {
+                reflected
+            })
         } else if reflected.1 < simplex[N - 1].1 {
             Some(reflected)
         } else {
@@ -362,7 +422,13 @@ mod tests {
         EngineConfig {
             max_num_seqs: 16,
             request_overhead: Nanos::from_micros(2_000),
-            cost: StepCost { base: 6e6, prefill: 50_000.0, decode: 400_000.0, kv: 300.0, jitter: 0.0 },
+            cost: StepCost {
+                base: 6e6,
+                prefill: 50_000.0,
+                decode: 400_000.0,
+                kv: 300.0,
+                jitter: 0.0,
+            },
             ..EngineConfig::default()
         }
     }
@@ -380,27 +446,50 @@ mod tests {
                 gaps: Vec::new(),
             })
             .collect();
-        let mut load = MeasuredLoad { name: format!("{gap_ms} ms"), requests, max_concurrency: None };
-        let requests = load.requests.iter().enumerate().map(|(index, request)| VirtualRequest {
-            engine: EngineRequest::new(index as u64, Content::Unshared(request.input), request.output),
-            facts: Record::default(),
-            cancel_after: None,
-            think: None,
-        });
+        let mut load = MeasuredLoad {
+            name: format!("{gap_ms} ms"),
+            requests,
+            max_concurrency: None,
+        };
+        let requests = load
+            .requests
+            .iter()
+            .enumerate()
+            .map(|(index, request)| VirtualRequest {
+                engine: EngineRequest::new(
+                    index as u64,
+                    Content::Unshared(request.input),
+                    request.output,
+                ),
+                facts: Record::default(),
+                cancel_after: None,
+                think: None,
+            });
         let plan = VirtualPlan {
             requests: requests.collect(),
-            schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect()).unwrap(),
+            schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect())
+                .unwrap(),
             max_concurrency: None,
             most_conversations: None,
-            cluster: ClusterConfig { engine: engine.clone(), ..ClusterConfig::default() },
+            cluster: ClusterConfig {
+                engine: engine.clone(),
+                ..ClusterConfig::default()
+            },
             seed: 0,
         };
-        for (request, record) in load.requests.iter_mut().zip(simulate(plan).unwrap().0.records) {
+        for (request, record) in load
+            .requests
+            .iter_mut()
+            .zip(simulate(plan).unwrap().0.records)
+        {
             let sent = record.send_start.unwrap();
             request.ttft = record.first_token().unwrap().since(sent).as_secs_f64();
             request.e2el = record.last_token().unwrap().since(sent).as_secs_f64();
-            request.gaps =
-                record.events.windows(2).map(|pair| pair[1].at.since(pair[0].at).as_secs_f64()).collect();
+            request.gaps = record
+                .events
+                .windows(2)
+                .map(|pair| pair[1].at.since(pair[0].at).as_secs_f64())
+                .collect();
         }
         load
     }
@@ -409,7 +498,10 @@ mod tests {
     fn coefficients_are_found_again_from_what_they_made() {
         let truth = truth();
         let loads = [400, 100, 40].map(|gap| load(&truth, gap));
-        let start = EngineConfig { max_num_seqs: 16, ..EngineConfig::default() };
+        let start = EngineConfig {
+            max_num_seqs: 16,
+            ..EngineConfig::default()
+        };
         let fit = fit(&loads, &start).unwrap();
         assert!(fit.error < 0.03, "{fit:?}");
         let (found, made) = (fit.engine.cost, truth.cost);
@@ -418,11 +510,17 @@ mod tests {
             ("prefill", found.prefill, made.prefill, 0.2),
             ("decode", found.decode, made.decode, 0.3),
         ] {
-            assert!((found / made - 1.0).abs() < within, "{name}: {found} for {made}; {fit:?}");
+            assert!(
+                (found / made - 1.0).abs() < within,
+                "{name}: {found} for {made}; {fit:?}"
+            );
         }
         // A load that was not fitted is predicted as well.
         for compared in compare(&load(&truth, 60), &fit.engine).unwrap() {
-            assert!((compared.predicted.mean / compared.measured.mean - 1.0).abs() < 0.03, "{compared:?}");
+            assert!(
+                (compared.predicted.mean / compared.measured.mean - 1.0).abs() < 0.03,
+                "{compared:?}"
+            );
         }
     }
 
@@ -431,6 +529,9 @@ mod tests {
         // Rosenbrock's function, whose minimum is at (1, 1).
         let mut f = |p: &[f64; 2]| (1.0 - p[0]).powi(2) + 100.0 * (p[1] - p[0] * p[0]).powi(2);
         let (point, value) = nelder_mead([-1.2, 1.0], 0.5, 400, &mut f);
-        assert!(value < 1e-6 && (point[0] - 1.0).abs() < 0.01, "{point:?} {value}");
+        assert!(
+            value < 1e-6 && (point[0] - 1.0).abs() < 0.01,
+            "{point:?} {value}"
+        );
     }
 }

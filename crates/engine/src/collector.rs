@@ -31,9 +31,9 @@ pub(crate) struct Collected {
 
 /// Receives until every worker is done.
 ///
-/// Up to `events_in_memory` events are kept; beyond that, what [`Record::let_go`] takes is let go of records that
-/// are safely in the log.
-/// `start` gives the instant of the start of the run; it is known before the first record arrives.
+/// Up to `events_in_memory` events are kept; beyond that, what [`Record::let_go`] takes is let go
+/// of records that are safely in the log. `start` gives the instant of the start of the run; it is
+/// known before the first record arrives.
 pub(crate) fn collect(
     requests: &[Prepared],
     incoming: &Receiver<Vec<Record>>,
@@ -43,7 +43,11 @@ pub(crate) fn collect(
     start: impl Fn() -> Nanos,
 ) -> Collected {
     let (watch, progress) = observers;
-    let mut log = Log { log, unflushed: Vec::new(), error: None };
+    let mut log = Log {
+        log,
+        unflushed: Vec::new(),
+        error: None,
+    };
     let mut store = Store {
         records: vec![None; requests.len()],
         events: 0,
@@ -89,10 +93,16 @@ pub(crate) fn collect(
         .enumerate()
         .map(|(index, record)| record.unwrap_or_else(|| requests[index].record()))
         .collect();
-    Collected { records, spilled: store.spilled, kernel_stamps: store.kernel_stamps, log_error: log.error }
+    Collected {
+        records,
+        spilled: store.spilled,
+        kernel_stamps: store.kernel_stamps,
+        log_error: log.error,
+    }
 }
 
-/// The log, until it fails: on a full disk, say, what was written stays, and the run goes on in memory.
+/// The log, until it fails: on a full disk, say, what was written stays, and the run goes on in
+/// memory.
 struct Log {
     log: Option<RecordLog>,
     /// Records that were pushed since the last flush of ours.
@@ -118,10 +128,16 @@ impl Log {
 
     /// Flushes, and returns the records that are safe since the last call.
     fn flush(&mut self) -> Vec<usize> {
-        let Some(log) = &mut self.log else { return Vec::new() };
+        let Some(log) = &mut self.log else {
+            return Vec::new();
+        };
         let flushed = log.flush();
         self.note(flushed);
-        if self.log.is_some() { std::mem::take(&mut self.unflushed) } else { Vec::new() }
+        if self.log.is_some() {
+            std::mem::take(&mut self.unflushed)
+        } else {
+            Vec::new()
+        }
     }
 
     fn note(&mut self, result: Result<(), ResultsError>) {
@@ -145,7 +161,10 @@ struct Store {
 impl Store {
     fn keep(&mut self, record: Record) {
         self.events += record.events.len();
-        self.kernel_stamps |= record.events.first().is_some_and(|event| event.kernel_stamped());
+        self.kernel_stamps |= record
+            .events
+            .first()
+            .is_some_and(|event| event.kernel_stamped());
         let index = record.index;
         self.records[index] = Some(record);
     }

@@ -1,14 +1,15 @@
 //! Who sends next: a state machine that knows time and completions, and no I/O.
 //!
-//! The real driver (sockets, the OS clock) and a virtual driver (the simulator's model) run this same
-//! machine, so that scheduling is tested with exact times and without waiting.
+//! The real driver (sockets, the OS clock) and a virtual driver (the simulator's model) run this
+//! same machine, so that scheduling is tested with exact times and without waiting.
 //!
 //! A request may be sent when it is due *and* a slot is free. Requests leave in the order of the
 //! schedule; one that waits for a slot keeps its due instant.
 //!
 //! In conversations the schedule holds the first turns alone. A later turn becomes due by
-//! [`Dispatcher::follow_up`] when the answer before it has ended; where slots are scarce, conversations that are
-//! on their way go before new ones. A limit on conversations holds back new ones alone, whatever slots are free.
+//! [`Dispatcher::follow_up`] when the answer before it has ended; where slots are scarce,
+//! conversations that are on their way go before new ones. A limit on conversations holds back new
+//! ones alone, whatever slots are free.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -107,8 +108,8 @@ impl<'a> Dispatcher<'a> {
         self
     }
 
-    /// Begins a conversation only while fewer than `most` are under way. Each must be reported over by
-    /// [`Dispatcher::conversation_ended`].
+    /// Begins a conversation only while fewer than `most` are under way. Each must be reported over
+    /// by [`Dispatcher::conversation_ended`].
     #[must_use]
     pub fn with_conversations(mut self, most: Option<usize>) -> Self {
         self.most_conversations = most;
@@ -121,8 +122,8 @@ impl<'a> Dispatcher<'a> {
         if self.exhausted && follow_up.is_none() {
             return Step::Finished;
         }
-        // A request is taken only with a slot in hand: a shared request held by a full worker would wait
-        // while another worker is idle.
+        // A request is taken only with a slot in hand: a shared request held by a full worker would
+        // wait while another worker is idle.
         if self.slots.is_some_and(|slots| self.in_flight >= slots) {
             return Step::WaitForSlot;
         }
@@ -130,7 +131,11 @@ impl<'a> Dispatcher<'a> {
             self.follow_ups.pop();
             return self.send(index, due);
         }
-        if !self.exhausted && self.most_conversations.is_some_and(|most| self.conversations >= most) {
+        if !self.exhausted
+            && self
+                .most_conversations
+                .is_some_and(|most| self.conversations >= most)
+        {
             return follow_up.map_or(Step::WaitForSlot, |(due, _)| Step::WaitUntil(due));
         }
         let Some(index) = self.next.or_else(|| self.take()) else {
@@ -147,20 +152,31 @@ impl<'a> Dispatcher<'a> {
         self.send(index, due)
     }
 
-    /// How many requests the schedule makes due for this worker alone until `instant`, counted up to
+    /// How many requests the schedule makes due for this worker alone until `instant`, counted up
+    /// to
     /// 256. Zero where it is not settled which worker sends what.
     pub fn due_before(&self, instant: Nanos) -> usize {
-        let Source::Shard { next, stride } = &self.source else { return 0 };
+        let Source::Shard { next, stride } = &self.source else {
+            return 0;
+        };
         if self.exhausted {
             return 0;
         }
         let due = |number: usize| {
-            let index = self.starts.map_or(Some(number), |starts| starts.get(number).copied());
-            index.filter(|&index| index < self.schedule.len()).map(|index| self.schedule.due(index))
+            let index = self
+                .starts
+                .map_or(Some(number), |starts| starts.get(number).copied());
+            index
+                .filter(|&index| index < self.schedule.len())
+                .map(|index| self.schedule.due(index))
         };
         let later = (*next..).step_by(*stride).take(FORESIGHT).map_while(due);
         let taken = self.next.map(|index| self.schedule.due(index));
-        taken.into_iter().chain(later).take_while(|&due| due <= instant).count()
+        taken
+            .into_iter()
+            .chain(later)
+            .take_while(|&due| due <= instant)
+            .count()
     }
 
     fn send(&mut self, index: usize, due: Nanos) -> Step {
@@ -184,7 +200,8 @@ impl<'a> Dispatcher<'a> {
         self.sent_due
     }
 
-    /// Makes a request due that the schedule does not hold. After [`Dispatcher::stop`] it is dropped.
+    /// Makes a request due that the schedule does not hold. After [`Dispatcher::stop`] it is
+    /// dropped.
     pub fn follow_up(&mut self, index: usize, due: Nanos) {
         if !self.stopped {
             self.follow_ups.push(Reverse((due, index)));
@@ -236,13 +253,21 @@ mod tests {
                     let slots = cap / workers + usize::from(worker < cap % workers);
                     Dispatcher::new(&schedule, Source::Shared(Arc::clone(&counter)), Some(slots))
                 }
-                None => Dispatcher::new(&schedule, Source::Shard { next: worker, stride: workers }, None),
+                None => Dispatcher::new(
+                    &schedule,
+                    Source::Shard {
+                        next: worker,
+                        stride: workers,
+                    },
+                    None,
+                ),
             })
             .collect();
         let mut sent = Vec::new();
         // (instant, is a wake-up, worker)
-        let mut agenda: BinaryHeap<Reverse<(u64, bool, usize)>> =
-            (0..workers).map(|worker| Reverse((0, true, worker))).collect();
+        let mut agenda: BinaryHeap<Reverse<(u64, bool, usize)>> = (0..workers)
+            .map(|worker| Reverse((0, true, worker)))
+            .collect();
         while let Some(Reverse((now, wake, worker))) = agenda.pop() {
             if !wake {
                 machines[worker].completed();
@@ -270,7 +295,11 @@ mod tests {
         for workers in 1..4 {
             let mut sent = run(&due, workers, None, |_| 1_000);
             sent.sort_unstable();
-            assert_eq!(sent, vec![(0, 0), (1, 5), (2, 5), (3, 9), (4, 100)], "{workers} workers");
+            assert_eq!(
+                sent,
+                vec![(0, 0), (1, 5), (2, 5), (3, 9), (4, 100)],
+                "{workers} workers"
+            );
         }
     }
 
@@ -279,7 +308,10 @@ mod tests {
         // Service takes 500, arrivals every 100: request i starts at 500 i.
         let due: Vec<u64> = (0..10).map(|i| i * 100).collect();
         let sent = run(&due, 1, Some(1), |_| 500);
-        assert_eq!(sent, (0..10).map(|i| (i, i as u64 * 500)).collect::<Vec<_>>());
+        assert_eq!(
+            sent,
+            (0..10).map(|i| (i, i as u64 * 500)).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -316,16 +348,22 @@ mod tests {
     fn what_is_due_soon_is_counted_for_the_worker_that_will_send_it() {
         let schedule = Schedule::new([0, 5, 5, 5, 9, 100].map(Nanos).to_vec()).unwrap();
         let mut first = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 2 }, None);
-        assert_eq!([0, 5, 9, 500].map(|at| first.due_before(Nanos(at))), [1, 2, 3, 3]);
+        assert_eq!(
+            [0, 5, 9, 500].map(|at| first.due_before(Nanos(at))),
+            [1, 2, 3, 3]
+        );
         assert_eq!(first.step(Nanos(0)), Step::Send(0));
         // The next one is in hand, which changes nothing.
         assert_eq!(first.step(Nanos(0)), Step::WaitUntil(Nanos(5)));
         assert_eq!([4, 5, 9].map(|at| first.due_before(Nanos(at))), [0, 1, 2]);
         let second = Dispatcher::new(&schedule, Source::Shard { next: 1, stride: 2 }, None);
-        assert_eq!([4, 5, 500].map(|at| second.due_before(Nanos(at))), [0, 2, 3]);
+        assert_eq!(
+            [4, 5, 500].map(|at| second.due_before(Nanos(at))),
+            [0, 2, 3]
+        );
         let starts = [0, 4];
-        let talks =
-            Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None).with_starts(&starts);
+        let talks = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None)
+            .with_starts(&starts);
         assert_eq!(talks.due_before(Nanos(99)), 2);
         first.stop();
         assert_eq!(first.due_before(Nanos(500)), 0);
@@ -339,7 +377,10 @@ mod tests {
         let mut machine = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None);
         assert_eq!(machine.step(Nanos(0)), Step::Send(0));
         machine.stop();
-        assert_eq!((machine.step(Nanos(1)), machine.in_flight()), (Step::Finished, 1));
+        assert_eq!(
+            (machine.step(Nanos(1)), machine.in_flight()),
+            (Step::Finished, 1)
+        );
         machine.completed();
         assert_eq!(machine.in_flight(), 0);
     }
@@ -347,8 +388,9 @@ mod tests {
     /// A turn as it was sent: request, due, sent at, ended at.
     type Sent = (usize, u64, u64, u64);
 
-    /// Runs conversations on a virtual clock. `turns[c]` is the number of turns of conversation `c`, whose
-    /// first is due at `due[c]`; a later one is due `think` after the end of the answer before it.
+    /// Runs conversations on a virtual clock. `turns[c]` is the number of turns of conversation
+    /// `c`, whose first is due at `due[c]`; a later one is due `think` after the end of the answer
+    /// before it.
     fn converse(
         due: &[u64],
         turns: &[usize],
@@ -357,12 +399,19 @@ mod tests {
         think: u64,
         service: impl Fn(usize) -> u64,
     ) -> Vec<Sent> {
-        let starts: Vec<usize> = turns.iter().scan(0, |at, n| Some(std::mem::replace(at, *at + n))).collect();
+        let starts: Vec<usize> = turns
+            .iter()
+            .scan(0, |at, n| Some(std::mem::replace(at, *at + n)))
+            .collect();
         let last = |index: usize| {
-            starts.iter().any(|&start| start == index + 1) || index + 1 == turns.iter().sum::<usize>()
+            starts.iter().any(|&start| start == index + 1)
+                || index + 1 == turns.iter().sum::<usize>()
         };
-        let whole: Vec<Nanos> =
-            due.iter().zip(turns).flat_map(|(&due, &n)| std::iter::repeat_n(Nanos(due), n)).collect();
+        let whole: Vec<Nanos> = due
+            .iter()
+            .zip(turns)
+            .flat_map(|(&due, &n)| std::iter::repeat_n(Nanos(due), n))
+            .collect();
         let schedule = Schedule::new(whole).unwrap();
         let counter = Arc::new(AtomicUsize::new(0));
         let mut machines: Vec<_> = (0..workers)
@@ -370,17 +419,29 @@ mod tests {
                 let machine = match cap {
                     Some(cap) => {
                         let slots = cap / workers + usize::from(worker < cap % workers);
-                        Dispatcher::new(&schedule, Source::Shared(Arc::clone(&counter)), Some(slots))
+                        Dispatcher::new(
+                            &schedule,
+                            Source::Shared(Arc::clone(&counter)),
+                            Some(slots),
+                        )
                     }
-                    None => Dispatcher::new(&schedule, Source::Shard { next: worker, stride: workers }, None),
+                    None => Dispatcher::new(
+                        &schedule,
+                        Source::Shard {
+                            next: worker,
+                            stride: workers,
+                        },
+                        None,
+                    ),
                 };
                 machine.with_starts(&starts)
             })
             .collect();
         let mut sent = Vec::new();
         // (instant, the request that ends then or nothing for a wake-up, worker)
-        let mut agenda: BinaryHeap<Reverse<(u64, Option<usize>, usize)>> =
-            (0..workers).map(|worker| Reverse((0, None, worker))).collect();
+        let mut agenda: BinaryHeap<Reverse<(u64, Option<usize>, usize)>> = (0..workers)
+            .map(|worker| Reverse((0, None, worker)))
+            .collect();
         while let Some(Reverse((now, ended, worker))) = agenda.pop() {
             let machine = &mut machines[worker];
             if let Some(index) = ended {
@@ -411,24 +472,38 @@ mod tests {
     #[test]
     fn a_turn_is_due_when_the_answer_before_it_has_ended_and_the_user_has_thought() {
         let sent = converse(&[0, 3], &[3, 1], 1, None, 5, |_| 10);
-        assert_eq!(sent, [(0, 0, 0, 10), (3, 3, 3, 13), (1, 15, 15, 25), (2, 30, 30, 40)]);
+        assert_eq!(
+            sent,
+            [
+                (0, 0, 0, 10),
+                (3, 3, 3, 13),
+                (1, 15, 15, 25),
+                (2, 30, 30, 40)
+            ]
+        );
     }
 
     #[test]
     fn conversations_on_their_way_go_before_new_ones() {
         let sent = converse(&[0, 0], &[2, 1], 1, Some(1), 0, |_| 10);
-        assert_eq!(sent.iter().map(|turn| turn.0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(
+            sent.iter().map(|turn| turn.0).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
         // While the user thinks, the slot serves another conversation.
         let sent = converse(&[0, 0], &[2, 1], 1, Some(1), 4, |_| 10);
-        assert_eq!(sent.iter().map(|turn| turn.0).collect::<Vec<_>>(), [0, 2, 1]);
+        assert_eq!(
+            sent.iter().map(|turn| turn.0).collect::<Vec<_>>(),
+            [0, 2, 1]
+        );
         assert_eq!(sent[2], (1, 14, 20, 30));
     }
 
     #[test]
     fn a_stopped_machine_forgets_later_turns() {
         let schedule = Schedule::at_once(2);
-        let mut machine =
-            Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None).with_starts(&[0]);
+        let mut machine = Dispatcher::new(&schedule, Source::Shard { next: 0, stride: 1 }, None)
+            .with_starts(&[0]);
         assert_eq!(machine.step(Nanos(0)), Step::Send(0));
         machine.follow_up(1, Nanos(9));
         machine.stop();

@@ -1,7 +1,7 @@
 //! One run: hands due requests to the wire on worker threads, and gathers the records.
 //!
-//! Who sends next is decided in [`dispatch`], which knows no I/O; `worker` drives it with sockets and the
-//! clock. The wire fills in the records, `collector` keeps them and the log.
+//! Who sends next is decided in [`dispatch`], which knows no I/O; `worker` drives it with sockets
+//! and the clock. The wire fills in the records, `collector` keeps them and the log.
 
 pub mod calibrate;
 mod collector;

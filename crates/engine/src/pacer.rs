@@ -1,4 +1,5 @@
-//! Waking up in time for a due instant: sleep until shortly before it, make the request ready, then spin.
+//! Waking up in time for a due instant: sleep until shortly before it, make the request ready, then
+//! spin.
 
 use std::cell::Cell;
 use std::io;
@@ -10,11 +11,12 @@ use inferometer_os::{PreciseTimer, clock};
 const CALIBRATION_ROUNDS: usize = 10;
 /// Length of each calibrating sleep.
 const CALIBRATION_SLEEP: Nanos = Nanos::from_micros(100);
-/// The guard never grows above this: a thread that wakes up later than that is being pre-empted, and
-/// spinning does not help against it.
+/// The guard never grows above this: a thread that wakes up later than that is being pre-empted,
+/// and spinning does not help against it.
 const LARGEST_GUARD: Nanos = Nanos::from_micros(150);
-/// Added to the measured lateness: calibration sees only a few wake-ups, and the request is made ready in this time
-/// (a connection is looked up, headers are encoded), which costs some 10 to 20 µs.
+/// Added to the measured lateness: calibration sees only a few wake-ups, and the request is made
+/// ready in this time (a connection is looked up, headers are encoded), which costs some 10 to 20
+/// µs.
 const MARGIN: Nanos = Nanos::from_micros(30);
 
 /// Waits for due instants on one worker.
@@ -26,8 +28,8 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer in the current runtime. Without `may_spin` (a single processor, where spinning would keep
-    /// the server from running) it relies on the timer alone.
+    /// A pacer in the current runtime. Without `may_spin` (a single processor, where spinning would
+    /// keep the server from running) it relies on the timer alone.
     pub(crate) async fn calibrated(may_spin: bool) -> io::Result<Self> {
         let timer = PreciseTimer::new()?;
         let mut guard = Nanos::ZERO;
@@ -41,7 +43,11 @@ impl Pacer {
             lateness.sort_unstable();
             guard = (lateness[CALIBRATION_ROUNDS * 9 / 10] + MARGIN).min(LARGEST_GUARD);
         }
-        Ok(Self { timer, guard, spun: Cell::new(Nanos::ZERO) })
+        Ok(Self {
+            timer,
+            guard,
+            spun: Cell::new(Nanos::ZERO),
+        })
     }
 
     /// Waits until about `instant` on the monotonic clock, without spinning. Cancel-safe.

@@ -14,7 +14,8 @@ pub struct Plan {
     pub requests: Arc<[Prepared]>,
     /// Their due instants; of a conversation, all turns have that of the first.
     pub schedule: Arc<Schedule>,
-    /// Which requests are later turns of conversations, if any are. The wire must keep the answers' text.
+    /// Which requests are later turns of conversations, if any are. The wire must keep the answers'
+    /// text.
     pub conversations: Option<Arc<Conversations>>,
     /// Slots, or `None` for no limit.
     pub max_concurrency: Option<usize>,
@@ -24,8 +25,8 @@ pub struct Plan {
     pub pin: Option<usize>,
     /// Where and how to send.
     pub wire: Arc<Wire>,
-    /// Events to keep in memory, with the texts that came in them; further ones stay in the record log.
-    /// `usize::MAX` keeps all.
+    /// Events to keep in memory, with the texts that came in them; further ones stay in the record
+    /// log. `usize::MAX` keeps all.
     pub events_in_memory: usize,
     /// How long to wait for requests in flight when asked to stop.
     pub drain: Nanos,

@@ -35,7 +35,8 @@ pub struct Snapshot {
     pub connections_opened: u64,
 }
 
-/// A request that ended a short while ago, for live displays. The final numbers are made from the records.
+/// A request that ended a short while ago, for live displays. The final numbers are made from the
+/// records.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recent {
     /// When it ended, from run start.
@@ -57,7 +58,9 @@ impl Recent {
         let itl = first.zip(last).filter(|_| gaps > 0);
         Self {
             end: record.end.unwrap_or_default(),
-            ttft_ms: first.zip(record.send_start).map(|(first, sent)| first.since(sent).as_millis_f64()),
+            ttft_ms: first
+                .zip(record.send_start)
+                .map(|(first, sent)| first.since(sent).as_millis_f64()),
             itl_ms: itl.map(|(first, last)| last.since(first).as_millis_f64() / gaps as f64),
             lateness_ms: record.lateness().map(Nanos::as_millis_f64),
             ok: record.is_ok(),
@@ -80,13 +83,21 @@ impl Progress {
 
     /// Requests that ended last, the oldest first.
     pub fn recent(&self) -> Vec<Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect()
     }
 
     /// How the run stands now.
     pub fn snapshot(&self) -> Snapshot {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sum = Snapshot { total: workers.0 as u64, ..Snapshot::default() };
+        let mut sum = Snapshot {
+            total: workers.0 as u64,
+            ..Snapshot::default()
+        };
         for live in &workers.1 {
             let counts = live.read();
             sum.in_flight += counts.in_flight;
@@ -108,7 +119,15 @@ mod tests {
     #[test]
     fn only_the_last_requests_are_remembered() {
         let progress = Progress::default();
-        let event = |at| Event::new(Nanos::from_millis(at), Nanos::ZERO, EventKind::Text, false, true);
+        let event = |at| {
+            Event::new(
+                Nanos::from_millis(at),
+                Nanos::ZERO,
+                EventKind::Text,
+                false,
+                true,
+            )
+        };
         let record = |end: u64| Record {
             end: Some(Nanos(end)),
             send_start: Some(Nanos::from_millis(1)),
@@ -119,6 +138,9 @@ mod tests {
         progress.finished(many.iter());
         let recent = progress.recent();
         assert_eq!((recent.len(), recent[0].end), (RECENT, Nanos(5)));
-        assert_eq!((recent[0].ttft_ms, recent[0].itl_ms), (Some(10.0), Some(5.0)));
+        assert_eq!(
+            (recent[0].ttft_ms, recent[0].itl_ms),
+            (Some(10.0), Some(5.0))
+        );
     }
 }

@@ -33,7 +33,8 @@ const AHEAD_OF_OPEN_LOOP: usize = 8;
 /// What a run leaves.
 #[derive(Debug)]
 pub struct Finished {
-    /// One record a request, in order of the index; their sum over outcomes is the number of requests.
+    /// One record a request, in order of the index; their sum over outcomes is the number of
+    /// requests.
     pub records: Vec<Record>,
     /// True when events were left in the log: join them with `results::SpilledRecords`.
     pub spilled: bool,
@@ -49,14 +50,18 @@ pub struct Finished {
 
 /// Runs a plan to its end, or until `stop` is raised.
 ///
-/// `log` receives the records while the run is on. `progress` may be read from another thread meanwhile.
+/// `log` receives the records while the run is on. `progress` may be read from another thread
+/// meanwhile.
 pub fn run(
     plan: &Plan,
     log: Option<RecordLog>,
     stop: &StopHandle,
     progress: &Progress,
 ) -> Result<Finished, EngineError> {
-    let limits = plan.max_concurrency.into_iter().chain(plan.most_conversations());
+    let limits = plan
+        .max_concurrency
+        .into_iter()
+        .chain(plan.most_conversations());
     let slots = limits.min().unwrap_or(usize::MAX);
     let workers = plan.workers.clamp(1, slots.min(u16::MAX as usize));
     let starting_line = StartingLine::new(workers);
@@ -73,7 +78,12 @@ pub fn run(
             .iter()
             .enumerate()
             .map(|(number, live)| {
-                let place = Place { number, workers, counter: Arc::clone(&counter), live: Arc::clone(live) };
+                let place = Place {
+                    number,
+                    workers,
+                    counter: Arc::clone(&counter),
+                    live: Arc::clone(live),
+                };
                 let (sender, line) = (sender.clone(), &starting_line);
                 scope.spawn(move || work(plan, &place, line, stop, sender))
             })
@@ -82,13 +92,24 @@ pub fn run(
         let line = &starting_line;
         let watch = &mut watch;
         let collector = scope.spawn(move || {
-            collect(&plan.requests, &receiver, log, plan.events_in_memory, (watch, progress), || line.start())
+            collect(
+                &plan.requests,
+                &receiver,
+                log,
+                plan.events_in_memory,
+                (watch, progress),
+                || line.start(),
+            )
         });
         let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
         (collector.join(), outcomes)
     });
-    let Collected { mut records, spilled, kernel_stamps, log_error } =
-        collected.map_err(|_panic| EngineError::CollectorGone)?;
+    let Collected {
+        mut records,
+        spilled,
+        kernel_stamps,
+        log_error,
+    } = collected.map_err(|_panic| EngineError::CollectorGone)?;
     let mut health = ClientHealth::default();
     watch.finish().fill(&mut health);
     for outcome in outcomes {
@@ -96,23 +117,40 @@ pub fn run(
         report.merge_into(&mut health);
     }
     for (record, &due) in records.iter_mut().zip(plan.schedule.as_slice()) {
-        // A request that was sent knows better: of later turns the schedule holds the conversation's start.
+        // A request that was sent knows better: of later turns the schedule holds the
+        // conversation's start.
         if record.dequeued.is_none() {
             record.due = due;
         }
     }
     let start = starting_line.start();
-    health.wall = records.iter().filter_map(|record| record.end).max().unwrap_or_default();
+    health.wall = records
+        .iter()
+        .filter_map(|record| record.end)
+        .max()
+        .unwrap_or_default();
     health.connections_opened = progress.snapshot().connections_opened;
     health.in_flight_peak = most_in_flight(&records);
     health.kernel_stamps = kernel_stamps;
     let now = Anchor::sample();
     let wall = Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0));
-    let start = Anchor { monotonic: start, wall, uncertainty: now.uncertainty };
-    Ok(Finished { records, spilled, health, start, stopped: stop.level(), log_error })
+    let start = Anchor {
+        monotonic: start,
+        wall,
+        uncertainty: now.uncertainty,
+    };
+    Ok(Finished {
+        records,
+        spilled,
+        health,
+        start,
+        stopped: stop.level(),
+        log_error,
+    })
 }
 
-/// The most requests that were in flight at once. (The progress display knows only of those it saw.)
+/// The most requests that were in flight at once. (The progress display knows only of those it
+/// saw.)
 fn most_in_flight(records: &[Record]) -> u64 {
     let mut changes: Vec<(Nanos, i64)> = records
         .iter()
@@ -137,7 +175,11 @@ struct StartingLine {
 
 impl StartingLine {
     fn new(workers: usize) -> Self {
-        Self { ready: Barrier::new(workers), set: Barrier::new(workers), start: AtomicU64::new(0) }
+        Self {
+            ready: Barrier::new(workers),
+            set: Barrier::new(workers),
+            start: AtomicU64::new(0),
+        }
     }
 
     /// Blocks until every worker is here; returns the start of the run.
@@ -177,8 +219,8 @@ impl WorkerReport {
 
 /// The body of a worker thread.
 ///
-/// A worker that fails before the start must still come to the starting line, or the others would wait
-/// for ever: hence the two stages.
+/// A worker that fails before the start must still come to the starting line, or the others would
+/// wait for ever: hence the two stages.
 fn work(
     plan: &Plan,
     place: &Place,
@@ -189,10 +231,18 @@ fn work(
     let pinned = plan
         .pin
         .map(|first| first + place.number)
-        .map_or(Ok(()), |cpu| if thread::pin_to_cpu(cpu) { Ok(()) } else { Err(EngineError::Pin(cpu)) });
+        .map_or(Ok(()), |cpu| {
+            if thread::pin_to_cpu(cpu) {
+                Ok(())
+            } else {
+                Err(EngineError::Pin(cpu))
+            }
+        });
     thread::minimise_timer_slack();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(EngineError::Runtime);
     // One for preparation and run: HTTP/2 connections are tasks in it, and end with it.
     let local = tokio::task::LocalSet::new();
     let prepared = pinned.and(runtime).and_then(|runtime| {
@@ -206,17 +256,25 @@ fn work(
     let most_talks = plan.most_conversations();
     let source = match slots.or(most_talks) {
         Some(_) => Source::Shared(Arc::clone(&place.counter)),
-        None => Source::Shard { next: place.number, stride: place.workers },
+        None => Source::Shard {
+            next: place.number,
+            stride: place.workers,
+        },
     };
     let mut dispatcher = Dispatcher::new(&plan.schedule, source, slots);
     if let Some(conversations) = &plan.conversations {
         let most_talks = most_talks.map(|most| share(most, place));
-        dispatcher = dispatcher.with_starts(conversations.starts()).with_conversations(most_talks);
+        dispatcher = dispatcher
+            .with_starts(conversations.starts())
+            .with_conversations(most_talks);
     }
     let orders = Orders {
         requests: Arc::clone(&plan.requests),
         dispatcher,
-        talks: plan.conversations.as_ref().map(|all| Talks::new(all, &plan.wire)),
+        talks: plan
+            .conversations
+            .as_ref()
+            .map(|all| Talks::new(all, &plan.wire)),
         number: place.number as u16,
         start,
         drain: plan.drain,
@@ -225,7 +283,10 @@ fn work(
         records,
     };
     let health = local.block_on(&runtime, drive(orders, Rc::clone(&client), &pacer))?;
-    Ok(WorkerReport { health, clock_steps: client.clock_steps() })
+    Ok(WorkerReport {
+        health,
+        clock_steps: client.clock_steps(),
+    })
 }
 
 /// This worker's part of `whole`, so that the parts add up.
@@ -236,24 +297,32 @@ fn share(whole: usize, place: &Place) -> usize {
 async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), EngineError> {
     let client = Client::new(&plan.wire, place.number as u16, Arc::clone(&place.live));
     if plan.wire.settings().connect == ConnectPolicy::Ahead {
-        let most = plan.conversations.as_ref().map_or(plan.requests.len(), |all| all.starts().len());
+        let most = plan
+            .conversations
+            .as_ref()
+            .map_or(plan.requests.len(), |all| all.starts().len());
         let wanted = match plan.max_concurrency {
             Some(cap) => cap.min(most),
             None if plan.schedule.is_at_once() => most,
             None => {
-                let first = plan.schedule.as_slice().partition_point(|&due| due <= LOOK_AHEAD);
+                let first = plan
+                    .schedule
+                    .as_slice()
+                    .partition_point(|&due| due <= LOOK_AHEAD);
                 most.min(first.clamp(AHEAD_OF_OPEN_LOOP, FORESIGHT))
             }
         };
         client.open_ahead(share(wanted, place)).await?;
     }
     let may_spin = thread::may_spin() && cpu_quota().is_none_or(|processors| processors > 1.0);
-    let pacer = Pacer::calibrated(may_spin).await.map_err(EngineError::Timer)?;
+    let pacer = Pacer::calibrated(may_spin)
+        .await
+        .map_err(EngineError::Timer)?;
     Ok((Rc::new(client), pacer))
 }
 
-/// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check and
-/// for warm-up. Nothing of it is kept.
+/// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check
+/// and for warm-up. Nothing of it is kept.
 pub fn send_once(
     plan: &Plan,
     requests: &[Prepared],

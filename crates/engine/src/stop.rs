@@ -24,7 +24,9 @@ pub struct StopHandle {
 
 impl Default for StopHandle {
     fn default() -> Self {
-        Self { level: Arc::new(watch::Sender::new(StopLevel::Run)) }
+        Self {
+            level: Arc::new(watch::Sender::new(StopLevel::Run)),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Conversations: which request follows which, and what was said so far.
 //!
-//! A turn is due when the answer before it has ended and the user has thought. Its messages hold the server's
-//! own replies, so its body is made when it is due, and the time for that is a part of its lateness.
+//! A turn is due when the answer before it has ended and the user has thought. Its messages hold
+//! the server's own replies, so its body is made when it is due, and the time for that is a part of
+//! its lateness.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,26 +30,37 @@ pub struct BrokenConversation {
 }
 
 impl Conversations {
-    /// The conversations of `requests`, whose turns must stand one after the other; `None` when no request is
-    /// part of one.
+    /// The conversations of `requests`, whose turns must stand one after the other; `None` when no
+    /// request is part of one.
     pub fn of(requests: &[Request]) -> Result<Option<Self>, BrokenConversation> {
         if requests.iter().all(|request| request.session.is_none()) {
             return Ok(None);
         }
-        let place = |index: usize| requests.get(index).and_then(|request| request.session.as_ref());
+        let place = |index: usize| {
+            requests
+                .get(index)
+                .and_then(|request| request.session.as_ref())
+        };
         let mut starts = Vec::new();
         for index in 0..requests.len() {
             let here = place(index);
             if here.is_none_or(|here| here.turn == 0) {
                 starts.push(index);
             }
-            let Some(here) = here.filter(|here| here.has_next) else { continue };
-            let follows = |next: &SessionTurn| next.session == here.session && next.turn == here.turn + 1;
+            let Some(here) = here.filter(|here| here.has_next) else {
+                continue;
+            };
+            let follows =
+                |next: &SessionTurn| next.session == here.session && next.turn == here.turn + 1;
             if !place(index + 1).is_some_and(follows) {
                 return Err(BrokenConversation { index });
             }
         }
-        Ok(Some(Self { requests: requests.to_vec(), starts, most_active: None }))
+        Ok(Some(Self {
+            requests: requests.to_vec(),
+            starts,
+            most_active: None,
+        }))
     }
 
     /// The requests that open a conversation, in order.
@@ -58,9 +70,20 @@ impl Conversations {
 
     /// The turn after request `index`, and the pause before it.
     fn next(&self, index: usize) -> Option<(usize, Nanos)> {
-        let has_next = self.requests[index].session.as_ref().is_some_and(|turn| turn.has_next);
+        let has_next = self.requests[index]
+            .session
+            .as_ref()
+            .is_some_and(|turn| turn.has_next);
         let think = |turn: &SessionTurn| turn.think;
-        has_next.then(|| (index + 1, self.requests[index + 1].session.as_ref().map_or(Nanos::ZERO, think)))
+        has_next.then(|| {
+            (
+                index + 1,
+                self.requests[index + 1]
+                    .session
+                    .as_ref()
+                    .map_or(Nanos::ZERO, think),
+            )
+        })
     }
 
     /// The turns after request `index`, up to the end of its conversation.
@@ -98,27 +121,52 @@ pub(crate) enum Sequel {
 
 impl Talks {
     pub(crate) fn new(all: &Arc<Conversations>, wire: &Arc<Wire>) -> Self {
-        Self { all: Arc::clone(all), wire: Arc::clone(wire), said: RefCell::default() }
+        Self {
+            all: Arc::clone(all),
+            wire: Arc::clone(wire),
+            said: RefCell::default(),
+        }
     }
 
     /// Takes note of an answer.
     pub(crate) fn ended(&self, record: &Record) -> Sequel {
-        let Some((next, think)) = self.all.next(record.index) else { return Sequel::End };
-        let before = self.said.borrow_mut().remove(&record.index).unwrap_or_default();
+        let Some((next, think)) = self.all.next(record.index) else {
+            return Sequel::End;
+        };
+        let before = self
+            .said
+            .borrow_mut()
+            .remove(&record.index)
+            .unwrap_or_default();
         let (true, Some(end)) = (record.is_ok(), record.end) else {
             return Sequel::Abandoned(self.all.rest(record.index).collect());
         };
         let request = &self.all.requests[record.index];
-        let Said { mut messages, tokens } = before;
+        let Said {
+            mut messages,
+            tokens,
+        } = before;
         messages.extend(own_messages(&request.prompt));
         messages.push(json!({"role": "assistant", "content": record.text}));
-        let prompt = record.usage.prompt_tokens.unwrap_or(tokens.saturating_add(request.prompt_tokens));
-        let answer = record.told_output_tokens().unwrap_or(record.events.len() as u32);
-        self.said.borrow_mut().insert(next, Said { messages, tokens: prompt.saturating_add(answer) });
+        let prompt = record
+            .usage
+            .prompt_tokens
+            .unwrap_or(tokens.saturating_add(request.prompt_tokens));
+        let answer = record
+            .told_output_tokens()
+            .unwrap_or(record.events.len() as u32);
+        self.said.borrow_mut().insert(
+            next,
+            Said {
+                messages,
+                tokens: prompt.saturating_add(answer),
+            },
+        );
         Sequel::Next(next, end + think)
     }
 
-    /// The request `index` with all that was said before it; `None` for one that opens a conversation.
+    /// The request `index` with all that was said before it; `None` for one that opens a
+    /// conversation.
     pub(crate) fn prepare(&self, index: usize) -> Option<Result<Prepared, WireError>> {
         let said = self.said.borrow();
         let Said { messages, tokens } = said.get(&index)?;
@@ -150,12 +198,25 @@ mod tests {
 
     fn request(session: usize, turn: usize, has_next: bool) -> Request {
         let think = Nanos(7);
-        Request { session: Some(SessionTurn { session, turn, has_next, think }), ..Request::default() }
+        Request {
+            session: Some(SessionTurn {
+                session,
+                turn,
+                has_next,
+                think,
+            }),
+            ..Request::default()
+        }
     }
 
     #[test]
     fn turns_follow_one_another() {
-        let requests = [request(0, 0, true), request(0, 1, true), request(0, 2, false), request(1, 0, false)];
+        let requests = [
+            request(0, 0, true),
+            request(0, 1, true),
+            request(0, 2, false),
+            request(1, 0, false),
+        ];
         let all = Conversations::of(&requests).unwrap().unwrap();
         assert_eq!(all.starts(), [0, 3]);
         assert_eq!(all.next(0), Some((1, Nanos(7))));
@@ -167,6 +228,9 @@ mod tests {
     #[test]
     fn a_conversation_with_a_gap_is_refused() {
         let requests = [request(0, 0, true), request(1, 0, false)];
-        assert_eq!(Conversations::of(&requests).unwrap_err(), BrokenConversation { index: 0 });
+        assert_eq!(
+            Conversations::of(&requests).unwrap_err(),
+            BrokenConversation { index: 0 }
+        );
     }
 }

@@ -34,8 +34,8 @@ const BATCH: usize = 512;
 pub(crate) const LOOK_AHEAD: Nanos = Nanos::from_millis(20);
 /// … when nothing is due in this time, so that no request waits for another one's connection.
 const LEISURE: Nanos = Nanos::from_millis(1);
-/// What it takes to make one request ready: so much earlier begins the work for each further one that is due at the
-/// same time.
+/// What it takes to make one request ready: so much earlier begins the work for each further one
+/// that is due at the same time.
 const PREPARATION: Nanos = Nanos::from_micros(15);
 
 /// What a worker is given.
@@ -120,7 +120,8 @@ impl Desk {
     }
 }
 
-/// Sends what the dispatcher says when it says (in a `LocalSet`), and returns when the last request has ended.
+/// Sends what the dispatcher says when it says (in a `LocalSet`), and returns when the last request
+/// has ended.
 pub(crate) async fn drive(
     mut orders: Orders<'_>,
     client: Rc<Client>,
@@ -148,7 +149,10 @@ pub(crate) async fn drive(
     let left = std::mem::take(&mut *desk.finished.borrow_mut());
     if !left.is_empty() {
         // The collector lives until every sender is gone, so this can only wait, not fail.
-        orders.records.send(left).map_err(|_lost| EngineError::CollectorGone)?;
+        orders
+            .records
+            .send(left)
+            .map_err(|_lost| EngineError::CollectorGone)?;
     }
     Ok(WorkerHealth {
         cpu: clock::thread_cpu().since(cpu_before),
@@ -172,8 +176,12 @@ async fn send_all(
     let mut stop_seen = StopLevel::Run;
     let mut opening = None;
     let mut ahead = pacer.guard();
-    // What is due at once is due at the start, not before it: instants before the start cannot be told.
-    pacer.wait_until(orders.start).await.map_err(EngineError::Timer)?;
+    // What is due at once is due at the start, not before it: instants before the start cannot be
+    // told.
+    pacer
+        .wait_until(orders.start)
+        .await
+        .map_err(EngineError::Timer)?;
     loop {
         for _ in 0..desk.completions.take() {
             orders.dispatcher.completed();
@@ -191,7 +199,11 @@ async fn send_all(
             stop_seen = level;
             orders.dispatcher.stop();
             let now = clock::now();
-            give_up_at = if level == StopLevel::Abort { now } else { now + orders.drain };
+            give_up_at = if level == StopLevel::Abort {
+                now
+            } else {
+                now + orders.drain
+            };
         }
         if clock::now() >= give_up_at {
             give_up(in_flight, desk).await;
@@ -209,7 +221,11 @@ async fn send_all(
                 if orders.opens_ahead && due > now + LOOK_AHEAD + ahead {
                     wake_up = wake_up.since(LOOK_AHEAD);
                 } else if orders.opens_ahead && due > now + LEISURE {
-                    open_missing(orders.dispatcher.due_before(due + LOOK_AHEAD), desk, &mut opening);
+                    open_missing(
+                        orders.dispatcher.due_before(due + LOOK_AHEAD),
+                        desk,
+                        &mut opening,
+                    );
                 }
                 tokio::select! {
                     woken = pacer.sleep_until(wake_up) => woken.map_err(EngineError::Timer)?,
@@ -236,7 +252,9 @@ async fn send_all(
 fn open_missing(requests: usize, desk: &Rc<Desk>, opening: &mut Option<JoinHandle<()>>) {
     if requests > 0 && opening.as_ref().is_none_or(JoinHandle::is_finished) {
         let desk = Rc::clone(desk);
-        *opening = Some(tokio::task::spawn_local(async move { desk.client.open_missing(requests).await }));
+        *opening = Some(tokio::task::spawn_local(async move {
+            desk.client.open_missing(requests).await;
+        }));
     }
 }
 
@@ -249,9 +267,9 @@ fn time_to_prepare(dispatcher: &Dispatcher<'_>, due: Nanos, guard: Nanos) -> Nan
     Nanos(guard.0 + PREPARATION.0 * others as u64)
 }
 
-/// Sends request `first`, which is due in `ahead` at the latest. If it is not due yet, the others that are due by then
-/// are made ready too, so that each leaves at its instant. When the first instant comes before all are ready, the others
-/// follow one by one.
+/// Sends request `first`, which is due in `ahead` at the latest. If it is not due yet, the others
+/// that are due by then are made ready too, so that each leaves at its instant. When the first
+/// instant comes before all are ready, the others follow one by one.
 async fn send_together(
     orders: &mut Orders<'_>,
     first: usize,
@@ -262,10 +280,15 @@ async fn send_together(
     let first_due = orders.start + orders.dispatcher.sent_due();
     let is_early = first_due > clock::now();
     desk.client.shut_gates(is_early);
-    let mut begun: Vec<Begun> = begin(orders, first, desk, in_flight).await.into_iter().collect();
+    let mut begun: Vec<Begun> = begin(orders, first, desk, in_flight)
+        .await
+        .into_iter()
+        .collect();
     if is_early {
         while clock::now() < first_due
-            && let Step::Send(index) = orders.dispatcher.step(clock::now().since(orders.start) + ahead)
+            && let Step::Send(index) = orders
+                .dispatcher
+                .step(clock::now().since(orders.start) + ahead)
         {
             begun.extend(begin(orders, index, desk, in_flight).await);
         }
@@ -278,7 +301,9 @@ async fn send_together(
             continue;
         }
         let task = tokio::task::spawn_local(request.exchange);
-        in_flight.borrow_mut().insert(request.index, (task, request.record));
+        in_flight
+            .borrow_mut()
+            .insert(request.index, (task, request.record));
     }
 }
 
@@ -293,20 +318,27 @@ struct Begun {
 impl Begun {
     /// Goes on as far as it goes at once; true when that is the end.
     ///
-    /// Without the runtime's budget for one turn, which some tens of requests together would use up.
+    /// Without the runtime's budget for one turn, which some tens of requests together would use
+    /// up.
     async fn has_ended(&mut self) -> bool {
         let step = poll_fn(|context| Poll::Ready(self.exchange.as_mut().poll(context).is_ready()));
         tokio::task::unconstrained(step).await
     }
 }
 
-/// Starts one request. Its first step, which makes it ready and, where the gates are open, writes it to the socket, is
-/// made right here: a spawned task would first wait for its turn behind everything that is arriving.
+/// Starts one request. Its first step, which makes it ready and, where the gates are open, writes
+/// it to the socket, is made right here: a spawned task would first wait for its turn behind
+/// everything that is arriving.
 #[expect(
     clippy::await_holding_refcell_ref,
     reason = "only the task itself touches the record until it ends or is aborted"
 )]
-async fn begin(orders: &Orders<'_>, index: usize, desk: &Rc<Desk>, in_flight: &InFlight) -> Option<Begun> {
+async fn begin(
+    orders: &Orders<'_>,
+    index: usize,
+    desk: &Rc<Desk>,
+    in_flight: &InFlight,
+) -> Option<Begun> {
     let mut facts = orders.requests[index].record();
     facts.index = index;
     facts.due = orders.dispatcher.sent_due();
@@ -322,7 +354,9 @@ async fn begin(orders: &Orders<'_>, index: usize, desk: &Rc<Desk>, in_flight: &I
             Some(turn)
         }
         Some(Err(error)) => {
-            facts.error = Some(format!("the turn cannot be written for this backend: {error}"));
+            facts.error = Some(format!(
+                "the turn cannot be written for this backend: {error}"
+            ));
             desk.finish(facts);
             return None;
         }
@@ -333,13 +367,24 @@ async fn begin(orders: &Orders<'_>, index: usize, desk: &Rc<Desk>, in_flight: &I
         let requests = Arc::clone(&orders.requests);
         Box::pin(async move {
             let prepared = own.as_ref().unwrap_or(&requests[index]);
-            desk.client.exchange_at(due, prepared, &mut record.borrow_mut()).await;
+            desk.client
+                .exchange_at(due, prepared, &mut record.borrow_mut())
+                .await;
             in_flight.borrow_mut().remove(&index);
             desk.finish(record.take());
         })
     };
-    let mut begun = Begun { index, due, exchange, record };
-    if begun.has_ended().await { None } else { Some(begun) }
+    let mut begun = Begun {
+        index,
+        due,
+        exchange,
+        record,
+    };
+    if begun.has_ended().await {
+        None
+    } else {
+        Some(begun)
+    }
 }
 
 /// Ends what is in flight; the records keep what is known, as unfinished.
@@ -359,7 +404,9 @@ async fn give_up(in_flight: &InFlight, desk: &Desk) {
 
 /// Notes how late the event loop is, and hands finished records over.
 async fn heartbeat(desk: Rc<Desk>, start: Nanos) {
-    let Ok(timer) = PreciseTimer::new() else { return };
+    let Ok(timer) = PreciseTimer::new() else {
+        return;
+    };
     let mut next_hand_over = start + HAND_OVER;
     let mut due = start;
     loop {

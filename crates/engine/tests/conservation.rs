@@ -1,5 +1,5 @@
-//! Whatever the server does, each request ends in exactly one record with exactly the outcome that its fault
-//! deserves.
+//! Whatever the server does, each request ends in exactly one record with exactly the outcome that
+//! its fault deserves.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,7 +17,13 @@ fn server(share: f64) -> Server {
     start(SimSettings {
         ttft: "1".parse().unwrap(),
         itl: "0.2".parse().unwrap(),
-        faults: ALL_FAULTS.iter().map(|fault| FaultShare { kind: fault.kind, fraction: each }).collect(),
+        faults: ALL_FAULTS
+            .iter()
+            .map(|fault| FaultShare {
+                kind: fault.kind,
+                fraction: each,
+            })
+            .collect(),
         ..SimSettings::default()
     })
     .unwrap()
@@ -31,7 +37,10 @@ fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
             idle: Nanos::from_millis(2_000),
             ..Timeouts::default()
         },
-        limits: Limits { events: 2_000, ..Limits::default() },
+        limits: Limits {
+            events: 2_000,
+            ..Limits::default()
+        },
         ..ClientSettings::new(backend::find("vllm").unwrap(), url, "sim")
     })
     .unwrap();
@@ -78,8 +87,11 @@ fn ninety_thousand_requests_under_other_mixes_are_all_accounted_for() {
 fn account(share: f64, requests: usize, cap: usize, workers: usize) {
     let server = server(share);
     let finished = execute(&plan(&server.url(), requests, cap, workers));
-    let fault_of: BTreeMap<String, Option<String>> =
-        server.truth().into_iter().filter_map(|truth| Some((truth.id?, truth.fault))).collect();
+    let fault_of: BTreeMap<String, Option<String>> = server
+        .truth()
+        .into_iter()
+        .filter_map(|truth| Some((truth.id?, truth.fault)))
+        .collect();
     server.stop().unwrap();
 
     let mut counts = OutcomeCounts::default();
@@ -90,14 +102,27 @@ fn account(share: f64, requests: usize, cap: usize, workers: usize) {
         let fault = fault_of.get(record.id.as_ref().unwrap()).cloned().flatten();
         let expected = match &fault {
             None => Outcome::Ok,
-            Some(name) => ALL_FAULTS.iter().find(|fault| fault.name == name).unwrap().outcome,
+            Some(name) => {
+                ALL_FAULTS
+                    .iter()
+                    .find(|fault| fault.name == name)
+                    .unwrap()
+                    .outcome
+            }
         };
-        assert_eq!(record.outcome, expected, "request {index} with fault {fault:?}: {:?}", record.error);
+        assert_eq!(
+            record.outcome, expected,
+            "request {index} with fault {fault:?}: {:?}",
+            record.error
+        );
         if let Some(name) = fault {
             *seen_faults.entry(name).or_insert(0) += 1;
         }
         assert!(record.end >= record.send_start, "request {index}");
-        assert!(!record.is_ok() || !record.events.is_empty(), "request {index}");
+        assert!(
+            !record.is_ok() || !record.events.is_empty(),
+            "request {index}"
+        );
     }
     assert_eq!(counts.total(), requests);
     assert_eq!(seen_faults.len(), ALL_FAULTS.len(), "{seen_faults:?}");
@@ -119,9 +144,16 @@ fn an_abandoned_run_accounts_for_what_was_never_sent() {
     });
     server.stop().unwrap();
     let mut counts = OutcomeCounts::default();
-    finished.records.iter().for_each(|record| counts.add(record.outcome));
+    finished
+        .records
+        .iter()
+        .for_each(|record| counts.add(record.outcome));
     assert_eq!(counts.total(), 5_000);
     assert!(counts.get(Outcome::Ok) >= 100, "{counts:?}");
-    assert_eq!(counts.get(Outcome::Ok) + counts.get(Outcome::Unfinished), 5_000, "{counts:?}");
+    assert_eq!(
+        counts.get(Outcome::Ok) + counts.get(Outcome::Unfinished),
+        5_000,
+        "{counts:?}"
+    );
     assert_eq!(finished.stopped, StopLevel::Abort);
 }

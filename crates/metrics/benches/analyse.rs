@@ -11,7 +11,8 @@ fn main() {
     divan::main();
 }
 
-/// A run that is made up anew at each visit, so that a million requests need no memory for their events.
+/// A run that is made up anew at each visit, so that a million requests need no memory for their
+/// events.
 struct MadeUp {
     requests: usize,
 }
@@ -22,7 +23,11 @@ impl Records for MadeUp {
     }
 
     fn visit(&self, visitor: &mut dyn FnMut(&Record)) {
-        let mut record = Record { outcome: Outcome::Ok, output_tokens: EVENTS as u32, ..Record::default() };
+        let mut record = Record {
+            outcome: Outcome::Ok,
+            output_tokens: EVENTS as u32,
+            ..Record::default()
+        };
         let mut state = 1_u64;
         for index in 0..self.requests {
             record.index = index;
@@ -34,10 +39,17 @@ impl Records for MadeUp {
             record.events.clear();
             let mut at = due + 60_000_000;
             for _ in 0..EVENTS {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 at += 8_000_000 + (state >> 42);
-                let mut event =
-                    Event::new(Nanos(at), Nanos(20_000 + (state >> 48)), EventKind::Text, false, true);
+                let mut event = Event::new(
+                    Nanos(at),
+                    Nanos(20_000 + (state >> 48)),
+                    EventKind::Text,
+                    false,
+                    true,
+                );
                 event.tokens = 1;
                 record.events.push(event);
             }
@@ -48,12 +60,19 @@ impl Records for MadeUp {
 }
 
 fn run() -> MadeUp {
-    let requests = std::env::var("INFEROMETER_BENCH_REQUESTS").ok().and_then(|text| text.parse().ok());
-    MadeUp { requests: requests.unwrap_or(20_000) }
+    let requests = std::env::var("INFEROMETER_BENCH_REQUESTS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    MadeUp {
+        requests: requests.unwrap_or(20_000),
+    }
 }
 
 fn settings() -> MetricSettings {
-    MetricSettings { finite_rate: true, ..MetricSettings::default() }
+    MetricSettings {
+        finite_rate: true,
+        ..MetricSettings::default()
+    }
 }
 
 /// What making up the events costs in the other two.

@@ -7,7 +7,8 @@ use crate::passes::run;
 use crate::summarise::SummaryCollector;
 use crate::{Extras, MetricSettings, Summary};
 
-/// [`summarise`](crate::summarise) and [`extras`](crate::extras) in the same three visits to the records.
+/// [`summarise`](crate::summarise) and [`extras`](crate::extras) in the same three visits to the
+/// records.
 pub fn analyse(records: &dyn Records, settings: &MetricSettings) -> (Summary, Extras) {
     let mut summary = SummaryCollector::new(settings);
     let mut extras = ExtrasCollector::new(settings);

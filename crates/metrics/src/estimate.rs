@@ -28,12 +28,29 @@ impl Estimate {
         let count = n as f64;
         let mean = values.iter().sum::<f64>() / count;
         if n == 1 {
-            return Some(Self { n, mean, sd: None, interval: None });
+            return Some(Self {
+                n,
+                mean,
+                sd: None,
+                interval: None,
+            });
         }
-        let sd = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
-        let t = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
+        let sd = (values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / (count - 1.0))
+            .sqrt();
+        let t = StudentsT::new(0.0, 1.0, count - 1.0)
+            .ok()?
+            .inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
         let half = t * sd / count.sqrt();
-        Some(Self { n, mean, sd: Some(sd), interval: Some((mean - half, mean + half)) })
+        Some(Self {
+            n,
+            mean,
+            sd: Some(sd),
+            interval: Some((mean - half, mean + half)),
+        })
     }
 }
 
@@ -47,7 +64,10 @@ mod tests {
         let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         let (low, high) = estimate.interval.unwrap();
         assert!((estimate.sd.unwrap() - 2.5_f64.sqrt()).abs() < 1e-12);
-        assert!((high - 3.0 - 2.776_445_105 * (2.5_f64 / 5.0).sqrt()).abs() < 1e-6, "{high}");
+        assert!(
+            (high - 3.0 - 2.776_445_105 * (2.5_f64 / 5.0).sqrt()).abs() < 1e-6,
+            "{high}"
+        );
         assert!((low + high - 6.0).abs() < 1e-12);
         let one = Estimate::of(&[7.0]).unwrap();
         assert_eq!((one.mean, one.sd, one.interval), (7.0, None, None));

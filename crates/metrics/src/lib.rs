@@ -1,7 +1,7 @@
 //! From records to numbers: pure functions, no I/O, no clock.
 //!
-//! [`summarise`] gives vLLM's numbers under vLLM's definitions, [`extras`] what vLLM does not have, and
-//! [`analyse`] both in one go. [`judge`] says whether they may be trusted.
+//! [`summarise`] gives vLLM's numbers under vLLM's definitions, [`extras`] what vLLM does not have,
+//! and [`analyse`] both in one go. [`judge`] says whether they may be trusted.
 
 mod analyse;
 mod estimate;
@@ -18,12 +18,13 @@ mod verdict;
 pub use analyse::analyse;
 pub use estimate::{CONFIDENCE, Estimate};
 pub use extras::{
-    Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note,
-    OutputLengths, Reasoning, Receive, Slow, Spread, Target, TokenAgreement, TokenCounts, TokenGaps, extras,
-    samples_needed,
+    Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
+    Latencies, Note, OutputLengths, Reasoning, Receive, Slow, Spread, Target, TokenAgreement,
+    TokenCounts, TokenGaps, extras, samples_needed,
 };
 pub use settings::{
-    MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
+    MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,
+    parse_percentiles,
 };
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};

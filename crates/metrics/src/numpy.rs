@@ -1,7 +1,7 @@
 //! Mean, standard deviation, median and percentiles as NumPy computes them, bit for bit.
 //!
-//! The order of the additions matters for the last bits, so it is NumPy's: a pairwise sum with blocks of 128
-//! values and eight running sums within a block.
+//! The order of the additions matters for the last bits, so it is NumPy's: a pairwise sum with
+//! blocks of 128 values and eight running sums within a block.
 
 const BLOCK: usize = 128;
 const LANES: usize = 8;
@@ -14,7 +14,11 @@ pub fn sum(values: &[f64]) -> f64 {
 
 /// `numpy.mean(values)`, or 0 for no values.
 pub fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() { 0.0 } else { sum(values) / values.len() as f64 }
+    if values.is_empty() {
+        0.0
+    } else {
+        sum(values) / values.len() as f64
+    }
 }
 
 /// `numpy.std(values)` (population standard deviation), or 0 for no values.
@@ -33,10 +37,15 @@ pub fn median(sorted: &[f64]) -> f64 {
     if n == 0 {
         return 0.0;
     }
-    if n % 2 == 1 { sorted[n / 2] } else { middle(sorted[n / 2 - 1], sorted[n / 2]) }
+    if n % 2 == 1 {
+        sorted[n / 2]
+    } else {
+        middle(sorted[n / 2 - 1], sorted[n / 2])
+    }
 }
 
-/// `numpy.percentile(values, p)` with linear interpolation, of values in ascending order, or 0 for no values.
+/// `numpy.percentile(values, p)` with linear interpolation, of values in ascending order, or 0 for
+/// no values.
 pub fn percentile(sorted: &[f64], p: f64) -> f64 {
     if sorted.is_empty() {
         return 0.0;
@@ -55,7 +64,10 @@ pub(crate) fn square(x: f64) -> f64 {
 }
 
 /// Mean of the two middle values.
-#[expect(clippy::manual_midpoint, reason = "NumPy's operations, its overflow included")]
+#[expect(
+    clippy::manual_midpoint,
+    reason = "NumPy's operations, its overflow included"
+)]
 pub(crate) fn middle(low: f64, high: f64) -> f64 {
     (low + high) / 2.0
 }
@@ -74,16 +86,28 @@ impl Position {
         let place = last as f64 * (p / 100.0);
         let lower = place.floor();
         if place >= last as f64 {
-            return Self { lower: last, upper: last, weight: 0.0 };
+            return Self {
+                lower: last,
+                upper: last,
+                weight: 0.0,
+            };
         }
         let lower_index = lower.max(0.0) as usize;
-        Self { lower: lower_index, upper: lower_index + 1, weight: place - lower }
+        Self {
+            lower: lower_index,
+            upper: lower_index + 1,
+            weight: place - lower,
+        }
     }
 
     /// Interpolates from the nearer end, so that the result is exact at both.
     pub(crate) fn between(self, low: f64, high: f64) -> f64 {
         let width = high - low;
-        if self.weight >= 0.5 { high - width * (1.0 - self.weight) } else { low + width * self.weight }
+        if self.weight >= 0.5 {
+            high - width * (1.0 - self.weight)
+        } else {
+            low + width * self.weight
+        }
     }
 }
 
@@ -112,9 +136,17 @@ fn block_sum(values: &[f64]) -> f64 {
             *lane += value;
         }
     }
-    let pairs = [lanes[0] + lanes[1], lanes[2] + lanes[3], lanes[4] + lanes[5], lanes[6] + lanes[7]];
+    let pairs = [
+        lanes[0] + lanes[1],
+        lanes[2] + lanes[3],
+        lanes[4] + lanes[5],
+        lanes[6] + lanes[7],
+    ];
     let total = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
-    chunks.remainder().iter().fold(total, |sum, value| sum + value)
+    chunks
+        .remainder()
+        .iter()
+        .fold(total, |sum, value| sum + value)
 }
 
 /// [`sum`] of a known number of values that come one by one: the same result without keeping them.
@@ -138,7 +170,12 @@ enum Half {
 impl StreamingSum {
     /// A sum of exactly `n` values.
     pub(crate) fn new(n: usize) -> Self {
-        let mut sum = Self { open: Vec::new(), block: Vec::with_capacity(BLOCK), block_len: 0, total: 0.0 };
+        let mut sum = Self {
+            open: Vec::new(),
+            block: Vec::with_capacity(BLOCK),
+            block_len: 0,
+            total: 0.0,
+        };
         sum.descend(n);
         sum
     }
@@ -152,7 +189,10 @@ impl StreamingSum {
 
     /// The sum, once all values have been added.
     pub(crate) fn total(&self) -> f64 {
-        debug_assert!(self.block.is_empty() && self.open.is_empty(), "values are missing");
+        debug_assert!(
+            self.block.is_empty() && self.open.is_empty(),
+            "values are missing"
+        );
         0.0 + self.total
     }
 
@@ -223,7 +263,10 @@ mod tests {
 
     #[test]
     fn no_values_give_zero() {
-        assert_eq!((mean(&[]), std(&[]), median(&[]), percentile(&[], 99.0)), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!(
+            (mean(&[]), std(&[]), median(&[]), percentile(&[], 99.0)),
+            (0.0, 0.0, 0.0, 0.0)
+        );
         assert_eq!(StreamingSum::new(0).total(), 0.0);
     }
 }

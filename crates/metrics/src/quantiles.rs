@@ -1,9 +1,9 @@
 //! Exact percentiles of spans that are too many to keep.
 //!
-//! The values are shown in three passes, always the same ones. The first pass counts them in buckets of 1/4096
-//! relative width; the second divides only those buckets in which a wanted rank lies, and the third divides
-//! again where a nanosecond is not yet resolved. Memory is a few megabytes whatever the number of values, and
-//! the result is that of sorting them all.
+//! The values are shown in three passes, always the same ones. The first pass counts them in
+//! buckets of 1/4096 relative width; the second divides only those buckets in which a wanted rank
+//! lies, and the third divides again where a nanosecond is not yet resolved. Memory is a few
+//! megabytes whatever the number of values, and the result is that of sorting them all.
 
 use inferometer_core::Nanos;
 
@@ -16,7 +16,8 @@ pub(crate) const PASSES: usize = 3;
 const COARSE_BITS: u32 = 12;
 /// Bits that each later pass adds.
 const FINE_BITS: u32 = 16;
-/// Larger values count as this one (9.7 hours), beyond which three passes would not resolve a nanosecond.
+/// Larger values count as this one (9.7 hours), beyond which three passes would not resolve a
+/// nanosecond.
 const LARGEST: u64 = (1 << (COARSE_BITS + 2 * FINE_BITS + 1)) - 1;
 const NO_SLOT: u16 = u16::MAX;
 
@@ -92,7 +93,8 @@ impl Quantiles {
         if slot == NO_SLOT {
             return;
         }
-        // In the third pass several divisions may lie in one coarse bucket; they follow one another.
+        // In the third pass several divisions may lie in one coarse bucket; they follow one
+        // another.
         for division in &mut self.fine[usize::from(slot)..] {
             let Some(offset) = value.checked_sub(division.start) else {
                 return;
@@ -122,7 +124,11 @@ impl Quantiles {
 
     /// Arithmetic mean in seconds.
     pub(crate) fn mean(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.total_ns as f64 / self.count as f64 / 1e9 }
+        if self.count == 0 {
+            0.0
+        } else {
+            self.total_ns as f64 / self.count as f64 / 1e9
+        }
     }
 
     /// The largest value in seconds.
@@ -136,7 +142,11 @@ impl Quantiles {
             return 0.0;
         }
         let half = self.count / 2;
-        if self.count % 2 == 1 { self.at(half) } else { middle(self.at(half - 1), self.at(half)) }
+        if self.count % 2 == 1 {
+            self.at(half)
+        } else {
+            middle(self.at(half - 1), self.at(half))
+        }
     }
 
     /// A percentile that was asked for, in seconds, as NumPy's `percentile` computes it.
@@ -145,11 +155,16 @@ impl Quantiles {
             return 0.0;
         }
         let position = Position::of(p, self.count as usize);
-        position.between(self.at(position.lower as u64), self.at(position.upper as u64))
+        position.between(
+            self.at(position.lower as u64),
+            self.at(position.upper as u64),
+        )
     }
 
     fn at(&self, rank: u64) -> f64 {
-        let found = self.wanted.binary_search_by_key(&rank, |wanted| wanted.rank);
+        let found = self
+            .wanted
+            .binary_search_by_key(&rank, |wanted| wanted.rank);
         debug_assert!(found.is_ok(), "rank {rank} was not asked for");
         let value = found.map_or(self.max, |index| self.wanted[index].start);
         Nanos(value).as_secs_f64()
@@ -172,7 +187,12 @@ impl Quantiles {
         for (bucket, &held) in self.coarse.iter().enumerate() {
             while let Some(rank) = ranks.next_if(|&rank| rank < before + held) {
                 let (start, shift) = coarse_range(bucket);
-                self.wanted.push(Wanted { rank, within: rank - before, start, shift });
+                self.wanted.push(Wanted {
+                    rank,
+                    within: rank - before,
+                    start,
+                    shift,
+                });
             }
             before += held;
         }
@@ -186,7 +206,11 @@ impl Quantiles {
             if wanted.shift == 0 {
                 continue;
             }
-            let Some(division) = self.fine.iter().find(|division| division.start == wanted.start) else {
+            let Some(division) = self
+                .fine
+                .iter()
+                .find(|division| division.start == wanted.start)
+            else {
                 continue;
             };
             let mut before = 0;
@@ -207,7 +231,10 @@ impl Quantiles {
         self.fine.clear();
         self.slots.fill(NO_SLOT);
         for wanted in &self.wanted {
-            let known = self.fine.last().is_some_and(|division| division.start == wanted.start);
+            let known = self
+                .fine
+                .last()
+                .is_some_and(|division| division.start == wanted.start);
             if wanted.shift == 0 || known {
                 continue;
             }
@@ -217,7 +244,11 @@ impl Quantiles {
                 *slot = self.fine.len() as u16;
             }
             let shift = wanted.shift - bits;
-            self.fine.push(Division { start: wanted.start, shift, cells: vec![0; 1 << bits] });
+            self.fine.push(Division {
+                start: wanted.start,
+                shift,
+                cells: vec![0; 1 << bits],
+            });
         }
     }
 }
@@ -256,21 +287,36 @@ mod tests {
 
     fn agrees_with_sorting(values: &[u64]) {
         let quantiles = collect(values);
-        let mut sorted: Vec<f64> = values.iter().map(|&value| Nanos(value).as_secs_f64()).collect();
+        let mut sorted: Vec<f64> = values
+            .iter()
+            .map(|&value| Nanos(value).as_secs_f64())
+            .collect();
         numpy::sort(&mut sorted);
         for p in PERCENTILES {
-            assert_eq!(quantiles.percentile(p).to_bits(), numpy::percentile(&sorted, p).to_bits(), "p{p}");
+            assert_eq!(
+                quantiles.percentile(p).to_bits(),
+                numpy::percentile(&sorted, p).to_bits(),
+                "p{p}"
+            );
         }
-        assert_eq!(quantiles.median().to_bits(), numpy::median(&sorted).to_bits());
+        assert_eq!(
+            quantiles.median().to_bits(),
+            numpy::median(&sorted).to_bits()
+        );
         assert_eq!(quantiles.max(), sorted[sorted.len() - 1]);
         assert_eq!(quantiles.count(), values.len() as u64);
     }
 
     #[test]
     fn buckets_cover_all_values_without_gap() {
-        for value in (0..20_000).chain((12..45).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
+        for value in
+            (0..20_000).chain((12..45).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]))
+        {
             let (start, shift) = coarse_range(coarse_bucket(value));
-            assert!(start <= value && value - start < 1 << shift, "{value}: {start} + 2^{shift}");
+            assert!(
+                start <= value && value - start < 1 << shift,
+                "{value}: {start} + 2^{shift}"
+            );
         }
     }
 
@@ -285,14 +331,23 @@ mod tests {
     #[test]
     fn neighbours_within_one_coarse_bucket_are_told_apart() {
         // 100 s: a coarse bucket is 16.8 ms wide there, a cell of the second pass 256 ns.
-        let values: Vec<u64> = (0..2000).map(|i| 100_000_000_000 + (i * 7919 % 2000) * 13).collect();
+        let values: Vec<u64> = (0..2000)
+            .map(|i| 100_000_000_000 + (i * 7919 % 2000) * 13)
+            .collect();
         agrees_with_sorting(&values);
     }
 
     #[test]
     fn no_values_give_zero() {
         let quantiles = collect(&[]);
-        assert_eq!((quantiles.percentile(99.0), quantiles.median(), quantiles.mean()), (0.0, 0.0, 0.0));
+        assert_eq!(
+            (
+                quantiles.percentile(99.0),
+                quantiles.median(),
+                quantiles.mean()
+            ),
+            (0.0, 0.0, 0.0)
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::{Kind, Metric};
 /// What decides a [`Summary`](crate::Summary) besides the records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricSettings {
-    /// Metrics with statistics (`--percentile-metrics`). Those that the run cannot have are left out.
+    /// Metrics with statistics (`--percentile-metrics`). Those that the run cannot have are left
+    /// out.
     pub selected: Vec<Metric>,
     /// Percentiles from 0 to 100 (`--metric-percentiles`).
     pub percentiles: Vec<f64>,
@@ -45,7 +46,9 @@ impl MetricSettings {
     /// True when this run has the metric: queueing needs a cap, and the first three need tokens.
     pub fn has(&self, metric: Metric) -> bool {
         match metric {
-            Metric::Ttft | Metric::Tpot | Metric::Itl => self.kind == Kind::Generation && self.has_tokenizer,
+            Metric::Ttft | Metric::Tpot | Metric::Itl => {
+                self.kind == Kind::Generation && self.has_tokenizer
+            }
             Metric::E2el => true,
             Metric::ClientQueueTime => self.cap.is_some(),
             Metric::E2elIncludingClientQueue => self.cap.is_some() && self.finite_rate,
@@ -91,7 +94,10 @@ impl Slo {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetricFlagError {
     /// A metric that does not exist.
-    #[error("--percentile-metrics: unknown metric {name:?}; choose from {}", metric_names())]
+    #[error(
+        "--percentile-metrics: unknown metric {name:?}; choose from {}",
+        metric_names()
+    )]
     UnknownMetric {
         /// The name that was given.
         name: String,
@@ -132,8 +138,9 @@ fn metric_names() -> String {
     Metric::ALL.map(Metric::key).join(", ")
 }
 
-/// Reads `--percentile-metrics`, a comma list. vLLM ignores names that it does not know; here they are errors,
-/// because the metric that was meant would silently be missing. The result is in vLLM's order.
+/// Reads `--percentile-metrics`, a comma list. vLLM ignores names that it does not know; here they
+/// are errors, because the metric that was meant would silently be missing. The result is in vLLM's
+/// order.
 pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
     let mut metrics = Vec::new();
     for name in items(list) {
@@ -147,11 +154,14 @@ pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
     Ok(metrics)
 }
 
-/// Reads `--metric-percentiles`, a comma list of numbers from 0 to 100. The order is kept, repetitions are not.
+/// Reads `--metric-percentiles`, a comma list of numbers from 0 to 100. The order is kept,
+/// repetitions are not.
 pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
     let mut percentiles = Vec::new();
     for text in items(list) {
-        let p: f64 = text.parse().map_err(|_| MetricFlagError::NotAPercentile { text: text.into() })?;
+        let p: f64 = text
+            .parse()
+            .map_err(|_| MetricFlagError::NotAPercentile { text: text.into() })?;
         if !(0.0..=100.0).contains(&p) {
             return Err(MetricFlagError::PercentileRange { text: text.into() });
         }
@@ -162,7 +172,8 @@ pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
     Ok(percentiles)
 }
 
-/// Reads the values of `--goodput`, each `NAME:MILLISECONDS`. A later limit on the same metric wins.
+/// Reads the values of `--goodput`, each `NAME:MILLISECONDS`. A later limit on the same metric
+/// wins.
 pub fn parse_goodput<S: AsRef<str>>(pairs: &[S]) -> Result<Vec<(Slo, f64)>, MetricFlagError> {
     let mut limits = std::collections::BTreeMap::new();
     for pair in pairs {
@@ -184,7 +195,9 @@ pub fn parse_goodput<S: AsRef<str>>(pairs: &[S]) -> Result<Vec<(Slo, f64)>, Metr
 }
 
 fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+    list.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 #[cfg(test)]
@@ -193,17 +206,37 @@ mod tests {
 
     #[test]
     fn metric_lists_are_read_in_any_order_and_unknown_names_are_refused() {
-        assert_eq!(parse_metrics("itl, ttft,,ttft").unwrap(), [Metric::Ttft, Metric::Itl]);
+        assert_eq!(
+            parse_metrics("itl, ttft,,ttft").unwrap(),
+            [Metric::Ttft, Metric::Itl]
+        );
         let message = parse_metrics("ttft,ltt").unwrap_err().to_string();
-        assert!(message.contains("\"ltt\"") && message.contains("e2el_including_client_queue"), "{message}");
+        assert!(
+            message.contains("\"ltt\"") && message.contains("e2el_including_client_queue"),
+            "{message}"
+        );
     }
 
     #[test]
     fn percentiles_keep_their_order_and_must_be_percentiles() {
-        assert_eq!(parse_percentiles("99, 50,99.9,99").unwrap(), [99.0, 50.0, 99.9]);
-        assert!(parse_percentiles("p99").unwrap_err().to_string().contains("\"p99\" is not a number"));
+        assert_eq!(
+            parse_percentiles("99, 50,99.9,99").unwrap(),
+            [99.0, 50.0, 99.9]
+        );
+        assert!(
+            parse_percentiles("p99")
+                .unwrap_err()
+                .to_string()
+                .contains("\"p99\" is not a number")
+        );
         for text in ["-1", "100.5", "nan", "inf"] {
-            assert!(parse_percentiles(text).unwrap_err().to_string().contains("outside"), "{text}");
+            assert!(
+                parse_percentiles(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("outside"),
+                "{text}"
+            );
         }
     }
 
@@ -221,15 +254,23 @@ mod tests {
 
     #[test]
     fn queueing_metrics_need_a_cap_and_token_metrics_need_tokens() {
-        let mut settings = MetricSettings { finite_rate: true, ..MetricSettings::default() };
+        let mut settings = MetricSettings {
+            finite_rate: true,
+            ..MetricSettings::default()
+        };
         assert!(settings.has(Metric::Ttft) && !settings.has(Metric::ClientQueueTime));
         settings.cap = Some(4);
-        assert!(settings.has(Metric::ClientQueueTime) && settings.has(Metric::E2elIncludingClientQueue));
+        assert!(
+            settings.has(Metric::ClientQueueTime) && settings.has(Metric::E2elIncludingClientQueue)
+        );
         settings.finite_rate = false;
         assert!(!settings.has(Metric::E2elIncludingClientQueue));
         settings.has_tokenizer = false;
         assert!(!settings.has(Metric::Itl) && settings.has(Metric::E2el));
-        settings = MetricSettings { kind: Kind::Pooling, ..MetricSettings::default() };
+        settings = MetricSettings {
+            kind: Kind::Pooling,
+            ..MetricSettings::default()
+        };
         assert!(!settings.has(Metric::Tpot));
     }
 }

@@ -58,7 +58,10 @@ impl<'a> SummaryCollector<'a> {
     pub(crate) fn new(settings: &'a MetricSettings) -> Self {
         Self {
             settings,
-            summary: Summary { kind: settings.kind, ..Summary::default() },
+            summary: Summary {
+                kind: settings.kind,
+                ..Summary::default()
+            },
             ttft: Vec::new(),
             tpot: Vec::new(),
             e2el: Vec::new(),
@@ -80,12 +83,18 @@ impl<'a> SummaryCollector<'a> {
 
     pub(crate) fn finish(mut self) -> Summary {
         let summary = &mut self.summary;
-        let per_second =
-            |amount: f64| if summary.duration_s > 0.0 { amount / summary.duration_s } else { 0.0 };
+        let per_second = |amount: f64| {
+            if summary.duration_s > 0.0 {
+                amount / summary.duration_s
+            } else {
+                0.0
+            }
+        };
         let input = summary.total_input_tokens as f64;
         let output = summary.total_output_tokens as f64;
         summary.request_throughput = per_second(summary.completed as f64);
-        summary.request_goodput = (!self.settings.goodput.is_empty()).then(|| per_second(self.good as f64));
+        summary.request_goodput =
+            (!self.settings.goodput.is_empty()).then(|| per_second(self.good as f64));
         summary.output_throughput = per_second(output);
         summary.total_token_throughput = match summary.kind {
             Kind::Generation => per_second(input + output),
@@ -97,7 +106,8 @@ impl<'a> SummaryCollector<'a> {
             summary.max_output_tokens_per_s = self.seconds.most_events() as f64;
             summary.max_concurrent_requests = self.seconds.most_active();
         }
-        let shown = |metric: &Metric| self.settings.selected.contains(metric) && self.settings.has(*metric);
+        let shown =
+            |metric: &Metric| self.settings.selected.contains(metric) && self.settings.has(*metric);
         summary.stats = Metric::ALL
             .into_iter()
             .filter(shown)
@@ -137,7 +147,12 @@ impl<'a> SummaryCollector<'a> {
             self.queue.push(times.queue);
             self.e2el_and_queue.push(times.latency + times.queue);
         }
-        self.good += usize::from(meets(&self.settings.goodput, times.ttft, tpot, times.latency));
+        self.good += usize::from(meets(
+            &self.settings.goodput,
+            times.ttft,
+            tpot,
+            times.latency,
+        ));
         self.first_start = self.first_start.min(times.start);
         self.last_end = self.last_end.max(times.start + times.latency);
         if summary.kind == Kind::Generation {
@@ -152,13 +167,16 @@ impl<'a> SummaryCollector<'a> {
         }
         let times = Times::of(record, self.summary.kind);
         let range = self.last_end - self.first_start;
-        self.seconds.add(record, &times, self.first_start, range.ceil() as u64 + 1);
+        self.seconds
+            .add(record, &times, self.first_start, range.ceil() as u64 + 1);
     }
 
     fn third_pass(&mut self, record: &Record) {
         for gap in record.gaps() {
             self.itl.quantiles.add(gap, 1);
-            self.itl.squares.add(numpy::square(gap.as_secs_f64() - self.itl.mean));
+            self.itl
+                .squares
+                .add(numpy::square(gap.as_secs_f64() - self.itl.mean));
         }
     }
 }
@@ -179,7 +197,11 @@ impl Collector for SummaryCollector<'_> {
         match pass {
             0 => self.itl.sum = StreamingSum::new(n),
             1 => {
-                self.itl.mean = if n == 0 { 0.0 } else { self.itl.sum.total() / n as f64 };
+                self.itl.mean = if n == 0 {
+                    0.0
+                } else {
+                    self.itl.sum.total() / n as f64
+                };
                 self.itl.squares = StreamingSum::new(n);
             }
             _ => {}
@@ -190,25 +212,33 @@ impl Collector for SummaryCollector<'_> {
 impl Gaps {
     fn stats(&self, percentiles: &[f64]) -> MetricStats {
         let n = self.quantiles.count() as usize;
-        let std = if n == 0 { 0.0 } else { (self.squares.total() / n as f64).sqrt() };
+        let std = if n == 0 {
+            0.0
+        } else {
+            (self.squares.total() / n as f64).sqrt()
+        };
         MetricStats {
             metric: Metric::Itl,
             samples: n,
             mean_ms: self.mean * 1000.0,
             median_ms: self.quantiles.median() * 1000.0,
             std_ms: std * 1000.0,
-            percentiles: percentiles.iter().map(|&p| (p, self.quantiles.percentile(p) * 1000.0)).collect(),
+            percentiles: percentiles
+                .iter()
+                .map(|&p| (p, self.quantiles.percentile(p) * 1000.0))
+                .collect(),
         }
     }
 }
 
 impl SecondBuckets {
-    /// Counts each event of a request at send + TTFT + sum of gaps, and the request in each second that it
-    /// touches. This is vLLM's rule: the first number counts events, not tokens, and the second can be above
-    /// the cap. Exact counterparts are among the [`Extras`](crate::Extras).
+    /// Counts each event of a request at send + TTFT + sum of gaps, and the request in each second
+    /// that it touches. This is vLLM's rule: the first number counts events, not tokens, and the
+    /// second can be above the cap. Exact counterparts are among the [`Extras`](crate::Extras).
     fn add(&mut self, record: &Record, times: &Times, first_start: f64, buckets: u64) {
         let mut at = times.start + times.ttft;
-        // Successive events mostly share a second, so that the map is touched once a second and request.
+        // Successive events mostly share a second, so that the map is touched once a second and
+        // request.
         let mut run = (second(at, first_start), 1);
         for gap in gaps_seconds(record) {
             at += gap;
@@ -223,8 +253,14 @@ impl SecondBuckets {
         if times.has_ttft {
             self.add_events(run, buckets);
         }
-        *self.active.entry(second(times.start, first_start)).or_default() += 1;
-        *self.active.entry(second(times.start + times.latency, first_start) + 1).or_default() -= 1;
+        *self
+            .active
+            .entry(second(times.start, first_start))
+            .or_default() += 1;
+        *self
+            .active
+            .entry(second(times.start + times.latency, first_start) + 1)
+            .or_default() -= 1;
     }
 
     fn add_events(&mut self, (bucket, events): (u64, u64), buckets: u64) {
@@ -272,6 +308,9 @@ fn stats(metric: Metric, values: &mut [f64], percentiles: &[f64]) -> MetricStats
         mean_ms: mean * 1000.0,
         median_ms: numpy::median(values) * 1000.0,
         std_ms: std * 1000.0,
-        percentiles: percentiles.iter().map(|&p| (p, numpy::percentile(values, p) * 1000.0)).collect(),
+        percentiles: percentiles
+            .iter()
+            .map(|&p| (p, numpy::percentile(values, p) * 1000.0))
+            .collect(),
     }
 }

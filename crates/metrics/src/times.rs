@@ -1,19 +1,20 @@
 //! The times of one record in seconds, as vLLM's result file lists them.
 //!
-//! A span is the difference of two instants in nanoseconds, divided once, so it is the double nearest to the
-//! truth and does not depend on when the run began.
+//! A span is the difference of two instants in nanoseconds, divided once, so it is the double
+//! nearest to the truth and does not depend on when the run began.
 
 use inferometer_core::{Nanos, Record};
 
 use crate::Kind;
 
-/// The entries of one record in vLLM's arrays `start_times`, `ttfts`, `latencies` and `queue_times`.
+/// The entries of one record in vLLM's arrays `start_times`, `ttfts`, `latencies` and
+/// `queue_times`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Times {
     /// The send, in seconds from the start of the run.
     pub start: f64,
-    /// First token event − send; for pooling the end of the answer. 0 if none came, as in an answer that was not
-    /// streamed: when its first token was ready nobody can tell.
+    /// First token event − send; for pooling the end of the answer. 0 if none came, as in an answer
+    /// that was not streamed: when its first token was ready nobody can tell.
     pub ttft: f64,
     /// True when `ttft` was measured.
     pub has_ttft: bool,
@@ -32,13 +33,19 @@ impl Times {
             start: start.as_secs_f64(),
             ttft: first.unwrap_or_default(),
             has_ttft: first.is_some(),
-            latency: if record.is_ok() { latency(record, kind).as_secs_f64() } else { 0.0 },
-            queue: record.dequeued.map_or(0.0, |at| at.since(record.due).as_secs_f64()),
+            latency: if record.is_ok() {
+                latency(record, kind).as_secs_f64()
+            } else {
+                0.0
+            },
+            queue: record
+                .dequeued
+                .map_or(0.0, |at| at.since(record.due).as_secs_f64()),
         }
     }
 
-    /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to one token, and where
-    /// there is no time to first token.
+    /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to
+    /// one token, and where there is no time to first token.
     pub fn tpot(&self, output_tokens: u32) -> Option<f64> {
         (output_tokens > 1 && self.has_ttft)
             .then(|| (self.latency - self.ttft) / f64::from(output_tokens - 1))
@@ -78,6 +85,12 @@ pub(crate) fn latency(record: &Record, kind: Kind) -> Nanos {
 
 /// The latest instant that the record knows.
 pub(crate) fn last_instant(record: &Record) -> Nanos {
-    let instants = [record.end, record.last_token(), record.send_end, record.send_start, record.dequeued];
+    let instants = [
+        record.end,
+        record.last_token(),
+        record.send_end,
+        record.send_start,
+        record.dequeued,
+    ];
     instants.into_iter().flatten().max().unwrap_or_default()
 }

@@ -27,7 +27,9 @@ fn mixed(n: usize, seed: u64, kind: &str) -> Vec<f64> {
     let mut state = seed;
     (0..n)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let u = (state >> 11) as f64 / 9_007_199_254_740_992.0;
             match kind {
                 "uniform" => u,
@@ -44,11 +46,27 @@ fn statistics_equal_those_of_numpy_to_the_last_bit() {
     let golden: Golden = serde_json::from_str(include_str!("golden/numpy.json")).unwrap();
     for case in golden.cases {
         let (n, seed, kind) = &case.recipe;
-        let mut values = if *n == 0 { case.values } else { mixed(*n, *seed, kind) };
+        let mut values = if *n == 0 {
+            case.values
+        } else {
+            mixed(*n, *seed, kind)
+        };
         let name = format!("{:?}", case.recipe);
-        assert_eq!(numpy::sum(&values).to_bits(), case.sum.to_bits(), "sum of {name}");
-        assert_eq!(numpy::mean(&values).to_bits(), case.mean.to_bits(), "mean of {name}");
-        assert_eq!(numpy::std(&values).to_bits(), case.std.to_bits(), "std of {name}");
+        assert_eq!(
+            numpy::sum(&values).to_bits(),
+            case.sum.to_bits(),
+            "sum of {name}"
+        );
+        assert_eq!(
+            numpy::mean(&values).to_bits(),
+            case.mean.to_bits(),
+            "mean of {name}"
+        );
+        assert_eq!(
+            numpy::std(&values).to_bits(),
+            case.std.to_bits(),
+            "std of {name}"
+        );
         numpy::sort(&mut values);
         assert_eq!(numpy::median(&values), case.median, "median of {name}");
         for (&p, want) in golden.percentiles.iter().zip(case.percentiles) {
@@ -104,9 +122,16 @@ fn record((index, made): (usize, &Made)) -> Record {
         send_start: Some(Nanos(made.start)),
         events: made.events.iter().map(event).collect(),
         end: Some(Nanos(made.end)),
-        outcome: if made.ok { Outcome::Ok } else { Outcome::Truncated },
+        outcome: if made.ok {
+            Outcome::Ok
+        } else {
+            Outcome::Truncated
+        },
         prompt_tokens: made.prompt,
-        usage: Usage { prompt_tokens: made.server_prompt, ..Usage::default() },
+        usage: Usage {
+            prompt_tokens: made.server_prompt,
+            ..Usage::default()
+        },
         output_tokens: made.tokens,
         ..Record::default()
     }
@@ -114,7 +139,8 @@ fn record((index, made): (usize, &Made)) -> Record {
 
 #[test]
 fn a_summary_has_the_numbers_that_vllm_would_compute_with_numpy() {
-    let cases: Vec<SummaryCase> = serde_json::from_str(include_str!("golden/summary.json")).unwrap();
+    let cases: Vec<SummaryCase> =
+        serde_json::from_str(include_str!("golden/summary.json")).unwrap();
     for case in cases {
         let records: Vec<Record> = case.records.iter().enumerate().map(record).collect();
         let settings = MetricSettings {
@@ -129,7 +155,10 @@ fn a_summary_has_the_numbers_that_vllm_would_compute_with_numpy() {
         let want = case.want;
         assert_eq!(got.duration_s, want.duration);
         assert_eq!((got.completed, got.failed), (want.completed, want.failed));
-        assert_eq!((got.total_input_tokens, got.total_output_tokens), (want.total_input, want.total_output));
+        assert_eq!(
+            (got.total_input_tokens, got.total_output_tokens),
+            (want.total_input, want.total_output)
+        );
         assert_eq!(got.request_throughput, want.request_throughput);
         assert_eq!(got.request_goodput, want.goodput);
         assert_eq!(got.output_throughput, want.output_throughput);
@@ -137,10 +166,16 @@ fn a_summary_has_the_numbers_that_vllm_would_compute_with_numpy() {
         assert_eq!(got.max_output_tokens_per_s, want.max_output_tokens_per_s);
         assert_eq!(got.max_concurrent_requests, want.max_concurrent_requests);
         assert_eq!(got.stats.len(), want.stats.len());
-        for (got, (metric, samples, mean, median, std, percentiles)) in got.stats.iter().zip(want.stats) {
+        for (got, (metric, samples, mean, median, std, percentiles)) in
+            got.stats.iter().zip(want.stats)
+        {
             assert_eq!(got.metric.key(), metric);
             assert_eq!(got.samples, samples, "{metric}");
-            assert_eq!((got.mean_ms, got.median_ms, got.std_ms), (mean, median, std), "{metric}");
+            assert_eq!(
+                (got.mean_ms, got.median_ms, got.std_ms),
+                (mean, median, std),
+                "{metric}"
+            );
             let want: Vec<(f64, f64)> = case.percentiles.iter().copied().zip(percentiles).collect();
             assert_eq!(got.percentiles, want, "{metric}");
         }

@@ -1,10 +1,10 @@
 //! The least that a client must do: reads streams with epoll and `recv`, and counts events.
 //!
-//! No time stamps, no HTTP, no JSON. What inferometer needs beyond this is its own cost; `benches/client.sh`
-//! puts the two side by side.
+//! No time stamps, no HTTP, no JSON. What inferometer needs beyond this is its own cost;
+//! `benches/client.sh` puts the two side by side.
 //!
-//! `raw_reader HOST:PORT STREAMS REQUESTS TOKENS` sends REQUESTS completions of TOKENS tokens over STREAMS
-//! connections and prints one line of JSON.
+//! `raw_reader HOST:PORT STREAMS REQUESTS TOKENS` sends REQUESTS completions of TOKENS tokens over
+//! STREAMS connections and prints one line of JSON.
 
 #![expect(unsafe_code, reason = "epoll has no safe form in the standard library")]
 #![expect(clippy::print_stdout, reason = "an example program")]
@@ -41,12 +41,18 @@ fn main() {
             let socket = TcpStream::connect(address.as_str()).expect("a server");
             socket.set_nonblocking(true).expect("a socket");
             watch(&epoll, &socket, index as u64);
-            Stream { socket, tail: Vec::new() }
+            Stream {
+                socket,
+                tail: Vec::new(),
+            }
         })
         .collect();
     let (wall, cpu) = (clock::now(), clock::process_cpu());
     for stream in &mut open {
-        stream.socket.write_all(request.as_bytes()).expect("room for a request");
+        stream
+            .socket
+            .write_all(request.as_bytes())
+            .expect("room for a request");
     }
     let (mut sent, mut done, mut events, mut bytes) = (open.len(), 0, 0, 0);
     let mut buffer = vec![0; 64 << 10];
@@ -56,8 +62,13 @@ fn main() {
             while let Ok(read) = stream.socket.read(&mut buffer) {
                 assert!(read > 0, "the server closed a stream");
                 bytes += read;
-                events += buffer[..read].windows(6).filter(|window| *window == b"data: ").count();
-                stream.tail.extend_from_slice(&buffer[read.saturating_sub(END.len())..read]);
+                events += buffer[..read]
+                    .windows(6)
+                    .filter(|window| *window == b"data: ")
+                    .count();
+                stream
+                    .tail
+                    .extend_from_slice(&buffer[read.saturating_sub(END.len())..read]);
                 let excess = stream.tail.len().saturating_sub(END.len());
                 stream.tail.drain(..excess);
                 if stream.tail == END {
@@ -65,7 +76,10 @@ fn main() {
                     stream.tail.clear();
                     if sent < requests {
                         sent += 1;
-                        stream.socket.write_all(request.as_bytes()).expect("room for a request");
+                        stream
+                            .socket
+                            .write_all(request.as_bytes())
+                            .expect("room for a request");
                     }
                 }
                 if read < buffer.len() {
@@ -74,7 +88,10 @@ fn main() {
             }
         }
     }
-    let (wall, cpu) = (clock::now().since(wall).as_secs_f64(), clock::process_cpu().since(cpu).as_secs_f64());
+    let (wall, cpu) = (
+        clock::now().since(wall).as_secs_f64(),
+        clock::process_cpu().since(cpu).as_secs_f64(),
+    );
     println!(
         "{{\"events\":{events},\"bytes\":{bytes},\"seconds\":{wall:.3},\"events_per_s\":{:.0},\
          \"cpu_s_per_million\":{:.3}}}",
@@ -93,10 +110,19 @@ fn epoll() -> OwnedFd {
 }
 
 fn watch(epoll: &OwnedFd, socket: &TcpStream, data: u64) {
-    let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: data };
-    // SAFETY: both descriptors are open, and `event` is a valid epoll_event for the length of the call.
+    let mut event = libc::epoll_event {
+        events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+        u64: data,
+    };
+    // SAFETY: both descriptors are open, and `event` is a valid epoll_event for the length of the
+    // call.
     let result = unsafe {
-        libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
+        libc::epoll_ctl(
+            epoll.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            socket.as_raw_fd(),
+            &raw mut event,
+        )
     };
     assert_eq!(result, 0, "epoll refuses a socket");
 }
@@ -105,5 +131,8 @@ fn wait(epoll: &OwnedFd) -> Vec<u64> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
     // SAFETY: the kernel writes at most 256 entries into `events`, which has room for them.
     let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), 256, -1) };
-    events[..usize::try_from(count).unwrap_or(0)].iter().map(|event| event.u64).collect()
+    events[..usize::try_from(count).unwrap_or(0)]
+        .iter()
+        .map(|event| event.u64)
+        .collect()
 }

@@ -1,13 +1,16 @@
 //! One monotonic clock for spans, and its relation to the wall clock.
 
-#![expect(unsafe_code, reason = "clock_gettime has no safe form that gives raw nanoseconds")]
+#![expect(
+    unsafe_code,
+    reason = "clock_gettime has no safe form that gives raw nanoseconds"
+)]
 
 use inferometer_core::Nanos;
 
 /// Now, on the monotonic clock (`CLOCK_MONOTONIC`).
 ///
-/// All processes of one host share this axis until the next boot, so stamps of the simulator and of the
-/// client can be subtracted.
+/// All processes of one host share this axis until the next boot, so stamps of the simulator and of
+/// the client can be subtracted.
 pub fn now() -> Nanos {
     read(libc::CLOCK_MONOTONIC)
 }
@@ -30,9 +33,12 @@ pub fn process_cpu() -> Nanos {
 }
 
 fn read(clock: libc::clockid_t) -> Nanos {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid, writable timespec; the call has no other effect. It cannot fail for the
-    // clocks used here, which every supported kernel has.
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid, writable timespec; the call has no other effect. It cannot fail
+    // for the clocks used here, which every supported kernel has.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
@@ -57,7 +63,11 @@ impl Anchor {
                 let wall = wall();
                 let after = now();
                 let uncertainty = after.since(before);
-                Self { monotonic: Nanos(before.0 + uncertainty.0 / 2), wall, uncertainty }
+                Self {
+                    monotonic: Nanos(before.0 + uncertainty.0 / 2),
+                    wall,
+                    uncertainty,
+                }
             })
             .min_by_key(|anchor| anchor.uncertainty)
             .expect("five tries were made")
@@ -71,8 +81,8 @@ impl Anchor {
 
 /// Converts wall-clock stamps of the kernel to the monotonic clock.
 ///
-/// The two clocks drift apart by some microseconds a second and jump when somebody sets the time, so the
-/// offset is sampled again every second, and a jump is remembered.
+/// The two clocks drift apart by some microseconds a second and jump when somebody sets the time,
+/// so the offset is sampled again every second, and a jump is remembered.
 #[derive(Clone, Debug)]
 pub struct WallConverter {
     anchor: Anchor,
@@ -83,8 +93,8 @@ pub struct WallConverter {
 
 /// Sampling interval of [`WallConverter`].
 const RESAMPLE: Nanos = Nanos::from_millis(1_000);
-/// A change of the offset per second above this is a step of the wall clock, not drift (500 ppm is the
-/// most that the kernel slews; sampling noise on a busy machine stays below this).
+/// A change of the offset per second above this is a step of the wall clock, not drift (500 ppm is
+/// the most that the kernel slews; sampling noise on a busy machine stays below this).
 const STEP: Nanos = Nanos::from_millis(2);
 
 impl Default for WallConverter {
@@ -97,7 +107,12 @@ impl WallConverter {
     /// A converter with a fresh sample.
     pub fn new() -> Self {
         let anchor = Anchor::sample();
-        Self { anchor, next_sample: anchor.monotonic + RESAMPLE, steps: 0, largest_step: Nanos::ZERO }
+        Self {
+            anchor,
+            next_sample: anchor.monotonic + RESAMPLE,
+            steps: 0,
+            largest_step: Nanos::ZERO,
+        }
     }
 
     /// Samples again if the last sample is older than a second at `now`.
@@ -108,9 +123,15 @@ impl WallConverter {
     }
 
     fn accept(&mut self, anchor: Anchor) {
-        let elapsed_s = anchor.monotonic.since(self.anchor.monotonic).as_secs_f64().max(1.0);
-        let change =
-            Nanos(u64::try_from((anchor.offset() - self.anchor.offset()).unsigned_abs()).unwrap_or(u64::MAX));
+        let elapsed_s = anchor
+            .monotonic
+            .since(self.anchor.monotonic)
+            .as_secs_f64()
+            .max(1.0);
+        let change = Nanos(
+            u64::try_from((anchor.offset() - self.anchor.offset()).unsigned_abs())
+                .unwrap_or(u64::MAX),
+        );
         if change.since(anchor.uncertainty).as_secs_f64() > STEP.as_secs_f64() * elapsed_s {
             self.steps += 1;
             self.largest_step = self.largest_step.max(change);

@@ -1,6 +1,9 @@
 //! Limits of the process and of the host's network.
 
-#![expect(unsafe_code, reason = "getrlimit and setrlimit have no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "getrlimit and setrlimit have no safe form in the standard library"
+)]
 
 /// Soft and hard limit on open file descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,19 +16,30 @@ pub struct FileLimit {
 
 /// The present limit on open file descriptors.
 pub fn file_limit() -> FileLimit {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is a valid, writable rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    FileLimit { soft: limit.rlim_cur, hard: limit.rlim_max }
+    FileLimit {
+        soft: limit.rlim_cur,
+        hard: limit.rlim_max,
+    }
 }
 
-/// Raises the soft limit so that at least `needed` descriptors can be open, if the hard limit allows.
+/// Raises the soft limit so that at least `needed` descriptors can be open, if the hard limit
+/// allows.
 ///
-/// Returns the limit in force afterwards; it is smaller than `needed` if the hard limit is in the way.
+/// Returns the limit in force afterwards; it is smaller than `needed` if the hard limit is in the
+/// way.
 pub fn raise_file_limit(needed: u64) -> FileLimit {
     let present = file_limit();
     if present.soft < needed && present.soft < present.hard {
-        let wanted = libc::rlimit { rlim_cur: needed.min(present.hard), rlim_max: present.hard };
+        let wanted = libc::rlimit {
+            rlim_cur: needed.min(present.hard),
+            rlim_max: present.hard,
+        };
         // SAFETY: `wanted` is a valid rlimit that does not exceed the hard limit.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) };
     }
@@ -34,7 +48,9 @@ pub fn raise_file_limit(needed: u64) -> FileLimit {
 
 /// Number of descriptors that the process has open, where the platform tells.
 pub fn open_files() -> Option<u64> {
-    std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64)
+    std::fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|entries| entries.count() as u64)
 }
 
 /// The range of local ports for outgoing connections, where the platform tells.

@@ -1,6 +1,9 @@
 //! Child processes that can be ended as a whole, with everything that they have started.
 
-#![expect(unsafe_code, reason = "signals to process groups have no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "signals to process groups have no safe form in the standard library"
+)]
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -29,8 +32,8 @@ impl Signal {
 
 /// A child process that leads a process group of its own.
 ///
-/// The leader is not reaped before [`Group::finish`], so that its number cannot meanwhile go to a stranger:
-/// a signal reaches this group or nobody.
+/// The leader is not reaped before [`Group::finish`], so that its number cannot meanwhile go to a
+/// stranger: a signal reaches this group or nobody.
 #[derive(Debug)]
 pub struct Group {
     child: Child,
@@ -40,15 +43,15 @@ pub struct Group {
 impl Group {
     /// Starts `command` as the leader of a new group.
     ///
-    /// On Linux the leader is killed should this process die first; for that the calling thread must live
-    /// as long as the group.
+    /// On Linux the leader is killed should this process die first; for that the calling thread
+    /// must live as long as the group.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         command.process_group(0);
         #[cfg(target_os = "linux")]
         {
             let parent = std::process::id().cast_signed();
-            // SAFETY: between fork and exec only prctl and getppid are called, both async-signal-safe, and
-            // no memory is touched.
+            // SAFETY: between fork and exec only prctl and getppid are called, both
+            // async-signal-safe, and no memory is touched.
             unsafe {
                 command.pre_exec(move || {
                     if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) != 0 {
@@ -62,7 +65,10 @@ impl Group {
                 });
             }
         }
-        Ok(Self { child: command.spawn()?, finished: false })
+        Ok(Self {
+            child: command.spawn()?,
+            finished: false,
+        })
     }
 
     /// The child, for its pipes. Waiting for it is left to [`Group::finish`].
@@ -77,7 +83,8 @@ impl Group {
 
     /// Sends a signal to all processes of the group. A group that has ended already is no error.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        // SAFETY: killpg takes two integers. The leader is not reaped yet, so that the number is ours.
+        // SAFETY: killpg takes two integers. The leader is not reaped yet, so that the number is
+        // ours.
         let result = unsafe { libc::killpg(self.child.id().cast_signed(), signal.number()) };
         match result {
             0 => Ok(()),
@@ -90,11 +97,15 @@ impl Group {
 
     /// True when the leader has ended. It is not reaped by asking.
     pub fn has_ended(&self) -> io::Result<bool> {
-        // SAFETY: siginfo_t is plain old data that waitid fills in; the child is ours and not reaped yet.
+        // SAFETY: siginfo_t is plain old data that waitid fills in; the child is ours and not
+        // reaped yet.
         let (result, info) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            (libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options), info)
+            (
+                libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options),
+                info,
+            )
         };
         if result != 0 {
             return Err(io::Error::last_os_error());
@@ -132,7 +143,10 @@ mod tests {
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         command
     }
 
@@ -159,7 +173,13 @@ mod tests {
     fn asking_does_not_reap() {
         let mut group = Group::spawn(&mut shell("exit 3")).unwrap();
         let mut all = Vec::new();
-        group.child().stdout.take().unwrap().read_to_end(&mut all).unwrap();
+        group
+            .child()
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_end(&mut all)
+            .unwrap();
         while !group.has_ended().unwrap() {
             std::thread::yield_now();
         }

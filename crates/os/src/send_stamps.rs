@@ -1,9 +1,12 @@
 //! When the kernel passed what was written to a TCP socket on to the network device.
 //!
-//! The kernel puts a stamp into the socket's error queue for each write, once the segment with its last byte
-//! has left. Reading the queue is a call of its own; one call fetches many.
+//! The kernel puts a stamp into the socket's error queue for each write, once the segment with its
+//! last byte has left. Reading the queue is a call of its own; one call fetches many.
 
-#![expect(unsafe_code, reason = "the error queue has no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "the error queue has no safe form in the standard library"
+)]
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,7 +16,8 @@ use inferometer_core::Nanos;
 /// The departure of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendStamp {
-    /// Position of the write's last byte, counted from 0 at [`enable`] in bytes of the connection; it wraps.
+    /// Position of the write's last byte, counted from 0 at [`enable`] in bytes of the connection;
+    /// it wraps.
     pub last_byte: u32,
     /// Wall-clock time at which the segment with that byte went to the device.
     pub wall: Nanos,
@@ -21,8 +25,8 @@ pub struct SendStamp {
 
 /// Asks the kernel to stamp what is written to this connected TCP socket. True if it will.
 ///
-/// Nothing may have been written yet, or positions are off by what was under way. From then on a waiting
-/// stamp is an error condition to `poll` and `epoll`, though not to `read` and `write`.
+/// Nothing may have been written yet, or positions are off by what was under way. From then on a
+/// waiting stamp is an error condition to `poll` and `epoll`, though not to `read` and `write`.
 pub fn enable(socket: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -67,8 +71,8 @@ mod linux {
             | libc::SOF_TIMESTAMPING_SOFTWARE
             | libc::SOF_TIMESTAMPING_OPT_ID
             | libc::SOF_TIMESTAMPING_OPT_TSONLY;
-        // SAFETY: the descriptor is open for the duration of the call, and the option value is a live
-        // integer of the stated size.
+        // SAFETY: the descriptor is open for the duration of the call, and the option value is a
+        // live integer of the stated size.
         let result = unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
@@ -95,8 +99,8 @@ mod linux {
                 message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
                 message.msg_hdr.msg_controllen = control.0.len() as _;
             }
-            // SAFETY: each of the BATCH messages has a control buffer of the stated size and no data; both
-            // outlive the call, and without a time limit the last pointer may be null.
+            // SAFETY: each of the BATCH messages has a control buffer of the stated size and no
+            // data; both outlive the call, and without a time limit the last pointer may be null.
             let received = unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
@@ -108,10 +112,18 @@ mod linux {
             };
             if received < 0 {
                 let error = io::Error::last_os_error();
-                return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+                return if error.kind() == io::ErrorKind::WouldBlock {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
             }
             let received = received as usize;
-            stamps.extend(messages[..received].iter().filter_map(|message| stamp_of(&message.msg_hdr)));
+            stamps.extend(
+                messages[..received]
+                    .iter()
+                    .filter_map(|message| stamp_of(&message.msg_hdr)),
+            );
             if received < BATCH {
                 return Ok(());
             }
@@ -120,23 +132,34 @@ mod linux {
 
     fn stamp_of(message: &libc::msghdr) -> Option<SendStamp> {
         let (mut wall, mut last_byte) = (None, None);
-        // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay
-        // within that length. The buffer lives as long as `message` is borrowed.
+        // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and
+        // CMSG_NXTHDR stay within that length. The buffer lives as long as `message` is borrowed.
         let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
         while !header.is_null() {
-            // SAFETY: `header` is non-null and therefore points at a whole cmsghdr inside the control buffer.
+            // SAFETY: `header` is non-null and therefore points at a whole cmsghdr inside the
+            // control buffer.
             let found = unsafe { *header };
             match (found.cmsg_level, found.cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
-                    // SAFETY: a message of this type carries three timespecs, the first of which is the
-                    // kernel's own; it may be unaligned.
-                    let time = unsafe { libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned() };
-                    wall = Some(Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64));
+                    // SAFETY: a message of this type carries three timespecs, the first of which is
+                    // the kernel's own; it may be unaligned.
+                    let time = unsafe {
+                        libc::CMSG_DATA(header)
+                            .cast::<libc::timespec>()
+                            .read_unaligned()
+                    };
+                    wall = Some(Nanos(
+                        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+                    ));
                 }
                 (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
-                    // SAFETY: a message of this type begins with a sock_extended_err; it may be unaligned.
-                    let error =
-                        unsafe { libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned() };
+                    // SAFETY: a message of this type begins with a sock_extended_err; it may be
+                    // unaligned.
+                    let error = unsafe {
+                        libc::CMSG_DATA(header)
+                            .cast::<libc::sock_extended_err>()
+                            .read_unaligned()
+                    };
                     if error.ee_origin == FROM_STAMPING {
                         last_byte = Some(error.ee_data);
                     }
@@ -146,7 +169,10 @@ mod linux {
             // SAFETY: as for CMSG_FIRSTHDR.
             header = unsafe { libc::CMSG_NXTHDR(message, header) };
         }
-        Some(SendStamp { last_byte: last_byte?, wall: wall? })
+        Some(SendStamp {
+            last_byte: last_byte?,
+            wall: wall?,
+        })
     }
 }
 
@@ -162,7 +188,9 @@ mod tests {
     #[test]
     fn every_write_on_loopback_is_stamped_at_its_last_byte() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut server, _) = listener.accept().unwrap();
             server.set_nodelay(true).unwrap();
@@ -183,11 +211,17 @@ mod tests {
             }
             let after = clock::now();
             let ends: Vec<u32> = stamps.iter().map(|stamp| stamp.last_byte).collect();
-            assert_eq!(ends, (1..=70).map(|write| write * 5 - 1).collect::<Vec<_>>());
+            assert_eq!(
+                ends,
+                (1..=70).map(|write| write * 5 - 1).collect::<Vec<_>>()
+            );
             let converter = WallConverter::new();
             for stamp in stamps {
                 let at = converter.to_monotonic(stamp.wall);
-                assert!(before.0 < at.0 + 2_000_000 && at.0 < after.0 + 2_000_000, "{before:?} {at:?}");
+                assert!(
+                    before.0 < at.0 + 2_000_000 && at.0 < after.0 + 2_000_000,
+                    "{before:?} {at:?}"
+                );
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Reading from a socket together with the kernel's receive time.
 
-#![expect(unsafe_code, reason = "recvmsg with control messages has no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "recvmsg with control messages has no safe form in the standard library"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,15 +22,15 @@ pub struct Read {
 
 /// Asks the kernel to stamp what arrives on this socket. True if it will.
 ///
-/// `SO_TIMESTAMPNS` works on TCP sockets, on loopback and without privileges. When no other socket of
-/// the host wants stamps, the kernel patches itself to make them, which takes some milliseconds: reads
-/// until then come without a stamp. [`warm_up`] gets that over with.
+/// `SO_TIMESTAMPNS` works on TCP sockets, on loopback and without privileges. When no other socket
+/// of the host wants stamps, the kernel patches itself to make them, which takes some milliseconds:
+/// reads until then come without a stamp. [`warm_up`] gets that over with.
 pub fn enable(socket: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
         let on: libc::c_int = 1;
-        // SAFETY: the descriptor is open for the duration of the call, and the option value is a live
-        // c_int of the stated size.
+        // SAFETY: the descriptor is open for the duration of the call, and the option value is a
+        // live c_int of the stated size.
         let result = unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
@@ -48,8 +51,8 @@ pub fn enable(socket: BorrowedFd<'_>) -> bool {
 
 /// Makes the kernel begin to stamp what arrives, before the first socket that matters is opened.
 ///
-/// Keep the returned socket as long as stamps are wanted, else the kernel may stop again. `None` where
-/// there are no stamps to be had.
+/// Keep the returned socket as long as stamps are wanted, else the kernel may stop again. `None`
+/// where there are no stamps to be had.
 pub fn warm_up() -> Option<std::net::UdpSocket> {
     use std::os::fd::AsFd;
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).ok()?;
@@ -65,35 +68,44 @@ struct Control([u8; 64]);
 /// On success the first [`Read::len`] bytes of `buffer` are initialised.
 pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Result<Read> {
     let mut control = Control([0; 64]);
-    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: msghdr is plain old data, for which all zeroes is a valid value on every platform.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = control.0.len() as _;
-    // SAFETY: `message` points at one iovec over `buffer`, which is writable for its whole length, and at
-    // a control buffer of the stated size; both outlive the call. The kernel writes only within them.
+    // SAFETY: `message` points at one iovec over `buffer`, which is writable for its whole length,
+    // and at a control buffer of the stated size; both outlive the call. The kernel writes only
+    // within them.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
     if received < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(Read { len: received as usize, kernel_wall: stamp_of(&message) })
+    Ok(Read {
+        len: received as usize,
+        kernel_wall: stamp_of(&message),
+    })
 }
 
 /// Like [`recv`], into memory that is initialised already, so that the caller can read it without
 /// `unsafe` code of its own.
 pub fn recv_into(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Read> {
     let len = buffer.len();
-    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and `recv` only ever writes initialised bytes, so
-    // the buffer stays initialised. The new slice takes the place of `buffer`, whose borrow it ends.
-    let buffer =
-        unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), len) };
+    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and `recv` only ever writes initialised
+    // bytes, so the buffer stays initialised. The new slice takes the place of `buffer`, whose
+    // borrow it ends.
+    let buffer = unsafe {
+        std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(), len)
+    };
     recv(socket, buffer)
 }
 
-/// Like [`recv`], into the room that `buffer` has behind its content; what is read becomes content. A buffer without
-/// room gets some, for a read of nothing would look like the end.
+/// Like [`recv`], into the room that `buffer` has behind its content; what is read becomes content.
+/// A buffer without room gets some, for a read of nothing would look like the end.
 pub fn recv_append(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Read> {
     if buffer.len() == buffer.capacity() {
         buffer.reserve(4096);
@@ -106,16 +118,23 @@ pub fn recv_append(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<R
 
 #[cfg(target_os = "linux")]
 fn stamp_of(message: &libc::msghdr) -> Option<Nanos> {
-    // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay
-    // within that length. The buffer lives as long as `message` is borrowed.
+    // SAFETY: the kernel has filled the control buffer and its length; CMSG_FIRSTHDR and
+    // CMSG_NXTHDR stay within that length. The buffer lives as long as `message` is borrowed.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
-        // SAFETY: `header` is non-null and therefore points at a whole cmsghdr inside the control buffer.
+        // SAFETY: `header` is non-null and therefore points at a whole cmsghdr inside the control
+        // buffer.
         let found = unsafe { *header };
         if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_TIMESTAMPNS {
             // SAFETY: a message of this type carries one timespec; it may be unaligned.
-            let time = unsafe { libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned() };
-            return Some(Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64));
+            let time = unsafe {
+                libc::CMSG_DATA(header)
+                    .cast::<libc::timespec>()
+                    .read_unaligned()
+            };
+            return Some(Nanos(
+                time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            ));
         }
         // SAFETY: as for CMSG_FIRSTHDR.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };

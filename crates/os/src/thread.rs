@@ -1,6 +1,9 @@
 //! Settings and figures of the calling thread.
 
-#![expect(unsafe_code, reason = "prctl and sched_setaffinity have no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "prctl and sched_setaffinity have no safe form in the standard library"
+)]
 
 use std::fmt;
 
@@ -24,7 +27,8 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
         if cpu >= libc::CPU_SETSIZE as usize {
             return false;
         }
-        // SAFETY: cpu_set_t is plain old data, `cpu` is below CPU_SETSIZE, and thread 0 is the caller.
+        // SAFETY: cpu_set_t is plain old data, `cpu` is below CPU_SETSIZE, and thread 0 is the
+        // caller.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             libc::CPU_SET(cpu, &mut set);
@@ -38,7 +42,8 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
     }
 }
 
-/// The processors that the calling thread may run on, in order; `None` where the platform does not tell.
+/// The processors that the calling thread may run on, in order; `None` where the platform does not
+/// tell.
 fn allowed_cpus() -> Option<Vec<usize>> {
     allowed_cpus_of(0)
 }
@@ -47,7 +52,8 @@ fn allowed_cpus() -> Option<Vec<usize>> {
 fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: cpu_set_t is plain old data of the size that is given; a process that is not there is an error.
+        // SAFETY: cpu_set_t is plain old data of the size that is given; a process that is not
+        // there is an error.
         let set = unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             if libc::sched_getaffinity(process, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
@@ -68,9 +74,10 @@ fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
 
 /// True when a thread that burns its processor's time leaves everybody else a processor.
 ///
-/// A thread that was tied to one processor, by us or from outside, says nothing of the others: the server was put
-/// elsewhere, which is what ties are for. What the system (or the container) has is seen in its first process; whether a
-/// quota of the control group leaves as much is not seen here for tied threads.
+/// A thread that was tied to one processor, by us or from outside, says nothing of the others: the
+/// server was put elsewhere, which is what ties are for. What the system (or the container) has is
+/// seen in its first process; whether a quota of the control group leaves as much is not seen here
+/// for tied threads.
 pub fn may_spin() -> bool {
     let count = |process| allowed_cpus_of(process).map_or(0, |cpus| cpus.len());
     if count(0) == 1 {
@@ -93,7 +100,10 @@ impl fmt::Display for PinError {
             return f.write_str("this platform does not tie threads to processors");
         };
         let (first, last) = (self.first, self.last);
-        write!(f, "the processors {first} to {last} are needed, but this process may run on")?;
+        write!(
+            f,
+            "the processors {first} to {last} are needed, but this process may run on"
+        )?;
         allowed.iter().enumerate().try_for_each(|(at, cpu)| {
             let separator = if at == 0 { " " } else { ", " };
             write!(f, "{separator}{cpu}")
@@ -111,10 +121,17 @@ impl std::error::Error for PinError {}
 pub fn check_pin(first: usize, count: usize) -> Result<(), PinError> {
     let wanted = first..first.saturating_add(count);
     let allowed = allowed_cpus();
-    if allowed.as_ref().is_some_and(|allowed| wanted.clone().all(|cpu| allowed.contains(&cpu))) {
+    if allowed
+        .as_ref()
+        .is_some_and(|allowed| wanted.clone().all(|cpu| allowed.contains(&cpu)))
+    {
         return Ok(());
     }
-    Err(PinError { first, last: wanted.end.saturating_sub(1), allowed })
+    Err(PinError {
+        first,
+        last: wanted.end.saturating_sub(1),
+        allowed,
+    })
 }
 
 /// Time that the calling thread was ready to run but had no processor, where the platform tells.
@@ -131,7 +148,9 @@ mod tests {
     fn a_thread_that_is_tied_may_still_spin_where_the_system_has_other_processors() {
         let everywhere = may_spin();
         let first = allowed_cpus().unwrap()[0];
-        let tied = std::thread::spawn(move || (pin_to_cpu(first), may_spin())).join().unwrap();
+        let tied = std::thread::spawn(move || (pin_to_cpu(first), may_spin()))
+            .join()
+            .unwrap();
         assert_eq!(tied, (true, everywhere));
     }
 }

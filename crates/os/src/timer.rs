@@ -1,6 +1,9 @@
 //! Waking up when asked, not a millisecond later.
 
-#![expect(unsafe_code, reason = "timerfd has no safe form in the standard library")]
+#![expect(
+    unsafe_code,
+    reason = "timerfd has no safe form in the standard library"
+)]
 
 use std::io;
 
@@ -10,8 +13,8 @@ use crate::clock;
 
 /// An alarm for tokio tasks on an absolute instant of the monotonic clock.
 ///
-/// tokio's own timers work in whole milliseconds and wake up about 1.1 ms late at the median; a timerfd
-/// in the same event loop wakes up after some 50 µs. What remains can be closed by
+/// tokio's own timers work in whole milliseconds and wake up about 1.1 ms late at the median; a
+/// timerfd in the same event loop wakes up after some 50 µs. What remains can be closed by
 /// [`PreciseTimer::spin_until`]. One timer serves one task.
 #[derive(Debug)]
 pub struct PreciseTimer {
@@ -25,8 +28,12 @@ impl PreciseTimer {
     pub fn new() -> io::Result<Self> {
         use std::os::fd::{FromRawFd, OwnedFd};
         // SAFETY: the call takes no pointers; the result is checked before use.
-        let raw =
-            unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
+        let raw = unsafe {
+            libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+            )
+        };
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -46,7 +53,8 @@ impl PreciseTimer {
         self.arm(instant)?;
         loop {
             let mut ready = self.descriptor.readable().await?;
-            // The expiry count itself is of no interest; reading it makes the descriptor quiet again.
+            // The expiry count itself is of no interest; reading it makes the descriptor quiet
+            // again.
             let expired = ready.try_io(|descriptor| read_expiries(descriptor.get_ref()));
             if matches!(expired, Ok(Ok(_))) && clock::now() >= instant {
                 return Ok(());
@@ -60,14 +68,17 @@ impl PreciseTimer {
     fn arm(&self, instant: Nanos) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         let spec = libc::itimerspec {
-            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: libc::timespec {
                 tv_sec: (instant.0 / 1_000_000_000) as libc::time_t,
                 tv_nsec: (instant.0 % 1_000_000_000) as libc::c_long,
             },
         };
-        // SAFETY: the descriptor is our own timerfd, `spec` is a valid itimerspec, and the old value is
-        // not asked for.
+        // SAFETY: the descriptor is our own timerfd, `spec` is a valid itimerspec, and the old
+        // value is not asked for.
         let result = unsafe {
             libc::timerfd_settime(
                 self.descriptor.get_ref().as_raw_fd(),
@@ -76,7 +87,11 @@ impl PreciseTimer {
                 std::ptr::null_mut(),
             )
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }
 
@@ -85,8 +100,18 @@ fn read_expiries(descriptor: &std::os::fd::OwnedFd) -> io::Result<u64> {
     use std::os::fd::AsRawFd;
     let mut count = 0_u64;
     // SAFETY: the buffer is a live u64, and a timerfd read writes exactly eight bytes.
-    let read = unsafe { libc::read(descriptor.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
-    if read < 0 { Err(io::Error::last_os_error()) } else { Ok(count) }
+    let read = unsafe {
+        libc::read(
+            descriptor.as_raw_fd(),
+            (&raw mut count).cast(),
+            size_of::<u64>(),
+        )
+    };
+    if read < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(count)
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -133,6 +158,9 @@ mod tests {
             _ = timer.sleep_until(far) => panic!("a minute cannot have passed"),
             () = tokio::task::yield_now() => {}
         }
-        timer.sleep_until(clock::now() + Nanos::from_micros(100)).await.unwrap();
+        timer
+            .sleep_until(clock::now() + Nanos::from_micros(100))
+            .await
+            .unwrap();
     }
 }

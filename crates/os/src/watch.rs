@@ -1,6 +1,9 @@
 //! Readiness of descriptors in the tokio event loop.
 
-#![expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays open")]
+#![expect(
+    unsafe_code,
+    reason = "tokio asks for a promise that the descriptor stays open"
+)]
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,7 +13,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Registers a non-blocking descriptor with the current runtime.
 pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd owns its descriptor, gives the same number on every call, and closes it only when
-    // dropped, which AsyncFd does after deregistering.
-    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(|error| error.into_parts().1)
+    // SAFETY: an OwnedFd owns its descriptor, gives the same number on every call, and closes it
+    // only when dropped, which AsyncFd does after deregistering.
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }
+        .map_err(|error| error.into_parts().1)
 }

@@ -1,5 +1,5 @@
-//! Writes every kind of report of a made-up campaign into a folder, to be looked at: `gallery FOLDER [RESULT.json …]`.
-//! Result files that are named become one more campaign.
+//! Writes every kind of report of a made-up campaign into a folder, to be looked at:
+//! `gallery FOLDER [RESULT.json …]`. Result files that are named become one more campaign.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
@@ -14,7 +14,9 @@ use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use inferometer_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
+use inferometer_report::{
+    Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page,
+};
 use serde_json::{Value, json};
 
 /// The page of a made-up run of `n` requests.
@@ -26,7 +28,10 @@ fn page(n: usize, lang: Lang) -> String {
         &summary,
         &extras,
         &health,
-        &VerdictSettings { finite_rate: true, ..VerdictSettings::default() },
+        &VerdictSettings {
+            finite_rate: true,
+            ..VerdictSettings::default()
+        },
     );
     run_page(&RunPageInput {
         title: "A made-up run",
@@ -57,18 +62,32 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, Box<dyn Error>>>()?;
     for lang in Lang::ALL {
         fs::write(folder.join(format!("run-{lang}.html")), page(600, lang))?;
-        fs::write(folder.join(format!("run-big-{lang}.html")), page(30_000, lang))?;
+        fs::write(
+            folder.join(format!("run-big-{lang}.html")),
+            page(30_000, lang),
+        )?;
         let records = fixture::records(600, 64);
-        fs::write(folder.join(format!("timeline-{lang}.html")), timeline_page(&records, (20.0, 24.0), lang))?;
-        let lengths: Vec<(u32, u32)> =
-            records.iter().map(|r| (r.prompt_tokens, 20 + r.prompt_tokens % 97)).collect();
+        fs::write(
+            folder.join(format!("timeline-{lang}.html")),
+            timeline_page(&records, (20.0, 24.0), lang),
+        )?;
+        let lengths: Vec<(u32, u32)> = records
+            .iter()
+            .map(|r| (r.prompt_tokens, 20 + r.prompt_tokens % 97))
+            .collect();
         fs::write(
             folder.join(format!("stats-{lang}.png")),
             to_png(&dataset_stats_figure(&lengths, lang).to_svg(), 1.0)?,
         )?;
-        let pair = [fixture::campaign()[7].clone(), fixture::campaign()[30].clone()];
+        let pair = [
+            fixture::campaign()[7].clone(),
+            fixture::campaign()[30].clone(),
+        ];
         let comparison = Comparison::new(&pair, lang)?;
-        fs::write(folder.join(format!("compare-{lang}.txt")), comparison.to_text())?;
+        fs::write(
+            folder.join(format!("compare-{lang}.txt")),
+            comparison.to_text(),
+        )?;
         for (name, rows) in [
             ("campaign", fixture::campaign()),
             ("rates", fixture::rates()),
@@ -76,14 +95,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("named", named.clone()),
         ] {
             let runs = parse_rows(&rows);
-            for (kind, figure) in
-                [("throughput", throughput_figure(&runs, lang)), ("latency", latency_figure(&runs, lang))]
-            {
+            for (kind, figure) in [
+                ("throughput", throughput_figure(&runs, lang)),
+                ("latency", latency_figure(&runs, lang)),
+            ] {
                 let svg = figure.to_svg();
-                fs::write(folder.join(format!("{name}-{kind}-{lang}.png")), to_png(&svg, 1.0)?)?;
+                fs::write(
+                    folder.join(format!("{name}-{kind}-{lang}.png")),
+                    to_png(&svg, 1.0)?,
+                )?;
                 fs::write(folder.join(format!("{name}-{kind}-{lang}.svg")), svg)?;
             }
-            fs::write(folder.join(format!("{name}-dashboard-{lang}.html")), dashboard(&runs, lang))?;
+            fs::write(
+                folder.join(format!("{name}-dashboard-{lang}.html")),
+                dashboard(&runs, lang),
+            )?;
             for (ending, format) in [("txt", ReportFormat::Text), ("md", ReportFormat::Markdown)] {
                 let text = performance_report(&runs, &RatingScale::default(), lang, format);
                 fs::write(folder.join(format!("{name}-report-{lang}.{ending}")), text)?;

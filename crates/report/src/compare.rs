@@ -49,12 +49,16 @@ pub struct TooFewRuns {
 }
 
 impl Comparison {
-    /// Compares `rows`, each with the name that the user knows it by (its `filename` if it has one).
+    /// Compares `rows`, each with the name that the user knows it by (its `filename` if it has
+    /// one).
     pub fn new(rows: &[Row], lang: Lang) -> Result<Self, TooFewRuns> {
         if rows.len() < 2 {
             return Err(TooFewRuns { given: rows.len() });
         }
-        Ok(Self { runs: parse_rows(rows), lang })
+        Ok(Self {
+            runs: parse_rows(rows),
+            lang,
+        })
     }
 
     /// As plain text.
@@ -110,23 +114,41 @@ impl Comparison {
         doc.heading(1, lang.pick("Comparison", "运行对比"));
         let rows = self.runs.iter().zip(&letters).map(|(run, letter)| {
             let verdict = run.verdict.as_ref();
-            let level = verdict
-                .map_or(lang.pick("no verdict", "无判定").to_owned(), |verdict| verdict.level.to_string());
+            let level = verdict.map_or(lang.pick("no verdict", "无判定").to_owned(), |verdict| {
+                verdict.level.to_string()
+            });
             let codes: Vec<&str> = verdict
-                .map(|verdict| verdict.reasons.iter().map(|reason| reason.code.as_str()).collect())
+                .map(|verdict| {
+                    verdict
+                        .reasons
+                        .iter()
+                        .map(|reason| reason.code.as_str())
+                        .collect()
+                })
                 .unwrap_or_default();
             vec![letter.clone(), run.name.clone(), level, codes.join(", ")]
         });
-        let head = ["", lang.pick("Run", "运行"), lang.pick("Verdict", "判定"), lang.pick("Reasons", "原因")];
+        let head = [
+            "",
+            lang.pick("Run", "运行"),
+            lang.pick("Verdict", "判定"),
+            lang.pick("Reasons", "原因"),
+        ];
         doc.table(&head, rows.collect());
         if self.runs.iter().any(Run::is_invalid) {
             doc.text(lang.pick(
                 "WARNING: a run with the verdict INVALID must not be used; its differences below mean nothing.",
                 "警告：判定为 INVALID 的运行不可使用，其下列差异没有意义。",
             ));
-        } else if self.runs.iter().any(|run| run.verdict.as_ref().is_some_and(|v| v.level == Level::Caution))
-        {
-            doc.text(lang.pick("Read the reasons behind CAUTION first.", "请先阅读 CAUTION 的原因。"));
+        } else if self.runs.iter().any(|run| {
+            run.verdict
+                .as_ref()
+                .is_some_and(|v| v.level == Level::Caution)
+        }) {
+            doc.text(lang.pick(
+                "Read the reasons behind CAUTION first.",
+                "请先阅读 CAUTION 的原因。",
+            ));
         }
         doc.text(lang.pick(
             "Each column is a single run, so the noise between runs is unknown: a difference may be chance. Repeat each \
@@ -142,8 +164,9 @@ impl Comparison {
         let lang = self.lang;
         doc.heading(2, lang.pick("Settings that differ", "不同的设置"));
         let settings = self.settings();
-        let (different, same): (Vec<_>, Vec<_>) =
-            settings.into_iter().partition(|(_, values)| differs(values));
+        let (different, same): (Vec<_>, Vec<_>) = settings
+            .into_iter()
+            .partition(|(_, values)| differs(values));
         if different.is_empty() {
             doc.text(lang.pick(
                 "None: all settings that the files hold are the same.",
@@ -152,24 +175,37 @@ impl Comparison {
         } else {
             let mut head = vec![lang.pick("Setting", "设置")];
             head.extend(letters.iter().map(String::as_str));
-            let rows = different
-                .into_iter()
-                .map(|(key, values)| std::iter::once(key).chain(values.iter().map(setting_text)).collect());
+            let rows = different.into_iter().map(|(key, values)| {
+                std::iter::once(key)
+                    .chain(values.iter().map(setting_text))
+                    .collect()
+            });
             doc.table(&head, rows.collect());
         }
         if !same.is_empty() {
-            let text: Vec<String> =
-                same.iter().map(|(key, values)| format!("{key}={}", setting_text(&values[0]))).collect();
-            doc.text(format!("{}{}", lang.pick("The same: ", "相同："), text.join(", ")));
+            let text: Vec<String> = same
+                .iter()
+                .map(|(key, values)| format!("{key}={}", setting_text(&values[0])))
+                .collect();
+            doc.text(format!(
+                "{}{}",
+                lang.pick("The same: ", "相同："),
+                text.join(", ")
+            ));
         }
     }
 
     fn metrics_part(&self, doc: &mut Document, letters: &[String]) {
         let lang = self.lang;
         doc.heading(2, lang.pick("Numbers", "数据"));
-        let mut head: Vec<String> = vec![lang.pick("Metric", "指标").to_owned(), letters[0].clone()];
+        let mut head: Vec<String> =
+            vec![lang.pick("Metric", "指标").to_owned(), letters[0].clone()];
         for letter in &letters[1..] {
-            head.extend([letter.clone(), format!("{letter} − {}", letters[0]), format!("{letter} %")]);
+            head.extend([
+                letter.clone(),
+                format!("{letter} − {}", letters[0]),
+                format!("{letter} %"),
+            ]);
         }
         let rows = self.metrics().into_iter().map(|(key, better)| {
             let base = self.runs[0].number(&key);
@@ -177,9 +213,15 @@ impl Comparison {
             for run in &self.runs[1..] {
                 let value = run.number(&key);
                 let difference = value.zip(base).map(|(value, base)| value - base);
-                let relative =
-                    difference.zip(base).filter(|(_, base)| *base != 0.0).map(|(d, base)| d / base * 100.0);
-                row.extend([cell(value), signed(difference, ""), relative_text(relative, better, lang)]);
+                let relative = difference
+                    .zip(base)
+                    .filter(|(_, base)| *base != 0.0)
+                    .map(|(d, base)| d / base * 100.0);
+                row.extend([
+                    cell(value),
+                    signed(difference, ""),
+                    relative_text(relative, better, lang),
+                ]);
             }
             row
         });
@@ -199,9 +241,15 @@ impl Comparison {
         }
         keys.into_iter()
             .filter_map(|key| {
-                let values: Vec<Value> =
-                    self.runs.iter().map(|run| run.row.get(&key).cloned().unwrap_or(Value::Null)).collect();
-                values.iter().any(|value| !value.is_null()).then_some((key, values))
+                let values: Vec<Value> = self
+                    .runs
+                    .iter()
+                    .map(|run| run.row.get(&key).cloned().unwrap_or(Value::Null))
+                    .collect();
+                values
+                    .iter()
+                    .any(|value| !value.is_null())
+                    .then_some((key, values))
             })
             .collect()
     }
@@ -219,27 +267,37 @@ impl Comparison {
                 }
             }
         }
-        keys.into_iter().map(|key| (key.clone(), better(&key))).collect()
+        keys.into_iter()
+            .map(|key| (key.clone(), better(&key)))
+            .collect()
     }
 }
 
 fn letter(index: usize) -> String {
     let name = char::from(b'A' + (index % 26) as u8);
-    if index < 26 { name.to_string() } else { format!("{name}{}", index / 26) }
+    if index < 26 {
+        name.to_string()
+    } else {
+        format!("{name}{}", index / 26)
+    }
 }
 
 fn differs(values: &[Value]) -> bool {
-    values.iter().any(|value| setting_text(value) != setting_text(&values[0]))
+    values
+        .iter()
+        .any(|value| setting_text(value) != setting_text(&values[0]))
 }
 
 /// A setting as text; `8` and `8.0`, as a CSV may spell it, are the same.
 fn setting_text(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
-        Value::String(text) => text.parse::<f64>().map_or_else(|_| text.clone(), |number| number.to_string()),
-        Value::Number(number) => {
-            number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
-        }
+        Value::String(text) => text
+            .parse::<f64>()
+            .map_or_else(|_| text.clone(), |number| number.to_string()),
+        Value::Number(number) => number
+            .as_f64()
+            .map_or_else(|| number.to_string(), |number| number.to_string()),
         other => other.to_string(),
     }
 }
@@ -263,7 +321,9 @@ fn signed(value: Option<f64>, unit: &str) -> String {
 
 /// The relative difference with a word on its direction.
 fn relative_text(percent: Option<f64>, better: Better, lang: Lang) -> String {
-    let Some(value) = percent else { return "–".to_owned() };
+    let Some(value) = percent else {
+        return "–".to_owned();
+    };
     let sign = if value > 0.0 { "+" } else { "" };
     let word = match better {
         Better::Neither => "",

@@ -9,16 +9,35 @@ const BINS: usize = 30;
 /// Bars of the panel by request; beyond it neighbours are averaged.
 const MOST_BARS: usize = 300;
 
-/// Histograms of prompt, output and total tokens, and both by request. Lengths in tokens, one pair a request.
+/// Histograms of prompt, output and total tokens, and both by request. Lengths in tokens, one pair
+/// a request.
 pub fn dataset_stats_figure(lengths: &[(u32, u32)], lang: Lang) -> Figure {
     let of = |value: fn(&(u32, u32)) -> u32| {
-        lengths.iter().map(|pair| f64::from(value(pair))).collect::<Vec<f64>>()
+        lengths
+            .iter()
+            .map(|pair| f64::from(value(pair)))
+            .collect::<Vec<f64>>()
     };
     let (prompt, output) = (theme::SERIES[0], theme::SERIES[1]);
     let panels = vec![
-        histogram(&of(|l| l.0), lang.pick("Prompt length", "提示词长度"), prompt, lang),
-        histogram(&of(|l| l.1), lang.pick("Output length", "输出长度"), output, lang),
-        histogram(&of(|l| l.0 + l.1), lang.pick("Total length", "总长度"), theme::SERIES[2], lang),
+        histogram(
+            &of(|l| l.0),
+            lang.pick("Prompt length", "提示词长度"),
+            prompt,
+            lang,
+        ),
+        histogram(
+            &of(|l| l.1),
+            lang.pick("Output length", "输出长度"),
+            output,
+            lang,
+        ),
+        histogram(
+            &of(|l| l.0 + l.1),
+            lang.pick("Total length", "总长度"),
+            theme::SERIES[2],
+            lang,
+        ),
         by_request(lengths, (prompt, output), lang),
     ];
     let requests = count(lengths.len() as u64);
@@ -52,8 +71,17 @@ fn histogram(values: &[f64], title: &str, color: &str, lang: Lang) -> Panel {
     let x = Axis::linear(lang.pick("Tokens", "token 数"));
     let y = Axis::linear(lang.pick("Requests", "请求数"));
     let empty = lang.pick("No requests", "没有请求").to_owned();
-    let Some((low, high)) = ends(values) else { return Panel { empty, ..Panel::new(title, x, y) } };
-    let (low, high) = if high > low { (low, high) } else { (low - 0.5, high + 0.5) };
+    let Some((low, high)) = ends(values) else {
+        return Panel {
+            empty,
+            ..Panel::new(title, x, y)
+        };
+    };
+    let (low, high) = if high > low {
+        (low, high)
+    } else {
+        (low - 0.5, high + 0.5)
+    };
     let width = (high - low) / BINS as f64;
     let mut counts = [0_u32; BINS];
     for value in values {
@@ -96,7 +124,11 @@ fn histogram(values: &[f64], title: &str, color: &str, lang: Lang) -> Panel {
         ),
     };
     let x = x.with_range(low - width, high + width);
-    Panel { marks: vec![Mark::Bars(bars)], empty, ..Panel::new(title, x, y) }
+    Panel {
+        marks: vec![Mark::Bars(bars)],
+        empty,
+        ..Panel::new(title, x, y)
+    }
 }
 
 fn ends(values: &[f64]) -> Option<(f64, f64)> {
@@ -109,13 +141,27 @@ fn by_request(lengths: &[(u32, u32)], (prompt, output): (&str, &str), lang: Lang
     let mut bars = Vec::new();
     for (group, chunk) in lengths.chunks(stride).enumerate() {
         let n = chunk.len() as f64;
-        let mean =
-            |value: fn(&(u32, u32)) -> u32| chunk.iter().map(|pair| f64::from(value(pair))).sum::<f64>() / n;
+        let mean = |value: fn(&(u32, u32)) -> u32| {
+            chunk.iter().map(|pair| f64::from(value(pair))).sum::<f64>() / n
+        };
         let (input, out) = (mean(|l| l.0), mean(|l| l.1));
         let left = (group * stride) as f64;
-        let x = (left, left + stride as f64 * if stride > 1 { 1.0 } else { 0.9 });
-        bars.push(Bar { x, y: (0.0, input), color: prompt.into(), label: None });
-        bars.push(Bar { x, y: (input, input + out), color: output.into(), label: None });
+        let x = (
+            left,
+            left + stride as f64 * if stride > 1 { 1.0 } else { 0.9 },
+        );
+        bars.push(Bar {
+            x,
+            y: (0.0, input),
+            color: prompt.into(),
+            label: None,
+        });
+        bars.push(Bar {
+            x,
+            y: (input, input + out),
+            color: output.into(),
+            label: None,
+        });
     }
     let title = match (stride, lang) {
         (1, Lang::En) => "Tokens of each request".to_owned(),
@@ -126,6 +172,14 @@ fn by_request(lengths: &[(u32, u32)], (prompt, output): (&str, &str), lang: Lang
     let x = Axis::linear(lang.pick("Request", "请求"));
     let y = Axis::linear(lang.pick("Tokens", "token 数"));
     let empty = lang.pick("No requests", "没有请求").to_owned();
-    let marks = if bars.is_empty() { Vec::new() } else { vec![Mark::Bars(bars)] };
-    Panel { marks, empty, ..Panel::new(title, x, y) }
+    let marks = if bars.is_empty() {
+        Vec::new()
+    } else {
+        vec![Mark::Bars(bars)]
+    };
+    Panel {
+        marks,
+        empty,
+        ..Panel::new(title, x, y)
+    }
 }

@@ -16,7 +16,8 @@ pub(crate) enum Part {
     Text(String),
     /// List items.
     List(Vec<String>),
-    /// A table: head, rows; columns from the second on are aligned to the right when they look like numbers.
+    /// A table: head, rows; columns from the second on are aligned to the right when they look like
+    /// numbers.
     Table(Vec<String>, Vec<Vec<String>>),
     /// Lines to be copied as they are.
     Code(Vec<String>),
@@ -44,7 +45,10 @@ impl Document {
     }
 
     pub(crate) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>) {
-        self.parts.push(Part::Table(head.iter().map(|s| (*s).to_owned()).collect(), rows));
+        self.parts.push(Part::Table(
+            head.iter().map(|s| (*s).to_owned()).collect(),
+            rows,
+        ));
     }
 
     pub(crate) fn code(&mut self, lines: Vec<String>) {
@@ -63,7 +67,9 @@ impl Document {
                     let _ = writeln!(out, "{text}\n{}", rule.repeat(display_width(text)));
                 }
                 Part::Text(text) => plain_lines(&mut out, "", text),
-                Part::List(items) => items.iter().for_each(|item| plain_lines(&mut out, "- ", item)),
+                Part::List(items) => items
+                    .iter()
+                    .for_each(|item| plain_lines(&mut out, "- ", item)),
                 Part::Table(head, rows) => plain_table(&mut out, head, rows),
                 Part::Code(lines) => lines.iter().for_each(|line| {
                     let _ = writeln!(out, "    {line}");
@@ -81,7 +87,12 @@ impl Document {
             }
             match part {
                 Part::Heading(level, text) => {
-                    let _ = writeln!(out, "{} {}", "#".repeat(usize::from(*level)), markdown(text));
+                    let _ = writeln!(
+                        out,
+                        "{} {}",
+                        "#".repeat(usize::from(*level)),
+                        markdown(text)
+                    );
                 }
                 Part::Text(text) => {
                     let _ = writeln!(out, "{}", markdown(text));
@@ -101,7 +112,11 @@ impl Document {
 
 fn plain_lines(out: &mut String, lead: &str, text: &str) {
     for (number, line) in wrap(text, WIDTH - lead.len()).iter().enumerate() {
-        let lead = if number == 0 { lead.to_owned() } else { " ".repeat(lead.len()) };
+        let lead = if number == 0 {
+            lead.to_owned()
+        } else {
+            " ".repeat(lead.len())
+        };
         let _ = writeln!(out, "{lead}{line}");
     }
 }
@@ -163,13 +178,23 @@ fn markdown_table(out: &mut String, head: &[String], rows: &[Vec<String>]) {
         let _ = writeln!(out, "| {} |", cells.join(" | "));
     };
     write_row(head.iter().map(|cell| markdown(cell)).collect());
-    write_row(numeric.iter().map(|right| if *right { "---:" } else { "---" }.to_owned()).collect());
+    write_row(
+        numeric
+            .iter()
+            .map(|right| if *right { "---:" } else { "---" }.to_owned())
+            .collect(),
+    );
     for row in rows {
-        write_row((0..head.len()).map(|i| markdown(row.get(i).map_or("", String::as_str))).collect());
+        write_row(
+            (0..head.len())
+                .map(|i| markdown(row.get(i).map_or("", String::as_str)))
+                .collect(),
+        );
     }
 }
 
-/// Escapes what Markdown would take for markup. Line breaks would end a table's row, so they become spaces.
+/// Escapes what Markdown would take for markup. Line breaks would end a table's row, so they become
+/// spaces.
 fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
@@ -202,15 +227,26 @@ mod tests {
     #[test]
     fn tables_align_wide_characters_and_numbers() {
         let mut document = Document::default();
-        document
-            .table(&["设置", "n"], vec![vec!["a".into(), "5".into()], vec!["并发 8".into(), "1024".into()]]);
-        assert_eq!(document.to_plain(), "设置       n\n------  ----\na          5\n并发 8  1024\n");
+        document.table(
+            &["设置", "n"],
+            vec![
+                vec!["a".into(), "5".into()],
+                vec!["并发 8".into(), "1024".into()],
+            ],
+        );
+        assert_eq!(
+            document.to_plain(),
+            "设置       n\n------  ----\na          5\n并发 8  1024\n"
+        );
     }
 
     #[test]
     fn foreign_text_cannot_become_markup() {
         let mut document = Document::default();
         document.table(&["x"], vec![vec!["a|b<script>\n# c".into()]]);
-        assert_eq!(document.to_markdown(), "| x |\n| --- |\n| a\\|b&lt;script> \\# c |\n");
+        assert_eq!(
+            document.to_markdown(),
+            "| x |\n| --- |\n| a\\|b&lt;script> \\# c |\n"
+        );
     }
 }

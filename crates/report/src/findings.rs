@@ -33,19 +33,26 @@ const CHINESE: [(&str, &str, &str); 21] = [
 
 /// Message and remedy of a finding in `lang`. Codes that are not known keep their English text.
 pub(crate) fn texts(reason: &Reason, lang: Lang) -> (String, String) {
-    let known = CHINESE.iter().find(|(code, ..)| lang == Lang::Zh && *code == reason.code);
+    let known = CHINESE
+        .iter()
+        .find(|(code, ..)| lang == Lang::Zh && *code == reason.code);
     match known {
         Some((_, meaning, remedy)) if reason.message.is_empty() => {
             ((*meaning).to_owned(), (*remedy).to_owned())
         }
-        Some((_, meaning, remedy)) => (format!("{meaning}（{}）", reason.message), (*remedy).to_owned()),
+        Some((_, meaning, remedy)) => (
+            format!("{meaning}（{}）", reason.message),
+            (*remedy).to_owned(),
+        ),
         None => (reason.message.clone(), reason.remedy.clone()),
     }
 }
 
 /// The Chinese texts by code, for pages that can switch their language.
 pub(crate) fn table() -> Value {
-    let pairs = CHINESE.iter().map(|(code, meaning, remedy)| ((*code).to_owned(), json!([meaning, remedy])));
+    let pairs = CHINESE
+        .iter()
+        .map(|(code, meaning, remedy)| ((*code).to_owned(), json!([meaning, remedy])));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
@@ -56,7 +63,11 @@ mod tests {
     #[test]
     fn every_rule_of_the_verdict_has_a_chinese_text() {
         for rule in inferometer_metrics::RULES {
-            assert!(CHINESE.iter().any(|(code, ..)| *code == rule.code), "{} is missing", rule.code);
+            assert!(
+                CHINESE.iter().any(|(code, ..)| *code == rule.code),
+                "{} is missing",
+                rule.code
+            );
         }
     }
 }

@@ -4,14 +4,22 @@ use std::fmt::Write as _;
 
 /// `value` with two decimals as Python's `.2f` prints it (ties to even, `inf`, `nan`).
 pub(crate) fn fixed2(value: f64) -> String {
-    if value.is_nan() { "nan".to_owned() } else { format!("{value:.2}") }
+    if value.is_nan() {
+        "nan".to_owned()
+    } else {
+        format!("{value:.2}")
+    }
 }
 
-/// `value` with about `digits` significant digits, never in exponent form, with thin grouping commas from
-/// ten thousand on.
+/// `value` with about `digits` significant digits, never in exponent form, with thin grouping
+/// commas from ten thousand on.
 pub(crate) fn significant(value: f64, digits: i32) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { "–".to_owned() } else { "∞".to_owned() };
+        return if value.is_nan() {
+            "–".to_owned()
+        } else {
+            "∞".to_owned()
+        };
     }
     if value == 0.0 {
         return "0".to_owned();
@@ -19,7 +27,11 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
     let magnitude = value.abs().log10().floor() as i32;
     let decimals = (digits - 1 - magnitude).clamp(0, 9) as usize;
     let text = format!("{value:.decimals$}");
-    if value.abs() >= 10_000.0 { grouped(&text) } else { text }
+    if value.abs() >= 10_000.0 {
+        grouped(&text)
+    } else {
+        text
+    }
 }
 
 /// A number of a table: whole numbers as they are, others with four significant digits.
@@ -28,7 +40,11 @@ pub(crate) fn cell(value: Option<f64>) -> String {
         None => "–".to_owned(),
         Some(whole) if whole.fract() == 0.0 && whole.abs() < 1e15 => {
             let digits = count(whole.abs() as u64);
-            if whole < 0.0 { format!("-{digits}") } else { digits }
+            if whole < 0.0 {
+                format!("-{digits}")
+            } else {
+                digits
+            }
         }
         Some(value) => significant(value, 4),
     }
@@ -37,7 +53,11 @@ pub(crate) fn cell(value: Option<f64>) -> String {
 /// A count with grouping commas from ten thousand on.
 pub(crate) fn count(value: u64) -> String {
     let text = value.to_string();
-    if value >= 10_000 { grouped(&text) } else { text }
+    if value >= 10_000 {
+        grouped(&text)
+    } else {
+        text
+    }
 }
 
 /// A time given in milliseconds, in the unit that reads best, with three significant digits.
@@ -73,8 +93,12 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 fn grouped(text: &str) -> String {
-    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
-    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(w, f)| (w, Some(f)));
+    let (sign, rest) = text
+        .strip_prefix('-')
+        .map_or(("", text), |rest| ("-", rest));
+    let (whole, fraction) = rest
+        .split_once('.')
+        .map_or((rest, None), |(w, f)| (w, Some(f)));
     let mut out = sign.to_owned();
     for (position, digit) in whole.chars().enumerate() {
         if position > 0 && (whole.len() - position).is_multiple_of(3) {
@@ -95,9 +119,13 @@ mod tests {
     #[test]
     fn ties_round_to_even_as_in_python() {
         // Each value is exact in binary, so that it is a true tie; expected values are Python's.
-        for (value, expected) in
-            [(0.125, "0.12"), (0.375, "0.38"), (2.5, "2.50"), (1.005, "1.00"), (1e16, "10000000000000000.00")]
-        {
+        for (value, expected) in [
+            (0.125, "0.12"),
+            (0.375, "0.38"),
+            (2.5, "2.50"),
+            (1.005, "1.00"),
+            (1e16, "10000000000000000.00"),
+        ] {
             assert_eq!(fixed2(value), expected);
         }
         assert_eq!(fixed2(f64::INFINITY), "inf");

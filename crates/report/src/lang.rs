@@ -59,7 +59,9 @@ impl FromStr for Lang {
         match primary {
             "en" => Ok(Self::En),
             "zh" => Ok(Self::Zh),
-            _ => Err(UnknownLang { given: text.to_owned() }),
+            _ => Err(UnknownLang {
+                given: text.to_owned(),
+            }),
         }
     }
 }

@@ -50,9 +50,12 @@ impl Page<'_> {
         out.push_str("</script>\n");
         if !self.plain {
             out.push_str("<!--\n");
-            for notice in
-                [ECHARTS_NOTICE, "Licensed under the Apache License 2.0.", ZRENDER_LICENSE, D3_LICENSE]
-            {
+            for notice in [
+                ECHARTS_NOTICE,
+                "Licensed under the Apache License 2.0.",
+                ZRENDER_LICENSE,
+                D3_LICENSE,
+            ] {
                 // Two dashes would end the comment.
                 out.push_str(&notice.replace("--", "- -"));
                 out.push('\n');
@@ -91,7 +94,11 @@ fn json_for_script(value: &Value) -> String {
 /// A number short enough for a page: six significant digits.
 pub(crate) fn short(value: f64) -> Value {
     if value == 0.0 || !value.is_finite() {
-        return if value.is_finite() { Value::from(0) } else { Value::Null };
+        return if value.is_finite() {
+            Value::from(0)
+        } else {
+            Value::Null
+        };
     }
     let places = 5 - value.abs().log10().floor() as i32;
     let factor = 10_f64.powi(places);
@@ -116,7 +123,10 @@ mod tests {
     fn data_cannot_leave_its_script() {
         let text = json_for_script(&json!({"a": "</script><script>alert(1)//&"}));
         assert!(!text.contains(['<', '>', '&']), "{text}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["a"], "</script><script>alert(1)//&");
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap()["a"],
+            "</script><script>alert(1)//&"
+        );
     }
 
     #[test]
@@ -129,8 +139,14 @@ mod tests {
 
     #[test]
     fn a_page_asks_for_nothing_outside_itself() {
-        let page =
-            Page { title: "<t>", lang: Lang::Zh, data: &json!({}), scripts: &[], plain: false }.to_html();
+        let page = Page {
+            title: "<t>",
+            lang: Lang::Zh,
+            data: &json!({}),
+            scripts: &[],
+            plain: false,
+        }
+        .to_html();
         assert!(page.contains("<title>&lt;t&gt;</title>"));
         for tag in ["src=", "href=\"http", "@import", "url(http"] {
             let own = page.replace(ECHARTS, "");

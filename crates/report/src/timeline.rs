@@ -1,4 +1,5 @@
-//! vLLM's `--plot-timeline`: each request as a row of segments, drawn on a canvas so that big runs work.
+//! vLLM's `--plot-timeline`: each request as a row of segments, drawn on a canvas so that big runs
+//! work.
 
 use inferometer_core::Records;
 use serde_json::{Value, json};
@@ -9,8 +10,9 @@ use crate::page::Page;
 /// Segments that a page holds at most; beyond it requests are thinned evenly, which the page says.
 const MOST_SEGMENTS: usize = 1_500_000;
 
-/// The timeline of a run as one HTML file. `thresholds_ms` are the two limits between which gaps change their
-/// colour (`--timeline-itl-thresholds`, 25 and 50 by default). Successive gaps of one colour form one segment.
+/// The timeline of a run as one HTML file. `thresholds_ms` are the two limits between which gaps
+/// change their colour (`--timeline-itl-thresholds`, 25 and 50 by default). Successive gaps of one
+/// colour form one segment.
 pub fn timeline_page(records: &dyn Records, thresholds_ms: (f64, f64), lang: Lang) -> String {
     let mut segments = 0_usize;
     records.visit(&mut |record| {
@@ -26,7 +28,9 @@ pub fn timeline_page(records: &dyn Records, thresholds_ms: (f64, f64), lang: Lan
     let mut rows: Vec<Value> = Vec::new();
     let mut sent = 0_usize;
     records.visit(&mut |record| {
-        let Some(start) = record.send_start else { return };
+        let Some(start) = record.send_start else {
+            return;
+        };
         sent += 1;
         if !(sent - 1).is_multiple_of(stride) {
             return;
@@ -34,7 +38,8 @@ pub fn timeline_page(records: &dyn Records, thresholds_ms: (f64, f64), lang: Lan
         let micros = |nanos: inferometer_core::Nanos| nanos.0 / 1000;
         let end = record.end.unwrap_or(start);
         let first = record.first_token();
-        // [index, ok, prompt tokens, output tokens, start, first token or end, then (class, length, gaps) …], in µs.
+        // [index, ok, prompt tokens, output tokens, start, first token or end, then (class, length,
+        // gaps) …], in µs.
         let mut row: Vec<u64> = vec![
             record.index as u64,
             u64::from(record.is_ok()),

@@ -1,5 +1,5 @@
-//! The pages in a real browser: they must load, react to filters, hover, sorting, language and theme, without
-//! a console error and without asking the network for anything.
+//! The pages in a real browser: they must load, react to filters, hover, sorting, language and
+//! theme, without a console error and without asking the network for anything.
 
 mod fixture;
 
@@ -33,8 +33,8 @@ const END: &str = ";}catch(e){problems.push('step: '+e)}\
     document.body.append(Object.assign(document.createElement('pre'),{id:'outcome',textContent:JSON.stringify({seen,problems,ready:document.documentElement.dataset.ready})}));\
     })()</script>";
 
-/// Opens `page` in headless Chromium with `steps` run after it, and returns what they saw. `None` without a
-/// browser.
+/// Opens `page` in headless Chromium with `steps` run after it, and returns what they saw. `None`
+/// without a browser.
 fn open(page: &str, steps: &str, folder: &Path) -> Option<Value> {
     // Time jumps over what a page waits for, such as animations.
     open_with(page, steps, folder, Some("--virtual-time-budget=4000"))
@@ -50,10 +50,16 @@ fn open_timed(page: &str, steps: &str, folder: &Path) -> Option<Value> {
 }
 
 fn open_with(page: &str, steps: &str, folder: &Path, clock: Option<&str>) -> Option<Value> {
-    let browser = or_skip(program(&["chromium", "chromium-browser", "google-chrome"]), "Chromium")?;
+    let browser = or_skip(
+        program(&["chromium", "chromium-browser", "google-chrome"]),
+        "Chromium",
+    )?;
     let mut page = page.replacen("<title>", &format!("{WATCH}<title>"), 1);
     // The last one: the chart library holds the same text.
-    page.insert_str(page.rfind("</body>").expect("a page has a body"), &format!("{STEPS}{steps}{END}"));
+    page.insert_str(
+        page.rfind("</body>").expect("a page has a body"),
+        &format!("{STEPS}{steps}{END}"),
+    );
     let file = folder.join("page.html");
     std::fs::write(&file, page).expect("the page is written");
     let output = Command::new(browser)
@@ -65,10 +71,17 @@ fn open_with(page: &str, steps: &str, folder: &Path, clock: Option<&str>) -> Opt
             "--no-first-run",
             "--dump-dom",
         ])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
         .args(["--window-size=1280,900", "--allow-file-access-from-files"])
         .args(clock)
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("profile").display()
+        ))
         .arg(format!("file://{}", file.display()))
         .output()
         .expect("the browser starts");
@@ -78,7 +91,10 @@ fn open_with(page: &str, steps: &str, folder: &Path, clock: Option<&str>) -> Opt
         .unwrap_or_else(|| panic!("no outcome: {}", String::from_utf8_lossy(&output.stderr)));
     let text = &dom[start + "<pre id=\"outcome\">".len()..];
     let text = &text[..text.find("</pre>").expect("the outcome ends")];
-    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
     let outcome: Value = serde_json::from_str(&text).expect("the outcome is JSON");
     assert_eq!(outcome["problems"], json!([]));
     assert_eq!(outcome["ready"], "true");
@@ -88,7 +104,10 @@ fn open_with(page: &str, steps: &str, folder: &Path, clock: Option<&str>) -> Opt
 fn campaign() -> Vec<Row> {
     let mut rows = fixture::campaign();
     for row in &mut rows {
-        row.insert("team".into(), "<img src=x onerror=problems.push('injected')>".into());
+        row.insert(
+            "team".into(),
+            "<img src=x onerror=problems.push('injected')>".into(),
+        );
     }
     rows[3].insert("team".into(), "other".into());
     rows
@@ -117,7 +136,11 @@ fn the_dashboard_filters_sorts_selects_and_speaks_both_languages() {
         $$('button').find(b=>b.textContent==='深色').click();
         seen.theme=document.documentElement.dataset.theme;
         seen.images=$$('img').length";
-    let Some(seen) = open(&dashboard(&parse_rows(&campaign()), Lang::En), steps, folder.path()) else {
+    let Some(seen) = open(
+        &dashboard(&parse_rows(&campaign()), Lang::En),
+        steps,
+        folder.path(),
+    ) else {
         return;
     };
     let expected = json!({
@@ -130,7 +153,10 @@ fn the_dashboard_filters_sorts_selects_and_speaks_both_languages() {
             assert_eq!(&seen[key], value, "{key}");
         }
     }
-    assert_eq!(seen["pareto"].as_array().unwrap().last().unwrap(), "frontier");
+    assert_eq!(
+        seen["pareto"].as_array().unwrap().last().unwrap(),
+        "frontier"
+    );
 }
 
 #[test]
@@ -140,16 +166,23 @@ fn five_hundred_runs_load_in_two_seconds_and_zoom_fluently() {
     for repeat in 0..21 {
         for input in [128, 512, 2048] {
             rows.extend(
-                [1, 2, 4, 8, 16, 32, 64, 128].map(|cap| fixture::run(input, 256, cap, repeat, false)),
+                [1, 2, 4, 8, 16, 32, 64, 128]
+                    .map(|cap| fixture::run(input, 256, cap, repeat, false)),
             );
         }
     }
     let page = dashboard(&parse_rows(&rows), Lang::En);
     let steps = "seen.rows=$$('tbody tr').length;seen.zoom=zoom(0)";
-    let Some(seen) = open_timed(&page, steps, folder.path()) else { return };
+    let Some(seen) = open_timed(&page, steps, folder.path()) else {
+        return;
+    };
     assert_eq!(seen["rows"], 504);
-    // A shared machine may be busy, so the limits here are generous; docs/reports.md has what was measured.
-    assert!(seen["ms"].as_f64().unwrap() < 8000.0 && seen["zoom"].as_f64().unwrap() < 500.0, "{seen}");
+    // A shared machine may be busy, so the limits here are generous; docs/reports.md has what was
+    // measured.
+    assert!(
+        seen["ms"].as_f64().unwrap() < 8000.0 && seen["zoom"].as_f64().unwrap() < 500.0,
+        "{seen}"
+    );
 }
 
 #[test]
@@ -174,10 +207,17 @@ fn a_page_of_a_hundred_thousand_requests_is_fluid_and_says_that_it_shows_a_sampl
     let steps = "seen.shown=DATA.timeline.rows.length;seen.total=DATA.timeline.total;\
         seen.note=$$('.note').some(n=>n.textContent.startsWith('Evenly down-sampled: ')&&n.textContent.includes('of 100,000'));\
         seen.curves=zoom(0);seen.timeline=zoom(-1)";
-    let Some(seen) = open_timed(&page, steps, folder.path()) else { return };
-    assert_eq!((&seen["total"], &seen["note"]), (&json!(100_000), &json!(true)), "{seen}");
+    let Some(seen) = open_timed(&page, steps, folder.path()) else {
+        return;
+    };
+    assert_eq!(
+        (&seen["total"], &seen["note"]),
+        (&json!(100_000), &json!(true)),
+        "{seen}"
+    );
     assert!(seen["shown"].as_u64().unwrap() < 20_000, "{seen}");
-    let within = |key: &str, limit: f64| assert!(seen[key].as_f64().unwrap() < limit, "{key}: {seen}");
+    let within =
+        |key: &str, limit: f64| assert!(seen[key].as_f64().unwrap() < limit, "{key}: {seen}");
     within("ms", 8000.0);
     within("curves", 500.0);
     within("timeline", 500.0);
@@ -213,8 +253,13 @@ fn the_run_page_shows_curves_slow_requests_and_errors() {
         seen.tip=!!$('.tip');
         $$('button').find(b=>b.textContent==='中文').click();
         seen.heading=$$('h2').some(h=>h.textContent==='最慢的请求')";
-    let Some(seen) = open(&page, steps, folder.path()) else { return };
-    assert_eq!(seen, json!({"charts": 7, "slow": 20, "errors": 2, "bold": 0, "tip": true, "heading": true}));
+    let Some(seen) = open(&page, steps, folder.path()) else {
+        return;
+    };
+    assert_eq!(
+        seen,
+        json!({"charts": 7, "slow": 20, "errors": 2, "bold": 0, "tip": true, "heading": true})
+    );
 }
 
 #[test]
@@ -234,9 +279,17 @@ fn the_timeline_zooms_by_keyboard_and_keeps_every_gap() {
         const x=r.left+LEFT+(r.width-LEFT-10)*((row[4]+1000)-view.x0)/span(),y=r.top+TOP+(r.height-TOP-BOTTOM)*60.3/LIST.length;
         $('canvas').dispatchEvent(new PointerEvent('pointermove',{clientX:x,clientY:y}));
         seen.tip=$('.tip b')?.textContent";
-    let Some(seen) = open(&page, steps, folder.path()) else { return };
-    assert_eq!((&seen["rows"], &seen["gaps"]), (&json!(120), &json!(117 * 15)));
-    assert_eq!((&seen["zoomed"], &seen["fits"]), (&json!(true), &json!(true)));
+    let Some(seen) = open(&page, steps, folder.path()) else {
+        return;
+    };
+    assert_eq!(
+        (&seen["rows"], &seen["gaps"]),
+        (&json!(120), &json!(117 * 15))
+    );
+    assert_eq!(
+        (&seen["zoomed"], &seen["fits"]),
+        (&json!(true), &json!(true))
+    );
     assert!(seen["tip"].as_str().unwrap().starts_with("请求 "), "{seen}");
 }
 

@@ -42,25 +42,63 @@ fn a_ramp_without_cap_prints_what_vllm_printed() {
         max_output_tokens_per_s: 141.0,
         max_concurrent_requests: 13,
         stats: stats(&[
-            (Metric::Ttft, 32.928_676_350_047_68, 32.502_655_500_138_644, &[(99.0, 36.970_925_409_777_91)]),
-            (Metric::Tpot, 7.995_146_509_078_534, 7.998_711_863_613_36, &[(99.0, 8.078_505_789_991_883)]),
-            (Metric::Itl, 7.995_146_509_078_536, 7.997_744_000_022_067, &[(99.0, 10.049_930_689_783_65)]),
+            (
+                Metric::Ttft,
+                32.928_676_350_047_68,
+                32.502_655_500_138_644,
+                &[(99.0, 36.970_925_409_777_91)],
+            ),
+            (
+                Metric::Tpot,
+                7.995_146_509_078_534,
+                7.998_711_863_613_36,
+                &[(99.0, 8.078_505_789_991_883)],
+            ),
+            (
+                Metric::Itl,
+                7.995_146_509_078_536,
+                7.997_744_000_022_067,
+                &[(99.0, 10.049_930_689_783_65)],
+            ),
         ]),
         ..Summary::default()
     };
     let expected = include_str!("data/vllm-0.33-ramp-chat.txt");
-    assert_eq!(result_table(&summary, &TableContext::default()), table_of(expected));
+    assert_eq!(
+        result_table(&summary, &TableContext::default()),
+        table_of(expected)
+    );
 }
 
 #[test]
 fn a_rate_with_cap_and_goodput_prints_what_vllm_printed() {
-    let five = |p50, p90, p95, p99, p999| [(50.0, p50), (90.0, p90), (95.0, p95), (99.0, p99), (99.9, p999)];
+    let five = |p50, p90, p95, p99, p999| {
+        [
+            (50.0, p50),
+            (90.0, p90),
+            (95.0, p95),
+            (99.0, p99),
+            (99.9, p999),
+        ]
+    };
     let ttft = five(33.670_674, 41.675_457, 41.983_489, 48.618_024, 50.983_615);
     let tpot = five(8.003_906, 8.101_810, 8.193_086, 8.209_435, 8.214_545);
     let itl = five(8.002_707, 8.896_710, 11.608_333, 13.236_491, 23.839_492);
-    let e2el = five(218.128_822, 225.862_830, 226.099_131, 232.683_332, 235.038_730);
+    let e2el = five(
+        218.128_822,
+        225.862_830,
+        226.099_131,
+        232.683_332,
+        235.038_730,
+    );
     let queue = five(0.135_247, 0.360_349, 0.550_901, 0.840_011, 0.892_412);
-    let both = five(218.360_849, 226.054_536, 226.549_660, 232.866_771, 235.177_637);
+    let both = five(
+        218.360_849,
+        226.054_536,
+        226.549_660,
+        232.866_771,
+        235.177_637,
+    );
     let summary = Summary {
         duration_s: 2.218_819_165_999_775_6,
         completed: 30,
@@ -78,12 +116,20 @@ fn a_rate_with_cap_and_goodput_prints_what_vllm_printed() {
             (Metric::Itl, 8.019_962, 8.002_707, &itl),
             (Metric::E2el, 219.453_283, 218.128_822, &e2el),
             (Metric::ClientQueueTime, 0.192_442, 0.135_247, &queue),
-            (Metric::E2elIncludingClientQueue, 219.645_726, 218.360_849, &both),
+            (
+                Metric::E2elIncludingClientQueue,
+                219.645_726,
+                218.360_849,
+                &both,
+            ),
         ]),
         ..Summary::default()
     };
-    let context =
-        TableContext { max_concurrency: Some(8), request_rate: Some(15.0), ..TableContext::default() };
+    let context = TableContext {
+        max_concurrency: Some(8),
+        request_rate: Some(15.0),
+        ..TableContext::default()
+    };
     let expected = include_str!("data/vllm-0.33-rate-cap-goodput.txt");
     assert_eq!(result_table(&summary, &context), table_of(expected));
 }
@@ -111,7 +157,11 @@ fn pooling_without_tokens_and_with_extra_sections() {
         accepted_tokens: 492,
         per_position: vec![0.75, 0.48],
     };
-    let generation = Summary { rtfx: 12.5, kind: Kind::Generation, ..pooling.clone() };
+    let generation = Summary {
+        rtfx: 12.5,
+        kind: Kind::Generation,
+        ..pooling.clone()
+    };
     let context = TableContext {
         tokenizer: false,
         probes: Some(Section::probes(5, 0, 10.0, 20.0, 21.0)),
@@ -156,14 +206,34 @@ fn troubled(lang: Lang, color: bool) -> BlockContext {
             ),
         ]),
         outcomes,
-        lateness: Some(Spread { mean_ms: 0.5, p50_ms: 0.002, p99_ms: 11.2, max_ms: 45.0 }),
-        receive_lag: Some(Spread { mean_ms: 0.01, p50_ms: 0.008, p99_ms: 0.11, max_ms: 2.5 }),
+        lateness: Some(Spread {
+            mean_ms: 0.5,
+            p50_ms: 0.002,
+            p99_ms: 11.2,
+            max_ms: 45.0,
+        }),
+        receive_lag: Some(Spread {
+            mean_ms: 0.01,
+            p50_ms: 0.008,
+            p99_ms: 0.11,
+            max_ms: 2.5,
+        }),
         kernel_stamps: true,
         coalesced_share: Some(0.0123),
         client_share: Some(0.0004),
         worker_cpu: Some(0.93),
-        service: Some(Spread { mean_ms: 900.0, p50_ms: 850.0, p99_ms: 1500.0, max_ms: 1800.0 }),
-        response: Some(Spread { mean_ms: 9000.0, p50_ms: 8500.0, p99_ms: 15_000.0, max_ms: 18_000.0 }),
+        service: Some(Spread {
+            mean_ms: 900.0,
+            p50_ms: 850.0,
+            p99_ms: 1500.0,
+            max_ms: 1800.0,
+        }),
+        response: Some(Spread {
+            mean_ms: 9000.0,
+            p50_ms: 8500.0,
+            p99_ms: 15_000.0,
+            max_ms: 18_000.0,
+        }),
         partial: true,
         run_folder: Some("runs/20261103-101500-vllm".into()),
         lang,
@@ -175,12 +245,17 @@ fn troubled(lang: Lang, color: bool) -> BlockContext {
 fn the_verdict_block_in_both_languages() {
     insta::assert_snapshot!("block_en", verdict_block(&troubled(Lang::En, false)));
     insta::assert_snapshot!("block_zh", verdict_block(&troubled(Lang::Zh, false)));
-    let clean = BlockContext { kernel_stamps: true, ..BlockContext::default() };
+    let clean = BlockContext {
+        kernel_stamps: true,
+        ..BlockContext::default()
+    };
     assert_eq!(verdict_block(&clean), "Verdict: VALID\n");
 }
 
 #[test]
 fn colour_only_when_asked() {
     assert!(!verdict_block(&troubled(Lang::En, false)).contains('\u{1b}'));
-    assert!(verdict_block(&troubled(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m"));
+    assert!(
+        verdict_block(&troubled(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
+    );
 }

@@ -9,7 +9,8 @@ use inferometer_report::visualize::{
     throughput_figure,
 };
 
-/// One length, few levels, one repeat, one run that must not be trusted: small enough to read as a snapshot.
+/// One length, few levels, one repeat, one run that must not be trusted: small enough to read as a
+/// snapshot.
 fn small() -> Vec<Run> {
     let mut rows: Vec<_> = [(1, 0), (4, 0), (4, 1), (16, 0)]
         .into_iter()
@@ -21,17 +22,28 @@ fn small() -> Vec<Run> {
 
 #[test]
 fn figures_as_svg() {
-    insta::assert_snapshot!("throughput_svg", throughput_figure(&small(), Lang::En).to_svg());
+    insta::assert_snapshot!(
+        "throughput_svg",
+        throughput_figure(&small(), Lang::En).to_svg()
+    );
     insta::assert_snapshot!("latency_svg", latency_figure(&small(), Lang::En).to_svg());
 }
 
 #[test]
 fn reports_in_both_languages_and_forms() {
     let scale = RatingScale::default();
-    insta::assert_snapshot!("report_en", performance_report(&small(), &scale, Lang::En, ReportFormat::Text));
+    insta::assert_snapshot!(
+        "report_en",
+        performance_report(&small(), &scale, Lang::En, ReportFormat::Text)
+    );
     insta::assert_snapshot!(
         "report_zh",
-        performance_report(&parse_rows(&fixture::rates()), &scale, Lang::Zh, ReportFormat::Markdown)
+        performance_report(
+            &parse_rows(&fixture::rates()),
+            &scale,
+            Lang::Zh,
+            ReportFormat::Markdown
+        )
     );
 }
 
@@ -55,7 +67,11 @@ fn a_png_is_drawn_with_the_embedded_font() {
     };
     let png = with("吞吐量");
     assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
-    assert_eq!(png, with("吞吐量"), "the same figure must give the same bytes");
+    assert_eq!(
+        png,
+        with("吞吐量"),
+        "the same figure must give the same bytes"
+    );
     assert_ne!(png, with("   "), "Chinese characters leave no mark");
 }
 
@@ -77,7 +93,12 @@ fn the_files_of_visualize_have_the_names_that_scripts_expect() {
         "performance_report.md",
     ];
     assert_eq!(names(Wanted::ALL), all);
-    let only = Wanted { throughput: false, latency: false, interactive: false, report: true };
+    let only = Wanted {
+        throughput: false,
+        latency: false,
+        interactive: false,
+        report: true,
+    };
     assert_eq!(names(only), all[5..]);
 }
 
@@ -85,7 +106,10 @@ fn the_files_of_visualize_have_the_names_that_scripts_expect() {
 fn mixed_folders_are_drawn_without_mixing_settings() {
     let runs = parse_rows(&fixture::tutorial());
     let svg = throughput_figure(&runs, Lang::En).to_svg();
-    assert!(svg.contains("4 runs without a concurrency level are not shown by load."), "{svg}");
+    assert!(
+        svg.contains("4 runs without a concurrency level are not shown by load."),
+        "{svg}"
+    );
     // The four input lengths at 5 requests/s form the one line of their panel.
     assert!(svg.contains(">2048</text>"), "{svg}");
     let report = performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
@@ -96,14 +120,20 @@ fn mixed_folders_are_drawn_without_mixing_settings() {
 #[test]
 fn distributions_that_are_not_drawn_are_counted() {
     let runs = |count: u64| {
-        let rows: Vec<_> = (0..count).map(|power| fixture::run(512, 128, 1 << power, 0, true)).collect();
+        let rows: Vec<_> = (0..count)
+            .map(|power| fixture::run(512, 128, 1 << power, 0, true))
+            .collect();
         parse_rows(&rows)
     };
     let all = latency_figure(&runs(6), Lang::En).to_svg();
-    assert!(all.contains("Distribution of TTFT (runs with details)"), "{all}");
-    for (lang, said) in
-        [(Lang::En, "6 of 8 runs with details"), (Lang::Zh, "8 个含明细的运行中按负载间隔选取 6 个")]
-    {
+    assert!(
+        all.contains("Distribution of TTFT (runs with details)"),
+        "{all}"
+    );
+    for (lang, said) in [
+        (Lang::En, "6 of 8 runs with details"),
+        (Lang::Zh, "8 个含明细的运行中按负载间隔选取 6 个"),
+    ] {
         let svg = latency_figure(&runs(8), lang).to_svg();
         assert!(svg.contains(said), "{svg}");
         assert!(!svg.contains("毫秒") && svg.contains("(ms)"), "{svg}");
@@ -120,16 +150,27 @@ fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
     );
     let runs = parse_rows(&[row]);
     let report = performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
-    let line = report.lines().find(|line| line.contains("Median TTFT")).unwrap();
+    let line = report
+        .lines()
+        .find(|line| line.contains("Median TTFT"))
+        .unwrap();
     assert!(!line.contains(" to "), "{line}");
     let words: Vec<&str> = report.split_whitespace().collect();
-    assert!(words.join(" ").contains("sends were late → use more workers"), "{report}");
+    assert!(
+        words
+            .join(" ")
+            .contains("sends were late → use more workers"),
+        "{report}"
+    );
 }
 
 #[test]
 fn nothing_to_show_is_said_not_drawn() {
     let svg = throughput_figure(&[], Lang::En).to_svg();
-    assert!(svg.contains("no runs with the numbers that this chart needs"), "{svg}");
+    assert!(
+        svg.contains("no runs with the numbers that this chart needs"),
+        "{svg}"
+    );
     to_png(&svg, 1.0).unwrap();
     performance_report(&[], &RatingScale::default(), Lang::En, ReportFormat::Text);
 }
@@ -150,7 +191,10 @@ fn text_from_servers_cannot_become_markup() {
 fn the_embedded_font_has_all_characters_of_our_texts() {
     let glyphs = include_str!("../assets/fonts/glyphs.txt");
     let mut missing = Vec::new();
-    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -158,11 +202,17 @@ fn the_embedded_font_has_all_characters_of_our_texts() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
-                missing.extend(text.chars().filter(|c| !c.is_ascii() && !glyphs.contains(*c)));
+                missing.extend(
+                    text.chars()
+                        .filter(|c| !c.is_ascii() && !glyphs.contains(*c)),
+                );
             }
         }
     }
     missing.sort_unstable();
     missing.dedup();
-    assert!(missing.is_empty(), "run assets/fonts/subset.py: no glyph for {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "run assets/fonts/subset.py: no glyph for {missing:?}"
+    );
 }

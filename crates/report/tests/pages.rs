@@ -5,14 +5,17 @@ mod fixture;
 use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{Row, dashboard, latency_figure, parse_rows};
-use inferometer_report::{Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page};
+use inferometer_report::{
+    Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page,
+};
 use serde_json::{Value, json};
 
 /// What a page's scripts read.
 fn data(page: &str) -> Value {
     let start = "<script type=\"application/json\" id=\"data\">";
     let text = &page[page.find(start).expect("no data") + start.len()..];
-    serde_json::from_str(&text[..text.find("</script>").expect("data without end")]).expect("data is JSON")
+    serde_json::from_str(&text[..text.find("</script>").expect("data without end")])
+        .expect("data is JSON")
 }
 
 fn pair() -> [Row; 2] {
@@ -32,41 +35,76 @@ fn pair() -> [Row; 2] {
 fn a_comparison_in_three_forms() {
     let comparison = Comparison::new(&pair(), Lang::En).unwrap();
     insta::assert_snapshot!("compare_text", comparison.to_text());
-    insta::assert_snapshot!("compare_md_zh", Comparison::new(&pair(), Lang::Zh).unwrap().to_markdown());
+    insta::assert_snapshot!(
+        "compare_md_zh",
+        Comparison::new(&pair(), Lang::Zh).unwrap().to_markdown()
+    );
     let json = comparison.to_json();
     assert_eq!(json["noise"], "unknown");
-    let cap = json["settings"].as_array().unwrap().iter().find(|s| s["key"] == "max_concurrency").unwrap();
-    assert_eq!((&cap["differs"], &cap["values"]), (&json!(true), &json!([8, 16])));
-    let tpot = json["metrics"].as_array().unwrap().iter().find(|m| m["key"] == "median_tpot_ms").unwrap();
-    assert_eq!((&tpot["better"], &tpot["difference"][0]), (&json!("lower"), &json!(0.0)));
+    let cap = json["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["key"] == "max_concurrency")
+        .unwrap();
+    assert_eq!(
+        (&cap["differs"], &cap["values"]),
+        (&json!(true), &json!([8, 16]))
+    );
+    let tpot = json["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["key"] == "median_tpot_ms")
+        .unwrap();
+    assert_eq!(
+        (&tpot["better"], &tpot["difference"][0]),
+        (&json!("lower"), &json!(0.0))
+    );
 }
 
 #[test]
 fn one_run_cannot_be_compared() {
     let error = Comparison::new(&pair()[..1], Lang::En).unwrap_err();
-    assert_eq!(error.to_string(), "compare needs at least two results, but got 1");
+    assert_eq!(
+        error.to_string(),
+        "compare needs at least two results, but got 1"
+    );
 }
 
 #[test]
 fn dataset_statistics_for_any_number_of_requests() {
-    for lengths in [vec![], vec![(5, 7)], (0..1000).map(|i| (i % 300, 20)).collect::<Vec<_>>()] {
+    for lengths in [
+        vec![],
+        vec![(5, 7)],
+        (0..1000).map(|i| (i % 300, 20)).collect::<Vec<_>>(),
+    ] {
         to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 0.5).unwrap();
     }
     let lengths: Vec<(u32, u32)> = (0..40).map(|i| (100 + i * i % 97, 16)).collect();
-    insta::assert_snapshot!("dataset_stats_svg", dataset_stats_figure(&lengths, Lang::Zh).to_svg());
+    insta::assert_snapshot!(
+        "dataset_stats_svg",
+        dataset_stats_figure(&lengths, Lang::Zh).to_svg()
+    );
 }
 
 #[test]
 fn the_dashboard_thins_timelines_but_not_distributions() {
-    let rows: Vec<Row> = (0..60).map(|repeat| fixture::run(512, 32, 128, repeat, true)).collect();
+    let rows: Vec<Row> = (0..60)
+        .map(|repeat| fixture::run(512, 32, 128, repeat, true))
+        .collect();
     let data = data(&dashboard(&parse_rows(&rows), Lang::En));
     let detail = &data["runs"][0]["detail"];
-    assert_eq!((&detail["timeline"]["total"], &detail["ttft"]["n"]), (&json!(1280), &json!(1280)));
+    assert_eq!(
+        (&detail["timeline"]["total"], &detail["ttft"]["n"]),
+        (&json!(1280), &json!(1280))
+    );
     let shown = detail["timeline"]["rows"].as_array().unwrap().len();
     assert!((500..=1000).contains(&shown), "{shown}");
 }
 
-/// Files hold the times of failed requests too, up to where they broke off; the metrics leave them out.
+/// Files hold the times of failed requests too, up to where they broke off; the metrics leave them
+/// out.
 #[test]
 fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
     let mut row = fixture::run(512, 32, 8, 0, true);
@@ -107,12 +145,20 @@ fn the_run_page_holds_what_the_records_say() {
     let data = data(&page);
     assert_eq!(data["settings"], json!([["a.b", "[1,2]"], ["c", "x"]]));
     assert_eq!(data["errors"].as_array().unwrap().len(), 2);
-    let most = data["series"]["rows"].as_array().unwrap().iter().map(|row| row[2].as_u64().unwrap()).max();
+    let most = data["series"]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row[2].as_u64().unwrap())
+        .max();
     assert_eq!(data["health"]["in_flight_peak"].as_u64(), most);
     assert_eq!(data["distributions"]["itl"]["n"], json!(390 * 7));
     let rows = data["series"]["rows"].as_array().unwrap();
     let width = data["series"]["width"].as_f64().unwrap();
-    let tokens: f64 = rows.iter().map(|row| row[3].as_f64().unwrap() * width).sum();
+    let tokens: f64 = rows
+        .iter()
+        .map(|row| row[3].as_f64().unwrap() * width)
+        .sum();
     assert!((tokens - f64::from(390 * 8)).abs() < 1.0, "{tokens} tokens");
     let sent: u64 = rows.iter().map(|row| row[11].as_u64().unwrap()).sum();
     assert_eq!(sent, 400);
@@ -123,7 +169,10 @@ fn the_run_page_holds_what_the_records_say() {
         .iter()
         .find(|q| q[1].as_f64() >= Some(0.5))
         .unwrap();
-    assert!((halfway[0].as_f64().unwrap() / median - 1.0).abs() < 0.02, "{halfway} against {median}");
+    assert!(
+        (halfway[0].as_f64().unwrap() / median - 1.0).abs() < 0.02,
+        "{halfway} against {median}"
+    );
 }
 
 #[test]
@@ -135,5 +184,8 @@ fn gaps_of_one_colour_become_one_segment() {
     let data = data(&timeline_page(&records, (25.0, 50.0), Lang::En));
     let row = data["rows"][0].as_array().unwrap();
     // 10 + 10 ms below 25; 50 ms is not below 50; 10 ms below 25.
-    assert_eq!(row[6..], [0, 20_000, 2, 2, 50_000, 1, 0, 10_000, 1].map(Value::from));
+    assert_eq!(
+        row[6..],
+        [0, 20_000, 2, 2, 50_000, 1, 0, 10_000, 1].map(Value::from)
+    );
 }

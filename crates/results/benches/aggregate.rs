@@ -1,12 +1,14 @@
-//! How long 10,000 result files take to become one table: `cargo bench -p inferometer-results --bench aggregate`.
+//! How long 10,000 result files take to become one table:
+//! `cargo bench -p inferometer-results --bench aggregate`.
 
 use std::fs;
 
 use divan::Bencher;
 use inferometer_results::{aggregate, find_result_files};
 
-const VLLM: &str =
-    include_str!("../tests/data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
+const VLLM: &str = include_str!(
+    "../tests/data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json"
+);
 const OURS: &str = include_str!("../tests/data/inferometer/simulated-8-slots.json");
 
 fn main() {
@@ -29,8 +31,10 @@ fn ten_thousand(bencher: Bencher<'_, '_>, result: &str) {
         let path = folder.path().join(format!("bench_io{i}x64_mc4_np40.json"));
         fs::write(path, result).expect("room for 70 MB");
     }
-    let (csv, parquet) =
-        (folder.path().join("aggregate_results.csv"), folder.path().join("aggregate_results.parquet"));
+    let (csv, parquet) = (
+        folder.path().join("aggregate_results.csv"),
+        folder.path().join("aggregate_results.parquet"),
+    );
     bencher.bench(|| {
         let table = aggregate(&find_result_files(folder.path()).expect("the folder can be read"));
         assert_eq!(table.rows.len(), 10_000);

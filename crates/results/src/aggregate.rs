@@ -61,7 +61,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
     let in_run_folder = folder.join("manifest.json").is_file();
     for entry in fs::read_dir(folder).map_err(ResultsError::io("read", folder))? {
         let entry = entry.map_err(ResultsError::io("read", folder))?;
-        let kind = entry.file_type().map_err(ResultsError::io("read", folder))?;
+        let kind = entry
+            .file_type()
+            .map_err(ResultsError::io("read", folder))?;
         let path = entry.path();
         if kind.is_dir() {
             if depth > 0 {
@@ -69,7 +71,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
             }
             continue;
         }
-        let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else {
+            continue;
+        };
         // What a run was exported as is that run again.
         let exported = in_run_folder && ExportForm::ALL.iter().any(|form| form.file_name() == name);
         if is_result_name(name) && !exported {
@@ -80,8 +84,15 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
 }
 
 fn is_result_name(name: &str) -> bool {
-    const OTHERS: [&str; 4] = ["manifest.json", "summary.json", "warmup.json", "outputs.jsonl"];
-    let is_json = [".json", ".jsonl"].iter().any(|ending| name.ends_with(ending));
+    const OTHERS: [&str; 4] = [
+        "manifest.json",
+        "summary.json",
+        "warmup.json",
+        "outputs.jsonl",
+    ];
+    let is_json = [".json", ".jsonl"]
+        .iter()
+        .any(|ending| name.ends_with(ending));
     is_json
         && !OTHERS.contains(&name)
         && !name.ends_with(".pytorch.json")
@@ -91,11 +102,14 @@ fn is_result_name(name: &str) -> bool {
         && !name.starts_with('.')
 }
 
-/// Reads result files on all processors and lines their keys up. A file that cannot be read is put into
-/// [`Aggregate::broken`] and does not keep the others from being read.
+/// Reads result files on all processors and lines their keys up. A file that cannot be read is put
+/// into [`Aggregate::broken`] and does not keep the others from being read.
 pub fn aggregate(files: &[PathBuf]) -> Aggregate {
     let rows_of = |file: &PathBuf| -> Result<Vec<Row>, ReadError> {
-        Ok(read_result_summary(file)?.into_iter().map(Row::of).collect())
+        Ok(read_result_summary(file)?
+            .into_iter()
+            .map(Row::of)
+            .collect())
     };
     let results: Vec<_> = files.par_iter().map(rows_of).collect();
     let mut table = Aggregate::default();
@@ -109,7 +123,10 @@ pub fn aggregate(files: &[PathBuf]) -> Aggregate {
     let mut last: Option<&Row> = None;
     for row in &table.rows {
         // Neighbours mostly have the same keys, and comparing is cheaper than looking up.
-        if last.replace(row).is_some_and(|last| last.values.keys().eq(row.values.keys())) {
+        if last
+            .replace(row)
+            .is_some_and(|last| last.values.keys().eq(row.values.keys()))
+        {
             continue;
         }
         for key in row.values.keys() {
@@ -121,7 +138,10 @@ pub fn aggregate(files: &[PathBuf]) -> Aggregate {
     for last in LAST_COLUMNS {
         columns.shift_remove(last);
     }
-    table.columns = columns.into_iter().chain(LAST_COLUMNS.map(str::to_owned)).collect();
+    table.columns = columns
+        .into_iter()
+        .chain(LAST_COLUMNS.map(str::to_owned))
+        .collect();
     table
 }
 
@@ -131,7 +151,11 @@ impl Row {
         for (key, value) in &run.keys {
             flatten(&mut values, key, value);
         }
-        let name = run.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = run
+            .file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if let Some(bench) = BenchName::parse(&name) {
             values.insert("input_len".to_owned(), bench.input_len.into());
             values.insert("output_len".to_owned(), bench.output_len.into());
@@ -162,10 +186,12 @@ fn flatten(values: &mut IndexMap<String, Value>, name: &str, value: &Value) {
 }
 
 impl Aggregate {
-    /// Writes the table as CSV with a header line. Numbers are printed as Python prints them; what a run
-    /// does not have stays empty.
+    /// Writes the table as CSV with a header line. Numbers are printed as Python prints them; what
+    /// a run does not have stays empty.
     pub fn write_csv(&self, path: &Path) -> Result<(), ResultsError> {
-        write_atomically(path, |out| self.csv_to(out).map_err(ResultsError::io("write", path)))
+        write_atomically(path, |out| {
+            self.csv_to(out).map_err(ResultsError::io("write", path))
+        })
     }
 
     fn csv_to(&self, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
@@ -176,30 +202,42 @@ impl Aggregate {
         let text = |rows: &[Row]| -> std::io::Result<Vec<u8>> {
             let mut csv = csv::Writer::from_writer(Vec::new());
             for cells in self.cells(rows) {
-                csv.write_record(cells.iter().map(|value| value.map_or_else(String::new, cell)))?;
+                csv.write_record(
+                    cells
+                        .iter()
+                        .map(|value| value.map_or_else(String::new, cell)),
+                )?;
             }
             csv.into_inner().map_err(csv::IntoInnerError::into_error)
         };
         // A few thousand rows at a time, so that the text of a huge table is never there at once.
         for some in self.rows.chunks(64 * CSV_CHUNK) {
             let parts: Vec<_> = some.par_chunks(CSV_CHUNK).map(text).collect();
-            parts.into_iter().try_for_each(|part| out.write_all(&part?))?;
+            parts
+                .into_iter()
+                .try_for_each(|part| out.write_all(&part?))?;
         }
         out.flush()
     }
 
-    /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of truth
-    /// values `bool`, and of anything else text; `"inf"` among numbers is infinity.
+    /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of
+    /// truth values `bool`, and of anything else text; `"inf"` among numbers is infinity.
     pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
-        let cells: Vec<_> =
-            self.rows.par_chunks(CSV_CHUNK).map(|rows| self.cells(rows)).collect::<Vec<_>>().concat();
+        let cells: Vec<_> = self
+            .rows
+            .par_chunks(CSV_CHUNK)
+            .map(|rows| self.cells(rows))
+            .collect::<Vec<_>>()
+            .concat();
         let (fields, arrays): (Vec<_>, Vec<_>) = self
             .columns
             .par_iter()
             .enumerate()
             .map(|(place, name)| {
-                let values: Vec<_> =
-                    cells.iter().map(|row| row[place].filter(|value| !value.is_null())).collect();
+                let values: Vec<_> = cells
+                    .iter()
+                    .map(|row| row[place].filter(|value| !value.is_null()))
+                    .collect();
                 column(name, &values)
             })
             .unzip();
@@ -212,15 +250,21 @@ impl Aggregate {
                 writer.write(&batch)?;
                 writer.close()
             };
-            write().map(|_| ()).map_err(crate::table::parquet_error("write", path))
+            write()
+                .map(|_| ())
+                .map_err(crate::table::parquet_error("write", path))
         })
     }
 
-    /// The values of some rows in the order of the columns. Row by row, because the values of a row lie
-    /// together in memory and those of a column do not.
+    /// The values of some rows in the order of the columns. Row by row, because the values of a row
+    /// lie together in memory and those of a column do not.
     fn cells<'a>(&self, rows: &'a [Row]) -> Vec<Vec<Option<&'a Value>>> {
-        let places: HashMap<&str, usize> =
-            self.columns.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+        let places: HashMap<&str, usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, name)| (name.as_str(), place))
+            .collect();
         let cells = |row: &'a Row| {
             let mut cells = vec![None; self.columns.len()];
             for (name, value) in &row.values {
@@ -238,16 +282,25 @@ impl Aggregate {
 fn column(name: &str, values: &[Option<&Value>]) -> (Field, ArrayRef) {
     let all = |test: fn(&Value) -> bool| values.iter().flatten().all(|value| test(value));
     let (data_type, array): (_, ArrayRef) = if values.iter().flatten().next().is_none() {
-        (DataType::Utf8, Arc::new(StringArray::from(vec![None::<&str>; values.len()])))
+        (
+            DataType::Utf8,
+            Arc::new(StringArray::from(vec![None::<&str>; values.len()])),
+        )
     } else if all(Value::is_i64) {
         let numbers = values.iter().map(|value| value.and_then(Value::as_i64));
         (DataType::Int64, Arc::new(numbers.collect::<Int64Array>()))
     } else if all(|value| float(value).is_some()) {
         let numbers = values.iter().map(|value| value.and_then(float));
-        (DataType::Float64, Arc::new(numbers.collect::<Float64Array>()))
+        (
+            DataType::Float64,
+            Arc::new(numbers.collect::<Float64Array>()),
+        )
     } else if all(Value::is_boolean) {
         let truths = values.iter().map(|value| value.and_then(Value::as_bool));
-        (DataType::Boolean, Arc::new(truths.collect::<BooleanArray>()))
+        (
+            DataType::Boolean,
+            Arc::new(truths.collect::<BooleanArray>()),
+        )
     } else {
         let texts = values.iter().map(|value| value.map(cell));
         (DataType::Utf8, Arc::new(texts.collect::<StringArray>()))
@@ -296,8 +349,12 @@ impl BenchName {
         let (lengths, rest) = rest.split_once("_mc")?;
         let (concurrency, num_prompts) = rest.split_once("_np")?;
         let (input_len, output_len) = lengths.split_once('x')?;
-        let number =
-            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let number = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+        };
         Some(Self {
             input_len: number(input_len)?,
             output_len: number(output_len)?,
@@ -309,7 +366,15 @@ impl BenchName {
 
 impl std::fmt::Display for BenchName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { input_len, output_len, concurrency, num_prompts } = self;
-        write!(f, "bench_io{input_len}x{output_len}_mc{concurrency}_np{num_prompts}.json")
+        let Self {
+            input_len,
+            output_len,
+            concurrency,
+            num_prompts,
+        } = self;
+        write!(
+            f,
+            "bench_io{input_len}x{output_len}_mc{concurrency}_np{num_prompts}.json"
+        )
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::ResultsError;
 
-/// Writes `path` through a temporary file beside it, so that a reader, or a crash, never sees a half.
+/// Writes `path` through a temporary file beside it, so that a reader, or a crash, never sees a
+/// half.
 ///
 /// What is not a regular file, such as `/dev/stdout`, cannot be replaced and is written directly.
 pub(crate) fn write_atomically<T>(
@@ -14,7 +15,10 @@ pub(crate) fn write_atomically<T>(
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
     if is_special(path) {
-        let file = File::options().write(true).open(path).map_err(ResultsError::io("open", path))?;
+        let file = File::options()
+            .write(true)
+            .open(path)
+            .map_err(ResultsError::io("open", path))?;
         let mut buffered = BufWriter::new(file);
         let value = write(&mut buffered)?;
         buffered.flush().map_err(ResultsError::io("write", path))?;
@@ -28,17 +32,25 @@ pub(crate) fn write_atomically<T>(
         .into_inner()
         .map_err(io::IntoInnerError::into_error)
         .map_err(ResultsError::io("write", path))?;
-    temporary.as_file().sync_all().map_err(ResultsError::io("write", path))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(ResultsError::io("write", path))?;
     // A symbolic link stays one: its target is what gets replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    temporary.persist(&target).map_err(|error| ResultsError::io("write", path)(error.error))?;
+    temporary
+        .persist(&target)
+        .map_err(|error| ResultsError::io("write", path)(error.error))?;
     Ok(value)
 }
 
 /// Checks that `path` can be written later, without leaving a trace or touching what is there.
 pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder",
+        ));
     }
     if path.exists() {
         File::options().append(true).open(path)?;
@@ -70,7 +82,8 @@ fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private by default, but results are meant to be shared; the umask applies.
+        // Temporary files are private by default, but results are meant to be shared; the umask
+        // applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
@@ -92,8 +105,11 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        write_atomically(&path, |out| out.write_all(b"new").map_err(ResultsError::io("write", &path)))
-            .unwrap();
+        write_atomically(&path, |out| {
+            out.write_all(b"new")
+                .map_err(ResultsError::io("write", &path))
+        })
+        .unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         check_writable(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

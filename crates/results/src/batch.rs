@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, PrimitiveBuilder, StringBuilder, UInt8Builder,
-    UInt16Builder, UInt32Builder,
+    BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, PrimitiveBuilder, StringBuilder,
+    UInt8Builder, UInt16Builder, UInt32Builder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
+use arrow_array::types::{
+    ArrowPrimitiveType, Float64Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+};
 use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use inferometer_core::Record;
 
 use crate::columns::{
-    EVENT_FLAGS, EVENT_KIND, EVENT_LAG_NS, EVENT_NS, EVENT_TOKENS, Kind, columns, event_from, event_parts,
+    EVENT_FLAGS, EVENT_KIND, EVENT_LAG_NS, EVENT_NS, EVENT_TOKENS, Kind, columns, event_from,
+    event_parts,
 };
 
 /// Version of the record columns, in log and Parquet file alike.
@@ -53,7 +56,10 @@ pub fn record_schema() -> SchemaRef {
     .into_iter()
     .map(|(name, item)| Field::new_list(name, Field::new_list_field(item, false), false));
     let metadata = HashMap::from([(VERSION_KEY.to_owned(), RECORD_FORMAT_VERSION.to_string())]);
-    Arc::new(Schema::new_with_metadata(scalar.chain(lists).collect::<Vec<_>>(), metadata))
+    Arc::new(Schema::new_with_metadata(
+        scalar.chain(lists).collect::<Vec<_>>(),
+        metadata,
+    ))
 }
 
 /// Gathers records until there are enough for a batch.
@@ -184,7 +190,9 @@ pub(crate) fn decode(batch: &RecordBatch, records: &mut Vec<Record>) -> Result<(
     let rows = &mut records[start..];
     for column in columns() {
         // Older files lack newer columns.
-        let Some(array) = batch.column_by_name(column.name) else { continue };
+        let Some(array) = batch.column_by_name(column.name) else {
+            continue;
+        };
         let known = match column.kind {
             Kind::I64(_, set) => fill::<Int64Type>(array, rows, set),
             Kind::U32(_, set) => fill::<UInt32Type>(array, rows, set),
@@ -203,7 +211,10 @@ pub(crate) fn decode(batch: &RecordBatch, records: &mut Vec<Record>) -> Result<(
                         if let Some(value) = value
                             && !set(row, value)
                         {
-                            return Err(format!("unknown value '{value}' in column {}", column.name));
+                            return Err(format!(
+                                "unknown value '{value}' in column {}",
+                                column.name
+                            ));
                         }
                     }
                     Some(())
@@ -241,11 +252,18 @@ fn decode_events(batch: &RecordBatch, rows: &mut [Record]) -> Result<(), String>
         return Err("the event columns differ in length".to_owned());
     }
     for (row, record) in rows.iter_mut().enumerate() {
-        let range = at_lists.value_offsets()[row] as usize..at_lists.value_offsets()[row + 1] as usize;
+        let range =
+            at_lists.value_offsets()[row] as usize..at_lists.value_offsets()[row + 1] as usize;
         record.events.reserve_exact(range.len());
         for i in range {
-            let event = event_from(at.value(i), lag.value(i), tokens.value(i), kind.value(i), flags.value(i))
-                .ok_or_else(|| format!("unknown event kind {}", kind.value(i)))?;
+            let event = event_from(
+                at.value(i),
+                lag.value(i),
+                tokens.value(i),
+                kind.value(i),
+                flags.value(i),
+            )
+            .ok_or_else(|| format!("unknown event kind {}", kind.value(i)))?;
             record.events.push(event);
         }
     }
@@ -256,7 +274,9 @@ fn list_column<'a, T: ArrowPrimitiveType>(
     batch: &'a RecordBatch,
     name: &str,
 ) -> Result<(&'a ListArray, &'a PrimitiveArray<T>), String> {
-    let array = batch.column_by_name(name).ok_or_else(|| format!("column {name} is missing"))?;
+    let array = batch
+        .column_by_name(name)
+        .ok_or_else(|| format!("column {name} is missing"))?;
     let lists = array.as_list_opt::<i32>();
     lists
         .and_then(|lists| Some((lists, lists.values().as_primitive_opt::<T>()?)))
@@ -266,7 +286,10 @@ fn list_column<'a, T: ArrowPrimitiveType>(
 /// The version in a schema's metadata, or what is wrong with it.
 pub(crate) fn schema_version(schema: &Schema) -> Result<u32, String> {
     let metadata = schema.metadata();
-    let text = [VERSION_KEY, OLD_VERSION_KEY].iter().find_map(|&key| metadata.get(key));
+    let text = [VERSION_KEY, OLD_VERSION_KEY]
+        .iter()
+        .find_map(|&key| metadata.get(key));
     let text = text.ok_or("this is no file of inferometer records")?;
-    text.parse().map_err(|_| format!("'{text}' is no format version"))
+    text.parse()
+        .map_err(|_| format!("'{text}' is no format version"))
 }

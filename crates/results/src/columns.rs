@@ -1,7 +1,7 @@
 //! The columns of a record in Arrow and Parquet: one table for writing and reading.
 //!
-//! A new field of [`Record`] is one new row in [`columns`]. Readers skip columns that they do not know and
-//! leave fields without a column at their default, so adding one keeps old files readable.
+//! A new field of [`Record`] is one new row in [`columns`]. Readers skip columns that they do not
+//! know and leave fields without a column at their default, so adding one keeps old files readable.
 
 use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, TokenSource};
 
@@ -50,17 +50,33 @@ fn to_nanos(number: i64) -> Nanos {
 
 /// The event in columns, in the order of the five list columns.
 pub(crate) fn event_parts(event: &Event) -> (i64, u32, u16, u8, u8) {
-    (to_i64(event.at), event.lag_ns, event.tokens, event.kind as u8, event.flags())
+    (
+        to_i64(event.at),
+        event.lag_ns,
+        event.tokens,
+        event.kind as u8,
+        event.flags(),
+    )
 }
 
 /// The event that the columns describe; `None` for a kind that this version does not know.
 pub(crate) fn event_from(at: i64, lag_ns: u32, tokens: u16, kind: u8, flags: u8) -> Option<Event> {
-    Some(Event::from_parts(to_nanos(at), lag_ns, tokens, EventKind::from_u8(kind)?, flags))
+    Some(Event::from_parts(
+        to_nanos(at),
+        lag_ns,
+        tokens,
+        EventKind::from_u8(kind)?,
+        flags,
+    ))
 }
 
 macro_rules! column {
     ($name:literal, $nullable:literal, $kind:ident, $get:expr, $set:expr) => {
-        Column { name: $name, nullable: $nullable, kind: Kind::$kind($get, $set) }
+        Column {
+            name: $name,
+            nullable: $nullable,
+            kind: Kind::$kind($get, $set),
+        }
     };
 }
 
@@ -111,7 +127,9 @@ macro_rules! whole {
 static COLUMNS: [Column; 49] = [
     whole!("index", index),
     text!("id", id),
-    column!("due_ns", false, I64, |r| Some(to_i64(r.due)), |r, v| r.due = to_nanos(v)),
+    column!("due_ns", false, I64, |r| Some(to_i64(r.due)), |r, v| r
+        .due =
+        to_nanos(v)),
     nanos!("dequeued_ns", dequeued),
     nanos!("send_start_ns", send_start),
     nanos!("send_end_ns", send_end),
@@ -126,7 +144,13 @@ static COLUMNS: [Column; 49] = [
     nanos!("usage_ns", marks.usage),
     nanos!("done_ns", marks.done),
     nanos!("end_ns", end),
-    column!("outcome", false, Text, |r| Some(r.outcome.name()), set_outcome),
+    column!(
+        "outcome",
+        false,
+        Text,
+        |r| Some(r.outcome.name()),
+        set_outcome
+    ),
     optional!("status", U16, status),
     text!("error", error),
     plain!("prompt_tokens", U32, prompt_tokens),
@@ -136,17 +160,29 @@ static COLUMNS: [Column; 49] = [
     optional!("usage_cached_tokens", U32, usage.cached_tokens),
     optional!("usage_reasoning_tokens", U32, usage.reasoning_tokens),
     plain!("output_tokens", U32, output_tokens),
-    column!("token_source", false, Text, |r| Some(source_name(r.token_source)), set_source),
+    column!(
+        "token_source",
+        false,
+        Text,
+        |r| Some(source_name(r.token_source)),
+        set_source
+    ),
     optional!("tokenizer_output_tokens", U32, tokenizer_output_tokens),
     text!("finish_reason", finish_reason),
     column!("text", false, Text, |r| Some(&r.text), |r, v| {
         v.clone_into(&mut r.text);
         true
     }),
-    column!("other_text", false, Text, |r| Some(&r.other_text), |r, v| {
-        v.clone_into(&mut r.other_text);
-        true
-    }),
+    column!(
+        "other_text",
+        false,
+        Text,
+        |r| Some(&r.other_text),
+        |r, v| {
+            v.clone_into(&mut r.other_text);
+            true
+        }
+    ),
     plain!("connection_id", U32, connection.id),
     plain!("connection_reused", Bool, connection.reused),
     nanos!("dns_ns", connection.dns),
@@ -159,12 +195,24 @@ static COLUMNS: [Column; 49] = [
     whole!("bytes_received", bytes_received),
     plain!("sequences", U32, sequences),
     plain!("audio_seconds", F64, audio_seconds),
-    column!("session", true, I64, |r| r.session.map(|s| s.0 as i64), |r, v| {
-        r.session.get_or_insert_default().0 = v.try_into().unwrap_or_default();
-    }),
-    column!("turn", true, I64, |r| r.session.map(|s| s.1 as i64), |r, v| {
-        r.session.get_or_insert_default().1 = v.try_into().unwrap_or_default();
-    }),
+    column!(
+        "session",
+        true,
+        I64,
+        |r| r.session.map(|s| s.0 as i64),
+        |r, v| {
+            r.session.get_or_insert_default().0 = v.try_into().unwrap_or_default();
+        }
+    ),
+    column!(
+        "turn",
+        true,
+        I64,
+        |r| r.session.map(|s| s.1 as i64),
+        |r, v| {
+            r.session.get_or_insert_default().1 = v.try_into().unwrap_or_default();
+        }
+    ),
     text!("category", category),
     optional!("server_queue_s", F64, server_queue_s),
     optional!("server_ttft_s", F64, server_ttft_s),
@@ -176,11 +224,17 @@ pub(crate) fn columns() -> &'static [Column] {
 }
 
 fn set_outcome(record: &mut Record, name: &str) -> bool {
-    Outcome::from_name(name).map(|outcome| record.outcome = outcome).is_some()
+    Outcome::from_name(name)
+        .map(|outcome| record.outcome = outcome)
+        .is_some()
 }
 
-const SOURCES: [TokenSource; 4] =
-    [TokenSource::Usage, TokenSource::Tokenizer, TokenSource::Events, TokenSource::None];
+const SOURCES: [TokenSource; 4] = [
+    TokenSource::Usage,
+    TokenSource::Tokenizer,
+    TokenSource::Events,
+    TokenSource::None,
+];
 
 const fn source_name(source: TokenSource) -> &'static str {
     match source {
@@ -192,7 +246,9 @@ const fn source_name(source: TokenSource) -> &'static str {
 }
 
 fn set_source(record: &mut Record, name: &str) -> bool {
-    let found = SOURCES.into_iter().find(|&source| source_name(source) == name);
+    let found = SOURCES
+        .into_iter()
+        .find(|&source| source_name(source) == name);
     found.map(|source| record.token_source = source).is_some()
 }
 
@@ -209,7 +265,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let names: std::collections::BTreeSet<_> = columns().iter().map(|column| column.name).collect();
+        let names: std::collections::BTreeSet<_> =
+            columns().iter().map(|column| column.name).collect();
         assert_eq!(names.len(), columns().len());
     }
 }

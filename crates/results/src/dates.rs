@@ -1,4 +1,5 @@
-//! Wall-clock instants as text. This room reads no clock: instants come in as nanoseconds since 1970.
+//! Wall-clock instants as text. This room reads no clock: instants come in as nanoseconds since
+//! 1970.
 
 use std::sync::OnceLock;
 
@@ -21,7 +22,11 @@ pub fn rfc3339(wall: Nanos) -> String {
 pub fn python_isoformat(wall: Nanos) -> String {
     let local = local(wall);
     let micros = local.subsec_nanosecond() / 1_000;
-    let format = if micros == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
+    let format = if micros == 0 {
+        "%Y-%m-%dT%H:%M:%S"
+    } else {
+        "%Y-%m-%dT%H:%M:%S%.6f"
+    };
     local.strftime(format).to_string()
 }
 
@@ -32,16 +37,20 @@ fn local(wall: Nanos) -> ZonedDateTime {
 
 /// The local time zone, looked up once.
 ///
-/// Its rules are read from `/etc/localtime` where nothing else is asked for: to learn its *name*, which none of
-/// our formats shows, the library would walk the whole time zone database, some milliseconds before every run.
+/// Its rules are read from `/etc/localtime` where nothing else is asked for: to learn its *name*,
+/// which none of our formats shows, the library would walk the whole time zone database, some
+/// milliseconds before every run.
 fn local_zone() -> TimeZone {
     static ZONE: OnceLock<TimeZone> = OnceLock::new();
     let rules = || {
         let asked = std::env::var_os("TZ").is_some();
-        let file = (!asked).then(|| std::fs::read("/etc/localtime").ok()).flatten()?;
+        let file = (!asked)
+            .then(|| std::fs::read("/etc/localtime").ok())
+            .flatten()?;
         TimeZone::tzif("local", &file).ok()
     };
-    ZONE.get_or_init(|| rules().unwrap_or_else(TimeZone::system)).clone()
+    ZONE.get_or_init(|| rules().unwrap_or_else(TimeZone::system))
+        .clone()
 }
 
 #[cfg(test)]

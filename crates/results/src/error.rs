@@ -65,19 +65,29 @@ impl ResultsError {
     /// Wraps an I/O error with what was tried and where.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     /// A complaint about the content of a file.
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Format { path: path.to_owned(), problem: problem.into() }
+        Self::Format {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
     }
 
     /// True when the reason is a full disk or an exhausted quota.
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Io { source, .. } | Self::NotWritable { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
             }
             Self::InUse { .. } | Self::Format { .. } | Self::TooNew { .. } => false,
         }

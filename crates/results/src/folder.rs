@@ -22,8 +22,8 @@ use crate::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, writ
 /// | `outputs.jsonl` | the answers' texts, where asked for |
 /// | `schedule.json` | the due instants, where they cannot be made again from the settings |
 ///
-/// Who creates or [claims](RunFolder::claim) a folder holds a lock on it until the last clone is dropped, or the
-/// process ends, however it ends.
+/// Who creates or [claims](RunFolder::claim) a folder holds a lock on it until the last clone is
+/// dropped, or the process ends, however it ends.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -32,8 +32,8 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder `name` in `parent`, with a number added if it is taken, and checks that files
-    /// can be written in it.
+    /// Creates the folder `name` in `parent`, with a number added if it is taken, and checks that
+    /// files can be written in it.
     pub fn create(parent: &Path, name: &str) -> Result<Self, ResultsError> {
         let not_writable = |path: &Path, source| ResultsError::NotWritable {
             flag: "--runs-dir",
@@ -43,7 +43,11 @@ impl RunFolder {
         };
         fs::create_dir_all(parent).map_err(|source| not_writable(parent, source))?;
         for number in 1_u32.. {
-            let path = parent.join(if number == 1 { name.to_owned() } else { format!("{name}-{number}") });
+            let path = parent.join(if number == 1 {
+                name.to_owned()
+            } else {
+                format!("{name}-{number}")
+            });
             match fs::create_dir(&path) {
                 Ok(()) => {
                     // A full disk lets folders be made but no content.
@@ -62,13 +66,22 @@ impl RunFolder {
 
     /// Opens the folder of an earlier run.
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
-        let folder = Self { path: path.to_owned(), lock: None };
-        let known = [folder.manifest_path(), folder.log_path(), folder.records_path()];
+        let folder = Self {
+            path: path.to_owned(),
+            lock: None,
+        };
+        let known = [
+            folder.manifest_path(),
+            folder.log_path(),
+            folder.records_path(),
+        ];
         if known.iter().any(|file| file.is_file()) {
             return Ok(folder);
         }
         if !path.exists() {
-            return Err(ResultsError::io("read", path)(io::ErrorKind::NotFound.into()));
+            return Err(ResultsError::io("read", path)(
+                io::ErrorKind::NotFound.into(),
+            ));
         }
         Err(ResultsError::format(
             path,
@@ -78,8 +91,8 @@ impl RunFolder {
 
     /// Takes the folder for this process alone; an error while another process still writes in it.
     ///
-    /// The lock is on the folder itself (`flock`), so that it leaves no file and ends with its process. Where the
-    /// file system has no locks, nothing is held and nothing refused.
+    /// The lock is on the folder itself (`flock`), so that it leaves no file and ends with its
+    /// process. Where the file system has no locks, nothing is held and nothing refused.
     pub fn claim(&mut self) -> Result<(), ResultsError> {
         if self.lock.is_none() {
             self.lock = lock(&self.path)?.map(Arc::new);
@@ -122,7 +135,8 @@ impl RunFolder {
         self.path.join("schedule.json")
     }
 
-    /// Keeps the due instants of a run whose schedule its settings alone do not give: a trace's, say.
+    /// Keeps the due instants of a run whose schedule its settings alone do not give: a trace's,
+    /// say.
     pub fn write_schedule(&self, schedule: &Schedule) -> Result<(), ResultsError> {
         let path = self.schedule_path();
         write_atomically(&path, |out| {
@@ -139,7 +153,9 @@ impl RunFolder {
             return Ok(None);
         }
         let text = fs::read_to_string(&path).map_err(ResultsError::io("read", &path))?;
-        serde_json::from_str(&text).map(Some).map_err(|error| ResultsError::format(&path, error.to_string()))
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| ResultsError::format(&path, error.to_string()))
     }
 
     /// Begins the record log.
@@ -157,13 +173,14 @@ impl RunFolder {
         Manifest::read(&self.manifest_path())
     }
 
-    /// Writes `requests.parquet`; returns the number of rows. It replaces the record log, which may go when
-    /// nothing reads from it any more: see [`RunFolder::remove_log`].
+    /// Writes `requests.parquet`; returns the number of rows. It replaces the record log, which may
+    /// go when nothing reads from it any more: see [`RunFolder::remove_log`].
     pub fn store_records(&self, records: &(impl Records + ?Sized)) -> Result<usize, ResultsError> {
         write_parquet(records, &self.records_path())
     }
 
-    /// All records: from `requests.parquet`, else what the log of an unfinished run holds, sorted by index.
+    /// All records: from `requests.parquet`, else what the log of an unfinished run holds, sorted
+    /// by index.
     pub fn read_records(&self) -> Result<Vec<Record>, ResultsError> {
         if self.records_path().exists() {
             return read_parquet(&self.records_path());
@@ -178,8 +195,8 @@ impl RunFolder {
         StoredRecords::open(&self.records_path())
     }
 
-    /// Writes the answers to `outputs.jsonl`: one object a request with `index`, `id`, `outcome`, `text`,
-    /// `other_text` (reasoning and tool calls) and `error`.
+    /// Writes the answers to `outputs.jsonl`: one object a request with `index`, `id`, `outcome`,
+    /// `text`, `other_text` (reasoning and tool calls) and `error`.
     pub fn write_outputs(&self, records: &(impl Records + ?Sized)) -> Result<(), ResultsError> {
         let path = self.outputs_path();
         write_atomically(&path, |out| {
@@ -189,16 +206,18 @@ impl RunFolder {
                     failure = write_output(out, record).err();
                 }
             });
-            failure.map_or(Ok(()), Err).map_err(ResultsError::io("write", &path))
+            failure
+                .map_or(Ok(()), Err)
+                .map_err(ResultsError::io("write", &path))
         })
     }
 
     /// Reads the record log of a run that was killed, in order.
     ///
-    /// With the run's schedule, requests that the log lacks become records with the outcome `unfinished`
-    /// and their true due instant; without it they are only counted, because a due instant cannot be
-    /// guessed. Nothing is written: the caller stores the records and removes the log last, so that a recovery
-    /// that fails can be repeated.
+    /// With the run's schedule, requests that the log lacks become records with the outcome
+    /// `unfinished` and their true due instant; without it they are only counted, because a due
+    /// instant cannot be guessed. Nothing is written: the caller stores the records and removes the
+    /// log last, so that a recovery that fails can be repeated.
     pub fn recover(&mut self, schedule: Option<&Schedule>) -> Result<Recovered, ResultsError> {
         self.claim()?;
         if !self.log_path().exists() {
@@ -218,13 +237,20 @@ impl RunFolder {
         if let Some(schedule) = schedule {
             records = with_unfinished(records, schedule);
         }
-        Ok(Recovered { records, logged, truncated: contents.truncated })
+        Ok(Recovered {
+            records,
+            logged,
+            truncated: contents.truncated,
+        })
     }
 
     /// Removes the folder of a run that measured nothing.
     pub fn discard(&self) -> Result<(), ResultsError> {
         if self.records_path().exists() || self.log_path().exists() {
-            return Err(ResultsError::format(&self.path, "the folder holds records, so it is kept"));
+            return Err(ResultsError::format(
+                &self.path,
+                "the folder holds records, so it is kept",
+            ));
         }
         fs::remove_dir_all(&self.path).map_err(ResultsError::io("remove", &self.path))
     }
@@ -240,7 +266,8 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Removes the record log, if there is one. What was renamed into the folder before is on the disk by then.
+    /// Removes the record log, if there is one. What was renamed into the folder before is on the
+    /// disk by then.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
         #[cfg(unix)]
         File::open(&self.path)
@@ -266,12 +293,17 @@ pub struct Recovered {
     pub truncated: bool,
 }
 
-/// Locks the folder at `path`; `None` where the file system cannot, and an error while somebody else holds it.
+/// Locks the folder at `path`; `None` where the file system cannot, and an error while somebody
+/// else holds it.
 fn lock(path: &Path) -> Result<Option<File>, ResultsError> {
-    let Ok(folder) = File::open(path) else { return Ok(None) };
+    let Ok(folder) = File::open(path) else {
+        return Ok(None);
+    };
     match folder.try_lock() {
         Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => Err(ResultsError::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => Err(ResultsError::InUse {
+            path: path.to_owned(),
+        }),
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
@@ -289,7 +321,13 @@ pub fn run_folder_name(started_wall: Nanos, label: Option<&str>) -> String {
 fn plain_name(text: &str) -> String {
     let name: String = text
         .chars()
-        .map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .map(|c| {
+            if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(100)
         .collect();
     name.trim_start_matches('.').to_owned()
@@ -301,7 +339,12 @@ fn with_unfinished(logged: Vec<Record>, schedule: &Schedule) -> Vec<Record> {
     for (index, &due) in schedule.as_slice().iter().enumerate() {
         match logged.next_if(|record| record.index <= index) {
             Some(record) => records.push(record),
-            None => records.push(Record { index, due, sequences: 1, ..Record::default() }),
+            None => records.push(Record {
+                index,
+                due,
+                sequences: 1,
+                ..Record::default()
+            }),
         }
     }
     records.extend(logged);
@@ -328,7 +371,10 @@ mod tests {
     fn a_run_that_broke_off_leaves_a_folder_only_with_records() {
         let parent = tempfile::tempdir().unwrap();
         let empty = RunFolder::create(parent.path(), "empty").unwrap();
-        RecordLog::create(&empty.log_path()).unwrap().flush().unwrap();
+        RecordLog::create(&empty.log_path())
+            .unwrap()
+            .flush()
+            .unwrap();
         assert!(empty.discard_unless_measured().unwrap());
         assert!(!empty.path().exists());
 

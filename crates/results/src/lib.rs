@@ -6,8 +6,8 @@
 //! - [`ExportForm`]: a run in the forms of SGLang, AIPerf and llm-d.
 //! - [`aggregate()`]: many result files as one table.
 //!
-//! Every format is described in `docs/files.md`. This room turns facts into files and back; it computes
-//! no metric and reads no clock.
+//! Every format is described in `docs/files.md`. This room turns facts into files and back; it
+//! computes no metric and reads no clock.
 
 mod aggregate;
 mod atomic;
@@ -30,18 +30,20 @@ pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use error::ResultsError;
 pub use export::{
-    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput, ExportRun,
+    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
+    ExportRun,
 };
 pub use folder::{Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
 pub use manifest::{
-    MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest, WorkloadInfo,
+    MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest,
+    WorkloadInfo,
 };
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{
-    Details, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader, VllmPooling,
-    VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records,
-    result_file_name, write_pytorch,
+    Details, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader,
+    VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word,
+    pytorch_records, result_file_name, write_pytorch,
 };

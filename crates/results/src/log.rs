@@ -20,8 +20,8 @@ const MAX_PENDING: usize = 4_096;
 
 /// The record log of a running benchmark: an Arrow IPC stream with one record batch a flush.
 ///
-/// A flush hands the batch to the kernel, which keeps it even if the process is killed the next moment.
-/// Only [`RecordLog::finish`] waits for the disk.
+/// A flush hands the batch to the kernel, which keeps it even if the process is killed the next
+/// moment. Only [`RecordLog::finish`] waits for the disk.
 pub struct RecordLog {
     path: PathBuf,
     writer: StreamWriter<BufWriter<File>>,
@@ -33,7 +33,9 @@ pub struct RecordLog {
 
 impl fmt::Debug for RecordLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordLog").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("RecordLog")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -46,8 +48,9 @@ impl RecordLog {
             .open(path)
             .map_err(ResultsError::io("create", path))?;
         let pending = BatchBuilder::new();
-        let mut writer = StreamWriter::try_new(BufWriter::with_capacity(1 << 18, file), pending.schema())
-            .map_err(arrow("write", path))?;
+        let mut writer =
+            StreamWriter::try_new(BufWriter::with_capacity(1 << 18, file), pending.schema())
+                .map_err(arrow("write", path))?;
         // The schema goes out at once: a log without it could not be told from a foreign file.
         writer.flush().map_err(arrow("write", path))?;
         Ok(Self {
@@ -60,15 +63,20 @@ impl RecordLog {
         })
     }
 
-    /// Adds a record. It is safe from a crash after the next flush, which comes by itself when many wait.
+    /// Adds a record. It is safe from a crash after the next flush, which comes by itself when many
+    /// wait.
     pub fn push(&mut self, record: &Record) -> Result<(), ResultsError> {
         self.pending.push(record);
         self.pending_rows += 1;
-        if self.pending_rows >= MAX_PENDING || self.pending.is_full() { self.flush() } else { Ok(()) }
+        if self.pending_rows >= MAX_PENDING || self.pending.is_full() {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
-    /// Flushes if the last flush is [`FLUSH_INTERVAL`] or more before `now` (any monotonic axis, but
-    /// always the same one).
+    /// Flushes if the last flush is [`FLUSH_INTERVAL`] or more before `now` (any monotonic axis,
+    /// but always the same one).
     pub fn maybe_flush(&mut self, now: Nanos) -> Result<(), ResultsError> {
         if now.since(self.last_flush) < FLUSH_INTERVAL {
             return Ok(());
@@ -79,7 +87,8 @@ impl RecordLog {
 
     /// Hands everything that was pushed to the kernel.
     ///
-    /// After an error the log takes nothing more, so that it stays readable up to its last whole batch.
+    /// After an error the log takes nothing more, so that it stays readable up to its last whole
+    /// batch.
     pub fn flush(&mut self) -> Result<(), ResultsError> {
         if self.broken {
             let source = io::Error::other("an earlier write failed");
@@ -112,8 +121,8 @@ impl RecordLog {
 pub struct LogContents {
     /// The records in the order in which they ended.
     pub records: Vec<Record>,
-    /// True when the log breaks off, as it does after a crash: its last batch is cut, or the end mark is
-    /// missing.
+    /// True when the log breaks off, as it does after a crash: its last batch is cut, or the end
+    /// mark is missing.
     pub truncated: bool,
 }
 
@@ -124,9 +133,12 @@ pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
     Ok(contents)
 }
 
-/// Gives the records of a log to `visitor`, batch by batch, in the order in which they ended. True when the
-/// log breaks off: see [`LogContents::truncated`].
-pub(crate) fn visit_log(path: &Path, visitor: &mut dyn FnMut(Record)) -> Result<bool, ResultsError> {
+/// Gives the records of a log to `visitor`, batch by batch, in the order in which they ended. True
+/// when the log breaks off: see [`LogContents::truncated`].
+pub(crate) fn visit_log(
+    path: &Path,
+    visitor: &mut dyn FnMut(Record),
+) -> Result<bool, ResultsError> {
     let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
     let extent = whole_messages(&mut file).map_err(ResultsError::io("read", path))?;
     if extent.messages == 0 {
@@ -134,12 +146,19 @@ pub(crate) fn visit_log(path: &Path, visitor: &mut dyn FnMut(Record)) -> Result<
         return if extent.file_len == 0 {
             Ok(true)
         } else {
-            Err(ResultsError::format(path, "this is no inferometer record log"))
+            Err(ResultsError::format(
+                path,
+                "this is no inferometer record log",
+            ))
         };
     }
-    file.seek(SeekFrom::Start(0)).map_err(ResultsError::io("read", path))?;
-    let reader = StreamReader::try_new(BufReader::with_capacity(1 << 18, file.take(extent.len)), None)
-        .map_err(arrow("read", path))?;
+    file.seek(SeekFrom::Start(0))
+        .map_err(ResultsError::io("read", path))?;
+    let reader = StreamReader::try_new(
+        BufReader::with_capacity(1 << 18, file.take(extent.len)),
+        None,
+    )
+    .map_err(arrow("read", path))?;
     check_version(path, &reader.schema())?;
     let mut records = Vec::new();
     for batch in reader {
@@ -151,10 +170,17 @@ pub(crate) fn visit_log(path: &Path, visitor: &mut dyn FnMut(Record)) -> Result<
 }
 
 /// Refuses files of a later version.
-pub(crate) fn check_version(path: &Path, schema: &arrow_schema::Schema) -> Result<(), ResultsError> {
+pub(crate) fn check_version(
+    path: &Path,
+    schema: &arrow_schema::Schema,
+) -> Result<(), ResultsError> {
     let found = schema_version(schema).map_err(|problem| ResultsError::format(path, problem))?;
     if found > RECORD_FORMAT_VERSION {
-        return Err(ResultsError::TooNew { path: path.to_owned(), found, known: RECORD_FORMAT_VERSION });
+        return Err(ResultsError::TooNew {
+            path: path.to_owned(),
+            found,
+            known: RECORD_FORMAT_VERSION,
+        });
     }
     Ok(())
 }
@@ -172,12 +198,17 @@ struct Extent {
 
 /// Walks the frames of an Arrow IPC stream: continuation mark, length, metadata, body.
 ///
-/// Done before the real reader runs, which would take a length from a torn frame for granted and reserve
-/// that much memory.
+/// Done before the real reader runs, which would take a length from a torn frame for granted and
+/// reserve that much memory.
 fn whole_messages(file: &mut File) -> io::Result<Extent> {
     const CONTINUATION: [u8; 4] = [0xff; 4];
     let file_len = file.metadata()?.len();
-    let mut extent = Extent { file_len, len: 0, messages: 0, ended: false };
+    let mut extent = Extent {
+        file_len,
+        len: 0,
+        messages: 0,
+        ended: false,
+    };
     let mut reader = BufReader::new(file);
     loop {
         let mut head = [0_u8; 8];
@@ -196,10 +227,16 @@ fn whole_messages(file: &mut File) -> io::Result<Extent> {
         }
         let mut metadata = vec![0_u8; metadata_len as usize];
         reader.read_exact(&mut metadata)?;
-        let Ok(message) = arrow_ipc::root_as_message(&metadata) else { return Ok(extent) };
-        let Ok(body_len) = u64::try_from(message.bodyLength()) else { return Ok(extent) };
+        let Ok(message) = arrow_ipc::root_as_message(&metadata) else {
+            return Ok(extent);
+        };
+        let Ok(body_len) = u64::try_from(message.bodyLength()) else {
+            return Ok(extent);
+        };
         let end = (extent.len + 8 + metadata_len).checked_add(body_len);
-        let Some(end) = end.filter(|&end| end <= file_len) else { return Ok(extent) };
+        let Some(end) = end.filter(|&end| end <= file_len) else {
+            return Ok(extent);
+        };
         if !fits(message, body_len) {
             return Ok(extent);
         }
@@ -211,20 +248,30 @@ fn whole_messages(file: &mut File) -> io::Result<Extent> {
 
 /// True unless a message names buffers outside of its body, for which the real reader would panic.
 fn fits(message: arrow_ipc::Message<'_>, body_len: u64) -> bool {
-    let dictionary = message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data());
-    let Some(batch) = message.header_as_record_batch().or(dictionary) else { return true };
+    let dictionary = message
+        .header_as_dictionary_batch()
+        .and_then(|dictionary| dictionary.data());
+    let Some(batch) = message.header_as_record_batch().or(dictionary) else {
+        return true;
+    };
     // No array has more items than its body has bits.
     let most = body_len.saturating_mul(8);
     let is_count = |count: i64| u64::try_from(count).is_ok_and(|count| count <= most);
     let buffers = batch.buffers().is_none_or(|buffers| {
         buffers.iter().all(|buffer| {
-            let place = u64::try_from(buffer.offset()).ok().zip(u64::try_from(buffer.length()).ok());
-            place.and_then(|(offset, length)| offset.checked_add(length)).is_some_and(|end| end <= body_len)
+            let place = u64::try_from(buffer.offset())
+                .ok()
+                .zip(u64::try_from(buffer.length()).ok());
+            place
+                .and_then(|(offset, length)| offset.checked_add(length))
+                .is_some_and(|end| end <= body_len)
         })
     });
-    let nodes = batch
-        .nodes()
-        .is_none_or(|nodes| nodes.iter().all(|node| is_count(node.length()) && is_count(node.null_count())));
+    let nodes = batch.nodes().is_none_or(|nodes| {
+        nodes
+            .iter()
+            .all(|node| is_count(node.length()) && is_count(node.null_count()))
+    });
     is_count(batch.length()) && buffers && nodes
 }
 
@@ -232,8 +279,15 @@ fn fits(message: arrow_ipc::Message<'_>, body_len: u64) -> bool {
 pub(crate) fn arrow(action: &'static str, path: &Path) -> impl FnOnce(ArrowError) -> ResultsError {
     let path = path.to_owned();
     move |error| match error {
-        ArrowError::IoError(_, source) => ResultsError::Io { action, path, source },
-        other => ResultsError::Format { path, problem: other.to_string() },
+        ArrowError::IoError(_, source) => ResultsError::Io {
+            action,
+            path,
+            source,
+        },
+        other => ResultsError::Format {
+            path,
+            problem: other.to_string(),
+        },
     }
 }
 
@@ -256,7 +310,12 @@ mod tests {
         assert!(error.is_disk_full(), "{error}");
         *log.writer.get_mut().get_mut() = real;
         log.push(&Record::default()).unwrap();
-        assert!(log.flush().unwrap_err().to_string().contains("an earlier write failed"));
+        assert!(
+            log.flush()
+                .unwrap_err()
+                .to_string()
+                .contains("an earlier write failed")
+        );
         assert_eq!(read_log(&path).unwrap().records.len(), 1);
     }
 }

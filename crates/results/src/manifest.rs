@@ -19,8 +19,9 @@ pub const MANIFEST_FORMAT_VERSION: u32 = 1;
 
 /// Everything about a run that is not in its records.
 ///
-/// Together with the records it determines every reported number. It is written once before the first
-/// request, with `partial` set, and again at the end, so that a crash leaves one that can be read.
+/// Together with the records it determines every reported number. It is written once before the
+/// first request, with `partial` set, and again at the end, so that a crash leaves one that can be
+/// read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Manifest {
@@ -72,7 +73,12 @@ impl Tool {
         Self {
             name: "inferometer".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
+            .to_owned(),
             platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
@@ -98,7 +104,8 @@ pub struct RunInfo {
     pub partial: bool,
     /// True when the records were recovered from the log of a killed run.
     pub recovered: bool,
-    /// True when no server was measured: the run took place on the virtual clock of an engine model.
+    /// True when no server was measured: the run took place on the virtual clock of an engine
+    /// model.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
 }
@@ -153,7 +160,10 @@ pub struct WorkloadDigest {
 
 impl Default for WorkloadDigest {
     fn default() -> Self {
-        Self { hash: HashWriter(Sha256::new()), requests: 0 }
+        Self {
+            hash: HashWriter(Sha256::new()),
+            requests: 0,
+        }
     }
 }
 
@@ -195,7 +205,11 @@ impl ScheduleInfo {
         for Nanos(due) in schedule.as_slice() {
             hash.update(due.to_le_bytes());
         }
-        Self { requests: schedule.len(), sha256: hex(&hash.finalize()), last_due_ns: schedule.last().0 }
+        Self {
+            requests: schedule.len(),
+            sha256: hex(&hash.finalize()),
+            last_due_ns: schedule.last().0,
+        }
     }
 }
 
@@ -205,7 +219,10 @@ impl Manifest {
         Self {
             format_version: MANIFEST_FORMAT_VERSION,
             tool: Tool::this(),
-            run: RunInfo { partial: true, ..RunInfo::default() },
+            run: RunInfo {
+                partial: true,
+                ..RunInfo::default()
+            },
             ..Self::default()
         }
     }
@@ -223,16 +240,19 @@ impl Manifest {
     /// Reads a manifest of this or an older version.
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
         let text = fs::read_to_string(path).map_err(ResultsError::io("read", path))?;
-        let manifest: Self =
-            serde_json::from_str(&text).map_err(|error| ResultsError::format(path, error.to_string()))?;
+        let manifest: Self = serde_json::from_str(&text)
+            .map_err(|error| ResultsError::format(path, error.to_string()))?;
         match manifest.format_version {
-            0 => {
-                Err(ResultsError::format(path, "format_version is missing: this is no inferometer manifest"))
-            }
+            0 => Err(ResultsError::format(
+                path,
+                "format_version is missing: this is no inferometer manifest",
+            )),
             1..=MANIFEST_FORMAT_VERSION => Ok(manifest),
-            found => {
-                Err(ResultsError::TooNew { path: path.to_owned(), found, known: MANIFEST_FORMAT_VERSION })
-            }
+            found => Err(ResultsError::TooNew {
+                path: path.to_owned(),
+                found,
+                known: MANIFEST_FORMAT_VERSION,
+            }),
         }
     }
 }
@@ -252,8 +272,10 @@ impl io::Write for HashWriter {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

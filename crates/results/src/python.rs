@@ -1,15 +1,15 @@
 //! JSON and numbers exactly as Python prints them.
 //!
-//! Scripts compare, diff and grep these files, so they must not tell who wrote them: `json.dumps` with
-//! its defaults puts a space after `,` and `:`, escapes everything outside printable ASCII, and prints
-//! floats as `repr` does.
+//! Scripts compare, diff and grep these files, so they must not tell who wrote them: `json.dumps`
+//! with its defaults puts a space after `,` and `:`, escapes everything outside printable ASCII,
+//! and prints floats as `repr` does.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// A float as Python's `repr` prints it: the shortest digits that read back the same, `4.0`, `1e-05`,
-/// `1e+16`, `inf`, `nan`.
+/// A float as Python's `repr` prints it: the shortest digits that read back the same, `4.0`,
+/// `1e-05`, `1e+16`, `inf`, `nan`.
 pub fn float_repr(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -24,7 +24,11 @@ pub fn float_repr(number: f64) -> String {
     if (-4..16).contains(&exponent) {
         // `{:?}` switches to exponents at the same upper limit but at a lower one of 1e-5.
         let plain = format!("{number}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.abs())
@@ -86,7 +90,10 @@ pub(crate) fn write_string(out: &mut (impl Write + ?Sized), text: &str) -> io::R
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~') || c == '"' || c == '\\') {
         out.write_all(&rest.as_bytes()[..at])?;
-        let special = rest[at..].chars().next().expect("find gave the start of a character");
+        let special = rest[at..]
+            .chars()
+            .next()
+            .expect("find gave the start of a character");
         write_escape(out, special)?;
         rest = &rest[at + special.len_utf8()..];
     }
@@ -103,7 +110,10 @@ fn write_escape(out: &mut (impl Write + ?Sized), special: char) -> io::Result<()
         '\t' => out.write_all(b"\\t"),
         '\u{8}' => out.write_all(b"\\b"),
         '\u{c}' => out.write_all(b"\\f"),
-        other => other.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}")),
+        other => other
+            .encode_utf16(&mut [0; 2])
+            .iter()
+            .try_for_each(|unit| write!(out, "\\u{unit:04x}")),
     }
 }
 

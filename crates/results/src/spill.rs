@@ -1,4 +1,5 @@
-//! Records whose events and texts lie in the log, for runs with more of them than memory should hold.
+//! Records whose events and texts lie in the log, for runs with more of them than memory should
+//! hold.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,8 +12,9 @@ use crate::log::visit_log;
 
 /// Records in memory, joined on each visit with their events and texts from the run's log.
 ///
-/// The log is in the order in which requests ended, a visit in the order in which they were sent; what comes
-/// early waits for its turn, so a visit holds about as many records as were ever in flight.
+/// The log is in the order in which requests ended, a visit in the order in which they were sent;
+/// what comes early waits for its turn, so a visit holds about as many records as were ever in
+/// flight.
 ///
 /// [`Records::visit`] cannot fail, so a read error ends the visit early and is kept for
 /// [`SpilledRecords::check`], which must be asked after the last visit.
@@ -24,10 +26,14 @@ pub struct SpilledRecords<'a> {
 }
 
 impl<'a> SpilledRecords<'a> {
-    /// `records` in order of their index, all but what [`Record::let_go`] takes; records that have events are
-    /// taken as they are, and so are those that were never sent.
+    /// `records` in order of their index, all but what [`Record::let_go`] takes; records that have
+    /// events are taken as they are, and so are those that were never sent.
     pub fn new(records: &'a [Record], log: &Path) -> Self {
-        Self { records, log: log.to_owned(), failure: None.into() }
+        Self {
+            records,
+            log: log.to_owned(),
+            failure: None.into(),
+        }
     }
 
     /// The first error of any visit so far.
@@ -36,11 +42,19 @@ impl<'a> SpilledRecords<'a> {
     }
 
     fn try_visit(&self, visitor: &mut dyn FnMut(&Record)) -> Result<(), ResultsError> {
-        let mut turn = Turn { records: self.records, next: 0, waiting: BTreeMap::new() };
+        let mut turn = Turn {
+            records: self.records,
+            next: 0,
+            waiting: BTreeMap::new(),
+        };
         turn.advance(visitor);
         visit_log(&self.log, &mut |logged| {
             // What is in memory wins: only what was let go is taken from the log.
-            if self.records.get(logged.index).is_some_and(|record| record.events.is_empty()) {
+            if self
+                .records
+                .get(logged.index)
+                .is_some_and(|record| record.events.is_empty())
+            {
                 turn.waiting.insert(logged.index, logged);
             }
             turn.advance(visitor);
@@ -64,8 +78,18 @@ impl Turn<'_> {
             if record.dequeued.is_none() || !record.events.is_empty() {
                 visitor(record);
             } else if let Some(logged) = self.waiting.remove(&self.next) {
-                let Record { events, text, other_text, .. } = logged;
-                visitor(&Record { events, text, other_text, ..record.clone() });
+                let Record {
+                    events,
+                    text,
+                    other_text,
+                    ..
+                } = logged;
+                visitor(&Record {
+                    events,
+                    text,
+                    other_text,
+                    ..record.clone()
+                });
             } else {
                 return;
             }
@@ -104,7 +128,13 @@ mod tests {
 
     fn record(index: usize, events: usize) -> Record {
         let at = |event: usize| {
-            Event::new(Nanos((index * 100 + event) as u64), Nanos(3), EventKind::Text, false, true)
+            Event::new(
+                Nanos((index * 100 + event) as u64),
+                Nanos(3),
+                EventKind::Text,
+                false,
+                true,
+            )
         };
         let text = "word ".repeat(events);
         Record {

@@ -28,10 +28,14 @@ const ROW_GROUP_BYTES: usize = 128 << 20;
 /// Rows decoded at a time.
 const READ_ROWS: usize = 4_096;
 
-/// Writes records to a Parquet file, sorted by index as [`Records`] gives them; returns their number.
+/// Writes records to a Parquet file, sorted by index as [`Records`] gives them; returns their
+/// number.
 ///
 /// The file appears whole or not at all.
-pub fn write_parquet(records: &(impl Records + ?Sized), path: &Path) -> Result<usize, ResultsError> {
+pub fn write_parquet(
+    records: &(impl Records + ?Sized),
+    path: &Path,
+) -> Result<usize, ResultsError> {
     write_atomically(path, |out| {
         let mut batches = BatchBuilder::new();
         let mut writer = ArrowWriter::try_new(out, batches.schema().clone(), Some(properties()))
@@ -48,7 +52,9 @@ pub fn write_parquet(records: &(impl Records + ?Sized), path: &Path) -> Result<u
                 failure = write_batch(&mut writer, &mut batches).err();
             }
         });
-        failure.map_or(Ok(()), Err).map_err(parquet_error("write", path))?;
+        failure
+            .map_or(Ok(()), Err)
+            .map_err(parquet_error("write", path))?;
         write_batch(&mut writer, &mut batches).map_err(parquet_error("write", path))?;
         writer.close().map_err(parquet_error("write", path))?;
         Ok(count)
@@ -80,10 +86,15 @@ impl StoredRecords {
     /// Opens a file written by [`write_parquet`].
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
         let file = File::open(path).map_err(ResultsError::io("read", path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
         check_version(path, builder.schema())?;
         let count = builder.metadata().file_metadata().num_rows();
-        Ok(Self { path: path.to_owned(), count: usize::try_from(count).unwrap_or(0), failure: None.into() })
+        Ok(Self {
+            path: path.to_owned(),
+            count: usize::try_from(count).unwrap_or(0),
+            failure: None.into(),
+        })
     }
 
     /// The first error of any visit so far.
@@ -94,9 +105,11 @@ impl StoredRecords {
     fn try_visit(&self, visitor: &mut dyn FnMut(&Record)) -> Result<(), ResultsError> {
         let mut records = Vec::new();
         for batch in open(&self.path)? {
-            let batch = batch.map_err(|error| ResultsError::format(&self.path, error.to_string()))?;
+            let batch =
+                batch.map_err(|error| ResultsError::format(&self.path, error.to_string()))?;
             records.clear();
-            decode(&batch, &mut records).map_err(|problem| ResultsError::format(&self.path, problem))?;
+            decode(&batch, &mut records)
+                .map_err(|problem| ResultsError::format(&self.path, problem))?;
             records.iter().for_each(&mut *visitor);
         }
         Ok(())
@@ -117,14 +130,16 @@ impl Records for StoredRecords {
 
 fn properties() -> WriterProperties {
     let version = KeyValue::new(VERSION_KEY.to_owned(), RECORD_FORMAT_VERSION.to_string());
-    let event_column = |name: &str| ColumnPath::from(vec![name.to_owned(), "list".into(), "item".into()]);
+    let event_column =
+        |name: &str| ColumnPath::from(vec![name.to_owned(), "list".into(), "item".into()]);
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_created_by(concat!("inferometer ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(vec![version]));
-    // Stamps rise in small steps, and no two are alike: differences pack well, a dictionary does not.
+    // Stamps rise in small steps, and no two are alike: differences pack well, a dictionary does
+    // not.
     for name in [EVENT_NS, EVENT_LAG_NS] {
         properties = properties
             .set_column_dictionary_enabled(event_column(name), false)
@@ -138,23 +153,44 @@ fn write_batch<W: Write + Send>(
     batches: &mut BatchBuilder,
 ) -> Result<(), ParquetError> {
     let batch: RecordBatch = batches.take()?;
-    if batch.num_rows() == 0 { Ok(()) } else { writer.write(&batch) }
+    if batch.num_rows() == 0 {
+        Ok(())
+    } else {
+        writer.write(&batch)
+    }
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReader, ResultsError> {
     let file = File::open(path).map_err(ResultsError::io("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
     check_version(path, builder.schema())?;
-    builder.with_batch_size(READ_ROWS).build().map_err(parquet_error("read", path))
+    builder
+        .with_batch_size(READ_ROWS)
+        .build()
+        .map_err(parquet_error("read", path))
 }
 
-pub(crate) fn parquet_error(action: &'static str, path: &Path) -> impl FnOnce(ParquetError) -> ResultsError {
+pub(crate) fn parquet_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(ParquetError) -> ResultsError {
     let path = path.to_owned();
     move |error| match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(source) => ResultsError::Io { action, path, source: *source },
-            Err(inner) => ResultsError::Format { path, problem: inner.to_string() },
+            Ok(source) => ResultsError::Io {
+                action,
+                path,
+                source: *source,
+            },
+            Err(inner) => ResultsError::Format {
+                path,
+                problem: inner.to_string(),
+            },
         },
-        other => ResultsError::Format { path, problem: other.to_string() },
+        other => ResultsError::Format {
+            path,
+            problem: other.to_string(),
+        },
     }
 }

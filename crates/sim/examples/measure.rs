@@ -1,11 +1,12 @@
 //! Measures the simulator itself: how late its events are, and how many it can write.
 //!
-//! `cargo run --release -p inferometer-sim --example measure -- paced 5000 20 10` runs 5,000 streams of 20
-//! tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with 4 million events, 16 a
-//! write; `… -- engine 100 60` runs the engine model alone with 100 streams for 60 virtual seconds. The word
-//! `stamps` at the end asks for the kernel's send stamps as well. The client only reads and throws away, on a
-//! thread of its own. The word `tied` ties server and client to a processor each, for a host that does nothing
-//! else: where there is other work, a thread that is tied cannot get out of its way.
+//! `cargo run --release -p inferometer-sim --example measure -- paced 5000 20 10` runs 5,000
+//! streams of 20 tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with
+//! 4 million events, 16 a write; `… -- engine 100 60` runs the engine model alone with 100 streams
+//! for 60 virtual seconds. The word `stamps` at the end asks for the kernel's send stamps as well.
+//! The client only reads and throws away, on a thread of its own. The word `tied` ties server and
+//! client to a processor each, for a host that does nothing else: where there is other work, a
+//! thread that is tied cannot get out of its way.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
@@ -20,10 +21,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const RAMP: u64 = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> =
-        std::env::args().skip(1).filter(|word| word != "stamps" && word != "tied").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "stamps" && word != "tied")
+        .collect();
     let number = |position: usize, default: u64| -> Result<u64, std::num::ParseIntError> {
-        arguments.get(position).map_or(Ok(default), |text| text.parse())
+        arguments
+            .get(position)
+            .map_or(Ok(default), |text| text.parse())
     };
     inferometer_os::limits::raise_file_limit(65_536);
     let streams = number(1, 5000)?;
@@ -33,13 +38,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     if arguments.first().is_some_and(|mode| mode == "flood") {
         let joined = number(2, 16)?;
         let events = number(3, 4_000_000)?;
-        let settings =
-            SimSettings { flood: Some(joined as u32), max_model_len: u32::MAX, ..SimSettings::default() };
+        let settings = SimSettings {
+            flood: Some(joined as u32),
+            max_model_len: u32::MAX,
+            ..SimSettings::default()
+        };
         run(settings, streams, events / streams)
     } else {
         let rate = number(2, 20)?;
         let seconds = number(3, 10)?;
-        let settings = SimSettings { itl: Delay::fixed(1000.0 / rate as f64), ..SimSettings::default() };
+        let settings = SimSettings {
+            itl: Delay::fixed(1000.0 / rate as f64),
+            ..SimSettings::default()
+        };
         run(settings, streams, rate * (seconds + RAMP))
     }
 }
@@ -56,7 +67,10 @@ fn run_engine(streams: u64, seconds: u64) -> Result<(), Box<dyn Error>> {
         engine.submit(request(id), Nanos::ZERO)?;
     }
     let mut events = Vec::new();
-    while let Some(at) = engine.next_step_at().filter(|&at| at < Nanos::from_millis(seconds * 1000)) {
+    while let Some(at) = engine
+        .next_step_at()
+        .filter(|&at| at < Nanos::from_millis(seconds * 1000))
+    {
         engine.step(at, &mut events);
         for event in events.drain(..).filter(|event| event.finished) {
             engine.submit(request(next), event.at)?;
@@ -84,14 +98,22 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
     }
     let server = start(settings)?;
     let began = (clock::now(), clock::process_cpu(), clock::thread_cpu());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let bytes = runtime.block_on(read_all(&server, streams, tokens, ramp))?;
     let wall = clock::now().since(began.0).as_secs_f64();
     let client = clock::thread_cpu().since(began.2).as_secs_f64();
     let cpu = clock::process_cpu().since(began.1).as_secs_f64() - client;
     let events = streams * tokens;
-    println!("{events} events, {:.1} MB in {wall:.2} s", bytes as f64 / 1e6);
-    println!("server: {cpu:.2} s of processor, {:.0} events per second of it", events as f64 / cpu);
+    println!(
+        "{events} events, {:.1} MB in {wall:.2} s",
+        bytes as f64 / 1e6
+    );
+    println!(
+        "server: {cpu:.2} s of processor, {:.0} events per second of it",
+        events as f64 / cpu
+    );
     println!("client: {client:.2} s of processor");
     let late = server.lateness();
     println!(
@@ -102,8 +124,15 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
         late.max.as_millis_f64(),
         late.events
     );
-    let blocked: u64 = server.truth().iter().map(|record| u64::from(record.blocked_writes)).sum();
-    println!("{} requests, {blocked} writes blocked", server.truth().len());
+    let blocked: u64 = server
+        .truth()
+        .iter()
+        .map(|record| u64::from(record.blocked_writes))
+        .sum();
+    println!(
+        "{} requests, {blocked} writes blocked",
+        server.truth().len()
+    );
     let left: Vec<f64> = server.truth().iter().flat_map(departures).collect();
     if !left.is_empty() {
         let mut sorted = left;
@@ -125,12 +154,24 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
 /// Microseconds from the write of each event to its departure.
 fn departures(record: &inferometer_sim::TruthRecord) -> Vec<f64> {
     let stamps = record.kernel_sent.iter().flatten();
-    let pairs = record.events.iter().zip(stamps).filter_map(|(&wrote, &left)| Some((wrote, left?)));
-    pairs.map(|(wrote, left)| (left.0 as f64 - wrote.0 as f64) / 1e3).collect()
+    let pairs = record
+        .events
+        .iter()
+        .zip(stamps)
+        .filter_map(|(&wrote, &left)| Some((wrote, left?)));
+    pairs
+        .map(|(wrote, left)| (left.0 as f64 - wrote.0 as f64) / 1e3)
+        .collect()
 }
 
-async fn read_all(server: &Server, streams: u64, tokens: u64, ramp: u64) -> Result<u64, Box<dyn Error>> {
-    let body = format!("{{\"prompt\":\"x\",\"max_tokens\":{tokens},\"stream\":true,\"ignore_eos\":true}}");
+async fn read_all(
+    server: &Server,
+    streams: u64,
+    tokens: u64,
+    ramp: u64,
+) -> Result<u64, Box<dyn Error>> {
+    let body =
+        format!("{{\"prompt\":\"x\",\"max_tokens\":{tokens},\"stream\":true,\"ignore_eos\":true}}");
     let request = format!(
         "POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -144,7 +185,8 @@ async fn read_all(server: &Server, streams: u64, tokens: u64, ramp: u64) -> Resu
             let paced = ramp > 0;
             for number in 0..streams {
                 if paced {
-                    let at = began.as_secs_f64() + ramp as f64 * 0.8 * number as f64 / streams as f64;
+                    let at =
+                        began.as_secs_f64() + ramp as f64 * 0.8 * number as f64 / streams as f64;
                     timer.sleep_until(Nanos::from_secs_f64(at)).await?;
                 }
                 let mut stream = tokio::net::TcpStream::connect(server.addr()).await?;

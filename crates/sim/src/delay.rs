@@ -10,9 +10,9 @@ use rand_distr::{Exp1, StandardNormal};
 
 /// A non-negative number that is either fixed or drawn anew each time.
 ///
-/// Written as `50` or `fixed:50`, `normal:MEAN,SD`, `lognormal:MEDIAN,SIGMA`, `exp:MEAN`, `uniform:LOW,HIGH`.
-/// Draws below zero (possible with `normal` only) become zero, so a normal with a large deviation has a mean
-/// a little above the one asked for.
+/// Written as `50` or `fixed:50`, `normal:MEAN,SD`, `lognormal:MEDIAN,SIGMA`, `exp:MEAN`,
+/// `uniform:LOW,HIGH`. Draws below zero (possible with `normal` only) become zero, so a normal with
+/// a large deviation has a mean a little above the one asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
     /// Always this value.
@@ -24,7 +24,8 @@ pub enum Distribution {
         /// Standard deviation before the cut.
         sd: f64,
     },
-    /// The exponential of a normal: `median` is its median, and its mean is `median · exp(sigma² / 2)`.
+    /// The exponential of a normal: `median` is its median, and its mean is
+    /// `median · exp(sigma² / 2)`.
     LogNormal {
         /// The median.
         median: f64,
@@ -132,7 +133,9 @@ impl FromStr for Distribution {
         let numbers: Vec<&str> = list.split(',').map(str::trim).collect();
         let number = |position: usize| -> Result<f64, DistributionError> {
             let text = numbers[position];
-            let value: f64 = text.parse().map_err(|_| DistributionError::BadNumber(text.into()))?;
+            let value: f64 = text
+                .parse()
+                .map_err(|_| DistributionError::BadNumber(text.into()))?;
             if value.is_finite() && value >= 0.0 {
                 Ok(value)
             } else {
@@ -143,16 +146,28 @@ impl FromStr for Distribution {
             if numbers.len() == wanted {
                 Ok(())
             } else {
-                Err(DistributionError::WrongCount { name, wanted, found: numbers.len(), text: text.into() })
+                Err(DistributionError::WrongCount {
+                    name,
+                    wanted,
+                    found: numbers.len(),
+                    text: text.into(),
+                })
             }
         };
         match name.trim() {
             "fixed" => count("fixed", 1).and_then(|()| Ok(Self::Fixed(number(0)?))),
-            "normal" => {
-                count("normal", 2).and_then(|()| Ok(Self::Normal { mean: number(0)?, sd: number(1)? }))
-            }
-            "lognormal" => count("lognormal", 2)
-                .and_then(|()| Ok(Self::LogNormal { median: number(0)?, sigma: number(1)? })),
+            "normal" => count("normal", 2).and_then(|()| {
+                Ok(Self::Normal {
+                    mean: number(0)?,
+                    sd: number(1)?,
+                })
+            }),
+            "lognormal" => count("lognormal", 2).and_then(|()| {
+                Ok(Self::LogNormal {
+                    median: number(0)?,
+                    sigma: number(1)?,
+                })
+            }),
             "exp" => count("exp", 1).and_then(|()| Ok(Self::Exponential(number(0)?))),
             "uniform" => {
                 count("uniform", 2)?;
@@ -204,7 +219,13 @@ mod tests {
 
     #[test]
     fn every_form_is_read_and_written_back() {
-        for text in ["50", "normal:50,5", "lognormal:50,0.3", "exp:12.5", "uniform:1,2"] {
+        for text in [
+            "50",
+            "normal:50,5",
+            "lognormal:50,0.3",
+            "exp:12.5",
+            "uniform:1,2",
+        ] {
             assert_eq!(text.parse::<Distribution>().unwrap().to_string(), text);
         }
         assert_eq!("fixed:50".parse::<Distribution>(), "50".parse());
@@ -228,11 +249,20 @@ mod tests {
     #[test]
     fn draws_have_the_stated_mean() {
         let mut rng = inferometer_core::random::stream(1, "test");
-        for text in ["7", "normal:50,5", "lognormal:50,0.3", "exp:12.5", "uniform:1,3"] {
+        for text in [
+            "7",
+            "normal:50,5",
+            "lognormal:50,0.3",
+            "exp:12.5",
+            "uniform:1,3",
+        ] {
             let distribution: Distribution = text.parse().unwrap();
             let n = 20_000;
             let mean = (0..n).map(|_| distribution.sample(&mut rng)).sum::<f64>() / f64::from(n);
-            assert!((mean / distribution.mean() - 1.0).abs() < 0.03, "{text}: {mean}");
+            assert!(
+                (mean / distribution.mean() - 1.0).abs() < 0.03,
+                "{text}: {mean}"
+            );
         }
     }
 }

@@ -85,7 +85,10 @@ impl FaultKind {
 
     /// The fault with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        ALL_FAULTS.iter().find(|fault| fault.name == name).map(|fault| fault.kind)
+        ALL_FAULTS
+            .iter()
+            .find(|fault| fault.name == name)
+            .map(|fault| fault.kind)
     }
 }
 
@@ -117,21 +120,29 @@ pub enum FaultError {
     #[error("`{0}` is not a share from 0 to 1")]
     BadFraction(String),
     /// The shares together exceed 1.
-    #[error("the shares of all faults together are {0}, but a request can suffer one fault only (at most 1)")]
+    #[error(
+        "the shares of all faults together are {0}, but a request can suffer one fault only (at most 1)"
+    )]
     TooMany(String),
 }
 
 fn names() -> String {
-    ALL_FAULTS.iter().map(|fault| fault.name).collect::<Vec<_>>().join(", ")
+    ALL_FAULTS
+        .iter()
+        .map(|fault| fault.name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl FromStr for FaultShare {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, fraction) = text.split_once('=').ok_or_else(|| FaultError::NoFraction(text.into()))?;
-        let kind =
-            FaultKind::from_name(name.trim()).ok_or_else(|| FaultError::UnknownName(name.trim().into()))?;
+        let (name, fraction) = text
+            .split_once('=')
+            .ok_or_else(|| FaultError::NoFraction(text.into()))?;
+        let kind = FaultKind::from_name(name.trim())
+            .ok_or_else(|| FaultError::UnknownName(name.trim().into()))?;
         match fraction.trim().parse::<f64>() {
             Ok(fraction) if (0.0..=1.0).contains(&fraction) => Ok(Self { kind, fraction }),
             _ => Err(FaultError::BadFraction(fraction.trim().into())),
@@ -148,7 +159,11 @@ impl fmt::Display for FaultShare {
 /// Checks that the shares do not exceed 1 together.
 pub(crate) fn check(faults: &[FaultShare]) -> Result<(), FaultError> {
     let sum: f64 = faults.iter().map(|fault| fault.fraction).sum();
-    if sum > 1.0 + 1e-9 { Err(FaultError::TooMany(format!("{sum:.3}"))) } else { Ok(()) }
+    if sum > 1.0 + 1e-9 {
+        Err(FaultError::TooMany(format!("{sum:.3}")))
+    } else {
+        Ok(())
+    }
 }
 
 /// The fault that the draw `unit` (0 to 1) selects.
@@ -175,9 +190,27 @@ mod tests {
     #[test]
     fn shares_are_read_and_wrong_ones_refused() {
         let share: FaultShare = "stall=0.25".parse().unwrap();
-        assert_eq!(share, FaultShare { kind: FaultKind::Stall, fraction: 0.25 });
-        assert!("stall".parse::<FaultShare>().unwrap_err().to_string().contains("NAME=FRACTION"));
-        assert!("stahl=1".parse::<FaultShare>().unwrap_err().to_string().contains("reset_mid_stream"));
+        assert_eq!(
+            share,
+            FaultShare {
+                kind: FaultKind::Stall,
+                fraction: 0.25
+            }
+        );
+        assert!(
+            "stall"
+                .parse::<FaultShare>()
+                .unwrap_err()
+                .to_string()
+                .contains("NAME=FRACTION")
+        );
+        assert!(
+            "stahl=1"
+                .parse::<FaultShare>()
+                .unwrap_err()
+                .to_string()
+                .contains("reset_mid_stream")
+        );
         assert!("stall=1.5".parse::<FaultShare>().is_err());
         assert!(check(&[share, share, share, share]).is_ok());
         assert!(check(&[share; 5]).is_err());

@@ -1,8 +1,9 @@
 //! A simulated inference server that knows the truth about itself.
 //!
-//! [`start`] runs an HTTP server that speaks the APIs of real inference servers, waits as told before each
-//! token, and keeps a [`TruthRecord`] of each request: when its body was complete and when each event was
-//! handed to the kernel. What a client measures can so be compared with what happened, event by event.
+//! [`start`] runs an HTTP server that speaks the APIs of real inference servers, waits as told
+//! before each token, and keeps a [`TruthRecord`] of each request: when its body was complete and
+//! when each event was handed to the kernel. What a client measures can so be compared with what
+//! happened, event by event.
 //!
 //! ```
 //! use inferometer_sim::{SimSettings, start};

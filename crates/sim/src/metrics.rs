@@ -11,17 +11,18 @@ use crate::settings::MetricNames;
 
 /// Edges of the time-to-first-token histogram in seconds, as vLLM has them.
 const TTFT_EDGES: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
-    80.0, 160.0, 640.0, 2560.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
 ];
 /// Edges of the inter-token histogram.
 const ITL_EDGES: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
+    40.0, 80.0,
 ];
 /// Edges of the histograms over whole requests.
 const REQUEST_EDGES: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-    960.0, 1920.0, 7680.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0, 1920.0, 7680.0,
 ];
 
 /// Counters and histograms of a server. No lock is taken for a token.
@@ -46,7 +47,10 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(model: &str) -> Self {
         // A label value escapes backslash, quote and newline.
-        let model = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let model = model
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         Self {
             model,
             in_flight: AtomicI64::new(0),
@@ -80,7 +84,10 @@ impl Metrics {
     fn engine(&self) -> EngineStats {
         let in_flight = self.in_flight.load(Ordering::Relaxed).max(0) as usize;
         let noted = *self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.unwrap_or(EngineStats { running: in_flight, ..EngineStats::default() })
+        noted.unwrap_or(EngineStats {
+            running: in_flight,
+            ..EngineStats::default()
+        })
     }
 
     /// SGLang's names: its production metrics that this server can know.
@@ -90,11 +97,24 @@ impl Metrics {
         let engine = self.engine();
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         let finished = read(&self.finished_length) + read(&self.finished_stop);
-        let mut page =
-            Page { text: &mut text, prefix: "sglang", labels: format!("model_name=\"{}\"", self.model) };
+        let mut page = Page {
+            text: &mut text,
+            prefix: "sglang",
+            labels: format!("model_name=\"{}\"", self.model),
+        };
         for (name, kind, help, value) in [
-            ("num_running_reqs", "gauge", "Requests being worked on.", engine.running as f64),
-            ("num_queue_reqs", "gauge", "Requests waiting for the engine.", engine.waiting as f64),
+            (
+                "num_running_reqs",
+                "gauge",
+                "Requests being worked on.",
+                engine.running as f64,
+            ),
+            (
+                "num_queue_reqs",
+                "gauge",
+                "Requests waiting for the engine.",
+                engine.waiting as f64,
+            ),
             (
                 "num_used_tokens",
                 "gauge",
@@ -113,28 +133,69 @@ impl Metrics {
                 "Share of prompt tokens found in the prefix cache.",
                 share(engine.prefix_hits, engine.prefix_queries),
             ),
-            ("prompt_tokens_total", "counter", "Prompt tokens processed.", read(&self.prompt_tokens)),
-            ("generation_tokens_total", "counter", "Tokens generated.", read(&self.generation_tokens)),
+            (
+                "prompt_tokens_total",
+                "counter",
+                "Prompt tokens processed.",
+                read(&self.prompt_tokens),
+            ),
+            (
+                "generation_tokens_total",
+                "counter",
+                "Tokens generated.",
+                read(&self.generation_tokens),
+            ),
             (
                 "cached_tokens_total",
                 "counter",
                 "Prompt tokens found in the prefix cache.",
                 engine.prefix_hits as f64,
             ),
-            ("num_requests_total", "counter", "Requests finished.", finished),
-            ("num_aborted_requests_total", "counter", "Requests given up.", read(&self.aborted)),
+            (
+                "num_requests_total",
+                "counter",
+                "Requests finished.",
+                finished,
+            ),
+            (
+                "num_aborted_requests_total",
+                "counter",
+                "Requests given up.",
+                read(&self.aborted),
+            ),
         ] {
             page.single(name, kind, help, value);
         }
         if engine.drafts > 0 {
             let length = 1.0 + share(engine.accepted_tokens, engine.drafts);
-            page.single("spec_accept_length", "gauge", "Tokens a step that verified a draft gave.", length);
+            page.single(
+                "spec_accept_length",
+                "gauge",
+                "Tokens a step that verified a draft gave.",
+                length,
+            );
         }
         for (name, help, histogram) in [
-            ("time_to_first_token_seconds", "Time to first token.", &self.ttft),
-            ("inter_token_latency_seconds", "Time between tokens.", &self.itl),
-            ("e2e_request_latency_seconds", "Time from arrival to the last token.", &self.e2e),
-            ("queue_time_seconds", "Time spent waiting for the engine.", &self.queue),
+            (
+                "time_to_first_token_seconds",
+                "Time to first token.",
+                &self.ttft,
+            ),
+            (
+                "inter_token_latency_seconds",
+                "Time between tokens.",
+                &self.itl,
+            ),
+            (
+                "e2e_request_latency_seconds",
+                "Time from arrival to the last token.",
+                &self.e2e,
+            ),
+            (
+                "queue_time_seconds",
+                "Time spent waiting for the engine.",
+                &self.queue,
+            ),
         ] {
             page.histogram(name, help, histogram);
         }
@@ -146,13 +207,33 @@ impl Metrics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let engine = self.engine();
         let labels = format!("engine=\"0\",model_name=\"{}\"", self.model);
-        let mut page = Page { text: &mut text, prefix: "vllm", labels };
+        let mut page = Page {
+            text: &mut text,
+            prefix: "vllm",
+            labels,
+        };
         let kv_usage = engine.blocks_used as f64 / engine.blocks_total.max(1) as f64;
         for (name, help, value) in [
-            ("num_requests_running", "Requests being worked on.", engine.running as f64),
-            ("num_requests_waiting", "Requests waiting for the engine.", engine.waiting as f64),
-            ("num_requests_swapped", "Requests waiting in the host's memory.", engine.swapped as f64),
-            ("kv_cache_usage_perc", "Share of the KV cache in use; 1 is all.", kv_usage),
+            (
+                "num_requests_running",
+                "Requests being worked on.",
+                engine.running as f64,
+            ),
+            (
+                "num_requests_waiting",
+                "Requests waiting for the engine.",
+                engine.waiting as f64,
+            ),
+            (
+                "num_requests_swapped",
+                "Requests waiting in the host's memory.",
+                engine.swapped as f64,
+            ),
+            (
+                "kv_cache_usage_perc",
+                "Share of the KV cache in use; 1 is all.",
+                kv_usage,
+            ),
         ] {
             page.single(name, "gauge", help, value);
         }
@@ -162,28 +243,69 @@ impl Metrics {
                 "Tokens looked up in the prefix cache.",
                 engine.prefix_queries as f64,
             ),
-            ("prefix_cache_hits_total", "Tokens found in the prefix cache.", engine.prefix_hits as f64),
-            ("num_preemptions_total", "Requests thrown out of the KV cache.", engine.preemptions as f64),
-            ("prompt_tokens_total", "Prompt tokens processed.", read(&self.prompt_tokens)),
-            ("generation_tokens_total", "Tokens generated.", read(&self.generation_tokens)),
+            (
+                "prefix_cache_hits_total",
+                "Tokens found in the prefix cache.",
+                engine.prefix_hits as f64,
+            ),
+            (
+                "num_preemptions_total",
+                "Requests thrown out of the KV cache.",
+                engine.preemptions as f64,
+            ),
+            (
+                "prompt_tokens_total",
+                "Prompt tokens processed.",
+                read(&self.prompt_tokens),
+            ),
+            (
+                "generation_tokens_total",
+                "Tokens generated.",
+                read(&self.generation_tokens),
+            ),
         ] {
             page.single(name, "counter", help, value);
         }
         if engine.drafts > 0 {
             page.speculation(&engine);
         }
-        page.head("request_success_total", "counter", "Requests finished, by reason.");
-        for (reason, count) in
-            [("stop", &self.finished_stop), ("length", &self.finished_length), ("abort", &self.aborted)]
-        {
-            let labels = format!("engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"", self.model);
+        page.head(
+            "request_success_total",
+            "counter",
+            "Requests finished, by reason.",
+        );
+        for (reason, count) in [
+            ("stop", &self.finished_stop),
+            ("length", &self.finished_length),
+            ("abort", &self.aborted),
+        ] {
+            let labels = format!(
+                "engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"",
+                self.model
+            );
             page.sample("request_success_total", &labels, read(count));
         }
         for (name, help, histogram) in [
-            ("time_to_first_token_seconds", "Time to first token.", &self.ttft),
-            ("inter_token_latency_seconds", "Time between tokens.", &self.itl),
-            ("e2e_request_latency_seconds", "Time from arrival to the last token.", &self.e2e),
-            ("request_queue_time_seconds", "Time spent waiting for the engine.", &self.queue),
+            (
+                "time_to_first_token_seconds",
+                "Time to first token.",
+                &self.ttft,
+            ),
+            (
+                "inter_token_latency_seconds",
+                "Time between tokens.",
+                &self.itl,
+            ),
+            (
+                "e2e_request_latency_seconds",
+                "Time from arrival to the last token.",
+                &self.e2e,
+            ),
+            (
+                "request_queue_time_seconds",
+                "Time spent waiting for the engine.",
+                &self.queue,
+            ),
         ] {
             page.histogram(name, help, histogram);
         }
@@ -203,7 +325,10 @@ struct Page<'a> {
 impl Page<'_> {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         let prefix = self.prefix;
-        let _ = writeln!(self.text, "# HELP {prefix}:{name} {help}\n# TYPE {prefix}:{name} {kind}");
+        let _ = writeln!(
+            self.text,
+            "# HELP {prefix}:{name} {help}\n# TYPE {prefix}:{name} {kind}"
+        );
     }
 
     fn sample(&mut self, name: &str, labels: &str, value: f64) {
@@ -218,14 +343,30 @@ impl Page<'_> {
 
     fn speculation(&mut self, engine: &EngineStats) {
         for (name, help, count) in [
-            ("spec_decode_num_drafts_total", "Drafts verified.", engine.drafts),
-            ("spec_decode_num_draft_tokens_total", "Draft tokens verified.", engine.draft_tokens),
-            ("spec_decode_num_accepted_tokens_total", "Draft tokens accepted.", engine.accepted_tokens),
+            (
+                "spec_decode_num_drafts_total",
+                "Drafts verified.",
+                engine.drafts,
+            ),
+            (
+                "spec_decode_num_draft_tokens_total",
+                "Draft tokens verified.",
+                engine.draft_tokens,
+            ),
+            (
+                "spec_decode_num_accepted_tokens_total",
+                "Draft tokens accepted.",
+                engine.accepted_tokens,
+            ),
         ] {
             self.single(name, "counter", help, count as f64);
         }
         let name = "spec_decode_num_accepted_tokens_per_pos_total";
-        self.head(name, "counter", "Draft tokens accepted, by position in the draft.");
+        self.head(
+            name,
+            "counter",
+            "Draft tokens accepted, by position in the draft.",
+        );
         for (position, &count) in engine.accepted_by_position.iter().enumerate() {
             let labels = format!("{},position=\"{position}\"", self.labels);
             self.sample(name, &labels, count as f64);
@@ -235,13 +376,21 @@ impl Page<'_> {
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(name, "histogram", help);
         let mut passed = 0;
-        let edges = histogram.edges.iter().map(|edge| format!("{edge:?}")).chain(["+Inf".to_owned()]);
+        let edges = histogram
+            .edges
+            .iter()
+            .map(|edge| format!("{edge:?}"))
+            .chain(["+Inf".to_owned()]);
         let labels = self.labels.clone();
         for (edge, count) in edges.zip(&histogram.counts) {
             passed += count.load(Ordering::Relaxed);
             // The model's name is the last label.
             let (before, model) = labels.split_at(labels.find("model_name").unwrap_or(0));
-            self.sample(&format!("{name}_bucket"), &format!("{before}le=\"{edge}\",{model}"), passed as f64);
+            self.sample(
+                &format!("{name}_bucket"),
+                &format!("{before}le=\"{edge}\",{model}"),
+                passed as f64,
+            );
         }
         self.sample(&format!("{name}_count"), &labels, passed as f64);
         let sum = Nanos(histogram.sum_ns.load(Ordering::Relaxed)).as_secs_f64();
@@ -260,7 +409,11 @@ pub(crate) struct Histogram {
 impl Histogram {
     fn new(edges: &'static [f64]) -> Self {
         let counts = (0..=edges.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { edges, counts, sum_ns: AtomicU64::new(0) }
+        Self {
+            edges,
+            counts,
+            sum_ns: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn add(&self, span: Nanos) {
@@ -290,11 +443,9 @@ mod tests {
         assert!(page.contains(&format!("{} 1.0\n", line("0.01"))), "{page}");
         assert!(page.contains(&format!("{} 2.0\n", line("0.025"))));
         assert!(page.contains(&format!("{} 3.0\n", line("+Inf"))));
-        assert!(
-            page.contains(
-                "vllm:inter_token_latency_seconds_sum{engine=\"0\",model_name=\"m\\\"x\"} 100.021\n"
-            )
-        );
+        assert!(page.contains(
+            "vllm:inter_token_latency_seconds_sum{engine=\"0\",model_name=\"m\\\"x\"} 100.021\n"
+        ));
     }
 
     #[test]
@@ -321,7 +472,10 @@ mod tests {
             "sglang:time_to_first_token_seconds_bucket{le=\"0.005\",model_name=\"m\"} 1.0",
             "sglang:time_to_first_token_seconds_count{model_name=\"m\"} 1.0",
         ] {
-            assert!(page.contains(&format!("{line}\n")), "{line} is not in\n{page}");
+            assert!(
+                page.contains(&format!("{line}\n")),
+                "{line} is not in\n{page}"
+            );
         }
         assert!(!page.contains("vllm:"));
     }

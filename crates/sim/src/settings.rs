@@ -13,7 +13,8 @@ use crate::engine::{ClusterConfig, EngineError};
 use crate::faults::{FaultError, FaultShare};
 use crate::text::Tokenizer;
 
-/// Everything that a simulated server is told. [`SimSettings::default`] listens on a free local port.
+/// Everything that a simulated server is told. [`SimSettings::default`] listens on a free local
+/// port.
 #[derive(Clone)]
 pub struct SimSettings {
     /// Where to listen; port 0 takes any free one.
@@ -24,14 +25,17 @@ pub struct SimSettings {
     pub model: String,
     /// From the complete request to the first token event.
     pub ttft: Delay,
-    /// From one token event to the next, counted between the due instants so that lateness never adds up.
+    /// From one token event to the next, counted between the due instants so that lateness never
+    /// adds up.
     pub itl: Delay,
     /// Tokens in each event; the last may hold fewer.
     pub tokens_per_event: u16,
-    /// No waiting at all: every stream is written as fast as the client reads, this many events a write.
+    /// No waiting at all: every stream is written as fast as the client reads, this many events a
+    /// write.
     pub flood: Option<u32>,
-    /// Natural length of answers in tokens, for requests that do not set `ignore_eos`; `max_tokens` still
-    /// caps it. `None` makes every answer as long as `max_tokens` (128 where a request names no limit).
+    /// Natural length of answers in tokens, for requests that do not set `ignore_eos`; `max_tokens`
+    /// still caps it. `None` makes every answer as long as `max_tokens` (128 where a request names
+    /// no limit).
     pub answer_tokens: Option<Distribution>,
     /// Seed of everything random.
     pub seed: u64,
@@ -50,19 +54,22 @@ pub struct SimSettings {
     /// Counts prompts and serves `/tokenize`; without it a plain rule counts words and marks.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
     /// An engine model that decides when tokens come, instead of `ttft` and `itl`. With one,
-    /// `tokens_per_event` is the least number of tokens in each event between the first and the last.
+    /// `tokens_per_event` is the least number of tokens in each event between the first and the
+    /// last.
     pub engine: Option<ClusterConfig>,
     /// Tokens at the start of each chat answer that are reasoning.
     pub reasoning_tokens: u32,
     /// Key of reasoning text in chat answers.
     pub reasoning_key: ReasoningKey,
-    /// Answer with a tool call whenever a chat request offers tools and leaves the choice to the model.
+    /// Answer with a tool call whenever a chat request offers tools and leaves the choice to the
+    /// model.
     pub tool_calls: bool,
     /// Names of LoRA adapters that are there from the start.
     pub lora_modules: Vec<String>,
     /// Answer everything with status 503 for so long after the start.
     pub ready_after: Duration,
-    /// Refuse connections for so long after the start, as a server does that is still loading its model.
+    /// Refuse connections for so long after the start, as a server does that is still loading its
+    /// model.
     pub listen_after: Duration,
     /// Whose names `/metrics` uses.
     pub metric_names: MetricNames,
@@ -165,7 +172,9 @@ impl fmt::Debug for SimSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address or port 0 for any free port")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another address or port 0 for any free port"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -208,7 +217,9 @@ impl SimSettings {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
         if let Some(first) = self.pin {
             inferometer_os::thread::check_pin(first, self.threads).map_err(|error| {
-                SimError::Setting(format!("threads cannot be tied to processor {first} and up: {error}"))
+                SimError::Setting(format!(
+                    "threads cannot be tied to processor {first} and up: {error}"
+                ))
             })?;
         }
         if self.threads == 0 {
@@ -224,13 +235,17 @@ impl SimSettings {
             return wrong("the model needs a name");
         }
         if self.max_model_len < 2 {
-            return wrong("the longest sequence must have room for a prompt and an answer (2 or more)");
+            return wrong(
+                "the longest sequence must have room for a prompt and an answer (2 or more)",
+            );
         }
         if self.engine.is_some() && self.threads > 1 {
             return wrong("an engine model runs on one thread; leave threads at 1");
         }
         if self.engine.is_some() && self.flood.is_some() {
-            return wrong("flood mode knows no time, so that it cannot be combined with an engine model");
+            return wrong(
+                "flood mode knows no time, so that it cannot be combined with an engine model",
+            );
         }
         crate::faults::check(&self.faults)?;
         Ok(())

@@ -1,19 +1,21 @@
 //! The simulator's words: the text of answers, and the counting of prompts.
 
-/// Short common words: most vocabularies hold each of them, with its leading space, as one token. All are
-/// plain ASCII letters, so that they need no escaping in JSON.
+/// Short common words: most vocabularies hold each of them, with its leading space, as one token.
+/// All are plain ASCII letters, so that they need no escaping in JSON.
 const WORDS: [&str; 128] = [
-    " the", " of", " and", " to", " in", " is", " that", " for", " it", " as", " was", " with", " be", " by",
-    " on", " not", " he", " his", " but", " at", " are", " this", " have", " from", " or", " had", " an",
-    " they", " which", " one", " you", " were", " her", " all", " she", " there", " would", " their", " we",
-    " him", " been", " has", " when", " who", " will", " more", " no", " if", " out", " so", " said",
-    " what", " up", " its", " about", " into", " than", " them", " can", " only", " other", " new", " some",
-    " could", " time", " these", " two", " may", " then", " do", " first", " any", " my", " now", " such",
-    " like", " our", " over", " man", " me", " even", " most", " made", " after", " also", " did", " many",
-    " before", " must", " through", " back", " years", " where", " much", " your", " way", " well", " down",
-    " should", " because", " each", " just", " those", " people", " how", " too", " little", " state",
-    " good", " very", " make", " world", " still", " own", " see", " men", " work", " long", " get", " here",
-    " between", " both", " life", " being", " under", " never", " day", " same",
+    " the", " of", " and", " to", " in", " is", " that", " for", " it", " as", " was", " with",
+    " be", " by", " on", " not", " he", " his", " but", " at", " are", " this", " have", " from",
+    " or", " had", " an", " they", " which", " one", " you", " were", " her", " all", " she",
+    " there", " would", " their", " we", " him", " been", " has", " when", " who", " will",
+    " more", " no", " if", " out", " so", " said", " what", " up", " its", " about", " into",
+    " than", " them", " can", " only", " other", " new", " some", " could", " time", " these",
+    " two", " may", " then", " do", " first", " any", " my", " now", " such", " like", " our",
+    " over", " man", " me", " even", " most", " made", " after", " also", " did", " many",
+    " before", " must", " through", " back", " years", " where", " much", " your", " way", " well",
+    " down", " should", " because", " each", " just", " those", " people", " how", " too",
+    " little", " state", " good", " very", " make", " world", " still", " own", " see", " men",
+    " work", " long", " get", " here", " between", " both", " life", " being", " under", " never",
+    " day", " same",
 ];
 
 /// Word number `position` of the answer with this key.
@@ -31,9 +33,9 @@ pub(crate) fn mix(value: u64) -> u64 {
 
 /// A hash of bytes (FNV-1a, mixed).
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    mix(bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |state, &byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |state, &byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    }))
 }
 
 /// Counts and translates tokens for the simulator, where it shall use a real vocabulary.
@@ -48,8 +50,8 @@ pub trait Tokenizer: Send + Sync {
     }
 }
 
-/// The counting rule without a tokenizer: a piece is a run of ASCII letters and digits (or of bytes outside
-/// ASCII), or any other single character that is no white space.
+/// The counting rule without a tokenizer: a piece is a run of ASCII letters and digits (or of bytes
+/// outside ASCII), or any other single character that is no white space.
 pub(crate) fn for_each_piece(text: &str, mut visit: impl FnMut(&[u8])) {
     let bytes = text.as_bytes();
     let wordy = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
@@ -81,15 +83,28 @@ mod tests {
 
     #[test]
     fn pieces_are_words_and_marks() {
-        for (text, pieces) in [("", 0), ("  ", 0), ("Hello, world!", 4), ("a1 b2\n(c)", 5), ("né à", 2)] {
+        for (text, pieces) in [
+            ("", 0),
+            ("  ", 0),
+            ("Hello, world!", 4),
+            ("a1 b2\n(c)", 5),
+            ("né à", 2),
+        ] {
             assert_eq!(count_pieces(text), pieces, "{text:?}");
         }
     }
 
     #[test]
     fn words_need_no_escaping_and_depend_on_key_and_position() {
-        assert!(WORDS.iter().all(|word| word.bytes().all(|byte| byte == b' ' || byte.is_ascii_lowercase())));
-        let answer = |key| (0..20).map(|position| word(key, position)).collect::<String>();
+        assert!(WORDS.iter().all(|word| {
+            word.bytes()
+                .all(|byte| byte == b' ' || byte.is_ascii_lowercase())
+        }));
+        let answer = |key| {
+            (0..20)
+                .map(|position| word(key, position))
+                .collect::<String>()
+        };
         assert_eq!(answer(1), answer(1));
         assert_ne!(answer(1), answer(2));
     }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// What the server did for one request.
 ///
-/// Instants are readings of `CLOCK_MONOTONIC` in nanoseconds: every process of the host shares that axis.
+/// Instants are readings of `CLOCK_MONOTONIC` in nanoseconds: every process of the host shares that
+/// axis.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TruthRecord {
     /// Order of arrival, counted from 0.
@@ -31,8 +32,8 @@ pub struct TruthRecord {
     pub accepted: Nanos,
     /// When the first bytes of the request had been read.
     pub first_byte: Nanos,
-    /// When the last byte of the request had reached this host's kernel; left out where the kernel does not stamp
-    /// what arrives. `body` is later by what the server took to wake up.
+    /// When the last byte of the request had reached this host's kernel; left out where the kernel
+    /// does not stamp what arrives. `body` is later by what the server took to wake up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_arrived: Option<Nanos>,
     /// When the last byte of the request had been read.
@@ -43,8 +44,9 @@ pub struct TruthRecord {
     pub first_schedule: Option<Nanos>,
     /// When each token event was handed to the kernel: the clock was read just before the write.
     pub events: Vec<Nanos>,
-    /// When the kernel passed each event on to the network device, `null` where it had not said so by the end of
-    /// the answer; left out unless kernel stamps were asked for and the platform has them.
+    /// When the kernel passed each event on to the network device, `null` where it had not said so
+    /// by the end of the answer; left out unless kernel stamps were asked for and the platform has
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_sent: Option<Vec<Option<Nanos>>>,
     /// Tokens of each event; left out when every event carried exactly one.
@@ -93,7 +95,8 @@ pub enum TruthOutcome {
     Stopped,
 }
 
-/// How far events were behind the moments when they were due, over all requests since the last reset.
+/// How far events were behind the moments when they were due, over all requests since the last
+/// reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lateness {
     /// Events counted.
@@ -120,7 +123,10 @@ pub(crate) struct LatenessHistogram {
 
 impl Default for LatenessHistogram {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS].into_boxed_slice(), max: 0 }
+        Self {
+            counts: vec![0; BUCKETS].into_boxed_slice(),
+            max: 0,
+        }
     }
 }
 
@@ -226,7 +232,9 @@ impl TruthLog {
         inner.events += record.events.len();
         inner.records.push_back(record);
         while inner.events > self.kept_events || inner.records.len() > KEPT_RECORDS {
-            let Some(oldest) = inner.records.pop_front() else { break };
+            let Some(oldest) = inner.records.pop_front() else {
+                break;
+            };
             inner.events -= oldest.events.len();
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -234,7 +242,12 @@ impl TruthLog {
 
     /// The records with index `since` or later, in order of their end.
     pub(crate) fn since(&self, since: u64) -> Vec<TruthRecord> {
-        self.lock().records.iter().filter(|record| record.index >= since).cloned().collect()
+        self.lock()
+            .records
+            .iter()
+            .filter(|record| record.index >= since)
+            .cloned()
+            .collect()
     }
 
     /// The same as JSON lines.
@@ -255,18 +268,27 @@ impl TruthLog {
 
     /// How many records were dropped from memory, and how many are missing from the file.
     pub(crate) fn losses(&self) -> (u64, u64) {
-        (self.dropped.load(Ordering::Relaxed), self.file_lost.load(Ordering::Relaxed))
+        (
+            self.dropped.load(Ordering::Relaxed),
+            self.file_lost.load(Ordering::Relaxed),
+        )
     }
 
     /// Writes out the file and closes it.
     pub(crate) fn close(&self) -> io::Result<()> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(writer) = writer else { return Ok(()) };
         if let Some(file) = &self.file {
             // The writer may be gone already after a failed write; joining it tells why.
             let _ = file.send(None);
         }
-        writer.join().unwrap_or_else(|_| Err(io::Error::other("the truth file's writer panicked")))
+        writer
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the truth file's writer panicked")))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -274,7 +296,10 @@ impl TruthLog {
     }
 }
 
-fn write_file(mut file: BufWriter<File>, records: &Receiver<Option<TruthRecord>>) -> io::Result<()> {
+fn write_file(
+    mut file: BufWriter<File>,
+    records: &Receiver<Option<TruthRecord>>,
+) -> io::Result<()> {
     let mut line = Vec::new();
     while let Ok(Some(record)) = records.recv() {
         line.clear();
@@ -325,12 +350,25 @@ mod tests {
 
     #[test]
     fn the_log_keeps_what_it_can_and_tells_what_it_dropped() {
-        let log = TruthLog { kept_events: 200, ..TruthLog::new(None).unwrap() };
+        let log = TruthLog {
+            kept_events: 200,
+            ..TruthLog::new(None).unwrap()
+        };
         for index in 0..3 {
-            let record = TruthRecord { index, events: vec![Nanos::ZERO; 100], ..Default::default() };
+            let record = TruthRecord {
+                index,
+                events: vec![Nanos::ZERO; 100],
+                ..Default::default()
+            };
             log.push(record);
         }
-        assert_eq!(log.since(0).iter().map(|record| record.index).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            log.since(0)
+                .iter()
+                .map(|record| record.index)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
         assert_eq!(log.since(2).len(), 1);
         assert_eq!(log.losses().0, 1);
         log.reset();
@@ -339,16 +377,22 @@ mod tests {
 
     #[test]
     fn the_file_holds_every_record_after_closing() {
-        let path = std::env::temp_dir().join(format!("inferometer-truth-{}.jsonl", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("inferometer-truth-{}.jsonl", std::process::id()));
         let log = TruthLog::new(Some(&path)).unwrap();
         for index in 0..100 {
-            log.push(TruthRecord { index, ..Default::default() });
+            log.push(TruthRecord {
+                index,
+                ..Default::default()
+            });
         }
         log.close().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let records: Vec<TruthRecord> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let records: Vec<TruthRecord> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(records, log.since(0));
         assert_eq!(records.len(), 100);
     }

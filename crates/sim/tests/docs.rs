@@ -9,9 +9,19 @@ fn the_fault_table_is_complete_and_exact() {
     let text = std::fs::read_to_string(path).unwrap();
     for fault in ALL_FAULTS {
         let row = format!("| `{}` | {} | {} |", fault.name, fault.doc, fault.outcome);
-        assert!(text.contains(&row), "docs/simulator.md lacks this row: {row}");
+        assert!(
+            text.contains(&row),
+            "docs/simulator.md lacks this row: {row}"
+        );
     }
-    for name in MODELS.iter().map(|model| model.name).chain(GPUS.iter().map(|gpu| gpu.name)) {
-        assert!(text.contains(&format!("`{name}`")), "docs/simulator.md does not name {name}");
+    for name in MODELS
+        .iter()
+        .map(|model| model.name)
+        .chain(GPUS.iter().map(|gpu| gpu.name))
+    {
+        assert!(
+            text.contains(&format!("`{name}`")),
+            "docs/simulator.md does not name {name}"
+        );
     }
 }

@@ -29,28 +29,41 @@ impl Cgroup {
                 let mut parts = line.splitn(3, ':').skip(1);
                 Some((parts.next()?, parts.next()?))
             });
-            lines.find(|(names, _)| names.split(',').any(|name| name == controller)).map(|(_, path)| path)
+            lines
+                .find(|(names, _)| names.split(',').any(|name| name == controller))
+                .map(|(_, path)| path)
         };
-        let v2 = proc_cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+        let v2 = proc_cgroup
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"));
         let controller = |name: &str, file: &str| match (path_of(name), v2) {
-            // With both versions mounted, a controller belongs to version 1 where it is named there.
-            (Some(path), _) => version_1(root, name).map_or_else(Vec::new, |root| levels(&root, path)),
+            // With both versions mounted, a controller belongs to version 1 where it is named
+            // there.
+            (Some(path), _) => {
+                version_1(root, name).map_or_else(Vec::new, |root| levels(&root, path))
+            }
             (None, Some(path)) => {
                 // Beside version 1, version 2 has a folder of its own.
                 let roots = [root.to_owned(), root.join("unified")];
-                let root = roots
-                    .into_iter()
-                    .find(|root| root.join("cgroup.controllers").exists() || root.join(file).exists());
+                let root = roots.into_iter().find(|root| {
+                    root.join("cgroup.controllers").exists() || root.join(file).exists()
+                });
                 root.map_or_else(Vec::new, |root| levels(&root, path))
             }
             (None, None) => Vec::new(),
         };
-        Self { cpu: controller("cpu", "cpu.max"), memory: controller("memory", "memory.max") }
+        Self {
+            cpu: controller("cpu", "cpu.max"),
+            memory: controller("memory", "memory.max"),
+        }
     }
 
     /// Processors that the tightest quota on the way up leaves, if there is one.
     pub(crate) fn cpu_quota(&self) -> Option<f64> {
-        self.cpu.iter().filter_map(|folder| quota(folder)).min_by(f64::total_cmp)
+        self.cpu
+            .iter()
+            .filter_map(|folder| quota(folder))
+            .min_by(f64::total_cmp)
     }
 
     /// The tightest memory limit on the way up in bytes, if there is one.
@@ -73,8 +86,8 @@ impl Cgroup {
     }
 }
 
-/// Where version 1 keeps a controller: a folder with its name, or one that it shares with others, such as
-/// `cpu,cpuacct`.
+/// Where version 1 keeps a controller: a folder with its name, or one that it shares with others,
+/// such as `cpu,cpuacct`.
 fn version_1(root: &Path, controller: &str) -> Option<PathBuf> {
     let own = root.join(controller);
     if own.is_dir() {
@@ -82,13 +95,16 @@ fn version_1(root: &Path, controller: &str) -> Option<PathBuf> {
     }
     let folders = fs::read_dir(root).ok()?.filter_map(Result::ok);
     let mut shared = folders.filter(|folder| {
-        folder.file_name().to_str().is_some_and(|name| name.split(',').any(|name| name == controller))
+        folder
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.split(',').any(|name| name == controller))
     });
     shared.next().map(|folder| folder.path())
 }
 
-/// The folder of a group and of each group above it. Inside a container the path of the host may not
-/// exist; then only the root remains, which is the container's own group.
+/// The folder of a group and of each group above it. Inside a container the path of the host may
+/// not exist; then only the root remains, which is the container's own group.
 fn levels(root: &Path, path: &str) -> Vec<PathBuf> {
     let own = root.join(path.trim_start_matches('/'));
     own.ancestors()
@@ -117,8 +133,13 @@ fn parse_cpu_stat(text: &str) -> Option<Throttling> {
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
         lines.find(|(key, _)| *key == name)?.1.trim().parse().ok()
     };
-    let time = value("throttled_usec").map(Nanos::from_micros).or(value("throttled_time").map(Nanos))?;
-    Some(Throttling { periods: value("nr_throttled")?, time })
+    let time = value("throttled_usec")
+        .map(Nanos::from_micros)
+        .or(value("throttled_time").map(Nanos))?;
+    Some(Throttling {
+        periods: value("nr_throttled")?,
+        time,
+    })
 }
 
 fn read_number(path: &Path) -> Option<u64> {
@@ -144,19 +165,34 @@ mod tests {
             root.path(),
             &[
                 ("cgroup.controllers", "cpu memory"),
-                ("cpu.stat", "usage_usec 1\nnr_periods 1\nnr_throttled 1\nthrottled_usec 1\n"),
+                (
+                    "cpu.stat",
+                    "usage_usec 1\nnr_periods 1\nnr_throttled 1\nthrottled_usec 1\n",
+                ),
                 ("pod/cpu.max", "150000 100000\n"),
                 ("pod/memory.max", "1000000\n"),
-                ("pod/cpu.stat", "usage_usec 9\nnr_periods 10\nnr_throttled 4\nthrottled_usec 2500\n"),
+                (
+                    "pod/cpu.stat",
+                    "usage_usec 9\nnr_periods 10\nnr_throttled 4\nthrottled_usec 2500\n",
+                ),
                 ("pod/app/cpu.max", "max 100000\n"),
                 ("pod/app/memory.max", "max\n"),
-                ("pod/app/cpu.stat", "usage_usec 9\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n"),
+                (
+                    "pod/app/cpu.stat",
+                    "usage_usec 9\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
+                ),
             ],
         );
         let cgroup = Cgroup::locate("0::/pod/app\n", root.path());
         assert_eq!(cgroup.cpu_quota(), Some(1.5));
         assert_eq!(cgroup.memory_limit(), Some(1_000_000));
-        assert_eq!(cgroup.throttling(), Some(Throttling { periods: 4, time: Nanos::from_micros(2_500) }));
+        assert_eq!(
+            cgroup.throttling(),
+            Some(Throttling {
+                periods: 4,
+                time: Nanos::from_micros(2_500)
+            })
+        );
     }
 
     #[test]
@@ -167,7 +203,10 @@ mod tests {
             &[
                 ("cpu/cpu.cfs_quota_us", "50000\n"),
                 ("cpu/cpu.cfs_period_us", "100000\n"),
-                ("cpu/cpu.stat", "nr_periods 7\nnr_throttled 3\nthrottled_time 1500\n"),
+                (
+                    "cpu/cpu.stat",
+                    "nr_periods 7\nnr_throttled 3\nthrottled_time 1500\n",
+                ),
                 ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ],
         );
@@ -175,12 +214,19 @@ mod tests {
         let cgroup = Cgroup::locate(text, root.path());
         assert_eq!(cgroup.cpu_quota(), Some(0.5));
         assert_eq!(cgroup.memory_limit(), None);
-        assert_eq!(cgroup.throttling(), Some(Throttling { periods: 3, time: Nanos(1_500) }));
+        assert_eq!(
+            cgroup.throttling(),
+            Some(Throttling {
+                periods: 3,
+                time: Nanos(1_500)
+            })
+        );
     }
 
     #[test]
     fn both_versions_side_by_side_are_read() {
-        // The processor's controller with version 1, in a folder that it shares; memory with version 2.
+        // The processor's controller with version 1, in a folder that it shares; memory with
+        // version 2.
         let root = tempfile::tempdir().unwrap();
         write(
             root.path(),
@@ -191,7 +237,10 @@ mod tests {
                     "cpu,cpuacct/a/cpu.stat",
                     "nr_periods 7\nnr_throttled 2\nthrottled_time 9000\nnr_bursts 0\n",
                 ),
-                ("cpu,cpuacct/cpu.stat", "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n"),
+                (
+                    "cpu,cpuacct/cpu.stat",
+                    "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+                ),
                 ("cpuset/tasks", ""),
                 ("unified/cgroup.controllers", "memory\n"),
                 ("unified/b/memory.max", "5000\n"),
@@ -199,7 +248,13 @@ mod tests {
         );
         let cgroup = Cgroup::locate("3:cpuset:/\n1:cpu,cpuacct:/a\n0::/b\n", root.path());
         assert_eq!(cgroup.cpu_quota(), Some(0.2));
-        assert_eq!(cgroup.throttling(), Some(Throttling { periods: 2, time: Nanos(9_000) }));
+        assert_eq!(
+            cgroup.throttling(),
+            Some(Throttling {
+                periods: 2,
+                time: Nanos(9_000)
+            })
+        );
         assert_eq!(cgroup.memory_limit(), Some(5_000));
     }
 
@@ -208,7 +263,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         for text in ["", "garbage", "0::/a\n", "1:cpu:/\n"] {
             let cgroup = Cgroup::locate(text, root.path());
-            assert_eq!((cgroup.cpu_quota(), cgroup.throttling()), (None, None), "{text}");
+            assert_eq!(
+                (cgroup.cpu_quota(), cgroup.throttling()),
+                (None, None),
+                "{text}"
+            );
         }
     }
 }

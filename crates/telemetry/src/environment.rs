@@ -34,8 +34,8 @@ pub struct Environment {
     pub container: Option<String>,
     /// Addresses of proxies from the environment, without user name and password.
     pub proxies: BTreeMap<String, String>,
-    /// Names of further environment variables that influence client or server. Their values, which may
-    /// be secret, are left out.
+    /// Names of further environment variables that influence client or server. Their values, which
+    /// may be secret, are left out.
     pub variables: BTreeSet<String>,
 }
 
@@ -97,31 +97,43 @@ impl Environment {
         let files = limits::file_limit();
         let variables: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+                Some((
+                    name.into_string().ok()?,
+                    value.to_string_lossy().into_owned(),
+                ))
             })
             .collect();
         Self {
             host_name: host_name(),
-            system: fs::read_to_string("/etc/os-release").ok().and_then(|text| distribution(&text)),
+            system: fs::read_to_string("/etc/os-release")
+                .ok()
+                .and_then(|text| distribution(&text)),
             kernel: read_line("/proc/sys/kernel/osrelease"),
             architecture: std::env::consts::ARCH.to_owned(),
             cpu: CpuInfo {
                 usable: std::thread::available_parallelism().ok().map(usize::from),
                 quota: cgroup.cpu_quota(),
                 governors: governors(Path::new("/sys/devices/system/cpu")),
-                ..fs::read_to_string("/proc/cpuinfo").map(|text| parse_cpuinfo(&text)).unwrap_or_default()
+                ..fs::read_to_string("/proc/cpuinfo")
+                    .map(|text| parse_cpuinfo(&text))
+                    .unwrap_or_default()
             },
             memory: MemoryInfo {
                 limit_bytes: cgroup.memory_limit(),
-                ..fs::read_to_string("/proc/meminfo").map(|text| parse_meminfo(&text)).unwrap_or_default()
+                ..fs::read_to_string("/proc/meminfo")
+                    .map(|text| parse_meminfo(&text))
+                    .unwrap_or_default()
             },
             limits: LimitsInfo {
                 open_files: files.soft,
                 open_files_hard: files.hard,
                 local_ports: limits::local_port_range(),
-                listen_backlog: read_line("/proc/sys/net/core/somaxconn").and_then(|text| text.parse().ok()),
+                listen_backlog: read_line("/proc/sys/net/core/somaxconn")
+                    .and_then(|text| text.parse().ok()),
             },
-            clock_source: read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            clock_source: read_line(
+                "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+            ),
             container: container(),
             proxies: proxies(&variables),
             variables: relevant_names(&variables),
@@ -135,7 +147,9 @@ fn read_line(path: &str) -> Option<String> {
 }
 
 fn distribution(os_release: &str) -> Option<String> {
-    let name = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let name = os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(name.trim().trim_matches('"').to_owned())
 }
 
@@ -166,11 +180,17 @@ fn parse_meminfo(text: &str) -> MemoryInfo {
         let kib: u64 = rest.trim().trim_end_matches("kB").trim().parse().ok()?;
         Some(kib * 1_024)
     };
-    MemoryInfo { total_bytes: bytes("MemTotal:"), available_bytes: bytes("MemAvailable:"), limit_bytes: None }
+    MemoryInfo {
+        total_bytes: bytes("MemTotal:"),
+        available_bytes: bytes("MemAvailable:"),
+        limit_bytes: None,
+    }
 }
 
 fn governors(cpus: &Path) -> BTreeSet<String> {
-    let Ok(entries) = fs::read_dir(cpus) else { return BTreeSet::new() };
+    let Ok(entries) = fs::read_dir(cpus) else {
+        return BTreeSet::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| fs::read_to_string(entry.path().join("cpufreq/scaling_governor")).ok())
@@ -188,7 +208,10 @@ fn container() -> Option<String> {
     } else if let Ok(kind) = std::env::var("container") {
         // Set by systemd-nspawn, LXC and others to their own name.
         kind
-    } else if read_line("/proc/sys/kernel/osrelease")?.to_lowercase().contains("microsoft") {
+    } else if read_line("/proc/sys/kernel/osrelease")?
+        .to_lowercase()
+        .contains("microsoft")
+    {
         "wsl".to_owned()
     } else {
         return None;
@@ -199,8 +222,18 @@ fn container() -> Option<String> {
 const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
 
 fn proxies(variables: &[(String, String)]) -> BTreeMap<String, String> {
-    let is_proxy = |name: &str| PROXY_VARIABLES.iter().any(|known| name.eq_ignore_ascii_case(known));
-    let redact = |value: &String| value.split(',').map(redact_url).collect::<Vec<_>>().join(",");
+    let is_proxy = |name: &str| {
+        PROXY_VARIABLES
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+    };
+    let redact = |value: &String| {
+        value
+            .split(',')
+            .map(redact_url)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
     variables
         .iter()
         .filter(|(name, value)| is_proxy(name) && !value.is_empty())
@@ -231,9 +264,18 @@ const RELEVANT_PREFIXES: [&str; 18] = [
 ];
 
 fn relevant_names(variables: &[(String, String)]) -> BTreeSet<String> {
-    let is_relevant =
-        |name: &&String| RELEVANT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || *name == "TZ";
-    variables.iter().map(|(name, _)| name).filter(is_relevant).cloned().collect()
+    let is_relevant = |name: &&String| {
+        RELEVANT_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+            || *name == "TZ"
+    };
+    variables
+        .iter()
+        .map(|(name, _)| name)
+        .filter(is_relevant)
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -259,7 +301,12 @@ mod tests {
         assert!(!json.contains("pa55"), "{json}");
         assert_eq!(environment.proxies["HTTPS_PROXY"], "http://***@proxy:3128");
         assert_eq!(environment.proxies["no_proxy"], "localhost,10.0.0.0/8");
-        assert!(environment.variables.iter().eq(["HF_TOKEN", "OPENAI_API_KEY"]));
+        assert!(
+            environment
+                .variables
+                .iter()
+                .eq(["HF_TOKEN", "OPENAI_API_KEY"])
+        );
     }
 
     #[test]
@@ -269,7 +316,13 @@ mod tests {
                 "processor\t: {n}\nmodel name\t: Fast CPU\nflags\t\t: fpu hypervisor sse\nphysical id\t: {package}\ncore id\t\t: {core}\n\n"
             )
         };
-        let text = [thread(0, 0, 0), thread(1, 0, 0), thread(2, 1, 0), thread(3, 1, 0)].concat();
+        let text = [
+            thread(0, 0, 0),
+            thread(1, 0, 0),
+            thread(2, 1, 0),
+            thread(3, 1, 0),
+        ]
+        .concat();
         let cpu = parse_cpuinfo(&text);
         assert_eq!((cpu.logical, cpu.cores), (Some(4), Some(2)));
         assert_eq!(cpu.model.as_deref(), Some("Fast CPU"));
@@ -279,9 +332,16 @@ mod tests {
 
     #[test]
     fn memory_is_in_bytes() {
-        let memory = parse_meminfo("MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n");
-        assert_eq!((memory.total_bytes, memory.available_bytes), (Some(16 << 20), Some(2 << 20)));
-        assert_eq!(distribution("A=1\nPRETTY_NAME=\"Some Linux 12\"\n").as_deref(), Some("Some Linux 12"));
+        let memory =
+            parse_meminfo("MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    2048 kB\n");
+        assert_eq!(
+            (memory.total_bytes, memory.available_bytes),
+            (Some(16 << 20), Some(2 << 20))
+        );
+        assert_eq!(
+            distribution("A=1\nPRETTY_NAME=\"Some Linux 12\"\n").as_deref(),
+            Some("Some Linux 12")
+        );
     }
 
     #[test]
@@ -290,6 +350,9 @@ mod tests {
         assert!(environment.limits.open_files > 0);
         assert!(environment.cpu.usable.is_some());
         let json = serde_json::to_string(&environment).unwrap();
-        assert_eq!(serde_json::from_str::<Environment>(&json).unwrap(), environment);
+        assert_eq!(
+            serde_json::from_str::<Environment>(&json).unwrap(),
+            environment
+        );
     }
 }

@@ -51,11 +51,15 @@ impl HostWatch {
 
     fn of(cgroup: Cgroup) -> Self {
         let start = Counters::read(&cgroup);
-        Self { cgroup, start, open_files_peak: limits::open_files() }
+        Self {
+            cgroup,
+            start,
+            open_files_peak: limits::open_files(),
+        }
     }
 
-    /// Looks at what has a peak rather than a total. To be called now and then (a few times a second
-    /// suffices) from a thread that has no requests to send.
+    /// Looks at what has a peak rather than a total. To be called now and then (a few times a
+    /// second suffices) from a thread that has no requests to send.
     pub fn sample(&mut self) {
         self.open_files_peak = self.open_files_peak.max(limits::open_files());
     }
@@ -64,10 +68,14 @@ impl HostWatch {
     pub fn finish(mut self) -> HostReport {
         self.sample();
         let end = Counters::read(&self.cgroup);
-        let throttling = self.start.throttling.zip(end.throttling).map(|(start, end)| Throttling {
-            periods: end.periods.saturating_sub(start.periods),
-            time: end.time.since(start.time),
-        });
+        let throttling = self
+            .start
+            .throttling
+            .zip(end.throttling)
+            .map(|(start, end)| Throttling {
+                periods: end.periods.saturating_sub(start.periods),
+                time: end.time.since(start.time),
+            });
         let retransmits = self.start.tcp_retransmits.zip(end.tcp_retransmits);
         HostReport {
             wall: end.at.since(self.start.at),
@@ -99,16 +107,21 @@ impl Counters {
             at: clock::now(),
             process_cpu: clock::process_cpu(),
             throttling: cgroup.throttling(),
-            tcp_retransmits: fs::read_to_string("/proc/net/snmp").ok().and_then(|text| retransmits(&text)),
+            tcp_retransmits: fs::read_to_string("/proc/net/snmp")
+                .ok()
+                .and_then(|text| retransmits(&text)),
         }
     }
 }
 
-/// `RetransSegs` out of `/proc/net/snmp`, where each protocol has a line of names and one of values.
+/// `RetransSegs` out of `/proc/net/snmp`, where each protocol has a line of names and one of
+/// values.
 fn retransmits(snmp: &str) -> Option<u64> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
     let (names, values) = (lines.next()?, lines.next()?);
-    let column = names.split_whitespace().position(|name| name == "RetransSegs")?;
+    let column = names
+        .split_whitespace()
+        .position(|name| name == "RetransSegs")?;
     values.split_whitespace().nth(column)?.parse().ok()
 }
 
@@ -118,9 +131,15 @@ mod tests {
 
     #[test]
     fn retransmits_are_found_by_name() {
-        let text = "Ip: Forwarding\nIp: 1\nTcp: MaxConn InSegs RetransSegs InErrs\nTcp: -1 99 7 0\n";
+        let text =
+            "Ip: Forwarding\nIp: 1\nTcp: MaxConn InSegs RetransSegs InErrs\nTcp: -1 99 7 0\n";
         assert_eq!(retransmits(text), Some(7));
-        for text in ["", "Tcp: RetransSegs\n", "Tcp: InSegs\nTcp: 1\n", "Tcp: RetransSegs\nTcp: x\n"] {
+        for text in [
+            "",
+            "Tcp: RetransSegs\n",
+            "Tcp: InSegs\nTcp: 1\n",
+            "Tcp: RetransSegs\nTcp: x\n",
+        ] {
             assert_eq!(retransmits(text), None);
         }
     }
@@ -128,24 +147,35 @@ mod tests {
     #[test]
     fn only_throttling_during_the_watch_counts() {
         let (before, after) = ((3, 40_000_u64), (5, 52_500_u64));
-        for (file, time, unit) in
-            [("cpu.stat", "throttled_usec", 1), ("cpu/cpu.stat", "throttled_time", 1000)]
-        {
+        for (file, time, unit) in [
+            ("cpu.stat", "throttled_usec", 1),
+            ("cpu/cpu.stat", "throttled_time", 1000),
+        ] {
             let root = tempfile::tempdir().unwrap();
             let path = root.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(root.path().join("cgroup.controllers"), "cpu\n").unwrap();
             let put = |(periods, micros): (u64, u64)| {
-                let text = format!("nr_periods 9\nnr_throttled {periods}\n{time} {}\n", micros * unit);
+                let text = format!(
+                    "nr_periods 9\nnr_throttled {periods}\n{time} {}\n",
+                    micros * unit
+                );
                 fs::write(&path, text).unwrap();
             };
             put(before);
-            let groups = if unit == 1 { "0::/\n" } else { "4:cpu:/\n0::/\n" };
+            let groups = if unit == 1 {
+                "0::/\n"
+            } else {
+                "4:cpu:/\n0::/\n"
+            };
             let watch = HostWatch::of(Cgroup::locate(groups, root.path()));
             put(after);
             let mut health = ClientHealth::default();
             watch.finish().fill(&mut health);
-            let lost = Throttling { periods: 2, time: Nanos::from_micros(12_500) };
+            let lost = Throttling {
+                periods: 2,
+                time: Nanos::from_micros(12_500),
+            };
             assert_eq!(health.cgroup_throttled, Some(lost), "{file}");
         }
     }
@@ -157,7 +187,10 @@ mod tests {
         watch.sample();
         drop(files);
         let report = watch.finish();
-        let mut health = ClientHealth { connections_opened: 3, ..ClientHealth::default() };
+        let mut health = ClientHealth {
+            connections_opened: 3,
+            ..ClientHealth::default()
+        };
         report.fill(&mut health);
         assert_eq!(health.connections_opened, 3);
         assert!(health.file_limit.is_some());

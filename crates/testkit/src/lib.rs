@@ -12,7 +12,10 @@ pub const MUST_RUN: &str = "INFEROMETER_TESTS_MUST_RUN";
 #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub fn or_skip<T>(part: Option<T>, what: &str) -> Option<T> {
     if part.is_none() {
-        assert!(std::env::var_os(MUST_RUN).is_none(), "{what} is missing, and {MUST_RUN} is set");
+        assert!(
+            std::env::var_os(MUST_RUN).is_none(),
+            "{what} is missing, and {MUST_RUN} is set"
+        );
         eprintln!("skipped: {what} is missing on this machine");
     }
     part
@@ -27,7 +30,9 @@ pub fn project_root() -> PathBuf {
 /// The first of these programs that is on the search path.
 pub fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    names
-        .iter()
-        .find_map(|name| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file()))
+    names.iter().find_map(|name| {
+        std::env::split_paths(&path)
+            .map(|dir| dir.join(name))
+            .find(|file| file.is_file())
+    })
 }

@@ -5,8 +5,8 @@ use std::fs;
 
 use inferometer_testkit::project_root;
 
-/// What each crate may use. A room uses only what stands below it; rooms on the same floor do not know
-/// one another.
+/// What each crate may use. A room uses only what stands below it; rooms on the same floor do not
+/// know one another.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("os", &["core"]),
@@ -17,7 +17,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["core", "os"]),
     ("telemetry", &["core", "os"]),
     ("sim", &["core", "os"]),
-    ("engine", &["core", "os", "arrival", "workload", "wire", "metrics", "results", "telemetry", "sim"]),
+    (
+        "engine",
+        &[
+            "core",
+            "os",
+            "arrival",
+            "workload",
+            "wire",
+            "metrics",
+            "results",
+            "telemetry",
+            "sim",
+        ],
+    ),
     ("report", &["core", "metrics", "results"]),
     (
         "campaign",
@@ -39,11 +52,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 fn uses(manifest: &str) -> Vec<String> {
-    let dependencies = manifest.split("\n[").find(|section| section.starts_with("dependencies]"));
+    let dependencies = manifest
+        .split("\n[")
+        .find(|section| section.starts_with("dependencies]"));
     dependencies
         .unwrap_or_default()
         .lines()
-        .filter_map(|line| line.strip_prefix("inferometer-")?.split(['.', ' ', '=']).next())
+        .filter_map(|line| {
+            line.strip_prefix("inferometer-")?
+                .split(['.', ' ', '='])
+                .next()
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -59,14 +78,18 @@ fn every_room_uses_only_what_stands_below_it() {
         if name == "cli" {
             continue;
         }
-        let may =
-            allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} is not in the plan of the house"));
+        let may = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} is not in the plan of the house"));
         for used in uses(&manifest) {
             assert!(may.contains(&used.as_str()), "{name} must not use {used}");
             seen += 1;
         }
     }
-    assert!(seen > 10, "only {seen} uses were found: is the plan still read from the right place?");
+    assert!(
+        seen > 10,
+        "only {seen} uses were found: is the plan still read from the right place?"
+    );
 }
 
 #[test]
@@ -84,7 +107,11 @@ fn unsafe_code_lives_in_one_room() {
                     folders.push(file);
                 } else if file.extension().is_some_and(|extension| extension == "rs") {
                     let text = fs::read_to_string(&file).unwrap();
-                    assert!(!text.contains("unsafe {"), "unsafe code in {}", file.display());
+                    assert!(
+                        !text.contains("unsafe {"),
+                        "unsafe code in {}",
+                        file.display()
+                    );
                 }
             }
         }

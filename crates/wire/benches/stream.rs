@@ -1,8 +1,14 @@
-//! Cost of one server-sent event: our client beside a bare reader of the same stream on the same machine.
+//! Cost of one server-sent event: our client beside a bare reader of the same stream on the same
+//! machine.
 //!
-//! `cargo bench -p inferometer-wire` prints processor time of the reading thread for each event, which other
-//! work on the machine disturbs less than elapsed time, and events for each second of that time.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic, and prints its table")]
+//! `cargo bench -p inferometer-wire` prints processor time of the reading thread for each event,
+//! which other work on the machine disturbs less than elapsed time, and events for each second of
+//! that time.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark may panic, and prints its table"
+)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,12 +20,17 @@ use inferometer_wire::backend::find;
 use inferometer_wire::{Client, ClientSettings, Live, ProxySettings, Wire};
 
 const EVENTS: usize = 200_000;
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// An event as vLLM sends it; `fast` has the same shape every time, the other never.
 fn event(number: usize, fast: bool) -> String {
     let text = ["Hello", " world", " of", " tokens"][number % 4];
-    let extra = if fast { String::new() } else { format!(r#","n":{number}"#) };
+    let extra = if fast {
+        String::new()
+    } else {
+        format!(r#","n":{number}"#)
+    };
     let data = format!(
         r#"data: {{"id":"chatcmpl-97ec8f3331171407","object":"chat.completion.chunk","created":1795490807,"model":"tiny","choices":[{{"index":0,"delta":{{"content":"{text}"}},"logprobs":null,"finish_reason":null,"token_ids":null}}]{extra}}}"#
     );
@@ -29,7 +40,11 @@ fn event(number: usize, fast: bool) -> String {
 fn answer(per_write: usize, fast: bool) -> Vec<Vec<u8>> {
     let mut writes = vec![HEAD.as_bytes().to_vec()];
     let events: Vec<String> = (0..EVENTS).map(|number| event(number, fast)).collect();
-    writes.extend(events.chunks(per_write).map(|part| part.concat().into_bytes()));
+    writes.extend(
+        events
+            .chunks(per_write)
+            .map(|part| part.concat().into_bytes()),
+    );
     writes.push(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n".to_vec());
     writes
 }
@@ -68,20 +83,36 @@ fn bare(port: u16) -> f64 {
 }
 
 fn ours(port: u16) -> f64 {
-    let mut settings =
-        ClientSettings::new(find("openai-chat").unwrap(), format!("http://127.0.0.1:{port}"), "tiny");
+    let mut settings = ClientSettings::new(
+        find("openai-chat").unwrap(),
+        format!("http://127.0.0.1:{port}"),
+        "tiny",
+    );
     settings.proxy = ProxySettings::Off;
     let wire = Wire::new(settings).unwrap();
-    let request = Request { prompt: Prompt::Text("Hi".into()), ..Request::default() };
+    let request = Request {
+        prompt: Prompt::Text("Hi".into()),
+        ..Request::default()
+    };
     let prepared = wire.prepare(&request).unwrap();
     let mut record = prepared.record();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let start = clock::thread_cpu();
     runtime.block_on(async {
-        Client::new(&wire, 0, Arc::<Live>::default()).exchange(&prepared, &mut record).await;
+        Client::new(&wire, 0, Arc::<Live>::default())
+            .exchange(&prepared, &mut record)
+            .await;
     });
     let used = clock::thread_cpu().since(start).as_secs_f64();
-    assert_eq!((record.outcome, record.events.len()), (Outcome::Ok, EVENTS), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.events.len()),
+        (Outcome::Ok, EVENTS),
+        "{:?}",
+        record.error
+    );
     used
 }
 
@@ -92,12 +123,17 @@ fn main() {
     );
     for (per_write, fast) in [(1, true), (16, true), (16, false), (64, true)] {
         let median = |run: fn(u16) -> f64| {
-            let mut times: Vec<f64> = (0..5).map(|_| run(serve(answer(per_write, fast)))).collect();
+            let mut times: Vec<f64> = (0..5)
+                .map(|_| run(serve(answer(per_write, fast))))
+                .collect();
             times.sort_by(f64::total_cmp);
             times[2] * 1e6 / EVENTS as f64
         };
         let (bare, ours) = (median(bare), median(ours));
         let shape = if fast { "same" } else { "other" };
-        println!("{per_write:>16} {shape:>8} {bare:>14.3} {ours:>14.3} {:>14.0}", 1e6 / ours);
+        println!(
+            "{per_write:>16} {shape:>8} {bare:>14.3} {ours:>14.3} {:>14.0}",
+            1e6 / ours
+        );
     }
 }

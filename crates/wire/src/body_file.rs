@@ -15,7 +15,12 @@ pub(crate) enum Stored {
     /// In memory.
     Memory(Bytes),
     /// In a file, with a hash of its content.
-    File { file: Arc<File>, at: u64, len: usize, digest: u64 },
+    File {
+        file: Arc<File>,
+        at: u64,
+        len: usize,
+        digest: u64,
+    },
 }
 
 impl Stored {
@@ -34,7 +39,8 @@ impl Stored {
 
 /// A file that takes bodies out of memory until they are sent.
 ///
-/// Each is read when its request is due: some microseconds while the system still has it in its page cache.
+/// Each is read when its request is due: some microseconds while the system still has it in its
+/// page cache.
 #[derive(Debug)]
 pub struct BodyFile {
     file: Arc<File>,
@@ -44,7 +50,10 @@ pub struct BodyFile {
 impl BodyFile {
     /// Bodies go to `file`, from its beginning.
     pub fn new(file: File) -> Self {
-        Self { file: Arc::new(file), end: 0 }
+        Self {
+            file: Arc::new(file),
+            end: 0,
+        }
     }
 
     /// Moves the body of a request to the file.
@@ -52,7 +61,12 @@ impl BodyFile {
         let bytes = prepared.body.bytes()?;
         self.file.write_all_at(&bytes, self.end)?;
         let (file, at, len) = (Arc::clone(&self.file), self.end, bytes.len());
-        prepared.body = Stored::File { file, at, len, digest: digest(&bytes) };
+        prepared.body = Stored::File {
+            file,
+            at,
+            len,
+            digest: digest(&bytes),
+        };
         self.end += len as u64;
         Ok(())
     }

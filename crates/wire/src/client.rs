@@ -89,7 +89,10 @@ pub(crate) enum ConnKind {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("id", &self.id).field("reused", &self.reused).finish_non_exhaustive()
+        f.debug_struct("Conn")
+            .field("id", &self.id)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,7 +166,11 @@ impl Client {
             live,
             worker,
             shared: Shared::new(wire.settings.kernel_stamps),
-            targets: wire.targets.iter().map(|_| TargetState::default()).collect(),
+            targets: wire
+                .targets
+                .iter()
+                .map(|_| TargetState::default())
+                .collect(),
             // Workers begin at different targets, so that the first requests are spread as well.
             next_target: Cell::new(usize::from(worker)),
             next_id: Cell::new(0),
@@ -187,15 +194,15 @@ impl Client {
 
     /// Shuts the gates of [`Client::exchange_at`], or opens them.
     ///
-    /// An exchange that is polled while they are shut makes its request ready and stops just before the first byte,
-    /// without a wake-up to come: poll it again when they are open. So several requests that are due together can all
-    /// be made ready beforehand.
+    /// An exchange that is polled while they are shut makes its request ready and stops just before
+    /// the first byte, without a wake-up to come: poll it again when they are open. So several
+    /// requests that are due together can all be made ready beforehand.
     pub fn shut_gates(&self, shut: bool) {
         self.shared.shut_gates(shut);
     }
 
-    /// Opens `count` connections to each target, so that no request has to wait for them. Does nothing
-    /// where every request has a connection of its own.
+    /// Opens `count` connections to each target, so that no request has to wait for them. Does
+    /// nothing where every request has a connection of its own.
     pub async fn open_ahead(&self, count: usize) -> Result<(), WireError> {
         if self.wire.settings.connect == ConnectPolicy::PerRequest {
             return Ok(());
@@ -216,8 +223,9 @@ impl Client {
         Ok(())
     }
 
-    /// Sees to it that each target has an idle connection for its part of the next `requests`, by opening those that
-    /// are missing. Does nothing where requests share connections or each has its own.
+    /// Sees to it that each target has an idle connection for its part of the next `requests`, by
+    /// opening those that are missing. Does nothing where requests share connections or each has
+    /// its own.
     ///
     /// What cannot be opened is left to the request that needs it, whose record then says why.
     pub async fn open_missing(&self, requests: usize) {
@@ -241,11 +249,14 @@ impl Client {
     /// Opens a connection and returns how many requests it carries at once.
     async fn open_one_ahead(&self, number: usize) -> Result<usize, WireError> {
         let target = &self.wire.targets[number];
-        let mut conn = self.open_in_time(number).await.map_err(|error| WireError::Connect {
-            target: target.display.clone(),
-            reason: printable(&error.reason),
-            step: error.step,
-        })?;
+        let mut conn = self
+            .open_in_time(number)
+            .await
+            .map_err(|error| WireError::Connect {
+                target: target.display.clone(),
+                reason: printable(&error.reason),
+                step: error.step,
+            })?;
         conn.reused = true;
         // The request that uses it did not wait for it.
         conn.spans = None;
@@ -266,17 +277,20 @@ impl Client {
 
     /// Sends `prepared` and writes into `record` all that comes of it.
     ///
-    /// On return the record has its outcome. If the future is dropped earlier, the record keeps the facts up
-    /// to then and its outcome stays `unfinished`. Instants are absolute: see `Record::rebase`.
+    /// On return the record has its outcome. If the future is dropped earlier, the record keeps the
+    /// facts up to then and its outcome stays `unfinished`. Instants are absolute: see
+    /// `Record::rebase`.
     pub async fn exchange(&self, prepared: &Prepared, record: &mut Record) {
         self.exchange_at(Nanos::ZERO, prepared, record).await;
     }
 
-    /// Like [`Client::exchange`], but no byte of the request leaves before `not_before` on the monotonic clock.
+    /// Like [`Client::exchange`], but no byte of the request leaves before `not_before` on the
+    /// monotonic clock.
     ///
-    /// Called a little before that instant, all that a request costs before its first byte is in the kernel's hands
-    /// (a connection, headers, encoding, encryption) is done by then. What is left of the time is spent spinning, on
-    /// the thread that runs everything else of this client: not more than a fraction of a millisecond should be left.
+    /// Called a little before that instant, all that a request costs before its first byte is in
+    /// the kernel's hands (a connection, headers, encoding, encryption) is done by then. What is
+    /// left of the time is spent spinning, on the thread that runs everything else of this client:
+    /// not more than a fraction of a millisecond should be left.
     pub async fn exchange_at(&self, not_before: Nanos, prepared: &Prepared, record: &mut Record) {
         let _in_flight = self.live.enter();
         let number = self.choose(prepared);
@@ -297,20 +311,30 @@ impl Client {
     ) -> Result<(), Fault> {
         let target = &self.wire.targets[number];
         let policy = self.wire.settings.connect;
-        let mut wanted = if policy == ConnectPolicy::PerRequest { Wanted::Own } else { Wanted::Any };
+        let mut wanted = if policy == ConnectPolicy::PerRequest {
+            Wanted::Own
+        } else {
+            Wanted::Any
+        };
         loop {
             let mut conn = self.connection(number, wanted).await?;
             record.connection = conn.describe();
             let close = policy == ConnectPolicy::PerRequest;
-            let run = exchange::Run { client: self, target, prepared, not_before, close };
+            let run = exchange::Run {
+                client: self,
+                target,
+                prepared,
+                not_before,
+                close,
+            };
             match run.execute(&mut conn, record).await {
                 Ok(()) => {
                     self.give_back(number, conn, policy);
                     return Ok(());
                 }
                 Err(exchange::Broken::BeforeAnswer(_)) if conn.reused && wanted == Wanted::Any => {
-                    // The server had closed it before the request came. This is nobody's failure, but it is
-                    // counted, and the clock runs on from the first attempt.
+                    // The server had closed it before the request came. This is nobody's failure,
+                    // but it is counted, and the clock runs on from the first attempt.
                     record.reconnects += 1;
                     wanted = Wanted::After(conn.id);
                 }
@@ -357,7 +381,9 @@ impl Client {
         if wanted == Wanted::Any {
             loop {
                 // Taken by a statement of its own, so that the pool is not borrowed meanwhile.
-                let Some(mut conn) = self.targets[number].idle.borrow_mut().pop() else { break };
+                let Some(mut conn) = self.targets[number].idle.borrow_mut().pop() else {
+                    break;
+                };
                 if conn.is_usable() {
                     return Ok(conn);
                 }
@@ -366,7 +392,8 @@ impl Client {
         self.open(number).await
     }
 
-    /// A share of an HTTP/2 connection that has room, or of a new one, which all who wait for it share.
+    /// A share of an HTTP/2 connection that has room, or of a new one, which all who wait for it
+    /// share.
     async fn share(&self, number: usize, wanted: Wanted) -> Result<Conn, Fault> {
         let state = &self.targets[number];
         loop {
@@ -381,7 +408,8 @@ impl Client {
                 return opened;
             };
             opening.over.notified().await;
-            // What one of them learned of the server holds for all: trying in turn would only take longer.
+            // What one of them learned of the server holds for all: trying in turn would only take
+            // longer.
             if let Some(fault) = &*opening.fault.borrow() {
                 return Err(fault.clone());
             }
@@ -401,15 +429,25 @@ impl Client {
             id: connection.id,
             spans: None,
             reused: true,
-            kind: ConnKind::Http2 { sender: connection.sender.clone(), share: Share::new(connection) },
+            kind: ConnKind::Http2 {
+                sender: connection.sender.clone(),
+                share: Share::new(connection),
+            },
         })
     }
 
     async fn open(&self, number: usize) -> Result<Conn, Fault> {
         let target = &self.wire.targets[number].display;
         self.open_in_time(number).await.map_err(|error| {
-            let outcome = if error.in_time { Outcome::ConnectError } else { Outcome::Timeout };
-            Fault::new(outcome, format!("cannot connect to {target}: {}", error.reason))
+            let outcome = if error.in_time {
+                Outcome::ConnectError
+            } else {
+                Outcome::Timeout
+            };
+            Fault::new(
+                outcome,
+                format!("cannot connect to {target}: {}", error.reason),
+            )
         })
     }
 
@@ -417,10 +455,18 @@ impl Client {
         let limit = self.wire.settings.timeouts.connect;
         match tokio::time::timeout(limit.to_duration(), self.open_untimed(number)).await {
             Ok(Ok(conn)) => Ok(conn),
-            Ok(Err(OpenError { step, reason })) => Err(NoConnection { step, reason, in_time: true }),
+            Ok(Err(OpenError { step, reason })) => Err(NoConnection {
+                step,
+                reason,
+                in_time: true,
+            }),
             Err(_) => {
                 let OpenError { step, reason } = OpenError::late(limit);
-                Err(NoConnection { step, reason, in_time: false })
+                Err(NoConnection {
+                    step,
+                    reason,
+                    in_time: false,
+                })
             }
         }
     }
@@ -428,8 +474,12 @@ impl Client {
     async fn open_untimed(&self, number: usize) -> Result<Conn, OpenError> {
         let target = &self.wire.targets[number];
         let http2 = self.wire.settings.http2;
-        let Opened { stream, probe, watcher, spans } =
-            connect::open(&self.wire, target, self.source(), &self.shared, http2).await?;
+        let Opened {
+            stream,
+            probe,
+            watcher,
+            spans,
+        } = connect::open(&self.wire, target, self.source(), &self.shared, http2).await?;
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         self.live.count_opened();
@@ -444,15 +494,32 @@ impl Client {
             });
             // One that serves a single request ends with it, when its last owner lets go.
             if self.wire.settings.connect != ConnectPolicy::PerRequest {
-                self.targets[number].multiplexed.borrow_mut().push(Rc::clone(&connection));
+                self.targets[number]
+                    .multiplexed
+                    .borrow_mut()
+                    .push(Rc::clone(&connection));
             }
-            ConnKind::Http2 { sender, share: Share::new(connection) }
+            ConnKind::Http2 {
+                sender,
+                share: Share::new(connection),
+            }
         } else {
             let tls = matches!(stream, Stream::Tls(..));
             let (sender, connection) = connect::http1(&self.wire, stream).await?;
-            ConnKind::Http1 { sender, connection: Some(Box::new(connection)), watcher, tls }
+            ConnKind::Http1 {
+                sender,
+                connection: Some(Box::new(connection)),
+                watcher,
+                tls,
+            }
         };
-        Ok(Conn { kind, probe, id, spans: Some(spans), reused: false })
+        Ok(Conn {
+            kind,
+            probe,
+            id,
+            spans: Some(spans),
+            reused: false,
+        })
     }
 
     /// The local address for the next connection.
@@ -464,14 +531,20 @@ impl Client {
     }
 
     fn give_back(&self, number: usize, mut conn: Conn, policy: ConnectPolicy) {
-        let ConnKind::Http1 { sender, connection, .. } = &conn.kind else { return };
+        let ConnKind::Http1 {
+            sender, connection, ..
+        } = &conn.kind
+        else {
+            return;
+        };
         if policy != ConnectPolicy::PerRequest && connection.is_some() && sender.is_ready() {
             conn.reused = true;
             self.targets[number].idle.borrow_mut().push(conn);
         }
     }
 
-    /// Asks the first target for `path` on a connection of its own: `/v1/models`, `/health`, `/metrics` …
+    /// Asks the first target for `path` on a connection of its own: `/v1/models`, `/health`,
+    /// `/metrics` …
     ///
     /// `body` is sent as JSON. The answer's status is the caller's to judge.
     pub async fn fetch(
@@ -509,7 +582,10 @@ impl Client {
                 step: error.step,
             }),
             Ok(Err(SideFault::Answer(reason))) => Err(fail(reason)),
-            Err(_) => Err(fail(format!("no complete answer within {} s", limit.as_secs_f64()))),
+            Err(_) => Err(fail(format!(
+                "no complete answer within {} s",
+                limit.as_secs_f64()
+            ))),
         }
     }
 
@@ -524,14 +600,25 @@ impl Client {
             Ok(opened) => opened.map_err(SideFault::Connect)?,
             Err(_) => return Err(SideFault::Connect(OpenError::late(limit))),
         };
-        let (mut sender, connection) =
-            connect::http1(&self.wire, opened.stream).await.map_err(SideFault::Connect)?;
+        let (mut sender, connection) = connect::http1(&self.wire, opened.stream)
+            .await
+            .map_err(SideFault::Connect)?;
         let limit = self.wire.settings.limits.body;
         let answer = async move {
-            let response = sender.send_request(request).await.map_err(SideFault::answer)?;
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(SideFault::answer)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, limit).collect().await.map_err(SideFault::answer)?;
-            Ok(SideReply { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+            let body = Limited::new(body, limit)
+                .collect()
+                .await
+                .map_err(SideFault::answer)?;
+            Ok(SideReply {
+                status: head.status.as_u16(),
+                headers: head.headers,
+                body: body.to_bytes(),
+            })
         };
         let mut answer = pin!(answer);
         let mut connection = pin!(connection);
@@ -548,11 +635,17 @@ impl Conn {
     /// True for an idle connection on which a request may still be tried.
     fn is_usable(&mut self) -> bool {
         match &mut self.kind {
-            ConnKind::Http1 { sender, connection, watcher, tls } => {
+            ConnKind::Http1 {
+                sender,
+                connection,
+                watcher,
+                tls,
+            } => {
                 let open = match watcher.look() {
                     Idle::Quiet => true,
                     Idle::Closed => false,
-                    // Nothing may come unasked over plain HTTP. Under TLS it has to be read to know what it is.
+                    // Nothing may come unasked over plain HTTP. Under TLS it has to be read to know
+                    // what it is.
                     Idle::BytesWait => {
                         if *tls {
                             exchange::turn(connection, &mut Context::from_waker(Waker::noop()));

@@ -53,7 +53,10 @@ pub(crate) struct Opened {
 }
 
 /// The sending half of an HTTP/1.1 connection, and the connection itself, which its user must poll.
-pub(crate) type Http1 = (http1::SendRequest<Full<Bytes>>, http1::Connection<Stream, Full<Bytes>>);
+pub(crate) type Http1 = (
+    http1::SendRequest<Full<Bytes>>,
+    http1::Connection<Stream, Full<Bytes>>,
+);
 
 /// Why no connection came about.
 #[derive(Clone, Debug)]
@@ -64,12 +67,18 @@ pub(crate) struct OpenError {
 
 impl OpenError {
     fn new(step: ConnectStep, reason: &(impl ToString + ?Sized)) -> Self {
-        Self { step, reason: reason.to_string() }
+        Self {
+            step,
+            reason: reason.to_string(),
+        }
     }
 
     /// The limit `limit` ran out.
     pub(crate) fn late(limit: Nanos) -> Self {
-        Self::new(ConnectStep::Reach, &format!("no connection within {} s", limit.as_secs_f64()))
+        Self::new(
+            ConnectStep::Reach,
+            &format!("no connection within {} s", limit.as_secs_f64()),
+        )
     }
 }
 
@@ -86,10 +95,15 @@ pub(crate) async fn open(
     let probe = socket.probe();
     let watcher = socket.watcher();
     if target.proxy.is_some() && target.url.scheme == Scheme::Https {
-        tunnel(&mut socket, target).await.map_err(|reason| OpenError::new(ConnectStep::Proxy, &reason))?;
+        tunnel(&mut socket, target)
+            .await
+            .map_err(|reason| OpenError::new(ConnectStep::Proxy, &reason))?;
     }
     let connected = clock::now();
-    let mut spans = Spans { connect: connected.since(start), tls: None };
+    let mut spans = Spans {
+        connect: connected.since(start),
+        tls: None,
+    };
     let stream = match (&wire.tls, target.url.scheme) {
         (Some(config), Scheme::Https) => {
             let name = ServerName::try_from(target.url.host.clone())
@@ -101,7 +115,10 @@ pub(crate) async fn open(
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
                 TlsConnector::from(std::sync::Arc::new(config))
             };
-            let stream = connector.connect(name, socket).await.map_err(|error| tls_error(&error))?;
+            let stream = connector
+                .connect(name, socket)
+                .await
+                .map_err(|error| tls_error(&error))?;
             if http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Err(OpenError::new(ConnectStep::Http2, NO_HTTP2));
             }
@@ -111,17 +128,28 @@ pub(crate) async fn open(
         }
         _ => Stream::Plain(socket),
     };
-    Ok(Opened { stream, probe, watcher, spans })
+    Ok(Opened {
+        stream,
+        probe,
+        watcher,
+        spans,
+    })
 }
 
 /// What to do about a server without HTTP/2.
 const NO_HTTP2: &str = "the server does not speak HTTP/2; leave out --http2";
 
-/// A connection that is lost while TLS is agreed on is one that nobody holds, as behind a balancer whose server is not up
-/// yet; what TLS itself refuses stays refused.
+/// A connection that is lost while TLS is agreed on is one that nobody holds, as behind a balancer
+/// whose server is not up yet; what TLS itself refuses stays refused.
 fn tls_error(error: &io::Error) -> OpenError {
-    let refused = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
-    let step = if refused { ConnectStep::Tls } else { ConnectStep::Reach };
+    let refused = error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+    let step = if refused {
+        ConnectStep::Tls
+    } else {
+        ConnectStep::Reach
+    };
     OpenError::new(step, &format!("TLS: {error}"))
 }
 
@@ -142,12 +170,17 @@ const READ_AHEAD: usize = 64 << 10;
 /// Flow-control windows of HTTP/2, as large as they can be, so that they never hold a token back.
 const WINDOW: u32 = (1 << 30) - 1;
 
-/// The sending half of an HTTP/2 connection, and the number of streams that the server allows at once.
+/// The sending half of an HTTP/2 connection, and the number of streams that the server allows at
+/// once.
 pub(crate) type Http2 = (http2::SendRequest<Outgoing>, Rc<Cell<usize>>);
 
-/// Begins HTTP/2 on a stream, and waits for the server's settings, because they say how many streams it takes.
-/// The connection runs as a task of its own.
-pub(crate) async fn http2(wire: &Wire, stream: Stream, probe: &Rc<Probe>) -> Result<Http2, OpenError> {
+/// Begins HTTP/2 on a stream, and waits for the server's settings, because they say how many
+/// streams it takes. The connection runs as a task of its own.
+pub(crate) async fn http2(
+    wire: &Wire,
+    stream: Stream,
+    probe: &Rc<Probe>,
+) -> Result<Http2, OpenError> {
     let limits = &wire.settings.limits;
     let (sender, connection) = http2::Builder::new(LocalTasks)
         .initial_stream_window_size(WINDOW)
@@ -193,7 +226,11 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalTasks {
     }
 }
 
-async fn connect(target: &Target, source: Option<IpAddr>, shared: &Rc<Shared>) -> Result<Socket, OpenError> {
+async fn connect(
+    target: &Target,
+    source: Option<IpAddr>,
+    shared: &Rc<Shared>,
+) -> Result<Socket, OpenError> {
     if target.url.scheme == Scheme::Unix {
         return connect_unix(&target.url.socket_path, shared)
             .await
@@ -225,7 +262,9 @@ async fn connect_unix(path: &Path, shared: &Rc<Shared>) -> io::Result<Socket> {
         match Socket::connect(socket, &address, Rc::clone(shared)).await {
             // The server's queue is full, and unlike TCP the kernel does not wait for us.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                PreciseTimer::new()?.sleep_until(clock::now() + Nanos::from_millis(1)).await?;
+                PreciseTimer::new()?
+                    .sleep_until(clock::now() + Nanos::from_millis(1))
+                    .await?;
             }
             result => return result,
         }
@@ -238,46 +277,81 @@ async fn connect_tcp(
     shared: &Rc<Shared>,
 ) -> Result<Socket, OpenError> {
     let reach = |error: io::Error| OpenError::new(ConnectStep::Reach, &error);
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .map_err(reach)?;
+    let socket = socket2::Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .map_err(reach)?;
     socket.set_tcp_nodelay(true).map_err(reach)?;
     if let Some(source) = source {
-        let unusable =
-            |error| OpenError::new(ConnectStep::SourceAddress, &format!("--source-ip {source}: {error}"));
-        socket.bind(&SocketAddr::new(source, 0).into()).map_err(unusable)?;
+        let unusable = |error| {
+            OpenError::new(
+                ConnectStep::SourceAddress,
+                &format!("--source-ip {source}: {error}"),
+            )
+        };
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .map_err(unusable)?;
     }
-    Socket::connect(socket, &address.into(), Rc::clone(shared)).await.map_err(reach)
+    Socket::connect(socket, &address.into(), Rc::clone(shared))
+        .await
+        .map_err(reach)
 }
 
 /// Asks the proxy for a tunnel to the target.
 async fn tunnel(socket: &mut Socket, target: &Target) -> Result<(), String> {
-    let proxy = target.proxy.as_ref().map(|proxy| proxy.display.as_str()).unwrap_or_default();
+    let proxy = target
+        .proxy
+        .as_ref()
+        .map(|proxy| proxy.display.as_str())
+        .unwrap_or_default();
     let fail = |reason: &str| format!("proxy {proxy}: {reason}");
     let address = target.url.host_and_port();
     let mut request = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n").into_bytes();
-    if let Some(authorization) = target.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref()) {
+    if let Some(authorization) = target
+        .proxy
+        .as_ref()
+        .and_then(|proxy| proxy.authorization.as_ref())
+    {
         request.extend_from_slice(b"Proxy-Authorization: ");
         request.extend_from_slice(authorization.as_bytes());
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"\r\n");
-    socket.write_all(&request).await.map_err(|error| fail(&error.to_string()))?;
+    socket
+        .write_all(&request)
+        .await
+        .map_err(|error| fail(&error.to_string()))?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
-        // Byte by byte, because what follows the answer belongs to TLS. It is short, and before the clock.
-        let byte = socket.read_u8().await.map_err(|error| fail(&error.to_string()))?;
+        // Byte by byte, because what follows the answer belongs to TLS. It is short, and before the
+        // clock.
+        let byte = socket
+            .read_u8()
+            .await
+            .map_err(|error| fail(&error.to_string()))?;
         answer.push(byte);
         if answer.len() > TUNNEL_ANSWER {
             return Err(fail("its answer is too long"));
         }
     }
-    let line =
-        String::from_utf8_lossy(answer.split(|&byte| byte == b'\r').next().unwrap_or_default()).into_owned();
+    let line = String::from_utf8_lossy(
+        answer
+            .split(|&byte| byte == b'\r')
+            .next()
+            .unwrap_or_default(),
+    )
+    .into_owned();
     let status = line.split(' ').nth(1).unwrap_or_default();
     if line.starts_with("HTTP/1.") && status.starts_with('2') {
         return Ok(());
     }
-    Err(fail(&format!("refuses the connection to {address}: {}", crate::reply::printable(&line))))
+    Err(fail(&format!(
+        "refuses the connection to {address}: {}",
+        crate::reply::printable(&line)
+    )))
 }
 
 impl hyper::rt::Read for Stream {
@@ -305,7 +379,11 @@ impl hyper::rt::Read for Stream {
 }
 
 impl hyper::rt::Write for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => hyper::rt::Write::poll_write(Pin::new(socket), context, bytes),
             Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write(context, bytes),
@@ -327,7 +405,8 @@ impl hyper::rt::Write for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // rustls copies what it encrypts; only the plain socket gains from several parts in one call.
+        // rustls copies what it encrypts; only the plain socket gains from several parts in one
+        // call.
         matches!(self, Self::Plain(_))
     }
 
@@ -337,7 +416,9 @@ impl hyper::rt::Write for Stream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(socket) => hyper::rt::Write::poll_write_vectored(Pin::new(socket), context, parts),
+            Self::Plain(socket) => {
+                hyper::rt::Write::poll_write_vectored(Pin::new(socket), context, parts)
+            }
             Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write_vectored(context, parts),
         }
     }

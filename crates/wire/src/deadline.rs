@@ -1,5 +1,5 @@
-//! The time limits of one exchange, with a single coarse timer that is set anew when it rings, and when a limit begins
-//! that may be shorter than the one before.
+//! The time limits of one exchange, with a single coarse timer that is set anew when it rings, and
+//! when a limit begins that may be shorter than the one before.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,8 +10,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::settings::Timeouts;
 
-/// How long the end of the body may take after the end marker, before the answer is taken as complete and
-/// the connection is given up.
+/// How long the end of the body may take after the end marker, before the answer is taken as
+/// complete and the connection is given up.
 const AFTER_DONE: Nanos = Nanos::from_millis(1_000);
 
 /// Which limit ran out.
@@ -39,7 +39,11 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// Nothing has happened yet.
-    const NONE: Self = Self { sent: None, read: None, flushed: false };
+    const NONE: Self = Self {
+        sent: None,
+        read: None,
+        flushed: false,
+    };
 }
 
 /// The limits of one exchange.
@@ -56,12 +60,19 @@ pub(crate) struct Deadline<'a> {
 
 /// The timer that a [`Deadline`] uses; it is set before it is first waited for.
 pub(crate) fn timer() -> Sleep {
-    #[expect(clippy::disallowed_methods, reason = "limits of seconds; a millisecond late is no harm")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "limits of seconds; a millisecond late is no harm"
+    )]
     tokio::time::sleep(std::time::Duration::from_hours(1))
 }
 
 impl<'a> Deadline<'a> {
-    pub(crate) fn new(timeouts: Timeouts, cancel_after: Option<Nanos>, timer: Pin<&'a mut Sleep>) -> Self {
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        cancel_after: Option<Nanos>,
+        timer: Pin<&'a mut Sleep>,
+    ) -> Self {
         let start = clock::now();
         let mut deadline = Self {
             timeouts,
@@ -83,7 +94,9 @@ impl<'a> Deadline<'a> {
 
     fn set(&mut self, now: Nanos, due: Nanos) {
         let wait = due.since(now).min(Nanos::from_millis(86_400_000));
-        self.timer.as_mut().reset(Instant::now() + wait.to_duration());
+        self.timer
+            .as_mut()
+            .reset(Instant::now() + wait.to_duration());
     }
 
     /// The next limit.

@@ -11,14 +11,15 @@ pub enum ConnectStep {
     SourceAddress,
     /// The proxy refuses, or is none.
     Proxy,
-    /// Somebody listens, but TLS cannot be agreed on: a certificate that is not trusted, or a peer without TLS.
+    /// Somebody listens, but TLS cannot be agreed on: a certificate that is not trusted, or a peer
+    /// without TLS.
     Tls,
     /// Somebody listens, but does not speak HTTP/2.
     Http2,
 }
 
-/// A setting that cannot be used, or a side request that failed. Measured requests never return this: their
-/// failures are outcomes in their records.
+/// A setting that cannot be used, or a side request that failed. Measured requests never return
+/// this: their failures are outcomes in their records.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// `--backend` names no backend.
@@ -44,7 +45,9 @@ pub enum WireError {
         default: &'static str,
     },
     /// A base URL that cannot be understood.
-    #[error("--base-url {url}: {reason}; expected http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH")]
+    #[error(
+        "--base-url {url}: {reason}; expected http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH"
+    )]
     BaseUrl {
         /// The URL given, without user name and password.
         url: String,

@@ -18,7 +18,9 @@ use inferometer_os::clock;
 use crate::client::{Client, Conn, ConnKind};
 use crate::connect::Stream;
 use crate::deadline::{self, Activity, Deadline, Ring};
-use crate::judge::{broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream};
+use crate::judge::{
+    broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream,
+};
 use crate::outgoing::{Outgoing, Sending};
 use crate::reply::{
     ERROR_LENGTH, Fault, Progress, ReplyReader, Sink, deliver, error_message, printable, says_error,
@@ -49,7 +51,8 @@ pub(crate) struct Run<'a> {
 /// How an exchange went wrong.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// The connection was lost before any byte of the answer: on a reused connection, worth a new try.
+    /// The connection was lost before any byte of the answer: on a reused connection, worth a new
+    /// try.
     BeforeAnswer(Fault),
     /// This is the outcome.
     Settled(Fault),
@@ -90,19 +93,23 @@ struct Before {
 
 /// Who makes the connection move while we wait for its answer.
 enum Driver<'a> {
-    /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an event.
+    /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an
+    /// event.
     Own(&'a mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>),
     /// A task of its own, for the streams of an HTTP/2 connection.
     Task(Rc<Sending>),
 }
 
-/// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us through the
-/// answer, and a request that it has not taken yet would wait in it for ever.
+/// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us
+/// through the answer, and a request that it has not taken yet would wait in it for ever.
 pub(crate) fn turn(
     connection: &mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>,
     context: &mut Context<'_>,
 ) {
-    if connection.as_mut().is_some_and(|alive| Pin::new(&mut **alive).poll(context).is_ready()) {
+    if connection
+        .as_mut()
+        .is_some_and(|alive| Pin::new(&mut **alive).poll(context).is_ready())
+    {
         *connection = None;
     }
 }
@@ -122,7 +129,8 @@ struct Answer<'a> {
     deadline: Deadline<'a>,
     driver: Driver<'a>,
     record: &'a mut Record,
-    /// When the last part of the answer was taken, where the socket cannot tell because it is shared.
+    /// When the last part of the answer was taken, where the socket cannot tell because it is
+    /// shared.
     taken: Option<Nanos>,
 }
 
@@ -130,13 +138,19 @@ impl Run<'_> {
     /// Sends the request and reads the answer to its end.
     pub(crate) async fn execute(&self, conn: &mut Conn, record: &mut Record) -> Result<(), Broken> {
         let timeouts = self.client.wire.settings.timeouts;
-        let before = Before { sent: record.bytes_sent, received: record.bytes_received };
+        let before = Before {
+            sent: record.bytes_sent,
+            received: record.bytes_received,
+        };
         let probe = Rc::clone(&conn.probe);
         let body = self.prepared.body.bytes().map_err(|error| {
             let message = format!("the request's body cannot be read from its file: {error}");
             Fault::new(Outcome::ConnectError, message)
         })?;
-        let request = self.client.wire.request(self.prepared, body.clone(), self.target, self.close);
+        let request =
+            self.client
+                .wire
+                .request(self.prepared, body.clone(), self.target, self.close);
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin(self.not_before);
@@ -147,17 +161,33 @@ impl Run<'_> {
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
         match &mut conn.kind {
-            ConnKind::Http1 { sender, connection, .. } => {
+            ConnKind::Http1 {
+                sender, connection, ..
+            } => {
                 let head = sender.send_request(request);
                 let driver = Driver::Own(connection);
-                let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
+                let answer = Answer {
+                    probe: &probe,
+                    before,
+                    deadline,
+                    driver,
+                    record,
+                    taken: None,
+                };
                 self.read(answer, pin!(head)).await
             }
             ConnKind::Http2 { sender, .. } => {
                 let (body, sending) = Outgoing::new(body, Rc::clone(&probe));
                 let head = sender.send_request(request.map(|_| body));
                 let driver = Driver::Task(sending);
-                let answer = Answer { probe: &probe, before, deadline, driver, record, taken: None };
+                let answer = Answer {
+                    probe: &probe,
+                    before,
+                    deadline,
+                    driver,
+                    record,
+                    taken: None,
+                };
                 self.read(answer, pin!(head)).await
             }
         }
@@ -170,25 +200,37 @@ impl Run<'_> {
     ) -> Result<(), Broken> {
         let (head, body) = answer.head(head).await?.into_parts();
         let at = answer.stamp().at;
-        let first = if answer.is_shared() { None } else { answer.probe.first.get() };
+        let first = if answer.is_shared() {
+            None
+        } else {
+            answer.probe.first.get()
+        };
         answer.record.marks.headers = Some(at);
         answer.record.marks.first_byte = Some(first.map_or(at, |first| first.at));
         answer.record.status = Some(head.status.as_u16());
         let mut body = pin!(body);
         let result = if head.status == StatusCode::OK {
-            self.read_good(&mut answer, &head.headers, body.as_mut()).await
+            self.read_good(&mut answer, &head.headers, body.as_mut())
+                .await
         } else {
-            let message = answer.read_error(head.status, &head.headers, body.as_mut()).await;
+            let message = answer
+                .read_error(head.status, &head.headers, body.as_mut())
+                .await;
             Err(self.refusal(head.status, message))
         };
         answer.settle();
-        answer.record.end = Some(if result.is_ok() { answer.stamp().at } else { clock::now() });
+        answer.record.end = Some(if result.is_ok() {
+            answer.stamp().at
+        } else {
+            clock::now()
+        });
         result.map_err(Broken::Settled)
     }
 
     /// The fault for another status than 200, with a remedy where there is one.
     fn refusal(&self, status: StatusCode, mut message: String) -> Fault {
-        let remedy = unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
+        let remedy =
+            unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
         if !remedy.is_empty() {
             // It must survive the cut of a long body.
             message = printable(&message);
@@ -209,8 +251,9 @@ impl Run<'_> {
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            let message =
-                format!("the answer is compressed ({encoding}), although no compression was asked for");
+            let message = format!(
+                "the answer is compressed ({encoding}), although no compression was asked for"
+            );
             return Err(Fault::new(Outcome::WrongContentType, message));
         }
         let mut reader = wire.settings.backend.reader(wire.streams());
@@ -219,7 +262,13 @@ impl Run<'_> {
         reader.headers(headers, &mut Sink::new(answer.record, &mut progress, stamp))?;
         if !wire.streams() {
             return answer
-                .read_whole(headers, body, reader.as_mut(), &mut progress, wire.settings.limits.body)
+                .read_whole(
+                    headers,
+                    body,
+                    reader.as_mut(),
+                    &mut progress,
+                    wire.settings.limits.body,
+                )
                 .await;
         }
         if !may_be_event_stream(&content_type(headers)) {
@@ -227,9 +276,14 @@ impl Run<'_> {
         }
         let limits = wire.settings.limits;
         if let Some(asked) = answer.record.asked_output_tokens {
-            answer.record.events.reserve_exact(asked.min(RESERVE) as usize);
+            answer
+                .record
+                .events
+                .reserve_exact(asked.min(RESERVE) as usize);
         }
-        answer.read_stream(self.client, body, reader.as_mut(), &mut progress, limits).await
+        answer
+            .read_stream(self.client, body, reader.as_mut(), &mut progress, limits)
+            .await
     }
 }
 
@@ -238,8 +292,9 @@ impl Answer<'_> {
         matches!(self.driver, Driver::Task(_))
     }
 
-    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it. A connection that
-    /// streams share reads again only when they have had their turns: see [`Probe::share`].
+    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it. A
+    /// connection that streams share reads again only when they have had their turns: see
+    /// [`Probe::share`].
     fn stamp(&self) -> Stamp {
         self.probe.last.get()
     }
@@ -249,13 +304,22 @@ impl Answer<'_> {
         let probe = self.probe;
         if let Driver::Task(sending) = &self.driver {
             let sent = sending.end.get();
-            return Activity { sent, read: self.taken, flushed: sent.is_some() };
+            return Activity {
+                sent,
+                read: self.taken,
+                flushed: sent.is_some(),
+            };
         }
         let read = probe.first.get().map(|_| probe.last.get().user);
-        Activity { sent: probe.write_end.get(), read, flushed: probe.flushed.get() }
+        Activity {
+            sent: probe.write_end.get(),
+            read,
+            flushed: probe.flushed.get(),
+        }
     }
 
-    /// Copies what the socket has seen into the record, which must hold it even if we are never called again.
+    /// Copies what the socket has seen into the record, which must hold it even if we are never
+    /// called again.
     fn sync(&mut self) {
         if let Driver::Task(sending) = &self.driver {
             self.record.send_end = sending.end.get().or(self.record.send_end);
@@ -299,25 +363,37 @@ impl Answer<'_> {
 
     /// What it means that no status and headers came.
     fn no_head(&self, error: &hyper::Error) -> Broken {
-        // Of a stream among others only its headers tell that something came; unless the server has refused it
-        // by name, when it knows of it and another connection is no remedy.
-        let nothing = if self.is_shared() { !error.is_parse() } else { self.probe.first.get().is_none() };
+        // Of a stream among others only its headers tell that something came; unless the server has
+        // refused it by name, when it knows of it and another connection is no remedy.
+        let nothing = if self.is_shared() {
+            !error.is_parse()
+        } else {
+            self.probe.first.get().is_none()
+        };
         if self.is_shared() && is_reset_of_stream(error) {
-            let message =
-                format!("the server reset the stream before any byte of the answer: {}", chain(error));
+            let message = format!(
+                "the server reset the stream before any byte of the answer: {}",
+                chain(error)
+            );
             return Broken::Settled(Fault::new(Outcome::ConnectError, message));
         }
         // A request that the connection had not taken when it ended has no answer either.
         let nothing = nothing || error.is_canceled();
         if nothing {
-            let message = format!("the connection broke before any byte of the answer: {}", chain(error));
+            let message = format!(
+                "the connection broke before any byte of the answer: {}",
+                chain(error)
+            );
             return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));
         }
         let parse = error.is_parse() || error.is_parse_too_large();
         let (outcome, what) = if parse {
             (Outcome::Malformed, "the answer is not HTTP as it should be")
         } else {
-            (Outcome::Truncated, "the answer broke off before its headers were complete")
+            (
+                Outcome::Truncated,
+                "the answer broke off before its headers were complete",
+            )
         };
         Broken::Settled(Fault::new(outcome, format!("{what}: {}", chain(error))))
     }
@@ -326,18 +402,30 @@ impl Answer<'_> {
     fn rung(&self, ring: Ring) -> Fault {
         let timeouts = self.deadline.timeouts();
         let (outcome, message) = match ring {
-            Ring::Cancel => (Outcome::Cancelled, "hung up on purpose after the request was sent".to_owned()),
+            Ring::Cancel => (
+                Outcome::Cancelled,
+                "hung up on purpose after the request was sent".to_owned(),
+            ),
             Ring::FirstByte => {
                 let limit = timeouts.first_byte.as_secs_f64();
-                (Outcome::Timeout, format!("no byte of an answer within {limit} s of the send"))
+                (
+                    Outcome::Timeout,
+                    format!("no byte of an answer within {limit} s of the send"),
+                )
             }
             Ring::Idle | Ring::AfterDone => {
                 let limit = timeouts.idle.as_secs_f64();
-                (Outcome::Timeout, format!("the answer stood still for {limit} s"))
+                (
+                    Outcome::Timeout,
+                    format!("the answer stood still for {limit} s"),
+                )
             }
             Ring::Total => {
                 let limit = timeouts.total.unwrap_or_default().as_secs_f64();
-                (Outcome::Timeout, format!("the answer was not complete {limit} s after the send"))
+                (
+                    Outcome::Timeout,
+                    format!("the answer was not complete {limit} s after the send"),
+                )
             }
         };
         Fault::new(outcome, message)
@@ -347,8 +435,8 @@ impl Answer<'_> {
     async fn next(&mut self, mut body: Pin<&mut Incoming>) -> Result<Option<Bytes>, Stop> {
         loop {
             let frame = poll_fn(|context| {
-                // First what is there already; the connection gives one part at a time and reads no further
-                // until it is taken, so the last read's stamp is this part's.
+                // First what is there already; the connection gives one part at a time and reads no
+                // further until it is taken, so the last read's stamp is this part's.
                 if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
                     return Poll::Ready(Ok(frame));
                 }
@@ -369,7 +457,8 @@ impl Answer<'_> {
                     // Trailers are of no interest.
                     if let Ok(data) = frame.into_data() {
                         if self.is_shared() {
-                            // The content only: headers are compressed against those of other streams.
+                            // The content only: headers are compressed against those of other
+                            // streams.
                             self.before.received += data.len() as u64;
                             self.record.bytes_received = self.before.received;
                         }
@@ -403,22 +492,32 @@ impl Answer<'_> {
             };
             received += data.len() as u64;
             if received > limits.stream {
-                let message = format!("the answer is larger than the limit of {} bytes", limits.stream);
+                let message = format!(
+                    "the answer is larger than the limit of {} bytes",
+                    limits.stream
+                );
                 return Err(Fault::malformed(message));
             }
             let stamp = self.stamp();
             let events = self.record.events.len();
             let record = &mut *self.record;
-            let pushed = framer.push(&data, |event| deliver(event, reader, record, progress, stamp, limits));
+            let pushed = framer.push(&data, |event| {
+                deliver(event, reader, record, progress, stamp, limits)
+            });
             match pushed {
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 other => other?,
             }
             if self.record.text.len() + self.record.other_text.len() > limits.text {
-                let message = format!("the answer's text is longer than the limit of {} bytes", limits.text);
+                let message = format!(
+                    "the answer's text is longer than the limit of {} bytes",
+                    limits.text
+                );
                 return Err(Fault::malformed(message));
             }
-            client.live.count_events((self.record.events.len() - events) as u64);
+            client
+                .live
+                .count_events((self.record.events.len() - events) as u64);
             if progress.done {
                 self.deadline.done(self.activity());
             }
@@ -431,7 +530,10 @@ impl Answer<'_> {
             // What follows the end marker is no part of the answer.
             Err(_) if progress.done => {}
             Err(fault) if open && fault.outcome == Outcome::Malformed => {
-                let message = format!("the stream ended in the middle of an event: {}", fault.message);
+                let message = format!(
+                    "the stream ended in the middle of an event: {}",
+                    fault.message
+                );
                 return Err(Fault::new(Outcome::Truncated, message));
             }
             other => other?,
@@ -470,7 +572,11 @@ impl Answer<'_> {
     }
 
     /// Up to `limit` bytes of the body, and whether that was all.
-    async fn collect(&mut self, mut body: Pin<&mut Incoming>, limit: usize) -> Result<(Vec<u8>, bool), Stop> {
+    async fn collect(
+        &mut self,
+        mut body: Pin<&mut Incoming>,
+        limit: usize,
+    ) -> Result<(Vec<u8>, bool), Stop> {
         let mut bytes = Vec::new();
         while let Some(data) = self.next(body.as_mut()).await? {
             let room = limit - bytes.len();
@@ -491,11 +597,16 @@ impl Answer<'_> {
     ) -> String {
         let reason = status.canonical_reason().unwrap_or_default();
         let mut message = format!("HTTP {} {reason}", status.as_u16());
-        let header = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let header = |name| {
+            headers
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        };
         if status.is_redirection()
             && let Some(location) = header(LOCATION)
         {
-            let remedy = "redirects are not followed; give the final address as --base-url and --endpoint";
+            let remedy =
+                "redirects are not followed; give the final address as --base-url and --endpoint";
             message.extend([" to ", &location, ": ", remedy]);
         }
         if let Some(after) = header(RETRY_AFTER) {
@@ -511,19 +622,25 @@ impl Answer<'_> {
 
     /// The fault for a good answer that is no event stream.
     async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
-        let bytes = self.collect(body, ERROR_BODY).await.map(|(bytes, _)| bytes).unwrap_or_default();
+        let bytes = self
+            .collect(body, ERROR_BODY)
+            .await
+            .map(|(bytes, _)| bytes)
+            .unwrap_or_default();
         if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
             && value.get("error").is_some_and(says_error)
         {
             return Fault::new(Outcome::StreamError, error_message(&value));
         }
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
-        let message =
-            format!("a stream was asked for, but the answer is {kind} (see --no-streaming): {start}");
+        let message = format!(
+            "a stream was asked for, but the answer is {kind} (see --no-streaming): {start}"
+        );
         Fault::new(Outcome::WrongContentType, message)
     }
 
-    /// Lets the connection finish with an answer that was read to its end, so that it can serve again.
+    /// Lets the connection finish with an answer that was read to its end, so that it can serve
+    /// again.
     fn settle(&mut self) {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
         self.sync();
@@ -541,7 +658,10 @@ impl Stop {
     fn fault(self) -> Fault {
         match self {
             Self::Broken(fault) => fault,
-            Self::AfterDone => Fault::new(Outcome::Timeout, "the body did not end after its end marker"),
+            Self::AfterDone => Fault::new(
+                Outcome::Timeout,
+                "the body did not end after its end marker",
+            ),
         }
     }
 }

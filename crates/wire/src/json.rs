@@ -4,16 +4,18 @@ use std::borrow::Cow;
 use std::fmt;
 
 use inferometer_core::Usage;
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
+};
 use serde_json::value::RawValue;
 
 use crate::reply::says_error;
 
 /// Text, borrowed from the input wherever it has no escapes.
 ///
-/// `Option<Cow<str>>` would always copy, which is why this type exists. Half of a UTF-16 pair in an escape, which
-/// servers send when they cut an emoji between two tokens, is no text but no reason to lose an answer
-/// either: it becomes U+FFFD.
+/// `Option<Cow<str>>` would always copy, which is why this type exists. Half of a UTF-16 pair in an
+/// escape, which servers send when they cut an emoji between two tokens, is no text but no reason
+/// to lose an answer either: it becomes U+FFFD.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
@@ -30,20 +32,29 @@ impl Text<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-            return Err(D::Error::invalid_type(Unexpected::Other("a value that is no text"), &"a text"));
+        let Some(inner) = raw
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        else {
+            return Err(D::Error::invalid_type(
+                Unexpected::Other("a value that is no text"),
+                &"a text",
+            ));
         };
         if !inner.contains('\\') {
             return Ok(Self(Cow::Borrowed(inner)));
         }
-        let text = serde_json::from_str(raw).or_else(|_| unpaired(raw)).map_err(D::Error::custom)?;
+        let text = serde_json::from_str(raw)
+            .or_else(|_| unpaired(raw))
+            .map_err(D::Error::custom)?;
         Ok(Self(Cow::Owned(text)))
     }
 }
 
 /// The text of a JSON string whose escapes hold lone halves of UTF-16 pairs.
 fn unpaired(raw: &str) -> serde_json::Result<String> {
-    // Read as bytes, such halves come as three bytes of their own, which nothing else can make: the input is UTF-8.
+    // Read as bytes, such halves come as three bytes of their own, which nothing else can make: the
+    // input is UTF-8.
     let bytes = serde_json::from_str::<Bytes>(raw)?.0;
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -83,8 +94,8 @@ pub(crate) fn text<'a>(text: Option<&'a Text<'_>>) -> Option<&'a str> {
     text.map(|text| &*text.0)
 }
 
-/// A field beside the answer proper. Whatever stands there costs nobody the answer: what cannot be read as a `T`
-/// counts as not said.
+/// A field beside the answer proper. Whatever stands there costs nobody the answer: what cannot be
+/// read as a `T` counts as not said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Side<T>(pub(crate) Option<T>);
 
@@ -109,7 +120,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Side<T> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         // A list would be read as an object's members in order, which nobody means by it.
         let readable = raw != "null" && !raw.starts_with('[');
-        Ok(Self(if readable { serde_json::from_str(raw).ok() } else { None }))
+        Ok(Self(if readable {
+            serde_json::from_str(raw).ok()
+        } else {
+            None
+        }))
     }
 }
 
@@ -140,8 +155,8 @@ pub(crate) fn reason<'a>(reason: &'a Side<Reason<'_>>) -> Option<&'a str> {
     reason.as_ref().map(|reason| &*reason.0)
 }
 
-/// What stands under `error`, unless it only says that there is none: servers send null, an empty object or an
-/// empty text along with every good message.
+/// What stands under `error`, unless it only says that there is none: servers send null, an empty
+/// object or an empty text along with every good message.
 pub(crate) fn real_error(error: Option<&RawValue>) -> Option<&RawValue> {
     error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| says_error(&value)))
 }
@@ -153,18 +168,22 @@ pub(crate) struct Count(pub(crate) Option<u32>);
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        let digits = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        let digits = raw
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(raw);
         if let Ok(count) = digits.parse() {
             return Ok(Self(Some(count)));
         }
-        // Too large, or with a decimal point; a number of such size is told from none, not read as one.
+        // Too large, or with a decimal point; a number of such size is told from none, not read as
+        // one.
         let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0);
         Ok(Self(number.map(|number| number as u32)))
     }
 }
 
-/// The number of elements of a JSON array, or of the array inside an object's `tokens`; the elements
-/// themselves are skipped.
+/// The number of elements of a JSON array, or of the array inside an object's `tokens`; the
+/// elements themselves are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Length(pub(crate) Option<usize>);
 
@@ -176,8 +195,14 @@ impl<'de> Deserialize<'de> for Length {
         }
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         Ok(match raw.as_bytes().first() {
-            Some(b'[') => Self(serde_json::from_str::<Elements>(raw).ok().map(|elements| elements.0)),
-            Some(b'{') => serde_json::from_str::<Tokens>(raw).map(|object| object.tokens).unwrap_or_default(),
+            Some(b'[') => Self(
+                serde_json::from_str::<Elements>(raw)
+                    .ok()
+                    .map(|elements| elements.0),
+            ),
+            Some(b'{') => serde_json::from_str::<Tokens>(raw)
+                .map(|object| object.tokens)
+                .unwrap_or_default(),
             _ => Self(None),
         })
     }
@@ -240,9 +265,15 @@ struct OutputDetails {
 impl UsageObject {
     /// The counts in our words.
     pub(crate) fn usage(&self) -> Usage {
-        let cached =
-            self.prompt_tokens_details.0.or(self.input_tokens_details.0).and_then(|x| x.cached_tokens.0);
-        let reasoning = self.completion_tokens_details.0.or(self.output_tokens_details.0);
+        let cached = self
+            .prompt_tokens_details
+            .0
+            .or(self.input_tokens_details.0)
+            .and_then(|x| x.cached_tokens.0);
+        let reasoning = self
+            .completion_tokens_details
+            .0
+            .or(self.output_tokens_details.0);
         Usage {
             prompt_tokens: self.prompt_tokens.0.or(self.input_tokens.0),
             completion_tokens: self.completion_tokens.0.or(self.output_tokens.0),
@@ -254,7 +285,10 @@ impl UsageObject {
     /// The counts of an answer that has no output tokens, where some servers give only the total.
     pub(crate) fn input_usage(&self) -> Usage {
         let usage = self.usage();
-        Usage { prompt_tokens: usage.prompt_tokens.or(self.total_tokens.0), ..usage }
+        Usage {
+            prompt_tokens: usage.prompt_tokens.or(self.total_tokens.0),
+            ..usage
+        }
     }
 }
 
@@ -278,10 +312,24 @@ mod tests {
     fn half_a_pair_is_replaced_and_nothing_else() {
         let text = |json| read::<Text<'_>>(json).map(|text| text.0.into_owned()).ok();
         assert_eq!(text(r#""a\ud83d""#).as_deref(), Some("a\u{fffd}"));
-        assert_eq!(text(r#""\ude00\ud83d b""#).as_deref(), Some("\u{fffd}\u{fffd} b"));
-        assert_eq!(text(r#""\ud83dx\ud83d\ude00""#).as_deref(), Some("\u{fffd}x😀"));
+        assert_eq!(
+            text(r#""\ude00\ud83d b""#).as_deref(),
+            Some("\u{fffd}\u{fffd} b")
+        );
+        assert_eq!(
+            text(r#""\ud83dx\ud83d\ude00""#).as_deref(),
+            Some("\u{fffd}x😀")
+        );
         assert_eq!(text(r#""\u00e9\n""#).as_deref(), Some("é\n"));
-        for broken in [r#""\ud8""#, r#""\x""#, "\"\u{1}\"", "\"\\n\u{1}\"", "7", "{}", "\""] {
+        for broken in [
+            r#""\ud8""#,
+            r#""\x""#,
+            "\"\u{1}\"",
+            "\"\\n\u{1}\"",
+            "7",
+            "{}",
+            "\"",
+        ] {
             assert_eq!(text(broken), None, "{broken}");
         }
         assert!(read::<Text<'_>>(r#""plain""#).unwrap().borrowed().is_some());
@@ -289,7 +337,12 @@ mod tests {
 
     #[test]
     fn side_fields_are_read_or_passed_over() {
-        let usage = |json: &str| read::<Side<UsageObject>>(json).unwrap().0.map(|usage| usage.usage());
+        let usage = |json: &str| {
+            read::<Side<UsageObject>>(json)
+                .unwrap()
+                .0
+                .map(|usage| usage.usage())
+        };
         assert_eq!(usage("null"), None);
         assert_eq!(usage("\"n/a\""), None);
         assert_eq!(usage("1e400"), None);
@@ -298,25 +351,56 @@ mod tests {
         );
         assert_eq!(
             told,
-            Some(Usage { prompt_tokens: Some(3), completion_tokens: Some(u32::MAX), ..Usage::default() })
+            Some(Usage {
+                prompt_tokens: Some(3),
+                completion_tokens: Some(u32::MAX),
+                ..Usage::default()
+            })
         );
         let count = |json: &str| read::<Count>(json).unwrap().0;
         assert_eq!(
-            [count("7"), count("7.0"), count("\"7\""), count("4294967296")],
+            [
+                count("7"),
+                count("7.0"),
+                count("\"7\""),
+                count("4294967296")
+            ],
             [Some(7), Some(7), Some(7), Some(u32::MAX)]
         );
-        assert_eq!([count("-1"), count("true"), count("[1]"), count("\"\""), count("null")], [None; 5]);
+        assert_eq!(
+            [
+                count("-1"),
+                count("true"),
+                count("[1]"),
+                count("\"\""),
+                count("null")
+            ],
+            [None; 5]
+        );
         let length = |json: &str| read::<Length>(json).unwrap().0;
         assert_eq!(
-            [length("[1e400,{}]"), length(r#"{"tokens":[1]}"#), length("[]")],
+            [
+                length("[1e400,{}]"),
+                length(r#"{"tokens":[1]}"#),
+                length("[]")
+            ],
             [Some(2), Some(1), Some(0)]
         );
-        assert_eq!([length("1e400"), length("{}"), length(r#"{"tokens":1e400}"#)], [None; 3]);
+        assert_eq!(
+            [length("1e400"), length("{}"), length(r#"{"tokens":1e400}"#)],
+            [None; 3]
+        );
         let why = |json: &str| reason(&read(json).unwrap()).map(str::to_owned);
         assert_eq!(why(r#""stop""#).as_deref(), Some("stop"));
-        assert_eq!(why(r#"{"type":"length","length":3}"#).as_deref(), Some("length"));
+        assert_eq!(
+            why(r#"{"type":"length","length":3}"#).as_deref(),
+            Some("length")
+        );
         assert_eq!(why("2").as_deref(), Some("2"));
-        assert_eq!([why("null"), why("true"), why("{}"), why("[]")], [const { None }; 4]);
+        assert_eq!(
+            [why("null"), why("true"), why("{}"), why("[]")],
+            [const { None }; 4]
+        );
     }
 
     #[test]

@@ -16,12 +16,17 @@ pub(crate) fn conclusion(
     reader: &dyn ReplyReader,
 ) -> Result<(), Fault> {
     if !(progress.done || progress.finished || reader.ends_by_closing()) {
-        let message =
-            format!("the stream ended after {} events without [DONE] or a finish_reason", progress.messages);
+        let message = format!(
+            "the stream ended after {} events without [DONE] or a finish_reason",
+            progress.messages
+        );
         return Err(Fault::new(Outcome::Truncated, message));
     }
     if record.events.is_empty() && !progress.complete {
-        return Err(Fault::new(Outcome::Empty, "the stream was complete but held no output"));
+        return Err(Fault::new(
+            Outcome::Empty,
+            "the stream was complete but held no output",
+        ));
     }
     Ok(())
 }
@@ -36,13 +41,21 @@ pub(crate) fn broken_body(error: &hyper::Error) -> Fault {
         source = inner.source();
     }
     let text = chain(error);
-    if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) || error.is_parse() {
+    if matches!(
+        kind,
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    ) || error.is_parse()
+    {
         return Fault::malformed(format!("the body is not framed as HTTP wants it: {text}"));
     }
-    Fault::new(Outcome::Truncated, format!("the connection broke before the body was complete: {text}"))
+    Fault::new(
+        Outcome::Truncated,
+        format!("the connection broke before the body was complete: {text}"),
+    )
 }
 
-/// True when the server answered a stream of an HTTP/2 connection with a reset, and not because it never looked at it.
+/// True when the server answered a stream of an HTTP/2 connection with a reset, and not because it
+/// never looked at it.
 pub(crate) fn is_reset_of_stream(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(inner) = source {
@@ -72,13 +85,17 @@ pub(crate) fn chain(error: &hyper::Error) -> String {
 }
 
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
-    let value =
-        headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
     value.unwrap_or_default()
 }
 
 /// True for the event stream type, and for what servers without a better idea say.
 pub(crate) fn may_be_event_stream(kind: &str) -> bool {
     let plain = kind.split(';').next().unwrap_or_default().trim();
-    matches!(plain, "text/event-stream" | "" | "text/plain" | "application/octet-stream")
+    matches!(
+        plain,
+        "text/event-stream" | "" | "text/plain" | "application/octet-stream"
+    )
 }

@@ -1,11 +1,12 @@
-//! How to talk to an inference server: backends, server-sent events, connections, kernel time stamps.
+//! How to talk to an inference server: backends, server-sent events, connections, kernel time
+//! stamps.
 //!
-//! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`], which
-//! turns a [`Prepared`] request into the facts of a `inferometer_core::Record`. Whatever a server does, each
-//! exchange ends in exactly one outcome.
+//! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`],
+//! which turns a [`Prepared`] request into the facts of a `inferometer_core::Record`. Whatever a
+//! server does, each exchange ends in exactly one outcome.
 //!
-//! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or allocation:
-//! see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
+//! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or
+//! allocation: see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
 
 pub mod backend;
 mod body_file;
@@ -38,7 +39,7 @@ pub use client::{Client, SideReply};
 pub use error::{ConnectStep, WireError};
 pub use live::{Live, LiveCounts};
 pub use settings::{
-    Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings, Timeouts,
-    TlsSettings,
+    Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings,
+    Timeouts, TlsSettings,
 };
 pub use wire::{Prepared, Wire};

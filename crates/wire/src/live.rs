@@ -1,4 +1,5 @@
-//! Counters that one worker publishes while it runs, for a progress display that must not slow it down.
+//! Counters that one worker publishes while it runs, for a progress display that must not slow it
+//! down.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -58,7 +59,8 @@ impl Live {
     }
 }
 
-/// With a single writer, a load and a store do what a locked addition would, at a fraction of its cost.
+/// With a single writer, a load and a store do what a locked addition would, at a fraction of its
+/// cost.
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
 }

@@ -9,10 +9,14 @@ use crate::settings::{KeepText, Limits};
 use crate::socket::Stamp;
 use crate::sse::{Framer, SseEvent};
 
-/// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one instant.
+/// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one
+/// instant.
 ///
 /// The record holds the outcome and, if it is not a good one, the reason, as after a real exchange.
-pub fn read_stream<'a>(backend: &dyn Backend, pieces: impl IntoIterator<Item = &'a [u8]>) -> Record {
+pub fn read_stream<'a>(
+    backend: &dyn Backend,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Record {
     let mut record = Record::default();
     match try_read(backend, pieces, &mut record) {
         Ok(()) => record.outcome = Outcome::Ok,
@@ -34,8 +38,16 @@ fn try_read<'a>(
     let mut progress = Progress::new(KeepText::Always);
     let mut framer = Framer::new(limits.event);
     let mut read = |framer: &mut Framer, piece: Option<&[u8]>, progress: &mut Progress| {
-        let each =
-            |event: SseEvent<'_>| deliver(event, reader.as_mut(), record, progress, Stamp::default(), limits);
+        let each = |event: SseEvent<'_>| {
+            deliver(
+                event,
+                reader.as_mut(),
+                record,
+                progress,
+                Stamp::default(),
+                limits,
+            )
+        };
         match piece {
             Some(piece) => framer.push(piece, each),
             None => framer.finish(each),
@@ -61,8 +73,14 @@ mod tests {
         let stream = b"data: {\"choices\":[{\"index\":0,\"text\":\"Hi\",\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         let vllm = backend::find("vllm").unwrap();
         let record = read_stream(vllm, [&stream[..]]);
-        assert_eq!((record.outcome, record.text.as_str(), record.events.len()), (Outcome::Ok, "Hi", 1));
+        assert_eq!(
+            (record.outcome, record.text.as_str(), record.events.len()),
+            (Outcome::Ok, "Hi", 1)
+        );
         assert_eq!(read_stream(vllm, stream.chunks(1)).text, "Hi");
-        assert_eq!(read_stream(vllm, [&stream[..20]]).outcome, Outcome::Malformed);
+        assert_eq!(
+            read_stream(vllm, [&stream[..20]]).outcome,
+            Outcome::Malformed
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The body of a request on an HTTP/2 connection, which tells when it has gone out.
 //!
-//! Streams share a socket, so that its marks belong to no single request. What can be told of one is when the
-//! last part of its body was taken into the connection, and when the connection next had nothing left to write.
+//! Streams share a socket, so that its marks belong to no single request. What can be told of one
+//! is when the last part of its body was taken into the connection, and when the connection next
+//! had nothing left to write.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,7 +28,8 @@ pub(crate) struct Sending {
     pub(crate) end: Cell<Option<Nanos>>,
 }
 
-/// A request body in pieces, so that flow control holds back what it must and nothing counts as sent too early.
+/// A request body in pieces, so that flow control holds back what it must and nothing counts as
+/// sent too early.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     rest: Bytes,
@@ -39,7 +41,15 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(body: Bytes, probe: Rc<Probe>) -> (Self, Rc<Sending>) {
         let sending = Rc::<Sending>::default();
-        (Self { rest: body, sending: Rc::clone(&sending), probe, ended: false }, sending)
+        (
+            Self {
+                rest: body,
+                sending: Rc::clone(&sending),
+                probe,
+                ended: false,
+            },
+            sending,
+        )
     }
 }
 
@@ -61,7 +71,9 @@ impl Body for Outgoing {
             return Poll::Ready(None);
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.sending.taken.set(this.sending.taken.get() + piece.len() as u64);
+        this.sending
+            .taken
+            .set(this.sending.taken.get() + piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -27,43 +27,58 @@ pub(crate) fn find(
                 Scheme::Https => ("https_proxy", "environment variable https_proxy"),
                 _ => ("http_proxy", "environment variable http_proxy"),
             };
-            let Some(url) = lookup(name).or_else(|| lookup("all_proxy")) else { return Ok(None) };
+            let Some(url) = lookup(name).or_else(|| lookup("all_proxy")) else {
+                return Ok(None);
+            };
             if lookup("no_proxy").is_some_and(|list| is_excepted(&list, target)) {
                 return Ok(None);
             }
             (url, flag)
         }
     };
-    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    let url = if url.contains("://") {
+        url
+    } else {
+        format!("http://{url}")
+    };
     let shown = redact_url(&url);
     let refuse = |reason: String| WireError::Setting { flag, reason };
     let proxy = BaseUrl::parse(&url)
         .map_err(|_| refuse(format!("{shown} is no proxy URL such as http://HOST:PORT")))?;
     if proxy.scheme != Scheme::Http {
-        return Err(refuse(format!("{shown}: only http:// proxies are supported")));
+        return Err(refuse(format!(
+            "{shown}: only http:// proxies are supported"
+        )));
     }
     Ok(Some(proxy))
 }
 
-/// True when the list of `no_proxy` names the target: `*`, a host, a domain (with or without a dot before it),
-/// or either with a port.
+/// True when the list of `no_proxy` names the target: `*`, a host, a domain (with or without a dot
+/// before it), or either with a port.
 fn is_excepted(list: &str, target: &BaseUrl) -> bool {
-    list.split(',').map(|entry| entry.trim().to_ascii_lowercase()).filter(|entry| !entry.is_empty()).any(
-        |entry| {
+    list.split(',')
+        .map(|entry| entry.trim().to_ascii_lowercase())
+        .filter(|entry| !entry.is_empty())
+        .any(|entry| {
             if entry == "*" {
                 return true;
             }
             let host = target.host.to_ascii_lowercase();
             let matches = |name: &str| {
-                let name = name.trim_start_matches("*.").trim_start_matches('.').trim_matches(['[', ']']);
-                host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+                let name = name
+                    .trim_start_matches("*.")
+                    .trim_start_matches('.')
+                    .trim_matches(['[', ']']);
+                host == name
+                    || host
+                        .strip_suffix(name)
+                        .is_some_and(|rest| rest.ends_with('.'))
             };
             matches(&entry)
                 || entry
                     .rsplit_once(':')
                     .is_some_and(|(name, port)| port.parse() == Ok(target.port) && matches(name))
-        },
-    )
+        })
 }
 
 /// `proxy-authorization` for a proxy URL with a user.
@@ -80,17 +95,26 @@ mod tests {
     use super::*;
 
     fn chosen(settings: &ProxySettings, url: &str, variables: &[(&str, &str)]) -> Option<String> {
-        let variable =
-            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         let target = BaseUrl::parse(url).unwrap();
-        find(settings, &target, variable).unwrap().map(|proxy| proxy.host_and_port())
+        find(settings, &target, variable)
+            .unwrap()
+            .map(|proxy| proxy.host_and_port())
     }
 
     #[test]
     fn the_environment_decides_unless_told_otherwise() {
         let environment = ProxySettings::Environment;
-        let variables =
-            [("http_proxy", "http://p:1"), ("HTTPS_PROXY", "q:2"), ("no_proxy", ".local,10.0.0.1, x:8000")];
+        let variables = [
+            ("http_proxy", "http://p:1"),
+            ("HTTPS_PROXY", "q:2"),
+            ("no_proxy", ".local,10.0.0.1, x:8000"),
+        ];
         let choose = |url| chosen(&environment, url, &variables);
         assert_eq!(choose("http://a").as_deref(), Some("p:1"));
         assert_eq!(choose("https://a").as_deref(), Some("q:2"));
@@ -102,7 +126,10 @@ mod tests {
         assert_eq!(choose("unix:/x"), None);
         assert_eq!(chosen(&ProxySettings::Off, "http://a", &variables), None);
         let own = ProxySettings::Url(Secret::new("http://u:pw@r:3"));
-        assert_eq!(chosen(&own, "http://node.local", &variables).as_deref(), Some("r:3"));
+        assert_eq!(
+            chosen(&own, "http://node.local", &variables).as_deref(),
+            Some("r:3")
+        );
     }
 
     #[test]
@@ -110,6 +137,9 @@ mod tests {
         let own = ProxySettings::Url(Secret::new("socks5://u:hunter2@r:3"));
         let target = BaseUrl::parse("http://a").unwrap();
         let message = find(&own, &target, |_| None).unwrap_err().to_string();
-        assert!(message.contains("--proxy") && !message.contains("hunter2"), "{message}");
+        assert!(
+            message.contains("--proxy") && !message.contains("hunter2"),
+            "{message}"
+        );
     }
 }

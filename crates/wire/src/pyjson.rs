@@ -1,5 +1,6 @@
-//! JSON text exactly as Python's `json.dumps` writes it by default: `", "` and `": "` as separators, ASCII
-//! only, floats as `repr` gives them. A body is then byte for byte what vLLM's client sends.
+//! JSON text exactly as Python's `json.dumps` writes it by default: `", "` and `": "` as
+//! separators, ASCII only, floats as `repr` gives them. A body is then byte for byte what vLLM's
+//! client sends.
 
 use std::io::Write as _;
 
@@ -84,11 +85,17 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 fn float_repr(float: f64) -> String {
     // Rust's exponent form has the same shortest digits.
     let text = format!("{float:e}");
-    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let Some((digits, exponent)) = text.split_once('e') else {
+        return text;
+    };
     let exponent: i32 = exponent.parse().unwrap_or_default();
     if (-4..16).contains(&exponent) {
         let plain = format!("{float}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
@@ -109,9 +116,18 @@ mod tests {
     #[test]
     fn text_is_escaped_as_python_escapes_it() {
         // What json.dumps gives for the same values in CPython 3.11.
-        assert_eq!(text(json!("a\"b\\c\n\r\t\u{8}\u{c}/")), r#"{"k": "a\"b\\c\n\r\t\b\f/"}"#);
-        assert_eq!(text(json!("é☃😀\u{7f}\u{1}")), r#"{"k": "\u00e9\u2603\ud83d\ude00\u007f\u0001"}"#);
-        assert_eq!(text(json!([1, null, true, {"a": []}])), r#"{"k": [1, null, true, {"a": []}]}"#);
+        assert_eq!(
+            text(json!("a\"b\\c\n\r\t\u{8}\u{c}/")),
+            r#"{"k": "a\"b\\c\n\r\t\b\f/"}"#
+        );
+        assert_eq!(
+            text(json!("é☃😀\u{7f}\u{1}")),
+            r#"{"k": "\u00e9\u2603\ud83d\ude00\u007f\u0001"}"#
+        );
+        assert_eq!(
+            text(json!([1, null, true, {"a": []}])),
+            r#"{"k": [1, null, true, {"a": []}]}"#
+        );
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub struct Fault {
 impl Fault {
     /// A fault of this kind; the message is cut to 2 KiB and freed of control characters.
     pub fn new(outcome: Outcome, message: impl AsRef<str>) -> Self {
-        Self { outcome, message: printable(message.as_ref()) }
+        Self {
+            outcome,
+            message: printable(message.as_ref()),
+        }
     }
 
     /// An answer that is not what the protocol allows.
@@ -46,8 +49,8 @@ pub fn printable(text: &str) -> String {
         if kept.len() + character.len_utf8() > ERROR_LENGTH {
             break;
         }
-        let blank =
-            character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let blank = character.is_control()
+            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         kept.push(if blank { ' ' } else { character });
     }
     kept.truncate(kept.trim_end().len());
@@ -74,8 +77,8 @@ pub trait ReplyReader: std::fmt::Debug {
     }
 }
 
-/// Hands one server-sent event to `reader`. What follows the end marker is counted against the limit, and is no
-/// part of the answer.
+/// Hands one server-sent event to `reader`. What follows the end marker is counted against the
+/// limit, and is no part of the answer.
 pub(crate) fn deliver(
     event: SseEvent<'_>,
     reader: &mut dyn ReplyReader,
@@ -87,7 +90,11 @@ pub(crate) fn deliver(
     let over = progress.done;
     let mut sink = Sink::new(record, progress, stamp);
     sink.message(limits.events)?;
-    if over { Ok(()) } else { reader.event(event, &mut sink) }
+    if over {
+        Ok(())
+    } else {
+        reader.event(event, &mut sink)
+    }
 }
 
 /// What is known of an answer while it arrives.
@@ -125,7 +132,8 @@ impl Progress {
     }
 }
 
-/// Where a [`ReplyReader`] puts what it finds; everything gets the stamp of the read that brought it.
+/// Where a [`ReplyReader`] puts what it finds; everything gets the stamp of the read that brought
+/// it.
 #[derive(Debug)]
 pub struct Sink<'a> {
     record: &'a mut Record,
@@ -135,13 +143,19 @@ pub struct Sink<'a> {
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(record: &'a mut Record, progress: &'a mut Progress, stamp: Stamp) -> Self {
-        Self { record, progress, stamp }
+        Self {
+            record,
+            progress,
+            stamp,
+        }
     }
 
     /// Counts a server-sent event of any kind.
     pub(crate) fn message(&mut self, limit: u64) -> Result<(), Fault> {
         if self.progress.messages >= limit {
-            return Err(Fault::malformed(format!("the answer has more than {limit} events")));
+            return Err(Fault::malformed(format!(
+                "the answer has more than {limit} events"
+            )));
         }
         self.progress.messages += 1;
         self.progress.named_tokens = None;
@@ -184,15 +198,21 @@ impl<'a> Sink<'a> {
         if let Some(last) = self.record.events.last_mut()
             && (same_read || stamp.kernel && last.kernel_stamped() && last.at == stamp.at)
         {
-            // It came in the same read as this one, or the kernel had joined the two before they were read, so that its
-            // stamp is only an upper bound.
+            // It came in the same read as this one, or the kernel had joined the two before they
+            // were read, so that its stamp is only an upper bound.
             let lag = Nanos(u64::from(last.lag_ns));
             let mut same = Event::new(last.at, lag, last.kind, true, last.kernel_stamped());
             same.tokens = last.tokens;
             *last = same;
         }
         self.progress.last_read = stamp.read;
-        let mut event = Event::new(stamp.at, stamp.user.since(stamp.at), kind, false, stamp.kernel);
+        let mut event = Event::new(
+            stamp.at,
+            stamp.user.since(stamp.at),
+            kind,
+            false,
+            stamp.kernel,
+        );
         match self.progress.named_tokens.take() {
             Some(tokens) => event.tokens = u16::try_from(tokens).unwrap_or(u16::MAX),
             None => self.progress.cumulative = None,
@@ -227,7 +247,9 @@ impl<'a> Sink<'a> {
     /// Why the server stopped. The first reason stands.
     pub fn finish(&mut self, reason: &str) {
         self.progress.finished = true;
-        self.record.finish_reason.get_or_insert_with(|| printable(reason));
+        self.record
+            .finish_reason
+            .get_or_insert_with(|| printable(reason));
     }
 
     /// The end marker.
@@ -276,10 +298,20 @@ pub(crate) fn error_message(value: &Value) -> String {
             let message = ["message", "detail", "error_message", "msg"]
                 .iter()
                 .find_map(|&key| map.get(key).filter(|message| !message.is_null()));
-            let Some(message) = message else { return value.to_string() };
-            let mut text = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-            if let Some(kind) = map.get("type").or_else(|| map.get("code")).filter(|kind| !kind.is_null()) {
-                let kind = kind.as_str().map_or_else(|| kind.to_string(), str::to_owned);
+            let Some(message) = message else {
+                return value.to_string();
+            };
+            let mut text = message
+                .as_str()
+                .map_or_else(|| message.to_string(), str::to_owned);
+            if let Some(kind) = map
+                .get("type")
+                .or_else(|| map.get("code"))
+                .filter(|kind| !kind.is_null())
+            {
+                let kind = kind
+                    .as_str()
+                    .map_or_else(|| kind.to_string(), str::to_owned);
                 // Writing to a String cannot fail.
                 let _ = write!(text, " ({kind})");
             }
@@ -292,5 +324,7 @@ pub(crate) fn error_message(value: &Value) -> String {
 /// The fault for bytes that should have been JSON.
 pub(crate) fn not_json(data: &[u8], error: &serde_json::Error) -> Fault {
     let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
-    Fault::malformed(format!("an event is not the JSON expected ({error}): {start}"))
+    Fault::malformed(format!(
+        "an event is not the JSON expected ({error}): {start}"
+    ))
 }

@@ -49,7 +49,11 @@ pub struct ClientSettings {
 
 impl ClientSettings {
     /// Settings for one server with everything else at its default.
-    pub fn new(backend: &'static dyn Backend, base_url: impl Into<String>, model: impl Into<String>) -> Self {
+    pub fn new(
+        backend: &'static dyn Backend,
+        base_url: impl Into<String>,
+        model: impl Into<String>,
+    ) -> Self {
         Self {
             backend,
             base_urls: vec![base_url.into()],
@@ -76,7 +80,8 @@ impl ClientSettings {
 pub struct BodySettings {
     /// Name of the model; a request's own model wins.
     pub model: String,
-    /// Sampling parameters that were set (`temperature`, `top_p` …), in the order of the command line.
+    /// Sampling parameters that were set (`temperature`, `top_p` …), in the order of the command
+    /// line.
     pub sampling: Map<String, Value>,
     /// `--extra-body`: wins over the sampling parameters.
     pub extra_body: Map<String, Value>,
@@ -111,8 +116,8 @@ impl BodySettings {
 /// When connections are opened and closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectPolicy {
-    /// Opened before the clock starts (see `Client::open_ahead`) or a little before the request that needs it is due
-    /// (`Client::open_missing`), then kept.
+    /// Opened before the clock starts (see `Client::open_ahead`) or a little before the request
+    /// that needs it is due (`Client::open_missing`), then kept.
     #[default]
     Ahead,
     /// Opened when first needed, then kept.
@@ -198,7 +203,8 @@ impl Default for Limits {
 pub enum KeepText {
     /// Always.
     Always,
-    /// Only where the server gave no usage numbers, so that the tokens can be counted after the run.
+    /// Only where the server gave no usage numbers, so that the tokens can be counted after the
+    /// run.
     #[default]
     UntilUsage,
     /// Never: without usage numbers the token events are counted.
@@ -221,7 +227,8 @@ pub struct TlsSettings {
 /// Which proxy to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxySettings {
-    /// As the environment says: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either case.
+    /// As the environment says: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either
+    /// case.
     #[default]
     Environment,
     /// This one, for every target.

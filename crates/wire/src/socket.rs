@@ -18,11 +18,12 @@ use crate::outgoing::Sending;
 
 /// Largest single read.
 const READ_SIZE: usize = 64 << 10;
-/// A kernel stamp this far on the wrong side of an instant that must be before or after it is no stamp of
-/// ours: the wall clock was set in between.
+/// A kernel stamp this far on the wrong side of an instant that must be before or after it is no
+/// stamp of ours: the wall clock was set in between.
 const IMPLAUSIBLE: Nanos = Nanos::from_millis(1);
-/// Turns of the event loop that the reader of a shared connection leaves to others after each read: one for the task
-/// that hands a stream's headers on, one for the exchange that they belong to, and one to spare.
+/// Turns of the event loop that the reader of a shared connection leaves to others after each read:
+/// one for the task that hands a stream's headers on, one for the exchange that they belong to, and
+/// one to spare.
 const TURNS_FOR_STREAMS: u8 = 3;
 
 /// What the sockets of one worker share.
@@ -48,10 +49,11 @@ impl Shared {
         })
     }
 
-    /// The gate before the first byte of a request that is due at `instant` (zero for what has no gate).
+    /// The gate before the first byte of a request that is due at `instant` (zero for what has no
+    /// gate).
     ///
-    /// Pending while the gates are shut, in which case whoever shut them polls again. Else it spins until the instant:
-    /// nothing else of the worker runs meanwhile.
+    /// Pending while the gates are shut, in which case whoever shut them polls again. Else it spins
+    /// until the instant: nothing else of the worker runs meanwhile.
     pub(crate) fn poll_gate(&self, instant: Nanos) -> Poll<()> {
         if instant == Nanos::ZERO {
             return Poll::Ready(());
@@ -100,8 +102,8 @@ pub(crate) struct Stamp {
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     pub(crate) last: Cell<Stamp>,
-    /// The read that brought the first byte of an answer. Under TLS that is the first which held content: session
-    /// tickets and a goodbye come by themselves and answer nothing.
+    /// The read that brought the first byte of an answer. Under TLS that is the first which held
+    /// content: session tickets and a goodbye come by themselves and answer nothing.
     pub(crate) first: Cell<Option<Stamp>>,
     /// What is read is encrypted, so that only the TLS layer can tell whether it holds content.
     encrypted: Cell<bool>,
@@ -149,8 +151,8 @@ impl Probe {
         come
     }
 
-    /// Says that from here on several streams share what is read. Between two reads their exchanges then have a turn, so
-    /// that [`Probe::last`] is the stamp of what each of them takes.
+    /// Says that from here on several streams share what is read. Between two reads their exchanges
+    /// then have a turn, so that [`Probe::last`] is the stamp of what each of them takes.
     pub(crate) fn share(&self) {
         self.shared.set(true);
     }
@@ -185,7 +187,8 @@ impl Probe {
         }
     }
 
-    /// Forgets the previous exchange; the next one's first byte leaves at `not_before` at the earliest.
+    /// Forgets the previous exchange; the next one's first byte leaves at `not_before` at the
+    /// earliest.
     pub(crate) fn begin(&self, not_before: Nanos) {
         self.not_before.set(not_before);
         self.first.set(None);
@@ -205,7 +208,12 @@ impl Probe {
         };
         let kernel = kernel.filter(|&at| at <= user + IMPLAUSIBLE && at + IMPLAUSIBLE >= earliest);
         let at = kernel.map_or(user, |at| at.min(user).max(earliest));
-        let stamp = Stamp { at, user, kernel: kernel.is_some(), read: previous.read + 1 };
+        let stamp = Stamp {
+            at,
+            user,
+            kernel: kernel.is_some(),
+            read: previous.read + 1,
+        };
         self.last.set(stamp);
         if self.shared.get() {
             self.turns_left.set(TURNS_FOR_STREAMS);
@@ -247,15 +255,21 @@ impl Socket {
             Err(error) if is_in_progress(&error) => true,
             Err(error) => return Err(error),
         };
-        let descriptor =
-            inferometer_os::watch(OwnedFd::from(socket), Interest::READABLE | Interest::WRITABLE)?;
+        let descriptor = inferometer_os::watch(
+            OwnedFd::from(socket),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         if pending {
             drop(descriptor.writable().await?);
             if let Some(error) = SockRef::from(descriptor.get_ref()).take_error()? {
                 return Err(error);
             }
         }
-        Ok(Self { descriptor: Rc::new(descriptor), probe: Rc::default(), shared })
+        Ok(Self {
+            descriptor: Rc::new(descriptor),
+            probe: Rc::default(),
+            shared,
+        })
     }
 
     /// What the socket has seen.
@@ -292,7 +306,8 @@ impl Socket {
                     self.probe.note_read(read.len, at, user);
                     converter.refresh(user);
                     if short && read.len > 0 {
-                        // All that was there has been read; the next call would only be told to wait.
+                        // All that was there has been read; the next call would only be told to
+                        // wait.
                         ready.clear_ready();
                     }
                     take(&buffer[..read.len]);
@@ -368,17 +383,24 @@ impl hyper::rt::Read for Socket {
         mut buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buffer.remaining();
-        self.get_mut().poll_recv(context, room, |bytes| buffer.put_slice(bytes))
+        self.get_mut()
+            .poll_recv(context, room, |bytes| buffer.put_slice(bytes))
     }
 }
 
 impl hyper::rt::Write for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(context, |socket| socket.send(bytes))
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .poll_send(context, |socket| socket.send(bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty: head and body of the request are then on their way.
+        // hyper flushes when its own buffer is empty: head and body of the request are then on
+        // their way.
         self.probe.note_flush();
         Poll::Ready(Ok(()))
     }
@@ -397,7 +419,8 @@ impl hyper::rt::Write for Socket {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(context, |socket| socket.send_vectored(parts))
+        self.get_mut()
+            .poll_send(context, |socket| socket.send_vectored(parts))
     }
 }
 
@@ -408,13 +431,19 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buffer.remaining();
-        self.get_mut().poll_recv(context, room, |bytes| buffer.put_slice(bytes))
+        self.get_mut()
+            .poll_recv(context, room, |bytes| buffer.put_slice(bytes))
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(context, |socket| socket.send(bytes))
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .poll_send(context, |socket| socket.send(bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -434,7 +463,8 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(context, |socket| socket.send_vectored(parts))
+        self.get_mut()
+            .poll_send(context, |socket| socket.send_vectored(parts))
     }
 }
 
@@ -465,7 +495,12 @@ mod tests {
         probe.note_read(10, None, Nanos(210 * MS));
         assert_eq!(
             probe.last.get(),
-            Stamp { at: Nanos(210 * MS), user: Nanos(210 * MS), kernel: false, read: 6 }
+            Stamp {
+                at: Nanos(210 * MS),
+                user: Nanos(210 * MS),
+                kernel: false,
+                read: 6
+            }
         );
     }
 }

@@ -1,9 +1,10 @@
 //! Server-sent events, cut out of a byte stream however it arrives.
 //!
-//! Follows the event stream format of the HTML standard (section 9.2.6, "Interpreting an event stream"), with two
-//! deliberate differences: a line that cannot be a field at all is an error rather than ignored, because
-//! what a server says outside the protocol must not vanish from a measurement; and data that the end of the
-//! body leaves unterminated is still delivered (see [`Framer::finish`]).
+//! Follows the event stream format of the HTML standard (section 9.2.6, "Interpreting an event
+//! stream"), with two deliberate differences: a line that cannot be a field at all is an error
+//! rather than ignored, because what a server says outside the protocol must not vanish from a
+//! measurement; and data that the end of the body leaves unterminated is still delivered (see
+//! [`Framer::finish`]).
 
 use memchr::memchr2;
 
@@ -72,8 +73,8 @@ impl Framer {
         }
     }
 
-    /// Takes the next bytes and calls `each` for every event that they complete; an error of `each` stops
-    /// the work and is returned.
+    /// Takes the next bytes and calls `each` for every event that they complete; an error of `each`
+    /// stops the work and is returned.
     pub fn push<E: From<SseError>>(
         &mut self,
         chunk: &[u8],
@@ -118,18 +119,23 @@ impl Framer {
 
     /// Says that the body has ended cleanly: delivers data that no blank line has terminated.
     ///
-    /// The standard drops it. Servers that forget the last line feed mean it, and dropping it would lose
-    /// a token or the usage numbers.
+    /// The standard drops it. Servers that forget the last line feed mean it, and dropping it would
+    /// lose a token or the usage numbers.
     pub fn finish<E: From<SseError>>(
         &mut self,
         mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        // The line feed that may follow a final carriage return will not come, and must not swallow ours.
+        // The line feed that may follow a final carriage return will not come, and must not swallow
+        // ours.
         self.skip_line_feed = false;
         if !self.line.is_empty() {
             self.push(b"\n", &mut each)?;
         }
-        if self.has_data { self.push(b"\n", &mut each) } else { Ok(()) }
+        if self.has_data {
+            self.push(b"\n", &mut each)
+        } else {
+            Ok(())
+        }
     }
 
     /// True when part of an event is waiting for its rest.
@@ -216,7 +222,10 @@ impl Framer {
                 self.name.extend_from_slice(&value[..value.len().min(256)]);
                 Ok(())
             }
-            _ if field.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) => {
+            _ if field
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) =>
+            {
                 Ok(())
             }
             _ => {
@@ -236,7 +245,14 @@ impl Framer {
             Place::Chunk { from, to } => &chunk[from..to],
             Place::Kept => &self.data,
         };
-        let result = if self.has_data { each(SseEvent { data, name: &self.name }) } else { Ok(()) };
+        let result = if self.has_data {
+            each(SseEvent {
+                data,
+                name: &self.name,
+            })
+        } else {
+            Ok(())
+        };
         *place = Place::Kept;
         self.has_data = false;
         if self.data.capacity() > 1 << 16 {
@@ -272,14 +288,22 @@ mod tests {
 
     fn data(text: &str) -> Vec<String> {
         let seen = frame(&[text.as_bytes()]).unwrap();
-        seen.into_iter().map(|(_, data)| String::from_utf8(data).unwrap()).collect()
+        seen.into_iter()
+            .map(|(_, data)| String::from_utf8(data).unwrap())
+            .collect()
     }
 
     #[test]
     fn all_line_ends_and_spellings_are_understood() {
-        assert_eq!(data("data: a\n\ndata:b\r\n\r\ndata:  c\r\rdata: d\n\n"), ["a", "b", " c", "d"]);
+        assert_eq!(
+            data("data: a\n\ndata:b\r\n\r\ndata:  c\r\rdata: d\n\n"),
+            ["a", "b", " c", "d"]
+        );
         assert_eq!(data(": ping\n\n:\n\nid: 7\nretry: 10\ndata: x\n\n"), ["x"]);
-        assert_eq!(data("data: one\ndata: two\ndata\ndata: four\n\n"), ["one\ntwo\n\nfour"]);
+        assert_eq!(
+            data("data: one\ndata: two\ndata\ndata: four\n\n"),
+            ["one\ntwo\n\nfour"]
+        );
         assert_eq!(data("\u{feff}data: a\n\n"), ["a"]);
         assert_eq!(data("data\n\ndata:\n\n"), ["", ""]);
         assert_eq!(data("event: x\n\n\n\n"), Vec::<String>::new());
@@ -294,7 +318,13 @@ mod tests {
     #[test]
     fn the_name_belongs_to_its_own_event_only() {
         let seen = frame(&[b"event: error\ndata: a\n\ndata: b\n\n"]).unwrap();
-        assert_eq!(seen, [(b"error".to_vec(), b"a".to_vec()), (Vec::new(), b"b".to_vec())]);
+        assert_eq!(
+            seen,
+            [
+                (b"error".to_vec(), b"a".to_vec()),
+                (Vec::new(), b"b".to_vec())
+            ]
+        );
     }
 
     #[test]
@@ -311,7 +341,11 @@ mod tests {
         let mut framer = Framer::new(1_000);
         let mut push = |chunk: &[u8]| framer.push::<SseError>(chunk, |_| Ok(()));
         assert!((0..1_000).any(|_| push(b"data: y\n").is_err()));
-        assert!(Framer::new(5).push::<SseError>(b"data: 123456\n\n", |_| Ok(())).is_err());
+        assert!(
+            Framer::new(5)
+                .push::<SseError>(b"data: 123456\n\n", |_| Ok(()))
+                .is_err()
+        );
     }
 
     fn streams() -> impl Strategy<Value = Vec<u8>> {
@@ -325,8 +359,12 @@ mod tests {
             Just(String::new()),
             Just(String::new()),
         ];
-        proptest::collection::vec((line, end), 0..40)
-            .prop_map(|lines| lines.into_iter().flat_map(|(line, end)| (line + end).into_bytes()).collect())
+        proptest::collection::vec((line, end), 0..40).prop_map(|lines| {
+            lines
+                .into_iter()
+                .flat_map(|(line, end)| (line + end).into_bytes())
+                .collect()
+        })
     }
 
     proptest! {

@@ -37,9 +37,15 @@ pub(crate) struct BaseUrl {
 impl BaseUrl {
     /// Takes `url` apart.
     pub(crate) fn parse(url: &str) -> Result<Self, WireError> {
-        let bad = |reason: &str| WireError::BaseUrl { url: redact_url(url), reason: reason.to_owned() };
+        let bad = |reason: &str| WireError::BaseUrl {
+            url: redact_url(url),
+            reason: reason.to_owned(),
+        };
         if let Some(path) = url.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
+            let path = path
+                .strip_prefix("//")
+                .filter(|rest| rest.starts_with('/'))
+                .unwrap_or(path);
             if path.is_empty() {
                 return Err(bad("the path of the Unix socket is missing"));
             }
@@ -68,7 +74,11 @@ impl BaseUrl {
             Some((user, authority)) => {
                 let credentials = percent_decode(user);
                 // A server may repeat the password in its answer.
-                redact::register(credentials.split_once(':').map_or("", |(_, password)| password));
+                redact::register(
+                    credentials
+                        .split_once(':')
+                        .map_or("", |(_, password)| password),
+                );
                 (Some(credentials), authority)
             }
             None => (None, authority),
@@ -79,7 +89,13 @@ impl BaseUrl {
             return Err(bad("the host is missing"));
         }
         let default = if scheme == Scheme::Https { 443 } else { 80 };
-        if Uri::builder().scheme("http").authority(authority).path_and_query("/").build().is_err() {
+        if Uri::builder()
+            .scheme("http")
+            .authority(authority)
+            .path_and_query("/")
+            .build()
+            .is_err()
+        {
             return Err(bad("the host has characters that a host name cannot have"));
         }
         Ok(Self {
@@ -104,9 +120,14 @@ impl BaseUrl {
 
     /// The addresses of the host, in the resolver's order.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, WireError> {
-        let fail = |source| WireError::Resolve { host: self.host.clone(), source };
-        let found: Vec<SocketAddr> =
-            (self.host.as_str(), self.port).to_socket_addrs().map_err(fail)?.collect();
+        let fail = |source| WireError::Resolve {
+            host: self.host.clone(),
+            source,
+        };
+        let found: Vec<SocketAddr> = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(fail)?
+            .collect();
         if found.is_empty() {
             let none = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
             return Err(fail(none));
@@ -117,7 +138,10 @@ impl BaseUrl {
     /// The value of an authorization header for the URL's user and password.
     pub(crate) fn basic_authorization(&self) -> Option<String> {
         let credentials = self.credentials.as_ref()?;
-        Some(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(credentials)))
+        Some(format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(credentials)
+        ))
     }
 }
 
@@ -126,7 +150,14 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         host.parse::<IpAddr>().ok()?;
-        (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        (
+            host,
+            if after.is_empty() {
+                None
+            } else {
+                Some(after.strip_prefix(':')?)
+            },
+        )
     } else {
         match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -179,12 +210,21 @@ impl Target {
     /// The address of `path` on this target, in the form that goes on the wire.
     pub(crate) fn uri_of(url: &BaseUrl, path: &str, absolute: bool) -> Result<Uri, WireError> {
         let whole = format!("{}{path}", url.prefix);
-        let bad = |reason: String| WireError::Setting { flag: "--endpoint", reason };
+        let bad = |reason: String| WireError::Setting {
+            flag: "--endpoint",
+            reason,
+        };
         if !whole.starts_with('/') {
-            return Err(bad(format!("{path} must begin with a slash, such as /v1/completions")));
+            return Err(bad(format!(
+                "{path} must begin with a slash, such as /v1/completions"
+            )));
         }
         let built = if absolute {
-            let scheme = if url.scheme == Scheme::Https { "https" } else { "http" };
+            let scheme = if url.scheme == Scheme::Https {
+                "https"
+            } else {
+                "http"
+            };
             Uri::builder()
                 .scheme(scheme)
                 .authority(url.authority.as_str())
@@ -204,16 +244,34 @@ mod tests {
     #[test]
     fn base_urls_are_taken_apart() {
         let url = BaseUrl::parse("http://127.0.0.1:8000").unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.prefix.as_str()), ("127.0.0.1", 8000, ""));
+        assert_eq!(
+            (url.host.as_str(), url.port, url.prefix.as_str()),
+            ("127.0.0.1", 8000, "")
+        );
         let url = BaseUrl::parse("https://u%40x:p@api.example.com/base/").unwrap();
-        assert_eq!((url.scheme, url.port, url.prefix.as_str()), (Scheme::Https, 443, "/base/"));
+        assert_eq!(
+            (url.scheme, url.port, url.prefix.as_str()),
+            (Scheme::Https, 443, "/base/")
+        );
         assert_eq!(url.credentials.as_deref(), Some("u@x:p"));
         assert_eq!(url.authority, "api.example.com");
         let url = BaseUrl::parse("http://[::1]:9").unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.host_and_port().as_str()), ("::1", 9, "[::1]:9"));
+        assert_eq!(
+            (url.host.as_str(), url.port, url.host_and_port().as_str()),
+            ("::1", 9, "[::1]:9")
+        );
         let url = BaseUrl::parse("unix:/run/server.sock").unwrap();
-        assert_eq!((url.scheme, url.socket_path.to_str()), (Scheme::Unix, Some("/run/server.sock")));
-        assert_eq!(BaseUrl::parse("unix:///run/x").unwrap().socket_path.to_str(), Some("/run/x"));
+        assert_eq!(
+            (url.scheme, url.socket_path.to_str()),
+            (Scheme::Unix, Some("/run/server.sock"))
+        );
+        assert_eq!(
+            BaseUrl::parse("unix:///run/x")
+                .unwrap()
+                .socket_path
+                .to_str(),
+            Some("/run/x")
+        );
     }
 
     #[test]
@@ -240,10 +298,21 @@ mod tests {
     fn paths_are_appended_as_they_are() {
         let url = BaseUrl::parse("http://h:1/api").unwrap();
         let uri = |path, absolute| Target::uri_of(&url, path, absolute).map(|uri| uri.to_string());
-        assert_eq!(uri("/v1/completions", false).unwrap(), "/api/v1/completions");
-        assert_eq!(uri("/v1/completions?x=1", true).unwrap(), "http://h:1/api/v1/completions?x=1");
+        assert_eq!(
+            uri("/v1/completions", false).unwrap(),
+            "/api/v1/completions"
+        );
+        assert_eq!(
+            uri("/v1/completions?x=1", true).unwrap(),
+            "http://h:1/api/v1/completions?x=1"
+        );
         assert_eq!(uri("v1", false).unwrap(), "/apiv1");
         let bare = BaseUrl::parse("http://h:1").unwrap();
-        assert!(Target::uri_of(&bare, "v1/completions", false).unwrap_err().to_string().contains("slash"));
+        assert!(
+            Target::uri_of(&bare, "v1/completions", false)
+                .unwrap_err()
+                .to_string()
+                .contains("slash")
+        );
     }
 }

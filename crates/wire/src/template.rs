@@ -1,10 +1,10 @@
 //! Reading the text of an event without parsing it, where it has the same shape as an earlier one.
 //!
-//! Successive events of one stream are the same bytes but for the new text. Once an event has been parsed,
-//! what stands before and after its text is kept; a later event with the same bytes before and after must
-//! mean the same with another text, because JSON's grammar leaves no other reading: the bytes before put the
-//! parser inside a string, and the string ends at the first quote that is not escaped. Anything else
-//! (escapes, empty text, other bytes around it) is parsed in full.
+//! Successive events of one stream are the same bytes but for the new text. Once an event has been
+//! parsed, what stands before and after its text is kept; a later event with the same bytes before
+//! and after must mean the same with another text, because JSON's grammar leaves no other reading:
+//! the bytes before put the parser inside a string, and the string ends at the first quote that is
+//! not escaped. Anything else (escapes, empty text, other bytes around it) is parsed in full.
 
 /// The bytes around the text of an event, and what that text is.
 #[derive(Debug)]
@@ -16,7 +16,11 @@ pub(crate) struct Template<K> {
 
 impl<K> Default for Template<K> {
     fn default() -> Self {
-        Self { before: Vec::new(), after: Vec::new(), kind: None }
+        Self {
+            before: Vec::new(),
+            after: Vec::new(),
+            kind: None,
+        }
     }
 }
 
@@ -28,7 +32,9 @@ impl<K: Copy> Template<K> {
 
     /// Remembers the surroundings of `text`, which must be a part of `data` itself (not a copy).
     pub(crate) fn learn(&mut self, data: &[u8], text: &str, kind: K) {
-        let Some(from) = (text.as_ptr() as usize).checked_sub(data.as_ptr() as usize) else { return };
+        let Some(from) = (text.as_ptr() as usize).checked_sub(data.as_ptr() as usize) else {
+            return;
+        };
         let to = from + text.len();
         if from == 0 || to >= data.len() || data[from - 1] != b'"' || data[to] != b'"' {
             return;
@@ -44,8 +50,12 @@ impl<K: Copy> Template<K> {
     #[inline]
     pub(crate) fn text<'a>(&self, data: &'a [u8]) -> Option<(K, &'a str)> {
         let kind = self.kind?;
-        let rest = data.strip_prefix(self.before.as_slice())?.strip_suffix(self.after.as_slice())?;
-        let plain = rest.iter().all(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+        let rest = data
+            .strip_prefix(self.before.as_slice())?
+            .strip_suffix(self.after.as_slice())?;
+        let plain = rest
+            .iter()
+            .all(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
         if rest.is_empty() || !plain {
             return None;
         }
@@ -64,20 +74,31 @@ mod tests {
     fn only_the_same_shape_with_plain_text_matches() {
         let first = br#"{"id":"x","choices":[{"index":0,"text":"Hello","finish_reason":null}]}"#;
         let mut template = Template::new();
-        let text = std::str::from_utf8(first).unwrap().split('"').nth(11).unwrap();
+        let text = std::str::from_utf8(first)
+            .unwrap()
+            .split('"')
+            .nth(11)
+            .unwrap();
         assert_eq!(text, "Hello");
         assert_eq!(template.text(first), None);
         template.learn(first, text, 7);
         assert_eq!(template.text(first), Some((7, "Hello")));
         let other = |text: &str| {
-            let event = String::from_utf8(first.to_vec()).unwrap().replace("Hello", text);
-            template.text(event.as_bytes()).map(|(_, text)| text.to_owned())
+            let event = String::from_utf8(first.to_vec())
+                .unwrap()
+                .replace("Hello", text);
+            template
+                .text(event.as_bytes())
+                .map(|(_, text)| text.to_owned())
         };
         assert_eq!(other(" wörld 😀").as_deref(), Some(" wörld 😀"));
         for refused in ["", "a\\n", "\",\"x\":\"y", "tab\t"] {
             assert_eq!(other(refused), None);
         }
-        assert_eq!(template.text(br#"{"id":"x","choices":[{"index":0,"text":"Hello"}]}"#), None);
+        assert_eq!(
+            template.text(br#"{"id":"x","choices":[{"index":0,"text":"Hello"}]}"#),
+            None
+        );
     }
 
     proptest! {

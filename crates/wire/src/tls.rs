@@ -17,9 +17,14 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| WireError::Tls { flag: "TLS", reason: error.to_string() })?;
+        .map_err(|error| WireError::Tls {
+            flag: "TLS",
+            reason: error.to_string(),
+        })?;
     let builder = if settings.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
         builder.with_root_certificates(roots(settings)?)
     };
@@ -29,12 +34,17 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
             let chain = certificates(chain, "--client-cert")?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| WireError::Tls {
                 flag: "--client-key",
-                reason: format!("{} holds no private key in PEM form ({error})", key.display()),
+                reason: format!(
+                    "{} holds no private key in PEM form ({error})",
+                    key.display()
+                ),
             })?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| WireError::Tls {
-                flag: "--client-cert",
-                reason: format!("certificate and key cannot be used ({error})"),
-            })?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| WireError::Tls {
+                    flag: "--client-cert",
+                    reason: format!("certificate and key cannot be used ({error})"),
+                })?
         }
         (Some(_), None) => {
             return Err(WireError::Tls {
@@ -49,7 +59,11 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
             });
         }
     };
-    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    config.alpn_protocols = vec![if http2 {
+        b"h2".to_vec()
+    } else {
+        b"http/1.1".to_vec()
+    }];
     Ok(Arc::new(config))
 }
 
@@ -59,7 +73,10 @@ fn roots(settings: &TlsSettings) -> Result<RootCertStore, WireError> {
         for certificate in certificates(file, "--ca-file")? {
             roots.add(certificate).map_err(|error| WireError::Tls {
                 flag: "--ca-file",
-                reason: format!("{} holds a certificate that cannot be used ({error})", file.display()),
+                reason: format!(
+                    "{} holds a certificate that cannot be used ({error})",
+                    file.display()
+                ),
             })?;
         }
     }
@@ -75,16 +92,26 @@ fn roots(settings: &TlsSettings) -> Result<RootCertStore, WireError> {
     Ok(roots)
 }
 
-fn certificates(file: &Path, flag: &'static str) -> Result<Vec<CertificateDer<'static>>, WireError> {
+fn certificates(
+    file: &Path,
+    flag: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, WireError> {
     let fail = |error: &dyn std::fmt::Display| WireError::Tls {
         flag,
-        reason: format!("{} holds no certificate in PEM form ({error})", file.display()),
+        reason: format!(
+            "{} holds no certificate in PEM form ({error})",
+            file.display()
+        ),
     };
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .map_err(|error| fail(&error))?
         .collect::<Result<_, _>>()
         .map_err(|error| fail(&error))?;
-    if found.is_empty() { Err(fail(&"the file has none")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(fail(&"the file has none"))
+    } else {
+        Ok(found)
+    }
 }
 
 /// Accepts every certificate (`--insecure`), but still checks that the server holds its key.
@@ -109,7 +136,12 @@ impl ServerCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -118,7 +150,12 @@ impl ServerCertVerifier for AcceptAny {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 /// Without these there is no request left: a server that quotes them means their values.
 const ESSENTIAL: [&str; 6] = ["model", "prompt", "messages", "input", "inputs", "stream"];
-/// Words before a list of field names, in small letters: transformers serve, OpenAI's API, serde, and others.
+/// Words before a list of field names, in small letters: transformers serve, OpenAI's API, serde,
+/// and others.
 const BEFORE_LISTS: [&str; 8] = [
     "unexpected field",
     "unexpected keyword",
@@ -19,22 +20,32 @@ const BEFORE_LISTS: [&str; 8] = [
 /// How far behind those words names are looked for.
 const LIST: usize = 500;
 
-/// What to advise where a server refuses a request with `status`, `error` and what it sent; empty where there is nothing
-/// to advise. `body` makes the request's body, which is looked at only where the server complains of fields.
+/// What to advise where a server refuses a request with `status`, `error` and what it sent; empty
+/// where there is nothing to advise. `body` makes the request's body, which is looked at only where
+/// the server complains of fields.
 ///
-/// The answer only chooses among the fields that the body has: nothing of its own text gets into a command.
+/// The answer only chooses among the fields that the body has: nothing of its own text gets into a
+/// command.
 pub(crate) fn remedy(status: u16, error: &str, body: impl FnOnce() -> Option<Bytes>) -> String {
-    let named = if matches!(status, 400 | 422) { named(error, body) } else { Vec::new() };
+    let named = if matches!(status, 400 | 422) {
+        named(error, body)
+    } else {
+        Vec::new()
+    };
     match (status, named.is_empty()) {
         (422, true) => {
-            " (a field that this server does not know can be left out with --omit-field NAME)".to_owned()
+            " (a field that this server does not know can be left out with --omit-field NAME)"
+                .to_owned()
         }
         (422, false) => format!(
             " (a field that this server does not know can be left out with --omit-field {})",
             named.join(",")
         ),
         (_, false) => {
-            format!(" (leave out what this server does not know: --omit-field {})", named.join(","))
+            format!(
+                " (leave out what this server does not know: --omit-field {})",
+                named.join(",")
+            )
         }
         (_, true) => String::new(),
     }
@@ -67,7 +78,10 @@ fn is_of_name(character: char) -> bool {
 fn listed(error: &str) -> Vec<&str> {
     let small = error.to_ascii_lowercase();
     let mut words = Vec::new();
-    for (at, phrase) in BEFORE_LISTS.iter().flat_map(|phrase| small.match_indices(phrase)) {
+    for (at, phrase) in BEFORE_LISTS
+        .iter()
+        .flat_map(|phrase| small.match_indices(phrase))
+    {
         // Lowering ASCII keeps every place; the end of the phrase is one of ASCII, too.
         let list = &error[at + phrase.len()..];
         let mut cut = list.len().min(LIST);
@@ -78,17 +92,25 @@ fn listed(error: &str) -> Vec<&str> {
         // serde goes on with the names that it does know.
         let list = list.split("expected ").next().unwrap_or(list);
         let list = list.split(['}', ']']).next().unwrap_or(list);
-        words.extend(list.split(|character| !is_of_name(character)).filter(|word| !word.is_empty()));
+        words.extend(
+            list.split(|character| !is_of_name(character))
+                .filter(|word| !word.is_empty()),
+        );
     }
     words
 }
 
-/// The last steps of the places that pydantic names: `"type":"extra_forbidden","loc":["body","NAME"]`.
+/// The last steps of the places that pydantic names:
+/// `"type":"extra_forbidden","loc":["body","NAME"]`.
 fn located(error: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for part in error.split("extra_forbidden").skip(1) {
-        let Some((_, place)) = part.split_once("loc") else { continue };
-        let Some((place, _)) = place.split_once(']') else { continue };
+        let Some((_, place)) = part.split_once("loc") else {
+            continue;
+        };
+        let Some((place, _)) = place.split_once(']') else {
+            continue;
+        };
         words.extend(place.split('"').rfind(|word| is_plain(word)));
     }
     words
@@ -121,9 +143,15 @@ mod tests {
                 &["seed"],
             ),
             // OpenAI
-            ("Unrecognized request argument supplied: ignore_eos", &["ignore_eos"]),
+            (
+                "Unrecognized request argument supplied: ignore_eos",
+                &["ignore_eos"],
+            ),
             // serde
-            ("unknown field `seed`, expected one of `model`, `ignore_eos`", &["seed"]),
+            (
+                "unknown field `seed`, expected one of `model`, `ignore_eos`",
+                &["seed"],
+            ),
         ] {
             assert_eq!(found(error), fields, "{error}");
         }

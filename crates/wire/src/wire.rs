@@ -50,8 +50,8 @@ pub struct Prepared {
     known: Known,
 }
 
-/// What a record says before its request is sent. A run may hold a million of these, and a whole record is five
-/// times as large.
+/// What a record says before its request is sent. A run may hold a million of these, and a whole
+/// record is five times as large.
 #[derive(Clone, Debug)]
 struct Known {
     index: usize,
@@ -66,12 +66,23 @@ struct Known {
 impl Prepared {
     /// A record for this request with everything that is known before it is sent.
     pub fn record(&self) -> Record {
-        let Known { index, prompt_tokens, asked_output_tokens, sequences, audio_seconds, turn, category } =
-            &self.known;
+        let Known {
+            index,
+            prompt_tokens,
+            asked_output_tokens,
+            sequences,
+            audio_seconds,
+            turn,
+            category,
+        } = &self.known;
         Record {
             index: *index,
             // Ids are checked to be plain ASCII when the request is prepared.
-            id: self.id.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned),
+            id: self
+                .id
+                .as_ref()
+                .and_then(|id| id.to_str().ok())
+                .map(str::to_owned),
             prompt_tokens: *prompt_tokens,
             asked_output_tokens: *asked_output_tokens,
             sequences: *sequences,
@@ -104,35 +115,64 @@ pub(crate) fn digest(bytes: &[u8]) -> u64 {
 }
 
 impl Wire {
-    /// Checks the settings and resolves the hosts' names, which blocks until the resolver has answered.
+    /// Checks the settings and resolves the hosts' names, which blocks until the resolver has
+    /// answered.
     pub fn new(settings: ClientSettings) -> Result<Arc<Self>, WireError> {
-        let endpoint =
-            settings.endpoint.clone().unwrap_or_else(|| settings.backend.default_endpoint().into());
+        let endpoint = settings
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| settings.backend.default_endpoint().into());
         settings.backend.check_endpoint(&endpoint)?;
         if settings.base_urls.is_empty() {
             let reason = "at least one base URL is needed".to_owned();
-            return Err(WireError::Setting { flag: "--base-url", reason });
+            return Err(WireError::Setting {
+                flag: "--base-url",
+                reason,
+            });
         }
         let streams = settings.backend.streams(&settings.body);
         if streams && !settings.body.stream {
-            let reason = format!("the API of --backend {} can only stream", settings.backend.name());
-            return Err(WireError::Setting { flag: "--no-streaming", reason });
+            let reason = format!(
+                "the API of --backend {} can only stream",
+                settings.backend.name()
+            );
+            return Err(WireError::Setting {
+                flag: "--no-streaming",
+                reason,
+            });
         }
         let targets = settings
             .base_urls
             .iter()
             .map(|url| target(url, &endpoint, &settings))
             .collect::<Result<Vec<_>, _>>()?;
-        let needs_tls = targets.iter().any(|target| target.url.scheme == Scheme::Https);
-        let tls = if needs_tls { Some(tls::config(&settings.tls, settings.http2)?) } else { None };
+        let needs_tls = targets
+            .iter()
+            .any(|target| target.url.scheme == Scheme::Https);
+        let tls = if needs_tls {
+            Some(tls::config(&settings.tls, settings.http2)?)
+        } else {
+            None
+        };
         let side_headers = side_headers(&settings, &targets[0])?;
         let mut headers = side_headers.clone();
-        settings
-            .backend
-            .headers(&mut headers, settings.api_key.as_ref().map(inferometer_core::Secret::expose));
+        settings.backend.headers(
+            &mut headers,
+            settings
+                .api_key
+                .as_ref()
+                .map(inferometer_core::Secret::expose),
+        );
         // Named headers win over everything, also over what a backend adds.
         add_named(&mut headers, &settings)?;
-        Ok(Arc::new(Self { settings, targets, tls, headers, side_headers, streams }))
+        Ok(Arc::new(Self {
+            settings,
+            targets,
+            tls,
+            headers,
+            side_headers,
+            streams,
+        }))
     }
 
     /// The settings.
@@ -142,7 +182,10 @@ impl Wire {
 
     /// Each base URL without its secrets, and the addresses that connections go to.
     pub fn resolved(&self) -> Vec<(String, Vec<SocketAddr>)> {
-        self.targets.iter().map(|target| (target.display.clone(), target.addresses.clone())).collect()
+        self.targets
+            .iter()
+            .map(|target| (target.display.clone(), target.addresses.clone()))
+            .collect()
     }
 
     /// True when answers are asked for as streams.
@@ -153,15 +196,19 @@ impl Wire {
     /// Makes everything that `request` needs on the wire. Any thread may do it.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, WireError> {
         let body = self.settings.backend.body(request, &self.settings.body)?;
-        let content_type = HeaderValue::try_from(body.content_type).map_err(|_| WireError::Header {
-            name: CONTENT_TYPE.to_string(),
-            reason: "the backend made an invalid content type",
-        })?;
+        let content_type =
+            HeaderValue::try_from(body.content_type).map_err(|_| WireError::Header {
+                name: CONTENT_TYPE.to_string(),
+                reason: "the backend made an invalid content type",
+            })?;
         let plain = request.id.as_deref().filter(|id| id.is_ascii());
         let id = plain.and_then(|id| HeaderValue::try_from(id).ok());
         if let (Some(id), None) = (&request.id, &id) {
             let reason = format!("request id {id:?} cannot be sent as a header; use plain ASCII");
-            return Err(WireError::Setting { flag: "--request-id-prefix", reason });
+            return Err(WireError::Setting {
+                flag: "--request-id-prefix",
+                reason,
+            });
         }
         let session_id = session_id(request).and_then(|id| HeaderValue::try_from(id).ok());
         let known = Known {
@@ -200,7 +247,9 @@ impl Wire {
         if self.settings.http2 {
             *request.version_mut() = Version::HTTP_2;
         } else {
-            headers.entry(http::header::HOST).or_insert_with(|| target.host.clone());
+            headers
+                .entry(http::header::HOST)
+                .or_insert_with(|| target.host.clone());
             if close {
                 headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -210,13 +259,17 @@ impl Wire {
             // Without the boundary that was used, nobody can read a form.
             headers.insert(CONTENT_TYPE, prepared.content_type.clone());
         } else {
-            headers.entry(CONTENT_TYPE).or_insert_with(|| prepared.content_type.clone());
+            headers
+                .entry(CONTENT_TYPE)
+                .or_insert_with(|| prepared.content_type.clone());
         }
         if let Some(id) = &prepared.id {
             headers.insert(HeaderName::from_static("x-request-id"), id.clone());
         }
         if let Some(session) = &prepared.session_id {
-            headers.entry("x-session-id").or_insert_with(|| session.clone());
+            headers
+                .entry("x-session-id")
+                .or_insert_with(|| session.clone());
         }
         *request.headers_mut() = headers;
         request
@@ -237,7 +290,9 @@ impl Wire {
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri;
         let mut headers = self.side_headers.clone();
-        headers.entry(http::header::HOST).or_insert_with(|| target.host.clone());
+        headers
+            .entry(http::header::HOST)
+            .or_insert_with(|| target.host.clone());
         headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         add_proxy(&mut headers, target);
         if has_body {
@@ -248,17 +303,24 @@ impl Wire {
     }
 }
 
-/// The name of a request's conversation: that of its request id without the number, and the conversation's
-/// number, so that two runs never share one.
+/// The name of a request's conversation: that of its request id without the number, and the
+/// conversation's number, so that two runs never share one.
 fn session_id(request: &Request) -> Option<String> {
     let session = request.session.as_ref()?.session;
     let id = request.id.as_deref().unwrap_or("session-");
-    Some(format!("{}s{session}", id.trim_end_matches(|digit: char| digit.is_ascii_digit())))
+    Some(format!(
+        "{}s{session}",
+        id.trim_end_matches(|digit: char| digit.is_ascii_digit())
+    ))
 }
 
-/// Plain requests through a proxy carry its credentials; tunnels have shown them when they were opened.
+/// Plain requests through a proxy carry its credentials; tunnels have shown them when they were
+/// opened.
 fn add_proxy(headers: &mut HeaderMap, target: &Target) {
-    let authorization = target.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+    let authorization = target
+        .proxy
+        .as_ref()
+        .and_then(|proxy| proxy.authorization.as_ref());
     if let (Some(value), Scheme::Http) = (authorization, target.url.scheme) {
         headers.insert(http::header::PROXY_AUTHORIZATION, value.clone());
     }
@@ -276,8 +338,12 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
     let through_proxy = proxy.is_some() && url.scheme == Scheme::Http;
     if settings.http2 && through_proxy {
         let reason =
-            "cannot go through an HTTP proxy to an http:// server; use https:// or no proxy".to_owned();
-        return Err(WireError::Setting { flag: "--http2", reason });
+            "cannot go through an HTTP proxy to an http:// server; use https:// or no proxy"
+                .to_owned();
+        return Err(WireError::Setting {
+            flag: "--http2",
+            reason,
+        });
     }
     let uri = Target::uri_of(&url, endpoint, through_proxy || settings.http2)?;
     let host = HeaderValue::try_from(url.authority.as_str()).map_err(|_| WireError::BaseUrl {
@@ -288,7 +354,14 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
         display: format!("http://{}", proxy.authority),
         authorization: proxy::authorization(&proxy),
     });
-    Ok(Target { url, display, addresses, proxy, host, uri })
+    Ok(Target {
+        url,
+        display,
+        addresses,
+        proxy,
+        host,
+        uri,
+    })
 }
 
 fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, WireError> {
@@ -300,7 +373,10 @@ fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, 
         None => first.url.basic_authorization(),
     };
     if let Some(authorization) = authorization {
-        headers.insert(AUTHORIZATION, secret_value(&authorization, "OPENAI_API_KEY")?);
+        headers.insert(
+            AUTHORIZATION,
+            secret_value(&authorization, "OPENAI_API_KEY")?,
+        );
     }
     add_named(&mut headers, settings)?;
     Ok(headers)
@@ -308,11 +384,19 @@ fn side_headers(settings: &ClientSettings, first: &Target) -> Result<HeaderMap, 
 
 fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), WireError> {
     for (name, value) in &settings.headers {
-        let key = HeaderName::try_from(name.as_str())
-            .map_err(|_| WireError::Header { name: name.clone(), reason: "this is no header name" })?;
-        if matches!(key.as_str(), "content-length" | "transfer-encoding" | "connection" | "accept-encoding") {
+        let key = HeaderName::try_from(name.as_str()).map_err(|_| WireError::Header {
+            name: name.clone(),
+            reason: "this is no header name",
+        })?;
+        if matches!(
+            key.as_str(),
+            "content-length" | "transfer-encoding" | "connection" | "accept-encoding"
+        ) {
             let reason = "this header is the client's own business and cannot be set";
-            return Err(WireError::Header { name: name.clone(), reason });
+            return Err(WireError::Header {
+                name: name.clone(),
+                reason,
+            });
         }
         headers.insert(key, secret_value(value.expose(), name)?);
     }

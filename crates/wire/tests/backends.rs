@@ -1,4 +1,5 @@
-//! Golden exchanges: for each backend the bytes of the request body and the record of a typical answer.
+//! Golden exchanges: for each backend the bytes of the request body and the record of a typical
+//! answer.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -55,19 +56,47 @@ fn every_backend_fits_its_own_endpoint_and_no_other_api() {
     for backend in ALL {
         backend.check_endpoint(backend.default_endpoint()).unwrap();
         assert_eq!(find(backend.name()).unwrap().name(), backend.name());
-        let error = backend.check_endpoint("/v1/nonsense").unwrap_err().to_string();
-        assert!(error.contains("--endpoint") && error.contains(backend.default_endpoint()), "{error}");
+        let error = backend
+            .check_endpoint("/v1/nonsense")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("--endpoint") && error.contains(backend.default_endpoint()),
+            "{error}"
+        );
     }
-    assert!(find("openai-chat").unwrap().check_endpoint("/v1/completions").is_err());
-    assert!(find("vllm").unwrap().check_endpoint("/v1/chat/completions").is_err());
-    assert!(find("vllm").unwrap().check_endpoint("/v1/completions?x=1").is_ok());
+    assert!(
+        find("openai-chat")
+            .unwrap()
+            .check_endpoint("/v1/completions")
+            .is_err()
+    );
+    assert!(
+        find("vllm")
+            .unwrap()
+            .check_endpoint("/v1/chat/completions")
+            .is_err()
+    );
+    assert!(
+        find("vllm")
+            .unwrap()
+            .check_endpoint("/v1/completions?x=1")
+            .is_ok()
+    );
     assert!(find("vlm").unwrap_err().to_string().contains("openai-chat"));
 }
 
 #[test]
 fn completions_bodies() {
     let plain = r#"{"model": "m", "prompt": "Hi", "repetition_penalty": 1.0, "max_tokens": 8, "logprobs": null, "stream": true, "stream_options": {"include_usage": true}}"#;
-    for backend in ["vllm", "openai", "sglang", "lmdeploy", "scalellm", "llama.cpp"] {
+    for backend in [
+        "vllm",
+        "openai",
+        "sglang",
+        "lmdeploy",
+        "scalellm",
+        "llama.cpp",
+    ] {
         assert_eq!(body(backend, &text("Hi"), |_| {}), plain);
     }
     let mut request = text("Hi");
@@ -77,8 +106,12 @@ fn completions_bodies() {
     request.overrides.insert("seed".into(), json!(7));
     let full = body("vllm", &request, |settings| {
         settings.sampling.insert("temperature".into(), json!(0.0));
-        settings.sampling.insert("repetition_penalty".into(), json!(1.05));
-        settings.extra_body.insert("temperature".into(), json!(1e-5));
+        settings
+            .sampling
+            .insert("repetition_penalty".into(), json!(1.05));
+        settings
+            .extra_body
+            .insert("temperature".into(), json!(1e-5));
         settings.extra_body.insert("top_p".into(), json!(0.9));
         settings.ignore_eos = true;
         settings.logprobs = Some(0);
@@ -100,7 +133,9 @@ fn completions_bodies() {
 fn chat_bodies() {
     let mut request = text("Hi");
     request.media = vec![json!({"type": "image_url", "image_url": {"url": "data:x"}})];
-    let with_image = body("openai-chat", &request, |settings| settings.ignore_eos = true);
+    let with_image = body("openai-chat", &request, |settings| {
+        settings.ignore_eos = true;
+    });
     assert_eq!(
         with_image,
         r#"{"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": "data:x"}}]}], "max_completion_tokens": 8, "stream": true, "stream_options": {"include_usage": true}, "ignore_eos": true}"#
@@ -130,7 +165,11 @@ fn what_a_backend_cannot_express_is_refused() {
         ("openai-audio", &image),
         ("infinity-embeddings", &image),
     ] {
-        let error = find(backend).unwrap().body(request, &BodySettings::new("m")).unwrap_err().to_string();
+        let error = find(backend)
+            .unwrap()
+            .body(request, &BodySettings::new("m"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(backend), "{error}");
     }
 }
@@ -143,7 +182,9 @@ fn a_completions_exchange_with_tokens_told_for_each_event() {
         r#"{"choices":[{"text":"","finish_reason":"stop"}],"usage":{"prompt_tokens":2,"completion_tokens":3}}"#,
         "[DONE]",
     ]);
-    let (_, record) = run("vllm", &text("Hi"), answer, |settings| settings.body.continuous_usage = true);
+    let (_, record) = run("vllm", &text("Hi"), answer, |settings| {
+        settings.body.continuous_usage = true;
+    });
     let tokens: Vec<u16> = record.events.iter().map(|event| event.tokens).collect();
     assert_eq!((record.outcome, tokens), (Outcome::Ok, vec![2, 1]));
     assert_eq!(record.worker, 3);
@@ -180,21 +221,38 @@ fn every_completions_and_chat_backend_has_its_golden_exchange() {
         "tensorrt-llm",
         "deepspeed-mii",
     ];
-    for backend in ALL.iter().filter(|backend| backend.kind() != BackendKind::Pooling) {
+    for backend in ALL
+        .iter()
+        .filter(|backend| backend.kind() != BackendKind::Pooling)
+    {
         let name = backend.name();
-        assert!(own.contains(&name) || families.iter().any(|(known, _)| *known == name), "{name} has none");
+        assert!(
+            own.contains(&name) || families.iter().any(|(known, _)| *known == name),
+            "{name} has none"
+        );
     }
     for (backend, (path, body, [before, after])) in families {
         let usage = r#"{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":1}}}"#;
         let (first, last) = (format!("{before}He{after}"), format!("{before}y{after}"));
         let last = last.replace("}]}", r#","finish_reason":"length"}]}"#);
-        let (sent, record) =
-            run(backend, &text("Hi"), stream(&[&first, &last, usage, "[DONE]"]), |settings| {
+        let (sent, record) = run(
+            backend,
+            &text("Hi"),
+            stream(&[&first, &last, usage, "[DONE]"]),
+            |settings| {
                 settings.api_key = Some(inferometer_core::Secret::new("sk-test"));
-            });
+            },
+        );
         let (head, sent_body) = sent.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{backend}: {head}");
-        for line in ["content-type: application/json", "authorization: Bearer sk-test", "x-request-id: b-1"] {
+        assert!(
+            head.starts_with(&format!("POST {path} HTTP/1.1\r\n")),
+            "{backend}: {head}"
+        );
+        for line in [
+            "content-type: application/json",
+            "authorization: Bearer sk-test",
+            "x-request-id: b-1",
+        ] {
             assert!(head.contains(line), "{backend}: no {line} in {head}");
         }
         assert_eq!(sent_body, body, "{backend}");
@@ -204,10 +262,17 @@ fn every_completions_and_chat_backend_has_its_golden_exchange() {
             "{backend}: {:?}",
             record.error
         );
-        assert_eq!((record.events.len(), record.finish_reason.as_deref()), (2, Some("length")));
+        assert_eq!(
+            (record.events.len(), record.finish_reason.as_deref()),
+            (2, Some("length"))
+        );
         let told = record.usage;
         assert_eq!(
-            (told.prompt_tokens, told.completion_tokens, told.cached_tokens),
+            (
+                told.prompt_tokens,
+                told.completion_tokens,
+                told.cached_tokens
+            ),
             (Some(2), Some(2), Some(1))
         );
         assert!(record.marks.usage.is_some() && record.marks.usage <= record.marks.done);
@@ -221,7 +286,10 @@ fn server_side_times_are_kept() {
         "[DONE]",
     ]);
     let (_, record) = run("vllm", &text("Hi"), answer, |_| {});
-    assert_eq!((record.server_queue_s, record.server_ttft_s), (Some(0.0015), Some(0.25)));
+    assert_eq!(
+        (record.server_queue_s, record.server_ttft_s),
+        (Some(0.0015), Some(0.25))
+    );
 }
 
 #[test]
@@ -239,12 +307,25 @@ fn a_responses_exchange() {
         r#"{"model": "m", "input": "Hi", "max_output_tokens": 8, "stream": true, "store": false}"#
     ));
     let kinds: Vec<EventKind> = record.events.iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, [EventKind::Reasoning, EventKind::Text, EventKind::Text]);
     assert_eq!(
-        (record.outcome, record.text.as_str(), record.other_text.as_str()),
+        kinds,
+        [EventKind::Reasoning, EventKind::Text, EventKind::Text]
+    );
+    assert_eq!(
+        (
+            record.outcome,
+            record.text.as_str(),
+            record.other_text.as_str()
+        ),
         (Outcome::Ok, "Hey", "Hm")
     );
-    assert_eq!((record.usage.completion_tokens, record.usage.reasoning_tokens), (Some(3), Some(1)));
+    assert_eq!(
+        (
+            record.usage.completion_tokens,
+            record.usage.reasoning_tokens
+        ),
+        (Some(3), Some(1))
+    );
     assert!(record.marks.done.is_some());
 
     let failed = stream(&[
@@ -255,14 +336,20 @@ fn a_responses_exchange() {
     assert_eq!(record.outcome, Outcome::StreamError);
     assert!(record.error.unwrap().contains("out of memory"));
     let cut = stream(&[r#"{"type":"response.output_text.delta","delta":"He"}"#]);
-    assert_eq!(run("openai-responses", &text("Hi"), cut, |_| {}).1.outcome, Outcome::Truncated);
+    assert_eq!(
+        run("openai-responses", &text("Hi"), cut, |_| {}).1.outcome,
+        Outcome::Truncated
+    );
 }
 
 #[test]
 fn an_audio_exchange() {
     let mut request = text("");
-    request.audio =
-        Some(Arc::new(Audio { file_name: "a\"b.wav".into(), bytes: b"RIFF\0".to_vec(), seconds: 2.5 }));
+    request.audio = Some(Arc::new(Audio {
+        file_name: "a\"b.wav".into(),
+        bytes: b"RIFF\0".to_vec(),
+        seconds: 2.5,
+    }));
     let answer = stream(&[
         r#"{"object":"transcription.chunk","choices":[{"delta":{"content":"Good"}}],"usage":{"completion_tokens":1}}"#,
         r#"{"object":"transcription.chunk","choices":[{"delta":{"content":" day"},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}"#,
@@ -270,9 +357,13 @@ fn an_audio_exchange() {
     ]);
     let (sent, record) = run("openai-audio", &request, answer, |_| {});
     let boundary = "inferometer-0000000000000000";
-    assert!(sent.contains(&format!("content-type: multipart/form-data; boundary={boundary}\r\n")));
+    assert!(sent.contains(&format!(
+        "content-type: multipart/form-data; boundary={boundary}\r\n"
+    )));
     let field = |name: &str, value: &str| {
-        format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        )
     };
     let wanted = [
         format!("--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a_b.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\0\r\n"),
@@ -286,18 +377,35 @@ fn an_audio_exchange() {
     ]
     .concat();
     assert_eq!(sent.split_once("\r\n\r\n").unwrap().1, wanted);
-    assert_eq!((record.outcome, record.text.as_str(), record.audio_seconds), (Outcome::Ok, "Good day", 2.5));
-    assert_eq!(record.events.iter().map(|event| event.tokens).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        (record.outcome, record.text.as_str(), record.audio_seconds),
+        (Outcome::Ok, "Good day", 2.5)
+    );
+    assert_eq!(
+        record
+            .events
+            .iter()
+            .map(|event| event.tokens)
+            .collect::<Vec<_>>(),
+        [1, 1]
+    );
 
-    let whole = json_answer("200 OK", r#"{"text":"Good day","usage":{"type":"duration","seconds":3}}"#);
-    let (_, record) = run("openai-audio", &request, whole, |settings| settings.body.stream = false);
-    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "Good day"));
+    let whole = json_answer(
+        "200 OK",
+        r#"{"text":"Good day","usage":{"type":"duration","seconds":3}}"#,
+    );
+    let (_, record) = run("openai-audio", &request, whole, |settings| {
+        settings.body.stream = false;
+    });
+    assert_eq!(
+        (record.outcome, record.text.as_str()),
+        (Outcome::Ok, "Good day")
+    );
 }
 
 #[test]
 fn pooling_exchanges() {
-    let vectors =
-        r#"{"object":"list","data":[{"embedding":[0.1,0.2]}],"usage":{"prompt_tokens":6,"total_tokens":6}}"#;
+    let vectors = r#"{"object":"list","data":[{"embedding":[0.1,0.2]}],"usage":{"prompt_tokens":6,"total_tokens":6}}"#;
     let mut batch = text("");
     batch.prompt = Prompt::Texts(vec!["query".into(), "a".into(), "b".into()]);
     let mut image = text("What is it?");
@@ -334,9 +442,24 @@ fn pooling_exchanges() {
             ),
             1,
         ),
-        ("infinity-embeddings", &batch, r#""input": ["query", "a", "b"]"#.into(), 3),
-        ("infinity-embeddings-clip", &image, r#""input": "data:x", "modality": "image""#.into(), 1),
-        ("vllm-pooling", &batch, r#""truncate_prompt_tokens": -1, "input": ["query", "a", "b"]"#.into(), 3),
+        (
+            "infinity-embeddings",
+            &batch,
+            r#""input": ["query", "a", "b"]"#.into(),
+            3,
+        ),
+        (
+            "infinity-embeddings-clip",
+            &image,
+            r#""input": "data:x", "modality": "image""#.into(),
+            1,
+        ),
+        (
+            "vllm-pooling",
+            &batch,
+            r#""truncate_prompt_tokens": -1, "input": ["query", "a", "b"]"#.into(),
+            3,
+        ),
         (
             "vllm-pooling",
             &image,
@@ -351,16 +474,33 @@ fn pooling_exchanges() {
             r#""query": "query", "documents": ["a", "b"], "truncate_prompt_tokens": -1"#.into(),
             2,
         ),
-        ("infinity-embeddings", &text("Hi"), r#""input": "Hi""#.into(), 1),
+        (
+            "infinity-embeddings",
+            &text("Hi"),
+            r#""input": "Hi""#.into(),
+            1,
+        ),
     ];
     for (backend, request, fields, sequences) in cases {
-        let (sent, record) = run(backend, request, json_answer("200 OK", vectors), |settings| {
-            settings.body.extra_body.insert("dimensions".into(), json!(2));
-        });
+        let (sent, record) = run(
+            backend,
+            request,
+            json_answer("200 OK", vectors),
+            |settings| {
+                settings
+                    .body
+                    .extra_body
+                    .insert("dimensions".into(), json!(2));
+            },
+        );
         let wanted = format!(r#"{{"model": "m", {fields}, "dimensions": 2}}"#);
         assert_eq!(sent.split_once("\r\n\r\n").unwrap().1, wanted, "{backend}");
         assert_eq!(record.outcome, Outcome::Ok, "{backend}: {:?}", record.error);
-        assert_eq!((record.usage.prompt_tokens, record.sequences), (Some(6), sequences), "{backend}");
+        assert_eq!(
+            (record.usage.prompt_tokens, record.sequences),
+            (Some(6), sequences),
+            "{backend}"
+        );
         assert!(record.events.is_empty() && record.end.is_some());
     }
     let (_, record) = run(
@@ -369,13 +509,26 @@ fn pooling_exchanges() {
         json_answer("200 OK", r#"{"results":[],"usage":{"total_tokens":4}}"#),
         |_| {},
     );
-    assert_eq!((record.outcome, record.usage.prompt_tokens), (Outcome::Empty, Some(4)));
+    assert_eq!(
+        (record.outcome, record.usage.prompt_tokens),
+        (Outcome::Empty, Some(4))
+    );
     let bytes = b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nmetadata: {\"usage\":{\"prompt_tokens\":9}}\r\ncontent-length: 4\r\n\r\n\x00\x01\x02\x03";
     let (_, record) = run("openai-embeddings", &text("Hi"), bytes.to_vec(), |_| {});
-    assert_eq!((record.outcome, record.usage.prompt_tokens), (Outcome::Ok, Some(9)));
-    let (_, record) =
-        run("openai-embeddings", &text("Hi"), json_answer("200 OK", r#"{"error":"busy"}"#), |_| {});
-    assert_eq!((record.outcome, record.error.as_deref()), (Outcome::StreamError, Some("busy")));
+    assert_eq!(
+        (record.outcome, record.usage.prompt_tokens),
+        (Outcome::Ok, Some(9))
+    );
+    let (_, record) = run(
+        "openai-embeddings",
+        &text("Hi"),
+        json_answer("200 OK", r#"{"error":"busy"}"#),
+        |_| {},
+    );
+    assert_eq!(
+        (record.outcome, record.error.as_deref()),
+        (Outcome::StreamError, Some("busy"))
+    );
 }
 
 #[test]
@@ -384,29 +537,55 @@ fn legacy_exchanges() {
         r#"{"token":{"id":1,"text":"He","special":false},"generated_text":null,"details":null}"#,
         r#"{"token":{"id":2,"text":"</s>","special":true},"generated_text":"He","details":{"finish_reason":"eos_token","generated_tokens":2}}"#,
     ]);
-    let (sent, record) = run("tgi", &text("Hi"), tgi, |settings| settings.body.ignore_eos = true);
+    let (sent, record) = run("tgi", &text("Hi"), tgi, |settings| {
+        settings.body.ignore_eos = true;
+    });
     assert!(sent.ends_with(
         r#"{"inputs": "Hi", "parameters": {"max_new_tokens": 8, "do_sample": true, "temperature": 0.01, "top_p": 0.99, "truncate": 2, "ignore_eos_token": true}}"#
     ));
-    assert_eq!((record.outcome, record.text.as_str(), record.events.len()), (Outcome::Ok, "He", 2));
     assert_eq!(
-        (record.usage.completion_tokens, record.finish_reason.as_deref()),
+        (record.outcome, record.text.as_str(), record.events.len()),
+        (Outcome::Ok, "He", 2)
+    );
+    assert_eq!(
+        (
+            record.usage.completion_tokens,
+            record.finish_reason.as_deref()
+        ),
         (Some(2), Some("eos_token"))
     );
 
     let triton = stream(&[r#"{"text_output":"He"}"#, r#"{"text_output":"y"}"#]);
-    let (sent, record) = run("tensorrt-llm", &text("Hi"), triton, |settings| settings.body.ignore_eos = true);
+    let (sent, record) = run("tensorrt-llm", &text("Hi"), triton, |settings| {
+        settings.body.ignore_eos = true;
+    });
     assert!(sent.ends_with(
         r#"{"accumulate_tokens": false, "text_input": "Hi", "temperature": 0.0, "top_p": 1.0, "max_tokens": 8, "stream": true, "min_length": 8}"#
     ));
-    assert_eq!((record.outcome, record.text.as_str(), record.events.len()), (Outcome::Ok, "Hey", 2));
+    assert_eq!(
+        (record.outcome, record.text.as_str(), record.events.len()),
+        (Outcome::Ok, "Hey", 2)
+    );
 
-    for answer in [r#"{"choices":[{"text":"Hey","finish_reason":"stop"}]}"#, r#"{"text":["Hey"]}"#] {
-        let (sent, record) = run("deepspeed-mii", &text("Hi"), json_answer("200 OK", answer), |_| {});
+    for answer in [
+        r#"{"choices":[{"text":"Hey","finish_reason":"stop"}]}"#,
+        r#"{"text":["Hey"]}"#,
+    ] {
+        let (sent, record) = run(
+            "deepspeed-mii",
+            &text("Hi"),
+            json_answer("200 OK", answer),
+            |_| {},
+        );
         assert!(sent.ends_with(
             r#"{"model": "m", "prompt": "Hi", "max_tokens": 8, "temperature": 0.01, "top_p": 1.0}"#
         ));
-        assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "Hey"), "{:?}", record.error);
+        assert_eq!(
+            (record.outcome, record.text.as_str()),
+            (Outcome::Ok, "Hey"),
+            "{:?}",
+            record.error
+        );
     }
 }
 
@@ -424,22 +603,38 @@ fn an_anthropic_exchange() {
         r#"{"type":"message_stop"}"#,
     ]);
     let key = inferometer_core::Secret::new("sk-test");
-    let (sent, record) = run("anthropic", &text("Hi"), answer, |settings| settings.api_key = Some(key));
+    let (sent, record) = run("anthropic", &text("Hi"), answer, |settings| {
+        settings.api_key = Some(key);
+    });
     assert!(
-        sent.contains("\r\nanthropic-version: 2023-06-01\r\n") && sent.contains("\r\nx-api-key: sk-test\r\n")
+        sent.contains("\r\nanthropic-version: 2023-06-01\r\n")
+            && sent.contains("\r\nx-api-key: sk-test\r\n")
     );
     assert!(sent.ends_with(
         r#"{"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, "stream": true}"#
     ));
     let kinds: Vec<EventKind> = record.events.iter().map(|event| event.kind).collect();
-    assert_eq!(kinds, [EventKind::Reasoning, EventKind::Text, EventKind::Text, EventKind::ToolCall]);
+    assert_eq!(
+        kinds,
+        [
+            EventKind::Reasoning,
+            EventKind::Text,
+            EventKind::Text,
+            EventKind::ToolCall
+        ]
+    );
     assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "Hey"));
     let usage = record.usage;
     assert_eq!(
-        (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens),
+        (
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.cached_tokens
+        ),
         (Some(11), Some(4), Some(4))
     );
-    let failed = stream(&[r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#]);
+    let failed =
+        stream(&[r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#]);
     let (_, record) = run("anthropic", &text("Hi"), failed, |_| {});
     assert_eq!(
         (record.outcome, record.error.as_deref()),
@@ -458,14 +653,20 @@ fn a_native_sglang_exchange() {
     let mut request = text("");
     request.prompt = Prompt::Tokens(vec![5, 6]);
     let (sent, record) = run("sglang-native", &request, answer, |settings| {
-        settings.body.sampling.insert("temperature".into(), json!(0.0));
+        settings
+            .body
+            .sampling
+            .insert("temperature".into(), json!(0.0));
         settings.body.ignore_eos = true;
     });
     assert!(sent.ends_with(
         r#"{"input_ids": [5, 6], "sampling_params": {"max_new_tokens": 8, "ignore_eos": true, "temperature": 0.0}, "stream": true}"#
     ));
     let tokens: Vec<u16> = record.events.iter().map(|event| event.tokens).collect();
-    assert_eq!((record.outcome, record.text.as_str(), tokens), (Outcome::Ok, "Hey you", vec![1, 3]));
+    assert_eq!(
+        (record.outcome, record.text.as_str(), tokens),
+        (Outcome::Ok, "Hey you", vec![1, 3])
+    );
     assert_eq!(record.finish_reason.as_deref(), Some("length"));
 }
 
@@ -473,11 +674,24 @@ fn a_native_sglang_exchange() {
 fn a_prepared_request_knows_its_record() {
     let mut request = text("Hi");
     request.index = 9;
-    request.session = Some(SessionTurn { session: 2, turn: 1, ..SessionTurn::default() });
+    request.session = Some(SessionTurn {
+        session: 2,
+        turn: 1,
+        ..SessionTurn::default()
+    });
     request.category = Some("coding".into());
     let wire = Wire::new(settings("vllm", "http://127.0.0.1:1")).unwrap();
     let record = wire.prepare(&request).unwrap().record();
-    assert_eq!((record.index, record.id.as_deref(), record.prompt_tokens), (9, Some("b-1"), 2));
-    assert_eq!((record.session, record.category.as_deref()), (Some((2, 1)), Some("coding")));
-    assert_eq!((record.asked_output_tokens, record.outcome), (Some(8), Outcome::Unfinished));
+    assert_eq!(
+        (record.index, record.id.as_deref(), record.prompt_tokens),
+        (9, Some("b-1"), 2)
+    );
+    assert_eq!(
+        (record.session, record.category.as_deref()),
+        (Some((2, 1)), Some("coding"))
+    );
+    assert_eq!(
+        (record.asked_output_tokens, record.outcome),
+        (Some(8), Outcome::Unfinished)
+    );
 }

@@ -1,4 +1,5 @@
-//! Connections of every kind: opened ahead, per request, encrypted, multiplexed, through proxies and sockets.
+//! Connections of every kind: opened ahead, per request, encrypted, multiplexed, through proxies
+//! and sockets.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use common::tls::{Tls, file, tls_server, tls_settings};
 use common::{
-    STREAM_HEAD, Server, Step, TOKEN, chunk, exchange_many, good, is_good, on_worker, request, settings,
-    write,
+    STREAM_HEAD, Server, Step, TOKEN, chunk, exchange_many, good, is_good, on_worker, request,
+    settings, write,
 };
 use inferometer_core::{Nanos, Outcome, Record, Secret};
 use inferometer_wire::{
@@ -21,7 +22,10 @@ use inferometer_wire::{
 
 #[test]
 fn connections_opened_ahead_cost_the_requests_nothing() {
-    let server = Server::start(vec![vec![Step::Read, write(good()), Step::Read, write(good())], vec![]]);
+    let server = Server::start(vec![
+        vec![Step::Read, write(good()), Step::Read, write(good())],
+        vec![],
+    ]);
     on_worker(async || {
         let wire = Wire::new(settings("vllm", &server.url())).unwrap();
         let live = Arc::new(Live::default());
@@ -37,7 +41,13 @@ fn connections_opened_ahead_cost_the_requests_nothing() {
         }
         let counts = live.read();
         assert_eq!(
-            (counts.ok, counts.failed, counts.in_flight, counts.events, counts.opened),
+            (
+                counts.ok,
+                counts.failed,
+                counts.in_flight,
+                counts.events,
+                counts.opened
+            ),
             (2, 0, 0, 4, 1)
         );
         // The second script of the server has nothing to do.
@@ -45,7 +55,12 @@ fn connections_opened_ahead_cost_the_requests_nothing() {
     });
     server.finish();
     let dead = Wire::new(settings("vllm", "http://127.0.0.1:1")).unwrap();
-    let error = on_worker(async || Client::new(&dead, 0, Arc::default()).open_ahead(1).await.unwrap_err());
+    let error = on_worker(async || {
+        Client::new(&dead, 0, Arc::default())
+            .open_ahead(1)
+            .await
+            .unwrap_err()
+    });
     assert!(matches!(error, WireError::Connect { .. }), "{error}");
 }
 
@@ -89,8 +104,13 @@ fn a_dropped_exchange_keeps_its_facts_and_frees_its_slot() {
             () = client.exchange(&prepared, &mut record) => panic!("the server never ends its answer"),
             () = seen => {}
         }
-        assert_eq!((record.outcome, record.events.len(), record.status), (Outcome::Unfinished, 1, Some(200)));
-        assert!(record.send_start.is_some() && record.marks.headers.is_some() && record.end.is_none());
+        assert_eq!(
+            (record.outcome, record.events.len(), record.status),
+            (Outcome::Unfinished, 1, Some(200))
+        );
+        assert!(
+            record.send_start.is_some() && record.marks.headers.is_some() && record.end.is_none()
+        );
         assert_eq!(live.read().in_flight, 0);
     });
     server.finish();
@@ -98,7 +118,11 @@ fn a_dropped_exchange_keeps_its_facts_and_frees_its_slot() {
 
 #[test]
 fn the_client_hangs_up_only_after_the_request_was_sent() {
-    let server = Server::start(vec![vec![Step::Read, write(STREAM_HEAD), Step::UntilClosed]]);
+    let server = Server::start(vec![vec![
+        Step::Read,
+        write(STREAM_HEAD),
+        Step::UntilClosed,
+    ]]);
     let record = on_worker(async || {
         let wire = Wire::new(settings("vllm", &server.url())).unwrap();
         let client = Client::new(&wire, 0, Arc::default());
@@ -121,7 +145,11 @@ fn the_client_hangs_up_only_after_the_request_was_sent() {
 #[test]
 fn several_targets_share_the_load() {
     let count = |balance: Balance, sessions: &[Option<usize>]| {
-        let script = || (0..6).flat_map(|_| [Step::Read, write(good())]).collect::<Vec<_>>();
+        let script = || {
+            (0..6)
+                .flat_map(|_| [Step::Read, write(good())])
+                .collect::<Vec<_>>()
+        };
         let servers = [Server::start(vec![script()]), Server::start(vec![script()])];
         let mut settings = settings("vllm", &servers[0].url());
         settings.base_urls.push(servers[1].url());
@@ -133,8 +161,10 @@ fn several_targets_share_the_load() {
             let mut targets = Vec::new();
             for session in sessions {
                 let mut request = request(0);
-                request.session =
-                    session.map(|session| inferometer_core::SessionTurn { session, ..Default::default() });
+                request.session = session.map(|session| inferometer_core::SessionTurn {
+                    session,
+                    ..Default::default()
+                });
                 let prepared = wire.prepare(&request).unwrap();
                 let mut record = prepared.record();
                 client.exchange(&prepared, &mut record).await;
@@ -152,7 +182,13 @@ fn several_targets_share_the_load() {
     };
     assert_eq!(count(Balance::RoundRobin, &[None; 4]), [0, 1, 0, 1]);
     assert_eq!(count(Balance::LeastInFlight, &[None; 4]), [0, 1, 0, 1]);
-    assert_eq!(count(Balance::SessionSticky, &[Some(4), Some(7), Some(4), Some(7)]), [0, 1, 0, 1]);
+    assert_eq!(
+        count(
+            Balance::SessionSticky,
+            &[Some(4), Some(7), Some(4), Some(7)]
+        ),
+        [0, 1, 0, 1]
+    );
 }
 
 #[test]
@@ -173,26 +209,48 @@ fn headers_have_their_order_of_precedence_and_stay_secret() {
     assert!(sent.contains("\r\nx-team: blue\r\n") && sent.contains("\r\nx-request-id: r-0\r\n"));
     settings.headers[0].1 = Secret::new("line\nbreak");
     let error = Wire::new(settings).unwrap_err().to_string();
-    assert!(error.contains("Authorization") && !error.contains("break\""), "{error}");
+    assert!(
+        error.contains("Authorization") && !error.contains("break\""),
+        "{error}"
+    );
 }
 
 #[test]
 fn side_requests() {
     let models = br#"{"data":[{"id":"m"}]}"#;
-    let answer =
-        [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", models.len()).as_bytes(), models].concat();
-    let server = Server::start(vec![vec![Step::Read, write(answer)], vec![Step::Read, Step::UntilClosed]]);
+    let answer = [
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+            models.len()
+        )
+        .as_bytes(),
+        models,
+    ]
+    .concat();
+    let server = Server::start(vec![
+        vec![Step::Read, write(answer)],
+        vec![Step::Read, Step::UntilClosed],
+    ]);
     let mut settings = settings("vllm", &format!("{}/api", server.url()));
     settings.api_key = Some(Secret::new("sk-one"));
     settings.timeouts.side = Nanos::from_millis(60);
     on_worker(async || {
         let wire = Wire::new(settings).unwrap();
         let client = Client::new(&wire, 0, Arc::default());
-        let reply = client.fetch(http::Method::GET, "/v1/models", None).await.unwrap();
+        let reply = client
+            .fetch(http::Method::GET, "/v1/models", None)
+            .await
+            .unwrap();
         assert_eq!((reply.status, &reply.body[..]), (200, &models[..]));
-        let error =
-            client.fetch(http::Method::POST, "/tokenize", Some("{}".into())).await.unwrap_err().to_string();
-        assert!(error.contains("/tokenize") && error.contains("within 0.06 s"), "{error}");
+        let error = client
+            .fetch(http::Method::POST, "/tokenize", Some("{}".into()))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/tokenize") && error.contains("within 0.06 s"),
+            "{error}"
+        );
     });
     let requests = server.finish();
     assert!(requests[0].starts_with("GET /api/v1/models HTTP/1.1\r\n"));
@@ -215,7 +273,12 @@ fn unix_sockets() {
     });
     let record = exchange_many(settings("vllm", &format!("unix:{}", path.display())), 1).remove(0);
     is_good(&record);
-    assert!(record.events.iter().all(|event| !event.kernel_stamped() && event.lag_ns == 0));
+    assert!(
+        record
+            .events
+            .iter()
+            .all(|event| !event.kernel_stamped() && event.lag_ns == 0)
+    );
     assert!(server.join().unwrap().contains("host: localhost\r\n"));
     std::fs::remove_dir_all(&folder).unwrap();
 }
@@ -227,12 +290,19 @@ fn proxies() {
     plain.proxy = ProxySettings::Url(Secret::new(format!("http://u:p@127.0.0.1:{}", server.port)));
     is_good(&exchange_many(plain, 1)[0]);
     let sent = server.finish().remove(0);
-    assert!(sent.starts_with("POST http://model.invalid:9/v/v1/completions HTTP/1.1\r\n"), "{sent}");
     assert!(
-        sent.contains("host: model.invalid:9\r\n") && sent.contains("proxy-authorization: Basic dTpw\r\n")
+        sent.starts_with("POST http://model.invalid:9/v/v1/completions HTTP/1.1\r\n"),
+        "{sent}"
+    );
+    assert!(
+        sent.contains("host: model.invalid:9\r\n")
+            && sent.contains("proxy-authorization: Basic dTpw\r\n")
     );
 
-    let server = Server::start(vec![vec![Step::Read, write("HTTP/1.1 403 Forbidden\r\n\r\n")]]);
+    let server = Server::start(vec![vec![
+        Step::Read,
+        write("HTTP/1.1 403 Forbidden\r\n\r\n"),
+    ]]);
     let mut tunnel = settings("vllm", "https://model.invalid");
     tunnel.proxy = ProxySettings::Url(Secret::new(format!("http://127.0.0.1:{}", server.port)));
     tunnel.tls.insecure = true;
@@ -253,7 +323,8 @@ fn serve_tls(kind: Tls) -> (u16, std::thread::JoinHandle<bool>) {
             let mut ask = [0; 1_024];
             let length = tcp.read(&mut ask).unwrap();
             assert!(ask[..length].starts_with(b"CONNECT localhost:"));
-            tcp.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            tcp.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                .unwrap();
         }
         let connection = rustls::ServerConnection::new(config).unwrap();
         let mut tls = rustls::StreamOwned::new(connection, tcp);
@@ -281,12 +352,18 @@ fn over_tls(kind: Tls, change: impl FnOnce(&mut ClientSettings, u16)) -> (Record
 
 #[test]
 fn tls_is_verified_unless_told_otherwise() {
-    let (record, _) = over_tls(Tls::Plain, |settings, _| settings.tls.ca_file = Some(file("ca.pem")));
+    let (record, _) = over_tls(Tls::Plain, |settings, _| {
+        settings.tls.ca_file = Some(file("ca.pem"));
+    });
     is_good(&record);
     assert!(record.connection.tls.is_some() && record.bytes_received > good().len() as u64);
     assert!(record.events[0].at > record.send_start.unwrap());
     let (record, asked) = over_tls(Tls::Plain, |_, _| {});
-    assert!(record.error.as_deref().unwrap_or_default().contains("TLS"), "{:?}", record.error);
+    assert!(
+        record.error.as_deref().unwrap_or_default().contains("TLS"),
+        "{:?}",
+        record.error
+    );
     assert_eq!((record.outcome, asked), (Outcome::ConnectError, false));
     let (record, _) = over_tls(Tls::Plain, |settings, _| settings.tls.insecure = true);
     is_good(&record);
@@ -359,20 +436,31 @@ fn a_session_ticket_is_no_first_byte() {
     is_good(&record);
     // The tickets come with the end of the handshake, long before the answer.
     let first = record.marks.first_byte.unwrap();
-    assert!(first >= begun, "{first:?} is before the answer, which began at {begun:?}");
+    assert!(
+        first >= begun,
+        "{first:?} is before the answer, which began at {begun:?}"
+    );
     let (port, server) = visit_over_tls(vec![vec![Visit::Ignore, Visit::Goodbye]]);
     let mut settings = tls_settings(port);
     settings.timeouts.first_byte = Nanos::from_millis(2_000);
     let record = exchange_many(settings, 1).remove(0);
     server.join().unwrap();
-    assert_eq!((record.outcome, record.reconnects), (Outcome::ConnectError, 0), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.reconnects),
+        (Outcome::ConnectError, 0),
+        "{:?}",
+        record.error
+    );
     assert!(record.marks.first_byte.is_none());
 }
 
 #[test]
 fn a_tls_server_that_says_goodbye_between_requests_costs_none() {
     // It hangs up while the connection is idle: seen before the second request is sent.
-    let (port, server) = visit_over_tls(vec![vec![Visit::Answer, Visit::Goodbye], vec![Visit::Answer]]);
+    let (port, server) = visit_over_tls(vec![
+        vec![Visit::Answer, Visit::Goodbye],
+        vec![Visit::Answer],
+    ]);
     let records = on_worker(async || {
         let wire = Wire::new(tls_settings(port)).unwrap();
         let live = Arc::new(Live::default());
@@ -391,15 +479,23 @@ fn a_tls_server_that_says_goodbye_between_requests_costs_none() {
     });
     server.join().unwrap();
     records.iter().for_each(is_good);
-    assert_eq!((records[1].reconnects, records[1].connection.reused), (0, false));
+    assert_eq!(
+        (records[1].reconnects, records[1].connection.reused),
+        (0, false)
+    );
 
     // It hangs up when the second request is on its way: sent again, and counted.
-    let (port, server) =
-        visit_over_tls(vec![vec![Visit::Answer, Visit::Ignore, Visit::Goodbye], vec![Visit::Answer]]);
+    let (port, server) = visit_over_tls(vec![
+        vec![Visit::Answer, Visit::Ignore, Visit::Goodbye],
+        vec![Visit::Answer],
+    ]);
     let records = exchange_many(tls_settings(port), 2);
     server.join().unwrap();
     records.iter().for_each(is_good);
-    assert_eq!((records[1].reconnects, records[1].connection.reused), (1, false));
+    assert_eq!(
+        (records[1].reconnects, records[1].connection.reused),
+        (1, false)
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Many exchanges at once with a server that fails in mixed ways: each gets exactly its own outcome, and no
-//! failure spills over to another request of the same connection.
+//! Many exchanges at once with a server that fails in mixed ways: each gets exactly its own
+//! outcome, and no failure spills over to another request of the same connection.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -20,16 +20,36 @@ const LAST: &str = r#"{"choices":[{"index":0,"text":"y","finish_reason":"length"
 
 /// What the server does to request `index`, and whether it closes the connection afterwards.
 fn fate(index: usize) -> (Outcome, Vec<u8>, bool) {
-    let begun = [STREAM_HEAD.as_bytes(), &chunk(&format!("data: {TOKEN}\n\n"))].concat();
+    let begun = [
+        STREAM_HEAD.as_bytes(),
+        &chunk(&format!("data: {TOKEN}\n\n")),
+    ]
+    .concat();
     // A multiplier without common factors with the modulus mixes the fates of neighbours.
     match index * 7 % 20 {
-        0 => (Outcome::HttpError, json_answer("500 Internal Server Error", "{}"), false),
-        1 => (Outcome::StreamError, stream(&[TOKEN, r#"{"error":"full"}"#, "[DONE]"]), false),
+        0 => (
+            Outcome::HttpError,
+            json_answer("500 Internal Server Error", "{}"),
+            false,
+        ),
+        1 => (
+            Outcome::StreamError,
+            stream(&[TOKEN, r#"{"error":"full"}"#, "[DONE]"]),
+            false,
+        ),
         2 => (Outcome::Truncated, begun, true),
         3 => (Outcome::Truncated, stream(&[TOKEN]), false),
         4 => (Outcome::Empty, stream(&["[DONE]"]), false),
-        5 => (Outcome::Malformed, stream(&[TOKEN, "{", LAST, "[DONE]"]), false),
-        6 => (Outcome::WrongContentType, json_answer("200 OK", "{}"), false),
+        5 => (
+            Outcome::Malformed,
+            stream(&[TOKEN, "{", LAST, "[DONE]"]),
+            false,
+        ),
+        6 => (
+            Outcome::WrongContentType,
+            json_answer("200 OK", "{}"),
+            false,
+        ),
         7 => (Outcome::ConnectError, Vec::new(), true),
         8 => (Outcome::Ok, stream(&[TOKEN, LAST, "[DONE]"]), true),
         _ => (Outcome::Ok, stream(&[TOKEN, TOKEN, LAST, "[DONE]"]), false),
@@ -88,20 +108,46 @@ fn every_request_gets_exactly_its_own_outcome() {
             client.exchange(&prepared, &mut record).await;
             record
         });
-        futures_util::stream::iter(exchanges).buffer_unordered(AT_ONCE).collect().await
+        futures_util::stream::iter(exchanges)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
     });
     let mut counts = OutcomeCounts::default();
     for record in &records {
         let (wanted, ..) = fate(record.index);
-        assert_eq!(record.outcome, wanted, "request {}: {:?}", record.index, record.error);
-        assert!(record.reconnects <= u16::from(wanted == Outcome::ConnectError || !record.connection.reused));
+        assert_eq!(
+            record.outcome, wanted,
+            "request {}: {:?}",
+            record.index, record.error
+        );
+        assert!(
+            record.reconnects
+                <= u16::from(wanted == Outcome::ConnectError || !record.connection.reused)
+        );
         assert!(record.end >= record.send_start && record.send_start.is_some());
         counts.add(record.outcome);
     }
-    assert_eq!((counts.total(), counts.get(Outcome::Ok)), (REQUESTS, REQUESTS * 12 / 20));
+    assert_eq!(
+        (counts.total(), counts.get(Outcome::Ok)),
+        (REQUESTS, REQUESTS * 12 / 20)
+    );
     let seen = live.read();
-    assert_eq!((seen.ok + seen.failed, seen.in_flight), (REQUESTS as u64, 0));
-    assert_eq!(seen.events as usize, records.iter().map(|record| record.events.len()).sum::<usize>());
+    assert_eq!(
+        (seen.ok + seen.failed, seen.in_flight),
+        (REQUESTS as u64, 0)
+    );
+    assert_eq!(
+        seen.events as usize,
+        records
+            .iter()
+            .map(|record| record.events.len())
+            .sum::<usize>()
+    );
     // Good answers keep their connection, unless the server closes it.
-    assert!((seen.opened as usize) < REQUESTS / 2, "{} connections", seen.opened);
+    assert!(
+        (seen.opened as usize) < REQUESTS / 2,
+        "{} connections",
+        seen.opened
+    );
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    STREAM_HEAD, Server, Step, check_order, chunk, exchange_many, exchange_seen, on_worker, settings, stream,
-    write,
+    STREAM_HEAD, Server, Step, check_order, chunk, exchange_many, exchange_seen, on_worker,
+    settings, stream, write,
 };
 use inferometer_core::{EventKind, Nanos, Outcome};
 use inferometer_wire::{Client, Live, Wire};
@@ -32,15 +32,28 @@ fn a_completions_stream_becomes_a_record() {
     assert!(requests[0].starts_with("POST /v1/completions HTTP/1.1\r\n"));
     assert!(requests[0].contains("\r\nx-request-id: r-0\r\n"));
     check_order(&record);
-    assert_eq!((record.outcome, record.status, record.error.clone()), (Outcome::Ok, Some(200), None));
-    assert_eq!((record.text.as_str(), record.events.len()), ("Hello \"wörld", 3));
-    assert_eq!((record.usage.prompt_tokens, record.usage.completion_tokens), (Some(7), Some(3)));
+    assert_eq!(
+        (record.outcome, record.status, record.error.clone()),
+        (Outcome::Ok, Some(200), None)
+    );
+    assert_eq!(
+        (record.text.as_str(), record.events.len()),
+        ("Hello \"wörld", 3)
+    );
+    assert_eq!(
+        (record.usage.prompt_tokens, record.usage.completion_tokens),
+        (Some(7), Some(3))
+    );
     assert_eq!(record.finish_reason.as_deref(), Some("stop"));
     assert_eq!(record.bytes_sent as usize, requests[0].len());
     assert!(record.marks.done.is_some() && record.marks.usage.is_some());
     assert!(!record.connection.reused && record.connection.connect.is_some());
     // One write, one read: every event but the last has only an upper bound.
-    let coalesced: Vec<bool> = record.events.iter().map(|event| event.coalesced()).collect();
+    let coalesced: Vec<bool> = record
+        .events
+        .iter()
+        .map(|event| event.coalesced())
+        .collect();
     assert_eq!(coalesced, [true, true, false]);
 }
 
@@ -67,7 +80,10 @@ fn a_chat_stream_becomes_a_record() {
     let kinds: Vec<EventKind> = record.events.iter().map(|event| event.kind).collect();
     use EventKind::{Blank, Reasoning, Text, ToolCall};
     assert_eq!(kinds, [Reasoning, Reasoning, Text, Blank, ToolCall]);
-    assert_eq!((record.text.as_str(), record.other_text.as_str()), ("Hi", "Hmm.f{}"));
+    assert_eq!(
+        (record.text.as_str(), record.other_text.as_str()),
+        ("Hi", "Hmm.f{}")
+    );
     assert_eq!(record.usage.completion_tokens, Some(6));
 }
 
@@ -75,7 +91,9 @@ fn a_chat_stream_becomes_a_record() {
 const ERROR: Nanos = Nanos::from_millis(1);
 
 fn token(text: &str) -> Vec<u8> {
-    chunk(&format!("data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n"))
+    chunk(&format!(
+        "data: {{\"choices\":[{{\"index\":0,\"text\":\"{text}\"}}]}}\n\n"
+    ))
 }
 
 #[test]
@@ -84,35 +102,72 @@ fn each_events_stamp_is_that_of_its_own_read() {
     let mut script = vec![Step::Read, write(STREAM_HEAD)];
     for (number, text) in ["a", "b", "c"].into_iter().enumerate() {
         let seen = Step::Seen(Arc::clone(&live), number as u64 + 1);
-        script.extend([Step::Mark, write(token(text)), seen, Step::Pause(Duration::from_millis(5))]);
+        script.extend([
+            Step::Mark,
+            write(token(text)),
+            seen,
+            Step::Pause(Duration::from_millis(5)),
+        ]);
     }
-    script.extend([Step::Mark, write([token("d"), token("e")].concat()), Step::Seen(Arc::clone(&live), 5)]);
+    script.extend([
+        Step::Mark,
+        write([token("d"), token("e")].concat()),
+        Step::Seen(Arc::clone(&live), 5),
+    ]);
     script.extend([Step::Mark, write("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")]);
     let server = Server::start(vec![script]);
     let record = exchange_seen(settings("vllm", &server.url()), 1, &live).remove(0);
     let marks = server.marks.lock().unwrap().clone();
     server.finish();
-    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "abcde"));
+    assert_eq!(
+        (record.outcome, record.text.as_str()),
+        (Outcome::Ok, "abcde")
+    );
     let at: Vec<Nanos> = record.events.iter().map(|event| event.at).collect();
     // Each event came after its own write began, and before the next one did.
     for (event, mark) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)] {
-        assert!(at[event] + ERROR >= marks[mark] && at[event] <= marks[mark + 1], "{at:?} {marks:?}");
+        assert!(
+            at[event] + ERROR >= marks[mark] && at[event] <= marks[mark + 1],
+            "{at:?} {marks:?}"
+        );
     }
     assert_eq!(at[3], at[4]);
-    let coalesced: Vec<bool> = record.events.iter().map(|event| event.coalesced()).collect();
+    let coalesced: Vec<bool> = record
+        .events
+        .iter()
+        .map(|event| event.coalesced())
+        .collect();
     assert_eq!(coalesced, [false, false, false, true, false]);
 }
 
 #[test]
 fn connections_are_used_again() {
-    let answer = || write(stream(&[r#"{"choices":[{"text":"x","finish_reason":"stop"}]}"#, "[DONE]"]));
-    let server = Server::start(vec![vec![Step::Read, answer(), Step::Read, answer(), Step::Read, answer()]]);
+    let answer = || {
+        write(stream(&[
+            r#"{"choices":[{"text":"x","finish_reason":"stop"}]}"#,
+            "[DONE]",
+        ]))
+    };
+    let server = Server::start(vec![vec![
+        Step::Read,
+        answer(),
+        Step::Read,
+        answer(),
+        Step::Read,
+        answer(),
+    ]]);
     let records = exchange_many(settings("openai", &server.url()), 3);
     assert_eq!(server.finish().len(), 3);
-    let reused: Vec<bool> = records.iter().map(|record| record.connection.reused).collect();
+    let reused: Vec<bool> = records
+        .iter()
+        .map(|record| record.connection.reused)
+        .collect();
     assert_eq!(reused, [false, true, true]);
     for record in &records {
-        assert_eq!((record.outcome, record.reconnects, record.connection.id), (Outcome::Ok, 0, 0));
+        assert_eq!(
+            (record.outcome, record.reconnects, record.connection.id),
+            (Outcome::Ok, 0, 0)
+        );
         check_order(record);
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, exchange_with, json_answer,
-    settings, stream, write,
+    STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, exchange_with,
+    json_answer, settings, stream, write,
 };
 use inferometer_core::{EventKind, Nanos, Outcome, Record};
 
@@ -39,42 +39,77 @@ fn expect(record: &Record, outcome: Outcome, words: &str) {
 
 #[test]
 fn refusals() {
-    for (status, code) in
-        [("400 Bad Request", 400), ("429 Too Many Requests", 429), ("503 Service Unavailable", 503)]
-    {
-        let record = answer(json_answer(status, r#"{"error":{"message":"no room\nat all"}}"#));
+    for (status, code) in [
+        ("400 Bad Request", 400),
+        ("429 Too Many Requests", 429),
+        ("503 Service Unavailable", 503),
+    ] {
+        let record = answer(json_answer(
+            status,
+            r#"{"error":{"message":"no room\nat all"}}"#,
+        ));
         expect(&record, Outcome::HttpError, "no room");
         assert_eq!(record.status, Some(code));
         assert!(record.error.unwrap().starts_with(&format!("HTTP {status}")));
     }
-    let busy = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let busy =
+        b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n".to_vec();
     expect(&answer(busy), Outcome::HttpError, "Retry-After: 7");
     let moved =
         b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://other/v1\r\ncontent-length: 0\r\n\r\n".to_vec();
-    expect(&answer(moved), Outcome::HttpError, "to http://other/v1: redirects are not followed");
-    let long = json_answer("500 Internal Server Error", &"\u{7}ab\u{2028}".repeat(1 << 20));
+    expect(
+        &answer(moved),
+        Outcome::HttpError,
+        "to http://other/v1: redirects are not followed",
+    );
+    let long = json_answer(
+        "500 Internal Server Error",
+        &"\u{7}ab\u{2028}".repeat(1 << 20),
+    );
     expect(&answer(long), Outcome::HttpError, " ab");
-    expect(&answer(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()), Outcome::HttpError, "HTTP 204");
+    expect(
+        &answer(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+        Outcome::HttpError,
+        "HTTP 204",
+    );
 }
 
 #[test]
 fn connections_that_fail() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let refused = exchange_many(settings("vllm", &format!("http://127.0.0.1:{port}")), 1).remove(0);
-    expect(&refused, Outcome::ConnectError, "cannot connect to http://127.0.0.1");
+    expect(
+        &refused,
+        Outcome::ConnectError,
+        "cannot connect to http://127.0.0.1",
+    );
     assert!(refused.send_start.is_none() && refused.end.is_some());
     for step in [Step::Reset, Step::Pause(Duration::ZERO)] {
         let record = exchange("vllm", vec![Step::Read, step]);
-        expect(&record, Outcome::ConnectError, "before any byte of the answer");
+        expect(
+            &record,
+            Outcome::ConnectError,
+            "before any byte of the answer",
+        );
         assert!(record.send_start.is_some() && record.reconnects == 0);
     }
     for step in [Step::Reset, Step::Pause(Duration::ZERO), Step::HalfClose] {
-        let record = exchange("vllm", vec![Step::Read, write("HTTP/1.1 200 OK\r\nserv"), step]);
+        let record = exchange(
+            "vllm",
+            vec![Step::Read, write("HTTP/1.1 200 OK\r\nserv"), step],
+        );
         expect(&record, Outcome::Truncated, "headers");
     }
     for step in [Step::Reset, Step::Pause(Duration::ZERO), Step::HalfClose] {
         let pause = Step::Pause(Duration::from_millis(20));
-        let record = exchange("vllm", vec![Step::Read, write(begun(&[TOKEN, TOKEN])), pause, step]);
+        let record = exchange(
+            "vllm",
+            vec![Step::Read, write(begun(&[TOKEN, TOKEN])), pause, step],
+        );
         expect(&record, Outcome::Truncated, "before the body was complete");
         assert_eq!((record.events.len(), record.text.as_str()), (2, "xx"));
     }
@@ -87,8 +122,16 @@ fn servers_that_stand_still() {
         settings.timeouts.idle = Nanos::from_millis(60);
     };
     let record = exchange_with("vllm", vec![Step::Read, Step::UntilClosed], short);
-    expect(&record, Outcome::Timeout, "no byte of an answer within 0.05 s");
-    let record = exchange_with("vllm", vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed], short);
+    expect(
+        &record,
+        Outcome::Timeout,
+        "no byte of an answer within 0.05 s",
+    );
+    let record = exchange_with(
+        "vllm",
+        vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed],
+        short,
+    );
     expect(&record, Outcome::Timeout, "stood still for 0.06 s");
     assert_eq!(record.events.len(), 1);
     // The limit on silence counts from the first byte, however much time that had.
@@ -96,17 +139,34 @@ fn servers_that_stand_still() {
         settings.timeouts.first_byte = Nanos::from_millis(60_000);
         settings.timeouts.idle = Nanos::from_millis(60);
     };
-    let record = exchange_with("vllm", vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed], patient);
+    let record = exchange_with(
+        "vllm",
+        vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed],
+        patient,
+    );
     expect(&record, Outcome::Timeout, "stood still for 0.06 s");
-    let lasting = record.end.unwrap().since(record.send_start.unwrap()).as_millis_f64();
+    let lasting = record
+        .end
+        .unwrap()
+        .since(record.send_start.unwrap())
+        .as_millis_f64();
     assert!((60.0..10_000.0).contains(&lasting), "{lasting}");
     let endless = chunk(&format!("data: {TOKEN}\n\n"));
     let script = vec![Step::Read, write(STREAM_HEAD), Step::Endless(endless)];
-    let record =
-        exchange_with("vllm", script, |settings| settings.timeouts.total = Some(Nanos::from_millis(80)));
-    expect(&record, Outcome::Timeout, "not complete 0.08 s after the send");
+    let record = exchange_with("vllm", script, |settings| {
+        settings.timeouts.total = Some(Nanos::from_millis(80));
+    });
+    expect(
+        &record,
+        Outcome::Timeout,
+        "not complete 0.08 s after the send",
+    );
     assert!(record.events.len() > 1);
-    let lasting = record.end.unwrap().since(record.send_start.unwrap()).as_millis_f64();
+    let lasting = record
+        .end
+        .unwrap()
+        .since(record.send_start.unwrap())
+        .as_millis_f64();
     assert!((80.0..2_000.0).contains(&lasting), "{lasting}");
 }
 
@@ -117,15 +177,19 @@ fn slow_and_chopped_answers_are_good_answers() {
     assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "xxy"));
     let mut script = vec![Step::Read];
     for part in bytes.chunks(50) {
-        script.extend([Step::Write(part.to_vec()), Step::Pause(Duration::from_millis(1))]);
+        script.extend([
+            Step::Write(part.to_vec()),
+            Step::Pause(Duration::from_millis(1)),
+        ]);
     }
     assert_eq!(exchange("vllm", script).text, "xxy");
     let crlf = format!(
         ": hello\r\n\r\nevent: message\r\nid: 4\r\ndata: {TOKEN}\r\n\r\n:\r\n\r\ndata:{LAST}\r\n\r\ndata:[DONE]\r\n\r\n"
     );
     assert_eq!(answer(raw(&crlf)).text, "xy");
-    let several_lines =
-        raw(&format!("data: {{\"choices\":\ndata: [{{\"text\":\"z\"}}]}}\n\ndata: {LAST}\n\ndata: [DONE]"));
+    let several_lines = raw(&format!(
+        "data: {{\"choices\":\ndata: [{{\"text\":\"z\"}}]}}\n\ndata: {LAST}\n\ndata: [DONE]"
+    ));
     assert_eq!(answer(several_lines).text, "zy");
     let closing = format!(
         "HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n"
@@ -137,7 +201,10 @@ fn slow_and_chopped_answers_are_good_answers() {
 fn bytes_that_are_no_answer() {
     for (body, words) in [
         ("{\"error\":\"bare\"}\n\n", "no field"),
-        ("data: {\"choices\":[{\"text\":\n\n", "not the JSON expected"),
+        (
+            "data: {\"choices\":[{\"text\":\n\n",
+            "not the JSON expected",
+        ),
         ("data: nonsense\n\n", "not the JSON expected"),
         ("data: {\"choices\":7}\n\n", "not the JSON expected"),
     ] {
@@ -147,25 +214,54 @@ fn bytes_that_are_no_answer() {
     }
     let mut invalid = STREAM_HEAD.as_bytes().to_vec();
     invalid.extend(b"23\r\ndata: {\"choices\":[{\"text\":\"\xff\xfe\"}]}\n\n\r\n0\r\n\r\n");
-    expect(&answer(invalid), Outcome::Malformed, "not the JSON expected");
-    expect(&answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()), Outcome::Malformed, "not HTTP");
-    expect(&answer([STREAM_HEAD.as_bytes(), b"zz\r\nxx"].concat()), Outcome::Malformed, "not framed");
+    expect(
+        &answer(invalid),
+        Outcome::Malformed,
+        "not the JSON expected",
+    );
+    expect(
+        &answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
+        Outcome::Malformed,
+        "not HTTP",
+    );
+    expect(
+        &answer([STREAM_HEAD.as_bytes(), b"zz\r\nxx"].concat()),
+        Outcome::Malformed,
+        "not framed",
+    );
     let header = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(100_000));
     expect(&answer(header.into_bytes()), Outcome::Malformed, "not HTTP");
     let headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(500));
-    expect(&answer(headers.into_bytes()), Outcome::Malformed, "not HTTP");
+    expect(
+        &answer(headers.into_bytes()),
+        Outcome::Malformed,
+        "not HTTP",
+    );
     let cut = raw(&format!("data: {TOKEN}\n\ndata: {{\"choices\":[{{\"te"));
     expect(&answer(cut), Outcome::Truncated, "middle of an event");
 }
 
 #[test]
 fn other_content_types() {
-    let html = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>".to_vec();
+    let html =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>".to_vec();
     expect(&answer(html), Outcome::WrongContentType, "text/html");
-    expect(&answer(json_answer("200 OK", r#"{"choices":[]}"#)), Outcome::WrongContentType, "--no-streaming");
-    expect(&answer(json_answer("200 OK", r#"{"error":{"message":"full"}}"#)), Outcome::StreamError, "full");
+    expect(
+        &answer(json_answer("200 OK", r#"{"choices":[]}"#)),
+        Outcome::WrongContentType,
+        "--no-streaming",
+    );
+    expect(
+        &answer(json_answer("200 OK", r#"{"error":{"message":"full"}}"#)),
+        Outcome::StreamError,
+        "full",
+    );
     let zipped = STREAM_HEAD.replace("\r\n\r\n", "\r\ncontent-encoding: gzip\r\n\r\n");
-    expect(&answer([zipped.as_bytes(), &chunk("\u{1f}\u{8b}")].concat()), Outcome::WrongContentType, "gzip");
+    expect(
+        &answer([zipped.as_bytes(), &chunk("\u{1f}\u{8b}")].concat()),
+        Outcome::WrongContentType,
+        "gzip",
+    );
     let script = vec![Step::Read, Step::Write(stream(&[TOKEN, LAST, "[DONE]"]))];
     let record = exchange_with("vllm", script, |settings| settings.body.stream = false);
     expect(&record, Outcome::WrongContentType, "event stream");
@@ -174,19 +270,37 @@ fn other_content_types() {
 #[test]
 fn hostile_amounts() {
     let big = "z".repeat(8 << 20);
-    let bytes = stream(&[&format!(r#"{{"choices":[{{"text":"{big}"}}]}}"#), LAST, "[DONE]"]);
+    let bytes = stream(&[
+        &format!(r#"{{"choices":[{{"text":"{big}"}}]}}"#),
+        LAST,
+        "[DONE]",
+    ]);
     let record = answer(bytes);
-    assert_eq!((record.outcome, record.text.len()), (Outcome::Ok, (8 << 20) + 1), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.text.len()),
+        (Outcome::Ok, (8 << 20) + 1),
+        "{:?}",
+        record.error
+    );
     let endless = |bytes: Vec<u8>| vec![Step::Read, write(STREAM_HEAD), Step::Endless(bytes)];
-    let record =
-        exchange_with("vllm", endless(chunk(&format!("data: {TOKEN}\n\n"))), |s| s.limits.events = 1_000);
+    let record = exchange_with("vllm", endless(chunk(&format!("data: {TOKEN}\n\n"))), |s| {
+        s.limits.events = 1_000;
+    });
     expect(&record, Outcome::Malformed, "more than 1000 events");
     assert_eq!(record.events.len(), 1_000);
-    let record = exchange_with("vllm", endless(chunk("data: x")), |s| s.limits.event = 100_000);
+    let record = exchange_with("vllm", endless(chunk("data: x")), |s| {
+        s.limits.event = 100_000;
+    });
     expect(&record, Outcome::Malformed, "limit of 100000 bytes");
-    let record = exchange_with("vllm", endless(chunk(": ping\n\n")), |s| s.limits.stream = 100_000);
+    let record = exchange_with("vllm", endless(chunk(": ping\n\n")), |s| {
+        s.limits.stream = 100_000;
+    });
     expect(&record, Outcome::Malformed, "limit of 100000 bytes");
-    let script = vec![Step::Read, write("HTTP/1.1 200 OK\r\n\r\n"), Step::Endless(vec![b' '; 1_000])];
+    let script = vec![
+        Step::Read,
+        write("HTTP/1.1 200 OK\r\n\r\n"),
+        Step::Endless(vec![b' '; 1_000]),
+    ];
     let record = exchange_with("vllm", script, |settings| {
         settings.body.stream = false;
         settings.limits.body = 50_000;
@@ -211,20 +325,47 @@ fn ends_of_streams() {
     good(&[TOKEN, "[DONE]"], 1);
     let usage = r#"{"choices":[{"text":"","finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     assert_eq!(good(&[TOKEN, usage], 1).usage.completion_tokens, Some(1));
-    let lone = good(&[r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#, "[DONE]"], 1);
+    let lone = good(
+        &[
+            r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#,
+            "[DONE]",
+        ],
+        1,
+    );
     assert_eq!(lone.events[0].kind, EventKind::Blank);
-    assert_eq!(good(&[r#"{"choices":[{"text":""}]}"#, LAST], 2).events[0].kind, EventKind::Blank);
-    expect(&answer(stream(&[TOKEN, TOKEN])), Outcome::Truncated, "without [DONE] or a finish_reason");
+    assert_eq!(
+        good(&[r#"{"choices":[{"text":""}]}"#, LAST], 2).events[0].kind,
+        EventKind::Blank
+    );
+    expect(
+        &answer(stream(&[TOKEN, TOKEN])),
+        Outcome::Truncated,
+        "without [DONE] or a finish_reason",
+    );
     expect(&answer(stream(&[])), Outcome::Truncated, "after 0 events");
     expect(&answer(stream(&["[DONE]"])), Outcome::Empty, "no output");
     let roles = r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#;
     let end = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-    let record = exchange("openai-chat", vec![Step::Read, write(stream(&[roles, end, "[DONE]"]))]);
+    let record = exchange(
+        "openai-chat",
+        vec![Step::Read, write(stream(&[roles, end, "[DONE]"]))],
+    );
     expect(&record, Outcome::Empty, "no output");
     assert!(record.marks.first_event.is_some() && record.marks.first_content.is_none());
-    let record =
-        exchange("vllm", vec![Step::Read, write(begun(&[TOKEN, LAST, "[DONE]"])), Step::UntilClosed]);
-    assert_eq!((record.outcome, record.events.len()), (Outcome::Ok, 2), "{:?}", record.error);
+    let record = exchange(
+        "vllm",
+        vec![
+            Step::Read,
+            write(begun(&[TOKEN, LAST, "[DONE]"])),
+            Step::UntilClosed,
+        ],
+    );
+    assert_eq!(
+        (record.outcome, record.events.len()),
+        (Outcome::Ok, 2),
+        "{:?}",
+        record.error
+    );
 }
 
 #[test]
@@ -235,16 +376,24 @@ fn errors_inside_streams() {
             "CUDA out of memory (InternalServerError)",
         ),
         (r#"{"error":"engine died"}"#, "engine died"),
-        (r#"{"object":"error","message":"bad request","code":400}"#, "bad request"),
+        (
+            r#"{"object":"error","message":"bad request","code":400}"#,
+            "bad request",
+        ),
     ] {
         for backend in ["vllm", "openai-chat"] {
             let token = r#"{"choices":[{"text":"x","delta":{"content":"x"}}]}"#;
-            let record = exchange(backend, vec![Step::Read, write(stream(&[token, event, "[DONE]"]))]);
+            let record = exchange(
+                backend,
+                vec![Step::Read, write(stream(&[token, event, "[DONE]"]))],
+            );
             expect(&record, Outcome::StreamError, words);
             assert_eq!(record.events.len(), 1);
         }
     }
-    let named = answer(raw(&format!("data: {TOKEN}\n\nevent: error\ndata: {{\"detail\":\"gone\"}}\n\n")));
+    let named = answer(raw(&format!(
+        "data: {TOKEN}\n\nevent: error\ndata: {{\"detail\":\"gone\"}}\n\n"
+    )));
     expect(&named, Outcome::StreamError, "gone");
 }
 
@@ -257,9 +406,18 @@ fn side_fields_that_cannot_be_read_cost_nobody_the_answer() {
             r#""usage":{"prompt_tokens":2,"prompt_tokens_details":"none","completion_tokens_details":7}"#,
             "true",
         ),
-        (r#""usage":{"prompt_tokens":1e400,"completion_tokens":-1e999}"#, r#"{"type":"length"}"#),
-        (r#""usage":[1],"metrics":"none","object":5,"created":1e400"#, r#""\ud83d""#),
-        (r#""metrics":{"queue_time_ms":1e400,"time_to_first_token_ms":"soon"},"error":{}"#, "null"),
+        (
+            r#""usage":{"prompt_tokens":1e400,"completion_tokens":-1e999}"#,
+            r#"{"type":"length"}"#,
+        ),
+        (
+            r#""usage":[1],"metrics":"none","object":5,"created":1e400"#,
+            r#""\ud83d""#,
+        ),
+        (
+            r#""metrics":{"queue_time_ms":1e400,"time_to_first_token_ms":"soon"},"error":{}"#,
+            "null",
+        ),
         (r#""error":"","usage":{}"#, "null"),
         (r#""error":null,"error_code":0"#, "null"),
     ];
@@ -268,17 +426,23 @@ fn side_fields_that_cannot_be_read_cost_nobody_the_answer() {
             r#"{{"choices":[{{"text":"x","message":null,"delta":{{"role":7,"content":"x"}},"finish_reason":{reason},"logprobs":1e400}}],{side}}}"#
         );
         for backend in ["vllm", "openai-chat"] {
-            let record = exchange(backend, vec![Step::Read, write(stream(&[&event, &event, "[DONE]"]))]);
+            let record = exchange(
+                backend,
+                vec![Step::Read, write(stream(&[&event, &event, "[DONE]"]))],
+            );
             assert_eq!(
                 (record.outcome, record.text.as_str()),
                 (Outcome::Ok, "xx"),
                 "{event}: {:?}",
                 record.error
             );
-            let record =
-                exchange_with(backend, vec![Step::Read, write(json_answer("200 OK", &event))], |settings| {
+            let record = exchange_with(
+                backend,
+                vec![Step::Read, write(json_answer("200 OK", &event))],
+                |settings| {
                     settings.body.stream = false;
-                });
+                },
+            );
             assert_eq!(record.outcome, Outcome::Ok, "{event}: {:?}", record.error);
         }
     }
@@ -290,7 +454,13 @@ fn side_fields_that_cannot_be_read_cost_nobody_the_answer() {
                 r#"{"token":{"text":"x"},"generated_text":"xx","details":{"finish_reason":4,"generated_tokens":1e400},"error":{}}"#,
             ][..],
         ),
-        ("tensorrt-llm", &[r#"{"text_output":"x","error":""}"#, r#"{"text_output":"x","error":{}}"#]),
+        (
+            "tensorrt-llm",
+            &[
+                r#"{"text_output":"x","error":""}"#,
+                r#"{"text_output":"x","error":{}}"#,
+            ],
+        ),
         (
             "sglang-native",
             &[
@@ -331,9 +501,18 @@ fn side_fields_that_cannot_be_read_cost_nobody_the_answer() {
 fn half_a_surrogate_pair_is_replaced() {
     for (backend, event) in [
         ("vllm", r#"{"choices":[{"text":"a\ud83d"}]}"#),
-        ("openai-chat", r#"{"choices":[{"delta":{"content":"a\ud83d"}}]}"#),
-        ("openai-responses", r#"{"type":"response.output_text.delta","delta":"a\ud83d"}"#),
-        ("anthropic", r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a\ud83d"}}"#),
+        (
+            "openai-chat",
+            r#"{"choices":[{"delta":{"content":"a\ud83d"}}]}"#,
+        ),
+        (
+            "openai-responses",
+            r#"{"type":"response.output_text.delta","delta":"a\ud83d"}"#,
+        ),
+        (
+            "anthropic",
+            r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a\ud83d"}}"#,
+        ),
         ("tgi", r#"{"token":{"text":"a\ud83d"}}"#),
         ("tensorrt-llm", r#"{"text_output":"a\ud83d"}"#),
         ("sglang-native", r#"{"text":"a\ud83d"}"#),
@@ -346,20 +525,49 @@ fn half_a_surrogate_pair_is_replaced() {
 #[test]
 fn what_follows_the_end_marker_is_no_part_of_the_answer() {
     let usage = r#"{"choices":[],"usage":{"completion_tokens":99}}"#;
-    for rest in [&[TOKEN, TOKEN][..], &["[DONE]", TOKEN], &["nonsense"], &[r#"{"error":"late"}"#], &[usage]] {
+    for rest in [
+        &[TOKEN, TOKEN][..],
+        &["[DONE]", TOKEN],
+        &["nonsense"],
+        &[r#"{"error":"late"}"#],
+        &[usage],
+    ] {
         let events = [&[TOKEN, LAST, "[DONE]"], rest].concat();
         let record = answer(stream(&events));
-        assert_eq!((record.outcome, record.events.len()), (Outcome::Ok, 2), "{rest:?}: {:?}", record.error);
-        assert_eq!((record.text.as_str(), record.usage.completion_tokens), ("xy", None));
+        assert_eq!(
+            (record.outcome, record.events.len()),
+            (Outcome::Ok, 2),
+            "{rest:?}: {:?}",
+            record.error
+        );
+        assert_eq!(
+            (record.text.as_str(), record.usage.completion_tokens),
+            ("xy", None)
+        );
     }
-    let record =
-        answer(raw(&format!("data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n<html>\n\n{{\"a\":1")));
-    assert_eq!((record.outcome, record.events.len()), (Outcome::Ok, 2), "{:?}", record.error);
+    let record = answer(raw(&format!(
+        "data: {TOKEN}\n\ndata: {LAST}\n\ndata: [DONE]\n\n<html>\n\n{{\"a\":1"
+    )));
+    assert_eq!(
+        (record.outcome, record.events.len()),
+        (Outcome::Ok, 2),
+        "{:?}",
+        record.error
+    );
     // Nor is it a way around the limits.
     let ended = begun(&[TOKEN, LAST, "[DONE]"]);
-    let script = vec![Step::Read, write(ended), Step::Endless(chunk(&format!("data: {TOKEN}\n\n")))];
+    let script = vec![
+        Step::Read,
+        write(ended),
+        Step::Endless(chunk(&format!("data: {TOKEN}\n\n"))),
+    ];
     let record = exchange_with("vllm", script, |settings| settings.limits.events = 1_000);
-    assert_eq!((record.outcome, record.events.len()), (Outcome::Ok, 2), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.events.len()),
+        (Outcome::Ok, 2),
+        "{:?}",
+        record.error
+    );
 }
 
 #[test]
@@ -370,18 +578,29 @@ fn a_usage_that_cannot_be_is_not_believed() {
         )
     };
     let answer = |events: &[&str]| {
-        exchange_with("vllm", vec![Step::Read, write(stream(events))], |settings| {
-            settings.keep_text = inferometer_wire::KeepText::UntilUsage;
-        })
+        exchange_with(
+            "vllm",
+            vec![Step::Read, write(stream(events))],
+            |settings| {
+                settings.keep_text = inferometer_wire::KeepText::UntilUsage;
+            },
+        )
     };
     let record = answer(&[&event(1), &event(4_000_000_000), LAST, "[DONE]"]);
-    assert_eq!((record.outcome, record.usage.completion_tokens), (Outcome::Ok, Some(4_000_000_000)));
+    assert_eq!(
+        (record.outcome, record.usage.completion_tokens),
+        (Outcome::Ok, Some(4_000_000_000))
+    );
     assert_eq!(record.told_output_tokens(), None);
     // The text stays, so that its tokens can be counted instead.
     assert_eq!((record.text.as_str(), record.events[1].tokens), ("xxy", 0));
     let record = answer(&[&event(1), &event(40), LAST, "[DONE]"]);
     assert_eq!(
-        (record.told_output_tokens(), record.events[1].tokens, record.text.as_str()),
+        (
+            record.told_output_tokens(),
+            record.events[1].tokens,
+            record.text.as_str()
+        ),
         (Some(40), 39, "")
     );
 }
@@ -394,7 +613,12 @@ fn a_reused_connection_that_turns_out_closed_is_replaced_once() {
     let records = exchange_many(settings("vllm", &server.url()), 2);
     assert_eq!(server.finish().len(), 3);
     let record = &records[1];
-    assert_eq!((record.outcome, record.reconnects), (Outcome::Ok, 1), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.reconnects),
+        (Outcome::Ok, 1),
+        "{:?}",
+        record.error
+    );
     assert!(!record.connection.reused);
     // The clock runs from the first attempt, so that the new connection's time is inside.
     let sending = record.send_end.unwrap().since(record.send_start.unwrap());
@@ -407,7 +631,9 @@ fn a_reused_connection_that_turns_out_closed_is_replaced_once() {
     expect(&records[1], Outcome::ConnectError, "before any byte");
     assert_eq!(records[1].reconnects, 1);
 
-    let server = Server::start(vec![[good(), vec![Step::Read, write("HTTP/1.1 2")]].concat()]);
+    let server = Server::start(vec![
+        [good(), vec![Step::Read, write("HTTP/1.1 2")]].concat(),
+    ]);
     let records = exchange_many(settings("vllm", &server.url()), 2);
     server.finish();
     expect(&records[1], Outcome::Truncated, "headers");

@@ -45,7 +45,10 @@ fn no_byte_leaves_before_the_instant_on_new_and_kept_connections() {
         sent
     });
     let marks = server.marks.lock().unwrap().clone();
-    assert!(sent.iter().zip(&marks).all(|(due, came)| came >= due), "{sent:?} {marks:?}");
+    assert!(
+        sent.iter().zip(&marks).all(|(due, came)| came >= due),
+        "{sent:?} {marks:?}"
+    );
     server.finish();
 }
 
@@ -62,7 +65,9 @@ fn behind_shut_gates_requests_become_ready_and_wait() {
             let mut exchange = pin!(client.exchange_at(Nanos(1), &prepared, &mut record));
             client.shut_gates(true);
             for _ in 0..50 {
-                let ended = poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context).is_ready())).await;
+                let ended =
+                    poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context).is_ready()))
+                        .await;
                 assert!(!ended);
                 tokio::task::yield_now().await;
             }

@@ -1,7 +1,11 @@
 //! How quick tokenizers load and prompts are made, on one core:
 //! `cargo run --release -p inferometer-workload --example speed -- TOKENIZER`.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement prints"
+)]
 
 use std::time::Duration;
 
@@ -19,14 +23,27 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 fn main() {
     let spec = std::env::args().nth(1).unwrap_or_else(|| "builtin".into());
     let hub = HubSettings::from_env();
-    let best = (0..10).map(|_| timed(|| Tokenizer::load(&spec, &hub).unwrap()).1).min().unwrap();
+    let best = (0..10)
+        .map(|_| timed(|| Tokenizer::load(&spec, &hub).unwrap()).1)
+        .min()
+        .unwrap();
     println!("load            {:8.2} ms", best.as_secs_f64() * 1e3);
     let (tokenizer, first) = timed(|| Tokenizer::load(&spec, &hub).unwrap());
     println!("load again      {:8.2} ms", first.as_secs_f64() * 1e3);
 
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    for (compat, count) in [(Compat::Native, 20), (Compat::Native, 20_000), (Compat::Vllm, 400)] {
-        let options = RandomSettings { input_len: 1024, ..RandomSettings::default() };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    for (compat, count) in [
+        (Compat::Native, 20),
+        (Compat::Native, 20_000),
+        (Compat::Vllm, 400),
+    ] {
+        let options = RandomSettings {
+            input_len: 1024,
+            ..RandomSettings::default()
+        };
         let settings = WorkloadSettings {
             num_prompts: count,
             compat,
@@ -41,7 +58,8 @@ fn main() {
         );
     }
     let text =
-        "The quick brown fox jumps over the lazy dog, doesn't it? In 2024 it did 17 times.\n".repeat(2000);
+        "The quick brown fox jumps over the lazy dog, doesn't it? In 2024 it did 17 times.\n"
+            .repeat(2000);
     let (tokens, time) = timed(|| tokenizer.count(&text, false));
     println!(
         "count: {tokens} tokens of {} kB in {:.2} ms: {:.1} MB/s",

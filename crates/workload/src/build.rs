@@ -10,18 +10,24 @@ use crate::{
 
 /// Makes the requests of a run.
 ///
-/// `progress` is called now and then, from any thread, with the number of requests made and the number
-/// wanted.
+/// `progress` is called now and then, from any thread, with the number of requests made and the
+/// number wanted.
 pub fn build(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Workload, WorkloadError> {
     check_salt(settings)?;
-    let context = Context { settings, tokenizer, progress };
+    let context = Context {
+        settings,
+        tokenizer,
+        progress,
+    };
     let mut sample = dataset::sample(&context)?;
     if let Some(repeats) = Repeats::of(&context, &mut sample)? {
-        sample.requests.reserve_exact(repeats.wanted - sample.requests.len());
+        sample
+            .requests
+            .reserve_exact(repeats.wanted - sample.requests.len());
         for row in repeats {
             let copy = sample.requests[row].clone();
             sample.requests.push(copy);
@@ -62,12 +68,13 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable_share: Option<
     }
 }
 
-/// Makes the requests of a run and gives them away piece by piece, each with the number of requests there will be in
-/// all. Returns everything else about the workload. Requests and facts are those of [`build`].
+/// Makes the requests of a run and gives them away piece by piece, each with the number of requests
+/// there will be in all. Returns everything else about the workload. Requests and facts are those
+/// of [`build`].
 ///
-/// Of datasets that are made up only a piece is in memory, so that a workload may be larger than that. Of datasets
-/// in files what was read is held, and given away at once, unless it has to be repeated: then the copies are made
-/// in pieces. Conversations come in one piece.
+/// Of datasets that are made up only a piece is in memory, so that a workload may be larger than
+/// that. Of datasets in files what was read is held, and given away at once, unless it has to be
+/// repeated: then the copies are made in pieces. Conversations come in one piece.
 pub fn build_in_pieces<E: From<WorkloadError>>(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,
@@ -75,7 +82,11 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
     give: &mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>,
 ) -> Result<Workload, E> {
     check_salt(settings)?;
-    let context = Context { settings, tokenizer, progress };
+    let context = Context {
+        settings,
+        tokenizer,
+        progress,
+    };
     let mut share = prefixes::ReusableShare::default();
     let mut next = 0;
     let mut pass_on = |mut requests: Vec<Request>, total: usize, with_ids: bool| {
@@ -87,7 +98,9 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
         give(requests, total)
     };
     let with_ids = dataset::made_up_with_ids(settings);
-    let taken = dataset::take(&context, &mut |requests, total| pass_on(requests, total, with_ids))?;
+    let taken = dataset::take(&context, &mut |requests, total| {
+        pass_on(requests, total, with_ids)
+    })?;
     let sample = match taken {
         Taken::InPieces(sample) => sample,
         Taken::Whole(mut sample) => {
@@ -130,14 +143,19 @@ fn makes_text(settings: &WorkloadSettings) -> bool {
         | DatasetSettings::TimedTrace(_)
         | DatasetSettings::Trace(_)
         | DatasetSettings::Mix(_) => true,
-        DatasetSettings::MultiTurn(options) => matches!(options.source, MultiTurnSource::Synthetic(_)),
+        DatasetSettings::MultiTurn(options) => {
+            matches!(options.source, MultiTurnSource::Synthetic(_))
+        }
         _ => false,
     }
 }
 
 fn check_salt(settings: &WorkloadSettings) -> Result<(), WorkloadError> {
     if settings.salt.is_some() && settings.is_vllm() {
-        return Err(WorkloadError::setting("--salt", "cannot be had with vLLM's own prompts"));
+        return Err(WorkloadError::setting(
+            "--salt",
+            "cannot be had with vLLM's own prompts",
+        ));
     }
     Ok(())
 }
@@ -155,7 +173,8 @@ struct Repeats {
 }
 
 impl Repeats {
-    /// `None` where nothing is repeated. Says so among the warnings of `sample` where rows are, or are too few.
+    /// `None` where nothing is repeated. Says so among the warnings of `sample` where rows are, or
+    /// are too few.
     fn of(context: &Context<'_>, sample: &mut Sample) -> Result<Option<Self>, WorkloadError> {
         let settings = context.settings;
         let wanted = usize::try_from(settings.num_prompts).unwrap_or(0);
@@ -174,7 +193,11 @@ impl Repeats {
                 ));
                 return Ok(None);
             }
-            return Err(WorkloadError::TooShort { path: sample.path.clone(), usable, asked: wanted });
+            return Err(WorkloadError::TooShort {
+                path: sample.path.clone(),
+                usable,
+                asked: wanted,
+            });
         }
         sample.warnings.push(format!(
             "The dataset has {usable} usable rows for {wanted} requests, so rows are repeated; a server with a \
@@ -203,7 +226,8 @@ impl Iterator for Repeats {
             self.made += 1;
             return Some(self.rng.randbelow(self.usable));
         }
-        // Whole rounds in a new order each: no row is taken a third time before all were taken twice.
+        // Whole rounds in a new order each: no row is taken a third time before all were taken
+        // twice.
         if self.round.is_empty() {
             self.round = (0..self.usable).collect();
             if self.shuffle {
@@ -220,8 +244,9 @@ impl Iterator for Repeats {
 mod tests {
     use super::*;
     use crate::{
-        BurstGptSettings, Compat, CustomSettings, MixSettings, PrefixRepetitionSettings, RandomMmSettings,
-        RandomSettings, RangeRatio, RerankSettings, SharedPrefixes, TimedTraceSettings, TraceSettings,
+        BurstGptSettings, Compat, CustomSettings, MixSettings, PrefixRepetitionSettings,
+        RandomMmSettings, RandomSettings, RangeRatio, RerankSettings, SharedPrefixes,
+        TimedTraceSettings, TraceSettings,
     };
 
     /// Makes the workload both ways and compares them; gives the number of pieces.
@@ -230,22 +255,33 @@ mod tests {
         let name = settings.dataset.name();
         let whole = build(settings, Some(&tokenizer), &|_, _| {}).unwrap();
         let (mut requests, mut pieces) = (Vec::new(), 0);
-        let rest =
-            build_in_pieces::<WorkloadError>(settings, Some(&tokenizer), &|_, _| {}, &mut |piece, total| {
+        let rest = build_in_pieces::<WorkloadError>(
+            settings,
+            Some(&tokenizer),
+            &|_, _| {},
+            &mut |piece, total| {
                 pieces += 1;
                 assert_eq!(total, whole.requests.len(), "{name}");
                 requests.extend(piece);
                 Ok(())
-            });
+            },
+        );
         let rest = rest.unwrap();
         assert!(whole.requests == requests, "{name}");
-        assert_eq!((rest.warnings, rest.about), (whole.warnings, whole.about), "{name}");
+        assert_eq!(
+            (rest.warnings, rest.about),
+            (whole.warnings, whole.about),
+            "{name}"
+        );
         assert_eq!(rest.force_ignore_eos, whole.force_ignore_eos, "{name}");
         pieces
     }
 
     fn of(dataset: DatasetSettings, num_prompts: i64) -> WorkloadSettings {
-        WorkloadSettings { num_prompts, ..WorkloadSettings::new(dataset) }
+        WorkloadSettings {
+            num_prompts,
+            ..WorkloadSettings::new(dataset)
+        }
     }
 
     #[test]
@@ -253,26 +289,62 @@ mod tests {
         let random = |input_len| RandomSettings {
             input_len,
             output_len: 5,
-            range_ratio: RangeRatio { input: 0.5, output: 0.5 },
+            range_ratio: RangeRatio {
+                input: 0.5,
+                output: 0.5,
+            },
             prefix_len: 3,
             ..RandomSettings::default()
         };
         // Short prompts repeat by chance, so that those of later pieces must know of earlier ones.
-        let short = PrefixRepetitionSettings { prefix_len: 8, suffix_len: 2, num_prefixes: 2, output_len: 4 };
+        let short = PrefixRepetitionSettings {
+            prefix_len: 8,
+            suffix_len: 2,
+            num_prefixes: 2,
+            output_len: 4,
+        };
         let mix = || MixSettings::parse("70:2/8,30:uniform(2,6)/4").unwrap();
         let mut grouped = mix();
-        grouped.shared = SharedPrefixes { groups: 4, len: 5, zipf: 1.0, fraction: None };
+        grouped.shared = SharedPrefixes {
+            groups: 4,
+            len: 5,
+            zipf: 1.0,
+            fraction: None,
+        };
         let mut hits = mix();
-        hits.shared = SharedPrefixes { groups: 4, len: 0, zipf: 1.0, fraction: Some(0.5) };
+        hits.shared = SharedPrefixes {
+            groups: 4,
+            len: 0,
+            zipf: 1.0,
+            fraction: Some(0.5),
+        };
         let mm = RandomMmSettings {
             text: random(4),
-            buckets: vec![crate::MmBucket { height: 8, width: 8, frames: 1, share: 1.0 }],
+            buckets: vec![crate::MmBucket {
+                height: 8,
+                width: 8,
+                frames: 1,
+                share: 1.0,
+            }],
             ..RandomMmSettings::default()
         };
-        let rerank = RerankSettings { input_len: 16, batch_size: 3, ..RerankSettings::default() };
-        let rerank = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::RandomRerank(rerank), 3000) };
-        let batches = RandomSettings { batch_size: 3, ..random(4) };
-        let batches = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::Random(batches), 3001) };
+        let rerank = RerankSettings {
+            input_len: 16,
+            batch_size: 3,
+            ..RerankSettings::default()
+        };
+        let rerank = WorkloadSettings {
+            is_pooling: true,
+            ..of(DatasetSettings::RandomRerank(rerank), 3000)
+        };
+        let batches = RandomSettings {
+            batch_size: 3,
+            ..random(4)
+        };
+        let batches = WorkloadSettings {
+            is_pooling: true,
+            ..of(DatasetSettings::Random(batches), 3001)
+        };
         let all = [
             of(DatasetSettings::Random(random(2)), 10_000),
             of(DatasetSettings::PrefixRepetition(short.clone()), 9_000),
@@ -285,10 +357,16 @@ mod tests {
         ];
         for settings in &all {
             assert!(pieces_of(settings) > 2, "{}", settings.dataset.name());
-            let salted = WorkloadSettings { salt: Some("x".into()), ..settings.clone() };
+            let salted = WorkloadSettings {
+                salt: Some("x".into()),
+                ..settings.clone()
+            };
             assert!(pieces_of(&salted) > 2, "{}", settings.dataset.name());
         }
-        let vllm = |settings: WorkloadSettings| WorkloadSettings { compat: Compat::Vllm, ..settings };
+        let vllm = |settings: WorkloadSettings| WorkloadSettings {
+            compat: Compat::Vllm,
+            ..settings
+        };
         assert!(pieces_of(&vllm(of(DatasetSettings::Random(random(8)), 2500))) > 2);
         assert!(pieces_of(&vllm(rerank)) > 2);
         let mut ordered = vllm(of(DatasetSettings::PrefixRepetition(short), 2501));
@@ -316,24 +394,55 @@ mod tests {
                 )
             }),
         );
-        let burst = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
-        let burst = file("b.csv", burst + &rows(&|at| format!("{at},GPT-4,{},7,27,API log\n", 2 + at % 3)));
+        let burst =
+            "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n".to_owned();
+        let burst = file(
+            "b.csv",
+            burst + &rows(&|at| format!("{at},GPT-4,{},7,27,API log\n", 2 + at % 3)),
+        );
         let custom = file(
             "custom.jsonl",
-            rows(&|at| if at < 7 { format!("{{\"prompt\": \"word {at}\"}}\n") } else { String::new() }),
+            rows(&|at| {
+                if at < 7 {
+                    format!("{{\"prompt\": \"word {at}\"}}\n")
+                } else {
+                    String::new()
+                }
+            }),
         );
-        let burst = of(DatasetSettings::BurstGpt(BurstGptSettings { path: burst }), 3000);
-        let trace = TraceSettings { path: mooncake.clone(), ..TraceSettings::default() };
-        let timed = TimedTraceSettings { path: mooncake, ..TimedTraceSettings::default() };
-        let custom = CustomSettings { path: custom, output_len: 3 };
+        let burst = of(
+            DatasetSettings::BurstGpt(BurstGptSettings { path: burst }),
+            3000,
+        );
+        let trace = TraceSettings {
+            path: mooncake.clone(),
+            ..TraceSettings::default()
+        };
+        let timed = TimedTraceSettings {
+            path: mooncake,
+            ..TimedTraceSettings::default()
+        };
+        let custom = CustomSettings {
+            path: custom,
+            output_len: 3,
+        };
         for settings in [
             burst.clone(),
-            WorkloadSettings { compat: Compat::Vllm, ..burst },
+            WorkloadSettings {
+                compat: Compat::Vllm,
+                ..burst
+            },
             of(DatasetSettings::Trace(trace), 0),
             of(DatasetSettings::TimedTrace(timed), 0),
             of(DatasetSettings::Custom(custom.clone()), 1000),
-            WorkloadSettings { salt: Some("x".into()), ..of(DatasetSettings::Custom(custom.clone()), 1000) },
-            WorkloadSettings { compat: Compat::Vllm, ..of(DatasetSettings::Custom(custom.clone()), 1000) },
+            WorkloadSettings {
+                salt: Some("x".into()),
+                ..of(DatasetSettings::Custom(custom.clone()), 1000)
+            },
+            WorkloadSettings {
+                compat: Compat::Vllm,
+                ..of(DatasetSettings::Custom(custom.clone()), 1000)
+            },
         ] {
             assert!(pieces_of(&settings) > 2, "{}", settings.dataset.name());
         }
@@ -353,17 +462,41 @@ mod tests {
     }
 
     fn contents() -> Vec<(WorkloadSettings, &'static str)> {
-        let short = PrefixRepetitionSettings { prefix_len: 8, suffix_len: 2, num_prefixes: 2, output_len: 4 };
+        let short = PrefixRepetitionSettings {
+            prefix_len: 8,
+            suffix_len: 2,
+            num_prefixes: 2,
+            output_len: 4,
+        };
         let mut mix = MixSettings::parse("70:2/8,30:uniform(2,6)/4").unwrap();
         let plain = of(DatasetSettings::Mix(mix.clone()), 3000);
-        mix.shared = SharedPrefixes { groups: 4, len: 5, zipf: 1.0, fraction: None };
-        let random =
-            RandomSettings { input_len: 9, output_len: 5, prefix_len: 3, ..RandomSettings::default() };
+        mix.shared = SharedPrefixes {
+            groups: 4,
+            len: 5,
+            zipf: 1.0,
+            fraction: None,
+        };
+        let random = RandomSettings {
+            input_len: 9,
+            output_len: 5,
+            prefix_len: 3,
+            ..RandomSettings::default()
+        };
         let random = of(DatasetSettings::Random(random), 2500);
         let prefixes = of(DatasetSettings::PrefixRepetition(short), 3000);
-        let vllm = |settings: WorkloadSettings| WorkloadSettings { compat: Compat::Vllm, ..settings };
-        let rerank = RerankSettings { input_len: 16, batch_size: 3, ..RerankSettings::default() };
-        let rerank = WorkloadSettings { is_pooling: true, ..of(DatasetSettings::RandomRerank(rerank), 3000) };
+        let vllm = |settings: WorkloadSettings| WorkloadSettings {
+            compat: Compat::Vllm,
+            ..settings
+        };
+        let rerank = RerankSettings {
+            input_len: 16,
+            batch_size: 3,
+            ..RerankSettings::default()
+        };
+        let rerank = WorkloadSettings {
+            is_pooling: true,
+            ..of(DatasetSettings::RandomRerank(rerank), 3000)
+        };
         vec![
             (vllm(random.clone()), "dcbd7fdf0e1b274c"),
             (random, "8b4b4bcf950a8ad0"),

@@ -1,8 +1,9 @@
 //! A workload in a file: the exact requests and their due instants, with a hash of the content.
 //!
-//! JSON Lines: a header, one request a line, a line with the facts that only the whole tells, and a last line
-//! with the number of requests and the SHA-256 of all lines before it. A file that was cut or changed is refused.
-//! Files may be larger than memory: [`BundleWriter`] and [`BundleReader`] hold one request at a time.
+//! JSON Lines: a header, one request a line, a line with the facts that only the whole tells, and a
+//! last line with the number of requests and the SHA-256 of all lines before it. A file that was
+//! cut or changed is refused. Files may be larger than memory: [`BundleWriter`] and
+//! [`BundleReader`] hold one request at a time.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -101,7 +102,11 @@ impl Bundle {
     pub fn write(&self, path: &Path) -> Result<String, BundleError> {
         let mut writer = BundleWriter::create(path, &self.about)?;
         for (at, request) in self.workload.requests.iter().enumerate() {
-            let due = if at < self.schedule.len() { self.schedule.due(at) } else { self.schedule.last() };
+            let due = if at < self.schedule.len() {
+                self.schedule.due(at)
+            } else {
+                self.schedule.last()
+            };
             writer.push(due, request)?;
         }
         writer.finish(&self.workload)
@@ -124,7 +129,8 @@ impl Bundle {
 #[derive(Debug)]
 pub struct BundleWriter {
     path: PathBuf,
-    /// Where it is written until it is whole, so that an error costs no older file; none for what is no plain file.
+    /// Where it is written until it is whole, so that an error costs no older file; none for what
+    /// is no plain file.
     partial: Option<PathBuf>,
     out: Hashed,
     requests: usize,
@@ -133,7 +139,10 @@ pub struct BundleWriter {
 impl BundleWriter {
     /// Begins a file. `about` names settings, for people.
     pub fn create(path: &Path, about: &Map<String, Value>) -> Result<Self, BundleError> {
-        let failed = |source| BundleError::Io { path: path.to_owned(), source };
+        let failed = |source| BundleError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let is_device = path.metadata().is_ok_and(|found| !found.is_file());
         let partial = (!is_device).then(|| {
             let mut name = path.as_os_str().to_owned();
@@ -141,10 +150,24 @@ impl BundleWriter {
             PathBuf::from(name)
         });
         let file = File::create(partial.as_deref().unwrap_or(path)).map_err(failed)?;
-        let mut out = Hashed { hash: Sha256::new(), inner: BufWriter::new(file) };
+        let mut out = Hashed {
+            hash: Sha256::new(),
+            inner: BufWriter::new(file),
+        };
         let (format, about) = (FORMAT.into(), about.clone());
-        out.line(&Header { format, format_version: FORMAT_VERSION, about, facts: None }).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), partial, out, requests: 0 })
+        out.line(&Header {
+            format,
+            format_version: FORMAT_VERSION,
+            about,
+            facts: None,
+        })
+        .map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            partial,
+            out,
+            requests: 0,
+        })
     }
 
     /// Appends the next request and the instant when it is due.
@@ -152,13 +175,19 @@ impl BundleWriter {
         self.requests += 1;
         self.out
             .line(&LineOf { due, request })
-            .map_err(|source| BundleError::Io { path: self.path.clone(), source })
+            .map_err(|source| BundleError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Writes what `workload` tells beside its requests, and gives the content hash.
     pub fn finish(mut self, workload: &Workload) -> Result<String, BundleError> {
         let path = self.path.clone();
-        let failed = |source| BundleError::Io { path: path.clone(), source };
+        let failed = |source| BundleError::Io {
+            path: path.clone(),
+            source,
+        };
         let facts = Facts {
             force_ignore_eos: workload.force_ignore_eos,
             warnings: workload.warnings.clone(),
@@ -166,8 +195,14 @@ impl BundleWriter {
         };
         self.out.line(&facts).map_err(failed)?;
         let sha256 = format!("{:x}", self.out.hash.clone().finalize());
-        let trailer = Trailer { requests: self.requests, sha256: sha256.clone() };
-        self.out.line(&trailer).and_then(|()| self.out.inner.flush()).map_err(failed)?;
+        let trailer = Trailer {
+            requests: self.requests,
+            sha256: sha256.clone(),
+        };
+        self.out
+            .line(&trailer)
+            .and_then(|()| self.out.inner.flush())
+            .map_err(failed)?;
         if let Some(partial) = &self.partial {
             std::fs::rename(partial, &self.path).map_err(failed)?;
             self.partial = None;
@@ -202,7 +237,10 @@ pub struct BundleReader {
 impl BundleReader {
     /// Opens a file and reads its header.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let failed = |source| BundleError::Io { path: path.to_owned(), source };
+        let failed = |source| BundleError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut reader = Self {
             path: path.to_owned(),
             lines: BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?),
@@ -213,16 +251,23 @@ impl BundleReader {
             bundle: Bundle::default(),
             sha256: None,
         };
-        reader.lines.read_until(b'\n', &mut reader.text).map_err(failed)?;
+        reader
+            .lines
+            .read_until(b'\n', &mut reader.text)
+            .map_err(failed)?;
         let header = serde_json::from_slice(&reader.text)
             .ok()
             .filter(|header: &Header| names::current(&header.format) == FORMAT);
         let Some(header) = header else {
-            return Err(reader.wrong("this is not a workload written by `inferometer workload build`"));
+            return Err(
+                reader.wrong("this is not a workload written by `inferometer workload build`")
+            );
         };
         if header.format_version > FORMAT_VERSION {
             let version = header.format_version;
-            return Err(reader.wrong(format!("format version {version} is newer than this program")));
+            return Err(reader.wrong(format!(
+                "format version {version} is newer than this program"
+            )));
         }
         reader.bundle.about = header.about;
         if let Some(facts) = header.facts {
@@ -238,7 +283,11 @@ impl BundleReader {
             self.text.clear();
             self.line += 1;
             let read = self.lines.read_until(b'\n', &mut self.text);
-            if read.map_err(|source| BundleError::Io { path: self.path.clone(), source })? == 0 {
+            if read.map_err(|source| BundleError::Io {
+                path: self.path.clone(),
+                source,
+            })? == 0
+            {
                 return Err(self.wrong("the file was cut: its last line is missing"));
             }
             if let Ok(item) = serde_json::from_slice::<Line>(&self.text) {
@@ -249,8 +298,9 @@ impl BundleReader {
                 facts.give(&mut self.bundle.workload);
                 continue;
             }
-            let trailer: Trailer = serde_json::from_slice(&self.text)
-                .map_err(|error| self.wrong(format!("neither a request nor the last line: {error}")))?;
+            let trailer: Trailer = serde_json::from_slice(&self.text).map_err(|error| {
+                self.wrong(format!("neither a request nor the last line: {error}"))
+            })?;
             let sha256 = format!("{:x}", self.hash.clone().finalize());
             if trailer.sha256 != sha256 || trailer.requests != self.due.len() {
                 return Err(self.wrong("the content does not match its hash: the file was changed"));
@@ -268,14 +318,18 @@ impl BundleReader {
     /// All but the requests, and the hash. Reads to the end first.
     pub fn finish(mut self) -> Result<(Bundle, String), BundleError> {
         while self.next_request()?.is_some() {}
-        let schedule =
-            Schedule::new(std::mem::take(&mut self.due)).map_err(|error| self.wrong(error.to_string()));
+        let schedule = Schedule::new(std::mem::take(&mut self.due))
+            .map_err(|error| self.wrong(error.to_string()));
         self.bundle.schedule = schedule?;
         Ok((self.bundle, self.sha256.unwrap_or_default()))
     }
 
     fn wrong(&self, message: impl Into<String>) -> BundleError {
-        BundleError::Format { path: self.path.clone(), line: self.line, message: message.into() }
+        BundleError::Format {
+            path: self.path.clone(),
+            line: self.line,
+            message: message.into(),
+        }
     }
 }
 
@@ -344,7 +398,11 @@ mod tests {
         let path = dir.path().join("w.jsonl");
         let bundle = bundle();
         let hash = bundle.write(&path).unwrap();
-        assert_eq!(hash, bundle.write(&path).unwrap(), "the same content has the same hash");
+        assert_eq!(
+            hash,
+            bundle.write(&path).unwrap(),
+            "the same content has the same hash"
+        );
         let (read, found) = Bundle::read(&path).unwrap();
         assert_eq!(found, hash);
         assert_eq!(read.workload.requests, bundle.workload.requests);
@@ -371,7 +429,10 @@ mod tests {
         let (read, found) = Bundle::read(&path).unwrap();
         assert_eq!(found, hash);
         assert_eq!(read.workload.requests[0].prompt, Prompt::Text("a".into()));
-        assert_eq!((read.schedule.due(0), read.about["seed"].as_i64()), (Nanos(5), Some(3)));
+        assert_eq!(
+            (read.schedule.due(0), read.about["seed"].as_i64()),
+            (Nanos(5), Some(3))
+        );
         assert!(read.workload.force_ignore_eos && read.workload.warnings == ["look"]);
         assert_eq!(read.workload.about["trace_rows"], 9);
     }
@@ -387,7 +448,10 @@ mod tests {
             (whole.replace("prompt 1", "prompt 2"), "was changed"),
             (cut.to_owned(), "was cut"),
             ("{}\n".to_owned(), "not a workload"),
-            (whole.replace("\"format_version\":2", "\"format_version\":99"), "newer than this program"),
+            (
+                whole.replace("\"format_version\":2", "\"format_version\":99"),
+                "newer than this program",
+            ),
         ] {
             std::fs::write(&path, content).unwrap();
             let error = Bundle::read(&path).unwrap_err().to_string();

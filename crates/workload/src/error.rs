@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::{HubError, TokenizerError};
 
-/// Why a workload cannot be made. Every message names the flag or the file and line, and what to do.
+/// Why a workload cannot be made. Every message names the flag or the file and line, and what to
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// A setting that cannot be.
@@ -90,10 +91,21 @@ pub enum WorkloadError {
 
 impl WorkloadError {
     pub(crate) fn setting(flag: &'static str, message: impl Into<String>) -> Self {
-        Self::Setting { flag, message: message.into() }
+        Self::Setting {
+            flag,
+            message: message.into(),
+        }
     }
 
-    pub(crate) fn format(path: impl Into<PathBuf>, line: Option<usize>, message: impl Into<String>) -> Self {
-        Self::Format { path: path.into(), line, message: message.into() }
+    pub(crate) fn format(
+        path: impl Into<PathBuf>,
+        line: Option<usize>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::Format {
+            path: path.into(),
+            line,
+            message: message.into(),
+        }
     }
 }

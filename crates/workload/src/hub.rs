@@ -1,7 +1,8 @@
-//! Files of the Hugging Face hub: from the cache of the Python library, else over HTTP into that cache.
+//! Files of the Hugging Face hub: from the cache of the Python library, else over HTTP into that
+//! cache.
 //!
-//! The layout is the Python library's own (`models--OWNER--NAME/{blobs,refs,snapshots}`), so a file that
-//! either of the two has fetched is there for both.
+//! The layout is the Python library's own (`models--OWNER--NAME/{blobs,refs,snapshots}`), so a file
+//! that either of the two has fetched is there for both.
 
 use std::fs;
 use std::io::{self, Write};
@@ -140,8 +141,8 @@ const MAX_REDIRECTS: usize = 10;
 const REVISION: &str = "main";
 
 impl HubSettings {
-    /// The settings that the environment asks for: `HF_ENDPOINT`, `HF_TOKEN` (else the token file that
-    /// `hf auth login` writes), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`.
+    /// The settings that the environment asks for: `HF_ENDPOINT`, `HF_TOKEN` (else the token file
+    /// that `hf auth login` writes), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`.
     pub fn from_env() -> Self {
         Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -157,19 +158,29 @@ impl HubSettings {
         let home = lookup("HF_HOME").map_or_else(
             || {
                 let cache = lookup("XDG_CACHE_HOME").map(PathBuf::from);
-                let home = lookup("HOME").or_else(|| lookup("USERPROFILE")).unwrap_or_else(|| ".".into());
-                cache.unwrap_or_else(|| Path::new(&home).join(".cache")).join("huggingface")
+                let home = lookup("HOME")
+                    .or_else(|| lookup("USERPROFILE"))
+                    .unwrap_or_else(|| ".".into());
+                cache
+                    .unwrap_or_else(|| Path::new(&home).join(".cache"))
+                    .join("huggingface")
             },
             PathBuf::from,
         );
-        let token = lookup("HF_TOKEN").or_else(|| lookup("HUGGING_FACE_HUB_TOKEN")).or_else(|| {
-            let file = lookup("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-            lookup("HOME")?;
-            fs::read_to_string(file).ok()
+        let token = lookup("HF_TOKEN")
+            .or_else(|| lookup("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(|| {
+                let file =
+                    lookup("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+                lookup("HOME")?;
+                fs::read_to_string(file).ok()
+            });
+        let token = token
+            .map(|token| token.trim().to_owned())
+            .filter(|token| !token.is_empty());
+        let offline = lookup("HF_HUB_OFFLINE").is_some_and(|value| {
+            matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
         });
-        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-        let offline = lookup("HF_HUB_OFFLINE")
-            .is_some_and(|value| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"));
         Self {
             endpoint: lookup("HF_ENDPOINT")
                 .unwrap_or_else(|| "https://huggingface.co".into())
@@ -206,17 +217,32 @@ impl HubSettings {
         if self.offline {
             return self.list_cached(kind, repo);
         }
-        let plural = if kind == RepoKind::Dataset { "datasets" } else { "models" };
+        let plural = if kind == RepoKind::Dataset {
+            "datasets"
+        } else {
+            "models"
+        };
         let url = format!("{}/api/{plural}/{repo}/revision/{REVISION}", self.endpoint);
         let mut answer = self.get(&url, repo, "")?.0;
-        let text = answer.body_mut().with_config().limit(64 << 20).read_to_string();
-        let unreadable = |message: String| HubError::Unreachable { url: url.clone(), message };
-        let value: Value = serde_json::from_str(&text.map_err(|error| unreadable(error.to_string()))?)
-            .map_err(|error| unreadable(format!("the answer is not JSON: {error}")))?;
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string();
+        let unreadable = |message: String| HubError::Unreachable {
+            url: url.clone(),
+            message,
+        };
+        let value: Value =
+            serde_json::from_str(&text.map_err(|error| unreadable(error.to_string()))?)
+                .map_err(|error| unreadable(format!("the answer is not JSON: {error}")))?;
         let files = value["siblings"].as_array().into_iter().flatten();
-        let files: Vec<String> =
-            files.filter_map(|file| Some(file["rfilename"].as_str()?.to_owned())).collect();
-        files.iter().try_for_each(|file| self.check_inside(repo, file))?;
+        let files: Vec<String> = files
+            .filter_map(|file| Some(file["rfilename"].as_str()?.to_owned()))
+            .collect();
+        files
+            .iter()
+            .try_for_each(|file| self.check_inside(repo, file))?;
         Ok(files)
     }
 
@@ -226,7 +252,11 @@ impl HubSettings {
             return Ok(());
         }
         let (repo, file, endpoint) = (repo.to_owned(), file.to_owned(), self.endpoint.clone());
-        Err(HubError::UnsafeName { repo, file, endpoint })
+        Err(HubError::UnsafeName {
+            repo,
+            file,
+            endpoint,
+        })
     }
 
     fn list_cached(&self, kind: RepoKind, repo: &str) -> Result<Vec<String>, HubError> {
@@ -243,8 +273,13 @@ impl HubSettings {
     }
 
     fn repo_dir(&self, kind: RepoKind, repo: &str) -> PathBuf {
-        let prefix = if kind == RepoKind::Dataset { "datasets" } else { "models" };
-        self.cache_dir.join(format!("{prefix}--{}", repo.replace('/', "--")))
+        let prefix = if kind == RepoKind::Dataset {
+            "datasets"
+        } else {
+            "models"
+        };
+        self.cache_dir
+            .join(format!("{prefix}--{}", repo.replace('/', "--")))
     }
 
     fn snapshot(&self, kind: RepoKind, repo: &str) -> Option<PathBuf> {
@@ -260,7 +295,11 @@ impl HubSettings {
     }
 
     fn download(&self, kind: RepoKind, repo: &str, file: &str) -> Result<PathBuf, HubError> {
-        let prefix = if kind == RepoKind::Dataset { "datasets/" } else { "" };
+        let prefix = if kind == RepoKind::Dataset {
+            "datasets/"
+        } else {
+            ""
+        };
         let url = format!("{}/{prefix}{repo}/resolve/{REVISION}/{file}", self.endpoint);
         let (answer, facts) = self.get(&url, repo, file)?;
         let dir = self.repo_dir(kind, repo);
@@ -284,19 +323,30 @@ impl HubSettings {
         for _ in 0..=MAX_REDIRECTS {
             let mut request = agent
                 .get(&target)
-                .header("user-agent", concat!("inferometer/", env!("CARGO_PKG_VERSION")))
+                .header(
+                    "user-agent",
+                    concat!("inferometer/", env!("CARGO_PKG_VERSION")),
+                )
                 .header("accept-encoding", "identity");
-            if let Some(token) = self.token.as_ref().filter(|_| origin(&target) == origin(&self.endpoint)) {
+            if let Some(token) = self
+                .token
+                .as_ref()
+                .filter(|_| origin(&target) == origin(&self.endpoint))
+            {
                 request = request.header("authorization", format!("Bearer {}", token.expose()));
             }
-            let answer = request
-                .call()
-                .map_err(|error| HubError::Unreachable { url: target.clone(), message: error.to_string() })?;
+            let answer = request.call().map_err(|error| HubError::Unreachable {
+                url: target.clone(),
+                message: error.to_string(),
+            })?;
             facts.learn(answer.headers());
             let status = answer.status();
             if status.is_redirection() {
-                let location = header(answer.headers(), "location")
-                    .ok_or_else(|| HubError::Status { url: target.clone(), status: status.as_u16() })?;
+                let location =
+                    header(answer.headers(), "location").ok_or_else(|| HubError::Status {
+                        url: target.clone(),
+                        status: status.as_u16(),
+                    })?;
                 target = join(&target, &location);
                 continue;
             }
@@ -305,7 +355,10 @@ impl HubSettings {
             }
             return Err(self.refusal(&answer, &target, repo, file));
         }
-        Err(HubError::Unreachable { url: url.to_owned(), message: "too many redirects".into() })
+        Err(HubError::Unreachable {
+            url: url.to_owned(),
+            message: "too many redirects".into(),
+        })
     }
 
     fn refusal(&self, answer: &Response<Body>, url: &str, repo: &str, file: &str) -> HubError {
@@ -315,17 +368,33 @@ impl HubSettings {
         let code = header(answer.headers(), "x-error-code").unwrap_or_default();
         match status {
             StatusCode::NOT_FOUND if code == "RepoNotFound" || file.is_empty() => {
-                HubError::NoSuchRepo { repo, endpoint, status: status.as_u16() }
+                HubError::NoSuchRepo {
+                    repo,
+                    endpoint,
+                    status: status.as_u16(),
+                }
             }
-            StatusCode::NOT_FOUND => HubError::NoSuchFile { repo, file: file.to_owned(), endpoint },
+            StatusCode::NOT_FOUND => HubError::NoSuchFile {
+                repo,
+                file: file.to_owned(),
+                endpoint,
+            },
             // The hub answers 401 for a repository that does not exist when no token is sent.
-            StatusCode::UNAUTHORIZED if code == "RepoNotFound" => {
-                HubError::NoSuchRepo { repo, endpoint, status: status.as_u16() }
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                HubError::Refused { repo, endpoint, status: status.as_u16(), had_token: self.token.is_some() }
-            }
-            _ => HubError::Status { url: url.to_owned(), status: status.as_u16() },
+            StatusCode::UNAUTHORIZED if code == "RepoNotFound" => HubError::NoSuchRepo {
+                repo,
+                endpoint,
+                status: status.as_u16(),
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HubError::Refused {
+                repo,
+                endpoint,
+                status: status.as_u16(),
+                had_token: self.token.is_some(),
+            },
+            _ => HubError::Status {
+                url: url.to_owned(),
+                status: status.as_u16(),
+            },
         }
     }
 }
@@ -351,19 +420,23 @@ impl Facts {
     }
 }
 
-/// True for names that can be a file name: what comes from a server never becomes a path of its choice.
+/// True for names that can be a file name: what comes from a server never becomes a path of its
+/// choice.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 128
         && !name.starts_with('.')
-        && name.chars().all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
+        && name
+            .chars()
+            .all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
 }
 
-/// True for a relative path of plain components: joined to a folder, it stays below that folder. Backslashes and
-/// drive letters are refused on every system, since one cache may be shared.
+/// True for a relative path of plain components: joined to a folder, it stays below that folder.
+/// Backslashes and drive letters are refused on every system, since one cache may be shared.
 fn is_inside(file: &str) -> bool {
     let mut parts = file.split('/');
-    !file.contains(['\\', '\0', ':']) && parts.all(|part| !part.is_empty() && part != "." && part != "..")
+    !file.contains(['\\', '\0', ':'])
+        && parts.all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 enum StoreError {
@@ -371,15 +444,25 @@ enum StoreError {
     Read(String),
 }
 
-/// Writes a body into the cache: a temporary file first, then renamed, so that no reader sees half a file.
-fn store(answer: Response<Body>, dir: &Path, facts: &Facts, file: &str) -> Result<PathBuf, StoreError> {
+/// Writes a body into the cache: a temporary file first, then renamed, so that no reader sees half
+/// a file.
+fn store(
+    answer: Response<Body>,
+    dir: &Path,
+    facts: &Facts,
+    file: &str,
+) -> Result<PathBuf, StoreError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| StoreError::Write(path, source)
     };
     let blobs = dir.join("blobs");
     fs::create_dir_all(&blobs).map_err(at(&blobs))?;
-    let temporary = blobs.join(format!("{}.{}.incomplete", hex(&Sha256::digest(file)), std::process::id()));
+    let temporary = blobs.join(format!(
+        "{}.{}.incomplete",
+        hex(&Sha256::digest(file)),
+        std::process::id()
+    ));
     let digest = write_body(answer, &temporary)?;
     let blob = blobs.join(facts.etag.clone().unwrap_or(digest));
     fs::rename(&temporary, &blob).map_err(at(&blob))?;
@@ -393,15 +476,22 @@ fn store(answer: Response<Body>, dir: &Path, facts: &Facts, file: &str) -> Resul
     fs::create_dir_all(&refs).map_err(at(&refs))?;
     let reference = refs.join(REVISION);
     let fresh = refs.join(format!("{REVISION}.{}.incomplete", std::process::id()));
-    fs::write(&fresh, commit).and_then(|()| fs::rename(&fresh, &reference)).map_err(at(&reference))?;
+    fs::write(&fresh, commit)
+        .and_then(|()| fs::rename(&fresh, &reference))
+        .map_err(at(&reference))?;
     Ok(path)
 }
 
 fn write_body(answer: Response<Body>, path: &Path) -> Result<String, StoreError> {
     let failed = |source| StoreError::Write(path.to_owned(), source);
-    let announced = header(answer.headers(), "content-length").and_then(|length| length.parse::<u64>().ok());
+    let announced =
+        header(answer.headers(), "content-length").and_then(|length| length.parse::<u64>().ok());
     let mut out = fs::File::create(path).map_err(failed)?;
-    let mut body = answer.into_body().into_with_config().limit(u64::MAX).reader();
+    let mut body = answer
+        .into_body()
+        .into_with_config()
+        .limit(u64::MAX)
+        .reader();
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut written = 0;
@@ -461,7 +551,10 @@ fn join(base: &str, location: &str) -> String {
     } else if location.starts_with('/') {
         format!("{}{location}", origin(base))
     } else {
-        format!("{}/{location}", base.rsplit_once('/').map_or(base, |(folder, _)| folder))
+        format!(
+            "{}/{location}",
+            base.rsplit_once('/').map_or(base, |(folder, _)| folder)
+        )
     }
 }
 
@@ -518,12 +611,26 @@ mod tests {
         for name in ["../x", "a/b", "", ".hidden", "a b"] {
             assert!(!is_plain(name), "{name}");
         }
-        for name in ["config.json", "data/train-0.parquet", ".gitattributes", "a..b/c"] {
+        for name in [
+            "config.json",
+            "data/train-0.parquet",
+            ".gitattributes",
+            "a..b/c",
+        ] {
             assert!(is_inside(name), "{name}");
         }
-        for name in
-            ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "C:\\x", "C:/x", "a\\..\\x", "x\0"]
-        {
+        for name in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/.",
+            "C:\\x",
+            "C:/x",
+            "a\\..\\x",
+            "x\0",
+        ] {
             assert!(!is_inside(name), "{name}");
         }
     }

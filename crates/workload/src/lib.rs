@@ -1,7 +1,7 @@
 //! What a run sends: tokenizers, datasets, synthetic text.
 //!
-//! [`build`] turns settings into a [`Workload`](inferometer_core::Workload). The same settings and seed give
-//! the same workload, byte for byte, on any machine and with any number of threads.
+//! [`build`] turns settings into a [`Workload`](inferometer_core::Workload). The same settings and
+//! seed give the same workload, byte for byte, on any machine and with any number of threads.
 //!
 //! | to add | write |
 //! | --- | --- |
@@ -25,10 +25,11 @@ pub use bundle::{Bundle, BundleError, BundleReader, BundleWriter, FORMAT_VERSION
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
 pub use settings::{
-    BurstGptSettings, Compat, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, MmBucket,
-    MultiTurnSettings, MultiTurnSource, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
-    RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
-    SyntheticTurns, TimedTraceSettings, TraceSettings, WorkloadSettings,
+    BurstGptSettings, Compat, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
+    MmBucket, MultiTurnSettings, MultiTurnSource, PrefixRepetitionSettings, RandomMmSettings,
+    RandomSettings, RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings,
+    SpecBenchSettings, SpeedBenchSettings, SyntheticTurns, TimedTraceSettings, TraceSettings,
+    WorkloadSettings,
 };
 pub use shape::{LengthDistribution, MixSettings, SharedPrefixes, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -26,14 +26,33 @@ pub(crate) fn image_type(bytes: &[u8]) -> Option<&'static str> {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some("image/webp"),
         _ => None,
     }
 }
 
 /// The media type of a video by the ending of its name.
 pub(crate) fn video_type(name: &str) -> &'static str {
-    match name.rsplit('.').next().map(str::to_ascii_lowercase).as_deref() {
+    match name
+        .rsplit('.')
+        .next()
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         Some("webm") => "video/webm",
         Some("mov") => "video/quicktime",
         Some("mkv") => "video/x-matroska",
@@ -74,17 +93,39 @@ fn jpeg(image: &image::RgbImage) -> Result<Vec<u8>, String> {
 }
 
 /// The bytes of a file that a dataset names.
-pub(crate) fn local_file(dataset: &Path, line: usize, name: &str) -> Result<Vec<u8>, WorkloadError> {
+pub(crate) fn local_file(
+    dataset: &Path,
+    line: usize,
+    name: &str,
+) -> Result<Vec<u8>, WorkloadError> {
     let path = Path::new(name.strip_prefix("file://").unwrap_or(name));
     fs::read(path).map_err(|error| {
-        WorkloadError::format(dataset, Some(line), format!("cannot read {}: {error}", path.display()))
+        WorkloadError::format(
+            dataset,
+            Some(line),
+            format!("cannot read {}: {error}", path.display()),
+        )
     })
 }
 
 /// Length in seconds of a WAV or FLAC file.
 pub(crate) fn audio_seconds(bytes: &[u8]) -> Option<f64> {
     match bytes {
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => wav_seconds(bytes),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'A',
+            b'V',
+            b'E',
+            ..,
+        ] => wav_seconds(bytes),
         [b'f', b'L', b'a', b'C', ..] => flac_seconds(bytes),
         _ => None,
     }
@@ -106,7 +147,10 @@ fn wav_seconds(bytes: &[u8]) -> Option<f64> {
             }
             _ => {}
         }
-        at = at.checked_add(8)?.checked_add(size)?.checked_add(size % 2)?;
+        at = at
+            .checked_add(8)?
+            .checked_add(size)?
+            .checked_add(size % 2)?;
     }
 }
 
@@ -161,7 +205,9 @@ pub(crate) mod tests {
     fn images_are_recognised_and_recoded() {
         let part = noise_part(&mut stream(1, "x"), 20, 10).unwrap();
         let url = part["image_url"]["url"].as_str().unwrap();
-        let bytes = BASE64_STANDARD.decode(url.strip_prefix("data:image/jpeg;base64,").unwrap()).unwrap();
+        let bytes = BASE64_STANDARD
+            .decode(url.strip_prefix("data:image/jpeg;base64,").unwrap())
+            .unwrap();
         let image = image::load_from_memory(&bytes).unwrap();
         assert_eq!((image.width(), image.height()), (20, 10));
         assert!(image_part(&bytes, true).is_ok());

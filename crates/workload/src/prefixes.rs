@@ -1,5 +1,5 @@
-//! Common beginnings of prompts: how much a prefix cache can take from earlier requests, and how to keep it from
-//! doing so.
+//! Common beginnings of prompts: how much a prefix cache can take from earlier requests, and how to
+//! keep it from doing so.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,11 +12,12 @@ use crate::Tokenizer;
 const BLOCK: usize = 64;
 /// Token ids that are compared at a time, as in vLLM's cache.
 const ID_BLOCK: usize = 16;
-/// Texts beyond this many bytes in all are not looked at, so that the start of a large run does not wait.
+/// Texts beyond this many bytes in all are not looked at, so that the start of a large run does not
+/// wait.
 const MOST_BYTES: usize = 512 << 20;
 
-/// Share of all prompt tokens that a prefix cache without limits could take from earlier requests. `None` when
-/// there is nothing to compare, as with batches.
+/// Share of all prompt tokens that a prefix cache without limits could take from earlier requests.
+/// `None` when there is nothing to compare, as with batches.
 pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
     let mut share = ReusableShare::default();
     for request in requests {
@@ -27,8 +28,9 @@ pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
 
 /// The same, request by request.
 ///
-/// Texts are compared in blocks of 64 bytes, and a text's tokens are taken to be spread evenly over it. Later
-/// turns of a conversation hold all that was said before, with answers of the lengths asked for.
+/// Texts are compared in blocks of 64 bytes, and a text's tokens are taken to be spread evenly over
+/// it. Later turns of a conversation hold all that was said before, with answers of the lengths
+/// asked for.
 #[derive(Debug, Default)]
 pub(crate) struct ReusableShare {
     seen: HashSet<u64>,
@@ -47,12 +49,17 @@ impl ReusableShare {
         }
         let own = f64::from(request.prompt_tokens);
         let history = match &request.session {
-            Some(turn) if turn.turn > 0 => self.said.get(&turn.session).copied().unwrap_or_default(),
+            Some(turn) if turn.turn > 0 => {
+                self.said.get(&turn.session).copied().unwrap_or_default()
+            }
             _ => 0.0,
         };
         self.all += own + history;
         if let Some(turn) = &request.session {
-            self.said.insert(turn.session, history + own + f64::from(request.output_tokens.unwrap_or(0)));
+            self.said.insert(
+                turn.session,
+                history + own + f64::from(request.output_tokens.unwrap_or(0)),
+            );
         }
         if history > 0.0 {
             self.reusable += history;
@@ -82,8 +89,8 @@ impl ReusableShare {
     }
 }
 
-/// The share of `bytes` up to the first block that was not seen before in the same place after the same
-/// beginning, and their number; all blocks count as seen from now on.
+/// The share of `bytes` up to the first block that was not seen before in the same place after the
+/// same beginning, and their number; all blocks count as seen from now on.
 fn known_share(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usize) {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut known = 0;
@@ -92,7 +99,9 @@ fn known_share(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usi
         for word in chunk.chunks(8) {
             let mut padded = [0; 8];
             padded[..word.len()].copy_from_slice(word);
-            hash = (hash ^ u64::from_le_bytes(padded)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            hash = (hash ^ u64::from_le_bytes(padded))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29);
         }
         unbroken &= !seen.insert(hash);
         known += if unbroken { block } else { 0 };
@@ -123,17 +132,19 @@ pub(crate) fn add_salt(requests: &mut [Request], salt: &str, tokenizer: Option<&
                 parts.insert(0, serde_json::json!({"type": "text", "text": line}));
                 1
             }
-            Prompt::Messages(messages) => match messages.first_mut().map(|message| &mut message["content"]) {
-                Some(Value::String(text)) => {
-                    text.insert_str(0, &line);
-                    1
+            Prompt::Messages(messages) => {
+                match messages.first_mut().map(|message| &mut message["content"]) {
+                    Some(Value::String(text)) => {
+                        text.insert_str(0, &line);
+                        1
+                    }
+                    Some(Value::Array(parts)) => {
+                        parts.insert(0, serde_json::json!({"type": "text", "text": line}));
+                        1
+                    }
+                    _ => 0,
                 }
-                Some(Value::Array(parts)) => {
-                    parts.insert(0, serde_json::json!({"type": "text", "text": line}));
-                    1
-                }
-                _ => 0,
-            },
+            }
             Prompt::Tokens(ids) => match tokenizer {
                 Some(tokenizer) => {
                     ids.splice(0..0, tokenizer.encode(&line));
@@ -153,13 +164,22 @@ mod tests {
     use super::*;
 
     fn text(text: String) -> Request {
-        Request { prompt_tokens: 100, prompt: Prompt::Text(text), ..Request::default() }
+        Request {
+            prompt_tokens: 100,
+            prompt: Prompt::Text(text),
+            ..Request::default()
+        }
     }
 
     #[test]
     fn what_was_seen_before_is_reusable() {
         let (a, b) = ("a".repeat(640), "b".repeat(640));
-        let requests = [text(a.clone()), text(b.clone()), text(a.clone()), text(format!("{}{b}", &a[..64]))];
+        let requests = [
+            text(a.clone()),
+            text(b.clone()),
+            text(a.clone()),
+            text(format!("{}{b}", &a[..64])),
+        ];
         let share = reusable_share(&requests).unwrap();
         // All of the third; a block of the fourth, whose rest stands behind another beginning.
         assert!((share - (1.0 + 64.0 / 704.0) / 4.0).abs() < 1e-9, "{share}");
@@ -169,12 +189,20 @@ mod tests {
     #[test]
     fn later_turns_reuse_all_that_was_said() {
         let turn = |turn, has_next| Request {
-            session: Some(SessionTurn { session: 0, turn, has_next, ..SessionTurn::default() }),
+            session: Some(SessionTurn {
+                session: 0,
+                turn,
+                has_next,
+                ..SessionTurn::default()
+            }),
             output_tokens: Some(50),
             ..text(format!("{turn}"))
         };
         // 100, then 150 + 100.
-        assert_eq!(reusable_share(&[turn(0, true), turn(1, false)]), Some(150.0 / 350.0));
+        assert_eq!(
+            reusable_share(&[turn(0, true), turn(1, false)]),
+            Some(150.0 / 350.0)
+        );
     }
 
     #[test]

@@ -10,9 +10,15 @@ use serde_json::Value;
 use crate::WorkloadError;
 
 fn open(path: &Path) -> Result<File, WorkloadError> {
-    let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+    let failed = |source| WorkloadError::Io {
+        path: path.to_owned(),
+        source,
+    };
     if path.as_os_str().is_empty() {
-        return Err(WorkloadError::setting("--dataset-path", "is missing; this dataset is read from a file"));
+        return Err(WorkloadError::setting(
+            "--dataset-path",
+            "is missing; this dataset is read from a file",
+        ));
     }
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
@@ -23,7 +29,10 @@ fn open(path: &Path) -> Result<File, WorkloadError> {
 
 /// The rows of a JSON Lines file with their line numbers, counted from 1. Empty lines are skipped.
 pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadError> {
-    let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+    let failed = |source| WorkloadError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let mut reader = BufReader::with_capacity(1 << 16, open(path)?);
     let mut rows = Vec::new();
     let mut line = Vec::new();
@@ -34,7 +43,11 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
     } {
         number += 1;
         let text = line.trim_ascii();
-        let text = if number == 1 { text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text) } else { text };
+        let text = if number == 1 {
+            text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+        } else {
+            text
+        };
         if text.is_empty() {
             continue;
         }
@@ -44,7 +57,11 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
             } else {
                 ""
             };
-            WorkloadError::format(path, Some(number), format!("not valid JSON ({error}){hint}"))
+            WorkloadError::format(
+                path,
+                Some(number),
+                format!("not valid JSON ({error}){hint}"),
+            )
         })?;
         if !value.is_object() {
             return Err(WorkloadError::format(
@@ -61,38 +78,64 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
 /// A whole text file.
 pub(crate) fn text(path: &Path) -> Result<String, WorkloadError> {
     let mut text = String::new();
-    io::Read::read_to_string(&mut open(path)?, &mut text)
-        .map_err(|source| WorkloadError::Io { path: path.to_owned(), source })?;
+    io::Read::read_to_string(&mut open(path)?, &mut text).map_err(|source| WorkloadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(text)
 }
 
 /// The column names of a CSV file.
 pub(crate) fn csv_header(path: &Path) -> Result<Vec<String>, WorkloadError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open(path)?);
-    let header = reader.headers().map_err(|error| WorkloadError::format(path, Some(1), error.to_string()))?;
-    Ok(header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect())
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(open(path)?);
+    let header = reader
+        .headers()
+        .map_err(|error| WorkloadError::format(path, Some(1), error.to_string()))?;
+    Ok(header
+        .iter()
+        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+        .collect())
 }
 
 /// Some columns of a CSV file, each row with its line number.
-pub(crate) fn csv_rows(path: &Path, wanted: &[&str]) -> Result<Vec<(usize, Vec<String>)>, WorkloadError> {
+pub(crate) fn csv_rows(
+    path: &Path,
+    wanted: &[&str],
+) -> Result<Vec<(usize, Vec<String>)>, WorkloadError> {
     let header = csv_header(path)?;
     let mut places = Vec::with_capacity(wanted.len());
     for name in wanted {
-        let place = header.iter().position(|column| column == name).ok_or_else(|| {
-            let message = format!("there is no column `{name}`; the columns are {}", header.join(", "));
-            WorkloadError::format(path, Some(1), message)
-        })?;
+        let place = header
+            .iter()
+            .position(|column| column == name)
+            .ok_or_else(|| {
+                let message = format!(
+                    "there is no column `{name}`; the columns are {}",
+                    header.join(", ")
+                );
+                WorkloadError::format(path, Some(1), message)
+            })?;
         places.push(place);
     }
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open(path)?);
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(open(path)?);
     let mut rows = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|error| WorkloadError::format(path, None, error.to_string()))?;
-        let line = record.position().map_or(0, |position| position.line() as usize);
-        let cells: Option<Vec<String>> =
-            places.iter().map(|&place| record.get(place).map(str::to_owned)).collect();
-        let cells =
-            cells.ok_or_else(|| WorkloadError::format(path, Some(line), "the row has too few columns"))?;
+        let record =
+            record.map_err(|error| WorkloadError::format(path, None, error.to_string()))?;
+        let line = record
+            .position()
+            .map_or(0, |position| position.line() as usize);
+        let cells: Option<Vec<String>> = places
+            .iter()
+            .map(|&place| record.get(place).map(str::to_owned))
+            .collect();
+        let cells = cells.ok_or_else(|| {
+            WorkloadError::format(path, Some(line), "the row has too few columns")
+        })?;
         rows.push((line, cells));
     }
     Ok(rows)
@@ -100,17 +143,28 @@ pub(crate) fn csv_rows(path: &Path, wanted: &[&str]) -> Result<Vec<(usize, Vec<S
 
 /// The names of a row's columns, for messages.
 pub(crate) fn columns(row: &Value) -> String {
-    let names: Vec<String> =
-        row.as_object().into_iter().flat_map(|row| row.keys().map(|name| format!("`{name}`"))).collect();
-    if names.is_empty() { "no columns".into() } else { names.join(", ") }
+    let names: Vec<String> = row
+        .as_object()
+        .into_iter()
+        .flat_map(|row| row.keys().map(|name| format!("`{name}`")))
+        .collect();
+    if names.is_empty() {
+        "no columns".into()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// The rows of a JSON file that is one list, or of JSON Lines, whatever its name.
 pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
     let mut start = [0; 64];
-    let n = io::Read::read(&mut open(path)?, &mut start)
-        .map_err(|source| WorkloadError::Io { path: path.to_owned(), source })?;
-    let first = start[..n].iter().find(|byte| !byte.is_ascii_whitespace() && **byte < 0x80);
+    let n = io::Read::read(&mut open(path)?, &mut start).map_err(|source| WorkloadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let first = start[..n]
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace() && **byte < 0x80);
     if first != Some(&b'[') {
         return Ok(json_lines(path)?.into_iter().map(|(_, row)| row).collect());
     }
@@ -119,7 +173,9 @@ pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
         path,
         |bytes| serde_json::from_slice::<Value>(bytes),
         |line, row| {
-            rows.push(row.map_err(|error| WorkloadError::format(path, Some(line), error.to_string()))?);
+            rows.push(
+                row.map_err(|error| WorkloadError::format(path, Some(line), error.to_string()))?,
+            );
             Ok(())
         },
     )?;
@@ -129,7 +185,8 @@ pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
 /// Bytes of a batch of elements that are parsed on all cores at once.
 const BATCH: usize = 4 << 20;
 
-/// Visits the elements of a JSON file that is one list, in order, without holding the file in memory.
+/// Visits the elements of a JSON file that is one list, in order, without holding the file in
+/// memory.
 ///
 /// `parse` runs on all cores; `visit` gets each result with the line on which the element starts.
 pub(crate) fn json_array<T: Send>(
@@ -143,8 +200,10 @@ pub(crate) fn json_array<T: Send>(
         if batch.is_empty() {
             return Ok(());
         }
-        let parsed: Vec<T> =
-            batch.par_iter().map(|element| parse(&elements.buffer[element.start..element.end])).collect();
+        let parsed: Vec<T> = batch
+            .par_iter()
+            .map(|element| parse(&elements.buffer[element.start..element.end]))
+            .collect();
         for (element, item) in batch.iter().zip(parsed) {
             visit(element.line, item)?;
         }
@@ -172,16 +231,29 @@ struct Elements<'a> {
 impl<'a> Elements<'a> {
     fn new(path: &'a Path, file: File) -> Result<Self, WorkloadError> {
         let reader = BufReader::with_capacity(1 << 16, file);
-        let mut elements = Self { path, reader, buffer: Vec::new(), at: 0, line: 1, finished: false };
+        let mut elements = Self {
+            path,
+            reader,
+            buffer: Vec::new(),
+            at: 0,
+            line: 1,
+            finished: false,
+        };
         if elements.peek()? == Some(0xef) && elements.buffer.starts_with(b"\xef\xbb\xbf") {
             elements.at = 3;
         }
         match elements.skip_space()? {
             Some(b'[') => elements.at += 1,
             Some(b'{') => {
-                return Err(elements.wrong("the file must be one JSON list, but it starts with an object"));
+                return Err(
+                    elements.wrong("the file must be one JSON list, but it starts with an object")
+                );
             }
-            Some(_) => return Err(elements.wrong("not JSON: the file must be one list, starting with `[`")),
+            Some(_) => {
+                return Err(
+                    elements.wrong("not JSON: the file must be one list, starting with `[`")
+                );
+            }
             None => return Err(elements.wrong("the file is empty")),
         }
         Ok(elements)
@@ -194,7 +266,10 @@ impl<'a> Elements<'a> {
     /// The next byte, reading on where the buffer ends.
     fn peek(&mut self) -> Result<Option<u8>, WorkloadError> {
         if self.at == self.buffer.len() {
-            let failed = |source| WorkloadError::Io { path: self.path.to_owned(), source };
+            let failed = |source| WorkloadError::Io {
+                path: self.path.to_owned(),
+                source,
+            };
             let more = self.reader.fill_buf().map_err(failed)?;
             let n = more.len();
             self.buffer.extend_from_slice(more);
@@ -223,19 +298,29 @@ impl<'a> Elements<'a> {
                     self.at += 1;
                     self.finished = true;
                     if self.skip_space()?.is_some() {
-                        return Err(self.wrong("not valid JSON: something follows the end of the list"));
+                        return Err(
+                            self.wrong("not valid JSON: something follows the end of the list")
+                        );
                     }
                 }
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
-                    return Err(self.wrong("not valid JSON: a `}` closes an object that was never opened"));
+                    return Err(
+                        self.wrong("not valid JSON: a `}` closes an object that was never opened")
+                    );
                 }
                 Some(_) => {
                     let (start, line) = (self.at, self.line);
                     self.skip_element()?;
-                    batch.push(Element { start, end: self.at, line });
+                    batch.push(Element {
+                        start,
+                        end: self.at,
+                        line,
+                    });
                 }
-                None => return Err(self.wrong("not valid JSON: the file ends before the list does")),
+                None => {
+                    return Err(self.wrong("not valid JSON: the file ends before the list does"));
+                }
             }
         }
         Ok(batch)
@@ -319,8 +404,16 @@ mod tests {
     #[test]
     fn a_list_is_cut_into_elements_with_their_lines() {
         let json = "\u{feff}[ {\"a\": \"]}\\\"\"},\n 1,\n\n[2, {\"b\":[]}], \"x,y\"]\n";
-        let expected = [(1, r#"{"a": "]}\""}"#), (2, "1"), (4, r#"[2, {"b":[]}]"#), (4, r#""x,y""#)];
-        assert_eq!(elements(json).unwrap(), expected.map(|(line, text)| (line, text.to_owned())));
+        let expected = [
+            (1, r#"{"a": "]}\""}"#),
+            (2, "1"),
+            (4, r#"[2, {"b":[]}]"#),
+            (4, r#""x,y""#),
+        ];
+        assert_eq!(
+            elements(json).unwrap(),
+            expected.map(|(line, text)| (line, text.to_owned()))
+        );
     }
 
     #[test]
@@ -344,10 +437,15 @@ mod tests {
 
     #[test]
     fn a_list_longer_than_a_batch_keeps_its_order() {
-        let body: Vec<String> =
-            (0..3000).map(|n| format!("{{\"n\": {n}, \"pad\": \"{}\"}}", "x".repeat(3000))).collect();
+        let body: Vec<String> = (0..3000)
+            .map(|n| format!("{{\"n\": {n}, \"pad\": \"{}\"}}", "x".repeat(3000)))
+            .collect();
         let seen = elements(&format!("[{}]", body.join(",\n"))).unwrap();
         assert_eq!(seen.len(), 3000);
-        assert!(seen.iter().enumerate().all(|(n, (line, text))| *line == n + 1 && *text == body[n]));
+        assert!(
+            seen.iter()
+                .enumerate()
+                .all(|(n, (line, text))| *line == n + 1 && *text == body[n])
+        );
     }
 }

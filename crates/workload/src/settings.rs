@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use crate::MixSettings;
 
 pub use files::{
-    BurstGptSettings, CustomMediaSettings, CustomSettings, HfSettings, ShareGptSettings, SonnetSettings,
-    SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
+    BurstGptSettings, CustomMediaSettings, CustomSettings, HfSettings, ShareGptSettings,
+    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
 };
 pub use made_up::{
-    MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio, RerankSettings,
+    MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio,
+    RerankSettings,
 };
 pub use turns::{MultiTurnSettings, MultiTurnSource, SyntheticTurns};
 
@@ -52,8 +53,8 @@ pub struct WorkloadSettings {
     pub skip_chat_template: bool,
     /// Arguments for the chat template.
     pub chat_template_kwargs: Map<String, Value>,
-    /// Makes the prompts differ from those of any other salt: other words where they are made up, a line in
-    /// front where they are not. Lengths do not change with it where prompts are made up.
+    /// Makes the prompts differ from those of any other salt: other words where they are made up, a
+    /// line in front where they are not. Lengths do not change with it where prompts are made up.
     pub salt: Option<String>,
 }
 

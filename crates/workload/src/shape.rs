@@ -81,20 +81,35 @@ const FLAG: &str = "--mix";
 impl MixSettings {
     /// Reads `70:256/128,30:lognormal(2048,0.5)/512`: weight, input lengths, output lengths.
     pub fn parse(text: &str) -> Result<Self, WorkloadError> {
-        let classes = split(text, ',').into_iter().map(class).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { classes, shared: SharedPrefixes::default() })
+        let classes = split(text, ',')
+            .into_iter()
+            .map(class)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            classes,
+            shared: SharedPrefixes::default(),
+        })
     }
 }
 
 fn class(text: &str) -> Result<TrafficClass, WorkloadError> {
     let wrong = || {
-        WorkloadError::setting(FLAG, format!("{text:?} must look like WEIGHT:INPUT/OUTPUT, as in 70:256/128"))
+        WorkloadError::setting(
+            FLAG,
+            format!("{text:?} must look like WEIGHT:INPUT/OUTPUT, as in 70:256/128"),
+        )
     };
     let (weight, lengths) = text.split_once(':').ok_or_else(wrong)?;
     let parts = split(lengths, '/');
-    let &[input, output] = parts.as_slice() else { return Err(wrong()) };
-    let weight =
-        weight.trim().parse::<f64>().ok().filter(|w| w.is_finite() && *w >= 0.0).ok_or_else(wrong)?;
+    let &[input, output] = parts.as_slice() else {
+        return Err(wrong());
+    };
+    let weight = weight
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|w| w.is_finite() && *w >= 0.0)
+        .ok_or_else(wrong)?;
     Ok(TrafficClass {
         name: lengths.trim().to_owned(),
         weight,
@@ -138,20 +153,27 @@ impl FromStr for LengthDistribution {
             )
         };
         if let Ok(len) = text.parse::<u64>() {
-            return if len > 0 { Ok(Self::Constant(len)) } else { Err(wrong("a length is at least 1")) };
+            return if len > 0 {
+                Ok(Self::Constant(len))
+            } else {
+                Err(wrong("a length is at least 1"))
+            };
         }
         let call = text.strip_suffix(')').and_then(|text| text.split_once('('));
         let (name, inside) = call.ok_or_else(|| wrong("this is no distribution"))?;
         if name == "file" {
             return empirical(inside);
         }
-        let numbers: Option<Vec<f64>> =
-            inside.split(',').map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite())).collect();
+        let numbers: Option<Vec<f64>> = inside
+            .split(',')
+            .map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite()))
+            .collect();
         let numbers = numbers.ok_or_else(|| wrong("numbers are wanted in the parentheses"))?;
         match (name, numbers.as_slice()) {
-            ("uniform", &[low, high]) if low >= 0.0 && high >= low.max(1.0) => {
-                Ok(Self::Uniform { low: low as u64, high: high as u64 })
-            }
+            ("uniform", &[low, high]) if low >= 0.0 && high >= low.max(1.0) => Ok(Self::Uniform {
+                low: low as u64,
+                high: high as u64,
+            }),
             ("normal", &[mean, deviation]) if mean > 0.0 && deviation >= 0.0 => {
                 Ok(Self::Normal { mean, deviation })
             }
@@ -169,17 +191,34 @@ impl FromStr for LengthDistribution {
 }
 
 fn empirical(path: &str) -> Result<LengthDistribution, WorkloadError> {
-    let text = fs::read_to_string(path).map_err(|source| WorkloadError::Io { path: path.into(), source })?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let text = fs::read_to_string(path).map_err(|source| WorkloadError::Io {
+        path: path.into(),
+        source,
+    })?;
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let values = lines
         .map(|(at, line)| {
-            line.trim().parse::<u64>().ok().filter(|len| *len > 0).ok_or_else(|| {
-                WorkloadError::format(path, Some(at + 1), format!("{line:?} is not a length of at least 1"))
-            })
+            line.trim()
+                .parse::<u64>()
+                .ok()
+                .filter(|len| *len > 0)
+                .ok_or_else(|| {
+                    WorkloadError::format(
+                        path,
+                        Some(at + 1),
+                        format!("{line:?} is not a length of at least 1"),
+                    )
+                })
         })
         .collect::<Result<Vec<_>, _>>()?;
     if values.is_empty() {
-        return Err(WorkloadError::NoRows { path: path.into(), message: "it is empty".into() });
+        return Err(WorkloadError::NoRows {
+            path: path.into(),
+            message: "it is empty".into(),
+        });
     }
     Ok(LengthDistribution::Empirical(values))
 }
@@ -192,8 +231,17 @@ mod tests {
     fn a_mix_is_read() {
         let mix = MixSettings::parse("70:256/128, 30:uniform(1,9)/lognormal(512,0.4)").unwrap();
         assert_eq!(mix.classes.len(), 2);
-        assert_eq!(mix.classes[1].input, LengthDistribution::Uniform { low: 1, high: 9 });
-        assert_eq!(mix.classes[1].output, LengthDistribution::LogNormal { median: 512.0, sigma: 0.4 });
+        assert_eq!(
+            mix.classes[1].input,
+            LengthDistribution::Uniform { low: 1, high: 9 }
+        );
+        assert_eq!(
+            mix.classes[1].output,
+            LengthDistribution::LogNormal {
+                median: 512.0,
+                sigma: 0.4
+            }
+        );
         assert_eq!(mix.classes[1].name, "uniform(1,9)/lognormal(512,0.4)");
     }
 
@@ -202,10 +250,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lengths.txt");
         fs::write(&path, "10\n\n20\n").unwrap();
-        let parsed = format!("file({})", path.display()).parse::<LengthDistribution>().unwrap();
+        let parsed = format!("file({})", path.display())
+            .parse::<LengthDistribution>()
+            .unwrap();
         assert_eq!(parsed, LengthDistribution::Empirical(vec![10, 20]));
         fs::write(&path, "10\nx\n").unwrap();
-        let error = format!("file({})", path.display()).parse::<LengthDistribution>().unwrap_err();
+        let error = format!("file({})", path.display())
+            .parse::<LengthDistribution>()
+            .unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 

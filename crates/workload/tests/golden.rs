@@ -1,5 +1,5 @@
-//! The same seed gives the same bytes as NumPy, Python and the Hugging Face package under vLLM's rules.
-//! `golden/make.py` makes the samples.
+//! The same seed gives the same bytes as NumPy, Python and the Hugging Face package under vLLM's
+//! rules. `golden/make.py` makes the samples.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
@@ -18,7 +18,11 @@ fn folder() -> PathBuf {
 
 fn tokenizer(name: &str) -> Tokenizer {
     let path = folder().join(name);
-    let spec = if name == "builtin" { name } else { path.to_str().unwrap() };
+    let spec = if name == "builtin" {
+        name
+    } else {
+        path.to_str().unwrap()
+    };
     Tokenizer::load(spec, &HubSettings::offline()).unwrap()
 }
 
@@ -31,7 +35,10 @@ fn dataset(name: &str, args: &Value) -> DatasetSettings {
                 input_len: number("input_len"),
                 output_len: number("output_len"),
                 prefix_len: number("prefix_len"),
-                range_ratio: RangeRatio { input: ratio, output: ratio },
+                range_ratio: RangeRatio {
+                    input: ratio,
+                    output: ratio,
+                },
                 batch_size: 1,
             })
         }
@@ -63,10 +70,16 @@ fn dataset(name: &str, args: &Value) -> DatasetSettings {
 fn samples_equal_the_golden_ones() {
     let golden = std::fs::read_to_string(folder().join("golden.jsonl")).unwrap();
     let mut checked = 0;
-    for line in golden.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        let what =
-            format!("{} {} {} seed {}", line["tokenizer"], line["dataset"], line["args"], line["seed"]);
-        let mut settings = WorkloadSettings::new(dataset(line["dataset"].as_str().unwrap(), &line["args"]));
+    for line in golden
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    {
+        let what = format!(
+            "{} {} {} seed {}",
+            line["tokenizer"], line["dataset"], line["args"], line["seed"]
+        );
+        let mut settings =
+            WorkloadSettings::new(dataset(line["dataset"].as_str().unwrap(), &line["args"]));
         settings.compat = Compat::Vllm;
         settings.seed = line["seed"].as_u64().unwrap();
         settings.num_prompts = line["n"].as_i64().unwrap();
@@ -79,8 +92,11 @@ fn samples_equal_the_golden_ones() {
             .map(|request| serde_json::json!([request.prompt_tokens, request.output_tokens]))
             .collect();
         assert_eq!(Value::Array(lengths), line["lengths"], "{what}");
-        let texts: Vec<&str> =
-            workload.requests.iter().map(|request| request.prompt.as_text().unwrap()).collect();
+        let texts: Vec<&str> = workload
+            .requests
+            .iter()
+            .map(|request| request.prompt.as_text().unwrap())
+            .collect();
         let digest = format!("{:x}", Sha256::digest(texts.join("\0")));
         assert_eq!(digest, line["prompts_sha256"].as_str().unwrap(), "{what}");
         checked += 1;
@@ -96,7 +112,10 @@ fn native_lengths_are_exact_with_every_kind_of_tokenizer() {
             DatasetSettings::Random(RandomSettings {
                 input_len: 50,
                 prefix_len: 10,
-                range_ratio: RangeRatio { input: 0.5, output: 0.5 },
+                range_ratio: RangeRatio {
+                    input: 0.5,
+                    output: 0.5,
+                },
                 ..RandomSettings::default()
             }),
             DatasetSettings::PrefixRepetition(PrefixRepetitionSettings {
@@ -106,12 +125,19 @@ fn native_lengths_are_exact_with_every_kind_of_tokenizer() {
                 output_len: 5,
             }),
         ] {
-            let settings = WorkloadSettings { num_prompts: 50, ..WorkloadSettings::new(dataset) };
+            let settings = WorkloadSettings {
+                num_prompts: 50,
+                ..WorkloadSettings::new(dataset)
+            };
             let workload = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
             assert_eq!(workload.requests.len(), 50);
             for request in &workload.requests {
                 let text = request.prompt.as_text().unwrap();
-                assert_eq!(tokenizer.count(text, true), request.prompt_tokens as usize, "{name}: {text}");
+                assert_eq!(
+                    tokenizer.count(text, true),
+                    request.prompt_tokens as usize,
+                    "{name}: {text}"
+                );
             }
         }
     }

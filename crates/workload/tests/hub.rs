@@ -26,7 +26,9 @@ fn serve(answer: impl Fn(&str, Option<&str>) -> Answer + Send + 'static) -> (Str
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (path, authorization) = request(&stream);
-            seen.lock().unwrap().push((path.clone(), authorization.clone()));
+            seen.lock()
+                .unwrap()
+                .push((path.clone(), authorization.clone()));
             respond(stream, answer(&path, authorization.as_deref()));
         }
     });
@@ -35,7 +37,13 @@ fn serve(answer: impl Fn(&str, Option<&str>) -> Answer + Send + 'static) -> (Str
 
 fn request(stream: &TcpStream) -> (String, Option<String>) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+    let path = lines
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned();
     let mut authorization = None;
     for line in lines.take_while(|line| !line.is_empty()) {
         if let Some((name, value)) = line.split_once(':')
@@ -48,7 +56,10 @@ fn request(stream: &TcpStream) -> (String, Option<String>) {
 }
 
 fn respond(mut stream: TcpStream, (status, headers, body): Answer) {
-    let mut head = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head = format!("{head}{name}: {value}\r\n");
     }
@@ -85,10 +96,17 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
         ),
         "/org/model/resolve/main/tokenizer_config.json" => (
             200,
-            vec![("x-repo-commit", "c0ffee".into()), ("etag", "\"c0f1\"".into())],
+            vec![
+                ("x-repo-commit", "c0ffee".into()),
+                ("etag", "\"c0f1\"".into()),
+            ],
             br#"{"bos_token": "a", "chat_template": "{{ messages[0].content }}"}"#.to_vec(),
         ),
-        _ => (404, vec![("x-error-code", "EntryNotFound".into())], Vec::new()),
+        _ => (
+            404,
+            vec![("x-error-code", "EntryNotFound".into())],
+            Vec::new(),
+        ),
     });
     let cache = tempfile::tempdir().unwrap();
     let mut settings = settings(&hub, cache.path());
@@ -98,18 +116,39 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
     assert!(tokenizer.has_chat_template());
 
     let asked = log.lock().unwrap().clone();
-    assert!(asked.iter().all(|(_, token)| token.as_deref() == Some("Bearer hf_secret")), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|(_, token)| token.as_deref() == Some("Bearer hf_secret")),
+        "{asked:?}"
+    );
     let elsewhere = cdn_log.lock().unwrap().clone();
-    assert_eq!(elsewhere, [("/blob".to_owned(), None)], "the token stays with the hub");
+    assert_eq!(
+        elsewhere,
+        [("/blob".to_owned(), None)],
+        "the token stays with the hub"
+    );
 
     let repo = cache.path().join("models--org--model");
-    assert_eq!(std::fs::read_to_string(repo.join("refs/main")).unwrap(), "c0ffee");
-    assert_eq!(std::fs::read_to_string(repo.join("blobs/b10b")).unwrap(), TOKENIZER);
+    assert_eq!(
+        std::fs::read_to_string(repo.join("refs/main")).unwrap(),
+        "c0ffee"
+    );
+    assert_eq!(
+        std::fs::read_to_string(repo.join("blobs/b10b")).unwrap(),
+        TOKENIZER
+    );
     let snapshot = repo.join("snapshots/c0ffee/tokenizer.json");
     #[cfg(unix)]
-    assert_eq!(std::fs::read_link(&snapshot).unwrap(), Path::new("../../blobs/b10b"));
+    assert_eq!(
+        std::fs::read_link(&snapshot).unwrap(),
+        Path::new("../../blobs/b10b")
+    );
     assert_eq!(std::fs::read_to_string(snapshot).unwrap(), TOKENIZER);
-    assert!(std::fs::read_dir(repo.join("blobs")).unwrap().count() == 2, "no temporary file is left");
+    assert!(
+        std::fs::read_dir(repo.join("blobs")).unwrap().count() == 2,
+        "no temporary file is left"
+    );
 
     // Once it is there, nothing is asked any more, with or without leave to connect.
     let before = log.lock().unwrap().len();
@@ -119,7 +158,8 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
     assert_eq!(log.lock().unwrap().len(), before);
 }
 
-/// A mirror once named `/home/user/file` in its listing, and the user's file of that name was replaced by a link.
+/// A mirror once named `/home/user/file` in its listing, and the user's file of that name was
+/// replaced by a link.
 #[test]
 fn a_listing_never_touches_a_file_outside_the_cache() {
     let outside = tempfile::tempdir().unwrap();
@@ -135,7 +175,11 @@ fn a_listing_never_touches_a_file_outside_the_cache() {
         let listing = serde_json::json!({"siblings": [{"rfilename": name}]}).to_string();
         let (mirror, log) = serve(move |path, _| match path {
             path if path.starts_with("/api/") => (200, Vec::new(), listing.clone().into_bytes()),
-            _ => (200, vec![("etag", "\"b10b\"".into())], b"{\"prompt\": \"x\"}\n".to_vec()),
+            _ => (
+                200,
+                vec![("etag", "\"b10b\"".into())],
+                b"{\"prompt\": \"x\"}\n".to_vec(),
+            ),
         });
         let hub = settings(&mirror, &cache);
         for refused in [
@@ -155,23 +199,46 @@ fn refusals_say_what_to_do() {
     let (hub, _) = serve(|path, token| match (path, token) {
         (path, None) if path.starts_with("/org/gated/") => (401, Vec::new(), Vec::new()),
         (path, Some(_)) if path.starts_with("/org/gated/") => (403, Vec::new(), Vec::new()),
-        (path, _) if path.starts_with("/org/none/") => {
-            (401, vec![("x-error-code", "RepoNotFound".into())], Vec::new())
-        }
+        (path, _) if path.starts_with("/org/none/") => (
+            401,
+            vec![("x-error-code", "RepoNotFound".into())],
+            Vec::new(),
+        ),
         (path, _) if path.starts_with("/org/broken/") => (503, Vec::new(), Vec::new()),
-        _ => (404, vec![("x-error-code", "EntryNotFound".into())], Vec::new()),
+        _ => (
+            404,
+            vec![("x-error-code", "EntryNotFound".into())],
+            Vec::new(),
+        ),
     });
     let cache = tempfile::tempdir().unwrap();
     let with_token = settings(&hub, cache.path());
-    let without = HubSettings { token: None, ..with_token.clone() };
-    let offline = HubSettings { offline: true, ..with_token.clone() };
-    let unreachable = HubSettings { endpoint: "http://127.0.0.1:9".into(), ..with_token.clone() };
+    let without = HubSettings {
+        token: None,
+        ..with_token.clone()
+    };
+    let offline = HubSettings {
+        offline: true,
+        ..with_token.clone()
+    };
+    let unreachable = HubSettings {
+        endpoint: "http://127.0.0.1:9".into(),
+        ..with_token.clone()
+    };
     for (spec, hub, parts) in [
         ("org/gated", &without, &["HF_TOKEN", "none was sent"][..]),
         ("org/gated", &with_token, &["403", "has no right"]),
-        ("org/none", &with_token, &["org/none", "no repository of that name"]),
+        (
+            "org/none",
+            &with_token,
+            &["org/none", "no repository of that name"],
+        ),
         ("org/broken", &with_token, &["503", "HF_ENDPOINT"]),
-        ("org/empty", &with_token, &["no tokenizer.json", "save_pretrained"]),
+        (
+            "org/empty",
+            &with_token,
+            &["no tokenizer.json", "save_pretrained"],
+        ),
         ("org/empty", &offline, &["HF_HUB_OFFLINE", "HF_HUB_CACHE"]),
         ("org/empty", &unreachable, &["cannot reach", "HF_ENDPOINT"]),
         ("./no/such/folder", &with_token, &["no such file or folder"]),
@@ -186,34 +253,53 @@ fn refusals_say_what_to_do() {
 
 #[test]
 fn a_file_that_breaks_off_is_not_kept() {
-    let (hub, _) = serve(|_, _| (200, vec![("content-length", "999999".into())], b"{".to_vec()));
+    let (hub, _) = serve(|_, _| {
+        (
+            200,
+            vec![("content-length", "999999".into())],
+            b"{".to_vec(),
+        )
+    });
     let cache = tempfile::tempdir().unwrap();
     let error = Tokenizer::load("org/cut", &settings(&hub, cache.path())).unwrap_err();
-    assert!(matches!(error, TokenizerError::Hub(HubError::Unreachable { .. })), "{error}");
+    assert!(
+        matches!(error, TokenizerError::Hub(HubError::Unreachable { .. })),
+        "{error}"
+    );
     let blobs = cache.path().join("models--org--cut/blobs");
     assert_eq!(std::fs::read_dir(blobs).map_or(0, Iterator::count), 0);
 }
 
 #[test]
 fn a_dataset_is_listed_downloaded_and_found_offline() {
-    let rows =
-        "{\"turns\": [\"Why is the sky blue?\", \"And at night?\"]}\n{\"turns\": [\"Who was first?\"]}\n";
+    let rows = "{\"turns\": [\"Why is the sky blue?\", \"And at night?\"]}\n{\"turns\": [\"Who was first?\"]}\n";
     let (hub, log) = serve(move |path, _| match path {
         "/api/datasets/philschmid/mt-bench/revision/main" => {
-            let list = r#"{"siblings": [{"rfilename": "README.md"}, {"rfilename": "data/train.jsonl"}]}"#;
+            let list =
+                r#"{"siblings": [{"rfilename": "README.md"}, {"rfilename": "data/train.jsonl"}]}"#;
             (200, Vec::new(), list.into())
         }
-        "/datasets/philschmid/mt-bench/resolve/main/data/train.jsonl" => {
-            (200, vec![("x-repo-commit", "d0d0".into()), ("etag", "\"e7a9\"".into())], rows.into())
-        }
+        "/datasets/philschmid/mt-bench/resolve/main/data/train.jsonl" => (
+            200,
+            vec![
+                ("x-repo-commit", "d0d0".into()),
+                ("etag", "\"e7a9\"".into()),
+            ],
+            rows.into(),
+        ),
         _ => (404, Vec::new(), Vec::new()),
     });
     let cache = tempfile::tempdir().unwrap();
     let mut hub = settings(&hub, cache.path());
     let run = |hub: &HubSettings| {
         let dataset = DatasetSettings::Hf(HfSettings::new("philschmid/mt-bench", hub.clone()));
-        let settings = WorkloadSettings { num_prompts: 2, ..WorkloadSettings::new(dataset) };
-        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {}).unwrap().requests
+        let settings = WorkloadSettings {
+            num_prompts: 2,
+            ..WorkloadSettings::new(dataset)
+        };
+        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
+            .unwrap()
+            .requests
     };
     let requests = run(&hub);
     assert_eq!(requests.len(), 2);

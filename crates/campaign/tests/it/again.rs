@@ -23,11 +23,16 @@ fn again(plan: &Plan, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) 
     let (start, note) = begin_again(plan, world, stamp).unwrap();
     let mut journal = Journal::begin(plan, start, "then").unwrap();
     check_servers(plan, &mut journal, world).unwrap();
-    (execute(plan, &mut journal, world, &mut |_| {}).unwrap(), note)
+    (
+        execute(plan, &mut journal, world, &mut |_| {}).unwrap(),
+        note,
+    )
 }
 
 fn results(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut files: Vec<_> = files.filter(|name| name.starts_with("bench_")).collect();
     files.sort();
     files
@@ -45,9 +50,15 @@ fn a_finished_sweep_is_put_aside_and_made_anew() {
     let (second, note) = again(&plan, &mut Fake::default(), "2");
     assert_eq!((second.done, second.earlier), (3, 0));
     let aside = folder.path().join("results-2");
-    assert!(note.unwrap().ends_with(&format!("were moved to {}", aside.display())));
+    assert!(
+        note.unwrap()
+            .ends_with(&format!("were moved to {}", aside.display()))
+    );
     assert_eq!(results(&aside), results(&plan.output));
-    assert_eq!(fs::read_to_string(aside.join("campaign.json")).unwrap(), old);
+    assert_eq!(
+        fs::read_to_string(aside.join("campaign.json")).unwrap(),
+        old
+    );
     // What the sweep would not have touched stays.
     assert!(plan.output.join("mine.json").is_file() && !aside.join("mine.json").exists());
     // Two of one second do not meet.
@@ -60,14 +71,22 @@ fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
     let begun = || {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path(), COMBOS);
-        let mut world = Fake { fate: [(2, Fate::Stopped)].into(), ..Fake::default() };
+        let mut world = Fake {
+            fate: [(2, Fate::Stopped)].into(),
+            ..Fake::default()
+        };
         again(&plan, &mut world, "1");
         (folder, plan)
     };
     let (_folder, same) = begun();
     let (tally, note) = again(&same, &mut Fake::default(), "2");
     assert_eq!((tally.earlier, tally.done), (1, 2));
-    assert!(note.as_deref().unwrap().contains("begun then: going on with it"), "{note:?}");
+    assert!(
+        note.as_deref()
+            .unwrap()
+            .contains("begun then: going on with it"),
+        "{note:?}"
+    );
 
     let (folder, _) = begun();
     let other = plan(folder.path(), &COMBOS.replace("model: m", "model: n"));
@@ -77,8 +96,18 @@ fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
     assert_eq!(results(&folder.path().join("results-2")).len(), 2);
 
     let (_folder, same) = begun();
-    let newer = Identity { version: Some("2".to_owned()), models: None };
-    let (tally, note) = again(&same, &mut Fake { identity: newer, ..Fake::default() }, "2");
+    let newer = Identity {
+        version: Some("2".to_owned()),
+        models: None,
+    };
+    let (tally, note) = again(
+        &same,
+        &mut Fake {
+            identity: newer,
+            ..Fake::default()
+        },
+        "2",
+    );
     assert_eq!((tally.earlier, tally.done), (0, 3));
     assert!(note.unwrap().contains("were moved to"));
 }
@@ -92,5 +121,8 @@ fn results_of_unknown_origin_are_neither_kept_nor_lost() {
     fs::write(plan.output.join(&name), "of another script").unwrap();
     let (start, _) = begin_again(&plan, &mut Fake::default(), "2").unwrap();
     assert_eq!(start, Start::Fresh);
-    assert_eq!(fs::read_to_string(folder.path().join("results-2").join(name)).unwrap(), "of another script");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("results-2").join(name)).unwrap(),
+        "of another script"
+    );
 }

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use inferometer_campaign::{
-    CampaignError, Identity, Journal, Plan, ServeOptions, Start, Status, SweepOptions, Tally, check_servers,
-    execute, fold, result_files, serve_plan, write_summaries,
+    CampaignError, Identity, Journal, Plan, ServeOptions, Start, Status, SweepOptions, Tally,
+    check_servers, execute, fold, result_files, serve_plan, write_summaries,
 };
 use inferometer_results::{Aggregate, aggregate};
 use serde_json::Value;
@@ -35,26 +35,46 @@ fn table(folder: &Path) -> Vec<Vec<Option<Value>>> {
     let table = aggregate(&result_files(&folder.join("results")).unwrap());
     assert!(table.broken.is_empty(), "{:?}", table.broken);
     let Aggregate { columns, rows, .. } = &table;
-    rows.iter().map(|row| columns.iter().map(|column| row.values.get(column).cloned()).collect()).collect()
+    rows.iter()
+        .map(|row| {
+            columns
+                .iter()
+                .map(|column| row.values.get(column).cloned())
+                .collect()
+        })
+        .collect()
 }
 
 #[test]
 fn a_sweep_that_is_killed_at_any_cell_and_resumed_gives_the_table_of_an_unbroken_one() {
     let whole = tempfile::tempdir().unwrap();
     let (tally, _) = go(&combos(whole.path()), Start::Fresh, &mut Fake::default()).unwrap();
-    assert_eq!(tally, Tally { done: 6, ..Tally::default() });
+    assert_eq!(
+        tally,
+        Tally {
+            done: 6,
+            ..Tally::default()
+        }
+    );
     for killed_at in 1..=6 {
         for fate in [Fate::Panics, Fate::Stopped] {
             let broken = tempfile::tempdir().unwrap();
             let plan = combos(broken.path());
-            let mut world = Fake { fate: [(killed_at, fate)].into(), ..Fake::default() };
+            let mut world = Fake {
+                fate: [(killed_at, fate)].into(),
+                ..Fake::default()
+            };
             let first = catch_unwind(AssertUnwindSafe(|| go(&plan, Start::Fresh, &mut world)));
             if let Ok(first) = first {
                 assert!(first.unwrap().0.interrupted);
             }
             let mut world = Fake::default();
             let (tally, _) = go(&plan, Start::Resume, &mut world).unwrap();
-            assert_eq!((tally.done, tally.earlier), (7 - killed_at, killed_at - 1), "{fate:?} {killed_at}");
+            assert_eq!(
+                (tally.done, tally.earlier),
+                (7 - killed_at, killed_at - 1),
+                "{fate:?} {killed_at}"
+            );
             assert_eq!(world.runs, 7 - killed_at, "{fate:?} {killed_at}");
             assert_eq!(table(broken.path()), table(whole.path()));
         }
@@ -66,15 +86,42 @@ fn a_failed_cell_is_told_and_the_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let plan = combos(folder.path());
     let fate = [(2, Fate::Fails), (3, Fate::LeavesNothing)].into();
-    let (tally, journal) = go(&plan, Start::Fresh, &mut Fake { fate, ..Fake::default() }).unwrap();
-    assert_eq!(tally, Tally { done: 4, failed: 2, ..Tally::default() });
+    let (tally, journal) = go(
+        &plan,
+        Start::Fresh,
+        &mut Fake {
+            fate,
+            ..Fake::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        tally,
+        Tally {
+            done: 4,
+            failed: 2,
+            ..Tally::default()
+        }
+    );
     assert_eq!(journal.cells()[1].reason.as_deref(), Some("it broke"));
-    let failure = folder.path().join("results/bench_io16x8_mc2_np20.failure.json");
+    let failure = folder
+        .path()
+        .join("results/bench_io16x8_mc2_np20.failure.json");
     assert!(fs::read_to_string(&failure).unwrap().contains("it broke"));
     // Resuming tries the failed ones again, and their failure is forgotten.
     let (tally, journal) = go(&plan, Start::Resume, &mut Fake::default()).unwrap();
-    assert_eq!(tally, Tally { done: 2, earlier: 4, ..Tally::default() });
-    assert_eq!((journal.cells()[1].attempts, &journal.cells()[1].reason), (2, &None));
+    assert_eq!(
+        tally,
+        Tally {
+            done: 2,
+            earlier: 4,
+            ..Tally::default()
+        }
+    );
+    assert_eq!(
+        (journal.cells()[1].attempts, &journal.cells()[1].reason),
+        (2, &None)
+    );
     assert!(!failure.exists());
 }
 
@@ -83,9 +130,15 @@ fn fail_fast_stops_at_the_first_failure() {
     let folder = tempfile::tempdir().unwrap();
     let mut plan = combos(folder.path());
     plan.fail_fast = true;
-    let mut world = Fake { fate: [(2, Fate::Fails)].into(), ..Fake::default() };
+    let mut world = Fake {
+        fate: [(2, Fate::Fails)].into(),
+        ..Fake::default()
+    };
     let (tally, _) = go(&plan, Start::Fresh, &mut world).unwrap();
-    assert_eq!((tally.done, tally.failed, tally.pending, world.runs), (1, 1, 4, 2));
+    assert_eq!(
+        (tally.done, tally.failed, tally.pending, world.runs),
+        (1, 1, 4, 2)
+    );
 }
 
 #[test]
@@ -93,7 +146,9 @@ fn results_are_not_overwritten_by_accident() {
     let folder = tempfile::tempdir().unwrap();
     let plan = combos(folder.path());
     go(&plan, Start::Fresh, &mut Fake::default()).unwrap();
-    let error = go(&plan, Start::Fresh, &mut Fake::default()).unwrap_err().to_string();
+    let error = go(&plan, Start::Fresh, &mut Fake::default())
+        .unwrap_err()
+        .to_string();
     for word in ["bench_io16x8_mc1_np10.json", "--resume", "--overwrite"] {
         assert!(error.contains(word), "{error}");
     }
@@ -104,23 +159,48 @@ fn results_are_not_overwritten_by_accident() {
     Journal::begin(&combos(unbegun.path()), Start::Fresh, "now").unwrap();
     go(&combos(unbegun.path()), Start::Fresh, &mut Fake::default()).unwrap();
     let empty = tempfile::tempdir().unwrap();
-    let error = go(&combos(empty.path()), Start::Resume, &mut Fake::default()).unwrap_err().to_string();
-    assert!(error.contains("--resume") && error.contains("campaign.json"), "{error}");
+    let error = go(&combos(empty.path()), Start::Resume, &mut Fake::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("--resume") && error.contains("campaign.json"),
+        "{error}"
+    );
 }
 
 #[test]
 fn resuming_needs_the_same_settings_and_the_same_server() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = Fake { fate: [(4, Fate::Stopped)].into(), ..Fake::default() };
+    let mut world = Fake {
+        fate: [(4, Fate::Stopped)].into(),
+        ..Fake::default()
+    };
     go(&combos(folder.path()), Start::Fresh, &mut world).unwrap();
-    let changed =
-        plan_of(folder.path(), "c.yaml", &COMBOS.replace("model: m", "model: n"), SweepOptions::default());
-    let error = go(&changed.unwrap(), Start::Resume, &mut Fake::default()).unwrap_err().to_string();
+    let changed = plan_of(
+        folder.path(),
+        "c.yaml",
+        &COMBOS.replace("model: m", "model: n"),
+        SweepOptions::default(),
+    );
+    let error = go(&changed.unwrap(), Start::Resume, &mut Fake::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("--model m then, --model n now"), "{error}");
-    let other = Identity { models: Some(vec!["x".to_owned()]), version: Some("2".to_owned()) };
-    let mut world = Fake { identity: other, ..Fake::default() };
-    let error = go(&combos(folder.path()), Start::Resume, &mut world).unwrap_err().to_string();
-    assert!(error.contains("not the one") && error.contains("models x"), "{error}");
+    let other = Identity {
+        models: Some(vec!["x".to_owned()]),
+        version: Some("2".to_owned()),
+    };
+    let mut world = Fake {
+        identity: other,
+        ..Fake::default()
+    };
+    let error = go(&combos(folder.path()), Start::Resume, &mut world)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("not the one") && error.contains("models x"),
+        "{error}"
+    );
     assert_eq!(world.runs, 0);
     // Cells that were added since are no change of the others.
     let more = COMBOS.replace("[[16, 8]", "[[8, 8], [16, 8]");
@@ -142,19 +222,41 @@ cooldown_seconds: 3
     let (tally, journal) = go(&plan, Start::Fresh, &mut world).unwrap();
     // Caps 1 and 2 of each length are measured; 2 breaks the limit.
     assert_eq!((tally.done, tally.skipped), (4, 4));
-    let skipped = journal.cells().iter().find(|cell| cell.status == Status::Skipped).unwrap();
-    assert!(skipped.reason.as_ref().unwrap().contains("p99_ttft_ms > 150"), "{skipped:?}");
-    assert_eq!(world.log.iter().filter(|entry| *entry == "pause 3").count(), 3);
+    let skipped = journal
+        .cells()
+        .iter()
+        .find(|cell| cell.status == Status::Skipped)
+        .unwrap();
+    assert!(
+        skipped
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("p99_ttft_ms > 150"),
+        "{skipped:?}"
+    );
+    assert_eq!(
+        world.log.iter().filter(|entry| *entry == "pause 3").count(),
+        3
+    );
 }
 
 #[test]
 fn a_limit_of_time_or_failures_ends_the_campaign() {
     for (rule, runs) in [("max_minutes: 0.4", 3), ("max_failed: 1", 2)] {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("run: {{model: m, max_concurrency: [1, 2, 3, 4, 5]}}\nstop: {{{rule}}}\n");
+        let text =
+            format!("run: {{model: m, max_concurrency: [1, 2, 3, 4, 5]}}\nstop: {{{rule}}}\n");
         let plan = plan_of(folder.path(), "e.yaml", &text, SweepOptions::default()).unwrap();
-        let fate = if runs == 2 { [(2, Fate::Fails)].into() } else { [].into() };
-        let mut world = Fake { fate, ..Fake::default() };
+        let fate = if runs == 2 {
+            [(2, Fate::Fails)].into()
+        } else {
+            [].into()
+        };
+        let mut world = Fake {
+            fate,
+            ..Fake::default()
+        };
         go(&plan, Start::Fresh, &mut world).unwrap();
         assert_eq!(world.runs, runs, "{rule}");
     }
@@ -201,23 +303,43 @@ fn servers_are_started_once_each_and_never_left_behind() {
     assert_eq!(tally.done, 4);
     let round = |name: &str| {
         let start = format!("start {name}");
-        ["stop", &start, "run warmup.json", "reset", "run run=0.json", "reset", "run run=1.json"]
-            .map(str::to_owned)
+        [
+            "stop",
+            &start,
+            "run warmup.json",
+            "reset",
+            "run run=0.json",
+            "reset",
+            "run run=1.json",
+        ]
+        .map(str::to_owned)
     };
-    let expected: Vec<String> = round("a").into_iter().chain(round("b")).chain(["stop".to_owned()]).collect();
+    let expected: Vec<String> = round("a")
+        .into_iter()
+        .chain(round("b"))
+        .chain(["stop".to_owned()])
+        .collect();
     assert_eq!(world.log, expected);
 
     let results = folder.path().join("results");
     // Both servers' runs tell the same of themselves but for the parameter: they are no repeats.
     assert_eq!(fold(&aggregate(&result_files(&results).unwrap())).len(), 2);
     let run: Value =
-        serde_json::from_str(&fs::read_to_string(results.join("SERVE--a/run=1.json")).unwrap()).unwrap();
-    assert_eq!((&run["run_number"], &run["x"]), (&Value::from(1), &Value::from(1)));
+        serde_json::from_str(&fs::read_to_string(results.join("SERVE--a/run=1.json")).unwrap())
+            .unwrap();
+    assert_eq!(
+        (&run["run_number"], &run["x"]),
+        (&Value::from(1), &Value::from(1))
+    );
     let summary: Value =
-        serde_json::from_str(&fs::read_to_string(results.join("SERVE--b/summary.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(results.join("SERVE--b/summary.json")).unwrap())
+            .unwrap();
     assert_eq!(summary.as_array().unwrap().len(), 2);
     let csv = fs::read_to_string(results.join("summary.csv")).unwrap();
-    assert!(csv.starts_with(",date,") && csv.lines().count() == 5, "{csv}");
+    assert!(
+        csv.starts_with(",date,") && csv.lines().count() == 5,
+        "{csv}"
+    );
     assert!(csv.lines().nth(4).unwrap().starts_with("3,"), "{csv}");
 }
 
@@ -225,20 +347,30 @@ fn servers_are_started_once_each_and_never_left_behind() {
 fn a_server_that_does_not_start_costs_its_own_cells_only() {
     let folder = tempfile::tempdir().unwrap();
     let plan = serve(folder.path());
-    let mut world = Fake { bad_server: Some("a".to_owned()), ..Fake::default() };
+    let mut world = Fake {
+        bad_server: Some("a".to_owned()),
+        ..Fake::default()
+    };
     let (tally, journal) = go(&plan, Start::Fresh, &mut world).unwrap();
     assert_eq!((tally.done, tally.failed), (2, 2));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("out of memory"));
     // Everything of b is done: its server is not started again.
     let mut world = Fake::default();
     go(&plan, Start::Resume, &mut world).unwrap();
-    assert!(!world.log.contains(&"start b".to_owned()), "{:?}", world.log);
+    assert!(
+        !world.log.contains(&"start b".to_owned()),
+        "{:?}",
+        world.log
+    );
 }
 
 #[test]
 fn a_run_with_a_cache_that_could_not_be_emptied_is_not_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = Fake { cache_trouble: Some("success: false".to_owned()), ..Fake::default() };
+    let mut world = Fake {
+        cache_trouble: Some("success: false".to_owned()),
+        ..Fake::default()
+    };
     let (tally, journal) = go(&serve(folder.path()), Start::Fresh, &mut world).unwrap();
     assert_eq!((tally.done, tally.failed), (0, 4));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("success: false"));
@@ -248,9 +380,16 @@ fn a_run_with_a_cache_that_could_not_be_emptied_is_not_measured() {
 fn no_server_is_asked_about_simulated_runs() {
     let folder = tempfile::tempdir().unwrap();
     let extra = ["--backend", "sim"].map(str::to_owned).to_vec();
-    let plan =
-        plan_of(folder.path(), "combos.yaml", COMBOS, SweepOptions { extra, ..SweepOptions::default() })
-            .unwrap();
+    let plan = plan_of(
+        folder.path(),
+        "combos.yaml",
+        COMBOS,
+        SweepOptions {
+            extra,
+            ..SweepOptions::default()
+        },
+    )
+    .unwrap();
     let mut world = Fake::default();
     let (tally, _) = go(&plan, Start::Fresh, &mut world).unwrap();
     assert_eq!(tally.done, 6);

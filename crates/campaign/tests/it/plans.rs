@@ -24,7 +24,10 @@ fn plan(name: &str, text: &str) -> Result<Plan, String> {
 }
 
 fn results(plan: &Plan) -> Vec<String> {
-    plan.cells.iter().map(|cell| cell.result.display().to_string()).collect()
+    plan.cells
+        .iter()
+        .map(|cell| cell.result.display().to_string())
+        .collect()
 }
 
 #[test]
@@ -59,25 +62,49 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
 fn cells_have_seeds_of_their_own_that_do_not_depend_on_the_other_cells() {
     let all = plan("combos.yaml", COMBOS).unwrap();
     let fewer = plan("combos.yaml", &COMBOS.replace("  - [256, 128]\n", "")).unwrap();
-    let seeds: Vec<_> = all.cells.iter().map(|cell| value_of(&cell.command, "seed").unwrap()).collect();
+    let seeds: Vec<_> = all
+        .cells
+        .iter()
+        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .collect();
     let mut distinct = seeds.clone();
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 4);
     assert_eq!(value_of(&fewer.cells[0].command, "seed"), Some(seeds[2]));
-    assert!(seeds.iter().all(|seed| seed.parse::<u64>().unwrap() < 1 << 31));
+    assert!(
+        seeds
+            .iter()
+            .all(|seed| seed.parse::<u64>().unwrap() < 1 << 31)
+    );
 }
 
 #[test]
 fn mistakes_in_the_file_are_named_with_what_was_meant() {
     for (find, replace, words) in [
-        ("concurrency_prompts", "concurency_prompts", &["concurrency_prompts is missing"][..]),
-        ("tokenizer: m/tok", "tokeniser: m/tok", &["tokeniser", "did you mean \"tokenizer\"?"]),
-        ("[256, 128]", "[256]", &["input_output", "list of pairs [input, output]"]),
+        (
+            "concurrency_prompts",
+            "concurency_prompts",
+            &["concurrency_prompts is missing"][..],
+        ),
+        (
+            "tokenizer: m/tok",
+            "tokeniser: m/tok",
+            &["tokeniser", "did you mean \"tokenizer\"?"],
+        ),
+        (
+            "[256, 128]",
+            "[256]",
+            &["input_output", "list of pairs [input, output]"],
+        ),
         ("[256, 128]", "[256, -1]", &["input_output"]),
         ("[1, 10]", "[0, 10]", &["concurrency_prompts"]),
         ("model: m/one", "model: [a", &["combos.yaml"]),
-        ("[512, 128]", "[256, 128]", &["would both write bench_io256x128"]),
+        (
+            "[512, 128]",
+            "[256, 128]",
+            &["would both write bench_io256x128"],
+        ),
     ] {
         let error = plan("combos.yaml", &COMBOS.replace(find, replace)).unwrap_err();
         for word in words {
@@ -85,7 +112,11 @@ fn mistakes_in_the_file_are_named_with_what_was_meant() {
         }
     }
     // An own mistake in a file that has everything needed.
-    let error = plan("combos.yaml", &format!("{COMBOS}ouput_dir: x\nmetadata: y\n")).unwrap_err();
+    let error = plan(
+        "combos.yaml",
+        &format!("{COMBOS}ouput_dir: x\nmetadata: y\n"),
+    )
+    .unwrap_err();
     assert!(error.contains("unknown key \"ouput_dir\""), "{error}");
     assert!(plan("combos.yaml", "").unwrap_err().contains("empty"));
 }
@@ -110,25 +141,43 @@ cooldown_seconds: 5
     assert!(error.contains("would both write"), "{error}");
     let plan = plan("e.yaml", &text.replace(", max_concurrency: 4", "")).unwrap();
     assert_eq!(plan.cells.len(), 16);
-    assert_eq!(results(&plan)[0], "run1/max_concurrency=1-random_output_len=64-num_prompts=10.json");
-    assert_eq!(results(&plan)[15], "run2/max_concurrency=8-random_output_len=128-num_prompts=20.json");
+    assert_eq!(
+        results(&plan)[0],
+        "run1/max_concurrency=1-random_output_len=64-num_prompts=10.json"
+    );
+    assert_eq!(
+        results(&plan)[15],
+        "run2/max_concurrency=8-random_output_len=128-num_prompts=20.json"
+    );
     assert_eq!(plan.cooldown.as_secs(), 5);
     let command = plan.cells[0].command.join(" ");
-    assert!(command.contains("--ignore-eos --goodput ttft:200 tpot:50 "), "{command}");
+    assert!(
+        command.contains("--ignore-eos --goodput ttft:200 tpot:50 "),
+        "{command}"
+    );
     assert!(!command.contains("--label"), "{command}");
-    assert_ne!(value_of(&plan.cells[0].command, "seed"), value_of(&plan.cells[8].command, "seed"));
+    assert_ne!(
+        value_of(&plan.cells[0].command, "seed"),
+        value_of(&plan.cells[8].command, "seed")
+    );
     assert_eq!(plan.cells[0].setting, plan.cells[8].setting);
 }
 
 #[test]
 fn settings_that_no_result_file_tells_become_its_label() {
     for (text, label) in [
-        ("run: {model: m, burstiness: [1, 2], max_concurrency: [1, 2]}", Some("burstiness=1")),
+        (
+            "run: {model: m, burstiness: [1, 2], max_concurrency: [1, 2]}",
+            Some("burstiness=1"),
+        ),
         (
             "run: {model: m, burstiness: [1, 2]}\nrows: [{ignore_eos: true}]",
             Some("burstiness=1 ignore_eos=true"),
         ),
-        ("run: {model: m, burstiness: [1, 2], label: mine}", Some("mine")),
+        (
+            "run: {model: m, burstiness: [1, 2], label: mine}",
+            Some("mine"),
+        ),
         ("run: {model: m, random_output_len: [4, 5]}", None),
     ] {
         let plan = plan("e.yaml", text).unwrap();
@@ -155,18 +204,34 @@ max_failed = 2
 ";
     let plan_one = plan("e.toml", text).unwrap();
     assert_eq!(plan_one.cells.len(), 6);
-    let names = |plan: &Plan| plan.cells.iter().map(|cell| cell.name.clone()).collect::<Vec<_>>();
+    let names = |plan: &Plan| {
+        plan.cells
+            .iter()
+            .map(|cell| cell.name.clone())
+            .collect::<Vec<_>>()
+    };
     let given = plan("e.toml", &text.replace("shuffled", "given")).unwrap();
     assert_ne!(names(&plan_one), names(&given));
     assert_eq!(names(&plan_one), names(&plan("e.toml", text).unwrap()));
-    let seeds: Vec<_> = given.cells.iter().map(|cell| value_of(&cell.command, "seed").unwrap()).collect();
+    let seeds: Vec<_> = given
+        .cells
+        .iter()
+        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .collect();
     assert_eq!(seeds, ["7", "7", "8", "8", "9", "9"]);
     assert_eq!(plan_one.stop.when.len(), 2);
     let warmup = given.cells[1].warmup.as_ref().unwrap();
     assert_eq!(value_of(&warmup.command, "num-prompts"), Some("4"));
-    assert!(given.cells[0].command.contains(&"--burstiness=-0.5".to_owned()));
+    assert!(
+        given.cells[0]
+            .command
+            .contains(&"--burstiness=-0.5".to_owned())
+    );
     let uneven = plan("e.toml", &text.replace("[10, 20]", "[10]")).unwrap_err();
-    assert!(uneven.contains("max_concurrency has 2") && uneven.contains("num_prompts has 1"), "{uneven}");
+    assert!(
+        uneven.contains("max_concurrency has 2") && uneven.contains("num_prompts has 1"),
+        "{uneven}"
+    );
 }
 
 #[test]
@@ -174,20 +239,53 @@ fn mistakes_in_an_experiment_are_named() {
     for (text, words) in [
         (
             "run: {max_concurency: [1]}",
-            &["line 1: run: \"max_concurency\"", "did you mean \"max_concurrency\"?"][..],
+            &[
+                "line 1: run: \"max_concurency\"",
+                "did you mean \"max_concurrency\"?",
+            ][..],
         ),
         ("run: {result_dir: x}", &["result_dir", "set by the sweep"]),
-        ("run: {model: m}\nrepeat: 3", &["line 2: unknown key \"repeat\"", "did you mean \"repeats\"?"]),
-        ("run: {model: m}\norder: random", &["line 2: order", "shuffled"]),
+        (
+            "run: {model: m}\nrepeat: 3",
+            &[
+                "line 2: unknown key \"repeat\"",
+                "did you mean \"repeats\"?",
+            ],
+        ),
+        (
+            "run: {model: m}\norder: random",
+            &["line 2: order", "shuffled"],
+        ),
         ("run: {model: m}\nrepeats: 0", &["line 2: repeats: 0"]),
-        ("run: {model: m}\nrepeats: -1", &["line 2: repeats: -1 is not a whole number"]),
-        ("run:\n  model: m\n  ignore_eos: 3", &["line 3: ignore_eos is a switch"]),
-        ("run: {model: m, num_prompts: }", &["num_prompts has no value"]),
-        ("run: {model: m}\nstop: {when: [\"ttft\"]}", &["line 2: stop.when", "is no condition"]),
-        ("run: {model: m}\nstop: {whem: []}", &["stop.whem", "did you mean \"when\"?"]),
-        ("# a comment\nrows:\n- {model: m, sede: 1}", &["line 3: rows: \"sede\"", "did you mean"]),
+        (
+            "run: {model: m}\nrepeats: -1",
+            &["line 2: repeats: -1 is not a whole number"],
+        ),
+        (
+            "run:\n  model: m\n  ignore_eos: 3",
+            &["line 3: ignore_eos is a switch"],
+        ),
+        (
+            "run: {model: m, num_prompts: }",
+            &["num_prompts has no value"],
+        ),
+        (
+            "run: {model: m}\nstop: {when: [\"ttft\"]}",
+            &["line 2: stop.when", "is no condition"],
+        ),
+        (
+            "run: {model: m}\nstop: {whem: []}",
+            &["stop.whem", "did you mean \"when\"?"],
+        ),
+        (
+            "# a comment\nrows:\n- {model: m, sede: 1}",
+            &["line 3: rows: \"sede\"", "did you mean"],
+        ),
         // Where a key stands more than once, no line is better than a wrong one.
-        ("rows:\n- {num_prompts: }\n- {num_prompts: }", &["e.yaml: num_prompts has no value"]),
+        (
+            "rows:\n- {num_prompts: }\n- {num_prompts: }",
+            &["e.yaml: num_prompts has no value"],
+        ),
         ("run: {max_concurrency: []}", &["no runs"]),
     ] {
         let error = plan("e.yaml", text).unwrap_err();
@@ -202,7 +300,15 @@ fn arguments_that_would_make_names_untrue_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let with = |name: &str, text: &str, extra: &str| {
         let extra = extra.split(' ').map(str::to_owned).collect();
-        plan_of(folder.path(), name, text, SweepOptions { extra, ..SweepOptions::default() })
+        plan_of(
+            folder.path(),
+            name,
+            text,
+            SweepOptions {
+                extra,
+                ..SweepOptions::default()
+            },
+        )
     };
     let experiment = "run: {model: m, burstiness: [1, 2], num_prompts: 9}";
     for (name, text, extra) in [
@@ -217,13 +323,21 @@ fn arguments_that_would_make_names_untrue_are_refused() {
     let plan = with("e.yaml", experiment, "--num-prompts 5").unwrap();
     assert_eq!(value_of(&plan.cells[0].command, "num-prompts"), Some("5"));
     let plan = with("combos.yaml", COMBOS, "--seed 5").unwrap();
-    assert!(plan.cells.iter().all(|cell| value_of(&cell.command, "seed") == Some("5")));
+    assert!(
+        plan.cells
+            .iter()
+            .all(|cell| value_of(&cell.command, "seed") == Some("5"))
+    );
 }
 
 fn serve_options(folder: &std::path::Path) -> ServeOptions {
     let serve = folder.join("serve.json");
     let bench = folder.join("bench.json");
-    fs::write(&serve, r#"[{"max_num_seqs": 32, "port": 9001}, {"max_num_seqs": 64}]"#).unwrap();
+    fs::write(
+        &serve,
+        r#"[{"max_num_seqs": 32, "port": 9001}, {"max_num_seqs": 64}]"#,
+    )
+    .unwrap();
     fs::write(
         &bench,
         r#"{"small": {"random_input_len": 16, "max_num_seqs": 32}, "a/b": {"random_input_len": 512, "max_num_seqs": 64}}"#,
@@ -253,8 +367,15 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
         ("vllm bench serve --model m", "http://127.0.0.1:8000"),
         ("inferometer run --model m", "http://127.0.0.1:8000"),
     ] {
-        let options = ServeOptions { bench_cmd: bench.to_owned(), ..serve_options(folder.path()) };
-        assert_eq!(serve_plan(&options).unwrap().cells[0].target().url, url, "{bench}");
+        let options = ServeOptions {
+            bench_cmd: bench.to_owned(),
+            ..serve_options(folder.path())
+        };
+        assert_eq!(
+            serve_plan(&options).unwrap().cells[0].target().url,
+            url,
+            "{bench}"
+        );
     }
 }
 
@@ -265,7 +386,15 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
     assert_eq!(plan.servers.len(), 2);
     assert_eq!(
         plan.servers[0].command,
-        ["vllm", "serve", "my model", "--max-num-seqs", "32", "--port", "9001"]
+        [
+            "vllm",
+            "serve",
+            "my model",
+            "--max-num-seqs",
+            "32",
+            "--port",
+            "9001"
+        ]
     );
     assert_eq!(plan.servers[0].url, "http://127.0.0.1:9001");
     assert_eq!(plan.servers[1].url, "http://127.0.0.1:8001");
@@ -310,7 +439,10 @@ fn linked_parameters_keep_what_fits_together() {
             "SERVE--max_num_seqs=64-BENCH--a_b/run=1.json",
         ]
     );
-    for (links, word) in [("port=random_input_len", "fit together"), ("port", "SERVE_KEY=BENCH_KEY")] {
+    for (links, word) in [
+        ("port=random_input_len", "fit together"),
+        ("port", "SERVE_KEY=BENCH_KEY"),
+    ] {
         options.link_vars = links.to_owned();
         let error = serve_plan(&options).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
@@ -320,9 +452,14 @@ fn linked_parameters_keep_what_fits_together() {
 #[test]
 fn a_command_after_each_run_takes_the_place_of_emptying_caches() {
     let folder = tempfile::tempdir().unwrap();
-    for (command, words) in [("flush --all 'now'", Some(vec!["flush", "--all", "now"])), ("", None)] {
-        let options =
-            ServeOptions { after_bench_cmd: Some(command.to_owned()), ..serve_options(folder.path()) };
+    for (command, words) in [
+        ("flush --all 'now'", Some(vec!["flush", "--all", "now"])),
+        ("", None),
+    ] {
+        let options = ServeOptions {
+            after_bench_cmd: Some(command.to_owned()),
+            ..serve_options(folder.path())
+        };
         let plan = serve_plan(&options).unwrap();
         assert!(!plan.reset_caches);
         assert_eq!(
@@ -341,14 +478,23 @@ fn mistakes_in_vllms_form_are_named() {
     fs::write(&text, "[1]").unwrap();
     type Change = fn(&mut ServeOptions, &std::path::Path);
     let cases: [(Change, &str); 5] = [
-        (|options, _| options.serve_cmd = "vllm 'serve".to_owned(), "--serve-cmd"),
-        (|options, _| options.bench_cmd = " ".to_owned(), "--bench-cmd is empty"),
+        (
+            |options, _| options.serve_cmd = "vllm 'serve".to_owned(),
+            "--serve-cmd",
+        ),
+        (
+            |options, _| options.bench_cmd = " ".to_owned(),
+            "--bench-cmd is empty",
+        ),
         (|options, _| options.num_runs = 0, "--num-runs 0"),
         (
             |options, folder| options.serve_params = Some(folder.join("twice.json")),
             "two combinations are called \"a=1\"",
         ),
-        (|options, folder| options.bench_params = Some(folder.join("text.json")), "a list of objects"),
+        (
+            |options, folder| options.bench_params = Some(folder.join("text.json")),
+            "a list of objects",
+        ),
     ];
     for (change, word) in cases {
         let mut options = serve_options(folder.path());
@@ -361,11 +507,25 @@ fn mistakes_in_vllms_form_are_named() {
 #[test]
 fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
-    let extra = ["--backend", "sim", "--preset", "llama-3.1-8b@l4"].map(str::to_owned).to_vec();
-    let combos =
-        plan_of(folder.path(), "combos.yaml", COMBOS, SweepOptions { extra, ..SweepOptions::default() });
+    let extra = ["--backend", "sim", "--preset", "llama-3.1-8b@l4"]
+        .map(str::to_owned)
+        .to_vec();
+    let combos = plan_of(
+        folder.path(),
+        "combos.yaml",
+        COMBOS,
+        SweepOptions {
+            extra,
+            ..SweepOptions::default()
+        },
+    );
     let combos = combos.unwrap();
-    assert!(combos.cells.iter().all(inferometer_campaign::Cell::is_simulated));
+    assert!(
+        combos
+            .cells
+            .iter()
+            .all(inferometer_campaign::Cell::is_simulated)
+    );
     let command = &combos.cells[0].command;
     assert_eq!(command[..2], ["inferometer", "simulate"]);
     assert_eq!(
@@ -377,13 +537,23 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     let text = "run: {num_prompts: 10}\nwarmup_num_prompts: 5\n\
                 rows: [{backend: vllm}, {backend: sim, preset: a}, {backend: sim, preset: b}]\n";
     let both = plan("both.yaml", text).unwrap();
-    let kinds: Vec<bool> = both.cells.iter().map(inferometer_campaign::Cell::is_simulated).collect();
+    let kinds: Vec<bool> = both
+        .cells
+        .iter()
+        .map(inferometer_campaign::Cell::is_simulated)
+        .collect();
     assert_eq!(kinds, [false, true, true]);
     assert!(both.cells[0].warmup.is_some() && both.cells[1].warmup.is_none());
-    assert_eq!(value_of(&both.cells[1].command, "label"), Some("backend=sim preset=a"));
+    assert_eq!(
+        value_of(&both.cells[1].command, "label"),
+        Some("backend=sim preset=a")
+    );
     assert_eq!(value_of(&both.cells[0].command, "label"), None);
     assert!(both.cells[1].load().simulated);
 
     let problem = plan("wrong.yaml", "run: {num_prompts: 10, preset: a}\n").unwrap_err();
-    assert!(problem.contains("preset") && problem.contains("backend: sim"), "{problem}");
+    assert!(
+        problem.contains("preset") && problem.contains("backend: sim"),
+        "{problem}"
+    );
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use inferometer_campaign::{
-    Cell, Ended, Flag, FlagKind, FlagTable, Identity, Plan, ServerSpec, SweepOptions, World, sweep_plan,
-    value_of,
+    Cell, Ended, Flag, FlagKind, FlagTable, Identity, Plan, ServerSpec, SweepOptions, World,
+    sweep_plan, value_of,
 };
 use serde_json::json;
 
@@ -31,18 +31,43 @@ pub(crate) fn flags() -> FlagTable {
     ];
     let mut flags: Vec<Flag> = one
         .iter()
-        .map(|name| Flag { name: (*name).to_owned(), kind: FlagKind::One, simulated: false })
+        .map(|name| Flag {
+            name: (*name).to_owned(),
+            kind: FlagKind::One,
+            simulated: false,
+        })
         .collect();
-    flags.push(Flag { name: "ignore-eos".to_owned(), kind: FlagKind::Switch, simulated: false });
-    flags.push(Flag { name: "preset".to_owned(), kind: FlagKind::One, simulated: true });
-    flags.push(Flag { name: "goodput".to_owned(), kind: FlagKind::Many, simulated: false });
+    flags.push(Flag {
+        name: "ignore-eos".to_owned(),
+        kind: FlagKind::Switch,
+        simulated: false,
+    });
+    flags.push(Flag {
+        name: "preset".to_owned(),
+        kind: FlagKind::One,
+        simulated: true,
+    });
+    flags.push(Flag {
+        name: "goodput".to_owned(),
+        kind: FlagKind::Many,
+        simulated: false,
+    });
     FlagTable(flags)
 }
 
-pub(crate) fn plan_of(folder: &Path, name: &str, text: &str, more: SweepOptions) -> Result<Plan, String> {
+pub(crate) fn plan_of(
+    folder: &Path,
+    name: &str,
+    text: &str,
+    more: SweepOptions,
+) -> Result<Plan, String> {
     let file = folder.join(name);
     fs::write(&file, text).unwrap();
-    let options = SweepOptions { output: Some(folder.join("results")), run_folders: true, ..more };
+    let options = SweepOptions {
+        output: Some(folder.join("results")),
+        run_folders: true,
+        ..more
+    };
     sweep_plan(&file, &flags(), &options).map_err(|error| error.to_string())
 }
 
@@ -75,9 +100,10 @@ pub(crate) enum Fate {
 impl Fake {
     fn leave_result(command: &[String]) {
         let number = |name: &str| value_of(command, name).and_then(|text| text.parse::<f64>().ok());
-        let (Some(folder), Some(name)) =
-            (value_of(command, "result-dir"), value_of(command, "result-filename"))
-        else {
+        let (Some(folder), Some(name)) = (
+            value_of(command, "result-dir"),
+            value_of(command, "result-filename"),
+        ) else {
             return;
         };
         fs::create_dir_all(folder).unwrap();

@@ -10,8 +10,8 @@ pub(crate) struct AggregateArgs {
     /// Folder of result files; folders in it are searched too.
     #[arg(default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// The table; a Parquet file of the same name is written beside it [default: aggregate_results.csv
-    /// in the results folder].
+    /// The table; a Parquet file of the same name is written beside it [default:
+    /// aggregate_results.csv in the results folder].
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// One row a run only: do not fold repeats.

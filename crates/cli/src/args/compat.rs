@@ -9,8 +9,8 @@ use clap::Args;
 pub(crate) struct ShimArgs {
     /// Folder for the scripts; it is made if need be.
     pub(crate) folder: PathBuf,
-    /// Also write `vllm`, which sends `vllm bench serve` and `vllm bench sweep` here and everything else to the
-    /// real vllm. Works when the folder comes first in PATH.
+    /// Also write `vllm`, which sends `vllm bench serve` and `vllm bench sweep` here and everything
+    /// else to the real vllm. Works when the folder comes first in PATH.
     #[arg(long)]
     pub(crate) with_vllm: bool,
 }
@@ -18,7 +18,8 @@ pub(crate) struct ShimArgs {
 /// Arguments of `inferometer import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Result files of vLLM (every era and its Rust client), SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf.
+    /// Result files of vLLM (every era and its Rust client), SGLang, AIPerf, GenAI-Perf, GuideLLM,
+    /// llmperf.
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Folder for the results in our form, one file a run.

@@ -45,7 +45,12 @@ pub(crate) struct DatasetArgs {
     #[arg(long, default_value_t = 128)]
     pub(crate) random_output_len: i64,
     /// Spread of random lengths: 0.2 means ±20 %; or {"input": x, "output": y}.
-    #[arg(long, default_value = "0.0", value_name = "RATIO|JSON", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        default_value = "0.0",
+        value_name = "RATIO|JSON",
+        allow_hyphen_values = true
+    )]
     pub(crate) random_range_ratio: String,
     /// Tokens that all random prompts have in common at their start.
     #[arg(long, default_value_t = 0)]
@@ -63,7 +68,11 @@ pub(crate) struct DatasetArgs {
     #[arg(long, default_value_t = 0.0, value_name = "RATIO")]
     pub(crate) random_mm_num_mm_items_range_ratio: f64,
     /// Most items of each kind in one request, as a JSON object.
-    #[arg(long, default_value = r#"{"image": 255, "video": 1}"#, value_name = "JSON")]
+    #[arg(
+        long,
+        default_value = r#"{"image": 255, "video": 1}"#,
+        value_name = "JSON"
+    )]
     pub(crate) random_mm_limit_mm_per_prompt: String,
     /// Sizes of items and their shares: {(HEIGHT, WIDTH, FRAMES): SHARE, …}; one frame is an image.
     #[arg(

@@ -34,7 +34,9 @@ pub(crate) use sim::SimArgs;
 pub(crate) use simulate::SimulateArgs;
 pub(crate) use sweep::SweepArgs;
 pub(crate) use visualize::VisualizeArgs;
-pub(crate) use workload::{BuildArgs, ShowArgs, StructuredKind, TrafficArgs, WorkloadArgs, WorkloadCommand};
+pub(crate) use workload::{
+    BuildArgs, ShowArgs, StructuredKind, TrafficArgs, WorkloadArgs, WorkloadCommand,
+};
 
 use std::path::PathBuf;
 
@@ -42,7 +44,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// Measures LLM inference servers: exact load, kernel time stamps, and a verdict on every run.
 #[derive(Debug, Parser)]
-#[command(name = "inferometer", version, infer_subcommands = false, disable_help_subcommand = true)]
+#[command(
+    name = "inferometer",
+    version,
+    infer_subcommands = false,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]

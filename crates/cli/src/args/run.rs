@@ -42,16 +42,16 @@ pub(crate) struct RunArgs {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// Whose rules hold where vLLM's benchmark and inferometer differ: native, vllm (the newest known), or a
-    /// version such as vllm-0.10. With vllm, the same seed gives vLLM's prompts. Implied by the names
-    /// `bench serve` and `benchmark_serving.py`.
+    /// Whose rules hold where vLLM's benchmark and inferometer differ: native, vllm (the newest
+    /// known), or a version such as vllm-0.10. With vllm, the same seed gives vLLM's prompts.
+    /// Implied by the names `bench serve` and `benchmark_serving.py`.
     #[arg(long, default_value_t = Compat::Native, value_name = "RULES")]
     pub(crate) compat: Compat,
     /// The API that the server speaks [default: openai; with --compat vllm-0.10 and older: vllm].
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
-    /// URL of the server; the endpoint is appended as it stands. Wins over --host and --port. Several URLs are
-    /// used by --balance; `unix:/path` is a Unix socket.
+    /// URL of the server; the endpoint is appended as it stands. Wins over --host and --port.
+    /// Several URLs are used by --balance; `unix:/path` is a Unix socket.
     #[arg(long, num_args = 1.., value_name = "URL")]
     pub(crate) base_url: Vec<String>,
     /// Host of the server.
@@ -72,7 +72,8 @@ pub(crate) struct TargetArgs {
     /// Value of `model` in the requests, if it differs from --model.
     #[arg(long)]
     pub(crate) served_model_name: Option<String>,
-    /// Tokenizer: a directory, a tokenizer.json, a Hugging Face id, or `builtin` [default: the model].
+    /// Tokenizer: a directory, a tokenizer.json, a Hugging Face id, or `builtin` [default: the
+    /// model].
     #[arg(long)]
     pub(crate) tokenizer: Option<String>,
     /// How the tokenizer is read: auto or hf, which are the same here.
@@ -90,8 +91,8 @@ pub(crate) struct TargetArgs {
     /// Which request gets which adapter.
     #[arg(long, value_enum, default_value_t = LoraAssignment::Random)]
     pub(crate) lora_assignment: LoraAssignment,
-    /// Fields that the server does not accept, as `a,b` or one by one; they are left out of the requests. May be
-    /// repeated.
+    /// Fields that the server does not accept, as `a,b` or one by one; they are left out of the
+    /// requests. May be repeated.
     #[arg(
         long,
         num_args = 1..,
@@ -142,7 +143,8 @@ pub(crate) struct LoadArgs {
     /// Rate at the last request of a ramp.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) ramp_up_end_rps: Option<i64>,
-    /// Send each request at the instant that the trace names; the default for timed_trace and trace.
+    /// Send each request at the instant that the trace names; the default for timed_trace and
+    /// trace.
     #[arg(long, conflicts_with = "no_self_timed")]
     pub(crate) self_timed: bool,
     /// Send the requests of a trace at --request-rate instead.
@@ -167,9 +169,14 @@ pub(crate) struct LoadArgs {
     /// Start of the `x-request-id` of each request [default: `bench-` and eight random digits].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
-    /// Also send one-token requests, so many seconds after one another, past --max-concurrency, and report their
-    /// latency on its own: 2 means half a second after each answer.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_name = "RATE")]
+    /// Also send one-token requests, so many seconds after one another, past --max-concurrency, and
+    /// report their latency on its own: 2 means half a second after each answer.
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        allow_hyphen_values = true,
+        value_name = "RATE"
+    )]
     pub(crate) probe_request_rate: f64,
     /// Have the server profile the run (POST /start_profile and /stop_profile). vLLM needs
     /// VLLM_TORCH_PROFILER_DIR or --profiler-config for it.
@@ -179,10 +186,20 @@ pub(crate) struct LoadArgs {
     #[arg(long)]
     pub(crate) reset_prefix_cache: bool,
     /// Share of the requests that are given up by hanging up, 0 to 1.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true, value_name = "SHARE")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        allow_hyphen_values = true,
+        value_name = "SHARE"
+    )]
     pub(crate) request_cancellation_rate: f64,
     /// How long after the request was sent it is given up, in seconds.
-    #[arg(long, default_value_t = 0.5, allow_hyphen_values = true, value_name = "SECONDS")]
+    #[arg(
+        long,
+        default_value_t = 0.5,
+        allow_hyphen_values = true,
+        value_name = "SECONDS"
+    )]
     pub(crate) request_cancellation_delay: f64,
     /// Worker threads [default: one, or more for heavy loads].
     #[arg(long)]
@@ -241,8 +258,8 @@ pub(crate) struct ContentArgs {
     /// Ask the server to go on after the end-of-text token; always on for random data and traces.
     #[arg(long)]
     pub(crate) ignore_eos: bool,
-    /// Further fields of the request body, as a JSON object; they win over the flags. Parts of it can be given
-    /// as --extra-body.NAME VALUE.
+    /// Further fields of the request body, as a JSON object; they win over the flags. Parts of it
+    /// can be given as --extra-body.NAME VALUE.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
     /// Arguments for the tokenizer's chat template, as a JSON object (custom, speed_bench).
@@ -266,8 +283,8 @@ pub(crate) struct ContentArgs {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ReportingArgs {
-    /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time, e2el_including_client_queue
-    /// [default: ttft,tpot,itl; e2el for embeddings and the like].
+    /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time,
+    /// e2el_including_client_queue [default: ttft,tpot,itl; e2el for embeddings and the like].
     #[arg(long, value_name = "LIST")]
     pub(crate) percentile_metrics: Option<String>,
     /// Percentiles to print and save.
@@ -322,7 +339,10 @@ pub(crate) struct ReportingArgs {
 
 /// JSON has no infinity: `"inf"`, as vLLM's files have it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-pub(super) fn number_or_inf<S: serde::Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn number_or_inf<S: serde::Serializer>(
+    number: &f64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     if number.is_finite() {
         serializer.serialize_f64(*number)
     } else {

@@ -19,7 +19,8 @@ pub(crate) struct SimArgs {
     /// Name of the model that it claims to serve.
     #[arg(long, default_value = "sim")]
     pub(crate) model: String,
-    /// Time to first token in milliseconds: 50, normal:50,5, lognormal:50,0.3, exp:50, uniform:40,60.
+    /// Time to first token in milliseconds: 50, normal:50,5, lognormal:50,0.3, exp:50,
+    /// uniform:40,60.
     #[arg(long, default_value = "50", value_name = "DELAY")]
     pub(crate) ttft: String,
     /// Time between tokens in milliseconds, in the same forms.
@@ -28,7 +29,8 @@ pub(crate) struct SimArgs {
     /// Tokens in one event.
     #[arg(long, default_value_t = 1)]
     pub(crate) tokens_per_event: u16,
-    /// Tokenizer that counts prompts and serves `/tokenize` [default: a plain count of words and marks].
+    /// Tokenizer that counts prompts and serves `/tokenize` [default: a plain count of words and
+    /// marks].
     #[arg(long)]
     pub(crate) tokenizer: Option<String>,
     /// Seed of everything random.
@@ -43,7 +45,8 @@ pub(crate) struct SimArgs {
     /// No waiting at all: streams are written as fast as they are read, so many events a write.
     #[arg(long, value_name = "EVENTS")]
     pub(crate) flood: Option<u32>,
-    /// Natural length of answers in tokens, for requests without `ignore_eos`: 200, normal:200,50, …
+    /// Natural length of answers in tokens, for requests without `ignore_eos`: 200, normal:200,50,
+    /// …
     #[arg(long, value_name = "LENGTH")]
     pub(crate) answer_tokens: Option<String>,
     /// Longest prompt plus answer.
@@ -70,7 +73,8 @@ pub(crate) struct SimArgs {
     /// Answer 503 for so many seconds after the start.
     #[arg(long, default_value_t = 0.0, help_heading = "Faults and access")]
     pub(crate) ready_after: f64,
-    /// Refuse connections for so many seconds after the start, like a server that still loads its model.
+    /// Refuse connections for so many seconds after the start, like a server that still loads its
+    /// model.
     #[arg(long, default_value_t = 0.0, help_heading = "Faults and access")]
     pub(crate) listen_after: f64,
     /// Key that requests must carry.
@@ -84,7 +88,12 @@ pub(crate) struct SimArgs {
     #[arg(long, requires = "tls_cert", help_heading = "Faults and access")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Authority that clients' certificates must come from (PEM); without it clients need none.
-    #[arg(long, requires = "tls_cert", value_name = "FILE", help_heading = "Faults and access")]
+    #[arg(
+        long,
+        requires = "tls_cert",
+        value_name = "FILE",
+        help_heading = "Faults and access"
+    )]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// Whose names `/metrics` uses: vllm or sglang.
     #[arg(long, default_value = "vllm", value_name = "NAMES")]
@@ -92,8 +101,8 @@ pub(crate) struct SimArgs {
     /// File for the truth log, beside `GET /truth`.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,
-    /// Put the kernel's send stamp of each event into the truth log, beside the program's own (Linux; costs some
-    /// 10 to 30 % more processor time).
+    /// Put the kernel's send stamp of each event into the truth log, beside the program's own
+    /// (Linux; costs some 10 to 30 % more processor time).
     #[arg(long)]
     pub(crate) kernel_stamps: bool,
 }

@@ -12,8 +12,8 @@ pub(crate) struct SweepArgs {
     /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Backend of every run; `sim` makes them on a virtual clock, against the engine that --preset names (after
-    /// `--` or in the file), without any server.
+    /// Backend of every run; `sim` makes them on a virtual clock, against the engine that --preset
+    /// names (after `--` or in the file), without any server.
     #[arg(long, value_name = "NAME", conflicts_with = "serve_cmd")]
     pub(crate) backend: Option<String>,
     /// Folder of the results [default: results, or what the file says].
@@ -28,8 +28,8 @@ pub(crate) struct SweepArgs {
     /// Replace the results of an earlier sweep.
     #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
-    /// Go on with an unfinished sweep of the same settings; otherwise put earlier results aside, into a folder
-    /// with the date beside theirs, and begin anew. `run_sweep.py` does so.
+    /// Go on with an unfinished sweep of the same settings; otherwise put earlier results aside,
+    /// into a folder with the date beside theirs, and begin anew. `run_sweep.py` does so.
     #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
     pub(crate) again: bool,
     /// Stop at the first run that fails (always so with --serve-cmd, unless --continue-on-error).
@@ -41,7 +41,8 @@ pub(crate) struct SweepArgs {
     /// Let runs and servers talk on the screen instead of in `logs/`.
     #[arg(long)]
     pub(crate) show_stdout: bool,
-    /// How the sweep is shown: a line for it and one for its present run, or both on the whole terminal.
+    /// How the sweep is shown: a line for it and one for its present run, or both on the whole
+    /// terminal.
     #[arg(long, value_enum, default_value_t = Ui::Bar)]
     pub(crate) ui: Ui,
     /// Keep no run folders (single requests) in `runs/` of the results folder.
@@ -49,19 +50,44 @@ pub(crate) struct SweepArgs {
     pub(crate) no_run_folders: bool,
 
     /// Command that starts the server (vLLM's form of a sweep).
-    #[arg(long, value_name = "COMMAND", requires = "bench_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        requires = "bench_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) serve_cmd: Option<String>,
     /// Command of the benchmark.
-    #[arg(long, value_name = "COMMAND", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) bench_cmd: Option<String>,
     /// Command after each run, in place of emptying the server's caches.
-    #[arg(long, value_name = "COMMAND", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) after_bench_cmd: Option<String>,
     /// JSON file of parameters for the server.
-    #[arg(long, value_name = "FILE", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) serve_params: Option<PathBuf>,
     /// JSON file of parameters for the benchmark.
-    #[arg(long, value_name = "FILE", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) bench_params: Option<PathBuf>,
     /// Keep only combinations in which these are the same: SERVE_KEY=BENCH_KEY,…
     #[arg(
@@ -73,10 +99,22 @@ pub(crate) struct SweepArgs {
     )]
     pub(crate) link_vars: String,
     /// Folder in the results folder [default: date and time].
-    #[arg(long, short = 'e', value_name = "NAME", requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        short = 'e',
+        value_name = "NAME",
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) experiment_name: Option<String>,
     /// Prompts of an unmeasured run before each combination.
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "serve_cmd", help_heading = "vLLM's form")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        requires = "serve_cmd",
+        help_heading = "vLLM's form"
+    )]
     pub(crate) warmup_num_prompts: u64,
     /// Seconds that the server may take to be healthy.
     #[arg(

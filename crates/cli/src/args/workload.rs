@@ -24,19 +24,21 @@ pub(crate) struct TrafficArgs {
     /// Tokens that a group shares; a prompt's own tokens come after them (mix).
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub(crate) prefix_group_len: u64,
-    /// Popularity of the groups: group k gets requests in proportion to 1/k^S; 0 makes all alike (mix).
+    /// Popularity of the groups: group k gets requests in proportion to 1/k^S; 0 makes all alike
+    /// (mix).
     #[arg(long, default_value_t = 0.0, value_name = "S")]
     pub(crate) prefix_zipf: f64,
-    /// Share of each prompt's tokens that it has in common with its group (mix), in place of a fixed length.
+    /// Share of each prompt's tokens that it has in common with its group (mix), in place of a
+    /// fixed length.
     #[arg(long, value_name = "SHARE")]
     pub(crate) cache_hit_fraction: Option<f64>,
-    /// Make the prompts differ from those of any other run, so that a warm prefix cache cannot flatter the
-    /// result; without TEXT, the salt is random. It is part of the result.
+    /// Make the prompts differ from those of any other run, so that a warm prefix cache cannot
+    /// flatter the result; without TEXT, the salt is random. It is part of the result.
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
     pub(crate) salt: Option<String>,
-    /// Conversations of several turns, whose history holds the server's own replies: from --dataset-path
-    /// (ShareGPT, or the input of vLLM's multi-turn script), or synthetic. --request-rate counts
-    /// conversations.
+    /// Conversations of several turns, whose history holds the server's own replies: from
+    /// --dataset-path (ShareGPT, or the input of vLLM's multi-turn script), or synthetic.
+    /// --request-rate counts conversations.
     #[arg(long)]
     pub(crate) multi_turn: bool,
     /// Leave out conversations with fewer turns; synthetic ones have at least so many.
@@ -45,8 +47,8 @@ pub(crate) struct TrafficArgs {
     /// Most turns of a conversation [default: all; of synthetic ones: 4].
     #[arg(long, value_name = "N")]
     pub(crate) multi_turn_max_turns: Option<usize>,
-    /// Most conversations under way at once, those included whose user thinks; --max-concurrency counts requests
-    /// [default: no limit].
+    /// Most conversations under way at once, those included whose user thinks; --max-concurrency
+    /// counts requests [default: no limit].
     #[arg(long, value_name = "N", visible_alias = "max-active-conversations")]
     pub(crate) multi_turn_max_active: Option<usize>,
     /// Pause between an answer and the next turn.
@@ -55,7 +57,8 @@ pub(crate) struct TrafficArgs {
     /// Tokens at the start of the first turn that all synthetic conversations share.
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub(crate) multi_turn_prefix_len: u64,
-    /// Tokens of a first turn of synthetic conversations, without the shared ones; lengths as in --mix.
+    /// Tokens of a first turn of synthetic conversations, without the shared ones; lengths as in
+    /// --mix.
     #[arg(long, default_value = "256", value_name = "LENGTHS")]
     pub(crate) multi_turn_first_len: String,
     /// Tokens of a later turn of synthetic conversations.
@@ -64,7 +67,8 @@ pub(crate) struct TrafficArgs {
     /// Tokens of an answer [default: as recorded; of synthetic conversations: 128].
     #[arg(long, value_name = "LENGTHS")]
     pub(crate) multi_turn_output_len: Option<String>,
-    /// Ask for answers of a structure (vLLM's structured_outputs), and report the share that has it.
+    /// Ask for answers of a structure (vLLM's structured_outputs), and report the share that has
+    /// it.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) structured_output: Option<StructuredKind>,
     /// Share of the requests that ask for it.

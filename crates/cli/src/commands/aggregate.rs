@@ -18,9 +18,16 @@ const SHOWN: usize = 40;
 
 /// Writes the table of all results in a folder.
 pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, Failure> {
-    let target = args.output.clone().unwrap_or_else(|| args.results.join(TABLE_NAME));
+    let target = args
+        .output
+        .clone()
+        .unwrap_or_else(|| args.results.join(TABLE_NAME));
     let broken = write_table(&args.results, &target, args.per_run, output)?;
-    Ok(if broken == 0 { Exit::Good } else { Exit::RunFailed })
+    Ok(if broken == 0 {
+        Exit::Good
+    } else {
+        Exit::RunFailed
+    })
 }
 
 /// Writes the table of `results` to `target` and returns how many files could not be read.
@@ -64,24 +71,34 @@ pub(crate) fn write_table(
     }
     if !table.broken.is_empty() {
         let count = table.broken.len();
-        output.warn(&format!("{count} {} left out", if count == 1 { "file was" } else { "files were" }));
+        output.warn(&format!(
+            "{count} {} left out",
+            if count == 1 { "file was" } else { "files were" }
+        ));
     }
     Ok(table.broken.len())
 }
 
 fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         std::fs::create_dir_all(folder).or_usage()?;
     }
     table.write_csv(path).or_usage()?;
-    table.write_parquet(&path.with_extension("parquet")).or_usage()
+    table
+        .write_parquet(&path.with_extension("parquet"))
+        .or_usage()
 }
 
 /// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
 fn repeats_path(target: &Path) -> PathBuf {
     let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let ending =
-        target.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    let ending = target
+        .extension()
+        .map(|ending| format!(".{}", ending.to_string_lossy()))
+        .unwrap_or_default();
     target.with_file_name(format!("{stem}_repeats{ending}"))
 }
 
@@ -96,18 +113,32 @@ fn overview(groups: &[Folded]) -> String {
     let all = keys.clone();
     keys.retain(|key| {
         *key != "filename"
-            && groups.iter().any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
+            && groups
+                .iter()
+                .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
     });
     // The name of the files is shown only where nothing else tells two settings apart.
-    let told = |group: &Folded| keys.iter().map(|key| group.settings.get(*key).cloned()).collect::<Vec<_>>();
-    let names_needed = groups
-        .iter()
-        .enumerate()
-        .any(|(index, group)| groups[..index].iter().take(SHOWN).any(|other| told(other) == told(group)));
+    let told = |group: &Folded| {
+        keys.iter()
+            .map(|key| group.settings.get(*key).cloned())
+            .collect::<Vec<_>>()
+    };
+    let names_needed = groups.iter().enumerate().any(|(index, group)| {
+        groups[..index]
+            .iter()
+            .take(SHOWN)
+            .any(|other| told(other) == told(group))
+    });
     if names_needed {
         keys.extend(all.into_iter().filter(|key| *key == "filename"));
     }
-    let numbers = ["request_throughput", "output_throughput", "mean_ttft_ms", "p99_ttft_ms", "mean_tpot_ms"];
+    let numbers = [
+        "request_throughput",
+        "output_throughput",
+        "mean_ttft_ms",
+        "p99_ttft_ms",
+        "mean_tpot_ms",
+    ];
     let mut rows: Vec<Vec<String>> = vec![
         keys.iter()
             .map(|key| (*key).clone())
@@ -122,13 +153,19 @@ fn overview(groups: &[Folded]) -> String {
             None => "–".to_owned(),
         };
         let mut row: Vec<String> = keys.iter().map(setting).collect();
-        let invalid = if group.invalid > 0 { format!(" ({} INVALID)", group.invalid) } else { String::new() };
+        let invalid = if group.invalid > 0 {
+            format!(" ({} INVALID)", group.invalid)
+        } else {
+            String::new()
+        };
         row.push(format!("{}{invalid}", group.runs));
         for key in numbers {
             row.push(match group.numbers.get(key) {
                 None => "–".to_owned(),
                 Some(estimate) => match estimate.interval {
-                    Some((_, high)) => format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean),
+                    Some((_, high)) => {
+                        format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean)
+                    }
                     None => format!("{:.2}", estimate.mean),
                 },
             });
@@ -137,18 +174,30 @@ fn overview(groups: &[Folded]) -> String {
     }
     let mut text = align(&rows);
     if groups.len() > SHOWN {
-        let _ = writeln!(text, "  … and {} more settings in the file", groups.len() - SHOWN);
+        let _ = writeln!(
+            text,
+            "  … and {} more settings in the file",
+            groups.len() - SHOWN
+        );
     }
-    text.push_str("± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n");
+    text.push_str(
+        "± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n",
+    );
     text
 }
 
 /// Columns of the same width, right-aligned, two spaces apart.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     let mut text = String::new();
     for row in rows {
         for (cell, width) in row.iter().zip(&widths) {

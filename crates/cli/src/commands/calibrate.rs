@@ -36,7 +36,9 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     let start = EngineConfig {
         max_num_seqs: args.max_num_seqs,
         max_num_batched_tokens: args.max_num_batched_tokens,
-        num_blocks: args.num_blocks.unwrap_or_else(|| enough_blocks(&fitted, &checked, args.max_num_seqs)),
+        num_blocks: args
+            .num_blocks
+            .unwrap_or_else(|| enough_blocks(&fitted, &checked, args.max_num_seqs)),
         chunked_prefill: !args.no_chunked_prefill,
         // What was cached is known from the results; the prompts' content is not.
         prefix_caching: true,
@@ -44,21 +46,39 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
         ..EngineConfig::default()
     };
     let requests: usize = fitted.iter().map(|load| load.requests.len()).sum();
-    output.say(&format!("Fitting to {requests} requests of {} loads...", fitted.len()));
+    output.say(&format!(
+        "Fitting to {requests} requests of {} loads...",
+        fitted.len()
+    ));
     let found = fit(&fitted, &start).or_usage()?;
     let mut judged = Vec::new();
     for (loads, fitted) in [(&fitted, true), (&checked, false)] {
         for load in loads {
             let compared = compare(load, &found.engine).or_run()?;
             let (name, requests) = (load.name.clone(), load.requests.len());
-            judged.push(Judged { load: name, requests, fitted, compared });
+            judged.push(Judged {
+                load: name,
+                requests,
+                fitted,
+                compared,
+            });
         }
     }
     output.print(&coefficients(&found));
     output.print(&table(&judged));
-    let name = args.name.clone().or(model).unwrap_or_else(|| "calibrated".to_owned());
+    let name = args
+        .name
+        .clone()
+        .or(model)
+        .unwrap_or_else(|| "calibrated".to_owned());
     let num_blocks = args.num_blocks.unwrap_or(UNLIMITED_BLOCKS);
-    let mut file = PresetFile::new(name, EngineConfig { num_blocks, ..found.engine.clone() });
+    let mut file = PresetFile::new(
+        name,
+        EngineConfig {
+            num_blocks,
+            ..found.engine.clone()
+        },
+    );
     file.origin = origin(&found, &judged);
     write(&args.output, &file.to_json().or_run()?)?;
     output.say(&format!(
@@ -72,16 +92,20 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     Ok(Exit::Good)
 }
 
-/// KV blocks that never run out under these loads. A cache of any size would do, but building a large one takes
-/// time, and the fit builds thousands.
+/// KV blocks that never run out under these loads. A cache of any size would do, but building a
+/// large one takes time, and the fit builds thousands.
 fn enough_blocks(fitted: &[MeasuredLoad], checked: &[MeasuredLoad], max_num_seqs: usize) -> usize {
     let requests = || fitted.iter().chain(checked).flat_map(|load| &load.requests);
-    let longest = requests().map(|request| (request.input + request.output) as usize).max().unwrap_or(1);
+    let longest = requests()
+        .map(|request| (request.input + request.output) as usize)
+        .max()
+        .unwrap_or(1);
     (longest.div_ceil(16) + 1) * max_num_seqs.min(requests().count())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    std::fs::write(path, text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
 fn read_all(
@@ -95,7 +119,9 @@ fn read_all(
             vec![read_folder(path, model)?]
         } else {
             let runs = read_result(path).or_usage()?;
-            runs.iter().map(|run| read_file(run, model)).collect::<Result<Vec<_>, _>>()?
+            runs.iter()
+                .map(|run| read_file(run, model))
+                .collect::<Result<Vec<_>, _>>()?
         };
         for load in found {
             if load.requests.is_empty() {
@@ -104,9 +130,15 @@ fn read_all(
                     path.display()
                 )));
             }
-            let (tokens, events) = load.requests.iter().fold((0, 0), |(tokens, events), request| {
-                (tokens + request.output as usize, events + request.gaps.len() + 1)
-            });
+            let (tokens, events) =
+                load.requests
+                    .iter()
+                    .fold((0, 0), |(tokens, events), request| {
+                        (
+                            tokens + request.output as usize,
+                            events + request.gaps.len() + 1,
+                        )
+                    });
             if tokens * 20 > events * 21 {
                 output.warn(&format!(
                     "{}: {tokens} tokens came in {events} events; the model gives each token an event of its own, \
@@ -126,12 +158,14 @@ fn read_folder(path: &Path, model: &mut Option<String>) -> Result<MeasuredLoad, 
     let manifest = folder.read_manifest().or_usage()?;
     let records = folder.read_records().or_usage()?;
     model.get_or_insert_with(|| manifest.target.model.clone());
-    let cap = manifest.settings.pointer("/numbers/metrics/cap").and_then(Value::as_u64);
-    let name = manifest
-        .run
-        .label
-        .clone()
-        .or_else(|| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    let cap = manifest
+        .settings
+        .pointer("/numbers/metrics/cap")
+        .and_then(Value::as_u64);
+    let name = manifest.run.label.clone().or_else(|| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    });
     Ok(MeasuredLoad {
         name: name.unwrap_or_default(),
         requests: records.iter().filter_map(request).collect(),
@@ -140,7 +174,11 @@ fn read_folder(path: &Path, model: &mut Option<String>) -> Result<MeasuredLoad, 
 }
 
 fn request(record: &Record) -> Option<MeasuredRequest> {
-    let (sent, first, last) = (record.send_start?, record.first_token()?, record.last_token()?);
+    let (sent, first, last) = (
+        record.send_start?,
+        record.first_token()?,
+        record.last_token()?,
+    );
     record.is_ok().then(|| MeasuredRequest {
         at: record.due,
         input: record.input_tokens(),
@@ -170,10 +208,13 @@ fn read_file(run: &ImportedRun, model: &mut Option<String>) -> Result<MeasuredLo
     let (inputs, outputs) = (list("input_lens")?, list("output_lens")?);
     let (ttfts, itls) = (list("ttfts")?, list("itls")?);
     let starts = list("start_times");
-    let cap = run.number("max_concurrency").filter(|cap| cap.is_finite() && *cap >= 1.0);
+    let cap = run
+        .number("max_concurrency")
+        .filter(|cap| cap.is_finite() && *cap >= 1.0);
     let at_once = run.number("request_rate").is_none_or(f64::is_infinite);
     let closed = at_once && cap.is_some();
-    // Without slots the instants themselves are needed; with them, each request follows an earlier one's end.
+    // Without slots the instants themselves are needed; with them, each request follows an earlier
+    // one's end.
     let starts: Vec<f64> = match starts {
         Ok(starts) => starts.iter().map(number).collect(),
         Err(_) if at_once => vec![0.0; ttfts.len()],
@@ -199,24 +240,44 @@ fn read_file(run: &ImportedRun, model: &mut Option<String>) -> Result<MeasuredLo
         })
         .collect();
     requests.sort_by_key(|request| request.at);
-    let name = run.file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    Ok(MeasuredLoad { name, requests, max_concurrency: cap.filter(|_| closed).map(|cap| cap as usize) })
+    let name = run
+        .file
+        .file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    Ok(MeasuredLoad {
+        name,
+        requests,
+        max_concurrency: cap.filter(|_| closed).map(|cap| cap as usize),
+    })
 }
 
 fn coefficients(found: &Fit) -> String {
     let cost = &found.engine.cost;
-    let mut text =
-        String::from("\nA step takes base + prefill · prompt tokens + decode · decoding + kv · context:\n");
+    let mut text = String::from(
+        "\nA step takes base + prefill · prompt tokens + decode · decoding + kv · context:\n",
+    );
     let mut row = |name: &str, value: String| {
-        let doubt =
-            if found.undetermined.contains(&name) { "  (hardly determined by these loads)" } else { "" };
+        let doubt = if found.undetermined.contains(&name) {
+            "  (hardly determined by these loads)"
+        } else {
+            ""
+        };
         let _ = writeln!(text, "  {name:<17} {value}{doubt}");
     };
     row("base", format!("{:.4} ms", cost.base / 1e6));
-    row("prefill", format!("{:.3} µs a prompt token", cost.prefill / 1e3));
-    row("decode", format!("{:.3} µs a decoding request", cost.decode / 1e3));
+    row(
+        "prefill",
+        format!("{:.3} µs a prompt token", cost.prefill / 1e3),
+    );
+    row(
+        "decode",
+        format!("{:.3} µs a decoding request", cost.decode / 1e3),
+    );
     row("kv", format!("{:.3} ns a token of context", cost.kv));
-    row("request overhead", format!("{:.3} ms", found.engine.request_overhead.as_millis_f64()));
+    row(
+        "request overhead",
+        format!("{:.3} ms", found.engine.request_overhead.as_millis_f64()),
+    );
     row("jitter", format!("{:.2}", cost.jitter));
     let _ = writeln!(
         text,
@@ -228,24 +289,43 @@ fn coefficients(found: &Fit) -> String {
 }
 
 /// Statistic's name and how to get it.
-type Statistic = (&'static str, fn(&inferometer_engine::calibrate::Middle) -> f64);
+type Statistic = (
+    &'static str,
+    fn(&inferometer_engine::calibrate::Middle) -> f64,
+);
 
 const STATISTICS: [Statistic; 3] = [("mean", |m| m.mean), ("p50", |m| m.p50), ("p99", |m| m.p99)];
 
 fn table(judged: &[Judged]) -> String {
     let mut text = format!(
         "{:<28} {:>6} {:<5}  {:>30}  {:>30}  {:>30}\n",
-        "load", "n", "", "mean ms: measured, model", "p50 ms: measured, model", "p99 ms: measured, model"
+        "load",
+        "n",
+        "",
+        "mean ms: measured, model",
+        "p50 ms: measured, model",
+        "p99 ms: measured, model"
     );
     for one in judged {
-        let name = if one.fitted { one.load.clone() } else { format!("{} (check)", one.load) };
+        let name = if one.fitted {
+            one.load.clone()
+        } else {
+            format!("{} (check)", one.load)
+        };
         for compared in &one.compared {
-            let _ = write!(text, "{name:<28} {:>6} {:<5}", one.requests, compared.metric);
+            let _ = write!(
+                text,
+                "{name:<28} {:>6} {:<5}",
+                one.requests, compared.metric
+            );
             for (_, of) in STATISTICS {
                 let (measured, predicted) = (of(&compared.measured), of(&compared.predicted));
                 let change = (predicted / measured - 1.0) * 100.0;
                 let (measured, predicted) = (measured * 1e3, predicted * 1e3);
-                let _ = write!(text, "  {measured:>10.3} {predicted:>10.3} {change:>+6.1} %");
+                let _ = write!(
+                    text,
+                    "  {measured:>10.3} {predicted:>10.3} {change:>+6.1} %"
+                );
             }
             text.push('\n');
         }
@@ -259,7 +339,8 @@ fn origin(found: &Fit, judged: &[Judged]) -> Value {
         .iter()
         .flat_map(|one| {
             one.compared.iter().map(|compared| {
-                let mut entry = json!({"load": one.load, "fitted": one.fitted, "metric": compared.metric});
+                let mut entry =
+                    json!({"load": one.load, "fitted": one.fitted, "metric": compared.metric});
                 for (name, of) in STATISTICS {
                     let relative = of(&compared.predicted) / of(&compared.measured) - 1.0;
                     entry[name] = json!((relative * 1e4).round() / 1e4);
@@ -280,8 +361,17 @@ fn origin(found: &Fit, judged: &[Judged]) -> Value {
 fn figure(judged: &[Judged]) -> Figure {
     let panel = |metric: &'static str| {
         let title = |what: &str| format!("{what} {metric}, ms");
-        let mut panel = Panel::new(metric, Axis::log(title("measured")), Axis::log(title("model")));
-        let of_metric = |one: &&Judged| one.compared.iter().find(|one| one.metric == metric).copied();
+        let mut panel = Panel::new(
+            metric,
+            Axis::log(title("measured")),
+            Axis::log(title("model")),
+        );
+        let of_metric = |one: &&Judged| {
+            one.compared
+                .iter()
+                .find(|one| one.metric == metric)
+                .copied()
+        };
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
         let mut marks = Vec::new();
         for (fitted, color) in [(true, COLORS[0]), (false, COLORS[1])] {
@@ -297,7 +387,12 @@ fn figure(judged: &[Judged]) -> Figure {
                     high = high.max(x).max(y);
                 }
                 let marker = Some(Marker::of(at));
-                marks.push(Mark::Line(Line { points, color: color.to_owned(), marker, ..Line::default() }));
+                marks.push(Mark::Line(Line {
+                    points,
+                    color: color.to_owned(),
+                    marker,
+                    ..Line::default()
+                }));
             }
         }
         let (low, high) = (low / 1.3, high * 1.3);
@@ -319,8 +414,11 @@ fn figure(judged: &[Judged]) -> Figure {
         marker: Some(Marker::of(marker)),
         text: text.to_owned(),
     };
-    let mut keys: Vec<Key> =
-        STATISTICS.iter().enumerate().map(|(at, (name, _))| key("#5f6368", at, name)).collect();
+    let mut keys: Vec<Key> = STATISTICS
+        .iter()
+        .enumerate()
+        .map(|(at, (name, _))| key("#5f6368", at, name))
+        .collect();
     keys.push(key(COLORS[0], 0, "loads that were fitted"));
     if judged.iter().any(|one| !one.fitted) {
         keys.push(key(COLORS[1], 0, "loads that were not"));

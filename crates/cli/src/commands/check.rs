@@ -30,24 +30,40 @@ const ASKED: i64 = 32;
 const SPECIAL_TOKENS: u32 = 2;
 /// Words in the names of backends that put prompts into a chat template.
 const CHAT: [&str; 3] = ["chat", "responses", "anthropic"];
-/// Share by which two counts of an answer may differ: text that was cut at tokens does not always give the
-/// same tokens again.
+/// Share by which two counts of an answer may differ: text that was cut at tokens does not always
+/// give the same tokens again.
 const ANSWER_TOLERANCE: f64 = 0.05;
 
 /// Checks the server that `args` name.
 pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
-    let mut findings = Findings { output, list: Vec::new() };
+    let mut findings = Findings {
+        output,
+        list: Vec::new(),
+    };
     checks(args, &mut findings)?;
     Ok(findings.conclude())
 }
 
 /// All checks in order; those that would fail for an earlier one's reason are not made.
 fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> {
-    let how =
-        How { start: Start::Fresh, show_stdout: false, server_ready_timeout: Duration::ZERO, ui: Ui::Bar };
-    let mut world = children(&how, Arc::new(AtomicUsize::new(0)), Vec::new(), Talk::default())?;
+    let how = How {
+        start: Start::Fresh,
+        show_stdout: false,
+        server_ready_timeout: Duration::ZERO,
+        ui: Ui::Bar,
+    };
+    let mut world = children(
+        &how,
+        Arc::new(AtomicUsize::new(0)),
+        Vec::new(),
+        Talk::default(),
+    )?;
     let common = common(args);
-    let cell = Cell { name: "check".to_owned(), command: common.clone(), ..Cell::default() };
+    let cell = Cell {
+        name: "check".to_owned(),
+        command: common.clone(),
+        ..Cell::default()
+    };
     let identity = match world.identify(&cell) {
         Ok(identity) => identity,
         Err(reason) => {
@@ -59,7 +75,9 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
             return Ok(());
         }
     };
-    let version = identity.version.map_or_else(String::new, |version| format!(", version {version}"));
+    let version = identity
+        .version
+        .map_or_else(String::new, |version| format!(", version {version}"));
     findings.good("connection", format!("{} answers{version}", args.base_url));
     match &identity.models {
         Some(models) if !models.is_empty() => {
@@ -73,7 +91,11 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
             );
         }
         Some(_) | None => {
-            findings.bad("models", "no list at /v1/models", "name the model with --model");
+            findings.bad(
+                "models",
+                "no list at /v1/models",
+                "name the model with --model",
+            );
             return Ok(());
         }
     }
@@ -99,8 +121,13 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
             return Ok(());
         }
     };
-    findings.good("model and tokenizer", format!("model {}, tokenizer loaded", ready.model.request));
-    let Some(streamed) = single_requests(&ready, findings)? else { return Ok(()) };
+    findings.good(
+        "model and tokenizer",
+        format!("model {}, tokenizer loaded", ready.model.request),
+    );
+    let Some(streamed) = single_requests(&ready, findings)? else {
+        return Ok(());
+    };
     let spec = args
         .tokenizer
         .clone()
@@ -113,9 +140,11 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
 fn common(args: &CheckArgs) -> Vec<String> {
     let mut common = vec![OURSELVES.to_owned(), "run".to_owned()];
     common.extend(["--backend", &args.backend, "--base-url", &args.base_url].map(str::to_owned));
-    for (flag, value) in
-        [("--endpoint", &args.endpoint), ("--model", &args.model), ("--tokenizer", &args.tokenizer)]
-    {
+    for (flag, value) in [
+        ("--endpoint", &args.endpoint),
+        ("--model", &args.model),
+        ("--tokenizer", &args.tokenizer),
+    ] {
         if let Some(value) = value {
             common.extend([flag.to_owned(), value.clone()]);
         }
@@ -127,7 +156,10 @@ fn common(args: &CheckArgs) -> Vec<String> {
     if args.insecure {
         common.push("--insecure".to_owned());
     }
-    common.extend(["--ready-check-timeout-sec".to_owned(), args.ready_check_timeout_sec.to_string()]);
+    common.extend([
+        "--ready-check-timeout-sec".to_owned(),
+        args.ready_check_timeout_sec.to_string(),
+    ]);
     common.extend(words("--dataset-name random --disable-tqdm"));
     common
 }
@@ -149,15 +181,27 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
         ..ready.plan.clone()
     };
     let stop = StopHandle::default();
-    let record = send_once(&plan, std::slice::from_ref(&request), 1, &stop).or_run()?.into_iter().next();
+    let record = send_once(&plan, std::slice::from_ref(&request), 1, &stop)
+        .or_run()?
+        .into_iter()
+        .next();
     match record {
         Some(record) if record.is_ok() => {
-            let ms = record.end.zip(record.send_start).map(|(end, start)| end.since(start).as_millis_f64());
-            findings.good("plain request", format!("answered after {:.0} ms", ms.unwrap_or_default()));
+            let ms = record
+                .end
+                .zip(record.send_start)
+                .map(|(end, start)| end.since(start).as_millis_f64());
+            findings.good(
+                "plain request",
+                format!("answered after {:.0} ms", ms.unwrap_or_default()),
+            );
         }
         other => refused("plain request", other.as_ref(), findings),
     }
-    let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop).or_run()?.into_iter().next();
+    let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop)
+        .or_run()?
+        .into_iter()
+        .next();
     match streamed {
         Some(record) if record.is_ok() => {
             let events = record.events.len();
@@ -186,8 +230,12 @@ fn refused(name: &'static str, record: Option<&Record>, findings: &mut Findings<
 
 fn advice(record: Option<&Record>) -> &'static str {
     match record.and_then(|record| record.status) {
-        Some(401 | 403) => "set OPENAI_API_KEY, or give the header that the server wants with --header",
-        Some(404) => "the server does not know this path or model: correct --backend, --endpoint or --model",
+        Some(401 | 403) => {
+            "set OPENAI_API_KEY, or give the header that the server wants with --header"
+        }
+        Some(404) => {
+            "the server does not know this path or model: correct --backend, --endpoint or --model"
+        }
         Some(400 | 422) => {
             "the server does not take the request: leave fields out with --omit-field, or choose another --backend"
         }
@@ -202,7 +250,8 @@ fn token_checks(
     tokenizer: &str,
     findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
-    let (Some(prompt), Some(answer)) = (record.usage.prompt_tokens, record.usage.completion_tokens) else {
+    let (Some(prompt), Some(answer)) = (record.usage.prompt_tokens, record.usage.completion_tokens)
+    else {
         findings.note(
             "usage",
             "the stream tells no token counts",
@@ -210,10 +259,13 @@ fn token_checks(
         );
         return Ok(());
     };
-    findings.good("usage", format!("{prompt} prompt tokens, {answer} answer tokens"));
+    findings.good(
+        "usage",
+        format!("{prompt} prompt tokens, {answer} answer tokens"),
+    );
     let tokenizer = Tokenizer::load(tokenizer, &HubSettings::from_env()).or_usage()?;
-    let counted =
-        count_output_tokens(&tokenizer, &record.text) + count_output_tokens(&tokenizer, &record.other_text);
+    let counted = count_output_tokens(&tokenizer, &record.text)
+        + count_output_tokens(&tokenizer, &record.other_text);
     let prompt_off = prompt.abs_diff(record.prompt_tokens);
     let answer_off = (counted as f64 - f64::from(answer)).abs();
     let told = format!(
@@ -223,8 +275,11 @@ fn token_checks(
     // A chat template adds tokens, and how many only the server knows.
     let template = prompt.saturating_sub(record.prompt_tokens);
     let chat = CHAT.iter().any(|word| backend.contains(word)) && prompt >= record.prompt_tokens;
-    let told =
-        if chat && template > 0 { format!("{told} (the chat template adds {template})") } else { told };
+    let told = if chat && template > 0 {
+        format!("{told} (the chat template adds {template})")
+    } else {
+        told
+    };
     if prompt_off > SPECIAL_TOKENS && !chat {
         findings.bad(
             "tokenizer",
@@ -265,15 +320,34 @@ fn benchmarks(
     match bench(world, folder.path(), "tiny", common, &tiny) {
         Ok(run) => findings.good(
             "tiny benchmark",
-            format!("1 request in {:.2} s", run.number("duration").unwrap_or_default()),
+            format!(
+                "1 request in {:.2} s",
+                run.number("duration").unwrap_or_default()
+            ),
         ),
         Err(reason) => {
-            findings.bad("tiny benchmark", reason, "see the reason; inferometer run gives more detail");
+            findings.bad(
+                "tiny benchmark",
+                reason,
+                "see the reason; inferometer run gives more detail",
+            );
             return Ok(());
         }
     }
-    let (rates, prompts): (&[u32], u32) = if args.quick { (&[5, 20], 10) } else { (&[1, 2, 5, 10, 20], 20) };
-    let head = ["rate", "requests/s", "failed", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "verdict"];
+    let (rates, prompts): (&[u32], u32) = if args.quick {
+        (&[5, 20], 10)
+    } else {
+        (&[1, 2, 5, 10, 20], 20)
+    };
+    let head = [
+        "rate",
+        "requests/s",
+        "failed",
+        "TTFT p50 ms",
+        "TTFT p99 ms",
+        "TPOT p50 ms",
+        "verdict",
+    ];
     let mut table = vec![head.map(str::to_owned).to_vec()];
     let mut worst: Option<String> = None;
     let mut invalid: Vec<(u32, VerdictFinding)> = Vec::new();
@@ -284,22 +358,34 @@ fn benchmarks(
         ));
         match bench(world, folder.path(), &format!("rate{rate}"), common, &flags) {
             Ok(run) => {
-                let number =
-                    |key: &str| run.number(key).map_or("–".to_owned(), |number| format!("{number:.1}"));
+                let number = |key: &str| {
+                    run.number(key)
+                        .map_or("–".to_owned(), |number| format!("{number:.1}"))
+                };
                 let verdict = inferometer_campaign::verdict_of(&run).unwrap_or_default();
                 let findings_here = findings_of(&run);
                 if verdict == "INVALID" {
-                    invalid.extend(findings_here.first().map(|finding| (*rate, finding.clone())));
+                    invalid.extend(
+                        findings_here
+                            .first()
+                            .map(|finding| (*rate, finding.clone())),
+                    );
                 }
-                let codes: Vec<&str> = findings_here.iter().map(|finding| finding.code.as_str()).collect();
-                let verdict = format!("{verdict} {}", codes.join(", ")).trim_end().to_owned();
+                let codes: Vec<&str> = findings_here
+                    .iter()
+                    .map(|finding| finding.code.as_str())
+                    .collect();
+                let verdict = format!("{verdict} {}", codes.join(", "))
+                    .trim_end()
+                    .to_owned();
                 if run.number("failed").is_some_and(|failed| failed > 0.0) {
                     worst.get_or_insert(format!("requests fail at rate {rate}"));
                 }
                 table.push(vec![
                     rate.to_string(),
                     number("request_throughput"),
-                    run.number("failed").map_or("–".to_owned(), |failed| failed.to_string()),
+                    run.number("failed")
+                        .map_or("–".to_owned(), |failed| failed.to_string()),
                     number("median_ttft_ms"),
                     number("p99_ttft_ms"),
                     number("median_tpot_ms"),
@@ -313,15 +399,24 @@ fn benchmarks(
         }
     }
     match worst {
-        None => findings.good("rates", format!("{prompts} requests at each of {rates:?} requests/s")),
-        Some(reason) => findings.bad("rates", reason, "lower the rate, or look into the server's log"),
+        None => findings.good(
+            "rates",
+            format!("{prompts} requests at each of {rates:?} requests/s"),
+        ),
+        Some(reason) => findings.bad(
+            "rates",
+            reason,
+            "lower the rate, or look into the server's log",
+        ),
     }
     if let Some((rate, finding)) = invalid.first() {
         let told = format!("the run at rate {rate} is INVALID: {}", finding.code);
         findings.note("measuring", told, &finding.remedy);
     }
     findings.output.print(&align(&table));
-    findings.output.say("  (so few requests show that it works, not how fast it is)");
+    findings
+        .output
+        .say("  (so few requests show that it works, not how fast it is)");
     Ok(())
 }
 
@@ -348,7 +443,9 @@ fn bench(
         Ended::Failed(reason) => return Err(reason),
     }
     let runs = read_result_summary(&folder.join(file)).map_err(|error| error.to_string())?;
-    runs.into_iter().next().ok_or_else(|| "it left no result".to_owned())
+    runs.into_iter()
+        .next()
+        .ok_or_else(|| "it left no result".to_owned())
 }
 
 /// What was found so far; each is told at once.
@@ -390,17 +487,32 @@ impl Findings<'_> {
             Level::Bad => "FAILED",
         };
         self.output.say(&format!("{word:<7}{what:<20} {told}"));
-        self.list.push(Finding { what, level, remedy });
+        self.list.push(Finding {
+            what,
+            level,
+            remedy,
+        });
     }
 
     fn conclude(&self) -> Exit {
-        let count = |level| self.list.iter().filter(|finding| finding.level == level).count();
+        let count = |level| {
+            self.list
+                .iter()
+                .filter(|finding| finding.level == level)
+                .count()
+        };
         let (good, bad) = (count(Level::Good), count(Level::Bad));
-        self.output.say(&format!("\n{good} of {} checks are good.", self.list.len()));
+        self.output
+            .say(&format!("\n{good} of {} checks are good.", self.list.len()));
         for finding in &self.list {
             if let Some(remedy) = &finding.remedy {
-                let word = if finding.level == Level::Bad { "fix" } else { "note" };
-                self.output.say(&format!("  {word}: {}: {remedy}", finding.what));
+                let word = if finding.level == Level::Bad {
+                    "fix"
+                } else {
+                    "note"
+                };
+                self.output
+                    .say(&format!("  {word}: {}: {remedy}", finding.what));
             }
         }
         if bad > 0 { Exit::RunFailed } else { Exit::Good }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use inferometer_core::Nanos;
-use inferometer_sim::engine::{ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer};
+use inferometer_sim::engine::{
+    ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer,
+};
 use serde_json::{Value, json};
 
 use super::sim::parse;
@@ -37,7 +39,11 @@ impl EngineModel {
 
     /// For people.
     pub(crate) fn title(&self) -> String {
-        let split = if self.cluster.transfer.is_some() { ", prompts on engines of their own" } else { "" };
+        let split = if self.cluster.transfer.is_some() {
+            ", prompts on engines of their own"
+        } else {
+            ""
+        };
         match self.cluster.replicas {
             1 => format!("{}{split}", self.name),
             n => format!("{n} × {} ({}{split})", self.name, self.cluster.router),
@@ -48,7 +54,11 @@ impl EngineModel {
 /// The engines that the flags ask for; `None` without a preset.
 pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure> {
     let Some(preset) = &args.preset else {
-        let none = EngineArgs { replicas: 1, router: args.router.clone(), ..EngineArgs::default() };
+        let none = EngineArgs {
+            replicas: 1,
+            router: args.router.clone(),
+            ..EngineArgs::default()
+        };
         if *args != none {
             return Err(Failure::usage(
                 "the flags of the engine model (--replicas, --max-num-seqs and so on) need --preset, which says \
@@ -59,7 +69,9 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
     };
     let (name, mut engine) = load(preset)?;
     engine.max_num_seqs = args.max_num_seqs.unwrap_or(engine.max_num_seqs);
-    engine.max_num_batched_tokens = args.max_num_batched_tokens.unwrap_or(engine.max_num_batched_tokens);
+    engine.max_num_batched_tokens = args
+        .max_num_batched_tokens
+        .unwrap_or(engine.max_num_batched_tokens);
     engine.num_blocks = args.num_blocks.unwrap_or(engine.num_blocks);
     engine.max_loras = args.max_loras.unwrap_or(engine.max_loras);
     engine.cost.jitter = args.step_jitter.unwrap_or(engine.cost.jitter);
@@ -72,15 +84,28 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
         engine.lora_load = milliseconds("--lora-load-time", time)?;
     }
     match &args.speculation {
-        Some(chances) => engine.speculation = Some(speculation(chances, args.draft_time.unwrap_or(0.0))?),
+        Some(chances) => {
+            engine.speculation = Some(speculation(chances, args.draft_time.unwrap_or(0.0))?);
+        }
         None if args.draft_time.is_some() => {
-            return Err(Failure::usage("--draft-time needs --speculation: which drafts are accepted?"));
+            return Err(Failure::usage(
+                "--draft-time needs --speculation: which drafts are accepted?",
+            ));
         }
         None => {}
     }
-    let transfer = args.transfer.as_ref().map(|text| transfer(text, &engine)).transpose()?;
+    let transfer = args
+        .transfer
+        .as_ref()
+        .map(|text| transfer(text, &engine))
+        .transpose()?;
     let router = parse("--router", &args.router)?;
-    let cluster = ClusterConfig { engine, replicas: args.replicas, router, transfer };
+    let cluster = ClusterConfig {
+        engine,
+        replicas: args.replicas,
+        router,
+        transfer,
+    };
     // Building it finds out whether the settings go together.
     inferometer_sim::engine::Cluster::new(cluster.clone(), 0).or_usage()?;
     Ok(Some(EngineModel { name, cluster }))
@@ -93,32 +118,47 @@ fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
         let known: Preset = parse("--preset", preset)?;
         return Ok((known.to_string(), known.engine().or_usage()?));
     }
-    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("--preset {preset}: {error}"));
+    let wrong =
+        |error: &dyn std::fmt::Display| Failure::usage(format!("--preset {preset}: {error}"));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
     let file = PresetFile::from_json(&text).map_err(|error| wrong(&error))?;
     Ok((file.name, file.engine))
 }
 
 fn speculation(chances: &str, draft_time: f64) -> Result<Speculation, Failure> {
-    let acceptance: Vec<f64> = numbers("--speculation", chances, "chances from 0 to 1, such as 0.8,0.7,0.6")?;
-    Ok(Speculation { acceptance, draft_time: milliseconds("--draft-time", draft_time)? })
+    let acceptance: Vec<f64> = numbers(
+        "--speculation",
+        chances,
+        "chances from 0 to 1, such as 0.8,0.7,0.6",
+    )?;
+    Ok(Speculation {
+        acceptance,
+        draft_time: milliseconds("--draft-time", draft_time)?,
+    })
 }
 
 fn swap(text: &str) -> Result<Swap, Failure> {
     let form = "blocks and microseconds a token, such as 20000,5";
     let &[blocks, per_token] = numbers("--swap", text, form)?.as_slice() else {
-        return Err(Failure::usage(format!("--swap {text}: give two numbers, {form}")));
+        return Err(Failure::usage(format!(
+            "--swap {text}: give two numbers, {form}"
+        )));
     };
     if !(0.0..1e12).contains(&blocks) || blocks.fract() != 0.0 || !(0.0..1e9).contains(&per_token) {
         return Err(Failure::usage(format!("--swap {text}: give {form}")));
     }
-    Ok(Swap { blocks: blocks as usize, per_token: per_token * 1e3 })
+    Ok(Swap {
+        blocks: blocks as usize,
+        per_token: per_token * 1e3,
+    })
 }
 
 fn transfer(text: &str, engine: &EngineConfig) -> Result<Transfer, Failure> {
     let form = "milliseconds a prompt and microseconds a token, such as 2,1.5";
     let &[base, per_token] = numbers("--transfer", text, form)?.as_slice() else {
-        return Err(Failure::usage(format!("--transfer {text}: give two numbers, {form}")));
+        return Err(Failure::usage(format!(
+            "--transfer {text}: give two numbers, {form}"
+        )));
     };
     Ok(Transfer {
         prefill: engine.clone(),
@@ -136,6 +176,8 @@ fn milliseconds(flag: &str, value: f64) -> Result<Nanos, Failure> {
     if (0.0..1e9).contains(&value) {
         Ok(Nanos::from_secs_f64(value / 1e3))
     } else {
-        Err(Failure::usage(format!("{flag} {value}: give a time of at least 0")))
+        Err(Failure::usage(format!(
+            "{flag} {value}: give a time of at least 0"
+        )))
     }
 }

@@ -66,20 +66,36 @@ impl Limit {
             ))
         };
         let (name, limit) = text.split_once('<').ok_or_else(|| wrong("there is no <"))?;
-        let below_ms = limit.trim_start_matches('=').trim().parse().ok().filter(|limit: &f64| *limit > 0.0);
+        let below_ms = limit
+            .trim_start_matches('=')
+            .trim()
+            .parse()
+            .ok()
+            .filter(|limit: &f64| *limit > 0.0);
         let below_ms = below_ms.ok_or_else(|| wrong("the limit is no number above 0"))?;
-        let (statistic, metric) = name.trim().split_once('_').ok_or_else(|| wrong("there is no _"))?;
+        let (statistic, metric) = name
+            .trim()
+            .split_once('_')
+            .ok_or_else(|| wrong("there is no _"))?;
         let metric = Metric::from_key(metric).ok_or_else(|| wrong("there is no such metric"))?;
         let statistic = match statistic {
             "mean" => Statistic::Mean,
             "median" => Statistic::Percentile(50.0),
             other => {
-                let percentile = other.strip_prefix('p').and_then(|number| number.parse().ok());
+                let percentile = other
+                    .strip_prefix('p')
+                    .and_then(|number| number.parse().ok());
                 let percentile = percentile.filter(|number| (0.0..=100.0).contains(number));
-                Statistic::Percentile(percentile.ok_or_else(|| wrong("there is no such statistic"))?)
+                Statistic::Percentile(
+                    percentile.ok_or_else(|| wrong("there is no such statistic"))?,
+                )
             }
         };
-        Ok(Self { metric, statistic, below_ms })
+        Ok(Self {
+            metric,
+            statistic,
+            below_ms,
+        })
     }
 
     fn name(self) -> String {
@@ -91,12 +107,17 @@ impl Limit {
 
     /// The value in a run; `None` when the run has no such metric.
     fn value(self, summary: &Summary) -> Option<f64> {
-        let stats = summary.stats.iter().find(|stats| stats.metric == self.metric && stats.samples > 0)?;
+        let stats = summary
+            .stats
+            .iter()
+            .find(|stats| stats.metric == self.metric && stats.samples > 0)?;
         match self.statistic {
             Statistic::Mean => Some(stats.mean_ms),
-            Statistic::Percentile(wanted) => {
-                stats.percentiles.iter().find(|&&(p, _)| p == wanted).map(|&(_, value)| value)
-            }
+            Statistic::Percentile(wanted) => stats
+                .percentiles
+                .iter()
+                .find(|&&(p, _)| p == wanted)
+                .map(|&(_, value)| value),
         }
     }
 }
@@ -114,7 +135,11 @@ struct Point {
 
 impl Search {
     /// Understands the flags.
-    pub(crate) fn new(limits: &str, effort: Effort, settings: &RunSettings) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        limits: &str,
+        effort: Effort,
+        settings: &RunSettings,
+    ) -> Result<Self, Failure> {
         let text = limits.to_owned();
         let limits: Vec<Limit> = limits
             .split([',', ' '])
@@ -122,11 +147,19 @@ impl Search {
             .map(Limit::parse)
             .collect::<Result<_, _>>()?;
         if limits.is_empty() {
-            return Err(Failure::usage("--find-rate: name a limit, such as p99_ttft<500"));
+            return Err(Failure::usage(
+                "--find-rate: name a limit, such as p99_ttft<500",
+            ));
         }
-        let Effort { seeds, seconds, precision } = effort;
+        let Effort {
+            seeds,
+            seconds,
+            precision,
+        } = effort;
         if seeds == 0 {
-            return Err(Failure::usage("--find-seeds 0: at least one run must be made at each rate"));
+            return Err(Failure::usage(
+                "--find-seeds 0: at least one run must be made at each rate",
+            ));
         }
         if !(1e-4..=1.0).contains(&precision) {
             return Err(Failure::usage(format!(
@@ -134,7 +167,9 @@ impl Search {
             )));
         }
         if !(1.0..=1e5).contains(&seconds) {
-            return Err(Failure::usage(format!("--find-duration {seconds}: give from 1 to 100000 seconds")));
+            return Err(Failure::usage(format!(
+                "--find-duration {seconds}: give from 1 to 100000 seconds"
+            )));
         }
         if settings.saving.save {
             return Err(Failure::usage(
@@ -148,7 +183,9 @@ impl Search {
             ));
         }
         if matches!(settings.load.arrivals.rate, Rate::Ramp { .. }) {
-            return Err(Failure::usage("--find-rate searches constant rates: leave --ramp-up-strategy out"));
+            return Err(Failure::usage(
+                "--find-rate searches constant rates: leave --ramp-up-strategy out",
+            ));
         }
         let percentiles = limits.iter().filter_map(|limit| match limit.statistic {
             Statistic::Mean => None,
@@ -160,10 +197,16 @@ impl Search {
             finite_rate: true,
             ..settings.metrics.clone()
         };
-        Ok(Self { limits, text, effort, metrics })
+        Ok(Self {
+            limits,
+            text,
+            effort,
+            metrics,
+        })
     }
 
-    /// Brackets the rate by doubling and halving, then bisects, and prints every rate that was tried.
+    /// Brackets the rate by doubling and halving, then bisects, and prints every rate that was
+    /// tried.
     pub(crate) fn run(
         &self,
         plan: &VirtualPlan,
@@ -182,7 +225,8 @@ impl Search {
         ));
         output.say(&self.head());
         let at = |rate: f64| {
-            self.point(plan, requests, arrivals, rate).inspect(|point| output.say(&self.row(point)))
+            self.point(plan, requests, arrivals, rate)
+                .inspect(|point| output.say(&self.row(point)))
         };
         let mut rate = match arrivals.rate {
             Rate::PerSecond(rate) => rate,
@@ -206,7 +250,9 @@ impl Search {
             output.say(&self.never(bad.as_ref()));
             return Ok(Exit::RunFailed);
         };
-        while let Some(above) = bad.as_ref().filter(|bad| bad.rate / good.rate > 1.0 + self.effort.precision)
+        while let Some(above) = bad
+            .as_ref()
+            .filter(|bad| bad.rate / good.rate > 1.0 + self.effort.precision)
         {
             let middle = at((above.rate * good.rate).sqrt())?;
             if self.is_good(&middle) {
@@ -230,7 +276,8 @@ impl Search {
         point.kept == self.effort.seeds
     }
 
-    /// All runs at one rate. The requests are the same; arrivals and the engines' randomness are drawn anew.
+    /// All runs at one rate. The requests are the same; arrivals and the engines' randomness are
+    /// drawn anew.
     fn point(
         &self,
         plan: &VirtualPlan,
@@ -239,14 +286,22 @@ impl Search {
         rate: f64,
     ) -> Result<Point, Failure> {
         let passes = self.passes(requests, rate);
-        let all: Vec<Request> = if passes > 1 { repeated(requests, passes) } else { Vec::new() };
+        let all: Vec<Request> = if passes > 1 {
+            repeated(requests, passes)
+        } else {
+            Vec::new()
+        };
         let requests = if passes > 1 { &all } else { requests };
         let runs = (0..self.effort.seeds)
             .into_par_iter()
             .map(|offset| {
                 // NumPy's generator takes 32 bits.
                 let seed = arrivals.seed.wrapping_add(offset) % (1 << 32);
-                let arrivals = ArrivalSettings { rate: Rate::PerSecond(rate), seed, ..arrivals.clone() };
+                let arrivals = ArrivalSettings {
+                    rate: Rate::PerSecond(rate),
+                    seed,
+                    ..arrivals.clone()
+                };
                 let plan = VirtualPlan {
                     requests: again(&plan.requests, passes),
                     schedule: prepare::arrivals(requests, &arrivals)?,
@@ -260,8 +315,12 @@ impl Search {
                 Ok(summarise(&finished.records, &self.metrics))
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let mut point =
-            Point { rate, kept: 0, requests: requests.len(), worst: vec![0.0; self.limits.len()] };
+        let mut point = Point {
+            rate,
+            kept: 0,
+            requests: requests.len(),
+            worst: vec![0.0; self.limits.len()],
+        };
         for summary in &runs {
             let mut kept = summary.failed == 0;
             for (limit, worst) in self.limits.iter().zip(&mut point.worst) {
@@ -304,7 +363,8 @@ impl Search {
                 self.text, last.rate, last.kept, self.effort.seeds
             ),
             None => {
-                "No rate was tried: start lower with --request-rate, or shorten --find-duration.".to_owned()
+                "No rate was tried: start lower with --request-rate, or shorten --find-duration."
+                    .to_owned()
             }
         }
     }
@@ -335,14 +395,16 @@ impl Search {
 /// The requests one after the other so many times, for their arrivals.
 fn repeated(requests: &[Request], passes: usize) -> Vec<Request> {
     // Only the place in a conversation matters here, so that the prompts need not be copied.
-    let bare =
-        requests.iter().map(|request| Request { session: request.session.clone(), ..Request::default() });
+    let bare = requests.iter().map(|request| Request {
+        session: request.session.clone(),
+        ..Request::default()
+    });
     let bare: Vec<Request> = bare.collect();
     std::iter::repeat_n(bare, passes).flatten().collect()
 }
 
-/// The same requests so many times. The tokens of each pass are others, so that the prefix cache finds within a
-/// pass what it would find, and nothing of an earlier one.
+/// The same requests so many times. The tokens of each pass are others, so that the prefix cache
+/// finds within a pass what it would find, and nothing of an earlier one.
 fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
     let mut all = Vec::with_capacity(requests.len() * passes);
     for pass in 0..passes {
@@ -351,7 +413,10 @@ fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
             let mut copy = request.clone();
             copy.engine.id = all.len() as u64;
             // Conversations of one pass go on as such; those of another are others.
-            copy.engine.session = copy.engine.session.map(|session| session + (pass * requests.len()) as u64);
+            copy.engine.session = copy
+                .engine
+                .session
+                .map(|session| session + (pass * requests.len()) as u64);
             if let Content::Tokens(tokens) = &mut copy.engine.prompt {
                 salted(tokens, salt);
             }
@@ -375,9 +440,15 @@ mod tests {
     #[test]
     fn limits_are_read_as_people_write_them() {
         let limit = Limit::parse("p99_ttft<500").unwrap();
-        assert_eq!((limit.metric, limit.statistic), (Metric::Ttft, Statistic::Percentile(99.0)));
+        assert_eq!(
+            (limit.metric, limit.statistic),
+            (Metric::Ttft, Statistic::Percentile(99.0))
+        );
         assert_eq!((limit.below_ms, limit.name().as_str()), (500.0, "p99_ttft"));
-        assert_eq!(Limit::parse("median_itl <= 30").unwrap().statistic, Statistic::Percentile(50.0));
+        assert_eq!(
+            Limit::parse("median_itl <= 30").unwrap().statistic,
+            Statistic::Percentile(50.0)
+        );
         for (wrong, why) in [
             ("p99_ttft", "no <"),
             ("p99<5", "no _"),
@@ -393,7 +464,11 @@ mod tests {
     #[test]
     fn repeated_requests_share_tokens_within_a_pass_and_not_between_passes() {
         let request = |tokens: &[u32]| VirtualRequest {
-            engine: inferometer_sim::engine::EngineRequest::new(0, Content::Tokens(tokens.to_vec()), 1),
+            engine: inferometer_sim::engine::EngineRequest::new(
+                0,
+                Content::Tokens(tokens.to_vec()),
+                1,
+            ),
             facts: inferometer_core::Record::default(),
             cancel_after: None,
             think: None,
@@ -409,6 +484,9 @@ mod tests {
         assert_eq!((&tokens[0], &tokens[1]), (&vec![1, 2], &vec![1, 3]));
         assert_eq!(tokens[2][0], tokens[3][0]);
         assert_ne!(tokens[2][0], tokens[0][0]);
-        assert_eq!(all.iter().map(|one| one.engine.id).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(
+            all.iter().map(|one| one.engine.id).collect::<Vec<_>>(),
+            [0, 1, 2, 3]
+        );
     }
 }

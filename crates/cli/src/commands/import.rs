@@ -24,9 +24,15 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
     for run in &runs {
         let path = free_path(&args.output, run);
         let text = serde_json::to_string(&form(run, args.detailed)).or_run()?;
-        fs::write(&path, text + "\n")
-            .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", path.display())))?;
-        output.say(&format!("{}: {} ({})", path.display(), run.file.display(), run.source));
+        fs::write(&path, text + "\n").map_err(|error| {
+            Failure::usage(format!("{}: cannot be written: {error}", path.display()))
+        })?;
+        output.say(&format!(
+            "{}: {} ({})",
+            path.display(),
+            run.file.display(),
+            run.source
+        ));
     }
     Ok(Exit::Good)
 }
@@ -34,8 +40,12 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
 /// vLLM's keys, the other tool's own keys beside them, and where it all comes from.
 fn form(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
     let details = run.details.iter().filter(|_| detailed);
-    let mut form: Map<String, Value> =
-        run.keys.iter().chain(details).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut form: Map<String, Value> = run
+        .keys
+        .iter()
+        .chain(details)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     for key in NEEDED {
         form.entry(key).or_insert(Value::Null);
     }
@@ -53,8 +63,15 @@ fn form(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
 
 /// The file's name, with a number where it has several runs or another file has the same name.
 fn free_path(folder: &Path, run: &ImportedRun) -> PathBuf {
-    let stem = run.file.file_stem().map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
+    let stem = run
+        .file
+        .file_stem()
+        .map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
     let numbered = (1..).map(|number| folder.join(format!("{stem}-{number}.json")));
     let first = (run.position == 0).then(|| folder.join(format!("{stem}.json")));
-    first.into_iter().chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| folder.join(stem))
+    first
+        .into_iter()
+        .chain(numbered)
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| folder.join(stem))
 }

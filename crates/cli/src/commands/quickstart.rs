@@ -26,7 +26,9 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     })
     .or_run()?;
     let url = server.url();
-    output.say(&format!("A simulated inference server listens on {url}. Benchmarking it with:\n"));
+    output.say(&format!(
+        "A simulated inference server listens on {url}. Benchmarking it with:\n"
+    ));
     let arguments = arguments(args, &url);
     output.say(&format!("  inferometer {}\n", arguments.join(" ")));
     let command = std::iter::once("inferometer").chain(arguments.iter().map(String::as_str));

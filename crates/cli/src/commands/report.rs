@@ -75,7 +75,11 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
         "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
         recovered.logged,
         manifest.workload.requests,
-        if recovered.truncated { ", whose last part was cut off" } else { "" },
+        if recovered.truncated {
+            ", whose last part was cut off"
+        } else {
+            ""
+        },
     ));
     let mut settings = number_settings(&manifest)?;
     let exports = Exports::resolve(args.export.clone(), settings.metrics.kind, true)?;
@@ -85,7 +89,12 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
     manifest.run.recovered = true;
     let tokenizer = tokenizer_if_needed(&manifest, &recovered.records, output);
     count_in_memory(&mut recovered.records, tokenizer.as_ref());
-    let end = recovered.records.iter().filter_map(|record| record.end).max().unwrap_or_default();
+    let end = recovered
+        .records
+        .iter()
+        .filter_map(|record| record.end)
+        .max()
+        .unwrap_or_default();
     manifest.run.duration_ns = end.0;
     manifest.health.wall = end;
     manifest.settings["numbers"] = serde_json::to_value(&settings).or_run()?;
@@ -98,50 +107,89 @@ pub(crate) fn recover(args: &ReportArgs, output: &Output) -> Result<Exit, Failur
         let arrivals = arrivals(&manifest)?;
         let load = (arrivals.as_ref(), schedule.as_ref());
         let path = intended.write(&manifest, &recovered.records, &numbers, load)?;
-        output.say(&format!("The result, marked partial, is in {}", path.display()));
+        output.say(&format!(
+            "The result, marked partial, is in {}",
+            path.display()
+        ));
     }
-    page::write(&folder, &manifest, &recovered.records, &numbers, Lang::default())?;
-    // The log goes last, when everything else has been written, so that a recovery that failed can be repeated.
+    page::write(
+        &folder,
+        &manifest,
+        &recovered.records,
+        &numbers,
+        Lang::default(),
+    )?;
+    // The log goes last, when everything else has been written, so that a recovery that failed can
+    // be repeated.
     folder.remove_log().or_run()?;
     let exit = show(&folder, &manifest, &recovered.records, output)?;
-    export(&exports, &folder, &manifest, &recovered.records, &settings, output)?;
+    export(
+        &exports,
+        &folder,
+        &manifest,
+        &recovered.records,
+        &settings,
+        output,
+    )?;
     Ok(exit)
 }
 
 /// The run's tokenizer, if an answer came without usage: its tokens have not been counted yet.
-fn tokenizer_if_needed(manifest: &Manifest, records: &[Record], output: &Output) -> Option<Tokenizer> {
+fn tokenizer_if_needed(
+    manifest: &Manifest,
+    records: &[Record],
+    output: &Output,
+) -> Option<Tokenizer> {
     let uncounted = |record: &Record| record.is_ok() && record.told_output_tokens().is_none();
-    let spec = manifest.target.tokenizer.as_deref().filter(|_| records.iter().any(uncounted))?;
+    let spec = manifest
+        .target
+        .tokenizer
+        .as_deref()
+        .filter(|_| records.iter().any(uncounted))?;
     match Tokenizer::load(spec, &HubSettings::from_env()) {
         Ok(tokenizer) => Some(tokenizer),
         Err(error) => {
-            output.warn(&format!("answers without usage are counted by events, not tokens: {error}"));
+            output.warn(&format!(
+                "answers without usage are counted by events, not tokens: {error}"
+            ));
             None
         }
     }
 }
 
-/// The schedule of the run, as it was kept or made again from its settings, so that requests which the log lacks are counted as
-/// unfinished; checked against the hash that the run noted.
+/// The schedule of the run, as it was kept or made again from its settings, so that requests which
+/// the log lacks are counted as unfinished; checked against the hash that the run noted.
 fn schedule(folder: &RunFolder, manifest: &Manifest) -> Result<Option<Schedule>, Failure> {
     if let Some(kept) = folder.read_schedule().or_usage()? {
         return Ok(Some(kept).filter(|kept| ScheduleInfo::of(kept) == manifest.schedule));
     }
-    let Some(arrivals) = arrivals(manifest)? else { return Ok(None) };
-    let schedule = inferometer_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
+    let Some(arrivals) = arrivals(manifest)? else {
+        return Ok(None);
+    };
+    let schedule =
+        inferometer_arrival::schedule(manifest.workload.requests, &arrivals).or_usage()?;
     Ok(Some(schedule).filter(|schedule| ScheduleInfo::of(schedule) == manifest.schedule))
 }
 
 /// How requests were to arrive, where the manifest says so.
 fn arrivals(manifest: &Manifest) -> Result<Option<ArrivalSettings>, Failure> {
     let kept = manifest.settings.get("arrivals");
-    kept.map(|kept| serde_json::from_value(kept.clone())).transpose().or_usage()
+    kept.map(|kept| serde_json::from_value(kept.clone()))
+        .transpose()
+        .or_usage()
 }
 
 fn number_settings(manifest: &Manifest) -> Result<NumberSettings, Failure> {
-    let kept = manifest.settings.get("numbers").cloned().unwrap_or_default();
-    serde_json::from_value(kept)
-        .map_err(|error| Failure::usage(format!("manifest.json has no usable settings.numbers: {error}")))
+    let kept = manifest
+        .settings
+        .get("numbers")
+        .cloned()
+        .unwrap_or_default();
+    serde_json::from_value(kept).map_err(|error| {
+        Failure::usage(format!(
+            "manifest.json has no usable settings.numbers: {error}"
+        ))
+    })
 }
 
 fn show(
@@ -161,5 +209,9 @@ fn show(
     if manifest.run.simulated {
         output.say("Simulated: no server was measured.");
     }
-    Ok(if numbers.summary.completed > 0 { Exit::Good } else { Exit::RunFailed })
+    Ok(if numbers.summary.completed > 0 {
+        Exit::Good
+    } else {
+        Exit::RunFailed
+    })
 }

@@ -14,8 +14,8 @@ use inferometer_metrics::VerdictSettings;
 use inferometer_os::clock::{self, Anchor};
 use inferometer_report::Lang;
 use inferometer_results::{
-    Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, result_file_name, rfc3339,
-    run_folder_name,
+    Manifest, ResultFile, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, result_file_name,
+    rfc3339, run_folder_name,
 };
 use inferometer_wire::Prepared;
 
@@ -69,7 +69,11 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         profiler::reset_prefix_cache(&ready.plan.wire)?;
     }
     let name = run_folder_name(began, settings.saving.label.as_deref());
-    let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
+    let folder = settings
+        .saving
+        .runs_dir
+        .as_ref()
+        .map(|parent| RunFolder::create(parent, &name));
     let folder = folder.transpose().or_usage()?;
     let numbers_settings = number_settings(settings, &ready);
     let mut manifest = manifest(settings, &ready, &numbers_settings)?;
@@ -77,7 +81,10 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         vllm::Intended::note(settings, file, &header, &mut manifest)?;
     }
     if let Some(folder) = &folder {
-        if settings.load.self_timed || settings.shapes.conversations || settings.shapes.replay.is_some() {
+        if settings.load.self_timed
+            || settings.shapes.conversations
+            || settings.shapes.replay.is_some()
+        {
             folder.write_schedule(&ready.plan.schedule).or_usage()?;
         }
         folder.write_manifest(&manifest).or_usage()?;
@@ -85,8 +92,8 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
 
     let stop = StopHandle::default();
     let _interrupts = signals::on_interrupt(stop.clone(), output);
-    let checked =
-        ready_check(settings, &ready, &stop, output).and_then(|()| warm_up(settings, &ready, &stop, output));
+    let checked = ready_check(settings, &ready, &stop, output)
+        .and_then(|()| warm_up(settings, &ready, &stop, output));
     if checked.is_err() || stop.level() > StopLevel::Run {
         // A result of nothing would only look like one.
         if let Some(folder) = &folder {
@@ -101,24 +108,35 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
     announce(settings, output);
     let before = decoding::page(&ready.plan.wire);
     let kind = settings.metrics.kind;
-    let probe = settings.load.probe_rate.map(|rate| Probe::start(&ready.plan.wire, rate, kind));
+    let probe = settings
+        .load
+        .probe_rate
+        .map(|rate| Probe::start(&ready.plan.wire, rate, kind));
     let probe = probe.transpose()?;
     let log = LogPlace::of(folder.as_ref(), &ready.plan)?;
     if let Some(folder) = &folder {
         // If the run is killed, this is the best that is known of its start: see `note_start`.
         note_start(&mut manifest, Anchor::sample());
         if let Err(error) = folder.write_manifest(&manifest) {
-            output.warn(&format!("were this run killed, its start would not be known: {error}"));
+            output.warn(&format!(
+                "were this run killed, its start would not be known: {error}"
+            ));
         }
     }
-    let mut finished = measure(settings, &ready, log.as_ref(), &stop, output).inspect_err(|_| {
-        // What was measured before a failure can be recovered; a folder without any of it would only mislead.
-        if let Some(Ok(false) | Err(_)) = folder.as_ref().map(RunFolder::discard_unless_measured) {
-            output.note("what was measured stays in the run folder: see inferometer recover");
-        }
-    })?;
+    let mut finished =
+        measure(settings, &ready, log.as_ref(), &stop, output).inspect_err(|_| {
+            // What was measured before a failure can be recovered; a folder without any of it would
+            // only mislead.
+            if let Some(Ok(false) | Err(_)) =
+                folder.as_ref().map(RunFolder::discard_unless_measured)
+            {
+                output.note("what was measured stays in the run folder: see inferometer recover");
+            }
+        })?;
     let probe = probe.and_then(Probe::finish);
-    let after = before.as_ref().and_then(|_| decoding::page(&ready.plan.wire));
+    let after = before
+        .as_ref()
+        .and_then(|_| decoding::page(&ready.plan.wire));
     count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;
     let records = Kept::of(&finished, log.as_ref());
 
@@ -136,10 +154,18 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         super::selftest::kept().and_then(|ceiling| ceiling.used(&records, &finished.health));
     let numbers = Numbers::of(&records, &numbers_settings, &finished.health);
     records.check()?;
-    complete(&mut manifest, &finished, &numbers, &numbers_settings, interrupted)?;
+    complete(
+        &mut manifest,
+        &finished,
+        &numbers,
+        &numbers_settings,
+        interrupted,
+    )?;
     let look = Look {
         color: output.color(),
-        run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
+        run_folder: folder
+            .as_ref()
+            .map(|folder| folder.path().display().to_string()),
         ..Look::default()
     };
     output.print(&failures(&finished.records));
@@ -160,7 +186,11 @@ pub(crate) fn benchmark(settings: &RunSettings, output: &Output) -> Result<Exit,
         &numbers_settings,
     )?;
     let place = folder.as_ref().map(RunFolder::path);
-    for path in settings.saving.exports.write(place, &manifest, &records, &numbers_settings)? {
+    for path in settings
+        .saving
+        .exports
+        .write(place, &manifest, &records, &numbers_settings)?
+    {
         output.say(&format!("Exported: {}", path.display()));
     }
     records.check()?;
@@ -201,7 +231,9 @@ pub(super) fn result_file(
         Some(name) => name.display().to_string(),
         None => result_file_name(header),
     };
-    ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append).or_usage().map(Some)
+    ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append)
+        .or_usage()
+        .map(Some)
 }
 
 pub(super) fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSettings {
@@ -230,7 +262,11 @@ pub(super) fn number_settings(settings: &RunSettings, ready: &Ready) -> NumberSe
 fn traffic(settings: &RunSettings, ready: &Ready) -> TrafficSettings {
     let mut traffic = TrafficSettings {
         self_timed: settings.load.self_timed,
-        workload_file_sha256: settings.shapes.replay.as_ref().map(|replay| replay.sha256.clone()),
+        workload_file_sha256: settings
+            .shapes
+            .replay
+            .as_ref()
+            .map(|replay| replay.sha256.clone()),
         ..TrafficSettings::default()
     };
     traffic.note(&ready.workload.about);
@@ -240,7 +276,12 @@ fn traffic(settings: &RunSettings, ready: &Ready) -> TrafficSettings {
 /// Share of bodies that repeat an earlier one: a server with a prefix cache answers those faster.
 fn duplicate_share(ready: &Ready) -> Option<f64> {
     let all = ready.plan.requests.len();
-    let mut bodies: Vec<u64> = ready.plan.requests.iter().map(Prepared::body_digest).collect();
+    let mut bodies: Vec<u64> = ready
+        .plan
+        .requests
+        .iter()
+        .map(Prepared::body_digest)
+        .collect();
     bodies.sort_unstable();
     bodies.dedup();
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
@@ -254,7 +295,11 @@ pub(super) fn manifest(
     let wire = &ready.plan.wire;
     let url = |(base, _): (String, _)| redact_url(&format!("{base}{}", settings.target.endpoint));
     Ok(Manifest {
-        run: RunInfo { label: settings.saving.label.clone(), partial: true, ..RunInfo::default() },
+        run: RunInfo {
+            label: settings.saving.label.clone(),
+            partial: true,
+            ..RunInfo::default()
+        },
         settings: serde_json::json!({
             "flags": settings.echo,
             "numbers": numbers,
@@ -279,7 +324,10 @@ pub(super) fn manifest(
 /// What the server loaded the model from, where it says so.
 fn served_model(ready: &Ready) -> Option<String> {
     let listed = ready.facts.models.as_deref().unwrap_or_default();
-    let served = listed.iter().find(|served| served.id == ready.model.request).or(listed.first())?;
+    let served = listed
+        .iter()
+        .find(|served| served.id == ready.model.request)
+        .or(listed.first())?;
     Some(served.root.clone().unwrap_or_else(|| served.id.clone()))
 }
 
@@ -295,7 +343,10 @@ fn ready_check(
         output.say("Skipping endpoint ready check.");
         return Ok(());
     };
-    output.say(&format!("Waiting for endpoint to become up in {} seconds", patience.as_secs()));
+    output.say(&format!(
+        "Waiting for endpoint to become up in {} seconds",
+        patience.as_secs()
+    ));
     let deadline = clock::now() + patience.into();
     loop {
         let records = send_once(&ready.plan, std::slice::from_ref(request), 1, stop).or_run()?;
@@ -318,7 +369,12 @@ fn ready_check(
     }
 }
 
-fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Output) -> Result<(), Failure> {
+fn warm_up(
+    settings: &RunSettings,
+    ready: &Ready,
+    stop: &StopHandle,
+    output: &Output,
+) -> Result<(), Failure> {
     let count = settings.load.num_warmups;
     if count == 0 {
         return Ok(());
@@ -330,7 +386,10 @@ fn warm_up(settings: &RunSettings, ready: &Ready, stop: &StopHandle, output: &Ou
     let failed: Vec<_> = records.iter().filter(|record| !record.is_ok()).collect();
     if let Some(first) = failed.first() {
         let reason = describe_failure(first);
-        output.warn(&format!("{} of {count} warm-up requests failed, the first with {reason}", failed.len()));
+        output.warn(&format!(
+            "{} of {count} warm-up requests failed, the first with {reason}",
+            failed.len()
+        ));
     }
     output.say("Warmup run completed.");
     Ok(())
@@ -348,16 +407,31 @@ pub(super) fn announce(settings: &RunSettings, output: &Output) {
     let _ = match arrivals.rate {
         Rate::Infinite => writeln!(text, "Traffic request rate: inf"),
         Rate::PerSecond(rate) => writeln!(text, "Traffic request rate: {}", float_repr(rate)),
-        Rate::Ramp { strategy, start_rps, end_rps } => writeln!(
+        Rate::Ramp {
+            strategy,
+            start_rps,
+            end_rps,
+        } => writeln!(
             text,
             "Traffic ramp-up strategy: {}.\nWill increase RPS from {start_rps} to {end_rps} RPS over the \
              duration of the benchmark.",
             strategy.name()
         ),
     };
-    let kind = if arrivals.burstiness == 1.0 { "Poisson process" } else { "Gamma distribution" };
-    let _ = writeln!(text, "Burstiness factor: {} ({kind})", float_repr(arrivals.burstiness));
-    let cap = settings.load.max_concurrency.map_or_else(|| "None".to_owned(), |cap| cap.to_string());
+    let kind = if arrivals.burstiness == 1.0 {
+        "Poisson process"
+    } else {
+        "Gamma distribution"
+    };
+    let _ = writeln!(
+        text,
+        "Burstiness factor: {} ({kind})",
+        float_repr(arrivals.burstiness)
+    );
+    let cap = settings
+        .load
+        .max_concurrency
+        .map_or_else(|| "None".to_owned(), |cap| cap.to_string());
     let _ = write!(text, "Maximum request concurrency: {cap}");
     if let Some(rate) = settings.load.probe_rate {
         let _ = write!(text, "\nProbe request rate: {} req/s", float_repr(rate));
@@ -397,17 +471,24 @@ fn view(
     }
     if settings.load.ui == Ui::Tui {
         let title = format!("{} · {}", ready.model.id, settings.target.base_url);
-        let heading = Arc::new(Mutex::new(Head { title, ..Head::default() }));
+        let heading = Arc::new(Mutex::new(Head {
+            title,
+            ..Head::default()
+        }));
         let (progress, started, stop) = (Arc::clone(progress), clock::now(), stop.clone());
         let look = move || Some(Live::of(&progress, started, clock::now()));
         if let Some(tui) = Tui::follow(look, move || _ = stop.escalate(), heading, output) {
             return Some(Box::new(tui));
         }
     }
-    Some(Box::new(RunBar::follow(Arc::clone(progress), ready.plan.requests.len())))
+    Some(Box::new(RunBar::follow(
+        Arc::clone(progress),
+        ready.plan.requests.len(),
+    )))
 }
 
-/// When the run started. Before it has, that is earlier than the truth by what the opening of connections takes.
+/// When the run started. Before it has, that is earlier than the truth by what the opening of
+/// connections takes.
 fn note_start(manifest: &mut Manifest, start: Anchor) {
     manifest.run.started = rfc3339(start.wall);
     manifest.run.started_wall_ns = start.wall.0;
@@ -432,7 +513,10 @@ pub(super) fn complete(
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that a run has made comes together here")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a run has made comes together here"
+)]
 fn save(
     settings: &RunSettings,
     folder: Option<&RunFolder>,
@@ -445,8 +529,11 @@ fn save(
     told: &NumberSettings,
 ) -> Result<(), Failure> {
     let mut result = vllm::result(header, records, numbers, &finished.health, finished.start);
-    result.rps_change_events =
-        vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
+    result.rps_change_events = vllm::rate_changes(
+        &settings.load.arrivals,
+        &ready.plan.schedule,
+        finished.start,
+    );
     if let Some(decoding) = &told.decoding {
         decoding.fill(&mut result);
     }
@@ -456,7 +543,8 @@ fn save(
     }
     if let Some(file) = result_file {
         if settings.saving.save {
-            file.write(&result, vllm::details(settings, records)).or_run()?;
+            file.write(&result, vllm::details(settings, records))
+                .or_run()?;
         }
         beside::write(settings, file, records, &result)?;
     }
@@ -486,8 +574,10 @@ pub(super) fn failures(records: &[Record]) -> String {
     let mut text = String::new();
     let mut failed = records.iter().filter(|record| !record.is_ok()).peekable();
     if failed.peek().is_some() {
-        let _ =
-            writeln!(text, "Failed requests during benchmark run detected (capping to {FAILURES_SHOWN}):");
+        let _ = writeln!(
+            text,
+            "Failed requests during benchmark run detected (capping to {FAILURES_SHOWN}):"
+        );
     }
     for (number, record) in failed.take(FAILURES_SHOWN).enumerate() {
         let _ = writeln!(text, "Error {number}: {}", describe_failure(record));

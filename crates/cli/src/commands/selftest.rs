@@ -1,7 +1,7 @@
 //! `inferometer selftest`: what this host's client can do, measured against the built-in simulator.
 //!
-//! The simulator runs in a process of its own, as a server would. Its truth log shares the client's clock,
-//! so that the error of every stamp is known and not estimated.
+//! The simulator runs in a process of its own, as a server would. Its truth log shares the client's
+//! clock, so that the error of every stamp is known and not estimated.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,15 +48,16 @@ pub(crate) struct Ceiling {
     pub(crate) open_streams: usize,
     /// What stopped `open_streams` from being more.
     pub(crate) streams_limited_by: String,
-    /// Difference between the client's stamp of an event and the server's hand-over to the kernel, in
-    /// milliseconds, at 100 streams of 50 tokens a second.
+    /// Difference between the client's stamp of an event and the server's hand-over to the kernel,
+    /// in milliseconds, at 100 streams of 50 tokens a second.
     pub(crate) stamp_error_ms: Tail,
     /// True when the stamps were the kernel's.
     pub(crate) kernel_stamps: bool,
 }
 
 impl Ceiling {
-    /// The largest share of this host's ceilings that a run has used: of events, requests or open streams.
+    /// The largest share of this host's ceilings that a run has used: of events, requests or open
+    /// streams.
     pub(crate) fn used(&self, records: &dyn Records, health: &ClientHealth) -> Option<f64> {
         let wall = health.wall.as_secs_f64();
         let (mut events, mut sent) = (0, 0);
@@ -88,7 +89,11 @@ impl Tail {
     fn of(mut values: Vec<f64>) -> Self {
         numpy::sort(&mut values);
         let at = |p| numpy::percentile(&values, p);
-        Self { p50: at(50.0), p99: at(99.0), max: values.last().copied().unwrap_or(0.0) }
+        Self {
+            p50: at(50.0),
+            p99: at(99.0),
+            max: values.last().copied().unwrap_or(0.0),
+        }
     }
 }
 
@@ -103,28 +108,67 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         ..Ceiling::default()
     };
 
-    let pacing = measure(&[], &["--num-prompts", &count(5_000), "--request-rate", "500"], 1, output)?;
+    let pacing = measure(
+        &[],
+        &["--num-prompts", &count(5_000), "--request-rate", "500"],
+        1,
+        output,
+    )?;
     ceiling.lateness_ms = Tail::of(spans(&pacing.finished.records, Record::lateness));
 
     let instant = ["--flood", "1"];
-    let rate = measure(&instant, &["--num-prompts", &count(60_000), "--max-concurrency", "64"], 1, output)?;
-    ceiling.requests_per_s = rate.finished.records.len() as f64 / rate.finished.health.wall.as_secs_f64();
+    let rate = measure(
+        &instant,
+        &["--num-prompts", &count(60_000), "--max-concurrency", "64"],
+        1,
+        output,
+    )?;
+    ceiling.requests_per_s =
+        rate.finished.records.len() as f64 / rate.finished.health.wall.as_secs_f64();
 
     let flood = ["--flood", "16"];
-    let events =
-        measure(&flood, &["--num-prompts", &count(3_000), "--max-concurrency", "64"], 1_024, output)?;
-    let received: usize = events.finished.records.iter().map(|record| record.events.len()).sum();
+    let events = measure(
+        &flood,
+        &["--num-prompts", &count(3_000), "--max-concurrency", "64"],
+        1_024,
+        output,
+    )?;
+    let received: usize = events
+        .finished
+        .records
+        .iter()
+        .map(|record| record.events.len())
+        .sum();
     ceiling.events_per_s = received as f64 / events.finished.health.wall.as_secs_f64();
 
     let (streams, limited_by) = stream_limit(args.max_streams);
     let cap = streams.to_string();
     let slow = ["--ttft", "5000", "--itl", "1"];
-    let open = measure(&slow, &["--num-prompts", &cap, "--max-concurrency", &cap], 1, output)?;
-    ceiling.open_streams = open.finished.records.iter().filter(|record| record.is_ok()).count();
-    ceiling.streams_limited_by = if ceiling.open_streams < streams { "failures".into() } else { limited_by };
+    let open = measure(
+        &slow,
+        &["--num-prompts", &cap, "--max-concurrency", &cap],
+        1,
+        output,
+    )?;
+    ceiling.open_streams = open
+        .finished
+        .records
+        .iter()
+        .filter(|record| record.is_ok())
+        .count();
+    ceiling.streams_limited_by = if ceiling.open_streams < streams {
+        "failures".into()
+    } else {
+        limited_by
+    };
 
     let paced = ["--ttft", "50", "--itl", "20"];
-    let stamps = measure(&paced, &["--num-prompts", &count(500), "--max-concurrency", "100"], 100, output)?;
+    let stamps = measure(
+        &paced,
+        &["--num-prompts", &count(500), "--max-concurrency", "100"],
+        100,
+        output,
+    )?;
     ceiling.stamp_error_ms = Tail::of(stamp_errors(&stamps.finished, &stamps.truth()?));
     ceiling.kernel_stamps = stamps.finished.health.kernel_stamps;
 
@@ -146,13 +190,24 @@ impl Measured {
         let reply = Side::new(&self.wire)?.get("/truth").or_run()?;
         let text = String::from_utf8_lossy(&reply.body);
         let records = text.lines().filter(|line| line.contains("\"events\""));
-        records.map(|line| serde_json::from_str(line).or_run()).collect()
+        records
+            .map(|line| serde_json::from_str(line).or_run())
+            .collect()
     }
 }
 
 /// One run of random requests with `tokens` output tokens against a simulator with `sim` flags.
-fn measure(sim: &[&str], load: &[&str], tokens: usize, output: &Output) -> Result<Measured, Failure> {
-    output.say(&format!("measuring: sim {} · run {}", sim.join(" "), load.join(" ")));
+fn measure(
+    sim: &[&str],
+    load: &[&str],
+    tokens: usize,
+    output: &Output,
+) -> Result<Measured, Failure> {
+    output.say(&format!(
+        "measuring: sim {} · run {}",
+        sim.join(" "),
+        load.join(" ")
+    ));
     let server = SimProcess::start(sim)?;
     let tokens = tokens.to_string();
     let fixed = [
@@ -178,12 +233,29 @@ fn measure(sim: &[&str], load: &[&str], tokens: usize, output: &Output) -> Resul
     };
     let settings = RunSettings::resolve(*args)?;
     let ready = prepare(&settings)?;
-    let finished = run(&ready.plan, None, &StopHandle::default(), &Progress::default()).or_run()?;
-    let failed = finished.records.iter().filter(|record| !record.is_ok()).count();
+    let finished = run(
+        &ready.plan,
+        None,
+        &StopHandle::default(),
+        &Progress::default(),
+    )
+    .or_run()?;
+    let failed = finished
+        .records
+        .iter()
+        .filter(|record| !record.is_ok())
+        .count();
     if failed > 0 {
-        output.warn(&format!("{failed} of {} requests failed", finished.records.len()));
+        output.warn(&format!(
+            "{failed} of {} requests failed",
+            finished.records.len()
+        ));
     }
-    Ok(Measured { finished, wire: ready.plan.wire, _server: server })
+    Ok(Measured {
+        finished,
+        wire: ready.plan.wire,
+        _server: server,
+    })
 }
 
 /// The built-in simulator in a process of its own.
@@ -206,10 +278,15 @@ impl SimProcess {
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).or_run()?;
         }
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned);
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .map(str::to_owned);
         match url {
             Some(url) => Ok(Self { child, url }),
-            None => Err(Failure::Run(anyhow::anyhow!("the simulator did not start: {line}"))),
+            None => Err(Failure::Run(anyhow::anyhow!(
+                "the simulator did not start: {line}"
+            ))),
         }
     }
 }
@@ -223,13 +300,20 @@ impl Drop for SimProcess {
 }
 
 fn spans(records: &[Record], of: impl Fn(&Record) -> Option<Nanos>) -> Vec<f64> {
-    records.iter().filter_map(of).map(Nanos::as_millis_f64).collect()
+    records
+        .iter()
+        .filter_map(of)
+        .map(Nanos::as_millis_f64)
+        .collect()
 }
 
 /// How many streams the limits of this process and host allow, and which limit it is.
 fn stream_limit(wanted: usize) -> (usize, String) {
-    let files = limits::raise_file_limit(wanted as u64 + 128).soft.saturating_sub(128) as usize;
-    let ports = limits::local_port_range().map_or(usize::MAX, |(low, high)| usize::from(high - low));
+    let files = limits::raise_file_limit(wanted as u64 + 128)
+        .soft
+        .saturating_sub(128) as usize;
+    let ports =
+        limits::local_port_range().map_or(usize::MAX, |(low, high)| usize::from(high - low));
     let least = wanted.min(files).min(ports);
     let by = match least {
         n if n == wanted => "--max-streams",
@@ -242,11 +326,15 @@ fn stream_limit(wanted: usize) -> (usize, String) {
 /// Client stamp minus the server's hand-over, for every event, in milliseconds.
 fn stamp_errors(finished: &Finished, truth: &[TruthRecord]) -> Vec<f64> {
     let start = finished.start.monotonic;
-    let truth: BTreeMap<&str, &TruthRecord> =
-        truth.iter().filter_map(|record| Some((record.id.as_deref()?, record))).collect();
+    let truth: BTreeMap<&str, &TruthRecord> = truth
+        .iter()
+        .filter_map(|record| Some((record.id.as_deref()?, record)))
+        .collect();
     let mut errors = Vec::new();
     for record in &finished.records {
-        let Some(truth) = record.id.as_deref().and_then(|id| truth.get(id)) else { continue };
+        let Some(truth) = record.id.as_deref().and_then(|id| truth.get(id)) else {
+            continue;
+        };
         for (event, sent) in record.events.iter().zip(&truth.events) {
             errors.push((event.at + start).since(*sent).as_millis_f64());
         }
@@ -259,13 +347,41 @@ fn table(ceiling: &Ceiling) -> String {
     let mut row = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<44} {value}");
     };
-    let tail = |tail: &Tail| format!("p50 {:.3}  p99 {:.3}  max {:.3}", tail.p50, tail.p99, tail.max);
-    row("Send lateness at 500 req/s (ms):", tail(&ceiling.lateness_ms));
-    row("Highest request rate (req/s):", format!("{:.0}", ceiling.requests_per_s));
-    row("Highest event rate (events/s):", format!("{:.0}", ceiling.events_per_s));
-    row("Open streams:", format!("{} (limited by {})", ceiling.open_streams, ceiling.streams_limited_by));
+    let tail = |tail: &Tail| {
+        format!(
+            "p50 {:.3}  p99 {:.3}  max {:.3}",
+            tail.p50, tail.p99, tail.max
+        )
+    };
+    row(
+        "Send lateness at 500 req/s (ms):",
+        tail(&ceiling.lateness_ms),
+    );
+    row(
+        "Highest request rate (req/s):",
+        format!("{:.0}", ceiling.requests_per_s),
+    );
+    row(
+        "Highest event rate (events/s):",
+        format!("{:.0}", ceiling.events_per_s),
+    );
+    row(
+        "Open streams:",
+        format!(
+            "{} (limited by {})",
+            ceiling.open_streams, ceiling.streams_limited_by
+        ),
+    );
     row("Stamp error (ms):", tail(&ceiling.stamp_error_ms));
-    row("Stamps by:", if ceiling.kernel_stamps { "the kernel" } else { "the process" }.to_owned());
+    row(
+        "Stamps by:",
+        if ceiling.kernel_stamps {
+            "the kernel"
+        } else {
+            "the process"
+        }
+        .to_owned(),
+    );
     text
 }
 
@@ -286,7 +402,8 @@ pub(crate) fn kept() -> Option<Ceiling> {
     let read = |program| std::fs::read_to_string(cache_file(program)?).ok();
     let text = read(names::NAME).or_else(|| read(names::OLD_NAME))?;
     let ceiling: Ceiling = serde_json::from_str(&text).ok()?;
-    (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build).then_some(ceiling)
+    (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build)
+        .then_some(ceiling)
 }
 
 fn host() -> String {
@@ -296,14 +413,19 @@ fn host() -> String {
 fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(ceiling).or_run()? + "\n";
     let write = |path: &PathBuf| {
-        path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, &text))
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(path, &text))
     };
     if let Some(path) = &args.json {
         write(path).or_run()?;
     }
     let Some(path) = kept_at() else { return Ok(()) };
     match write(&path) {
-        Ok(()) => output.say(&format!("Kept in {}: later runs are compared with it.", path.display())),
+        Ok(()) => output.say(&format!(
+            "Kept in {}: later runs are compared with it.",
+            path.display()
+        )),
         Err(error) => output.warn(&format!("{}: not kept: {error}", path.display())),
     }
     Ok(())

@@ -16,27 +16,43 @@ const MARK: &str = "runs inferometer in place of";
 const OLD_MARK: &str = "runs servebench in place of";
 /// Name of a script, what it stands in for, and our command.
 const SCRIPTS: [(&str, &str, &[&str]); 4] = [
-    ("benchmark_serving.py", "vLLM's script of this name", &["bench", "serve"]),
-    ("run_sweep.py", "the script of this name", &["sweep", "--again"]),
-    ("aggregate_result.py", "the script of this name", &["aggregate"]),
+    (
+        "benchmark_serving.py",
+        "vLLM's script of this name",
+        &["bench", "serve"],
+    ),
+    (
+        "run_sweep.py",
+        "the script of this name",
+        &["sweep", "--again"],
+    ),
+    (
+        "aggregate_result.py",
+        "the script of this name",
+        &["aggregate"],
+    ),
     ("visualize.py", "the script of this name", &["visualize"]),
 ];
 
 /// Writes the scripts.
 pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure> {
     let folder = &args.folder;
-    fs::create_dir_all(folder)
-        .map_err(|error| Failure::usage(format!("{}: cannot be made: {error}", folder.display())))?;
+    fs::create_dir_all(folder).map_err(|error| {
+        Failure::usage(format!("{}: cannot be made: {error}", folder.display()))
+    })?;
     let binary = std::env::current_exe().or_run()?;
-    let mut scripts: Vec<(&str, String)> =
-        SCRIPTS.iter().map(|(name, of, command)| (*name, script(name, of, command, &binary))).collect();
+    let mut scripts: Vec<(&str, String)> = SCRIPTS
+        .iter()
+        .map(|(name, of, command)| (*name, script(name, of, command, &binary)))
+        .collect();
     if args.with_vllm {
         scripts.push(("vllm", vllm_script(&binary)));
     }
     for (name, _) in &scripts {
         let path = folder.join(name);
         let foreign = path.exists()
-            && !fs::read_to_string(&path).is_ok_and(|text| text.contains(MARK) || text.contains(OLD_MARK));
+            && !fs::read_to_string(&path)
+                .is_ok_and(|text| text.contains(MARK) || text.contains(OLD_MARK));
         if foreign {
             return Err(Failure::usage(format!(
                 "{}: there is another file of this name; move it away, or choose another folder",
@@ -46,8 +62,9 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
     }
     for (name, text) in scripts {
         let path = folder.join(name);
-        fs::write(&path, text)
-            .map_err(|error| Failure::usage(format!("{}: cannot be written: {error}", path.display())))?;
+        fs::write(&path, text).map_err(|error| {
+            Failure::usage(format!("{}: cannot be written: {error}", path.display()))
+        })?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_run()?;
         output.say(&path.display().to_string());
     }
@@ -55,7 +72,11 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
 }
 
 fn script(name: &str, of: &str, command: &[&str], binary: &Path) -> String {
-    let command = command.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let command = command
+        .iter()
+        .map(|word| format!("{word:?}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     format!(
         "#!/usr/bin/env python3\n\
          \"\"\"{name}: {MARK} {of}.\"\"\"\n\

@@ -43,7 +43,11 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
     let metric_names = match args.metrics.as_str() {
         "vllm" => MetricNames::Vllm,
         "sglang" => MetricNames::Sglang,
-        other => return Err(Failure::usage(format!("--metrics {other}: choose vllm or sglang"))),
+        other => {
+            return Err(Failure::usage(format!(
+                "--metrics {other}: choose vllm or sglang"
+            )));
+        }
     };
     let tokenizer = args
         .tokenizer
@@ -59,9 +63,14 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
             )));
         }
     };
-    for (flag, seconds) in [("--ready-after", args.ready_after), ("--listen-after", args.listen_after)] {
+    for (flag, seconds) in [
+        ("--ready-after", args.ready_after),
+        ("--listen-after", args.listen_after),
+    ] {
         if !(0.0..1e9).contains(&seconds) {
-            return Err(Failure::usage(format!("{flag} {seconds}: give seconds, at least 0")));
+            return Err(Failure::usage(format!(
+                "{flag} {seconds}: give seconds, at least 0"
+            )));
         }
     }
     Ok(SimSettings {
@@ -72,11 +81,18 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         itl: parse("--itl", &args.itl)?,
         tokens_per_event: args.tokens_per_event,
         flood: args.flood,
-        answer_tokens: args.answer_tokens.map(|text| parse("--answer-tokens", &text)).transpose()?,
+        answer_tokens: args
+            .answer_tokens
+            .map(|text| parse("--answer-tokens", &text))
+            .transpose()?,
         seed: args.seed,
         max_model_len: args.max_model_len,
         api_key: args.api_key.map(Secret::new),
-        faults: args.fault.iter().map(|share| parse("--fault", share)).collect::<Result<_, _>>()?,
+        faults: args
+            .fault
+            .iter()
+            .map(|share| parse("--fault", share))
+            .collect::<Result<_, _>>()?,
         truth_file: args.truth,
         kernel_stamps: args.kernel_stamps,
         pin: args.pin,
@@ -89,17 +105,21 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         listen_after: Duration::from_secs_f64(args.listen_after),
         metric_names,
         ready_after: Duration::from_secs_f64(args.ready_after),
-        tls: args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsIdentity {
-            certificate,
-            key,
-            client_authority: args.tls_client_ca,
-        }),
+        tls: args
+            .tls_cert
+            .zip(args.tls_key)
+            .map(|(certificate, key)| TlsIdentity {
+                certificate,
+                key,
+                client_authority: args.tls_client_ca,
+            }),
         ..SimSettings::default()
     })
 }
 
 pub(super) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
+    text.parse()
+        .map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
@@ -111,7 +131,10 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
 }
 
 fn wait_for_interrupt() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_run()?;
     runtime.block_on(async {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).or_run()?;

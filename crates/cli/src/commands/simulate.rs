@@ -1,8 +1,8 @@
 //! `inferometer simulate`: a run against the engine model, on a virtual clock.
 //!
-//! Workload, schedule, slots, metrics and files are those of `run`; only the server is not there. Everything
-//! random has its seed and no clock of the host has a part in it, so that the same command gives the same
-//! result file and the same records, byte for byte.
+//! Workload, schedule, slots, metrics and files are those of `run`; only the server is not there.
+//! Everything random has its seed and no clock of the host has a part in it, so that the same
+//! command gives the same result file and the same records, byte for byte.
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request};
@@ -35,34 +35,59 @@ const PRESET: &str = "llama-3.1-8b@h100";
 const ID_PREFIX: &str = "bench-simulated-";
 /// Date in result files: the virtual clock begins at zero.
 const DATE: &str = "19700101-000000";
-/// Length of an answer for which neither request nor flags name one, as the simulator's server has it.
+/// Length of an answer for which neither request nor flags name one, as the simulator's server has
+/// it.
 const ANSWER_TOKENS: u32 = 128;
 
 /// Runs the simulation that `args` ask for.
 pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Failure> {
     let began = clock::wall();
-    let SimulateArgs { engine, answer_tokens, find_rate, find_seeds, find_duration, find_precision, run } =
-        args;
+    let SimulateArgs {
+        engine,
+        answer_tokens,
+        find_rate,
+        find_seeds,
+        find_duration,
+        find_precision,
+        run,
+    } = args;
     let without_effect = without_effect(&run.load);
     let (model, settings) = resolve(engine, run)?;
     for note in settings.notes.iter().chain(&without_effect) {
         output.note(note);
     }
-    let answer_tokens = answer_tokens.map(|text| parse("--answer-tokens", &text)).transpose()?;
+    let answer_tokens = answer_tokens
+        .map(|text| parse("--answer-tokens", &text))
+        .transpose()?;
     let search = find_rate
         .map(|limits| {
-            let effort =
-                find_rate::Effort { seeds: find_seeds, seconds: find_duration, precision: find_precision };
+            let effort = find_rate::Effort {
+                seeds: find_seeds,
+                seconds: find_duration,
+                precision: find_precision,
+            };
             find_rate::Search::new(&limits, effort, &settings)
         })
         .transpose()?;
 
     let mut ready = prepare_simulated(&settings, &model.name)?;
     let tokenizer = ready.tokenizer.take().map(ForSim);
-    let plan = virtual_plan(&settings, &ready, &model, tokenizer.as_ref(), answer_tokens.as_ref())?;
+    let plan = virtual_plan(
+        &settings,
+        &ready,
+        &model,
+        tokenizer.as_ref(),
+        answer_tokens.as_ref(),
+    )?;
     run::tell(&settings, &ready, output);
     match search {
-        Some(search) => search.run(&plan, &ready.workload.requests, &settings.load.arrivals, &model, output),
+        Some(search) => search.run(
+            &plan,
+            &ready.workload.requests,
+            &settings.load.arrivals,
+            &model,
+            output,
+        ),
         None => conclude(&settings, &ready, &model, plan, began, output),
     }
 }
@@ -70,7 +95,9 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
 /// Refuses arguments that cannot be simulated.
 pub(crate) fn check(args: SimulateArgs) -> Result<(), Failure> {
     if args.find_rate.is_some() {
-        return Err(Failure::usage("--find-rate searches by itself; a sweep goes through given rates"));
+        return Err(Failure::usage(
+            "--find-rate searches by itself; a sweep goes through given rates",
+        ));
     }
     if let Some(text) = &args.answer_tokens {
         parse::<Distribution>("--answer-tokens", text)?;
@@ -79,11 +106,19 @@ pub(crate) fn check(args: SimulateArgs) -> Result<(), Failure> {
 }
 
 /// What the flags mean, with the defaults of a simulation.
-fn resolve(mut engine: EngineArgs, mut run: RunArgs) -> Result<(EngineModel, RunSettings), Failure> {
+fn resolve(
+    mut engine: EngineArgs,
+    mut run: RunArgs,
+) -> Result<(EngineModel, RunSettings), Failure> {
     engine.preset.get_or_insert_with(|| PRESET.to_owned());
-    let model = engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
-    run.target.tokenizer.get_or_insert_with(|| BUILTIN.to_owned());
-    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    let model =
+        engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
+    run.target
+        .tokenizer
+        .get_or_insert_with(|| BUILTIN.to_owned());
+    run.load
+        .request_id_prefix
+        .get_or_insert_with(|| ID_PREFIX.to_owned());
     let settings = RunSettings::resolve(run)?;
     if settings.metrics.kind == Kind::Pooling {
         return Err(Failure::usage(format!(
@@ -102,7 +137,9 @@ fn without_effect(load: &crate::args::LoadArgs) -> Vec<String> {
         ("--reset-prefix-cache", load.reset_prefix_cache),
     ];
     let named = asked.iter().filter(|(_, asked)| *asked);
-    named.map(|(flag, _)| format!("{flag} has no effect: no server takes part in a simulation")).collect()
+    named
+        .map(|(flag, _)| format!("{flag} has no effect: no server takes part in a simulation"))
+        .collect()
 }
 
 /// One run from the plan to its files.
@@ -120,7 +157,11 @@ fn conclude(
     settings.saving.exports.prepare()?;
     DATE.clone_into(&mut header.date);
     let name = run_folder_name(began, settings.saving.label.as_deref());
-    let folder = settings.saving.runs_dir.as_ref().map(|parent| RunFolder::create(parent, &name));
+    let folder = settings
+        .saving
+        .runs_dir
+        .as_ref()
+        .map(|parent| RunFolder::create(parent, &name));
     let folder = folder.transpose().or_usage()?;
     let mut numbers_settings = run::number_settings(settings, ready);
     numbers_settings.verdict.interrupted = false;
@@ -142,7 +183,9 @@ fn conclude(
 
     let look = Look {
         color: output.color(),
-        run_folder: folder.as_ref().map(|folder| folder.path().display().to_string()),
+        run_folder: folder
+            .as_ref()
+            .map(|folder| folder.path().display().to_string()),
         ..Look::default()
     };
     output.print(&run::failures(&finished.records));
@@ -154,10 +197,19 @@ fn conclude(
         took.as_secs_f64(),
         span / took.as_secs_f64().max(1e-9),
     ));
-    let files = Files { folder: folder.as_ref(), result: result_file.as_ref(), manifest: &manifest };
+    let files = Files {
+        folder: folder.as_ref(),
+        result: result_file.as_ref(),
+        manifest: &manifest,
+    };
     files.save(settings, header, ready, &finished, &numbers, described)?;
     let place = folder.as_ref().map(RunFolder::path);
-    for path in settings.saving.exports.write(place, &manifest, &finished.records, &numbers_settings)? {
+    for path in
+        settings
+            .saving
+            .exports
+            .write(place, &manifest, &finished.records, &numbers_settings)?
+    {
         output.say(&format!("Exported: {}", path.display()));
     }
     Ok(run::exit(settings, &numbers))
@@ -189,19 +241,29 @@ impl Files<'_> {
     ) -> Result<(), Failure> {
         let (records, health) = (&finished.records, &finished.health);
         let mut result = vllm::result(header, records, numbers, health, finished.start);
-        result.rps_change_events =
-            vllm::rate_changes(&settings.load.arrivals, &ready.plan.schedule, finished.start);
+        result.rps_change_events = vllm::rate_changes(
+            &settings.load.arrivals,
+            &ready.plan.schedule,
+            finished.start,
+        );
         result.inferometer["simulated"] = described;
         if let Some(file) = self.result {
             if settings.saving.save {
-                file.write(&result, vllm::details(settings, records)).or_run()?;
+                file.write(&result, vllm::details(settings, records))
+                    .or_run()?;
             }
             beside::write(settings, file, &finished.records, &result)?;
         }
         if let Some(folder) = self.folder {
             folder.store_records(&finished.records).or_run()?;
             folder.write_manifest(self.manifest).or_run()?;
-            page::write(folder, self.manifest, &finished.records, numbers, Lang::default())?;
+            page::write(
+                folder,
+                self.manifest,
+                &finished.records,
+                numbers,
+                Lang::default(),
+            )?;
         }
         Ok(())
     }
@@ -216,9 +278,18 @@ fn virtual_plan(
     answer_tokens: Option<&Distribution>,
 ) -> Result<VirtualPlan, Failure> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
-    let adapters: &[String] = settings.target.lora.as_ref().map_or(&[], |(names, _)| names);
+    let adapters: &[String] = settings
+        .target
+        .lora
+        .as_ref()
+        .map_or(&[], |(names, _)| names);
     let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
-    let all: Vec<_> = ready.workload.requests.iter().zip(ready.plan.requests.iter()).collect();
+    let all: Vec<_> = ready
+        .workload
+        .requests
+        .iter()
+        .zip(ready.plan.requests.iter())
+        .collect();
     // A conversation's turns depend on one another; conversations do not.
     let conversations: Vec<_> = all.chunk_by(|_, (next, _)| is_later_turn(next)).collect();
     let requests = conversations
@@ -241,8 +312,11 @@ fn virtual_plan(
                     }
                     add_content(&mut prompt, request)?;
                     let content = prompt.clone().build();
-                    facts.prompt_tokens =
-                        if is_later_turn(request) { content.len() } else { facts.prompt_tokens };
+                    facts.prompt_tokens = if is_later_turn(request) {
+                        content.len()
+                    } else {
+                        facts.prompt_tokens
+                    };
                     let mut engine = EngineRequest::new(request.index as u64, content, output);
                     if request.session.as_ref().is_some_and(|turn| turn.has_next) {
                         engine.answer = answer(settings.workload.seed, request.index, output);
@@ -254,12 +328,21 @@ fn virtual_plan(
                         .as_ref()
                         .and_then(|name| adapters.iter().position(|adapter| adapter == name))
                         .map(|number| number as u32);
-                    let priority = request.overrides.get("priority").and_then(Value::as_i64).unwrap_or(0);
+                    let priority = request
+                        .overrides
+                        .get("priority")
+                        .and_then(Value::as_i64)
+                        .unwrap_or(0);
                     engine.priority = i32::try_from(priority).unwrap_or(0);
-                    let think =
-                        is_later_turn(request).then(|| request.session.as_ref().map(|turn| turn.think));
+                    let think = is_later_turn(request)
+                        .then(|| request.session.as_ref().map(|turn| turn.think));
                     let think = think.flatten();
-                    Ok(VirtualRequest { engine, facts, cancel_after: prepared.cancel_after, think })
+                    Ok(VirtualRequest {
+                        engine,
+                        facts,
+                        cancel_after: prepared.cancel_after,
+                        think,
+                    })
                 })
                 .collect::<Result<Vec<_>, Failure>>()
         })
@@ -311,5 +394,8 @@ fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), 
     if understood && media {
         return Ok(());
     }
-    Err(Failure::usage(format!("request {}: its messages cannot be understood", request.index)))
+    Err(Failure::usage(format!(
+        "request {}: its messages cannot be understood",
+        request.index
+    )))
 }

@@ -29,7 +29,11 @@ const PNG_SCALE: f32 = 2.0;
 
 /// Writes what `args` ask for.
 pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, Failure> {
-    let csv = if args.demo { demo(args, output)? } else { args.csv.clone() };
+    let csv = if args.demo {
+        demo(args, output)?
+    } else {
+        args.csv.clone()
+    };
     if !csv.is_file() {
         return Err(Failure::usage(format!(
             "--csv: {} is not there: make it with inferometer aggregate, or try inferometer visualize --demo",
@@ -38,24 +42,43 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
     }
     let mut rows: Vec<Row> = read_table(&csv).or_usage()?;
     if rows.is_empty() {
-        return Err(Failure::usage(format!("--csv: {} has no rows", csv.display())));
+        return Err(Failure::usage(format!(
+            "--csv: {} has no rows",
+            csv.display()
+        )));
     }
     rows.iter_mut().for_each(restore_verdict);
     let detailed = add_details(&mut rows, csv.parent().unwrap_or(Path::new("")));
     let runs = parse_rows(&rows);
     let (lang, folder) = (args.lang, &args.output);
-    fs::create_dir_all(folder)
-        .map_err(|error| Failure::usage(format!("--output: cannot create {}: {error}", folder.display())))?;
+    fs::create_dir_all(folder).map_err(|error| {
+        Failure::usage(format!(
+            "--output: cannot create {}: {error}",
+            folder.display()
+        ))
+    })?;
     let all = args.all || !(args.throughput || args.latency || args.interactive || args.report);
     let mut written = Vec::new();
     if all || args.throughput {
-        written.extend(write_figure(folder, "throughput_analysis", &throughput_figure(&runs, lang))?);
+        written.extend(write_figure(
+            folder,
+            "throughput_analysis",
+            &throughput_figure(&runs, lang),
+        )?);
     }
     if all || args.latency {
-        written.extend(write_figure(folder, "latency_analysis", &latency_figure(&runs, lang))?);
+        written.extend(write_figure(
+            folder,
+            "latency_analysis",
+            &latency_figure(&runs, lang),
+        )?);
     }
     if all || args.interactive {
-        written.push(write(folder, "interactive_dashboard.html", dashboard(&runs, lang).as_bytes())?);
+        written.push(write(
+            folder,
+            "interactive_dashboard.html",
+            dashboard(&runs, lang).as_bytes(),
+        )?);
     }
     if all || args.report {
         for (name, format) in [
@@ -66,27 +89,47 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
             written.push(write(folder, name, text.as_bytes())?);
         }
     }
-    output.say(&format!("{} runs from {} ({detailed} with single requests):", runs.len(), csv.display()));
+    output.say(&format!(
+        "{} runs from {} ({detailed} with single requests):",
+        runs.len(),
+        csv.display()
+    ));
     for path in written {
         output.say(&format!("  {path}"));
     }
     Ok(Exit::Good)
 }
 
-/// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an object.
+/// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an
+/// object.
 fn restore_verdict(row: &mut Row) {
-    let Some(level) = row.get("inferometer.verdict.level").and_then(Value::as_str).map(str::to_owned) else {
+    let Some(level) = row
+        .get("inferometer.verdict.level")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    else {
         return;
     };
-    let reasons = row.get("inferometer.verdict.reasons").and_then(Value::as_str);
-    let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return };
-    row.insert("inferometer".to_owned(), json!({"verdict": {"level": level, "reasons": reasons}}));
+    let reasons = row
+        .get("inferometer.verdict.reasons")
+        .and_then(Value::as_str);
+    let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return;
+    };
+    row.insert(
+        "inferometer".to_owned(),
+        json!({"verdict": {"level": level, "reasons": reasons}}),
+    );
 }
 
-/// A table has no lists of single requests, but the result files beside it may (`--save-detailed`): they give
-/// distributions and timelines. Returns for how many rows they were found.
+/// A table has no lists of single requests, but the result files beside it may (`--save-detailed`):
+/// they give distributions and timelines. Returns for how many rows they were found.
 fn add_details(rows: &mut [Row], folder: &Path) -> usize {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     // A table that was moved away from its results is shown without them.
     let files = result_files(folder).unwrap_or_default();
     let runs: Vec<ImportedRun> = files
@@ -99,8 +142,10 @@ fn add_details(rows: &mut [Row], folder: &Path) -> usize {
     for row in rows {
         // Repeats have one name in different folders; the date tells them apart.
         let is_it = |run: &&ImportedRun| {
-            run.file.file_name().and_then(OsStr::to_str) == row.get("filename").and_then(Value::as_str)
-                && run.keys.get("date").and_then(Value::as_str) == row.get("date").and_then(Value::as_str)
+            run.file.file_name().and_then(OsStr::to_str)
+                == row.get("filename").and_then(Value::as_str)
+                && run.keys.get("date").and_then(Value::as_str)
+                    == row.get("date").and_then(Value::as_str)
         };
         let mut matching = runs.iter().filter(is_it);
         if let (Some(run), None) = (matching.next(), matching.next()) {
@@ -118,21 +163,32 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {
     let svg = figure.to_svg();
     let png = to_png(&svg, PNG_SCALE).or_run()?;
-    Ok([write(folder, &format!("{name}.png"), &png)?, write(folder, &format!("{name}.svg"), svg.as_bytes())?])
+    Ok([
+        write(folder, &format!("{name}.png"), &png)?,
+        write(folder, &format!("{name}.svg"), svg.as_bytes())?,
+    ])
 }
 
 fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
     let path = folder.join(name);
-    fs::write(&path, content)
-        .map_err(|error| Failure::usage(format!("--output: cannot write {}: {error}", path.display())))?;
+    fs::write(&path, content).map_err(|error| {
+        Failure::usage(format!(
+            "--output: cannot write {}: {error}",
+            path.display()
+        ))
+    })?;
     Ok(path.display().to_string())
 }
 
 /// A campaign on the built-in simulator, whose engine model gets slower under load as real ones do.
 fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Failure> {
     let folder = args.output.join("demo");
-    fs::create_dir_all(&folder)
-        .map_err(|error| Failure::usage(format!("--output: cannot create {}: {error}", folder.display())))?;
+    fs::create_dir_all(&folder).map_err(|error| {
+        Failure::usage(format!(
+            "--output: cannot create {}: {error}",
+            folder.display()
+        ))
+    })?;
     let server = start(SimSettings {
         model: "sim".into(),
         tokenizer: Some(Arc::new(sim::ForSim(Tokenizer::builtin().or_run()?))),
@@ -149,9 +205,17 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     write(&folder, "combos.yaml", combos.as_bytes())?;
     let results = folder.join("results");
     let extra = vec!["--save-detailed".to_owned()];
-    let options = SweepOptions { output: Some(results.clone()), extra, ..SweepOptions::default() };
-    let plan = sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
-    output.say(&format!("A campaign of {} runs on the built-in simulator:", plan.cells.len()));
+    let options = SweepOptions {
+        output: Some(results.clone()),
+        extra,
+        ..SweepOptions::default()
+    };
+    let plan =
+        sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
+    output.say(&format!(
+        "A campaign of {} runs on the built-in simulator:",
+        plan.cells.len()
+    ));
     let how = sweep::How {
         start: Start::Overwrite,
         show_stdout: false,
@@ -161,7 +225,9 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     let (tally, _) = sweep::carry_out(&plan, &how, output)?;
     sim::stop(server)?;
     if tally.interrupted || tally.failed > 0 {
-        return Err(Failure::Run(anyhow::Error::msg("the demo's campaign did not come to its end")));
+        return Err(Failure::Run(anyhow::Error::msg(
+            "the demo's campaign did not come to its end",
+        )));
     }
     let table = results.join(TABLE_NAME);
     write_table(&results, &table, false, output)?;

@@ -28,18 +28,26 @@ pub(crate) fn workload(args: WorkloadArgs, output: &Output) -> Result<Exit, Fail
 }
 
 fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
-    let BuildArgs { mut run, output: path } = args;
+    let BuildArgs {
+        mut run,
+        output: path,
+    } = args;
     if let Some(file) = &run.traffic.workload {
         return Err(Failure::usage(format!(
             "--workload {}: this is a workload file already; copy it, or build a new one from its flags",
             file.display()
         )));
     }
-    run.load.request_id_prefix.get_or_insert_with(|| ID_PREFIX.to_owned());
+    run.load
+        .request_id_prefix
+        .get_or_insert_with(|| ID_PREFIX.to_owned());
     let settings = RunSettings::resolve(run)?;
     let about = Map::from_iter([
         ("inferometer".to_owned(), env!("CARGO_PKG_VERSION").into()),
-        ("dataset".to_owned(), settings.workload.dataset.name().into()),
+        (
+            "dataset".to_owned(),
+            settings.workload.dataset.name().into(),
+        ),
         ("seed".to_owned(), settings.workload.seed.into()),
         ("arrivals".to_owned(), json!(settings.load.arrivals)),
     ]);
@@ -70,8 +78,11 @@ fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
     let mut reader = BundleReader::open(&args.file).or_usage()?;
     let mut counts = Counts::default();
     while let Some(request) = reader.next_request().or_usage()? {
-        counts.lengths.push((request.prompt_tokens, request.output_tokens));
-        counts.conversations += usize::from(request.session.as_ref().is_some_and(|turn| turn.turn == 0));
+        counts
+            .lengths
+            .push((request.prompt_tokens, request.output_tokens));
+        counts.conversations +=
+            usize::from(request.session.as_ref().is_some_and(|turn| turn.turn == 0));
     }
     let (bundle, sha256) = reader.finish().or_usage()?;
     output.print(&describe(&bundle, &counts, &sha256));
@@ -97,23 +108,49 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let span = bundle.schedule.last().as_secs_f64();
     let mut text = format!("{} requests, sha256 {sha256}\n", requests.len());
     for (name, value) in &bundle.about {
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         let _ = writeln!(text, "{name}: {shown}");
     }
     let _ = match span {
         0.0 => writeln!(text, "all due at once"),
-        _ => writeln!(text, "due over {span:.3} s, {:.3} a second", requests.len() as f64 / span),
+        _ => writeln!(
+            text,
+            "due over {span:.3} s, {:.3} a second",
+            requests.len() as f64 / span
+        ),
     };
-    if let Some(share) = bundle.workload.about.get("reusable_prefix_share").and_then(Value::as_f64) {
-        let _ = writeln!(text, "reusable prefixes: {:.1} % of the prompt tokens (predicted)", share * 100.0);
+    if let Some(share) = bundle
+        .workload
+        .about
+        .get("reusable_prefix_share")
+        .and_then(Value::as_f64)
+    {
+        let _ = writeln!(
+            text,
+            "reusable prefixes: {:.1} % of the prompt tokens (predicted)",
+            share * 100.0
+        );
     }
     if counts.conversations > 0 {
         let _ = writeln!(text, "{} conversations", counts.conversations);
     }
-    let prompts: Vec<f64> = requests.iter().map(|&(prompt, _)| f64::from(prompt)).collect();
-    let outputs: Vec<f64> = requests.iter().filter_map(|&(_, output)| output).map(f64::from).collect();
-    let gaps: Vec<f64> =
-        bundle.schedule.as_slice().windows(2).map(|pair| pair[1].since(pair[0]).as_millis_f64()).collect();
+    let prompts: Vec<f64> = requests
+        .iter()
+        .map(|&(prompt, _)| f64::from(prompt))
+        .collect();
+    let outputs: Vec<f64> = requests
+        .iter()
+        .filter_map(|&(_, output)| output)
+        .map(f64::from)
+        .collect();
+    let gaps: Vec<f64> = bundle
+        .schedule
+        .as_slice()
+        .windows(2)
+        .map(|pair| pair[1].since(pair[0]).as_millis_f64())
+        .collect();
     histogram("prompt tokens", &prompts, &mut text);
     histogram("output tokens asked for", &outputs, &mut text);
     if span > 0.0 {
@@ -126,7 +163,9 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
 }
 
 fn histogram(title: &str, values: &[f64], text: &mut String) {
-    let Some(low) = values.iter().copied().reduce(f64::min) else { return };
+    let Some(low) = values.iter().copied().reduce(f64::min) else {
+        return;
+    };
     let high = values.iter().copied().fold(low, f64::max);
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let mut sorted = values.to_vec();
@@ -150,14 +189,21 @@ fn histogram(title: &str, values: &[f64], text: &mut String) {
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
     for (bar, count) in counts.iter().enumerate() {
         let blocks = "█".repeat((count * WIDE).div_ceil(most));
-        let _ = writeln!(text, "{:>10.1} {blocks:<WIDE$} {count}", low + width * bar as f64);
+        let _ = writeln!(
+            text,
+            "{:>10.1} {blocks:<WIDE$} {count}",
+            low + width * bar as f64
+        );
     }
 }
 
 /// The file as a page.
 fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
-    let lengths: Vec<(u32, u32)> =
-        counts.lengths.iter().map(|&(prompt, output)| (prompt, output.unwrap_or(0))).collect();
+    let lengths: Vec<(u32, u32)> = counts
+        .lengths
+        .iter()
+        .map(|&(prompt, output)| (prompt, output.unwrap_or(0)))
+        .collect();
     let figure = dataset_stats_figure(&lengths, Lang::default()).to_svg();
     let words = inferometer_report::chart::escape(&describe(bundle, counts, sha256));
     format!(

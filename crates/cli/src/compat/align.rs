@@ -1,8 +1,8 @@
 //! vLLM's alignment of made-up prompts with the server's tokenizer.
 //!
-//! When the server counts the first prompt otherwise than the client, every prompt that is too long for the
-//! server is cut to its length there and sent as the server's `/detokenize` gives it back; one that is too
-//! short stays. Without `/tokenize` nothing happens.
+//! When the server counts the first prompt otherwise than the client, every prompt that is too long
+//! for the server is cut to its length there and sent as the server's `/detokenize` gives it back;
+//! one that is too short stays. Without `/tokenize` nothing happens.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,17 +24,27 @@ pub(crate) fn align(
     model: &str,
     requests: &mut [Request],
 ) -> Result<Option<String>, Failure> {
-    let Some(first) = requests.first().filter(|request| request.prompt.as_text().is_some()) else {
+    let Some(first) = requests
+        .first()
+        .filter(|request| request.prompt.as_text().is_some())
+    else {
         return Ok(None);
     };
     let expected = first.prompt_tokens as usize;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().or_run()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_run()?;
     let local = tokio::task::LocalSet::new();
-    let asker =
-        Rc::new(Asker { client: Client::new(wire, 0, Arc::new(Live::default())), model: model.to_owned() });
+    let asker = Rc::new(Asker {
+        client: Client::new(wire, 0, Arc::new(Live::default())),
+        model: model.to_owned(),
+    });
     let text = first.prompt.as_text().unwrap_or_default().to_owned();
     let Some(tokens) = local.block_on(&runtime, asker.tokenize(&text)) else {
-        return Ok(Some("WARNING: /tokenize unavailable, skipping alignment.".to_owned()));
+        return Ok(Some(
+            "WARNING: /tokenize unavailable, skipping alignment.".to_owned(),
+        ));
     };
     if tokens.len() == expected {
         return Ok(None);
@@ -69,7 +79,12 @@ impl Asker {
     /// The server's tokens of `text`.
     async fn tokenize(&self, text: &str) -> Option<Vec<Value>> {
         let body = json!({"model": self.model, "prompt": text, "add_special_tokens": false});
-        match self.ask("/tokenize", &body).await?.get_mut("tokens")?.take() {
+        match self
+            .ask("/tokenize", &body)
+            .await?
+            .get_mut("tokens")?
+            .take()
+        {
             Value::Array(tokens) => Some(tokens),
             _ => None,
         }
@@ -82,12 +97,22 @@ impl Asker {
             return None;
         }
         let body = json!({"model": self.model, "tokens": tokens[..wanted]});
-        self.ask("/detokenize", &body).await?.get("prompt")?.as_str().map(str::to_owned)
+        self.ask("/detokenize", &body)
+            .await?
+            .get("prompt")?
+            .as_str()
+            .map(str::to_owned)
     }
 
     async fn ask(&self, path: &str, body: &Value) -> Option<Value> {
         let body = Bytes::from(body.to_string());
-        let reply = self.client.fetch(Method::POST, path, Some(body)).await.ok()?;
-        (reply.status == 200).then(|| serde_json::from_slice(&reply.body).ok()).flatten()
+        let reply = self
+            .client
+            .fetch(Method::POST, path, Some(body))
+            .await
+            .ok()?;
+        (reply.status == 200)
+            .then(|| serde_json::from_slice(&reply.body).ok())
+            .flatten()
     }
 }

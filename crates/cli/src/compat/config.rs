@@ -6,13 +6,15 @@ use serde_json::Value;
 
 use crate::exit::{Failure, OrFail};
 
-/// The arguments that a file stands for. `is_flag` tells whether a name, without dashes, is an option: a false
-/// value becomes `--no-NAME` where that exists, and else nothing.
+/// The arguments that a file stands for. `is_flag` tells whether a name, without dashes, is an
+/// option: a false value becomes `--no-NAME` where that exists, and else nothing.
 pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
     let shown = path.display();
     let ending = path.extension().and_then(|ending| ending.to_str());
     if !matches!(ending, Some("yaml" | "yml")) {
-        return Err(Failure::usage(format!("--config {shown}: the file's name must end in .yaml or .yml")));
+        return Err(Failure::usage(format!(
+            "--config {shown}: the file's name must end in .yaml or .yml"
+        )));
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("--config {shown}: cannot be read: {error}")))?;
@@ -56,7 +58,10 @@ fn option(
                 arguments.push(scalar(item)?);
             }
         }
-        Value::Object(_) => arguments.push(format!("--{key}={}", serde_json::to_string(value).or_usage()?)),
+        Value::Object(_) => arguments.push(format!(
+            "--{key}={}",
+            serde_json::to_string(value).or_usage()?
+        )),
         plain => arguments.push(format!("--{key}={}", scalar(plain)?)),
     }
     Ok(())
@@ -77,7 +82,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        expand(&path, &|name| name == "no-stream").map_err(|failure| failure.into_parts().1.to_string())
+        expand(&path, &|name| name == "no-stream")
+            .map_err(|failure| failure.into_parts().1.to_string())
     }
 
     #[test]
@@ -107,6 +113,10 @@ mod tests {
     fn what_is_no_mapping_or_no_yaml_is_refused() {
         assert!(expanded("c.json", "{}").unwrap_err().contains(".yaml"));
         assert!(expanded("c.yaml", "- 1\n").unwrap_err().contains("mapping"));
-        assert!(expanded("c.yaml", "a: [1\n").unwrap_err().contains("not YAML"));
+        assert!(
+            expanded("c.yaml", "a: [1\n")
+                .unwrap_err()
+                .contains("not YAML")
+        );
     }
 }

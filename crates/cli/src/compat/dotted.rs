@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// Merges the dotted entries `(path, value)` into the JSON object `base`, in order. A path ends in `+` where
-/// the value is a comma-separated list that is appended. Values are JSON where they can be, then whole numbers
-/// with a suffix such as `4k`, and else text.
+/// Merges the dotted entries `(path, value)` into the JSON object `base`, in order. A path ends in
+/// `+` where the value is a comma-separated list that is appended. Values are JSON where they can
+/// be, then whole numbers with a suffix such as `4k`, and else text.
 pub(crate) fn merge(base: &mut Map<String, Value>, entries: &[(String, String)]) {
     for (path, text) in entries {
         let (path, value) = match path.strip_suffix('+') {
@@ -15,7 +15,9 @@ pub(crate) fn merge(base: &mut Map<String, Value>, entries: &[(String, String)])
         let Some(last) = keys.pop() else { continue };
         let mut place = &mut *base;
         for key in keys {
-            let inner = place.entry(key).or_insert_with(|| Value::Object(Map::new()));
+            let inner = place
+                .entry(key)
+                .or_insert_with(|| Value::Object(Map::new()));
             if !inner.is_object() {
                 *inner = Value::Object(Map::new());
             }
@@ -66,7 +68,10 @@ mod tests {
 
     fn merged(base: &str, entries: &[(&str, &str)]) -> String {
         let mut map: Map<String, Value> = serde_json::from_str(base).unwrap();
-        let entries: Vec<_> = entries.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(path, text)| ((*path).into(), (*text).into()))
+            .collect();
         merge(&mut map, &entries);
         serde_json::to_string(&map).unwrap()
     }
@@ -74,15 +79,32 @@ mod tests {
     #[test]
     fn paths_make_objects_and_lists_grow() {
         assert_eq!(
-            merged("{}", &[("temperature", "0.2"), ("a.b", "1"), ("a.c", "text"), ("n", "4k")]),
+            merged(
+                "{}",
+                &[
+                    ("temperature", "0.2"),
+                    ("a.b", "1"),
+                    ("a.c", "text"),
+                    ("n", "4k")
+                ]
+            ),
             r#"{"temperature":0.2,"a":{"b":1,"c":"text"},"n":4000}"#
         );
-        assert_eq!(merged(r#"{"stop":["x"]}"#, &[("stop+", "y,z")]), r#"{"stop":["x","y","z"]}"#);
+        assert_eq!(
+            merged(r#"{"stop":["x"]}"#, &[("stop+", "y,z")]),
+            r#"{"stop":["x","y","z"]}"#
+        );
         assert_eq!(
             merged(r#"{"a":{"b":1}}"#, &[("a", r#"{"c":2}"#), ("a.b", "2")]),
             r#"{"a":{"b":2,"c":2}}"#
         );
-        assert_eq!(merged(r#"{"a":1}"#, &[("a.b", "2K")]), r#"{"a":{"b":2048}}"#);
-        assert_eq!(merged("{}", &[("a", "-k"), ("b", "k"), ("c", "nan")]), r#"{"a":"-k","b":"k","c":"nan"}"#);
+        assert_eq!(
+            merged(r#"{"a":1}"#, &[("a.b", "2K")]),
+            r#"{"a":{"b":2048}}"#
+        );
+        assert_eq!(
+            merged("{}", &[("a", "-k"), ("b", "k"), ("c", "nan")]),
+            r#"{"a":"-k","b":"k","c":"nan"}"#
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The options of vLLM's benchmark that inferometer does not take as they are: renamed ones, and refused ones
-//! with the reason and a substitute. Whatever stands in neither list is an argument of `inferometer run`.
+//! The options of vLLM's benchmark that inferometer does not take as they are: renamed ones, and
+//! refused ones with the reason and a substitute. Whatever stands in neither list is an argument of
+//! `inferometer run`.
 
 /// An option that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +34,13 @@ pub(crate) const REFUSED: &[Refused] = &[
 ];
 
 /// Old spellings that are new ones with the same value.
-pub(crate) const RENAMED: &[(&str, &str)] =
-    &[("custom-skip-chat-template", "skip-chat-template"), ("endpoint-type", "backend")];
+pub(crate) const RENAMED: &[(&str, &str)] = &[
+    ("custom-skip-chat-template", "skip-chat-template"),
+    ("endpoint-type", "backend"),
+];
 
-/// Options of vLLM's parsers, old and new. A shortened option means one of these before it means one of ours,
-/// because scripts were written before ours existed.
+/// Options of vLLM's parsers, old and new. A shortened option means one of these before it means
+/// one of ours, because scripts were written before ours existed.
 const LISTS: [&str; 2] = [
     include_str!("../../tests/it/data/vllm_0.33_flags.txt"),
     include_str!("../../tests/it/data/legacy_script_flags.txt"),

@@ -5,7 +5,8 @@ use clap::CommandFactory;
 use crate::args::Cli;
 use crate::exit::Failure;
 
-/// Help for the options of a group, or whose name or explanation contains `word`; `all` shows everything.
+/// Help for the options of a group, or whose name or explanation contains `word`; `all` shows
+/// everything.
 pub(crate) fn find(word: &str) -> Result<String, Failure> {
     let wanted = word.to_lowercase();
     let mut cli = Cli::command();
@@ -18,9 +19,16 @@ pub(crate) fn find(word: &str) -> Result<String, Failure> {
         .collect();
     let by_group = groups.contains(&wanted);
     let keep = |argument: &clap::Arg| {
-        let heading = argument.get_help_heading().unwrap_or_default().to_lowercase();
+        let heading = argument
+            .get_help_heading()
+            .unwrap_or_default()
+            .to_lowercase();
         let name = argument.get_long().unwrap_or_default();
-        let help = argument.get_help().map(ToString::to_string).unwrap_or_default().to_lowercase();
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .to_lowercase();
         let found = name.contains(&wanted.replace('_', "-")) || help.contains(&wanted);
         wanted == "all" || if by_group { heading == wanted } else { found }
     };
@@ -46,9 +54,15 @@ mod tests {
     #[test]
     fn help_shows_a_group_a_keyword_or_everything() {
         let group = find("load").unwrap();
-        assert!(group.contains("--request-rate") && !group.contains("--result-dir"), "{group}");
+        assert!(
+            group.contains("--request-rate") && !group.contains("--result-dir"),
+            "{group}"
+        );
         let keyword = find("percentile").unwrap();
-        assert!(keyword.contains("--metric-percentiles") && !keyword.contains("--seed"), "{keyword}");
+        assert!(
+            keyword.contains("--metric-percentiles") && !keyword.contains("--seed"),
+            "{keyword}"
+        );
         let all = find("all").unwrap();
         assert!(all.contains("--request-rate") && all.contains("--result-dir"));
         assert!(find("xyzzy").is_err());

@@ -1,7 +1,7 @@
 //! Drop-in behaviour: vLLM's names, command lines, versions and console lines.
 //!
-//! Nothing here measures. It turns what was written for vLLM's benchmark into arguments of `inferometer run`,
-//! and says in which points a version of vLLM differs from the newest.
+//! Nothing here measures. It turns what was written for vLLM's benchmark into arguments of
+//! `inferometer run`, and says in which points a version of vLLM differs from the newest.
 
 mod align;
 mod config;
@@ -75,12 +75,20 @@ impl Compat {
 
     /// `--backend` when it is not given.
     pub(crate) fn default_backend(self) -> &'static str {
-        if self.is_legacy_script() { "vllm" } else { "openai" }
+        if self.is_legacy_script() {
+            "vllm"
+        } else {
+            "openai"
+        }
     }
 
     /// `--dataset-name` when it is not given.
     pub(crate) fn default_dataset(self) -> &'static str {
-        if self.is_legacy_script() { "sharegpt" } else { "random" }
+        if self.is_legacy_script() {
+            "sharegpt"
+        } else {
+            "random"
+        }
     }
 }
 
@@ -100,10 +108,15 @@ impl FromStr for Compat {
         }
         let version = text.strip_prefix("vllm-").ok_or_else(known)?;
         let mut parts = version.trim_start_matches('v').split('.');
-        let (Some("0"), Some(Ok(minor))) = (parts.next(), parts.next().map(str::parse::<u16>)) else {
+        let (Some("0"), Some(Ok(minor))) = (parts.next(), parts.next().map(str::parse::<u16>))
+        else {
             return Err(known());
         };
-        if (OLDEST..=NEWEST).contains(&minor) { Ok(Self::Vllm(minor)) } else { Err(known()) }
+        if (OLDEST..=NEWEST).contains(&minor) {
+            Ok(Self::Vllm(minor))
+        } else {
+            Err(known())
+        }
     }
 }
 
@@ -147,18 +160,39 @@ mod tests {
         for text in ["vllm-0.10", "vllm-0.10.2", "vllm-v0.10"] {
             assert_eq!(text.parse(), Ok(Compat::Vllm(10)), "{text}");
         }
-        for text in ["vllm-", "vllm-1.0", "vllm-0.5", "vllm-0.99", "vLLM", "sglang", ""] {
-            assert!(text.parse::<Compat>().unwrap_err().contains("vllm-0.33"), "{text}");
+        for text in [
+            "vllm-",
+            "vllm-1.0",
+            "vllm-0.5",
+            "vllm-0.99",
+            "vLLM",
+            "sglang",
+            "",
+        ] {
+            assert!(
+                text.parse::<Compat>().unwrap_err().contains("vllm-0.33"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn old_versions_keep_their_habits_and_new_ones_do_not_have_them() {
         let (old, new) = (Compat::Vllm(10), Compat::NEWEST);
-        assert!(old.sends_temperature_zero() && old.has_old_total_label() && old.is_legacy_script());
-        assert_eq!((old.ready_check_seconds(), old.default_dataset()), (600, "sharegpt"));
-        assert!(!(new.sends_temperature_zero() || new.has_old_total_label() || new.is_legacy_script()));
-        assert_eq!((new.ready_check_seconds(), new.default_backend()), (0, "openai"));
+        assert!(
+            old.sends_temperature_zero() && old.has_old_total_label() && old.is_legacy_script()
+        );
+        assert_eq!(
+            (old.ready_check_seconds(), old.default_dataset()),
+            (600, "sharegpt")
+        );
+        assert!(
+            !(new.sends_temperature_zero() || new.has_old_total_label() || new.is_legacy_script())
+        );
+        assert_eq!(
+            (new.ready_check_seconds(), new.default_backend()),
+            (0, "openai")
+        );
         assert!(!Compat::Native.sends_temperature_zero());
     }
 }

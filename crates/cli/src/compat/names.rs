@@ -2,8 +2,9 @@
 
 use crate::exit::Failure;
 
-/// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the arguments include
-/// the program's name. A name of vLLM's implies its rules, unless `--compat` says otherwise later on.
+/// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the
+/// arguments include the program's name. A name of vLLM's implies its rules, unless `--compat` says
+/// otherwise later on.
 pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Failure> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {
@@ -34,7 +35,10 @@ mod tests {
     #[test]
     fn tails_of_vllm_command_lines_are_our_commands() {
         for (typed, meant) in [
-            ("sb vllm bench serve --model m", "sb run --compat=vllm --model m"),
+            (
+                "sb vllm bench serve --model m",
+                "sb run --compat=vllm --model m",
+            ),
             ("sb bench serve", "sb run --compat=vllm"),
             ("sb vllm bench sweep serve -o x", "sb sweep serve -o x"),
             ("sb run --model bench", "sb run --model bench"),
@@ -47,7 +51,9 @@ mod tests {
 
     #[test]
     fn other_commands_of_vllm_are_refused_by_name() {
-        let typed = ["sb", "vllm", "bench", "latency"].map(str::to_owned).to_vec();
+        let typed = ["sb", "vllm", "bench", "latency"]
+            .map(str::to_owned)
+            .to_vec();
         let message = resolve(typed).unwrap_err().into_parts().1.to_string();
         assert!(message.starts_with("vllm bench latency: "), "{message}");
     }

@@ -14,15 +14,20 @@ const BARE: [&str; 1] = ["random_mm_bucket_config"];
 /// Numbers that may be infinite, which JSON cannot say.
 const MAYBE_INFINITE: [&str; 3] = ["request_rate", "burstiness", "asr_max_audio_len_sec"];
 
-/// The arguments under vLLM's names and in its order, without secrets; infinite numbers are the text `inf`.
+/// The arguments under vLLM's names and in its order, without secrets; infinite numbers are the
+/// text `inf`.
 pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     let (target, content) = (&args.target, &args.content);
     let compat = target.compat;
-    let backend = target.backend.as_deref().unwrap_or(compat.default_backend());
-    let endpoint = target
-        .endpoint
-        .clone()
-        .or_else(|| inferometer_wire::backend::find(backend).ok().map(|b| b.default_endpoint().to_owned()));
+    let backend = target
+        .backend
+        .as_deref()
+        .unwrap_or(compat.default_backend());
+    let endpoint = target.endpoint.clone().or_else(|| {
+        inferometer_wire::backend::find(backend)
+            .ok()
+            .map(|b| b.default_endpoint().to_owned())
+    });
     let mut all = Echo::default();
     all.put("subparser", "bench");
     all.put("bench_type", "serve");
@@ -32,7 +37,10 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     dataset(&mut all, &args.dataset, compat.default_dataset());
     all.put("label", args.reporting.label.clone());
     all.put("backend", backend);
-    all.put("base_url", target.base_url.first().map(|url| redact_url(url)));
+    all.put(
+        "base_url",
+        target.base_url.first().map(|url| redact_url(url)),
+    );
     all.put("host", target.host.clone());
     all.put("port", target.port);
     all.put("endpoint", endpoint.map(|endpoint| redact_url(&endpoint)));
@@ -69,14 +77,23 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     all.put("ramp_up_strategy", strategy);
     all.put("ramp_up_start_rps", args.load.ramp_up_start_rps);
     all.put("ramp_up_end_rps", args.load.ramp_up_end_rps);
-    let patience = args.load.ready_check_timeout_sec.unwrap_or_else(|| compat.ready_check_seconds());
+    let patience = args
+        .load
+        .ready_check_timeout_sec
+        .unwrap_or_else(|| compat.ready_check_seconds());
     all.put("ready_check_timeout_sec", patience);
-    all.put("chat_template_kwargs", object(content.chat_template_kwargs.as_deref()));
+    all.put(
+        "chat_template_kwargs",
+        object(content.chat_template_kwargs.as_deref()),
+    );
     all.put("extra_body", object(content.extra_body.as_deref()));
     all.put("skip_tokenizer_init", target.skip_tokenizer_init);
     all.put("insecure", args.connection.insecure);
     all.put("plot_timeline", args.reporting.plot_timeline);
-    all.put("timeline_itl_thresholds", args.reporting.timeline_itl_thresholds.clone());
+    all.put(
+        "timeline_itl_thresholds",
+        args.reporting.timeline_itl_thresholds.clone(),
+    );
     all.put("plot_dataset_stats", args.reporting.plot_dataset_stats);
     all.0.values_mut().for_each(redact_json);
     all.0
@@ -92,7 +109,9 @@ pub(crate) fn line(arguments: &Map<String, Value>) -> String {
         let _ = write!(text, "{name}=");
         match value {
             Value::String(bare) if BARE.contains(&name.as_str()) => text.push_str(bare),
-            Value::String(number) if MAYBE_INFINITE.contains(&name.as_str()) => text.push_str(number),
+            Value::String(number) if MAYBE_INFINITE.contains(&name.as_str()) => {
+                text.push_str(number);
+            }
             other => repr(other, &mut text),
         }
     }
@@ -109,31 +128,73 @@ impl Echo {
     }
 
     fn number(&mut self, name: &str, value: f64) {
-        self.put(name, if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) });
+        self.put(
+            name,
+            if value.is_finite() {
+                Value::from(value)
+            } else {
+                Value::from(value.to_string())
+            },
+        );
     }
 }
 
 fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
-    all.put("dataset_name", args.dataset_name.clone().unwrap_or_else(|| default_name.to_owned()));
+    all.put(
+        "dataset_name",
+        args.dataset_name
+            .clone()
+            .unwrap_or_else(|| default_name.to_owned()),
+    );
     all.put("no_stream", args.no_stream);
-    all.put("dataset_path", args.dataset_path.as_ref().map(|path| path.display().to_string()));
+    all.put(
+        "dataset_path",
+        args.dataset_path
+            .as_ref()
+            .map(|path| path.display().to_string()),
+    );
     all.put("no_oversample", args.no_oversample);
     all.put("skip_chat_template", args.skip_chat_template);
     all.put("enable_multimodal_chat", args.enable_multimodal_chat);
     all.put("disable_shuffle", args.disable_shuffle);
     all.put("custom_output_len", args.custom_output_len);
-    all.put("custom_ensure_client_side_data", args.custom_ensure_client_side_data);
+    all.put(
+        "custom_ensure_client_side_data",
+        args.custom_ensure_client_side_data,
+    );
     all.put("spec_bench_output_len", args.spec_bench_output_len);
     all.put("spec_bench_category", args.spec_bench_category.clone());
     all.put("sharegpt_output_len", args.sharegpt_output_len);
-    all.put("timed_trace_chunk_hash_size", args.timed_trace_chunk_hash_size);
+    all.put(
+        "timed_trace_chunk_hash_size",
+        args.timed_trace_chunk_hash_size,
+    );
     let multiplier = args.timed_trace_sec_multiplier;
     // The default is a whole number in Python, anything else is not.
-    all.put("timed_trace_sec_multiplier", if multiplier == 1.0 { json!(1) } else { json!(multiplier) });
-    all.put("timed_trace_label_timestamp", args.timed_trace_label_timestamp.clone());
-    all.put("timed_trace_label_input_length", args.timed_trace_label_input_length.clone());
-    all.put("timed_trace_label_output_length", args.timed_trace_label_output_length.clone());
-    all.put("timed_trace_label_hash_ids", args.timed_trace_label_hash_ids.clone());
+    all.put(
+        "timed_trace_sec_multiplier",
+        if multiplier == 1.0 {
+            json!(1)
+        } else {
+            json!(multiplier)
+        },
+    );
+    all.put(
+        "timed_trace_label_timestamp",
+        args.timed_trace_label_timestamp.clone(),
+    );
+    all.put(
+        "timed_trace_label_input_length",
+        args.timed_trace_label_input_length.clone(),
+    );
+    all.put(
+        "timed_trace_label_output_length",
+        args.timed_trace_label_output_length.clone(),
+    );
+    all.put(
+        "timed_trace_label_hash_ids",
+        args.timed_trace_label_hash_ids.clone(),
+    );
     all.put("blazedit_min_distance", args.blazedit_min_distance);
     all.put("blazedit_max_distance", args.blazedit_max_distance);
     all.number("asr_max_audio_len_sec", args.asr_max_audio_len_sec);
@@ -144,20 +205,47 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
     all.put("random_prefix_len", args.random_prefix_len);
     all.put("random_batch_size", args.random_batch_size);
     all.put("no_reranker", args.no_reranker);
-    all.put("random_mm_base_items_per_request", args.random_mm_base_items_per_request);
-    all.put("random_mm_num_mm_items_range_ratio", args.random_mm_num_mm_items_range_ratio);
-    all.put("random_mm_limit_mm_per_prompt", object(Some(&args.random_mm_limit_mm_per_prompt)));
-    all.put("random_mm_bucket_config", buckets(&args.random_mm_bucket_config));
+    all.put(
+        "random_mm_base_items_per_request",
+        args.random_mm_base_items_per_request,
+    );
+    all.put(
+        "random_mm_num_mm_items_range_ratio",
+        args.random_mm_num_mm_items_range_ratio,
+    );
+    all.put(
+        "random_mm_limit_mm_per_prompt",
+        object(Some(&args.random_mm_limit_mm_per_prompt)),
+    );
+    all.put(
+        "random_mm_bucket_config",
+        buckets(&args.random_mm_bucket_config),
+    );
     all.put("hf_subset", args.hf_subset.clone());
     all.put("hf_split", args.hf_split.clone());
     all.put("hf_name", args.hf_name.clone());
     all.put("hf_output_len", args.hf_output_len);
     all.put("bfcl_categories", args.bfcl_categories.clone());
-    all.put("prefix_repetition_prefix_len", args.prefix_repetition_prefix_len);
-    all.put("prefix_repetition_suffix_len", args.prefix_repetition_suffix_len);
-    all.put("prefix_repetition_num_prefixes", args.prefix_repetition_num_prefixes);
-    all.put("prefix_repetition_output_len", args.prefix_repetition_output_len);
-    all.put("speed_bench_dataset_subset", args.speed_bench_dataset_subset.clone());
+    all.put(
+        "prefix_repetition_prefix_len",
+        args.prefix_repetition_prefix_len,
+    );
+    all.put(
+        "prefix_repetition_suffix_len",
+        args.prefix_repetition_suffix_len,
+    );
+    all.put(
+        "prefix_repetition_num_prefixes",
+        args.prefix_repetition_num_prefixes,
+    );
+    all.put(
+        "prefix_repetition_output_len",
+        args.prefix_repetition_output_len,
+    );
+    all.put(
+        "speed_bench_dataset_subset",
+        args.speed_bench_dataset_subset.clone(),
+    );
     all.put("speed_bench_output_len", args.speed_bench_output_len);
     all.put("speed_bench_category", args.speed_bench_category.clone());
 }
@@ -188,8 +276,16 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("save_detailed", *save_detailed);
     all.put("append_result", *append_result);
     all.put("metadata", list(metadata));
-    all.put("result_dir", result_dir.as_ref().map(|path| path.display().to_string()));
-    all.put("result_filename", result_filename.as_ref().map(|path| path.display().to_string()));
+    all.put(
+        "result_dir",
+        result_dir.as_ref().map(|path| path.display().to_string()),
+    );
+    all.put(
+        "result_filename",
+        result_filename
+            .as_ref()
+            .map(|path| path.display().to_string()),
+    );
     all.put("ignore_eos", args.content.ignore_eos);
     let self_timed = match (args.load.self_timed, args.load.no_self_timed) {
         (false, false) => None,
@@ -203,10 +299,20 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
 
 /// Sizes and shares as Python shows the dict.
 fn buckets(text: &str) -> String {
-    let Ok(buckets) = MmBucket::parse_all(text) else { return text.to_owned() };
+    let Ok(buckets) = MmBucket::parse_all(text) else {
+        return text.to_owned();
+    };
     let shown: Vec<String> = buckets
         .iter()
-        .map(|b| format!("({}, {}, {}): {}", b.height, b.width, b.frames, float_repr(b.share)))
+        .map(|b| {
+            format!(
+                "({}, {}, {}): {}",
+                b.height,
+                b.width,
+                b.frames,
+                float_repr(b.share)
+            )
+        })
         .collect();
     format!("{{{}}}", shown.join(", "))
 }
@@ -216,7 +322,8 @@ fn list(items: &[String]) -> Option<Vec<String>> {
 }
 
 fn object(text: Option<&str>) -> Value {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 /// A value as Python's `repr` shows it.
@@ -254,7 +361,11 @@ fn repr(value: &Value, text: &mut String) {
 }
 
 fn repr_text(inner: &str, text: &mut String) {
-    let quote = if inner.contains('\'') && !inner.contains('"') { '"' } else { '\'' };
+    let quote = if inner.contains('\'') && !inner.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     text.push(quote);
     for character in inner.chars() {
         match character {
@@ -283,8 +394,12 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn shown(typed: &[&str]) -> String {
-        let typed = ["inferometer", "run", "--compat=vllm"].into_iter().chain(typed.iter().copied());
-        let Command::Run(args) = Cli::try_parse_from(typed).unwrap().command else { unreachable!() };
+        let typed = ["inferometer", "run", "--compat=vllm"]
+            .into_iter()
+            .chain(typed.iter().copied());
+        let Command::Run(args) = Cli::try_parse_from(typed).unwrap().command else {
+            unreachable!()
+        };
         line(&echo(&args, "bench-0-"))
     }
 
@@ -326,7 +441,11 @@ mod tests {
 
     #[test]
     fn texts_are_quoted_as_python_quotes_them() {
-        let line = shown(&["--model=it's", "--label=a\\b\n\"'", "--base-url=http://u:secret@h:1/x"]);
+        let line = shown(&[
+            "--model=it's",
+            "--label=a\\b\n\"'",
+            "--base-url=http://u:secret@h:1/x",
+        ]);
         assert!(line.contains(r#"model="it's""#), "{line}");
         assert!(line.contains(r#"label='a\\b\n"\'', "#), "{line}");
         assert!(line.contains("base_url='http://***@h:1/x'"), "{line}");

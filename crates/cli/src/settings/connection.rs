@@ -1,7 +1,9 @@
 //! What the flags about connections mean.
 
 use inferometer_core::{Nanos, Secret};
-use inferometer_wire::{Balance, ClientSettings, ConnectPolicy, ProxySettings, Timeouts, TlsSettings};
+use inferometer_wire::{
+    Balance, ClientSettings, ConnectPolicy, ProxySettings, Timeouts, TlsSettings,
+};
 
 use crate::args::{self, ConnectionArgs};
 use crate::exit::Failure;
@@ -48,7 +50,10 @@ impl ConnectionSettings {
                 connect: limit("--connect-timeout", args.connect_timeout)?,
                 first_byte: limit("--first-byte-timeout", args.first_byte_timeout)?,
                 idle: limit("--idle-timeout", args.idle_timeout)?,
-                total: args.total_timeout.map(|total| limit("--total-timeout", total)).transpose()?,
+                total: args
+                    .total_timeout
+                    .map(|total| limit("--total-timeout", total))
+                    .transpose()?,
                 ..Timeouts::default()
             },
         })
@@ -70,7 +75,9 @@ impl ConnectionSettings {
 fn limit(flag: &str, limit: f64) -> Result<Nanos, Failure> {
     let limit = seconds(flag, limit)?;
     if limit == Nanos::ZERO {
-        return Err(Failure::usage(format!("{flag} 0: nothing is that fast; give a number of seconds")));
+        return Err(Failure::usage(format!(
+            "{flag} 0: nothing is that fast; give a number of seconds"
+        )));
     }
     Ok(limit)
 }
@@ -80,6 +87,8 @@ pub(super) fn seconds(flag: &str, seconds: f64) -> Result<Nanos, Failure> {
     if (0.0..=31_536_000.0).contains(&seconds) {
         Ok(Nanos::from_secs_f64(seconds))
     } else {
-        Err(Failure::usage(format!("{flag} {seconds}: give a number of seconds from 0 to 31536000")))
+        Err(Failure::usage(format!(
+            "{flag} {seconds}: give a number of seconds from 0 to 31536000"
+        )))
     }
 }

@@ -59,12 +59,23 @@ pub(super) fn resolve(
         ("top_k", top_k.map(Value::from)),
         ("min_p", number("--min-p", min_p)?),
         ("temperature", number("--temperature", temperature)?),
-        ("frequency_penalty", number("--frequency-penalty", frequency_penalty)?),
-        ("presence_penalty", number("--presence-penalty", presence_penalty)?),
-        ("repetition_penalty", number("--repetition-penalty", repetition_penalty)?),
+        (
+            "frequency_penalty",
+            number("--frequency-penalty", frequency_penalty)?,
+        ),
+        (
+            "presence_penalty",
+            number("--presence-penalty", presence_penalty)?,
+        ),
+        (
+            "repetition_penalty",
+            number("--repetition-penalty", repetition_penalty)?,
+        ),
     ];
-    let sampling: Map<String, Value> =
-        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let sampling: Map<String, Value> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
     if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {
         return Err(Failure::usage(format!(
             "--{}: --backend {} takes no sampling parameters; leave it out, or send it with --extra-body",
@@ -97,12 +108,18 @@ pub(super) fn resolve(
 /// A number for a body. JSON has no word for NaN and infinity: they would be sent as null.
 fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
     match value.filter(|value| !value.is_finite()) {
-        Some(odd) => Err(Failure::usage(format!("{flag} {odd}: give a finite number"))),
+        Some(odd) => Err(Failure::usage(format!(
+            "{flag} {odd}: give a finite number"
+        ))),
         None => Ok(value.map(Value::from)),
     }
 }
 
-fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<String, Value>, Failure> {
+fn json_object(
+    flag: &str,
+    text: Option<String>,
+    example: &str,
+) -> Result<Map<String, Value>, Failure> {
     check_integers(flag, text.as_deref().unwrap_or_default())?;
     match text.as_deref().map(serde_json::from_str::<Value>) {
         None => Ok(Map::new()),
@@ -111,8 +128,9 @@ fn json_object(flag: &str, text: Option<String>, example: &str) -> Result<Map<St
             "{flag} {}: must be a JSON object, such as '{example}'",
             text.unwrap_or_default()
         ))),
-        Some(Err(error)) => {
-            Err(Failure::usage(format!("{flag} {}: not JSON: {error}", text.unwrap_or_default())))
-        }
+        Some(Err(error)) => Err(Failure::usage(format!(
+            "{flag} {}: not JSON: {error}",
+            text.unwrap_or_default()
+        ))),
     }
 }

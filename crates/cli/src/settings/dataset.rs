@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use inferometer_workload::{
-    BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings, HubSettings,
-    MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RerankSettings, ShareGptSettings,
-    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
+    BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
+    HubSettings, MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
+    RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
+    TimedTraceSettings, TraceSettings,
 };
 use serde_json::{Map, Value};
 
@@ -22,9 +23,14 @@ const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionA
 
 /// The dataset that the flags ask for.
 pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
-    let name = args.dataset_name.clone().unwrap_or_else(|| compat.default_dataset().to_owned());
-    let makes_its_own =
-        matches!(name.as_str(), "random" | "random-mm" | "random-rerank" | "prefix_repetition");
+    let name = args
+        .dataset_name
+        .clone()
+        .unwrap_or_else(|| compat.default_dataset().to_owned());
+    let makes_its_own = matches!(
+        name.as_str(),
+        "random" | "random-mm" | "random-rerank" | "prefix_repetition"
+    );
     if let (Some(path), true) = (&args.dataset_path, makes_its_own) {
         return Err(Failure::usage(format!(
             "--dataset-path {}: --dataset-name {name} makes its own text and reads no file; leave the path out, \
@@ -32,7 +38,8 @@ pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSett
             path.display()
         )));
     }
-    let stretched = args.trace_speed != 1.0 || args.trace_start != 0.0 || args.trace_duration.is_some();
+    let stretched =
+        args.trace_speed != 1.0 || args.trace_start != 0.0 || args.trace_duration.is_some();
     if stretched && !matches!(name.as_str(), "trace" | "timed_trace") {
         return Err(Failure::usage(format!(
             "--trace-speed, --trace-start and --trace-duration are for --dataset-name trace and timed_trace, not \
@@ -41,7 +48,9 @@ pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSett
     }
     let path = || {
         args.dataset_path.clone().ok_or_else(|| {
-            Failure::usage(format!("--dataset-name {name} reads a file: give its --dataset-path"))
+            Failure::usage(format!(
+                "--dataset-name {name} reads a file: give its --dataset-path"
+            ))
         })
     };
     Ok(match name.as_str() {
@@ -123,7 +132,10 @@ pub(super) fn takes_all_rows(dataset: &DatasetSettings) -> bool {
 
 /// Datasets whose rows say when they are due.
 pub(super) fn has_clock(dataset: &DatasetSettings) -> bool {
-    matches!(dataset, DatasetSettings::TimedTrace(_) | DatasetSettings::Trace(_))
+    matches!(
+        dataset,
+        DatasetSettings::TimedTrace(_) | DatasetSettings::Trace(_)
+    )
 }
 
 fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
@@ -184,10 +196,18 @@ fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
         )
     })?;
     let path = path.display().to_string();
-    let newer = |name: &str| RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| (*new).to_owned());
+    let newer = |name: &str| {
+        RENAMED
+            .iter()
+            .find(|(old, _)| *old == name)
+            .map(|(_, new)| (*new).to_owned())
+    };
     let usual = HfSettings::new(newer(&path).unwrap_or(path), HubSettings::from_env());
     Ok(HfSettings {
-        name: args.hf_name.as_ref().map(|name| newer(name).unwrap_or_else(|| name.clone())),
+        name: args
+            .hf_name
+            .as_ref()
+            .map(|name| newer(name).unwrap_or_else(|| name.clone())),
         subset: args.hf_subset.clone(),
         split: args.hf_split.clone(),
         output_len: args.output_len.or(args.hf_output_len),

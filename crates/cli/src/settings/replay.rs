@@ -33,7 +33,12 @@ impl Replay {
             return Ok(replay);
         }
         let (bundle, sha256) = Bundle::read(path).or_usage()?;
-        Ok(Self { path: path.to_owned(), sha256, bundle, large: None })
+        Ok(Self {
+            path: path.to_owned(),
+            sha256,
+            bundle,
+            large: None,
+        })
     }
 
     /// Keeps no prompts. `None` if they are needed, because answers are put between them.
@@ -45,12 +50,21 @@ impl Replay {
                 return Ok(None);
             }
             digest.add(&request);
-            requests.push(if requests.is_empty() { request } else { without_content(request) });
+            requests.push(if requests.is_empty() {
+                request
+            } else {
+                without_content(request)
+            });
         }
         let (mut bundle, sha256) = reader.finish().or_usage()?;
         bundle.workload.requests = requests;
         let large = Some(digest.finish(&bundle.workload));
-        Ok(Some(Self { path: path.to_owned(), sha256, bundle, large }))
+        Ok(Some(Self {
+            path: path.to_owned(),
+            sha256,
+            bundle,
+            large,
+        }))
     }
 
     /// Everything that is sent, in memory.

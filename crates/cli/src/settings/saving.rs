@@ -58,8 +58,9 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
         strict,
         exports,
     } = args;
-    if let Some(label) =
-        label.as_ref().filter(|label| label.contains(['/', '\0']) && result_filename.is_none())
+    if let Some(label) = label
+        .as_ref()
+        .filter(|label| label.contains(['/', '\0']) && result_filename.is_none())
     {
         // vLLM finds out after the run, when the file cannot be opened.
         return Err(Failure::usage(format!(
@@ -67,12 +68,16 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
              --result-dir, or the file with --result-filename"
         )));
     }
-    let timeline = plot_timeline.then(|| thresholds(&timeline_itl_thresholds)).transpose()?;
+    let timeline = plot_timeline
+        .then(|| thresholds(&timeline_itl_thresholds))
+        .transpose()?;
     let metadata = metadata
         .iter()
         .map(|pair| {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("--metadata {pair}: no \"=\" in it; write --metadata KEY=VALUE"))
+                Failure::usage(format!(
+                    "--metadata {pair}: no \"=\" in it; write --metadata KEY=VALUE"
+                ))
             })?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
@@ -94,7 +99,10 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
 }
 
 fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
-    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    let numbers: Option<Vec<f64>> = text
+        .split(',')
+        .map(|part| part.trim().parse().ok())
+        .collect();
     match numbers.as_deref() {
         Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok((low, high)),
         _ => Err(Failure::usage(format!(

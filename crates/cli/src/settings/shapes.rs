@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use inferometer_workload::{
-    DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource, SharedPrefixes,
-    SyntheticTurns,
+    DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource,
+    SharedPrefixes, SyntheticTurns,
 };
 
 use crate::args::{DatasetArgs, TrafficArgs};
@@ -34,7 +34,11 @@ pub(crate) struct ShapeSettings {
 
 impl ShapeSettings {
     /// Understands the flags; reads the files that they name.
-    pub(super) fn resolve(args: &TrafficArgs, dataset: &DatasetArgs, seed: u64) -> Result<Self, Failure> {
+    pub(super) fn resolve(
+        args: &TrafficArgs,
+        dataset: &DatasetArgs,
+        seed: u64,
+    ) -> Result<Self, Failure> {
         let replay = args.workload.as_ref().map(|path| {
             let others = [
                 (dataset.dataset_name.is_some(), "--dataset-name"),
@@ -62,7 +66,12 @@ impl ShapeSettings {
             })
             .transpose()?;
         let replays_talks = replay.as_ref().is_some_and(|replay| {
-            replay.bundle.workload.requests.iter().any(|request| request.session.is_some())
+            replay
+                .bundle
+                .workload
+                .requests
+                .iter()
+                .any(|request| request.session.is_some())
         });
         let conversations = replays_talks || wants_talks(args, dataset);
         match args.multi_turn_max_active {
@@ -95,9 +104,13 @@ fn wants_talks(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {
 }
 
 /// The dataset, where it is one of ours.
-pub(super) fn dataset(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<Option<DatasetSettings>, Failure> {
+pub(super) fn dataset(
+    args: &TrafficArgs,
+    dataset: &DatasetArgs,
+) -> Result<Option<DatasetSettings>, Failure> {
     let name = dataset.dataset_name.as_deref();
-    let grouped = args.prefix_groups > 0 || args.cache_hit_fraction.is_some() || args.prefix_group_len > 0;
+    let grouped =
+        args.prefix_groups > 0 || args.cache_hit_fraction.is_some() || args.prefix_group_len > 0;
     if wants_talks(args, dataset) {
         if let Some(name) = name.filter(|name| !matches!(*name, "multi-turn" | "sharegpt")) {
             return Err(Failure::usage(format!(
@@ -114,12 +127,18 @@ pub(super) fn dataset(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<Optio
             )));
         }
         let classes = args.mix.as_deref().ok_or_else(|| {
-            Failure::usage("--dataset-name mix: name the classes, such as --mix 70:256/128,30:2048/512")
+            Failure::usage(
+                "--dataset-name mix: name the classes, such as --mix 70:256/128,30:2048/512",
+            )
         })?;
         let mut mix = MixSettings::parse(classes).or_usage()?;
         mix.shared = SharedPrefixes {
             // One group when only a share is asked for.
-            groups: if grouped { args.prefix_groups.max(1) } else { 0 },
+            groups: if grouped {
+                args.prefix_groups.max(1)
+            } else {
+                0
+            },
             len: args.prefix_group_len,
             zipf: args.prefix_zipf,
             fraction: args.cache_hit_fraction,
@@ -138,7 +157,10 @@ pub(super) fn dataset(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<Optio
 fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettings, Failure> {
     let lengths = |flag: &str, text: &str| {
         text.parse::<LengthDistribution>().map_err(|error| {
-            Failure::usage(format!("{flag}: {}", error.to_string().trim_start_matches("--mix: ")))
+            Failure::usage(format!(
+                "{flag}: {}",
+                error.to_string().trim_start_matches("--mix: ")
+            ))
         })
     };
     let output = args.multi_turn_output_len.as_deref();

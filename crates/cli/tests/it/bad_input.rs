@@ -1,5 +1,5 @@
-//! Bad input is answered before anything is sent: the message names the flag, the value and the remedy, and
-//! the exit code is 2.
+//! Bad input is answered before anything is sent: the message names the flag, the value and the
+//! remedy, and the exit code is 2.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,7 +18,10 @@ fn refused(more: &[&str], words: &[&str]) -> String {
         assert!(message.contains(word), "{more:?}: no {word:?} in {message}");
     }
     assert!(server.truth().is_empty(), "{more:?}: a request was sent");
-    assert!(!folder.path().join("inferometer-runs").exists(), "{more:?}: a run folder was left");
+    assert!(
+        !folder.path().join("inferometer-runs").exists(),
+        "{more:?}: a run folder was left"
+    );
     server.stop().unwrap();
     message
 }
@@ -30,21 +33,47 @@ fn loads_that_make_no_sense_are_refused() {
         (&["--request-rate", "-3"], &["--request-rate", "-3"]),
         (&["--request-rate", "nan"], &["--request-rate"]),
         (&["--burstiness", "0"], &["--burstiness"]),
-        (&["--max-concurrency", "0"], &["--max-concurrency 0", "at least 1"]),
+        (
+            &["--max-concurrency", "0"],
+            &["--max-concurrency 0", "at least 1"],
+        ),
         (&["--max-concurrency", "-2"], &["--max-concurrency -2"]),
         (&["--num-prompts", "0"], &["--num-prompts 0"]),
         (&["--ramp-up-strategy", "linear"], &["--ramp-up-start-rps"]),
         (
-            &["--ramp-up-strategy", "linear", "--ramp-up-start-rps", "9", "--ramp-up-end-rps", "3"],
+            &[
+                "--ramp-up-strategy",
+                "linear",
+                "--ramp-up-start-rps",
+                "9",
+                "--ramp-up-end-rps",
+                "3",
+            ],
             &["--ramp-up-start-rps", "9", "3"],
         ),
         (&["--workers", "0"], &["--workers 0"]),
-        (&["--pin", "1000"], &["--pin 1000", "may run on", "fewer --workers"]),
-        (&["--pin", "0", "--workers", "5000", "--max-concurrency", "6000"], &["--pin 0", "0 to 4999"]),
+        (
+            &["--pin", "1000"],
+            &["--pin 1000", "may run on", "fewer --workers"],
+        ),
+        (
+            &[
+                "--pin",
+                "0",
+                "--workers",
+                "5000",
+                "--max-concurrency",
+                "6000",
+            ],
+            &["--pin 0", "0 to 4999"],
+        ),
         (&["--temperature", "nan"], &["--temperature", "NaN"]),
         (&["--top-p", "inf"], &["--top-p", "inf"]),
         (&["--random-input-len", "0"], &["--random-input-len"]),
-        (&["--random-range-ratio", "1.5"], &["--random-range-ratio", "1.5"]),
+        (
+            &["--random-range-ratio", "1.5"],
+            &["--random-range-ratio", "1.5"],
+        ),
     ] {
         refused(more, words);
     }
@@ -57,16 +86,31 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
     for (url, twice) in [
         ("http://127.0.0.1:9/v1", "with /v1 twice"),
         ("http://127.0.0.1:9/v1/", "with /v1 twice"),
-        ("http://127.0.0.1:9/v1/completions", "with /v1/completions twice"),
+        (
+            "http://127.0.0.1:9/v1/completions",
+            "with /v1/completions twice",
+        ),
     ] {
         let output = run(folder.path(), url, &[]);
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
         let message = stderr(&output);
-        assert!(message.contains(&format!("--base-url {url}")) && message.contains(twice), "{message}");
+        assert!(
+            message.contains(&format!("--base-url {url}")) && message.contains(twice),
+            "{message}"
+        );
     }
     let server = server(1.0, 1.0);
-    let output = run(folder.path(), &format!("{}/", server.url()), &["--no-run-folder"]);
-    assert_eq!(output.status.code(), Some(0), "a slash at the end is nothing: {}", told(&output));
+    let output = run(
+        folder.path(),
+        &format!("{}/", server.url()),
+        &["--no-run-folder"],
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "a slash at the end is nothing: {}",
+        told(&output)
+    );
     assert_eq!(server.truth().len(), 20);
     server.stop().unwrap();
 }
@@ -75,24 +119,40 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
 fn a_field_that_is_not_there_cannot_be_omitted() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
-    let fields = ["--no-run-folder", "--omit-field", "logprobs,nosuch", "--omit-field", "repetition_penalty"];
+    let fields = [
+        "--no-run-folder",
+        "--omit-field",
+        "logprobs,nosuch",
+        "--omit-field",
+        "repetition_penalty",
+    ];
     let output = run(folder.path(), &server.url(), &fields);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let words = told(&output);
-    assert!(words.contains("--omit-field nosuch changes nothing"), "{words}");
-    assert!(!words.contains("--omit-field repetition_penalty"), "{words}");
+    assert!(
+        words.contains("--omit-field nosuch changes nothing"),
+        "{words}"
+    );
+    assert!(
+        !words.contains("--omit-field repetition_penalty"),
+        "{words}"
+    );
     assert!(!words.contains("--omit-field logprobs"), "{words}");
     server.stop().unwrap();
     refused(&["--omit-field", "logprobs,"], &["--omit-field"]);
 }
 
-/// A server that knows no more fields than OpenAI's API has, and says so as transformers serve does.
+/// A server that knows no more fields than OpenAI's API has, and says so as transformers serve
+/// does.
 fn strict_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         // Connections are opened ahead, so one that is silent must not keep the others waiting.
-        listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(|| refuse_fields(stream))));
+        listener
+            .incoming()
+            .flatten()
+            .for_each(|stream| drop(std::thread::spawn(|| refuse_fields(stream))));
     });
     url
 }
@@ -111,14 +171,22 @@ fn refuse_fields(mut stream: TcpStream) {
     }
     let text = String::from_utf8_lossy(&request).into_owned();
     let unknown = ["'ignore_eos'", "'repetition_penalty'"];
-    let unknown = unknown.into_iter().filter(|name| text.contains(&name.replace('\'', "\"")));
+    let unknown = unknown
+        .into_iter()
+        .filter(|name| text.contains(&name.replace('\'', "\"")));
     let unknown = unknown.collect::<Vec<_>>().join(", ");
     let (status, body) = if unknown.is_empty() {
         (400, "nothing to find fault with".to_owned())
     } else {
-        (422, format!("{{\"detail\":\"Unexpected fields in the request: {{{unknown}}}\"}}"))
+        (
+            422,
+            format!("{{\"detail\":\"Unexpected fields in the request: {{{unknown}}}\"}}"),
+        )
     };
-    let head = format!("HTTP/1.1 {status} No\r\nContent-Length: {}\r\nConnection: close", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} No\r\nContent-Length: {}\r\nConnection: close",
+        body.len()
+    );
     drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()));
 }
 
@@ -129,38 +197,67 @@ fn the_fields_that_a_server_refuses_are_named_as_the_flag_takes_them() {
     let flags = ["--no-run-folder", "--ignore-eos", "--skip-model-check"];
     let words = told(&run(folder.path(), &url, &flags));
     let remedy = "--omit-field repetition_penalty,ignore_eos";
-    assert!(words.contains(&format!("can be left out with {remedy})")), "{words}");
+    assert!(
+        words.contains(&format!("can be left out with {remedy})")),
+        "{words}"
+    );
     let mended: Vec<&str> = flags.into_iter().chain(remedy.split(' ')).collect();
     let words = told(&run(folder.path(), &url, &mended));
-    assert!(words.contains("nothing to find fault with") && !words.contains("422"), "{words}");
+    assert!(
+        words.contains("nothing to find fault with") && !words.contains("422"),
+        "{words}"
+    );
     assert!(!words.contains("--omit-field"), "{words}");
 }
 
 #[test]
 fn reporting_that_makes_no_sense_is_refused() {
     for (more, words) in [
-        (&["--metadata", "gpu"][..], &["--metadata gpu", "KEY=VALUE"][..]),
-        (&["--label", "../x", "--save-result"], &["--label ../x", "--result-dir"]),
+        (
+            &["--metadata", "gpu"][..],
+            &["--metadata gpu", "KEY=VALUE"][..],
+        ),
+        (
+            &["--label", "../x", "--save-result"],
+            &["--label ../x", "--result-dir"],
+        ),
         (&["--goodput", "ttfb:200"], &["--goodput", "ttfb", "ttft"]),
         (&["--goodput", "ttft=200"], &["--goodput", "ttft=200"]),
         (&["--goodput", "ttft:-1"], &["--goodput", "-1"]),
-        (&["--percentile-metrics", "ttft,latency"], &["--percentile-metrics", "latency", "e2el"]),
-        (&["--metric-percentiles", "99,101"], &["--metric-percentiles", "101"]),
+        (
+            &["--percentile-metrics", "ttft,latency"],
+            &["--percentile-metrics", "latency", "e2el"],
+        ),
+        (
+            &["--metric-percentiles", "99,101"],
+            &["--metric-percentiles", "101"],
+        ),
         (&["--extra-body", "{not json"], &["--extra-body", "JSON"]),
         (
             &["--extra-body", "{\"seed\": 18446744073709551616}"],
             &["--extra-body", "18446744073709551616", "64 bits"],
         ),
-        (&["--extra-body.a.b", "-9223372036854775809"], &["--extra-body.a.b", "-9223372036854775809"]),
         (
-            &["--extra-body", "{\"seed\": 99999999999999999999}", "--extra-body.k", "1"],
+            &["--extra-body.a.b", "-9223372036854775809"],
+            &["--extra-body.a.b", "-9223372036854775809"],
+        ),
+        (
+            &[
+                "--extra-body",
+                "{\"seed\": 99999999999999999999}",
+                "--extra-body.k",
+                "1",
+            ],
             &["--extra-body", "9999"],
         ),
         (
             &["--chat-template-kwargs", "{\"k\": 18446744073709551616}"],
             &["--chat-template-kwargs", "64 bits"],
         ),
-        (&["--header", "secret-without-equals"], &["--header", "NAME=VALUE"]),
+        (
+            &["--header", "secret-without-equals"],
+            &["--header", "NAME=VALUE"],
+        ),
     ] {
         let message = refused(more, words);
         assert!(!message.contains("secret-without-equals"), "{message}");
@@ -171,9 +268,18 @@ fn reporting_that_makes_no_sense_is_refused() {
 fn what_cannot_be_measured_without_a_stream_is_refused() {
     for whole in [&["--no-streaming"][..], &["--backend", "deepspeed-mii"]] {
         let with = |more: &[&'static str]| [whole, more].concat();
-        refused(&with(&["--percentile-metrics", "ttft,e2el"]), &["--percentile-metrics", "ttft", whole[0]]);
-        refused(&with(&["--goodput", "ttft:100"]), &["--goodput: ttft", whole[0], "e2el"]);
-        refused(&with(&["--goodput", "tpot:10"]), &["--goodput: tpot", whole[0]]);
+        refused(
+            &with(&["--percentile-metrics", "ttft,e2el"]),
+            &["--percentile-metrics", "ttft", whole[0]],
+        );
+        refused(
+            &with(&["--goodput", "ttft:100"]),
+            &["--goodput: ttft", whole[0], "e2el"],
+        );
+        refused(
+            &with(&["--goodput", "tpot:10"]),
+            &["--goodput: tpot", whole[0]],
+        );
     }
 }
 
@@ -182,10 +288,20 @@ fn a_wrong_target_is_refused() {
     refused(&["--model", "gpt-5"], &["--model gpt-5", "It serves: sim"]);
     refused(
         &["--backend", "openai-chat", "--endpoint", "/v1/completions"],
-        &["--endpoint /v1/completions", "openai-chat", "chat/completions"],
+        &[
+            "--endpoint /v1/completions",
+            "openai-chat",
+            "chat/completions",
+        ],
     );
-    refused(&["--backend", "open-ai"], &["--backend open-ai", "openai-chat"]);
-    refused(&["--tokenizer", "no-such-folder/model"], &["no-such-folder/model"]);
+    refused(
+        &["--backend", "open-ai"],
+        &["--backend open-ai", "openai-chat"],
+    );
+    refused(
+        &["--tokenizer", "no-such-folder/model"],
+        &["no-such-folder/model"],
+    );
 }
 
 #[test]
@@ -197,7 +313,10 @@ fn an_unreachable_server_is_named() {
     let output = run(folder.path(), &url, &[]);
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     let message = stderr(&output);
-    assert!(message.contains(&url) && message.contains("--base-url"), "{message}");
+    assert!(
+        message.contains(&url) && message.contains("--base-url"),
+        "{message}"
+    );
     assert!(message.contains("--ready-check-timeout-sec"), "{message}");
 }
 
@@ -221,8 +340,14 @@ fn datasets_that_cannot_be_read_are_refused() {
         refused(&["--dataset-name", name, "--dataset-path", file], words);
     }
     refused(&["--dataset-name", "sharegpt"], &["--dataset-path"]);
-    refused(&["--dataset-name", "random", "--dataset-path", "x.json"], &["--dataset-path x.json"]);
-    refused(&["--dataset-name", "sharepgt"], &["--dataset-name sharepgt", "sharegpt"]);
+    refused(
+        &["--dataset-name", "random", "--dataset-path", "x.json"],
+        &["--dataset-path x.json"],
+    );
+    refused(
+        &["--dataset-name", "sharepgt"],
+        &["--dataset-name sharepgt", "sharegpt"],
+    );
 }
 
 #[test]
@@ -231,7 +356,10 @@ fn an_unwritable_result_folder_is_refused() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let under_a_file = file.join("results").display().to_string();
-    refused(&["--save-result", "--result-dir", &under_a_file], &["--result-dir", "results"]);
+    refused(
+        &["--save-result", "--result-dir", &under_a_file],
+        &["--result-dir", "results"],
+    );
     refused(&["--runs-dir", &under_a_file], &["--runs-dir", "results"]);
 }
 
@@ -246,10 +374,17 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
         server.url()
     );
     let mut shell = std::process::Command::new("sh");
-    let output = shell.current_dir(folder.path()).args(["-c", &command]).output().unwrap();
+    let output = shell
+        .current_dir(folder.path())
+        .args(["-c", &command])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     let message = stderr(&output);
-    assert!(message.contains("--max-concurrency 500") && message.contains("ulimit -n"), "{message}");
+    assert!(
+        message.contains("--max-concurrency 500") && message.contains("ulimit -n"),
+        "{message}"
+    );
     assert!(server.truth().is_empty());
     server.stop().unwrap();
 }
@@ -257,9 +392,14 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
 #[test]
 fn flags_that_are_not_built_are_refused_and_never_ignored() {
     let folder = tempfile::tempdir().unwrap();
-    for (typed, named) in [("--use-beam-search", "use-beam-search"), ("--use_beam_search", "use-beam-search")]
-    {
-        let output = inferometer(folder.path()).args(["run", "--model", "m", typed]).output().unwrap();
+    for (typed, named) in [
+        ("--use-beam-search", "use-beam-search"),
+        ("--use_beam_search", "use-beam-search"),
+    ] {
+        let output = inferometer(folder.path())
+            .args(["run", "--model", "m", typed])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(named), "{}", told(&output));
     }

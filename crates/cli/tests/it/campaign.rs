@@ -33,14 +33,28 @@ fn table(folder: &Path) -> Vec<Vec<String>> {
     let text = fs::read_to_string(folder.join("results/aggregate_results.csv")).unwrap();
     let mut lines = text.lines();
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let columns =
-        ["filename", "input_len", "output_len", "max_concurrency", "num_prompts", "completed", "failed"];
-    let more = ["total_input_tokens", "total_output_tokens", "model_id", "request_rate"];
+    let columns = [
+        "filename",
+        "input_len",
+        "output_len",
+        "max_concurrency",
+        "num_prompts",
+        "completed",
+        "failed",
+    ];
+    let more = [
+        "total_input_tokens",
+        "total_output_tokens",
+        "model_id",
+        "request_rate",
+    ];
     let places: Vec<usize> = columns
         .iter()
         .chain(&more)
         .map(|name| {
-            head.iter().position(|column| column == name).unwrap_or_else(|| panic!("no {name} in {head:?}"))
+            head.iter()
+                .position(|column| column == name)
+                .unwrap_or_else(|| panic!("no {name} in {head:?}"))
         })
         .collect();
     lines
@@ -55,7 +69,10 @@ fn table(folder: &Path) -> Vec<Vec<String>> {
                 })
                 .collect();
             let cells: Vec<&str> = line.split(',').collect();
-            places.iter().map(|&place| cells[place].to_owned()).collect()
+            places
+                .iter()
+                .map(|&place| cells[place].to_owned())
+                .collect()
         })
         .collect()
 }
@@ -68,10 +85,16 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     let output = call(folder.path(), &["sweep", "--", "--save-detailed"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
     let text = stdout(&output);
-    assert!(text.contains("Plan: 4 runs") && text.contains("[4/4] io32x4 mc2 np8"), "{text}");
-    for name in
-        ["bench_io16x4_mc1_np4", "bench_io16x4_mc2_np8", "bench_io32x4_mc1_np4", "bench_io32x4_mc2_np8"]
-    {
+    assert!(
+        text.contains("Plan: 4 runs") && text.contains("[4/4] io32x4 mc2 np8"),
+        "{text}"
+    );
+    for name in [
+        "bench_io16x4_mc1_np4",
+        "bench_io16x4_mc2_np8",
+        "bench_io32x4_mc1_np4",
+        "bench_io32x4_mc2_np8",
+    ] {
         let text = fs::read_to_string(folder.path().join(format!("results/{name}.json"))).unwrap();
         let result: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(result["failed"], 0, "{name}");
@@ -84,7 +107,10 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     assert_eq!(table(folder.path()).len(), 4);
     let output = call(folder.path(), &["visualize", "--all"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
-    assert!(stdout(&output).contains("4 runs from results/aggregate_results.csv (4 with single requests)"));
+    assert!(
+        stdout(&output)
+            .contains("4 runs from results/aggregate_results.csv (4 with single requests)")
+    );
     for name in [
         "throughput_analysis.png",
         "throughput_analysis.svg",
@@ -94,7 +120,9 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
         "performance_report.txt",
         "performance_report.md",
     ] {
-        let length = fs::metadata(folder.path().join("figures").join(name)).unwrap().len();
+        let length = fs::metadata(folder.path().join("figures").join(name))
+            .unwrap()
+            .len();
         assert!(length > 500, "{name}: {length} bytes");
     }
     let own = call(
@@ -114,14 +142,19 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     let files: Vec<_> = fs::read_dir(folder.path().join("mine")).unwrap().collect();
     assert_eq!(files.len(), 2);
     assert!(
-        fs::read_to_string(folder.path().join("mine/performance_report.txt")).unwrap().contains("性能报告")
+        fs::read_to_string(folder.path().join("mine/performance_report.txt"))
+            .unwrap()
+            .contains("性能报告")
     );
 }
 
 /// Starts a sweep and kills the whole of it as soon as `when` holds.
 fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
     let mut command = inferometer(folder);
-    command.arg("sweep").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .arg("sweep")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
     let mut looks = 0;
     while !when() {
@@ -129,7 +162,10 @@ fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
         assert!(looks < 12_000, "the sweep never came so far");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let kill = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    let kill = std::process::Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(kill.success());
     child.wait_with_output().unwrap()
 }
@@ -150,15 +186,27 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
         if signal == "-INT" {
             assert_eq!(code(&output), 1, "{}", told(&output));
-            assert!(stdout(&output).contains("Go on with: inferometer sweep --resume"), "{}", told(&output));
+            assert!(
+                stdout(&output).contains("Go on with: inferometer sweep --resume"),
+                "{}",
+                told(&output)
+            );
         }
-        assert!(!broken.path().join("results/bench_io32x4_mc2_np8.json").exists());
+        assert!(
+            !broken
+                .path()
+                .join("results/bench_io32x4_mc2_np8.json")
+                .exists()
+        );
         let again = call(broken.path(), &["sweep"]);
         assert_eq!(code(&again), 2, "{}", told(&again));
         let resumed = call(broken.path(), &["sweep", "--resume"]);
         assert_eq!(code(&resumed), 0, "{}", told(&resumed));
         let text = stdout(&resumed);
-        assert!(text.contains("[3/4]") && !text.contains("[2/4]"), "{signal}: {text}");
+        assert!(
+            text.contains("[3/4]") && !text.contains("[2/4]"),
+            "{signal}: {text}"
+        );
         assert_eq!(table(broken.path()), expected, "{signal}");
     }
     server.stop().unwrap();
@@ -184,16 +232,32 @@ fn a_cell_that_fails_is_named_and_the_exit_code_tells() {
     server.stop().unwrap();
     assert_eq!(code(&output), 1, "{}", told(&output));
     let text = stdout(&output);
-    assert!(text.contains("random_input_len=500  FAILED: requests failed"), "{text}");
+    assert!(
+        text.contains("random_input_len=500  FAILED: requests failed"),
+        "{text}"
+    );
     assert!(text.contains("2 of 3 runs done, 1 failed"), "{text}");
-    assert!(folder.path().join("results/random_input_len=500.failure.json").exists());
-    assert!(folder.path().join("results/random_input_len=24.json").exists());
+    assert!(
+        folder
+            .path()
+            .join("results/random_input_len=500.failure.json")
+            .exists()
+    );
+    assert!(
+        folder
+            .path()
+            .join("results/random_input_len=24.json")
+            .exists()
+    );
 }
 
 #[test]
 fn an_invalid_run_fails_under_strict() {
     let folder = tempfile::tempdir().unwrap();
-    let half = SimSettings { faults: vec!["http_500=0.5".parse().unwrap()], ..SimSettings::default() };
+    let half = SimSettings {
+        faults: vec!["http_500=0.5".parse().unwrap()],
+        ..SimSettings::default()
+    };
     let server = start(half).unwrap();
     let experiment = format!(
         "run: {{backend: vllm, base_url: \"{}\", model: sim, tokenizer: builtin, strict: true, num_prompts: 40,\n  \
@@ -204,8 +268,16 @@ fn an_invalid_run_fails_under_strict() {
     let output = call(folder.path(), &["sweep", "e.yaml", "--fail-fast"]);
     server.stop().unwrap();
     assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stdout(&output).contains("FAILED: the verdict is INVALID"), "{}", told(&output));
-    assert!(stdout(&output).contains("1 failed, 2 not done"), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("FAILED: the verdict is INVALID"),
+        "{}",
+        told(&output)
+    );
+    assert!(
+        stdout(&output).contains("1 failed, 2 not done"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
@@ -214,24 +286,41 @@ fn mistakes_are_found_before_anything_is_sent() {
     let server = server(1.0, 1.0);
     let missing = call(folder.path(), &["sweep"]);
     assert_eq!(code(&missing), 2);
-    assert!(stderr(&missing).contains("combos.yaml"), "{}", told(&missing));
+    assert!(
+        stderr(&missing).contains("combos.yaml"),
+        "{}",
+        told(&missing)
+    );
     for (text, words) in [
         (
             "modle: sim\ninput_output: [[1,1]]\nconcurrency_prompts: [[1,1]]\n",
             &["modle", "did you mean \"model\""][..],
         ),
-        ("run: {model: sim, num_promts: [1, 2]}\n", &["num_promts", "did you mean \"num_prompts\""]),
-        ("run: {model: sim, burstiness: [1, 0]}\n", &["burstiness=0", "--burstiness"]),
+        (
+            "run: {model: sim, num_promts: [1, 2]}\n",
+            &["num_promts", "did you mean \"num_prompts\""],
+        ),
+        (
+            "run: {model: sim, burstiness: [1, 0]}\n",
+            &["burstiness=0", "--burstiness"],
+        ),
         (
             "run:\n  model: sim\n  num_prompts: [5, many]\n",
             &["s.yaml: line 3: num_prompts=many", "--num-prompts"],
         ),
     ] {
         fs::write(folder.path().join("s.yaml"), text).unwrap();
-        let output = call(folder.path(), &["sweep", "s.yaml", "--", "--base-url", &server.url()]);
+        let output = call(
+            folder.path(),
+            &["sweep", "s.yaml", "--", "--base-url", &server.url()],
+        );
         assert_eq!(code(&output), 2, "{}", told(&output));
         for word in words {
-            assert!(stderr(&output).contains(word), "no {word:?} in {}", told(&output));
+            assert!(
+                stderr(&output).contains(word),
+                "no {word:?} in {}",
+                told(&output)
+            );
         }
     }
     assert!(server.truth().is_empty());
@@ -240,19 +329,39 @@ fn mistakes_are_found_before_anything_is_sent() {
     combos(folder.path(), &url);
     let gone = call(folder.path(), &["sweep"]);
     assert_eq!(code(&gone), 2, "{}", told(&gone));
-    assert!(stderr(&gone).contains(&url) && stderr(&gone).contains("base_url"), "{}", told(&gone));
+    assert!(
+        stderr(&gone).contains(&url) && stderr(&gone).contains("base_url"),
+        "{}",
+        told(&gone)
+    );
     let dry = call(folder.path(), &["sweep", "--dry-run"]);
     assert_eq!(code(&dry), 0, "{}", told(&dry));
-    assert!(stdout(&dry).contains("inferometer run --backend vllm --model sim"), "{}", told(&dry));
+    assert!(
+        stdout(&dry).contains("inferometer run --backend vllm --model sim"),
+        "{}",
+        told(&dry)
+    );
 }
 
 #[test]
 fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     let folder = tempfile::tempdir().unwrap();
     // A free port, for a moment nobody's.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    fs::write(folder.path().join("serve.json"), r#"[{"itl": 1}, {"itl": 2}]"#).unwrap();
-    fs::write(folder.path().join("bench.json"), r#"{"small": {"random_input_len": 16}}"#).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    fs::write(
+        folder.path().join("serve.json"),
+        r#"[{"itl": 1}, {"itl": 2}]"#,
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("bench.json"),
+        r#"{"small": {"random_input_len": 16}}"#,
+    )
+    .unwrap();
     let program = env!("CARGO_BIN_EXE_inferometer");
     let serve = format!("{program} sim --port {port} --ttft 1 --itl 9");
     let bench = format!(
@@ -282,21 +391,37 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     for itl in [1, 2] {
         let cell = experiment.join(format!("SERVE--itl={itl}-BENCH--small"));
         assert!(cell.join("warmup.json").is_file());
-        let run: Value = serde_json::from_str(&fs::read_to_string(cell.join("run=1.json")).unwrap()).unwrap();
-        assert_eq!((&run["run_number"], &run["itl"], &run["completed"]), (&1.into(), &itl.into(), &5.into()));
+        let run: Value =
+            serde_json::from_str(&fs::read_to_string(cell.join("run=1.json")).unwrap()).unwrap();
+        assert_eq!(
+            (&run["run_number"], &run["itl"], &run["completed"]),
+            (&1.into(), &itl.into(), &5.into())
+        );
         assert_eq!(run["total_input_tokens"], 80);
         let summary: Value =
             serde_json::from_str(&fs::read_to_string(cell.join("summary.json")).unwrap()).unwrap();
         assert_eq!(summary.as_array().unwrap().len(), 2);
     }
-    assert_eq!(fs::read_to_string(experiment.join("summary.csv")).unwrap().lines().count(), 5);
+    assert_eq!(
+        fs::read_to_string(experiment.join("summary.csv"))
+            .unwrap()
+            .lines()
+            .count(),
+        5
+    );
     // The server is gone.
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     let again = call(folder.path(), &arguments);
     assert_eq!(code(&again), 2, "{}", told(&again));
     // By vLLM's own words.
-    let resumed =
-        call(folder.path(), &[&["vllm", "bench", "sweep", "serve", "--resume"], &arguments[1..]].concat());
+    let resumed = call(
+        folder.path(),
+        &[
+            &["vllm", "bench", "sweep", "serve", "--resume"],
+            &arguments[1..],
+        ]
+        .concat(),
+    );
     assert_eq!(code(&resumed), 0, "{}", told(&resumed));
     assert!(!stdout(&resumed).contains("healthy"), "{}", told(&resumed));
 }
@@ -325,11 +450,16 @@ fn a_server_that_ends_early_is_told_with_its_last_words() {
 #[test]
 fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let bench = "printf 'loading\\n 40%%|====\\r 80%%|======== epoch 7\\n'; sleep 1\n";
     fs::write(folder.path().join("bench.sh"), bench).unwrap();
     let this = env!("CARGO_BIN_EXE_inferometer");
-    // On the whole terminal only the cells that change are drawn: what is told apart from all before is whole.
+    // On the whole terminal only the cells that change are drawn: what is told apart from all
+    // before is whole.
     for (ui, seen) in [("bar", " s · 80%|======== epoch 7"), ("tui", "80%|==")] {
         let command = format!(
             "stty cols 120 rows 40; '{this}' sweep --serve-cmd '{this} sim --port {port}' --bench-cmd 'sh bench.sh' \
@@ -351,26 +481,68 @@ fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
     combos(folder.path(), &server.url());
-    let output = call(folder.path(), &["sweep", "--num-runs", "2", "--no-run-folders"]);
+    let output = call(
+        folder.path(),
+        &["sweep", "--num-runs", "2", "--no-run-folders"],
+    );
     server.stop().unwrap();
     assert_eq!(code(&output), 0, "{}", told(&output));
     assert!(!folder.path().join("results/runs").exists());
     let output = call(folder.path(), &["aggregate"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
-    let lines =
-        |name: &str| fs::read_to_string(folder.path().join("results").join(name)).unwrap().lines().count();
-    assert_eq!((lines("aggregate_results.csv"), lines("aggregate_results_repeats.csv")), (9, 5));
-    assert!(folder.path().join("results/aggregate_results.parquet").is_file());
-    let head = fs::read_to_string(folder.path().join("results/aggregate_results_repeats.csv")).unwrap();
-    for column in ["runs", "mean_ttft_ms", "mean_ttft_ms.sd", "mean_ttft_ms.ci95_low", "mean_ttft_ms.n"] {
-        assert!(head.lines().next().unwrap().split(',').any(|name| name == column), "{head}");
+    let lines = |name: &str| {
+        fs::read_to_string(folder.path().join("results").join(name))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    assert_eq!(
+        (
+            lines("aggregate_results.csv"),
+            lines("aggregate_results_repeats.csv")
+        ),
+        (9, 5)
+    );
+    assert!(
+        folder
+            .path()
+            .join("results/aggregate_results.parquet")
+            .is_file()
+    );
+    let head =
+        fs::read_to_string(folder.path().join("results/aggregate_results_repeats.csv")).unwrap();
+    for column in [
+        "runs",
+        "mean_ttft_ms",
+        "mean_ttft_ms.sd",
+        "mean_ttft_ms.ci95_low",
+        "mean_ttft_ms.n",
+    ] {
+        assert!(
+            head.lines()
+                .next()
+                .unwrap()
+                .split(',')
+                .any(|name| name == column),
+            "{head}"
+        );
     }
-    fs::write(folder.path().join("results/broken.json"), "{\"duration\": 1,").unwrap();
+    fs::write(
+        folder.path().join("results/broken.json"),
+        "{\"duration\": 1,",
+    )
+    .unwrap();
     let output = call(folder.path(), &["aggregate", "--output", "other.csv"]);
     assert_eq!(code(&output), 1, "{}", told(&output));
     assert!(stderr(&output).contains("broken.json"), "{}", told(&output));
-    assert!(stderr(&output).contains("1 file was left out"), "{}", told(&output));
-    assert!(folder.path().join("other.csv").is_file() && folder.path().join("other.parquet").is_file());
+    assert!(
+        stderr(&output).contains("1 file was left out"),
+        "{}",
+        told(&output)
+    );
+    assert!(
+        folder.path().join("other.csv").is_file() && folder.path().join("other.parquet").is_file()
+    );
     let nothing = call(folder.path(), &["aggregate", "none"]);
     assert_eq!(code(&nothing), 2, "{}", told(&nothing));
 }
@@ -379,29 +551,66 @@ fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
 fn runs_are_compared_as_files_and_as_folders() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let saving = |name: &str| ["--save-result".to_owned(), "--result-filename".to_owned(), name.to_owned()];
+    let saving = |name: &str| {
+        [
+            "--save-result".to_owned(),
+            "--result-filename".to_owned(),
+            name.to_owned(),
+        ]
+    };
     let a = saving("config_a.json");
-    let output = run(folder.path(), &server.url(), &[&a[0], &a[1], &a[2], "--max-concurrency", "2"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &[&a[0], &a[1], &a[2], "--max-concurrency", "2"],
+    );
     assert_eq!(code(&output), 0, "{}", told(&output));
     let first = run_folder(folder.path());
     let b = saving("config_b.json");
     let output = run(
         folder.path(),
         &server.url(),
-        &[&b[0], &b[1], &b[2], "--max-concurrency", "8", "--no-run-folder"],
+        &[
+            &b[0],
+            &b[1],
+            &b[2],
+            "--max-concurrency",
+            "8",
+            "--no-run-folder",
+        ],
     );
     assert_eq!(code(&output), 0, "{}", told(&output));
     server.stop().unwrap();
 
-    let text = call(folder.path(), &["compare", "config_a.json", "config_b.json"]);
+    let text = call(
+        folder.path(),
+        &["compare", "config_a.json", "config_b.json"],
+    );
     assert_eq!(code(&text), 0, "{}", told(&text));
-    for word in ["config_a.json", "config_b.json", "max_concurrency", "request_throughput", "noise"] {
+    for word in [
+        "config_a.json",
+        "config_b.json",
+        "max_concurrency",
+        "request_throughput",
+        "noise",
+    ] {
         assert!(stdout(&text).contains(word), "no {word} in {}", told(&text));
     }
-    let markdown = call(folder.path(), &["compare", "config_a.json", "config_b.json", "--markdown"]);
+    let markdown = call(
+        folder.path(),
+        &["compare", "config_a.json", "config_b.json", "--markdown"],
+    );
     assert!(stdout(&markdown).contains("| "), "{}", told(&markdown));
     // A run's folder says what its file says.
-    let json = call(folder.path(), &["compare", "config_a.json", &first.display().to_string(), "--json"]);
+    let json = call(
+        folder.path(),
+        &[
+            "compare",
+            "config_a.json",
+            &first.display().to_string(),
+            "--json",
+        ],
+    );
     assert_eq!(code(&json), 0, "{}", told(&json));
     let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
     let metrics = json["metrics"].as_array().unwrap();
@@ -419,7 +628,14 @@ fn runs_are_compared_as_files_and_as_folders() {
 fn checked(server: &Server, more: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let url = server.url();
-    let base = ["check", "--base-url", &url, "--tokenizer", "builtin", "--quick"];
+    let base = [
+        "check",
+        "--base-url",
+        &url,
+        "--tokenizer",
+        "builtin",
+        "--quick",
+    ];
     call(folder.path(), &[&base[..], more].concat())
 }
 
@@ -446,8 +662,11 @@ fn a_good_server_passes_the_check() {
 
 #[test]
 fn a_check_names_what_is_wrong() {
-    let broken =
-        start(SimSettings { faults: vec!["http_500=1".parse().unwrap()], ..SimSettings::default() }).unwrap();
+    let broken = start(SimSettings {
+        faults: vec!["http_500=1".parse().unwrap()],
+        ..SimSettings::default()
+    })
+    .unwrap();
     let output = checked(&broken, &[]);
     broken.stop().unwrap();
     assert_eq!(code(&output), 1, "{}", told(&output));
@@ -460,20 +679,34 @@ fn a_check_names_what_is_wrong() {
     let server = server(1.0, 1.0);
     let output = checked(&server, &["--model", "other"]);
     assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stdout(&output).contains("does not serve it"), "{}", told(&output));
-    let locked =
-        start(SimSettings { api_key: Some(inferometer_core::Secret::new("k")), ..SimSettings::default() })
-            .unwrap();
+    assert!(
+        stdout(&output).contains("does not serve it"),
+        "{}",
+        told(&output)
+    );
+    let locked = start(SimSettings {
+        api_key: Some(inferometer_core::Secret::new("k")),
+        ..SimSettings::default()
+    })
+    .unwrap();
     let output = checked(&locked, &[]);
     locked.stop().unwrap();
     assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stdout(&output).contains("OPENAI_API_KEY"), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("OPENAI_API_KEY"),
+        "{}",
+        told(&output)
+    );
     let url = server.url();
     server.stop().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = call(folder.path(), &["check", "--base-url", &url]);
     assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stdout(&output).contains("FAILED connection"), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("FAILED connection"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
@@ -481,8 +714,16 @@ fn the_demo_needs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let output = call(folder.path(), &["visualize", "--demo", "--report"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
-    assert!(folder.path().join("figures/performance_report.md").is_file());
-    assert_eq!(fs::read_dir(folder.path().join("figures")).unwrap().count(), 3);
+    assert!(
+        folder
+            .path()
+            .join("figures/performance_report.md")
+            .is_file()
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("figures")).unwrap().count(),
+        3
+    );
 }
 
 #[test]
@@ -493,11 +734,20 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     fs::write(folder.path().join("experiment.yaml"), text).unwrap();
     let output = call(folder.path(), &["sweep", "experiment.yaml"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
-    assert!(stdout(&output).contains("4 of 4 on a virtual clock"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("4 of 4 on a virtual clock"),
+        "{}",
+        stdout(&output)
+    );
     let result = |name: &str| -> Value {
-        serde_json::from_str(&fs::read_to_string(folder.path().join("results").join(name)).unwrap()).unwrap()
+        serde_json::from_str(&fs::read_to_string(folder.path().join("results").join(name)).unwrap())
+            .unwrap()
     };
-    let names = ["5-preset=llama-3.1-8b@h100", "50-preset=llama-3.1-8b@h100", "50-preset=llama-3.1-8b@l4"];
+    let names = [
+        "5-preset=llama-3.1-8b@h100",
+        "50-preset=llama-3.1-8b@h100",
+        "50-preset=llama-3.1-8b@l4",
+    ];
     let [slow, fast, small] = names.map(|name| result(&format!("request_rate={name}.json")));
     for result in [&slow, &fast, &small] {
         assert_eq!(result["completed"], 200);
@@ -505,13 +755,27 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     }
     assert_eq!(small["label"], "preset=llama-3.1-8b@l4");
     let ttft = |result: &Value| result["mean_ttft_ms"].as_f64().unwrap();
-    assert!(ttft(&slow) < ttft(&small), "{} {}", ttft(&slow), ttft(&small));
+    assert!(
+        ttft(&slow) < ttft(&small),
+        "{} {}",
+        ttft(&slow),
+        ttft(&small)
+    );
 
     // One is lost; going on makes it again, to the byte apart from the clock of the host.
-    fs::remove_file(folder.path().join("results/request_rate=50-preset=llama-3.1-8b@l4.json")).unwrap();
+    fs::remove_file(
+        folder
+            .path()
+            .join("results/request_rate=50-preset=llama-3.1-8b@l4.json"),
+    )
+    .unwrap();
     let output = call(folder.path(), &["sweep", "experiment.yaml", "--resume"]);
     assert_eq!(code(&output), 0, "{}", told(&output));
-    assert!(stdout(&output).contains("1 run to go, 3 done already"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("1 run to go, 3 done already"),
+        "{}",
+        stdout(&output)
+    );
     assert_eq!(result("request_rate=50-preset=llama-3.1-8b@l4.json"), small);
     assert_eq!(table(folder.path()).len(), 4);
     let output = call(folder.path(), &["visualize", "--report", "--interactive"]);
@@ -519,16 +783,55 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
 
     // The tutorial's file, with the flag of the sweep itself.
     combos(folder.path(), "http://127.0.0.1:1");
-    let output = call(folder.path(), &["sweep", "--backend", "sim", "-o", "other", "--", "--replicas", "2"]);
+    let output = call(
+        folder.path(),
+        &[
+            "sweep",
+            "--backend",
+            "sim",
+            "-o",
+            "other",
+            "--",
+            "--replicas",
+            "2",
+        ],
+    );
     assert_eq!(code(&output), 0, "{}", told(&output));
     let text = fs::read_to_string(folder.path().join("other/bench_io16x4_mc1_np4.json")).unwrap();
     let result: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(result["inferometer"]["simulated"]["replicas"], 2, "{text}");
 
     for (arguments, words) in [
-        (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--preset", "nothing"], "--preset nothing"),
-        (vec!["sweep", "--backend", "sim", "-o", "x", "--", "--find-rate", "p99_ttft<5"], "--find-rate"),
-        (vec!["run", "--backend", "sim"], "or many with inferometer sweep --backend sim"),
+        (
+            vec![
+                "sweep",
+                "--backend",
+                "sim",
+                "-o",
+                "x",
+                "--",
+                "--preset",
+                "nothing",
+            ],
+            "--preset nothing",
+        ),
+        (
+            vec![
+                "sweep",
+                "--backend",
+                "sim",
+                "-o",
+                "x",
+                "--",
+                "--find-rate",
+                "p99_ttft<5",
+            ],
+            "--find-rate",
+        ),
+        (
+            vec!["run", "--backend", "sim"],
+            "or many with inferometer sweep --backend sim",
+        ),
     ] {
         let output = call(folder.path(), &arguments);
         assert_eq!(code(&output), 2, "{}", told(&output));
@@ -544,14 +847,31 @@ fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
     let refused = call(folder.path(), &["sweep", "--", "--metric_perc=50,900"]);
     // The value is wrong and not the spelling, which the run itself understands.
     assert_eq!(code(&refused), 2, "{}", told(&refused));
-    assert!(stderr(&refused).contains("--metric-percentiles: 900 is outside"), "{}", told(&refused));
-    let output = call(folder.path(), &["sweep", "--", "--goodp", "ttft:500", "--metric_percentiles=50,90"]);
+    assert!(
+        stderr(&refused).contains("--metric-percentiles: 900 is outside"),
+        "{}",
+        told(&refused)
+    );
+    let output = call(
+        folder.path(),
+        &[
+            "sweep",
+            "--",
+            "--goodp",
+            "ttft:500",
+            "--metric_percentiles=50,90",
+        ],
+    );
     server.stop().unwrap();
     assert_eq!(code(&output), 0, "{}", told(&output));
-    let result = fs::read_to_string(folder.path().join("results/bench_io16x4_mc1_np4.json")).unwrap();
+    let result =
+        fs::read_to_string(folder.path().join("results/bench_io16x4_mc1_np4.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
     assert!(result["p90_ttft_ms"].is_number() && result["request_goodput"].is_number());
-    let typo = call(folder.path(), &["sweep", "--overwrite", "--", "--goodputt", "ttft:500"]);
+    let typo = call(
+        folder.path(),
+        &["sweep", "--overwrite", "--", "--goodputt", "ttft:500"],
+    );
     assert_eq!(code(&typo), 2, "{}", told(&typo));
     assert!(stderr(&typo).contains("--goodputt"), "{}", told(&typo));
 }

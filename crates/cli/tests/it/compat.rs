@@ -35,7 +35,10 @@ fn companions(line: &str) -> &'static [&'static str] {
 fn try_flag(folder: &Path, line: &str) -> Output {
     let mut command = inferometer(folder);
     command.args(["run", "--backend=vllm", "--tokenizer=builtin", "--model=m"]);
-    command.args(["--base-url=http://127.0.0.1:1"]).args(companions(line)).args(line.split(' '));
+    command
+        .args(["--base-url=http://127.0.0.1:1"])
+        .args(companions(line))
+        .args(line.split(' '));
     command.output().unwrap()
 }
 
@@ -43,7 +46,10 @@ fn try_flag(folder: &Path, line: &str) -> Output {
 fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file.yaml"), "seed: 3\n").unwrap();
-    let lines = FLAGS_0_33.lines().chain(LEGACY_FLAGS.lines()).filter(|line| line.starts_with("--"));
+    let lines = FLAGS_0_33
+        .lines()
+        .chain(LEGACY_FLAGS.lines())
+        .filter(|line| line.starts_with("--"));
     for line in lines {
         let output = try_flag(folder.path(), line);
         let message = stderr(&output);
@@ -57,7 +63,10 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
                 );
             }
             // Everything was understood: the next thing is to ask the server, and there is none.
-            None => assert!(message.contains("Nothing answers at http://"), "{line}: {message}"),
+            None => assert!(
+                message.contains("Nothing answers at http://"),
+                "{line}: {message}"
+            ),
         }
     }
 }
@@ -72,8 +81,23 @@ fn the_frozen_lists_are_whole() {
 fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -> Output {
     let output = inferometer(folder)
         .args(command)
-        .args(["--base-url", &server.url, "--model", "m", "--tokenizer", "builtin", "--disable-tqdm"])
-        .args(["--random-input-len", "8", "--random-output-len", "2", "--num-prompts", "4"])
+        .args([
+            "--base-url",
+            &server.url,
+            "--model",
+            "m",
+            "--tokenizer",
+            "builtin",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--random-input-len",
+            "8",
+            "--random-output-len",
+            "2",
+            "--num-prompts",
+            "4",
+        ])
         .args(more)
         .output()
         .unwrap();
@@ -82,13 +106,20 @@ fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -
 }
 
 fn position(text: &str, part: &str) -> usize {
-    text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}"))
+    text.find(part)
+        .unwrap_or_else(|| panic!("no {part:?} in {text}"))
 }
 
 #[test]
 fn vllms_names_print_vllms_lines_in_vllms_order() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let more = ["--backend=vllm", "--request-rate=200", "--max-concurrency=3", "--header", "x-key=sesame"];
+    let more = [
+        "--backend=vllm",
+        "--request-rate=200",
+        "--max-concurrency=3",
+        "--header",
+        "x-key=sesame",
+    ];
     let output = recorded(&server, folder.path(), &["vllm", "bench", "serve"], &more);
     let text = stdout(&output);
     let lines = [
@@ -113,19 +144,35 @@ fn vllms_names_print_vllms_lines_in_vllms_order() {
 #[test]
 fn old_versions_keep_their_habits() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let more = ["--compat=vllm-0.10", "--dataset-name=random", "--num-warmups=1"];
+    let more = [
+        "--compat=vllm-0.10",
+        "--dataset-name=random",
+        "--num-warmups=1",
+    ];
     let output = recorded(&server, folder.path(), &["bench", "serve"], &more);
     let text = stdout(&output);
-    assert!(text.contains("Waiting for endpoint to become up in 600 seconds"), "{text}");
+    assert!(
+        text.contains("Waiting for endpoint to become up in 600 seconds"),
+        "{text}"
+    );
     assert!(text.contains("Total Token throughput (tok/s):"), "{text}");
     let asked = server.to("/v1/completions");
-    assert!(asked.iter().all(|asked| asked.body["temperature"] == 0.0), "{asked:?}");
+    assert!(
+        asked.iter().all(|asked| asked.body["temperature"] == 0.0),
+        "{asked:?}"
+    );
     // Ready check and warm-up repeat the first request, without its id.
     let anonymous: Vec<_> = asked.iter().filter(|asked| asked.id.is_none()).collect();
-    let first = asked.iter().find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0"))).unwrap();
+    let first = asked
+        .iter()
+        .find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0")))
+        .unwrap();
     assert_eq!(anonymous.len(), 2);
     assert!(anonymous.iter().all(|asked| asked.body == first.body));
-    let refused = inferometer(folder.path()).args(["bench", "serve", "--compat=vllm-0.10"]).output().unwrap();
+    let refused = inferometer(folder.path())
+        .args(["bench", "serve", "--compat=vllm-0.10"])
+        .output()
+        .unwrap();
     assert!(stderr(&refused).contains("sharegpt"), "{}", told(&refused));
 }
 
@@ -133,16 +180,32 @@ fn old_versions_keep_their_habits() {
 fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let output = inferometer(folder.path())
-        .args(["bench", "serve", "--backend=openai-chat", "--base-url", &server.url, "--num-prompts=2"])
+        .args([
+            "bench",
+            "serve",
+            "--backend=openai-chat",
+            "--base-url",
+            &server.url,
+            "--num-prompts=2",
+        ])
         .args(["--random-input-len=8", "--disable-tqdm"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = stdout(&output);
-    assert!(text.contains("Model not specified, fetching first model from server...\n"), "{text}");
-    assert!(text.contains("First model name: served, first model id: builtin\n"), "{text}");
+    assert!(
+        text.contains("Model not specified, fetching first model from server...\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("First model name: served, first model id: builtin\n"),
+        "{text}"
+    );
     let chats = server.to("/v1/chat/completions");
-    assert_eq!((chats.len(), chats[0].body["model"].as_str()), (2, Some("served")));
+    assert_eq!(
+        (chats.len(), chats[0].body["model"].as_str()),
+        (2, Some("served"))
+    );
 }
 
 #[test]
@@ -153,29 +216,64 @@ fn adapters_token_ids_dotted_options_and_a_config_reach_the_wire() {
         "lora_modules: [one, two]\nlora-assignment: round-robin\nrequest-id-prefix: conf-\ntop-k: 9\n",
     )
     .unwrap();
-    let more = ["--prompt-token-ids", "--config", "c.yaml", "--extra-body.a.b", "1", "--top_k=7"];
+    let more = [
+        "--prompt-token-ids",
+        "--config",
+        "c.yaml",
+        "--extra-body.a.b",
+        "1",
+        "--top_k=7",
+    ];
     recorded(&server, folder.path(), &["run"], &more);
     let mut asked = server.to("/v1/completions");
     asked.sort_by(|a, b| a.id.cmp(&b.id));
-    let models: Vec<_> = asked.iter().map(|asked| asked.body["model"].as_str().unwrap()).collect();
+    let models: Vec<_> = asked
+        .iter()
+        .map(|asked| asked.body["model"].as_str().unwrap())
+        .collect();
     assert_eq!(models, ["one", "two", "one", "two"]);
     assert_eq!(asked[0].id.as_deref(), Some("conf-0"));
     let body = &asked[0].body;
-    assert_eq!((&body["a"]["b"], &body["top_k"]), (&Value::from(1), &Value::from(7)));
-    assert!(body["prompt"].as_array().is_some_and(|ids| !ids.is_empty() && ids[0].is_u64()), "{body}");
+    assert_eq!(
+        (&body["a"]["b"], &body["top_k"]),
+        (&Value::from(1), &Value::from(7))
+    );
+    assert!(
+        body["prompt"]
+            .as_array()
+            .is_some_and(|ids| !ids.is_empty() && ids[0].is_u64()),
+        "{body}"
+    );
 }
 
 #[test]
 fn without_streaming_only_the_end_is_measured() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let text = stdout(&recorded(&server, folder.path(), &["run"], &["--no-streaming"]));
-    assert!(text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"), "{text}");
+    let text = stdout(&recorded(
+        &server,
+        folder.path(),
+        &["run"],
+        &["--no-streaming"],
+    ));
+    assert!(
+        text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"),
+        "{text}"
+    );
     let refused = inferometer(folder.path())
-        .args(["run", "--model=m", "--no-streaming", "--percentile-metrics=ttft"])
+        .args([
+            "run",
+            "--model=m",
+            "--no-streaming",
+            "--percentile-metrics=ttft",
+        ])
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--no-streaming"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("--no-streaming"),
+        "{}",
+        told(&refused)
+    );
 }
 
 #[test]
@@ -183,25 +281,53 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let text = stdout(&recorded(&server, folder.path(), &["run"], &["--profile"]));
     let paths: Vec<_> = server.all().into_iter().map(|asked| asked.path).collect();
-    let start = paths.iter().position(|path| path == "/start_profile").unwrap();
-    let first = paths.iter().position(|path| path == "/v1/completions").unwrap();
-    assert!(start < first && paths.last().unwrap() == "/stop_profile", "{paths:?}");
-    for line in ["Starting profiler...\nProfiler started\n", "Stopping profiler...\nProfiler stopped\n"] {
+    let start = paths
+        .iter()
+        .position(|path| path == "/start_profile")
+        .unwrap();
+    let first = paths
+        .iter()
+        .position(|path| path == "/v1/completions")
+        .unwrap();
+    assert!(
+        start < first && paths.last().unwrap() == "/stop_profile",
+        "{paths:?}"
+    );
+    for line in [
+        "Starting profiler...\nProfiler started\n",
+        "Stopping profiler...\nProfiler stopped\n",
+    ] {
         assert!(text.contains(line), "{text}");
     }
     let output = inferometer(folder.path())
-        .args(["run", "--base-url", &server.url, "--model=m", "--tokenizer=builtin", "--reset-prefix-cache"])
+        .args([
+            "run",
+            "--base-url",
+            &server.url,
+            "--model=m",
+            "--tokenizer=builtin",
+            "--reset-prefix-cache",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("success: false"), "{}", told(&output));
+    assert!(
+        stderr(&output).contains("success: false"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
 fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = ["--save-result", "--result-filename=r.json"];
-    let text = stdout(&recorded(&server, folder.path(), &["bench", "serve"], &more));
+    let text = stdout(&recorded(
+        &server,
+        folder.path(),
+        &["bench", "serve"],
+        &more,
+    ));
     let section = "---------------Speculative Decoding---------------\n\
                    Acceptance rate (%):                     50.00     \n\
                    Acceptance length:                       2.00      \n\
@@ -213,10 +339,18 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
                    \x20 Position 1:                            0.00      \n\
                    ==================================================\n";
     assert!(text.contains(section), "{text}");
-    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    let result: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["spec_decode_num_drafts"], 4);
-    assert_eq!(result["spec_decode_per_position_acceptance_rates"], serde_json::json!([1.0, 0.0]));
-    let again = inferometer(folder.path()).arg("report").arg(run_folder(folder.path())).output().unwrap();
+    assert_eq!(
+        result["spec_decode_per_position_acceptance_rates"],
+        serde_json::json!([1.0, 0.0])
+    );
+    let again = inferometer(folder.path())
+        .arg("report")
+        .arg(run_folder(folder.path()))
+        .output()
+        .unwrap();
     assert!(stdout(&again).contains(section), "{}", told(&again));
 }
 
@@ -224,22 +358,58 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
 fn probes_go_past_the_slots_and_are_told_apart() {
     let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
     let output = inferometer(folder.path())
-        .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
-        .args(["--num-prompts=6", "--random-input-len=8", "--random-output-len=5", "--max-concurrency=1"])
-        .args(["--probe-request-rate=100", "--save-result", "--result-filename=r.json", "--disable-tqdm"])
+        .args([
+            "bench",
+            "serve",
+            "--base-url",
+            &server.url(),
+            "--model=sim",
+            "--tokenizer=builtin",
+        ])
+        .args([
+            "--num-prompts=6",
+            "--random-input-len=8",
+            "--random-output-len=5",
+            "--max-concurrency=1",
+        ])
+        .args([
+            "--probe-request-rate=100",
+            "--save-result",
+            "--result-filename=r.json",
+            "--disable-tqdm",
+        ])
         .output()
         .unwrap();
     let truth = server.truth();
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = stdout(&output);
-    assert!(text.contains("\nProbe request rate: 100.0 req/s\n"), "{text}");
-    assert!(text.contains("------------------Probe Requests------------------\n"), "{text}");
-    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
-    let probes = truth.iter().filter(|truth| truth.id.is_none() && truth.output_tokens == 1).count();
-    assert!(probes >= 2 && result["probe_completed"] == probes, "{probes} against {result}");
-    assert_eq!((&result["completed"], &result["probe_failed"]), (&Value::from(6), &Value::from(0)));
-    assert!(result["probe_median_e2el_ms"].as_f64().unwrap() >= 20.0, "{result}");
+    assert!(
+        text.contains("\nProbe request rate: 100.0 req/s\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("------------------Probe Requests------------------\n"),
+        "{text}"
+    );
+    let result: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    let probes = truth
+        .iter()
+        .filter(|truth| truth.id.is_none() && truth.output_tokens == 1)
+        .count();
+    assert!(
+        probes >= 2 && result["probe_completed"] == probes,
+        "{probes} against {result}"
+    );
+    assert_eq!(
+        (&result["completed"], &result["probe_failed"]),
+        (&Value::from(6), &Value::from(0))
+    );
+    assert!(
+        result["probe_median_e2el_ms"].as_f64().unwrap() >= 20.0,
+        "{result}"
+    );
 }
 
 #[test]
@@ -247,38 +417,104 @@ fn a_password_in_the_url_is_kept_out_of_everything() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let url = server.url.replace("http://", "http://user:sesame@");
     let output = inferometer(folder.path())
-        .args(["bench", "serve", "--base-url", &url, "--model=m", "--tokenizer=builtin", "--num-prompts=2"])
-        .args(["--random-input-len=8", "--save-result", "--result-filename=r.json"])
+        .args([
+            "bench",
+            "serve",
+            "--base-url",
+            &url,
+            "--model=m",
+            "--tokenizer=builtin",
+            "--num-prompts=2",
+        ])
+        .args([
+            "--random-input-len=8",
+            "--save-result",
+            "--result-filename=r.json",
+        ])
         .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(!told(&output).contains("sesame"), "{}", told(&output));
     let run = run_folder(folder.path());
-    let files =
-        [run.join("manifest.json"), folder.path().join("r.json"), folder.path().join("r.pytorch.json")];
+    let files = [
+        run.join("manifest.json"),
+        folder.path().join("r.json"),
+        folder.path().join("r.pytorch.json"),
+    ];
     for file in files {
-        assert!(!fs::read_to_string(&file).unwrap().contains("sesame"), "{}", file.display());
+        assert!(
+            !fs::read_to_string(&file).unwrap().contains("sesame"),
+            "{}",
+            file.display()
+        );
     }
 }
 
 #[test]
 fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
-    let (server, other, folder) = (Recorder::start(), Recorder::start(), tempfile::tempdir().unwrap());
-    recorded(&server, folder.path(), &["run"], &["--base-url", &other.url]);
-    assert_eq!((server.to("/completions").len(), other.to("/completions").len()), (2, 2));
-    let output = recorded(&server, folder.path(), &["bench", "serve"], &["--base-url", &other.url]);
-    assert_eq!((server.to("/completions").len(), other.to("/completions").len()), (2, 6));
-    assert!(stderr(&output).contains("--base-url is given more than once"), "{}", told(&output));
+    let (server, other, folder) = (
+        Recorder::start(),
+        Recorder::start(),
+        tempfile::tempdir().unwrap(),
+    );
+    recorded(
+        &server,
+        folder.path(),
+        &["run"],
+        &["--base-url", &other.url],
+    );
+    assert_eq!(
+        (
+            server.to("/completions").len(),
+            other.to("/completions").len()
+        ),
+        (2, 2)
+    );
+    let output = recorded(
+        &server,
+        folder.path(),
+        &["bench", "serve"],
+        &["--base-url", &other.url],
+    );
+    assert_eq!(
+        (
+            server.to("/completions").len(),
+            other.to("/completions").len()
+        ),
+        (2, 6)
+    );
+    assert!(
+        stderr(&output).contains("--base-url is given more than once"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
 fn plots_and_the_pytorch_form_stand_beside_the_result() {
     let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
     let output = inferometer(folder.path())
-        .args(["bench", "serve", "--base-url", &server.url(), "--model=sim", "--tokenizer=builtin"])
-        .args(["--num-prompts=5", "--random-input-len=8", "--random-output-len=4", "--disable-tqdm"])
-        .args(["--plot-timeline", "--plot-dataset-stats", "--save-result", "--result-filename=r.json"])
+        .args([
+            "bench",
+            "serve",
+            "--base-url",
+            &server.url(),
+            "--model=sim",
+            "--tokenizer=builtin",
+        ])
+        .args([
+            "--num-prompts=5",
+            "--random-input-len=8",
+            "--random-output-len=4",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--plot-timeline",
+            "--plot-dataset-stats",
+            "--save-result",
+            "--result-filename=r.json",
+        ])
         .args(["--metadata", "tensor_parallel_size=2"])
         .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
         .output()
@@ -286,11 +522,18 @@ fn plots_and_the_pytorch_form_stand_beside_the_result() {
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    assert!(String::from_utf8(read("r.timeline.html")).unwrap().contains("</html>"));
+    assert!(
+        String::from_utf8(read("r.timeline.html"))
+            .unwrap()
+            .contains("</html>")
+    );
     assert!(read("r.dataset_stats.png").starts_with(b"\x89PNG"));
     let form: Value = serde_json::from_slice(&read("r.pytorch.json")).unwrap();
     let args = &form[0]["benchmark"]["extra_info"]["args"];
-    assert_eq!((&args["num_prompts"], &args["tensor_parallel_size"]), (&Value::from(5), &Value::from("2")));
+    assert_eq!(
+        (&args["num_prompts"], &args["tensor_parallel_size"]),
+        (&Value::from(5), &Value::from("2"))
+    );
     assert_eq!(form.as_array().unwrap().len(), 12);
 }
 
@@ -299,14 +542,31 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"hello\"}\n").unwrap();
     let output = inferometer(folder.path())
-        .args(["bench", "serve", "--base-url", &server.url, "--model=m", "--skip-tokenizer-init"])
-        .args(["--dataset-name=custom", "--dataset-path=p.jsonl", "--num-prompts=2", "--disable-tqdm"])
-        .args(["--skip-chat-template", "--save-result", "--result-filename=r.json"])
+        .args([
+            "bench",
+            "serve",
+            "--base-url",
+            &server.url,
+            "--model=m",
+            "--skip-tokenizer-init",
+        ])
+        .args([
+            "--dataset-name=custom",
+            "--dataset-path=p.jsonl",
+            "--num-prompts=2",
+            "--disable-tqdm",
+        ])
+        .args([
+            "--skip-chat-template",
+            "--save-result",
+            "--result-filename=r.json",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(!stdout(&output).contains("TTFT (ms)"), "{}", told(&output));
-    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    let result: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["tokenizer_id"], Value::Null);
 }
 
@@ -314,12 +574,21 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
 fn help_can_be_asked_by_group_and_by_word() {
     let folder = tempfile::tempdir().unwrap();
     let help = |word: &str| {
-        let output = inferometer(folder.path()).args(["bench", "serve", word]).output().unwrap();
+        let output = inferometer(folder.path())
+            .args(["bench", "serve", word])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         stdout(&output)
     };
     assert!(help("--help=all").contains("--random-input-len"));
     let (group, word) = (help("--help=connections"), help("--help=burst"));
-    assert!(group.contains("--http2") && !group.contains("--request-rate"), "{group}");
-    assert!(word.contains("--burstiness") && !word.contains("--http2"), "{word}");
+    assert!(
+        group.contains("--http2") && !group.contains("--request-rate"),
+        "{group}"
+    );
+    assert!(
+        word.contains("--burstiness") && !word.contains("--http2"),
+        "{word}"
+    );
 }

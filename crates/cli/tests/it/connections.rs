@@ -13,23 +13,31 @@ use serde_json::Value;
 use crate::support::{run, run_folder, server, stderr, stdout, told};
 
 fn certificate(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../wire/tests/data/tls", name].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../wire/tests/data/tls", name]
+        .iter()
+        .collect();
     path.display().to_string()
 }
 
 fn manifest(folder: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(run_folder(folder).join("manifest.json")).unwrap()).unwrap()
+    serde_json::from_str(&fs::read_to_string(run_folder(folder).join("manifest.json")).unwrap())
+        .unwrap()
 }
 
 fn outcome(manifest: &Value, name: &str) -> u64 {
-    manifest["summary"]["extras"]["outcomes"][name].as_u64().unwrap_or(0)
+    manifest["summary"]["extras"]["outcomes"][name]
+        .as_u64()
+        .unwrap_or(0)
 }
 
 #[track_caller]
 fn all_good(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{}", told(output));
     let words = stdout(output);
-    let line = words.lines().find(|line| line.starts_with("Successful requests:")).unwrap();
+    let line = words
+        .lines()
+        .find(|line| line.starts_with("Successful requests:"))
+        .unwrap();
     assert!(line.trim_end().ends_with(" 20"), "{}", told(output));
 }
 
@@ -37,7 +45,11 @@ fn all_good(output: &Output) {
 fn refused(output: &Output, words: &[&str], not: &str) {
     assert_eq!(output.status.code(), Some(2), "{}", told(output));
     for word in words {
-        assert!(stderr(output).contains(word), "no {word:?}: {}", told(output));
+        assert!(
+            stderr(output).contains(word),
+            "no {word:?}: {}",
+            told(output)
+        );
     }
     assert!(!stderr(output).contains(not), "{}", told(output));
 }
@@ -56,7 +68,13 @@ fn tls_server(known_clients: bool) -> (Server, String) {
         ..SimSettings::default()
     })
     .unwrap();
-    let port = server.url().rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+    let port = server
+        .url()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .trim_end_matches('/')
+        .to_owned();
     (server, format!("https://localhost:{port}"))
 }
 
@@ -69,7 +87,11 @@ fn tls_is_verified_unless_told_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     all_good(&run(folder.path(), &url, &["--insecure"]));
     let told_apart = run(folder.path(), &url, &[]);
-    refused(&told_apart, &["TLS", "--ca-cert", "--insecure"], "Nothing answers");
+    refused(
+        &told_apart,
+        &["TLS", "--ca-cert", "--insecure"],
+        "Nothing answers",
+    );
     // It is no question of waiting.
     let patient = run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
     refused(&patient, &["--ca-cert"], "was not there within");
@@ -80,9 +102,24 @@ fn tls_is_verified_unless_told_otherwise() {
 #[test]
 fn a_server_that_wants_to_know_us_gets_our_certificate() {
     let (server, url) = tls_server(true);
-    let (ca, cert, key) = (certificate("ca.pem"), certificate("client.pem"), certificate("client.key"));
+    let (ca, cert, key) = (
+        certificate("ca.pem"),
+        certificate("client.pem"),
+        certificate("client.key"),
+    );
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &url, &["--ca-cert", &ca, "--client-cert", &cert, "--client-key", &key]));
+    all_good(&run(
+        folder.path(),
+        &url,
+        &[
+            "--ca-cert",
+            &ca,
+            "--client-cert",
+            &cert,
+            "--client-key",
+            &key,
+        ],
+    ));
     let stranger = run(folder.path(), &url, &["--ca-cert", &ca, "--no-run-folder"]);
     assert_ne!(stranger.status.code(), Some(0), "{}", told(&stranger));
     assert_eq!(server.truth().len(), 20);
@@ -119,12 +156,17 @@ fn pass_on(mut client: TcpStream, heads: &Mutex<Vec<String>>) {
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap(), words.next().unwrap());
         let is_tunnel = method == "CONNECT";
-        let address = target.trim_start_matches("http://").split('/').next().unwrap();
+        let address = target
+            .trim_start_matches("http://")
+            .split('/')
+            .next()
+            .unwrap();
         let server = upstream.get_or_insert_with(|| {
             let server = TcpStream::connect(address).unwrap();
             let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
             if is_tunnel {
-                to.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+                to.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                    .unwrap();
             }
             std::thread::spawn(move || {
                 drop(std::io::copy(&mut from, &mut to));
@@ -136,11 +178,17 @@ fn pass_on(mut client: TcpStream, heads: &Mutex<Vec<String>>) {
             drop(std::io::copy(&mut client, server));
             break;
         }
-        let path = target.trim_start_matches("http://").trim_start_matches(address);
-        let length = rest.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let path = target
+            .trim_start_matches("http://")
+            .trim_start_matches(address);
+        let length = rest
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         client.read_exact(&mut body).unwrap();
-        server.write_all(format!("{method} {path} HTTP/1.1\r\n{rest}").as_bytes()).unwrap();
+        server
+            .write_all(format!("{method} {path} HTTP/1.1\r\n{rest}").as_bytes())
+            .unwrap();
         server.write_all(&body).unwrap();
     }
     if let Some(server) = upstream {
@@ -156,25 +204,42 @@ fn everything_goes_through_the_proxy() {
     all_good(&run(folder.path(), &plain.url(), &["--proxy", &proxy_url]));
     let asked = std::mem::take(&mut *heads.lock().unwrap());
     let completions = format!("POST {}/v1/completions ", plain.url());
-    let posts = asked.iter().filter(|line| line.starts_with(&completions)).count();
+    let posts = asked
+        .iter()
+        .filter(|line| line.starts_with(&completions))
+        .count();
     assert_eq!(posts, 20, "{asked:?}");
     assert_eq!(plain.truth().len(), 20);
 
     let (encrypted, url) = tls_server(false);
     let folder = tempfile::tempdir().unwrap();
     let ca = certificate("ca.pem");
-    all_good(&run(folder.path(), &url, &["--proxy", &proxy_url, "--ca-cert", &ca]));
+    all_good(&run(
+        folder.path(),
+        &url,
+        &["--proxy", &proxy_url, "--ca-cert", &ca],
+    ));
     let asked = std::mem::take(&mut *heads.lock().unwrap());
     assert!(
-        !asked.is_empty() && asked.iter().all(|line| line.starts_with("CONNECT localhost:")),
+        !asked.is_empty()
+            && asked
+                .iter()
+                .all(|line| line.starts_with("CONNECT localhost:")),
         "{asked:?}"
     );
     assert_eq!(encrypted.truth().len(), 20);
 
     // Nobody listens there, and that is not the server's fault.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &plain.url(), &["--proxy", &format!("http://{closed}")]);
+    let output = run(
+        folder.path(),
+        &plain.url(),
+        &["--proxy", &format!("http://{closed}")],
+    );
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     plain.stop().unwrap();
     encrypted.stop().unwrap();
@@ -199,7 +264,10 @@ fn both_versions() -> (String, Arc<Mutex<Seen>>) {
     let seen = Arc::<Mutex<Seen>>::default();
     let notes = Arc::clone(&seen);
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async move {
             serve_both(tokio::net::TcpListener::from_std(listener).unwrap(), notes).await;
         });
@@ -214,7 +282,11 @@ async fn serve_both(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) {
         let seen = Arc::clone(&seen);
         tokio::spawn(async move {
             let mut start = [0; 3];
-            while stream.peek(&mut start).await.is_ok_and(|length| (1..3).contains(&length)) {}
+            while stream
+                .peek(&mut start)
+                .await
+                .is_ok_and(|length| (1..3).contains(&length))
+            {}
             let is_http2 = &start == b"PRI";
             seen.lock().unwrap().connections.push((peer.ip(), is_http2));
             let service = hyper::service::service_fn(move |request| {
@@ -227,7 +299,11 @@ async fn serve_both(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) {
                 let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 drop(builder.serve_connection(io, service).await);
             } else {
-                drop(hyper::server::conn::http1::Builder::new().serve_connection(io, service).await);
+                drop(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(io, service)
+                        .await,
+                );
             }
         });
     }
@@ -239,14 +315,22 @@ async fn answer(
     seen: &Mutex<Seen>,
 ) -> hyper::Response<String> {
     if request.uri().path() != "/v1/completions" {
-        return hyper::Response::builder().status(404).body(String::new()).unwrap();
+        return hyper::Response::builder()
+            .status(404)
+            .body(String::new())
+            .unwrap();
     }
     let _ = http_body_util::BodyExt::collect(request.into_body()).await;
     {
         let mut seen = seen.lock().unwrap();
-        *(if is_http2 { &mut seen.multiplexed } else { &mut seen.single }) += 1;
+        *(if is_http2 {
+            &mut seen.multiplexed
+        } else {
+            &mut seen.single
+        }) += 1;
     }
-    let event = r#"{"choices":[{"text":"x","finish_reason":"length"}],"usage":{"completion_tokens":1}}"#;
+    let event =
+        r#"{"choices":[{"text":"x","finish_reason":"length"}],"usage":{"completion_tokens":1}}"#;
     hyper::Response::builder()
         .header("content-type", "text/event-stream")
         .body(format!("data: {event}\n\ndata: [DONE]\n\n"))
@@ -258,17 +342,36 @@ fn http2_shares_one_connection_a_worker() {
     for connect in ["ahead", "lazy"] {
         let (url, seen) = both_versions();
         let folder = tempfile::tempdir().unwrap();
-        let more = ["--http2", "--connect", connect, "--workers", "2", "--max-concurrency", "20"];
+        let more = [
+            "--http2",
+            "--connect",
+            connect,
+            "--workers",
+            "2",
+            "--max-concurrency",
+            "20",
+        ];
         all_good(&run(folder.path(), &url, &more));
         let seen = seen.lock().unwrap().clone();
         assert_eq!((seen.multiplexed, seen.single), (20, 0), "{seen:?}");
-        let multiplexed = seen.connections.iter().filter(|(_, is_http2)| *is_http2).count();
-        assert!((1..=2).contains(&multiplexed), "{connect}: {multiplexed} connections for 2 workers");
+        let multiplexed = seen
+            .connections
+            .iter()
+            .filter(|(_, is_http2)| *is_http2)
+            .count();
+        assert!(
+            (1..=2).contains(&multiplexed),
+            "{connect}: {multiplexed} connections for 2 workers"
+        );
     }
     let plain = server(2.0, 1.0);
     let folder = tempfile::tempdir().unwrap();
     let output = run(folder.path(), &plain.url(), &["--http2"]);
-    refused(&output, &["does not speak HTTP/2", "--http2"], "Nothing answers");
+    refused(
+        &output,
+        &["does not speak HTTP/2", "--http2"],
+        "Nothing answers",
+    );
     plain.stop().unwrap();
 }
 
@@ -276,17 +379,32 @@ fn http2_shares_one_connection_a_worker() {
 fn connections_come_from_the_addresses_that_were_named() {
     let (url, seen) = both_versions();
     let folder = tempfile::tempdir().unwrap();
-    let more = ["--source-ip", "127.0.0.2", "127.0.0.3", "--connect", "per-request"];
+    let more = [
+        "--source-ip",
+        "127.0.0.2",
+        "127.0.0.3",
+        "--connect",
+        "per-request",
+    ];
     all_good(&run(folder.path(), &url, &more));
-    let from: Vec<String> =
-        seen.lock().unwrap().connections.iter().map(|(address, _)| address.to_string()).collect();
+    let from: Vec<String> = seen
+        .lock()
+        .unwrap()
+        .connections
+        .iter()
+        .map(|(address, _)| address.to_string())
+        .collect();
     let of = |address: &str| from.iter().filter(|known| *known == address).count();
     assert!(of("127.0.0.2") >= 10 && of("127.0.0.3") >= 10, "{from:?}");
     assert_eq!(of("127.0.0.2") + of("127.0.0.3"), from.len());
     for wrong in ["203.0.113.9", "::1"] {
         let folder = tempfile::tempdir().unwrap();
         let output = run(folder.path(), &url, &["--source-ip", wrong]);
-        refused(&output, &["--source-ip", wrong, "addresses of this machine"], "Nothing answers");
+        refused(
+            &output,
+            &["--source-ip", wrong, "addresses of this machine"],
+            "Nothing answers",
+        );
     }
 }
 
@@ -298,12 +416,19 @@ fn several_servers_share_the_load_and_have_a_row_each() {
         let folder = tempfile::tempdir().unwrap();
         let more = ["--base-url", &servers[1].url(), "--balance", balance];
         all_good(&run(folder.path(), &servers[0].url(), &more));
-        let got: Vec<usize> =
-            servers.iter().zip(before).map(|(server, before)| server.truth().len() - before).collect();
+        let got: Vec<usize> = servers
+            .iter()
+            .zip(before)
+            .map(|(server, before)| server.truth().len() - before)
+            .collect();
         assert_eq!(got, [10, 10], "{balance}");
         let rows = manifest(folder.path())["summary"]["extras"]["targets"].clone();
         assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
-        assert_eq!((&rows[0]["completed"], &rows[1]["completed"]), (&10.into(), &10.into()), "{rows}");
+        assert_eq!(
+            (&rows[0]["completed"], &rows[1]["completed"]),
+            (&10.into(), &10.into()),
+            "{rows}"
+        );
     }
     for server in servers {
         server.stop().unwrap();
@@ -312,11 +437,18 @@ fn several_servers_share_the_load_and_have_a_row_each() {
 
 /// A server on which every request meets this fault.
 fn faulty(fault: &str) -> Server {
-    let kind = inferometer_sim::ALL_FAULTS.iter().find(|known| known.name == fault).unwrap().kind;
+    let kind = inferometer_sim::ALL_FAULTS
+        .iter()
+        .find(|known| known.name == fault)
+        .unwrap()
+        .kind;
     start(SimSettings {
         ttft: "2".parse().unwrap(),
         itl: "50".parse().unwrap(),
-        faults: vec![FaultShare { kind, fraction: if fault == "crlf" { 0.0 } else { 1.0 } }],
+        faults: vec![FaultShare {
+            kind,
+            fraction: if fault == "crlf" { 0.0 } else { 1.0 },
+        }],
         ..SimSettings::default()
     })
     .unwrap()
@@ -325,44 +457,80 @@ fn faulty(fault: &str) -> Server {
 #[test]
 fn each_time_limit_ends_what_it_is_for() {
     for (fault, flag, words) in [
-        ("stall_before_headers", "--first-byte-timeout", "no byte of an answer within 0.2 s"),
+        (
+            "stall_before_headers",
+            "--first-byte-timeout",
+            "no byte of an answer within 0.2 s",
+        ),
         ("stall", "--idle-timeout", "stood still for 0.2 s"),
         // No fault at all: 8 tokens, 50 ms apart.
-        ("crlf", "--total-timeout", "not complete 0.2 s after the send"),
+        (
+            "crlf",
+            "--total-timeout",
+            "not complete 0.2 s after the send",
+        ),
     ] {
         let server = faulty(fault);
         let folder = tempfile::tempdir().unwrap();
         let output = run(folder.path(), &server.url(), &[flag, "0.2"]);
         assert_eq!(output.status.code(), Some(1), "{flag}: {}", told(&output));
         assert!(stdout(&output).contains(words), "{flag}: {}", told(&output));
-        assert_eq!(outcome(&manifest(folder.path()), "timeout"), 20, "{flag}: {}", told(&output));
+        assert_eq!(
+            outcome(&manifest(folder.path()), "timeout"),
+            20,
+            "{flag}: {}",
+            told(&output)
+        );
         drop(server.stop());
     }
 }
 
 #[test]
 fn a_connection_that_does_not_come_about_is_given_up() {
-    // A listener whose queue is full drops what would connect, so that the client hears nothing at all.
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    // A listener whose queue is full drops what would connect, so that the client hears nothing at
+    // all.
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let mut waiting = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200)) {
+    while let Ok(stream) =
+        TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200))
+    {
         waiting.push(stream);
         assert!(waiting.len() < 100, "the queue takes no end");
     }
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &format!("http://{address}"), &["--connect-timeout", "0.2"]);
-    refused(&output, &["no connection within 0.2 s", "Nothing answers"], "--source-ip");
+    let output = run(
+        folder.path(),
+        &format!("http://{address}"),
+        &["--connect-timeout", "0.2"],
+    );
+    refused(
+        &output,
+        &["no connection within 0.2 s", "Nothing answers"],
+        "--source-ip",
+    );
 }
 
 #[test]
 fn requests_are_cancelled_in_the_share_that_was_asked_for() {
     let server = server(100.0, 20.0);
     let folder = tempfile::tempdir().unwrap();
-    let more = ["--request-cancellation-rate", "0.5", "--request-cancellation-delay", "0.05"];
-    let output = run(folder.path(), &server.url(), &[&more[..], &["--num-prompts", "100"]].concat());
+    let more = [
+        "--request-cancellation-rate",
+        "0.5",
+        "--request-cancellation-delay",
+        "0.05",
+    ];
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &[&more[..], &["--num-prompts", "100"]].concat(),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let manifest = manifest(folder.path());
     let (cancelled, ok) = (outcome(&manifest, "cancelled"), outcome(&manifest, "ok"));
@@ -381,7 +549,9 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", "size=400k", "none"])
             .arg(&at)
             .output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then_some(Self(at))
     }
 }
 
@@ -400,14 +570,25 @@ fn a_full_disk_costs_no_number() {
     };
     let server = server(2.0, 0.2);
     let runs = disk.0.join("runs").display().to_string();
-    let more = ["--runs-dir", &runs, "--num-prompts", "1000", "--random-output-len", "100"];
+    let more = [
+        "--runs-dir",
+        &runs,
+        "--num-prompts",
+        "1000",
+        "--random-output-len",
+        "100",
+    ];
     let output = run(folder.path(), &server.url(), &more);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let told = told(&output);
-    assert!(told.contains("No space left on device") && told.contains("requests.parquet"), "{told}");
+    assert!(
+        told.contains("No space left on device") && told.contains("requests.parquet"),
+        "{told}"
+    );
     // All that was measured is on the screen.
     assert!(
-        told.lines().any(|line| line.starts_with("Successful requests:") && line.contains(" 1000 ")),
+        told.lines()
+            .any(|line| line.starts_with("Successful requests:") && line.contains(" 1000 ")),
         "{told}"
     );
     server.stop().unwrap();
@@ -417,8 +598,19 @@ fn a_full_disk_costs_no_number() {
 fn a_server_that_never_gets_ready_leaves_no_run_behind() {
     let server = faulty("http_500");
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &server.url(), &["--ready-check-timeout-sec", "1"]);
-    refused(&output, &["--ready-check-timeout-sec 1", "http_error"], "Nothing answers");
-    assert_eq!(fs::read_dir(folder.path().join("inferometer-runs")).map_or(0, Iterator::count), 0);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--ready-check-timeout-sec", "1"],
+    );
+    refused(
+        &output,
+        &["--ready-check-timeout-sec 1", "http_error"],
+        "Nothing answers",
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("inferometer-runs")).map_or(0, Iterator::count),
+        0
+    );
     server.stop().unwrap();
 }

@@ -24,22 +24,36 @@ struct Schema(Map<String, Value>);
 
 impl Schema {
     fn of(form: &str) -> Self {
-        let path = format!("{}/tests/data/export/{form}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/tests/data/export/{form}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
         Self(read(Path::new(&path)).as_object().unwrap().clone())
     }
 
-    /// Every key must be known, and each that does not end in `?` must be there. A type is one of several
-    /// words: `string`, `int`, `number`, `bool`, `object`, `list`, `null`, `time`, `=TEXT`, or `@NAME` for
-    /// another entry of the file, with a `*` for a list of these or followed by the unit that it must have.
+    /// Every key must be known, and each that does not end in `?` must be there. A type is one of
+    /// several words: `string`, `int`, `number`, `bool`, `object`, `list`, `null`, `time`, `=TEXT`,
+    /// or `@NAME` for another entry of the file, with a `*` for a list of these or followed by the
+    /// unit that it must have.
     fn object(&self, name: &str, unit: &str, value: &Value, at: &str) {
         let keys = self.0[name].as_object().unwrap();
-        let object = value.as_object().unwrap_or_else(|| panic!("{at} is no object: {value}"));
+        let object = value
+            .as_object()
+            .unwrap_or_else(|| panic!("{at} is no object: {value}"));
         for key in object.keys() {
-            assert!(keys.contains_key(key) || keys.contains_key(&format!("{key}?")), "{at}.{key} is unknown");
+            assert!(
+                keys.contains_key(key) || keys.contains_key(&format!("{key}?")),
+                "{at}.{key} is unknown"
+            );
         }
         for (key, wanted) in keys {
             match object.get(key.trim_end_matches('?')) {
-                Some(value) => self.check(wanted.as_str().unwrap(), unit, value, &format!("{at}.{key}")),
+                Some(value) => self.check(
+                    wanted.as_str().unwrap(),
+                    unit,
+                    value,
+                    &format!("{at}.{key}"),
+                ),
                 None => assert!(key.ends_with('?'), "{at}.{key} is missing"),
             }
         }
@@ -48,8 +62,12 @@ impl Schema {
     fn check(&self, wanted: &str, unit: &str, value: &Value, at: &str) {
         if let Some(name) = wanted.strip_prefix('@') {
             if let Some(name) = name.strip_suffix('*') {
-                let items = value.as_array().unwrap_or_else(|| panic!("{at} is no list"));
-                return items.iter().for_each(|item| self.object(name, "", item, at));
+                let items = value
+                    .as_array()
+                    .unwrap_or_else(|| panic!("{at} is no list"));
+                return items
+                    .iter()
+                    .for_each(|item| self.object(name, "", item, at));
             }
             let (name, unit) = name.split_once(' ').unwrap_or((name, ""));
             return self.object(name, unit, value, at);
@@ -63,7 +81,9 @@ impl Schema {
             "list" => value.is_array(),
             "null" => value.is_null(),
             "unit" => value == unit,
-            "time" => value.as_str().is_some_and(|text| text.len() == 29 && text.as_bytes()[10] == b'T'),
+            "time" => value
+                .as_str()
+                .is_some_and(|text| text.len() == 29 && text.as_bytes()[10] == b'T'),
             text => value == text.strip_prefix('=').unwrap(),
         });
         assert!(fits, "{at} is {value}, not {wanted} {unit}");
@@ -85,7 +105,11 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     let flags = "--export sglang,aiperf --export llm-d --save-result --save-detailed --result-filename r.json \
                  --request-rate 100 --max-concurrency 8 --goodput ttft:4 e2el:5000 --metadata a=b --label lab \
                  --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 95,99.9";
-    let output = run(folder.path(), &server.url(), &flags.split_whitespace().collect::<Vec<_>>());
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &flags.split_whitespace().collect::<Vec<_>>(),
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let run_dir = run_folder(folder.path());
@@ -104,8 +128,17 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     ] {
         assert_eq!(sglang[theirs], ours[key], "{key}");
     }
-    assert_eq!((&sglang["random_input_len"], &sglang["random_output_len"]), (&16.into(), &8.into()));
-    assert_eq!((&sglang["slo_attainment"], &sglang["total_input_vision_tokens"]), (&0.0.into(), &0.into()));
+    assert_eq!(
+        (&sglang["random_input_len"], &sglang["random_output_len"]),
+        (&16.into(), &8.into())
+    );
+    assert_eq!(
+        (
+            &sglang["slo_attainment"],
+            &sglang["total_input_vision_tokens"]
+        ),
+        (&0.0.into(), &0.into())
+    );
 
     let stat = |metric: &str, key: &str| aiperf[metric][key].clone();
     assert_eq!(stat("time_to_first_token", "avg"), ours["mean_ttft_ms"]);
@@ -114,22 +147,41 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     assert_eq!(stat("input_sequence_length", "max"), 16.0);
     assert_eq!(stat("total_osl", "avg"), 160.0);
     assert_eq!(aiperf["run_info"]["run_label"], "lab");
-    assert_eq!(aiperf["inferometer"]["verdict"]["level"], ours["inferometer"]["verdict"]["level"]);
+    assert_eq!(
+        aiperf["inferometer"]["verdict"]["level"],
+        ours["inferometer"]["verdict"]["level"]
+    );
 
     let aggregate = &llmd["results"]["request_performance"]["aggregate"];
-    assert_eq!(aggregate["latency"]["request_latency"]["p99p9"], ours["p99.9_e2el_ms"]);
-    assert_eq!(aggregate["throughput"]["request_rate"]["mean"], ours["request_throughput"]);
+    assert_eq!(
+        aggregate["latency"]["request_latency"]["p99p9"],
+        ours["p99.9_e2el_ms"]
+    );
+    assert_eq!(
+        aggregate["throughput"]["request_rate"]["mean"],
+        ours["request_throughput"]
+    );
     assert_eq!(aggregate["requests"]["total"], 20);
     let load = &llmd["scenario"]["load"]["standardized"];
-    assert_eq!((&load["rate_qps"], &load["concurrency"]), (&100.0.into(), &8.into()));
-    assert_eq!(load["output_seq_len"], serde_json::json!({ "distribution": "fixed", "value": 8 }));
+    assert_eq!(
+        (&load["rate_qps"], &load["concurrency"]),
+        (&100.0.into(), &8.into())
+    );
+    assert_eq!(
+        load["output_seq_len"],
+        serde_json::json!({ "distribution": "fixed", "value": 8 })
+    );
     assert_eq!(llmd["run"]["keywords"], serde_json::json!(["a=b"]));
     assert_eq!(llmd["run"]["uid"], aiperf["benchmark_id"]);
 
     // What we write, we read.
     let files = [FORMS[0].1, FORMS[1].1].map(|file| run_dir.join(file).display().to_string());
-    let imported =
-        inferometer(folder.path()).arg("import").args(files).args(["--output", "in"]).output().unwrap();
+    let imported = inferometer(folder.path())
+        .arg("import")
+        .args(files)
+        .args(["--output", "in"])
+        .output()
+        .unwrap();
     assert_eq!(imported.status.code(), Some(0), "{}", told(&imported));
     for file in ["sglang_bench.json", "profile_export_aiperf.json"] {
         let back = read(&folder.path().join("in").join(file));
@@ -142,18 +194,32 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
 fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output = run(folder.path(), &server.url(), &["--export", "sglang", "aiperf", "llm-d"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--export", "sglang", "aiperf", "llm-d"],
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let run_dir = run_folder(folder.path());
     let first = check_all(&run_dir);
     assert_eq!(first[0]["request_rate"], "inf");
 
-    let report =
-        |more: &[&str]| inferometer(folder.path()).arg("report").arg(&run_dir).args(more).output().unwrap();
+    let report = |more: &[&str]| {
+        inferometer(folder.path())
+            .arg("report")
+            .arg(&run_dir)
+            .args(more)
+            .output()
+            .unwrap()
+    };
     let again = report(&["--export", "sglang,aiperf,llm-d", "--export-dir", "out"]);
     assert_eq!(again.status.code(), Some(0), "{}", told(&again));
-    assert!(stdout(&again).contains("Exported: out/sglang_bench.jsonl"), "{}", told(&again));
+    assert!(
+        stdout(&again).contains("Exported: out/sglang_bench.jsonl"),
+        "{}",
+        told(&again)
+    );
     assert_eq!(check_all(&folder.path().join("out")), first);
     // Its own copy may be renewed; another folder's file may be somebody else's.
     assert_eq!(report(&["--export", "sglang"]).status.code(), Some(0));
@@ -164,13 +230,24 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
         "{}",
         told(&taken)
     );
-    assert!(stderr(&taken).contains("it is not overwritten"), "{}", told(&taken));
+    assert!(
+        stderr(&taken).contains("it is not overwritten"),
+        "{}",
+        told(&taken)
+    );
 
-    fs::write(folder.path().join("inferometer-runs/r.json"), fs::read(run_dir.join(FORMS[1].1)).unwrap())
+    fs::write(
+        folder.path().join("inferometer-runs/r.json"),
+        fs::read(run_dir.join(FORMS[1].1)).unwrap(),
+    )
+    .unwrap();
+    let table = inferometer(folder.path())
+        .args(["aggregate", "inferometer-runs"])
+        .output()
         .unwrap();
-    let table = inferometer(folder.path()).args(["aggregate", "inferometer-runs"]).output().unwrap();
     assert_eq!(table.status.code(), Some(0), "{}", told(&table));
-    let csv = fs::read_to_string(folder.path().join("inferometer-runs/aggregate_results.csv")).unwrap();
+    let csv =
+        fs::read_to_string(folder.path().join("inferometer-runs/aggregate_results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 2, "{csv}");
 }
 
@@ -182,18 +259,29 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
         ..SimSettings::default()
     })
     .unwrap();
-    let output = run(folder.path(), &server.url(), &["--export", "sglang", "aiperf", "llm-d"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--export", "sglang", "aiperf", "llm-d"],
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
-    assert_eq!((&sglang["completed"], &sglang["mean_ttft_ms"]), (&0.into(), &Value::Null));
+    assert_eq!(
+        (&sglang["completed"], &sglang["mean_ttft_ms"]),
+        (&0.into(), &Value::Null)
+    );
     assert_eq!(aiperf["error_request_count"]["avg"], 20);
     assert_eq!(aiperf["error_summary"][0]["error_details"]["code"], 500);
     assert_eq!(aiperf["error_summary"][0]["count"], 20);
     assert!(aiperf.get("request_latency").is_none());
     let requests = &llmd["results"]["request_performance"]["aggregate"]["requests"];
     assert_eq!(
-        (&requests["total"], &requests["failures"], &requests["incomplete"]),
+        (
+            &requests["total"],
+            &requests["failures"],
+            &requests["incomplete"]
+        ),
         (&20.into(), &20.into(), &0.into())
     );
     assert!(requests.get("output_length").is_none());
@@ -203,15 +291,22 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
 fn answers_in_one_piece_have_no_first_token() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output =
-        run(folder.path(), &server.url(), &["--no-streaming", "--export", "sglang", "aiperf", "llm-d"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--no-streaming", "--export", "sglang", "aiperf", "llm-d"],
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
     assert!(sglang["mean_ttft_ms"].is_null() && sglang["mean_e2e_latency_ms"].is_number());
-    assert!(aiperf.get("time_to_first_token").is_none() && aiperf.get("inter_chunk_latency").is_none());
+    assert!(
+        aiperf.get("time_to_first_token").is_none() && aiperf.get("inter_chunk_latency").is_none()
+    );
     let latency = &llmd["results"]["request_performance"]["aggregate"]["latency"];
-    assert!(latency.get("time_to_first_token").is_none() && latency.get("request_latency").is_some());
+    assert!(
+        latency.get("time_to_first_token").is_none() && latency.get("request_latency").is_some()
+    );
 }
 
 #[test]
@@ -219,15 +314,33 @@ fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     for (flags, problem) in [
         ("--export csv", "invalid value 'csv'"),
-        ("--export sglang --no-run-folder", "name one with --export-dir"),
+        (
+            "--export sglang --no-run-folder",
+            "name one with --export-dir",
+        ),
         ("--export-dir out", "nothing is exported"),
-        ("--export sglang --backend openai-embeddings", "is for text generation"),
-        ("--export aiperf --export-dir /dev/null/x", "--export-dir: cannot write in /dev/null/x"),
+        (
+            "--export sglang --backend openai-embeddings",
+            "is for text generation",
+        ),
+        (
+            "--export aiperf --export-dir /dev/null/x",
+            "--export-dir: cannot write in /dev/null/x",
+        ),
     ] {
         // Nobody listens there: what is refused was refused before a connection was tried.
         let flags: Vec<_> = flags.split_whitespace().collect();
         let output = run(folder.path(), "http://127.0.0.1:9", &flags);
-        assert_eq!(output.status.code(), Some(2), "{flags:?}: {}", told(&output));
-        assert!(stderr(&output).contains(problem), "{flags:?}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{flags:?}: {}",
+            told(&output)
+        );
+        assert!(
+            stderr(&output).contains(problem),
+            "{flags:?}: {}",
+            told(&output)
+        );
     }
 }

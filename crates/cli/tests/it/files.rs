@@ -16,7 +16,14 @@ fn table(text: &str) -> &str {
 fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let more = ["--save-result", "--result-filename", "r.json", "--metadata", "tp=2", "gpu=H100"];
+    let more = [
+        "--save-result",
+        "--result-filename",
+        "r.json",
+        "--metadata",
+        "tp=2",
+        "gpu=H100",
+    ];
     let output = run(folder.path(), &server.url(), &more);
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
@@ -34,7 +41,12 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
 
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    let keys: Vec<_> = result.as_object().unwrap().keys().map(String::as_str).collect();
+    let keys: Vec<_> = result
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(
         keys,
         [
@@ -79,11 +91,16 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
             "inferometer"
         ]
     );
-    assert_eq!((&result["request_rate"], &result["gpu"]), (&Value::from("inf"), &Value::from("H100")));
+    assert_eq!(
+        (&result["request_rate"], &result["gpu"]),
+        (&Value::from("inf"), &Value::from("H100"))
+    );
 
     let run = run_folder(folder.path());
-    let mut files: Vec<_> =
-        fs::read_dir(&run).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut files: Vec<_> = fs::read_dir(&run)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     files.sort();
     assert_eq!(files, ["manifest.json", "report.html", "requests.parquet"]);
     let again = inferometer(folder.path())
@@ -99,13 +116,19 @@ fn appended_results_are_json_lines() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 0.5);
     for _ in 0..2 {
-        let output =
-            run(folder.path(), &server.url(), &["--append-result", "--result-filename", "all.jsonl"]);
+        let output = run(
+            folder.path(),
+            &server.url(),
+            &["--append-result", "--result-filename", "all.jsonl"],
+        );
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     }
     server.stop().unwrap();
     let text = fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 2);
     assert!(lines.iter().all(|line| line["completed"] == 20));
 }
@@ -122,8 +145,14 @@ fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let text = stdout(&output);
-    assert!(text.contains("Error 9: http_error") && !text.contains("Error 10:"), "{text}");
-    assert!(text.contains("500") && text.contains("Verdict: INVALID"), "{text}");
+    assert!(
+        text.contains("Error 9: http_error") && !text.contains("Error 10:"),
+        "{text}"
+    );
+    assert!(
+        text.contains("500") && text.contains("Verdict: INVALID"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -145,13 +174,29 @@ fn strict_makes_an_invalid_run_exit_with_3() {
 fn spellings_of_argparse_are_understood() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 0.5);
-    let more = ["--max_concurrency=4", "--metric-perc", "50,90", "--seed", "1", "--seed", "2"];
+    let more = [
+        "--max_concurrency=4",
+        "--metric-perc",
+        "50,90",
+        "--seed",
+        "1",
+        "--seed",
+        "2",
+    ];
     let output = run(folder.path(), &server.url(), &more);
     server.stop().unwrap();
     let text = stdout(&output);
-    assert!(text.contains("Maximum request concurrency:             4 "), "{}", told(&output));
+    assert!(
+        text.contains("Maximum request concurrency:             4 "),
+        "{}",
+        told(&output)
+    );
     assert!(text.contains("P90 TTFT (ms):"), "{text}");
-    assert!(stderr(&output).contains("--seed is given more than once"), "{}", told(&output));
+    assert!(
+        stderr(&output).contains("--seed is given more than once"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
@@ -161,16 +206,24 @@ fn the_manifest_tells_what_the_servers_own_counters_gained() {
     // What came before the run does not count.
     let before = run(folder.path(), &server.url(), &["--no-run-folder"]);
     assert_eq!(before.status.code(), Some(0), "{}", told(&before));
-    let output = run(folder.path(), &server.url(), &["--ready-check-timeout-sec", "10"]);
+    let output = run(
+        folder.path(),
+        &server.url(),
+        &["--ready-check-timeout-sec", "10"],
+    );
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let run_folder = run_folder(folder.path());
     let manifest: Value =
-        serde_json::from_str(&fs::read_to_string(run_folder.join("manifest.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(run_folder.join("manifest.json")).unwrap())
+            .unwrap();
     let told = &manifest["server_metrics"];
     assert_eq!(told["gained"]["engine"], "vllm", "{told:#}");
     assert_eq!(told["gained"]["generation_tokens"], 160, "{told:#}");
-    assert!(told["gained"]["prompt_tokens"].as_u64().unwrap() >= 320, "{told:#}");
+    assert!(
+        told["gained"]["prompt_tokens"].as_u64().unwrap() >= 320,
+        "{told:#}"
+    );
     assert_eq!(told["at_end"]["running"], 0.0, "{told:#}");
     // The page of the run shows them.
     let page = fs::read_to_string(run_folder.join("report.html")).unwrap();

@@ -14,7 +14,9 @@ fn peak(mut child: Child) -> u64 {
     let mut peak = 0;
     loop {
         let status = fs::read_to_string(&path).unwrap_or_default();
-        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let own = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
         let own = own.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
         peak = peak.max(own.unwrap_or_default() * 1024);
         if let Some(ended) = child.try_wait().unwrap() {
@@ -31,7 +33,10 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let start = |arguments: &str| {
         let mut command = inferometer(folder.path());
-        command.args(arguments.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments.split_whitespace())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.spawn().unwrap()
     };
     let built = peak(start(
@@ -40,7 +45,10 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
     ));
     let file = fs::metadata(folder.path().join("w.jsonl")).unwrap().len();
     assert!(file > 120 << 20, "{file}");
-    assert!(built < file * 4 / 5, "{built} bytes of memory for a file of {file}");
+    assert!(
+        built < file * 4 / 5,
+        "{built} bytes of memory for a file of {file}"
+    );
 
     let sim = server(0.0, 0.0);
     let replayed = peak(start(&format!(
@@ -48,13 +56,23 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
          --result-filename r.json --disable-tqdm --no-run-folder",
         sim.url()
     )));
-    assert!(replayed < file * 4 / 5, "{replayed} bytes of memory for a file of {file}");
+    assert!(
+        replayed < file * 4 / 5,
+        "{replayed} bytes of memory for a file of {file}"
+    );
     let result: Value =
         serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    assert_eq!((&result["completed"], &result["total_input_tokens"]), (&20_000.into(), &20_480_000.into()));
+    assert_eq!(
+        (&result["completed"], &result["total_input_tokens"]),
+        (&20_000.into(), &20_480_000.into())
+    );
     // What the server counted is what was asked for: bodies came back from their file whole.
     let truth = sim.truth();
     assert_eq!(truth.len(), 20_000);
-    assert!(truth.iter().all(|record| record.status == 200 && record.prompt_tokens > 900));
+    assert!(
+        truth
+            .iter()
+            .all(|record| record.status == 200 && record.prompt_tokens > 900)
+    );
     sim.stop().unwrap();
 }

@@ -1,5 +1,5 @@
-//! Server and run as processes of their own, for tests that stop or hurry one of them. Such tests speak of time,
-//! so they are programs of their own and run one after the other.
+//! Server and run as processes of their own, for tests that stop or hurry one of them. Such tests
+//! speak of time, so they are programs of their own and run one after the other.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,8 +34,14 @@ impl Sim {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap()
+            .to_owned();
         Self { child, url }
     }
 }
@@ -48,8 +54,12 @@ impl Sim {
         write!(socket, "GET /truth HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        let lines = answer.lines().filter(|line| line.starts_with('{') && line.contains("\"events\""));
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = answer
+            .lines()
+            .filter(|line| line.starts_with('{') && line.contains("\"events\""));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -63,15 +73,42 @@ impl Drop for Sim {
 
 /// Sends a signal such as `-STOP`.
 pub(crate) fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &process.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Begins a run that leaves `r.json`.
 pub(crate) fn start_run(folder: &Path, url: &str, more: &[&str]) -> Child {
     inferometer(folder)
-        .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
-        .args(["--random-input-len", "8", "--disable-tqdm", "--save-result", "--save-detailed"])
-        .args(["--result-filename", "r.json", "--percentile-metrics", "ttft,tpot,itl,e2el"])
+        .args([
+            "run",
+            "--backend",
+            "vllm",
+            "--base-url",
+            url,
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+        ])
+        .args([
+            "--random-input-len",
+            "8",
+            "--disable-tqdm",
+            "--save-result",
+            "--save-detailed",
+        ])
+        .args([
+            "--result-filename",
+            "r.json",
+            "--percentile-metrics",
+            "ttft,tpot,itl,e2el",
+        ])
         .args(more)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -88,14 +125,28 @@ pub(crate) fn finish(child: Child, folder: &Path) -> Value {
 
 /// The codes of the verdict's reasons.
 pub(crate) fn codes(result: &Value) -> Vec<String> {
-    let reasons = result["inferometer"]["verdict"]["reasons"].as_array().unwrap();
-    reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
+    let reasons = result["inferometer"]["verdict"]["reasons"]
+        .as_array()
+        .unwrap();
+    reasons
+        .iter()
+        .map(|reason| reason["code"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What a busy machine may add of its own.
-const HOST: [&str; 5] = ["late_sends", "worker_stall", "receive_lag", "client_cpu", "offered_rate"];
+const HOST: [&str; 5] = [
+    "late_sends",
+    "worker_stall",
+    "receive_lag",
+    "client_cpu",
+    "offered_rate",
+];
 
 /// The codes without those that a busy machine brings.
 pub(crate) fn own_codes(result: &Value) -> Vec<String> {
-    codes(result).into_iter().filter(|code| !HOST.contains(&code.as_str())).collect()
+    codes(result)
+        .into_iter()
+        .filter(|code| !HOST.contains(&code.as_str()))
+        .collect()
 }

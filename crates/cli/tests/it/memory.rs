@@ -1,4 +1,5 @@
-//! Runs with more events than memory should hold: they stay in the record log, and nothing else changes.
+//! Runs with more events than memory should hold: they stay in the record log, and nothing else
+//! changes.
 
 use std::fs;
 use std::process::Output;
@@ -18,8 +19,21 @@ fn spilling(folder: &std::path::Path, url: &str, more: &[&str]) -> Output {
         "--tokenizer",
         "builtin",
     ]);
-    command.args(["--dataset-name", "random", "--random-input-len", "16", "--random-output-len", "8"]);
-    command.args(["--num-prompts", "60", "--max-concurrency", "7", "--save-result"]);
+    command.args([
+        "--dataset-name",
+        "random",
+        "--random-input-len",
+        "16",
+        "--random-output-len",
+        "8",
+    ]);
+    command.args([
+        "--num-prompts",
+        "60",
+        "--max-concurrency",
+        "7",
+        "--save-result",
+    ]);
     command.args(["--save-detailed", "--result-filename", "r.json"]);
     command.args(more).output().unwrap()
 }
@@ -32,13 +46,26 @@ fn result(folder: &std::path::Path) -> Value {
 fn assert_whole(result: &Value, output: &Output) {
     assert_eq!(result["completed"], 60, "{}", told(output));
     assert_eq!(result["total_output_tokens"], 480);
-    let gaps: Vec<_> =
-        result["itls"].as_array().unwrap().iter().map(|gaps| gaps.as_array().unwrap()).collect();
+    let gaps: Vec<_> = result["itls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gaps| gaps.as_array().unwrap())
+        .collect();
     assert_eq!(gaps.len(), 60);
     assert!(gaps.iter().all(|gaps| gaps.len() == 7), "{gaps:?}");
     let texts = result["generated_texts"].as_array().unwrap();
-    assert!(texts.iter().all(|text| !text.as_str().unwrap().is_empty()), "{texts:?}");
-    assert!(result["ttfts"].as_array().unwrap().iter().all(|ttft| ttft.as_f64().unwrap() > 0.0));
+    assert!(
+        texts.iter().all(|text| !text.as_str().unwrap().is_empty()),
+        "{texts:?}"
+    );
+    assert!(
+        result["ttfts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|ttft| ttft.as_f64().unwrap() > 0.0)
+    );
     assert_eq!(result["inferometer"]["extras"]["receive"]["events"], 480);
 }
 
@@ -52,11 +79,19 @@ fn events_beyond_the_limit_are_read_from_the_log() {
     assert_whole(&result(folder.path()), &output);
     let run = run_folder(folder.path());
     assert!(run.join("requests.parquet").is_file());
-    assert!(!run.join("requests.arrows").exists(), "the log goes when the table is written");
-    let again = inferometer(folder.path()).arg("report").arg(&run).output().unwrap();
+    assert!(
+        !run.join("requests.arrows").exists(),
+        "the log goes when the table is written"
+    );
+    let again = inferometer(folder.path())
+        .arg("report")
+        .arg(&run)
+        .output()
+        .unwrap();
     let table = |output: &Output| {
         let text = String::from_utf8(output.stdout.clone()).unwrap();
-        text[text.find("============ Serving").unwrap()..text.find("Run folder").unwrap_or(text.len())]
+        text[text.find("============ Serving").unwrap()
+            ..text.find("Run folder").unwrap_or(text.len())]
             .to_owned()
     };
     assert_eq!(table(&again), table(&output));
@@ -70,7 +105,11 @@ fn without_a_run_folder_they_go_to_a_temporary_log() {
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_whole(&result(folder.path()), &output);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the result");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing but the result"
+    );
 }
 
 #[test]
@@ -81,17 +120,36 @@ fn answers_without_usage_are_counted_from_the_log() {
     })
     .unwrap();
     // Without a tokenizer, as in vLLM, one token is asked for.
-    let own =
-        ["--dataset-name", "custom", "--dataset-path", "d.jsonl", "--custom-output-len", "8", "--ignore-eos"];
+    let own = [
+        "--dataset-name",
+        "custom",
+        "--dataset-path",
+        "d.jsonl",
+        "--custom-output-len",
+        "8",
+        "--ignore-eos",
+    ];
     let without = [&own[..], &["--skip-tokenizer-init", "--skip-chat-template"]].concat();
     for (more, tokenizer) in [(&[][..], true), (&without, false)] {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("d.jsonl"), "{\"prompt\": \"Why?\"}\n".repeat(60)).unwrap();
+        fs::write(
+            folder.path().join("d.jsonl"),
+            "{\"prompt\": \"Why?\"}\n".repeat(60),
+        )
+        .unwrap();
         let output = spilling(folder.path(), &server.url(), more);
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         let result = result(folder.path());
         let counted = result["total_output_tokens"].as_u64().unwrap();
-        assert!(if tokenizer { counted > 400 } else { counted == 60 }, "{counted}: {}", told(&output));
+        assert!(
+            if tokenizer {
+                counted > 400
+            } else {
+                counted == 60
+            },
+            "{counted}: {}",
+            told(&output)
+        );
     }
     server.stop().unwrap();
 }
@@ -102,7 +160,15 @@ fn a_limit_that_is_no_number_is_refused() {
     let server = server(1.0, 1.0);
     let output = inferometer(folder.path())
         .env("INFEROMETER_EVENTS_IN_MEMORY", "lots")
-        .args(["run", "--base-url", &server.url(), "--tokenizer", "builtin", "--num-prompts", "1"])
+        .args([
+            "run",
+            "--base-url",
+            &server.url(),
+            "--tokenizer",
+            "builtin",
+            "--num-prompts",
+            "1",
+        ])
         .output()
         .unwrap();
     server.stop().unwrap();

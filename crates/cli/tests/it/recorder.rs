@@ -1,5 +1,5 @@
-//! A server that keeps what it is sent: every request with its body, in order of arrival. It is a small copy of
-//! the Hugging Face hub as well, with one dataset.
+//! A server that keeps what it is sent: every request with its body, in order of arrival. It is a
+//! small copy of the Hugging Face hub as well, with one dataset.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -44,7 +44,10 @@ impl Recorder {
 
     /// The requests to paths that end in `ending`.
     pub(crate) fn to(&self, ending: &str) -> Vec<Asked> {
-        self.all().into_iter().filter(|asked| asked.path.ends_with(ending)).collect()
+        self.all()
+            .into_iter()
+            .filter(|asked| asked.path.ends_with(ending))
+            .collect()
     }
 }
 
@@ -63,7 +66,9 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
             if reader.read_line(&mut header).unwrap_or(0) == 0 {
                 return;
             }
-            let Some((name, value)) = header.trim().split_once(':') else { break };
+            let Some((name, value)) = header.trim().split_once(':') else {
+                break;
+            };
             match name.to_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().unwrap(),
                 "x-request-id" => id = Some(value.trim().to_owned()),
@@ -75,7 +80,12 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
             return;
         }
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        let done = keep.lock().unwrap().iter().filter(|asked| asked.path.ends_with("completions")).count();
+        let done = keep
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| asked.path.ends_with("completions"))
+            .count();
         let (status, kind, answer) = answer(&path, &body, done);
         keep.lock().unwrap().push(Asked { path, id, body });
         let head = format!(
@@ -90,17 +100,22 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
 }
 
 /// A PNG of one pixel.
-const PIXEL: &str =
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
 fn answer(path: &str, body: &Value, done: usize) -> (u16, &'static str, String) {
     const JSON: &str = "application/json";
     const USAGE: &str = r#"{"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}"#;
     match path {
-        "/v1/models" => (200, JSON, r#"{"data": [{"id": "served", "root": "builtin"}, {"id": "m"}]}"#.into()),
-        "/api/datasets/lmarena-ai/VisionArena-Chat/revision/main" => {
-            (200, JSON, r#"{"siblings": [{"rfilename": "data/train.jsonl"}]}"#.into())
-        }
+        "/v1/models" => (
+            200,
+            JSON,
+            r#"{"data": [{"id": "served", "root": "builtin"}, {"id": "m"}]}"#.into(),
+        ),
+        "/api/datasets/lmarena-ai/VisionArena-Chat/revision/main" => (
+            200,
+            JSON,
+            r#"{"siblings": [{"rfilename": "data/train.jsonl"}]}"#.into(),
+        ),
         "/datasets/lmarena-ai/VisionArena-Chat/resolve/main/data/train.jsonl" => {
             let row = format!(
                 r#"{{"conversation": [[{{"role": "user", "content": "What is this?"}}]], "images": [{{"bytes": "{PIXEL}"}}]}}"#
@@ -124,17 +139,27 @@ fn answer(path: &str, body: &Value, done: usize) -> (u16, &'static str, String) 
         "/v1/completions" if body["stream"] == false => (
             200,
             JSON,
-            format!(r#"{{"choices": [{{"text": "a b", "finish_reason": "length"}}], "usage": {USAGE}}}"#),
+            format!(
+                r#"{{"choices": [{{"text": "a b", "finish_reason": "length"}}], "usage": {USAGE}}}"#
+            ),
         ),
         "/v1/completions" => {
             let token = r#"data: {"choices": [{"text": "a"}]}"#;
             let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
-            (200, "text/event-stream", format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
+            (
+                200,
+                "text/event-stream",
+                format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"),
+            )
         }
         "/v1/chat/completions" => {
             let token = r#"data: {"choices": [{"delta": {"content": "a"}}]}"#;
             let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
-            (200, "text/event-stream", format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
+            (
+                200,
+                "text/event-stream",
+                format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"),
+            )
         }
         _ => (404, JSON, "{}".into()),
     }

@@ -1,4 +1,5 @@
-//! Secrets planted in every place that takes one: none of them is found in anything that a run says or leaves.
+//! Secrets planted in every place that takes one: none of them is found in anything that a run says
+//! or leaves.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,7 +27,8 @@ const PLANTED: [(&str, &str); 8] = [
 const BODY: &str = r#"{"api_key": "key-in-body-74", "store": {"password": "key-deep-in-body-75"}}"#;
 const ENDPOINT: &str = "/v1/completions?api_key=key-in-query-76";
 
-/// A server that repeats all it was sent in its refusals, as some gateways do; every second request is answered.
+/// A server that repeats all it was sent in its refusals, as some gateways do; every second request
+/// is answered.
 fn repeating_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -43,7 +45,9 @@ fn answer(mut stream: TcpStream, good: bool) {
     let mut buffer = [0_u8; 1 << 16];
     let whole = |request: &str| {
         request.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             body.len() >= length.map_or(0, |length| length.parse().unwrap())
         })
     };
@@ -55,10 +59,18 @@ fn answer(mut stream: TcpStream, good: bool) {
         request.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
     let (status, kind, body) = if request.starts_with("GET /v1/models") {
-        ("200 OK", "application/json", r#"{"data": [{"id": "m"}]}"#.to_owned())
+        (
+            "200 OK",
+            "application/json",
+            r#"{"data": [{"id": "m"}]}"#.to_owned(),
+        )
     } else if request.starts_with("POST") && good {
         let event = r#"{"choices": [{"index": 0, "text": "x", "finish_reason": "length"}]}"#;
-        ("200 OK", "text/event-stream", format!("data: {event}\n\ndata: [DONE]\n\n"))
+        (
+            "200 OK",
+            "text/event-stream",
+            format!("data: {event}\n\ndata: [DONE]\n\n"),
+        )
     } else {
         let error = serde_json::json!({"error": {"message": format!("refused: {request}")}});
         ("401 Unauthorized", "application/json", error.to_string())
@@ -70,7 +82,9 @@ fn answer(mut stream: TcpStream, good: bool) {
 
 fn with_secrets(folder: &Path) -> Command {
     let mut command = inferometer(folder);
-    command.env("OPENAI_API_KEY", "key-in-environment-71").env("HF_TOKEN", "key-of-the-hub-78");
+    command
+        .env("OPENAI_API_KEY", "key-in-environment-71")
+        .env("HF_TOKEN", "key-of-the-hub-78");
     command
 }
 
@@ -89,25 +103,59 @@ fn arguments(address: &str) -> Vec<String> {
         "builtin",
     ]
     .into_iter()
-    .chain(["--header", "X-Api-Key=Bearer key-in-header-72", "--num-prompts", "20", "--disable-tqdm"])
-    .chain(["--random-input-len", "8", "--random-output-len", "4", "--ready-check-timeout-sec", "0"])
+    .chain([
+        "--header",
+        "X-Api-Key=Bearer key-in-header-72",
+        "--num-prompts",
+        "20",
+        "--disable-tqdm",
+    ])
+    .chain([
+        "--random-input-len",
+        "8",
+        "--random-output-len",
+        "4",
+        "--ready-check-timeout-sec",
+        "0",
+    ])
     .map(str::to_owned)
     .collect()
 }
 
 fn check_arguments(address: &str) -> Vec<String> {
     let url = format!("http://me:key-in-password-73@{address}");
-    ["check", "--backend", "vllm", "--base-url", &url, "--endpoint", ENDPOINT, "--model", "m"]
-        .into_iter()
-        .chain(["--tokenizer", "builtin", "--header", "X-Api-Key=Bearer key-in-header-72"])
-        .map(str::to_owned)
-        .collect()
+    [
+        "check",
+        "--backend",
+        "vllm",
+        "--base-url",
+        &url,
+        "--endpoint",
+        ENDPOINT,
+        "--model",
+        "m",
+    ]
+    .into_iter()
+    .chain([
+        "--tokenizer",
+        "builtin",
+        "--header",
+        "X-Api-Key=Bearer key-in-header-72",
+    ])
+    .map(str::to_owned)
+    .collect()
 }
 
 fn assert_clean(text: &[u8], place: &str) {
     for (secret, planted) in PLANTED {
-        let found = text.windows(secret.len()).any(|window| window == secret.as_bytes());
-        assert!(!found, "{planted} is shown in {place}:\n{}", String::from_utf8_lossy(text));
+        let found = text
+            .windows(secret.len())
+            .any(|window| window == secret.as_bytes());
+        assert!(
+            !found,
+            "{planted} is shown in {place}:\n{}",
+            String::from_utf8_lossy(text)
+        );
     }
 }
 
@@ -117,10 +165,20 @@ fn assert_clean_folder(folder: &Path) {
         let path = entry.path();
         if path.is_dir() {
             assert_clean_folder(&path);
-        } else if path.file_name().is_some_and(|name| name == "requests.parquet") {
+        } else if path
+            .file_name()
+            .is_some_and(|name| name == "requests.parquet")
+        {
             let records = RunFolder::open(folder).unwrap().read_records().unwrap();
-            assert!(records.iter().any(|record| record.error.is_some()), "{}", path.display());
-            assert_clean(format!("{records:?}").as_bytes(), &path.display().to_string());
+            assert!(
+                records.iter().any(|record| record.error.is_some()),
+                "{}",
+                path.display()
+            );
+            assert_clean(
+                format!("{records:?}").as_bytes(),
+                &path.display().to_string(),
+            );
         } else if path.file_name().is_some_and(|name| name != "sweep.yaml") {
             assert_clean(&fs::read(&path).unwrap(), &path.display().to_string());
         }
@@ -136,30 +194,62 @@ fn a_run_shows_no_secret_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     let address = repeating_server();
     let output = with_secrets(folder.path())
-        .args(["run", "--backend", "vllm", "--compat", "vllm", "--save-result", "--save-detailed"])
-        .args(["--result-filename", "r.json", "--export", "aiperf", "--max-concurrency", "2"])
+        .args([
+            "run",
+            "--backend",
+            "vllm",
+            "--compat",
+            "vllm",
+            "--save-result",
+            "--save-detailed",
+        ])
+        .args([
+            "--result-filename",
+            "r.json",
+            "--export",
+            "aiperf",
+            "--max-concurrency",
+            "2",
+        ])
         .args(arguments(&address))
         .output()
         .unwrap();
-    assert!(told(&output).contains("Failed requests:"), "{}", told(&output));
+    assert!(
+        told(&output).contains("Failed requests:"),
+        "{}",
+        told(&output)
+    );
     assert!(told(&output).contains("refused: "), "{}", told(&output));
     assert_clean_output(&output, "the run's output");
     assert_clean_folder(folder.path());
     let run = run_folder(folder.path());
     for command in ["report", "recover"] {
-        let output = with_secrets(folder.path()).arg(command).arg(&run).output().unwrap();
+        let output = with_secrets(folder.path())
+            .arg(command)
+            .arg(&run)
+            .output()
+            .unwrap();
         assert_clean_output(&output, command);
     }
-    let output = with_secrets(folder.path()).args(check_arguments(&address)).output().unwrap();
+    let output = with_secrets(folder.path())
+        .args(check_arguments(&address))
+        .output()
+        .unwrap();
     assert_clean_output(&output, "check");
 }
 
 #[test]
 fn a_refused_connection_shows_no_password() {
     let folder = tempfile::tempdir().unwrap();
-    let run = [vec!["run".to_owned(), "--backend".to_owned(), "vllm".to_owned()], arguments("127.0.0.1:9")];
+    let run = [
+        vec!["run".to_owned(), "--backend".to_owned(), "vllm".to_owned()],
+        arguments("127.0.0.1:9"),
+    ];
     for arguments in [run.concat(), check_arguments("127.0.0.1:9")] {
-        let output = with_secrets(folder.path()).args(&arguments).output().unwrap();
+        let output = with_secrets(folder.path())
+            .args(&arguments)
+            .output()
+            .unwrap();
         assert!(told(&output).contains("127.0.0.1:9"), "{}", told(&output));
         assert_clean_output(&output, &arguments[0]);
     }
@@ -169,18 +259,26 @@ fn a_refused_connection_shows_no_password() {
 fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
     let folder = tempfile::tempdir().unwrap();
     let address = repeating_server();
-    let words: Vec<String> =
-        arguments(&address).into_iter().filter(|word| word != "--disable-tqdm").collect();
+    let words: Vec<String> = arguments(&address)
+        .into_iter()
+        .filter(|word| word != "--disable-tqdm")
+        .collect();
     let flags: Vec<String> = words
         .chunks(2)
         .filter(|pair| pair[0] != "--num-prompts")
         .filter_map(|pair| {
             let [name, value] = pair else { return None };
-            Some(format!("  {}: {}\n", name.trim_start_matches("--"), serde_json::json!(value)))
+            Some(format!(
+                "  {}: {}\n",
+                name.trim_start_matches("--"),
+                serde_json::json!(value)
+            ))
         })
         .collect();
-    let experiment =
-        format!("run:\n  backend: vllm\n{}  request-rate: 10\n  num-prompts: [20]\n", flags.concat());
+    let experiment = format!(
+        "run:\n  backend: vllm\n{}  request-rate: 10\n  num-prompts: [20]\n",
+        flags.concat()
+    );
     fs::write(folder.path().join("sweep.yaml"), experiment).unwrap();
     let child = with_secrets(folder.path())
         .args(["sweep", "sweep.yaml"])
@@ -192,10 +290,17 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
     let mut runs = 0;
     // Two seconds of requests, so that the run is met on the way.
     for _ in 0..150 {
-        let listed = Command::new("ps").args(["-eo", "ppid,args"]).output().unwrap().stdout;
+        let listed = Command::new("ps")
+            .args(["-eo", "ppid,args"])
+            .output()
+            .unwrap()
+            .stdout;
         let listed = String::from_utf8_lossy(&listed).into_owned();
         let ours = format!("{} ", child.id());
-        for line in listed.lines().filter(|line| line.trim_start().starts_with(&ours)) {
+        for line in listed
+            .lines()
+            .filter(|line| line.trim_start().starts_with(&ours))
+        {
             runs += usize::from(line.contains("--header"));
             seen.extend_from_slice(line.as_bytes());
         }
@@ -208,7 +313,11 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
     assert!(runs > 0, "no run of the sweep was seen: {}", told(&output));
     assert_clean(&seen, "the list of processes");
     assert_clean_output(&output, "the sweep's output");
-    assert!(told(&output).contains("1 of 1 runs done"), "{}", told(&output));
+    assert!(
+        told(&output).contains("1 of 1 runs done"),
+        "{}",
+        told(&output)
+    );
     assert_clean_folder(folder.path());
 }
 
@@ -216,8 +325,16 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
 fn commands_of_servers_are_shown_without_their_keys() {
     let folder = tempfile::tempdir().unwrap();
     let output = with_secrets(folder.path())
-        .args(["sweep", "serve", "--serve-cmd", "false --api-key key-in-server-command-77 --port 9"])
-        .args(["--bench-cmd", "vllm bench serve --header Authorization=key-in-header-72 --port 9"])
+        .args([
+            "sweep",
+            "serve",
+            "--serve-cmd",
+            "false --api-key key-in-server-command-77 --port 9",
+        ])
+        .args([
+            "--bench-cmd",
+            "vllm bench serve --header Authorization=key-in-header-72 --port 9",
+        ])
         .args(["--experiment-name", "e"])
         .output()
         .unwrap();

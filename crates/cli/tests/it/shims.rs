@@ -11,50 +11,100 @@ use crate::support::{inferometer, stderr, stdout, told};
 
 fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("python3");
-    command.current_dir(folder).arg(folder.join("shims").join(script)).args(arguments);
-    command.env_remove("OPENAI_API_KEY").env("HF_HUB_OFFLINE", "1").output().unwrap()
+    command
+        .current_dir(folder)
+        .arg(folder.join("shims").join(script))
+        .args(arguments);
+    command
+        .env_remove("OPENAI_API_KEY")
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap()
 }
 
 #[test]
 fn scripts_of_the_old_names_run_the_binary() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
+    let output = inferometer(folder.path())
+        .args(["install-shims", "shims", "--with-vllm"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let names = ["benchmark_serving.py", "run_sweep.py", "aggregate_result.py", "visualize.py", "vllm"];
+    let names = [
+        "benchmark_serving.py",
+        "run_sweep.py",
+        "aggregate_result.py",
+        "visualize.py",
+        "vllm",
+    ];
     let written = stdout(&output);
     assert_eq!(written.lines().count(), 5, "{written}");
     for name in names {
         assert!(folder.path().join("shims").join(name).is_file(), "{name}");
     }
-    let arguments = ["--base-url", &server.url, "--model=m", "--tokenizer=builtin", "--num-prompts=3"];
+    let arguments = [
+        "--base-url",
+        &server.url,
+        "--model=m",
+        "--tokenizer=builtin",
+        "--num-prompts=3",
+    ];
     let output = python(folder.path(), "benchmark_serving.py", &arguments);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(stdout(&output).starts_with("Namespace("), "{}", told(&output));
+    assert!(
+        stdout(&output).starts_with("Namespace("),
+        "{}",
+        told(&output)
+    );
     assert_eq!(server.to("/v1/completions").len(), 3);
     // Exit codes come through.
-    let output = python(folder.path(), "benchmark_serving.py", &["--use-beam-search"]);
+    let output = python(
+        folder.path(),
+        "benchmark_serving.py",
+        &["--use-beam-search"],
+    );
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
 }
 
 #[test]
 fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
     let folder = tempfile::tempdir().unwrap();
-    inferometer(folder.path()).args(["install-shims", "shims", "--with-vllm"]).output().unwrap();
+    inferometer(folder.path())
+        .args(["install-shims", "shims", "--with-vllm"])
+        .output()
+        .unwrap();
     let real = folder.path().join("real");
     fs::create_dir(&real).unwrap();
     fs::write(real.join("vllm"), "#!/bin/sh\necho real \"$@\"\n").unwrap();
-    Command::new("chmod").args(["+x", "real/vllm"]).current_dir(folder.path()).status().unwrap();
+    Command::new("chmod")
+        .args(["+x", "real/vllm"])
+        .current_dir(folder.path())
+        .status()
+        .unwrap();
     let vllm = |arguments: &[&str], with_real: bool| {
         let path = std::env::var("PATH").unwrap();
-        let real = if with_real { real.display().to_string() } else { String::new() };
+        let real = if with_real {
+            real.display().to_string()
+        } else {
+            String::new()
+        };
         Command::new(folder.path().join("shims/vllm"))
             .args(arguments)
-            .env("PATH", format!("{}:{real}:{path}", folder.path().join("shims").display()))
+            .env(
+                "PATH",
+                format!("{}:{real}:{path}", folder.path().join("shims").display()),
+            )
             .output()
             .unwrap()
     };
-    assert_eq!(stdout(&vllm(&["serve", "m", "--port", "1"], true)), "real serve m --port 1\n");
-    assert_eq!(stdout(&vllm(&["bench", "latency"], true)), "real bench latency\n");
+    assert_eq!(
+        stdout(&vllm(&["serve", "m", "--port", "1"], true)),
+        "real serve m --port 1\n"
+    );
+    assert_eq!(
+        stdout(&vllm(&["bench", "latency"], true)),
+        "real bench latency\n"
+    );
     let ours = vllm(&["bench", "serve", "--best-of", "2"], true);
     assert!(stderr(&ours).contains("--best-of"), "{}", told(&ours));
 }
@@ -64,10 +114,20 @@ fn nobody_elses_script_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shims")).unwrap();
     fs::write(folder.path().join("shims/visualize.py"), "print('mine')\n").unwrap();
-    let output = inferometer(folder.path()).args(["install-shims", "shims"]).output().unwrap();
+    let output = inferometer(folder.path())
+        .args(["install-shims", "shims"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("visualize.py"), "{}", told(&output));
-    assert_eq!(fs::read_dir(folder.path().join("shims")).unwrap().count(), 1);
+    assert!(
+        stderr(&output).contains("visualize.py"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("shims")).unwrap().count(),
+        1
+    );
 }
 
 #[test]
@@ -84,19 +144,36 @@ fn results_of_other_tools_are_brought_into_our_form() {
     .unwrap();
     let line = r#"{"backend": "sglang", "completed": 5, "duration": 2.0, "request_throughput": 2.5, "mean_e2e_latency_ms": 7.5, "odd": 1}"#;
     fs::write(folder.path().join("sg.jsonl"), format!("{line}\n{line}\n")).unwrap();
-    let output =
-        inferometer(folder.path()).args(["import", "old.json", "sg.jsonl", "-o", "ours"]).output().unwrap();
+    let output = inferometer(folder.path())
+        .args(["import", "old.json", "sg.jsonl", "-o", "ours"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let read = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(folder.path().join("ours").join(name)).unwrap()).unwrap()
     };
     let old = read("old.json");
-    assert_eq!((&old["request_goodput"], &old["gpu"]), (&Value::from(1.0), &Value::from("H100")));
-    assert!(old["inferometer"]["imported_from"]["tool"].as_str().unwrap().contains("July 2025"), "{old}");
+    assert_eq!(
+        (&old["request_goodput"], &old["gpu"]),
+        (&Value::from(1.0), &Value::from("H100"))
+    );
+    assert!(
+        old["inferometer"]["imported_from"]["tool"]
+            .as_str()
+            .unwrap()
+            .contains("July 2025"),
+        "{old}"
+    );
     assert!(old.get("ttfts").is_none());
     let sglang = read("sg-1.json");
-    assert_eq!((&sglang["mean_e2el_ms"], &sglang["odd"]), (&Value::from(7.5), &Value::from(1)));
-    let output = inferometer(folder.path()).args(["import", "nothing.json"]).output().unwrap();
+    assert_eq!(
+        (&sglang["mean_e2el_ms"], &sglang["odd"]),
+        (&Value::from(7.5), &Value::from(1))
+    );
+    let output = inferometer(folder.path())
+        .args(["import", "nothing.json"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert!(stderr(&output).contains("nothing.json"));
 }

@@ -18,7 +18,11 @@ pub(crate) fn server(ttft_ms: f64, itl_ms: f64) -> Server {
 /// The binary, in a folder of its own, without the user's environment.
 pub(crate) fn inferometer(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inferometer"));
-    command.current_dir(folder).env_remove("OPENAI_API_KEY").env("HF_HUB_OFFLINE", "1").env("NO_COLOR", "1");
+    command
+        .current_dir(folder)
+        .env_remove("OPENAI_API_KEY")
+        .env("HF_HUB_OFFLINE", "1")
+        .env("NO_COLOR", "1");
     command.env("HF_HOME", folder.join("hf"));
     command
 }
@@ -26,7 +30,17 @@ pub(crate) fn inferometer(folder: &Path) -> Command {
 /// A run against `url` with the built-in tokenizer and small random prompts.
 pub(crate) fn run(folder: &Path, url: &str, more: &[&str]) -> Output {
     inferometer(folder)
-        .args(["run", "--backend", "vllm", "--base-url", url, "--model", "sim", "--tokenizer", "builtin"])
+        .args([
+            "run",
+            "--backend",
+            "vllm",
+            "--base-url",
+            url,
+            "--model",
+            "sim",
+            "--tokenizer",
+            "builtin",
+        ])
         .args([
             "--random-input-len",
             "16",
@@ -56,7 +70,9 @@ pub(crate) fn told(output: &Output) -> String {
 
 /// The only run folder in `folder`.
 pub(crate) fn run_folder(folder: &Path) -> PathBuf {
-    let runs: Vec<_> = std::fs::read_dir(folder.join("inferometer-runs")).unwrap().collect();
+    let runs: Vec<_> = std::fs::read_dir(folder.join("inferometer-runs"))
+        .unwrap()
+        .collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs[0].as_ref().unwrap().path()
 }

@@ -1,5 +1,5 @@
-//! A tutorial for vLLM's old scripts, followed word for word through the shims. Model, tokenizer and server are
-//! the reader's own; only sizes are smaller here, and rates higher.
+//! A tutorial for vLLM's old scripts, followed word for word through the shims. Model, tokenizer
+//! and server are the reader's own; only sizes are smaller here, and rates higher.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,15 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let output = inferometer(folder.path()).args(["install-shims", "."]).output().unwrap();
+        let output = inferometer(folder.path())
+            .args(["install-shims", "."])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-        Self { folder, server: server(5.0, 1.0) }
+        Self {
+            folder,
+            server: server(5.0, 1.0),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -51,8 +57,7 @@ impl Desk {
     fn sharegpt(&self) -> &'static str {
         const NAME: &str = "ShareGPT_V3_unfiltered_cleaned_split.json";
         let talk = |n: usize| {
-            let text =
-                |from: &str, words: usize| json!({"from": from, "value": "some words here ".repeat(words)});
+            let text = |from: &str, words: usize| json!({"from": from, "value": "some words here ".repeat(words)});
             json!({"id": n.to_string(), "conversations": [text("human", 3 + n % 5), text("gpt", 2 + n % 3)]})
         };
         let all: Vec<Value> = (0..40).map(talk).collect();
@@ -63,8 +68,15 @@ impl Desk {
 
 fn python(folder: &Path, line: &str) -> Output {
     let mut command = Command::new("python3");
-    command.current_dir(folder).args(line.split_whitespace()).env_remove("OPENAI_API_KEY");
-    command.env("HF_HUB_OFFLINE", "1").env("NO_COLOR", "1").output().unwrap()
+    command
+        .current_dir(folder)
+        .args(line.split_whitespace())
+        .env_remove("OPENAI_API_KEY");
+    command
+        .env("HF_HUB_OFFLINE", "1")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -74,7 +86,10 @@ fn steps_1_to_3_a_first_run_concurrencies_and_lengths() {
         "--backend vllm --dataset-name random --num-prompts 10 --request-rate 100 --random-input-len 51 \
          --random-output-len 8",
     );
-    assert!(text.contains("Successful requests:                     10        \n"), "{text}");
+    assert!(
+        text.contains("Successful requests:                     10        \n"),
+        "{text}"
+    );
     let file = desk.sharegpt();
     for c in [1, 4, 8] {
         desk.bench(&format!(
@@ -83,7 +98,10 @@ fn steps_1_to_3_a_first_run_concurrencies_and_lengths() {
             c * 3
         ));
         let result = desk.result(&format!("concurrency_{c}.json"));
-        assert_eq!((&result["max_concurrency"], &result["completed"]), (&json!(c), &json!(c * 3)));
+        assert_eq!(
+            (&result["max_concurrency"], &result["completed"]),
+            (&json!(c), &json!(c * 3))
+        );
     }
     let mut last = 0;
     for length in [16, 32, 64] {
@@ -92,7 +110,9 @@ fn steps_1_to_3_a_first_run_concurrencies_and_lengths() {
              --request-rate 100 --save-result --result-filename input_len_{length}.json"
         ));
         // The server's own count holds, and it counts otherwise than the client.
-        let total = desk.result(&format!("input_len_{length}.json"))["total_input_tokens"].as_i64().unwrap();
+        let total = desk.result(&format!("input_len_{length}.json"))["total_input_tokens"]
+            .as_i64()
+            .unwrap();
         assert!(total > last, "{length}: {total}");
         last = total;
     }
@@ -109,14 +129,20 @@ fn steps_4_and_5_a_production_like_load_and_limits() {
          environment=production load_test=true"
     ));
     let result = desk.result("p.json");
-    assert_eq!((&result["environment"], &result["load_test"]), (&json!("production"), &json!("true")));
+    assert_eq!(
+        (&result["environment"], &result["load_test"]),
+        (&json!("production"), &json!("true"))
+    );
     assert_eq!(result["burstiness"], json!(0.8));
     let text = desk.bench(
         "--backend vllm --dataset-name random --random-input-len 16 --random-output-len 4 --num-prompts 10 \
          --goodput ttft:200 tpot:50 e2el:5000 --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles \
          50,90,95,99 --save-result --result-filename slo.json",
     );
-    assert!(text.contains("Request goodput (req/s):") && text.contains("P95 E2EL (ms):"), "{text}");
+    assert!(
+        text.contains("Request goodput (req/s):") && text.contains("P95 E2EL (ms):"),
+        "{text}"
+    );
     assert!(desk.result("slo.json")["request_goodput"].as_f64().unwrap() > 0.0);
     desk.server.stop().unwrap();
 }
@@ -132,14 +158,30 @@ fn step_6_images_in_both_spellings_of_the_dataset() {
             recorder.url
         );
         let mut command = Command::new("python3");
-        command.current_dir(desk.folder.path()).args(line.split_whitespace()).env_remove("HF_HUB_OFFLINE");
-        let output =
-            command.env("HF_ENDPOINT", &recorder.url).env("HF_HOME", desk.path("hf")).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{dataset}: {}", told(&output));
+        command
+            .current_dir(desk.folder.path())
+            .args(line.split_whitespace())
+            .env_remove("HF_HUB_OFFLINE");
+        let output = command
+            .env("HF_ENDPOINT", &recorder.url)
+            .env("HF_HOME", desk.path("hf"))
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{dataset}: {}",
+            told(&output)
+        );
         let asked = recorder.to("/v1/chat/completions").pop().unwrap();
         let content = &asked.body["messages"][0]["content"];
         assert_eq!(content[0]["text"], "What is this?");
-        assert!(content[1]["image_url"]["url"].as_str().unwrap().starts_with("data:image/jpeg;base64,"));
+        assert!(
+            content[1]["image_url"]["url"]
+                .as_str()
+                .unwrap()
+                .starts_with("data:image/jpeg;base64,")
+        );
         assert_eq!(desk.result("v.json")["output_lens"], json!([2, 2, 2]));
     }
     desk.server.stop().unwrap();
@@ -155,11 +197,28 @@ fn step_7_the_profiler() {
         recorder.url
     );
     let mut command = Command::new("python3");
-    command.current_dir(desk.folder.path()).args(line.split_whitespace());
-    let output = command.env("VLLM_TORCH_PROFILER_DIR", "./profiles").output().unwrap();
+    command
+        .current_dir(desk.folder.path())
+        .args(line.split_whitespace());
+    let output = command
+        .env("VLLM_TORCH_PROFILER_DIR", "./profiles")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert_eq!((recorder.to("/start_profile").len(), recorder.to("/stop_profile").len()), (1, 1));
-    assert_eq!(desk.result("profile.json")["ttfts"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (
+            recorder.to("/start_profile").len(),
+            recorder.to("/stop_profile").len()
+        ),
+        (1, 1)
+    );
+    assert_eq!(
+        desk.result("profile.json")["ttfts"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
     desk.server.stop().unwrap();
 }
 
@@ -180,24 +239,39 @@ fn steps_8_and_9_a_sweep_its_table_and_its_figures() {
     let again = desk.python("run_sweep.py");
     assert_eq!(again.status.code(), Some(0), "{}", told(&again));
     assert!(
-        stderr(&again).contains("note: earlier results of the same names in results were moved to results-")
+        stderr(&again)
+            .contains("note: earlier results of the same names in results were moved to results-")
     );
     let kept: Vec<_> = fs::read_dir(desk.folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("results-"))
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("results-")
+        })
         .collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(kept[0].join("bench_io16x4_mc1_np3.json").is_file());
     assert!(desk.path("results/bench_io16x4_mc1_np3.json").is_file());
-    let figures = ["throughput_analysis.png", "latency_analysis.png", "interactive_dashboard.html"];
+    let figures = [
+        "throughput_analysis.png",
+        "latency_analysis.png",
+        "interactive_dashboard.html",
+    ];
     for name in figures.iter().chain(&["performance_report.txt"]) {
         assert!(desk.path("figures").join(name).is_file(), "{name}");
     }
-    fs::copy(desk.path("results/aggregate_results.csv"), desk.path("custom_results.csv")).unwrap();
+    fs::copy(
+        desk.path("results/aggregate_results.csv"),
+        desk.path("custom_results.csv"),
+    )
+    .unwrap();
     for flag in ["--throughput", "--latency", "--interactive", "--report"] {
-        let output =
-            desk.python(&format!("visualize.py {flag} --csv custom_results.csv --output custom_analysis/"));
+        let output = desk.python(&format!(
+            "visualize.py {flag} --csv custom_results.csv --output custom_analysis/"
+        ));
         assert_eq!(output.status.code(), Some(0), "{flag}: {}", told(&output));
     }
     for name in figures.iter().chain(&["performance_report.txt"]) {
@@ -270,7 +344,10 @@ fn steps_13_and_14_the_table_line_by_line_and_the_smallest_runs() {
         "P99 ITL (ms):                            ",
         "==================================================",
     ];
-    let table = text.lines().skip_while(|line| !line.starts_with("============ Serving")).take(rows.len());
+    let table = text
+        .lines()
+        .skip_while(|line| !line.starts_with("============ Serving"))
+        .take(rows.len());
     for (line, row) in table.zip(rows) {
         assert!(line.starts_with(row), "{line:?} is not {row:?}");
     }

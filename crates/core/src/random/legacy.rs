@@ -1,7 +1,7 @@
 //! `numpy.random.seed(seed)` and `numpy.random.RandomState(seed)`, bit for bit.
 //!
-//! Logarithms and powers come from the platform's mathematical library, as they do for NumPy; with another
-//! library the last bit of a draw may differ.
+//! Logarithms and powers come from the platform's mathematical library, as they do for NumPy; with
+//! another library the last bit of a draw may differ.
 
 use super::mt19937::Mt19937;
 
@@ -16,7 +16,10 @@ pub struct NumpyLegacy {
 impl NumpyLegacy {
     /// `RandomState(seed)`. NumPy refuses seeds above 2³² − 1.
     pub fn new(seed: u32) -> Self {
-        Self { twister: Mt19937::from_word(seed), gauss: None }
+        Self {
+            twister: Mt19937::from_word(seed),
+            gauss: None,
+        }
     }
 
     /// The next 32 bits.
@@ -71,8 +74,8 @@ impl NumpyLegacy {
         low + (high - low) * self.random_sample()
     }
 
-    /// `standard_gamma(shape)`: exponential for 1, rejection (Ahrens and Dieter) below, Marsaglia and Tsang
-    /// above. A shape of zero gives zero.
+    /// `standard_gamma(shape)`: exponential for 1, rejection (Ahrens and Dieter) below, Marsaglia
+    /// and Tsang above. A shape of zero gives zero.
     pub fn standard_gamma(&mut self, shape: f64) -> f64 {
         if shape == 1.0 {
             self.standard_exponential()
@@ -85,7 +88,8 @@ impl NumpyLegacy {
         }
     }
 
-    /// `randint(low, high)`: uniform in `low..high`, by masked rejection. Panics when the range is empty.
+    /// `randint(low, high)`: uniform in `low..high`, by masked rejection. Panics when the range is
+    /// empty.
     pub fn randint(&mut self, low: i64, high: i64) -> i64 {
         assert!(low < high, "randint({low}, {high}): the range is empty");
         let range = high.wrapping_sub(1).wrapping_sub(low) as u64;
@@ -112,15 +116,20 @@ impl NumpyLegacy {
         order
     }
 
-    /// `choice(n, size, replace)` with equal weights. With a fresh `RandomState(seed)` these are the row
-    /// numbers of pandas' `DataFrame.sample(size, replace=…, random_state=seed)`.
+    /// `choice(n, size, replace)` with equal weights. With a fresh `RandomState(seed)` these are
+    /// the row numbers of pandas' `DataFrame.sample(size, replace=…, random_state=seed)`.
     ///
     /// Panics when rows are wanted from nothing, or more than there are without replacement.
     pub fn choice(&mut self, n: usize, size: usize, replace: bool) -> Vec<usize> {
         if replace {
-            return (0..size).map(|_| self.randint(0, n as i64) as usize).collect();
+            return (0..size)
+                .map(|_| self.randint(0, n as i64) as usize)
+                .collect();
         }
-        assert!(size <= n, "choice({n}, {size}) without replacement: not enough items");
+        assert!(
+            size <= n,
+            "choice({n}, {size}) without replacement: not enough items"
+        );
         let mut order = self.permutation(n);
         order.truncate(size);
         order
@@ -164,7 +173,10 @@ impl NumpyLegacy {
         }
     }
 
-    #[expect(clippy::many_single_char_names, reason = "the names of the published method")]
+    #[expect(
+        clippy::many_single_char_names,
+        reason = "the names of the published method"
+    )]
     fn gamma_above_one(&mut self, shape: f64) -> f64 {
         let b = shape - 1.0 / 3.0;
         let c = 1.0 / (9.0 * b).sqrt();
@@ -178,7 +190,8 @@ impl NumpyLegacy {
             };
             let v = v * v * v;
             let u = self.random_sample();
-            if u < 1.0 - 0.0331 * (x * x) * (x * x) || u.ln() < 0.5 * x * x + b * (1.0 - v + v.ln()) {
+            if u < 1.0 - 0.0331 * (x * x) * (x * x) || u.ln() < 0.5 * x * x + b * (1.0 - v + v.ln())
+            {
                 return b * v;
             }
         }

@@ -1,8 +1,8 @@
 //! Random numbers: named streams of our own, and the generators of NumPy and Python bit for bit.
 //!
-//! Our own draws come from [`stream`]: each use has a name, so that adding a draw in one place never
-//! shifts another. The compatible generators exist because vLLM's benchmark seeds them, and "same seed,
-//! same prompts, same instants" must hold for people who switch.
+//! Our own draws come from [`stream`]: each use has a name, so that adding a draw in one place
+//! never shifts another. The compatible generators exist because vLLM's benchmark seeds them, and
+//! "same seed, same prompts, same instants" must hold for people who switch.
 
 mod legacy;
 mod mt19937;
@@ -29,7 +29,8 @@ pub fn stream(seed: u64, name: &str) -> StreamRng {
 
 fn stream_seed(seed: u64, name: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
-    // The program's name at the time: with other bytes, every workload and schedule ever made would change.
+    // The program's name at the time: with other bytes, every workload and schedule ever made would
+    // change.
     hash.update(b"servebench stream v1\0");
     hash.update(seed.to_le_bytes());
     hash.update(name.as_bytes());
@@ -47,15 +48,16 @@ pub fn indexed_stream(seed: u64, name: &str, index: u64) -> StreamRng {
 mod tests {
     use super::*;
 
-    /// By Python: `hashlib.sha256(b"servebench stream v1\0" + (7).to_bytes(8, "little") + b"prompts").digest()`.
+    /// By Python:
+    /// `hashlib.sha256(b"servebench stream v1\0" + (7).to_bytes(8, "little") + b"prompts").digest()`.
     /// The same seed has to give the same prompts and instants whatever the program is called.
     #[test]
     fn the_rename_of_the_program_left_the_random_streams_as_they_were() {
         assert_eq!(
             stream_seed(7, "prompts"),
             [
-                186, 255, 124, 31, 97, 195, 214, 0, 95, 99, 15, 30, 247, 62, 170, 234, 224, 212, 161, 203,
-                86, 3, 249, 98, 176, 211, 100, 167, 160, 61, 3, 137
+                186, 255, 124, 31, 97, 195, 214, 0, 95, 99, 15, 30, 247, 62, 170, 234, 224, 212,
+                161, 203, 86, 3, 249, 98, 176, 211, 100, 167, 160, 61, 3, 137
             ]
         );
     }

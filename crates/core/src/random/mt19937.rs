@@ -8,7 +8,8 @@ const UPPER: u32 = 0x8000_0000;
 const LOWER: u32 = 0x7fff_ffff;
 const MATRIX_A: u32 = 0x9908_b0df;
 
-/// The bare generator; the two public wrappers differ in how they seed it and what they draw from it.
+/// The bare generator; the two public wrappers differ in how they seed it and what they draw from
+/// it.
 #[derive(Clone, Debug)]
 pub(super) struct Mt19937 {
     state: Box<[u32; N]>,
@@ -22,7 +23,9 @@ impl Mt19937 {
         state[0] = seed;
         for i in 1..N {
             let previous = state[i - 1];
-            state[i] = 1_812_433_253_u32.wrapping_mul(previous ^ (previous >> 30)).wrapping_add(i as u32);
+            state[i] = 1_812_433_253_u32
+                .wrapping_mul(previous ^ (previous >> 30))
+                .wrapping_add(i as u32);
         }
         Self { state, next: N }
     }
@@ -47,8 +50,8 @@ impl Mt19937 {
         }
         for _ in 0..N - 1 {
             let previous = state[i - 1];
-            state[i] =
-                (state[i] ^ (previous ^ (previous >> 30)).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
+            state[i] = (state[i] ^ (previous ^ (previous >> 30)).wrapping_mul(1_566_083_941))
+                .wrapping_sub(i as u32);
             i += 1;
             if i == N {
                 state[0] = state[N - 1];

@@ -18,7 +18,11 @@ impl NumpyGenerator {
         let [a0, a1, a2, a3] = seed_sequence(seed);
         let initial = (u128::from(a0) << 64) | u128::from(a1);
         let increment = (((u128::from(a2) << 64) | u128::from(a3)) << 1) | 1;
-        let mut generator = Self { state: 0, increment, half: None };
+        let mut generator = Self {
+            state: 0,
+            increment,
+            half: None,
+        };
         generator.step();
         generator.state = generator.state.wrapping_add(initial);
         generator.step();
@@ -64,10 +68,14 @@ impl NumpyGenerator {
         (0..n).map(|_| self.integers(low, high)).collect()
     }
 
-    /// `integers(low, high, size=n, dtype=numpy.uint8)`: uses eight bits a draw, so it is another stream
-    /// than [`NumpyGenerator::integers_vec`]. `high` may be 256. Panics when the range is empty or too large.
+    /// `integers(low, high, size=n, dtype=numpy.uint8)`: uses eight bits a draw, so it is another
+    /// stream than [`NumpyGenerator::integers_vec`]. `high` may be 256. Panics when the range is
+    /// empty or too large.
     pub fn integers_u8(&mut self, low: u8, high: u16, n: usize) -> Vec<u8> {
-        assert!(u16::from(low) < high && high <= 256, "integers_u8({low}, {high}): no such range");
+        assert!(
+            u16::from(low) < high && high <= 256,
+            "integers_u8({low}, {high}): no such range"
+        );
         let range = (high - 1) as u8 - low;
         if range == 0 {
             return vec![low; n];
@@ -82,7 +90,8 @@ impl NumpyGenerator {
             .map(|_| {
                 loop {
                     let product = u16::from(bytes.next(self)) * width;
-                    // Lemire's test; the threshold is below the width, so that one comparison does both of his.
+                    // Lemire's test; the threshold is below the width, so that one comparison does
+                    // both of his.
                     if product & 0xff >= threshold {
                         return low + (product >> 8) as u8;
                     }
@@ -91,8 +100,8 @@ impl NumpyGenerator {
             .collect()
     }
 
-    /// The index that `choice(len(p), p=p)` draws. The weights need not sum to one: they are divided by
-    /// their sum as NumPy divides its cumulative sum. Panics when there are none.
+    /// The index that `choice(len(p), p=p)` draws. The weights need not sum to one: they are
+    /// divided by their sum as NumPy divides its cumulative sum. Panics when there are none.
     pub fn choice_weighted(&mut self, p: &[f64]) -> usize {
         assert!(!p.is_empty(), "choice_weighted needs at least one weight");
         let mut sum = 0.0;
@@ -126,7 +135,10 @@ impl NumpyGenerator {
     }
 
     fn step(&mut self) {
-        self.state = self.state.wrapping_mul(MULTIPLIER).wrapping_add(self.increment);
+        self.state = self
+            .state
+            .wrapping_mul(MULTIPLIER)
+            .wrapping_add(self.increment);
     }
 
     /// Uniform in `0..=max` by masked rejection, which NumPy kept for shuffling.
@@ -136,7 +148,11 @@ impl NumpyGenerator {
         }
         let mask = u64::MAX >> max.leading_zeros();
         loop {
-            let bits = if u32::try_from(max).is_ok() { u64::from(self.next_u32()) } else { self.next_u64() };
+            let bits = if u32::try_from(max).is_ok() {
+                u64::from(self.next_u32())
+            } else {
+                self.next_u64()
+            };
             if bits & mask <= max {
                 return bits & mask;
             }
@@ -193,7 +209,8 @@ impl Bytes {
     }
 }
 
-/// `SeedSequence(seed).generate_state(4, uint64)` with a pool of four words (M. E. O'Neill's seed_seq).
+/// `SeedSequence(seed).generate_state(4, uint64)` with a pool of four words (M. E. O'Neill's
+/// seed_seq).
 fn seed_sequence(seed: u64) -> [u64; 4] {
     let mut hash_const = 0x43b0_d7e5_u32;
     let mut hash_mix = |value: u32| {
@@ -203,7 +220,12 @@ fn seed_sequence(seed: u64) -> [u64; 4] {
         value ^ (value >> 16)
     };
     // The words of the seed, least significant first; missing words count as zero.
-    let mut pool = [hash_mix(seed as u32), hash_mix((seed >> 32) as u32), hash_mix(0), hash_mix(0)];
+    let mut pool = [
+        hash_mix(seed as u32),
+        hash_mix((seed >> 32) as u32),
+        hash_mix(0),
+        hash_mix(0),
+    ];
     for source in 0..4 {
         for target in 0..4 {
             if source != target {

@@ -13,7 +13,9 @@ impl PythonRandom {
     pub fn new(seed: u64) -> Self {
         let words = [seed as u32, (seed >> 32) as u32];
         let used = if words[1] == 0 { 1 } else { 2 };
-        Self { twister: Mt19937::from_key(&words[..used]) }
+        Self {
+            twister: Mt19937::from_key(&words[..used]),
+        }
     }
 
     /// `random()`: a double in [0, 1).
@@ -23,7 +25,10 @@ impl PythonRandom {
 
     /// `getrandbits(bits)` for up to 64 bits. Panics beyond.
     pub fn getrandbits(&mut self, bits: u32) -> u64 {
-        assert!(bits <= 64, "getrandbits({bits}): at most 64 bits are supported");
+        assert!(
+            bits <= 64,
+            "getrandbits({bits}): at most 64 bits are supported"
+        );
         if bits == 0 {
             return 0;
         }
@@ -75,10 +80,13 @@ impl PythonRandom {
     /// Indices that `choices(range(n), k=k)` draws. Panics when `n` is zero and `k` is not.
     pub fn choices(&mut self, n: usize, k: usize) -> Vec<usize> {
         assert!(n > 0 || k == 0, "choices from nothing");
-        (0..k).map(|_| (self.random() * n as f64) as usize).collect()
+        (0..k)
+            .map(|_| (self.random() * n as f64) as usize)
+            .collect()
     }
 
-    /// Indices that `choices(items, weights, k=k)` draws. Panics when the weights do not sum to more than 0.
+    /// Indices that `choices(items, weights, k=k)` draws. Panics when the weights do not sum to
+    /// more than 0.
     pub fn choices_weighted(&mut self, weights: &[f64], k: usize) -> Vec<usize> {
         let mut total = 0.0;
         let cumulative: Vec<f64> = weights
@@ -88,7 +96,10 @@ impl PythonRandom {
                 total
             })
             .collect();
-        assert!(total > 0.0, "choices_weighted: the weights must sum to more than zero");
+        assert!(
+            total > 0.0,
+            "choices_weighted: the weights must sum to more than zero"
+        );
         // Python's bisect never looks at the last entry, so that rounding cannot step past the end.
         let searched = &cumulative[..cumulative.len() - 1];
         (0..k)
@@ -102,7 +113,8 @@ impl PythonRandom {
     /// Indices that `sample(range(n), k)` draws, all different. Panics when `k > n`.
     pub fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         assert!(k <= n, "sample({n}, {k}): not enough items");
-        // Python picks between two algorithms by the memory that each would need, and they draw differently.
+        // Python picks between two algorithms by the memory that each would need, and they draw
+        // differently.
         let mut set_size = 21.0;
         if k > 5 {
             let steps = ((k * 3) as f64).ln() / 4.0_f64.ln();

@@ -7,8 +7,8 @@ use inferometer_core::{Nanos, Outcome, Record, Records};
 use super::sweep::{self, Delay, Span};
 use super::totals::{TokenRate, TokenTotals, stamp_widths};
 use super::{
-    Arrival, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note, Reasoning,
-    Receive, SPREAD, Slow, Spread, Target, samples_needed,
+    Arrival, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note,
+    Reasoning, Receive, SPREAD, Slow, Spread, Target, samples_needed,
 };
 use crate::passes::{Collector, run};
 use crate::quantiles::Quantiles;
@@ -41,11 +41,13 @@ pub(crate) struct ExtrasCollector<'a> {
     spans: Vec<Span>,
     service: LatencySamples,
     response: LatencySamples,
-    /// Own time of the client within each good answer's TTFT and E2EL, and the send that it belongs to.
+    /// Own time of the client within each good answer's TTFT and E2EL, and the send that it belongs
+    /// to.
     shares: Vec<(Nanos, Nanos, Nanos)>,
     gap: Quantiles,
     token_gap: Quantiles,
-    /// True as long as every gap ends with an event of one token; then it is the gap per token as well.
+    /// True as long as every gap ends with an event of one token; then it is the gap per token as
+    /// well.
     single_tokens: bool,
     gap_width: Quantiles,
     lag: Quantiles,
@@ -123,13 +125,21 @@ impl<'a> ExtrasCollector<'a> {
         for span in &mut self.spans {
             span.end = span.end.min(self.duration);
         }
-        let delays = sweep::delays(&mut self.spans, self.settings.cap, self.settings.most_conversations);
+        let delays = sweep::delays(
+            &mut self.spans,
+            self.settings.cap,
+            self.settings.most_conversations,
+        );
         self.extras.service = self.service.finish();
         self.extras.response = self.is_scheduled().then(|| self.response.finish());
         self.extras.arrival = self.arrival(&delays);
         self.extras.receive = self.receive();
         self.extras.gaps.per_event_ms = Spread::of_quantiles(&self.gap);
-        let per_token = if self.single_tokens { &self.gap } else { &self.token_gap };
+        let per_token = if self.single_tokens {
+            &self.gap
+        } else {
+            &self.token_gap
+        };
         self.extras.gaps.per_token_ms = Spread::of_quantiles(per_token);
         self.extras.gaps.mean_tokens_per_event = mean_of_counts(&self.extras.gaps.tokens_per_event);
         self.extras.goodput = self.goodput();
@@ -146,7 +156,10 @@ impl<'a> ExtrasCollector<'a> {
         if self.targets.len() > 1 {
             self.extras.targets = std::mem::take(&mut self.targets)
                 .into_values()
-                .map(|mut samples| Target { service: samples.latencies.finish(), ..samples.row })
+                .map(|mut samples| Target {
+                    service: samples.latencies.finish(),
+                    ..samples.row
+                })
                 .collect();
         }
         let (tokens, lengths) = self.tokens.finish();
@@ -167,16 +180,28 @@ impl<'a> ExtrasCollector<'a> {
 
     fn arrival(&self, delays: &[Delay]) -> Arrival {
         let scheduled = self.settings.finite_rate;
-        let last_send = self.spans.last().map_or(0.0, |span| span.send.as_secs_f64());
-        let per_second = |n: usize, seconds: f64| (scheduled && seconds > 0.0).then(|| n as f64 / seconds);
-        let mut lateness: Vec<f64> =
-            self.spans.iter().map(|span| span.send.since(span.due).as_secs_f64()).collect();
+        let last_send = self
+            .spans
+            .last()
+            .map_or(0.0, |span| span.send.as_secs_f64());
+        let per_second =
+            |n: usize, seconds: f64| (scheduled && seconds > 0.0).then(|| n as f64 / seconds);
+        let mut lateness: Vec<f64> = self
+            .spans
+            .iter()
+            .map(|span| span.send.since(span.due).as_secs_f64())
+            .collect();
         let own = delays.iter().filter(|delay| scheduled || delay.followed);
         let mut own: Vec<f64> = own.map(|delay| delay.own.as_secs_f64()).collect();
         let waited = delays.iter().filter(|delay| delay.cap > CAP_WAIT).count();
         let capped = scheduled && self.is_limited();
-        let last_due = self.spans.iter().map(|span| span.due.as_secs_f64()).fold(0.0, f64::max);
-        let rate_shortfall = (scheduled && last_send > 0.0).then(|| (1.0 - last_due / last_send).max(0.0));
+        let last_due = self
+            .spans
+            .iter()
+            .map(|span| span.due.as_secs_f64())
+            .fold(0.0, f64::max);
+        let rate_shortfall =
+            (scheduled && last_send > 0.0).then(|| (1.0 - last_due / last_send).max(0.0));
         let duration = self.duration.as_secs_f64();
         let completed = self.extras.outcomes.get(Outcome::Ok) as f64;
         Arrival {
@@ -184,8 +209,16 @@ impl<'a> ExtrasCollector<'a> {
             scheduled_rate: per_second(self.extras.issued, self.last_due.as_secs_f64()),
             offered_rate: per_second(self.spans.len(), last_send),
             rate_shortfall,
-            achieved_rate: if duration > 0.0 { completed / duration } else { 0.0 },
-            lateness_ms: if self.is_scheduled() { Spread::of_seconds(&mut lateness) } else { None },
+            achieved_rate: if duration > 0.0 {
+                completed / duration
+            } else {
+                0.0
+            },
+            lateness_ms: if self.is_scheduled() {
+                Spread::of_seconds(&mut lateness)
+            } else {
+                None
+            },
             own_lateness_ms: Spread::of_seconds(&mut own),
             cap_bound_share: capped.then(|| share(waited as u64, delays.len() as u64)),
         }
@@ -214,7 +247,11 @@ impl<'a> ExtrasCollector<'a> {
             counted,
             good: self.good,
             attainment: attained(self.good),
-            per_s: if duration > 0.0 { self.good as f64 / duration } else { 0.0 },
+            per_s: if duration > 0.0 {
+                self.good as f64 / duration
+            } else {
+                0.0
+            },
             response_attainment: self.is_scheduled().then(|| attained(self.good_response)),
         })
     }
@@ -251,7 +288,11 @@ impl<'a> ExtrasCollector<'a> {
             delays.get(place).map_or(Nanos::ZERO, |delay| delay.own)
         };
         let of = |part: &dyn Fn(&(Nanos, Nanos, Nanos)) -> Nanos| {
-            let mut values: Vec<f64> = self.shares.iter().map(|share| part(share).as_secs_f64()).collect();
+            let mut values: Vec<f64> = self
+                .shares
+                .iter()
+                .map(|share| part(share).as_secs_f64())
+                .collect();
             p99(&mut values)
         };
         let service = &self.extras.service;
@@ -264,32 +305,54 @@ impl<'a> ExtrasCollector<'a> {
                 Spread::of_quantiles(&self.gap_width).map(|spread| spread.p99),
             ),
             ("e2el", service.e2el_ms, of(&|share| share.2)),
-            ("response_ttft", response.and_then(|r| r.ttft_ms), of(&|share| share.1 + own(&share.0))),
-            ("response_e2el", response.and_then(|r| r.e2el_ms), of(&|share| share.2 + own(&share.0))),
+            (
+                "response_ttft",
+                response.and_then(|r| r.ttft_ms),
+                of(&|share| share.1 + own(&share.0)),
+            ),
+            (
+                "response_e2el",
+                response.and_then(|r| r.e2el_ms),
+                of(&|share| share.2 + own(&share.0)),
+            ),
         ];
         rows.into_iter()
             .filter_map(|(metric, spread, bound)| {
                 let bound_ms = if bounded { bound } else { None };
-                spread.map(|spread| ClientShare { metric: metric.into(), p99_ms: spread.p99, bound_ms })
+                spread.map(|spread| ClientShare {
+                    metric: metric.into(),
+                    p99_ms: spread.p99,
+                    bound_ms,
+                })
             })
             .collect()
     }
 
     fn floors(&self) -> Vec<Floor> {
         let have = self.extras.outcomes.get(Outcome::Ok);
-        let floor =
-            |&percentile: &f64| samples_needed(percentile).map(|needed| Floor { percentile, needed, have });
+        let floor = |&percentile: &f64| {
+            samples_needed(percentile).map(|needed| Floor {
+                percentile,
+                needed,
+                have,
+            })
+        };
         self.settings.percentiles.iter().filter_map(floor).collect()
     }
 
     fn notes(&self) -> Vec<Note> {
-        let few = self.extras.floors.iter().filter(|floor| !floor.is_met()).map(|floor| Note {
-            code: "few_samples".into(),
-            message: format!(
-                "p{} rests on {} requests; it takes {} to tell it with 99 % confidence",
-                floor.percentile, floor.have, floor.needed
-            ),
-        });
+        let few = self
+            .extras
+            .floors
+            .iter()
+            .filter(|floor| !floor.is_met())
+            .map(|floor| Note {
+                code: "few_samples".into(),
+                message: format!(
+                    "p{} rests on {} requests; it takes {} to tell it with 99 % confidence",
+                    floor.percentile, floor.have, floor.needed
+                ),
+            });
         let receive = &self.extras.receive;
         let user_stamps = (receive.events > 0 && receive.kernel_stamped_share < KERNEL_SHARE).then(|| Note {
             code: "user_space_stamps".into(),
@@ -301,9 +364,10 @@ impl<'a> ExtrasCollector<'a> {
         });
         let closed = (!self.is_scheduled()).then(|| Note {
             code: "closed_loop".into(),
-            message: "requests were sent as slots became free, so that a slow server was asked less; \
+            message:
+                "requests were sent as slots became free, so that a slow server was asked less; \
                       latency from a due instant does not exist here"
-                .into(),
+                    .into(),
         });
         few.chain(user_stamps).chain(closed).collect()
     }
@@ -335,7 +399,11 @@ impl<'a> ExtrasCollector<'a> {
             talk: record.session.map(|(talk, _)| talk),
             opens: record.session.is_none_or(|(_, turn)| turn == 0),
         });
-        add_connection(&mut extras.connections, &mut self.spans_of_connecting, record);
+        add_connection(
+            &mut extras.connections,
+            &mut self.spans_of_connecting,
+            record,
+        );
     }
 
     fn add_good(&mut self, record: &Record) {
@@ -356,12 +424,22 @@ impl<'a> ExtrasCollector<'a> {
         }
         if let Some(reasoning) = record.marks.first_reasoning {
             self.reasoning[0].push(reasoning.since(origin).as_secs_f64());
-            self.reasoning[1].extend(record.marks.first_answer.map(|at| at.since(origin).as_secs_f64()));
+            self.reasoning[1].extend(
+                record
+                    .marks
+                    .first_answer
+                    .map(|at| at.since(origin).as_secs_f64()),
+            );
         }
         // Most answers carry the same number of tokens in all their events.
         for same in record.events.chunk_by(|a, b| a.tokens == b.tokens) {
             if same[0].tokens > 0 {
-                *self.extras.gaps.tokens_per_event.entry(same[0].tokens).or_default() += same.len() as u64;
+                *self
+                    .extras
+                    .gaps
+                    .tokens_per_event
+                    .entry(same[0].tokens)
+                    .or_default() += same.len() as u64;
             }
         }
         let writing = record.send_end.map_or(Nanos::ZERO, |end| end.since(origin));
@@ -371,9 +449,17 @@ impl<'a> ExtrasCollector<'a> {
         self.shares.push((origin, writing + first, writing + last));
         let times = Times::of(record, kind);
         let tpot = times.tpot(record.output_tokens);
-        self.good += usize::from(meets(&self.settings.goodput, times.ttft, tpot, times.latency));
+        self.good += usize::from(meets(
+            &self.settings.goodput,
+            times.ttft,
+            tpot,
+            times.latency,
+        ));
         let from_due = |at: Option<Nanos>| at.map_or(0.0, |at| at.since(record.due).as_secs_f64());
-        let (ttft, e2el) = (from_due(first_output(record, kind)), from_due(last_output(record, kind)));
+        let (ttft, e2el) = (
+            from_due(first_output(record, kind)),
+            from_due(last_output(record, kind)),
+        );
         self.good_response += usize::from(meets(&self.settings.goodput, ttft, tpot, e2el));
         let slow = Slow {
             index: record.index,
@@ -405,7 +491,8 @@ impl<'a> ExtrasCollector<'a> {
             }
         }
         if !record.events.iter().any(|event| event.coalesced()) {
-            self.gap_width.add(Nanos::ZERO, record.events.len().saturating_sub(1) as u64);
+            self.gap_width
+                .add(Nanos::ZERO, record.events.len().saturating_sub(1) as u64);
             return;
         }
         let mut previous = None;
@@ -430,7 +517,9 @@ impl Collector for ExtrasCollector<'_> {
             // Only now is it known whether there are several targets, each with samples of its own.
             1 if record.is_ok() && self.targets.len() > 1 => {
                 if let Some(target) = self.targets.get_mut(&record.target) {
-                    target.latencies.add(record, self.settings.kind, start(record));
+                    target
+                        .latencies
+                        .add(record, self.settings.kind, start(record));
                 }
             }
             _ => {}
@@ -439,7 +528,12 @@ impl Collector for ExtrasCollector<'_> {
     }
 
     fn end_pass(&mut self, _pass: usize) {
-        for quantiles in [&mut self.gap, &mut self.token_gap, &mut self.gap_width, &mut self.lag] {
+        for quantiles in [
+            &mut self.gap,
+            &mut self.token_gap,
+            &mut self.gap_width,
+            &mut self.lag,
+        ] {
             quantiles.end_pass();
         }
     }
@@ -470,10 +564,17 @@ fn keep_slowest(slowest: &mut Vec<Slow>, slow: Slow) {
 
 fn mean_of_counts(counts: &BTreeMap<u16, u64>) -> Option<f64> {
     let events: u64 = counts.values().sum();
-    let tokens: u64 = counts.iter().map(|(&tokens, &events)| u64::from(tokens) * events).sum();
+    let tokens: u64 = counts
+        .iter()
+        .map(|(&tokens, &events)| u64::from(tokens) * events)
+        .sum();
     (events > 0).then(|| tokens as f64 / events as f64)
 }
 
 fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }

@@ -7,11 +7,13 @@ const CONFIDENCE: f64 = 0.99;
 /// Beyond this a percentile is as good as the maximum.
 const MOST: usize = 1 << 40;
 
-/// Requests that a percentile needs: the smallest n for which some sample below the largest is, with 99 %
-/// confidence, an upper bound of it. That is the smallest n with P(Binomial(n, 1 − p) ≤ 1) ≤ 1 %.
+/// Requests that a percentile needs: the smallest n for which some sample below the largest is,
+/// with 99 % confidence, an upper bound of it. That is the smallest n with P(Binomial(n, 1 − p) ≤
+/// 1) ≤ 1 %.
 ///
-/// 64 for p90, 662 for p99, 6,636 for p99.9: the floors of MLPerf's early-stopping rule for an estimate. Low
-/// percentiles need as many as their mirror image. `None` for 0 and 100, which are the extremes themselves.
+/// 64 for p90, 662 for p99, 6,636 for p99.9: the floors of MLPerf's early-stopping rule for an
+/// estimate. Low percentiles need as many as their mirror image. `None` for 0 and 100, which are
+/// the extremes themselves.
 pub fn samples_needed(percentile: f64) -> Option<usize> {
     let tail = (percentile / 100.0).min(1.0 - percentile / 100.0);
     if tail.is_nan() || tail <= 0.0 {
@@ -44,11 +46,24 @@ mod tests {
 
     #[test]
     fn floors_are_those_of_the_published_table() {
-        let table = [(50.0, 11), (90.0, 64), (95.0, 130), (99.0, 662), (99.9, 6636)];
+        let table = [
+            (50.0, 11),
+            (90.0, 64),
+            (95.0, 130),
+            (99.0, 662),
+            (99.9, 6636),
+        ];
         for (p, needed) in table {
             assert_eq!(samples_needed(p), Some(needed), "p{p}");
         }
         assert_eq!(samples_needed(1.0), samples_needed(99.0));
-        assert_eq!([samples_needed(0.0), samples_needed(100.0), samples_needed(f64::NAN)], [None; 3]);
+        assert_eq!(
+            [
+                samples_needed(0.0),
+                samples_needed(100.0),
+                samples_needed(f64::NAN)
+            ],
+            [None; 3]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The numbers that vLLM does not have: they stand under the key `inferometer` of a result.
 //!
-//! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing to tell.
+//! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing
+//! to tell.
 
 mod collect;
 mod floors;
@@ -28,8 +29,8 @@ pub struct Extras {
     pub outcomes: OutcomeCounts,
     /// Latencies of good answers from the send.
     pub service: Latencies,
-    /// Latencies of good answers from the due instant. Absent for a closed loop (an infinite rate under a
-    /// cap), where no instant is due.
+    /// Latencies of good answers from the due instant. Absent for a closed loop (an infinite rate
+    /// under a cap), where no instant is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Latencies>,
     /// Gaps between events and between tokens of good answers.
@@ -41,7 +42,8 @@ pub struct Extras {
     /// Limits met, with failures as misses. Absent without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goodput: Option<Goodput>,
-    /// Most output tokens within any second that begins at a multiple of 10 ms, all requests counted.
+    /// Most output tokens within any second that begins at a multiple of 10 ms, all requests
+    /// counted.
     pub peak_output_tokens_per_s: f64,
     /// Requests in flight.
     pub concurrency: Concurrency,
@@ -102,7 +104,15 @@ impl Spread {
         let largest = values.last()?;
         let [p50, p90, p99, p99_9] = SPREAD.map(|p| numpy::percentile(values, p) * 1000.0);
         let samples = values.len() as u64;
-        Some(Self { samples, mean: mean * 1000.0, p50, p90, p99, p99_9, max: largest * 1000.0 })
+        Some(Self {
+            samples,
+            mean: mean * 1000.0,
+            p50,
+            p90,
+            p99,
+            p99_9,
+            max: largest * 1000.0,
+        })
     }
 
     /// The distribution that was collected, in milliseconds.
@@ -112,7 +122,15 @@ impl Spread {
         }
         let [p50, p90, p99, p99_9] = SPREAD.map(|p| values.percentile(p) * 1000.0);
         let (mean, max) = (values.mean() * 1000.0, values.max() * 1000.0);
-        Some(Self { samples: values.count(), mean, p50, p90, p99, p99_9, max })
+        Some(Self {
+            samples: values.count(),
+            mean,
+            p50,
+            p90,
+            p99,
+            p99_9,
+            max,
+        })
     }
 }
 
@@ -166,8 +184,9 @@ pub struct Arrival {
     /// Send − due. Absent for a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lateness_ms: Option<Spread>,
-    /// The part of it that the client itself caused: send − (due, or the instant when the cap had a slot free,
-    /// whichever is later). For an infinite rate only requests that followed another one's end count.
+    /// The part of it that the client itself caused: send − (due, or the instant when the cap had a
+    /// slot free, whichever is later). For an infinite rate only requests that followed another
+    /// one's end count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_lateness_ms: Option<Spread>,
     /// Share of the requests that waited for a slot for more than 1 ms beyond their due instant.
@@ -183,7 +202,8 @@ pub struct Receive {
     pub events: u64,
     /// Share of them with the kernel's receive stamp.
     pub kernel_stamped_share: f64,
-    /// Share of them that came in one read with a later one (or under one stamp of the kernel), so that the stamp is an upper bound.
+    /// Share of them that came in one read with a later one (or under one stamp of the kernel), so
+    /// that the stamp is an upper bound.
     pub coalesced_share: f64,
     /// Process stamp − kernel stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,8 +214,8 @@ pub struct Receive {
     pub bytes_received: u64,
 }
 
-/// Limits met. Requests that were cancelled on purpose or cut off by the end of the run are left out; all
-/// others count, and a failed one is a miss.
+/// Limits met. Requests that were cancelled on purpose or cut off by the end of the run are left
+/// out; all others count, and a failed one is a miss.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Goodput {
     /// Requests that count.
@@ -218,8 +238,8 @@ pub struct Concurrency {
     pub max: usize,
     /// Mean over the run.
     pub mean: f64,
-    /// Mean number of requests that were due and not yet ended, waiting ones included, in each quarter of the
-    /// time in which requests arrive. Absent for an infinite rate.
+    /// Mean number of requests that were due and not yet ended, waiting ones included, in each
+    /// quarter of the time in which requests arrive. Absent for an infinite rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_system_by_quarter: Option<[f64; 4]>,
 }
@@ -256,7 +276,10 @@ pub struct OutputLengths {
     pub longer: usize,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde wants"
+)]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -272,7 +295,8 @@ pub struct TokenCounts {
     pub from_events: usize,
     /// Good answers without a count.
     pub without: usize,
-    /// Good answers whose usage cannot be true (more output tokens than bytes), so that it was not used.
+    /// Good answers whose usage cannot be true (more output tokens than bytes), so that it was not
+    /// used.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub usage_impossible: usize,
     /// Server and tokenizer compared, where both counted.
@@ -341,9 +365,9 @@ pub struct ClientShare {
     pub metric: String,
     /// 99th percentile of the metric.
     pub p99_ms: f64,
-    /// 99 % of the samples contain at most so much of the client's own time: writing the request, stamps that
-    /// are only upper bounds, and for response latency the client's own lateness. Absent when stamps are not
-    /// the kernel's, since then there is no bound.
+    /// 99 % of the samples contain at most so much of the client's own time: writing the request,
+    /// stamps that are only upper bounds, and for response latency the client's own lateness.
+    /// Absent when stamps are not the kernel's, since then there is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_ms: Option<f64>,
 }

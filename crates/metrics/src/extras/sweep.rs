@@ -20,8 +20,8 @@ pub(super) struct Span {
 /// What delayed one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delay {
-    /// From the due instant to the instant when a slot was free and the conversation could begin, if that was
-    /// later.
+    /// From the due instant to the instant when a slot was free and the conversation could begin,
+    /// if that was later.
     pub(super) cap: Nanos,
     /// The rest.
     pub(super) own: Nanos,
@@ -31,12 +31,17 @@ pub(super) struct Delay {
 
 /// Splits the lateness of each send, in order of the sends.
 ///
-/// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended, whichever those
-/// are; so the earliest possible instant follows from the sorted ends. It is the same for the openings of
-/// conversations with at most `talks` under way, and the ends of conversations.
+/// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended,
+/// whichever those are; so the earliest possible instant follows from the sorted ends. It is the
+/// same for the openings of conversations with at most `talks` under way, and the ends of
+/// conversations.
 pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize>) -> Vec<Delay> {
     spans.sort_unstable_by_key(|span| span.send);
-    let talk_ends = if talks.is_some() { talk_ends(spans) } else { Vec::new() };
+    let talk_ends = if talks.is_some() {
+        talk_ends(spans)
+    } else {
+        Vec::new()
+    };
     let mut opened = 0;
     let mut ends: Vec<Nanos> = spans.iter().map(|span| span.end).collect();
     ends.sort_unstable();
@@ -57,7 +62,11 @@ pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize
             let ready = free.max(span.due);
             // A slot counts as free at the latest when it was used.
             let cap_delay = ready.min(span.send).since(span.due);
-            Delay { cap: cap_delay, own: span.send.since(ready), followed }
+            Delay {
+                cap: cap_delay,
+                own: span.send.since(ready),
+                followed,
+            }
         })
         .collect()
 }
@@ -80,7 +89,8 @@ fn talk_ends(spans: &[Span]) -> Vec<Nanos> {
     ends
 }
 
-/// Most requests in flight at once; an end frees its place before a send at the same instant takes one.
+/// Most requests in flight at once; an end frees its place before a send at the same instant takes
+/// one.
 pub(super) fn most_in_flight(spans: &[Span]) -> usize {
     let mut sends: Vec<Nanos> = spans.iter().map(|span| span.send).collect();
     let mut ends: Vec<Nanos> = spans.iter().map(|span| span.end).collect();
@@ -99,8 +109,15 @@ pub(super) fn most_in_flight(spans: &[Span]) -> usize {
 
 /// Mean number in flight over `duration`.
 pub(super) fn mean_in_flight(spans: &[Span], duration: Nanos) -> f64 {
-    let total: u128 = spans.iter().map(|span| u128::from(span.end.since(span.send).0)).sum();
-    if duration == Nanos::ZERO { 0.0 } else { total as f64 / duration.0 as f64 }
+    let total: u128 = spans
+        .iter()
+        .map(|span| u128::from(span.end.since(span.send).0))
+        .sum();
+    if duration == Nanos::ZERO {
+        0.0
+    } else {
+        total as f64 / duration.0 as f64
+    }
 }
 
 /// Mean number of requests that were due and not ended in each quarter of `0..window`.
@@ -123,7 +140,13 @@ mod tests {
     use super::*;
 
     fn span(due: u64, send: u64, end: u64) -> Span {
-        Span { due: Nanos(due), send: Nanos(send), end: Nanos(end), talk: None, opens: true }
+        Span {
+            due: Nanos(due),
+            send: Nanos(send),
+            end: Nanos(end),
+            talk: None,
+            opens: true,
+        }
     }
 
     #[test]
@@ -131,38 +154,107 @@ mod tests {
         // One slot; the second request waits for the first one's end at 50 and is sent 3 later.
         let mut spans = [span(0, 1, 50), span(10, 53, 90), span(100, 104, 120)];
         let delays = delays(&mut spans, Some(1), None);
-        assert_eq!(delays[0], Delay { cap: Nanos(0), own: Nanos(1), followed: false });
-        assert_eq!(delays[1], Delay { cap: Nanos(40), own: Nanos(3), followed: true });
-        assert_eq!(delays[2], Delay { cap: Nanos(0), own: Nanos(4), followed: true });
+        assert_eq!(
+            delays[0],
+            Delay {
+                cap: Nanos(0),
+                own: Nanos(1),
+                followed: false
+            }
+        );
+        assert_eq!(
+            delays[1],
+            Delay {
+                cap: Nanos(40),
+                own: Nanos(3),
+                followed: true
+            }
+        );
+        assert_eq!(
+            delays[2],
+            Delay {
+                cap: Nanos(0),
+                own: Nanos(4),
+                followed: true
+            }
+        );
     }
 
     #[test]
     fn without_a_cap_all_lateness_is_the_clients() {
         let delays = delays(&mut [span(0, 1, 50), span(10, 53, 90)], None, None);
-        assert_eq!(delays[1], Delay { cap: Nanos(0), own: Nanos(43), followed: false });
+        assert_eq!(
+            delays[1],
+            Delay {
+                cap: Nanos(0),
+                own: Nanos(43),
+                followed: false
+            }
+        );
     }
 
     #[test]
     fn a_conversation_that_had_to_wait_for_another_is_not_late() {
-        let turn = |talk, opens, due, send, end| Span { talk: Some(talk), opens, ..span(due, send, end) };
-        // One at a time: the second begins 2 after the last turn of the first, whose own turns wait for nothing.
-        let mut spans = [turn(0, true, 0, 0, 10), turn(0, false, 30, 31, 40), turn(1, true, 5, 42, 50)];
+        let turn = |talk, opens, due, send, end| Span {
+            talk: Some(talk),
+            opens,
+            ..span(due, send, end)
+        };
+        // One at a time: the second begins 2 after the last turn of the first, whose own turns wait
+        // for nothing.
+        let mut spans = [
+            turn(0, true, 0, 0, 10),
+            turn(0, false, 30, 31, 40),
+            turn(1, true, 5, 42, 50),
+        ];
         let delays = delays(&mut spans, None, Some(1));
-        assert_eq!(delays[0], Delay { cap: Nanos(0), own: Nanos(0), followed: false });
-        assert_eq!(delays[1], Delay { cap: Nanos(0), own: Nanos(1), followed: false });
-        assert_eq!(delays[2], Delay { cap: Nanos(35), own: Nanos(2), followed: true });
+        assert_eq!(
+            delays[0],
+            Delay {
+                cap: Nanos(0),
+                own: Nanos(0),
+                followed: false
+            }
+        );
+        assert_eq!(
+            delays[1],
+            Delay {
+                cap: Nanos(0),
+                own: Nanos(1),
+                followed: false
+            }
+        );
+        assert_eq!(
+            delays[2],
+            Delay {
+                cap: Nanos(35),
+                own: Nanos(2),
+                followed: true
+            }
+        );
     }
 
     #[test]
     fn concurrency_is_exact() {
-        let spans = [span(0, 0, 10), span(0, 10, 20), span(0, 15, 25), span(0, 19, 20)];
+        let spans = [
+            span(0, 0, 10),
+            span(0, 10, 20),
+            span(0, 15, 25),
+            span(0, 19, 20),
+        ];
         assert_eq!(most_in_flight(&spans), 3);
-        assert_eq!(mean_in_flight(&spans, Nanos(25)), (10.0 + 10.0 + 10.0 + 1.0) / 25.0);
+        assert_eq!(
+            mean_in_flight(&spans, Nanos(25)),
+            (10.0 + 10.0 + 10.0 + 1.0) / 25.0
+        );
         assert_eq!(
             in_system_by_quarter(&[span(0, 0, 10), span(20, 20, 40)], Nanos(40)),
             [1.0, 0.0, 1.0, 1.0]
         );
-        assert_eq!((most_in_flight(&[]), mean_in_flight(&[], Nanos(0))), (0, 0.0));
+        assert_eq!(
+            (most_in_flight(&[]), mean_in_flight(&[], Nanos(0))),
+            (0, 0.0)
+        );
     }
 
     proptest! {

@@ -30,7 +30,9 @@ impl TokenTotals {
             *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
         }
         counts.usage_impossible += usize::from(record.has_impossible_usage());
-        if let (Some(usage), Some(own)) = (record.told_output_tokens(), record.tokenizer_output_tokens) {
+        if let (Some(usage), Some(own)) =
+            (record.told_output_tokens(), record.tokenizer_output_tokens)
+        {
             self.agreement.requests += 1;
             self.agreement.equal += usize::from(usage == own);
             self.agreement.usage_total += u64::from(usage);
@@ -61,7 +63,8 @@ impl TokenTotals {
             self.counts.usage_against_tokenizer = Some(self.agreement);
         }
         if self.cached.requests > 0 {
-            self.cached.share = self.cached.cached_tokens as f64 / self.cached.prompt_tokens.max(1) as f64;
+            self.cached.share =
+                self.cached.cached_tokens as f64 / self.cached.prompt_tokens.max(1) as f64;
             self.counts.cached = Some(self.cached);
         }
         let lengths = (self.lengths.requests > 0).then(|| {
@@ -89,7 +92,8 @@ const BINS_A_SECOND: u64 = 100;
 const BINS_A_DAY: u64 = 86_400 * BINS_A_SECOND;
 
 impl TokenRate {
-    /// Adds the tokens of one answer. Events with an unknown number share out the answer's tokens evenly.
+    /// Adds the tokens of one answer. Events with an unknown number share out the answer's tokens
+    /// evenly.
     pub(super) fn add(&mut self, record: &Record) {
         let known = record.events.iter().any(|event| event.tokens > 0);
         let even = f64::from(record.output_tokens) / record.events.len().max(1) as f64;
@@ -101,7 +105,11 @@ impl TokenRate {
 
     /// Most tokens in any second that begins with a bin.
     pub(super) fn peak(&self) -> f64 {
-        let early = self.bins.iter().enumerate().map(|(bin, &tokens)| (bin as u64, tokens));
+        let early = self
+            .bins
+            .iter()
+            .enumerate()
+            .map(|(bin, &tokens)| (bin as u64, tokens));
         let bins = early.chain(self.late.iter().map(|(&bin, &tokens)| (bin, tokens)));
         let mut window: VecDeque<(u64, f64)> = VecDeque::new();
         let mut sum = 0.0;
@@ -133,20 +141,34 @@ impl TokenRate {
     }
 }
 
-/// Uncertainty of each event's stamp: how much earlier it may have arrived. Zero unless it came in one read
-/// with a later event; then it arrived after the last stamp of an earlier read.
+/// Uncertainty of each event's stamp: how much earlier it may have arrived. Zero unless it came in
+/// one read with a later event; then it arrived after the last stamp of an earlier read.
 pub(super) fn stamp_widths(record: &Record) -> impl Iterator<Item = Nanos> + '_ {
-    let marks = [record.marks.first_byte, record.marks.headers, record.send_end, record.send_start];
+    let marks = [
+        record.marks.first_byte,
+        record.marks.headers,
+        record.send_end,
+        record.send_start,
+    ];
     let first = record.events.first().map_or(Nanos::ZERO, |event| event.at);
     // The last instant before the first event that is known to be of an earlier read.
-    let mut earlier = marks.into_iter().flatten().filter(|&mark| mark < first).max().unwrap_or(first);
+    let mut earlier = marks
+        .into_iter()
+        .flatten()
+        .filter(|&mark| mark < first)
+        .max()
+        .unwrap_or(first);
     let mut current = first;
     record.events.iter().map(move |event| {
         if event.at > current {
             earlier = current;
             current = event.at;
         }
-        if event.coalesced() { event.at.since(earlier) } else { Nanos::ZERO }
+        if event.coalesced() {
+            event.at.since(earlier)
+        } else {
+            Nanos::ZERO
+        }
     })
 }
 
@@ -160,8 +182,13 @@ mod tests {
         stamps
             .iter()
             .map(|&(ms, coalesced, tokens)| {
-                let mut event =
-                    Event::new(Nanos::from_millis(ms), Nanos::ZERO, EventKind::Text, coalesced, true);
+                let mut event = Event::new(
+                    Nanos::from_millis(ms),
+                    Nanos::ZERO,
+                    EventKind::Text,
+                    coalesced,
+                    true,
+                );
                 event.tokens = tokens;
                 event
             })
@@ -171,25 +198,56 @@ mod tests {
     #[test]
     fn the_busiest_second_weighs_tokens_and_slides() {
         let mut rate = TokenRate::default();
-        let events = events(&[(500, false, 10), (1490, false, 3), (1500, false, 4), (9000, false, 1)]);
-        rate.add(&Record { events, ..Record::default() });
+        let events = events(&[
+            (500, false, 10),
+            (1490, false, 3),
+            (1500, false, 4),
+            (9000, false, 1),
+        ]);
+        rate.add(&Record {
+            events,
+            ..Record::default()
+        });
         assert_eq!(rate.peak(), 13.0);
         let unknown = self::events(&[(0, false, 0), (10, false, 0)]);
-        rate.add(&Record { events: unknown, output_tokens: 50, ..Record::default() });
+        rate.add(&Record {
+            events: unknown,
+            output_tokens: 50,
+            ..Record::default()
+        });
         assert_eq!(rate.peak(), 60.0);
         assert_eq!(TokenRate::default().peak(), 0.0);
         let day = 86_400_000;
         let later = self::events(&[(day - 10, false, 40), (day, false, 50), (3 * day, false, 1)]);
-        rate.add(&Record { events: later, ..Record::default() });
+        rate.add(&Record {
+            events: later,
+            ..Record::default()
+        });
         assert_eq!(rate.peak(), 90.0);
     }
 
     #[test]
     fn a_coalesced_stamp_reaches_back_to_the_read_before() {
-        let marks = Marks { first_byte: Some(Nanos::from_millis(4)), ..Marks::default() };
-        let events = events(&[(10, true, 1), (10, false, 1), (30, true, 1), (30, true, 1), (30, false, 1)]);
-        let record = Record { events, marks, send_start: Some(Nanos(0)), ..Record::default() };
-        let widths: Vec<u64> = stamp_widths(&record).map(|width| width.0 / 1_000_000).collect();
+        let marks = Marks {
+            first_byte: Some(Nanos::from_millis(4)),
+            ..Marks::default()
+        };
+        let events = events(&[
+            (10, true, 1),
+            (10, false, 1),
+            (30, true, 1),
+            (30, true, 1),
+            (30, false, 1),
+        ]);
+        let record = Record {
+            events,
+            marks,
+            send_start: Some(Nanos(0)),
+            ..Record::default()
+        };
+        let widths: Vec<u64> = stamp_widths(&record)
+            .map(|width| width.0 / 1_000_000)
+            .collect();
         assert_eq!(widths, [6, 0, 20, 20, 0]);
     }
 }

@@ -43,8 +43,8 @@ pub enum Limit {
     Any,
     /// From this value on.
     From(f64),
-    /// From this share of the median TTFT on (of the median E2EL without tokens), but not below so many
-    /// milliseconds: what is late must be seen against what is measured.
+    /// From this share of the median TTFT on (of the median E2EL without tokens), but not below so
+    /// many milliseconds: what is late must be seen against what is measured.
     OfTtft {
         /// Share of the median.
         share: f64,
@@ -61,8 +61,14 @@ pub const RULES: [Rule; 21] = [
         code: "late_sends",
         measure: "p99 of the client's own lateness: send − (due, or slot free)",
         unit: Unit::Ms,
-        caution: OfTtft { share: 0.02, least_ms: 3.0 },
-        invalid: OfTtft { share: 0.05, least_ms: 10.0 },
+        caution: OfTtft {
+            share: 0.02,
+            least_ms: 3.0,
+        },
+        invalid: OfTtft {
+            share: 0.05,
+            least_ms: 10.0,
+        },
         meaning: "the load was not offered at the instants of the schedule",
         remedy: "give the client more or faster cores (--workers), lower the rate, or use another machine",
     },
@@ -98,7 +104,10 @@ pub const RULES: [Rule; 21] = [
         measure: "the same, when events were not stamped by the kernel",
         unit: Unit::Ms,
         caution: Never,
-        invalid: OfTtft { share: 0.05, least_ms: 20.0 },
+        invalid: OfTtft {
+            share: 0.05,
+            least_ms: 20.0,
+        },
         meaning: "the pause is part of the reported latencies, because the process itself took the stamps",
         remedy: "run on Linux without a proxy in between, so that the kernel stamps what it receives",
     },
@@ -269,13 +278,23 @@ impl Rule {
     /// The rules as a Markdown table, for the documentation.
     pub fn table() -> String {
         use std::fmt::Write as _;
-        let mut text = String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
+        let mut text =
+            String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
         text.push_str("| --- | --- | --- | --- | --- | --- |\n");
         for rule in &RULES {
-            let Self { code, measure, meaning, remedy, .. } = rule;
+            let Self {
+                code,
+                measure,
+                meaning,
+                remedy,
+                ..
+            } = rule;
             let (caution, invalid) = (rule.caution.show(rule.unit), rule.invalid.show(rule.unit));
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "| `{code}` | {measure} | {caution} | {invalid} | {meaning} | {remedy} |");
+            let _ = writeln!(
+                text,
+                "| `{code}` | {measure} | {caution} | {invalid} | {meaning} | {remedy} |"
+            );
         }
         text
     }
@@ -332,7 +351,11 @@ struct Rounded(f64);
 
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = if self.0 == 0.0 { 0.0 } else { self.0.abs().log10().floor() };
+        let magnitude = if self.0 == 0.0 {
+            0.0
+        } else {
+            self.0.abs().log10().floor()
+        };
         let scale = 10_f64.powi((2.0 - magnitude).clamp(0.0, 6.0) as i32);
         write!(f, "{}", (self.0 * scale).round() / scale)
     }
@@ -346,9 +369,17 @@ mod tests {
     fn codes_are_unique_and_an_invalid_limit_is_beyond_the_caution() {
         for (i, rule) in RULES.iter().enumerate() {
             assert_eq!(Rule::find(rule.code), Some(&RULES[i]));
-            assert!(rule.caution != Never || rule.invalid != Never, "{}", rule.code);
+            assert!(
+                rule.caution != Never || rule.invalid != Never,
+                "{}",
+                rule.code
+            );
             if rule.caution != Never {
-                assert!(rule.invalid.value(100.0) > rule.caution.value(100.0), "{}", rule.code);
+                assert!(
+                    rule.invalid.value(100.0) > rule.caution.value(100.0),
+                    "{}",
+                    rule.code
+                );
             }
         }
     }

@@ -1,7 +1,9 @@
 //! What the extras say of runs whose answers are known.
 
 use inferometer_core::{Event, EventKind, Nanos, Outcome, Record};
-use inferometer_metrics::{Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise};
+use inferometer_metrics::{
+    Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise,
+};
 
 use crate::support::{MS, clean_run, open_loop};
 
@@ -41,8 +43,13 @@ fn mean(spread: Option<Spread>) -> f64 {
 #[test]
 fn a_capped_run_shows_the_wait_in_response_latency_only() {
     // 10 requests a second at a server that takes 500 ms and serves one at a time.
-    let records: Vec<Record> = (0..20).map(|i| answer(i as usize, i * 100, i * 500, 500, 0, &[1])).collect();
-    let settings = MetricSettings { cap: Some(1), ..open_loop() };
+    let records: Vec<Record> = (0..20)
+        .map(|i| answer(i as usize, i * 100, i * 500, 500, 0, &[1]))
+        .collect();
+    let settings = MetricSettings {
+        cap: Some(1),
+        ..open_loop()
+    };
     let extras = extras(&records, &settings);
     assert_eq!(mean(extras.service.e2el_ms), 500.0);
     // The i-th request waits i × 400 ms.
@@ -57,8 +64,13 @@ fn a_capped_run_shows_the_wait_in_response_latency_only() {
 
 #[test]
 fn a_closed_loop_has_no_response_latency() {
-    let records: Vec<Record> = (0..6).map(|i| answer(i as usize, 0, i * 502, 500, 0, &[1])).collect();
-    let settings = MetricSettings { cap: Some(1), ..MetricSettings::default() };
+    let records: Vec<Record> = (0..6)
+        .map(|i| answer(i as usize, 0, i * 502, 500, 0, &[1]))
+        .collect();
+    let settings = MetricSettings {
+        cap: Some(1),
+        ..MetricSettings::default()
+    };
     let extras = extras(&records, &settings);
     assert!(extras.response.is_none() && extras.arrival.lateness_ms.is_none());
     // The client takes 2 ms from one answer to the next request; the first request does not count.
@@ -69,13 +81,25 @@ fn a_closed_loop_has_no_response_latency() {
 
 #[test]
 fn events_and_tokens_are_kept_apart() {
-    let records = vec![answer(0, 0, 0, 50, 30, &[1, 3, 3]), answer(1, 0, 0, 50, 10, &[1, 1])];
+    let records = vec![
+        answer(0, 0, 0, 50, 30, &[1, 3, 3]),
+        answer(1, 0, 0, 50, 10, &[1, 1]),
+    ];
     let extras = extras(&records, &open_loop());
     let gaps = &extras.gaps;
     assert_eq!(mean(gaps.per_event_ms), (30.0 + 30.0 + 10.0) / 3.0);
     let per_token = gaps.per_token_ms.unwrap();
-    assert_eq!((per_token.samples, per_token.mean, per_token.max), (7, 10.0, 10.0));
-    assert_eq!(gaps.tokens_per_event.iter().map(|(&k, &v)| (k, v)).collect::<Vec<_>>(), [(1, 3), (3, 2)]);
+    assert_eq!(
+        (per_token.samples, per_token.mean, per_token.max),
+        (7, 10.0, 10.0)
+    );
+    assert_eq!(
+        gaps.tokens_per_event
+            .iter()
+            .map(|(&k, &v)| (k, v))
+            .collect::<Vec<_>>(),
+        [(1, 3), (3, 2)]
+    );
     assert_eq!(gaps.mean_tokens_per_event, Some(9.0 / 5.0));
     assert_eq!(extras.peak_output_tokens_per_s, 9.0);
 }
@@ -88,7 +112,10 @@ fn failures_are_misses_of_the_goodput() {
     }
     records[10].outcome = Outcome::Cancelled;
     records[11].outcome = Outcome::Unfinished;
-    let settings = MetricSettings { goodput: vec![(Slo::Ttft, 1000.0), (Slo::E2el, 5000.0)], ..open_loop() };
+    let settings = MetricSettings {
+        goodput: vec![(Slo::Ttft, 1000.0), (Slo::E2el, 5000.0)],
+        ..open_loop()
+    };
     let (summary, extras) = analyse(&records, &settings);
     let goodput = extras.goodput.unwrap();
     assert_eq!((goodput.counted, goodput.good), (98, 88));
@@ -103,7 +130,12 @@ fn failures_are_misses_of_the_goodput() {
 fn the_clients_share_is_bounded_by_what_it_did_itself() {
     let mut records = clean_run(500, 50.0, 8);
     let share = |extras: &Extras, metric: &str| {
-        extras.client_share.iter().find(|share| share.metric == metric).unwrap().bound_ms
+        extras
+            .client_share
+            .iter()
+            .find(|share| share.metric == metric)
+            .unwrap()
+            .bound_ms
     };
     let clean = extras(&records, &open_loop());
     // Writing the request took 15 µs, and the client was up to 60 µs late.
@@ -125,18 +157,32 @@ fn the_clients_share_is_bounded_by_what_it_did_itself() {
         *event = Event::from_parts(event.at, event.lag_ns, event.tokens, event.kind, 0);
     }
     let unstamped = extras(&records, &open_loop());
-    assert_eq!((share(&unstamped, "ttft"), share(&unstamped, "e2el")), (None, None));
-    assert!(unstamped.notes.iter().any(|note| note.code == "user_space_stamps"));
+    assert_eq!(
+        (share(&unstamped, "ttft"), share(&unstamped, "e2el")),
+        (None, None)
+    );
+    assert!(
+        unstamped
+            .notes
+            .iter()
+            .any(|note| note.code == "user_space_stamps")
+    );
 }
 
 #[test]
 fn targets_are_told_apart_when_there_are_several() {
-    let mut records =
-        vec![answer(0, 0, 0, 50, 10, &[1, 1]), answer(1, 0, 0, 90, 10, &[1]), answer(2, 0, 0, 70, 10, &[1])];
+    let mut records = vec![
+        answer(0, 0, 0, 50, 10, &[1, 1]),
+        answer(1, 0, 0, 90, 10, &[1]),
+        answer(2, 0, 0, 70, 10, &[1]),
+    ];
     assert!(extras(&records, &open_loop()).targets.is_empty());
     records[1].target = 1;
     let targets = extras(&records, &open_loop()).targets;
-    let rows: Vec<_> = targets.iter().map(|row| (row.target, row.requests, row.output_tokens)).collect();
+    let rows: Vec<_> = targets
+        .iter()
+        .map(|row| (row.target, row.requests, row.output_tokens))
+        .collect();
     assert_eq!(rows, [(0, 2, 3), (1, 1, 1)]);
     let means = targets.iter().map(|row| mean(row.service.ttft_ms).round());
     assert_eq!(means.collect::<Vec<_>>(), [60.0, 90.0]);
@@ -144,32 +190,58 @@ fn targets_are_told_apart_when_there_are_several() {
 
 #[test]
 fn the_slowest_come_first_and_reasoning_is_told_from_the_answer() {
-    let mut records: Vec<Record> =
-        (0..30).map(|i| answer(i as usize, 0, 0, 10 + i * 7 % 30, 1, &[1])).collect();
+    let mut records: Vec<Record> = (0..30)
+        .map(|i| answer(i as usize, 0, 0, 10 + i * 7 % 30, 1, &[1]))
+        .collect();
     records[4].marks.first_reasoning = Some(ms(5));
     records[4].marks.first_answer = Some(ms(25));
     let extras = extras(&records, &open_loop());
     assert_eq!(extras.slowest.len(), 10);
-    assert!(extras.slowest.windows(2).all(|pair| pair[0].e2el_ms >= pair[1].e2el_ms));
+    assert!(
+        extras
+            .slowest
+            .windows(2)
+            .all(|pair| pair[0].e2el_ms >= pair[1].e2el_ms)
+    );
     assert_eq!(extras.slowest[0].e2el_ms, 39.0);
     let reasoning = extras.reasoning.unwrap();
     assert_eq!(reasoning.requests, 1);
-    assert_eq!((mean(reasoning.first_reasoning_ms), mean(reasoning.first_answer_ms)), (5.0, 25.0));
+    assert_eq!(
+        (
+            mean(reasoning.first_reasoning_ms),
+            mean(reasoning.first_answer_ms)
+        ),
+        (5.0, 25.0)
+    );
 }
 
 #[test]
 fn extras_survive_json_and_an_empty_run_is_no_trouble() {
     let records = clean_run(50, 20.0, 2);
-    let settings = MetricSettings { goodput: vec![(Slo::Ttft, 60.0)], cap: Some(8), ..open_loop() };
+    let settings = MetricSettings {
+        goodput: vec![(Slo::Ttft, 60.0)],
+        cap: Some(8),
+        ..open_loop()
+    };
     let before = extras(&records, &settings);
     let text = serde_json::to_string(&before).unwrap();
     assert!(text.contains(r#""p99.9":"#));
     assert_eq!(serde_json::from_str::<Extras>(&text).unwrap(), before);
     let nothing: Vec<Record> = Vec::new();
     let (summary, extras) = analyse(&nothing, &settings);
-    assert_eq!((summary.duration_s, summary.request_throughput, extras.issued), (0.0, 0.0, 0));
+    assert_eq!(
+        (
+            summary.duration_s,
+            summary.request_throughput,
+            extras.issued
+        ),
+        (0.0, 0.0, 0)
+    );
     assert!(serde_json::to_string(&extras).is_ok_and(|text| !text.contains("null")));
-    let unsent = vec![Record { due: ms(5), ..Record::default() }];
+    let unsent = vec![Record {
+        due: ms(5),
+        ..Record::default()
+    }];
     assert_eq!(analyse(&unsent, &settings).0.failed, 1);
 }
 
@@ -179,15 +251,27 @@ fn pooling_looks_at_the_whole_answer_only() {
     for record in &mut records {
         record.sequences = 3;
     }
-    let settings = MetricSettings { kind: Kind::Pooling, selected: Metric::ALL.to_vec(), ..open_loop() };
+    let settings = MetricSettings {
+        kind: Kind::Pooling,
+        selected: Metric::ALL.to_vec(),
+        ..open_loop()
+    };
     let (summary, extras) = analyse(&records, &settings);
     let metrics: Vec<_> = summary.stats.iter().map(|stats| stats.metric).collect();
     assert_eq!(metrics, [Metric::E2el]);
-    assert_eq!((summary.total_input_sequences, summary.max_concurrent_requests), (60, 0));
+    assert_eq!(
+        (
+            summary.total_input_sequences,
+            summary.max_concurrent_requests
+        ),
+        (60, 0)
+    );
     assert_eq!(summary.total_token_throughput, 2000.0 / summary.duration_s);
-    let whole =
-        records.iter().map(|r| r.end.unwrap().since(r.send_start.unwrap()).as_millis_f64()).sum::<f64>()
-            / 20.0;
+    let whole = records
+        .iter()
+        .map(|r| r.end.unwrap().since(r.send_start.unwrap()).as_millis_f64())
+        .sum::<f64>()
+        / 20.0;
     assert!((mean(extras.service.e2el_ms) - whole).abs() < 1e-9);
     assert!(extras.gaps.per_event_ms.is_none());
 }
@@ -195,7 +279,10 @@ fn pooling_looks_at_the_whole_answer_only() {
 #[test]
 fn one_visit_for_both_gives_what_each_gives_alone() {
     let records = clean_run(200, 50.0, 4);
-    let settings = MetricSettings { cap: Some(4), ..open_loop() };
+    let settings = MetricSettings {
+        cap: Some(4),
+        ..open_loop()
+    };
     let (summary, all) = analyse(&records, &settings);
     assert_eq!(summary, summarise(&records, &settings));
     assert_eq!(all, extras(&records, &settings));
@@ -210,7 +297,10 @@ fn answers_in_one_piece_have_no_time_to_first_token() {
         ..answer(index, 0, 0, 500, 0, &[1])
     };
     let records = [whole(0), whole(1)];
-    let settings = MetricSettings { selected: vec![Metric::Ttft, Metric::Tpot, Metric::E2el], ..open_loop() };
+    let settings = MetricSettings {
+        selected: vec![Metric::Ttft, Metric::Tpot, Metric::E2el],
+        ..open_loop()
+    };
     let (summary, extras) = analyse(&&records[..], &settings);
     let samples: Vec<usize> = summary.stats.iter().map(|stat| stat.samples).collect();
     assert_eq!(samples, [0, 0, 2]);

@@ -10,8 +10,9 @@ use rand::RngExt;
 /// A millisecond in nanoseconds.
 pub(crate) const MS: u64 = 1_000_000;
 
-/// The records of a run without any trouble: Poisson arrivals at `rate`, TTFT 40–80 ms, 16 tokens at 8–12 ms,
-/// a client that is a few microseconds late and sees everything some tens of microseconds after the kernel.
+/// The records of a run without any trouble: Poisson arrivals at `rate`, TTFT 40–80 ms, 16 tokens
+/// at 8–12 ms, a client that is a few microseconds late and sees everything some tens of
+/// microseconds after the kernel.
 pub(crate) fn clean_run(n: usize, rate: f64, seed: u64) -> Vec<Record> {
     let mut rng = random::stream(seed, "clean run");
     let mut uniform = |low: u64, high: u64| rng.random_range(low..high);
@@ -24,8 +25,13 @@ pub(crate) fn clean_run(n: usize, rate: f64, seed: u64) -> Vec<Record> {
             let mut at = send + uniform(40 * MS, 80 * MS);
             let mut events = Vec::new();
             for _ in 0..16 {
-                let mut event =
-                    Event::new(Nanos(at), Nanos(uniform(10_000, 90_000)), EventKind::Text, false, true);
+                let mut event = Event::new(
+                    Nanos(at),
+                    Nanos(uniform(10_000, 90_000)),
+                    EventKind::Text,
+                    false,
+                    true,
+                );
                 event.tokens = 1;
                 events.push(event);
                 at += uniform(8 * MS, 12 * MS);
@@ -48,12 +54,19 @@ pub(crate) fn clean_run(n: usize, rate: f64, seed: u64) -> Vec<Record> {
                 status: Some(200),
                 prompt_tokens: 100,
                 asked_output_tokens: Some(16),
-                usage: Usage { prompt_tokens: Some(100), completion_tokens: Some(16), ..Usage::default() },
+                usage: Usage {
+                    prompt_tokens: Some(100),
+                    completion_tokens: Some(16),
+                    ..Usage::default()
+                },
                 output_tokens: 16,
                 token_source: TokenSource::Usage,
                 tokenizer_output_tokens: Some(16),
                 finish_reason: Some("length".into()),
-                connection: Connection { reused: true, ..Connection::default() },
+                connection: Connection {
+                    reused: true,
+                    ..Connection::default()
+                },
                 sequences: 1,
                 ..Record::default()
             }
@@ -63,7 +76,10 @@ pub(crate) fn clean_run(n: usize, rate: f64, seed: u64) -> Vec<Record> {
 
 /// Settings of an open loop.
 pub(crate) fn open_loop() -> MetricSettings {
-    MetricSettings { finite_rate: true, ..MetricSettings::default() }
+    MetricSettings {
+        finite_rate: true,
+        ..MetricSettings::default()
+    }
 }
 
 /// What the verdict is told of the run made by [`clean_run`].
@@ -78,6 +94,15 @@ pub(crate) fn verdict_settings() -> VerdictSettings {
 
 /// A client at ease.
 pub(crate) fn healthy(wall: Nanos) -> ClientHealth {
-    let worker = WorkerHealth { cpu: Nanos(wall.0 / 5), spin: Nanos(wall.0 / 20), ..WorkerHealth::default() };
-    ClientHealth { wall, workers: vec![worker], kernel_stamps: true, ..ClientHealth::default() }
+    let worker = WorkerHealth {
+        cpu: Nanos(wall.0 / 5),
+        spin: Nanos(wall.0 / 20),
+        ..WorkerHealth::default()
+    };
+    ClientHealth {
+        wall,
+        workers: vec![worker],
+        kernel_stamps: true,
+        ..ClientHealth::default()
+    }
 }

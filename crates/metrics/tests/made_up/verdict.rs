@@ -19,8 +19,16 @@ impl Run {
     }
 
     fn of(records: Vec<Record>) -> Self {
-        let wall = records.last().and_then(|record| record.end).unwrap_or_default();
-        Self { records, metrics: open_loop(), health: healthy(wall), settings: verdict_settings() }
+        let wall = records
+            .last()
+            .and_then(|record| record.end)
+            .unwrap_or_default();
+        Self {
+            records,
+            metrics: open_loop(),
+            health: healthy(wall),
+            settings: verdict_settings(),
+        }
     }
 
     fn verdict(&self) -> Verdict {
@@ -33,12 +41,18 @@ impl Run {
         let mut run = Self::clean();
         spoil(&mut run);
         let verdict = run.verdict();
-        let found: Vec<_> =
-            verdict.reasons.iter().map(|reason| (reason.code.as_str(), reason.level)).collect();
+        let found: Vec<_> = verdict
+            .reasons
+            .iter()
+            .map(|reason| (reason.code.as_str(), reason.level))
+            .collect();
         assert_eq!(found, [(code, level)], "{:#?}", verdict.reasons);
         assert_eq!(verdict.level, level);
         let reason = &verdict.reasons[0];
-        assert_eq!(reason.remedy, Rule::find(code).map_or("", |rule| rule.remedy));
+        assert_eq!(
+            reason.remedy,
+            Rule::find(code).map_or("", |rule| rule.remedy)
+        );
         reason.message.clone()
     }
 
@@ -101,7 +115,8 @@ fn client_cpu() {
     let busy = |share: f64| {
         move |run: &mut Run| {
             let wall = run.health.wall;
-            run.health.workers[0].cpu = Nanos((wall.0 as f64 * share) as u64) + run.health.workers[0].spin;
+            run.health.workers[0].cpu =
+                Nanos((wall.0 as f64 * share) as u64) + run.health.workers[0].spin;
         }
     };
     Run::expect("client_cpu", Level::Caution, busy(0.75));
@@ -110,7 +125,9 @@ fn client_cpu() {
 
 #[test]
 fn near_ceiling() {
-    Run::expect("near_ceiling", Level::Caution, |run| run.settings.ceiling_used = Some(0.6));
+    Run::expect("near_ceiling", Level::Caution, |run| {
+        run.settings.ceiling_used = Some(0.6);
+    });
     let mut run = Run::clean();
     run.settings.ceiling_used = Some(0.4);
     assert_eq!(run.verdict(), Verdict::default());
@@ -133,7 +150,12 @@ fn stall_in_stamps() {
     run.health.workers[0].largest_stall = Nanos::from_millis(19);
     assert_eq!(run.verdict(), Verdict::default());
     run.health.workers[0].largest_stall = Nanos::from_millis(25);
-    let codes: Vec<_> = run.verdict().reasons.into_iter().map(|reason| reason.code).collect();
+    let codes: Vec<_> = run
+        .verdict()
+        .reasons
+        .into_iter()
+        .map(|reason| reason.code)
+        .collect();
     assert_eq!(codes, ["stall_in_stamps", "worker_stall"]);
 }
 
@@ -159,8 +181,13 @@ fn coalesced() {
         run.each(2, |record| {
             for pair in (0..16).step_by(2) {
                 let late = record.events[pair + 1];
-                record.events[pair] =
-                    Event::from_parts(late.at, late.lag_ns, late.tokens, late.kind, late.flags() | 1);
+                record.events[pair] = Event::from_parts(
+                    late.at,
+                    late.lag_ns,
+                    late.tokens,
+                    late.kind,
+                    late.flags() | 1,
+                );
             }
         });
     });
@@ -207,7 +234,10 @@ fn too_few_samples() {
         run.metrics.percentiles = vec![50.0, 99.0];
         run.settings.explicit_percentiles = true;
     });
-    assert!(message.contains("p99 needs 662 good answers and has 600"), "{message}");
+    assert!(
+        message.contains("p99 needs 662 good answers and has 600"),
+        "{message}"
+    );
     // The default percentile is only remarked upon.
     let run = Run::of(clean_run(100, 4.0, 3));
     assert_eq!(run.verdict(), Verdict::default());
@@ -217,11 +247,16 @@ fn too_few_samples() {
 
 #[test]
 fn failures() {
-    Run::expect("failures", Level::Caution, |run| fail(&mut run.records[17], Outcome::HttpError));
-    let message =
-        Run::expect("failures", Level::Invalid, |run| run.each(10, |r| fail(r, Outcome::ConnectError)));
+    Run::expect("failures", Level::Caution, |run| {
+        fail(&mut run.records[17], Outcome::HttpError);
+    });
+    let message = Run::expect("failures", Level::Invalid, |run| {
+        run.each(10, |r| fail(r, Outcome::ConnectError));
+    });
     assert!(message.contains("100 of 1000"), "{message}");
-    Run::expect("failures", Level::Invalid, |run| run.each(1, |r| fail(r, Outcome::Timeout)));
+    Run::expect("failures", Level::Invalid, |run| {
+        run.each(1, |r| fail(r, Outcome::Timeout));
+    });
 }
 
 #[test]
@@ -233,13 +268,19 @@ fn cancelled_on_purpose_is_no_finding() {
 
 #[test]
 fn truncated() {
-    Run::expect("truncated", Level::Caution, |run| fail(&mut run.records[17], Outcome::Truncated));
-    Run::expect("truncated", Level::Invalid, |run| run.each(10, |record| fail(record, Outcome::Truncated)));
+    Run::expect("truncated", Level::Caution, |run| {
+        fail(&mut run.records[17], Outcome::Truncated);
+    });
+    Run::expect("truncated", Level::Invalid, |run| {
+        run.each(10, |record| fail(record, Outcome::Truncated));
+    });
 }
 
 #[test]
 fn output_length() {
-    Run::expect("output_length", Level::Caution, |run| run.each(1, |r| r.asked_output_tokens = Some(20)));
+    Run::expect("output_length", Level::Caution, |run| {
+        run.each(1, |r| r.asked_output_tokens = Some(20));
+    });
     Run::expect("output_length", Level::Caution, |run| {
         run.settings.ignore_eos = false;
         run.each(1, |record| record.asked_output_tokens = Some(12));
@@ -270,7 +311,10 @@ fn usage_disagreement() {
         record.bytes_received = 2_500;
         record.tokenizer_output_tokens = None;
     });
-    assert!(message.contains("1 answers tell more output tokens than they have bytes"), "{message}");
+    assert!(
+        message.contains("1 answers tell more output tokens than they have bytes"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -299,7 +343,8 @@ fn throttled() {
 
 #[test]
 fn backlog_growing() {
-    // A server that completes 18 of 20 requests a second: each answer comes later than the one before.
+    // A server that completes 18 of 20 requests a second: each answer comes later than the one
+    // before.
     let slower = |run: &mut Run| {
         let mut index = 0;
         run.each(1, |record| {
@@ -321,7 +366,9 @@ fn backlog_growing() {
 
 #[test]
 fn identical_prompts() {
-    Run::expect("identical_prompts", Level::Caution, |run| run.settings.duplicate_prompts = Some(1.0));
+    Run::expect("identical_prompts", Level::Caution, |run| {
+        run.settings.duplicate_prompts = Some(1.0);
+    });
     let mut meant = Run::clean();
     meant.settings.duplicate_prompts = Some(1.0);
     meant.settings.cache_expected = true;
@@ -341,7 +388,11 @@ fn partial_run() {
         move |run: &mut Run| {
             run.settings.interrupted = true;
             for record in run.records.iter_mut().rev().take(n) {
-                *record = Record { index: record.index, due: record.due, ..Record::default() };
+                *record = Record {
+                    index: record.index,
+                    due: record.due,
+                    ..Record::default()
+                };
             }
         }
     };
@@ -356,7 +407,11 @@ fn partial_run() {
 fn every_rule_has_a_test() {
     let source = include_str!("verdict.rs");
     for rule in &RULES {
-        assert!(source.contains(&format!("\nfn {}() {{", rule.code)), "no test for {}", rule.code);
+        assert!(
+            source.contains(&format!("\nfn {}() {{", rule.code)),
+            "no test for {}",
+            rule.code
+        );
     }
 }
 
@@ -366,9 +421,15 @@ fn the_documentation_has_the_table_as_it_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/verdict.md");
     let text = std::fs::read_to_string(path).unwrap();
     let start = text.find("| code |").expect("a table of the rules");
-    let end = text[start..].find("\n\n").map_or(text.len(), |length| start + length + 1);
+    let end = text[start..]
+        .find("\n\n")
+        .map_or(text.len(), |length| start + length + 1);
     if std::env::var_os("INFEROMETER_BLESS").is_some() {
-        std::fs::write(path, [&text[..start], &Rule::table(), &text[end..]].concat()).unwrap();
+        std::fs::write(
+            path,
+            [&text[..start], &Rule::table(), &text[end..]].concat(),
+        )
+        .unwrap();
     } else {
         assert_eq!(
             &text[start..end],

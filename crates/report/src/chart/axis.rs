@@ -29,16 +29,29 @@ pub struct Axis {
 impl Axis {
     /// A linear axis from zero.
     pub fn linear(title: impl Into<String>) -> Self {
-        Self { title: title.into(), scale: Scale::Linear, ticks: Vec::new(), range: None }
+        Self {
+            title: title.into(),
+            scale: Scale::Linear,
+            ticks: Vec::new(),
+            range: None,
+        }
     }
 
     /// A logarithmic axis.
     pub fn log(title: impl Into<String>) -> Self {
-        Self { scale: Scale::Log, ..Self::linear(title) }
+        Self {
+            scale: Scale::Log,
+            ..Self::linear(title)
+        }
     }
 
-    /// Logarithmic when `values` (the positive ones) span more than a factor of `span`, else linear.
-    pub fn spanning(title: impl Into<String>, values: impl IntoIterator<Item = f64>, span: f64) -> Self {
+    /// Logarithmic when `values` (the positive ones) span more than a factor of `span`, else
+    /// linear.
+    pub fn spanning(
+        title: impl Into<String>,
+        values: impl IntoIterator<Item = f64>,
+        span: f64,
+    ) -> Self {
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
         for value in values {
             if value.is_finite() && value > 0.0 {
@@ -46,12 +59,19 @@ impl Axis {
                 high = high.max(value);
             }
         }
-        if high > low * span { Self::log(title) } else { Self::linear(title) }
+        if high > low * span {
+            Self::log(title)
+        } else {
+            Self::linear(title)
+        }
     }
 
     /// An axis of names.
     pub fn categories(title: impl Into<String>, names: Vec<String>) -> Self {
-        Self { scale: Scale::Categories(names), ..Self::linear(title) }
+        Self {
+            scale: Scale::Categories(names),
+            ..Self::linear(title)
+        }
     }
 
     /// With ticks at the given values.
@@ -87,7 +107,11 @@ impl Placed {
                 log: false,
                 low: -0.5,
                 high: names.len().max(1) as f64 - 0.5,
-                ticks: names.iter().enumerate().map(|(i, name)| (i as f64, name.clone())).collect(),
+                ticks: names
+                    .iter()
+                    .enumerate()
+                    .map(|(i, name)| (i as f64, name.clone()))
+                    .collect(),
             },
             Scale::Linear => Self::linear(axis, values, pad),
             Scale::Log => Self::logarithmic(axis, values, pad),
@@ -135,7 +159,12 @@ impl Placed {
         } else {
             axis.ticks.clone()
         };
-        Self { log: false, low, high, ticks: labelled(&ticks, step) }
+        Self {
+            log: false,
+            low,
+            high,
+            ticks: labelled(&ticks, step),
+        }
     }
 
     fn logarithmic(axis: &Axis, values: &[f64], pad: f64) -> Self {
@@ -146,9 +175,21 @@ impl Placed {
             let room = (high / low).powf(pad).max(1.12);
             (low, high) = (low / room, high * room);
         }
-        let ticks = if axis.ticks.is_empty() { log_ticks(low, high) } else { axis.ticks.clone() };
-        let ticks = ticks.into_iter().map(|value| (value, tick_label(value))).collect();
-        Self { log: true, low, high, ticks }
+        let ticks = if axis.ticks.is_empty() {
+            log_ticks(low, high)
+        } else {
+            axis.ticks.clone()
+        };
+        let ticks = ticks
+            .into_iter()
+            .map(|value| (value, tick_label(value)))
+            .collect();
+        Self {
+            log: true,
+            low,
+            high,
+            ticks,
+        }
     }
 }
 
@@ -179,11 +220,17 @@ fn nice_step(rough: f64) -> f64 {
 
 fn labelled(ticks: &[f64], step: f64) -> Vec<(f64, String)> {
     let decimals = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
-    let largest = ticks.iter().fold(0.0_f64, |most, tick| most.max(tick.abs()));
+    let largest = ticks
+        .iter()
+        .fold(0.0_f64, |most, tick| most.max(tick.abs()));
     ticks
         .iter()
         .map(|&value| {
-            let label = if largest >= 10_000.0 { tick_label(value) } else { format!("{value:.decimals$}") };
+            let label = if largest >= 10_000.0 {
+                tick_label(value)
+            } else {
+                format!("{value:.decimals$}")
+            };
             (value, label)
         })
         .collect()
@@ -192,7 +239,11 @@ fn labelled(ticks: &[f64], step: f64) -> Vec<(f64, String)> {
 /// 1, 2, 5 within up to two decades, else powers of ten (thinned when there are many).
 fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     let decades = (high / low).log10();
-    let leads: &[f64] = if decades <= 2.2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let leads: &[f64] = if decades <= 2.2 {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
     let stride = if decades > 7.0 { 2 } else { 1 };
     let first = low.log10().floor() as i32;
     let last = high.log10().ceil() as i32;
@@ -217,7 +268,11 @@ pub(crate) fn tick_label(value: f64) -> String {
         _ => (value, ""),
     };
     let text = significant(scaled, 4);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -228,7 +283,11 @@ mod tests {
     #[test]
     fn linear_axes_start_at_zero_and_end_on_a_tick() {
         let placed = Placed::new(&Axis::linear("t"), &[40.0, 93.0], 0.05);
-        let labels: Vec<_> = placed.ticks.iter().map(|(_, label)| label.as_str()).collect();
+        let labels: Vec<_> = placed
+            .ticks
+            .iter()
+            .map(|(_, label)| label.as_str())
+            .collect();
         assert_eq!(labels, ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(placed.place(0.0), Some(0.0));
         assert_eq!(placed.place(100.0), Some(1.0));

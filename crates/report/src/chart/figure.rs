@@ -63,7 +63,8 @@ impl Figure {
         let mut kept: Vec<Panel> = Vec::new();
         for panel in panels {
             if panel.is_empty() && !(all_empty && kept.is_empty()) {
-                self.notes.push(format!("{} – {}.", panel.title, panel.empty));
+                self.notes
+                    .push(format!("{} – {}.", panel.title, panel.empty));
             } else {
                 kept.push(panel);
             }
@@ -86,7 +87,11 @@ impl Figure {
         );
         y += 26.0;
         if !self.subtitle.is_empty() {
-            svg.text((MARGIN, y), &self.subtitle, TextStyle::new(15.0, theme::SOFT, Anchor::Start));
+            svg.text(
+                (MARGIN, y),
+                &self.subtitle,
+                TextStyle::new(15.0, theme::SOFT, Anchor::Start),
+            );
             y += 12.0;
         }
         if !self.keys.is_empty() {
@@ -105,7 +110,11 @@ impl Figure {
         }
         y -= 4.0;
         for note in &self.notes {
-            svg.text((MARGIN, y), note, TextStyle::new(13.0, theme::SOFT, Anchor::Start));
+            svg.text(
+                (MARGIN, y),
+                note,
+                TextStyle::new(13.0, theme::SOFT, Anchor::Start),
+            );
             y += 19.0;
         }
         let height = y + MARGIN * 0.5;
@@ -140,7 +149,12 @@ impl Figure {
             }
             let middle = y - 5.0;
             match key {
-                Key::Line { color, dash, marker, .. } => {
+                Key::Line {
+                    color,
+                    dash,
+                    marker,
+                    ..
+                } => {
                     svg.line((x, middle), (x + 30.0, middle), color, 2.4, dash);
                     if let Some(marker) = marker {
                         draw_marker(svg, (x + 15.0, middle), *marker, 5.0, color);
@@ -151,7 +165,11 @@ impl Figure {
                     svg.rect((x, middle - 7.0, 30.0, 14.0), color, &extra);
                 }
             }
-            svg.text((x + 38.0, y), text, TextStyle::new(theme::LABEL_SIZE, theme::INK, Anchor::Start));
+            svg.text(
+                (x + 38.0, y),
+                text,
+                TextStyle::new(theme::LABEL_SIZE, theme::INK, Anchor::Start),
+            );
             x += width;
         }
         y

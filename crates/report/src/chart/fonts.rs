@@ -1,9 +1,11 @@
 //! The embedded font: its two weights, and the widths of its letters for layout.
 
 /// Noto Sans SC, regular: Latin, signs, and the Chinese characters of our own texts.
-pub(crate) const REGULAR: &[u8] = include_bytes!("../../assets/fonts/NotoSansSC-Regular.subset.ttf");
+pub(crate) const REGULAR: &[u8] =
+    include_bytes!("../../assets/fonts/NotoSansSC-Regular.subset.ttf");
 /// The same, semi-bold.
-pub(crate) const SEMIBOLD: &[u8] = include_bytes!("../../assets/fonts/NotoSansSC-SemiBold.subset.ttf");
+pub(crate) const SEMIBOLD: &[u8] =
+    include_bytes!("../../assets/fonts/NotoSansSC-SemiBold.subset.ttf");
 
 /// Family list for SVG: the embedded family first, so that PNG and browsers that have it agree.
 pub(crate) const FAMILY: &str = "'Noto Sans SC','Noto Sans','Source Sans 3','Segoe UI',Roboto,'Helvetica Neue',\
@@ -26,7 +28,8 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
         .chars()
         .map(|character| match u32::from(character) {
             code @ 0x20..=0x7e => f64::from(ADVANCES[(code - 0x20) as usize]),
-            // Signs that Chinese fonts draw full width stand among Latin letters and dashes that are not.
+            // Signs that Chinese fonts draw full width stand among Latin letters and dashes that
+            // are not.
             0x80..=0x2dff if !"·×±…→≥≤•∞’“”".contains(character) => 560.0,
             _ => 1000.0,
         })

@@ -1,8 +1,9 @@
-//! A small chart writer: axes (linear, logarithmic, categories), lines with bands and intervals, points,
-//! steps, bars and heat maps, laid out as panels of a figure, written as SVG and drawn to PNG.
+//! A small chart writer: axes (linear, logarithmic, categories), lines with bands and intervals,
+//! points, steps, bars and heat maps, laid out as panels of a figure, written as SVG and drawn to
+//! PNG.
 //!
-//! Coordinates are rounded to a hundredth of a pixel and nothing depends on the machine's fonts, so the same
-//! data always gives the same bytes.
+//! Coordinates are rounded to a hundredth of a pixel and nothing depends on the machine's fonts, so
+//! the same data always gives the same bytes.
 
 mod axis;
 mod figure;

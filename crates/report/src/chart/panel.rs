@@ -60,31 +60,69 @@ const AXIS_TITLE_BAND: f64 = 26.0;
 impl Panel {
     /// A panel without marks yet.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
-        Self { title: title.into(), x, y, marks: Vec::new(), empty: String::new() }
+        Self {
+            title: title.into(),
+            x,
+            y,
+            marks: Vec::new(),
+            empty: String::new(),
+        }
     }
 
     /// True when there is nothing to draw.
     pub fn is_empty(&self) -> bool {
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
-        self.marks.iter().for_each(|mark| mark.extents(&mut xs, &mut ys));
-        xs.is_empty() && !self.marks.iter().any(|mark| matches!(mark, Mark::Heat(cells) if !cells.is_empty()))
+        self.marks
+            .iter()
+            .for_each(|mark| mark.extents(&mut xs, &mut ys));
+        xs.is_empty()
+            && !self
+                .marks
+                .iter()
+                .any(|mark| matches!(mark, Mark::Heat(cells) if !cells.is_empty()))
     }
 
-    pub(crate) fn draw(&self, svg: &mut Svg, (left, top, width, height): (f64, f64, f64, f64), id: &str) {
+    pub(crate) fn draw(
+        &self,
+        svg: &mut Svg,
+        (left, top, width, height): (f64, f64, f64, f64),
+        id: &str,
+    ) {
         let title = TextStyle::new(theme::PANEL_TITLE_SIZE, theme::INK, Anchor::Start).bold();
         svg.text((left, top + 14.0), &self.title, title);
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
-        self.marks.iter().for_each(|mark| mark.extents(&mut xs, &mut ys));
-        let heat = self.marks.iter().any(|mark| matches!(mark, Mark::Heat(cells) if !cells.is_empty()));
+        self.marks
+            .iter()
+            .for_each(|mark| mark.extents(&mut xs, &mut ys));
+        let heat = self
+            .marks
+            .iter()
+            .any(|mark| matches!(mark, Mark::Heat(cells) if !cells.is_empty()));
         if xs.is_empty() && !heat {
             let middle = (left + width / 2.0, top + height / 2.0);
-            svg.rect((left, top + TITLE_BAND, width, height - TITLE_BAND), "#f7f8fa", "rx=\"6\"");
-            svg.text(middle, &self.empty, TextStyle::new(theme::LABEL_SIZE, theme::SOFT, Anchor::Middle));
+            svg.rect(
+                (left, top + TITLE_BAND, width, height - TITLE_BAND),
+                "#f7f8fa",
+                "rx=\"6\"",
+            );
+            svg.text(
+                middle,
+                &self.empty,
+                TextStyle::new(theme::LABEL_SIZE, theme::SOFT, Anchor::Middle),
+            );
             return;
         }
         let frame = self.frame((left, top, width, height), &xs, &ys);
         self.draw_axes(svg, &frame, left, heat);
-        svg.clip_group(id, (frame.left - 8.0, frame.top - 8.0, frame.width + 16.0, frame.height + 16.0));
+        svg.clip_group(
+            id,
+            (
+                frame.left - 8.0,
+                frame.top - 8.0,
+                frame.width + 16.0,
+                frame.height + 16.0,
+            ),
+        );
         for mark in &self.marks {
             draw_mark(svg, &frame, mark);
         }
@@ -95,23 +133,45 @@ impl Panel {
         }
     }
 
-    fn frame(&self, (left, top, width, height): (f64, f64, f64, f64), xs: &[f64], ys: &[f64]) -> Frame {
+    fn frame(
+        &self,
+        (left, top, width, height): (f64, f64, f64, f64),
+        xs: &[f64],
+        ys: &[f64],
+    ) -> Frame {
         let bars = self.marks.iter().any(|mark| matches!(mark, Mark::Bars(_)));
-        let x_pad = if bars || self.x.scale == Scale::Linear { 0.0 } else { 0.04 };
+        let x_pad = if bars || self.x.scale == Scale::Linear {
+            0.0
+        } else {
+            0.04
+        };
         let x = Placed::new(&self.x, xs, x_pad);
         let y = Placed::new(&self.y, ys, 0.04);
         let widest = |placed: &Placed| {
-            placed.ticks.iter().map(|(_, label)| text_width(label, theme::TICK_SIZE)).fold(0.0, f64::max)
+            placed
+                .ticks
+                .iter()
+                .map(|(_, label)| text_width(label, theme::TICK_SIZE))
+                .fold(0.0, f64::max)
         };
-        let y_title = if self.y.title.is_empty() { 0.0 } else { AXIS_TITLE_BAND };
+        let y_title = if self.y.title.is_empty() {
+            0.0
+        } else {
+            AXIS_TITLE_BAND
+        };
         let margin_left = y_title + widest(&y) + 12.0;
         let margin_right = self
             .end_labels()
             .map(|(_, label, _)| text_width(label, theme::LABEL_SIZE) * 1.04 + 16.0)
             .fold(10.0, f64::max)
             .min(width * 0.34);
-        let margin_bottom =
-            24.0 + second_line(&x) + if self.x.title.is_empty() { 0.0 } else { AXIS_TITLE_BAND };
+        let margin_bottom = 24.0
+            + second_line(&x)
+            + if self.x.title.is_empty() {
+                0.0
+            } else {
+                AXIS_TITLE_BAND
+            };
         Frame {
             left: left + margin_left,
             top: top + TITLE_BAND,
@@ -128,7 +188,9 @@ impl Panel {
         let right = frame.left + frame.width;
         let y_categories = matches!(self.y.scale, Scale::Categories(_));
         for (value, label) in &frame.y.ticks {
-            let Some(y) = frame.py(*value).filter(|y| *y > frame.top - 1.0 && *y < frame.bottom() + 1.0)
+            let Some(y) = frame
+                .py(*value)
+                .filter(|y| *y > frame.top - 1.0 && *y < frame.bottom() + 1.0)
             else {
                 continue;
             };
@@ -140,19 +202,34 @@ impl Panel {
         let x_categories = matches!(self.x.scale, Scale::Categories(_));
         let mut free_from = f64::NEG_INFINITY;
         for (value, label) in &frame.x.ticks {
-            let Some(x) = frame.px(*value).filter(|x| *x > frame.left - 1.0 && *x < right + 1.0) else {
+            let Some(x) = frame
+                .px(*value)
+                .filter(|x| *x > frame.left - 1.0 && *x < right + 1.0)
+            else {
                 continue;
             };
             let (label, second) = label.split_once('\n').unwrap_or((label, ""));
             let half = text_width(label, theme::TICK_SIZE) / 2.0;
-            let style = TextStyle { anchor: Anchor::Middle, ..tick };
+            let style = TextStyle {
+                anchor: Anchor::Middle,
+                ..tick
+            };
             svg.text_if(
                 (x, frame.bottom() + 20.0 + SECOND_LINE),
                 second,
-                TextStyle { color: theme::INK, ..style },
+                TextStyle {
+                    color: theme::INK,
+                    ..style
+                },
             );
             if !x_categories {
-                svg.line((x, frame.bottom()), (x, frame.bottom() + 5.0), theme::AXIS, 1.0, "");
+                svg.line(
+                    (x, frame.bottom()),
+                    (x, frame.bottom() + 5.0),
+                    theme::AXIS,
+                    1.0,
+                    "",
+                );
             }
             // A label that would run into its neighbour is left out; its tick stays.
             if x - half < free_from {
@@ -162,21 +239,42 @@ impl Panel {
             svg.text((x, frame.bottom() + 20.0), label, style);
         }
         if !heat {
-            svg.line((frame.left, frame.bottom()), (right, frame.bottom()), theme::AXIS, 1.2, "");
+            svg.line(
+                (frame.left, frame.bottom()),
+                (right, frame.bottom()),
+                theme::AXIS,
+                1.2,
+                "",
+            );
         }
         let label = TextStyle::new(theme::LABEL_SIZE, theme::INK, Anchor::Middle);
         let below = frame.bottom() + 44.0 + second_line(&frame.x);
-        svg.text((frame.left + frame.width / 2.0, below), &self.x.title, label);
+        svg.text(
+            (frame.left + frame.width / 2.0, below),
+            &self.x.title,
+            label,
+        );
         if !self.y.title.is_empty() {
-            let style = TextStyle { rotate: -90.0, ..label };
-            svg.text((left + 12.0, frame.top + frame.height / 2.0), &self.y.title, style);
+            let style = TextStyle {
+                rotate: -90.0,
+                ..label
+            };
+            svg.text(
+                (left + 12.0, frame.top + frame.height / 2.0),
+                &self.y.title,
+                style,
+            );
         }
     }
 
     /// Lines with a text at their end: (last point, text, colour).
     fn end_labels(&self) -> impl Iterator<Item = ((f64, f64), &str, &str)> {
         self.marks.iter().filter_map(|mark| match mark {
-            Mark::Line(line) => Some((*line.points.last()?, line.label.as_deref()?, line.color.as_str())),
+            Mark::Line(line) => Some((
+                *line.points.last()?,
+                line.label.as_deref()?,
+                line.color.as_str(),
+            )),
             _ => None,
         })
     }
@@ -186,7 +284,9 @@ impl Panel {
         const PITCH: f64 = 17.0;
         let mut labels: Vec<(f64, f64, &str, &str)> = self
             .end_labels()
-            .filter_map(|((x, y), text, color)| frame.at(x, y).map(|(px, py)| (py, px, text, color)))
+            .filter_map(|((x, y), text, color)| {
+                frame.at(x, y).map(|(px, py)| (py, px, text, color))
+            })
             .collect();
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut places: Vec<f64> = labels.iter().map(|label| label.0).collect();
@@ -206,7 +306,9 @@ impl Panel {
                 );
             }
             let text = fitted(text, theme::LABEL_SIZE, frame.label_room - (x - edge));
-            let style = TextStyle::new(theme::LABEL_SIZE, color, Anchor::Start).bold().halo();
+            let style = TextStyle::new(theme::LABEL_SIZE, color, Anchor::Start)
+                .bold()
+                .halo();
             svg.text((x, y + 5.0), &text, style);
         }
     }
@@ -214,7 +316,11 @@ impl Panel {
 
 /// Room for a second line of tick labels.
 fn second_line(placed: &Placed) -> f64 {
-    if placed.ticks.iter().any(|(_, label)| label.contains('\n')) { SECOND_LINE } else { 0.0 }
+    if placed.ticks.iter().any(|(_, label)| label.contains('\n')) {
+        SECOND_LINE
+    } else {
+        0.0
+    }
 }
 
 /// Moves ascending places apart to at least `pitch`, within `low` and `high`.
@@ -257,7 +363,13 @@ fn draw_mark(svg: &mut Svg, frame: &Frame, mark: &Mark) {
         }
         Mark::Horizontal(value, _) => {
             if let Some(y) = frame.py(*value) {
-                svg.line((frame.left, y), (frame.left + frame.width, y), theme::SOFT, 1.2, "5 4");
+                svg.line(
+                    (frame.left, y),
+                    (frame.left + frame.width, y),
+                    theme::SOFT,
+                    1.2,
+                    "5 4",
+                );
             }
         }
         Mark::Label(_) => {}
@@ -279,7 +391,14 @@ fn draw_reference_text(svg: &mut Svg, frame: &Frame, mark: &Mark) {
         }
         Mark::Label(label) => {
             if let Some((x, y)) = frame.at(label.at.0, label.at.1) {
-                svg.text((x + 9.0, y - 9.0), &label.text, TextStyle { color: &label.color, ..style });
+                svg.text(
+                    (x + 9.0, y - 9.0),
+                    &label.text,
+                    TextStyle {
+                        color: &label.color,
+                        ..style
+                    },
+                );
             }
         }
         _ => {}
@@ -287,10 +406,21 @@ fn draw_reference_text(svg: &mut Svg, frame: &Frame, mark: &Mark) {
 }
 
 fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
-    let upper = line.band.iter().filter_map(|&(x, _, high)| frame.at(x, high));
-    let lower = line.band.iter().rev().filter_map(|&(x, low, _)| frame.at(x, low));
+    let upper = line
+        .band
+        .iter()
+        .filter_map(|&(x, _, high)| frame.at(x, high));
+    let lower = line
+        .band
+        .iter()
+        .rev()
+        .filter_map(|&(x, low, _)| frame.at(x, low));
     let outline: Vec<_> = upper.chain(lower).collect();
-    svg.path(&outline, true, &format!("fill=\"{}\" fill-opacity=\"0.14\"", line.color));
+    svg.path(
+        &outline,
+        true,
+        &format!("fill=\"{}\" fill-opacity=\"0.14\"", line.color),
+    );
     for &(x, low, high) in &line.intervals {
         if let (Some((px, top)), Some((_, bottom))) = (frame.at(x, high), frame.at(x, low)) {
             svg.line((px, top), (px, bottom), &line.color, 1.4, "");
@@ -319,7 +449,9 @@ fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
         svg.path(&path, false, &attributes);
     }
     for (position, place) in line.points.iter().enumerate() {
-        let Some(place) = frame.at(place.0, place.1) else { continue };
+        let Some(place) = frame.at(place.0, place.1) else {
+            continue;
+        };
         if line.suspect.contains(&position) {
             draw_marker(svg, place, Marker::Cross, 6.0, theme::ALARM);
         } else if let Some(marker) = line.marker {
@@ -343,7 +475,9 @@ fn draw_points(svg: &mut Svg, frame: &Frame, points: &Points) {
 }
 
 fn draw_bar(svg: &mut Svg, frame: &Frame, bar: &Bar) {
-    let (Some(left), Some(right)) = (frame.px(bar.x.0), frame.px(bar.x.1)) else { return };
+    let (Some(left), Some(right)) = (frame.px(bar.x.0), frame.px(bar.x.1)) else {
+        return;
+    };
     let Some(top) = frame.py(bar.y.1) else { return };
     // On a logarithmic axis a bar from zero starts at the frame.
     let bottom = frame.py(bar.y.0).unwrap_or_else(|| frame.bottom());
@@ -356,19 +490,33 @@ fn draw_bar(svg: &mut Svg, frame: &Frame, bar: &Bar) {
 
 fn draw_cell(svg: &mut Svg, frame: &Frame, cell: &Heat) {
     let (column, row) = (cell.at.0 as f64, cell.at.1 as f64);
-    let (Some((left, bottom)), Some((right, top))) =
-        (frame.at(column - 0.5, row - 0.5), frame.at(column + 0.5, row + 0.5))
-    else {
+    let (Some((left, bottom)), Some((right, top))) = (
+        frame.at(column - 0.5, row - 0.5),
+        frame.at(column + 0.5, row + 0.5),
+    ) else {
         return;
     };
     let (fill, white) = theme::ramp(cell.share);
-    svg.rect((left + 1.0, top + 1.0, right - left - 2.0, bottom - top - 2.0), &fill, "rx=\"3\"");
+    svg.rect(
+        (
+            left + 1.0,
+            top + 1.0,
+            right - left - 2.0,
+            bottom - top - 2.0,
+        ),
+        &fill,
+        "rx=\"3\"",
+    );
     let color = if white { "#ffffff" } else { theme::INK };
     let middle = (f64::midpoint(left, right), f64::midpoint(top, bottom));
     let size = theme::LABEL_SIZE
         .min((right - left - 6.0) * theme::LABEL_SIZE / text_width(&cell.text, theme::LABEL_SIZE));
     if size >= 8.0 {
-        svg.text((middle.0, middle.1 + size * 0.36), &cell.text, TextStyle::new(size, color, Anchor::Middle));
+        svg.text(
+            (middle.0, middle.1 + size * 0.36),
+            &cell.text,
+            TextStyle::new(size, color, Anchor::Middle),
+        );
     }
     if cell.suspect {
         draw_marker(svg, (right - 11.0, top + 11.0), Marker::Cross, 5.0, color);
@@ -376,9 +524,18 @@ fn draw_cell(svg: &mut Svg, frame: &Frame, cell: &Heat) {
 }
 
 /// Draws `marker` of about `radius` around a place.
-pub(crate) fn draw_marker(svg: &mut Svg, (x, y): (f64, f64), marker: Marker, radius: f64, color: &str) {
+pub(crate) fn draw_marker(
+    svg: &mut Svg,
+    (x, y): (f64, f64),
+    marker: Marker,
+    radius: f64,
+    color: &str,
+) {
     let r = radius;
-    let outline = format!("fill=\"{color}\" stroke=\"{}\" stroke-width=\"1.2\"", theme::PAPER);
+    let outline = format!(
+        "fill=\"{color}\" stroke=\"{}\" stroke-width=\"1.2\"",
+        theme::PAPER
+    );
     match marker {
         Marker::Circle => {
             let _ = writeln!(
@@ -391,17 +548,46 @@ pub(crate) fn draw_marker(svg: &mut Svg, (x, y): (f64, f64), marker: Marker, rad
         }
         Marker::Square => {
             let s = r * 0.9;
-            svg.path(&[(x - s, y - s), (x + s, y - s), (x + s, y + s), (x - s, y + s)], true, &outline);
+            svg.path(
+                &[
+                    (x - s, y - s),
+                    (x + s, y - s),
+                    (x + s, y + s),
+                    (x - s, y + s),
+                ],
+                true,
+                &outline,
+            );
         }
         Marker::Triangle => {
-            svg.path(&[(x, y - r * 1.15), (x + r, y + r * 0.8), (x - r, y + r * 0.8)], true, &outline);
+            svg.path(
+                &[
+                    (x, y - r * 1.15),
+                    (x + r, y + r * 0.8),
+                    (x - r, y + r * 0.8),
+                ],
+                true,
+                &outline,
+            );
         }
         Marker::Down => {
-            svg.path(&[(x, y + r * 1.15), (x + r, y - r * 0.8), (x - r, y - r * 0.8)], true, &outline);
+            svg.path(
+                &[
+                    (x, y + r * 1.15),
+                    (x + r, y - r * 0.8),
+                    (x - r, y - r * 0.8),
+                ],
+                true,
+                &outline,
+            );
         }
         Marker::Diamond => {
             let s = r * 1.2;
-            svg.path(&[(x, y - s), (x + s, y), (x, y + s), (x - s, y)], true, &outline);
+            svg.path(
+                &[(x, y - s), (x + s, y), (x, y + s), (x - s, y)],
+                true,
+                &outline,
+            );
         }
         Marker::Cross => {
             let s = r * 0.8;
@@ -419,7 +605,10 @@ mod tests {
     fn labels_move_apart_but_stay_inside() {
         let mut places = vec![10.0, 11.0, 12.0, 100.0];
         spread(&mut places, 17.0, 0.0, 105.0);
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 16.9), "{places:?}");
+        assert!(
+            places.windows(2).all(|pair| pair[1] - pair[0] >= 16.9),
+            "{places:?}"
+        );
         assert!(places[0] >= -0.1 && places[3] <= 105.1, "{places:?}");
     }
 }

@@ -29,15 +29,24 @@ pub enum PngError {
 
 /// Draws `svg` at `zoom` pixels per unit.
 pub fn to_png(svg: &str, zoom: f32) -> Result<Vec<u8>, PngError> {
-    let options =
-        Options { fontdb: font_database(), font_family: "Noto Sans SC".to_owned(), ..Options::default() };
+    let options = Options {
+        fontdb: font_database(),
+        font_family: "Noto Sans SC".to_owned(),
+        ..Options::default()
+    };
     let tree = Tree::from_str(svg, &options).map_err(|error| PngError::Svg(error.to_string()))?;
     let size = tree.size();
     let width = (size.width() * zoom).ceil() as u32;
     let height = (size.height() * zoom).ceil() as u32;
     let mut pixmap = Pixmap::new(width, height).ok_or(PngError::Size { width, height })?;
-    resvg::render(&tree, Transform::from_scale(zoom, zoom), &mut pixmap.as_mut());
-    pixmap.encode_png().map_err(|error| PngError::Encode(error.to_string()))
+    resvg::render(
+        &tree,
+        Transform::from_scale(zoom, zoom),
+        &mut pixmap.as_mut(),
+    );
+    pixmap
+        .encode_png()
+        .map_err(|error| PngError::Encode(error.to_string()))
 }
 
 fn font_database() -> Arc<Database> {

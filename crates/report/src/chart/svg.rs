@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::theme;
 
-/// Escapes text for XML and HTML, in content as well as in quoted attributes. Control characters, which
-/// XML forbids, become the replacement character.
+/// Escapes text for XML and HTML, in content as well as in quoted attributes. Control characters,
+/// which XML forbids, become the replacement character.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -53,7 +53,14 @@ pub(crate) struct TextStyle<'a> {
 
 impl<'a> TextStyle<'a> {
     pub(crate) const fn new(size: f64, color: &'a str, anchor: Anchor) -> Self {
-        Self { size, color, anchor, bold: false, rotate: 0.0, halo: false }
+        Self {
+            size,
+            color,
+            anchor,
+            bold: false,
+            rotate: 0.0,
+            halo: false,
+        }
     }
 
     pub(crate) const fn bold(mut self) -> Self {
@@ -74,8 +81,19 @@ pub(crate) struct Svg {
 }
 
 impl Svg {
-    pub(crate) fn line(&mut self, from: (f64, f64), to: (f64, f64), color: &str, width: f64, dash: &str) {
-        let dash = if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") };
+    pub(crate) fn line(
+        &mut self,
+        from: (f64, f64),
+        to: (f64, f64),
+        color: &str,
+        width: f64,
+        dash: &str,
+    ) {
+        let dash = if dash.is_empty() {
+            String::new()
+        } else {
+            format!(" stroke-dasharray=\"{dash}\"")
+        };
         let _ = writeln!(
             self.body,
             "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke=\"{color}\" stroke-width=\"{}\"{dash}/>",
@@ -106,7 +124,13 @@ impl Svg {
         }
         let mut d = String::new();
         for (position, &(x, y)) in points.iter().enumerate() {
-            let _ = write!(d, "{}{} {}", if position == 0 { "M" } else { "L" }, number(x), number(y));
+            let _ = write!(
+                d,
+                "{}{} {}",
+                if position == 0 { "M" } else { "L" },
+                number(x),
+                number(y)
+            );
         }
         if closed {
             d.push('Z');
@@ -120,11 +144,20 @@ impl Svg {
             Anchor::Middle => " text-anchor=\"middle\"",
             Anchor::End => " text-anchor=\"end\"",
         };
-        let weight = if style.bold { " font-weight=\"600\"" } else { "" };
+        let weight = if style.bold {
+            " font-weight=\"600\""
+        } else {
+            ""
+        };
         let rotate = if style.rotate == 0.0 {
             String::new()
         } else {
-            format!(" transform=\"rotate({} {} {})\"", number(style.rotate), number(x), number(y))
+            format!(
+                " transform=\"rotate({} {} {})\"",
+                number(style.rotate),
+                number(x),
+                number(y)
+            )
         };
         let halo = if style.halo {
             format!(
@@ -176,7 +209,10 @@ mod tests {
 
     #[test]
     fn markup_in_text_is_inert() {
-        assert_eq!(escape("<b a='1'>&\"\u{1}"), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;\u{fffd}");
+        assert_eq!(
+            escape("<b a='1'>&\"\u{1}"),
+            "&lt;b a=&#39;1&#39;&gt;&amp;&quot;\u{fffd}"
+        );
     }
 
     #[test]

@@ -22,22 +22,30 @@ pub(crate) const PANEL_TITLE_SIZE: f64 = 17.0;
 /// Size of the figure's title.
 pub(crate) const TITLE_SIZE: f64 = 25.0;
 
-/// Eight colours that stay apart under all common forms of colour blindness and have enough contrast on
-/// white for thin lines (after Okabe and Ito, darkened where they were pale).
-pub(crate) const SERIES: [&str; 8] =
-    ["#0072b2", "#d55e00", "#008f68", "#b1558d", "#a87400", "#3a9bd1", "#4d4d4d", "#7a5195"];
+/// Eight colours that stay apart under all common forms of colour blindness and have enough
+/// contrast on white for thin lines (after Okabe and Ito, darkened where they were pale).
+pub(crate) const SERIES: [&str; 8] = [
+    "#0072b2", "#d55e00", "#008f68", "#b1558d", "#a87400", "#3a9bd1", "#4d4d4d", "#7a5195",
+];
 
 /// The colour of series number `index`.
 pub(crate) fn series(index: usize) -> &'static str {
     SERIES[index % SERIES.len()]
 }
 
-/// Anchors of the sequential scale: dark blue to pale yellow by way of grey-green, evenly rising in lightness
-/// so that it reads in grey and for colour-blind eyes.
-const RAMP: [(u8, u8, u8); 6] =
-    [(15, 44, 92), (44, 76, 118), (92, 107, 120), (134, 137, 121), (183, 172, 104), (245, 220, 98)];
+/// Anchors of the sequential scale: dark blue to pale yellow by way of grey-green, evenly rising in
+/// lightness so that it reads in grey and for colour-blind eyes.
+const RAMP: [(u8, u8, u8); 6] = [
+    (15, 44, 92),
+    (44, 76, 118),
+    (92, 107, 120),
+    (134, 137, 121),
+    (183, 172, 104),
+    (245, 220, 98),
+];
 
-/// A colour of the sequential scale for `share` between 0 and 1, and whether text on it should be white.
+/// A colour of the sequential scale for `share` between 0 and 1, and whether text on it should be
+/// white.
 pub(crate) fn ramp(share: f64) -> (String, bool) {
     let place = share.clamp(0.0, 1.0) * (RAMP.len() - 1) as f64;
     let low = (place.floor() as usize).min(RAMP.len() - 2);

@@ -62,7 +62,10 @@ pub struct BlockContext {
 /// The block of our own after the table, each line ended by a line feed. The first line is always
 /// `Verdict: VALID` (or `CAUTION`, `INVALID`), in either language, so that scripts can look for it.
 pub fn verdict_block(context: &BlockContext) -> String {
-    let mut block = Block { text: String::new(), lang: context.lang };
+    let mut block = Block {
+        text: String::new(),
+        lang: context.lang,
+    };
     verdict_lines(&mut block, context);
     if context.partial {
         block.entry(
@@ -93,7 +96,10 @@ fn verdict_lines(block: &mut Block, context: &BlockContext) {
     let _ = writeln!(block.text, "Verdict: {word}");
     for reason in &context.verdict.reasons {
         let (message, remedy) = findings::texts(reason, context.lang);
-        block.bullet("- ", &format!("{} [{}] {message}", reason.level, reason.code));
+        block.bullet(
+            "- ",
+            &format!("{} [{}] {message}", reason.level, reason.code),
+        );
         if !remedy.is_empty() {
             block.bullet("  → ", &remedy);
         }
@@ -125,13 +131,25 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
     let lang = block.lang;
     let mut parts = Vec::new();
     if let Some(lateness) = context.lateness {
-        parts.push(format!("{} {}", lang.pick("send lateness", "发送迟到"), tails(&lateness)));
+        parts.push(format!(
+            "{} {}",
+            lang.pick("send lateness", "发送迟到"),
+            tails(&lateness)
+        ));
     }
     if let Some(lag) = context.receive_lag {
-        parts.push(format!("{} {}", lang.pick("receive lag", "接收滞后"), tails(&lag)));
+        parts.push(format!(
+            "{} {}",
+            lang.pick("receive lag", "接收滞后"),
+            tails(&lag)
+        ));
     }
     if let Some(share) = context.coalesced_share {
-        parts.push(format!("{} {}", lang.pick("coalesced events", "合并到达的事件"), percent(share)));
+        parts.push(format!(
+            "{} {}",
+            lang.pick("coalesced events", "合并到达的事件"),
+            percent(share)
+        ));
     }
     if let Some(share) = context.client_share {
         parts.push(format!(
@@ -141,7 +159,11 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
         ));
     }
     if let Some(share) = context.worker_cpu {
-        parts.push(format!("{} {}", lang.pick("busiest worker", "最忙工作线程"), percent(share)));
+        parts.push(format!(
+            "{} {}",
+            lang.pick("busiest worker", "最忙工作线程"),
+            percent(share)
+        ));
     }
     if parts.is_empty() {
         return;
@@ -150,7 +172,10 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
         if context.kernel_stamps {
             lang.pick("stamps by the kernel", "内核时间戳")
         } else {
-            lang.pick("stamps by the process (the kernel gave none)", "进程时间戳（内核未提供）")
+            lang.pick(
+                "stamps by the process (the kernel gave none)",
+                "进程时间戳（内核未提供）",
+            )
         }
         .to_owned(),
     );
@@ -160,7 +185,11 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
 fn latency_lines(block: &mut Block, context: &BlockContext) {
     let lang = block.lang;
     if let Some(service) = context.service {
-        let text = format!("{} {}", lang.pick("from the send:", "自发送起："), centre_and_tails(&service));
+        let text = format!(
+            "{} {}",
+            lang.pick("from the send:", "自发送起："),
+            centre_and_tails(&service)
+        );
         block.entry(lang.pick("Service latency", "服务延迟"), &text);
     }
     if let Some(response) = context.response {
@@ -174,7 +203,11 @@ fn latency_lines(block: &mut Block, context: &BlockContext) {
 }
 
 fn tails(spread: &Spread) -> String {
-    format!("p99 {}, max {}", duration_ms(spread.p99_ms), duration_ms(spread.max_ms))
+    format!(
+        "p99 {}, max {}",
+        duration_ms(spread.p99_ms),
+        duration_ms(spread.max_ms)
+    )
 }
 
 fn centre_and_tails(spread: &Spread) -> String {

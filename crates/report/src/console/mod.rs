@@ -1,4 +1,5 @@
-//! What a finished run says on the terminal: vLLM's result table, and one block of our own after it.
+//! What a finished run says on the terminal: vLLM's result table, and one block of our own after
+//! it.
 //!
 //! Everything is returned as text; the caller prints.
 

@@ -22,7 +22,8 @@ pub struct TableContext {
     pub probes: Option<Section>,
     /// Sections after the latencies, such as speculative decoding.
     pub extra: Vec<Section>,
-    /// Label of the last throughput row: vLLM spelt it "Total Token throughput (tok/s)" until December 2025.
+    /// Label of the last throughput row: vLLM spelt it "Total Token throughput (tok/s)" until
+    /// December 2025.
     pub old_total_label: bool,
 }
 
@@ -80,9 +81,15 @@ impl Section {
         Self {
             title: "Probe Requests".into(),
             rows: vec![
-                ("Probe requests completed".into(), Some(Cell::Int(completed))),
+                (
+                    "Probe requests completed".into(),
+                    Some(Cell::Int(completed)),
+                ),
                 ("Probe requests failed".into(), Some(Cell::Int(failed))),
-                ("Median probe E2EL (ms)".into(), Some(Cell::Float(median_ms))),
+                (
+                    "Median probe E2EL (ms)".into(),
+                    Some(Cell::Float(median_ms)),
+                ),
                 ("P99 probe E2EL (ms)".into(), Some(Cell::Float(p99_ms))),
                 ("Max probe E2EL (ms)".into(), Some(Cell::Float(max_ms))),
             ],
@@ -92,24 +99,42 @@ impl Section {
     /// The section on speculative decoding.
     pub fn speculative_decoding(told: &SpeculativeDecoding) -> Self {
         let mut rows = vec![
-            ("Acceptance rate (%)".to_owned(), Some(Cell::Float(told.acceptance_rate))),
-            ("Acceptance length".to_owned(), Some(Cell::Float(told.acceptance_length))),
+            (
+                "Acceptance rate (%)".to_owned(),
+                Some(Cell::Float(told.acceptance_rate)),
+            ),
+            (
+                "Acceptance length".to_owned(),
+                Some(Cell::Float(told.acceptance_length)),
+            ),
             ("Drafts".to_owned(), Some(Cell::Int(told.drafts))),
-            ("Draft tokens".to_owned(), Some(Cell::Int(told.draft_tokens))),
-            ("Accepted tokens".to_owned(), Some(Cell::Int(told.accepted_tokens))),
+            (
+                "Draft tokens".to_owned(),
+                Some(Cell::Int(told.draft_tokens)),
+            ),
+            (
+                "Accepted tokens".to_owned(),
+                Some(Cell::Int(told.accepted_tokens)),
+            ),
         ];
         if !told.per_position.is_empty() {
             rows.push(("Per-position acceptance (%)".to_owned(), None));
             for (position, share) in told.per_position.iter().enumerate() {
-                rows.push((format!("  Position {position}"), Some(Cell::Float(share * 100.0))));
+                rows.push((
+                    format!("  Position {position}"),
+                    Some(Cell::Float(share * 100.0)),
+                ));
             }
         }
-        Self { title: "Speculative Decoding".into(), rows }
+        Self {
+            title: "Speculative Decoding".into(),
+            rows,
+        }
     }
 }
 
-/// vLLM's result table for `summary`: same labels, order, widths, rounding and trailing spaces, each line
-/// ended by a line feed.
+/// vLLM's result table for `summary`: same labels, order, widths, rounding and trailing spaces,
+/// each line ended by a line feed.
 pub fn result_table(summary: &Summary, context: &TableContext) -> String {
     let mut table = Table::default();
     table.heading(" Serving Benchmark Result ", '=');
@@ -154,7 +179,10 @@ fn totals(table: &mut Table, summary: &Summary, context: &TableContext) {
     }
     table.float("Request throughput (req/s)", summary.request_throughput);
     if !generation {
-        table.float("Input throughput (inputs/s)", summary.input_sequence_throughput);
+        table.float(
+            "Input throughput (inputs/s)",
+            summary.input_sequence_throughput,
+        );
     }
     if let Some(goodput) = summary.request_goodput {
         table.float("Request goodput (req/s)", goodput);
@@ -162,9 +190,15 @@ fn totals(table: &mut Table, summary: &Summary, context: &TableContext) {
     if generation {
         if tokens {
             table.float("Output token throughput (tok/s)", summary.output_throughput);
-            table.float("Peak output token throughput (tok/s)", summary.max_output_tokens_per_s);
+            table.float(
+                "Peak output token throughput (tok/s)",
+                summary.max_output_tokens_per_s,
+            );
         }
-        table.float("Peak concurrent requests", summary.max_concurrent_requests as f64);
+        table.float(
+            "Peak concurrent requests",
+            summary.max_concurrent_requests as f64,
+        );
         if summary.rtfx > 0.0 {
             table.float("RTFx (Inverse Real-Time Factor)", summary.rtfx);
         }
@@ -187,9 +221,11 @@ const fn names(metric: Metric) -> (&'static str, &'static str, bool) {
         Metric::Itl => ("Inter-token Latency", "ITL", true),
         Metric::E2el => ("End-to-end Latency", "E2EL", false),
         Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time", false),
-        Metric::E2elIncludingClientQueue => {
-            ("Queue-inclusive End-to-end Latency", "E2EL incl. Client Queue", false)
-        }
+        Metric::E2elIncludingClientQueue => (
+            "Queue-inclusive End-to-end Latency",
+            "E2EL incl. Client Queue",
+            false,
+        ),
     }
 }
 

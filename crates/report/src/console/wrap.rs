@@ -1,6 +1,7 @@
 //! Line breaking that knows wide characters.
 
-/// Columns that `text` takes on a terminal: two for Chinese, Japanese, Korean and full-width characters.
+/// Columns that `text` takes on a terminal: two for Chinese, Japanese, Korean and full-width
+/// characters.
 pub(crate) fn display_width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
@@ -46,8 +47,8 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The unbreakable pieces of a text, and whether a space stood before each. Punctuation stays with the wide
-/// character before it.
+/// The unbreakable pieces of a text, and whether a space stood before each. Punctuation stays with
+/// the wide character before it.
 fn pieces(text: &str) -> Vec<(String, bool)> {
     const NEVER_FIRST: &str = "，。；：！？、）》」』”’％";
     let mut pieces: Vec<(String, bool)> = Vec::new();
@@ -85,7 +86,10 @@ mod tests {
     #[test]
     fn long_text_breaks_at_spaces_and_between_wide_characters() {
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
-        assert_eq!(wrap("客户端迟到，结果无效", 8), ["客户端迟", "到，结果", "无效"]);
+        assert_eq!(
+            wrap("客户端迟到，结果无效", 8),
+            ["客户端迟", "到，结果", "无效"]
+        );
         assert_eq!(wrap("a/very/long/path x", 4), ["a/very/long/path", "x"]);
         assert_eq!(wrap("", 10), [""]);
     }

@@ -1,4 +1,5 @@
-//! Counts of spans in bins of equal ratio: enough for percentiles of a hundred million gaps in little memory.
+//! Counts of spans in bins of equal ratio: enough for percentiles of a hundred million gaps in
+//! little memory.
 
 /// Each bin is 2 % wider than the one before, so a percentile is off by at most 1 %.
 const RATIO: f64 = 1.02;
@@ -18,7 +19,12 @@ pub(super) struct Histogram {
 
 impl Histogram {
     pub(super) fn new() -> Self {
-        Self { counts: Vec::new(), total: 0, least: f64::INFINITY, most: 0.0 }
+        Self {
+            counts: Vec::new(),
+            total: 0,
+            least: f64::INFINITY,
+            most: 0.0,
+        }
     }
 
     pub(super) fn add(&mut self, ms: f64) {
@@ -58,7 +64,12 @@ impl Histogram {
     pub(super) fn cumulative(&self) -> Vec<(f64, f64)> {
         let mut seen = 0;
         let mut steps = vec![(self.least, 0.0)];
-        for (bin, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (bin, count) in self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
             seen += u64::from(*count);
             let upper = (FLOOR * RATIO.powf(bin as f64 + 1.0)).min(self.most);
             steps.push((upper, seen as f64 / self.total as f64));
@@ -79,7 +90,10 @@ mod tests {
         }
         for share in [0.01, 0.5, 0.9, 0.99, 1.0] {
             let found = histogram.quantile(share).unwrap();
-            assert!((found / (share * 100.0) - 1.0).abs() < 0.011, "{share}: {found}");
+            assert!(
+                (found / (share * 100.0) - 1.0).abs() < 0.011,
+                "{share}: {found}"
+            );
         }
         assert_eq!(Histogram::new().quantile(0.5), None);
         assert_eq!(histogram.cumulative().last(), Some(&(100.0, 1.0)));

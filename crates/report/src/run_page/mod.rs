@@ -50,8 +50,9 @@ impl std::fmt::Debug for RunPageInput<'_> {
     }
 }
 
-/// The page of one run as one HTML file that needs no network: requests in flight, tokens per second,
-/// latencies over time, distributions, slowest requests, errors, the client's own state, settings.
+/// The page of one run as one HTML file that needs no network: requests in flight, tokens per
+/// second, latencies over time, distributions, slowest requests, errors, the client's own state,
+/// settings.
 pub fn run_page(input: &RunPageInput<'_>) -> String {
     let scan = Scan::of(input.records);
     let data = json!({
@@ -76,7 +77,10 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         title: input.title,
         lang: input.lang,
         data: &data,
-        scripts: &[include_str!("../../assets/html/timeline.js"), include_str!("../../assets/html/run.js")],
+        scripts: &[
+            include_str!("../../assets/html/timeline.js"),
+            include_str!("../../assets/html/run.js"),
+        ],
         plain: false,
     }
     .to_html()
@@ -87,8 +91,11 @@ fn summary_value(summary: &Summary) -> Value {
         .stats
         .iter()
         .map(|stats| {
-            let percentiles: Vec<Value> =
-                stats.percentiles.iter().map(|(p, value)| json!([p, short(*value)])).collect();
+            let percentiles: Vec<Value> = stats
+                .percentiles
+                .iter()
+                .map(|(p, value)| json!([p, short(*value)]))
+                .collect();
             json!({
                 "metric": stats.metric.key(), "n": stats.samples, "mean": short(stats.mean_ms),
                 "median": short(stats.median_ms), "std": short(stats.std_ms), "p": percentiles,
@@ -106,8 +113,8 @@ fn summary_value(summary: &Summary) -> Value {
     })
 }
 
-/// The client's state as (key, value) pairs; the page has the words.
-/// `most_in_flight` is from the records: what the client noted is only as fine as it looked at itself.
+/// The client's state as (key, value) pairs; the page has the words. `most_in_flight` is from the
+/// records: what the client noted is only as fine as it looked at itself.
 fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
     let mut facts = Map::new();
     let wall = health.wall.as_secs_f64();
@@ -116,7 +123,11 @@ fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
         .iter()
         .map(|worker| worker.cpu.since(worker.spin).as_secs_f64() / wall.max(1e-9))
         .fold(0.0, f64::max);
-    let stall = health.workers.iter().map(|worker| worker.largest_stall.as_millis_f64()).fold(0.0, f64::max);
+    let stall = health
+        .workers
+        .iter()
+        .map(|worker| worker.largest_stall.as_millis_f64())
+        .fold(0.0, f64::max);
     facts.insert("workers".into(), json!(health.workers.len()));
     if wall > 0.0 {
         facts.insert("busiest".into(), short(busiest));
@@ -125,7 +136,10 @@ fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
     facts.insert("kernel_stamps".into(), json!(health.kernel_stamps));
     facts.insert("clock_steps".into(), json!(health.clock_steps));
     facts.insert("in_flight_peak".into(), json!(most_in_flight));
-    facts.insert("connections_opened".into(), json!(health.connections_opened));
+    facts.insert(
+        "connections_opened".into(),
+        json!(health.connections_opened),
+    );
     if let Some(throttled) = health.cgroup_throttled {
         facts.insert("throttled_ms".into(), short(throttled.time.as_millis_f64()));
     }
@@ -144,7 +158,11 @@ fn flat(value: &Value) -> Value {
         match value {
             Value::Object(map) if !map.is_empty() => {
                 for (key, inner) in map {
-                    let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    let name = if prefix.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
                     walk(&name, inner, out);
                 }
             }

@@ -64,7 +64,11 @@ impl Scan {
         let mut scan = Self {
             kept: Vec::with_capacity(records.count()),
             buckets: (0..count)
-                .map(|_| Bucket { tokens: 0, gaps: Histogram::new(), lag: Histogram::new() })
+                .map(|_| Bucket {
+                    tokens: 0,
+                    gaps: Histogram::new(),
+                    lag: Histogram::new(),
+                })
                 .collect(),
             width,
             gaps: Histogram::new(),
@@ -78,8 +82,17 @@ impl Scan {
 
     fn add(&mut self, record: &Record) {
         if record.outcome != Outcome::Ok {
-            let text: String = record.error.as_deref().unwrap_or_default().chars().take(300).collect();
-            let entry = self.errors.entry((record.outcome, record.status, text)).or_insert((0, record.index));
+            let text: String = record
+                .error
+                .as_deref()
+                .unwrap_or_default()
+                .chars()
+                .take(300)
+                .collect();
+            let entry = self
+                .errors
+                .entry((record.outcome, record.status, text))
+                .or_insert((0, record.index));
             entry.0 += 1;
         }
         let Some(sent) = record.send_start else {
@@ -93,7 +106,10 @@ impl Scan {
             sent: sent.as_secs_f64(),
             // An answer that came whole has no first token.
             first: record.first_token().map(Nanos::as_secs_f64),
-            last: record.last_token().filter(|_| ok).map_or(end, Nanos::as_secs_f64),
+            last: record
+                .last_token()
+                .filter(|_| ok)
+                .map_or(end, Nanos::as_secs_f64),
             end,
             tokens: record.output_tokens,
             outcome: record.outcome,
@@ -116,7 +132,8 @@ impl Scan {
         }
     }
 
-    /// False when answers came and none of them in events: nothing is known of what is between sending and end.
+    /// False when answers came and none of them in events: nothing is known of what is between
+    /// sending and end.
     fn streamed(&self) -> bool {
         let good = || self.kept.iter().filter(|kept| kept.outcome == Outcome::Ok);
         good().next().is_none() || good().any(|kept| kept.first.is_some())
@@ -124,7 +141,11 @@ impl Scan {
 
     /// Most requests in flight at any time.
     pub(super) fn most_in_flight(&self) -> i64 {
-        self.in_flight().into_iter().map(|(_, most)| most).max().unwrap_or_default()
+        self.in_flight()
+            .into_iter()
+            .map(|(_, most)| most)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Curves over time; each row is one stretch.
@@ -139,7 +160,10 @@ impl Scan {
         let streamed = self.streamed();
         let mut rows = Vec::with_capacity(self.buckets.len());
         for (slot, bucket) in self.buckets.iter().enumerate() {
-            let late = by_send[slot].iter().map(|kept| kept.lateness_ms).reduce(f64::max);
+            let late = by_send[slot]
+                .iter()
+                .map(|kept| kept.lateness_ms)
+                .reduce(f64::max);
             let gap = |share| bucket.gaps.quantile(share).map(short);
             rows.push(json!([
                 short(slot as f64 * self.width),
@@ -159,15 +183,20 @@ impl Scan {
         json!({"width": short(self.width), "rows": rows, "unknown_tokens": self.unknown_tokens, "unsent": self.unsent, "streamed": streamed})
     }
 
-    /// Median and 95th percentile of TTFT by send time, in windows of several stretches so that each holds
-    /// enough requests; set at the window's middle.
+    /// Median and 95th percentile of TTFT by send time, in windows of several stretches so that
+    /// each holds enough requests; set at the window's middle.
     fn ttft_windows(&self, by_send: &[Vec<&Kept>]) -> Vec<Option<(f64, f64)>> {
         const ENOUGH: usize = 40;
         let slots = by_send.len();
-        let span = (ENOUGH * slots).div_ceil(self.kept.len().max(1)).clamp(1, slots.max(1));
+        let span = (ENOUGH * slots)
+            .div_ceil(self.kept.len().max(1))
+            .clamp(1, slots.max(1));
         let mut out = vec![None; slots];
         for (number, window) in by_send.chunks(span).enumerate() {
-            let good = window.iter().flatten().filter(|kept| kept.outcome == Outcome::Ok);
+            let good = window
+                .iter()
+                .flatten()
+                .filter(|kept| kept.outcome == Outcome::Ok);
             let mut ms: Vec<f64> = good.filter_map(|kept| kept.ttft_ms()).collect();
             ms.sort_by(f64::total_cmp);
             out[number * span + window.len() / 2] = quantile(&ms, 0.5).zip(quantile(&ms, 0.95));
@@ -177,8 +206,11 @@ impl Scan {
 
     /// Mean and most requests in flight in each stretch.
     fn in_flight(&self) -> Vec<(f64, i64)> {
-        let mut steps: Vec<(f64, i64)> =
-            self.kept.iter().flat_map(|kept| [(kept.sent, 1), (kept.end, -1)]).collect();
+        let mut steps: Vec<(f64, i64)> = self
+            .kept
+            .iter()
+            .flat_map(|kept| [(kept.sent, 1), (kept.end, -1)])
+            .collect();
         // At equal instants ends go first, so that a slot that is handed on does not count twice.
         steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut out = Vec::with_capacity(self.buckets.len());
@@ -229,7 +261,13 @@ impl Scan {
             .step_by(stride)
             .map(|kept| {
                 let failed = u8::from(kept.outcome != Outcome::Ok);
-                json!([kept.index, short(kept.sent), kept.first.map(short), short(kept.end), failed])
+                json!([
+                    kept.index,
+                    short(kept.sent),
+                    kept.first.map(short),
+                    short(kept.end),
+                    failed
+                ])
             })
             .collect();
         json!({"rows": rows, "total": self.kept.len()})
@@ -237,8 +275,16 @@ impl Scan {
 
     /// The slowest good answers.
     pub(super) fn slowest(&self, most: usize) -> Value {
-        let mut good: Vec<&Kept> = self.kept.iter().filter(|kept| kept.outcome == Outcome::Ok).collect();
-        good.sort_by(|a, b| b.e2el_ms().total_cmp(&a.e2el_ms()).then(a.index.cmp(&b.index)));
+        let mut good: Vec<&Kept> = self
+            .kept
+            .iter()
+            .filter(|kept| kept.outcome == Outcome::Ok)
+            .collect();
+        good.sort_by(|a, b| {
+            b.e2el_ms()
+                .total_cmp(&a.e2el_ms())
+                .then(a.index.cmp(&b.index))
+        });
         good.iter()
             .take(most)
             .map(|kept| {
@@ -268,8 +314,10 @@ impl Scan {
 }
 
 fn steps(n: u64, curve: Vec<(f64, f64)>) -> Value {
-    let curve: Vec<Value> =
-        curve.into_iter().map(|(value, share)| json!([short(value), short(share)])).collect();
+    let curve: Vec<Value> = curve
+        .into_iter()
+        .map(|(value, share)| json!([short(value), short(share)]))
+        .collect();
     json!({"n": n, "q": curve})
 }
 
@@ -321,9 +369,16 @@ mod tests {
         let scan = Scan::of(&vec![whole]);
         let series = scan.series();
         assert_eq!(series["streamed"], false);
-        assert_eq!(series["rows"][0][3], Value::Null, "tokens per second are not known, and not 0");
+        assert_eq!(
+            series["rows"][0][3],
+            Value::Null,
+            "tokens per second are not known, and not 0"
+        );
         let found = scan.distributions();
-        assert_eq!((&found["ttft"], &found["tpot"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&found["ttft"], &found["tpot"]),
+            (&Value::Null, &Value::Null)
+        );
         assert_eq!(found["e2el"]["n"], 1);
         assert_eq!(scan.timeline(10)["rows"][0][2], Value::Null);
         assert_eq!(scan.slowest(1)[0][2], Value::Null);

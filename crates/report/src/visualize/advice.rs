@@ -47,7 +47,11 @@ pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
             )
         }
         (Limit::Failures(share, at), Lang::Zh) => {
-            format!("{} {at} 时 {} 的请求失败。使用数据前请先查看错误。", load.short(lang), percent(share))
+            format!(
+                "{} {at} 时 {} 的请求失败。使用数据前请先查看错误。",
+                load.short(lang),
+                percent(share)
+            )
         }
         (Limit::Overload(share), Lang::En) => format!(
             "overloaded: at the highest rate only {} of the offered requests per second were completed, so latency grows \

@@ -54,16 +54,21 @@ pub struct RatingScale {
 
 impl Default for RatingScale {
     fn default() -> Self {
-        Self { excellent: (100.0, 20.0), good: (200.0, 40.0), acceptable: (500.0, 80.0) }
+        Self {
+            excellent: (100.0, 20.0),
+            good: (200.0, 40.0),
+            acceptable: (500.0, 80.0),
+        }
     }
 }
 
 impl RatingScale {
-    /// Rates a pair of latencies in milliseconds. TPOT may be missing (answers of one token); without TTFT
-    /// there is no rating.
+    /// Rates a pair of latencies in milliseconds. TPOT may be missing (answers of one token);
+    /// without TTFT there is no rating.
     pub fn rate(&self, ttft_ms: Option<f64>, tpot_ms: Option<f64>) -> Option<Rating> {
         let ttft = ttft_ms?;
-        let within = |limits: (f64, f64)| ttft < limits.0 && tpot_ms.is_none_or(|tpot| tpot < limits.1);
+        let within =
+            |limits: (f64, f64)| ttft < limits.0 && tpot_ms.is_none_or(|tpot| tpot < limits.1);
         Some(if within(self.excellent) {
             Rating::Excellent
         } else if within(self.good) {
@@ -77,7 +82,10 @@ impl RatingScale {
 
     pub(super) fn of(&self, level: &Level<'_>, stat: Stat) -> Option<Rating> {
         let value = |metric| level.latency(metric, stat).map(|found| found.mean);
-        self.rate(value(Metric::Ttft), value(Metric::Tpot).filter(|tpot| *tpot > 0.0))
+        self.rate(
+            value(Metric::Ttft),
+            value(Metric::Tpot).filter(|tpot| *tpot > 0.0),
+        )
     }
 }
 
@@ -120,8 +128,12 @@ pub(super) struct Findings {
 
 /// Studies one series. Levels whose runs must not be trusted are left out.
 pub(super) fn study(one: &Series<'_>, load: Load) -> Findings {
-    let sound: Vec<(usize, &Level<'_>)> =
-        one.levels.iter().enumerate().filter(|(_, level)| !level.is_suspect()).collect();
+    let sound: Vec<(usize, &Level<'_>)> = one
+        .levels
+        .iter()
+        .enumerate()
+        .filter(|(_, level)| !level.is_suspect())
+        .collect();
     let throughput = |level: &Level<'_>| level.number("output_throughput").map(|found| found.mean);
     let knee = sound
         .iter()
@@ -129,14 +141,22 @@ pub(super) fn study(one: &Series<'_>, load: Load) -> Findings {
         // The power of a queueing system (Kleinrock 1979): throughput over delay.
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(index, _)| index);
-    let curve: Vec<(f64, f64)> =
-        sound.iter().filter_map(|(_, level)| Some((level.load, throughput(level)?))).collect();
+    let curve: Vec<(f64, f64)> = sound
+        .iter()
+        .filter_map(|(_, level)| Some((level.load, throughput(level)?)))
+        .collect();
     let levels: Vec<&Level<'_>> = sound.iter().map(|(_, level)| *level).collect();
-    Findings { knee, saturation: saturation(&curve), limits: limits(&levels, load) }
+    Findings {
+        knee,
+        saturation: saturation(&curve),
+        limits: limits(&levels, load),
+    }
 }
 
 fn saturation(curve: &[(f64, f64)]) -> Saturation {
-    let [.., (_, before), (last_load, last)] = *curve else { return Saturation::Unknown };
+    let [.., (_, before), (last_load, last)] = *curve else {
+        return Saturation::Unknown;
+    };
     let most = curve.iter().fold(0.0_f64, |most, point| most.max(point.1));
     match curve.iter().find(|point| point.1 >= 0.95 * most) {
         Some(&(at, _)) if at < last_load => Saturation::At(at),
@@ -158,9 +178,12 @@ pub(super) fn delay_ms(one: &Series<'_>, level: &Level<'_>) -> Option<f64> {
 
 fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
     let mut found = Vec::new();
-    let (Some(first), Some(last)) = (levels.first(), levels.last()) else { return found };
+    let (Some(first), Some(last)) = (levels.first(), levels.last()) else {
+        return found;
+    };
     let median = |level: &Level<'_>, metric| level.latency(metric, Stat::Median).map(|e| e.mean);
-    let growth = |metric| Some(median(last, metric)? / median(first, metric).filter(|low| *low > 0.0)?);
+    let growth =
+        |metric| Some(median(last, metric)? / median(first, metric).filter(|low| *low > 0.0)?);
     if first.load < last.load {
         let tpot = growth(Metric::Tpot).unwrap_or(1.0);
         if let Some(ttft) = growth(Metric::Ttft).filter(|ttft| *ttft > 2.0 && *ttft > 1.5 * tpot) {
@@ -170,8 +193,9 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
             found.push(Limit::Batch(tpot));
         }
     }
-    let tail_ratio =
-        |metric| Some(last.latency(metric, Stat::Tail)?.mean / median(last, metric).filter(|m| *m > 0.0)?);
+    let tail_ratio = |metric| {
+        Some(last.latency(metric, Stat::Tail)?.mean / median(last, metric).filter(|m| *m > 0.0)?)
+    };
     if let Some(ratio) = tail_ratio(Metric::Ttft).filter(|ratio| *ratio > 3.0) {
         found.push(Limit::TtftTail(ratio));
     }
@@ -189,7 +213,8 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
         && let Some(rate) = last.number("request_throughput")
     {
         let share = rate.mean / last.load;
-        // A finite run drains after its last arrival, so a few per cent below the offered rate are normal.
+        // A finite run drains after its last arrival, so a few per cent below the offered rate are
+        // normal.
         if share < 0.9 {
             found.push(Limit::Overload(share));
         }
@@ -207,7 +232,10 @@ mod tests {
         assert_eq!(scale.rate(Some(99.0), Some(19.0)), Some(Rating::Excellent));
         assert_eq!(scale.rate(Some(100.0), Some(19.0)), Some(Rating::Good));
         assert_eq!(scale.rate(Some(50.0), Some(79.0)), Some(Rating::Acceptable));
-        assert_eq!(scale.rate(Some(50.0), Some(80.0)), Some(Rating::NeedsOptimisation));
+        assert_eq!(
+            scale.rate(Some(50.0), Some(80.0)),
+            Some(Rating::NeedsOptimisation)
+        );
         assert_eq!(scale.rate(Some(50.0), None), Some(Rating::Excellent));
         assert_eq!(scale.rate(None, Some(1.0)), None);
     }
@@ -216,7 +244,10 @@ mod tests {
     fn saturation_needs_a_higher_load_without_gain() {
         let rising = [(1.0, 100.0), (2.0, 200.0), (4.0, 380.0)];
         let flat = [(1.0, 100.0), (2.0, 200.0), (4.0, 210.0), (8.0, 208.0)];
-        assert_eq!(saturation(&rising), Saturation::NotReached(380.0 / 200.0 - 1.0));
+        assert_eq!(
+            saturation(&rising),
+            Saturation::NotReached(380.0 / 200.0 - 1.0)
+        );
         assert_eq!(saturation(&flat), Saturation::At(2.0));
         assert_eq!(saturation(&rising[..1]), Saturation::Unknown);
     }

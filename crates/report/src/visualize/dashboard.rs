@@ -16,12 +16,19 @@ const TIMELINE_MOST: usize = 6_000;
 /// Steps of a distribution.
 const STEPS: usize = 240;
 
-/// The dashboard of many runs as one HTML file that needs no network. Timelines of many requests are thinned
-/// evenly, which the page says; distributions come from all samples.
+/// The dashboard of many runs as one HTML file that needs no network. Timelines of many requests
+/// are thinned evenly, which the page says; distributions come from all samples.
 pub fn dashboard(runs: &[Run], lang: Lang) -> String {
-    let detailed = runs.iter().filter(|run| run.detail("ttfts").is_some()).count();
+    let detailed = runs
+        .iter()
+        .filter(|run| run.detail("ttfts").is_some())
+        .count();
     let share = (TIMELINE_BUDGET / detailed.max(1)).clamp(50, TIMELINE_MOST);
-    let rows: Vec<Value> = runs.iter().enumerate().map(|(id, run)| run_value(id, run, share)).collect();
+    let rows: Vec<Value> = runs
+        .iter()
+        .enumerate()
+        .map(|(id, run)| run_value(id, run, share))
+        .collect();
     let data = json!({"lang": lang.code(), "findings": findings::table(), "runs": rows});
     Page {
         title: lang.pick("Benchmark dashboard", "基准测试仪表板"),
@@ -46,12 +53,20 @@ fn run_value(id: usize, run: &Run, most: usize) -> Value {
         .filter_map(|key| Some((key.clone(), short(run.number(key)?))))
         .collect();
     // vLLM's file may lack these statistics and still hold the latencies themselves.
-    for (key, stat) in [("mean", Stat::Mean), ("median", Stat::Median), ("p99", Stat::Tail)] {
+    for (key, stat) in [
+        ("mean", Stat::Mean),
+        ("median", Stat::Median),
+        ("p99", Stat::Tail),
+    ] {
         let key = format!("{key}_e2el_ms");
-        let stored =
-            stat == Stat::Tail && run.row.keys().any(|key| key.starts_with('p') && key.ends_with("_e2el_ms"));
-        if let Some(value) =
-            run.latency(Metric::E2el, stat).filter(|_| !stored && !numbers.contains_key(&key))
+        let stored = stat == Stat::Tail
+            && run
+                .row
+                .keys()
+                .any(|key| key.starts_with('p') && key.ends_with("_e2el_ms"));
+        if let Some(value) = run
+            .latency(Metric::E2el, stat)
+            .filter(|_| !stored && !numbers.contains_key(&key))
         {
             numbers.insert(key, short(value));
         }
@@ -80,7 +95,13 @@ fn run_value(id: usize, run: &Run, most: usize) -> Value {
 fn is_setting(key: &str) -> bool {
     matches!(
         key,
-        "input_len" | "output_len" | "max_concurrency" | "request_rate" | "date" | "label" | "filename"
+        "input_len"
+            | "output_len"
+            | "max_concurrency"
+            | "request_rate"
+            | "date"
+            | "label"
+            | "filename"
     )
 }
 
@@ -102,15 +123,30 @@ fn detail_value(run: &Run, most: usize) -> Option<Value> {
     let ends = ends(run, &ttfts, &gaps);
     // As in the metrics, only good answers count.
     let good = |place: &usize| !run.has_failed(*place);
-    let to_ms =
-        |seconds: &[f64]| (0..seconds.len()).filter(good).map(|i| seconds[i] * 1e3).collect::<Vec<f64>>();
+    let to_ms = |seconds: &[f64]| {
+        (0..seconds.len())
+            .filter(good)
+            .map(|i| seconds[i] * 1e3)
+            .collect::<Vec<f64>>()
+    };
     add("ttft", to_ms(&ttfts));
-    add("itl", (0..gaps.len()).filter(good).flat_map(|i| &gaps[i]).map(|s| s * 1e3).collect());
+    add(
+        "itl",
+        (0..gaps.len())
+            .filter(good)
+            .flat_map(|i| &gaps[i])
+            .map(|s| s * 1e3)
+            .collect(),
+    );
     add("e2el", to_ms(&ends));
     let lengths = lengths(run, &gaps);
     let both = ends.len().min(ttfts.len()).min(lengths.len());
     let tpot = (0..both).filter(good).filter(|i| lengths[*i] > 1.0);
-    add("tpot", tpot.map(|i| (ends[i] - ttfts[i]) / (lengths[i] - 1.0) * 1e3).collect());
+    add(
+        "tpot",
+        tpot.map(|i| (ends[i] - ttfts[i]) / (lengths[i] - 1.0) * 1e3)
+            .collect(),
+    );
     if let Some(timeline) = timeline(run, &ttfts, &ends, most) {
         detail.insert("timeline".to_owned(), timeline);
     }
@@ -136,19 +172,30 @@ fn gaps(run: &Run) -> Vec<Vec<f64>> {
 
 /// End-to-end latencies in seconds; old files hold only their parts.
 fn ends(run: &Run, ttfts: &[f64], gaps: &[Vec<f64>]) -> Vec<f64> {
-    run.detail("latencies").filter(|list| list.len() == ttfts.len()).unwrap_or_else(|| {
-        let whole = |(i, first): (usize, &f64)| first + gaps.get(i).map_or(0.0, |gaps| gaps.iter().sum());
-        ttfts.iter().enumerate().map(whole).collect()
-    })
+    run.detail("latencies")
+        .filter(|list| list.len() == ttfts.len())
+        .unwrap_or_else(|| {
+            let whole = |(i, first): (usize, &f64)| {
+                first + gaps.get(i).map_or(0.0, |gaps| gaps.iter().sum())
+            };
+            ttfts.iter().enumerate().map(whole).collect()
+        })
 }
 
 fn lengths(run: &Run, gaps: &[Vec<f64>]) -> Vec<f64> {
-    run.detail("output_lens").unwrap_or_else(|| gaps.iter().map(|gaps| gaps.len() as f64 + 1.0).collect())
+    run.detail("output_lens")
+        .unwrap_or_else(|| gaps.iter().map(|gaps| gaps.len() as f64 + 1.0).collect())
 }
 
 fn timeline(run: &Run, ttfts: &[f64], ends: &[f64], most: usize) -> Option<Value> {
-    let starts = run.detail("start_times").filter(|starts| starts.len() == ttfts.len())?;
-    let origin = starts.iter().copied().filter(|s| *s > 0.0).fold(f64::INFINITY, f64::min);
+    let starts = run
+        .detail("start_times")
+        .filter(|starts| starts.len() == ttfts.len())?;
+    let origin = starts
+        .iter()
+        .copied()
+        .filter(|s| *s > 0.0)
+        .fold(f64::INFINITY, f64::min);
     let total = starts.len();
     let stride = total.div_ceil(most).max(1);
     let rows: Vec<Value> = (0..total)
@@ -158,7 +205,13 @@ fn timeline(run: &Run, ttfts: &[f64], ends: &[f64], most: usize) -> Option<Value
             let start = starts[i] - origin;
             let failed = run.has_failed(i) || ends[i] <= 0.0;
             let first = (ttfts[i] > 0.0).then(|| short(start + ttfts[i]));
-            json!([i, short(start), first, short(start + ends[i]), u8::from(failed)])
+            json!([
+                i,
+                short(start),
+                first,
+                short(start + ends[i]),
+                u8::from(failed)
+            ])
         })
         .collect();
     Some(json!({"rows": rows, "total": total}))

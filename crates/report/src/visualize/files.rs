@@ -27,7 +27,12 @@ pub struct Wanted {
 
 impl Wanted {
     /// All files.
-    pub const ALL: Self = Self { throughput: true, latency: true, interactive: true, report: true };
+    pub const ALL: Self = Self {
+        throughput: true,
+        latency: true,
+        interactive: true,
+        report: true,
+    };
 }
 
 /// Name and content of each wanted file.
@@ -45,13 +50,24 @@ pub fn files(
         Ok(())
     };
     if wanted.throughput {
-        figure("throughput_analysis.png", "throughput_analysis.svg", throughput_figure(runs, lang))?;
+        figure(
+            "throughput_analysis.png",
+            "throughput_analysis.svg",
+            throughput_figure(runs, lang),
+        )?;
     }
     if wanted.latency {
-        figure("latency_analysis.png", "latency_analysis.svg", latency_figure(runs, lang))?;
+        figure(
+            "latency_analysis.png",
+            "latency_analysis.svg",
+            latency_figure(runs, lang),
+        )?;
     }
     if wanted.interactive {
-        out.push(("interactive_dashboard.html", dashboard(runs, lang).into_bytes()));
+        out.push((
+            "interactive_dashboard.html",
+            dashboard(runs, lang).into_bytes(),
+        ));
     }
     if wanted.report {
         let report = |format| performance_report(runs, scale, lang, format).into_bytes();

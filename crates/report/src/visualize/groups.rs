@@ -18,12 +18,20 @@ impl Load {
     /// The load that most of the runs vary; the cap wins a tie.
     pub(crate) fn of(runs: &[Run]) -> Self {
         let levels = |load: Self| {
-            let mut values: Vec<u64> = runs.iter().filter_map(|r| load.value(r)).map(f64::to_bits).collect();
+            let mut values: Vec<u64> = runs
+                .iter()
+                .filter_map(|r| load.value(r))
+                .map(f64::to_bits)
+                .collect();
             values.sort_unstable();
             values.dedup();
             values.len()
         };
-        if levels(Self::Rate) > levels(Self::Concurrency) { Self::Rate } else { Self::Concurrency }
+        if levels(Self::Rate) > levels(Self::Concurrency) {
+            Self::Rate
+        } else {
+            Self::Concurrency
+        }
     }
 
     pub(crate) fn value(self, run: &Run) -> Option<f64> {
@@ -97,18 +105,26 @@ impl Level<'_> {
 
 /// Mean and Student's 95 % interval, which is the mean itself where there is but one value.
 pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
-    let inferometer_metrics::Estimate { mean, interval, .. } = inferometer_metrics::Estimate::of(values)?;
+    let inferometer_metrics::Estimate { mean, interval, .. } =
+        inferometer_metrics::Estimate::of(values)?;
     let (low, high) = interval.unwrap_or((mean, mean));
     Some(Estimate { mean, low, high })
 }
 
-/// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend on the
-/// order of files.
+/// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend
+/// on the order of files.
 pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
-    let mut keyed: Vec<(Vec<String>, &Run, f64)> =
-        runs.iter().filter_map(|run| Some((identity(run, load, lang), run, load.value(run)?))).collect();
+    let mut keyed: Vec<(Vec<String>, &Run, f64)> = runs
+        .iter()
+        .filter_map(|run| Some((identity(run, load, lang), run, load.value(run)?)))
+        .collect();
     keyed.sort_by(|a, b| {
-        let lens = |run: &Run| (run.input_len.unwrap_or(f64::MAX), run.output_len.unwrap_or(f64::MAX));
+        let lens = |run: &Run| {
+            (
+                run.input_len.unwrap_or(f64::MAX),
+                run.output_len.unwrap_or(f64::MAX),
+            )
+        };
         let ((ai, ao), (bi, bo)) = (lens(a.1), lens(b.1));
         ai.total_cmp(&bi)
             .then(ao.total_cmp(&bo))
@@ -128,13 +144,29 @@ pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
                 .filter(|(part, varies)| **varies && !part.is_empty())
                 .map(|(part, _)| part.as_str())
                 .collect();
-            let name = if parts.is_empty() { key[0].clone() } else { parts.join(", ") };
-            found.push((key, Series { name, lens: (run.input_len, run.output_len), levels: Vec::new() }));
+            let name = if parts.is_empty() {
+                key[0].clone()
+            } else {
+                parts.join(", ")
+            };
+            found.push((
+                key,
+                Series {
+                    name,
+                    lens: (run.input_len, run.output_len),
+                    levels: Vec::new(),
+                },
+            ));
         }
-        let Some((_, current)) = found.last_mut() else { continue };
+        let Some((_, current)) = found.last_mut() else {
+            continue;
+        };
         match current.levels.last_mut().filter(|level| level.load == at) {
             Some(level) => level.runs.push(run),
-            None => current.levels.push(Level { load: at, runs: vec![run] }),
+            None => current.levels.push(Level {
+                load: at,
+                runs: vec![run],
+            }),
         }
     }
     found.into_iter().map(|(_, series)| series).collect()
@@ -146,8 +178,11 @@ pub(crate) const DRAWN: usize = 8;
 /// The series that a static figure draws: those with the most levels, in their order.
 pub(crate) fn drawn(mut all: Vec<Series<'_>>) -> Vec<Series<'_>> {
     if all.len() > DRAWN {
-        let mut sizes: Vec<(usize, usize)> =
-            all.iter().enumerate().map(|(i, one)| (one.levels.len(), i)).collect();
+        let mut sizes: Vec<(usize, usize)> = all
+            .iter()
+            .enumerate()
+            .map(|(i, one)| (one.levels.len(), i))
+            .collect();
         sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let kept: Vec<usize> = sizes[..DRAWN].iter().map(|(_, index)| *index).collect();
         let mut position = 0;
@@ -166,19 +201,36 @@ pub(crate) struct Lengths<'a> {
     pub(crate) levels: Vec<Level<'a>>,
 }
 
-/// Runs sorted by everything but the input length, with at least two input lengths each; by load, then name.
+/// Runs sorted by everything but the input length, with at least two input lengths each; by load,
+/// then name.
 pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
     let mut keyed: Vec<(f64, Vec<String>, f64, &Run)> = runs
         .iter()
         .filter_map(|run| {
             let mut key = identity(run, Load::Rate, lang);
-            key[0] = run.output_len.map(|output| format!("* → {output}")).unwrap_or_default();
-            key.push(run.rate.map(|rate| format!("{rate} req/s")).unwrap_or_default());
-            Some((run.concurrency.or(run.rate).unwrap_or(f64::MAX), key, run.input_len?, run))
+            key[0] = run
+                .output_len
+                .map(|output| format!("* → {output}"))
+                .unwrap_or_default();
+            key.push(
+                run.rate
+                    .map(|rate| format!("{rate} req/s"))
+                    .unwrap_or_default(),
+            );
+            Some((
+                run.concurrency.or(run.rate).unwrap_or(f64::MAX),
+                key,
+                run.input_len?,
+                run,
+            ))
         })
         .collect();
     keyed.sort_by(|a, b| {
-        let names = || a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then_with(|| a.3.name.cmp(&b.3.name));
+        let names = || {
+            a.1.cmp(&b.1)
+                .then(a.2.total_cmp(&b.2))
+                .then_with(|| a.3.name.cmp(&b.3.name))
+        };
         a.0.total_cmp(&b.0).then_with(names)
     });
     let mut found: Vec<(Vec<String>, Vec<Level<'_>>)> = Vec::new();
@@ -186,10 +238,15 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
         if found.last().is_none_or(|(last, _)| *last != key) {
             found.push((key, Vec::new()));
         }
-        let Some((_, levels)) = found.last_mut() else { continue };
+        let Some((_, levels)) = found.last_mut() else {
+            continue;
+        };
         match levels.last_mut().filter(|level| level.load == input) {
             Some(level) => level.runs.push(run),
-            None => levels.push(Level { load: input, runs: vec![run] }),
+            None => levels.push(Level {
+                load: input,
+                runs: vec![run],
+            }),
         }
     }
     found.retain(|(_, levels)| levels.len() > 1);
@@ -199,8 +256,17 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
     found
         .into_iter()
         .map(|(key, levels)| {
-            let parts = key.iter().zip(&varying).filter(|(part, varies)| **varies && !part.is_empty());
-            Lengths { name: parts.map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(", "), levels }
+            let parts = key
+                .iter()
+                .zip(&varying)
+                .filter(|(part, varies)| **varies && !part.is_empty());
+            Lengths {
+                name: parts
+                    .map(|(part, _)| part.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                levels,
+            }
         })
         .collect()
 }
@@ -209,9 +275,16 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
 fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
     let other = match load {
         Load::Concurrency => run.rate.map(|rate| format!("{rate} req/s")),
-        Load::Rate => run.concurrency.map(|cap| format!("{} {cap}", lang.pick("cap", "上限"))),
+        Load::Rate => run
+            .concurrency
+            .map(|cap| format!("{} {cap}", lang.pick("cap", "上限"))),
     };
-    let metadata = run.metadata.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+    let metadata = run
+        .metadata
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect::<Vec<_>>()
+        .join(" ");
     vec![
         lens_name((run.input_len, run.output_len), lang),
         short_model(&run.model).to_owned(),
@@ -234,12 +307,19 @@ pub(crate) fn lens_name(lens: (Option<f64>, Option<f64>), lang: Lang) -> String 
 
 /// The last part of a model's name.
 pub(crate) fn short_model(model: &str) -> &str {
-    model.trim_end_matches('/').rsplit('/').next().unwrap_or(model)
+    model
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(model)
 }
 
 /// The distinct loads of all series, ascending.
 pub(crate) fn loads(series: &[Series<'_>]) -> Vec<f64> {
-    let mut values: Vec<f64> = series.iter().flat_map(|s| s.levels.iter().map(|level| level.load)).collect();
+    let mut values: Vec<f64> = series
+        .iter()
+        .flat_map(|s| s.levels.iter().map(|level| level.load))
+        .collect();
     values.sort_by(f64::total_cmp);
     values.dedup();
     values
@@ -251,7 +331,14 @@ mod tests {
 
     #[test]
     fn an_interval_needs_repeats() {
-        assert_eq!(estimate(&[5.0]), Some(Estimate { mean: 5.0, low: 5.0, high: 5.0 }));
+        assert_eq!(
+            estimate(&[5.0]),
+            Some(Estimate {
+                mean: 5.0,
+                low: 5.0,
+                high: 5.0
+            })
+        );
         let three = estimate(&[9.0, 10.0, 11.0]).unwrap();
         // 4.303 · 1/√3
         assert!((three.high - 12.484_3).abs() < 1e-3, "{three:?}");

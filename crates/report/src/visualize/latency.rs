@@ -9,8 +9,9 @@ use crate::Lang;
 use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::duration_ms;
 
-/// The four metrics against the load with median, mean and tail, what an answer's time is made of, and the
-/// distributions where runs have details. When both caps and rates were varied, there is a row for each.
+/// The four metrics against the load with median, mean and tail, what an answer's time is made of,
+/// and the distributions where runs have details. When both caps and rates were varied, there is a
+/// row for each.
 pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
     let main = Load::of(runs);
     let all = drawn(series(runs, main, lang));
@@ -54,7 +55,12 @@ pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
             },
         }
     } else {
-        Key::Line { color: theme::INK.into(), dash: "8 5".into(), marker: None, text: tail }
+        Key::Line {
+            color: theme::INK.into(),
+            dash: "8 5".into(),
+            marker: None,
+            text: tail,
+        }
     });
     legend.extend(keys(runs, lang));
     Figure {
@@ -74,8 +80,11 @@ const BANDS_UP_TO: usize = 3;
 
 /// The tails that the runs have, such as "p99" or "p95–p99".
 fn tail_name(runs: &[Run]) -> String {
-    let mut tails: Vec<f64> =
-        runs.iter().filter_map(|run| run.tail(Metric::Ttft)).map(|tail| tail.0).collect();
+    let mut tails: Vec<f64> = runs
+        .iter()
+        .filter_map(|run| run.tail(Metric::Ttft))
+        .map(|tail| tail.0)
+        .collect();
     tails.sort_by(f64::total_cmp);
     match (tails.first(), tails.last()) {
         (Some(first), Some(last)) if first == last => format!("p{first}"),
@@ -107,20 +116,34 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
             label: (all.len() > 1).then(|| one.name.clone()),
             ..Line::default()
         };
-        let mut mean = Line { color: color.into(), width: 1.8, dash: "2 5".into(), ..Line::default() };
-        let mut tail = Line { color: color.into(), width: 1.4, dash: "8 5".into(), ..Line::default() };
+        let mut mean = Line {
+            color: color.into(),
+            width: 1.8,
+            dash: "2 5".into(),
+            ..Line::default()
+        };
+        let mut tail = Line {
+            color: color.into(),
+            width: 1.4,
+            dash: "8 5".into(),
+            ..Line::default()
+        };
         for level in &one.levels {
             if let Some(found) = level.latency(metric, Stat::Mean) {
                 mean.points.push((level.load, found.mean));
             }
-            let Some(centre) = level.latency(metric, Stat::Median) else { continue };
+            let Some(centre) = level.latency(metric, Stat::Median) else {
+                continue;
+            };
             values.push(centre.mean);
             if level.is_suspect() {
                 median.suspect.push(median.points.len());
             }
             median.points.push((level.load, centre.mean));
             if centre.high > centre.low {
-                median.intervals.push((level.load, centre.low.max(0.0), centre.high));
+                median
+                    .intervals
+                    .push((level.load, centre.low.max(0.0), centre.high));
             }
             if let Some(high) = level.latency(metric, Stat::Tail) {
                 values.push(high.mean);
@@ -131,13 +154,22 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
                 }
             }
         }
-        marks.extend([mean, tail].into_iter().filter(|line| line.points.len() > 1).map(Mark::Line));
+        marks.extend(
+            [mean, tail]
+                .into_iter()
+                .filter(|line| line.points.len() > 1)
+                .map(Mark::Line),
+        );
         if !median.points.is_empty() {
             marks.push(Mark::Line(median));
         }
     }
     let y = Axis::spanning(format!("{name} (ms)"), values, 20.0);
-    Panel { marks, empty: nothing(lang), ..Panel::new(title, load_axis(all, load, lang), y) }
+    Panel {
+        marks,
+        empty: nothing(lang),
+        ..Panel::new(title, load_axis(all, load, lang), y)
+    }
 }
 
 /// Stacked bars: time to the first token, and generation after it, of the mean answer.
@@ -158,10 +190,13 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
             }
             let first = level.latency(Metric::Ttft, Stat::Mean).map(|e| e.mean);
             let Some(first) = first else { continue };
-            let whole = level.latency(Metric::E2el, Stat::Mean).map(|e| e.mean).or_else(|| {
-                let gaps = one.lens.1? - 1.0;
-                Some(first + level.latency(Metric::Tpot, Stat::Mean)?.mean * gaps)
-            });
+            let whole = level
+                .latency(Metric::E2el, Stat::Mean)
+                .map(|e| e.mean)
+                .or_else(|| {
+                    let gaps = one.lens.1? - 1.0;
+                    Some(first + level.latency(Metric::Tpot, Stat::Mean)?.mean * gaps)
+                });
             let Some(whole) = whole else { continue };
             let at = names.len() as f64;
             names.push(level.load.to_string());
@@ -194,8 +229,16 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         (Load::Rate, Lang::Zh) => "请求速率（按设置分组）",
     };
     let y = Axis::linear(lang.pick("Time (ms)", "时间 (ms)"));
-    let marks = if bars.is_empty() { Vec::new() } else { vec![Mark::Bars(bars)] };
-    Panel { marks, empty: nothing(lang), ..Panel::new(title, Axis::categories(x_title, names), y) }
+    let marks = if bars.is_empty() {
+        Vec::new()
+    } else {
+        vec![Mark::Bars(bars)]
+    };
+    Panel {
+        marks,
+        empty: nothing(lang),
+        ..Panel::new(title, Axis::categories(x_title, names), y)
+    }
 }
 
 /// Writes each setting's name once, below the middle of its bars, as far as it fits there.
@@ -203,7 +246,9 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     // A panel is about 560 pixels wide, and a letter about 8.
     let letters_a_bar = 560.0 / names.len().max(1) as f64 / 8.0;
     for (owner, one) in all.iter().enumerate() {
-        let Some(first) = owners.iter().position(|o| *o == owner) else { continue };
+        let Some(first) = owners.iter().position(|o| *o == owner) else {
+            continue;
+        };
         let bars = owners.iter().filter(|o| **o == owner).count();
         let room = (bars as f64 * letters_a_bar) as usize;
         if room >= 4 {
@@ -218,15 +263,21 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
     let mut detailed: Vec<(&Run, Vec<f64>)> = runs
         .iter()
         .filter_map(|run| {
-            let mut ms: Vec<f64> =
-                run.good_detail("ttfts")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+            let mut ms: Vec<f64> = run
+                .good_detail("ttfts")?
+                .iter()
+                .filter(|s| **s > 0.0)
+                .map(|s| s * 1e3)
+                .collect();
             ms.sort_by(f64::total_cmp);
             (!ms.is_empty()).then_some((run, ms))
         })
         .collect();
     detailed.sort_by(|a, b| {
         let load = |run: &Run| run.concurrency.or(run.rate).unwrap_or(f64::MAX);
-        load(a.0).total_cmp(&load(b.0)).then_with(|| a.0.name.cmp(&b.0.name))
+        load(a.0)
+            .total_cmp(&load(b.0))
+            .then_with(|| a.0.name.cmp(&b.0.name))
     });
     let found = detailed.len();
     if found > 6 {
@@ -243,7 +294,10 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             kept
         });
     }
-    let names = run_names(&detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(), lang);
+    let names = run_names(
+        &detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(),
+        lang,
+    );
     let mut marks = Vec::new();
     let mut values = Vec::new();
     for (index, (_, ms)) in detailed.iter().enumerate() {
@@ -265,13 +319,24 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
         (Lang::En, true) => {
             format!("Distribution of TTFT ({shown} of {found} runs with details, evenly by load)")
         }
-        (Lang::Zh, true) => format!("TTFT 分布（{found} 个含明细的运行中按负载间隔选取 {shown} 个）"),
+        (Lang::Zh, true) => {
+            format!("TTFT 分布（{found} 个含明细的运行中按负载间隔选取 {shown} 个）")
+        }
     };
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
-    let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例")).with_range(0.0, 1.0);
-    let empty =
-        lang.pick("needs runs saved with --save-detailed", "需要用 --save-detailed 保存的运行").to_owned();
-    Panel { marks, empty, ..Panel::new(title, x, y) }
+    let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例"))
+        .with_range(0.0, 1.0);
+    let empty = lang
+        .pick(
+            "needs runs saved with --save-detailed",
+            "需要用 --save-detailed 保存的运行",
+        )
+        .to_owned();
+    Panel {
+        marks,
+        empty,
+        ..Panel::new(title, x, y)
+    }
 }
 
 /// Lengths and load of each run, or its file name where that is not unique.
@@ -291,14 +356,19 @@ fn run_names(runs: &[&Run], lang: Lang) -> Vec<String> {
             if all.iter().filter(|other| *other == name).count() == 1 {
                 name.clone()
             } else {
-                run.name.rsplit('/').next().unwrap_or(&run.name).trim_end_matches(".json").to_owned()
+                run.name
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or(&run.name)
+                    .trim_end_matches(".json")
+                    .to_owned()
             }
         })
         .collect()
 }
 
-/// The empirical distribution function of ascending values, thinned to about `most` steps. The first and last
-/// values always stay, so that the ends are true.
+/// The empirical distribution function of ascending values, thinned to about `most` steps. The
+/// first and last values always stay, so that the ends are true.
 pub(crate) fn ecdf(sorted: &[f64], most: usize) -> Vec<(f64, f64)> {
     let n = sorted.len();
     let stride = n.div_ceil(most).max(1);

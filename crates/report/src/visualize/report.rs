@@ -23,9 +23,14 @@ pub enum ReportFormat {
     Markdown,
 }
 
-/// The performance report on many runs: key figures, best settings, ratings, saturation, limits with advice,
-/// validity, environment, commands.
-pub fn performance_report(runs: &[Run], scale: &RatingScale, lang: Lang, format: ReportFormat) -> String {
+/// The performance report on many runs: key figures, best settings, ratings, saturation, limits
+/// with advice, validity, environment, commands.
+pub fn performance_report(
+    runs: &[Run],
+    scale: &RatingScale,
+    lang: Lang,
+    format: ReportFormat,
+) -> String {
     let load = Load::of(runs);
     let all = series(runs, load, lang);
     let mut doc = Document::default();
@@ -58,7 +63,11 @@ fn key_figures(doc: &mut Document, runs: &[Run], lang: Lang) {
     let completed: f64 = runs.iter().filter_map(|run| run.number("completed")).sum();
     let failed: f64 = runs.iter().filter_map(|run| run.number("failed")).sum();
     let counted = |n: f64| crate::format::count(n as u64);
-    let share = if completed + failed > 0.0 { failed / (completed + failed) } else { 0.0 };
+    let share = if completed + failed > 0.0 {
+        failed / (completed + failed)
+    } else {
+        0.0
+    };
     items.push(match lang {
         Lang::En => format!(
             "{} runs; {} requests completed, {} failed ({}).",
@@ -90,12 +99,34 @@ fn key_figures(doc: &mut Document, runs: &[Run], lang: Lang) {
             });
         }
     };
-    extreme("Highest output throughput", "最高输出吞吐量", "output_throughput", "tok/s");
-    extreme("Highest request throughput", "最高请求吞吐量", "request_throughput", "req/s");
-    extreme("Highest goodput", "最高有效吞吐量", "request_goodput", "req/s");
+    extreme(
+        "Highest output throughput",
+        "最高输出吞吐量",
+        "output_throughput",
+        "tok/s",
+    );
+    extreme(
+        "Highest request throughput",
+        "最高请求吞吐量",
+        "request_throughput",
+        "req/s",
+    );
+    extreme(
+        "Highest goodput",
+        "最高有效吞吐量",
+        "request_goodput",
+        "req/s",
+    );
     for (metric, name) in [(Metric::Ttft, "TTFT"), (Metric::Tpot, "TPOT")] {
-        let medians = || sound.iter().filter_map(|run| run.latency(metric, Stat::Median));
-        let (low, high) = (medians().fold(f64::INFINITY, f64::min), medians().fold(0.0, f64::max));
+        let medians = || {
+            sound
+                .iter()
+                .filter_map(|run| run.latency(metric, Stat::Median))
+        };
+        let (low, high) = (
+            medians().fold(f64::INFINITY, f64::min),
+            medians().fold(0.0, f64::max),
+        );
         if low.is_finite() {
             let (low, high) = (duration_ms(low), duration_ms(high));
             items.push(match lang {
@@ -125,7 +156,11 @@ fn best(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
                 cell(delay_ms(one, level)),
             ]);
         };
-        let sound: Vec<&Level<'_>> = one.levels.iter().filter(|level| !level.is_suspect()).collect();
+        let sound: Vec<&Level<'_>> = one
+            .levels
+            .iter()
+            .filter(|level| !level.is_suspect())
+            .collect();
         let by = |value: &dyn Fn(&Level<'_>) -> Option<f64>| {
             sound
                 .iter()
@@ -189,19 +224,31 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
     } else {
         lang.pick("tail", "尾部").to_owned()
     };
-    let latency = |level: &Level<'_>, metric, stat| cell(level.latency(metric, stat).map(|found| found.mean));
+    let latency =
+        |level: &Level<'_>, metric, stat| cell(level.latency(metric, stat).map(|found| found.mean));
     let mut rows = Vec::new();
     for one in all {
         for level in &one.levels {
             let tail = level.runs.iter().find_map(|run| run.tail(Metric::Ttft));
-            let word = |stat| scale.of(level, stat).map_or("–", |rating| rating.word(lang)).to_owned();
+            let word = |stat| {
+                scale
+                    .of(level, stat)
+                    .map_or("–", |rating| rating.word(lang))
+                    .to_owned()
+            };
             let tail_rating = match tail {
-                Some((p, _)) if !tail_word.starts_with('p') => format!("{} (p{p})", word(Stat::Tail)),
+                Some((p, _)) if !tail_word.starts_with('p') => {
+                    format!("{} (p{p})", word(Stat::Tail))
+                }
                 _ => word(Stat::Tail),
             };
             rows.push(vec![
                 full_name(one, lang),
-                if level.load.is_finite() { level.load.to_string() } else { "–".to_owned() },
+                if level.load.is_finite() {
+                    level.load.to_string()
+                } else {
+                    "–".to_owned()
+                },
                 level.runs.len().to_string(),
                 latency(level, Metric::Ttft, Stat::Median),
                 latency(level, Metric::Ttft, Stat::Tail),
@@ -230,19 +277,30 @@ fn ratings(doc: &mut Document, all: &[Series<'_>], load: Load, scale: &RatingSca
 
 /// The series, and each run without a load as one more.
 fn with_loose<'a>(all: &[Series<'a>], runs: &'a [Run], load: Load) -> Vec<Series<'a>> {
-    let mut loose: Vec<&Run> = runs.iter().filter(|run| load.value(run).is_none()).collect();
+    let mut loose: Vec<&Run> = runs
+        .iter()
+        .filter(|run| load.value(run).is_none())
+        .collect();
     loose.sort_by(|a, b| a.name.cmp(&b.name));
     let loose = loose.into_iter().map(|run| Series {
         name: run.name.clone(),
         lens: (run.input_len, run.output_len),
-        levels: vec![Level { load: f64::NAN, runs: vec![run] }],
+        levels: vec![Level {
+            load: f64::NAN,
+            runs: vec![run],
+        }],
     });
     all.iter().cloned().chain(loose).collect()
 }
 
 /// The worst verdict of a level's runs.
 fn trust(level: &Level<'_>) -> &'static str {
-    match level.runs.iter().filter_map(|run| run.verdict.as_ref().map(|verdict| verdict.level)).max() {
+    match level
+        .runs
+        .iter()
+        .filter_map(|run| run.verdict.as_ref().map(|verdict| verdict.level))
+        .max()
+    {
         None => "–",
         Some(Trust::Valid) => "VALID",
         Some(Trust::Caution) => "CAUTION",
@@ -251,10 +309,15 @@ fn trust(level: &Level<'_>) -> &'static str {
 }
 
 fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
-    doc.heading(2, lang.pick("Saturation, limits, advice", "饱和点、瓶颈与建议"));
+    doc.heading(
+        2,
+        lang.pick("Saturation, limits, advice", "饱和点、瓶颈与建议"),
+    );
     let mut items = Vec::new();
     for one in all {
-        let Findings { saturation, limits, .. } = study(one, load);
+        let Findings {
+            saturation, limits, ..
+        } = study(one, load);
         let name = full_name(one, lang);
         let colon = lang.pick(": ", "：");
         let mut sentences = Vec::new();
@@ -277,7 +340,11 @@ fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
             ),
         }
         sentences.extend(limits.iter().map(|limit| advice(*limit, load, lang)));
-        items.extend(sentences.iter().map(|sentence| format!("{name}{colon}{sentence}")));
+        items.extend(
+            sentences
+                .iter()
+                .map(|sentence| format!("{name}{colon}{sentence}")),
+        );
     }
     if items.is_empty() {
         items.push(super::throughput::nothing(lang));
@@ -287,8 +354,11 @@ fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
 
 fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.heading(2, lang.pick("May the numbers be trusted?", "数据是否可信"));
-    let of =
-        |level: Trust| runs.iter().filter(|r| r.verdict.as_ref().is_some_and(|v| v.level == level)).count();
+    let of = |level: Trust| {
+        runs.iter()
+            .filter(|r| r.verdict.as_ref().is_some_and(|v| v.level == level))
+            .count()
+    };
     let silent = runs.iter().filter(|run| run.verdict.is_none()).count();
     doc.text(match lang {
         Lang::En => format!(
@@ -306,7 +376,11 @@ fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
     });
     let mut items = Vec::new();
     for run in runs {
-        let Some(verdict) = run.verdict.as_ref().filter(|verdict| verdict.level != Trust::Valid) else {
+        let Some(verdict) = run
+            .verdict
+            .as_ref()
+            .filter(|verdict| verdict.level != Trust::Valid)
+        else {
             continue;
         };
         if verdict.reasons.is_empty() {
@@ -315,7 +389,11 @@ fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
         for reason in &verdict.reasons {
             let (message, remedy) = findings::texts(reason, lang);
             let text = format!("{}: {} [{}] {message}", run.name, reason.level, reason.code);
-            items.push(if remedy.is_empty() { text } else { format!("{text} → {remedy}") });
+            items.push(if remedy.is_empty() {
+                text
+            } else {
+                format!("{text} → {remedy}")
+            });
         }
     }
     doc.list(items);
@@ -325,7 +403,11 @@ fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.heading(2, lang.pick("Environment", "环境"));
     let mut items = Vec::new();
     let mut distinct = |label: &str, value: &dyn Fn(&Run) -> Option<String>| {
-        let mut values: Vec<String> = runs.iter().filter_map(value).filter(|v| !v.is_empty()).collect();
+        let mut values: Vec<String> = runs
+            .iter()
+            .filter_map(value)
+            .filter(|v| !v.is_empty())
+            .collect();
         values.sort();
         values.dedup();
         if values.len() > 8 {
@@ -334,16 +416,28 @@ fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
             values.push(format!("(+{more})"));
         }
         if !values.is_empty() {
-            items.push(format!("{label}{}{}", lang.pick(": ", "："), values.join(lang.pick(", ", "、"))));
+            items.push(format!(
+                "{label}{}{}",
+                lang.pick(": ", "："),
+                values.join(lang.pick(", ", "、"))
+            ));
         }
     };
     distinct(lang.pick("Model", "模型"), &|run| Some(run.model.clone()));
-    distinct(lang.pick("Backend", "后端"), &|run| Some(run.backend.clone()));
+    distinct(lang.pick("Backend", "后端"), &|run| {
+        Some(run.backend.clone())
+    });
     distinct(lang.pick("Tokenizer", "分词器"), &|run| {
         Some(run.row.get("tokenizer_id")?.as_str()?.to_owned())
     });
     distinct(lang.pick("Metadata", "元数据"), &|run| {
-        Some(run.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "))
+        Some(
+            run.metadata
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
     });
     distinct(lang.pick("Host", "主机"), &|run| {
         let environment = run.row.get("inferometer")?.get("environment")?;
@@ -376,7 +470,10 @@ fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
     let mut lines: Vec<String> = runs.iter().map(command).collect();
     let mut seen = std::collections::BTreeSet::new();
     lines.retain(|line| seen.insert(line.clone()));
-    let known = runs.iter().filter(|run| stored_command(run).is_some()).count();
+    let known = runs
+        .iter()
+        .filter(|run| stored_command(run).is_some())
+        .count();
     if known < runs.len() {
         doc.text(lang.pick(
             "Put together from the result files, which do not hold every option; add --base-url and your server's own options.",
@@ -396,7 +493,13 @@ fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
 
 /// The command that the result file itself holds.
 fn stored_command(run: &Run) -> Option<String> {
-    Some(run.row.get("inferometer")?.get("command")?.as_str()?.replace(['\n', '\r'], " "))
+    Some(
+        run.row
+            .get("inferometer")?
+            .get("command")?
+            .as_str()?
+            .replace(['\n', '\r'], " "),
+    )
 }
 
 fn command(run: &Run) -> String {
@@ -418,7 +521,10 @@ fn command(run: &Run) -> String {
         flag("random-output-len", Some(output.to_string()));
     }
     flag("num-prompts", run.num_prompts.map(|n| n.to_string()));
-    flag("request-rate", Some(run.rate.map_or("inf".into(), |rate| rate.to_string())));
+    flag(
+        "request-rate",
+        Some(run.rate.map_or("inf".into(), |rate| rate.to_string())),
+    );
     flag("max-concurrency", run.concurrency.map(|n| n.to_string()));
     line
 }
@@ -429,7 +535,10 @@ fn quoted(word: &str) -> String {
     if word.chars().all(plain) {
         word.to_owned()
     } else {
-        format!("'{}'", word.replace(['\n', '\r'], " ").replace('\'', "'\\''"))
+        format!(
+            "'{}'",
+            word.replace(['\n', '\r'], " ").replace('\'', "'\\''")
+        )
     }
 }
 

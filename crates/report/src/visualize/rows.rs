@@ -74,28 +74,40 @@ pub struct Run {
 
 /// Reads rows. Rows without any throughput are kept: their requests may all have failed.
 pub fn parse_rows(rows: &[Row]) -> Vec<Run> {
-    rows.iter().enumerate().map(|(index, row)| Run::from_row(index, row)).collect()
+    rows.iter()
+        .enumerate()
+        .map(|(index, row)| Run::from_row(index, row))
+        .collect()
 }
 
 impl Run {
     fn from_row(index: usize, row: &Row) -> Self {
-        let text =
-            |key: &str| row.get(key).and_then(Value::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
+        let text = |key: &str| {
+            row.get(key)
+                .and_then(Value::as_str)
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned)
+        };
         let completed = number(row, "completed").filter(|n| *n > 0.0);
-        let mean_of = |key: &str| Some(number(row, key)? / completed?).filter(|mean| mean.fract() == 0.0);
+        let mean_of =
+            |key: &str| Some(number(row, key)? / completed?).filter(|mean| mean.fract() == 0.0);
         let metadata = row
             .iter()
             .filter(|(key, value)| {
                 !NOT_METADATA.contains(&key.as_str())
                     && !key.starts_with("inferometer")
-                    && value.as_str().is_some_and(|s| !s.is_empty() && s.parse::<f64>().is_err())
+                    && value
+                        .as_str()
+                        .is_some_and(|s| !s.is_empty() && s.parse::<f64>().is_err())
             })
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
             .collect();
         Self {
             name: text("filename").unwrap_or_else(|| format!("run {}", index + 1)),
             model: text("model_id").unwrap_or_default(),
-            backend: text("backend").or_else(|| text("endpoint_type")).unwrap_or_default(),
+            backend: text("backend")
+                .or_else(|| text("endpoint_type"))
+                .unwrap_or_default(),
             label: text("label"),
             date: text("date").or_else(|| number(row, "date").map(|n| n.to_string())),
             input_len: number(row, "input_len").or_else(|| mean_of("total_input_tokens")),
@@ -114,13 +126,14 @@ impl Run {
         number(&self.row, key)
     }
 
-    /// A statistic of a latency metric in milliseconds. Where the median is not stored, p50 stands in.
+    /// A statistic of a latency metric in milliseconds. Where the median is not stored, p50 stands
+    /// in.
     pub fn latency(&self, metric: Metric, stat: Stat) -> Option<f64> {
         let name = metric.key();
         match stat {
-            Stat::Mean => {
-                self.number(&format!("mean_{name}_ms")).or_else(|| self.stored_latency(metric, None))
-            }
+            Stat::Mean => self
+                .number(&format!("mean_{name}_ms"))
+                .or_else(|| self.stored_latency(metric, None)),
             Stat::Median => self
                 .number(&format!("median_{name}_ms"))
                 .or_else(|| self.number(&format!("p50_{name}_ms")))
@@ -134,24 +147,36 @@ impl Run {
         let ending = format!("_{}_ms", metric.key());
         self.row
             .keys()
-            .filter_map(|key| key.strip_prefix('p')?.strip_suffix(&ending)?.parse::<f64>().ok())
+            .filter_map(|key| {
+                key.strip_prefix('p')?
+                    .strip_suffix(&ending)?
+                    .parse::<f64>()
+                    .ok()
+            })
             .filter(|p| (75.0..=99.0).contains(p))
             .max_by(f64::total_cmp)
             .and_then(|p| Some((p, self.number(&format!("p{p}{ending}"))?)))
             .or_else(|| Some((99.0, self.stored_latency(metric, Some(99.0))?)))
     }
 
-    /// vLLM keeps each request's latency in its file even when E2EL was not among the metrics asked for:
-    /// the mean, or a percentile (linear between neighbours), of those that are not zero, which mark failures.
+    /// vLLM keeps each request's latency in its file even when E2EL was not among the metrics asked
+    /// for: the mean, or a percentile (linear between neighbours), of those that are not zero,
+    /// which mark failures.
     fn stored_latency(&self, metric: Metric, percentile: Option<f64>) -> Option<f64> {
         if metric != Metric::E2el {
             return None;
         }
-        let mut ms: Vec<f64> =
-            self.good_detail("latencies")?.iter().filter(|s| **s > 0.0).map(|s| s * 1e3).collect();
+        let mut ms: Vec<f64> = self
+            .good_detail("latencies")?
+            .iter()
+            .filter(|s| **s > 0.0)
+            .map(|s| s * 1e3)
+            .collect();
         ms.sort_by(f64::total_cmp);
         let last = ms.len().checked_sub(1)?;
-        let Some(percentile) = percentile else { return Some(ms.iter().sum::<f64>() / ms.len() as f64) };
+        let Some(percentile) = percentile else {
+            return Some(ms.iter().sum::<f64>() / ms.len() as f64);
+        };
         let place = last as f64 * percentile / 100.0;
         let (low, part) = (place.floor() as usize, place.fract());
         Some(ms[low] + (ms[(low + 1).min(last)] - ms[low]) * part)
@@ -159,7 +184,9 @@ impl Run {
 
     /// True when the verdict is INVALID.
     pub fn is_invalid(&self) -> bool {
-        self.verdict.as_ref().is_some_and(|verdict| verdict.level == Level::Invalid)
+        self.verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.level == Level::Invalid)
     }
 
     /// The numbers of an array of details, `None` where there is none.
@@ -169,18 +196,22 @@ impl Run {
         (!numbers.is_empty()).then_some(numbers)
     }
 
-    /// True when the details say that the request at this place failed. Files may hold the times of failed requests
-    /// too, up to where they broke off.
+    /// True when the details say that the request at this place failed. Files may hold the times of
+    /// failed requests too, up to where they broke off.
     pub(crate) fn has_failed(&self, place: usize) -> bool {
         let errors = self.row.get("errors").and_then(Value::as_array);
-        errors.and_then(|list| list.get(place)?.as_str()).is_some_and(|error| !error.is_empty())
+        errors
+            .and_then(|list| list.get(place)?.as_str())
+            .is_some_and(|error| !error.is_empty())
     }
 
     /// The numbers of an array of details of requests that did not fail.
     pub(crate) fn good_detail(&self, key: &str) -> Option<Vec<f64>> {
         let all = self.detail(key)?.into_iter().enumerate();
-        let good: Vec<f64> =
-            all.filter(|(place, _)| !self.has_failed(*place)).map(|(_, value)| value).collect();
+        let good: Vec<f64> = all
+            .filter(|(place, _)| !self.has_failed(*place))
+            .map(|(_, value)| value)
+            .collect();
         (!good.is_empty()).then_some(good)
     }
 
@@ -203,20 +234,34 @@ fn number(row: &Row, key: &str) -> Option<f64> {
 
 fn verdict(row: &Row) -> Option<Verdict> {
     let object = row.get("inferometer").and_then(|ours| ours.get("verdict"));
-    if let Some(verdict) = object.and_then(|value| serde_json::from_value::<Verdict>(value.clone()).ok()) {
+    if let Some(verdict) =
+        object.and_then(|value| serde_json::from_value::<Verdict>(value.clone()).ok())
+    {
         return Some(verdict);
     }
     // A CSV holds the level, and perhaps the codes, as text.
-    let level = ["inferometer.verdict.level", "inferometer.verdict", "verdict"]
-        .iter()
-        .find_map(|key| row.get(*key).and_then(Value::as_str))?;
+    let level = [
+        "inferometer.verdict.level",
+        "inferometer.verdict",
+        "verdict",
+    ]
+    .iter()
+    .find_map(|key| row.get(*key).and_then(Value::as_str))?;
     let level = serde_json::from_value(Value::String(level.trim().to_ascii_uppercase())).ok()?;
-    let codes = row.get("inferometer.verdict.reasons").and_then(Value::as_str).unwrap_or_default();
+    let codes = row
+        .get("inferometer.verdict.reasons")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let reasons = codes
         .split([';', ','])
         .map(str::trim)
         .filter(|code| !code.is_empty())
-        .map(|code| Reason { code: code.into(), level, message: String::new(), remedy: String::new() })
+        .map(|code| Reason {
+            code: code.into(),
+            level,
+            message: String::new(),
+            remedy: String::new(),
+        })
         .collect();
     Some(Verdict { level, reasons })
 }
@@ -247,7 +292,8 @@ mod tests {
 
     #[test]
     fn lengths_are_known_only_when_all_requests_share_them() {
-        let fixed = row(json!({"completed": 10, "total_input_tokens": 5120, "total_output_tokens": 1281}));
+        let fixed =
+            row(json!({"completed": 10, "total_input_tokens": 5120, "total_output_tokens": 1281}));
         let run = &parse_rows(&[fixed])[0];
         assert_eq!((run.input_len, run.output_len), (Some(512.0), None));
     }

@@ -8,8 +8,8 @@ use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::significant;
 
-/// Four panels: throughput against load, the effect of the input length, tokens per second for each user, and
-/// scaling against the ideal.
+/// Four panels: throughput against load, the effect of the input length, tokens per second for each
+/// user, and scaling against the ideal.
 pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     let load = Load::of(runs);
     let all = drawn(series(runs, load, lang));
@@ -33,8 +33,11 @@ pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
 
 /// Model and extent of the runs, in one line.
 pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
-    let mut models: Vec<&str> =
-        runs.iter().map(|r| super::groups::short_model(&r.model)).filter(|m| !m.is_empty()).collect();
+    let mut models: Vec<&str> = runs
+        .iter()
+        .map(|r| super::groups::short_model(&r.model))
+        .filter(|m| !m.is_empty())
+        .collect();
     models.sort_unstable();
     models.dedup();
     let models = match models.as_slice() {
@@ -57,7 +60,12 @@ pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
             color: theme::ALARM.into(),
             dash: "0 100".into(),
             marker: Some(Marker::Cross),
-            text: lang.pick("run with verdict INVALID: do not use", "判定为 INVALID 的运行：不可使用").into(),
+            text: lang
+                .pick(
+                    "run with verdict INVALID: do not use",
+                    "判定为 INVALID 的运行：不可使用",
+                )
+                .into(),
         }]
     } else {
         Vec::new()
@@ -67,10 +75,14 @@ pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
 /// What a reader must know of the samples.
 pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let load = Load::of(runs);
-    let repeats: Vec<usize> =
-        series(runs, load, lang).iter().flat_map(|s| s.levels.iter().map(|l| l.runs.len())).collect();
-    let (least, most) =
-        (repeats.iter().min().copied().unwrap_or(0), repeats.iter().max().copied().unwrap_or(0));
+    let repeats: Vec<usize> = series(runs, load, lang)
+        .iter()
+        .flat_map(|s| s.levels.iter().map(|l| l.runs.len()))
+        .collect();
+    let (least, most) = (
+        repeats.iter().min().copied().unwrap_or(0),
+        repeats.iter().max().copied().unwrap_or(0),
+    );
     let mut notes = vec![if most > 1 {
         match lang {
             Lang::En => format!(
@@ -91,10 +103,19 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     if without > 0 {
         notes.push(match lang {
             Lang::En if without == 1 => {
-                format!("1 run without a {} level is not shown by load.", load.short(lang))
+                format!(
+                    "1 run without a {} level is not shown by load.",
+                    load.short(lang)
+                )
             }
-            Lang::En => format!("{without} runs without a {} level are not shown by load.", load.short(lang)),
-            Lang::Zh => format!("{without} 次没有{}水平的运行未按负载显示。", load.short(lang)),
+            Lang::En => format!(
+                "{without} runs without a {} level are not shown by load.",
+                load.short(lang)
+            ),
+            Lang::Zh => format!(
+                "{without} 次没有{}水平的运行未按负载显示。",
+                load.short(lang)
+            ),
         });
     }
     let left_out = series(runs, load, lang).len().saturating_sub(DRAWN);
@@ -128,7 +149,8 @@ pub(super) fn lines(
             }
             line.points.push((level.load, found.mean));
             if found.high > found.low {
-                line.intervals.push((level.load, found.low.max(0.0), found.high));
+                line.intervals
+                    .push((level.load, found.low.max(0.0), found.high));
             }
         }
         if !line.points.is_empty() {
@@ -152,7 +174,11 @@ fn throughput_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         "Output throughput by load and length (input → output tokens)",
         "吞吐量与负载、长度（输入 → 输出 token）",
     );
-    Panel { marks, empty: nothing(lang), ..Panel::new(title, load_axis(all, load, lang), y) }
+    Panel {
+        marks,
+        empty: nothing(lang),
+        ..Panel::new(title, load_axis(all, load, lang), y)
+    }
 }
 
 fn values_of(marks: &[Mark]) -> Vec<f64> {
@@ -164,7 +190,11 @@ fn values_of(marks: &[Mark]) -> Vec<f64> {
 }
 
 pub(super) fn nothing(lang: Lang) -> String {
-    lang.pick("no runs with the numbers that this chart needs", "没有包含此图所需数据的运行").to_owned()
+    lang.pick(
+        "no runs with the numbers that this chart needs",
+        "没有包含此图所需数据的运行",
+    )
+    .to_owned()
 }
 
 /// Throughput against the input length, one line for each setting that was run at several.
@@ -182,22 +212,40 @@ fn length_panel(runs: &[Run], lang: Lang) -> Panel {
     }
     let named: Vec<Series<'_>> = groups
         .into_iter()
-        .map(|group| Series { name: group.name, lens: (None, None), levels: group.levels })
+        .map(|group| Series {
+            name: group.name,
+            lens: (None, None),
+            levels: group.levels,
+        })
         .collect();
     let marks = lines(&named, |level| level.number("total_token_throughput"));
     let lens = loads(&named);
-    let y =
-        Axis::spanning(lang.pick("Input + output tokens/s", "输入+输出 token/秒"), values_of(&marks), 50.0);
+    let y = Axis::spanning(
+        lang.pick("Input + output tokens/s", "输入+输出 token/秒"),
+        values_of(&marks),
+        50.0,
+    );
     let x_title = lang.pick("Input length (tokens)", "输入长度（token）");
     let x = Axis::spanning(x_title, lens.iter().copied(), 5.0).with_ticks(lens);
-    let empty = lang.pick("needs runs at two or more input lengths", "需要至少两种输入长度的运行").to_owned();
+    let empty = lang
+        .pick(
+            "needs runs at two or more input lengths",
+            "需要至少两种输入长度的运行",
+        )
+        .to_owned();
     Panel {
-        marks, empty, ..Panel::new(lang.pick("Effect of the input length", "输入长度的影响"), x, y)
+        marks,
+        empty,
+        ..Panel::new(
+            lang.pick("Effect of the input length", "输入长度的影响"),
+            x,
+            y,
+        )
     }
 }
 
-/// Output tokens per second for one user: throughput over the mean number of requests in flight, which is
-/// rate × mean latency (Little's law) where both are known, else the cap.
+/// Output tokens per second for one user: throughput over the mean number of requests in flight,
+/// which is rate × mean latency (Little's law) where both are known, else the cap.
 pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
     let throughput = level.number("output_throughput")?.mean;
     let by_law = level
@@ -214,7 +262,9 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     // Row 0 stands at the bottom, so the shortest lengths come last.
     for (row, one) in all.iter().rev().enumerate() {
         for level in &one.levels {
-            let Some(column) = columns.iter().position(|load| *load == level.load) else { continue };
+            let Some(column) = columns.iter().position(|load| *load == level.load) else {
+                continue;
+            };
             if let Some(value) = per_user(level, load) {
                 cells.push((column, row, value, level.is_suspect()));
             }
@@ -226,17 +276,30 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         .iter()
         .map(|&(column, row, value, suspect)| Heat {
             at: (column, row),
-            share: if most > least { (value - least) / (most - least) } else { 1.0 },
+            share: if most > least {
+                (value - least) / (most - least)
+            } else {
+                1.0
+            },
             text: significant(value, 3),
             suspect,
         })
         .collect();
     let names = all.iter().rev().map(|one| shorten(&one.name, 24)).collect();
-    let x = Axis::categories(load.title(lang), columns.iter().map(ToString::to_string).collect());
-    let title = lang
-        .pick("Efficiency: output tokens/s for each request in flight", "效率：每个在途请求的输出 token/秒");
+    let x = Axis::categories(
+        load.title(lang),
+        columns.iter().map(ToString::to_string).collect(),
+    );
+    let title = lang.pick(
+        "Efficiency: output tokens/s for each request in flight",
+        "效率：每个在途请求的输出 token/秒",
+    );
     let y = Axis::categories("", names);
-    Panel { marks: vec![Mark::Heat(heat)], empty: nothing(lang), ..Panel::new(title, x, y) }
+    Panel {
+        marks: vec![Mark::Heat(heat)],
+        empty: nothing(lang),
+        ..Panel::new(title, x, y)
+    }
 }
 
 pub(super) fn shorten(text: &str, most: usize) -> String {
@@ -253,9 +316,13 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let mut marks = Vec::new();
     let mut widest = 1.0_f64;
     for (index, one) in all.iter().enumerate() {
-        let base =
-            one.levels.first().and_then(|first| Some((first.load, first.number("output_throughput")?.mean)));
-        let Some((base_load, base)) = base.filter(|(_, throughput)| *throughput > 0.0) else { continue };
+        let base = one
+            .levels
+            .first()
+            .and_then(|first| Some((first.load, first.number("output_throughput")?.mean)));
+        let Some((base_load, base)) = base.filter(|(_, throughput)| *throughput > 0.0) else {
+            continue;
+        };
         let mut line = Line {
             color: theme::series(index).into(),
             width: 2.4,
@@ -264,11 +331,14 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
             ..Line::default()
         };
         for level in &one.levels {
-            let Some(found) = level.number("output_throughput") else { continue };
+            let Some(found) = level.number("output_throughput") else {
+                continue;
+            };
             if level.is_suspect() {
                 line.suspect.push(line.points.len());
             }
-            line.points.push((level.load / base_load, found.mean / base));
+            line.points
+                .push((level.load / base_load, found.mean / base));
             widest = widest.max(level.load / base_load);
         }
         if line.points.len() > 1 {
@@ -297,7 +367,12 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     };
     let y_title = lang.pick("Speed-up (×)", "加速比（×）");
     let span = [1.0, widest];
-    let empty = lang.pick("needs runs at two or more loads", "需要至少两个负载水平的运行").to_owned();
+    let empty = lang
+        .pick(
+            "needs runs at two or more loads",
+            "需要至少两个负载水平的运行",
+        )
+        .to_owned();
     let mut multiples: Vec<f64> = all
         .iter()
         .filter_map(|one| Some((one, one.levels.first()?.load)))
@@ -307,10 +382,18 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     multiples.dedup();
     let x = Axis::spanning(x_title, span, 5.0).with_ticks(multiples);
     let y = Axis::spanning(y_title, span, 5.0);
-    Panel { marks, empty, ..Panel::new(title, x, y) }
+    Panel {
+        marks,
+        empty,
+        ..Panel::new(title, x, y)
+    }
 }
 
 /// A series' name for places outside charts.
 pub(super) fn full_name(one: &Series<'_>, lang: Lang) -> String {
-    if one.name.is_empty() { lens_name(one.lens, lang) } else { one.name.clone() }
+    if one.name.is_empty() {
+        lens_name(one.lens, lang)
+    } else {
+        one.name.clone()
+    }
 }

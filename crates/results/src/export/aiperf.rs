@@ -1,4 +1,5 @@
-//! AIPerf's summary of a run, schema 1.4: `common/models/export_models.py` of the package, version 0.13.
+//! AIPerf's summary of a run, schema 1.4: `common/models/export_models.py` of the package, version
+//! 0.13.
 
 use serde_json::{Value, json};
 
@@ -18,7 +19,11 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
         ("is_complete", json!(!partial)),
         (
             "incomplete_reason",
-            if partial { json!("the run was stopped before its end") } else { Value::Null },
+            if partial {
+                json!("the run was stopped before its end")
+            } else {
+                Value::Null
+            },
         ),
         ("error_summary", errors(run)),
         ("start_time", json!(start)),
@@ -61,33 +66,72 @@ fn errors(run: &ExportRun<'_>) -> Value {
 fn metrics(run: &ExportRun<'_>) -> Vec<(&'static str, Value)> {
     let total = |spread: &Option<Distribution>| spread.as_ref().map(Distribution::sum);
     let (input, output) = (total(&run.input_tokens), total(&run.output_tokens));
-    let rate = |amount: Option<f64>, unit| amount.map(|amount| single(unit, run.per_second(amount)));
+    let rate =
+        |amount: Option<f64>, unit| amount.map(|amount| single(unit, run.per_second(amount)));
     let good = run.goodput.as_ref().map(|goodput| goodput.good);
     let all = [
-        ("request_throughput", rate(Some(run.completed as f64), "requests/sec")),
+        (
+            "request_throughput",
+            rate(Some(run.completed as f64), "requests/sec"),
+        ),
         ("request_latency", spread("ms", run.e2el.as_ref())),
         ("request_count", Some(single("requests", run.completed))),
         ("time_to_first_token", spread("ms", run.ttft.as_ref())),
-        ("time_to_second_token", spread("ms", run.second_token.as_ref())),
+        (
+            "time_to_second_token",
+            spread("ms", run.second_token.as_ref()),
+        ),
         ("inter_token_latency", spread("ms", run.tpot.as_ref())),
         ("output_token_throughput", rate(output, "tokens/sec")),
-        ("output_token_throughput_per_user", spread("tokens/sec/user", run.user_rate.as_ref())),
-        ("e2e_output_token_throughput", spread("tokens/sec/user", run.e2e_rate.as_ref())),
-        ("output_sequence_length", spread("tokens", run.output_tokens.as_ref())),
-        ("input_sequence_length", spread("tokens", run.input_tokens.as_ref())),
-        ("goodput", rate(good.map(|good| good as f64), "requests/sec")),
-        ("good_request_count", good.map(|good| single("requests", good))),
+        (
+            "output_token_throughput_per_user",
+            spread("tokens/sec/user", run.user_rate.as_ref()),
+        ),
+        (
+            "e2e_output_token_throughput",
+            spread("tokens/sec/user", run.e2e_rate.as_ref()),
+        ),
+        (
+            "output_sequence_length",
+            spread("tokens", run.output_tokens.as_ref()),
+        ),
+        (
+            "input_sequence_length",
+            spread("tokens", run.input_tokens.as_ref()),
+        ),
+        (
+            "goodput",
+            rate(good.map(|good| good as f64), "requests/sec"),
+        ),
+        (
+            "good_request_count",
+            good.map(|good| single("requests", good)),
+        ),
         ("inter_chunk_latency", spread("ms", run.itl.as_ref())),
-        ("benchmark_duration", Some(single("sec", number(run.duration_s)))),
-        ("total_isl", input.map(|sum| single("tokens", number(sum.round())))),
-        ("total_osl", output.map(|sum| single("tokens", number(sum.round())))),
+        (
+            "benchmark_duration",
+            Some(single("sec", number(run.duration_s))),
+        ),
+        (
+            "total_isl",
+            input.map(|sum| single("tokens", number(sum.round()))),
+        ),
+        (
+            "total_osl",
+            output.map(|sum| single("tokens", number(sum.round()))),
+        ),
         (
             "total_token_throughput",
             output.and_then(|output| rate(Some(input.unwrap_or_default() + output), "tokens/sec")),
         ),
-        ("error_request_count", Some(single("requests", run.failures + run.incomplete))),
+        (
+            "error_request_count",
+            Some(single("requests", run.failures + run.incomplete)),
+        ),
     ];
-    all.into_iter().filter_map(|(key, metric)| Some((key, metric?))).collect()
+    all.into_iter()
+        .filter_map(|(key, metric)| Some((key, metric?)))
+        .collect()
 }
 
 /// A metric of which there is one value.
@@ -106,5 +150,7 @@ fn spread(unit: &str, of: Option<&Distribution>) -> Option<Value> {
         ("count", json!(of.count)),
         ("sum", number(of.sum())),
     ];
-    Some(without_nulls(head.into_iter().chain(of.percentiles()).chain(tail)))
+    Some(without_nulls(
+        head.into_iter().chain(of.percentiles()).chain(tail),
+    ))
 }

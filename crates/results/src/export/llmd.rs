@@ -1,4 +1,5 @@
-//! llm-d's Benchmark Report 0.2.1: `schema_v0_2.py` of the package `llmd-benchmark-report`, version 0.2.1.
+//! llm-d's Benchmark Report 0.2.1: `schema_v0_2.py` of the package `llmd-benchmark-report`, version
+//! 0.2.1.
 //!
 //! The report allows no keys but its own, save in a few places: settings stand under
 //! `scenario.load.native`, the verdict under `results.observability`.
@@ -35,15 +36,24 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
 
 /// The load; null when not even the length of the prompts is known, which the report insists on.
 fn load(run: &ExportRun<'_>) -> Value {
-    let Some(input) = run.asked.0.as_ref().or(run.input_tokens.as_ref()) else { return Value::Null };
+    let Some(input) = run.asked.0.as_ref().or(run.input_tokens.as_ref()) else {
+        return Value::Null;
+    };
     let manifest = run.manifest;
     let standardized = without_nulls([
         ("tool", json!("inferometer")),
         ("tool_version", json!(manifest.tool.version)),
         ("source", json!(source(run))),
         ("input_seq_len", length(input)),
-        ("output_seq_len", run.asked.1.as_ref().map_or(Value::Null, length)),
-        ("multi_turn", run.sessions.map_or(Value::Null, |_| json!({ "enabled": true }))),
+        (
+            "output_seq_len",
+            run.asked.1.as_ref().map_or(Value::Null, length),
+        ),
+        (
+            "multi_turn",
+            run.sessions
+                .map_or(Value::Null, |_| json!({ "enabled": true })),
+        ),
         ("rate_qps", run.request_rate.map_or(Value::Null, number)),
         ("concurrency", json!(run.max_concurrency)),
     ]);
@@ -65,7 +75,9 @@ fn load(run: &ExportRun<'_>) -> Value {
 fn source(run: &ExportRun<'_>) -> &'static str {
     match run.dataset.as_deref() {
         None => "unknown",
-        Some("prefix_repetition" | "mix" | "trace" | "timed_trace" | "multi-turn-synthetic") => "random",
+        Some("prefix_repetition" | "mix" | "trace" | "timed_trace" | "multi-turn-synthetic") => {
+            "random"
+        }
         Some(_) if run.is_random() => "random",
         Some(_) => "sampled",
     }
@@ -81,7 +93,8 @@ fn length(asked: &Distribution) -> Value {
 }
 
 fn aggregate(run: &ExportRun<'_>) -> Value {
-    let rate = |spread: &Option<Distribution>| spread.as_ref().map(|one| one.sum() / run.duration_s);
+    let rate =
+        |spread: &Option<Distribution>| spread.as_ref().map(|one| one.sum() / run.duration_s);
     let (input, output) = (rate(&run.input_tokens), rate(&run.output_tokens));
     let total = output.map(|output| input.unwrap_or_default() + output);
     let requests = run.completed as f64 / run.duration_s;
@@ -110,7 +123,9 @@ fn aggregate(run: &ExportRun<'_>) -> Value {
 }
 
 fn sessions(run: &ExportRun<'_>) -> Value {
-    let Some((total, completed)) = run.sessions else { return Value::Null };
+    let Some((total, completed)) = run.sessions else {
+        return Value::Null;
+    };
     json!({
         "sessions": {
             "total": total,

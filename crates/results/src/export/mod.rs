@@ -1,7 +1,8 @@
 //! A run in the forms of other tools: SGLang's JSON Lines, AIPerf's JSON, llm-d's Benchmark Report.
 //!
-//! The forms are filled from [`ExportRun`] alone. What it does not hold is left out, or null where a form
-//! wants the key; nothing is made up. `docs/files.md` says which number stands under which key.
+//! The forms are filled from [`ExportRun`] alone. What it does not hold is left out, or null where
+//! a form wants the key; nothing is made up. `docs/files.md` says which number stands under which
+//! key.
 
 mod aiperf;
 mod llmd;
@@ -19,8 +20,9 @@ use crate::manifest::hex;
 use crate::{Manifest, ResultsError, rfc3339};
 
 /// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
-pub const EXPORT_PERCENTILES: [f64; 13] =
-    [0.0, 0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0];
+pub const EXPORT_PERCENTILES: [f64; 13] = [
+    0.0, 0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0,
+];
 
 /// The form of another tool's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,12 +57,13 @@ impl ExportForm {
         }
     }
 
-    /// Checks that the file can be written to `folder`, which is created. To be called before the first
-    /// request; leaves no file behind.
+    /// Checks that the file can be written to `folder`, which is created. To be called before the
+    /// first request; leaves no file behind.
     ///
     /// # Errors
     ///
-    /// When the folder or the file cannot be written to, or the file is there already and `fresh` is set.
+    /// When the folder or the file cannot be written to, or the file is there already and `fresh`
+    /// is set.
     pub fn prepare(self, folder: &Path, fresh: bool) -> Result<PathBuf, ResultsError> {
         let path = folder.join(self.file_name());
         let refused = |source, remedy| ResultsError::NotWritable {
@@ -73,7 +76,10 @@ impl ExportForm {
         std::fs::create_dir_all(folder).map_err(|source| refused(source, other))?;
         if fresh && path.exists() {
             let there = io::Error::from(io::ErrorKind::AlreadyExists);
-            return Err(refused(there, "it is not overwritten; name another folder with --export-dir"));
+            return Err(refused(
+                there,
+                "it is not overwritten; name another folder with --export-dir",
+            ));
         }
         check_writable(&path).map_err(|source| refused(source, other))?;
         Ok(path)
@@ -133,7 +139,8 @@ pub struct ExportRun<'a> {
     pub input_tokens: Option<Distribution>,
     /// Output tokens; `None` where there are none (embeddings and the like).
     pub output_tokens: Option<Distribution>,
-    /// Lengths that were asked for: of prompts, and of answers where they were enforced. All requests.
+    /// Lengths that were asked for: of prompts, and of answers where they were enforced. All
+    /// requests.
     pub asked: (Option<Distribution>, Option<Distribution>),
     /// Output tokens as the client's tokenizer counts them, where it counted every answer.
     pub retokenized: Option<u64>,
@@ -195,22 +202,35 @@ impl<'a> ExportRun<'a> {
     }
 
     fn per_second(&self, amount: f64) -> Value {
-        if self.duration_s > 0.0 { number(amount / self.duration_s) } else { Value::Null }
+        if self.duration_s > 0.0 {
+            number(amount / self.duration_s)
+        } else {
+            Value::Null
+        }
     }
 
     /// A flag as it was given.
     fn flag(&self, pointer: &str) -> Value {
-        self.manifest.settings.pointer(&format!("/flags/{pointer}")).cloned().unwrap_or_default()
+        self.manifest
+            .settings
+            .pointer(&format!("/flags/{pointer}"))
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn is_random(&self) -> bool {
-        self.dataset.as_deref().is_some_and(|name| name.starts_with("random"))
+        self.dataset
+            .as_deref()
+            .is_some_and(|name| name.starts_with("random"))
     }
 
     /// Start and end, RFC 3339.
     fn span(&self) -> (String, String) {
         let run = &self.manifest.run;
-        (rfc3339(Nanos(run.started_wall_ns)), rfc3339(Nanos(run.started_wall_ns + run.duration_ns)))
+        (
+            rfc3339(Nanos(run.started_wall_ns)),
+            rfc3339(Nanos(run.started_wall_ns + run.duration_ns)),
+        )
     }
 
     /// A UUID that depends on the run alone, so that exporting twice gives one id.
@@ -226,7 +246,14 @@ impl<'a> ExportRun<'a> {
             .finalize();
         let hex = hex(&hash[..16]);
         // The marks of version 8, which is for ids of one's own making.
-        format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+        format!(
+            "{}-{}-8{}-a{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..]
+        )
     }
 }
 
@@ -254,7 +281,10 @@ pub struct ExportGoodput {
 
 /// One entry a request in the order of the workload; seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are SGLang's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are SGLang's keys, explained in docs/files.md"
+)]
 pub struct ExportDetails {
     pub input_lens: Vec<u64>,
     pub output_lens: Vec<u64>,
@@ -280,7 +310,9 @@ pub struct Distribution {
 impl Distribution {
     /// The value at one of [`EXPORT_PERCENTILES`].
     fn at(&self, percentile: f64) -> f64 {
-        let place = EXPORT_PERCENTILES.iter().position(|&known| known == percentile);
+        let place = EXPORT_PERCENTILES
+            .iter()
+            .position(|&known| known == percentile);
         place.map_or(f64::NAN, |place| self.percentiles[place])
     }
 
@@ -297,7 +329,9 @@ impl Distribution {
             ("p95", 95.0),
             ("p99", 99.0),
         ];
-        NAMED.into_iter().map(|(name, percentile)| (name, number(self.at(percentile))))
+        NAMED
+            .into_iter()
+            .map(|(name, percentile)| (name, number(self.at(percentile))))
     }
 
     fn sum(&self) -> f64 {
@@ -321,7 +355,10 @@ fn number(number: f64) -> Value {
 /// Leaves out what is null.
 fn without_nulls(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let some = pairs.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(some.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>())
+    Value::Object(
+        some.map(|(key, value)| (key.to_owned(), value))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 fn pretty<W: io::Write + ?Sized>(out: &mut W, form: &Value) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! A line of SGLang's `bench_serving`, as its version 0.5.23 writes it: `benchmark/serving.py` of the package.
+//! A line of SGLang's `bench_serving`, as its version 0.5.23 writes it: `benchmark/serving.py` of
+//! the package.
 
 use std::io::{self, Write};
 
@@ -21,8 +22,13 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
     put("dataset_name", json!(run.dataset));
     put("request_rate", request_rate(run));
     put("max_concurrency", json!(run.max_concurrency));
-    let random =
-        |flag: &str| if run.is_random() { run.flag(&format!("dataset/{flag}")) } else { Value::Null };
+    let random = |flag: &str| {
+        if run.is_random() {
+            run.flag(&format!("dataset/{flag}"))
+        } else {
+            Value::Null
+        }
+    };
     // A general length wins over the dataset's own.
     let length = |general: &str, own: Value| match run.flag(&format!("dataset/{general}")) {
         general if own.is_null() || general.is_null() => own,
@@ -33,16 +39,34 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
         own => length("output_len", own),
     };
     put("sharegpt_output_len", sharegpt);
-    put("random_input_len", length("input_len", random("random_input_len")));
-    put("random_output_len", length("output_len", random("random_output_len")));
+    put(
+        "random_input_len",
+        length("input_len", random("random_input_len")),
+    );
+    put(
+        "random_output_len",
+        length("output_len", random("random_output_len")),
+    );
     // SGLang has one number here; a pair of them has no place.
     let ratio = random("random_range_ratio");
-    put("random_range_ratio", ratio.as_str().and_then(|text| text.parse().ok()).map_or(Value::Null, number));
+    put(
+        "random_range_ratio",
+        ratio
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .map_or(Value::Null, number),
+    );
     put("server_info", Value::Null);
 
     let input = tokens(run.input_tokens.as_ref());
     let output = tokens(run.output_tokens.as_ref());
-    let text = |all: u64| if run.text_only { json!(all) } else { Value::Null };
+    let text = |all: u64| {
+        if run.text_only {
+            json!(all)
+        } else {
+            Value::Null
+        }
+    };
     put("duration", number(run.duration_s));
     put("completed", json!(run.completed));
     put("total_input_tokens", json!(input));
@@ -54,11 +78,17 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
     put("input_throughput", run.per_second(input as f64));
     put("output_throughput", run.per_second(output as f64));
     put("total_throughput", run.per_second((input + output) as f64));
-    for (name, spread) in
-        [("e2e_latency", &run.e2el), ("ttft", &run.ttft), ("tpot", &run.tpot), ("itl", &run.itl)]
-    {
-        let of =
-            |value: fn(&Distribution) -> f64| spread.as_ref().map_or(Value::Null, |one| number(value(one)));
+    for (name, spread) in [
+        ("e2e_latency", &run.e2el),
+        ("ttft", &run.ttft),
+        ("tpot", &run.tpot),
+        ("itl", &run.itl),
+    ] {
+        let of = |value: fn(&Distribution) -> f64| {
+            spread
+                .as_ref()
+                .map_or(Value::Null, |one| number(value(one)))
+        };
         put(&format!("mean_{name}_ms"), of(|one| one.mean));
         put(&format!("median_{name}_ms"), of(|one| one.at(50.0)));
         put(&format!("std_{name}_ms"), of(|one| one.std));
@@ -67,10 +97,22 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
         put(&format!("p99_{name}_ms"), of(|one| one.at(99.0)));
     }
     // Mean number of requests under way.
-    put("concurrency", run.per_second(run.e2el.as_ref().map_or(0.0, Distribution::sum) / 1000.0));
-    put("accept_length", run.accept_length.map_or(Value::Null, number));
-    put("max_output_tokens_per_s", number(run.max_output_tokens_per_s));
-    put("max_concurrent_requests", json!(run.max_concurrent_requests));
+    put(
+        "concurrency",
+        run.per_second(run.e2el.as_ref().map_or(0.0, Distribution::sum) / 1000.0),
+    );
+    put(
+        "accept_length",
+        run.accept_length.map_or(Value::Null, number),
+    );
+    put(
+        "max_output_tokens_per_s",
+        number(run.max_output_tokens_per_s),
+    );
+    put(
+        "max_concurrent_requests",
+        json!(run.max_concurrent_requests),
+    );
     if let Some(goodput) = &run.goodput {
         put_goodput(run, goodput, &mut put);
     }
@@ -85,7 +127,8 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
     form
 }
 
-/// SGLang writes a bare `Infinity`, which is no JSON; the text stands for it, as in our other files.
+/// SGLang writes a bare `Infinity`, which is no JSON; the text stands for it, as in our other
+/// files.
 fn request_rate(run: &ExportRun<'_>) -> Value {
     match (run.request_rate, run.flag("load/request_rate")) {
         (Some(rate), _) => number(rate),
@@ -102,7 +145,13 @@ fn tokens(spread: Option<&Distribution>) -> u64 {
 fn put_goodput(run: &ExportRun<'_>, goodput: &ExportGoodput, put: &mut impl FnMut(&str, Value)) {
     let share = |count: u64| number(count as f64 / run.issued() as f64);
     let by_name = |of: &dyn Fn(&(String, f64, u64)) -> Value| {
-        Value::Object(goodput.limits.iter().map(|limit| (limit.0.clone(), of(limit))).collect())
+        Value::Object(
+            goodput
+                .limits
+                .iter()
+                .map(|limit| (limit.0.clone(), of(limit)))
+                .collect(),
+        )
     };
     put("goodput_slos_ms", by_name(&|limit| number(limit.1)));
     put("request_goodput", run.per_second(goodput.good as f64));

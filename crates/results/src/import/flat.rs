@@ -1,4 +1,5 @@
-//! Results that are one flat object: vLLM's of every era, its Rust client's, SGLang's, llmperf's, ours.
+//! Results that are one flat object: vLLM's of every era, its Rust client's, SGLang's, llmperf's,
+//! ours.
 
 use indexmap::IndexMap;
 use inferometer_core::names;
@@ -30,7 +31,11 @@ pub(super) fn source_of(object: &RawObject<'_>) -> Option<Source> {
         return Some(Source::Llmperf);
     }
     // What AIPerf and GenAI-Perf call request_throughput is an object.
-    let is_number = |key: &str| object.get(key).is_some_and(|raw| !raw.get().starts_with(['{', '[']));
+    let is_number = |key: &str| {
+        object
+            .get(key)
+            .is_some_and(|raw| !raw.get().starts_with(['{', '[']))
+    };
     if !is_number("request_throughput") || !has("completed") || !has("duration") {
         return None;
     }
@@ -79,7 +84,13 @@ pub(super) fn import(source: Source, object: &RawObject<'_>, with_details: bool)
     if source == Source::Llmperf {
         keys = llmperf(keys);
     }
-    ImportedRun { source, keys, details, file: std::path::PathBuf::new(), position: 0 }
+    ImportedRun {
+        source,
+        keys,
+        details,
+        file: std::path::PathBuf::new(),
+        position: 0,
+    }
 }
 
 fn value_of(raw: &RawValue) -> Option<Value> {
@@ -96,10 +107,12 @@ fn vllm_key(source: Source, key: &str) -> String {
     }
 }
 
-/// llmperf's summary: latencies in seconds, statistics in the key's ending. Its standard deviation is that
-/// of a sample, not of a population as vLLM's, and keeps its own name.
+/// llmperf's summary: latencies in seconds, statistics in the key's ending. Its standard deviation
+/// is that of a sample, not of a population as vLLM's, and keeps its own name.
 fn llmperf(keys: IndexMap<String, Value>) -> IndexMap<String, Value> {
-    keys.into_iter().map(|(key, value)| llmperf_entry(&key, &value).unwrap_or((key, value))).collect()
+    keys.into_iter()
+        .map(|(key, value)| llmperf_entry(&key, &value).unwrap_or((key, value)))
+        .collect()
 }
 
 fn llmperf_entry(key: &str, value: &Value) -> Option<(String, Value)> {
@@ -111,7 +124,10 @@ fn llmperf_entry(key: &str, value: &Value) -> Option<(String, Value)> {
         "results_number_errors" => "failed",
         "results_mean_output_throughput_token_per_s" => "output_throughput",
         "results_num_completed_requests_per_min" => {
-            return Some(("request_throughput".to_owned(), Value::from(value.as_f64()? / 60.0)));
+            return Some((
+                "request_throughput".to_owned(),
+                Value::from(value.as_f64()? / 60.0),
+            ));
         }
         _ => {
             let rest = key.strip_prefix("results_")?;
@@ -123,7 +139,10 @@ fn llmperf_entry(key: &str, value: &Value) -> Option<(String, Value)> {
                 "quantiles_p50" => "median",
                 _ => statistic.strip_prefix("quantiles_")?,
             };
-            return Some((format!("{statistic}_{metric}_ms"), milliseconds(value.as_f64()?)));
+            return Some((
+                format!("{statistic}_{metric}_ms"),
+                milliseconds(value.as_f64()?),
+            ));
         }
     };
     Some((renamed.to_owned(), value.clone()))

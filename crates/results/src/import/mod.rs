@@ -1,10 +1,10 @@
 //! Reading the results of other tools, and of every era of vLLM's, into one neutral form.
 //!
-//! Numbers that mean the same as one of vLLM's keys get that key; everything else keeps its own name, so
-//! that nothing is lost and nothing is mistaken for what it is not. Where tools use one name for
-//! different things, the meaning decides: what AIPerf, genai-perf and GuideLLM call inter-token latency is
-//! one mean a request, which is vLLM's TPOT, and GuideLLM's time per output token and llmperf's inter-token
-//! latency include the first token, which no key of vLLM's does.
+//! Numbers that mean the same as one of vLLM's keys get that key; everything else keeps its own
+//! name, so that nothing is lost and nothing is mistaken for what it is not. Where tools use one
+//! name for different things, the meaning decides: what AIPerf, genai-perf and GuideLLM call
+//! inter-token latency is one mean a request, which is vLLM's TPOT, and GuideLLM's time per output
+//! token and llmperf's inter-token latency include the first token, which no key of vLLM's does.
 
 mod flat;
 mod nested;
@@ -42,8 +42,8 @@ pub enum Source {
     Llmperf,
 }
 
-/// When a version of vLLM's benchmark wrote a result, told by its keys. Results of different eras are not
-/// comparable without care: connections were not reused before August 2025, for one.
+/// When a version of vLLM's benchmark wrote a result, told by its keys. Results of different eras
+/// are not comparable without care: connections were not reused before August 2025, for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VllmEra {
     /// Before July 2025: the key `request_goodput:` with a colon.
@@ -160,10 +160,16 @@ pub fn read_result_summary(path: &Path) -> Result<Vec<ImportedRun>, ReadError> {
 type RawObject<'a> = IndexMap<String, &'a RawValue>;
 
 fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
-    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    let io = |source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let bytes = fs::metadata(path).map_err(io)?.len();
     if bytes > MAX_FILE_BYTES {
-        return Err(ReadError::TooLarge { path: path.to_owned(), bytes });
+        return Err(ReadError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+        });
     }
     let text = text::decode(fs::read(path).map_err(io)?);
     let text = text.trim();
@@ -214,7 +220,9 @@ fn parse_document(text: &str, details: bool) -> Result<Vec<ImportedRun>, Problem
     if standard.starts_with('[') {
         // A list of runs, as vLLM's sweep writes its summary.
         let items: Vec<&RawValue> = parse(&standard)?;
-        let runs = items.into_iter().map(|item| parse_object(item.get(), details));
+        let runs = items
+            .into_iter()
+            .map(|item| parse_object(item.get(), details));
         return Ok(runs.collect::<Result<Vec<_>, _>>()?.concat());
     }
     parse_object(&standard, details)
@@ -228,7 +236,11 @@ fn parse_object(text: &str, details: bool) -> Result<Vec<ImportedRun>, Problem> 
     let value: Value = parse(text)?;
     nested::import(&value).ok_or_else(|| {
         let first: Vec<_> = object.keys().take(8).map(String::as_str).collect();
-        Problem::Unknown(if first.is_empty() { "none".to_owned() } else { first.join(", ") })
+        Problem::Unknown(if first.is_empty() {
+            "none".to_owned()
+        } else {
+            first.join(", ")
+        })
     })
 }
 

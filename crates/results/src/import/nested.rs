@@ -6,48 +6,87 @@ use serde_json::{Map, Value};
 use super::flat::milliseconds;
 use super::{ImportedRun, Source};
 
-/// Values that are kept beside the translated ones at most, per run: enough for all settings, not enough
-/// for lists of requests.
+/// Values that are kept beside the translated ones at most, per run: enough for all settings, not
+/// enough for lists of requests.
 const MAX_KEPT: usize = 2_000;
 
 pub(super) fn import(value: &Value) -> Option<Vec<ImportedRun>> {
     let object = value.as_object()?;
     if let Some(benchmarks) = object.get("benchmarks").and_then(Value::as_array) {
-        let runs: Vec<_> = benchmarks.iter().filter_map(|run| guidellm(run, object)).collect();
+        let runs: Vec<_> = benchmarks
+            .iter()
+            .filter_map(|run| guidellm(run, object))
+            .collect();
         return (!runs.is_empty() && runs.len() == benchmarks.len()).then_some(runs);
     }
     nvidia(object).map(|run| vec![run])
 }
 
 fn run(source: Source, keys: IndexMap<String, Value>) -> ImportedRun {
-    ImportedRun { source, keys, details: IndexMap::new(), file: std::path::PathBuf::new(), position: 0 }
+    ImportedRun {
+        source,
+        keys,
+        details: IndexMap::new(),
+        file: std::path::PathBuf::new(),
+        position: 0,
+    }
 }
 
-/// `profile_export_aiperf.json` and `profile_export_genai_perf.json`: a metric is an object with `unit`,
-/// `avg`, `min`, `max`, `std`, `p50` ….
+/// `profile_export_aiperf.json` and `profile_export_genai_perf.json`: a metric is an object with
+/// `unit`, `avg`, `min`, `max`, `std`, `p50` ….
 fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
     // Some versions hold the metrics in `records`, others at the top.
-    let metrics = object.get("records").and_then(Value::as_object).unwrap_or(object);
-    let average = |name: &str| metrics.get(name)?.get("avg").filter(|value| value.is_number());
+    let metrics = object
+        .get("records")
+        .and_then(Value::as_object)
+        .unwrap_or(object);
+    let average = |name: &str| {
+        metrics
+            .get(name)?
+            .get("avg")
+            .filter(|value| value.is_number())
+    };
     average("request_throughput").or_else(|| average("request_latency"))?;
     let is_aiperf = object.contains_key("aiperf_version")
         || object.contains_key("schema_version")
         || metrics.contains_key("benchmark_duration");
-    let source = if is_aiperf { Source::Aiperf } else { Source::GenaiPerf };
+    let source = if is_aiperf {
+        Source::Aiperf
+    } else {
+        Source::GenaiPerf
+    };
 
     let mut keys = IndexMap::new();
     let config = object.get("input_config").unwrap_or(&Value::Null);
     let settings: [(&str, &[&str]); 6] = [
-        ("model_id", &["/endpoint/model_names/0", "/model_names/0", "/model/0", "/model"]),
+        (
+            "model_id",
+            &[
+                "/endpoint/model_names/0",
+                "/model_names/0",
+                "/model/0",
+                "/model",
+            ],
+        ),
         ("tokenizer_id", &["/tokenizer/name", "/tokenizer"]),
         ("backend", &["/endpoint/type", "/endpoint_type"]),
         ("request_rate", &["/loadgen/request_rate", "/request_rate"]),
-        ("max_concurrency", &["/loadgen/concurrency", "/concurrency", "/perf_analyzer/stimulus/concurrency"]),
+        (
+            "max_concurrency",
+            &[
+                "/loadgen/concurrency",
+                "/concurrency",
+                "/perf_analyzer/stimulus/concurrency",
+            ],
+        ),
         ("num_prompts", &["/loadgen/request_count", "/request_count"]),
     ];
     for (key, paths) in settings {
-        let scalar =
-            |path: &&str| config.pointer(path).filter(|value| value.is_string() || value.is_number());
+        let scalar = |path: &&str| {
+            config
+                .pointer(path)
+                .filter(|value| value.is_string() || value.is_number())
+        };
         if let Some(value) = paths.iter().find_map(scalar) {
             keys.insert(key.to_owned(), value.clone());
         }
@@ -64,7 +103,8 @@ fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
         ("total_token_throughput", "total_token_throughput"),
     ];
     for (key, name) in totals {
-        let is_seconds = key != "duration" || unit(metrics, name).is_some_and(|unit| unit.starts_with('s'));
+        let is_seconds =
+            key != "duration" || unit(metrics, name).is_some_and(|unit| unit.starts_with('s'));
         if let (Some(value), true) = (average(name), is_seconds) {
             keys.insert(key.to_owned(), value.clone());
         }
@@ -75,9 +115,10 @@ fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
         ("itl", "inter_chunk_latency"),
         ("e2el", "request_latency"),
     ] {
-        if let (Some(stats), Some(factor)) =
-            (metrics.get(name).and_then(Value::as_object), unit(metrics, name).and_then(to_milliseconds))
-        {
+        if let (Some(stats), Some(factor)) = (
+            metrics.get(name).and_then(Value::as_object),
+            unit(metrics, name).and_then(to_milliseconds),
+        ) {
             put_stats(&mut keys, metric, "avg", "std", stats, stats, factor);
         }
     }
@@ -99,8 +140,8 @@ fn to_milliseconds(unit: &str) -> Option<f64> {
     }
 }
 
-/// One entry of GuideLLM's `benchmarks`. Its statistics are told apart by how requests ended; those of the
-/// successful ones are taken, as vLLM does.
+/// One entry of GuideLLM's `benchmarks`. Its statistics are told apart by how requests ended; those
+/// of the successful ones are taken, as vLLM does.
 fn guidellm(entry: &Value, report: &Map<String, Value>) -> Option<ImportedRun> {
     let metrics = entry.get("metrics")?.as_object()?;
     let successful = |name: &str| metrics.get(name)?.get("successful");
@@ -112,20 +153,38 @@ fn guidellm(entry: &Value, report: &Map<String, Value>) -> Option<ImportedRun> {
             keys.insert(key.to_owned(), value.clone());
         }
     };
-    let either = |paths: &[&str]| paths.iter().find_map(|path| entry.pointer(path).filter(|v| !v.is_null()));
+    let either = |paths: &[&str]| {
+        paths
+            .iter()
+            .find_map(|path| entry.pointer(path).filter(|v| !v.is_null()))
+    };
     let report_model = ["/model", "/backend_kwargs/model"];
     let args = report.get("args");
     put(
         "model_id",
-        either(&["/config/backend/model", "/config/model", "/args/model", "/worker/backend_model"])
-            .or_else(|| report_model.iter().find_map(|path| args?.pointer(path))),
+        either(&[
+            "/config/backend/model",
+            "/config/model",
+            "/args/model",
+            "/worker/backend_model",
+        ])
+        .or_else(|| report_model.iter().find_map(|path| args?.pointer(path))),
     );
-    put("request_rate", either(&["/config/strategy/rate", "/args/strategy/rate"]));
-    put("max_concurrency", either(&["/config/strategy/streams", "/args/strategy/streams"]));
+    put(
+        "request_rate",
+        either(&["/config/strategy/rate", "/args/strategy/rate"]),
+    );
+    put(
+        "max_concurrency",
+        either(&["/config/strategy/streams", "/args/strategy/streams"]),
+    );
     put("duration", either(&["/duration"]));
     let counts = |name: &str| {
-        either(&[&format!("/metrics/request_totals/{name}"), &format!("/run_stats/requests_made/{name}")])
-            .cloned()
+        either(&[
+            &format!("/metrics/request_totals/{name}"),
+            &format!("/run_stats/requests_made/{name}"),
+        ])
+        .cloned()
     };
     put("num_prompts", counts("total").as_ref());
     put("completed", counts("successful").as_ref());
@@ -143,8 +202,19 @@ fn guidellm(entry: &Value, report: &Map<String, Value>) -> Option<ImportedRun> {
         ("e2el", "request_latency", 1e3),
     ] {
         if let Some(stats) = successful(name).and_then(Value::as_object) {
-            let percentiles = stats.get("percentiles").and_then(Value::as_object).unwrap_or(stats);
-            put_stats(&mut keys, metric, "mean", "std_dev", stats, percentiles, factor);
+            let percentiles = stats
+                .get("percentiles")
+                .and_then(Value::as_object)
+                .unwrap_or(stats);
+            put_stats(
+                &mut keys,
+                metric,
+                "mean",
+                "std_dev",
+                stats,
+                percentiles,
+                factor,
+            );
         }
     }
     for part in ["config", "args", "run_stats", "metrics"] {
@@ -166,7 +236,9 @@ fn put_stats(
     factor: f64,
 ) {
     let mut put = |statistic: &str, value: Option<&Value>| {
-        let Some(number) = value.and_then(Value::as_f64) else { return };
+        let Some(number) = value.and_then(Value::as_f64) else {
+            return;
+        };
         let scaled = match factor {
             1.0 => Value::from(number),
             1e3 => milliseconds(number),
@@ -175,7 +247,10 @@ fn put_stats(
         keys.insert(format!("{statistic}_{metric}_ms"), scaled);
     };
     put("mean", stats.get(mean));
-    put("median", stats.get("median").or_else(|| percentiles.get("p50")));
+    put(
+        "median",
+        stats.get("median").or_else(|| percentiles.get("p50")),
+    );
     put("std", stats.get(std));
     for (name, value) in percentiles {
         if let Some(word) = name.strip_prefix('p').and_then(percentile_word) {
@@ -200,13 +275,18 @@ fn keep(keys: &mut IndexMap<String, Value>, name: &str, value: &Value) {
     match value {
         Value::Object(object) => {
             for (key, value) in object {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
                 keep(keys, &name, value);
             }
         }
         Value::Array(_) | Value::Null => {}
         scalar if keys.len() < MAX_KEPT => {
-            keys.entry(name.to_owned()).or_insert_with(|| scalar.clone());
+            keys.entry(name.to_owned())
+                .or_insert_with(|| scalar.clone());
         }
         _ => {}
     }

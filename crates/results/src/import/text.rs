@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Bytes as text; a byte order mark is dropped, and bytes that are no UTF-8 are replaced, since a broken
-/// answer of a model in a list of texts must not hide the numbers.
+/// Bytes as text; a byte order mark is dropped, and bytes that are no UTF-8 are replaced, since a
+/// broken answer of a model in a list of texts must not hide the numbers.
 pub(super) fn decode(bytes: Vec<u8>) -> String {
     let text = String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
@@ -23,15 +23,23 @@ pub(super) fn without_python_numbers(text: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let replaced = [("NaN", "null"), ("-Infinity", "\"-inf\""), ("Infinity", "\"inf\"")]
-            .into_iter()
-            .find_map(|(word, by)| Some((rest.strip_prefix(word)?, by)));
+        let replaced = [
+            ("NaN", "null"),
+            ("-Infinity", "\"-inf\""),
+            ("Infinity", "\"inf\""),
+        ]
+        .into_iter()
+        .find_map(|(word, by)| Some((rest.strip_prefix(word)?, by)));
         if let Some((after, by)) = replaced {
             out.push_str(by);
             rest = after;
             continue;
         }
-        let len = if rest.starts_with('"') { string_len(rest) } else { 1 };
+        let len = if rest.starts_with('"') {
+            string_len(rest)
+        } else {
+            1
+        };
         out.push_str(&rest[..len]);
         rest = &rest[len..];
     }
@@ -59,8 +67,10 @@ mod tests {
 
     #[test]
     fn only_bare_words_are_replaced() {
-        let text = r#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "Infinity": Infinity, "d": -1}"#;
-        let expected = r#"{"a": null, "b": "-inf", "c": "NaN \" Infinity", "Infinity": "inf", "d": -1}"#;
+        let text =
+            r#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "Infinity": Infinity, "d": -1}"#;
+        let expected =
+            r#"{"a": null, "b": "-inf", "c": "NaN \" Infinity", "Infinity": "inf", "d": -1}"#;
         assert_eq!(without_python_numbers(text), expected);
         assert!(matches!(without_python_numbers("{}"), Cow::Borrowed(_)));
         assert_eq!(without_python_numbers("\"NaN"), "\"NaN");

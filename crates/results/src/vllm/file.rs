@@ -13,12 +13,22 @@ use crate::python::float_repr;
 /// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with
 /// `ramp-up-{strategy}-{start}qps-{end}qps` in place of the rate.
 pub fn result_file_name(header: &VllmHeader) -> String {
-    let label = header.label.as_deref().filter(|label| !label.is_empty()).unwrap_or(&header.backend);
+    let label = header
+        .label
+        .as_deref()
+        .filter(|label| !label.is_empty())
+        .unwrap_or(&header.backend);
     let load = match &header.ramp {
-        Some(ramp) => format!("ramp-up-{}-{}qps-{}qps", ramp.strategy, ramp.start_rps, ramp.end_rps),
+        Some(ramp) => format!(
+            "ramp-up-{}-{}qps-{}qps",
+            ramp.strategy, ramp.start_rps, ramp.end_rps
+        ),
         None => format!("{}qps", float_repr(header.request_rate)),
     };
-    let concurrency = header.max_concurrency.map(|cap| format!("-concurrency{cap}")).unwrap_or_default();
+    let concurrency = header
+        .max_concurrency
+        .map(|cap| format!("-concurrency{cap}"))
+        .unwrap_or_default();
     let model = header.model_id.rsplit('/').next().unwrap_or_default();
     format!("{label}-{load}{concurrency}-{model}-{}.json", header.date)
 }
@@ -31,14 +41,22 @@ pub struct ResultFile {
 }
 
 impl ResultFile {
-    /// Settles the place of the result and checks that it can be written, creating the folder as vLLM
-    /// does. To be called before the first request; leaves no file behind.
+    /// Settles the place of the result and checks that it can be written, creating the folder as
+    /// vLLM does. To be called before the first request; leaves no file behind.
     ///
-    /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and `append`
-    /// is `--append-result`.
-    pub fn prepare(directory: Option<&Path>, name: &str, append: bool) -> Result<Self, ResultsError> {
+    /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and
+    /// `append` is `--append-result`.
+    pub fn prepare(
+        directory: Option<&Path>,
+        name: &str,
+        append: bool,
+    ) -> Result<Self, ResultsError> {
         let path = directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name));
-        let flag = if directory.is_some() { "--result-dir" } else { "--result-filename" };
+        let flag = if directory.is_some() {
+            "--result-dir"
+        } else {
+            "--result-filename"
+        };
         let not_writable = |path: &Path, source| ResultsError::NotWritable {
             flag,
             path: path.to_owned(),
@@ -62,14 +80,16 @@ impl ResultFile {
         &self.path
     }
 
-    /// Writes the result. Without `append` an existing file is replaced in one step; with it the result
-    /// becomes one more line of a JSON Lines file.
+    /// Writes the result. Without `append` an existing file is replaced in one step; with it the
+    /// result becomes one more line of a JSON Lines file.
     pub fn write(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
         if self.append {
             return self.append(result, details);
         }
         write_atomically(&self.path, |out| {
-            result.write_to(out, details).map_err(ResultsError::io("write", &self.path))
+            result
+                .write_to(out, details)
+                .map_err(ResultsError::io("write", &self.path))
         })
     }
 
@@ -79,10 +99,22 @@ impl ResultFile {
             .create(true)
             .open(&self.path)
             .map_err(ResultsError::io("open", &self.path))?;
-        let metadata = file.metadata().map_err(ResultsError::io("read", &self.path))?;
-        let mut line = if metadata.len() == 0 { Vec::new() } else { b"\n".to_vec() };
+        let metadata = file
+            .metadata()
+            .map_err(ResultsError::io("read", &self.path))?;
+        let mut line = if metadata.len() == 0 {
+            Vec::new()
+        } else {
+            b"\n".to_vec()
+        };
         // A pipe cannot be waited for.
-        let sync = |file: &File| if metadata.is_file() { file.sync_all() } else { Ok(()) };
+        let sync = |file: &File| {
+            if metadata.is_file() {
+                file.sync_all()
+            } else {
+                Ok(())
+            }
+        };
         // One write of the whole line, so that sweeps writing to one file side by side do not mix.
         result
             .write_to(&mut line, details)

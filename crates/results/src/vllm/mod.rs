@@ -1,8 +1,10 @@
-//! The result file of vLLM's `bench serve`, version 0.33: same keys, order, types and spelling of numbers.
+//! The result file of vLLM's `bench serve`, version 0.33: same keys, order, types and spelling of
+//! numbers.
 //!
-//! Our own additions stand under one last key, `inferometer`. Departures, each because vLLM's choice gives
-//! invalid JSON: infinite numbers are the strings `"inf"` and `"-inf"` everywhere (vLLM does so for the
-//! request rate alone and prints a bare `Infinity` elsewhere), and what is not a number is `null`.
+//! Our own additions stand under one last key, `inferometer`. Departures, each because vLLM's
+//! choice gives invalid JSON: infinite numbers are the strings `"inf"` and `"-inf"` everywhere
+//! (vLLM does so for the request rate alone and prints a bare `Infinity` elsewhere), and what is
+//! not a number is `null`.
 
 mod file;
 mod pytorch;
@@ -39,14 +41,15 @@ pub struct VllmResult {
     pub spec_decode: Option<VllmSpecDecode>,
     /// Diffusion decoding, from the server's counters.
     pub diffusion: Option<VllmDiffusion>,
-    /// Statistics of the selected metrics, in vLLM's order (ttft, tpot, itl, e2el, client_queue_time,
-    /// e2el_including_client_queue).
+    /// Statistics of the selected metrics, in vLLM's order (ttft, tpot, itl, e2el,
+    /// client_queue_time, e2el_including_client_queue).
     pub stats: Vec<VllmStat>,
     /// Our additions; written last, under the key `inferometer`, unless null.
     pub inferometer: Value,
 }
 
-/// What was benchmarked and how. Kept in the manifest too, so that a run which was killed can still have its result.
+/// What was benchmarked and how. Kept in the manifest too, so that a run which was killed can still
+/// have its result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VllmHeader {
     /// Local time, see [`vllm_date`](crate::vllm_date).
@@ -63,7 +66,8 @@ pub struct VllmHeader {
     pub tokenizer_id: Option<String>,
     /// Number of requests.
     pub num_prompts: u64,
-    /// `--metadata` pairs: top-level strings that may replace earlier keys and are replaced by later ones.
+    /// `--metadata` pairs: top-level strings that may replace earlier keys and are replaced by
+    /// later ones.
     pub metadata: Vec<(String, String)>,
     /// Requests per second; may be infinite, which is kept as null.
     #[serde(with = "rate")]
@@ -79,7 +83,10 @@ pub struct VllmHeader {
 mod rate {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the form that serde wants"
+    )]
     pub(super) fn serialize<S: Serializer>(rate: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         rate.is_finite().then_some(*rate).serialize(serializer)
     }
@@ -115,10 +122,13 @@ impl Default for VllmBody {
     }
 }
 
-/// Numbers of text generation. Lists have one item a request in the order of the workload, failed ones
-/// included with zeros; seconds throughout.
+/// Numbers of text generation. Lists have one item a request in the order of the workload, failed
+/// ones included with zeros; seconds throughout.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are vLLM's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are vLLM's keys, explained in docs/files.md"
+)]
 pub struct VllmGeneration {
     pub duration: f64,
     pub completed: u64,
@@ -145,7 +155,10 @@ pub struct VllmGeneration {
 
 /// Numbers of pooling endpoints; lists as in [`VllmGeneration`].
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are vLLM's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are vLLM's keys, explained in docs/files.md"
+)]
 pub struct VllmPooling {
     pub duration: f64,
     pub completed: u64,
@@ -162,7 +175,10 @@ pub struct VllmPooling {
 
 /// Numbers of the probe stream, keys `probe_*`.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are vLLM's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are vLLM's keys, explained in docs/files.md"
+)]
 pub struct VllmProbe {
     pub completed: u64,
     pub failed: u64,
@@ -182,7 +198,10 @@ pub struct RpsChange {
 
 /// Speculative decoding, keys `spec_decode_*`.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are vLLM's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are vLLM's keys, explained in docs/files.md"
+)]
 pub struct VllmSpecDecode {
     /// In percent.
     pub acceptance_rate: f64,
@@ -196,7 +215,10 @@ pub struct VllmSpecDecode {
 
 /// Diffusion decoding, keys `diffusion_*`.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[expect(missing_docs, reason = "the names are vLLM's keys, explained in docs/files.md")]
+#[expect(
+    missing_docs,
+    reason = "the names are vLLM's keys, explained in docs/files.md"
+)]
 pub struct VllmDiffusion {
     pub committed_throughput: f64,
     pub steps_per_canvas: f64,
@@ -221,8 +243,8 @@ pub struct VllmStat {
     pub percentiles: Vec<(f64, f64)>,
 }
 
-/// Keys that are written with `--save-detailed` only. `latencies` and `queue_times` are not among them:
-/// vLLM keeps these always.
+/// Keys that are written with `--save-detailed` only. `latencies` and `queue_times` are not among
+/// them: vLLM keeps these always.
 const DETAIL_KEYS: [&str; 9] = [
     "input_lens",
     "output_lens",
@@ -259,8 +281,8 @@ pub enum Details<'a> {
     Without,
     /// As the result holds them.
     Held,
-    /// As the result holds them, but gaps and texts, which may be too many to hold, are taken from these records
-    /// while they are written.
+    /// As the result holds them, but gaps and texts, which may be too many to hold, are taken from
+    /// these records while they are written.
     Of(&'a dyn Records),
 }
 
@@ -276,13 +298,20 @@ impl fmt::Debug for Details<'_> {
 
 impl VllmResult {
     /// Writes the result as one line of JSON, without a line end, as Python's `json.dump` does.
-    pub fn write_to(&self, out: &mut (impl Write + ?Sized), details: Details<'_>) -> io::Result<()> {
+    pub fn write_to(
+        &self,
+        out: &mut (impl Write + ?Sized),
+        details: Details<'_>,
+    ) -> io::Result<()> {
         write_object(out, self.fields(details).iter(), write_field)
     }
 
     /// The result as a JSON object.
     pub fn to_map(&self, details: Details<'_>) -> Map<String, Value> {
-        self.fields(details).into_iter().map(|(key, field)| (key, field.into_value())).collect()
+        self.fields(details)
+            .into_iter()
+            .map(|(key, field)| (key, field.into_value()))
+            .collect()
     }
 
     fn fields<'a>(&'a self, details: Details<'a>) -> IndexMap<String, Field<'a>> {
@@ -298,12 +327,16 @@ impl VllmResult {
         }
         let mut fields = fields.0;
         if matches!(details, Details::Without) {
-            // Removed by name and afterwards, so that metadata of these names vanishes as with vLLM.
+            // Removed by name and afterwards, so that metadata of these names vanishes as with
+            // vLLM.
             fields.retain(|key, _| !DETAIL_KEYS.contains(&key.as_str()));
         }
         if !self.inferometer.is_null() {
             fields.shift_remove("inferometer");
-            fields.insert("inferometer".to_owned(), Field::Value(self.inferometer.clone()));
+            fields.insert(
+                "inferometer".to_owned(),
+                Field::Value(self.inferometer.clone()),
+            );
         }
         fields
     }
@@ -323,8 +356,12 @@ impl VllmResult {
             fields.float("probe_max_e2el_ms", probe.max_e2el_ms);
         }
         if let Some(changes) = &self.rps_change_events {
-            let change = |c: &RpsChange| serde_json::json!({"rps": c.rps, "timestamp": c.timestamp});
-            fields.put("rps_change_events", Field::Value(changes.iter().map(change).collect()));
+            let change =
+                |c: &RpsChange| serde_json::json!({"rps": c.rps, "timestamp": c.timestamp});
+            fields.put(
+                "rps_change_events",
+                Field::Value(changes.iter().map(change).collect()),
+            );
         }
         if let Some(spec) = &self.spec_decode {
             fields.float("spec_decode_acceptance_rate", spec.acceptance_rate);
@@ -336,7 +373,10 @@ impl VllmResult {
             fields.put("spec_decode_per_position_acceptance_rates", rates);
         }
         if let Some(diffusion) = &self.diffusion {
-            fields.float("diffusion_committed_throughput", diffusion.committed_throughput);
+            fields.float(
+                "diffusion_committed_throughput",
+                diffusion.committed_throughput,
+            );
             fields.float("diffusion_steps_per_canvas", diffusion.steps_per_canvas);
             fields.float("diffusion_committed_per_step", diffusion.committed_per_step);
             fields.count("diffusion_committed_tokens", diffusion.committed_tokens);
@@ -399,9 +439,10 @@ impl VllmGeneration {
     fn put<'a>(&'a self, details: Details<'a>, fields: &mut Fields<'a>) {
         let (itls, texts) = match details {
             Details::Of(records) => (Field::Gaps(records), Field::Answers(records)),
-            Details::Held | Details::Without => {
-                (Field::FloatLists(&self.itls), Field::Texts(&self.generated_texts))
-            }
+            Details::Held | Details::Without => (
+                Field::FloatLists(&self.itls),
+                Field::Texts(&self.generated_texts),
+            ),
         };
         fields.float("duration", self.duration);
         fields.count("completed", self.completed);
@@ -451,7 +492,10 @@ impl VllmStat {
         fields.float(&format!("median_{name}_ms"), self.median);
         fields.float(&format!("std_{name}_ms"), self.std);
         for &(percentile, value) in &self.percentiles {
-            fields.float(&format!("p{}_{name}_ms", percentile_word(percentile)), value);
+            fields.float(
+                &format!("p{}_{name}_ms", percentile_word(percentile)),
+                value,
+            );
         }
     }
 }
@@ -502,7 +546,9 @@ fn write_field<W: Write + ?Sized>(out: &mut W, field: &Field<'_>) -> io::Result<
         Field::Floats(floats) => write_floats(out, floats),
         Field::FloatLists(lists) => write_list(out, lists, |out, list| write_floats(out, list)),
         Field::Texts(texts) => write_list(out, texts, |out, text| write_string(out, text)),
-        Field::Gaps(records) => write_visited(out, *records, |out, record| write_floats(out, &gaps(record))),
+        Field::Gaps(records) => write_visited(out, *records, |out, record| {
+            write_floats(out, &gaps(record))
+        }),
         Field::Answers(records) => {
             write_visited(out, *records, |out, record| write_string(out, &record.text))
         }

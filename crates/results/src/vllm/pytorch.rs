@@ -25,24 +25,43 @@ const METRICS: [&str; 12] = [
 ];
 
 /// Lists that are left out because they are big.
-const IGNORED: [&str; 6] =
-    ["ttfts", "itls", "generated_texts", "errors", "server_queue_times", "server_ttfts"];
+const IGNORED: [&str; 6] = [
+    "ttfts",
+    "itls",
+    "generated_texts",
+    "errors",
+    "server_queue_times",
+    "server_ttfts",
+];
 
-/// The records for a result: `args` are all arguments of the run as vLLM names them, without secrets, and
-/// `result` is [`VllmResult::to_map`](super::VllmResult::to_map).
+/// The records for a result: `args` are all arguments of the run as vLLM names them, without
+/// secrets, and `result` is [`VllmResult::to_map`](super::VllmResult::to_map).
 ///
 /// A `tensor_parallel_size` in the metadata is copied into the arguments.
-pub fn pytorch_records(args: &Map<String, Value>, model: &str, result: &Map<String, Value>) -> Value {
+pub fn pytorch_records(
+    args: &Map<String, Value>,
+    model: &str,
+    result: &Map<String, Value>,
+) -> Value {
     let mut args = args.clone();
-    let has_size = args.get("tensor_parallel_size").is_some_and(|size| !size.is_null());
+    let has_size = args
+        .get("tensor_parallel_size")
+        .is_some_and(|size| !size.is_null());
     if let (false, Some(size)) = (has_size, result.get("tensor_parallel_size")) {
         args.insert("tensor_parallel_size".to_owned(), size.clone());
     }
-    let field =
-        |name: &str| args.get(name).or_else(|| result.get(name)).cloned().unwrap_or_else(|| "".into());
+    let field = |name: &str| {
+        args.get(name)
+            .or_else(|| result.get(name))
+            .cloned()
+            .unwrap_or_else(|| "".into())
+    };
     let mode = field("compilation_config.mode");
     let optimization_level = field("optimization_level");
-    let file_name = args.get("result_filename").and_then(Value::as_str).unwrap_or_default();
+    let file_name = args
+        .get("result_filename")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let use_compile = mode != "0" && !file_name.contains("eager");
     let extra_info: Map<String, Value> = result
         .iter()
@@ -71,6 +90,8 @@ pub fn pytorch_records(args: &Map<String, Value>, model: &str, result: &Map<Stri
 /// Writes [`pytorch_records`] beside the result file and returns the path, `{stem}.pytorch.json`.
 pub fn write_pytorch(result_file: &Path, records: &Value) -> Result<PathBuf, ResultsError> {
     let path = result_file.with_extension("pytorch.json");
-    write_atomically(&path, |out| write_json(out, records).map_err(ResultsError::io("write", &path)))?;
+    write_atomically(&path, |out| {
+        write_json(out, records).map_err(ResultsError::io("write", &path))
+    })?;
     Ok(path)
 }

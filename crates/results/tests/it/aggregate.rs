@@ -38,7 +38,10 @@ fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
     assert_eq!(table.broken.len(), 1);
     assert!(table.broken[0].to_string().contains("broken.json"));
     assert_eq!(table.columns[0], "date");
-    assert_eq!(table.columns[table.columns.len() - 3..], ["input_len", "output_len", "filename"]);
+    assert_eq!(
+        table.columns[table.columns.len() - 3..],
+        ["input_len", "output_len", "filename"]
+    );
     assert!(!table.columns.iter().any(|column| column == "latencies"));
 
     let path = folder.path().join("aggregate_results.csv");
@@ -63,11 +66,21 @@ fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
 
     let path = folder.path().join("aggregate_results.parquet");
     table.write_parquet(&path).unwrap();
-    let reader =
-        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap());
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+        fs::File::open(path).unwrap(),
+    );
     let schema = reader.unwrap().schema().clone();
-    let kind = |name: &str| schema.field_with_name(name).unwrap().data_type().to_string();
-    assert_eq!((kind("completed"), kind("request_rate")), ("Int64".to_owned(), "Float64".to_owned()));
+    let kind = |name: &str| {
+        schema
+            .field_with_name(name)
+            .unwrap()
+            .data_type()
+            .to_string()
+    };
+    assert_eq!(
+        (kind("completed"), kind("request_rate")),
+        ("Int64".to_owned(), "Float64".to_owned())
+    );
     assert_eq!(kind("note"), "Utf8");
 }
 
@@ -77,7 +90,9 @@ fn an_empty_folder_gives_an_empty_table() {
     let table = aggregate(&find_result_files(folder.path()).unwrap());
     assert!(table.rows.is_empty() && table.broken.is_empty());
     table.write_csv(&folder.path().join("a.csv")).unwrap();
-    table.write_parquet(&folder.path().join("a.parquet")).unwrap();
+    table
+        .write_parquet(&folder.path().join("a.parquet"))
+        .unwrap();
     assert!(find_result_files(&folder.path().join("none")).is_err());
 }
 
@@ -86,7 +101,12 @@ fn sweep_names_go_both_ways() {
     let name = "bench_io512x256_mc16_np160.json";
     let bench = BenchName::parse(name).unwrap();
     assert_eq!(
-        (bench.input_len, bench.output_len, bench.concurrency, bench.num_prompts),
+        (
+            bench.input_len,
+            bench.output_len,
+            bench.concurrency,
+            bench.num_prompts
+        ),
         (512, 256, 16, 160)
     );
     assert_eq!(bench.to_string(), name);

@@ -3,15 +3,22 @@
 use std::fs;
 
 use inferometer_core::{
-    Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth, Workload,
+    Level, Nanos, Outcome, Reason, Record, Request, Schedule, Throttling, Verdict, WorkerHealth,
+    Workload,
 };
 use inferometer_results::{
-    Details, Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult, WorkloadInfo,
-    run_folder_name, write_parquet,
+    Details, Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult,
+    WorkloadInfo, run_folder_name, write_parquet,
 };
 
 fn record(index: usize) -> Record {
-    Record { index, due: Nanos(index as u64 * 10), outcome: Outcome::Ok, sequences: 1, ..Record::default() }
+    Record {
+        index,
+        due: Nanos(index as u64 * 10),
+        outcome: Outcome::Ok,
+        sequences: 1,
+        ..Record::default()
+    }
 }
 
 #[test]
@@ -28,9 +35,21 @@ fn a_run_leaves_parquet_and_no_log() {
     assert_eq!(folder.store_records(&records).unwrap(), 3);
     folder.remove_log().unwrap();
     assert!(!folder.log_path().exists());
-    assert_eq!(RunFolder::open(folder.path()).unwrap().read_records().unwrap(), records);
+    assert_eq!(
+        RunFolder::open(folder.path())
+            .unwrap()
+            .read_records()
+            .unwrap(),
+        records
+    );
     let mut folder = folder;
-    assert!(folder.recover(None).unwrap_err().to_string().contains("nothing to recover"));
+    assert!(
+        folder
+            .recover(None)
+            .unwrap_err()
+            .to_string()
+            .contains("nothing to recover")
+    );
 }
 
 #[test]
@@ -40,8 +59,17 @@ fn a_second_run_of_the_same_name_gets_its_own_folder() {
     let second = RunFolder::create(parent.path(), "run").unwrap();
     assert_ne!(first.path(), second.path());
     assert_eq!(second.path(), parent.path().join("run-2"));
-    assert_eq!(fs::read_dir(first.path()).unwrap().count(), 0, "the write check leaves nothing");
-    assert!(RunFolder::open(first.path()).unwrap_err().to_string().contains("no run folder"));
+    assert_eq!(
+        fs::read_dir(first.path()).unwrap().count(),
+        0,
+        "the write check leaves nothing"
+    );
+    assert!(
+        RunFolder::open(first.path())
+            .unwrap_err()
+            .to_string()
+            .contains("no run folder")
+    );
 }
 
 #[test]
@@ -53,7 +81,9 @@ fn a_place_that_cannot_be_written_names_flag_and_remedy() {
     assert!(matches!(error, ResultsError::NotWritable { .. }));
     let message = error.to_string();
     assert!(
-        message.contains("--runs-dir") && message.contains("/file") && message.contains("name a folder"),
+        message.contains("--runs-dir")
+            && message.contains("/file")
+            && message.contains("name a folder"),
         "{message}"
     );
 }
@@ -70,13 +100,33 @@ fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
     drop(log);
     let schedule = Schedule::new((0..5).map(|i| Nanos(i * 10)).collect()).unwrap();
     let recovered = folder.recover(Some(&schedule)).unwrap();
-    assert_eq!((recovered.logged, recovered.records.len(), recovered.truncated), (2, 5, true));
-    let outcomes: Vec<_> = recovered.records.iter().map(|record| record.outcome).collect();
+    assert_eq!(
+        (
+            recovered.logged,
+            recovered.records.len(),
+            recovered.truncated
+        ),
+        (2, 5, true)
+    );
+    let outcomes: Vec<_> = recovered
+        .records
+        .iter()
+        .map(|record| record.outcome)
+        .collect();
     let (ok, unfinished) = (Outcome::Ok, Outcome::Unfinished);
     assert_eq!(outcomes, [unfinished, ok, unfinished, ok, unfinished]);
-    assert!(recovered.records.iter().all(|record| record.due == schedule.due(record.index)));
+    assert!(
+        recovered
+            .records
+            .iter()
+            .all(|record| record.due == schedule.due(record.index))
+    );
     assert!(!folder.records_path().exists(), "reading does not write");
-    assert_eq!(folder.recover(Some(&schedule)).unwrap(), recovered, "a recovery can be repeated");
+    assert_eq!(
+        folder.recover(Some(&schedule)).unwrap(),
+        recovered,
+        "a recovery can be repeated"
+    );
 }
 
 #[test]
@@ -112,25 +162,59 @@ fn a_manifest_reads_back_and_refuses_the_future() {
     folder.write_manifest(&manifest).unwrap();
     let first = fs::read(folder.manifest_path()).unwrap();
     assert_eq!(folder.read_manifest().unwrap(), manifest);
-    folder.read_manifest().unwrap().write(&folder.manifest_path()).unwrap();
-    assert_eq!(fs::read(folder.manifest_path()).unwrap(), first, "byte for byte");
+    folder
+        .read_manifest()
+        .unwrap()
+        .write(&folder.manifest_path())
+        .unwrap();
+    assert_eq!(
+        fs::read(folder.manifest_path()).unwrap(),
+        first,
+        "byte for byte"
+    );
 
     manifest.format_version += 1;
     folder.write_manifest(&manifest).unwrap();
-    assert!(matches!(folder.read_manifest(), Err(ResultsError::TooNew { .. })));
+    assert!(matches!(
+        folder.read_manifest(),
+        Err(ResultsError::TooNew { .. })
+    ));
     fs::write(folder.manifest_path(), "{}").unwrap();
-    assert!(folder.read_manifest().unwrap_err().to_string().contains("format_version"));
+    assert!(
+        folder
+            .read_manifest()
+            .unwrap_err()
+            .to_string()
+            .contains("format_version")
+    );
     // A manifest of the first version with the fewest keys.
-    fs::write(folder.manifest_path(), r#"{"format_version": 1, "later": true}"#).unwrap();
+    fs::write(
+        folder.manifest_path(),
+        r#"{"format_version": 1, "later": true}"#,
+    )
+    .unwrap();
     assert_eq!(folder.read_manifest().unwrap().format_version, 1);
 }
 
 #[test]
 fn hashes_tell_workloads_and_schedules_apart() {
-    let request = |index, tokens| Request { index, prompt_tokens: tokens, ..Request::default() };
-    let workload = |tokens| Workload { requests: vec![request(0, tokens)], ..Workload::default() };
-    assert_eq!(WorkloadInfo::of(&workload(1)), WorkloadInfo::of(&workload(1)));
-    assert_ne!(WorkloadInfo::of(&workload(1)).sha256, WorkloadInfo::of(&workload(2)).sha256);
+    let request = |index, tokens| Request {
+        index,
+        prompt_tokens: tokens,
+        ..Request::default()
+    };
+    let workload = |tokens| Workload {
+        requests: vec![request(0, tokens)],
+        ..Workload::default()
+    };
+    assert_eq!(
+        WorkloadInfo::of(&workload(1)),
+        WorkloadInfo::of(&workload(1))
+    );
+    assert_ne!(
+        WorkloadInfo::of(&workload(1)).sha256,
+        WorkloadInfo::of(&workload(2)).sha256
+    );
     // SHA-256 of sixteen zero bytes.
     assert_eq!(
         ScheduleInfo::of(&Schedule::at_once(2)).sha256,
@@ -147,7 +231,10 @@ fn folder_names_hold_no_path() {
 
 #[test]
 fn a_manifest_of_the_first_format_version_stays_readable() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/format-1/manifest.json");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/format-1/manifest.json"
+    );
     let mut expected = Manifest::begin();
     expected.tool = Tool {
         name: "servebench".into(),
@@ -161,7 +248,8 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
     expected.run.started_monotonic_ns = 81_000_000_001;
     expected.run.duration_ns = 2_218_819_166;
     expected.run.partial = false;
-    expected.settings = serde_json::json!({"backend": "vllm", "request-rate": 15.0, "max-concurrency": 8});
+    expected.settings =
+        serde_json::json!({"backend": "vllm", "request-rate": 15.0, "max-concurrency": 8});
     expected.seeds.insert("seed".into(), 0);
     expected.target.backend = "vllm".into();
     expected.target.urls = vec!["http://127.0.0.1:8000/v1/completions".into()];
@@ -169,9 +257,14 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
     expected.target.server_version = Some("0.32.0".into());
     expected.workload = WorkloadInfo::of(&Workload::default());
     expected.schedule = ScheduleInfo::of(&Schedule::at_once(3));
-    expected.health.workers =
-        vec![WorkerHealth { run_queue_delay: Some(Nanos(5)), ..WorkerHealth::default() }];
-    expected.health.cgroup_throttled = Some(Throttling { periods: 1, time: Nanos(2) });
+    expected.health.workers = vec![WorkerHealth {
+        run_queue_delay: Some(Nanos(5)),
+        ..WorkerHealth::default()
+    }];
+    expected.health.cgroup_throttled = Some(Throttling {
+        periods: 1,
+        time: Nanos(2),
+    });
     expected.summary = serde_json::json!({"completed": 30});
     expected.verdict = Some(Verdict::default());
     if std::env::var_os("INFEROMETER_BLESS").is_some() {
@@ -201,6 +294,9 @@ fn a_full_disk_is_told_for_every_file() {
         .write(&VllmResult::default(), Details::Held)
         .unwrap();
     for error in errors {
-        assert!(error.is_disk_full() && error.to_string().contains("/dev/full"), "{error}");
+        assert!(
+            error.is_disk_full() && error.to_string().contains("/dev/full"),
+            "{error}"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use inferometer_results::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
+use inferometer_results::{
+    ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary,
+};
 use serde_json::json;
 
 fn data(name: &str) -> PathBuf {
@@ -25,11 +27,21 @@ fn one(text: &str) -> ImportedRun {
 
 #[test]
 fn results_under_the_programs_old_name_are_read_under_the_new_one() {
-    let old = read_result(&data("servebench/simulated-8-slots.json")).unwrap().remove(0);
-    let new = read_result(&data("inferometer/simulated-8-slots.json")).unwrap().remove(0);
-    assert_eq!((old.source, new.source), (Source::Inferometer, Source::Inferometer));
+    let old = read_result(&data("servebench/simulated-8-slots.json"))
+        .unwrap()
+        .remove(0);
+    let new = read_result(&data("inferometer/simulated-8-slots.json"))
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (old.source, new.source),
+        (Source::Inferometer, Source::Inferometer)
+    );
     assert_eq!(old.keys["inferometer"]["verdict"]["level"], "CAUTION");
-    assert_eq!(old.keys.keys().collect::<Vec<_>>(), new.keys.keys().collect::<Vec<_>>());
+    assert_eq!(
+        old.keys.keys().collect::<Vec<_>>(),
+        new.keys.keys().collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -45,23 +57,39 @@ fn vllms_real_files_are_read_with_and_without_details() {
     assert!(summary.details.is_empty());
     assert_eq!(summary.keys, full.keys);
     let ramp = data("vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
-    assert_eq!(read_result(&ramp).unwrap()[0].number("request_rate"), Some(f64::INFINITY));
+    assert_eq!(
+        read_result(&ramp).unwrap()[0].number("request_rate"),
+        Some(f64::INFINITY)
+    );
 }
 
 #[test]
 fn the_era_is_told_by_the_keys() {
-    let base = r#""duration": 2.0, "completed": 3, "request_throughput": 1.5, "total_input_tokens": 6"#;
+    let base =
+        r#""duration": 2.0, "completed": 3, "request_throughput": 1.5, "total_input_tokens": 6"#;
     for (keys, era) in [
         (r#""request_goodput:": null"#, VllmEra::Legacy),
         (r#""request_goodput": null"#, VllmEra::Summer2025),
         (r#""max_output_tokens_per_s": 1.0"#, VllmEra::Peaks),
-        (r#""max_output_tokens_per_s": 1.0, "failed": 0"#, VllmEra::Failures),
+        (
+            r#""max_output_tokens_per_s": 1.0, "failed": 0"#,
+            VllmEra::Failures,
+        ),
         (r#""failed": 0, "rtfx": 0.0"#, VllmEra::Rtfx),
-        (r#""latencies": [1.0], "queue_times": [0.0]"#, VllmEra::QueueTimes),
+        (
+            r#""latencies": [1.0], "queue_times": [0.0]"#,
+            VllmEra::QueueTimes,
+        ),
     ] {
-        assert_eq!(one(&format!("{{{base}, {keys}}}")).source, Source::Vllm(era), "{keys}");
+        assert_eq!(
+            one(&format!("{{{base}, {keys}}}")).source,
+            Source::Vllm(era),
+            "{keys}"
+        );
     }
-    let legacy = one(&format!(r#"{{{base}, "request_goodput:": 1.25, "errors": ["", "", "x"]}}"#));
+    let legacy = one(&format!(
+        r#"{{{base}, "request_goodput:": 1.25, "errors": ["", "", "x"]}}"#
+    ));
     assert_eq!(legacy.number("request_goodput"), Some(1.25));
     assert!(legacy.details.contains_key("errors"));
     let rust = one(&format!(
@@ -69,16 +97,25 @@ fn the_era_is_told_by_the_keys() {
     ));
     assert_eq!(rust.source, Source::VllmRust);
     assert_eq!(rust.keys["steady_state"], json!({"a": 1}));
-    assert_eq!(one(&format!(r#"{{{base}, "inferometer": {{}}}}"#)).source, Source::Inferometer);
+    assert_eq!(
+        one(&format!(r#"{{{base}, "inferometer": {{}}}}"#)).source,
+        Source::Inferometer
+    );
 }
 
 #[test]
 fn lines_lists_and_pythons_numbers_are_read() {
     let run = r#"{"duration": 1.0, "completed": 1, "request_throughput": 1.0, "total_input_tokens": 1, "burstiness": Infinity, "x": NaN, "note": "NaN"}"#;
     let runs = import(&format!("{run}\n\n{run}\n")).unwrap();
-    assert_eq!(runs.iter().map(|run| run.position).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(
+        runs.iter().map(|run| run.position).collect::<Vec<_>>(),
+        [0, 1]
+    );
     assert_eq!(runs[1].number("burstiness"), Some(f64::INFINITY));
-    assert_eq!((&runs[1].keys["x"], &runs[1].keys["note"]), (&json!(null), &json!("NaN")));
+    assert_eq!(
+        (&runs[1].keys["x"], &runs[1].keys["note"]),
+        (&json!(null), &json!("NaN"))
+    );
     assert_eq!(import(&format!("[{run}, {run}, {run}]")).unwrap().len(), 3);
 }
 
@@ -90,7 +127,10 @@ fn sglangs_end_to_end_latency_gets_vllms_name() {
            "mean_e2e_latency_ms": 50.0, "p99_e2e_latency_ms": 60.0, "mean_itl_ms": 5.0, "accept_length": null, "ttfts": [0.1]}"#,
     );
     assert_eq!(run.source, Source::Sglang);
-    assert_eq!((run.number("mean_e2el_ms"), run.number("p99_e2el_ms")), (Some(50.0), Some(60.0)));
+    assert_eq!(
+        (run.number("mean_e2el_ms"), run.number("p99_e2el_ms")),
+        (Some(50.0), Some(60.0))
+    );
     assert_eq!(run.number("total_token_throughput"), Some(12.0));
     assert_eq!(run.number("total_output_tokens_retokenized"), Some(15.0));
     assert_eq!(run.details["ttfts"], json!([0.1]));
@@ -120,13 +160,19 @@ fn nvidias_inter_token_latency_is_a_mean_a_request_and_so_tpot() {
     ] {
         assert_eq!(aiperf.number(key), Some(expected), "{key}");
     }
-    assert_eq!((&aiperf.keys["model_id"], &aiperf.keys["was_cancelled"]), (&json!("m"), &json!(false)));
+    assert_eq!(
+        (&aiperf.keys["model_id"], &aiperf.keys["was_cancelled"]),
+        (&json!("m"), &json!(false))
+    );
     let genai = one(
         r#"{"request_throughput": {"unit": "requests/sec", "avg": 2.5}, "request_latency": {"unit": "ms", "avg": 9.0, "p75": 10.0},
            "input_config": {"model": ["m"]}}"#,
     );
     assert_eq!(genai.source, Source::GenaiPerf);
-    assert_eq!((genai.number("p75_e2el_ms"), &genai.keys["model_id"]), (Some(10.0), &json!("m")));
+    assert_eq!(
+        (genai.number("p75_e2el_ms"), &genai.keys["model_id"]),
+        (Some(10.0), &json!("m"))
+    );
 }
 
 #[test]
@@ -168,7 +214,10 @@ fn guidellm_gives_a_run_a_benchmark() {
     ] {
         assert_eq!(run.number(key), Some(expected), "{key}");
     }
-    assert!(run.keys.keys().all(|key| !key.starts_with("requests")), "no single requests");
+    assert!(
+        run.keys.keys().all(|key| !key.starts_with("requests")),
+        "no single requests"
+    );
 }
 
 #[test]
@@ -204,16 +253,28 @@ fn what_is_no_result_is_refused_with_its_keys() {
         ("hello", "not JSON"),
         ("{\"a\": 1", "not JSON"),
         ("{}", "its keys are none"),
-        (r#"{"avg_latency": 1.0, "latencies": [1]}"#, "its keys are avg_latency, latencies"),
+        (
+            r#"{"avg_latency": 1.0, "latencies": [1]}"#,
+            "its keys are avg_latency, latencies",
+        ),
         (r#"{"benchmarks": []}"#, "its keys are benchmarks"),
-        (r#"{"benchmarks": [{"metrics": 3}]}"#, "its keys are benchmarks"),
+        (
+            r#"{"benchmarks": [{"metrics": 3}]}"#,
+            "its keys are benchmarks",
+        ),
         ("[1, 2]", "not JSON"),
         ("3", "not JSON"),
     ] {
         let message = import(text).unwrap_err().to_string();
-        assert!(message.contains(part) && message.contains("result.json"), "{text}: {message}");
+        assert!(
+            message.contains(part) && message.contains("result.json"),
+            "{text}: {message}"
+        );
     }
-    assert!(matches!(read_result(&data("none.json")), Err(ReadError::Io { .. })));
+    assert!(matches!(
+        read_result(&data("none.json")),
+        Err(ReadError::Io { .. })
+    ));
 }
 
 proptest::proptest! {

@@ -5,7 +5,9 @@ use std::fs;
 use inferometer_core::{
     Connection, Event, EventKind, Marks, Nanos, Outcome, Record, Records, TokenSource, Usage,
 };
-use inferometer_results::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
+use inferometer_results::{
+    RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -15,9 +17,11 @@ fn nanos() -> impl Strategy<Value = Nanos> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (nanos(), any::<u32>(), any::<u16>(), 0..4_u8, any::<u8>()).prop_map(|(at, lag, tokens, kind, flags)| {
-        Event::from_parts(at, lag, tokens, EventKind::from_u8(kind).unwrap(), flags)
-    })
+    (nanos(), any::<u32>(), any::<u16>(), 0..4_u8, any::<u8>()).prop_map(
+        |(at, lag, tokens, kind, flags)| {
+            Event::from_parts(at, lag, tokens, EventKind::from_u8(kind).unwrap(), flags)
+        },
+    )
 }
 
 fn marks() -> impl Strategy<Value = Marks> {
@@ -35,14 +39,29 @@ fn marks() -> impl Strategy<Value = Marks> {
     })
 }
 
-/// Records with every field set, so that a field without a column fails the round trip. A new field of
-/// `Record` fails to compile here.
+/// Records with every field set, so that a field without a column fails the round trip. A new field
+/// of `Record` fails to compile here.
 pub(crate) fn record() -> impl Strategy<Value = Record> {
-    let sources = [TokenSource::Usage, TokenSource::Tokenizer, TokenSource::Events, TokenSource::None];
-    let instants = (nanos(), vec(option::of(nanos()), 4), marks(), vec(event(), 0..20));
+    let sources = [
+        TokenSource::Usage,
+        TokenSource::Tokenizer,
+        TokenSource::Events,
+        TokenSource::None,
+    ];
+    let instants = (
+        nanos(),
+        vec(option::of(nanos()), 4),
+        marks(),
+        vec(event(), 0..20),
+    );
     let texts = vec(option::of(".{0,12}"), 4);
     let counts = vec(option::of(any::<u32>()), 9);
-    let small = (any::<[u16; 3]>(), option::of(any::<u16>()), any::<[u32; 2]>(), any::<bool>());
+    let small = (
+        any::<[u16; 3]>(),
+        option::of(any::<u16>()),
+        any::<[u32; 2]>(),
+        any::<bool>(),
+    );
     let rest = (
         vec(option::of(nanos()), 3),
         option::of((0..1_000_usize, 0..50_usize)),
@@ -214,7 +233,10 @@ fn a_log_flushes_by_time_and_by_number() {
         log.push(record).unwrap();
     }
     assert!(on_disk() > 4_000);
-    assert!(RecordLog::create(&path).is_err(), "a log is never overwritten");
+    assert!(
+        RecordLog::create(&path).is_err(),
+        "a log is never overwritten"
+    );
 }
 
 #[test]
@@ -229,13 +251,19 @@ fn foreign_and_damaged_files_are_named_not_trusted() {
     }
     fs::write(&path, b"{\"a\": 1}").unwrap();
     assert!(read_log(&path).is_err());
-    assert!(matches!(read_parquet(&folder.path().join("none")), Err(ResultsError::Io { .. })));
+    assert!(matches!(
+        read_parquet(&folder.path().join("none")),
+        Err(ResultsError::Io { .. })
+    ));
 }
 
 #[test]
 fn a_log_with_a_damaged_frame_is_read_up_to_it_or_refused() {
     // Found by fuzzing: a buffer that lies outside of its message made the reader panic.
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/format-1/requests.arrows");
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/format-1/requests.arrows"
+    );
     let whole = fs::read(golden).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("requests.arrows");
@@ -269,6 +297,14 @@ fn files_of_the_first_format_version_stay_readable() {
         }
         log.finish().unwrap();
     }
-    assert_eq!(read_parquet(format!("{golden}/requests.parquet").as_ref()).unwrap(), expected);
-    assert_eq!(read_log(format!("{golden}/requests.arrows").as_ref()).unwrap().records, expected);
+    assert_eq!(
+        read_parquet(format!("{golden}/requests.parquet").as_ref()).unwrap(),
+        expected
+    );
+    assert_eq!(
+        read_log(format!("{golden}/requests.arrows").as_ref())
+            .unwrap()
+            .records,
+        expected
+    );
 }

@@ -3,8 +3,9 @@
 use std::fs;
 
 use inferometer_results::{
-    Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp, VllmResult,
-    VllmSpecDecode, VllmStat, percentile_word, python, pytorch_records, result_file_name, write_pytorch,
+    Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
+    VllmResult, VllmSpecDecode, VllmStat, percentile_word, python, pytorch_records,
+    result_file_name, write_pytorch,
 };
 use serde_json::{Map, Value};
 
@@ -12,7 +13,11 @@ const DETAILED: &str = "vllm-15.0qps-concurrency8-truth-model-20261124-040016.js
 const RAMP: &str = "mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json";
 
 fn real(name: &str) -> String {
-    fs::read_to_string(format!("{}/tests/data/vllm/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    fs::read_to_string(format!(
+        "{}/tests/data/vllm/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap()
 }
 
 fn parse(text: &str) -> Map<String, Value> {
@@ -21,15 +26,26 @@ fn parse(text: &str) -> Map<String, Value> {
 
 fn line(result: &VllmResult, detailed: bool) -> String {
     let mut out = Vec::new();
-    let details = if detailed { Details::Held } else { Details::Without };
+    let details = if detailed {
+        Details::Held
+    } else {
+        Details::Without
+    };
     result.write_to(&mut out, details).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 /// Fills a result from a real file, so that writing it must give that file again.
-fn from_real(map: &Map<String, Value>, metadata: &[&str], percentiles: &[f64], stats: &[&str]) -> VllmResult {
+fn from_real(
+    map: &Map<String, Value>,
+    metadata: &[&str],
+    percentiles: &[f64],
+    stats: &[&str],
+) -> VllmResult {
     fn get<T: serde::de::DeserializeOwned + Default>(map: &Map<String, Value>, key: &str) -> T {
-        map.get(key).map_or_else(T::default, |value| serde_json::from_value(value.clone()).unwrap())
+        map.get(key).map_or_else(T::default, |value| {
+            serde_json::from_value(value.clone()).unwrap()
+        })
     }
     let rate = match &map["request_rate"] {
         Value::String(_) => f64::INFINITY,
@@ -55,7 +71,10 @@ fn from_real(map: &Map<String, Value>, metadata: &[&str], percentiles: &[f64], s
             model_id: get(map, "model_id"),
             tokenizer_id: get(map, "tokenizer_id"),
             num_prompts: get(map, "num_prompts"),
-            metadata: metadata.iter().map(|key| ((*key).to_owned(), get(map, key))).collect(),
+            metadata: metadata
+                .iter()
+                .map(|key| ((*key).to_owned(), get(map, key)))
+                .collect(),
             request_rate: rate,
             burstiness: get(map, "burstiness"),
             max_concurrency: get(map, "max_concurrency"),
@@ -89,7 +108,10 @@ fn from_real(map: &Map<String, Value>, metadata: &[&str], percentiles: &[f64], s
             rtfx: get(map, "rtfx"),
         }),
         rps_change_events: changes.map(|changes| {
-            let change = |map| RpsChange { rps: get(&map, "rps"), timestamp: get(&map, "timestamp") };
+            let change = |map| RpsChange {
+                rps: get(&map, "rps"),
+                timestamp: get(&map, "timestamp"),
+            };
             changes.into_iter().map(change).collect()
         }),
         stats: stats.iter().map(stat).collect(),
@@ -98,8 +120,20 @@ fn from_real(map: &Map<String, Value>, metadata: &[&str], percentiles: &[f64], s
 }
 
 fn detailed() -> VllmResult {
-    let stats = ["ttft", "tpot", "itl", "e2el", "client_queue_time", "e2el_including_client_queue"];
-    from_real(&parse(&real(DETAILED)), &["environment", "load_test"], &[50.0, 90.0, 95.0, 99.0, 99.9], &stats)
+    let stats = [
+        "ttft",
+        "tpot",
+        "itl",
+        "e2el",
+        "client_queue_time",
+        "e2el_including_client_queue",
+    ];
+    from_real(
+        &parse(&real(DETAILED)),
+        &["environment", "load_test"],
+        &[50.0, 90.0, 95.0, 99.0, 99.9],
+        &stats,
+    )
 }
 
 #[test]
@@ -136,13 +170,24 @@ fn file_names_follow_vllms_rule() {
         date: "20261124-040053".into(),
         ..VllmHeader::default()
     };
-    assert_eq!(result_file_name(&header), "openai-infqps-Llama-3.1-8B-20261124-040053.json");
+    assert_eq!(
+        result_file_name(&header),
+        "openai-infqps-Llama-3.1-8B-20261124-040053.json"
+    );
 }
 
 #[test]
 fn without_details_only_vllms_lists_stay() {
     let map = detailed().to_map(Details::Without);
-    for gone in ["input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors"] {
+    for gone in [
+        "input_lens",
+        "output_lens",
+        "start_times",
+        "ttfts",
+        "itls",
+        "generated_texts",
+        "errors",
+    ] {
         assert!(!map.contains_key(gone), "{gone}");
     }
     assert_eq!(map["latencies"].as_array().unwrap().len(), 30);
@@ -153,7 +198,9 @@ fn without_details_only_vllms_lists_stay() {
 fn metadata_replaces_what_is_before_it_and_is_replaced_by_what_is_after() {
     let mut result = detailed();
     let pair = |key: &str| (key.to_owned(), "mine".to_owned());
-    result.header.metadata = ["backend", "completed", "errors", "tp", "inferometer"].map(pair).to_vec();
+    result.header.metadata = ["backend", "completed", "errors", "tp", "inferometer"]
+        .map(pair)
+        .to_vec();
     result.inferometer = serde_json::json!({"format_version": 1});
     let map = result.to_map(Details::Without);
     let keys: Vec<_> = map.keys().map(String::as_str).collect();
@@ -172,7 +219,9 @@ fn what_json_has_no_number_for_stays_valid_json() {
     let mut result = detailed();
     result.header.burstiness = f64::INFINITY;
     result.stats[0].mean = f64::NAN;
-    let VllmBody::Generation(body) = &mut result.body else { unreachable!() };
+    let VllmBody::Generation(body) = &mut result.body else {
+        unreachable!()
+    };
     body.ttfts[0] = f64::NEG_INFINITY;
     let map = parse(&line(&result, true));
     assert_eq!(map["burstiness"], "inf");
@@ -183,8 +232,15 @@ fn what_json_has_no_number_for_stays_valid_json() {
 #[test]
 fn pooling_has_its_own_keys() {
     let result = VllmResult {
-        body: VllmBody::Pooling(VllmPooling { latencies: vec![0.5], ..VllmPooling::default() }),
-        stats: vec![VllmStat { name: "e2el".into(), percentiles: vec![(99.0, 1.0)], ..VllmStat::default() }],
+        body: VllmBody::Pooling(VllmPooling {
+            latencies: vec![0.5],
+            ..VllmPooling::default()
+        }),
+        stats: vec![VllmStat {
+            name: "e2el".into(),
+            percentiles: vec![(99.0, 1.0)],
+            ..VllmStat::default()
+        }],
         ..VllmResult::default()
     };
     let text = line(&result, false);
@@ -218,7 +274,11 @@ fn results_are_replaced_or_appended_as_asked() {
     let dir = folder.path().join("new/results");
     let result = detailed();
     let file = ResultFile::prepare(Some(&dir), "r.json", false).unwrap();
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "the check leaves nothing behind");
+    assert_eq!(
+        fs::read_dir(&dir).unwrap().count(),
+        0,
+        "the check leaves nothing behind"
+    );
     for _ in 0..2 {
         file.write(&result, Details::Held).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), real(DETAILED));
@@ -234,10 +294,21 @@ fn results_are_replaced_or_appended_as_asked() {
 fn an_unwritable_place_is_refused_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
-    let error = ResultFile::prepare(Some(&folder.path().join("file")), "r.json", false).unwrap_err();
-    assert!(error.to_string().starts_with("--result-dir: cannot write in"), "{error}");
+    let error =
+        ResultFile::prepare(Some(&folder.path().join("file")), "r.json", false).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("--result-dir: cannot write in"),
+        "{error}"
+    );
     let error = ResultFile::prepare(None, folder.path().to_str().unwrap(), false).unwrap_err();
-    assert!(error.to_string().starts_with("--result-filename: cannot write in"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("--result-filename: cannot write in"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -248,14 +319,31 @@ fn pytorch_records_hold_one_metric_each() {
     let args = parse(r#"{"model": "m", "request_rate": "inf", "result_filename": null}"#);
     let records = pytorch_records(&args, "m", &map);
     let list = records.as_array().unwrap();
-    let names: Vec<_> = list.iter().map(|record| record["metric"]["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["median_ttft_ms", "mean_ttft_ms", "std_ttft_ms", "p99_ttft_ms"]);
-    assert_eq!(list[0]["benchmark"]["extra_info"]["args"]["tensor_parallel_size"], "2");
+    let names: Vec<_> = list
+        .iter()
+        .map(|record| record["metric"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "median_ttft_ms",
+            "mean_ttft_ms",
+            "std_ttft_ms",
+            "p99_ttft_ms"
+        ]
+    );
+    assert_eq!(
+        list[0]["benchmark"]["extra_info"]["args"]["tensor_parallel_size"],
+        "2"
+    );
     assert_eq!(list[0]["benchmark"]["extra_info"]["use_compile"], true);
     assert_eq!(list[0]["metric"]["extra_info"]["completed"], 20);
     assert!(list[0]["metric"]["extra_info"].get("itls").is_none());
     let folder = tempfile::tempdir().unwrap();
     let path = write_pytorch(&folder.path().join("a.b.json"), &records).unwrap();
     assert_eq!(path.file_name().unwrap(), "a.b.pytorch.json");
-    assert_eq!(serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap(), records);
+    assert_eq!(
+        serde_json::from_str::<Value>(&fs::read_to_string(path).unwrap()).unwrap(),
+        records
+    );
 }

@@ -35,7 +35,10 @@ fn stop_reason(finish: Finish) -> &'static str {
 
 fn event(out: &mut Events, name: &str, rest: &[&str]) {
     out.push(|bytes| {
-        put(bytes, &["event: ", name, "\ndata: {\"type\":\"", name, "\""]);
+        put(
+            bytes,
+            &["event: ", name, "\ndata: {\"type\":\"", name, "\""],
+        );
         put(bytes, rest);
         put(bytes, &["}\n\n"]);
     });
@@ -51,16 +54,22 @@ impl Format for Messages {
     fn token(&self, out: &mut Events, part: &TokenPart<'_>) {
         let index = if part.after_reasoning { "1" } else { "0" };
         let (block, delta, key) = match part.kind {
-            EventKind::Reasoning => {
-                ("{\"type\":\"thinking\",\"thinking\":\"\"}", "thinking_delta", "thinking")
-            }
+            EventKind::Reasoning => (
+                "{\"type\":\"thinking\",\"thinking\":\"\"}",
+                "thinking_delta",
+                "thinking",
+            ),
             _ => ("{\"type\":\"text\",\"text\":\"\"}", "text_delta", "text"),
         };
         if part.first_of_kind {
             if part.after_reasoning {
                 event(out, "content_block_stop", &[",\"index\":0"]);
             }
-            event(out, "content_block_start", &[",\"index\":", index, ",\"content_block\":", block]);
+            event(
+                out,
+                "content_block_start",
+                &[",\"index\":", index, ",\"content_block\":", block],
+            );
         }
         event(
             out,
@@ -84,10 +93,20 @@ impl Format for Messages {
         let last_block = if counts.reasoning > 0 { "1" } else { "0" };
         event(out, "content_block_stop", &[",\"index\":", last_block]);
         let (prompt, output) = (counts.prompt.to_string(), counts.output.to_string());
-        let delta =
-            [",\"delta\":{\"stop_reason\":", stop_reason(finish), ",\"stop_sequence\":null}"].concat();
+        let delta = [
+            ",\"delta\":{\"stop_reason\":",
+            stop_reason(finish),
+            ",\"stop_sequence\":null}",
+        ]
+        .concat();
         if usage.is_some() {
-            let numbers = [",\"usage\":{\"input_tokens\":", &prompt, ",\"output_tokens\":", &output, "}"];
+            let numbers = [
+                ",\"usage\":{\"input_tokens\":",
+                &prompt,
+                ",\"output_tokens\":",
+                &output,
+                "}",
+            ];
             event(out, "message_delta", &[&delta, &numbers.concat()]);
         } else {
             event(out, "message_delta", &[&delta]);
@@ -102,10 +121,21 @@ impl Format for Messages {
         let mut blocks = Vec::new();
         for answer in answers {
             if !answer.reasoning.is_empty() {
-                blocks.push(format!("{{\"type\":\"thinking\",\"thinking\":\"{}\"}}", answer.reasoning));
+                blocks.push(format!(
+                    "{{\"type\":\"thinking\",\"thinking\":\"{}\"}}",
+                    answer.reasoning
+                ));
             }
-            blocks.push(format!("{{\"type\":\"text\",\"text\":\"{}\"}}", answer.text));
+            blocks.push(format!(
+                "{{\"type\":\"text\",\"text\":\"{}\"}}",
+                answer.text
+            ));
         }
-        self.message(&format!("[{}]", blocks.join(",")), stop_reason(finish), counts).into_bytes()
+        self.message(
+            &format!("[{}]", blocks.join(",")),
+            stop_reason(finish),
+            counts,
+        )
+        .into_bytes()
     }
 }

@@ -30,8 +30,9 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
             .find(|(part, _)| part == name)
             .map(|(_, value)| String::from_utf8_lossy(value).trim().to_owned())
     };
-    let truth =
-        |name: &str| field(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
+    let truth = |name: &str| {
+        field(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+    };
     let Some((_, file)) = parts.iter().find(|(name, _)| name == "file") else {
         return Err(errors::bad_request("the request has no file", Some("file")));
     };
@@ -39,7 +40,10 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
     let mut prompt = PromptBuilder::new(shared);
     prompt.special(file, (seconds * TOKENS_PER_SECOND).ceil().max(1.0) as u32);
     let number = |name: &str| field(name).and_then(|value| value.parse().ok());
-    let usage = match (truth("stream_include_usage"), truth("stream_continuous_usage_stats")) {
+    let usage = match (
+        truth("stream_include_usage"),
+        truth("stream_continuous_usage_stats"),
+    ) {
         (true, true) => UsageMode::Continuous,
         (true, false) => UsageMode::AtEnd,
         _ => UsageMode::Never,
@@ -55,7 +59,9 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
         id_prefix: "trsc",
         ..Asked::default()
     };
-    asked.plan(shared, request, index, |identity, _| Box::new(Transcription::new(&identity, seconds)))
+    asked.plan(shared, request, index, |identity, _| {
+        Box::new(Transcription::new(&identity, seconds))
+    })
 }
 
 struct Transcription {
@@ -65,7 +71,10 @@ struct Transcription {
 
 impl Transcription {
     fn new(identity: &Identity, seconds: f64) -> Self {
-        let head = format!("data: {},\"choices\":[", identity.start("transcription.chunk"));
+        let head = format!(
+            "data: {},\"choices\":[",
+            identity.start("transcription.chunk")
+        );
         Self { head, seconds }
     }
 }
@@ -73,7 +82,10 @@ impl Transcription {
 impl Format for Transcription {
     fn token(&self, out: &mut Events, part: &TokenPart<'_>) {
         out.push(|bytes| {
-            put(bytes, &[&self.head, "{\"delta\":{\"content\":\"", part.text, "\"}"]);
+            put(
+                bytes,
+                &[&self.head, "{\"delta\":{\"content\":\"", part.text, "\"}"],
+            );
             put_finish(bytes, part.finish);
             put(bytes, &[",\"stop_reason\":null}]"]);
             put_attached_usage(bytes, part.usage);
@@ -104,7 +116,9 @@ fn boundary_of(content_type: &str) -> Option<String> {
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
-    let value = rest.split(';').find_map(|pair| pair.trim().strip_prefix("boundary="))?;
+    let value = rest
+        .split(';')
+        .find_map(|pair| pair.trim().strip_prefix("boundary="))?;
     Some(value.trim_matches('"').to_owned())
 }
 
@@ -116,11 +130,15 @@ fn multipart<'a>(body: &'a [u8], boundary: &str) -> Vec<(String, &'a [u8])> {
     let mut parts = Vec::new();
     for pair in starts.windows(2) {
         let part = &body[pair[0] + delimiter.len()..pair[1]];
-        let Some(split) = memchr::memmem::find(part, b"\r\n\r\n") else { continue };
+        let Some(split) = memchr::memmem::find(part, b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(&part[..split]);
         let content = &part[split + 4..];
         let content = content.strip_suffix(b"\r\n").unwrap_or(content);
-        let name = head.split(';').find_map(|item| item.trim().strip_prefix("name="));
+        let name = head
+            .split(';')
+            .find_map(|item| item.trim().strip_prefix("name="));
         if let Some(name) = name {
             let name = name.split("\r\n").next().unwrap_or_default();
             parts.push((name.trim_matches('"').to_owned(), content));
@@ -148,8 +166,17 @@ mod tests {
             Content-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n\
             \x00\r\n--X\r\n--XY--\r\n";
         let parts = multipart(body, "XY");
-        assert_eq!(parts, [("model".to_owned(), &b"sim"[..]), ("file".to_owned(), &b"\x00\r\n--X"[..])]);
-        assert_eq!(boundary_of("multipart/form-data; boundary=\"XY\"").as_deref(), Some("XY"));
+        assert_eq!(
+            parts,
+            [
+                ("model".to_owned(), &b"sim"[..]),
+                ("file".to_owned(), &b"\x00\r\n--X"[..])
+            ]
+        );
+        assert_eq!(
+            boundary_of("multipart/form-data; boundary=\"XY\"").as_deref(),
+            Some("XY")
+        );
         assert_eq!(boundary_of("application/json; boundary=XY"), None);
     }
 }

@@ -32,7 +32,14 @@ pub(crate) fn too_long(limit: u32, prompt: u32, output: Option<u32>) -> Reply {
              with a prompt of {prompt} input tokens."
         ),
     };
-    bad_request(&message, Some(if output.is_some() { "max_tokens" } else { "input_tokens" }))
+    bad_request(
+        &message,
+        Some(if output.is_some() {
+            "max_tokens"
+        } else {
+            "input_tokens"
+        }),
+    )
 }
 
 /// 404 for a path that does not exist.

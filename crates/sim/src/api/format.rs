@@ -164,7 +164,10 @@ pub(crate) fn put_usage(out: &mut Vec<u8>, counts: Counts) {
     put_number(out, counts.cached);
     put(out, &["}"]);
     if counts.reasoning > 0 {
-        put(out, &[",\"completion_tokens_details\":{\"reasoning_tokens\":"]);
+        put(
+            out,
+            &[",\"completion_tokens_details\":{\"reasoning_tokens\":"],
+        );
         put_number(out, counts.reasoning);
         put(out, &["}"]);
     }

@@ -77,15 +77,28 @@ impl OpenAiBody<'_> {
 }
 
 /// `/v1/completions`.
-pub(crate) fn completions(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn completions(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<Plan, Reply> {
     let body: OpenAiBody<'_> = parse(&request.body)?;
     let Some(prompt) = body.prompt else {
-        return Err(errors::bad_request("the request has no prompt", Some("prompt")));
+        return Err(errors::bad_request(
+            "the request has no prompt",
+            Some("prompt"),
+        ));
     };
     let prompts = completions_prompts(shared, prompt.get())?;
     let logprobs = body.logprobs.as_ref().is_some_and(|value| !value.is_null());
-    let asked = Asked { prompts, default_output: COMPLETIONS_OUTPUT, ..body.asked() };
-    asked.plan(shared, request, index, |identity, _| Box::new(Completions::new(identity, logprobs)))
+    let asked = Asked {
+        prompts,
+        default_output: COMPLETIONS_OUTPUT,
+        ..body.asked()
+    };
+    asked.plan(shared, request, index, |identity, _| {
+        Box::new(Completions::new(identity, logprobs))
+    })
 }
 
 /// `/v1/chat/completions`.
@@ -102,7 +115,12 @@ pub(crate) fn chat(shared: &Shared, request: &HttpRequest, index: u64) -> Result
     };
     let reasoning_key = shared.settings.reasoning_key;
     asked.plan(shared, request, index, |identity, sequences| {
-        Box::new(Chat::new(identity, sequences, reasoning_key.name(), tool.as_deref()))
+        Box::new(Chat::new(
+            identity,
+            sequences,
+            reasoning_key.name(),
+            tool.as_deref(),
+        ))
     })
 }
 
@@ -126,7 +144,12 @@ pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> R
     match &body.input {
         Value::String(text) => messages.push(serde_json::json!({"role": "user", "content": text})),
         Value::Array(items) => messages.extend(items.iter().cloned()),
-        _ => return Err(errors::bad_request("input must be a string or a list of messages", Some("input"))),
+        _ => {
+            return Err(errors::bad_request(
+                "input must be a string or a list of messages",
+                Some("input"),
+            ));
+        }
     }
     let asked = Asked {
         model: body.model,
@@ -139,7 +162,9 @@ pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> R
         id_prefix: "resp",
         ..Asked::default()
     };
-    asked.plan(shared, request, index, |identity, _| Box::new(Responses::new(identity)))
+    asked.plan(shared, request, index, |identity, _| {
+        Box::new(Responses::new(identity))
+    })
 }
 
 #[derive(Deserialize)]
@@ -161,7 +186,10 @@ pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> R
     }
     messages.extend(body.messages.unwrap_or_default());
     let Some(output_tokens) = body.max_tokens else {
-        return Err(errors::bad_request("max_tokens is required", Some("max_tokens")));
+        return Err(errors::bad_request(
+            "max_tokens is required",
+            Some("max_tokens"),
+        ));
     };
     let asked = Asked {
         model: body.model,
@@ -174,7 +202,9 @@ pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> R
         id_prefix: "msg",
         ..Asked::default()
     };
-    asked.plan(shared, request, index, |identity, _| Box::new(Messages::new(identity)))
+    asked.plan(shared, request, index, |identity, _| {
+        Box::new(Messages::new(identity))
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -200,8 +230,9 @@ struct NativeBody {
     model: Option<String>,
 }
 
-/// `/generate` and `/generate_stream` of TGI (`inputs`), SGLang (`text`, `input_ids`) and Triton with
-/// TensorRT-LLM (`text_input`), told apart by the field that holds the prompt. `streams` is what the path says.
+/// `/generate` and `/generate_stream` of TGI (`inputs`), SGLang (`text`, `input_ids`) and Triton
+/// with TensorRT-LLM (`text_input`), told apart by the field that holds the prompt. `streams` is
+/// what the path says.
 pub(crate) fn native(
     shared: &Shared,
     request: &HttpRequest,
@@ -222,8 +253,7 @@ pub(crate) fn native(
             prompt.build()
         }
         _ => {
-            let message =
-                "the request has no prompt: inputs (TGI), text or input_ids (SGLang), text_input (Triton)";
+            let message = "the request has no prompt: inputs (TGI), text or input_ids (SGLang), text_input (Triton)";
             return Err(errors::bad_request(message, Some("inputs")));
         }
     };
@@ -236,8 +266,14 @@ pub(crate) fn native(
         output_tokens: parameters.max_new_tokens.or(body.max_tokens),
         ignore_eos: parameters.ignore_eos
             || parameters.ignore_eos_token
-            || body.min_length.is_some_and(|min| Some(min) == body.max_tokens),
-        stream: if sglang { body.stream.unwrap_or(false) } else { streams },
+            || body
+                .min_length
+                .is_some_and(|min| Some(min) == body.max_tokens),
+        stream: if sglang {
+            body.stream.unwrap_or(false)
+        } else {
+            streams
+        },
         ..Asked::default()
     };
     asked.plan(shared, request, index, |identity, _| {

@@ -17,7 +17,10 @@ pub(crate) fn load(shared: &Shared, request: &HttpRequest) -> Reply {
             format!("Success: LoRA adapter '{name}' added successfully."),
         )
     } else {
-        errors::bad_request(&format!("the LoRA adapter '{name}' is loaded already"), Some("lora_name"))
+        errors::bad_request(
+            &format!("the LoRA adapter '{name}' is loaded already"),
+            Some("lora_name"),
+        )
     }
 }
 

@@ -34,11 +34,21 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self { status, content_type: "application/json", extra: "", body: body.to_string().into_bytes() }
+        Self {
+            status,
+            content_type: "application/json",
+            extra: "",
+            body: body.to_string().into_bytes(),
+        }
     }
 
     fn text(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, content_type, extra: "", body: body.into() }
+        Self {
+            status: 200,
+            content_type,
+            extra: "",
+            body: body.into(),
+        }
     }
 }
 
@@ -106,9 +116,13 @@ pub(crate) fn plan(
     }
 }
 
-/// The answer to a request that takes no time. The prefix cache is emptied by the caller, who knows the
-/// engine: `reset_cache` does it.
-pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl FnOnce() -> bool) -> Reply {
+/// The answer to a request that takes no time. The prefix cache is emptied by the caller, who knows
+/// the engine: `reset_cache` does it.
+pub(crate) fn route(
+    shared: &Shared,
+    request: &HttpRequest,
+    reset_cache: impl FnOnce() -> bool,
+) -> Reply {
     let own = request.path.starts_with("/truth");
     if let Some(refusal) = refusal(shared, request).filter(|_| !own) {
         return refusal;
@@ -131,9 +145,10 @@ pub(crate) fn route(shared: &Shared, request: &HttpRequest, reset_cache: impl Fn
             shared.settle();
             Reply::text("application/x-ndjson", shared.truth.lines(since))
         }
-        ("GET", "/truth/summary") => {
-            Reply::text("application/json", truth::summary_json(&shared.lateness(), shared.truth.losses()))
-        }
+        ("GET", "/truth/summary") => Reply::text(
+            "application/json",
+            truth::summary_json(&shared.lateness(), shared.truth.losses()),
+        ),
         ("POST", "/truth/reset") => {
             shared.reset_truth();
             Reply::json(200, &json!({"success": true}))
@@ -155,10 +170,17 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
     let reply = match fault {
         FaultKind::Http400 => errors::bad_request("simulated fault: bad request", None),
         FaultKind::Http401 => Reply::json(401, &json!({"error": "Unauthorized"})),
-        FaultKind::Http404 => errors::error(404, "NotFoundError", "simulated fault: not found", None),
+        FaultKind::Http404 => {
+            errors::error(404, "NotFoundError", "simulated fault: not found", None)
+        }
         FaultKind::Http429 => Reply {
             extra: "retry-after: 1\r\n",
-            ..errors::error(429, "TooManyRequestsError", "simulated fault: slow down", None)
+            ..errors::error(
+                429,
+                "TooManyRequestsError",
+                "simulated fault: slow down",
+                None,
+            )
         },
         FaultKind::Http500 => Reply {
             status: 500,
@@ -178,13 +200,21 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
 /// Why a request is refused whatever it asks for: the server is not ready, or the key is missing.
 fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
     if inferometer_os::clock::now() < shared.ready_at {
-        return Some(errors::error(503, "ServiceUnavailableError", "the server is still starting", None));
+        return Some(errors::error(
+            503,
+            "ServiceUnavailableError",
+            "the server is still starting",
+            None,
+        ));
     }
     let key = shared.settings.api_key.as_ref()?;
     if !request.path.starts_with("/v1") {
         return None;
     }
-    let given = request.authorization.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+    let given = request
+        .authorization
+        .as_deref()
+        .and_then(|value| value.strip_prefix("Bearer "));
     let given = given.or(request.api_key.as_deref());
     (given != Some(key.expose())).then(|| Reply::json(401, &json!({"error": "Unauthorized"})))
 }
@@ -198,23 +228,33 @@ fn models(shared: &Shared) -> Reply {
     };
     let base = &shared.settings.model;
     let mut data = vec![model(base, None)];
-    data.extend(shared.adapters().iter().map(|(name, _)| model(name, Some(base))));
+    data.extend(
+        shared
+            .adapters()
+            .iter()
+            .map(|(name, _)| model(name, Some(base))),
+    );
     Reply::json(200, &json!({"object": "list", "data": data}))
 }
 
 fn tokenize(shared: &Shared, request: &HttpRequest) -> Reply {
-    let Some(tokenizer) = &shared.settings.tokenizer else { return errors::no_such_path() };
+    let Some(tokenizer) = &shared.settings.tokenizer else {
+        return errors::no_such_path();
+    };
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let Some(text) = body["prompt"].as_str() else {
         return errors::bad_request("the request has no prompt text", Some("prompt"));
     };
     let tokens = tokenizer.encode(text);
-    let answer = json!({"count": tokens.len(), "max_model_len": shared.context_limit, "tokens": tokens});
+    let answer =
+        json!({"count": tokens.len(), "max_model_len": shared.context_limit, "tokens": tokens});
     Reply::json(200, &answer)
 }
 
 fn detokenize(shared: &Shared, request: &HttpRequest) -> Reply {
-    let Some(tokenizer) = &shared.settings.tokenizer else { return errors::no_such_path() };
+    let Some(tokenizer) = &shared.settings.tokenizer else {
+        return errors::no_such_path();
+    };
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let tokens: Option<Vec<u32>> = serde_json::from_value(body["tokens"].clone()).ok();
     match tokens {

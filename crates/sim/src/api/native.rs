@@ -24,14 +24,22 @@ impl Format for Tgi {
             put_number(bytes, part.position);
             put(
                 bytes,
-                &[",\"token\":{\"id\":1,\"text\":\"", part.text, "\",\"logprob\":-0.5,\"special\":false}"],
+                &[
+                    ",\"token\":{\"id\":1,\"text\":\"",
+                    part.text,
+                    "\",\"logprob\":-0.5,\"special\":false}",
+                ],
             );
             match part.finish {
                 None => put(bytes, &[",\"generated_text\":null,\"details\":null"]),
                 Some(finish) => {
                     put(
                         bytes,
-                        &[",\"generated_text\":\"", part.so_far, "\",\"details\":{\"finish_reason\":\""],
+                        &[
+                            ",\"generated_text\":\"",
+                            part.so_far,
+                            "\",\"details\":{\"finish_reason\":\"",
+                        ],
                     );
                     put(bytes, &[tgi_reason(finish), "\",\"generated_tokens\":"]);
                     put_number(bytes, part.counts.output);
@@ -79,9 +87,16 @@ impl Format for Triton {
     }
 
     fn token(&self, out: &mut Events, part: &TokenPart<'_>) {
-        let text = if self.accumulate { part.so_far } else { part.text };
+        let text = if self.accumulate {
+            part.so_far
+        } else {
+            part.text
+        };
         out.push(|bytes| {
-            put(bytes, &["data: {\"model_name\":\"ensemble\",\"model_version\":\"1\",\"sequence_id\":0,"]);
+            put(
+                bytes,
+                &["data: {\"model_name\":\"ensemble\",\"model_version\":\"1\",\"sequence_id\":0,"],
+            );
             put(bytes, &["\"text_output\":\"", text, "\"}\n\n"]);
         });
     }
@@ -92,8 +107,10 @@ impl Format for Triton {
 
     fn whole(&self, answers: &[Answer], _finish: Finish, _counts: Counts) -> Vec<u8> {
         let text = answers.first().map_or("", |answer| &answer.text);
-        format!("{{\"model_name\":\"ensemble\",\"model_version\":\"1\",\"text_output\":\"{text}\"}}")
-            .into_bytes()
+        format!(
+            "{{\"model_name\":\"ensemble\",\"model_version\":\"1\",\"text_output\":\"{text}\"}}"
+        )
+        .into_bytes()
     }
 }
 
@@ -110,7 +127,13 @@ impl SglangGenerate {
     fn put_answer(&self, bytes: &mut Vec<u8>, text: &str, finish: Option<Finish>, counts: Counts) {
         put(
             bytes,
-            &["{\"text\":\"", text, "\",\"meta_info\":{\"id\":", &self.identity.id, ",\"finish_reason\":"],
+            &[
+                "{\"text\":\"",
+                text,
+                "\",\"meta_info\":{\"id\":",
+                &self.identity.id,
+                ",\"finish_reason\":",
+            ],
         );
         match finish {
             None => put(bytes, &["null"]),
@@ -119,7 +142,9 @@ impl SglangGenerate {
                 put_number(bytes, counts.output);
                 put(bytes, &["}"]);
             }
-            Some(Finish::Stop | Finish::ToolCalls) => put(bytes, &["{\"type\":\"stop\",\"matched\":2}"]),
+            Some(Finish::Stop | Finish::ToolCalls) => {
+                put(bytes, &["{\"type\":\"stop\",\"matched\":2}"]);
+            }
         }
         put(bytes, &[",\"prompt_tokens\":"]);
         put_number(bytes, counts.prompt);

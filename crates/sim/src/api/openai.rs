@@ -2,7 +2,9 @@
 
 use inferometer_core::EventKind;
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_number, put_usage, quoted};
+use super::format::{
+    Answer, Counts, Events, Finish, Format, TokenPart, put, put_number, put_usage, quoted,
+};
 
 /// Name of the function that tool-call answers call.
 const DEFAULT_TOOL: &str = "lookup";
@@ -20,7 +22,11 @@ pub(crate) struct Identity {
 impl Identity {
     /// `id` and `model` come from the client and are escaped here.
     pub(crate) fn new(id: &str, created: u64, model: &str) -> Self {
-        Self { id: quoted(id), created, model: quoted(model) }
+        Self {
+            id: quoted(id),
+            created,
+            model: quoted(model),
+        }
     }
 
     /// The beginning of an object with these, without its closing brace.
@@ -42,7 +48,11 @@ pub(crate) struct Completions {
 impl Completions {
     pub(crate) fn new(identity: Identity, logprobs: bool) -> Self {
         let head = format!("data: {},\"choices\":[", identity.start("text_completion"));
-        Self { head, identity, logprobs }
+        Self {
+            head,
+            identity,
+            logprobs,
+        }
     }
 }
 
@@ -53,8 +63,17 @@ impl Format for Completions {
             put_number(bytes, part.sequence);
             put(bytes, &[",\"text\":\"", part.text, "\",\"logprobs\":"]);
             if self.logprobs {
-                put(bytes, &["{\"text_offset\":[0],\"token_logprobs\":[-0.5],\"tokens\":[\"", part.text]);
-                put(bytes, &["\"],\"top_logprobs\":[{\"", part.text, "\":-0.5}]}"]);
+                put(
+                    bytes,
+                    &[
+                        "{\"text_offset\":[0],\"token_logprobs\":[-0.5],\"tokens\":[\"",
+                        part.text,
+                    ],
+                );
+                put(
+                    bytes,
+                    &["\"],\"top_logprobs\":[{\"", part.text, "\":-0.5}]}"],
+                );
             } else {
                 put(bytes, &["null"]);
             }
@@ -77,11 +96,20 @@ impl Format for Completions {
 
     fn whole(&self, answers: &[Answer], finish: Finish, counts: Counts) -> Vec<u8> {
         let mut body = Vec::new();
-        put(&mut body, &[&self.identity.start("text_completion"), ",\"choices\":["]);
+        put(
+            &mut body,
+            &[&self.identity.start("text_completion"), ",\"choices\":["],
+        );
         for (index, answer) in answers.iter().enumerate() {
-            put(&mut body, &[if index > 0 { "," } else { "" }, "{\"index\":"]);
+            put(
+                &mut body,
+                &[if index > 0 { "," } else { "" }, "{\"index\":"],
+            );
             put_number(&mut body, index as u32);
-            put(&mut body, &[",\"text\":\"", &answer.text, "\",\"logprobs\":null"]);
+            put(
+                &mut body,
+                &[",\"text\":\"", &answer.text, "\",\"logprobs\":null"],
+            );
             put_finish(&mut body, Some(finish));
             put(&mut body, &[",\"stop_reason\":null}"]);
         }
@@ -110,17 +138,35 @@ impl Chat {
         reasoning_key: &'static str,
         tool: Option<&str>,
     ) -> Self {
-        let head = format!("data: {},\"choices\":[", identity.start("chat.completion.chunk"));
-        Self { head, identity, reasoning_key, tool: quoted(tool.unwrap_or(DEFAULT_TOOL)), sequences }
+        let head = format!(
+            "data: {},\"choices\":[",
+            identity.start("chat.completion.chunk")
+        );
+        Self {
+            head,
+            identity,
+            reasoning_key,
+            tool: quoted(tool.unwrap_or(DEFAULT_TOOL)),
+            sequences,
+        }
     }
 
     fn put_tool_call(&self, bytes: &mut Vec<u8>, arguments: &str, first: bool) {
         put(bytes, &["\"tool_calls\":[{\"index\":0,"]);
         if first {
-            put(bytes, &["\"id\":\"call_0\",\"type\":\"function\",\"function\":{\"name\":", &self.tool]);
+            put(
+                bytes,
+                &[
+                    "\"id\":\"call_0\",\"type\":\"function\",\"function\":{\"name\":",
+                    &self.tool,
+                ],
+            );
             put(bytes, &[",\"arguments\":\"", arguments, "\"}}]"]);
         } else {
-            put(bytes, &["\"function\":{\"arguments\":\"", arguments, "\"}}]"]);
+            put(
+                bytes,
+                &["\"function\":{\"arguments\":\"", arguments, "\"}}]"],
+            );
         }
     }
 }
@@ -131,7 +177,10 @@ impl Format for Chat {
             out.push(|bytes| {
                 put(bytes, &[&self.head, "{\"index\":"]);
                 put_number(bytes, sequence);
-                put(bytes, &[",\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"]);
+                put(
+                    bytes,
+                    &[",\"delta\":{\"role\":\"assistant\",\"content\":\"\"}"],
+                );
                 put(bytes, &[",\"logprobs\":null,\"finish_reason\":null}]}\n\n"]);
             });
         }
@@ -139,7 +188,13 @@ impl Format for Chat {
 
     fn role_only(&self, out: &mut Events) -> bool {
         out.push(|bytes| {
-            put(bytes, &[&self.head, "{\"index\":0,\"delta\":{\"role\":\"assistant\"}"]);
+            put(
+                bytes,
+                &[
+                    &self.head,
+                    "{\"index\":0,\"delta\":{\"role\":\"assistant\"}",
+                ],
+            );
             put(bytes, &[",\"logprobs\":null,\"finish_reason\":null}]}\n\n"]);
         });
         true
@@ -151,8 +206,12 @@ impl Format for Chat {
             put_number(bytes, part.sequence);
             put(bytes, &[",\"delta\":{"]);
             match part.kind {
-                EventKind::Text | EventKind::Blank => put(bytes, &["\"content\":\"", part.text, "\""]),
-                EventKind::Reasoning => put(bytes, &["\"", self.reasoning_key, "\":\"", part.text, "\""]),
+                EventKind::Text | EventKind::Blank => {
+                    put(bytes, &["\"content\":\"", part.text, "\""]);
+                }
+                EventKind::Reasoning => {
+                    put(bytes, &["\"", self.reasoning_key, "\":\"", part.text, "\""]);
+                }
                 EventKind::ToolCall => self.put_tool_call(bytes, part.text, part.first_of_kind),
             }
             put(bytes, &["},\"logprobs\":null"]);
@@ -175,11 +234,20 @@ impl Format for Chat {
 
     fn whole(&self, answers: &[Answer], finish: Finish, counts: Counts) -> Vec<u8> {
         let mut body = Vec::new();
-        put(&mut body, &[&self.identity.start("chat.completion"), ",\"choices\":["]);
+        put(
+            &mut body,
+            &[&self.identity.start("chat.completion"), ",\"choices\":["],
+        );
         for (index, answer) in answers.iter().enumerate() {
-            put(&mut body, &[if index > 0 { "," } else { "" }, "{\"index\":"]);
+            put(
+                &mut body,
+                &[if index > 0 { "," } else { "" }, "{\"index\":"],
+            );
             put_number(&mut body, index as u32);
-            put(&mut body, &[",\"message\":{\"role\":\"assistant\",\"content\":"]);
+            put(
+                &mut body,
+                &[",\"message\":{\"role\":\"assistant\",\"content\":"],
+            );
             if answer.tool_arguments.is_empty() {
                 put(&mut body, &["\"", &answer.text, "\""]);
             } else {
@@ -187,7 +255,10 @@ impl Format for Chat {
                 self.put_tool_call(&mut body, &answer.tool_arguments, true);
             }
             if !answer.reasoning.is_empty() {
-                put(&mut body, &[",\"", self.reasoning_key, "\":\"", &answer.reasoning, "\""]);
+                put(
+                    &mut body,
+                    &[",\"", self.reasoning_key, "\":\"", &answer.reasoning, "\""],
+                );
             }
             put(&mut body, &["},\"logprobs\":null"]);
             put_finish(&mut body, Some(finish));
@@ -227,7 +298,12 @@ mod tests {
             kind,
             first_of_kind: true,
             finish: Some(Finish::Length),
-            usage: Some(Counts { prompt: 3, output: 4, cached: 2, reasoning: 1 }),
+            usage: Some(Counts {
+                prompt: 3,
+                output: 4,
+                cached: 2,
+                reasoning: 1,
+            }),
             position: 0,
             after_reasoning: false,
             so_far: " word",
@@ -240,7 +316,11 @@ mod tests {
             .iter()
             .map(|event| {
                 let text = std::str::from_utf8(event).unwrap();
-                let data = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
+                let data = text
+                    .strip_prefix("data: ")
+                    .unwrap()
+                    .strip_suffix("\n\n")
+                    .unwrap();
                 serde_json::from_str(data).unwrap()
             })
             .collect()
@@ -249,7 +329,12 @@ mod tests {
     #[test]
     fn every_event_is_json_even_with_odd_names() {
         let identity = Identity::new("a\"b", 7, "m\\n\u{e9}");
-        let counts = Counts { prompt: 3, output: 4, cached: 2, reasoning: 1 };
+        let counts = Counts {
+            prompt: 3,
+            output: 4,
+            cached: 2,
+            reasoning: 1,
+        };
         let mut out = Events::default();
         for logprobs in [false, true] {
             let format = Completions::new(identity.clone(), logprobs);
@@ -259,7 +344,12 @@ mod tests {
         let chat = Chat::new(identity, 2, "reasoning", Some("f\"g"));
         chat.open(&mut out, counts);
         chat.role_only(&mut out);
-        for kind in [EventKind::Text, EventKind::Reasoning, EventKind::ToolCall, EventKind::Blank] {
+        for kind in [
+            EventKind::Text,
+            EventKind::Reasoning,
+            EventKind::ToolCall,
+            EventKind::Blank,
+        ] {
             chat.token(&mut out, &part(kind));
         }
         let events = json(&out);
@@ -268,11 +358,19 @@ mod tests {
         assert_eq!(events[0]["choices"][0]["text"], " word");
         assert_eq!(events[1]["usage"]["total_tokens"], 7);
         assert_eq!(events[8]["choices"][0]["delta"]["reasoning"], " word");
-        assert_eq!(events[9]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"], "f\"g");
+        assert_eq!(
+            events[9]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"],
+            "f\"g"
+        );
 
-        let answer = Answer { text: " a b".into(), reasoning: " c".into(), tool_arguments: String::new() };
+        let answer = Answer {
+            text: " a b".into(),
+            reasoning: " c".into(),
+            tool_arguments: String::new(),
+        };
         let body: Value =
-            serde_json::from_slice(&chat.whole(&[answer.clone(), answer], Finish::Stop, counts)).unwrap();
+            serde_json::from_slice(&chat.whole(&[answer.clone(), answer], Finish::Stop, counts))
+                .unwrap();
         assert_eq!(body["choices"][1]["message"]["content"], " a b");
         assert_eq!(body["usage"]["completion_tokens"], 4);
     }

@@ -39,7 +39,8 @@ pub(crate) struct Plan {
     pub(crate) reasoning_tokens: u32,
     /// True when the answer is the arguments of a tool call.
     pub(crate) tool_call: bool,
-    /// False for endpoints that answer without generating (embeddings): their one token is never told.
+    /// False for endpoints that answer without generating (embeddings): their one token is never
+    /// told.
     pub(crate) generates: bool,
     pub(crate) finish: Finish,
     /// Selects the words.
@@ -83,9 +84,17 @@ impl Plan {
                 let reasoning = write(sequence, 0, self.reasoning_tokens);
                 let rest = write(sequence, self.reasoning_tokens, self.output_tokens);
                 if self.tool_call {
-                    Answer { reasoning, tool_arguments: rest, text: String::new() }
+                    Answer {
+                        reasoning,
+                        tool_arguments: rest,
+                        text: String::new(),
+                    }
                 } else {
-                    Answer { reasoning, text: rest, tool_arguments: String::new() }
+                    Answer {
+                        reasoning,
+                        text: rest,
+                        tool_arguments: String::new(),
+                    }
                 }
             })
             .collect()
@@ -98,7 +107,9 @@ impl Plan {
     /// The tokens of an answer as a later prompt would hold them, by the plain counting rule.
     pub(crate) fn answer_pieces(&self, sequence: u32) -> Vec<u32> {
         (self.reasoning_tokens..self.output_tokens)
-            .map(|position| text::hash(self.word(sequence, position).trim_start().as_bytes()) as u32)
+            .map(|position| {
+                text::hash(self.word(sequence, position).trim_start().as_bytes()) as u32
+            })
             .collect()
     }
 }
@@ -154,16 +165,30 @@ impl Asked {
     ) -> Result<Plan, Reply> {
         let settings = &shared.settings;
         let model = self.model.as_deref().unwrap_or(&settings.model);
-        let lora = shared.find_model(model).ok_or_else(|| errors::unknown_model(model, &settings.model))?;
+        let lora = shared
+            .find_model(model)
+            .ok_or_else(|| errors::unknown_model(model, &settings.model))?;
         let limit = shared.context_limit;
-        let longest = self.prompts.iter().map(Content::len).max().unwrap_or_default();
+        let longest = self
+            .prompts
+            .iter()
+            .map(Content::len)
+            .max()
+            .unwrap_or_default();
         if longest >= limit {
             return Err(errors::too_long(limit, longest, None));
         }
         let room = limit - longest;
         match self.output_tokens {
-            Some(0) => return Err(errors::bad_request("max_tokens must be at least 1", Some("max_tokens"))),
-            Some(asked) if asked > room => return Err(errors::too_long(limit, longest, Some(asked))),
+            Some(0) => {
+                return Err(errors::bad_request(
+                    "max_tokens must be at least 1",
+                    Some("max_tokens"),
+                ));
+            }
+            Some(asked) if asked > room => {
+                return Err(errors::too_long(limit, longest, Some(asked)));
+            }
             _ => {}
         }
         let choices = self.choices.max(1);
@@ -174,10 +199,13 @@ impl Asked {
                 Some("prompt"),
             ));
         }
-        let natural = settings.answer_tokens.filter(|_| !self.ignore_eos).map(|length| {
-            let mut rng = shared.stream("sim answer length", index);
-            (length.sample(&mut rng).round() as u32).max(1)
-        });
+        let natural = settings
+            .answer_tokens
+            .filter(|_| !self.ignore_eos)
+            .map(|length| {
+                let mut rng = shared.stream("sim answer length", index);
+                (length.sample(&mut rng).round() as u32).max(1)
+            });
         let most = match self.output_tokens {
             Some(asked) => asked,
             None if natural.is_some() => room,
@@ -198,13 +226,21 @@ impl Asked {
         for prompt in self.prompts {
             prompts.extend(std::iter::repeat_n(prompt, choices as usize));
         }
-        let reasoning_tokens =
-            if self.may_reason { settings.reasoning_tokens.min(output_tokens.saturating_sub(1)) } else { 0 };
+        let reasoning_tokens = if self.may_reason {
+            settings
+                .reasoning_tokens
+                .min(output_tokens.saturating_sub(1))
+        } else {
+            0
+        };
         Ok(Plan {
             format: format(Identity::new(&id, created, model), sequences as u32),
             stream: self.stream,
             usage: self.usage,
-            prompt_tokens: prompts.iter().map(Content::len).fold(0, u32::saturating_add),
+            prompt_tokens: prompts
+                .iter()
+                .map(Content::len)
+                .fold(0, u32::saturating_add),
             prompts,
             output_tokens,
             reasoning_tokens,
@@ -214,7 +250,10 @@ impl Asked {
             text_key,
             priority: self.priority,
             lora: (lora > 0).then_some(lora),
-            session: request.session.as_ref().map(|session| text::hash(session.as_bytes())),
+            session: request
+                .session
+                .as_ref()
+                .map(|session| text::hash(session.as_bytes())),
         })
     }
 }
@@ -222,7 +261,16 @@ impl Asked {
 /// Reads a JSON body, or says why not in vLLM's form.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Reply> {
     serde_json::from_slice(body).map_err(|error| {
-        let kind = if error.is_data() { "BadRequestError" } else { "Bad Request" };
-        errors::error(400, kind, &format!("the body cannot be read as JSON: {error}"), Some("body"))
+        let kind = if error.is_data() {
+            "BadRequestError"
+        } else {
+            "Bad Request"
+        };
+        errors::error(
+            400,
+            kind,
+            &format!("the body cannot be read as JSON: {error}"),
+            Some("body"),
+        )
     })
 }

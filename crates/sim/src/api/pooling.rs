@@ -34,33 +34,60 @@ pub(crate) enum Task {
 }
 
 /// `/v1/embeddings`, `/pooling` and `/rerank`.
-pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64, task: Task) -> Result<Plan, Reply> {
+pub(crate) fn plan(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+    task: Task,
+) -> Result<Plan, Reply> {
     let body: Body = parse(&request.body)?;
     let prompts = match task {
         Task::Rerank => rerank_prompts(shared, &body)?,
         Task::Embed | Task::Pool => match (&body.messages, &body.input) {
             (Some(messages), _) => vec![chat_prompt(shared, messages)?],
             (None, Some(input)) => completions_prompts(shared, &input.to_string())?,
-            (None, None) => return Err(errors::bad_request("the request has no input", Some("input"))),
+            (None, None) => {
+                return Err(errors::bad_request(
+                    "the request has no input",
+                    Some("input"),
+                ));
+            }
         },
     };
     let base64 = match body.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
         Some(other) => {
-            let message = format!("encoding_format `{other}` is not supported; use float or base64");
+            let message =
+                format!("encoding_format `{other}` is not supported; use float or base64");
             return Err(errors::bad_request(&message, Some("encoding_format")));
         }
     };
     let dimensions = body.dimensions.unwrap_or(DIMENSIONS).clamp(1, 65_536);
-    let model = body.model.clone().unwrap_or_else(|| shared.settings.model.clone());
+    let model = body
+        .model
+        .clone()
+        .unwrap_or_else(|| shared.settings.model.clone());
     let key = text::mix(shared.settings.seed ^ text::mix(index));
     let count = prompts.len() as u32;
-    // Embeddings are computed as prompts are: the engine gives one step's output, which is never told.
-    let asked =
-        Asked { model: body.model, prompts, output_tokens: Some(1), id_prefix: "embd", ..Asked::default() };
+    // Embeddings are computed as prompts are: the engine gives one step's output, which is never
+    // told.
+    let asked = Asked {
+        model: body.model,
+        prompts,
+        output_tokens: Some(1),
+        id_prefix: "embd",
+        ..Asked::default()
+    };
     let mut plan = asked.plan(shared, request, index, |_, _| {
-        Box::new(Numbers { task, base64, dimensions, model, key, count })
+        Box::new(Numbers {
+            task,
+            base64,
+            dimensions,
+            model,
+            key,
+            count,
+        })
     })?;
     plan.generates = false;
     plan.finish = Finish::Stop;
@@ -69,12 +96,19 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64, task: Tas
 
 fn rerank_prompts(shared: &Shared, body: &Body) -> Result<Vec<Content>, Reply> {
     let (Some(query), Some(documents)) = (&body.query, &body.documents) else {
-        return Err(errors::bad_request("a rerank request needs query and documents", Some("query")));
+        return Err(errors::bad_request(
+            "a rerank request needs query and documents",
+            Some("query"),
+        ));
     };
     let prompt = |document: &Value| {
         let mut prompt = PromptBuilder::new(shared);
         for part in [query, document] {
-            prompt.text(part.as_str().or_else(|| part["text"].as_str()).unwrap_or_default());
+            prompt.text(
+                part.as_str()
+                    .or_else(|| part["text"].as_str())
+                    .unwrap_or_default(),
+            );
         }
         prompt.special(b"separators", 4);
         prompt.build()
@@ -100,9 +134,14 @@ impl Numbers {
         });
         if self.base64 {
             let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
+            base64::engine::general_purpose::STANDARD
+                .encode(bytes)
+                .into()
         } else {
-            numbers.map(|number| (f64::from(number) * 1000.0).round() / 1000.0).collect::<Vec<_>>().into()
+            numbers
+                .map(|number| (f64::from(number) * 1000.0).round() / 1000.0)
+                .collect::<Vec<_>>()
+                .into()
         }
     }
 }

@@ -6,15 +6,16 @@ use super::{Reply, Shared, errors};
 use crate::engine::Content;
 use crate::text::{self, Tokenizer};
 
-/// Tokens that the chat template puts around each message, all but the last before it. An answer is opened in the
-/// same way.
+/// Tokens that the chat template puts around each message, all but the last before it. An answer is
+/// opened in the same way.
 const TOKENS_PER_MESSAGE: u32 = 4;
 /// What stands behind each message.
 const END_OF_MESSAGE: &[u8] = b"end of message";
 /// Tokens that an image, video or sound counts.
 const TOKENS_PER_MEDIA: u32 = 256;
 
-/// Collects the tokens of one prompt, as the server counts them and its prefix cache tells them apart.
+/// Collects the tokens of one prompt, as the server counts them and its prefix cache tells them
+/// apart.
 #[derive(Clone)]
 pub struct PromptBuilder<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
@@ -25,19 +26,29 @@ pub struct PromptBuilder<'a> {
 
 impl std::fmt::Debug for PromptBuilder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PromptBuilder").field("tokens", &self.tokens).finish_non_exhaustive()
+        f.debug_struct("PromptBuilder")
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> PromptBuilder<'a> {
     /// An empty prompt for an engine model; without a tokenizer words and marks count.
     pub fn for_engine(tokenizer: Option<&'a dyn Tokenizer>) -> Self {
-        Self { tokenizer, count: 0, tokens: Some(Vec::new()) }
+        Self {
+            tokenizer,
+            count: 0,
+            tokens: Some(Vec::new()),
+        }
     }
 
     pub(crate) fn new(shared: &'a Shared) -> Self {
         let tokens = shared.settings.engine.is_some().then(Vec::new);
-        Self { tokenizer: shared.settings.tokenizer.as_deref(), count: 0, tokens }
+        Self {
+            tokenizer: shared.settings.tokenizer.as_deref(),
+            count: 0,
+            tokens,
+        }
     }
 
     /// Appends a text.
@@ -48,8 +59,11 @@ impl<'a> PromptBuilder<'a> {
                 text::for_each_piece(text, |piece| tokens.push(text::hash(piece) as u32));
             }
             (None, tokenizer) => {
-                let count = tokenizer.map_or_else(|| text::count_pieces(text), |one| one.count(text));
-                self.count = self.count.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+                let count =
+                    tokenizer.map_or_else(|| text::count_pieces(text), |one| one.count(text));
+                self.count = self
+                    .count
+                    .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
             }
         }
     }
@@ -67,7 +81,9 @@ impl<'a> PromptBuilder<'a> {
         match &mut self.tokens {
             Some(tokens) => {
                 let key = text::hash(key);
-                tokens.extend((0..number).map(|position| text::mix(key ^ u64::from(position)) as u32));
+                tokens.extend(
+                    (0..number).map(|position| text::mix(key ^ u64::from(position)) as u32),
+                );
             }
             None => self.count = self.count.saturating_add(number),
         }
@@ -126,8 +142,12 @@ impl<'a> PromptBuilder<'a> {
 
 /// The prompts of a completions request: a text, token ids, or a list of either.
 pub(crate) fn completions_prompts(shared: &Shared, raw: &str) -> Result<Vec<Content>, Reply> {
-    let wrong =
-        |_| errors::bad_request("prompt must be a string, token ids, or a list of either", Some("prompt"));
+    let wrong = |_| {
+        errors::bad_request(
+            "prompt must be a string, token ids, or a list of either",
+            Some("prompt"),
+        )
+    };
     let from_text = |text: &String| {
         let mut prompt = PromptBuilder::new(shared);
         prompt.text(text);
@@ -143,7 +163,10 @@ pub(crate) fn completions_prompts(shared: &Shared, raw: &str) -> Result<Vec<Cont
         let text: String = serde_json::from_str(raw).map_err(wrong)?;
         return Ok(vec![from_text(&text)]);
     }
-    let first = raw.strip_prefix('[').map(str::trim_start).and_then(|rest| rest.chars().next());
+    let first = raw
+        .strip_prefix('[')
+        .map(str::trim_start)
+        .and_then(|rest| rest.chars().next());
     match first {
         Some('"') => {
             let texts: Vec<String> = serde_json::from_str(raw).map_err(wrong)?;
@@ -166,6 +189,9 @@ pub(crate) fn chat_prompt(shared: &Shared, messages: &[Value]) -> Result<Content
     if prompt.messages(messages) {
         Ok(prompt.build())
     } else {
-        Err(errors::bad_request("messages must be a list of objects with role and content", Some("messages")))
+        Err(errors::bad_request(
+            "messages must be a list of objects with role and content",
+            Some("messages"),
+        ))
     }
 }

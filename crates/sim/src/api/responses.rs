@@ -67,7 +67,10 @@ fn usage_object(counts: Counts) -> String {
 
 fn event(out: &mut Events, name: &str, rest: &[&str]) {
     out.push(|bytes| {
-        put(bytes, &["event: ", name, "\ndata: {\"type\":\"", name, "\""]);
+        put(
+            bytes,
+            &["event: ", name, "\ndata: {\"type\":\"", name, "\""],
+        );
         put(bytes, rest);
         put(bytes, &["}\n\n"]);
     });
@@ -91,8 +94,13 @@ impl Format for Responses {
             ),
         };
         if part.first_of_kind {
-            let item = format!("{{\"type\":\"{item}\",\"id\":\"{item_id}\",\"status\":\"in_progress\"}}");
-            event(out, "response.output_item.added", &[",\"output_index\":", index, ",\"item\":", &item]);
+            let item =
+                format!("{{\"type\":\"{item}\",\"id\":\"{item_id}\",\"status\":\"in_progress\"}}");
+            event(
+                out,
+                "response.output_item.added",
+                &[",\"output_index\":", index, ",\"item\":", &item],
+            );
         }
         event(
             out,
@@ -110,17 +118,34 @@ impl Format for Responses {
     }
 
     fn close(&self, out: &mut Events, _finish: Finish, _usage: Option<Counts>) {
-        event(out, "response.output_text.done", &[",\"item_id\":\"msg_0\",\"content_index\":0"]);
+        event(
+            out,
+            "response.output_text.done",
+            &[",\"item_id\":\"msg_0\",\"content_index\":0"],
+        );
     }
 
     fn done(&self, out: &mut Events, finish: Finish, usage: Option<Counts>) {
-        let status = if finish == Finish::Length { "incomplete" } else { "completed" };
+        let status = if finish == Finish::Length {
+            "incomplete"
+        } else {
+            "completed"
+        };
         let response = self.response(status, None, finish, usage);
-        event(out, &format!("response.{status}"), &[",\"response\":", &response]);
+        event(
+            out,
+            &format!("response.{status}"),
+            &[",\"response\":", &response],
+        );
     }
 
     fn whole(&self, answers: &[Answer], finish: Finish, counts: Counts) -> Vec<u8> {
-        let status = if finish == Finish::Length { "incomplete" } else { "completed" };
-        self.response(status, answers.first(), finish, Some(counts)).into_bytes()
+        let status = if finish == Finish::Length {
+            "incomplete"
+        } else {
+            "completed"
+        };
+        self.response(status, answers.first(), finish, Some(counts))
+            .into_bytes()
     }
 }

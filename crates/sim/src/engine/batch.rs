@@ -15,7 +15,8 @@ struct Work {
 }
 
 impl Engine {
-    /// Begins a step at `start` if there is anything to do; requests that arrive later do not take part.
+    /// Begins a step at `start` if there is anything to do; requests that arrive later do not take
+    /// part.
     pub(super) fn begin(&mut self, start: Nanos) {
         let mut start = start;
         loop {
@@ -25,12 +26,23 @@ impl Engine {
             if !preempted {
                 self.admit_waiting(&mut budget, start, &mut loads);
             }
-            if self.running.iter().any(|&slot| self.peek(slot).scheduled > 0) {
+            if self
+                .running
+                .iter()
+                .any(|&slot| self.peek(slot).scheduled > 0)
+            {
                 self.step = Some(self.compose(start, loads));
                 return;
             }
-            // Only requests from later than `start` can be left; an engine with nothing else waits for them.
-            let Some(next) = self.waiting.keys().map(|key| key.1).filter(|&at| at > start).min() else {
+            // Only requests from later than `start` can be left; an engine with nothing else waits
+            // for them.
+            let Some(next) = self
+                .waiting
+                .keys()
+                .map(|key| key.1)
+                .filter(|&at| at > start)
+                .min()
+            else {
                 return;
             };
             start = next;
@@ -38,12 +50,18 @@ impl Engine {
     }
 
     fn peek(&self, slot: u32) -> &super::Sequence {
-        self.slots[slot as usize].sequence.as_ref().expect("a slot in a queue holds a sequence")
+        self.slots[slot as usize]
+            .sequence
+            .as_ref()
+            .expect("a slot in a queue holds a sequence")
     }
 
     fn compose(&mut self, start: Nanos, lora_loads: u64) -> Step {
         let mut members = std::mem::take(&mut self.spare_members);
-        let mut work = Work { lora_loads, ..Work::default() };
+        let mut work = Work {
+            lora_loads,
+            ..Work::default()
+        };
         for position in 0..self.running.len() {
             let slot = self.running[position];
             let generation = self.slots[slot as usize].generation;
@@ -60,7 +78,10 @@ impl Engine {
             work.kv_tokens += u64::from(sequence.computed + sequence.scheduled);
             members.push((slot, generation));
         }
-        let mean = self.config.cost.mean(work.prefill_tokens, work.decoding, work.kv_tokens);
+        let mean = self
+            .config
+            .cost
+            .mean(work.prefill_tokens, work.decoding, work.kv_tokens);
         let mut span = Nanos((mean.0 as f64 * self.jitter()).round().max(1.0) as u64);
         if work.decoding > 0
             && let Some(speculation) = &self.config.speculation
@@ -69,14 +90,24 @@ impl Engine {
         }
         span += Nanos(self.config.lora_load.0 * work.lora_loads);
         if let Some(swap) = self.config.swap {
-            span += Nanos((std::mem::take(&mut self.swapping) as f64 * swap.per_token).round() as u64);
+            span +=
+                Nanos((std::mem::take(&mut self.swapping) as f64 * swap.per_token).round() as u64);
         }
-        Step { start, end: start + span, members }
+        Step {
+            start,
+            end: start + span,
+            members,
+        }
     }
 
-    /// Gives the running requests their tokens, in order of admission. True if one had to be thrown out.
+    /// Gives the running requests their tokens, in order of admission. True if one had to be thrown
+    /// out.
     fn schedule_running(&mut self, budget: &mut u32) -> bool {
-        let drafts = self.config.speculation.as_ref().map_or(0, |s| s.acceptance.len() as u32);
+        let drafts = self
+            .config
+            .speculation
+            .as_ref()
+            .map_or(0, |s| s.acceptance.len() as u32);
         let mut preempted = false;
         let mut position = 0;
         while position < self.running.len() && *budget > 0 {
@@ -112,7 +143,11 @@ impl Engine {
             }
             let sequence = self.sequence(slot);
             sequence.scheduled = tokens;
-            sequence.drafted = if decoding { tokens.saturating_sub(missing) } else { 0 };
+            sequence.drafted = if decoding {
+                tokens.saturating_sub(missing)
+            } else {
+                0
+            };
             *budget -= tokens;
             self.register_full_blocks(slot);
             position += 1;
@@ -145,8 +180,8 @@ impl Engine {
         }
     }
 
-    /// Finds cached blocks, takes the missing ones, and gives a waiting request its first tokens. False when
-    /// there is no room for it now.
+    /// Finds cached blocks, takes the missing ones, and gives a waiting request its first tokens.
+    /// False when there is no room for it now.
     fn admit(&mut self, slot: u32, budget: &mut u32) -> bool {
         let block_size = self.config.block_size;
         let sequence = self.peek(slot);
@@ -162,13 +197,20 @@ impl Engine {
             Vec::new()
         };
         let hit = found.len() as u32 * block_size;
-        let transferred = if swapped > 0 { swapped } else { sequence.transferred.saturating_sub(hit) };
+        let transferred = if swapped > 0 {
+            swapped
+        } else {
+            sequence.transferred.saturating_sub(hit)
+        };
         let missing = known - hit - transferred;
         if !self.config.chunked_prefill && missing > *budget {
             return false;
         }
         let tokens = missing.min(*budget);
-        let needed = self.config.blocks_for(u64::from(hit + transferred + tokens)) as usize - found.len();
+        let needed = self
+            .config
+            .blocks_for(u64::from(hit + transferred + tokens)) as usize
+            - found.len();
         if needed + self.pool.unused_among(&found) > self.pool.free() {
             return false;
         }
@@ -229,19 +271,27 @@ impl Engine {
             return;
         }
         let block_size = self.config.block_size;
-        let sequence = self.slots[slot as usize].sequence.as_mut().expect("the caller holds it");
+        let sequence = self.slots[slot as usize]
+            .sequence
+            .as_mut()
+            .expect("the caller holds it");
         let certain = sequence.computed + sequence.scheduled - sequence.drafted;
         let full = ((certain / block_size) as usize).min(sequence.hashes.full.len());
         while sequence.registered < full {
             let at = sequence.registered;
-            self.pool.register(sequence.blocks[at], sequence.hashes.full[at]);
+            self.pool
+                .register(sequence.blocks[at], sequence.hashes.full[at]);
             sequence.registered += 1;
         }
     }
 
     /// The running request that gives way first: the last by priority and arrival.
     fn worst_running(&self) -> u32 {
-        let worst = self.running.iter().copied().max_by_key(|&slot| self.peek(slot).key);
+        let worst = self
+            .running
+            .iter()
+            .copied()
+            .max_by_key(|&slot| self.peek(slot).key);
         worst.expect("a request that runs asks for room")
     }
 
@@ -258,13 +308,16 @@ impl Engine {
         }
     }
 
-    /// Throws a running request out of the cache. Where the host's memory has room, its keys and values go
-    /// there; else it will compute all its tokens again.
+    /// Throws a running request out of the cache. Where the host's memory has room, its keys and
+    /// values go there; else it will compute all its tokens again.
     fn preempt(&mut self, slot: u32) {
         let computed = self.peek(slot).computed;
         let need = self.host_need(computed);
-        let to_host =
-            computed > 0 && self.config.swap.is_some_and(|swap| self.host_blocks + need <= swap.blocks);
+        let to_host = computed > 0
+            && self
+                .config
+                .swap
+                .is_some_and(|swap| self.host_blocks + need <= swap.blocks);
         if to_host {
             self.host_blocks += need;
             self.swapping += u64::from(computed);
@@ -272,7 +325,10 @@ impl Engine {
             self.stats.swapped_out_tokens += u64::from(computed);
         }
         self.running.retain(|&other| other != slot);
-        let sequence = self.slots[slot as usize].sequence.as_mut().expect("it was running");
+        let sequence = self.slots[slot as usize]
+            .sequence
+            .as_mut()
+            .expect("it was running");
         let lost = if to_host { 0 } else { sequence.computed };
         sequence.swapped = if to_host { sequence.computed } else { 0 };
         sequence.computed = 0;
@@ -290,7 +346,9 @@ impl Engine {
 
     /// True when the request's adapter is active or can be made active.
     fn lora_fits(&self, slot: u32) -> bool {
-        let Some(lora) = self.peek(slot).lora else { return true };
+        let Some(lora) = self.peek(slot).lora else {
+            return true;
+        };
         if self.loras.contains(&lora) || self.loras.len() < self.config.max_loras {
             return true;
         }
@@ -299,21 +357,27 @@ impl Engine {
 
     /// Position of the adapter unused for longest that no running request needs.
     fn idle_lora(&self) -> Option<usize> {
-        self.loras
-            .iter()
-            .position(|&lora| !self.running.iter().any(|&slot| self.peek(slot).lora == Some(lora)))
+        self.loras.iter().position(|&lora| {
+            !self
+                .running
+                .iter()
+                .any(|&slot| self.peek(slot).lora == Some(lora))
+        })
     }
 
     /// Makes the adapter of a request active; returns 1 if it had to be loaded.
     fn activate_lora(&mut self, slot: u32) -> u64 {
-        let Some(lora) = self.peek(slot).lora else { return 0 };
+        let Some(lora) = self.peek(slot).lora else {
+            return 0;
+        };
         if let Some(at) = self.loras.iter().position(|&active| active == lora) {
             let lora = self.loras.remove(at);
             self.loras.push(lora);
             return 0;
         }
         if self.loras.len() >= self.config.max_loras {
-            // The request runs already, so its own adapter cannot be the one that goes: it is not loaded.
+            // The request runs already, so its own adapter cannot be the one that goes: it is not
+            // loaded.
             if let Some(at) = self.idle_lora() {
                 self.loras.remove(at);
             }

@@ -15,9 +15,9 @@ struct Block {
 
 /// All blocks of a KV cache.
 ///
-/// A block that nobody uses stays in the free list with its content, so that a later prompt with the same
-/// prefix can take it up again; it is lost only when its turn comes to be overwritten. Blocks without
-/// reusable content are overwritten first, then the one unused for longest.
+/// A block that nobody uses stays in the free list with its content, so that a later prompt with
+/// the same prefix can take it up again; it is lost only when its turn comes to be overwritten.
+/// Blocks without reusable content are overwritten first, then the one unused for longest.
 #[derive(Clone, Debug)]
 pub(super) struct BlockPool {
     blocks: Vec<Block>,
@@ -30,7 +30,15 @@ pub(super) struct BlockPool {
 impl BlockPool {
     pub(super) fn new(count: usize) -> Self {
         let mut pool = Self {
-            blocks: vec![Block { users: 0, hash: None, previous: NONE, next: NONE }; count],
+            blocks: vec![
+                Block {
+                    users: 0,
+                    hash: None,
+                    previous: NONE,
+                    next: NONE
+                };
+                count
+            ],
             by_hash: HashMap::new(),
             first_free: NONE,
             last_free: NONE,
@@ -54,12 +62,19 @@ impl BlockPool {
 
     /// The blocks that hold the longest cached run of `hashes`.
     pub(super) fn lookup(&self, hashes: &[u64]) -> Vec<u32> {
-        hashes.iter().map_while(|hash| self.by_hash.get(hash).copied()).collect()
+        hashes
+            .iter()
+            .map_while(|hash| self.by_hash.get(hash).copied())
+            .collect()
     }
 
-    /// How many of these blocks are in the free list now: taking them up uses that many free blocks.
+    /// How many of these blocks are in the free list now: taking them up uses that many free
+    /// blocks.
     pub(super) fn unused_among(&self, blocks: &[u32]) -> usize {
-        blocks.iter().filter(|&&block| self.blocks[block as usize].users == 0).count()
+        blocks
+            .iter()
+            .filter(|&&block| self.blocks[block as usize].users == 0)
+            .count()
     }
 
     /// Takes up cached blocks.
@@ -95,8 +110,8 @@ impl BlockPool {
         }
     }
 
-    /// Gives blocks back; the last of them will be overwritten first, because a prefix is worth more than
-    /// what follows it.
+    /// Gives blocks back; the last of them will be overwritten first, because a prefix is worth
+    /// more than what follows it.
     pub(super) fn release(&mut self, blocks: &[u32]) {
         for &block in blocks.iter().rev() {
             let place = &mut self.blocks[block as usize];

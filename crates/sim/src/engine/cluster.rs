@@ -35,8 +35,13 @@ pub(super) const IMBALANCE: usize = 16;
 
 impl Router {
     /// All routers.
-    pub const ALL: [Self; 5] =
-        [Self::RoundRobin, Self::LeastInFlight, Self::PowerOfTwo, Self::PrefixAffinity, Self::Sticky];
+    pub const ALL: [Self; 5] = [
+        Self::RoundRobin,
+        Self::LeastInFlight,
+        Self::PowerOfTwo,
+        Self::PrefixAffinity,
+        Self::Sticky,
+    ];
 
     /// Its name in settings.
     pub const fn name(self) -> &'static str {
@@ -72,7 +77,8 @@ impl FromStr for Router {
     }
 }
 
-/// Prompts and answers on separate engines: the keys and values of a prompt travel from one to the other.
+/// Prompts and answers on separate engines: the keys and values of a prompt travel from one to the
+/// other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transfer {
     /// The engine that computes prompts.
@@ -98,7 +104,12 @@ pub struct ClusterConfig {
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        Self { engine: EngineConfig::default(), replicas: 1, router: Router::RoundRobin, transfer: None }
+        Self {
+            engine: EngineConfig::default(),
+            replicas: 1,
+            router: Router::RoundRobin,
+            transfer: None,
+        }
     }
 }
 
@@ -134,7 +145,9 @@ pub struct Cluster {
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,13 +155,24 @@ impl Cluster {
     /// Idle engines. Each has its own random stream.
     pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, EngineError> {
         if config.replicas == 0 {
-            return Err(EngineError::Setting { name: "replicas", wanted: "at least 1", found: "0".into() });
+            return Err(EngineError::Setting {
+                name: "replicas",
+                wanted: "at least 1",
+                found: "0".into(),
+            });
         }
         let replicas = (0..config.replicas as u64)
             .map(|number| {
-                let seed = if number == 0 { seed } else { mix(seed ^ mix(number)) };
+                let seed = if number == 0 {
+                    seed
+                } else {
+                    mix(seed ^ mix(number))
+                };
                 let prefill = config.transfer.as_ref().map(|transfer| {
-                    let prefill = EngineConfig { speculation: None, ..transfer.prefill.clone() };
+                    let prefill = EngineConfig {
+                        speculation: None,
+                        ..transfer.prefill.clone()
+                    };
                     Engine::new(prefill, mix(seed))
                 });
                 Ok(Replica {
@@ -179,14 +203,20 @@ impl Cluster {
     /// Longest prompt plus answer that can ever run.
     pub fn context_limit(&self) -> u32 {
         let replica = &self.replicas[0];
-        let prefill = replica.prefill.as_ref().map_or(u64::MAX, Engine::context_limit);
+        let prefill = replica
+            .prefill
+            .as_ref()
+            .map_or(u64::MAX, Engine::context_limit);
         u32::try_from(replica.engine.context_limit().min(prefill)).unwrap_or(u32::MAX)
     }
 
     /// Refuses a request that can never run.
     pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
         self.replicas[0].engine.check(prompt, output)?;
-        self.replicas[0].prefill.as_ref().map_or(Ok(()), |prefill| prefill.check(prompt, 1))
+        self.replicas[0]
+            .prefill
+            .as_ref()
+            .map_or(Ok(()), |prefill| prefill.check(prompt, 1))
     }
 
     /// Routes a request that arrives at `now` and returns its replica.
@@ -199,9 +229,17 @@ impl Cluster {
         let home = self.route(&request);
         let replica = &mut self.replicas[home];
         if let Some(prefill) = &mut replica.prefill {
-            let prompt = EngineRequest { output_tokens: 1, answer: Vec::new(), ..request.clone() };
+            let prompt = EngineRequest {
+                output_tokens: 1,
+                answer: Vec::new(),
+                ..request.clone()
+            };
             prefill.submit(prompt, now)?;
-            let waiting = Waiting { request, first_scheduled: now, cached_tokens: 0 };
+            let waiting = Waiting {
+                request,
+                first_scheduled: now,
+                cached_tokens: 0,
+            };
             replica.prompts.insert(id, waiting);
         } else {
             replica.engine.submit(request, now)?;
@@ -213,7 +251,9 @@ impl Cluster {
 
     /// Gives up a request. False when it is not in the cluster.
     pub fn cancel(&mut self, id: u64) -> bool {
-        let Some(home) = self.homes.remove(&id) else { return false };
+        let Some(home) = self.homes.remove(&id) else {
+            return false;
+        };
         let replica = &mut self.replicas[home as usize];
         replica.in_flight -= 1;
         if let Some(prefill) = &mut replica.prefill {
@@ -231,7 +271,8 @@ impl Cluster {
         self.replicas.iter().filter_map(Replica::next_at).min()
     }
 
-    /// Does all that has happened up to `now`, and appends the tokens that came out, in order of time.
+    /// Does all that has happened up to `now`, and appends the tokens that came out, in order of
+    /// time.
     pub fn step(&mut self, now: Nanos, events: &mut Vec<TokenEvent>) {
         let first = events.len();
         for number in 0..self.replicas.len() {
@@ -245,7 +286,8 @@ impl Cluster {
         }
     }
 
-    /// Counters and gauges of all engines together; the prompt engines' prompts are not counted twice.
+    /// Counters and gauges of all engines together; the prompt engines' prompts are not counted
+    /// twice.
     pub fn stats(&self) -> EngineStats {
         let mut total = EngineStats::default();
         for replica in &self.replicas {
@@ -266,7 +308,10 @@ impl Cluster {
     /// Forgets the content of all prefix caches. False if one was in use, and kept.
     pub fn reset_prefix_cache(&mut self) -> bool {
         self.replicas.iter_mut().fold(true, |all, replica| {
-            let prefill = replica.prefill.as_mut().is_none_or(Engine::reset_prefix_cache);
+            let prefill = replica
+                .prefill
+                .as_mut()
+                .is_none_or(Engine::reset_prefix_cache);
             replica.engine.reset_prefix_cache() && prefill && all
         })
     }
@@ -279,9 +324,15 @@ impl Cluster {
         if let Some(prefill) = &mut replica.prefill {
             self.buffer.clear();
             prefill.step(at, &mut self.buffer);
-            let transfer = self.config.transfer.as_ref().expect("it has an engine for prompts");
+            let transfer = self
+                .config
+                .transfer
+                .as_ref()
+                .expect("it has an engine for prompts");
             for event in self.buffer.drain(..) {
-                let Some(mut waiting) = replica.prompts.remove(&event.request) else { continue };
+                let Some(mut waiting) = replica.prompts.remove(&event.request) else {
+                    continue;
+                };
                 let tokens = u64::from(waiting.request.prompt.len());
                 let arrival = event.at + transfer.base + Nanos(transfer.per_token.0 * tokens);
                 waiting.first_scheduled = event.first_scheduled;
@@ -290,9 +341,14 @@ impl Cluster {
             }
         }
         replica.engine.step(at, events);
-        while let Some(entry) = replica.travelling.first_entry().filter(|entry| entry.key().0 <= at) {
+        while let Some(entry) = replica
+            .travelling
+            .first_entry()
+            .filter(|entry| entry.key().0 <= at)
+        {
             let ((arrival, id), waiting) = entry.remove_entry();
-            self.prefilled.insert(id, (waiting.first_scheduled, waiting.cached_tokens));
+            self.prefilled
+                .insert(id, (waiting.first_scheduled, waiting.cached_tokens));
             let mut request = waiting.request;
             request.transferred_tokens = request.prompt.len() - 1;
             let taken = replica.engine.submit(request, arrival);
@@ -315,20 +371,34 @@ impl Cluster {
     fn route(&mut self, request: &EngineRequest) -> usize {
         let count = self.replicas.len();
         let load = |replica: usize| self.replicas[replica].in_flight;
-        let least = || (0..count).min_by_key(|&replica| load(replica)).unwrap_or_default();
+        let least = || {
+            (0..count)
+                .min_by_key(|&replica| load(replica))
+                .unwrap_or_default()
+        };
         match (self.config.router, &request.prompt, request.session) {
             (Router::LeastInFlight, ..) => least(),
             (Router::PowerOfTwo, ..) if count > 1 => {
                 let first = self.rng.random_range(0..count);
                 let second = (first + self.rng.random_range(1..count)) % count;
-                if load(second) < load(first) { second } else { first }
+                if load(second) < load(first) {
+                    second
+                } else {
+                    first
+                }
             }
             (Router::PrefixAffinity, Content::Tokens(tokens), _) => {
                 let prefix = &tokens[..tokens.len().min(PREFIX_TOKENS)];
-                let hash = prefix.iter().fold(0, |state, &token| mix(state ^ u64::from(token)));
+                let hash = prefix
+                    .iter()
+                    .fold(0, |state, &token| mix(state ^ u64::from(token)));
                 let chosen = (hash % count as u64) as usize;
                 let least = least();
-                if load(chosen) >= load(least) + IMBALANCE { least } else { chosen }
+                if load(chosen) >= load(least) + IMBALANCE {
+                    least
+                } else {
+                    chosen
+                }
             }
             (Router::Sticky, _, Some(session)) => (mix(session) % count as u64) as usize,
             _ => {
@@ -344,7 +414,10 @@ impl Replica {
     fn next_at(&self) -> Option<Nanos> {
         let prefill = self.prefill.as_ref().and_then(Engine::next_step_at);
         let travelling = self.travelling.first_key_value().map(|(key, _)| key.0);
-        [self.engine.next_step_at(), prefill, travelling].into_iter().flatten().min()
+        [self.engine.next_step_at(), prefill, travelling]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
@@ -377,7 +450,11 @@ fn add(total: &mut EngineStats, stats: &EngineStats) {
     total.transferred_tokens += stats.transferred_tokens;
     total.drafts += stats.drafts;
     total.draft_tokens += stats.draft_tokens;
-    for (sum, count) in total.accepted_by_position.iter_mut().zip(stats.accepted_by_position) {
+    for (sum, count) in total
+        .accepted_by_position
+        .iter_mut()
+        .zip(stats.accepted_by_position)
+    {
         *sum += count;
     }
     total.accepted_tokens += stats.accepted_tokens;

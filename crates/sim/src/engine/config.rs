@@ -3,13 +3,14 @@
 use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
 
-/// Duration of one engine step in nanoseconds: `base + prefill·P + decode·D + kv·K`, where P counts prompt
-/// tokens computed in the step, D sequences that decode in it, and K tokens whose keys and values the
-/// attention of the step reads.
+/// Duration of one engine step in nanoseconds: `base + prefill·P + decode·D + kv·K`, where P counts
+/// prompt tokens computed in the step, D sequences that decode in it, and K tokens whose keys and
+/// values the attention of the step reads.
 ///
-/// The physics: `base` is one reading of all weights from memory plus the host's work for a step (launching
-/// kernels, sampling, scheduling). `prefill` is arithmetic, two operations a weight and token. `decode` is
-/// the same arithmetic for one token plus what the host does for each sequence. `kv` is memory traffic.
+/// The physics: `base` is one reading of all weights from memory plus the host's work for a step
+/// (launching kernels, sampling, scheduling). `prefill` is arithmetic, two operations a weight and
+/// token. `decode` is the same arithmetic for one token plus what the host does for each sequence.
+/// `kv` is memory traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepCost {
@@ -40,14 +41,15 @@ impl StepCost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speculation {
-    /// Chance that draft token i is accepted, given that all before it were. Its length is the number of
-    /// draft tokens.
+    /// Chance that draft token i is accepted, given that all before it were. Its length is the
+    /// number of draft tokens.
     pub acceptance: Vec<f64>,
     /// Time to make one draft token, added to each step in which something decodes.
     pub draft_time: Nanos,
 }
 
-/// Host memory to which requests go that lose their place in the KV cache, instead of being computed again.
+/// Host memory to which requests go that lose their place in the KV cache, instead of being
+/// computed again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swap {
@@ -67,8 +69,8 @@ pub struct EngineConfig {
     pub max_num_batched_tokens: u32,
     /// Longest prompt plus answer.
     pub max_model_len: u32,
-    /// A long prompt may be spread over several steps and share them with decoding requests. Without it a
-    /// prompt waits until it fits into one step whole.
+    /// A long prompt may be spread over several steps and share them with decoding requests.
+    /// Without it a prompt waits until it fits into one step whole.
     pub chunked_prefill: bool,
     /// Tokens in a KV block.
     pub block_size: u32,
@@ -108,7 +110,13 @@ impl Default for EngineConfig {
             max_loras: 1,
             lora_load: Nanos::ZERO,
             request_overhead: Nanos::ZERO,
-            cost: StepCost { base: 7.9e6, prefill: 36_000.0, decode: 56_000.0, kv: 52.0, jitter: 0.0 },
+            cost: StepCost {
+                base: 7.9e6,
+                prefill: 36_000.0,
+                decode: 56_000.0,
+                kv: 52.0,
+                jitter: 0.0,
+            },
         }
     }
 }
@@ -149,14 +157,21 @@ impl EngineConfig {
     pub(super) fn check(&self) -> Result<(), EngineError> {
         let positive = [
             ("max_num_seqs", self.max_num_seqs as u64),
-            ("max_num_batched_tokens", u64::from(self.max_num_batched_tokens)),
+            (
+                "max_num_batched_tokens",
+                u64::from(self.max_num_batched_tokens),
+            ),
             ("max_model_len", u64::from(self.max_model_len)),
             ("block_size", u64::from(self.block_size)),
             ("num_blocks", self.num_blocks as u64),
         ];
         for (name, value) in positive {
             if value == 0 {
-                return Err(EngineError::Setting { name, wanted: "at least 1", found: "0".into() });
+                return Err(EngineError::Setting {
+                    name,
+                    wanted: "at least 1",
+                    found: "0".into(),
+                });
             }
         }
         let cost = &self.cost;
@@ -166,10 +181,17 @@ impl EngineConfig {
             ("cost.decode", cost.decode),
             ("cost.kv", cost.kv),
             ("cost.jitter", cost.jitter),
-            ("swap.per_token", self.swap.map_or(0.0, |swap| swap.per_token)),
+            (
+                "swap.per_token",
+                self.swap.map_or(0.0, |swap| swap.per_token),
+            ),
         ] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(EngineError::Setting { name, wanted: "0 or more", found: value.to_string() });
+                return Err(EngineError::Setting {
+                    name,
+                    wanted: "0 or more",
+                    found: value.to_string(),
+                });
             }
         }
         if let Some(speculation) = &self.speculation {

@@ -1,9 +1,10 @@
-//! A model of an inference engine with continuous batching: pure, seeded, without I/O and without a clock.
+//! A model of an inference engine with continuous batching: pure, seeded, without I/O and without a
+//! clock.
 //!
-//! The engine works in steps. A step computes tokens of all running requests together: the next token of
-//! those that decode, and pieces of the prompts of those that have just come. Its duration follows from what
-//! it computes ([`StepCost`]); its tokens come out when it ends. Whoever drives the engine brings the time:
-//! the HTTP server the real one, a simulation a virtual one.
+//! The engine works in steps. A step computes tokens of all running requests together: the next
+//! token of those that decode, and pieces of the prompts of those that have just come. Its duration
+//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. Whoever drives
+//! the engine brings the time: the HTTP server the real one, a simulation a virtual one.
 //!
 //! ```
 //! use inferometer_core::Nanos;
@@ -198,7 +199,11 @@ impl Engine {
         let room = config.num_blocks as u64 * u64::from(config.block_size);
         let limit = room.min(u64::from(config.max_model_len));
         // A preempted request comes back with all its tokens at once.
-        if config.chunked_prefill { limit } else { limit.min(u64::from(config.max_num_batched_tokens)) }
+        if config.chunked_prefill {
+            limit
+        } else {
+            limit.min(u64::from(config.max_num_batched_tokens))
+        }
     }
 
     /// Refuses a request that can never run.
@@ -208,7 +213,11 @@ impl Engine {
         }
         let needed = u64::from(prompt) + u64::from(output);
         let limit = self.context_limit();
-        if needed > limit { Err(EngineError::TooLong { needed, limit }) } else { Ok(()) }
+        if needed > limit {
+            Err(EngineError::TooLong { needed, limit })
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes in a request that arrives at `now`. An idle engine begins a step with it at once.
@@ -224,7 +233,12 @@ impl Engine {
         let ready = now + self.config.request_overhead;
         let key = (request.priority, ready, self.arrivals);
         self.arrivals += 1;
-        let sequence = Sequence::new(request, key, self.config.block_size, self.config.prefix_caching);
+        let sequence = Sequence::new(
+            request,
+            key,
+            self.config.block_size,
+            self.config.prefix_caching,
+        );
         let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
@@ -241,7 +255,9 @@ impl Engine {
 
     /// Gives up a request. False when it is not in the engine.
     pub fn cancel(&mut self, id: u64) -> bool {
-        let Some(&slot) = self.by_id.get(&id) else { return false };
+        let Some(&slot) = self.by_id.get(&id) else {
+            return false;
+        };
         self.stats.cancelled += 1;
         self.remove(slot);
         true
@@ -252,10 +268,11 @@ impl Engine {
         self.step.as_ref().map(|step| step.end)
     }
 
-    /// Ends all steps that are over at `now`, appends their tokens to `events`, and begins the next.
+    /// Ends all steps that are over at `now`, appends their tokens to `events`, and begins the
+    /// next.
     ///
-    /// A step that is noticed late still ends, and the next begins, at its own instant: lateness of the
-    /// driver does not slow the engine down.
+    /// A step that is noticed late still ends, and the next begins, at its own instant: lateness of
+    /// the driver does not slow the engine down.
     pub fn step(&mut self, now: Nanos, events: &mut Vec<TokenEvent>) {
         while let Some(step) = self.step.take_if(|step| step.end <= now) {
             self.stats.steps += 1;
@@ -294,17 +311,26 @@ impl Engine {
     }
 
     fn sequence(&mut self, slot: u32) -> &mut Sequence {
-        self.slots[slot as usize].sequence.as_mut().expect("a slot in a queue holds a sequence")
+        self.slots[slot as usize]
+            .sequence
+            .as_mut()
+            .expect("a slot in a queue holds a sequence")
     }
 
     /// Books what a step has computed for one request.
     fn complete(&mut self, slot: u32, at: Nanos, events: &mut Vec<TokenEvent>) {
         let (scheduled, drafted) = {
             let sequence = self.sequence(slot);
-            (std::mem::take(&mut sequence.scheduled), std::mem::take(&mut sequence.drafted))
+            (
+                std::mem::take(&mut sequence.scheduled),
+                std::mem::take(&mut sequence.drafted),
+            )
         };
         let accepted = self.accept(drafted);
-        let sequence = self.slots[slot as usize].sequence.as_mut().expect("checked by its generation");
+        let sequence = self.slots[slot as usize]
+            .sequence
+            .as_mut()
+            .expect("checked by its generation");
         let kept = scheduled - drafted;
         sequence.computed += kept;
         self.stats.computed_tokens += u64::from(kept);
@@ -317,7 +343,12 @@ impl Engine {
         self.stats.computed_tokens += u64::from(tokens - 1);
         self.stats.drafts += u64::from(drafted > 0);
         self.stats.draft_tokens += u64::from(drafted);
-        for count in self.stats.accepted_by_position.iter_mut().take(tokens as usize - 1) {
+        for count in self
+            .stats
+            .accepted_by_position
+            .iter_mut()
+            .take(tokens as usize - 1)
+        {
             *count += 1;
         }
         self.stats.accepted_tokens += u64::from(tokens - 1);
@@ -345,16 +376,23 @@ impl Engine {
 
     /// How many of the drafts are accepted: the run before the first that is not.
     fn accept(&mut self, drafted: u32) -> u32 {
-        let Some(speculation) = self.config.speculation.as_ref().filter(|_| drafted > 0) else { return 0 };
+        let Some(speculation) = self.config.speculation.as_ref().filter(|_| drafted > 0) else {
+            return 0;
+        };
         let drafts = &speculation.acceptance[..drafted as usize];
         let rng = &mut self.rng;
-        drafts.iter().take_while(|&&chance| rng.random::<f64>() < chance).count() as u32
+        drafts
+            .iter()
+            .take_while(|&&chance| rng.random::<f64>() < chance)
+            .count() as u32
     }
 
     fn remove(&mut self, slot: u32) {
         let place = &mut self.slots[slot as usize];
         place.generation = place.generation.wrapping_add(1);
-        let Some(sequence) = place.sequence.take() else { return };
+        let Some(sequence) = place.sequence.take() else {
+            return;
+        };
         self.leave_host(sequence.swapped);
         self.pool.release(&sequence.blocks);
         self.by_id.remove(&sequence.id);

@@ -56,12 +56,30 @@ pub const GPUS: &[Gpu] = &[
     gpu("b200", 8000.0, 2250.0, 180.0),
 ];
 
-const fn model(name: &'static str, parameters_e9: f64, layers: u32, kv_heads: u32, head_size: u32) -> Model {
-    Model { name, parameters_e9, layers, kv_heads, head_size, max_model_len: 131_072 }
+const fn model(
+    name: &'static str,
+    parameters_e9: f64,
+    layers: u32,
+    kv_heads: u32,
+    head_size: u32,
+) -> Model {
+    Model {
+        name,
+        parameters_e9,
+        layers,
+        kv_heads,
+        head_size,
+        max_model_len: 131_072,
+    }
 }
 
 const fn gpu(name: &'static str, bandwidth_gb_s: f64, tflops: f64, memory_gb: f64) -> Gpu {
-    Gpu { name, bandwidth_gb_s, tflops, memory_gb }
+    Gpu {
+        name,
+        bandwidth_gb_s,
+        tflops,
+        memory_gb,
+    }
 }
 
 /// Share of the data sheet's bandwidth that large reads reach.
@@ -115,7 +133,9 @@ pub enum PresetError {
     #[error("there is no preset for GPU `{0}`; the GPUs are {gpus}", gpus = list(GPUS.iter().map(|g| g.name)))]
     Gpu(String),
     /// The weights leave no room for a KV cache.
-    #[error("{preset} does not fit: {weights_gb:.0} GB of weights in {memory_gb:.0} GB; take more GPUs")]
+    #[error(
+        "{preset} does not fit: {weights_gb:.0} GB of weights in {memory_gb:.0} GB; take more GPUs"
+    )]
     TooLarge {
         /// The preset.
         preset: String,
@@ -136,10 +156,11 @@ impl FromStr for Preset {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let form = || PresetError::Form(text.into());
         let (model_name, rest) = text.split_once('@').ok_or_else(form)?;
-        // The names themselves hold an x (mi300x), so that only digits after the last one are a number.
-        let counted = rest
-            .rsplit_once('x')
-            .filter(|(_, digits)| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        // The names themselves hold an x (mi300x), so that only digits after the last one are a
+        // number.
+        let counted = rest.rsplit_once('x').filter(|(_, digits)| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        });
         let (gpu_name, gpus) = match counted {
             Some((name, digits)) => {
                 let gpus = digits.parse().ok().filter(|gpus| (1..=1024).contains(gpus));
@@ -162,7 +183,11 @@ impl FromStr for Preset {
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.model.name, self.gpu.name)?;
-        if self.gpus > 1 { write!(f, "x{}", self.gpus) } else { Ok(()) }
+        if self.gpus > 1 {
+            write!(f, "x{}", self.gpus)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -171,7 +196,10 @@ impl Preset {
     pub fn kv_bytes_per_token(&self) -> f64 {
         let model = self.model;
         // Keys and values.
-        2.0 * f64::from(model.layers) * f64::from(model.kv_heads) * f64::from(model.head_size) * BYTES
+        2.0 * f64::from(model.layers)
+            * f64::from(model.kv_heads)
+            * f64::from(model.head_size)
+            * BYTES
     }
 
     /// The engine's settings.
@@ -192,7 +220,11 @@ impl Preset {
                 memory_gb: memory / 1e9,
             });
         }
-        let links = if self.gpus > 1 { 2.0 * f64::from(self.model.layers) * ALL_REDUCE } else { 0.0 };
+        let links = if self.gpus > 1 {
+            2.0 * f64::from(self.model.layers) * ALL_REDUCE
+        } else {
+            0.0
+        };
         let prefill = 2.0 * self.model.parameters_e9 * 1e9 / arithmetic * 1e9;
         let cost = StepCost {
             base: weights / bandwidth * 1e9 + HOST_STEP + links,
@@ -202,11 +234,18 @@ impl Preset {
             jitter: 0.02,
         };
         let num_blocks = num_blocks as usize;
-        let max_model_len = self
-            .model
-            .max_model_len
-            .min(u32::try_from(num_blocks).unwrap_or(u32::MAX).saturating_mul(block_size));
-        Ok(EngineConfig { max_model_len, block_size, num_blocks, cost, ..EngineConfig::default() })
+        let max_model_len = self.model.max_model_len.min(
+            u32::try_from(num_blocks)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(block_size),
+        );
+        Ok(EngineConfig {
+            max_model_len,
+            block_size,
+            num_blocks,
+            cost,
+            ..EngineConfig::default()
+        })
     }
 }
 
@@ -234,9 +273,17 @@ mod tests {
 
     #[test]
     fn the_numbers_follow_from_the_data_sheets() {
-        let config = "llama-3.1-8b@h100".parse::<Preset>().unwrap().engine().unwrap();
+        let config = "llama-3.1-8b@h100"
+            .parse::<Preset>()
+            .unwrap()
+            .engine()
+            .unwrap();
         // 16.06 GB over 2.5125 TB/s is 6.39 ms, and 1.5 ms for the host.
-        assert!((config.cost.base / 1e6 - 7.892).abs() < 0.01, "{:?}", config.cost);
+        assert!(
+            (config.cost.base / 1e6 - 7.892).abs() < 0.01,
+            "{:?}",
+            config.cost
+        );
         // 16.06 GFLOP over 494.5 TFLOP/s.
         assert!((config.cost.prefill / 1e3 - 32.48).abs() < 0.01);
         // 131,072 bytes over 2.5125 TB/s.

@@ -30,7 +30,9 @@ pub enum PresetFileError {
     #[error("not a preset file: {0}")]
     Form(#[from] serde_json::Error),
     /// Written by a newer version.
-    #[error("its layout has version {0}, but this program knows {PRESET_FORMAT_VERSION}; update it")]
+    #[error(
+        "its layout has version {0}, but this program knows {PRESET_FORMAT_VERSION}; update it"
+    )]
     Version(u32),
     /// Settings that make no engine.
     #[error(transparent)]
@@ -40,7 +42,12 @@ pub enum PresetFileError {
 impl PresetFile {
     /// A file with these settings.
     pub fn new(name: impl Into<String>, engine: EngineConfig) -> Self {
-        Self { format_version: PRESET_FORMAT_VERSION, name: name.into(), engine, origin: Value::Null }
+        Self {
+            format_version: PRESET_FORMAT_VERSION,
+            name: name.into(),
+            engine,
+            origin: Value::Null,
+        }
     }
 
     /// Reads the text of a file and checks it.
@@ -73,8 +80,16 @@ mod tests {
         let negative = PresetFile::from_json(&file.to_json().unwrap()).unwrap_err();
         assert!(negative.to_string().contains("cost.base"), "{negative}");
         let newer = text.replace("\"format_version\": 1", "\"format_version\": 9");
-        assert!(matches!(PresetFile::from_json(&newer), Err(PresetFileError::Version(9))));
+        assert!(matches!(
+            PresetFile::from_json(&newer),
+            Err(PresetFileError::Version(9))
+        ));
         let misspelt = text.replace("\"num_blocks\"", "\"num_blcks\"");
-        assert!(PresetFile::from_json(&misspelt).unwrap_err().to_string().contains("num_blcks"));
+        assert!(
+            PresetFile::from_json(&misspelt)
+                .unwrap_err()
+                .to_string()
+                .contains("num_blcks")
+        );
     }
 }

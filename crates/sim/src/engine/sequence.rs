@@ -96,7 +96,12 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(request: EngineRequest, key: QueueKey, block_size: u32, caching: bool) -> Self {
+    pub(super) fn new(
+        request: EngineRequest,
+        key: QueueKey,
+        block_size: u32,
+        caching: bool,
+    ) -> Self {
         let prompt = request.prompt.len();
         let hashes = if caching {
             BlockHashes::new(request.prompt, request.answer, request.lora, block_size)
@@ -149,7 +154,9 @@ pub(super) struct BlockHashes {
 
 impl BlockHashes {
     fn new(prompt: Content, answer: Vec<u32>, lora: Option<u32>, block_size: u32) -> Self {
-        let Content::Tokens(tokens) = prompt else { return Self::default() };
+        let Content::Tokens(tokens) = prompt else {
+            return Self::default();
+        };
         let mut hashes = Self {
             full: Vec::with_capacity(tokens.len() / block_size as usize),
             // Adapters change keys and values, so that their blocks must not be mixed up.
@@ -176,7 +183,9 @@ impl BlockHashes {
     /// Takes in the generated tokens from number `from` to `to`.
     pub(super) fn generated(&mut self, from: u32, to: u32) {
         for position in from..to {
-            let Some(&token) = self.answer.get(position as usize) else { return };
+            let Some(&token) = self.answer.get(position as usize) else {
+                return;
+            };
             self.push(token);
         }
     }

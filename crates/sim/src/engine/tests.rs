@@ -10,7 +10,13 @@ const MS: u64 = 1_000_000;
 /// An engine whose steps take exactly 1 ms, whatever they compute.
 fn constant() -> EngineConfig {
     EngineConfig {
-        cost: StepCost { base: 1e6, prefill: 0.0, decode: 0.0, kv: 0.0, jitter: 0.0 },
+        cost: StepCost {
+            base: 1e6,
+            prefill: 0.0,
+            decode: 0.0,
+            kv: 0.0,
+            jitter: 0.0,
+        },
         num_blocks: 100_000,
         ..EngineConfig::default()
     }
@@ -76,7 +82,13 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn one_request_takes_one_step_a_token() {
     let mut engine = Engine::new(constant(), 0).unwrap();
-    let lives = run(&mut engine, vec![(Nanos(5 * MS), EngineRequest::new(0, Content::Unshared(10), 4))]);
+    let lives = run(
+        &mut engine,
+        vec![(
+            Nanos(5 * MS),
+            EngineRequest::new(0, Content::Unshared(10), 4),
+        )],
+    );
     assert_eq!(lives[0].first, Some(Nanos(6 * MS)));
     assert_eq!(lives[0].end, Some(Nanos(9 * MS)));
     assert_eq!(engine.stats().computed_tokens, 13);
@@ -84,14 +96,18 @@ fn one_request_takes_one_step_a_token() {
 
 #[test]
 fn a_long_prompt_is_cut_into_chunks_that_share_steps_with_decoding() {
-    let config = EngineConfig { max_num_batched_tokens: 100, ..constant() };
+    let config = EngineConfig {
+        max_num_batched_tokens: 100,
+        ..constant()
+    };
     let mut engine = Engine::new(config, 0).unwrap();
     let requests = vec![
         (Nanos(0), EngineRequest::new(0, Content::Unshared(100), 10)),
         (Nanos(1), EngineRequest::new(1, Content::Unshared(250), 1)),
     ];
     let lives = run(&mut engine, requests);
-    // Request 0 decodes in every step, so that 99 tokens a step are left for request 1: three steps.
+    // Request 0 decodes in every step, so that 99 tokens a step are left for request 1: three
+    // steps.
     assert_eq!(lives[0].end, Some(Nanos(10 * MS)));
     assert_eq!(lives[1].first, Some(Nanos(4 * MS)));
 }
@@ -110,23 +126,42 @@ fn without_chunks_a_prompt_waits_for_a_step_of_its_own() {
         (Nanos(0), EngineRequest::new(1, Content::Unshared(280), 1)),
     ];
     let lives = run(&mut engine, requests);
-    assert_eq!((lives[0].end, lives[1].end), (Some(Nanos(MS)), Some(Nanos(2 * MS))));
-    assert!(matches!(engine.check(290, 20), Err(EngineError::TooLong { needed: 310, limit: 300 })));
+    assert_eq!(
+        (lives[0].end, lives[1].end),
+        (Some(Nanos(MS)), Some(Nanos(2 * MS)))
+    );
+    assert!(matches!(
+        engine.check(290, 20),
+        Err(EngineError::TooLong {
+            needed: 310,
+            limit: 300
+        })
+    ));
 }
 
 #[test]
 fn a_single_server_with_constant_service_waits_as_pollaczek_and_khinchin_say() {
     // M/D/1: mean wait = rho / (2 (1 - rho)) services.
     for (rho, seed) in [(0.3, 1), (0.6, 2), (0.8, 3)] {
-        let config = EngineConfig { max_num_seqs: 1, ..constant() };
+        let config = EngineConfig {
+            max_num_seqs: 1,
+            ..constant()
+        };
         let mut engine = Engine::new(config, 0).unwrap();
-        let requests =
-            poisson(60_000, rho * 1000.0, seed, |id, _| EngineRequest::new(id, Content::Unshared(8), 1));
+        let requests = poisson(60_000, rho * 1000.0, seed, |id, _| {
+            EngineRequest::new(id, Content::Unshared(8), 1)
+        });
         let lives = run(&mut engine, requests);
-        let wait =
-            mean(lives.iter().map(|life| life.first.unwrap().since(life.arrival).0 as f64 / 1e6 - 1.0));
+        let wait = mean(
+            lives
+                .iter()
+                .map(|life| life.first.unwrap().since(life.arrival).0 as f64 / 1e6 - 1.0),
+        );
         let expected = rho / (2.0 * (1.0 - rho));
-        assert!((wait / expected - 1.0).abs() < 0.06, "rho {rho}: {wait} for {expected}");
+        assert!(
+            (wait / expected - 1.0).abs() < 0.06,
+            "rho {rho}: {wait} for {expected}"
+        );
     }
 }
 
@@ -146,32 +181,53 @@ fn erlang_c(c: u32, a: f64) -> f64 {
 fn several_slots_with_random_service_wait_as_erlang_says() {
     // Answers of geometric length on steps of 1 ms: nearly exponential service, nearly M/M/4.
     let (slots, mean_tokens, rho) = (4_u32, 60.0_f64, 0.75);
-    let config = EngineConfig { max_num_seqs: slots as usize, ..constant() };
+    let config = EngineConfig {
+        max_num_seqs: slots as usize,
+        ..constant()
+    };
     let mut engine = Engine::new(config, 0).unwrap();
     let rate = rho * f64::from(slots) / mean_tokens * 1000.0;
     let requests = poisson(30_000, rate, 7, |id, rng| {
         let unit: f64 = rng.random();
-        let tokens = ((1.0 - unit).ln() / (1.0 - 1.0 / mean_tokens).ln()).ceil().max(1.0) as u32;
+        let tokens = ((1.0 - unit).ln() / (1.0 - 1.0 / mean_tokens).ln())
+            .ceil()
+            .max(1.0) as u32;
         EngineRequest::new(id, Content::Unshared(1), tokens.min(10_000))
     });
     let lives = run(&mut engine, requests);
-    let sojourn = mean(lives.iter().map(|life| life.end.unwrap().since(life.arrival).0 as f64 / 1e6));
+    let sojourn = mean(
+        lives
+            .iter()
+            .map(|life| life.end.unwrap().since(life.arrival).0 as f64 / 1e6),
+    );
     let load = rho * f64::from(slots);
     let wait = erlang_c(slots, load) * mean_tokens / (f64::from(slots) - load);
     // A request waits half a step on average until a step begins while the engine is busy.
     let expected = mean_tokens + wait + 0.5;
-    assert!((sojourn / expected - 1.0).abs() < 0.04, "{sojourn} for {expected}");
+    assert!(
+        (sojourn / expected - 1.0).abs() < 0.04,
+        "{sojourn} for {expected}"
+    );
 }
 
 #[test]
 fn little_s_law_holds_exactly() {
-    let mut engine = Engine::new(EngineConfig { max_num_seqs: 8, ..EngineConfig::default() }, 3).unwrap();
+    let mut engine = Engine::new(
+        EngineConfig {
+            max_num_seqs: 8,
+            ..EngineConfig::default()
+        },
+        3,
+    )
+    .unwrap();
     let requests = poisson(500, 20.0, 5, |id, rng| {
         EngineRequest::new(id, Content::Unshared(50), rng.random_range(1..100))
     });
     let lives = run(&mut engine, requests);
-    let mut changes: Vec<(u64, i64)> =
-        lives.iter().flat_map(|life| [(life.arrival.0, 1), (life.end.unwrap().0, -1)]).collect();
+    let mut changes: Vec<(u64, i64)> = lives
+        .iter()
+        .flat_map(|life| [(life.arrival.0, 1), (life.end.unwrap().0, -1)])
+        .collect();
     changes.sort_unstable();
     let (mut area, mut inside, mut last) = (0_u128, 0_i64, 0_u64);
     for (at, change) in changes {
@@ -179,7 +235,10 @@ fn little_s_law_holds_exactly() {
         inside += change;
         last = at;
     }
-    let total: u128 = lives.iter().map(|life| u128::from(life.end.unwrap().since(life.arrival).0)).sum();
+    let total: u128 = lives
+        .iter()
+        .map(|life| u128::from(life.end.unwrap().since(life.arrival).0))
+        .sum();
     assert_eq!(inside, 0);
     assert_eq!(area, total);
 }
@@ -187,12 +246,27 @@ fn little_s_law_holds_exactly() {
 #[test]
 fn time_to_first_token_grows_with_load() {
     let mean_ttft = |rate: f64| {
-        let mut engine =
-            Engine::new(EngineConfig { max_num_seqs: 32, ..EngineConfig::default() }, 0).unwrap();
-        let requests = poisson(600, rate, 11, |id, _| EngineRequest::new(id, Content::Unshared(512), 64));
-        mean(run(&mut engine, requests).iter().map(|life| life.first.unwrap().since(life.arrival).0 as f64))
+        let mut engine = Engine::new(
+            EngineConfig {
+                max_num_seqs: 32,
+                ..EngineConfig::default()
+            },
+            0,
+        )
+        .unwrap();
+        let requests = poisson(600, rate, 11, |id, _| {
+            EngineRequest::new(id, Content::Unshared(512), 64)
+        });
+        mean(
+            run(&mut engine, requests)
+                .iter()
+                .map(|life| life.first.unwrap().since(life.arrival).0 as f64),
+        )
     };
-    let ttfts: Vec<f64> = [1.0, 5.0, 10.0, 20.0, 40.0, 80.0].into_iter().map(mean_ttft).collect();
+    let ttfts: Vec<f64> = [1.0, 5.0, 10.0, 20.0, 40.0, 80.0]
+        .into_iter()
+        .map(mean_ttft)
+        .collect();
     assert!(ttfts.windows(2).all(|pair| pair[0] < pair[1]), "{ttfts:?}");
 }
 
@@ -201,15 +275,24 @@ fn prefix_hits_are_those_that_the_trace_predicts() {
     let mut engine = Engine::new(constant(), 0).unwrap();
     let shared: Vec<u32> = (0..100).collect();
     let prompt = |tail: u32, tokens: u32| {
-        Content::Tokens(shared.iter().copied().chain((0..tokens).map(|t| 1000 * tail + t)).collect())
+        Content::Tokens(
+            shared
+                .iter()
+                .copied()
+                .chain((0..tokens).map(|t| 1000 * tail + t))
+                .collect(),
+        )
     };
-    // Blocks hold 16 tokens: of the 100 shared ones, six blocks (96 tokens) are found again. A repeated
-    // prompt of 128 tokens finds seven blocks, since its last token is always computed.
+    // Blocks hold 16 tokens: of the 100 shared ones, six blocks (96 tokens) are found again. A
+    // repeated prompt of 128 tokens finds seven blocks, since its last token is always computed.
     let requests = vec![
         (Nanos(0), EngineRequest::new(0, prompt(1, 28), 1)),
         (Nanos(10 * MS), EngineRequest::new(1, prompt(2, 28), 1)),
         (Nanos(20 * MS), EngineRequest::new(2, prompt(1, 28), 1)),
-        (Nanos(30 * MS), EngineRequest::new(3, Content::Unshared(128), 1)),
+        (
+            Nanos(30 * MS),
+            EngineRequest::new(3, Content::Unshared(128), 1),
+        ),
     ];
     run(&mut engine, requests);
     let stats = engine.stats();
@@ -217,7 +300,10 @@ fn prefix_hits_are_those_that_the_trace_predicts() {
     assert_eq!(stats.prefix_hits, 96 + 112);
     assert_eq!(stats.computed_tokens, 4 * 128 - 96 - 112);
     assert!(engine.reset_prefix_cache());
-    run(&mut engine, vec![(Nanos(50 * MS), EngineRequest::new(0, prompt(1, 28), 1))]);
+    run(
+        &mut engine,
+        vec![(Nanos(50 * MS), EngineRequest::new(0, prompt(1, 28), 1))],
+    );
     assert_eq!(engine.stats().prefix_hits, 96 + 112);
 }
 
@@ -231,8 +317,13 @@ fn the_next_turn_of_a_conversation_finds_the_answer_in_the_cache() {
         ..EngineRequest::new(0, Content::Tokens(prompt.clone()), 64)
     };
     let second: Vec<u32> = prompt.into_iter().chain(answer).chain(500..516).collect();
-    let requests =
-        vec![(Nanos(0), first), (Nanos(1000 * MS), EngineRequest::new(1, Content::Tokens(second), 1))];
+    let requests = vec![
+        (Nanos(0), first),
+        (
+            Nanos(1000 * MS),
+            EngineRequest::new(1, Content::Tokens(second), 1),
+        ),
+    ];
     run(&mut engine, requests);
     // 32 + 64 tokens, but the last one of the answer was never computed: five full blocks.
     assert_eq!(engine.stats().prefix_hits, 80);
@@ -240,13 +331,21 @@ fn the_next_turn_of_a_conversation_finds_the_answer_in_the_cache() {
 
 #[test]
 fn adapters_do_not_share_blocks_and_wait_for_a_slot() {
-    let config = EngineConfig { max_loras: 1, lora_load: Nanos(10 * MS), ..constant() };
+    let config = EngineConfig {
+        max_loras: 1,
+        lora_load: Nanos(10 * MS),
+        ..constant()
+    };
     let mut engine = Engine::new(config, 0).unwrap();
     let request = |id, lora| EngineRequest {
         lora: Some(lora),
         ..EngineRequest::new(id, Content::Tokens((0..64).collect()), 5)
     };
-    let requests = vec![(Nanos(0), request(0, 1)), (Nanos(1), request(1, 2)), (Nanos(2), request(2, 1))];
+    let requests = vec![
+        (Nanos(0), request(0, 1)),
+        (Nanos(1), request(1, 2)),
+        (Nanos(2), request(2, 1)),
+    ];
     let lives = run(&mut engine, requests);
     assert_eq!(lives[0].first, Some(Nanos(11 * MS)));
     // Request 2 overtakes request 1, whose adapter has to wait until the other is idle.
@@ -259,8 +358,17 @@ fn adapters_do_not_share_blocks_and_wait_for_a_slot() {
 fn what_is_swapped_out_comes_back_without_being_computed_again() {
     // Two requests of 32 + 32 tokens in room for 6 blocks of 16: one has to give way.
     let run_with = |swap: Option<Swap>| {
-        let cost = StepCost { prefill: 1_000.0, ..constant().cost };
-        let config = EngineConfig { num_blocks: 6, prefix_caching: false, swap, cost, ..constant() };
+        let cost = StepCost {
+            prefill: 1_000.0,
+            ..constant().cost
+        };
+        let config = EngineConfig {
+            num_blocks: 6,
+            prefix_caching: false,
+            swap,
+            cost,
+            ..constant()
+        };
         let mut engine = Engine::new(config, 0).unwrap();
         let request = |id| (Nanos(0), EngineRequest::new(id, Content::Unshared(32), 32));
         let lives = run(&mut engine, vec![request(0), request(1)]);
@@ -268,37 +376,69 @@ fn what_is_swapped_out_comes_back_without_being_computed_again() {
     };
     let (computed_again, recompute) = run_with(None);
     assert!(recompute.preemptions > 0 && recompute.lost_tokens > 0);
-    let (swapped, stats) = run_with(Some(Swap { blocks: 100, per_token: 10_000.0 }));
+    let (swapped, stats) = run_with(Some(Swap {
+        blocks: 100,
+        per_token: 10_000.0,
+    }));
     assert_eq!(stats.preemptions, recompute.preemptions);
-    assert_eq!((stats.lost_tokens, stats.swapped_out_tokens), (0, recompute.lost_tokens));
-    assert_eq!((stats.swapped_in_tokens, stats.swapped), (stats.swapped_out_tokens, 0));
+    assert_eq!(
+        (stats.lost_tokens, stats.swapped_out_tokens),
+        (0, recompute.lost_tokens)
+    );
+    assert_eq!(
+        (stats.swapped_in_tokens, stats.swapped),
+        (stats.swapped_out_tokens, 0)
+    );
     assert_eq!(stats.computed_tokens, 2 * (32 + 31));
-    // 10 us a token each way instead of 1 us a token computed (with the newest one) in a step of its own length.
+    // 10 us a token each way instead of 1 us a token computed (with the newest one) in a step of
+    // its own length.
     let moved = stats.swapped_out_tokens;
-    assert_eq!(swapped.0 + 1_000 * (moved + 1), computed_again.0 + 2 * 10_000 * moved);
+    assert_eq!(
+        swapped.0 + 1_000 * (moved + 1),
+        computed_again.0 + 2 * 10_000 * moved
+    );
     // Without room in the host's memory all is as without it.
-    let (full, none) = run_with(Some(Swap { blocks: 1, per_token: 10_000.0 }));
+    let (full, none) = run_with(Some(Swap {
+        blocks: 1,
+        per_token: 10_000.0,
+    }));
     assert_eq!((full, none.swapped_out_tokens), (computed_again, 0));
 }
 
 #[test]
 fn priorities_overtake() {
-    let config = EngineConfig { max_num_seqs: 1, ..constant() };
+    let config = EngineConfig {
+        max_num_seqs: 1,
+        ..constant()
+    };
     let mut engine = Engine::new(config, 0).unwrap();
-    let request =
-        |id, priority| EngineRequest { priority, ..EngineRequest::new(id, Content::Unshared(4), 3) };
-    let requests = vec![(Nanos(0), request(0, 0)), (Nanos(1), request(1, 5)), (Nanos(2), request(2, -5))];
+    let request = |id, priority| EngineRequest {
+        priority,
+        ..EngineRequest::new(id, Content::Unshared(4), 3)
+    };
+    let requests = vec![
+        (Nanos(0), request(0, 0)),
+        (Nanos(1), request(1, 5)),
+        (Nanos(2), request(2, -5)),
+    ];
     let lives = run(&mut engine, requests);
     assert!(lives[2].end < lives[1].end);
 }
 
 #[test]
 fn who_comes_last_gives_way_when_the_cache_is_full() {
-    let config = EngineConfig { num_blocks: 5, max_model_len: 80, ..constant() };
+    let config = EngineConfig {
+        num_blocks: 5,
+        max_model_len: 80,
+        ..constant()
+    };
     let mut engine = Engine::new(config, 0).unwrap();
-    // Both prompts fit (two blocks each), but not both answers: request 1 is thrown out when request 0 needs
-    // its fourth block, and computes its 32 + n tokens again when request 0 is done.
-    let requests = (0..2).map(|id| (Nanos(id), EngineRequest::new(id, Content::Unshared(30), 40))).collect();
+    // Both prompts fit (two blocks each), but not both answers: request 1 is thrown out when
+    // request 0 needs its fourth block, and computes its 32 + n tokens again when request 0 is
+    // done.
+    let requests = (0..2)
+        .map(|id| (Nanos(id), EngineRequest::new(id, Content::Unshared(30), 40)))
+        .collect();
     let lives = run(&mut engine, requests);
     let stats = engine.stats();
     assert_eq!(stats.preemptions, 1);
@@ -310,29 +450,56 @@ fn who_comes_last_gives_way_when_the_cache_is_full() {
 
 #[test]
 fn drafts_are_accepted_as_often_as_asked() {
-    let speculation = Speculation { acceptance: vec![0.8, 0.5], draft_time: Nanos(1000) };
-    let config = EngineConfig { speculation: Some(speculation), ..constant() };
+    let speculation = Speculation {
+        acceptance: vec![0.8, 0.5],
+        draft_time: Nanos(1000),
+    };
+    let config = EngineConfig {
+        speculation: Some(speculation),
+        ..constant()
+    };
     let mut engine = Engine::new(config, 1).unwrap();
-    let requests =
-        (0..20).map(|id| (Nanos(id), EngineRequest::new(id, Content::Unshared(10), 1000))).collect();
+    let requests = (0..20)
+        .map(|id| {
+            (
+                Nanos(id),
+                EngineRequest::new(id, Content::Unshared(10), 1000),
+            )
+        })
+        .collect();
     let lives = run(&mut engine, requests);
     assert!(lives.iter().all(|life| life.tokens == 1000));
     let stats = engine.stats();
     // Both drafts: 0.8 + 0.8 · 0.5 = 1.2 of 2.
     let rate = stats.accepted_tokens as f64 / stats.draft_tokens as f64;
     assert!((rate - 0.6).abs() < 0.02, "{rate}");
-    let by_position = stats.accepted_by_position.map(|count| count as f64 / stats.drafts as f64);
-    assert!((by_position[0] - 0.8).abs() < 0.02 && (by_position[1] - 0.4).abs() < 0.02, "{by_position:?}");
+    let by_position = stats
+        .accepted_by_position
+        .map(|count| count as f64 / stats.drafts as f64);
+    assert!(
+        (by_position[0] - 0.8).abs() < 0.02 && (by_position[1] - 0.4).abs() < 0.02,
+        "{by_position:?}"
+    );
     assert_eq!(by_position[2..].iter().sum::<f64>(), 0.0);
     assert_eq!(stats.computed_tokens, 20 * 1009);
 }
 
 #[test]
 fn a_split_replica_sends_tokens_after_the_transfer() {
-    let transfer = Transfer { prefill: constant(), base: Nanos(5 * MS), per_token: Nanos(1000) };
-    let config = ClusterConfig { engine: constant(), transfer: Some(transfer), ..ClusterConfig::default() };
+    let transfer = Transfer {
+        prefill: constant(),
+        base: Nanos(5 * MS),
+        per_token: Nanos(1000),
+    };
+    let config = ClusterConfig {
+        engine: constant(),
+        transfer: Some(transfer),
+        ..ClusterConfig::default()
+    };
     let mut cluster = Cluster::new(config, 0).unwrap();
-    cluster.submit(EngineRequest::new(9, Content::Unshared(1000), 3), Nanos(0)).unwrap();
+    cluster
+        .submit(EngineRequest::new(9, Content::Unshared(1000), 3), Nanos(0))
+        .unwrap();
     let mut events = Vec::new();
     while let Some(at) = cluster.next_step_at() {
         cluster.step(at, &mut events);
@@ -342,36 +509,63 @@ fn a_split_replica_sends_tokens_after_the_transfer() {
     assert_eq!(ats, [8, 9, 10]);
     assert_eq!(events[0].first_scheduled, Nanos(0));
     let stats = cluster.stats();
-    assert_eq!(stats.computed_tokens + stats.transferred_tokens, 1000 + 999 + 3);
+    assert_eq!(
+        stats.computed_tokens + stats.transferred_tokens,
+        1000 + 999 + 3
+    );
     assert_eq!((stats.running, stats.waiting), (0, 0));
 }
 
 #[test]
 fn routers_send_where_they_promise() {
     let replicas = |router: Router, request: &dyn Fn(u64) -> EngineRequest| {
-        let config = ClusterConfig { engine: constant(), replicas: 4, router, transfer: None };
+        let config = ClusterConfig {
+            engine: constant(),
+            replicas: 4,
+            router,
+            transfer: None,
+        };
         let mut cluster = Cluster::new(config, 1).unwrap();
-        (0..200).map(|id| cluster.submit(request(id), Nanos(id)).unwrap()).collect::<Vec<u32>>()
+        (0..200)
+            .map(|id| cluster.submit(request(id), Nanos(id)).unwrap())
+            .collect::<Vec<u32>>()
     };
     let plain = |id| EngineRequest::new(id, Content::Unshared(4), 50);
-    assert_eq!(replicas(Router::RoundRobin, &plain)[..6], [0, 1, 2, 3, 0, 1]);
+    assert_eq!(
+        replicas(Router::RoundRobin, &plain)[..6],
+        [0, 1, 2, 3, 0, 1]
+    );
     let counts = |homes: &[u32]| {
-        (0..4).map(|replica| homes.iter().filter(|&&home| home == replica).count()).collect::<Vec<_>>()
+        (0..4)
+            .map(|replica| homes.iter().filter(|&&home| home == replica).count())
+            .collect::<Vec<_>>()
     };
     assert_eq!(counts(&replicas(Router::LeastInFlight, &plain)), [50; 4]);
-    assert!(counts(&replicas(Router::PowerOfTwo, &plain)).iter().all(|n| (45..=55).contains(n)));
-    let session = |id: u64| EngineRequest { session: Some(id % 10), ..plain(id) };
+    assert!(
+        counts(&replicas(Router::PowerOfTwo, &plain))
+            .iter()
+            .all(|n| (45..=55).contains(n))
+    );
+    let session = |id: u64| EngineRequest {
+        session: Some(id % 10),
+        ..plain(id)
+    };
     let homes = replicas(Router::Sticky, &session);
     assert!((10..200).all(|i| homes[i] == homes[i - 10]));
     let prefix = |id: u64| {
-        let tokens = (0..300).map(|t| if t < 256 { id as u32 % 10 } else { id as u32 }).collect();
+        let tokens = (0..300)
+            .map(|t| if t < 256 { id as u32 % 10 } else { id as u32 })
+            .collect();
         EngineRequest::new(id, Content::Tokens(tokens), 50)
     };
     let homes = replicas(Router::PrefixAffinity, &prefix);
     assert!((10..40).all(|i| homes[i] == homes[i - 10]));
     // Affinity gives way before one replica is swamped.
     let counts = counts(&homes);
-    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= IMBALANCE_SLACK, "{counts:?}");
+    assert!(
+        counts.iter().max().unwrap() - counts.iter().min().unwrap() <= IMBALANCE_SLACK,
+        "{counts:?}"
+    );
 }
 
 const IMBALANCE_SLACK: usize = cluster::IMBALANCE + 1;

@@ -12,8 +12,8 @@ pub(crate) const ERROR_EVENT: &[u8] =
     b"data: {\"error\":{\"message\":\"simulated fault: engine died\",\"type\":\"InternalServerError\",\
       \"param\":null,\"code\":500}}\n\n";
 
-/// Appends `event` to `out` as the fault wants it. `middle` says that the moment of the single-event faults
-/// has come; true is returned when such a fault was used up.
+/// Appends `event` to `out` as the fault wants it. `middle` says that the moment of the
+/// single-event faults has come; true is returned when such a fault was used up.
 pub(crate) fn event(fault: FaultKind, event: &[u8], middle: bool, out: &mut Vec<u8>) -> bool {
     match fault {
         FaultKind::Crlf => {
@@ -104,7 +104,10 @@ pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> 
             gzip.push(&mut packed);
             packed.extend_from_slice(&gzip.finish());
             let extra = "content-encoding: gzip\r\n";
-            (plain_response(200, "application/json", extra, &packed, keep_alive), Ending::Done)
+            (
+                plain_response(200, "application/json", extra, &packed, keep_alive),
+                Ending::Done,
+            )
         }
         Some(FaultKind::CloseAfterStream) => (bytes, Ending::Close),
         _ => (bytes, Ending::Done),
@@ -192,7 +195,10 @@ mod tests {
     fn harmless_faults_keep_the_data_and_harmful_ones_do_not() {
         let json = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok()?;
-            let data = text.lines().find_map(|line| line.strip_prefix("data: "))?.to_owned();
+            let data = text
+                .lines()
+                .find_map(|line| line.strip_prefix("data: "))?
+                .to_owned();
             serde_json::from_str::<serde_json::Value>(&data).ok()
         };
         for fault in [FaultKind::Crlf, FaultKind::Comments] {

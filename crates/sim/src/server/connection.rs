@@ -34,7 +34,9 @@ pub(crate) async fn serve(
     accepted: Nanos,
 ) {
     let stamps = shared.settings.kernel_stamps;
-    let Ok(conn) = Conn::new(socket, shared.tls.as_ref(), stamps) else { return };
+    let Ok(conn) = Conn::new(socket, shared.tls.as_ref(), stamps) else {
+        return;
+    };
     let mut connection = Connection {
         shared,
         scheduler,
@@ -84,8 +86,19 @@ impl Connection {
     }
 
     fn send(&self, reply: &Reply, keep_alive: bool) {
-        let Reply { status, content_type, extra, body } = reply;
-        self.conn.write(&plain_response(*status, content_type, extra, body, keep_alive));
+        let Reply {
+            status,
+            content_type,
+            extra,
+            body,
+        } = reply;
+        self.conn.write(&plain_response(
+            *status,
+            content_type,
+            extra,
+            body,
+            keep_alive,
+        ));
     }
 
     async fn generate(&mut self, request: &HttpRequest, endpoint: Generation) -> bool {
@@ -119,8 +132,13 @@ impl Connection {
             }
             _ => {}
         }
-        let unknown = request.fault.as_deref().filter(|name| FaultKind::from_name(name).is_none());
-        let refusal = unknown.map(api::unknown_fault).or_else(|| fault.and_then(api::fault_reply));
+        let unknown = request
+            .fault
+            .as_deref()
+            .filter(|name| FaultKind::from_name(name).is_none());
+        let refusal = unknown
+            .map(api::unknown_fault)
+            .or_else(|| fault.and_then(api::fault_reply));
         let planned = match refusal {
             Some(reply) => Err(reply),
             None => api::plan(&self.shared, request, endpoint, index),
@@ -137,8 +155,9 @@ impl Connection {
         }
     }
 
-    /// The fault for this request: the one its header names, else one drawn by the shares. The draw depends
-    /// on the request id where there is one, so that a request sent again meets the same fault.
+    /// The fault for this request: the one its header names, else one drawn by the shares. The draw
+    /// depends on the request id where there is one, so that a request sent again meets the same
+    /// fault.
     fn fault_for(&self, request: &HttpRequest, index: u64) -> Option<FaultKind> {
         if let Some(name) = &request.fault {
             return FaultKind::from_name(name);
@@ -147,7 +166,10 @@ impl Connection {
         if settings.faults.is_empty() {
             return None;
         }
-        let key = request.id.as_ref().map_or(index, |id| text::hash(id.as_bytes()));
+        let key = request
+            .id
+            .as_ref()
+            .map_or(index, |id| text::hash(id.as_bytes()));
         // 53 bits make every double between 0 and 1 that the shares can tell apart.
         let unit = (text::mix(settings.seed ^ text::mix(key)) >> 11) as f64 / (1_u64 << 53) as f64;
         faults::select(&settings.faults, unit)
@@ -173,15 +195,26 @@ impl Connection {
             record.first_schedule = record.admitted;
             self.shared.metrics.queue.add(Nanos::ZERO);
         }
-        self.shared.metrics.prompt_tokens.fetch_add(u64::from(plan.prompt_tokens), Ordering::Relaxed);
+        self.shared
+            .metrics
+            .prompt_tokens
+            .fetch_add(u64::from(plan.prompt_tokens), Ordering::Relaxed);
         let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
         let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
         let ttft = match &mut rng {
             Some(rng) => settings.ttft.sample(rng),
             None => Nanos::from_secs_f64(settings.ttft.0.mean() / 1e3),
         };
-        let due = if settings.flood.is_some() { record.body } else { record.body + ttft };
-        let pace = Pace { due, itl: settings.itl, rng };
+        let due = if settings.flood.is_some() {
+            record.body
+        } else {
+            record.body + ttft
+        };
+        let pace = Pace {
+            due,
+            itl: settings.itl,
+            rng,
+        };
         if plan.stream && !self.send_head(request, &plan, fault).await {
             self.log(record, TruthOutcome::ClientGone);
             return false;
@@ -195,7 +228,9 @@ impl Connection {
             stream.skip_to_end(tokens_per_event);
         }
         let delimited = request.chunked_ok || !stream.plan.stream;
-        let Some(ending) = self.follow(stream).await else { return false };
+        let Some(ending) = self.follow(stream).await else {
+            return false;
+        };
         match ending {
             Ending::Done => self.conn.flush().await.is_ok() && request.keep_alive && delimited,
             Ending::Close => {
@@ -220,8 +255,17 @@ impl Connection {
         }
     }
 
-    async fn send_head(&self, request: &HttpRequest, plan: &Plan, fault: Option<FaultKind>) -> bool {
-        let extra = if fault == Some(FaultKind::Gzip) { "content-encoding: gzip\r\n" } else { "" };
+    async fn send_head(
+        &self,
+        request: &HttpRequest,
+        plan: &Plan,
+        fault: Option<FaultKind>,
+    ) -> bool {
+        let extra = if fault == Some(FaultKind::Gzip) {
+            "content-encoding: gzip\r\n"
+        } else {
+            ""
+        };
         let head = stream_head(
             plan.format.content_type(),
             extra,
@@ -242,7 +286,8 @@ impl Connection {
         !self.conn.has_failed()
     }
 
-    /// Lets the scheduler write the stream while this task listens to the client. `None` if it went away.
+    /// Lets the scheduler write the stream while this task listens to the client. `None` if it went
+    /// away.
     async fn follow(&mut self, stream: Stream) -> Option<Ending> {
         let ticket = self.scheduler.insert(stream);
         loop {
@@ -271,8 +316,8 @@ impl Connection {
         self.shared.truth.push(record);
     }
 
-    /// Sends what is left and reads for a moment what the client still sends: closing with unread bytes would
-    /// reset the connection and could take the answer away from the client.
+    /// Sends what is left and reads for a moment what the client still sends: closing with unread
+    /// bytes would reset the connection and could take the answer away from the client.
     async fn drain(&mut self) {
         if self.conn.flush().await.is_err() {
             return;

@@ -138,22 +138,36 @@ async fn read_more(conn: &Conn, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
     if buffer.capacity() - buffer.len() < 4096 {
         buffer.reserve(8192);
     }
-    if conn.read(buffer).await? == 0 { Err(ReadError::Gone) } else { Ok(()) }
+    if conn.read(buffer).await? == 0 {
+        Err(ReadError::Gone)
+    } else {
+        Ok(())
+    }
 }
 
 fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError> {
     if bytes.starts_with(b"PRI * HTTP/2.0") {
-        return Err(ReadError::Bad(505, "this server speaks HTTP/1.1 only; leave HTTP/2 out"));
+        return Err(ReadError::Bad(
+            505,
+            "this server speaks HTTP/1.1 only; leave HTTP/2 out",
+        ));
     }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(ReadError::Bad(400, "incomplete request head")),
-        Err(httparse::Error::TooManyHeaders) => return Err(ReadError::Bad(431, "too many headers")),
+        Ok(httparse::Status::Partial) => {
+            return Err(ReadError::Bad(400, "incomplete request head"));
+        }
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(ReadError::Bad(431, "too many headers"));
+        }
         Err(_) => return Err(ReadError::Bad(400, "malformed request head")),
     }
-    let mut head = Head { length: bytes.len(), ..Head::default() };
+    let mut head = Head {
+        length: bytes.len(),
+        ..Head::default()
+    };
     let target = parsed.path.unwrap_or("/");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     request.method = parsed.method.unwrap_or_default().into();
@@ -165,8 +179,9 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
         let text = || String::from_utf8_lossy(header.value).trim().to_owned();
         match header.name.to_ascii_lowercase().as_str() {
             "content-length" => {
-                let length =
-                    text().parse().map_err(|_| ReadError::Bad(400, "content-length is not a number"))?;
+                let length = text()
+                    .parse()
+                    .map_err(|_| ReadError::Bad(400, "content-length is not a number"))?;
                 head.body = BodyLength::Known(length);
             }
             "transfer-encoding" if text().to_ascii_lowercase().ends_with("chunked") => {
@@ -220,7 +235,11 @@ impl ChunkedBody {
                 }
             }
             let Some(line_end) = memchr::memchr(b'\n', &bytes[at..]) else {
-                return if bytes.len() - at > 1024 { Err(BAD) } else { Ok(at) };
+                return if bytes.len() - at > 1024 {
+                    Err(BAD)
+                } else {
+                    Ok(at)
+                };
             };
             let line = bytes[at..at + line_end].trim_ascii();
             at += line_end + 1;
@@ -248,10 +267,14 @@ impl ChunkedBody {
 
 /// The reason phrase of a status.
 pub(crate) fn reason(status: u16) -> &'static str {
-    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown")
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Unknown")
 }
 
-/// A whole answer with a body of known length. `extra` holds further header lines, each ending in CR LF.
+/// A whole answer with a body of known length. `extra` holds further header lines, each ending in
+/// CR LF.
 pub(crate) fn plain_response(
     status: u16,
     content_type: &str,
@@ -259,7 +282,11 @@ pub(crate) fn plain_response(
     body: &[u8],
     keep_alive: bool,
 ) -> Vec<u8> {
-    let connection = if keep_alive { "" } else { "connection: close\r\n" };
+    let connection = if keep_alive {
+        ""
+    } else {
+        "connection: close\r\n"
+    };
     let mut bytes = format!(
         "HTTP/1.1 {status} {}\r\nserver: inferometer-sim\r\ncontent-type: {content_type}\r\n\
          content-length: {}\r\n{extra}{connection}\r\n",
@@ -272,9 +299,22 @@ pub(crate) fn plain_response(
 }
 
 /// The head of a streamed answer.
-pub(crate) fn stream_head(content_type: &str, extra: &str, chunked: bool, keep_alive: bool) -> Vec<u8> {
-    let framing = if chunked { "transfer-encoding: chunked\r\n" } else { "" };
-    let connection = if keep_alive { "" } else { "connection: close\r\n" };
+pub(crate) fn stream_head(
+    content_type: &str,
+    extra: &str,
+    chunked: bool,
+    keep_alive: bool,
+) -> Vec<u8> {
+    let framing = if chunked {
+        "transfer-encoding: chunked\r\n"
+    } else {
+        ""
+    };
+    let connection = if keep_alive {
+        ""
+    } else {
+        "connection: close\r\n"
+    };
     format!(
         "HTTP/1.1 200 OK\r\nserver: inferometer-sim\r\ncontent-type: {content_type}\r\n\
          cache-control: no-cache\r\n{framing}{extra}{connection}\r\n"
@@ -329,7 +369,12 @@ mod tests {
 
     #[test]
     fn broken_chunks_are_refused() {
-        for wire in [&b"zz\r\n"[..], b"1\r\nab\r\n", b"ffffffffffffffffff\r\n", b"-1\r\n"] {
+        for wire in [
+            &b"zz\r\n"[..],
+            b"1\r\nab\r\n",
+            b"ffffffffffffffffff\r\n",
+            b"-1\r\n",
+        ] {
             assert!(ChunkedBody::default().decode(wire).is_err(), "{wire:?}");
         }
     }

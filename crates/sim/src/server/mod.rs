@@ -60,10 +60,12 @@ impl Shared {
         inferometer_core::random::indexed_stream(self.settings.seed, name, index)
     }
 
-    /// Until the guard is dropped, thread `thread` may have written the end of an answer without having logged
-    /// it yet.
+    /// Until the guard is dropped, thread `thread` may have written the end of an answer without
+    /// having logged it yet.
     pub(crate) fn begin_turn(&self, thread: usize) -> MutexGuard<'_, Scratch> {
-        self.turns[thread].lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns[thread]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How far events were behind their due moments since the last reset.
@@ -95,7 +97,10 @@ impl Shared {
         if name == self.settings.model {
             return Some(0);
         }
-        self.adapters().iter().find(|(adapter, _)| adapter == name).map(|&(_, number)| number)
+        self.adapters()
+            .iter()
+            .find(|(adapter, _)| adapter == name)
+            .map(|&(_, number)| number)
     }
 
     /// Names and numbers of the LoRA adapters.
@@ -132,21 +137,31 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
 /// Starts a simulated server on threads of its own and returns once it listens.
 pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     settings.check()?;
-    let truth = TruthLog::new(settings.truth_file.as_deref()).map_err(|source| SimError::TruthFile {
-        path: settings.truth_file.clone().unwrap_or_default(),
-        source,
-    })?;
+    let truth =
+        TruthLog::new(settings.truth_file.as_deref()).map_err(|source| SimError::TruthFile {
+            path: settings.truth_file.clone().unwrap_or_default(),
+            source,
+        })?;
     let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
     let context_limit = context_limit(&settings)?;
-    let (sockets, address) = bind(settings.address, settings.threads, settings.listen_after.is_zero())
-        .map_err(|source| SimError::Listen { address: settings.address, source })?;
+    let (sockets, address) = bind(
+        settings.address,
+        settings.threads,
+        settings.listen_after.is_zero(),
+    )
+    .map_err(|source| SimError::Listen {
+        address: settings.address,
+        source,
+    })?;
     let shared = Arc::new(Shared {
         truth,
         metrics: Metrics::new(&settings.model),
@@ -163,14 +178,23 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     });
     for name in &shared.settings.lora_modules {
         if !shared.load_adapter(name) {
-            return Err(SimError::Setting(format!("the LoRA adapter `{name}` is named twice")));
+            return Err(SimError::Setting(format!(
+                "the LoRA adapter `{name}` is named twice"
+            )));
         }
     }
     let (stop, stopped) = watch::channel(false);
-    let mut server = Server { address, shared, stop, threads: Vec::new() };
+    let mut server = Server {
+        address,
+        shared,
+        stop,
+        threads: Vec::new(),
+    };
     for (number, socket) in sockets.into_iter().enumerate() {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SimError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(SimError::Thread)?;
         let (shared, stopped) = (Arc::clone(&server.shared), stopped.clone());
         let thread = std::thread::Builder::new()
             .name(format!("sim-{number}"))
@@ -190,14 +214,20 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
 
 /// The longest prompt plus answer that both the server and the engine model take.
 fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
-    let Some(config) = &settings.engine else { return Ok(settings.max_model_len) };
+    let Some(config) = &settings.engine else {
+        return Ok(settings.max_model_len);
+    };
     let cluster = Cluster::new(config.clone(), settings.seed)?;
     Ok(cluster.context_limit().min(settings.max_model_len))
 }
 
-/// One socket a thread on the same port; the kernel spreads connections over them. Until it listens, a bound
-/// socket refuses connections.
-fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(Vec<Socket>, SocketAddr)> {
+/// One socket a thread on the same port; the kernel spreads connections over them. Until it
+/// listens, a bound socket refuses connections.
+fn bind(
+    address: SocketAddr,
+    threads: usize,
+    listen: bool,
+) -> std::io::Result<(Vec<Socket>, SocketAddr)> {
     if threads > 1 && address.port() != 0 {
         // Sharing a port among our own threads must not mean to share it with a stranger.
         drop(TcpListener::bind(address)?);
@@ -205,7 +235,11 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
     let mut address = address;
     let mut sockets = Vec::with_capacity(threads);
     for _ in 0..threads {
-        let socket = Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        let socket = Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            None,
+        )?;
         socket.set_reuse_address(true)?;
         if threads > 1 {
             socket.set_reuse_port(true)?;
@@ -226,18 +260,27 @@ fn bind(address: SocketAddr, threads: usize, listen: bool) -> std::io::Result<(V
     Ok((sockets, address))
 }
 
-/// Takes a congestion control that does not pace: BBR, the default of some hosts, holds the segments of fast
-/// streams back behind a timer, so that in flood mode events leave milliseconds after they were written.
+/// Takes a congestion control that does not pace: BBR, the default of some hosts, holds the
+/// segments of fast streams back behind a timer, so that in flood mode events leave milliseconds
+/// after they were written.
 fn send_at_once(socket: &Socket) {
-    // Accepted connections inherit it. Every Linux has Reno; where it may not be set, all works as before.
+    // Accepted connections inherit it. Every Linux has Reno; where it may not be set, all works as
+    // before.
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_congestion(b"reno");
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
 }
 
-async fn run_thread(shared: Arc<Shared>, number: usize, socket: Socket, mut stopped: watch::Receiver<bool>) {
-    let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared), number) else { return };
+async fn run_thread(
+    shared: Arc<Shared>,
+    number: usize,
+    socket: Socket,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let Ok(scheduler) = scheduler::Scheduler::new(Arc::clone(&shared), number) else {
+        return;
+    };
     let scheduler = Rc::new(scheduler);
     let work = async {
         let wait = shared.settings.listen_after;
@@ -247,7 +290,9 @@ async fn run_thread(shared: Arc<Shared>, number: usize, socket: Socket, mut stop
                 return;
             }
         }
-        let Ok(listener) = tokio::net::TcpListener::from_std(socket.into()) else { return };
+        let Ok(listener) = tokio::net::TcpListener::from_std(socket.into()) else {
+            return;
+        };
         let emitter = tokio::task::spawn_local(Rc::clone(&scheduler).run());
         accept(&shared, &listener, &scheduler).await;
         emitter.abort();
@@ -269,11 +314,17 @@ async fn accept(
         match listener.accept().await {
             Ok((socket, _)) => {
                 let accepted = inferometer_os::clock::now();
-                // Without it, the kernel would hold back small events until earlier ones are acknowledged.
+                // Without it, the kernel would hold back small events until earlier ones are
+                // acknowledged.
                 let _ = socket.set_nodelay(true);
                 let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
-                let connection =
-                    connection::serve(Arc::clone(shared), Rc::clone(scheduler), socket, number, accepted);
+                let connection = connection::serve(
+                    Arc::clone(shared),
+                    Rc::clone(scheduler),
+                    socket,
+                    number,
+                    accepted,
+                );
                 tokio::task::spawn_local(connection);
             }
             // Out of descriptors, or the peer was gone already: let others run, then try again.
@@ -292,12 +343,16 @@ impl Server {
 
     /// Base URL for clients.
     pub fn url(&self) -> String {
-        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.shared.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://{}", self.address)
     }
 
-    /// The records of all requests that have ended, in order of their end: at least of those whose answers
-    /// have been read to their end.
+    /// The records of all requests that have ended, in order of their end: at least of those whose
+    /// answers have been read to their end.
     pub fn truth(&self) -> Vec<TruthRecord> {
         self.shared.settle();
         self.shared.truth.since(0)
@@ -324,10 +379,13 @@ impl Server {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
-        self.shared.truth.close().map_err(|source| SimError::TruthFile {
-            path: self.shared.settings.truth_file.clone().unwrap_or_default(),
-            source,
-        })
+        self.shared
+            .truth
+            .close()
+            .map_err(|source| SimError::TruthFile {
+                path: self.shared.settings.truth_file.clone().unwrap_or_default(),
+                source,
+            })
     }
 }
 

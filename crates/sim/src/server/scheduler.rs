@@ -21,15 +21,17 @@ use crate::truth::TruthOutcome;
 /// Writes made before the connections' tasks get a turn.
 const WRITES_PER_TURN: usize = 64;
 
-/// At more than so many events in a [`WINDOW`], wake-ups are put together: setting an alarm and waking up takes
-/// longer than writing an event, and at such rates each alarm would be for one or two of them.
+/// At more than so many events in a [`WINDOW`], wake-ups are put together: setting an alarm and
+/// waking up takes longer than writing an event, and at such rates each alarm would be for one or
+/// two of them.
 const MANY: u32 = 200;
 /// Time over which events are counted.
 const WINDOW: Nanos = Nanos::from_millis(10);
 /// Least time between two wake-ups then; no event is later than that for its sake.
 const TOGETHER: Nanos = Nanos::from_micros(100);
 
-/// By which the wall clock's place on the monotonic axis may be off after drifting since it was last looked at.
+/// By which the wall clock's place on the monotonic axis may be off after drifting since it was
+/// last looked at.
 const UNCERTAIN: Nanos = Nanos::from_millis(1);
 
 /// By which a connection's task follows its stream.
@@ -136,20 +138,32 @@ impl Scheduler {
         let engine = match &shared.settings.engine {
             None => None,
             Some(config) => Some(EngineDriver {
-                cluster: Cluster::new(config.clone(), shared.settings.seed).map_err(io::Error::other)?,
+                cluster: Cluster::new(config.clone(), shared.settings.seed)
+                    .map_err(io::Error::other)?,
                 next_id: 0,
                 owners: HashMap::new(),
                 events: VecDeque::new(),
                 buffer: Vec::new(),
             }),
         };
-        let state = RefCell::new(State { engine, ..State::default() });
+        let state = RefCell::new(State {
+            engine,
+            ..State::default()
+        });
         let (timer, earlier, wall) = (PreciseTimer::new()?, Notify::new(), RefCell::default());
-        Ok(Self { shared, thread, state, timer, earlier, wall })
+        Ok(Self {
+            shared,
+            thread,
+            state,
+            timer,
+            earlier,
+            wall,
+        })
     }
 
-    /// The monotonic instant of the kernel's stamp `wall` on bytes that had been read at `read`. `None` when it is
-    /// later than that by more than the clocks are uncertain: the wall clock was set in between.
+    /// The monotonic instant of the kernel's stamp `wall` on bytes that had been read at `read`.
+    /// `None` when it is later than that by more than the clocks are uncertain: the wall clock was
+    /// set in between.
     pub(crate) fn arrival(&self, wall: Nanos, read: Nanos) -> Option<Nanos> {
         let mut converter = self.wall.borrow_mut();
         converter.refresh(clock::now());
@@ -169,7 +183,10 @@ impl Scheduler {
         ticket.slot.set(Some((slot, generation)));
         let due = stream.due();
         state.slots[slot as usize].stream = Some(Box::new(stream));
-        self.shared.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .metrics
+            .in_flight
+            .fetch_add(1, Ordering::Relaxed);
         if state.engine.is_some() {
             self.submit(&mut state, slot, generation);
         } else {
@@ -182,9 +199,17 @@ impl Scheduler {
     pub(crate) fn cancel(&self, ticket: &Ticket) {
         let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
-        let Some((slot, generation)) = ticket.slot.get() else { return };
+        let Some((slot, generation)) = ticket.slot.get() else {
+            return;
+        };
         if state.slots[slot as usize].generation == generation {
-            self.retire(&mut state, &mut scratch, slot, TruthOutcome::ClientGone, Ending::Close);
+            self.retire(
+                &mut state,
+                &mut scratch,
+                slot,
+                TruthOutcome::ClientGone,
+                Ending::Close,
+            );
         }
     }
 
@@ -192,7 +217,9 @@ impl Scheduler {
     pub(crate) fn resume(&self, ticket: &Ticket) {
         let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
-        let Some((slot, generation)) = ticket.slot.get() else { return };
+        let Some((slot, generation)) = ticket.slot.get() else {
+            return;
+        };
         let place = &mut state.slots[slot as usize];
         if place.generation != generation {
             return;
@@ -205,7 +232,9 @@ impl Scheduler {
                 self.schedule(&mut state, due, slot, generation);
                 return;
             }
-            let Some(stream) = &mut state.slots[slot as usize].stream else { return };
+            let Some(stream) = &mut state.slots[slot as usize].stream else {
+                return;
+            };
             let ending = stream.emit_pending(&self.shared, &mut scratch);
             self.settle(&mut state, &mut scratch, slot, generation, ending);
         }
@@ -213,7 +242,11 @@ impl Scheduler {
 
     /// Empties the prefix caches of the engine model. True without one.
     pub(crate) fn reset_prefix_cache(&self) -> bool {
-        self.state.borrow_mut().engine.as_mut().is_none_or(|engine| engine.cluster.reset_prefix_cache())
+        self.state
+            .borrow_mut()
+            .engine
+            .as_mut()
+            .is_none_or(|engine| engine.cluster.reset_prefix_cache())
     }
 
     /// Ends all streams because the server stops.
@@ -221,7 +254,13 @@ impl Scheduler {
         let mut scratch = self.shared.begin_turn(self.thread);
         let mut state = self.state.borrow_mut();
         for slot in 0..state.slots.len() as u32 {
-            self.retire(&mut state, &mut scratch, slot, TruthOutcome::Stopped, Ending::Close);
+            self.retire(
+                &mut state,
+                &mut scratch,
+                slot,
+                TruthOutcome::Stopped,
+                Ending::Close,
+            );
         }
     }
 
@@ -243,8 +282,15 @@ impl Scheduler {
 
     /// Hands a stream's sequences to the engine model.
     fn submit(&self, state: &mut State, slot: u32, generation: u32) {
-        let State { engine, slots, alarm, .. } = state;
-        let (Some(engine), Some(stream)) = (engine, &mut slots[slot as usize].stream) else { return };
+        let State {
+            engine,
+            slots,
+            alarm,
+            ..
+        } = state;
+        let (Some(engine), Some(stream)) = (engine, &mut slots[slot as usize].stream) else {
+            return;
+        };
         let now = clock::now();
         engine.catch_up(now, &self.shared);
         stream.engine_id = Some(engine.next_id);
@@ -256,15 +302,26 @@ impl Scheduler {
             let reusable = plan.generates && self.shared.settings.tokenizer.is_none();
             let request = EngineRequest {
                 // A prompt of nothing still has its beginning-of-text token.
-                prompt: if prompt.is_empty() { Content::Unshared(1) } else { prompt.clone() },
-                answer: if reusable { plan.answer_pieces(sequence as u32) } else { Vec::new() },
+                prompt: if prompt.is_empty() {
+                    Content::Unshared(1)
+                } else {
+                    prompt.clone()
+                },
+                answer: if reusable {
+                    plan.answer_pieces(sequence as u32)
+                } else {
+                    Vec::new()
+                },
                 priority: plan.priority,
                 lora: plan.lora,
                 session: plan.session,
                 ..EngineRequest::new(id, Content::Unshared(1), plan.output_tokens)
             };
             let taken = engine.cluster.submit(request, now);
-            debug_assert!(taken.is_ok(), "the plan was checked against the engine's limits: {taken:?}");
+            debug_assert!(
+                taken.is_ok(),
+                "the plan was checked against the engine's limits: {taken:?}"
+            );
             stream.record.replica = taken.unwrap_or_default();
         }
         self.shared.metrics.note_engine(&engine.cluster.stats());
@@ -278,21 +335,35 @@ impl Scheduler {
     fn deliver(&self, state: &mut State, scratch: &mut Scratch, event: &TokenEvent) {
         let State { engine, slots, .. } = state;
         let Some(engine) = engine else { return };
-        let Some(&(slot, generation)) = engine.owners.get(&event.request) else { return };
+        let Some(&(slot, generation)) = engine.owners.get(&event.request) else {
+            return;
+        };
         if event.finished {
             engine.owners.remove(&event.request);
         }
         let place = &mut slots[slot as usize];
-        let Some(stream) = place.stream.as_mut().filter(|_| place.generation == generation) else { return };
+        let Some(stream) = place
+            .stream
+            .as_mut()
+            .filter(|_| place.generation == generation)
+        else {
+            return;
+        };
         let Some(base) = stream.engine_id else { return };
         let sequence = (event.request - base) as usize;
         let is_first = stream.is_first(sequence);
         let record = &mut stream.record;
         record.preemptions = record.preemptions.max(event.preemptions);
         if is_first {
-            let first = record.first_schedule.unwrap_or(event.first_scheduled).min(event.first_scheduled);
+            let first = record
+                .first_schedule
+                .unwrap_or(event.first_scheduled)
+                .min(event.first_scheduled);
             if record.events.is_empty() {
-                self.shared.metrics.queue.add(event.first_scheduled.since(record.body));
+                self.shared
+                    .metrics
+                    .queue
+                    .add(event.first_scheduled.since(record.body));
             }
             record.first_schedule = Some(first);
             record.cached_tokens += event.cached_tokens;
@@ -356,7 +427,11 @@ impl Scheduler {
                     }
                     let due = due.min(engine_next);
                     state.alarm = due;
-                    return if due == Nanos::MAX { Turn::Idle } else { Turn::Until(due) };
+                    return if due == Nanos::MAX {
+                        Turn::Idle
+                    } else {
+                        Turn::Until(due)
+                    };
                 }
             }
         }
@@ -367,7 +442,13 @@ impl Scheduler {
 
     fn emit(&self, state: &mut State, scratch: &mut Scratch, slot: u32, generation: u32) {
         let place = &mut state.slots[slot as usize];
-        let Some(stream) = place.stream.as_mut().filter(|_| place.generation == generation) else { return };
+        let Some(stream) = place
+            .stream
+            .as_mut()
+            .filter(|_| place.generation == generation)
+        else {
+            return;
+        };
         if stream.conn.has_backlog() {
             stream.waiting = true;
             return;
@@ -376,7 +457,12 @@ impl Scheduler {
         let rush = stream.rushes();
         let joined = settings.flood.or(rush).unwrap_or(1);
         let preface = stream.has_preface();
-        let ending = stream.emit(&self.shared, scratch, u32::from(settings.tokens_per_event), joined);
+        let ending = stream.emit(
+            &self.shared,
+            scratch,
+            u32::from(settings.tokens_per_event),
+            joined,
+        );
         if let Some(ending) = ending {
             self.retire(state, scratch, slot, TruthOutcome::Done, ending);
             return;
@@ -399,7 +485,9 @@ impl Scheduler {
         ending: Ending,
     ) {
         let place = &mut state.slots[slot as usize];
-        let Some(mut stream) = place.stream.take() else { return };
+        let Some(mut stream) = place.stream.take() else {
+            return;
+        };
         place.generation = place.generation.wrapping_add(1);
         state.free.push(slot);
         stream.collect_departures(scratch);
@@ -407,7 +495,9 @@ impl Scheduler {
         let metrics = &self.shared.metrics;
         metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
         match stream.record.end {
-            Some(end) if outcome == TruthOutcome::Done => metrics.e2e.add(end.since(stream.record.body)),
+            Some(end) if outcome == TruthOutcome::Done => {
+                metrics.e2e.add(end.since(stream.record.body));
+            }
             _ => {
                 metrics.aborted.fetch_add(1, Ordering::Relaxed);
             }

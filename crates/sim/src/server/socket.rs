@@ -19,8 +19,8 @@ use super::tasks::pause;
 
 /// A client connection. The connection's task reads; the scheduler's task writes events between.
 ///
-/// A write goes straight to the kernel. What the kernel does not take is kept, and the connection's task
-/// sends it once the socket is writable again.
+/// A write goes straight to the kernel. What the kernel does not take is kept, and the connection's
+/// task sends it once the socket is writable again.
 pub(crate) struct Conn {
     stream: TcpStream,
     outgoing: RefCell<Outgoing>,
@@ -35,7 +35,8 @@ pub(crate) struct Conn {
     arrived: Cell<Option<Nanos>>,
 }
 
-/// How long a blocked write waits before it is tried again where waiting for the socket does not work.
+/// How long a blocked write waits before it is tried again where waiting for the socket does not
+/// work.
 const RETRY: Nanos = Nanos::from_millis(1);
 
 enum Outgoing {
@@ -56,7 +57,8 @@ impl Conn {
         let outgoing = match tls {
             None => Outgoing::Plain(BytesMut::new()),
             Some(config) => {
-                let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+                let mut session =
+                    ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
                 session.set_buffer_limit(None);
                 Outgoing::Tls(Box::new(session))
             }
@@ -72,7 +74,8 @@ impl Conn {
         })
     }
 
-    /// Hands bytes to the kernel, or keeps them if it takes no more. True if all went to the kernel.
+    /// Hands bytes to the kernel, or keeps them if it takes no more. True if all went to the
+    /// kernel.
     pub(crate) fn write(&self, bytes: &[u8]) -> bool {
         if self.failed.get() {
             return false;
@@ -80,7 +83,10 @@ impl Conn {
         let mut outgoing = self.outgoing.borrow_mut();
         let sent = match &mut *outgoing {
             Outgoing::Plain(kept) => self.write_plain(kept, bytes),
-            Outgoing::Tls(session) => session.writer().write_all(bytes).and_then(|()| self.send_tls(session)),
+            Outgoing::Tls(session) => session
+                .writer()
+                .write_all(bytes)
+                .and_then(|()| self.send_tls(session)),
         };
         match sent {
             Ok(true) => true,
@@ -108,12 +114,14 @@ impl Conn {
         self.stamped
     }
 
-    /// When the last segment that was read had reached the kernel, on the wall clock, if the kernel told it.
+    /// When the last segment that was read had reached the kernel, on the wall clock, if the kernel
+    /// told it.
     pub(crate) fn arrived(&self) -> Option<Nanos> {
         self.arrived.get()
     }
 
-    /// Bytes of the connection up to the end of the last write; `None` while only the TLS session knows.
+    /// Bytes of the connection up to the end of the last write; `None` while only the TLS session
+    /// knows.
     pub(crate) fn written(&self) -> Option<u64> {
         match &*self.outgoing.borrow() {
             Outgoing::Plain(kept) => Some(self.taken.get() + kept.len() as u64),
@@ -121,8 +129,13 @@ impl Conn {
         }
     }
 
-    /// Calls `found` with the place on the connection and the wall-clock stamp of each write that has left.
-    pub(crate) fn drain_stamps(&self, buffer: &mut Vec<SendStamp>, mut found: impl FnMut(u64, Nanos)) {
+    /// Calls `found` with the place on the connection and the wall-clock stamp of each write that
+    /// has left.
+    pub(crate) fn drain_stamps(
+        &self,
+        buffer: &mut Vec<SendStamp>,
+        mut found: impl FnMut(u64, Nanos),
+    ) {
         buffer.clear();
         // An error here means that the connection is broken, which the next write says as well.
         let _ = send_stamps::drain(self.stream.as_fd(), buffer);
@@ -149,8 +162,8 @@ impl Conn {
                 return Ok(());
             }
             if self.stamped {
-                // A stamp that waits is an error condition, which the event loop takes for a closed socket:
-                // it would call it writable for ever.
+                // A stamp that waits is an error condition, which the event loop takes for a closed
+                // socket: it would call it writable for ever.
                 pause(RETRY).await;
             } else {
                 self.stream.writable().await?;
@@ -231,9 +244,15 @@ impl Conn {
         }
     }
 
-    /// Reads with the kernel's stamp. An end of the stream brings none and is no segment of a request.
-    fn receive(&self, read: impl FnOnce(BorrowedFd<'_>) -> io::Result<stamps::Read>) -> io::Result<usize> {
-        let read = self.stream.try_io(Interest::READABLE, || read(self.stream.as_fd()))?;
+    /// Reads with the kernel's stamp. An end of the stream brings none and is no segment of a
+    /// request.
+    fn receive(
+        &self,
+        read: impl FnOnce(BorrowedFd<'_>) -> io::Result<stamps::Read>,
+    ) -> io::Result<usize> {
+        let read = self
+            .stream
+            .try_io(Interest::READABLE, || read(self.stream.as_fd()))?;
         if read.len > 0 {
             self.arrived.set(read.kernel_wall);
         }

@@ -86,7 +86,8 @@ pub(crate) struct Stream {
     held_tokens: Vec<u32>,
     gzip: Option<Gzip>,
     previous: Nanos,
-    /// Writes whose departure the kernel has not told yet: end on the connection, and events in the record.
+    /// Writes whose departure the kernel has not told yet: end on the connection, and events in the
+    /// record.
     leaving: VecDeque<(u64, Range<usize>)>,
 }
 
@@ -100,7 +101,9 @@ impl Stream {
     ) -> Self {
         if plan.stream {
             // Growing later would copy in the midst of thousands of other streams.
-            record.events.reserve(plan.output_tokens.min(RESERVED) as usize);
+            record
+                .events
+                .reserve(plan.output_tokens.min(RESERVED) as usize);
         }
         let preface = fault == Some(FaultKind::RoleOnlyFirst) && plan.stream;
         let sequences = plan.prompts.len();
@@ -141,13 +144,18 @@ impl Stream {
 
     /// Moves the pace to the end of an answer that comes in one piece.
     pub(crate) fn skip_to_end(&mut self, tokens_per_event: u16) {
-        let events = self.plan.output_tokens.div_ceil(u32::from(tokens_per_event)).max(1);
+        let events = self
+            .plan
+            .output_tokens
+            .div_ceil(u32::from(tokens_per_event))
+            .max(1);
         for _ in 1..events {
             self.pace.advance();
         }
     }
 
-    /// Writes what is due by the delays: `tokens` tokens of each answer, `joined` events in one write.
+    /// Writes what is due by the delays: `tokens` tokens of each answer, `joined` events in one
+    /// write.
     pub(crate) fn emit(
         &mut self,
         shared: &Shared,
@@ -206,9 +214,14 @@ impl Stream {
     }
 
     /// Writes the tokens that the engine has made, where they are enough for an event.
-    pub(crate) fn emit_pending(&mut self, shared: &Shared, scratch: &mut Scratch) -> Option<Ending> {
+    pub(crate) fn emit_pending(
+        &mut self,
+        shared: &Shared,
+        scratch: &mut Scratch,
+    ) -> Option<Ending> {
         let output = self.plan.output_tokens;
-        let made = |stream: &Self, sequence: usize| stream.positions[sequence] + stream.pending[sequence];
+        let made =
+            |stream: &Self, sequence: usize| stream.positions[sequence] + stream.pending[sequence];
         if !self.plan.stream {
             let complete = (0..self.positions.len()).all(|sequence| made(self, sequence) >= output);
             return complete.then(|| self.emit_whole(shared, scratch));
@@ -239,14 +252,23 @@ impl Stream {
         None
     }
 
-    /// Events a write, without waiting between writes, once a fault rushes on after the last token asked for.
+    /// Events a write, without waiting between writes, once a fault rushes on after the last token
+    /// asked for.
     pub(crate) fn rushes(&self) -> Option<u32> {
-        let passed = self.sent >= self.plan.output_tokens.saturating_mul(self.plan.sequences());
+        let passed = self.sent
+            >= self
+                .plan
+                .output_tokens
+                .saturating_mul(self.plan.sequences());
         (self.fault == Some(FaultKind::Endless) && passed).then_some(ENDLESS_EVENTS)
     }
 
     fn total(&self) -> u32 {
-        if self.fault == Some(FaultKind::Endless) { ENDLESS_TOKENS } else { self.plan.output_tokens }
+        if self.fault == Some(FaultKind::Endless) {
+            ENDLESS_TOKENS
+        } else {
+            self.plan.output_tokens
+        }
     }
 
     fn is_complete(&self) -> bool {
@@ -256,7 +278,12 @@ impl Stream {
 
     /// True once half of the tokens asked for are handed over.
     fn is_half_way(&self) -> bool {
-        self.sent >= self.plan.output_tokens.saturating_mul(self.plan.sequences()) / 2
+        self.sent
+            >= self
+                .plan
+                .output_tokens
+                .saturating_mul(self.plan.sequences())
+                / 2
     }
 
     fn counts(&self) -> Counts {
@@ -264,8 +291,17 @@ impl Stream {
         if self.fault == Some(FaultKind::UsageInconsistent) {
             output += 3;
         }
-        let reasoning = self.positions.iter().map(|&position| position.min(self.plan.reasoning_tokens)).sum();
-        Counts { prompt: self.plan.prompt_tokens, output, cached: self.record.cached_tokens, reasoning }
+        let reasoning = self
+            .positions
+            .iter()
+            .map(|&position| position.min(self.plan.reasoning_tokens))
+            .sum();
+        Counts {
+            prompt: self.plan.prompt_tokens,
+            output,
+            cached: self.record.cached_tokens,
+            reasoning,
+        }
     }
 
     fn write_preface(&mut self, scratch: &mut Scratch) {
@@ -301,13 +337,25 @@ impl Stream {
         None
     }
 
-    /// Appends the next tokens of one sequence, as one event or, where reasoning ends among them, two.
-    fn advance(&mut self, shared: &Shared, scratch: &mut Scratch, sequence: usize, tokens: u32, alone: bool) {
+    /// Appends the next tokens of one sequence, as one event or, where reasoning ends among them,
+    /// two.
+    fn advance(
+        &mut self,
+        shared: &Shared,
+        scratch: &mut Scratch,
+        sequence: usize,
+        tokens: u32,
+        alone: bool,
+    ) {
         let mut left = tokens;
         while left > 0 {
             let position = self.positions[sequence];
             let reasoning = self.plan.reasoning_tokens.saturating_sub(position);
-            let now = if reasoning > 0 { left.min(reasoning) } else { left };
+            let now = if reasoning > 0 {
+                left.min(reasoning)
+            } else {
+                left
+            };
             self.append_event(scratch, sequence, now);
             if alone {
                 self.hand_over(shared, scratch, false);
@@ -419,7 +467,9 @@ impl Stream {
             self.previous = stamp;
             self.record.events.push(stamp);
             self.record.output_tokens += tokens;
-            metrics.generation_tokens.fetch_add(u64::from(tokens), Ordering::Relaxed);
+            metrics
+                .generation_tokens
+                .fetch_add(u64::from(tokens), Ordering::Relaxed);
             if tokens != 1 && self.record.tokens.is_none() {
                 self.record.tokens = Some(vec![1; self.record.events.len() - 1]);
             }
@@ -447,18 +497,29 @@ impl Stream {
 
     /// Takes in the kernel's stamps of what has left.
     pub(crate) fn collect_departures(&mut self, scratch: &mut Scratch) {
-        let Some(places) = self.record.kernel_sent.as_mut().filter(|_| !self.leaving.is_empty()) else {
+        let Some(places) = self
+            .record
+            .kernel_sent
+            .as_mut()
+            .filter(|_| !self.leaving.is_empty())
+        else {
             return;
         };
         let wall = scratch.wall.get_or_insert_default();
         wall.refresh(clock::now());
         let leaving = &mut self.leaving;
-        self.conn.drain_stamps(&mut scratch.stamps, |last_byte, stamp| {
-            while leaving.front().is_some_and(|(end, _)| *end <= last_byte + 1) {
-                let Some((_, events)) = leaving.pop_front() else { break };
-                places[events].fill(Some(wall.to_monotonic(stamp)));
-            }
-        });
+        self.conn
+            .drain_stamps(&mut scratch.stamps, |last_byte, stamp| {
+                while leaving
+                    .front()
+                    .is_some_and(|(end, _)| *end <= last_byte + 1)
+                {
+                    let Some((_, events)) = leaving.pop_front() else {
+                        break;
+                    };
+                    places[events].fill(Some(wall.to_monotonic(stamp)));
+                }
+            });
     }
 
     fn put_on_wire(&mut self, bytes: &[u8]) {
@@ -491,8 +552,12 @@ impl Stream {
             }
             FaultKind::ErrorInStream => {
                 scratch.events.clear();
-                scratch.events.push(|bytes| bytes.extend_from_slice(bend::ERROR_EVENT));
-                self.plan.format.done(&mut scratch.events, self.plan.finish, None);
+                scratch
+                    .events
+                    .push(|bytes| bytes.extend_from_slice(bend::ERROR_EVENT));
+                self.plan
+                    .format
+                    .done(&mut scratch.events, self.plan.finish, None);
                 self.frame(scratch);
                 self.end_body(scratch);
                 Ending::Done
@@ -506,19 +571,32 @@ impl Stream {
     fn close(&mut self, shared: &Shared, scratch: &mut Scratch) -> Ending {
         scratch.events.clear();
         let told = self.plan.usage != UsageMode::Never
-            && !matches!(self.fault, Some(FaultKind::UsageMissing | FaultKind::UsageOnLastChoice));
+            && !matches!(
+                self.fault,
+                Some(FaultKind::UsageMissing | FaultKind::UsageOnLastChoice)
+            );
         let usage = told.then(|| self.counts());
-        self.plan.format.close(&mut scratch.events, self.plan.finish, usage);
+        self.plan
+            .format
+            .close(&mut scratch.events, self.plan.finish, usage);
         if self.fault != Some(FaultKind::MissingDone) {
-            self.plan.format.done(&mut scratch.events, self.plan.finish, usage);
+            self.plan
+                .format
+                .done(&mut scratch.events, self.plan.finish, usage);
         }
         if self.fault == Some(FaultKind::DuplicateDone) {
-            self.plan.format.done(&mut scratch.events, self.plan.finish, usage);
+            self.plan
+                .format
+                .done(&mut scratch.events, self.plan.finish, usage);
         }
         self.frame(scratch);
         self.end_body(scratch);
         self.count_finished(shared);
-        if self.fault == Some(FaultKind::CloseAfterStream) { Ending::Close } else { Ending::Done }
+        if self.fault == Some(FaultKind::CloseAfterStream) {
+            Ending::Close
+        } else {
+            Ending::Done
+        }
     }
 
     fn count_finished(&self, shared: &Shared) {
@@ -549,7 +627,10 @@ impl Stream {
         let answers = self.plan.answers();
         self.positions.fill(self.plan.output_tokens);
         self.sent = self.plan.output_tokens * self.plan.sequences();
-        let body = self.plan.format.whole(&answers, self.plan.finish, self.counts());
+        let body = self
+            .plan
+            .format
+            .whole(&answers, self.plan.finish, self.counts());
         let (bytes, ending) = bend::whole(self.fault, &body, self.keep_alive);
         let stamp = clock::now();
         self.put_on_wire(&bytes);

@@ -11,12 +11,18 @@ use crate::settings::{SimError, TlsIdentity};
 
 /// A server configuration from PEM files, for HTTP/1.1.
 pub(crate) fn server_config(identity: &TlsIdentity) -> Result<Arc<rustls::ServerConfig>, SimError> {
-    let unusable = |path: &Path, reason: String| SimError::Tls { path: path.to_owned(), reason };
+    let unusable = |path: &Path, reason: String| SimError::Tls {
+        path: path.to_owned(),
+        reason,
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&identity.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(&identity.certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(&identity.certificate, "it holds no certificate".into()));
+        return Err(unusable(
+            &identity.certificate,
+            "it holds no certificate".into(),
+        ));
     }
     let key = PrivateKeyDer::from_pem_file(&identity.key)
         .map_err(|error| unusable(&identity.key, error.to_string()))?;
@@ -32,10 +38,15 @@ pub(crate) fn server_config(identity: &TlsIdentity) -> Result<Arc<rustls::Server
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| unusable(file, error.to_string()))?
             {
-                roots.add(authority).map_err(|error| unusable(file, error.to_string()))?;
+                roots
+                    .add(authority)
+                    .map_err(|error| unusable(file, error.to_string()))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(file, error.to_string()))?)
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(
+                verifier.map_err(|error| unusable(file, error.to_string()))?,
+            )
         }
     };
     let mut config = builder

@@ -1,4 +1,5 @@
-//! A small strict HTTP and SSE client, written apart from the server so that both cannot be wrong alike.
+//! A small strict HTTP and SSE client, written apart from the server so that both cannot be wrong
+//! alike.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +23,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -44,9 +48,14 @@ pub(crate) struct Client<S: Read + Write = TcpStream> {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     pub(crate) fn patience(self, timeout: Duration) -> Self {
@@ -57,11 +66,17 @@ impl Client {
 
 impl<S: Read + Write> Client<S> {
     pub(crate) fn over(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     pub(crate) fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: sim\r\ncontent-length: {}\r\n", body.len());
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: sim\r\ncontent-length: {}\r\n",
+            body.len()
+        );
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
@@ -98,7 +113,11 @@ impl<S: Read + Write> Client<S> {
     pub(crate) fn answer(&mut self, limit: usize) -> Answer {
         let mut answer = Answer::default();
         let end = loop {
-            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(end) = self
+                .buffer
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 break end + 4;
             }
             if !self.more(&mut answer) {
@@ -107,7 +126,14 @@ impl<S: Read + Write> Client<S> {
         };
         let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
         let mut lines = head.split("\r\n");
-        answer.status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        answer.status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         answer.headers = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -115,8 +141,9 @@ impl<S: Read + Write> Client<S> {
         if answer.header("transfer-encoding") == Some("chunked") {
             self.chunked_body(&mut answer, limit);
         } else {
-            let length: usize =
-                answer.header("content-length").map_or(usize::MAX, |text| text.parse().unwrap());
+            let length: usize = answer
+                .header("content-length")
+                .map_or(usize::MAX, |text| text.parse().unwrap());
             while self.buffer.len() < length.min(limit) && self.more(&mut answer) {}
             let take = length.min(self.buffer.len());
             answer.body = self.buffer.drain(..take).collect();
@@ -133,7 +160,8 @@ impl<S: Read + Write> Client<S> {
                 return;
             };
             let length =
-                usize::from_str_radix(std::str::from_utf8(&self.buffer[..line_end]).unwrap(), 16).unwrap();
+                usize::from_str_radix(std::str::from_utf8(&self.buffer[..line_end]).unwrap(), 16)
+                    .unwrap();
             while self.buffer.len() < line_end + 2 + length + 2 {
                 if !self.more(answer) {
                     return;
@@ -144,7 +172,9 @@ impl<S: Read + Write> Client<S> {
             if length == 0 {
                 return;
             }
-            answer.body.extend_from_slice(&chunk[line_end + 2..line_end + 2 + length]);
+            answer
+                .body
+                .extend_from_slice(&chunk[line_end + 2..line_end + 2 + length]);
             answer.reads.push((answer.body.len(), clock::now()));
             if answer.body.len() > limit {
                 return;
@@ -154,7 +184,12 @@ impl<S: Read + Write> Client<S> {
 }
 
 /// One request on a connection of its own.
-pub(crate) fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+pub(crate) fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Answer {
     let mut client = Client::connect(address);
     client.send("POST", path, headers, body.to_string().as_bytes());
     client.answer(usize::MAX)
@@ -172,7 +207,10 @@ pub(crate) fn events(body: &[u8]) -> Option<Vec<String>> {
     let mut events = Vec::new();
     for block in text.split("\n\n") {
         let mut data = Vec::new();
-        for line in block.split('\n').filter(|line| !line.is_empty() && !line.starts_with(':')) {
+        for line in block
+            .split('\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(':'))
+        {
             let (field, value) = line.split_once(':')?;
             match field {
                 "data" => data.push(value.strip_prefix(' ').unwrap_or(value)),
@@ -199,7 +237,11 @@ pub(crate) fn judge(answer: &Answer, limit: usize) -> Outcome {
         return Outcome::HttpError;
     }
     let plain = answer.header("content-encoding").is_none();
-    if !plain || !answer.header("content-type").is_some_and(|value| value.starts_with("text/event-stream")) {
+    if !plain
+        || !answer
+            .header("content-type")
+            .is_some_and(|value| value.starts_with("text/event-stream"))
+    {
         return Outcome::WrongContentType;
     }
     match answer.broken {
@@ -216,7 +258,9 @@ pub(crate) fn judge(answer: &Answer, limit: usize) -> Outcome {
             finished = true;
             continue;
         }
-        let Ok(event) = serde_json::from_str::<Value>(data) else { return Outcome::Malformed };
+        let Ok(event) = serde_json::from_str::<Value>(data) else {
+            return Outcome::Malformed;
+        };
         if event.get("error").is_some() {
             return Outcome::StreamError;
         }

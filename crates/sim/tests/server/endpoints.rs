@@ -12,9 +12,16 @@ use crate::{fast, serve};
 
 fn stream_of(answer: &crate::client::Answer) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
     let events = events(&answer.body).expect("valid server-sent events");
-    events.iter().filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+    events
+        .iter()
+        .filter(|data| *data != "[DONE]")
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
 }
 
 #[test]
@@ -24,11 +31,23 @@ fn completions_stream_as_vllm_does() {
         "model": "sim", "prompt": [1, 2, 3, 4, 5], "max_tokens": 3, "stream": true,
         "stream_options": {"include_usage": true}, "ignore_eos": true,
     });
-    let answer = post(server.addr(), "/v1/completions", &[("x-request-id", "r7")], &body);
+    let answer = post(
+        server.addr(),
+        "/v1/completions",
+        &[("x-request-id", "r7")],
+        &body,
+    );
     let events = stream_of(&answer);
     assert_eq!(events.len(), 4);
-    assert!(events.iter().all(|event| event["id"] == "cmpl-r7" && event["object"] == "text_completion"));
-    let finishes: Vec<_> = events[..3].iter().map(|event| &event["choices"][0]["finish_reason"]).collect();
+    assert!(
+        events
+            .iter()
+            .all(|event| event["id"] == "cmpl-r7" && event["object"] == "text_completion")
+    );
+    let finishes: Vec<_> = events[..3]
+        .iter()
+        .map(|event| &event["choices"][0]["finish_reason"])
+        .collect();
     assert_eq!(finishes, [&Value::Null, &Value::Null, &json!("length")]);
     assert_eq!(events[3]["choices"], json!([]));
     assert_eq!(events[3]["usage"]["prompt_tokens"], 5);
@@ -39,21 +58,30 @@ fn completions_stream_as_vllm_does() {
 #[test]
 fn the_same_answer_comes_in_one_piece_or_many() {
     let ask = |stream: bool, tokens_per_event: u16| {
-        let server = serve(SimSettings { tokens_per_event, ..fast() });
+        let server = serve(SimSettings {
+            tokens_per_event,
+            ..fast()
+        });
         let body = json!({"prompt": ["a b", "c d e"], "max_tokens": 10, "n": 2, "stream": stream});
         post(server.addr(), "/v1/completions", &[], &body)
     };
     let whole = ask(false, 1).json();
-    let texts: Vec<&str> = (0..4).map(|index| whole["choices"][index]["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = (0..4)
+        .map(|index| whole["choices"][index]["text"].as_str().unwrap())
+        .collect();
     assert_eq!(whole["usage"]["prompt_tokens"], 2 * (2 + 3));
     assert_eq!(whole["usage"]["completion_tokens"], 40);
     for tokens_per_event in [1, 4] {
         let mut streamed = vec![String::new(); 4];
         let events = stream_of(&ask(true, tokens_per_event));
-        assert_eq!(events.len(), 4 * 10_usize.div_ceil(usize::from(tokens_per_event)));
+        assert_eq!(
+            events.len(),
+            4 * 10_usize.div_ceil(usize::from(tokens_per_event))
+        );
         for event in events {
             let choice = &event["choices"][0];
-            streamed[choice["index"].as_u64().unwrap() as usize].push_str(choice["text"].as_str().unwrap());
+            streamed[choice["index"].as_u64().unwrap() as usize]
+                .push_str(choice["text"].as_str().unwrap());
         }
         assert_eq!(streamed, texts);
     }
@@ -61,21 +89,39 @@ fn the_same_answer_comes_in_one_piece_or_many() {
 
 #[test]
 fn chat_opens_with_the_role_and_may_reason_and_call_tools() {
-    let server = serve(SimSettings { reasoning_tokens: 3, ..fast() });
+    let server = serve(SimSettings {
+        reasoning_tokens: 3,
+        ..fast()
+    });
     let mut body = json!({
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
         "max_completion_tokens": 6, "stream": true,
         "stream_options": {"include_usage": true, "continuous_usage_stats": true},
     });
     let events = stream_of(&post(server.addr(), "/v1/chat/completions", &[], &body));
-    assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
-    let deltas: Vec<&Value> = events[1..7].iter().map(|event| &event["choices"][0]["delta"]).collect();
-    assert!(deltas[..3].iter().all(|delta| delta["reasoning"].is_string()));
+    assert_eq!(
+        events[0]["choices"][0]["delta"],
+        json!({"role": "assistant", "content": ""})
+    );
+    let deltas: Vec<&Value> = events[1..7]
+        .iter()
+        .map(|event| &event["choices"][0]["delta"])
+        .collect();
+    assert!(
+        deltas[..3]
+            .iter()
+            .all(|delta| delta["reasoning"].is_string())
+    );
     assert!(deltas[3..].iter().all(|delta| delta["content"].is_string()));
-    let counts: Vec<u64> =
-        events[1..8].iter().map(|event| event["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+    let counts: Vec<u64> = events[1..8]
+        .iter()
+        .map(|event| event["usage"]["completion_tokens"].as_u64().unwrap())
+        .collect();
     assert_eq!(counts, [1, 2, 3, 4, 5, 6, 6]);
-    assert_eq!(events[7]["usage"]["completion_tokens_details"]["reasoning_tokens"], 3);
+    assert_eq!(
+        events[7]["usage"]["completion_tokens_details"]["reasoning_tokens"],
+        3
+    );
 
     body["tools"] = json!([{"type": "function", "function": {"name": "weather"}}]);
     body["tool_choice"] = json!("required");
@@ -85,19 +131,34 @@ fn chat_opens_with_the_role_and_may_reason_and_call_tools() {
         let call = &event["choices"][0]["delta"]["tool_calls"][0]["function"];
         arguments.push_str(call["arguments"].as_str().unwrap());
     }
-    assert_eq!(events[4]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"], "weather");
-    assert!(serde_json::from_str::<Value>(&arguments).unwrap().is_object(), "{arguments}");
+    assert_eq!(
+        events[4]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"],
+        "weather"
+    );
+    assert!(
+        serde_json::from_str::<Value>(&arguments)
+            .unwrap()
+            .is_object(),
+        "{arguments}"
+    );
     assert_eq!(events[6]["choices"][0]["finish_reason"], "tool_calls");
     body["stream"] = json!(false);
     let answer = post(server.addr(), "/v1/chat/completions", &[], &body).json();
-    let arguments =
-        answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
-    assert!(serde_json::from_str::<Value>(arguments).unwrap()["text"].is_string(), "{arguments}");
+    let arguments = answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
+        .as_str()
+        .unwrap();
+    assert!(
+        serde_json::from_str::<Value>(arguments).unwrap()["text"].is_string(),
+        "{arguments}"
+    );
 }
 
 #[test]
 fn the_responses_api_ends_with_its_own_event() {
-    let server = serve(SimSettings { reasoning_tokens: 2, ..fast() });
+    let server = serve(SimSettings {
+        reasoning_tokens: 2,
+        ..fast()
+    });
     let body = json!({"input": "Hello there", "max_output_tokens": 5, "stream": true});
     let events = stream_of(&post(server.addr(), "/v1/responses", &[], &body));
     let kind = |name: &str| events.iter().filter(|event| event["type"] == name).count();
@@ -107,23 +168,43 @@ fn the_responses_api_ends_with_its_own_event() {
     let last = events.last().unwrap();
     assert_eq!(last["type"], "response.incomplete");
     assert_eq!(last["response"]["usage"]["output_tokens"], 5);
-    let answer =
-        post(server.addr(), "/v1/responses", &[], &json!({"input": "x", "max_output_tokens": 5})).json();
+    let answer = post(
+        server.addr(),
+        "/v1/responses",
+        &[],
+        &json!({"input": "x", "max_output_tokens": 5}),
+    )
+    .json();
     assert_eq!(answer["output"][1]["content"][0]["type"], "output_text");
 }
 
 #[test]
 fn anthropic_messages_come_in_blocks() {
-    let server = serve(SimSettings { answer_tokens: Some(Distribution::Fixed(4.0)), ..fast() });
-    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "stream": true});
+    let server = serve(SimSettings {
+        answer_tokens: Some(Distribution::Fixed(4.0)),
+        ..fast()
+    });
+    let body =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9, "stream": true});
     let events = stream_of(&post(server.addr(), "/v1/messages", &[], &body));
-    let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds[..3], ["message_start", "ping", "content_block_start"]);
     assert_eq!(kinds[3..7], ["content_block_delta"; 4]);
-    assert_eq!(kinds[7..], ["content_block_stop", "message_delta", "message_stop"]);
+    assert_eq!(
+        kinds[7..],
+        ["content_block_stop", "message_delta", "message_stop"]
+    );
     assert_eq!(events[8]["delta"]["stop_reason"], "end_turn");
     assert_eq!(events[8]["usage"]["output_tokens"], 4);
-    let refused = post(server.addr(), "/v1/messages", &[], &json!({"messages": [{"role": "user"}]}));
+    let refused = post(
+        server.addr(),
+        "/v1/messages",
+        &[],
+        &json!({"messages": [{"role": "user"}]}),
+    );
     assert_eq!(refused.status, 400);
 }
 
@@ -132,20 +213,39 @@ fn native_apis_are_told_apart_by_their_prompt() {
     let server = serve(fast());
     let tgi = json!({"inputs": "a b", "parameters": {"max_new_tokens": 3}});
     let events = stream_of(&post(server.addr(), "/generate_stream", &[], &tgi));
-    let text: String = events.iter().map(|event| event["token"]["text"].as_str().unwrap()).collect();
+    let text: String = events
+        .iter()
+        .map(|event| event["token"]["text"].as_str().unwrap())
+        .collect();
     assert_eq!(events[2]["generated_text"], text);
     assert_eq!(events[2]["details"]["generated_tokens"], 3);
 
-    let triton = json!({"text_input": "a b", "max_tokens": 3, "stream": true, "accumulate_tokens": true});
-    let events = stream_of(&post(server.addr(), "/v2/models/ensemble/generate_stream", &[], &triton));
-    let texts: Vec<&str> = events.iter().map(|event| event["text_output"].as_str().unwrap()).collect();
+    let triton =
+        json!({"text_input": "a b", "max_tokens": 3, "stream": true, "accumulate_tokens": true});
+    let events = stream_of(&post(
+        server.addr(),
+        "/v2/models/ensemble/generate_stream",
+        &[],
+        &triton,
+    ));
+    let texts: Vec<&str> = events
+        .iter()
+        .map(|event| event["text_output"].as_str().unwrap())
+        .collect();
     assert!(texts[1].starts_with(texts[0]) && texts[2].starts_with(texts[1]));
 
     let sglang = json!({"text": "a b", "sampling_params": {"max_new_tokens": 3}, "stream": true});
     let events = stream_of(&post(server.addr(), "/generate", &[], &sglang));
     assert_eq!(events[1]["meta_info"]["completion_tokens"], 2);
     assert_eq!(events[2]["meta_info"]["finish_reason"]["type"], "length");
-    assert_eq!(events[2]["text"].as_str().unwrap().split_whitespace().count(), 3);
+    assert_eq!(
+        events[2]["text"]
+            .as_str()
+            .unwrap()
+            .split_whitespace()
+            .count(),
+        3
+    );
     let refused = post(server.addr(), "/generate", &[], &json!({"prompt": "x"}));
     assert!(refused.status == 400 && refused.text().contains("input_ids"));
 }
@@ -153,17 +253,30 @@ fn native_apis_are_told_apart_by_their_prompt() {
 #[test]
 fn embeddings_pooling_and_rerank_count_their_input() {
     let server = serve(fast());
-    let answer =
-        post(server.addr(), "/v1/embeddings", &[], &json!({"input": ["a b", "c"], "dimensions": 5})).json();
+    let answer = post(
+        server.addr(),
+        "/v1/embeddings",
+        &[],
+        &json!({"input": ["a b", "c"], "dimensions": 5}),
+    )
+    .json();
     assert_eq!(answer["data"][1]["embedding"].as_array().unwrap().len(), 5);
-    assert_eq!(answer["usage"], json!({"prompt_tokens": 3, "total_tokens": 3}));
+    assert_eq!(
+        answer["usage"],
+        json!({"prompt_tokens": 3, "total_tokens": 3})
+    );
     let packed = json!({"input": "a", "dimensions": 3, "encoding_format": "base64"});
     let answer = post(server.addr(), "/v1/embeddings", &[], &packed).json();
     assert_eq!(answer["data"][0]["embedding"].as_str().unwrap().len(), 16);
     let answer = post(server.addr(), "/pooling", &[], &json!({"input": [1, 2, 3]})).json();
     assert!(answer["data"][0]["data"].is_array());
-    let answer =
-        post(server.addr(), "/v1/rerank", &[], &json!({"query": "q", "documents": ["a", "b", "c"]})).json();
+    let answer = post(
+        server.addr(),
+        "/v1/rerank",
+        &[],
+        &json!({"query": "q", "documents": ["a", "b", "c"]}),
+    )
+    .json();
     let scores: Vec<f64> = answer["results"]
         .as_array()
         .unwrap()
@@ -171,19 +284,33 @@ fn embeddings_pooling_and_rerank_count_their_input() {
         .map(|result| result["relevance_score"].as_f64().unwrap())
         .collect();
     assert!(scores.len() == 3 && scores.is_sorted_by(|a, b| a >= b));
-    let refused =
-        post(server.addr(), "/v1/embeddings", &[], &json!({"input": "a", "encoding_format": "bytes"}));
+    let refused = post(
+        server.addr(),
+        "/v1/embeddings",
+        &[],
+        &json!({"input": "a", "encoding_format": "bytes"}),
+    );
     assert_eq!(refused.status, 400);
-    assert!(server.truth().iter().all(|record| record.output_tokens == 0));
+    assert!(
+        server
+            .truth()
+            .iter()
+            .all(|record| record.output_tokens == 0)
+    );
 }
 
 #[test]
 fn transcriptions_read_multipart_bodies() {
     let server = serve(fast());
     let mut body = Vec::new();
-    for (name, value) in [("model", "sim"), ("stream", "true"), ("stream_include_usage", "True")] {
+    for (name, value) in [
+        ("model", "sim"),
+        ("stream", "true"),
+        ("stream_include_usage", "True"),
+    ] {
         body.extend_from_slice(
-            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+                .as_bytes(),
         );
     }
     body.extend_from_slice(
@@ -203,15 +330,42 @@ fn transcriptions_read_multipart_bodies() {
 
 #[test]
 fn bad_requests_are_refused_in_vllms_form() {
-    let server = serve(SimSettings { max_model_len: 100, ..fast() });
+    let server = serve(SimSettings {
+        max_model_len: 100,
+        ..fast()
+    });
     let long = vec![7; 100];
     for (body, status, part) in [
-        (json!({"model": "other", "prompt": "x"}).to_string(), 404, "`other` does not exist"),
-        (json!({"prompt": long}).to_string(), 400, "maximum context length is 100"),
-        (json!({"prompt": "x", "max_tokens": 100}).to_string(), 400, "maximum context length is 100"),
-        (json!({"prompt": "x", "max_tokens": 0}).to_string(), 400, "max_tokens"),
-        (json!({"prompt": {"a": 1}}).to_string(), 400, "prompt must be"),
-        (json!({"prompt": "x", "max_tokens": "many"}).to_string(), 400, "JSON"),
+        (
+            json!({"model": "other", "prompt": "x"}).to_string(),
+            404,
+            "`other` does not exist",
+        ),
+        (
+            json!({"prompt": long}).to_string(),
+            400,
+            "maximum context length is 100",
+        ),
+        (
+            json!({"prompt": "x", "max_tokens": 100}).to_string(),
+            400,
+            "maximum context length is 100",
+        ),
+        (
+            json!({"prompt": "x", "max_tokens": 0}).to_string(),
+            400,
+            "max_tokens",
+        ),
+        (
+            json!({"prompt": {"a": 1}}).to_string(),
+            400,
+            "prompt must be",
+        ),
+        (
+            json!({"prompt": "x", "max_tokens": "many"}).to_string(),
+            400,
+            "JSON",
+        ),
         (json!({}).to_string(), 400, "no prompt"),
         ("{\"prompt\": ".to_owned(), 400, "JSON"),
     ] {
@@ -228,13 +382,25 @@ fn bad_requests_are_refused_in_vllms_form() {
 
 #[test]
 fn what_breaks_http_is_refused_and_the_server_lives_on() {
-    let server = serve(SimSettings { max_body_bytes: 1000, ..fast() });
+    let server = serve(SimSettings {
+        max_body_bytes: 1000,
+        ..fast()
+    });
     let endless_header = format!("GET / HTTP/1.1\r\nx: {}", "y".repeat(100_000));
     for (bytes, status) in [
         (&b"NONSENSE\r\n\r\n"[..], 400),
-        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: 5000\r\n\r\n", 413),
-        (b"POST /v1/completions HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400),
+        (
+            b"POST /v1/completions HTTP/1.1\r\ncontent-length: 5000\r\n\r\n",
+            413,
+        ),
+        (
+            b"POST /v1/completions HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+            400,
+        ),
+        (
+            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            400,
+        ),
         (b"POST / HTTP/1.1\r\ntransfer-encoding: rot13\r\n\r\n", 501),
         (endless_header.as_bytes(), 431),
     ] {
@@ -258,23 +424,36 @@ fn chunked_bodies_expectations_and_kept_connections_work() {
         .raw(b"POST /v1/completions HTTP/1.1\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n");
     assert_eq!(client.answer(0).status, 100);
     client.raw(b"8\r\n{\"prompt\r\n5\r\n\":\"x\"\r\n1\r\n}\r\n0\r\n\r\n");
-    assert_eq!(client.answer(usize::MAX).json()["usage"]["completion_tokens"], 16);
+    assert_eq!(
+        client.answer(usize::MAX).json()["usage"]["completion_tokens"],
+        16
+    );
     for _ in 0..3 {
         client.send("GET", "/ping", &[], b"");
         assert_eq!(client.answer(usize::MAX).status, 200);
     }
     client.raw(b"GET /health HTTP/1.0\r\n\r\n");
-    assert_eq!(client.answer(usize::MAX).header("connection"), Some("close"));
+    assert_eq!(
+        client.answer(usize::MAX).header("connection"),
+        Some("close")
+    );
     assert!(client.answer(usize::MAX).broken.is_some());
     let truth = server.truth();
-    assert_eq!((truth.len(), truth[0].connection, truth[0].on_connection), (1, 0, 0));
+    assert_eq!(
+        (truth.len(), truth[0].connection, truth[0].on_connection),
+        (1, 0, 0)
+    );
 }
 
 #[test]
 fn the_key_opens_what_is_below_v1_and_nothing_else_needs_it() {
-    let server = serve(SimSettings { api_key: Some(Secret::new("open")), ..fast() });
+    let server = serve(SimSettings {
+        api_key: Some(Secret::new("open")),
+        ..fast()
+    });
     let body = json!({"prompt": "x", "max_tokens": 1});
-    let status = |headers: &[(&str, &str)]| post(server.addr(), "/v1/completions", headers, &body).status;
+    let status =
+        |headers: &[(&str, &str)]| post(server.addr(), "/v1/completions", headers, &body).status;
     assert_eq!(status(&[]), 401);
     assert_eq!(status(&[("authorization", "Bearer shut")]), 401);
     assert_eq!(status(&[("authorization", "Bearer open")]), 200);
@@ -285,26 +464,55 @@ fn the_key_opens_what_is_below_v1_and_nothing_else_needs_it() {
 
 #[test]
 fn adapters_come_and_go() {
-    let server = serve(SimSettings { lora_modules: vec!["first".into()], ..fast() });
+    let server = serve(SimSettings {
+        lora_modules: vec!["first".into()],
+        ..fast()
+    });
     let ids = || {
         let list = get(server.addr(), "/v1/models").json();
-        list["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect::<Vec<_>>()
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| model["id"].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(ids(), ["sim", "first"]);
     let load = json!({"lora_name": "second", "lora_path": "/x"});
-    assert_eq!(post(server.addr(), "/v1/load_lora_adapter", &[], &load).status, 200);
-    assert_eq!(post(server.addr(), "/v1/load_lora_adapter", &[], &load).status, 400);
+    assert_eq!(
+        post(server.addr(), "/v1/load_lora_adapter", &[], &load).status,
+        200
+    );
+    assert_eq!(
+        post(server.addr(), "/v1/load_lora_adapter", &[], &load).status,
+        400
+    );
     let ask = json!({"model": "second", "prompt": "x", "max_tokens": 1});
-    assert_eq!(post(server.addr(), "/v1/completions", &[], &ask).json()["model"], "second");
-    assert_eq!(post(server.addr(), "/v1/unload_lora_adapter", &[], &load).status, 200);
-    assert_eq!(post(server.addr(), "/v1/unload_lora_adapter", &[], &load).status, 404);
-    assert_eq!(post(server.addr(), "/v1/completions", &[], &ask).status, 404);
+    assert_eq!(
+        post(server.addr(), "/v1/completions", &[], &ask).json()["model"],
+        "second"
+    );
+    assert_eq!(
+        post(server.addr(), "/v1/unload_lora_adapter", &[], &load).status,
+        200
+    );
+    assert_eq!(
+        post(server.addr(), "/v1/unload_lora_adapter", &[], &load).status,
+        404
+    );
+    assert_eq!(
+        post(server.addr(), "/v1/completions", &[], &ask).status,
+        404
+    );
     assert_eq!(ids(), ["sim", "first"]);
 }
 
 #[test]
 fn a_starting_server_refuses_until_it_is_ready() {
-    let server = serve(SimSettings { ready_after: Duration::from_secs(1), ..fast() });
+    let server = serve(SimSettings {
+        ready_after: Duration::from_secs(1),
+        ..fast()
+    });
     assert_eq!(get(server.addr(), "/health").status, 503);
     let mut tries = 0;
     while get(server.addr(), "/health").status != 200 {
@@ -312,7 +520,13 @@ fn a_starting_server_refuses_until_it_is_ready() {
         assert!(tries < 1_000_000);
     }
     assert_eq!(
-        post(server.addr(), "/v1/completions", &[], &json!({"prompt": "x", "max_tokens": 1})).status,
+        post(
+            server.addr(),
+            "/v1/completions",
+            &[],
+            &json!({"prompt": "x", "max_tokens": 1})
+        )
+        .status,
         200
     );
 }
@@ -325,22 +539,42 @@ impl Tokenizer for Letters {
     }
 
     fn decode(&self, tokens: &[u32]) -> String {
-        tokens.iter().filter_map(|&token| char::from_u32(token)).collect()
+        tokens
+            .iter()
+            .filter_map(|&token| char::from_u32(token))
+            .collect()
     }
 }
 
 #[test]
 fn a_tokenizer_counts_and_translates() {
-    let server = serve(SimSettings { tokenizer: Some(Arc::new(Letters)), ..fast() });
+    let server = serve(SimSettings {
+        tokenizer: Some(Arc::new(Letters)),
+        ..fast()
+    });
     let answer = post(server.addr(), "/tokenize", &[], &json!({"prompt": "abc"})).json();
     assert_eq!(answer["tokens"], json!([97, 98, 99]));
-    let answer = post(server.addr(), "/detokenize", &[], &json!({"tokens": [104, 105]})).json();
+    let answer = post(
+        server.addr(),
+        "/detokenize",
+        &[],
+        &json!({"tokens": [104, 105]}),
+    )
+    .json();
     assert_eq!(answer["prompt"], "hi");
-    let answer =
-        post(server.addr(), "/v1/completions", &[], &json!({"prompt": "abcde", "max_tokens": 1})).json();
+    let answer = post(
+        server.addr(),
+        "/v1/completions",
+        &[],
+        &json!({"prompt": "abcde", "max_tokens": 1}),
+    )
+    .json();
     assert_eq!(answer["usage"]["prompt_tokens"], 5);
     let without = serve(fast());
-    assert_eq!(post(without.addr(), "/tokenize", &[], &json!({"prompt": "abc"})).status, 404);
+    assert_eq!(
+        post(without.addr(), "/tokenize", &[], &json!({"prompt": "abc"})).status,
+        404
+    );
 }
 
 #[test]
@@ -351,24 +585,35 @@ fn tls_carries_the_same_answers() {
         certificate: format!("{folder}/cert.pem").into(),
         key: format!("{folder}/key.pem").into(),
     };
-    let server = serve(SimSettings { tls: Some(identity.clone()), ..fast() });
+    let server = serve(SimSettings {
+        tls: Some(identity.clone()),
+        ..fast()
+    });
     assert!(server.url().starts_with("https://"));
 
     let mut roots = rustls::RootCertStore::empty();
     use rustls::pki_types::pem::PemObject;
-    roots.add(rustls::pki_types::CertificateDer::from_pem_file(&identity.certificate).unwrap()).unwrap();
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    roots
+        .add(rustls::pki_types::CertificateDer::from_pem_file(&identity.certificate).unwrap())
+        .unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(roots)
+    .with_no_client_auth();
+    let session =
+        rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let stream = std::net::TcpStream::connect(server.addr()).unwrap();
     let mut client = Client::over(rustls::StreamOwned::new(session, stream));
     for max_tokens in [3, 2000] {
         let body = json!({"prompt": "x", "max_tokens": max_tokens, "stream": true}).to_string();
-        let fault: &[(&str, &str)] = if max_tokens == 3 { &[] } else { &[("x-sim-fault", "huge_event")] };
+        let fault: &[(&str, &str)] = if max_tokens == 3 {
+            &[]
+        } else {
+            &[("x-sim-fault", "huge_event")]
+        };
         client.send("POST", "/v1/completions", fault, body.as_bytes());
         assert_eq!(stream_of(&client.answer(usize::MAX)).len(), max_tokens);
     }
@@ -378,8 +623,16 @@ fn tls_carries_the_same_answers() {
         assert!(record.request_arrived <= Some(record.body));
     }
 
-    let wrong = TlsIdentity { certificate: format!("{folder}/key.pem").into(), ..identity };
-    let error = inferometer_sim::start(SimSettings { tls: Some(wrong), ..fast() }).unwrap_err().to_string();
+    let wrong = TlsIdentity {
+        certificate: format!("{folder}/key.pem").into(),
+        ..identity
+    };
+    let error = inferometer_sim::start(SimSettings {
+        tls: Some(wrong),
+        ..fast()
+    })
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("holds no certificate"), "{error}");
 }
 

@@ -1,6 +1,9 @@
 //! The simulator as clients see it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
 mod client;
 mod endpoints;
@@ -12,7 +15,11 @@ use inferometer_sim::{Delay, Server, SimSettings, start};
 
 /// A fast server: first token after 4 ms, then one each millisecond.
 fn fast() -> SimSettings {
-    SimSettings { ttft: Delay::fixed(4.0), itl: Delay::fixed(1.0), ..SimSettings::default() }
+    SimSettings {
+        ttft: Delay::fixed(4.0),
+        itl: Delay::fixed(1.0),
+        ..SimSettings::default()
+    }
 }
 
 fn serve(settings: SimSettings) -> Server {

@@ -29,16 +29,30 @@ impl SpecDecode {
         let before = SpecCounters::read(before);
         let after = SpecCounters::read(after);
         let num_drafts = after.drafts.checked_sub(before.drafts)?;
-        let draft_tokens =
-            after.draft_tokens.checked_sub(before.draft_tokens).filter(|&tokens| tokens > 0)?;
+        let draft_tokens = after
+            .draft_tokens
+            .checked_sub(before.draft_tokens)
+            .filter(|&tokens| tokens > 0)?;
         let accepted_tokens = after.accepted_tokens.checked_sub(before.accepted_tokens)?;
-        let over_drafts = |count: u64| if num_drafts > 0 { count as f64 / num_drafts as f64 } else { 0.0 };
+        let over_drafts = |count: u64| {
+            if num_drafts > 0 {
+                count as f64 / num_drafts as f64
+            } else {
+                0.0
+            }
+        };
         let rates = after.per_position.iter().map(|(position, &accepted)| {
-            over_drafts(accepted.saturating_sub(before.per_position.get(position).copied().unwrap_or(0)))
+            over_drafts(
+                accepted.saturating_sub(before.per_position.get(position).copied().unwrap_or(0)),
+            )
         });
         Some(Self {
             acceptance_rate: accepted_tokens as f64 / draft_tokens as f64 * 100.0,
-            acceptance_length: if num_drafts > 0 { 1.0 + over_drafts(accepted_tokens) } else { 0.0 },
+            acceptance_length: if num_drafts > 0 {
+                1.0 + over_drafts(accepted_tokens)
+            } else {
+                0.0
+            },
             num_drafts,
             draft_tokens,
             accepted_tokens,
@@ -60,14 +74,18 @@ impl SpecCounters {
         let mut counters = Self::default();
         for sample in page.samples() {
             // vLLM and llama.cpp share these names.
-            let Some((_, name)) = sample.name.split_once(":spec_decode_") else { continue };
+            let Some((_, name)) = sample.name.split_once(":spec_decode_") else {
+                continue;
+            };
             let count = sample.value.max(0.0) as u64;
             match name {
                 "num_drafts_total" => counters.drafts += count,
                 "num_draft_tokens_total" => counters.draft_tokens += count,
                 "num_accepted_tokens_total" => counters.accepted_tokens += count,
                 "num_accepted_tokens_per_pos_total" => {
-                    if let Some(position) = sample.label("position").and_then(|text| text.parse().ok()) {
+                    if let Some(position) =
+                        sample.label("position").and_then(|text| text.parse().ok())
+                    {
                         *counters.per_position.entry(position).or_default() += count;
                     }
                 }
@@ -98,8 +116,8 @@ pub struct Diffusion {
 impl Diffusion {
     /// The gain from `before` to `after` over `seconds`; `None` when nothing was committed.
     ///
-    /// A canvas has positions ÷ steps places, the canvases are committed tokens ÷ that, and each takes
-    /// one step that only commits, so that denoising steps are steps − canvases.
+    /// A canvas has positions ÷ steps places, the canvases are committed tokens ÷ that, and each
+    /// takes one step that only commits, so that denoising steps are steps − canvases.
     pub fn between(before: &Page, after: &Page, seconds: f64) -> Option<Self> {
         let gain = |name: &str| {
             let name = format!("vllm:diffusion_{name}_total");
@@ -149,23 +167,40 @@ mod tests {
 
     #[test]
     fn speculative_decoding_by_hand() {
-        let spec =
-            SpecDecode::between(&page(10, 30, 12, [6, 4, 2]), &page(30, 90, 48, [22, 16, 10])).unwrap();
-        assert_eq!((spec.num_drafts, spec.draft_tokens, spec.accepted_tokens), (20, 60, 36));
+        let spec = SpecDecode::between(
+            &page(10, 30, 12, [6, 4, 2]),
+            &page(30, 90, 48, [22, 16, 10]),
+        )
+        .unwrap();
+        assert_eq!(
+            (spec.num_drafts, spec.draft_tokens, spec.accepted_tokens),
+            (20, 60, 36)
+        );
         assert_eq!((spec.acceptance_rate, spec.acceptance_length), (60.0, 2.8));
         assert_eq!(spec.per_position_acceptance_rates, [0.8, 0.6, 0.4]);
     }
 
     #[test]
     fn positions_are_in_order_of_their_number_and_ranks_are_summed() {
-        let rank = |rank| per_position(rank, (0..12).rev().map(|position| (position, 12 - position as u64)));
+        let rank = |rank| {
+            per_position(
+                rank,
+                (0..12)
+                    .rev()
+                    .map(|position| (position, 12 - position as u64)),
+            )
+        };
         let after = Page::parse(&format!(
             "{}\n{}\nvllm:spec_decode_num_drafts_total 24\nvllm:spec_decode_num_draft_tokens_total 288\n",
             rank(0),
             rank(1)
         ));
-        let rates = SpecDecode::between(&Page::default(), &after).unwrap().per_position_acceptance_rates;
-        let expected: Vec<_> = (0..12).map(|position| f64::from(2 * (12 - position)) / 24.0).collect();
+        let rates = SpecDecode::between(&Page::default(), &after)
+            .unwrap()
+            .per_position_acceptance_rates;
+        let expected: Vec<_> = (0..12)
+            .map(|position| f64::from(2 * (12 - position)) / 24.0)
+            .collect();
         assert_eq!(rates, expected);
     }
 
@@ -174,7 +209,10 @@ mod tests {
         let one = page(10, 30, 12, [6, 4, 2]);
         assert_eq!(SpecDecode::between(&one, &one), None);
         assert_eq!(SpecDecode::between(&one, &page(1, 2, 1, [1, 0, 0])), None);
-        assert_eq!(SpecDecode::between(&Page::default(), &Page::default()), None);
+        assert_eq!(
+            SpecDecode::between(&Page::default(), &Page::default()),
+            None
+        );
     }
 
     #[test]

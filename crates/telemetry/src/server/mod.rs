@@ -27,12 +27,14 @@ pub enum Engine {
 impl Engine {
     /// The engine that wrote `page`.
     pub fn of(page: &Page) -> Option<Self> {
-        page.samples().iter().find_map(|sample| match sample.name.split_once(':')?.0 {
-            "vllm" => Some(Self::Vllm),
-            "sglang" => Some(Self::Sglang),
-            "llamacpp" => Some(Self::LlamaCpp),
-            _ => None,
-        })
+        page.samples()
+            .iter()
+            .find_map(|sample| match sample.name.split_once(':')?.0 {
+                "vllm" => Some(Self::Vllm),
+                "sglang" => Some(Self::Sglang),
+                "llamacpp" => Some(Self::LlamaCpp),
+                _ => None,
+            })
     }
 
     fn names(self) -> &'static Names {
@@ -64,8 +66,14 @@ const VLLM: Names = Names {
     cache_usage: &["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
     prompt_tokens: &["vllm:prompt_tokens_total"],
     generation_tokens: &["vllm:generation_tokens_total"],
-    cache_queries: &["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"],
-    cache_hits: &["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"],
+    cache_queries: &[
+        "vllm:prefix_cache_queries_total",
+        "vllm:gpu_prefix_cache_queries_total",
+    ],
+    cache_hits: &[
+        "vllm:prefix_cache_hits_total",
+        "vllm:gpu_prefix_cache_hits_total",
+    ],
     preemptions: &["vllm:num_preemptions_total"],
     prompt_excludes_cached: false,
 };
@@ -108,7 +116,9 @@ pub struct ServerState {
 impl ServerState {
     /// The state that a page tells.
     pub fn of(page: &Page) -> Self {
-        let Some(engine) = Engine::of(page) else { return Self::default() };
+        let Some(engine) = Engine::of(page) else {
+            return Self::default();
+        };
         let names = engine.names();
         Self {
             running: sum(page, names.running),
@@ -123,8 +133,8 @@ impl ServerState {
 pub struct ServerDelta {
     /// The engine that the pages come from.
     pub engine: Option<Engine>,
-    /// True when a counter fell, so that the server must have started anew in between. Nothing else is
-    /// told then.
+    /// True when a counter fell, so that the server must have started anew in between. Nothing else
+    /// is told then.
     pub restarted: bool,
     /// Prompt tokens, as the server counts them.
     pub prompt_tokens: Option<u64>,
@@ -146,13 +156,21 @@ impl ServerDelta {
     /// The gain from `before` to `after`, which lie `seconds` of run apart.
     pub fn between(before: &Page, after: &Page, seconds: f64) -> Self {
         let engine = Engine::of(after);
-        let Some(names) = engine.map(Engine::names) else { return Self::default() };
-        let mut gains = Gains { before, after, restarted: false };
+        let Some(names) = engine.map(Engine::names) else {
+            return Self::default();
+        };
+        let mut gains = Gains {
+            before,
+            after,
+            restarted: false,
+        };
         let prompt_tokens = gains.of(names.prompt_tokens);
         let hits = gains.of(names.cache_hits);
         let mut queries = gains.of(names.cache_queries);
         if names.prompt_excludes_cached {
-            queries = queries.zip(hits).map(|(processed, cached)| processed + cached);
+            queries = queries
+                .zip(hits)
+                .map(|(processed, cached)| processed + cached);
         }
         let delta = Self {
             engine,
@@ -165,7 +183,15 @@ impl ServerDelta {
             spec_decode: SpecDecode::between(before, after),
             diffusion: Diffusion::between(before, after, seconds),
         };
-        if gains.restarted { Self { engine, restarted: true, ..Self::default() } } else { delta }
+        if gains.restarted {
+            Self {
+                engine,
+                restarted: true,
+                ..Self::default()
+            }
+        } else {
+            delta
+        }
     }
 
     /// Share of prompt tokens found in the prefix cache, 0 to 1.
@@ -185,7 +211,9 @@ impl Gains<'_> {
     /// The gain of the first of `names` that the later page has. A counter appears with its first
     /// event, so a missing one was zero before.
     fn of(&mut self, names: &[&str]) -> Option<u64> {
-        let name = names.iter().find(|name| self.after.named(name).next().is_some())?;
+        let name = names
+            .iter()
+            .find(|name| self.after.named(name).next().is_some())?;
         let gain = self.after.sum(name)? - self.before.sum(name).unwrap_or(0.0);
         self.restarted |= gain < 0.0;
         gain.is_finite().then_some(gain.max(0.0).round() as u64)
@@ -202,7 +230,9 @@ fn sum(page: &Page, names: &[&str]) -> Option<f64> {
 /// `{"version": …}`) and llama.cpp's `/props` (`build_info`). `None` for anything else.
 pub fn server_version(body: &str) -> Option<String> {
     let value: Value = serde_json::from_str(body).ok()?;
-    let text = ["version", "build_info"].iter().find_map(|key| value.get(key)?.as_str())?;
+    let text = ["version", "build_info"]
+        .iter()
+        .find_map(|key| value.get(key)?.as_str())?;
     // Shown in reports and kept in files: nothing but a short, printable word is believed.
     let is_plain = text.len() <= 100 && !text.is_empty() && !text.chars().any(char::is_control);
     is_plain.then(|| text.to_owned())
@@ -232,7 +262,10 @@ mod tests {
         let delta = ServerDelta::between(&before, &Page::parse(&later), 1.0);
         assert_eq!(delta.engine, Some(Engine::Vllm));
         assert_eq!(delta.prefix_cache_hit_rate(), Some(0.25));
-        assert_eq!((delta.preemptions, delta.spec_decode.clone()), (Some(0), None));
+        assert_eq!(
+            (delta.preemptions, delta.spec_decode.clone()),
+            (Some(0), None)
+        );
         assert_eq!(ServerState::of(&before).running, Some(0.0));
         assert_eq!(ServerState::of(&before).cache_usage, Some(0.0));
         let back = ServerDelta::between(&Page::parse(&later), &before, 1.0);
@@ -242,12 +275,17 @@ mod tests {
 
     #[test]
     fn real_llama_cpp_counters_add_cached_to_processed_tokens() {
-        let before = Page::parse("llamacpp:prompt_tokens_total 5000\nllamacpp:tokens_predicted_total 3600\n");
+        let before = Page::parse(
+            "llamacpp:prompt_tokens_total 5000\nllamacpp:tokens_predicted_total 3600\n",
+        );
         let after = Page::parse(LLAMA_PAGE);
         assert_eq!(after.unread_lines(), 0);
         let delta = ServerDelta::between(&before, &after, 1.0);
         assert_eq!(delta.engine, Some(Engine::LlamaCpp));
-        assert_eq!((delta.prompt_tokens, delta.generation_tokens), (Some(395), Some(12)));
+        assert_eq!(
+            (delta.prompt_tokens, delta.generation_tokens),
+            (Some(395), Some(12))
+        );
         assert_eq!(delta.prefix_cache_queries, Some(395 + 1734));
         assert_eq!(ServerState::of(&after).waiting, Some(0.0));
     }
@@ -263,23 +301,40 @@ mod tests {
         let delta = ServerDelta::between(&page(100, 10, 0), &page(300, 50, 10), 1.0);
         assert_eq!(delta.prefix_cache_hit_rate(), Some(0.25));
         let state = ServerState::of(&page(1, 1, 1));
-        assert_eq!((state.running, state.waiting, state.cache_usage), (Some(3.0), Some(2.0), Some(0.5)));
+        assert_eq!(
+            (state.running, state.waiting, state.cache_usage),
+            (Some(3.0), Some(2.0), Some(0.5))
+        );
     }
 
     #[test]
     fn a_page_of_nobody_tells_nothing() {
         let page = Page::parse("process_cpu_seconds_total 1\n");
-        assert_eq!(ServerDelta::between(&page, &page, 1.0), ServerDelta::default());
+        assert_eq!(
+            ServerDelta::between(&page, &page, 1.0),
+            ServerDelta::default()
+        );
         assert_eq!(ServerState::of(&page), ServerState::default());
     }
 
     #[test]
     fn versions_are_found_where_servers_put_them() {
-        assert_eq!(server_version(r#"{"version":"0.32.0"}"#).as_deref(), Some("0.32.0"));
-        assert_eq!(server_version(r#"{"build_info":"b6442-abc","slots":1}"#).as_deref(), Some("b6442-abc"));
-        for odd in
-            ["", "Not Found", "[]", r#"{"version":1}"#, r#"{"version":"a\u001b[31m"}"#, r#"{"version":""}"#]
-        {
+        assert_eq!(
+            server_version(r#"{"version":"0.32.0"}"#).as_deref(),
+            Some("0.32.0")
+        );
+        assert_eq!(
+            server_version(r#"{"build_info":"b6442-abc","slots":1}"#).as_deref(),
+            Some("b6442-abc")
+        );
+        for odd in [
+            "",
+            "Not Found",
+            "[]",
+            r#"{"version":1}"#,
+            r#"{"version":"a\u001b[31m"}"#,
+            r#"{"version":""}"#,
+        ] {
             assert_eq!(server_version(odd), None, "{odd}");
         }
     }

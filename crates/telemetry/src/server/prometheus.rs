@@ -1,8 +1,8 @@
 //! The Prometheus text format, as far as a reader of a server's `/metrics` page needs it.
 //!
-//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>; exemplars and the closing
-//! `# EOF` of OpenMetrics are skipped. A line that cannot be read is counted, not fatal: one odd line
-//! must not hide all others.
+//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>; exemplars and the
+//! closing `# EOF` of OpenMetrics are skipped. A line that cannot be read is counted, not fatal:
+//! one odd line must not hide all others.
 
 /// Bytes of a page that are read at most.
 pub const MAX_PAGE_BYTES: usize = 32 << 20;
@@ -30,7 +30,10 @@ pub struct Sample {
 impl Sample {
     /// The value of label `name`.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.labels
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -67,7 +70,9 @@ impl Page {
 
     /// The samples named `name`.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> + 'a {
-        self.samples.iter().filter(move |sample| sample.name == name)
+        self.samples
+            .iter()
+            .filter(move |sample| sample.name == name)
     }
 
     /// The sum of `name` over all label sets, such as the ranks of a parallel engine.
@@ -79,7 +84,9 @@ impl Page {
 
     /// The largest value of `name` over all label sets.
     pub fn max(&self, name: &str) -> Option<f64> {
-        self.named(name).map(|sample| sample.value).max_by(f64::total_cmp)
+        self.named(name)
+            .map(|sample| sample.value)
+            .max_by(f64::total_cmp)
     }
 }
 
@@ -96,7 +103,11 @@ fn parse_sample(line: &str) -> Option<Sample> {
     };
     // Behind the value may stand a time stamp or an exemplar.
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Sample { name: name.to_owned(), labels, value })
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 /// The labels up to the closing brace, and what follows it.
@@ -150,7 +161,10 @@ mod tests {
         assert_eq!(page.sum("a"), Some(303.0));
         assert_eq!(page.max("a"), Some(300.0));
         let last = page.named("a").last().unwrap();
-        assert_eq!((last.label("x"), last.label("y"), last.label("z")), (Some("1"), Some("q\"\\\n}"), None));
+        assert_eq!(
+            (last.label("x"), last.label("y"), last.label("z")),
+            (Some("1"), Some("q\"\\\n}"), None)
+        );
         assert_eq!(page.sum("h_bucket"), Some(f64::INFINITY));
         assert!(page.sum("n").unwrap().is_nan());
         assert_eq!(page.sum("m"), Some(f64::NEG_INFINITY));
@@ -159,7 +173,10 @@ mod tests {
     }
 
     fn escape(value: &str) -> String {
-        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+        value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
     }
 
     proptest! {

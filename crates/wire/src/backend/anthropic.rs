@@ -51,8 +51,11 @@ impl Backend for Anthropic {
     }
 
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse =
-            |what| WireError::Prompt { backend: self.name(), what, remedy: "use a dataset of plain text" };
+        let refuse = |what| WireError::Prompt {
+            backend: self.name(),
+            what,
+            remedy: "use a dataset of plain text",
+        };
         if !request.media.is_empty() || request.audio.is_some() {
             return Err(refuse("images, video or audio"));
         }
@@ -67,14 +70,19 @@ impl Backend for Anthropic {
         let mut body = Map::new();
         body.insert("model".into(), model(request, settings).into());
         body.insert("messages".into(), messages);
-        body.insert("max_tokens".into(), request.output_tokens.unwrap_or(DEFAULT_TOKENS).into());
+        body.insert(
+            "max_tokens".into(),
+            request.output_tokens.unwrap_or(DEFAULT_TOKENS).into(),
+        );
         body.insert("stream".into(), settings.stream.into());
         add_common(&mut body, request, settings);
         Ok(json_body(body, settings))
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { template: Template::new() })
+        Box::new(Reader {
+            template: Template::new(),
+        })
     }
 }
 
@@ -144,8 +152,18 @@ impl Reader {
             (EventKind::ToolCall, &delta.partial_json),
         ];
         // Signatures and citations carry no tokens of the answer.
-        let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some()) else { return };
-        sink.token(if fragment.0.is_empty() { EventKind::Blank } else { kind }, &fragment.0);
+        let Some((kind, Some(fragment))) = found.into_iter().find(|(_, text)| text.is_some())
+        else {
+            return;
+        };
+        sink.token(
+            if fragment.0.is_empty() {
+                EventKind::Blank
+            } else {
+                kind
+            },
+            &fragment.0,
+        );
         if let Some(text) = fragment.borrowed().filter(|text| !text.is_empty()) {
             self.template.learn(data, text, kind);
         }
@@ -162,7 +180,8 @@ impl ReplyReader for Reader {
             return Ok(());
         }
         let data = event.data;
-        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: Message<'_> =
+            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
         if kind == "error" || real_error(message.error).is_some() || event.name == b"error" {
             return Err(failure(message.error, data));
@@ -170,9 +189,13 @@ impl ReplyReader for Reader {
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
-                    // Its output count is that of an empty beginning; the real one comes at the end.
+                    // Its output count is that of an empty beginning; the real one comes at the
+                    // end.
                     let start = usage.usage();
-                    sink.usage(inferometer_core::Usage { completion_tokens: None, ..start });
+                    sink.usage(inferometer_core::Usage {
+                        completion_tokens: None,
+                        ..start
+                    });
                 }
             }
             "content_block_delta" => {
@@ -184,7 +207,11 @@ impl ReplyReader for Reader {
                 if let Some(usage) = message.usage.as_ref() {
                     sink.usage(usage.usage());
                 }
-                if let Some(reason) = message.delta.as_ref().and_then(|delta| reason(&delta.stop_reason)) {
+                if let Some(reason) = message
+                    .delta
+                    .as_ref()
+                    .and_then(|delta| reason(&delta.stop_reason))
+                {
                     sink.finish(reason);
                 }
             }
@@ -195,7 +222,8 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let whole: Whole<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let whole: Whole<'_> =
+            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         if real_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
             return Err(failure(whole.error, body));
         }
@@ -203,8 +231,14 @@ impl ReplyReader for Reader {
             sink.usage(usage.usage());
         }
         for part in whole.content.iter().flatten() {
-            sink.fragment(EventKind::Reasoning, text(part.thinking.as_ref()).unwrap_or_default());
-            sink.fragment(EventKind::Text, text(part.text.as_ref()).unwrap_or_default());
+            sink.fragment(
+                EventKind::Reasoning,
+                text(part.thinking.as_ref()).unwrap_or_default(),
+            );
+            sink.fragment(
+                EventKind::Text,
+                text(part.text.as_ref()).unwrap_or_default(),
+            );
             if let Some(input) = part.input {
                 sink.fragment(EventKind::ToolCall, input.get());
             }
@@ -218,6 +252,8 @@ impl ReplyReader for Reader {
 
 fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
     let raw = real_error(error).map_or(data, |raw| raw.get().as_bytes());
-    let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
+    let message = serde_json::from_slice::<Value>(raw)
+        .map(|value| error_message(&value))
+        .unwrap_or_default();
     Fault::new(Outcome::StreamError, message)
 }

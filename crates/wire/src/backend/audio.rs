@@ -37,15 +37,23 @@ impl Backend for Audio {
         let backend = self.name();
         let Some(audio) = &request.audio else {
             let remedy = "use a dataset with sound";
-            return Err(WireError::Prompt { backend, what: "a request without sound", remedy });
+            return Err(WireError::Prompt {
+                backend,
+                what: "a request without sound",
+                remedy,
+            });
         };
         let mut fields = Map::new();
         fields.insert("model".into(), model(request, settings).into());
         if let Some(tokens) = request.output_tokens {
             fields.insert("max_completion_tokens".into(), tokens.into());
         }
-        // The values' spelling is Python's, because a form holds text and vLLM's client makes it from these.
-        fields.insert("stream".into(), if settings.stream { "True" } else { "False" }.into());
+        // The values' spelling is Python's, because a form holds text and vLLM's client makes it
+        // from these.
+        fields.insert(
+            "stream".into(),
+            if settings.stream { "True" } else { "False" }.into(),
+        );
         fields.insert("language".into(), "en".into());
         if settings.stream {
             fields.insert("stream_include_usage".into(), "True".into());
@@ -66,16 +74,27 @@ impl Backend for Audio {
         let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
         let name = header_text(&audio.file_name);
         let kind = sound_type(&audio.file_name);
-        part(&mut bytes, &boundary, &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"));
+        part(
+            &mut bytes,
+            &boundary,
+            &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+        );
         bytes.extend_from_slice(&audio.bytes);
         bytes.extend_from_slice(b"\r\n");
         for (name, value) in &fields {
-            part(&mut bytes, &boundary, &format!("name=\"{}\"", header_text(name)));
+            part(
+                &mut bytes,
+                &boundary,
+                &format!("name=\"{}\"", header_text(name)),
+            );
             bytes.extend_from_slice(form_text(value).as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        Ok(Body { content_type: format!("multipart/form-data; boundary={boundary}"), bytes })
+        Ok(Body {
+            content_type: format!("multipart/form-data; boundary={boundary}"),
+            bytes,
+        })
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
@@ -89,8 +108,8 @@ fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
     );
 }
 
-/// A boundary that does not occur in the content. It is a function of the content alone, so that the same
-/// request always has the same bytes.
+/// A boundary that does not occur in the content. It is a function of the content alone, so that
+/// the same request always has the same bytes.
 fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
     let texts: Vec<String> = fields.values().map(form_text).collect();
     let mut number = 0_u64;
@@ -104,7 +123,8 @@ fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
     }
 }
 
-/// A value as form text: strings as they are, the rest as JSON with Python's words for true and false.
+/// A value as form text: strings as they are, the rest as JSON with Python's words for true and
+/// false.
 fn form_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -117,12 +137,22 @@ fn form_text(value: &Value) -> String {
 /// Text that may stand between quotes in a part's header.
 fn header_text(text: &str) -> String {
     text.chars()
-        .map(|character| if character.is_control() || character == '"' { '_' } else { character })
+        .map(|character| {
+            if character.is_control() || character == '"' {
+                '_'
+            } else {
+                character
+            }
+        })
         .collect()
 }
 
 fn sound_type(file_name: &str) -> &'static str {
-    let extension = file_name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let extension = file_name
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     match extension.as_str() {
         "flac" => "audio/flac",
         "mp3" | "mpga" | "mpeg" => "audio/mpeg",

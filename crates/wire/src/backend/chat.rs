@@ -1,8 +1,8 @@
 //! `openai-chat`: OpenAI's chat completions API.
 //!
-//! A token event is a message whose delta has content, reasoning (`reasoning` or `reasoning_content`), a
-//! tool call or a function call, or whose content is empty without a role: a token that decodes to nothing.
-//! The opening message with the role is none.
+//! A token event is a message whose delta has content, reasoning (`reasoning` or
+//! `reasoning_content`), a tool call or a function call, or whose content is empty without a role:
+//! a token that decodes to nothing. The opening message with the role is none.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -60,24 +60,38 @@ impl Backend for Chat {
     }
 }
 
-/// The messages for `request`: ready ones as they are, anything else as one user message whose content is a
-/// list of parts, the text first.
+/// The messages for `request`: ready ones as they are, anything else as one user message whose
+/// content is a list of parts, the text first.
 pub(super) fn messages(request: &Request, backend: &'static str) -> Result<Value, WireError> {
     let mut content = match &request.prompt {
-        Prompt::Messages(messages) if request.media.is_empty() => return Ok(messages.clone().into()),
+        Prompt::Messages(messages) if request.media.is_empty() => {
+            return Ok(messages.clone().into());
+        }
         Prompt::Messages(_) => {
             let remedy = "put the images into the messages themselves";
-            return Err(WireError::Prompt { backend, what: "messages with separate media", remedy });
+            return Err(WireError::Prompt {
+                backend,
+                what: "messages with separate media",
+                remedy,
+            });
         }
         Prompt::Text(text) => vec![json!({"type": "text", "text": text})],
         Prompt::Parts(parts) => parts.clone(),
         Prompt::Tokens(_) => {
             let remedy = "token ids need a completions backend such as --backend vllm";
-            return Err(WireError::Prompt { backend, what: "token ids", remedy });
+            return Err(WireError::Prompt {
+                backend,
+                what: "token ids",
+                remedy,
+            });
         }
         Prompt::Texts(_) => {
             let remedy = "batches need a completions or embeddings backend";
-            return Err(WireError::Prompt { backend, what: "several prompts in one request", remedy });
+            return Err(WireError::Prompt {
+                backend,
+                what: "several prompts in one request",
+                remedy,
+            });
         }
     };
     content.extend(request.media.iter().cloned());
@@ -153,7 +167,10 @@ impl<'a> Choice<'a> {
 impl Delta<'_> {
     fn reasoning(&self) -> Option<&Text<'_>> {
         let filled = |text: &&Text<'_>| !text.0.is_empty();
-        self.reasoning.as_ref().filter(filled).or(self.reasoning_content.as_ref().filter(filled))
+        self.reasoning
+            .as_ref()
+            .filter(filled)
+            .or(self.reasoning_content.as_ref().filter(filled))
     }
 
     /// Everything in it that is output, in the order in which servers produce it.
@@ -164,10 +181,21 @@ impl Delta<'_> {
         if let Some(content) = text(self.content.as_ref()).filter(|text| !text.is_empty()) {
             each(EventKind::Text, content);
         }
-        let calls = self.tool_calls.iter().flatten().map(|call| call.function.as_ref());
+        let calls = self
+            .tool_calls
+            .iter()
+            .flatten()
+            .map(|call| call.function.as_ref());
         for function in calls.chain(self.function_call.as_ref().map(Some)) {
-            each(EventKind::ToolCall, function.and_then(|f| text(f.name.as_ref())).unwrap_or_default());
-            let arguments = function.and_then(|f| text(f.arguments.as_ref())).unwrap_or_default();
+            each(
+                EventKind::ToolCall,
+                function
+                    .and_then(|f| text(f.name.as_ref()))
+                    .unwrap_or_default(),
+            );
+            let arguments = function
+                .and_then(|f| text(f.arguments.as_ref()))
+                .unwrap_or_default();
             if !arguments.is_empty() {
                 each(EventKind::ToolCall, arguments);
             }
@@ -206,7 +234,9 @@ impl ReplyReader for Reader {
             if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
-            let Some(delta) = choice.delta() else { continue };
+            let Some(delta) = choice.delta() else {
+                continue;
+            };
             delta.output(|kind, text| {
                 if counted {
                     sink.fragment(kind, text);
@@ -228,8 +258,13 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let message: Message<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        check_error(message.error, text(message.object.as_ref()) == Some("error"), body)?;
+        let message: Message<'_> =
+            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        check_error(
+            message.error,
+            text(message.object.as_ref()) == Some("error"),
+            body,
+        )?;
         note_extras(message.usage.as_ref(), message.metrics.0, sink);
         for choice in message.choices.iter().flatten() {
             if let Some(message) = choice.delta() {
@@ -245,7 +280,9 @@ impl ReplyReader for Reader {
 
 /// The text of a message that carries one fragment of text and nothing else.
 fn plain_text<'a>(message: &'a Message<'_>) -> Option<(EventKind, &'a str)> {
-    let [choice] = message.choices.as_deref()? else { return None };
+    let [choice] = message.choices.as_deref()? else {
+        return None;
+    };
     let delta = choice.delta()?;
     let nothing_else = message.usage.is_none()
         && message.metrics.is_none()
@@ -258,7 +295,9 @@ fn plain_text<'a>(message: &'a Message<'_>) -> Option<(EventKind, &'a str)> {
     }
     let filled = |text: &&Text<'_>| !text.0.is_empty();
     match (delta.reasoning(), delta.content.as_ref().filter(filled)) {
-        (Some(reasoning), None) if delta.reasoning.is_none() || delta.reasoning_content.is_none() => {
+        (Some(reasoning), None)
+            if delta.reasoning.is_none() || delta.reasoning_content.is_none() =>
+        {
             Some((EventKind::Reasoning, reasoning.borrowed()?))
         }
         (None, Some(content)) => Some((EventKind::Text, content.borrowed()?)),

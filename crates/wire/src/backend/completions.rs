@@ -1,10 +1,10 @@
-//! `vllm`, `openai`, and the servers that the legacy script called by their own names (`sglang`, `lmdeploy`,
-//! `scalellm`, `llama.cpp`): OpenAI's completions API.
+//! `vllm`, `openai`, and the servers that the legacy script called by their own names (`sglang`,
+//! `lmdeploy`, `scalellm`, `llama.cpp`): OpenAI's completions API.
 //!
-//! A message with a choice is a token event, as in vLLM's client, with one departure: a closing message
-//! with empty text and a `finish_reason` is no token event when tokens came before. llama.cpp and
-//! transformers send such a message at the same instant as the last token, where it would count as a gap
-//! of zero. vLLM puts the reason on the last text itself.
+//! A message with a choice is a token event, as in vLLM's client, with one departure: a closing
+//! message with empty text and a `finish_reason` is no token event when tokens came before.
+//! llama.cpp and transformers send such a message at the same instant as the last token, where it
+//! would count as a gap of zero. vLLM puts the reason on the last text itself.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 
 use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
 use crate::error::WireError;
-use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, real_error, reason, text};
+use crate::json::{
+    Length, Reason, ServerMetrics, Side, Text, UsageObject, real_error, reason, text,
+};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -71,7 +73,10 @@ impl Backend for Completions {
         if let Some(tokens) = request.output_tokens {
             body.insert("max_tokens".into(), tokens.into());
         }
-        body.insert("logprobs".into(), settings.logprobs.map_or(Value::Null, Value::from));
+        body.insert(
+            "logprobs".into(),
+            settings.logprobs.map_or(Value::Null, Value::from),
+        );
         body.insert("stream".into(), settings.stream.into());
         if settings.stream {
             body.insert("stream_options".into(), stream_options(settings));
@@ -155,7 +160,9 @@ impl ReplyReader for Reader {
         )?;
         note_extras(message.usage.as_ref(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
-        let Some(first) = choices.first() else { return Ok(()) };
+        let Some(first) = choices.first() else {
+            return Ok(());
+        };
         if let Some(tokens) = first.token_ids.0.or(first.logprobs.0) {
             sink.tokens_in_message(tokens);
         }
@@ -164,16 +171,24 @@ impl ReplyReader for Reader {
                 sink.finish(reason);
             }
         }
-        let empty = choices.iter().all(|choice| text(choice.text.as_ref()).unwrap_or_default().is_empty());
+        let empty = choices
+            .iter()
+            .all(|choice| text(choice.text.as_ref()).unwrap_or_default().is_empty());
         if empty {
             if first.finish_reason.is_none() || !sink.has_tokens() {
                 sink.token(EventKind::Blank, "");
             }
             return Ok(());
         }
-        sink.token(EventKind::Text, text(first.text.as_ref()).unwrap_or_default());
+        sink.token(
+            EventKind::Text,
+            text(first.text.as_ref()).unwrap_or_default(),
+        );
         for choice in &choices[1..] {
-            sink.fragment(EventKind::Text, text(choice.text.as_ref()).unwrap_or_default());
+            sink.fragment(
+                EventKind::Text,
+                text(choice.text.as_ref()).unwrap_or_default(),
+            );
         }
         let plain = choices.len() == 1
             && first.finish_reason.is_none()
@@ -187,11 +202,19 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let message: Message<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        check_error(message.error, text(message.object.as_ref()) == Some("error"), body)?;
+        let message: Message<'_> =
+            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        check_error(
+            message.error,
+            text(message.object.as_ref()) == Some("error"),
+            body,
+        )?;
         note_extras(message.usage.as_ref(), message.metrics.0, sink);
         for choice in message.choices.iter().flatten() {
-            sink.fragment(EventKind::Text, text(choice.text.as_ref()).unwrap_or_default());
+            sink.fragment(
+                EventKind::Text,
+                text(choice.text.as_ref()).unwrap_or_default(),
+            );
             if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish(reason);
             }
@@ -200,8 +223,8 @@ impl ReplyReader for Reader {
     }
 }
 
-/// Fails if a message says that something went wrong: an `error` member, or a message that is an error as a
-/// whole.
+/// Fails if a message says that something went wrong: an `error` member, or a message that is an
+/// error as a whole.
 pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) -> Result<(), Fault> {
     let raw = match real_error(error) {
         Some(error) => error.get().as_bytes(),
@@ -216,14 +239,26 @@ pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) ->
 }
 
 /// Usage numbers and server-side times, which any message may carry.
-pub(super) fn note_extras(usage: Option<&UsageObject>, metrics: Option<ServerMetrics>, sink: &mut Sink<'_>) {
+pub(super) fn note_extras(
+    usage: Option<&UsageObject>,
+    metrics: Option<ServerMetrics>,
+    sink: &mut Sink<'_>,
+) {
     if let Some(usage) = usage {
         sink.usage(usage.usage());
     }
     if let Some(metrics) = metrics {
         let record = sink.record();
-        record.server_queue_s = metrics.queue_time_ms.0.map(|ms| ms / 1e3).or(record.server_queue_s);
-        record.server_ttft_s = metrics.time_to_first_token_ms.0.map(|ms| ms / 1e3).or(record.server_ttft_s);
+        record.server_queue_s = metrics
+            .queue_time_ms
+            .0
+            .map(|ms| ms / 1e3)
+            .or(record.server_queue_s);
+        record.server_ttft_s = metrics
+            .time_to_first_token_ms
+            .0
+            .map(|ms| ms / 1e3)
+            .or(record.server_ttft_s);
     }
 }
 
@@ -239,7 +274,11 @@ impl AnyChoices {
         let has = |name: &[u8]| memchr::memmem::find(data, name).is_some();
         // What has neither, such as a lone usage message, means the same to both.
         let is_chat = has(b"\"delta\"") || has(b"\"message\":{") || has(b"\"message\": {");
-        if is_chat { &mut self.chat } else { &mut self.text }
+        if is_chat {
+            &mut self.chat
+        } else {
+            &mut self.text
+        }
     }
 }
 
@@ -250,7 +289,8 @@ impl ReplyReader for AnyChoices {
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
-        let bare: Bare<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let bare: Bare<'_> =
+            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         for text in &bare.text.0 {
             sink.fragment(EventKind::Text, &text.0);
         }

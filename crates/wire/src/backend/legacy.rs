@@ -1,4 +1,5 @@
-//! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`, `deepspeed-mii`.
+//! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`,
+//! `deepspeed-mii`.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -14,7 +15,11 @@ use crate::sse::SseEvent;
 
 /// The one kind of prompt that these APIs know.
 fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str, WireError> {
-    let refuse = |what| WireError::Prompt { backend, what, remedy: "use a dataset of plain text" };
+    let refuse = |what| WireError::Prompt {
+        backend,
+        what,
+        remedy: "use a dataset of plain text",
+    };
     if !request.media.is_empty() || request.audio.is_some() {
         return Err(refuse("images, video or audio"));
     }
@@ -59,7 +64,8 @@ impl Backend for Tgi {
         if let Some(tokens) = request.output_tokens {
             parameters.insert("max_new_tokens".into(), tokens.into());
         }
-        // The legacy script's way to ask for greedy sampling, which this server has no zero temperature for.
+        // The legacy script's way to ask for greedy sampling, which this server has no zero
+        // temperature for.
         parameters.insert("do_sample".into(), true.into());
         parameters.insert("temperature".into(), 0.01.into());
         parameters.insert("top_p".into(), 0.99.into());
@@ -123,7 +129,8 @@ impl ReplyReader for TgiReader {
         if data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let message: TgiMessage<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: TgiMessage<'_> =
+            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, event.name == b"error", data)?;
         if let Some(token) = &message.token {
             let piece = text(token.text.as_ref()).unwrap_or_default();
@@ -143,7 +150,10 @@ impl ReplyReader for TgiReader {
         }
         // The last event carries the whole text once more, and why it ends.
         if message.generated_text.is_some() || !message.details.is_none() {
-            let why = message.details.as_ref().and_then(|details| reason(&details.finish_reason));
+            let why = message
+                .details
+                .as_ref()
+                .and_then(|details| reason(&details.finish_reason));
             sink.finish(why.unwrap_or("end"));
             sink.done();
         }
@@ -151,7 +161,13 @@ impl ReplyReader for TgiReader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        self.event(SseEvent { data: body, name: b"" }, sink)
+        self.event(
+            SseEvent {
+                data: body,
+                name: b"",
+            },
+            sink,
+        )
     }
 }
 
@@ -186,7 +202,10 @@ impl Backend for TensorRt {
         let mut body = Map::new();
         // Deltas, not the whole text again with every token: the text would grow with its square.
         body.insert("accumulate_tokens".into(), false.into());
-        body.insert("text_input".into(), plain_text(request, self.name())?.into());
+        body.insert(
+            "text_input".into(),
+            plain_text(request, self.name())?.into(),
+        );
         body.insert("temperature".into(), 0.0.into());
         body.insert("top_p".into(), 1.0.into());
         if let Some(tokens) = request.output_tokens {
@@ -196,7 +215,10 @@ impl Backend for TensorRt {
         if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
             body.insert("min_length".into(), tokens.into());
         }
-        let plain = BodySettings { ignore_eos: false, ..settings.clone() };
+        let plain = BodySettings {
+            ignore_eos: false,
+            ..settings.clone()
+        };
         add_common(&mut body, request, &plain);
         Ok(json_body(body, settings))
     }
@@ -227,13 +249,26 @@ impl ReplyReader for TensorRtReader {
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, false, data)?;
         if let Some(piece) = text(message.text_output.as_ref()) {
-            sink.token(if piece.is_empty() { EventKind::Blank } else { EventKind::Text }, piece);
+            sink.token(
+                if piece.is_empty() {
+                    EventKind::Blank
+                } else {
+                    EventKind::Text
+                },
+                piece,
+            );
         }
         Ok(())
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        self.event(SseEvent { data: body, name: b"" }, sink)
+        self.event(
+            SseEvent {
+                data: body,
+                name: b"",
+            },
+            sink,
+        )
     }
 
     fn ends_by_closing(&self) -> bool {

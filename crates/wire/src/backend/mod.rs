@@ -1,7 +1,7 @@
 //! The APIs that servers speak: one file each, and one line in [`ALL`].
 //!
-//! A backend turns a request into a body and an answer into record facts. To add one, write its file, add it
-//! to [`ALL`], and give it a golden exchange test.
+//! A backend turns a request into a body and an answer into record facts. To add one, write its
+//! file, add it to [`ALL`], and give it a golden exchange test.
 
 mod anthropic;
 mod audio;
@@ -50,10 +50,17 @@ pub static ALL: &[&dyn Backend] = &[
 
 /// The backend with this name.
 pub fn find(name: &str) -> Result<&'static dyn Backend, WireError> {
-    ALL.iter().copied().find(|backend| backend.name() == name).ok_or_else(|| WireError::UnknownBackend {
-        name: name.to_owned(),
-        known: ALL.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", "),
-    })
+    ALL.iter()
+        .copied()
+        .find(|backend| backend.name() == name)
+        .ok_or_else(|| WireError::UnknownBackend {
+            name: name.to_owned(),
+            known: ALL
+                .iter()
+                .map(|backend| backend.name())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 /// What a backend measures, which decides the metrics that make sense.
@@ -119,7 +126,11 @@ pub trait Backend: Sync + std::fmt::Debug {
     /// Refuses a path that belongs to another API.
     fn check_endpoint(&self, path: &str) -> Result<(), WireError> {
         let plain = path.split('?').next().unwrap_or(path);
-        if self.endpoint_suffixes().iter().any(|suffix| plain.ends_with(suffix)) {
+        if self
+            .endpoint_suffixes()
+            .iter()
+            .any(|suffix| plain.ends_with(suffix))
+        {
             return Ok(());
         }
         Err(WireError::Endpoint {
@@ -131,7 +142,8 @@ pub trait Backend: Sync + std::fmt::Debug {
     }
 }
 
-/// Deals with events that carry no message: an empty one, and the end marker `[DONE]`. True for these.
+/// Deals with events that carry no message: an empty one, and the end marker `[DONE]`. True for
+/// these.
 fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
     match event.data.trim_ascii() {
         b"" => true,
@@ -148,8 +160,8 @@ fn model<'a>(request: &'a Request, settings: &'a BodySettings) -> &'a str {
     request.model.as_deref().unwrap_or(&settings.model)
 }
 
-/// Fields common to all generation APIs, in vLLM's order: `ignore_eos`, sampling parameters, extra body,
-/// the request's own overrides; each wins over what came before, but keeps its place.
+/// Fields common to all generation APIs, in vLLM's order: `ignore_eos`, sampling parameters, extra
+/// body, the request's own overrides; each wins over what came before, but keeps its place.
 fn add_common(body: &mut Map<String, Value>, request: &Request, settings: &BodySettings) {
     if settings.ignore_eos {
         body.insert("ignore_eos".into(), Value::Bool(true));
@@ -172,7 +184,10 @@ fn json_body(mut body: Map<String, Value>, settings: &BodySettings) -> Body {
     for field in &settings.omit_fields {
         body.shift_remove(field);
     }
-    Body { content_type: "application/json".into(), bytes: pyjson::dump(&body) }
+    Body {
+        content_type: "application/json".into(),
+        bytes: pyjson::dump(&body),
+    }
 }
 
 /// `stream_options` that ask for usage numbers.
@@ -205,10 +220,21 @@ mod tests {
             if afresh {
                 reader = backend.reader(true);
             }
-            let stamp = Stamp { read: number as u64, ..Stamp::default() };
+            let stamp = Stamp {
+                read: number as u64,
+                ..Stamp::default()
+            };
             let mut sink = Sink::new(&mut record, &mut progress, stamp);
             failed |= sink.message(u64::MAX).is_err();
-            failed |= reader.event(SseEvent { data: event.as_bytes(), name: b"" }, &mut sink).is_err();
+            failed |= reader
+                .event(
+                    SseEvent {
+                        data: event.as_bytes(),
+                        name: b"",
+                    },
+                    &mut sink,
+                )
+                .is_err();
         }
         (record, failed)
     }

@@ -1,5 +1,5 @@
-//! Backends without generation: embeddings in all their spellings, pooling, rerank. One request, one answer;
-//! what is measured is the time to the complete answer.
+//! Backends without generation: embeddings in all their spellings, pooling, rerank. One request,
+//! one answer; what is measured is the time to the complete answer.
 
 use http::HeaderMap;
 use inferometer_core::{Prompt, Request};
@@ -40,16 +40,38 @@ pub(super) struct Pooling {
     shape: Shape,
 }
 
-pub(super) static EMBEDDINGS: Pooling = Pooling { name: "openai-embeddings", shape: Shape::Input };
-pub(super) static EMBEDDINGS_CHAT: Pooling = Pooling { name: "openai-embeddings-chat", shape: Shape::Chat };
-pub(super) static EMBEDDINGS_CLIP: Pooling = Pooling { name: "openai-embeddings-clip", shape: Shape::Clip };
-pub(super) static EMBEDDINGS_VLM2VEC: Pooling =
-    Pooling { name: "openai-embeddings-vlm2vec", shape: Shape::Vlm2Vec };
-pub(super) static INFINITY: Pooling = Pooling { name: "infinity-embeddings", shape: Shape::Infinity };
-pub(super) static INFINITY_CLIP: Pooling =
-    Pooling { name: "infinity-embeddings-clip", shape: Shape::InfinityClip };
-pub(super) static VLLM_POOLING: Pooling = Pooling { name: "vllm-pooling", shape: Shape::Pooling };
-pub(super) static VLLM_RERANK: Pooling = Pooling { name: "vllm-rerank", shape: Shape::Rerank };
+pub(super) static EMBEDDINGS: Pooling = Pooling {
+    name: "openai-embeddings",
+    shape: Shape::Input,
+};
+pub(super) static EMBEDDINGS_CHAT: Pooling = Pooling {
+    name: "openai-embeddings-chat",
+    shape: Shape::Chat,
+};
+pub(super) static EMBEDDINGS_CLIP: Pooling = Pooling {
+    name: "openai-embeddings-clip",
+    shape: Shape::Clip,
+};
+pub(super) static EMBEDDINGS_VLM2VEC: Pooling = Pooling {
+    name: "openai-embeddings-vlm2vec",
+    shape: Shape::Vlm2Vec,
+};
+pub(super) static INFINITY: Pooling = Pooling {
+    name: "infinity-embeddings",
+    shape: Shape::Infinity,
+};
+pub(super) static INFINITY_CLIP: Pooling = Pooling {
+    name: "infinity-embeddings-clip",
+    shape: Shape::InfinityClip,
+};
+pub(super) static VLLM_POOLING: Pooling = Pooling {
+    name: "vllm-pooling",
+    shape: Shape::Pooling,
+};
+pub(super) static VLLM_RERANK: Pooling = Pooling {
+    name: "vllm-rerank",
+    shape: Shape::Rerank,
+};
 
 impl Backend for Pooling {
     fn name(&self) -> &'static str {
@@ -84,7 +106,11 @@ impl Backend for Pooling {
     fn sequences(&self, request: &Request) -> u32 {
         let all = request.prompt.sequences();
         // The first text is the query; the documents are what is scored.
-        let counted = if self.shape == Shape::Rerank { all.saturating_sub(1) } else { all };
+        let counted = if self.shape == Shape::Rerank {
+            all.saturating_sub(1)
+        } else {
+            all
+        };
         u32::try_from(counted.max(1)).unwrap_or(u32::MAX)
     }
 
@@ -112,8 +138,12 @@ impl Backend for Pooling {
             }
             Shape::Infinity | Shape::InfinityClip => self.infinity(request, &mut body)?,
         }
-        // vLLM's client forgets the extra body for rerank; a setting that is not sent would be a lie.
-        let settings = BodySettings { ignore_eos: false, ..settings.clone() };
+        // vLLM's client forgets the extra body for rerank; a setting that is not sent would be a
+        // lie.
+        let settings = BodySettings {
+            ignore_eos: false,
+            ..settings.clone()
+        };
         add_common(&mut body, request, &settings);
         Ok(json_body(body, &settings))
     }
@@ -125,12 +155,19 @@ impl Backend for Pooling {
 
 impl Pooling {
     fn refuse(&self, what: &'static str, remedy: &'static str) -> WireError {
-        WireError::Prompt { backend: self.name, what, remedy }
+        WireError::Prompt {
+            backend: self.name,
+            what,
+            remedy,
+        }
     }
 
     fn input(&self, request: &Request) -> Result<Value, WireError> {
         if !request.media.is_empty() || request.audio.is_some() {
-            return Err(self.refuse("images, video or audio", "use --backend openai-embeddings-chat"));
+            return Err(self.refuse(
+                "images, video or audio",
+                "use --backend openai-embeddings-chat",
+            ));
         }
         match &request.prompt {
             Prompt::Text(text) => Ok(text.as_str().into()),
@@ -150,9 +187,10 @@ impl Pooling {
                 body.insert("truncate_prompt_tokens".into(), (-1).into());
                 Ok(())
             }
-            _ => {
-                Err(self.refuse("a prompt without a query and documents", "use --dataset-name random-rerank"))
-            }
+            _ => Err(self.refuse(
+                "a prompt without a query and documents",
+                "use --dataset-name random-rerank",
+            )),
         }
     }
 
@@ -168,14 +206,23 @@ impl Pooling {
             return messages(&request, self.name);
         }
         let Prompt::Text(question) = &request.prompt else {
-            return Err(
-                self.refuse("images with anything but plain text", "use a dataset of plain text and images")
-            );
+            return Err(self.refuse(
+                "images with anything but plain text",
+                "use a dataset of plain text and images",
+            ));
         };
         // Odd requests ask a question about the image, even ones and those without a number do not.
-        let number: String = request.id.iter().filter_map(|id| id.rsplit('-').next()).collect();
+        let number: String = request
+            .id
+            .iter()
+            .filter_map(|id| id.rsplit('-').next())
+            .collect();
         let odd = number.parse::<u64>().is_ok_and(|number| number % 2 == 1);
-        let text = if odd { format!("{DESCRIBE_IMAGE_WITH}{question}") } else { DESCRIBE_IMAGE.to_owned() };
+        let text = if odd {
+            format!("{DESCRIBE_IMAGE_WITH}{question}")
+        } else {
+            DESCRIBE_IMAGE.to_owned()
+        };
         let mut content = request.media.clone();
         content.push(json!({"type": "text", "text": text}));
         Ok(json!([{"role": "user", "content": content}]))
@@ -188,22 +235,28 @@ impl Pooling {
             [] => drop(body.insert("input".into(), self.input(request)?)),
             [item] if !text_counts => {
                 let kind = item["type"].as_str().unwrap_or_default();
-                let url = [&item[kind]["url"], &item[kind]].into_iter().find_map(Value::as_str);
+                let url = [&item[kind]["url"], &item[kind]]
+                    .into_iter()
+                    .find_map(Value::as_str);
                 let Some(url) = url else {
-                    return Err(
-                        self.refuse("this kind of content part", "use image_url, video_url or audio_url")
-                    );
+                    return Err(self.refuse(
+                        "this kind of content part",
+                        "use image_url, video_url or audio_url",
+                    ));
                 };
                 let modality = kind.strip_suffix("_url").unwrap_or(kind);
                 body.insert("input".into(), url.into());
                 body.insert("modality".into(), modality.into());
             }
             [_] => {
-                return Err(
-                    self.refuse("text and an image at once", "use --backend infinity-embeddings-clip")
-                );
+                return Err(self.refuse(
+                    "text and an image at once",
+                    "use --backend infinity-embeddings-clip",
+                ));
             }
-            _ => return Err(self.refuse("several images in one request", "use one image a request")),
+            _ => {
+                return Err(self.refuse("several images in one request", "use one image a request"));
+            }
         }
         Ok(())
     }
@@ -234,7 +287,9 @@ impl ReplyReader for Reader {
     }
 
     fn headers(&mut self, headers: &HeaderMap, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let kind = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         self.bare = kind.is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if let Some(metadata) = headers.get("metadata")
             && let Ok(answer) = serde_json::from_slice::<Answer<'_>>(metadata.as_bytes())
@@ -252,13 +307,19 @@ impl ReplyReader for Reader {
             }
             return Ok(());
         }
-        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let answer: Answer<'_> =
+            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
         check_error(answer.error, false, body)?;
         if let Some(usage) = answer.usage.as_ref() {
             sink.usage(usage.input_usage());
         }
         // An answer without any vector or score is empty, which the exchange notices.
-        if answer.data.0.or(answer.results.0).is_none_or(|length| length > 0) {
+        if answer
+            .data
+            .0
+            .or(answer.results.0)
+            .is_none_or(|length| length > 0)
+        {
             sink.complete();
         }
         Ok(())

@@ -64,7 +64,9 @@ impl Backend for Responses {
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { template: Template::new() })
+        Box::new(Reader {
+            template: Template::new(),
+        })
     }
 }
 
@@ -133,14 +135,17 @@ impl ReplyReader for Reader {
             return Ok(());
         }
         let data = event.data.trim_ascii();
-        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: Message<'_> =
+            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
         if kind == "error" || kind == "response.failed" || real_error(message.error).is_some() {
             return Err(failure(message.error, message.response, data));
         }
         let part = match kind {
             "response.output_text.delta" => EventKind::Text,
-            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => EventKind::Reasoning,
+            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
+                EventKind::Reasoning
+            }
             "response.function_call_arguments.delta" => EventKind::ToolCall,
             "response.completed" | "response.incomplete" => {
                 if let Some(raw) = message.response {
@@ -154,7 +159,14 @@ impl ReplyReader for Reader {
         let delta = message.delta.map_or("\"\"", RawValue::get);
         let fragment: Text<'_> =
             serde_json::from_str(delta).map_err(|error| not_json(delta.as_bytes(), &error))?;
-        sink.token(if fragment.0.is_empty() { EventKind::Blank } else { part }, &fragment.0);
+        sink.token(
+            if fragment.0.is_empty() {
+                EventKind::Blank
+            } else {
+                part
+            },
+            &fragment.0,
+        );
         if let Some(text) = fragment.borrowed().filter(|text| !text.is_empty()) {
             self.template.learn(event.data, text, part);
         }
@@ -167,29 +179,44 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = real_error(error).or(response).map_or(data, |raw| raw.get().as_bytes());
-    let message = serde_json::from_slice::<Value>(raw).map(|value| error_message(&value)).unwrap_or_default();
+    let raw = real_error(error)
+        .or(response)
+        .map_or(data, |raw| raw.get().as_bytes());
+    let message = serde_json::from_slice::<Value>(raw)
+        .map(|value| error_message(&value))
+        .unwrap_or_default();
     Fault::new(Outcome::StreamError, message)
 }
 
 /// Usage, status and (for answers that are not streamed) output of a response object.
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-    let response: Response<'_> = serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
+    let response: Response<'_> =
+        serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
     if real_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
         return Err(failure(response.error, None, raw));
     }
     if let Some(usage) = response.usage.as_ref() {
         sink.usage(usage.usage());
     }
-    let why = response.incomplete_details.as_ref().and_then(|details| reason(&details.reason));
-    sink.finish(why.or(text(response.status.as_ref())).unwrap_or("completed"));
+    let why = response
+        .incomplete_details
+        .as_ref()
+        .and_then(|details| reason(&details.reason));
+    sink.finish(
+        why.or(text(response.status.as_ref()))
+            .unwrap_or("completed"),
+    );
     if sink.has_tokens() {
         return Ok(());
     }
     // With token events before, the output repeats what they brought.
     for item in response.output.iter().flatten() {
         let is_reasoning = text(item.kind.as_ref()) == Some("reasoning");
-        let kind = if is_reasoning { EventKind::Reasoning } else { EventKind::Text };
+        let kind = if is_reasoning {
+            EventKind::Reasoning
+        } else {
+            EventKind::Text
+        };
         for part in item.content.iter().flatten() {
             sink.fragment(kind, text(part.text.as_ref()).unwrap_or_default());
         }

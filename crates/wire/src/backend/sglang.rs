@@ -1,4 +1,5 @@
-//! `sglang-native`: SGLang's own `/generate`, whose events repeat the whole text so far and the token count.
+//! `sglang-native`: SGLang's own `/generate`, whose events repeat the whole text so far and the
+//! token count.
 
 use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
@@ -75,7 +76,10 @@ impl Backend for SglangNative {
     }
 
     fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { length: 0, tokens: 0 })
+        Box::new(Reader {
+            length: 0,
+            tokens: 0,
+        })
     }
 }
 
@@ -111,7 +115,8 @@ struct Reader {
 
 impl Reader {
     fn take(&mut self, data: &[u8], streamed: bool, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let message: Message<'_> = serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: Message<'_> =
+            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, false, data)?;
         let mut total = None;
         if let Some(meta) = message.meta_info.as_ref() {
@@ -127,7 +132,8 @@ impl Reader {
             }
         }
         let whole = text(message.text.as_ref()).unwrap_or_default();
-        // A half character at the end may be replaced by a whole one later, which changes what came before.
+        // A half character at the end may be replaced by a whole one later, which changes what came
+        // before.
         let piece = whole.get(self.length..).unwrap_or_default();
         self.length = whole.len().max(self.length);
         if !streamed {
@@ -147,7 +153,11 @@ impl Reader {
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        if is_marker(event, sink) { Ok(()) } else { self.take(event.data.trim_ascii(), true, sink) }
+        if is_marker(event, sink) {
+            Ok(())
+        } else {
+            self.take(event.data.trim_ascii(), true, sink)
+        }
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {

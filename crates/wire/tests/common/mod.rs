@@ -26,7 +26,12 @@ pub(crate) fn good() -> Vec<u8> {
 /// Fails unless the record holds just that.
 #[track_caller]
 pub(crate) fn is_good(record: &Record) {
-    assert_eq!((record.outcome, record.text.as_str()), (Outcome::Ok, "xy"), "{:?}", record.error);
+    assert_eq!(
+        (record.outcome, record.text.as_str()),
+        (Outcome::Ok, "xy"),
+        "{:?}",
+        record.error
+    );
 }
 
 /// What the server does next on a connection.
@@ -80,7 +85,12 @@ impl Server {
                 play(stream, script, &seen, &noted);
             }
         });
-        Self { port, requests, marks, thread: Some(thread) }
+        Self {
+            port,
+            requests,
+            marks,
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -91,11 +101,19 @@ impl Server {
     pub(crate) fn finish(mut self) -> Vec<String> {
         self.thread.take().unwrap().join().unwrap();
         let requests = self.requests.lock().unwrap();
-        requests.iter().map(|request| String::from_utf8(request.clone()).unwrap()).collect()
+        requests
+            .iter()
+            .map(|request| String::from_utf8(request.clone()).unwrap())
+            .collect()
     }
 }
 
-fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>, marks: &Mutex<Vec<Nanos>>) {
+fn play(
+    mut stream: TcpStream,
+    script: Vec<Step>,
+    seen: &Mutex<Vec<Vec<u8>>>,
+    marks: &Mutex<Vec<Nanos>>,
+) {
     stream.set_nodelay(true).unwrap();
     for step in script {
         // A client that has hung up makes writes fail; that is its right.
@@ -105,7 +123,9 @@ fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>, ma
                 None => return,
             },
             Step::Write(bytes) => drop(stream.write_all(&bytes)),
-            Step::Bytewise(bytes) => bytes.chunks(1).for_each(|byte| drop(stream.write_all(byte))),
+            Step::Bytewise(bytes) => bytes
+                .chunks(1)
+                .for_each(|byte| drop(stream.write_all(byte))),
             Step::Pause(span) => std::thread::sleep(span),
             Step::Mark => marks.lock().unwrap().push(inferometer_os::clock::now()),
             Step::Seen(live, events) => {
@@ -114,7 +134,9 @@ fn play(mut stream: TcpStream, script: Vec<Step>, seen: &Mutex<Vec<Vec<u8>>>, ma
                 }
             }
             Step::Reset => {
-                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                socket2::SockRef::from(&stream)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
                 return;
             }
             Step::HalfClose => drop(stream.shutdown(std::net::Shutdown::Write)),
@@ -135,7 +157,9 @@ fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
         request.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&request).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).ok()?;
     request.extend(body);
@@ -187,7 +211,10 @@ pub(crate) fn request(index: usize) -> Request {
 
 /// Runs `work` on a worker's runtime.
 pub(crate) fn on_worker<T>(work: impl AsyncFnOnce() -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, work())
 }
 
@@ -197,7 +224,11 @@ pub(crate) fn exchange_many(settings: ClientSettings, count: usize) -> Vec<Recor
 }
 
 /// Like [`exchange_many`], with counters that the server may watch.
-pub(crate) fn exchange_seen(settings: ClientSettings, count: usize, live: &Arc<Live>) -> Vec<Record> {
+pub(crate) fn exchange_seen(
+    settings: ClientSettings,
+    count: usize,
+    live: &Arc<Live>,
+) -> Vec<Record> {
     on_worker(async || {
         let wire = Wire::new(settings).unwrap();
         let client = Client::new(&wire, 0, Arc::clone(live));
@@ -236,7 +267,12 @@ pub(crate) fn check_order(record: &Record) {
     let marks = &record.marks;
     // The answer may arrive before the call that wrote the request returns.
     assert!(record.send_start <= record.send_end);
-    let mut instants = vec![record.send_start, marks.first_byte, marks.headers, marks.first_event];
+    let mut instants = vec![
+        record.send_start,
+        marks.first_byte,
+        marks.headers,
+        marks.first_event,
+    ];
     instants.extend(record.events.iter().map(|event| Some(event.at)));
     instants.push(record.end);
     let known: Vec<Nanos> = instants.into_iter().flatten().collect();

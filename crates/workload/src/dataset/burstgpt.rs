@@ -1,4 +1,5 @@
-//! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the dataset `trace`.
+//! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the
+//! dataset `trace`.
 
 use inferometer_core::Prompt;
 use inferometer_core::random::NumpyLegacy;
@@ -18,12 +19,16 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let path = &options.path;
     let all = burstgpt_rows(path)?;
     let total = all.len();
-    let rows: Vec<BurstGptRow> =
-        all.into_iter().filter(|row| row.model == "GPT-4" && row.output > 0).collect();
+    let rows: Vec<BurstGptRow> = all
+        .into_iter()
+        .filter(|row| row.model == "GPT-4" && row.output > 0)
+        .collect();
     if rows.is_empty() {
         return Err(WorkloadError::NoRows {
             path: path.clone(),
-            message: format!("none of its {total} rows has Model GPT-4 and Response tokens above 0"),
+            message: format!(
+                "none of its {total} rows has Model GPT-4 and Response tokens above 0"
+            ),
         }
         .into());
     }
@@ -31,33 +36,58 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let repeats = count > rows.len();
     if repeats && !context.settings.oversample && !context.settings.is_vllm() {
         let (path, usable) = (path.clone(), rows.len());
-        return Err(WorkloadError::TooShort { path, usable, asked: count }.into());
+        return Err(WorkloadError::TooShort {
+            path,
+            usable,
+            asked: count,
+        }
+        .into());
     }
-    let seed = u32::try_from(context.settings.seed)
-        .map_err(|_| WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy"))?;
+    let seed = u32::try_from(context.settings.seed).map_err(|_| {
+        WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
+    })?;
     let chosen = NumpyLegacy::new(seed).choice(rows.len(), count, repeats);
-    let mut sample = Sample { with_ids: true, path: path.clone(), ..Sample::default() };
-    let ranges = pieces(count, piece_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()));
+    let mut sample = Sample {
+        with_ids: true,
+        path: path.clone(),
+        ..Sample::default()
+    };
+    let ranges = pieces(
+        count,
+        piece_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()),
+    );
     if context.settings.is_vllm() {
         let vocab = tokenizer.vocab_size().max(1);
         for range in ranges {
             let made = context.parallel_of(range, count, |at| {
                 let row = &rows[chosen[at]];
-                let ids: Vec<u32> = (0..row.input).map(|step| ((at + step) % vocab) as u32).collect();
-                request(Prompt::Text(tokenizer.decode(&ids)), row.input, Some(row.output as i64))
+                let ids: Vec<u32> = (0..row.input)
+                    .map(|step| ((at + step) % vocab) as u32)
+                    .collect();
+                request(
+                    Prompt::Text(tokenizer.decode(&ids)),
+                    row.input,
+                    Some(row.output as i64),
+                )
             });
             give(made, count)?;
         }
         return Ok(sample);
     }
     let special = tokenizer.num_special_tokens_to_add();
-    let lengths: Vec<usize> =
-        chosen.iter().map(|&row| rows[row].input.saturating_sub(special).max(1)).collect();
+    let lengths: Vec<usize> = chosen
+        .iter()
+        .map(|&row| rows[row].input.saturating_sub(special).max(1))
+        .collect();
     let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?;
     for range in ranges {
         let made = texts.piece(range.clone())?.into_iter().zip(&chosen[range]);
         let made = made.map(|((text, tokens), &row)| {
-            request(Prompt::Text(text), tokens + special, Some(rows[row].output as i64))
+            request(
+                Prompt::Text(text),
+                tokens + special,
+                Some(rows[row].output as i64),
+            )
         });
         give(made.collect(), count)?;
     }

@@ -7,12 +7,21 @@ use serde_json::{Value, json};
 use super::{Context, Sample, request};
 use crate::{CustomSettings, WorkloadError, read};
 
-pub(super) fn sample(context: &Context<'_>, options: &CustomSettings) -> Result<Sample, WorkloadError> {
+pub(super) fn sample(
+    context: &Context<'_>,
+    options: &CustomSettings,
+) -> Result<Sample, WorkloadError> {
     let path = &options.path;
-    if path.extension().is_none_or(|extension| extension != "jsonl") {
+    if path
+        .extension()
+        .is_none_or(|extension| extension != "jsonl")
+    {
         return Err(WorkloadError::setting(
             "--dataset-path",
-            format!("{} must be JSON Lines with the ending .jsonl for the dataset custom", path.display()),
+            format!(
+                "{} must be JSON Lines with the ending .jsonl for the dataset custom",
+                path.display()
+            ),
         ));
     }
     if options.output_len < -1 || options.output_len == 0 {
@@ -45,7 +54,11 @@ pub(super) fn sample(context: &Context<'_>, options: &CustomSettings) -> Result<
         })
     });
     let mut sample = Sample::of_rows(path, prompts.into_iter().collect::<Result<_, _>>()?);
-    if needs_template(context) && context.tokenizer.is_some_and(|tokenizer| !tokenizer.has_chat_template()) {
+    if needs_template(context)
+        && context
+            .tokenizer
+            .is_some_and(|tokenizer| !tokenizer.has_chat_template())
+    {
         sample.warnings.push(
             "The tokenizer has no chat template, so prompts are sent as they are (as with \
              --skip-chat-template)."
@@ -93,20 +106,31 @@ pub(super) fn templated(
 }
 
 pub(super) fn output_tokens(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as i64))
+    value.as_i64().or_else(|| {
+        value
+            .as_f64()
+            .filter(|n| n.fract() == 0.0)
+            .map(|n| n as i64)
+    })
 }
 
 fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<(), WorkloadError> {
     let path = &options.path;
     if rows.is_empty() {
-        return Err(WorkloadError::NoRows { path: path.clone(), message: "it is empty".into() });
+        return Err(WorkloadError::NoRows {
+            path: path.clone(),
+            message: "it is empty".into(),
+        });
     }
     for (line, row) in rows {
         if !row["prompt"].is_string() {
             let message = if row.get("prompt").is_some() {
                 "`prompt` must be a text".to_owned()
             } else {
-                format!("there is no column `prompt`; the row has {}", read::columns(row))
+                format!(
+                    "there is no column `prompt`; the row has {}",
+                    read::columns(row)
+                )
             };
             return Err(WorkloadError::format(path, Some(*line), message));
         }
@@ -117,7 +141,8 @@ fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<()
                 format!(
                     "--custom-output-len -1 takes `output_tokens` from each row, but this one has {}; the row \
                      has {}",
-                    row.get("output_tokens").map_or("none".to_owned(), Value::to_string),
+                    row.get("output_tokens")
+                        .map_or("none".to_owned(), Value::to_string),
                     read::columns(row)
                 ),
             ));

@@ -57,13 +57,26 @@ pub(crate) struct Sample {
 impl Sample {
     /// The sample of a dataset made of rows.
     pub(crate) fn of_rows(path: &Path, requests: Vec<Request>) -> Self {
-        Self { requests, may_oversample: true, with_ids: true, path: path.to_owned(), ..Self::default() }
+        Self {
+            requests,
+            may_oversample: true,
+            with_ids: true,
+            path: path.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// The error for a dataset of which nothing is left.
     pub(crate) fn no_rows(&self) -> WorkloadError {
-        let message = if self.skipped.is_empty() { "it is empty".into() } else { self.skipped.clone() };
-        WorkloadError::NoRows { path: self.path.clone(), message }
+        let message = if self.skipped.is_empty() {
+            "it is empty".into()
+        } else {
+            self.skipped.clone()
+        };
+        WorkloadError::NoRows {
+            path: self.path.clone(),
+            message,
+        }
     }
 }
 
@@ -72,14 +85,18 @@ pub(crate) type Give<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(
 
 /// Where the requests of a dataset are.
 pub(crate) enum Taken {
-    /// Given away piece by piece, since they are made up and need not fit into memory; this is everything else.
+    /// Given away piece by piece, since they are made up and need not fit into memory; this is
+    /// everything else.
     InPieces(Sample),
     /// In here: rows of a file, or conversations.
     Whole(Sample),
 }
 
 /// Takes the requests from the dataset that the settings name. Those that are made up go to `give`.
-pub(crate) fn take<E: From<WorkloadError>>(context: &Context<'_>, give: Give<'_, E>) -> Result<Taken, E> {
+pub(crate) fn take<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    give: Give<'_, E>,
+) -> Result<Taken, E> {
     let whole = match &context.settings.dataset {
         DatasetSettings::Random(options) => {
             return random::in_pieces(context, options, give).map(Taken::InPieces);
@@ -141,10 +158,13 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
 
 /// Cuts `0..count` into pieces of `size`.
 pub(crate) fn pieces(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..count).step_by(size).map(move |start| start..(start + size).min(count))
+    (0..count)
+        .step_by(size)
+        .map(move |start| start..(start + size).min(count))
 }
 
-/// Prompts of a piece whose prompts have `mean` tokens: enough to keep all cores busy, few enough to be small.
+/// Prompts of a piece whose prompts have `mean` tokens: enough to keep all cores busy, few enough
+/// to be small.
 pub(crate) fn piece_size(mean: usize) -> usize {
     const TOKENS: usize = 2 << 20;
     (TOKENS / mean.max(1)).clamp(32, 1024)
@@ -153,7 +173,9 @@ pub(crate) fn piece_size(mean: usize) -> usize {
 impl<'a> Context<'a> {
     /// The tokenizer, where the dataset cannot do without.
     pub(crate) fn tokenizer(&self) -> Result<&'a Tokenizer, WorkloadError> {
-        self.tokenizer.ok_or(WorkloadError::TokenizerNeeded { dataset: self.settings.dataset.name() })
+        self.tokenizer.ok_or(WorkloadError::TokenizerNeeded {
+            dataset: self.settings.dataset.name(),
+        })
     }
 
     /// Seed of everything that is made up to be sent, as opposed to its lengths and order.
@@ -169,21 +191,27 @@ impl<'a> Context<'a> {
 
     /// Requests wanted from a dataset that cannot do without a number.
     pub(crate) fn count(&self) -> Result<usize, WorkloadError> {
-        usize::try_from(self.settings.num_prompts).ok().filter(|&n| n > 0).ok_or_else(|| {
-            WorkloadError::setting(
-                "--num-prompts",
-                format!(
-                    "is {}, but {} needs at least 1",
-                    self.settings.num_prompts,
-                    self.settings.dataset.name()
-                ),
-            )
-        })
+        usize::try_from(self.settings.num_prompts)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| {
+                WorkloadError::setting(
+                    "--num-prompts",
+                    format!(
+                        "is {}, but {} needs at least 1",
+                        self.settings.num_prompts,
+                        self.settings.dataset.name()
+                    ),
+                )
+            })
     }
 
     /// Requests wanted from a dataset of `rows` rows, where zero or less means all.
     pub(crate) fn count_or_all(&self, rows: usize) -> usize {
-        usize::try_from(self.settings.num_prompts).ok().filter(|&n| n > 0).unwrap_or(rows)
+        usize::try_from(self.settings.num_prompts)
+            .ok()
+            .filter(|&n| n > 0)
+            .unwrap_or(rows)
     }
 
     /// Applies `make` to `0..n` on all cores and keeps the order; reports progress.
@@ -214,8 +242,9 @@ impl<'a> Context<'a> {
             .collect()
     }
 
-    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early. Gives what was kept,
-    /// in order. Candidates are used up, so that each is gone from memory once it was looked at.
+    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early.
+    /// Gives what was kept, in order. Candidates are used up, so that each is gone from memory once
+    /// it was looked at.
     pub(crate) fn parallel_until<C: Send, T: Send, E: Send>(
         &self,
         candidates: impl IntoIterator<Item = C>,
@@ -254,7 +283,8 @@ pub(crate) fn request(prompt: Prompt, prompt_tokens: usize, output_tokens: Optio
     }
 }
 
-/// vLLM's filter for conversations: neither too short to mean anything nor too long for small models.
+/// vLLM's filter for conversations: neither too short to mean anything nor too long for small
+/// models.
 pub(crate) fn is_valid_sequence(prompt: usize, output: usize, skip_min_output: bool) -> bool {
     prompt >= 4 && (output >= 4 || skip_min_output) && prompt <= 1024 && prompt + output <= 2048
 }
@@ -263,7 +293,9 @@ pub(crate) fn is_valid_sequence(prompt: usize, output: usize, skip_min_output: b
 pub(crate) fn media_part(kind: &str, source: &Value) -> Value {
     let url = match source {
         Value::String(url)
-            if ["http://", "https://", "file://", "data:"].iter().any(|s| url.starts_with(s)) =>
+            if ["http://", "https://", "file://", "data:"]
+                .iter()
+                .any(|s| url.starts_with(s)) =>
         {
             url.clone()
         }

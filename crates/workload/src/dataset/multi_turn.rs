@@ -1,7 +1,8 @@
 //! `multi-turn`: conversations of several turns, recorded or synthetic.
 //!
-//! A request holds what the user says in its turn. The history before it is put together while the run goes
-//! on, since it holds the server's own replies. Requests come conversation by conversation, in order of turn.
+//! A request holds what the user says in its turn. The history before it is put together while the
+//! run goes on, since it holds the server's own replies. Requests come conversation by
+//! conversation, in order of turn.
 
 use std::path::Path;
 
@@ -16,10 +17,16 @@ use super::texts::{Prefixes, native_texts};
 use super::{Context, Sample, request};
 use crate::{MultiTurnSettings, MultiTurnSource, SyntheticTurns, Tokenizer, WorkloadError, read};
 
-pub(super) fn sample(context: &Context<'_>, options: &MultiTurnSettings) -> Result<Sample, WorkloadError> {
+pub(super) fn sample(
+    context: &Context<'_>,
+    options: &MultiTurnSettings,
+) -> Result<Sample, WorkloadError> {
     let tokenizer = context.tokenizer()?;
     if options.max_turns == 0 {
-        return Err(WorkloadError::setting("--multi-turn-max-turns", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--multi-turn-max-turns",
+            "must be at least 1",
+        ));
     }
     if !(options.think_seconds >= 0.0 && options.think_seconds.is_finite()) {
         return Err(WorkloadError::setting(
@@ -27,7 +34,10 @@ pub(super) fn sample(context: &Context<'_>, options: &MultiTurnSettings) -> Resu
             "must be a number of seconds, 0 or more",
         ));
     }
-    let mut sample = Sample { with_ids: true, ..Sample::default() };
+    let mut sample = Sample {
+        with_ids: true,
+        ..Sample::default()
+    };
     let mut conversations = match &options.source {
         MultiTurnSource::File(path) => {
             sample.path.clone_from(path);
@@ -52,7 +62,11 @@ pub(super) fn sample(context: &Context<'_>, options: &MultiTurnSettings) -> Resu
     let wanted = context.count_or_all(available);
     if wanted > available {
         if !context.settings.oversample {
-            return Err(WorkloadError::TooShort { path: sample.path, usable: available, asked: wanted });
+            return Err(WorkloadError::TooShort {
+                path: sample.path,
+                usable: available,
+                asked: wanted,
+            });
         }
         sample.warnings.push(format!(
             "The conversations have {available} turns for {wanted} requests, so conversations are repeated."
@@ -71,7 +85,12 @@ pub(super) fn sample(context: &Context<'_>, options: &MultiTurnSettings) -> Resu
         let last = turns.len() - 1;
         for (turn, mut request) in turns.into_iter().enumerate() {
             let think = if turn == 0 { Nanos::ZERO } else { think };
-            request.session = Some(SessionTurn { session, turn, has_next: turn < last, think });
+            request.session = Some(SessionTurn {
+                session,
+                turn,
+                has_next: turn < last,
+                think,
+            });
             sample.requests.push(request);
         }
     }
@@ -107,8 +126,9 @@ fn recorded(
     let parse = |bytes: &[u8]| serde_json::from_slice::<Recorded>(bytes).map(exchanges);
     read::json_array(path, parse, |line, parsed| {
         rows += 1;
-        let exchanges = parsed
-            .map_err(|error| WorkloadError::format(path, Some(line), format!("no conversation: {error}")))?;
+        let exchanges = parsed.map_err(|error| {
+            WorkloadError::format(path, Some(line), format!("no conversation: {error}"))
+        })?;
         if exchanges.len() >= options.min_turns.max(1) {
             conversations.push(exchanges);
         }
@@ -120,12 +140,17 @@ fn recorded(
              with an answer",
             options.min_turns.max(1)
         );
-        return Err(WorkloadError::NoRows { path: path.to_owned(), message });
+        return Err(WorkloadError::NoRows {
+            path: path.to_owned(),
+            message,
+        });
     }
     if context.settings.shuffle {
         PythonRandom::new(context.settings.seed).shuffle(&mut conversations);
     }
-    let wanted = usize::try_from(context.settings.num_prompts).ok().filter(|&n| n > 0);
+    let wanted = usize::try_from(context.settings.num_prompts)
+        .ok()
+        .filter(|&n| n > 0);
     if let Some(wanted) = wanted {
         // Later conversations would not be used.
         conversations.truncate(wanted);
@@ -133,16 +158,22 @@ fn recorded(
     let made = conversations.par_iter().map(|exchanges| {
         let turns = exchanges.iter().take(options.max_turns);
         let turns = turns.map(|(prompt, answer)| {
-            let output =
-                options.output_len.map_or_else(|| tokenizer.count(answer, false), |len| len as usize);
-            request(Prompt::Text(prompt.clone()), tokenizer.count(prompt, false), Some(output.max(1) as i64))
+            let output = options
+                .output_len
+                .map_or_else(|| tokenizer.count(answer, false), |len| len as usize);
+            request(
+                Prompt::Text(prompt.clone()),
+                tokenizer.count(prompt, false),
+                Some(output.max(1) as i64),
+            )
         });
         turns.collect()
     });
     Ok(made.collect())
 }
 
-/// The user's turns that have an answer right after them. What stands before the first one is left out.
+/// The user's turns that have an answer right after them. What stands before the first one is left
+/// out.
 fn exchanges(recorded: Recorded) -> Vec<Exchange> {
     let mut exchanges = Vec::new();
     let mut pending = None;
@@ -195,11 +226,17 @@ fn synthetic(
         let (least, most) = (options.min_turns.max(1), options.max_turns);
         let here = match &shape.turns {
             Some(turns) => draw(turns, &mut rng).clamp(least, most.min(MOST_TURNS)),
-            None => least + ((u64::from(rng.next_u32()) * (most - least + 1) as u64) >> 32) as usize,
+            None => {
+                least + ((u64::from(rng.next_u32()) * (most - least + 1) as u64) >> 32) as usize
+            }
         };
         turns.push(here);
         for turn in 0..here {
-            let input = if turn == 0 { &shape.first_input } else { &shape.input };
+            let input = if turn == 0 {
+                &shape.first_input
+            } else {
+                &shape.input
+            };
             let own = shape.own_prefix.as_ref().filter(|_| turn == 0);
             let more = own.map_or(0, |own| draw(own, &mut rng));
             lengths.push(draw(input, &mut rng) + more);
@@ -214,15 +251,24 @@ fn synthetic(
         None
     };
     let texts = native_texts(context, tokenizer, Prefixes::NONE, &lengths, warnings)?;
-    let mut made = texts.into_iter().zip(outputs).map(|((text, tokens), output)| (text, tokens, output));
+    let mut made = texts
+        .into_iter()
+        .zip(outputs)
+        .map(|((text, tokens), output)| (text, tokens, output));
     let conversations = turns.into_iter().map(|here| {
-        let turns = made.by_ref().take(here).enumerate().map(|(turn, (text, tokens, output))| {
-            let (text, tokens) = match &shared {
-                Some((prefix, more)) if turn == 0 => (format!("{prefix} {text}"), tokens + more),
-                _ => (text, tokens),
-            };
-            request(Prompt::Text(text), tokens, Some(output as i64))
-        });
+        let turns = made
+            .by_ref()
+            .take(here)
+            .enumerate()
+            .map(|(turn, (text, tokens, output))| {
+                let (text, tokens) = match &shared {
+                    Some((prefix, more)) if turn == 0 => {
+                        (format!("{prefix} {text}"), tokens + more)
+                    }
+                    _ => (text, tokens),
+                };
+                request(Prompt::Text(text), tokens, Some(output as i64))
+            });
         turns.collect()
     });
     Ok(conversations.collect())
@@ -243,16 +289,23 @@ mod generator {
 
     /// The shape that the file describes; `None` for a file of conversations.
     pub(super) fn read(path: &Path) -> Result<Option<SyntheticTurns>, WorkloadError> {
-        let failed = |source| WorkloadError::Io { path: path.to_owned(), source };
+        let failed = |source| WorkloadError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut head = Vec::new();
-        File::open(path).map_err(failed)?.take(HEAD).read_to_end(&mut head).map_err(failed)?;
+        File::open(path)
+            .map_err(failed)?
+            .take(HEAD)
+            .read_to_end(&mut head)
+            .map_err(failed)?;
         if head.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Ok(None);
         }
         let wrong = |message: String| WorkloadError::format(path, None, message);
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        let all: Value =
-            serde_json::from_str(&text).map_err(|error| wrong(format!("this is no JSON object: {error}")))?;
+        let all: Value = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("this is no JSON object: {error}")))?;
         if all["filetype"] != "generate_conversations" {
             return Err(wrong(
                 "a JSON object must have \"filetype\": \"generate_conversations\"; conversations are a JSON list"
@@ -261,9 +314,13 @@ mod generator {
         }
         let part = |pointer: &str| {
             let found = all.pointer(pointer);
-            found.map(distribution).transpose().map_err(|error| wrong(format!("{pointer}: {error}")))
+            found
+                .map(distribution)
+                .transpose()
+                .map_err(|error| wrong(format!("{pointer}: {error}")))
         };
-        let needed = |pointer: &str| part(pointer)?.ok_or_else(|| wrong(format!("{pointer} is missing")));
+        let needed =
+            |pointer: &str| part(pointer)?.ok_or_else(|| wrong(format!("{pointer} is missing")));
         let conversations = all["num_conversations"].as_u64();
         let turns = needed("/prompt_input/num_turns")?;
         let shared = part("/prompt_input/common_prefix_num_tokens")?;
@@ -280,7 +337,9 @@ mod generator {
             ),
             shared_prefix: shared.map_or(Ok(0), |shared| match shared {
                 LengthDistribution::Constant(len) => Ok(len),
-                _ => Err(wrong("common_prefix_num_tokens must be constant: it is the same for all".into())),
+                _ => Err(wrong(
+                    "common_prefix_num_tokens must be constant: it is the same for all".into(),
+                )),
             })?,
             first_input: input.clone(),
             input,
@@ -304,7 +363,10 @@ mod generator {
                     // A median of `median_ratio` times the mean, since mean = median·exp(σ²/2).
                     let ratio = number("median_ratio").unwrap_or(0.85).clamp(1e-6, 1.0);
                     let sigma = (-2.0 * ratio.ln()).sqrt();
-                    LengthDistribution::LogNormal { median: average * ratio, sigma }
+                    LengthDistribution::LogNormal {
+                        median: average * ratio,
+                        sigma,
+                    }
                 }
                 None => LengthDistribution::LogNormal {
                     median: need("mean")?.exp(),
@@ -331,12 +393,14 @@ mod generator {
     fn halved(turns: LengthDistribution) -> LengthDistribution {
         match turns {
             LengthDistribution::Constant(n) => LengthDistribution::Constant((n / 2).max(1)),
-            LengthDistribution::Uniform { low, high } => {
-                LengthDistribution::Uniform { low: (low / 2).max(1), high: (high / 2).max(1) }
-            }
-            LengthDistribution::LogNormal { median, sigma } => {
-                LengthDistribution::LogNormal { median: median / 2.0, sigma }
-            }
+            LengthDistribution::Uniform { low, high } => LengthDistribution::Uniform {
+                low: (low / 2).max(1),
+                high: (high / 2).max(1),
+            },
+            LengthDistribution::LogNormal { median, sigma } => LengthDistribution::LogNormal {
+                median: median / 2.0,
+                sigma,
+            },
             LengthDistribution::Poisson(mean) => LengthDistribution::Poisson(mean / 2.0),
             LengthDistribution::AtMost(inner, most) => {
                 LengthDistribution::AtMost(Box::new(halved(*inner)), (most / 2).max(1))
@@ -351,7 +415,10 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, LengthDistribution, WorkloadSettings, build};
 
-    fn run(options: MultiTurnSettings, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
+    fn run(
+        options: MultiTurnSettings,
+        count: i64,
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
         let settings = WorkloadSettings {
             num_prompts: count,
             shuffle: false,
@@ -365,8 +432,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("talks.json");
         std::fs::write(&path, content).unwrap();
-        let options =
-            MultiTurnSettings { think_seconds: 0.5, ..MultiTurnSettings::new(MultiTurnSource::File(path)) };
+        let options = MultiTurnSettings {
+            think_seconds: 0.5,
+            ..MultiTurnSettings::new(MultiTurnSource::File(path))
+        };
         run(options, count)
     }
 
@@ -379,20 +448,38 @@ mod tests {
     ]"#;
 
     fn places(workload: &inferometer_core::Workload) -> Vec<(usize, usize, bool)> {
-        let turns = workload.requests.iter().map(|request| request.session.clone().unwrap());
-        turns.map(|turn| (turn.session, turn.turn, turn.has_next)).collect()
+        let turns = workload
+            .requests
+            .iter()
+            .map(|request| request.session.clone().unwrap());
+        turns
+            .map(|turn| (turn.session, turn.turn, turn.has_next))
+            .collect()
     }
 
     #[test]
     fn recorded_conversations_keep_their_turns() {
         let workload = from_file(TALKS, 0).unwrap();
-        let prompts: Vec<_> =
-            workload.requests.iter().map(|request| request.prompt.as_text().unwrap()).collect();
+        let prompts: Vec<_> = workload
+            .requests
+            .iter()
+            .map(|request| request.prompt.as_text().unwrap())
+            .collect();
         assert_eq!(prompts, ["one", "two", "three"]);
-        assert_eq!(places(&workload), [(0, 0, true), (0, 1, false), (1, 0, false)]);
-        assert_eq!(workload.requests[1].session.as_ref().unwrap().think, Nanos::from_millis(500));
-        assert_eq!(workload.requests[2].session.as_ref().unwrap().think, Nanos::ZERO);
-        // A conversation is cut where the requests asked for end, and repeated where there are too few.
+        assert_eq!(
+            places(&workload),
+            [(0, 0, true), (0, 1, false), (1, 0, false)]
+        );
+        assert_eq!(
+            workload.requests[1].session.as_ref().unwrap().think,
+            Nanos::from_millis(500)
+        );
+        assert_eq!(
+            workload.requests[2].session.as_ref().unwrap().think,
+            Nanos::ZERO
+        );
+        // A conversation is cut where the requests asked for end, and repeated where there are too
+        // few.
         assert_eq!(places(&from_file(TALKS, 1).unwrap()), [(0, 0, false)]);
         let more = from_file(TALKS, 5).unwrap();
         assert_eq!(places(&more)[3..], [(2, 0, true), (2, 1, false)]);
@@ -401,7 +488,9 @@ mod tests {
 
     #[test]
     fn files_without_conversations_are_refused() {
-        let error = from_file(r#"[{"conversations": []}]"#, 0).unwrap_err().to_string();
+        let error = from_file(r#"[{"conversations": []}]"#, 0)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("none of its 1 entries"), "{error}");
         let error = from_file("[3]", 0).unwrap_err().to_string();
         assert!(error.contains("line 1: no conversation"), "{error}");
@@ -417,9 +506,17 @@ mod tests {
             "prompt_output": {"num_tokens": {"distribution": "poisson", "alpha": 9}}}"#;
         let workload = from_file(config, 0).unwrap();
         let turns: Vec<usize> = (0..3)
-            .map(|session| places(&workload).iter().filter(|place| place.0 == session).count())
+            .map(|session| {
+                places(&workload)
+                    .iter()
+                    .filter(|place| place.0 == session)
+                    .count()
+            })
             .collect();
-        assert!(turns.iter().all(|turns| (2..=3).contains(turns)), "{turns:?}");
+        assert!(
+            turns.iter().all(|turns| (2..=3).contains(turns)),
+            "{turns:?}"
+        );
         assert!(workload.requests[0].prompt_tokens > 15);
         assert!(workload.requests[1].prompt_tokens <= 40);
         for (broken, part) in [
@@ -444,7 +541,12 @@ mod tests {
             output: LengthDistribution::Constant(5),
         };
         let endless = MultiTurnSettings::new(MultiTurnSource::Synthetic(shape.clone()));
-        assert!(run(endless, 20).unwrap_err().to_string().starts_with("--multi-turn-max-turns"));
+        assert!(
+            run(endless, 20)
+                .unwrap_err()
+                .to_string()
+                .starts_with("--multi-turn-max-turns")
+        );
         let options = MultiTurnSettings {
             min_turns: 2,
             max_turns: 3,

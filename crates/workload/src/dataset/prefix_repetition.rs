@@ -9,8 +9,8 @@ use super::texts::{NativeTexts, Prefixes};
 use super::{Context, Give, Sample, piece_size, pieces, request};
 use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece, but for vLLM's in vLLM's shuffled order: those come from one sequence of
-/// draws and are sent in another order, so they are made as a whole.
+/// Makes the requests piece by piece, but for vLLM's in vLLM's shuffled order: those come from one
+/// sequence of draws and are sent in another order, so they are made as a whole.
 pub(super) fn in_pieces<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &PrefixRepetitionSettings,
@@ -22,7 +22,9 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         usize::try_from(value)
             .ok()
             .filter(|&value| value >= least)
-            .ok_or_else(|| WorkloadError::setting(flag, format!("is {value}, but must be at least {least}")))
+            .ok_or_else(|| {
+                WorkloadError::setting(flag, format!("is {value}, but must be at least {least}"))
+            })
     };
     let prefix = at_least("--prefix-repetition-prefix-len", options.prefix_len, 0)?;
     let suffix = at_least("--prefix-repetition-suffix-len", options.suffix_len, 0)?;
@@ -37,7 +39,13 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     }
     let mut sample = Sample::default();
     if context.settings.is_vllm() {
-        vllm_requests(context, tokenizer, [prefix, suffix, prefixes], options.output_len, give)?;
+        vllm_requests(
+            context,
+            tokenizer,
+            [prefix, suffix, prefixes],
+            options.output_len,
+            give,
+        )?;
         let made = count / prefixes * prefixes;
         if made < count {
             sample.warnings.push(format!(
@@ -57,7 +65,10 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         .into());
     }
     let text_suffix = suffix.saturating_sub(special);
-    let shared = Prefixes { len: prefix + suffix - text_suffix - special, count: prefixes };
+    let shared = Prefixes {
+        len: prefix + suffix - text_suffix - special,
+        count: prefixes,
+    };
     let lengths = vec![text_suffix; count];
     let mut texts = NativeTexts::new(context, tokenizer, shared, &lengths)?;
     let mut order: Vec<usize> = (0..count).collect();
@@ -74,7 +85,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         let made = texts.picked(&order, range)?.into_iter();
         let output = Some(options.output_len);
         give(
-            made.map(|(text, tokens)| request(Prompt::Text(text), tokens + special, output)).collect(),
+            made.map(|(text, tokens)| request(Prompt::Text(text), tokens + special, output))
+                .collect(),
             count,
         )?;
     }
@@ -91,8 +103,9 @@ fn vllm_requests<E: From<WorkloadError>>(
     give: Give<'_, E>,
 ) -> Result<(), E> {
     let seed = context.settings.seed;
-    let numpy_seed = u32::try_from(seed)
-        .map_err(|_| WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy"))?;
+    let numpy_seed = u32::try_from(seed).map_err(|_| {
+        WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
+    })?;
     let mut rng = NumpyLegacy::new(numpy_seed);
     let vocab = tokenizer.vocab_size() as i64;
     if vocab < 1 {
@@ -100,8 +113,12 @@ fn vllm_requests<E: From<WorkloadError>>(
     }
     let count = context.count()?;
     let mut exact = |len: usize| {
-        let mut draw =
-            |n: usize| rng.randint_vec(0, vocab, n).into_iter().map(|id| id as u32).collect::<Vec<u32>>();
+        let mut draw = |n: usize| {
+            rng.randint_vec(0, vocab, n)
+                .into_iter()
+                .map(|id| id as u32)
+                .collect::<Vec<u32>>()
+        };
         let ids = draw(len);
         let mut state = Adjusting::new(tokenizer, ids, len);
         state.run(&mut draw);
@@ -109,7 +126,11 @@ fn vllm_requests<E: From<WorkloadError>>(
     };
     let total = count / prefixes * prefixes;
     let shuffle = context.settings.shuffle;
-    let most = if shuffle { total } else { piece_size(prefix + suffix) };
+    let most = if shuffle {
+        total
+    } else {
+        piece_size(prefix + suffix)
+    };
     let mut requests: Vec<Request> = Vec::with_capacity(most.min(total));
     let mut made = 0;
     for _ in 0..prefixes {
@@ -117,7 +138,11 @@ fn vllm_requests<E: From<WorkloadError>>(
         for _ in 0..count / prefixes {
             let mut ids = shared.clone();
             ids.extend(exact(suffix));
-            requests.push(request(Prompt::Text(tokenizer.decode(&ids)), ids.len(), Some(output)));
+            requests.push(request(
+                Prompt::Text(tokenizer.decode(&ids)),
+                ids.len(),
+                Some(output),
+            ));
             made += 1;
             (context.progress)(made, count);
             if !shuffle && requests.len() == most {
@@ -141,8 +166,12 @@ mod tests {
     #[test]
     fn prompts_share_prefixes_and_all_requests_are_made() {
         let tokenizer = Tokenizer::builtin().unwrap();
-        let options =
-            PrefixRepetitionSettings { prefix_len: 20, suffix_len: 12, num_prefixes: 4, output_len: 8 };
+        let options = PrefixRepetitionSettings {
+            prefix_len: 20,
+            suffix_len: 12,
+            num_prefixes: 4,
+            output_len: 8,
+        };
         let mut settings = WorkloadSettings::new(DatasetSettings::PrefixRepetition(options));
         settings.num_prompts = 10;
         let workload = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
@@ -168,10 +197,17 @@ mod tests {
     fn more_prefixes_than_prompts_are_refused() {
         let settings = WorkloadSettings {
             num_prompts: 3,
-            ..WorkloadSettings::new(DatasetSettings::PrefixRepetition(PrefixRepetitionSettings::default()))
+            ..WorkloadSettings::new(DatasetSettings::PrefixRepetition(
+                PrefixRepetitionSettings::default(),
+            ))
         };
         let tokenizer = Tokenizer::builtin().unwrap();
         let error = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap_err();
-        assert!(error.to_string().starts_with("--prefix-repetition-num-prefixes"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("--prefix-repetition-num-prefixes"),
+            "{error}"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! `random`: synthetic text of given lengths.
 //!
-//! Lengths are the same in both modes, and those that vLLM draws. In compatibility mode the prompts are
-//! vLLM's too: a run of neighbouring token ids, written as text and mended until it has about the right
-//! number of tokens. Natively they are texts of words that are one token each ([`super::words::Words`]), which gives exactly
-//! the lengths asked for, different prompts for different requests, and takes a hundredth of the time.
+//! Lengths are the same in both modes, and those that vLLM draws. In compatibility mode the prompts
+//! are vLLM's too: a run of neighbouring token ids, written as text and mended until it has about
+//! the right number of tokens. Natively they are texts of words that are one token each
+//! ([`super::words::Words`]), which gives exactly the lengths asked for, different prompts for
+//! different requests, and takes a hundredth of the time.
 
 use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
@@ -27,7 +28,11 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let mean = prefix + usize::try_from(options.input_len).unwrap_or(0);
     let ranges = pieces(count, piece_size(mean).next_multiple_of(batch));
     let requests = count.div_ceil(batch);
-    let mut sample = Sample { force_ignore_eos: true, with_ids: true, ..Sample::default() };
+    let mut sample = Sample {
+        force_ignore_eos: true,
+        with_ids: true,
+        ..Sample::default()
+    };
     if context.settings.is_vllm() {
         let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
@@ -39,10 +44,23 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     }
     let lengths = Lengths::draw(&mut rng, tokenizer, options, count)?;
     let special = tokenizer.num_special_tokens_to_add();
-    let mut texts = NativeTexts::new(context, tokenizer, Prefixes { len: prefix, count: 1 }, &lengths.input)?;
+    let mut texts = NativeTexts::new(
+        context,
+        tokenizer,
+        Prefixes {
+            len: prefix,
+            count: 1,
+        },
+        &lengths.input,
+    )?;
     for range in ranges {
-        let made = texts.piece(range.clone())?.into_iter().zip(&lengths.output[range]);
-        let made = made.map(|((text, tokens), &output)| (text, tokens + special, output)).collect();
+        let made = texts
+            .piece(range.clone())?
+            .into_iter()
+            .zip(&lengths.output[range]);
+        let made = made
+            .map(|((text, tokens), &output)| (text, tokens + special, output))
+            .collect();
         give(batched(made, batch), requests)?;
     }
     texts.warn_of_duplicates(&mut sample.warnings);
@@ -55,16 +73,28 @@ pub(super) type Text = (String, usize, i64);
 fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
     options.range_ratio.check()?;
     if options.prefix_len < 0 {
-        return Err(WorkloadError::setting("--random-prefix-len", "must not be negative"));
+        return Err(WorkloadError::setting(
+            "--random-prefix-len",
+            "must not be negative",
+        ));
     }
     if options.input_len < 0 {
-        return Err(WorkloadError::setting("--random-input-len", "must not be negative"));
+        return Err(WorkloadError::setting(
+            "--random-input-len",
+            "must not be negative",
+        ));
     }
     if options.output_len < 1 {
-        return Err(WorkloadError::setting("--random-output-len", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--random-output-len",
+            "must be at least 1",
+        ));
     }
     if options.batch_size < 1 {
-        return Err(WorkloadError::setting("--random-batch-size", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--random-batch-size",
+            "must be at least 1",
+        ));
     }
     if options.batch_size > 1 && !context.settings.is_pooling {
         return Err(WorkloadError::setting(
@@ -95,8 +125,10 @@ impl Lengths {
         let low = |len: i64, ratio: f64| (len as f64 * (1.0 - ratio)).floor() as i64;
         let high = |len: i64, ratio: f64| (len as f64 * (1.0 + ratio)).ceil() as i64;
         let input = (low(real, ratio.input), high(real, ratio.input));
-        let output =
-            (low(options.output_len, ratio.output).max(1), high(options.output_len, ratio.output).max(1));
+        let output = (
+            low(options.output_len, ratio.output).max(1),
+            high(options.output_len, ratio.output).max(1),
+        );
         if options.prefix_len + input.0 < 1 {
             return Err(WorkloadError::setting(
                 "--random-input-len",
@@ -109,7 +141,10 @@ impl Lengths {
         }
         let input = rng.integers_vec(input.0, input.1 + 1, count);
         let output = rng.integers_vec(output.0, output.1 + 1, count);
-        Ok(Self { input: input.into_iter().map(|len| len as usize).collect(), output })
+        Ok(Self {
+            input: input.into_iter().map(|len| len as usize).collect(),
+            output,
+        })
     }
 }
 
@@ -135,7 +170,12 @@ impl Drawn {
         let offsets = rng.integers_vec(0, vocab as i64, count);
         let prefix_len = usize::try_from(options.prefix_len).unwrap_or(0);
         let prefix = vllm::prefix(rng, tokenizer, &allowed, prefix_len);
-        Ok(Self { lengths, offsets, allowed, prefix })
+        Ok(Self {
+            lengths,
+            offsets,
+            allowed,
+            prefix,
+        })
     }
 }
 
@@ -165,7 +205,9 @@ pub(super) mod vllm {
 
     /// All ids of the vocabulary but `prohibited`, ascending.
     pub(in super::super) fn allowed(tokenizer: &Tokenizer, prohibited: &[u32]) -> Vec<u32> {
-        (0..tokenizer.vocab_size() as u32).filter(|id| prohibited.binary_search(id).is_err()).collect()
+        (0..tokenizer.vocab_size() as u32)
+            .filter(|id| prohibited.binary_search(id).is_err())
+            .collect()
     }
 
     /// The tokens that all prompts start with.
@@ -182,7 +224,12 @@ pub(super) mod vllm {
         let ids = ids.into_iter().map(|at| allowed[at as usize]).collect();
         let mut state = Adjusting::new(tokenizer, ids, len);
         let vocab = tokenizer.vocab_size() as i64;
-        state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
+        state.run(&mut |n| {
+            rng.integers_vec(0, vocab, n)
+                .into_iter()
+                .map(|id| id as u32)
+                .collect()
+        });
         state.ids
     }
 
@@ -211,16 +258,28 @@ pub(super) mod vllm {
                     message: "its vocabulary is empty".into(),
                 });
             }
-            Ok(Self { context, tokenizer, rng, drawn, off: 0 })
+            Ok(Self {
+                context,
+                tokenizer,
+                rng,
+                drawn,
+                off: 0,
+            })
         }
 
         /// The prompts of `range`, which begins where the last one ended.
         pub(in super::super) fn piece(&mut self, range: Range<usize>) -> Vec<Text> {
-            let Self { context, tokenizer, rng, drawn, off } = self;
+            let Self {
+                context,
+                tokenizer,
+                rng,
+                drawn,
+                off,
+            } = self;
             let vocab = tokenizer.vocab_size() as i64;
             let allowed = &drawn.allowed;
-            // Mending draws from one generator in the order of the requests. All that comes before the first
-            // draw of a request is independent of the others and runs on all cores.
+            // Mending draws from one generator in the order of the requests. All that comes before
+            // the first draw of a request is independent of the others and runs on all cores.
             let mut states = context.parallel_of(range.clone(), drawn.offsets.len(), |at| {
                 let start = drawn.offsets[at] as usize + at;
                 let len = drawn.lengths.input[at];
@@ -232,11 +291,17 @@ pub(super) mod vllm {
                 state
             });
             for state in &mut states {
-                state.run(&mut |n| rng.integers_vec(0, vocab, n).into_iter().map(|id| id as u32).collect());
+                state.run(&mut |n| {
+                    rng.integers_vec(0, vocab, n)
+                        .into_iter()
+                        .map(|id| id as u32)
+                        .collect()
+                });
                 *off += state.ids.len() as i64 - state.wanted as i64;
             }
             let made = states.into_iter().zip(&drawn.lengths.output[range]);
-            made.map(|(state, output)| (state.text, state.ids.len(), *output)).collect()
+            made.map(|(state, output)| (state.text, state.ids.len(), *output))
+                .collect()
         }
 
         /// Says by how much lengths were missed, if they were.
@@ -268,8 +333,20 @@ pub(super) mod vllm {
     const TRIES: u32 = 10;
 
     impl<'a> Adjusting<'a> {
-        pub(in super::super) fn new(tokenizer: &'a Tokenizer, ids: Vec<u32>, wanted: usize) -> Self {
-            Self { tokenizer, ids, text: String::new(), wanted, tries: TRIES, missing: 0, done: false }
+        pub(in super::super) fn new(
+            tokenizer: &'a Tokenizer,
+            ids: Vec<u32>,
+            wanted: usize,
+        ) -> Self {
+            Self {
+                tokenizer,
+                ids,
+                text: String::new(),
+                wanted,
+                tries: TRIES,
+                missing: 0,
+                done: false,
+            }
         }
 
         /// Goes on until it is done; `draw` gives random tokens.

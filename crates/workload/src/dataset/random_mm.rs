@@ -1,7 +1,7 @@
 //! `random-mm`: synthetic text with images of random pixels.
 //!
-//! Lengths and the shares of image sizes follow vLLM's rules. Pixels are our own: a JPEG encoder of another
-//! make writes other bytes anyway.
+//! Lengths and the shares of image sizes follow vLLM's rules. Pixels are our own: a JPEG encoder of
+//! another make writes other bytes anyway.
 
 use inferometer_core::Request;
 use inferometer_core::random::{StreamRng, indexed_stream};
@@ -24,15 +24,19 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let buckets = check(options)?;
     let range = item_range(options)?;
     let mut first = 0;
-    let mut sample = random::in_pieces(context, &options.text, &mut |mut texts: Vec<Request>, total| {
-        for piece in pieces(texts.len(), PIECE) {
-            let mut piece: Vec<Request> = texts[piece].iter_mut().map(std::mem::take).collect();
-            illustrate(context, options, &buckets, range, first, &mut piece)?;
-            first += piece.len();
-            give(piece, total)?;
-        }
-        Ok::<_, E>(())
-    })?;
+    let mut sample = random::in_pieces(
+        context,
+        &options.text,
+        &mut |mut texts: Vec<Request>, total| {
+            for piece in pieces(texts.len(), PIECE) {
+                let mut piece: Vec<Request> = texts[piece].iter_mut().map(std::mem::take).collect();
+                illustrate(context, options, &buckets, range, first, &mut piece)?;
+                first += piece.len();
+                give(piece, total)?;
+            }
+            Ok::<_, E>(())
+        },
+    )?;
     if context.settings.is_vllm() {
         sample.warnings.push(
             "Images of random-mm are not the pixels that vLLM draws; their sizes, shares and number are."
@@ -66,12 +70,18 @@ fn illustrate(
         }
         Ok(parts)
     };
-    requests.par_iter_mut().enumerate().try_for_each(|(at, request)| {
-        request.media = make(first + at).map_err(|message: String| {
-            WorkloadError::setting("--random-mm-bucket-config", format!("an image cannot be made: {message}"))
-        })?;
-        Ok(())
-    })
+    requests
+        .par_iter_mut()
+        .enumerate()
+        .try_for_each(|(at, request)| {
+            request.media = make(first + at).map_err(|message: String| {
+                WorkloadError::setting(
+                    "--random-mm-bucket-config",
+                    format!("an image cannot be made: {message}"),
+                )
+            })?;
+            Ok(())
+        })
 }
 
 /// Images of each request, fewest and most.
@@ -79,11 +89,14 @@ fn item_range(options: &RandomMmSettings) -> Result<(u64, u64), WorkloadError> {
     let base = options.base_items as f64;
     let ratio = options.items_range_ratio;
     let low = (base * (1.0 - ratio)).floor().max(0.0) as u64;
-    let high = ((base * (1.0 + ratio)).ceil() as u64).min(options.image_limit + options.video_limit);
+    let high =
+        ((base * (1.0 + ratio)).ceil() as u64).min(options.image_limit + options.video_limit);
     if low > high {
         return Err(WorkloadError::setting(
             "--random-mm-limit-mm-per-prompt",
-            format!("allows {high} items, but --random-mm-base-items-per-request asks for at least {low}"),
+            format!(
+                "allows {high} items, but --random-mm-base-items-per-request asks for at least {low}"
+            ),
         ));
     }
     Ok((low, high))
@@ -93,18 +106,38 @@ fn item_range(options: &RandomMmSettings) -> Result<(u64, u64), WorkloadError> {
 fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
     const FLAG: &str = "--random-mm-bucket-config";
     if options.text.batch_size != 1 {
-        return Err(WorkloadError::setting("--random-batch-size", "must be 1 with random-mm"));
+        return Err(WorkloadError::setting(
+            "--random-batch-size",
+            "must be 1 with random-mm",
+        ));
     }
     if !(0.0..=1.0).contains(&options.items_range_ratio) {
-        return Err(WorkloadError::setting("--random-mm-num-mm-items-range-ratio", "must be from 0 to 1"));
+        return Err(WorkloadError::setting(
+            "--random-mm-num-mm-items-range-ratio",
+            "must be from 0 to 1",
+        ));
     }
-    if options.buckets.iter().any(|bucket| !(bucket.share >= 0.0 && bucket.share.is_finite())) {
-        return Err(WorkloadError::setting(FLAG, "a probability must not be negative"));
+    if options
+        .buckets
+        .iter()
+        .any(|bucket| !(bucket.share >= 0.0 && bucket.share.is_finite()))
+    {
+        return Err(WorkloadError::setting(
+            FLAG,
+            "a probability must not be negative",
+        ));
     }
-    let buckets: Vec<MmBucket> =
-        options.buckets.iter().filter(|bucket| bucket.share > 0.0).cloned().collect();
+    let buckets: Vec<MmBucket> = options
+        .buckets
+        .iter()
+        .filter(|bucket| bucket.share > 0.0)
+        .cloned()
+        .collect();
     if buckets.is_empty() {
-        return Err(WorkloadError::setting(FLAG, "at least one bucket needs a probability above 0"));
+        return Err(WorkloadError::setting(
+            FLAG,
+            "at least one bucket needs a probability above 0",
+        ));
     }
     for bucket in &buckets {
         if bucket.frames != 1 {
@@ -152,14 +185,34 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, RandomSettings, Tokenizer, WorkloadSettings, build};
 
-    fn run(change: impl FnOnce(&mut RandomMmSettings)) -> Result<inferometer_core::Workload, WorkloadError> {
+    fn run(
+        change: impl FnOnce(&mut RandomMmSettings),
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
         let mut options = RandomMmSettings {
-            text: RandomSettings { input_len: 16, ..RandomSettings::default() },
+            text: RandomSettings {
+                input_len: 16,
+                ..RandomSettings::default()
+            },
             base_items: 2,
             buckets: vec![
-                MmBucket { height: 8, width: 16, frames: 1, share: 0.5 },
-                MmBucket { height: 8, width: 8, frames: 1, share: 0.5 },
-                MmBucket { height: 8, width: 8, frames: 16, share: 0.0 },
+                MmBucket {
+                    height: 8,
+                    width: 16,
+                    frames: 1,
+                    share: 0.5,
+                },
+                MmBucket {
+                    height: 8,
+                    width: 8,
+                    frames: 1,
+                    share: 0.5,
+                },
+                MmBucket {
+                    height: 8,
+                    width: 8,
+                    frames: 16,
+                    share: 0.0,
+                },
             ],
             ..RandomMmSettings::default()
         };
@@ -175,20 +228,44 @@ mod tests {
     #[test]
     fn every_request_has_its_images() {
         let workload = run(|options| options.items_range_ratio = 0.5).unwrap();
-        let counts: Vec<usize> = workload.requests.iter().map(|request| request.media.len()).collect();
+        let counts: Vec<usize> = workload
+            .requests
+            .iter()
+            .map(|request| request.media.len())
+            .collect();
         assert!(counts.iter().all(|n| (1..=3).contains(n)), "{counts:?}");
-        assert!(counts.windows(2).any(|pair| pair[0] != pair[1]), "{counts:?}");
-        assert_eq!(workload.requests, run(|options| options.items_range_ratio = 0.5).unwrap().requests);
+        assert!(
+            counts.windows(2).any(|pair| pair[0] != pair[1]),
+            "{counts:?}"
+        );
+        assert_eq!(
+            workload.requests,
+            run(|options| options.items_range_ratio = 0.5)
+                .unwrap()
+                .requests
+        );
     }
 
     #[test]
     fn settings_that_cannot_be_are_refused() {
         type Change = fn(&mut RandomMmSettings);
         let cases: [(Change, &str); 4] = [
-            (|options| options.image_limit = 0, "--random-mm-limit-mm-per-prompt"),
-            (|options| options.buckets[2].share = 0.1, "--random-mm-bucket-config: the bucket ("),
-            (|options| options.buckets[0].share = -1.0, "must not be negative"),
-            (|options| options.items_range_ratio = 2.0, "--random-mm-num-mm-items-range-ratio"),
+            (
+                |options| options.image_limit = 0,
+                "--random-mm-limit-mm-per-prompt",
+            ),
+            (
+                |options| options.buckets[2].share = 0.1,
+                "--random-mm-bucket-config: the bucket (",
+            ),
+            (
+                |options| options.buckets[0].share = -1.0,
+                "must not be negative",
+            ),
+            (
+                |options| options.items_range_ratio = 2.0,
+                "--random-mm-num-mm-items-range-ratio",
+            ),
         ];
         for (change, part) in cases {
             let error = run(|options| {

@@ -35,7 +35,11 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         batch -= 1;
     }
     let separator = i64::from(options.is_reranker);
-    let query_len = if options.is_reranker { options.input_len / 2 - 1 } else { options.input_len };
+    let query_len = if options.is_reranker {
+        options.input_len / 2 - 1
+    } else {
+        options.input_len
+    };
     let mut rng = NumpyGenerator::new(context.settings.seed);
     let vocab = tokenizer.vocab_size() as i64;
     let mut draw = |input_len: i64, count: usize| -> Result<(Lengths, Vec<i64>), WorkloadError> {
@@ -52,28 +56,49 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     };
     let (mut lengths, mut offsets) = draw(query_len, 1)?;
     let query_tokens = lengths.input[0] as i64;
-    let doc_len =
-        if options.is_reranker { options.input_len - query_tokens - separator } else { options.input_len };
+    let doc_len = if options.is_reranker {
+        options.input_len - query_tokens - separator
+    } else {
+        options.input_len
+    };
     let (docs, doc_offsets) = draw(doc_len, count)?;
     lengths.input.extend(docs.input);
     lengths.output.extend(docs.output);
     offsets.extend(doc_offsets);
 
-    let mut sample = Sample { with_ids: true, ..Sample::default() };
+    let mut sample = Sample {
+        with_ids: true,
+        ..Sample::default()
+    };
     let size = piece_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
     let is_reranker = options.is_reranker;
     if context.settings.is_vllm() {
         let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
-        let drawn = Drawn { lengths, offsets, allowed, prefix: Vec::new() };
+        let drawn = Drawn {
+            lengths,
+            offsets,
+            allowed,
+            prefix: Vec::new(),
+        };
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
         let mut piece = |range| {
-            Ok(texts.piece(range).into_iter().map(|(text, tokens, _)| (text, tokens)).collect::<Vec<_>>())
+            Ok(texts
+                .piece(range)
+                .into_iter()
+                .map(|(text, tokens, _)| (text, tokens))
+                .collect::<Vec<_>>())
         };
         with_query(count, [size, batch], is_reranker, &mut piece, give)?;
         texts.warn_of_lengths(&mut sample.warnings);
     } else {
         let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths.input)?;
-        with_query(count, [size, batch], is_reranker, &mut |range| texts.piece(range), give)?;
+        with_query(
+            count,
+            [size, batch],
+            is_reranker,
+            &mut |range| texts.piece(range),
+            give,
+        )?;
         texts.warn_of_duplicates(&mut sample.warnings);
     }
     Ok(sample)
@@ -82,7 +107,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
 /// Texts of a range with their numbers of tokens.
 type MakeTexts<'a> = &'a mut dyn FnMut(Range<usize>) -> Result<Vec<(String, usize)>, WorkloadError>;
 
-/// Puts text 0, the query, before batches of the `count` documents that follow, `size` documents at a time.
+/// Puts text 0, the query, before batches of the `count` documents that follow, `size` documents at
+/// a time.
 fn with_query<E: From<WorkloadError>>(
     count: usize,
     [size, batch]: [usize; 2],
@@ -95,9 +121,16 @@ fn with_query<E: From<WorkloadError>>(
     for range in pieces(count, size) {
         let docs = make(range.start + 1..range.end + 1)?;
         let requests = docs.chunks(batch).map(|docs| {
-            let query_share = if is_reranker { (query_tokens + 1) * docs.len() } else { *query_tokens };
+            let query_share = if is_reranker {
+                (query_tokens + 1) * docs.len()
+            } else {
+                *query_tokens
+            };
             let tokens = query_share + docs.iter().map(|(_, tokens)| tokens).sum::<usize>();
-            let prompts = std::iter::once(query).chain(docs.iter().map(|(text, _)| text)).cloned().collect();
+            let prompts = std::iter::once(query)
+                .chain(docs.iter().map(|(text, _)| text))
+                .cloned()
+                .collect();
             request(Prompt::Texts(prompts), tokens, Some(0))
         });
         give(requests.collect(), count.div_ceil(batch))?;
@@ -110,7 +143,10 @@ mod tests {
     use super::*;
     use crate::{DatasetSettings, Tokenizer, WorkloadSettings, build};
 
-    fn workload(options: RerankSettings, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
+    fn workload(
+        options: RerankSettings,
+        count: i64,
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
         let tokenizer = Tokenizer::builtin().unwrap();
         let settings = WorkloadSettings {
             num_prompts: count,
@@ -122,12 +158,23 @@ mod tests {
 
     #[test]
     fn every_request_has_the_query_first_and_the_length_asked_for() {
-        let options = RerankSettings { input_len: 64, batch_size: 3, ..RerankSettings::default() };
+        let options = RerankSettings {
+            input_len: 64,
+            batch_size: 3,
+            ..RerankSettings::default()
+        };
         let requests = workload(options, 7).unwrap().requests;
-        let sizes: Vec<usize> = requests.iter().map(|request| request.prompt.sequences()).collect();
+        let sizes: Vec<usize> = requests
+            .iter()
+            .map(|request| request.prompt.sequences())
+            .collect();
         assert_eq!(sizes, [4, 4, 2]);
-        let Prompt::Texts(first) = &requests[0].prompt else { panic!("a batch") };
-        let Prompt::Texts(last) = &requests[2].prompt else { panic!("a batch") };
+        let Prompt::Texts(first) = &requests[0].prompt else {
+            panic!("a batch")
+        };
+        let Prompt::Texts(last) = &requests[2].prompt else {
+            panic!("a batch")
+        };
         assert_eq!(first[0], last[0]);
         assert_ne!(first[1], last[1]);
         // Query, separator and document together, for each document.
@@ -137,7 +184,10 @@ mod tests {
 
     #[test]
     fn an_embedding_model_needs_batches() {
-        let options = RerankSettings { is_reranker: false, ..RerankSettings::default() };
+        let options = RerankSettings {
+            is_reranker: false,
+            ..RerankSettings::default()
+        };
         let error = workload(options, 5).unwrap_err();
         assert!(error.to_string().starts_with("--no-reranker"), "{error}");
     }

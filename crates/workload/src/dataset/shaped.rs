@@ -20,7 +20,10 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
     let total: f64 = options.classes.iter().map(|class| class.weight).sum();
-    let negative = options.classes.iter().any(|class| class.weight.is_nan() || class.weight < 0.0);
+    let negative = options
+        .classes
+        .iter()
+        .any(|class| class.weight.is_nan() || class.weight < 0.0);
     if negative || total <= 0.0 || !total.is_finite() {
         let message = "weights must not be negative, and one must be above 0";
         return Err(WorkloadError::setting("--mix", message).into());
@@ -37,16 +40,32 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             });
             let class = class.unwrap_or(options.classes.len() - 1);
             let input = draw(&options.classes[class].input, &mut rng).max(special + 1);
-            (class, input - special, draw(&options.classes[class].output, &mut rng))
+            (
+                class,
+                input - special,
+                draw(&options.classes[class].output, &mut rng),
+            )
         })
         .collect();
     let lengths: Vec<usize> = drawn.iter().map(|(_, input, _)| *input).collect();
-    let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    let mut sample = Sample {
+        with_ids: true,
+        force_ignore_eos: true,
+        ..Sample::default()
+    };
     let mean = lengths.iter().sum::<usize>() / count;
-    let size =
-        piece_size(if options.shared.fraction.is_none() { mean + options.shared.len as usize } else { mean });
+    let size = piece_size(if options.shared.fraction.is_none() {
+        mean + options.shared.len as usize
+    } else {
+        mean
+    });
     let mut texts = match options.shared.groups {
-        0 => Texts::Apart(NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?),
+        0 => Texts::Apart(NativeTexts::new(
+            context,
+            tokenizer,
+            Prefixes::NONE,
+            &lengths,
+        )?),
         _ => Texts::Grouped(Grouped::new(context, tokenizer, &options.shared, &lengths)?),
     };
     for range in pieces(count, size) {
@@ -54,11 +73,15 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             Texts::Apart(texts) => texts.piece(range.clone())?,
             Texts::Grouped(texts) => texts.piece(range.clone()),
         };
-        let made = made.into_iter().zip(&drawn[range]).map(|((text, tokens), (class, _, output))| {
-            let mut made = request(Prompt::Text(text), tokens + special, Some(*output as i64));
-            made.category = Some(options.classes[*class].name.clone());
-            made
-        });
+        let made =
+            made.into_iter()
+                .zip(&drawn[range])
+                .map(|((text, tokens), (class, _, output))| {
+                    let mut made =
+                        request(Prompt::Text(text), tokens + special, Some(*output as i64));
+                    made.category = Some(options.classes[*class].name.clone());
+                    made
+                });
         give(made.collect(), count)?;
     }
     if let Texts::Apart(texts) = texts {
@@ -90,33 +113,56 @@ impl<'a> Grouped<'a> {
         lengths: &'a [usize],
     ) -> Result<Self, WorkloadError> {
         if !(shared.zipf >= 0.0 && shared.zipf.is_finite()) {
-            return Err(WorkloadError::setting("--prefix-zipf", "must be a number, 0 or more"));
+            return Err(WorkloadError::setting(
+                "--prefix-zipf",
+                "must be a number, 0 or more",
+            ));
         }
-        if !shared.fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)) {
-            return Err(WorkloadError::setting("--cache-hit-fraction", "must be at least 0 and below 1"));
+        if !shared
+            .fraction
+            .is_none_or(|fraction| (0.0..1.0).contains(&fraction))
+        {
+            return Err(WorkloadError::setting(
+                "--cache-hit-fraction",
+                "must be at least 0 and below 1",
+            ));
         }
-        let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
-            WorkloadError::Unreachable {
+        let words = Words::find(tokenizer)
+            .filter(|words| words.first_len() > 0)
+            .ok_or_else(|| WorkloadError::Unreachable {
                 tokenizer: tokenizer.name().to_owned(),
                 wanted: lengths.first().copied().unwrap_or_default(),
                 message: "it has too few words of one token".into(),
-            }
-        })?;
+            })?;
         let mut sums: Vec<f64> = Vec::with_capacity(shared.groups);
         for group in 1..=shared.groups {
             sums.push(sums.last().copied().unwrap_or_default() + (group as f64).powf(-shared.zipf));
         }
-        Ok(Self { context, shared, lengths, words, sums })
+        Ok(Self {
+            context,
+            shared,
+            lengths,
+            words,
+            sums,
+        })
     }
 
     fn piece(&self, range: Range<usize>) -> Vec<(String, usize)> {
-        let Self { context, shared, lengths, words, sums } = self;
+        let Self {
+            context,
+            shared,
+            lengths,
+            words,
+            sums,
+        } = self;
         let total = sums.last().copied().unwrap_or(1.0);
         let seed = context.text_seed();
         context.parallel_of(range, lengths.len(), |at| {
             let mut rng = indexed_stream(context.settings.seed, "mix/group", at as u64);
             let draw = unit(&mut rng) * total;
-            let group = sums.partition_point(|&sum| sum <= draw).min(shared.groups - 1);
+            let group = sums
+                .partition_point(|&sum| sum <= draw)
+                .min(shared.groups - 1);
             let (prefix, own) = match shared.fraction {
                 Some(fraction) => {
                     let prefix = (lengths[at] as f64 * fraction).round() as usize;
@@ -125,8 +171,18 @@ impl<'a> Grouped<'a> {
                 None => (shared.len as usize, lengths[at]),
             };
             let mut text = String::with_capacity((prefix + own) * 7);
-            push_words(words, &mut indexed_stream(seed, "mix/prefix", group as u64), prefix, &mut text);
-            push_words(words, &mut indexed_stream(seed, "mix/own", at as u64), own, &mut text);
+            push_words(
+                words,
+                &mut indexed_stream(seed, "mix/prefix", group as u64),
+                prefix,
+                &mut text,
+            );
+            push_words(
+                words,
+                &mut indexed_stream(seed, "mix/own", at as u64),
+                own,
+                &mut text,
+            );
             (text, prefix + own)
         })
     }
@@ -163,7 +219,8 @@ pub(super) fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
     value.round().clamp(1.0, 16_777_216.0) as usize
 }
 
-/// A number k from 1 on, in proportion to 1/k^s, by the rejection method of Devroye (1986, chapter X.6).
+/// A number k from 1 on, in proportion to 1/k^s, by the rejection method of Devroye (1986, chapter
+/// X.6).
 fn zipf(exponent: f64, rng: &mut StreamRng) -> f64 {
     let power = exponent - 1.0;
     let scale = 2_f64.powf(power);
@@ -199,8 +256,10 @@ mod tests {
     fn classes_come_by_weight_and_have_their_lengths() {
         let tokenizer = Tokenizer::builtin().unwrap();
         let mix = MixSettings::parse("70:16/8,30:uniform(40,60)/lognormal(20,0.5)").unwrap();
-        let settings =
-            WorkloadSettings { num_prompts: 1000, ..WorkloadSettings::new(DatasetSettings::Mix(mix)) };
+        let settings = WorkloadSettings {
+            num_prompts: 1000,
+            ..WorkloadSettings::new(DatasetSettings::Mix(mix))
+        };
         let workload = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
         let (mut small, mut large) = (0, 0);
         for request in &workload.requests {
@@ -222,9 +281,16 @@ mod tests {
     fn groups_share_their_beginning_and_the_share_is_predicted() {
         let tokenizer = Tokenizer::builtin().unwrap();
         let mut mix = MixSettings::parse("1:400/8").unwrap();
-        mix.shared = SharedPrefixes { groups: 4, len: 0, zipf: 1.0, fraction: Some(0.5) };
-        let mut settings =
-            WorkloadSettings { num_prompts: 200, ..WorkloadSettings::new(DatasetSettings::Mix(mix)) };
+        mix.shared = SharedPrefixes {
+            groups: 4,
+            len: 0,
+            zipf: 1.0,
+            fraction: Some(0.5),
+        };
+        let mut settings = WorkloadSettings {
+            num_prompts: 200,
+            ..WorkloadSettings::new(DatasetSettings::Mix(mix))
+        };
         let workload = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
         let mut groups = std::collections::BTreeMap::<Vec<u32>, usize>::new();
         for request in &workload.requests {
@@ -235,14 +301,20 @@ mod tests {
         let mut sizes: Vec<usize> = groups.into_values().collect();
         sizes.sort_unstable();
         // In proportion to 1, 1/2, 1/3, 1/4.
-        assert!(sizes.len() == 4 && (80..112).contains(&sizes[3]), "{sizes:?}");
+        assert!(
+            sizes.len() == 4 && (80..112).contains(&sizes[3]),
+            "{sizes:?}"
+        );
         let predicted = workload.about["reusable_prefix_share"].as_f64().unwrap();
         assert!((0.46..0.5).contains(&predicted), "{predicted}");
 
         settings.salt = Some("other".into());
         let salted = build(&settings, Some(&tokenizer), &|_, _| {}).unwrap();
         assert_ne!(salted.requests[0].prompt, workload.requests[0].prompt);
-        assert_eq!(salted.requests[0].prompt_tokens, workload.requests[0].prompt_tokens);
+        assert_eq!(
+            salted.requests[0].prompt_tokens,
+            workload.requests[0].prompt_tokens
+        );
     }
 
     #[test]
@@ -257,7 +329,10 @@ mod tests {
             ("zipf(3)", 1.33, 1.41),
         ] {
             let lengths: LengthDistribution = text.parse().unwrap();
-            let mean = (0..20_000).map(|_| draw(&lengths, &mut rng) as f64).sum::<f64>() / 20_000.0;
+            let mean = (0..20_000)
+                .map(|_| draw(&lengths, &mut rng) as f64)
+                .sum::<f64>()
+                / 20_000.0;
             assert!((low..=high).contains(&mean), "{text}: {mean}");
         }
     }

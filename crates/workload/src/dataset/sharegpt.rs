@@ -1,4 +1,5 @@
-//! `sharegpt`: a JSON list of conversations; the first turn is the prompt, the second gives the output length.
+//! `sharegpt`: a JSON list of conversations; the first turn is the prompt, the second gives the
+//! output length.
 
 use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
@@ -15,11 +16,17 @@ struct Pair {
     media: Option<Value>,
 }
 
-pub(super) fn sample(context: &Context<'_>, options: &ShareGptSettings) -> Result<Sample, WorkloadError> {
+pub(super) fn sample(
+    context: &Context<'_>,
+    options: &ShareGptSettings,
+) -> Result<Sample, WorkloadError> {
     let tokenizer = context.tokenizer()?;
     let settings = context.settings;
     if options.output_len.is_some_and(|len| len < 1) {
-        return Err(WorkloadError::setting("--sharegpt-output-len", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--sharegpt-output-len",
+            "must be at least 1",
+        ));
     }
     let (mut pairs, rows) = load(options)?;
     if settings.shuffle {
@@ -27,19 +34,27 @@ pub(super) fn sample(context: &Context<'_>, options: &ShareGptSettings) -> Resul
     }
     let wanted = context.count_or_all(pairs.len());
     let usable = pairs.len();
-    let requests = context.parallel_until(pairs, wanted, |Pair { prompt, answer, media }| {
-        let prompt_tokens = tokenizer.count(&prompt, true);
-        let output = match options.output_len {
-            Some(len) => len as usize,
-            None => tokenizer.count(&answer, true),
-        };
-        if !is_valid_sequence(prompt_tokens, output, options.output_len.is_some()) {
-            return Ok::<_, WorkloadError>(None);
-        }
-        let mut made = request(Prompt::Text(prompt), prompt_tokens, Some(output as i64));
-        made.media.extend(media);
-        Ok(Some(made))
-    })?;
+    let requests = context.parallel_until(
+        pairs,
+        wanted,
+        |Pair {
+             prompt,
+             answer,
+             media,
+         }| {
+            let prompt_tokens = tokenizer.count(&prompt, true);
+            let output = match options.output_len {
+                Some(len) => len as usize,
+                None => tokenizer.count(&answer, true),
+            };
+            if !is_valid_sequence(prompt_tokens, output, options.output_len.is_some()) {
+                return Ok::<_, WorkloadError>(None);
+            }
+            let mut made = request(Prompt::Text(prompt), prompt_tokens, Some(output as i64));
+            made.media.extend(media);
+            Ok(Some(made))
+        },
+    )?;
     let kept = requests.len();
     let mut sample = Sample::of_rows(&options.path, requests);
     sample.skipped = format!(
@@ -52,7 +67,8 @@ pub(super) fn sample(context: &Context<'_>, options: &ShareGptSettings) -> Resul
     Ok(sample)
 }
 
-/// All conversations with two turns or more, in the order of the file, and the number of all entries.
+/// All conversations with two turns or more, in the order of the file, and the number of all
+/// entries.
 fn load(options: &ShareGptSettings) -> Result<(Vec<Pair>, usize), WorkloadError> {
     let mut pairs = Vec::new();
     let mut rows = 0;
@@ -71,7 +87,9 @@ fn load(options: &ShareGptSettings) -> Result<(Vec<Pair>, usize), WorkloadError>
     if pairs.is_empty() {
         return Err(WorkloadError::NoRows {
             path: options.path.clone(),
-            message: format!("none of its {rows} entries has a list `conversations` with two turns or more"),
+            message: format!(
+                "none of its {rows} entries has a list `conversations` with two turns or more"
+            ),
         });
     }
     Ok((pairs, rows))
@@ -95,9 +113,23 @@ fn parse(bytes: &[u8]) -> Result<Option<Pair>, String> {
     }
     let entry: Entry = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let mut turns = entry.conversations.unwrap_or_default().into_iter();
-    let (Some(first), Some(second)) = (turns.next(), turns.next()) else { return Ok(None) };
-    let (Some(prompt), Some(answer)) = (first.value, second.value) else { return Ok(None) };
-    let media = entry.image.map(|image| super::media_part("image_url", &image));
-    let media = media.or_else(|| entry.video.map(|video| super::media_part("video_url", &video)));
-    Ok(Some(Pair { prompt, answer, media }))
+    let (Some(first), Some(second)) = (turns.next(), turns.next()) else {
+        return Ok(None);
+    };
+    let (Some(prompt), Some(answer)) = (first.value, second.value) else {
+        return Ok(None);
+    };
+    let media = entry
+        .image
+        .map(|image| super::media_part("image_url", &image));
+    let media = media.or_else(|| {
+        entry
+            .video
+            .map(|video| super::media_part("video_url", &video))
+    });
+    Ok(Some(Pair {
+        prompt,
+        answer,
+        media,
+    }))
 }

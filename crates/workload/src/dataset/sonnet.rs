@@ -11,17 +11,30 @@ use crate::{SonnetSettings, Tokenizer, TokenizerError, WorkloadError, read};
 const SONNETS: &str = include_str!("../../data/sonnet.txt");
 const BASE: &str = "Pick as many lines as you can from these poem lines:\n";
 
-pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<Sample, WorkloadError> {
+pub(super) fn sample(
+    context: &Context<'_>,
+    options: &SonnetSettings,
+) -> Result<Sample, WorkloadError> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
     if options.output_len < 1 {
-        return Err(WorkloadError::setting("--sonnet-output-len", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--sonnet-output-len",
+            "must be at least 1",
+        ));
     }
     let file = options.path.as_deref().map(read::text).transpose()?;
-    let lines: Vec<&str> = file.as_deref().unwrap_or(SONNETS).split_inclusive('\n').collect();
+    let lines: Vec<&str> = file
+        .as_deref()
+        .unwrap_or(SONNETS)
+        .split_inclusive('\n')
+        .collect();
     if lines.is_empty() {
         let path = options.path.clone().unwrap_or_default();
-        return Err(WorkloadError::NoRows { path, message: "it is empty".into() });
+        return Err(WorkloadError::NoRows {
+            path,
+            message: "it is empty".into(),
+        });
     }
     let total: usize = lines.iter().map(|line| tokenizer.count(line, true)).sum();
     let mean = total as f64 / lines.len() as f64;
@@ -35,13 +48,17 @@ pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<
             ),
         ));
     }
-    let lines_of = |tokens: i64, least: f64| (tokens as f64 / mean).round_ties_even().max(least) as usize;
+    let lines_of =
+        |tokens: i64, least: f64| (tokens as f64 / mean).round_ties_even().max(least) as usize;
     let input_lines = lines_of(options.input_len - base, 1.0);
     let prefix_lines = lines_of(options.prefix_len - base, 0.0).min(lines.len());
     if prefix_lines > input_lines {
         return Err(WorkloadError::setting(
             "--sonnet-prefix-len",
-            format!("{} is longer than --sonnet-input-len {}", options.prefix_len, options.input_len),
+            format!(
+                "{} is longer than --sonnet-input-len {}",
+                options.prefix_len, options.input_len
+            ),
         ));
     }
     let prefix = lines[..prefix_lines].concat();
@@ -54,11 +71,11 @@ pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<
     while requests.len() < count && draws.len() < attempts {
         let more = ((count - requests.len()) * 3 / 2 + 16).min(attempts - draws.len());
         let start = draws.len();
-        draws.extend(
-            (0..more).map(|_| {
-                (0..extra).map(|_| (rng.random() * lines.len() as f64) as u32).collect::<Vec<u32>>()
-            }),
-        );
+        draws.extend((0..more).map(|_| {
+            (0..extra)
+                .map(|_| (rng.random() * lines.len() as f64) as u32)
+                .collect::<Vec<u32>>()
+        }));
         let kept = context.parallel_until(0..more, count - requests.len(), |at| {
             let mut prompt = format!("{BASE}{prefix}");
             prompt.extend(draws[start + at].iter().map(|line| lines[*line as usize]));
@@ -67,8 +84,16 @@ pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<
             if tokens as i64 > options.input_len {
                 return Ok::<_, WorkloadError>(None);
             }
-            let sent = if context.settings.is_chat { prompt } else { text };
-            Ok(Some(request(Prompt::Text(sent), tokens, Some(options.output_len))))
+            let sent = if context.settings.is_chat {
+                prompt
+            } else {
+                text
+            };
+            Ok(Some(request(
+                Prompt::Text(sent),
+                tokens,
+                Some(options.output_len),
+            )))
         })?;
         requests.extend(kept);
     }
@@ -82,11 +107,19 @@ pub(super) fn sample(context: &Context<'_>, options: &SonnetSettings) -> Result<
             ),
         ));
     }
-    Ok(Sample { requests, with_ids: true, ..Sample::default() })
+    Ok(Sample {
+        requests,
+        with_ids: true,
+        ..Sample::default()
+    })
 }
 
 /// The prompt with the chat template around it; without one, natively, as it is.
-fn formatted(context: &Context<'_>, tokenizer: &Tokenizer, prompt: &str) -> Result<String, TokenizerError> {
+fn formatted(
+    context: &Context<'_>,
+    tokenizer: &Tokenizer,
+    prompt: &str,
+) -> Result<String, TokenizerError> {
     let settings = context.settings;
     if !settings.is_vllm() && (!tokenizer.has_chat_template() || settings.skip_chat_template) {
         return Ok(prompt.to_owned());
@@ -100,20 +133,32 @@ mod tests {
     use crate::{DatasetSettings, WorkloadSettings, build};
 
     fn settings(options: SonnetSettings) -> WorkloadSettings {
-        WorkloadSettings { num_prompts: 20, ..WorkloadSettings::new(DatasetSettings::Sonnet(options)) }
+        WorkloadSettings {
+            num_prompts: 20,
+            ..WorkloadSettings::new(DatasetSettings::Sonnet(options))
+        }
     }
 
     #[test]
     fn prompts_share_their_first_lines_and_fit() {
         let tokenizer = Tokenizer::builtin().unwrap();
-        let workload = build(&settings(SonnetSettings::default()), Some(&tokenizer), &|_, _| {}).unwrap();
+        let workload = build(
+            &settings(SonnetSettings::default()),
+            Some(&tokenizer),
+            &|_, _| {},
+        )
+        .unwrap();
         assert_eq!(workload.requests.len(), 20);
         let first = workload.requests[0].prompt.as_text().unwrap();
         for request in &workload.requests {
             let text = request.prompt.as_text().unwrap();
             assert!(text.starts_with("<|im_start|>user\nPick as many lines"));
             assert_eq!(text[..400], first[..400]);
-            assert!((400..=550).contains(&request.prompt_tokens), "{}", request.prompt_tokens);
+            assert!(
+                (400..=550).contains(&request.prompt_tokens),
+                "{}",
+                request.prompt_tokens
+            );
             assert_eq!(tokenizer.encode(text).len(), request.prompt_tokens as usize);
         }
     }
@@ -122,8 +167,20 @@ mod tests {
     fn lengths_that_cannot_be_are_refused() {
         let tokenizer = Tokenizer::builtin().unwrap();
         for (options, flag) in [
-            (SonnetSettings { input_len: 10, ..SonnetSettings::default() }, "--sonnet-input-len"),
-            (SonnetSettings { prefix_len: 900, ..SonnetSettings::default() }, "--sonnet-prefix-len"),
+            (
+                SonnetSettings {
+                    input_len: 10,
+                    ..SonnetSettings::default()
+                },
+                "--sonnet-input-len",
+            ),
+            (
+                SonnetSettings {
+                    prefix_len: 900,
+                    ..SonnetSettings::default()
+                },
+                "--sonnet-prefix-len",
+            ),
         ] {
             let error = build(&settings(options), Some(&tokenizer), &|_, _| {}).unwrap_err();
             assert!(error.to_string().starts_with(flag), "{error}");

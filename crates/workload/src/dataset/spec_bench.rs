@@ -7,16 +7,31 @@ use super::custom::templated;
 use super::{Context, Sample};
 use crate::{SpecBenchSettings, SpeedBenchSettings, WorkloadError, WorkloadSettings, read};
 
-pub(super) fn sample(context: &Context<'_>, options: &SpecBenchSettings) -> Result<Sample, WorkloadError> {
+pub(super) fn sample(
+    context: &Context<'_>,
+    options: &SpecBenchSettings,
+) -> Result<Sample, WorkloadError> {
     positive("--spec-bench-output-len", options.output_len)?;
-    let questions = load(&options.path, "turns", options.category.as_deref(), |row| &row["turns"][0])?;
+    let questions = load(&options.path, "turns", options.category.as_deref(), |row| {
+        &row["turns"][0]
+    })?;
     // vLLM's tool passes neither seed nor template options to this dataset.
     let settings = if context.settings.is_vllm() {
-        WorkloadSettings { seed: 0, skip_chat_template: false, ..context.settings.clone() }
+        WorkloadSettings {
+            seed: 0,
+            skip_chat_template: false,
+            ..context.settings.clone()
+        }
     } else {
         context.settings.clone()
     };
-    requests(context, &settings, &options.path, questions, options.output_len)
+    requests(
+        context,
+        &settings,
+        &options.path,
+        questions,
+        options.output_len,
+    )
 }
 
 pub(super) fn sample_speed(
@@ -28,19 +43,34 @@ pub(super) fn sample_speed(
     if !path.is_file() && options.path.is_dir() {
         return Err(WorkloadError::setting(
             "--speed-bench-dataset-subset",
-            format!("the folder {} has no file {}.jsonl", options.path.display(), options.subset),
+            format!(
+                "the folder {} has no file {}.jsonl",
+                options.path.display(),
+                options.subset
+            ),
         ));
     }
-    let questions =
-        load(&path, "messages", options.category.as_deref(), |row| &row["messages"][0]["content"])?;
-    let seed = if context.settings.is_vllm() { 0 } else { context.settings.seed };
-    let settings = WorkloadSettings { seed, ..context.settings.clone() };
+    let questions = load(&path, "messages", options.category.as_deref(), |row| {
+        &row["messages"][0]["content"]
+    })?;
+    let seed = if context.settings.is_vllm() {
+        0
+    } else {
+        context.settings.seed
+    };
+    let settings = WorkloadSettings {
+        seed,
+        ..context.settings.clone()
+    };
     requests(context, &settings, &path, questions, options.output_len)
 }
 
 fn positive(flag: &'static str, len: i64) -> Result<(), WorkloadError> {
     if len < 1 {
-        Err(WorkloadError::setting(flag, format!("is {len}, but must be at least 1")))
+        Err(WorkloadError::setting(
+            flag,
+            format!("is {len}, but must be at least 1"),
+        ))
     } else {
         Ok(())
     }
@@ -63,7 +93,10 @@ fn load(
             return Err(WorkloadError::format(
                 path,
                 Some(*line),
-                format!("there is no text in the column `{column}`; the row has {}", read::columns(row)),
+                format!(
+                    "there is no text in the column `{column}`; the row has {}",
+                    read::columns(row)
+                ),
             ));
         };
         let name = row["category"].as_str();
@@ -78,11 +111,17 @@ fn load(
     if questions.is_empty() {
         let message = match category {
             Some(category) => {
-                format!("no row has the category {category:?}; there are {}", categories.join(", "))
+                format!(
+                    "no row has the category {category:?}; there are {}",
+                    categories.join(", ")
+                )
             }
             None => "it is empty".into(),
         };
-        return Err(WorkloadError::NoRows { path: path.to_owned(), message });
+        return Err(WorkloadError::NoRows {
+            path: path.to_owned(),
+            message,
+        });
     }
     Ok(questions)
 }
@@ -94,7 +133,11 @@ fn requests(
     mut questions: Vec<Question>,
     output: i64,
 ) -> Result<Sample, WorkloadError> {
-    let inner = Context { settings, tokenizer: context.tokenizer, progress: context.progress };
+    let inner = Context {
+        settings,
+        tokenizer: context.tokenizer,
+        progress: context.progress,
+    };
     if settings.shuffle {
         PythonRandom::new(settings.seed).shuffle(&mut questions);
     }
@@ -105,5 +148,8 @@ fn requests(
         request.category.clone_from(category);
         Ok::<_, WorkloadError>(request)
     });
-    Ok(Sample::of_rows(path, made.into_iter().collect::<Result<_, _>>()?))
+    Ok(Sample::of_rows(
+        path,
+        made.into_iter().collect::<Result<_, _>>()?,
+    ))
 }

@@ -43,10 +43,11 @@ pub(super) fn native_texts(
     Ok(texts)
 }
 
-/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, piece by piece.
+/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, piece by
+/// piece.
 ///
-/// Every text comes from a random stream of its own, so the result depends neither on threads nor on the size of
-/// the pieces.
+/// Every text comes from a random stream of its own, so the result depends neither on threads nor
+/// on the size of the pieces.
 pub(super) struct NativeTexts<'a> {
     context: &'a Context<'a>,
     tokenizer: &'a Tokenizer,
@@ -72,7 +73,10 @@ enum Way {
     /// Of words that are one token each.
     Words(WordTexts),
     /// Of random tokens, written, read and mended: the shared beginnings, and the ids to take.
-    Mended { shared: Vec<Vec<u32>>, allowed: Vec<u32> },
+    Mended {
+        shared: Vec<Vec<u32>>,
+        allowed: Vec<u32>,
+    },
 }
 
 impl<'a> NativeTexts<'a> {
@@ -84,44 +88,73 @@ impl<'a> NativeTexts<'a> {
         lengths: &'a [usize],
     ) -> Result<Self, WorkloadError> {
         let seed = context.text_seed();
-        let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).map(|words| {
-            let shared =
-                (0..prefixes.count).map(|at| shared_prefix(&words, seed, at, prefixes.len)).collect();
-            WordTexts { words, seed, prefixes: shared }
-        });
+        let words = Words::find(tokenizer)
+            .filter(|words| words.first_len() > 0)
+            .map(|words| {
+                let shared = (0..prefixes.count)
+                    .map(|at| shared_prefix(&words, seed, at, prefixes.len))
+                    .collect();
+                WordTexts {
+                    words,
+                    seed,
+                    prefixes: shared,
+                }
+            });
         let way = match words.filter(|words| spot_check(tokenizer, words, prefixes.len, lengths)) {
             Some(words) => Way::Words(words),
             None => mended(context, tokenizer, prefixes, lengths)?,
         };
-        Ok(Self { context, tokenizer, prefixes, lengths, way, known: Known::default() })
+        Ok(Self {
+            context,
+            tokenizer,
+            prefixes,
+            lengths,
+            way,
+            known: Known::default(),
+        })
     }
 
     /// The texts of `range`, which begins where the last one ended.
-    pub(super) fn piece(&mut self, range: Range<usize>) -> Result<Vec<(String, usize)>, WorkloadError> {
+    pub(super) fn piece(
+        &mut self,
+        range: Range<usize>,
+    ) -> Result<Vec<(String, usize)>, WorkloadError> {
         let (lengths, prefix, total) = (self.lengths, self.prefixes.len, self.lengths.len());
         match &self.way {
             Way::Words(words) => {
-                let mut texts =
-                    self.context.parallel_of(range.clone(), total, |at| words.text(at, lengths[at], 0));
+                let mut texts = self
+                    .context
+                    .parallel_of(range.clone(), total, |at| words.text(at, lengths[at], 0));
                 words.remove_duplicates(&mut texts, range.clone(), lengths, &mut self.known);
-                Ok(texts.into_iter().zip(&lengths[range]).map(|(text, len)| (text, prefix + len)).collect())
+                Ok(texts
+                    .into_iter()
+                    .zip(&lengths[range])
+                    .map(|(text, len)| (text, prefix + len))
+                    .collect())
             }
-            Way::Mended { .. } => {
-                self.context.parallel_of(range, total, |at| self.text(at)).into_iter().collect()
-            }
+            Way::Mended { .. } => self
+                .context
+                .parallel_of(range, total, |at| self.text(at))
+                .into_iter()
+                .collect(),
         }
     }
 
-    /// Looks at all texts without keeping them, so that [`Self::picked`] can make them in any order.
+    /// Looks at all texts without keeping them, so that [`Self::picked`] can make them in any
+    /// order.
     pub(super) fn look(&mut self) {
         let Way::Words(words) = &self.way else { return };
         // As much of each as is compared: a word has at least one byte.
         let lengths: Vec<usize> = self.lengths.iter().map(|&len| len.min(COMPARED)).collect();
-        let quiet = Context { progress: &|_, _| {}, ..*self.context };
+        let quiet = Context {
+            progress: &|_, _| {},
+            ..*self.context
+        };
         let size = piece_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
         for range in pieces(lengths.len(), size) {
-            let mut texts =
-                quiet.parallel_of(range.clone(), lengths.len(), |at| words.text(at, lengths[at], 0));
+            let mut texts = quiet.parallel_of(range.clone(), lengths.len(), |at| {
+                words.text(at, lengths[at], 0)
+            });
             words.remove_duplicates(&mut texts, range, &lengths, &mut self.known);
         }
     }
@@ -132,7 +165,10 @@ impl<'a> NativeTexts<'a> {
         order: &[usize],
         range: Range<usize>,
     ) -> Result<Vec<(String, usize)>, WorkloadError> {
-        self.context.parallel_of(range, order.len(), |place| self.text(order[place])).into_iter().collect()
+        self.context
+            .parallel_of(range, order.len(), |place| self.text(order[place]))
+            .into_iter()
+            .collect()
     }
 
     /// Text number `at`, as it is after all that is known.
@@ -145,7 +181,13 @@ impl<'a> NativeTexts<'a> {
             }
             Way::Mended { shared, allowed } => {
                 let mut rng = indexed_stream(self.context.text_seed(), "random/prompt", at as u64);
-                exact_text(self.tokenizer, allowed, &mut rng, &shared[at % shared.len()], tokens)
+                exact_text(
+                    self.tokenizer,
+                    allowed,
+                    &mut rng,
+                    &shared[at % shared.len()],
+                    tokens,
+                )
             }
         }
     }
@@ -216,8 +258,8 @@ impl WordTexts {
         text
     }
 
-    /// Makes texts anew that were seen before. Some have to stay, because there are not enough different texts
-    /// of their length.
+    /// Makes texts anew that were seen before. Some have to stay, because there are not enough
+    /// different texts of their length.
     fn remove_duplicates(
         &self,
         texts: &mut [String],
@@ -242,8 +284,8 @@ impl WordTexts {
     }
 }
 
-/// What tells texts apart. Texts that start alike are taken as equal, which costs a new draw and helps no
-/// prefix cache.
+/// What tells texts apart. Texts that start alike are taken as equal, which costs a new draw and
+/// helps no prefix cache.
 fn fingerprint(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.as_bytes()[..text.len().min(COMPARED)].hash(&mut hasher);
@@ -280,9 +322,14 @@ fn mended(
     }
     let shared = (0..prefixes.count).map(|at| {
         let mut rng = indexed_stream(seed, "random/prefix", at as u64);
-        (0..prefixes.len).map(|_| allowed[below(rng.next_u32(), allowed.len())]).collect()
+        (0..prefixes.len)
+            .map(|_| allowed[below(rng.next_u32(), allowed.len())])
+            .collect()
     });
-    Ok(Way::Mended { shared: shared.collect(), allowed })
+    Ok(Way::Mended {
+        shared: shared.collect(),
+        allowed,
+    })
 }
 
 fn exact_text(
@@ -298,7 +345,11 @@ fn exact_text(
     for attempt in 0..ATTEMPTS {
         // What keeps merging near the end is thrown away further back each time.
         if attempt > 0 {
-            ids.truncate(wanted.saturating_sub(attempt.min(wanted / 2)).max(shared.len()));
+            ids.truncate(
+                wanted
+                    .saturating_sub(attempt.min(wanted / 2))
+                    .max(shared.len()),
+            );
         }
         while ids.len() < wanted {
             ids.push(allowed[below(rng.next_u32(), allowed.len())]);
@@ -326,10 +377,16 @@ mod tests {
     fn texts_are_exact_without_words_too() {
         let tokenizer = Tokenizer::builtin().unwrap();
         let settings = WorkloadSettings::new(DatasetSettings::Random(RandomSettings::default()));
-        let context = Context { settings: &settings, tokenizer: Some(&tokenizer), progress: &|_, _| {} };
+        let context = Context {
+            settings: &settings,
+            tokenizer: Some(&tokenizer),
+            progress: &|_, _| {},
+        };
         let (lengths, prefixes) = ([1, 2, 17, 300], Prefixes { len: 3, count: 1 });
         let mut maker = NativeTexts::new(&context, &tokenizer, prefixes, &lengths).unwrap();
-        maker.way = mended(&context, &tokenizer, prefixes, &lengths).ok().unwrap();
+        maker.way = mended(&context, &tokenizer, prefixes, &lengths)
+            .ok()
+            .unwrap();
         let texts = [maker.piece(0..3).unwrap(), maker.piece(3..4).unwrap()].concat();
         for ((text, tokens), len) in texts.iter().zip(lengths) {
             assert_eq!(*tokens, len + 3);

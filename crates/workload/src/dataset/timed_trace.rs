@@ -16,8 +16,8 @@ struct Row {
     blocks: Vec<u64>,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds everything but the
-/// requests.
+/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// everything but the requests.
 pub(super) fn in_pieces<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TimedTraceSettings,
@@ -35,7 +35,9 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let chunk = usize::try_from(options.chunk_hash_size)
         .ok()
         .filter(|&n| n > 0)
-        .ok_or_else(|| WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1"))?;
+        .ok_or_else(|| {
+            WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1")
+        })?;
     if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
         let message = "must be a number above 0";
         return Err(WorkloadError::setting("--timed-trace-sec-multiplier", message).into());
@@ -44,33 +46,53 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let lines = read::json_lines(&options.path)?;
     let rows_in_file = lines.len();
     let whole = options.start == 0.0 && options.duration.is_none();
-    let looked_at = if whole { context.count_or_all(rows_in_file) } else { rows_in_file };
+    let looked_at = if whole {
+        context.count_or_all(rows_in_file)
+    } else {
+        rows_in_file
+    };
     let lines = &lines[..looked_at.min(rows_in_file)];
-    let mut rows =
-        lines.iter().map(|(line, row)| parse(options, *line, row)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = lines
+        .iter()
+        .map(|(line, row)| parse(options, *line, row))
+        .collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() {
         let path = options.path.clone();
-        return Err(WorkloadError::NoRows { path, message: "it is empty".into() }.into());
+        return Err(WorkloadError::NoRows {
+            path,
+            message: "it is empty".into(),
+        }
+        .into());
     }
-    if let Some(at) = rows.windows(2).position(|pair| pair[1].seconds < pair[0].seconds) {
+    if let Some(at) = rows
+        .windows(2)
+        .position(|pair| pair[1].seconds < pair[0].seconds)
+    {
         let (before, after) = (rows[at].seconds, rows[at + 1].seconds);
         return Err(backwards(&options.path, lines[at + 1].0, before, after).into());
     }
     if !whole {
         let from = rows[0].seconds + options.start;
-        let to = options.duration.map_or(f64::INFINITY, |duration| from + duration);
+        let to = options
+            .duration
+            .map_or(f64::INFINITY, |duration| from + duration);
         rows.retain(|row| row.seconds >= from && row.seconds < to);
         rows.truncate(context.count_or_all(rows.len()));
         if rows.is_empty() {
             let message = format!(
                 "none of its {rows_in_file} rows is in the stretch of --trace-start and --trace-duration"
             );
-            return Err(WorkloadError::NoRows { path: options.path.clone(), message }.into());
+            return Err(WorkloadError::NoRows {
+                path: options.path.clone(),
+                message,
+            }
+            .into());
         }
     }
     let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
     let vllm_rules = context.settings.is_vllm();
-    // vLLM does not count from the first row, so that a cut from the middle of a trace starts with a pause.
+    // vLLM does not count from the first row, so that a cut from the middle of a trace starts with
+    // a pause.
     let origin = if vllm_rules { 0.0 } else { rows[0].seconds };
     let seed = context.text_seed();
     let make = |at: usize| {
@@ -96,8 +118,14 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     for range in pieces(rows.len(), piece_size(mean)) {
         give(context.parallel_of(range, rows.len(), make), rows.len())?;
     }
-    let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
-    sample.about.insert("trace_rows".into(), rows_in_file.into());
+    let mut sample = Sample {
+        with_ids: true,
+        force_ignore_eos: true,
+        ..Sample::default()
+    };
+    sample
+        .about
+        .insert("trace_rows".into(), rows_in_file.into());
     let wanted = usize::try_from(context.settings.num_prompts).unwrap_or(0);
     if wanted > rows_in_file && whole {
         sample.warnings.push(format!(
@@ -108,7 +136,12 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
 }
 
 /// The error for a trace whose time goes backwards.
-pub(super) fn backwards(path: &std::path::Path, line: usize, before: f64, after: f64) -> WorkloadError {
+pub(super) fn backwards(
+    path: &std::path::Path,
+    line: usize,
+    before: f64,
+    after: f64,
+) -> WorkloadError {
     WorkloadError::format(
         path,
         Some(line),
@@ -121,26 +154,35 @@ fn push(ids: &mut Vec<u32>, allowed: &[u32], rng: &mut StreamRng, count: usize) 
         return;
     }
     ids.extend(
-        (0..count).map(|_| allowed[((u64::from(rng.next_u32()) * allowed.len() as u64) >> 32) as usize]),
+        (0..count)
+            .map(|_| allowed[((u64::from(rng.next_u32()) * allowed.len() as u64) >> 32) as usize]),
     );
 }
 
 fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, WorkloadError> {
     let number = |label: &str| {
-        row[label].as_f64().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| {
-            WorkloadError::format(
-                &options.path,
-                Some(line),
-                format!("the column `{label}` must hold a number; the row has {}", read::columns(row)),
-            )
-        })
+        row[label]
+            .as_f64()
+            .filter(|n| n.is_finite() && *n >= 0.0)
+            .ok_or_else(|| {
+                WorkloadError::format(
+                    &options.path,
+                    Some(line),
+                    format!(
+                        "the column `{label}` must hold a number; the row has {}",
+                        read::columns(row)
+                    ),
+                )
+            })
     };
     let hashes = row[&options.label_hash_ids].as_array();
     Ok(Row {
         seconds: number(&options.label_timestamp)? * options.sec_multiplier,
         input: number(&options.label_input_length)? as usize,
         output: number(&options.label_output_length)? as i64,
-        blocks: hashes.map(|ids| ids.iter().map(block_id).collect()).unwrap_or_default(),
+        blocks: hashes
+            .map(|ids| ids.iter().map(block_id).collect())
+            .unwrap_or_default(),
     })
 }
 
@@ -150,7 +192,9 @@ pub(super) fn block_id(value: &Value) -> u64 {
         value
             .to_string()
             .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            })
     })
 }
 
@@ -163,7 +207,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trace.jsonl");
         std::fs::write(&path, lines).unwrap();
-        let options = TimedTraceSettings { path, chunk_hash_size: 4, ..TimedTraceSettings::default() };
+        let options = TimedTraceSettings {
+            path,
+            chunk_hash_size: 4,
+            ..TimedTraceSettings::default()
+        };
         let mut settings = WorkloadSettings::new(DatasetSettings::TimedTrace(options));
         settings.compat = compat;
         build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
@@ -184,11 +232,18 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(ids.iter().map(|ids| ids.len()).collect::<Vec<_>>(), [10, 6, 9]);
+        assert_eq!(
+            ids.iter().map(|ids| ids.len()).collect::<Vec<_>>(),
+            [10, 6, 9]
+        );
         assert_eq!(ids[0][..4], ids[1][..4]);
         assert_eq!(ids[0][..4], ids[2][..4]);
         assert_ne!(ids[0][4..6], ids[1][4..6]);
-        let times: Vec<u64> = workload.requests.iter().map(|request| request.trace_at.unwrap().0).collect();
+        let times: Vec<u64> = workload
+            .requests
+            .iter()
+            .map(|request| request.trace_at.unwrap().0)
+            .collect();
         assert_eq!(times, [0, 500_000_000, 2_000_000_000]);
         assert!(workload.force_ignore_eos);
         assert!(workload.warnings[0].contains("3 rows"));
@@ -197,7 +252,10 @@ mod tests {
     #[test]
     fn vllms_rules_keep_the_pause_and_the_short_prompt() {
         let workload = run(TRACE, Compat::Vllm).unwrap();
-        assert_eq!(workload.requests[0].trace_at, Some(Nanos::from_millis(2000)));
+        assert_eq!(
+            workload.requests[0].trace_at,
+            Some(Nanos::from_millis(2000))
+        );
         assert_eq!(workload.requests[2].prompt_tokens, 4);
     }
 
@@ -205,7 +263,10 @@ mod tests {
     fn bad_traces_name_the_line() {
         let backwards = TRACE.replace("2.5", "1.5");
         let missing = TRACE.replace("\"output_length\": 1", "\"out\": 1");
-        for (lines, part) in [(backwards, "line 2: time goes backwards"), (missing, "line 2: the column")] {
+        for (lines, part) in [
+            (backwards, "line 2: time goes backwards"),
+            (missing, "line 2: the column"),
+        ] {
             let error = run(&lines, Compat::Native).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

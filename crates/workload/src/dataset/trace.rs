@@ -1,7 +1,7 @@
 //! `trace`: recorded traffic with its own clock, sent as text.
 //!
-//! Known files: the Azure LLM inference traces (CSV), BurstGPT (CSV), Mooncake (JSON Lines, blocks of 512
-//! tokens). They are told apart by their columns.
+//! Known files: the Azure LLM inference traces (CSV), BurstGPT (CSV), Mooncake (JSON Lines, blocks
+//! of 512 tokens). They are told apart by their columns.
 
 use std::path::Path;
 
@@ -36,8 +36,8 @@ pub(super) struct BurstGptRow {
     pub(super) output: usize,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds everything but the
-/// requests.
+/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// everything but the requests.
 pub(super) fn in_pieces<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TraceSettings,
@@ -47,13 +47,26 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     check_stretch(options.speed, options.start, options.duration)?;
     let rows = load(&options.path)?;
     let total = rows.len();
-    if let Some(pair) = rows.windows(2).find(|pair| pair[1].seconds < pair[0].seconds) {
-        return Err(backwards(&options.path, pair[1].line, pair[0].seconds, pair[1].seconds).into());
+    if let Some(pair) = rows
+        .windows(2)
+        .find(|pair| pair[1].seconds < pair[0].seconds)
+    {
+        return Err(backwards(
+            &options.path,
+            pair[1].line,
+            pair[0].seconds,
+            pair[1].seconds,
+        )
+        .into());
     }
     let origin = rows.first().map_or(0.0, |row| row.seconds) + options.start;
-    let end = options.duration.map_or(f64::INFINITY, |duration| origin + duration);
-    let mut rows: Vec<Row> =
-        rows.into_iter().filter(|row| row.seconds >= origin && row.seconds < end).collect();
+    let end = options
+        .duration
+        .map_or(f64::INFINITY, |duration| origin + duration);
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .filter(|row| row.seconds >= origin && row.seconds < end)
+        .collect();
     rows.truncate(context.count_or_all(rows.len()));
     let Some(first) = rows.first().map(|row| row.seconds) else {
         return Err(WorkloadError::NoRows {
@@ -64,13 +77,13 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         }
         .into());
     };
-    let words = Words::find(tokenizer).filter(|words| words.first_len() > 0).ok_or_else(|| {
-        WorkloadError::Unreachable {
+    let words = Words::find(tokenizer)
+        .filter(|words| words.first_len() > 0)
+        .ok_or_else(|| WorkloadError::Unreachable {
             tokenizer: tokenizer.name().to_owned(),
             wanted: rows[0].input,
             message: "it has too few words of one token".into(),
-        }
-    })?;
+        })?;
     let special = tokenizer.num_special_tokens_to_add();
     let seed = context.text_seed();
     let make = |at: usize| {
@@ -86,7 +99,11 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         }
         let mut rng = indexed_stream(seed, "trace/rest", at as u64);
         push_words(&words, &mut rng, left, &mut text);
-        let mut made = request(Prompt::Text(text), tokens + special, Some(row.output.max(1)));
+        let mut made = request(
+            Prompt::Text(text),
+            tokens + special,
+            Some(row.output.max(1)),
+        );
         made.trace_at = Some(Nanos::from_secs_f64((row.seconds - first) / options.speed));
         made
     };
@@ -95,16 +112,25 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     for range in pieces(used, piece_size(mean)) {
         give(context.parallel_of(range, used, make), used)?;
     }
-    let mut sample = Sample { with_ids: true, force_ignore_eos: true, ..Sample::default() };
+    let mut sample = Sample {
+        with_ids: true,
+        force_ignore_eos: true,
+        ..Sample::default()
+    };
     sample.about.insert("trace_rows".into(), total.into());
     if used < total {
-        sample.warnings.push(format!("{used} of the {total} rows of the trace are sent."));
+        sample
+            .warnings
+            .push(format!("{used} of the {total} rows of the trace are sent."));
     }
     Ok(sample)
 }
 
 fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
-    if path.extension().is_some_and(|extension| extension == "jsonl") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
         return mooncake(path);
     }
     let header = read::csv_header(path)?;
@@ -113,7 +139,9 @@ fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
         return azure(path);
     }
     if has("Timestamp") && has("Request tokens") && has("Response tokens") {
-        let rows = burstgpt_rows(path)?.into_iter().filter(|row| row.output > 0);
+        let rows = burstgpt_rows(path)?
+            .into_iter()
+            .filter(|row| row.output > 0);
         return Ok(rows
             .map(|row| Row {
                 line: row.line,
@@ -139,18 +167,27 @@ fn mooncake(path: &Path) -> Result<Vec<Row>, WorkloadError> {
     let rows = read::json_lines(path)?;
     let parse = |(line, row): &(usize, serde_json::Value)| {
         let number = |label: &str| {
-            row[label].as_f64().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| {
-                let columns = read::columns(row);
-                let message = format!("the column `{label}` must hold a number; the row has {columns}");
-                WorkloadError::format(path, Some(*line), message)
-            })
+            row[label]
+                .as_f64()
+                .filter(|n| n.is_finite() && *n >= 0.0)
+                .ok_or_else(|| {
+                    let columns = read::columns(row);
+                    let message =
+                        format!("the column `{label}` must hold a number; the row has {columns}");
+                    WorkloadError::format(path, Some(*line), message)
+                })
         };
         Ok(Row {
             line: *line,
             seconds: number("timestamp")? / 1000.0,
             input: number("input_length")? as usize,
             output: number("output_length")? as i64,
-            blocks: row["hash_ids"].as_array().into_iter().flatten().map(block_id).collect(),
+            blocks: row["hash_ids"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(block_id)
+                .collect(),
         })
     };
     rows.iter().map(parse).collect()
@@ -159,7 +196,9 @@ fn mooncake(path: &Path) -> Result<Vec<Row>, WorkloadError> {
 fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
     let rows = read::csv_rows(path, &["TIMESTAMP", "ContextTokens", "GeneratedTokens"])?;
     let parse = |(line, cells): &(usize, Vec<String>)| {
-        let wrong = |what: &str| WorkloadError::format(path, Some(*line), format!("{what:?} cannot be read"));
+        let wrong = |what: &str| {
+            WorkloadError::format(path, Some(*line), format!("{what:?} cannot be read"))
+        };
         Ok(Row {
             line: *line,
             seconds: timestamp(&cells[0]).ok_or_else(|| wrong(&cells[0]))?,
@@ -172,22 +211,38 @@ fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
 }
 
 /// Refuses speeds and stretches that make no sense.
-pub(super) fn check_stretch(speed: f64, start: f64, duration: Option<f64>) -> Result<(), WorkloadError> {
+pub(super) fn check_stretch(
+    speed: f64,
+    start: f64,
+    duration: Option<f64>,
+) -> Result<(), WorkloadError> {
     if !(speed > 0.0 && speed.is_finite()) {
-        return Err(WorkloadError::setting("--trace-speed", "must be a number above 0"));
+        return Err(WorkloadError::setting(
+            "--trace-speed",
+            "must be a number above 0",
+        ));
     }
     if !(start >= 0.0 && start.is_finite()) {
-        return Err(WorkloadError::setting("--trace-start", "must be a number of seconds, 0 or more"));
+        return Err(WorkloadError::setting(
+            "--trace-start",
+            "must be a number of seconds, 0 or more",
+        ));
     }
     if !duration.is_none_or(|duration| duration > 0.0) {
-        return Err(WorkloadError::setting("--trace-duration", "must be a number of seconds above 0"));
+        return Err(WorkloadError::setting(
+            "--trace-duration",
+            "must be a number of seconds above 0",
+        ));
     }
     Ok(())
 }
 
 /// Seconds since 1970 of `YYYY-MM-DD HH:MM:SS.fraction`, with or without an offset of zero.
 fn timestamp(text: &str) -> Option<f64> {
-    let text = text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z')).unwrap_or(text);
+    let text = text
+        .strip_suffix("+00:00")
+        .or_else(|| text.strip_suffix('Z'))
+        .unwrap_or(text);
     let (date, time) = text.split_once([' ', 'T'])?;
     let mut date = date.split('-').map(str::parse::<i64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
@@ -205,12 +260,24 @@ fn timestamp(text: &str) -> Option<f64> {
 
 /// The rows of a BurstGPT file.
 pub(super) fn burstgpt_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadError> {
-    let rows = read::csv_rows(path, &["Timestamp", "Model", "Request tokens", "Response tokens"])?;
+    let rows = read::csv_rows(
+        path,
+        &["Timestamp", "Model", "Request tokens", "Response tokens"],
+    )?;
     let parse = |(line, cells): &(usize, Vec<String>)| {
         let number = |at: usize| {
-            cells[at].trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0).ok_or_else(|| {
-                WorkloadError::format(path, Some(*line), format!("{:?} is not a number", cells[at]))
-            })
+            cells[at]
+                .trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|n| n.is_finite() && *n >= 0.0)
+                .ok_or_else(|| {
+                    WorkloadError::format(
+                        path,
+                        Some(*line),
+                        format!("{:?} is not a number", cells[at]),
+                    )
+                })
         };
         Ok(BurstGptRow {
             line: *line,
@@ -236,14 +303,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let mut options = TraceSettings { path, ..TraceSettings::default() };
+        let mut options = TraceSettings {
+            path,
+            ..TraceSettings::default()
+        };
         change(&mut options);
         let settings = WorkloadSettings::new(DatasetSettings::Trace(options));
         build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
     }
 
     fn times(workload: &inferometer_core::Workload) -> Vec<u64> {
-        workload.requests.iter().map(|request| request.trace_at.unwrap().0 / 1_000_000).collect()
+        workload
+            .requests
+            .iter()
+            .map(|request| request.trace_at.unwrap().0 / 1_000_000)
+            .collect()
     }
 
     const AZURE: &str = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.5000000,37,44\n\
@@ -255,7 +329,10 @@ mod tests {
         assert_eq!(times(&workload), [0, 875, 4875]);
         let tokenizer = Tokenizer::builtin().unwrap();
         for (request, (input, output)) in workload.requests.iter().zip([(37, 44), (5, 2), (6, 3)]) {
-            assert_eq!(tokenizer.encode(request.prompt.as_text().unwrap()).len(), input);
+            assert_eq!(
+                tokenizer.encode(request.prompt.as_text().unwrap()).len(),
+                input
+            );
             assert_eq!(request.output_tokens, Some(output));
         }
         let cut = run("azure.csv", AZURE, |options| {
@@ -298,7 +375,10 @@ mod tests {
         for (content, part) in [
             (backwards.as_str(), "line 4: time goes backwards"),
             ("a,b\n1,2\n", "columns are a, b"),
-            ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n", "line 2: \"yesterday\""),
+            (
+                "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n",
+                "line 2: \"yesterday\"",
+            ),
         ] {
             let error = run("x.csv", content, |_| {}).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

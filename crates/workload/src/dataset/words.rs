@@ -1,9 +1,10 @@
 //! Words that are one token each wherever they stand, so that a text of n words has n tokens.
 //!
-//! Random token ids do not survive being written as text and read again: neighbours merge, broken UTF-8
-//! becomes other tokens. Words do: tokenizers cut text before the space in front of a word, so tokens never
-//! reach over that border. Which words hold is found by trying: every word must come back as its one token
-//! in texts where all words follow one another in two orders; what does not is left out.
+//! Random token ids do not survive being written as text and read again: neighbours merge, broken
+//! UTF-8 becomes other tokens. Words do: tokenizers cut text before the space in front of a word,
+//! so tokens never reach over that border. Which words hold is found by trying: every word must
+//! come back as its one token in texts where all words follow one another in two orders; what does
+//! not is left out.
 
 use std::ops::ControlFlow;
 
@@ -28,32 +29,54 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 2..=12;
 impl Words {
     /// Finds the words of a tokenizer; `None` when it has too few that hold.
     pub(super) fn find(tokenizer: &Tokenizer) -> Option<Self> {
-        let most = if tokenizer.is_quick() { MAX_WORDS } else { MAX_WORDS / 4 };
+        let most = if tokenizer.is_quick() {
+            MAX_WORDS
+        } else {
+            MAX_WORDS / 4
+        };
         let mut candidates = Vec::with_capacity(most);
         tokenizer.for_each_token(&mut |token| {
             candidates.extend(word_of(token).map(str::to_owned));
-            if candidates.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if candidates.len() < most {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         });
         Self::holding(tokenizer, candidates)
     }
 
     fn holding(tokenizer: &Tokenizer, mut words: Vec<String>) -> Option<Self> {
-        let start = words.iter().find(|word| tokenizer.encode(word).len() == 1)?.clone();
+        let start = words
+            .iter()
+            .find(|word| tokenizer.encode(word).len() == 1)?
+            .clone();
         // Once is enough for nearly all tokenizers; another round checks what a round has left.
         for _ in 0..3 {
             if words.len() < MIN_WORDS {
                 return None;
             }
-            if holds(tokenizer, &start, words.iter()) && holds(tokenizer, &start, words.iter().rev()) {
+            if holds(tokenizer, &start, words.iter())
+                && holds(tokenizer, &start, words.iter().rev())
+            {
                 return Some(Self::new(tokenizer, &words));
             }
-            words.retain(|word| tokenizer.encode(&format!("{start} {word} {word} {start}")).len() == 4);
+            words.retain(|word| {
+                tokenizer
+                    .encode(&format!("{start} {word} {word} {start}"))
+                    .len()
+                    == 4
+            });
         }
         None
     }
 
     fn new(tokenizer: &Tokenizer, words: &[String]) -> Self {
-        let mut found = Self { text: String::new(), ends: Vec::new(), first: Vec::new() };
+        let mut found = Self {
+            text: String::new(),
+            ends: Vec::new(),
+            first: Vec::new(),
+        };
         for (at, word) in words.iter().enumerate() {
             found.text.push(' ');
             found.text.push_str(word);
@@ -82,7 +105,11 @@ impl Words {
 
     /// A word with the space before it.
     pub(super) fn spaced(&self, at: usize) -> &str {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        let start = if at == 0 {
+            0
+        } else {
+            self.ends[at - 1] as usize
+        };
         &self.text[start..self.ends[at] as usize]
     }
 }
@@ -92,8 +119,8 @@ fn word_of(token: &str) -> Option<&str> {
     let word = token.strip_prefix(['Ġ', '▁']).unwrap_or(token);
     let marked = word.len() < token.len();
     let plain = LENGTHS.contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase());
-    // Vocabularies that mark the inside of words instead (`##ing`) have unmarked words. Where both kinds are,
-    // an unmarked token is the inside of a word, and the trial throws it out.
+    // Vocabularies that mark the inside of words instead (`##ing`) have unmarked words. Where both
+    // kinds are, an unmarked token is the inside of a word, and the trial throws it out.
     (plain && (marked || word.len() > 3)).then_some(word)
 }
 

@@ -37,7 +37,12 @@ pub struct SonnetSettings {
 
 impl Default for SonnetSettings {
     fn default() -> Self {
-        Self { path: None, input_len: 550, output_len: 150, prefix_len: 200 }
+        Self {
+            path: None,
+            input_len: 550,
+            output_len: 150,
+            prefix_len: 200,
+        }
     }
 }
 
@@ -61,7 +66,11 @@ pub struct SpecBenchSettings {
 
 impl Default for SpecBenchSettings {
     fn default() -> Self {
-        Self { path: PathBuf::new(), output_len: 256, category: None }
+        Self {
+            path: PathBuf::new(),
+            output_len: 256,
+            category: None,
+        }
     }
 }
 
@@ -80,7 +89,12 @@ pub struct SpeedBenchSettings {
 
 impl Default for SpeedBenchSettings {
     fn default() -> Self {
-        Self { path: PathBuf::new(), subset: "qualitative".into(), output_len: 4096, category: None }
+        Self {
+            path: PathBuf::new(),
+            subset: "qualitative".into(),
+            output_len: 4096,
+            category: None,
+        }
     }
 }
 
@@ -129,7 +143,8 @@ impl Default for TimedTraceSettings {
 /// Options of `trace`: recorded traffic with its own clock.
 #[derive(Clone, Debug)]
 pub struct TraceSettings {
-    /// The file: an Azure LLM trace or BurstGPT (CSV), or Mooncake (JSON Lines). Told apart by their columns.
+    /// The file: an Azure LLM trace or BurstGPT (CSV), or Mooncake (JSON Lines). Told apart by
+    /// their columns.
     pub path: PathBuf,
     /// The trace runs this many times as fast.
     pub speed: f64,
@@ -141,7 +156,12 @@ pub struct TraceSettings {
 
 impl Default for TraceSettings {
     fn default() -> Self {
-        Self { path: PathBuf::new(), speed: 1.0, start: 0.0, duration: None }
+        Self {
+            path: PathBuf::new(),
+            speed: 1.0,
+            start: 0.0,
+            duration: None,
+        }
     }
 }
 
@@ -152,7 +172,8 @@ pub struct CustomMediaSettings {
     pub path: PathBuf,
     /// Output tokens for every request; -1 takes `output_tokens` of the row.
     pub output_len: i64,
-    /// Images are read or fetched here and sent inside the request (`--custom-ensure-client-side-data`).
+    /// Images are read or fetched here and sent inside the request
+    /// (`--custom-ensure-client-side-data`).
     pub client_side_data: bool,
     /// Sounds are sent inside chat messages (`--enable-multimodal-chat`).
     pub multimodal_chat: bool,
@@ -160,7 +181,12 @@ pub struct CustomMediaSettings {
 
 impl Default for CustomMediaSettings {
     fn default() -> Self {
-        Self { path: PathBuf::new(), output_len: 256, client_side_data: false, multimodal_chat: false }
+        Self {
+            path: PathBuf::new(),
+            output_len: 256,
+            client_side_data: false,
+            multimodal_chat: false,
+        }
     }
 }
 
@@ -199,7 +225,9 @@ impl HfSettings {
             split: None,
             output_len: None,
             no_stream: false,
-            bfcl_categories: ["simple", "live_simple", "multiple"].map(str::to_owned).to_vec(),
+            bfcl_categories: ["simple", "live_simple", "multiple"]
+                .map(str::to_owned)
+                .to_vec(),
             blazedit_distance: (0.0, 1.0),
             audio_seconds: (0.0, f64::INFINITY),
             hub,

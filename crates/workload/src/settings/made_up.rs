@@ -50,7 +50,10 @@ impl FromStr for RangeRatio {
         let wrong = |message: String| WorkloadError::setting("--random-range-ratio", message);
         let number = text.trim().parse::<f64>().ok();
         let ratio = if let Some(both) = number {
-            Self { input: both, output: both }
+            Self {
+                input: both,
+                output: both,
+            }
         } else {
             let value: Value = serde_json::from_str(text).map_err(|_| {
                 wrong(format!(
@@ -58,11 +61,14 @@ impl FromStr for RangeRatio {
                 ))
             })?;
             let part = |name: &str| {
-                value[name]
-                    .as_f64()
-                    .ok_or_else(|| wrong(format!("{text} must hold the numbers `input` and `output`")))
+                value[name].as_f64().ok_or_else(|| {
+                    wrong(format!("{text} must hold the numbers `input` and `output`"))
+                })
             };
-            Self { input: part("input")?, output: part("output")? }
+            Self {
+                input: part("input")?,
+                output: part("output")?,
+            }
         };
         ratio.check()?;
         Ok(ratio)
@@ -100,7 +106,12 @@ pub struct RerankSettings {
 
 impl Default for RerankSettings {
     fn default() -> Self {
-        Self { input_len: 1024, range_ratio: RangeRatio::default(), batch_size: 1, is_reranker: true }
+        Self {
+            input_len: 1024,
+            range_ratio: RangeRatio::default(),
+            batch_size: 1,
+            is_reranker: true,
+        }
     }
 }
 
@@ -119,7 +130,12 @@ pub struct PrefixRepetitionSettings {
 
 impl Default for PrefixRepetitionSettings {
     fn default() -> Self {
-        Self { prefix_len: 256, suffix_len: 256, num_prefixes: 10, output_len: 128 }
+        Self {
+            prefix_len: 256,
+            suffix_len: 256,
+            num_prefixes: 10,
+            output_len: 128,
+        }
     }
 }
 
@@ -163,33 +179,63 @@ impl MmBucket {
                 format!("{text:?} must look like {{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}}"),
             )
         };
-        let body = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).ok_or_else(wrong)?;
+        let body = text
+            .trim()
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .ok_or_else(wrong)?;
         let mut buckets = Vec::new();
         for entry in body.split('(').skip(1) {
             let (size, share) = entry.split_once(')').ok_or_else(wrong)?;
-            let size: Option<Vec<u32>> =
-                size.trim_end_matches([' ', ',']).split(',').map(|part| part.trim().parse().ok()).collect();
+            let size: Option<Vec<u32>> = size
+                .trim_end_matches([' ', ','])
+                .split(',')
+                .map(|part| part.trim().parse().ok())
+                .collect();
             let share = share.trim().strip_prefix(':').ok_or_else(wrong)?;
-            let share = share.trim().trim_end_matches(',').trim().parse().map_err(|_| wrong())?;
+            let share = share
+                .trim()
+                .trim_end_matches(',')
+                .trim()
+                .parse()
+                .map_err(|_| wrong())?;
             match size.ok_or_else(wrong)?.as_slice() {
-                &[height, width, frames] => buckets.push(Self { height, width, frames, share }),
+                &[height, width, frames] => buckets.push(Self {
+                    height,
+                    width,
+                    frames,
+                    share,
+                }),
                 _ => return Err(wrong()),
             }
         }
-        if buckets.is_empty() { Err(wrong()) } else { Ok(buckets) }
+        if buckets.is_empty() {
+            Err(wrong())
+        } else {
+            Ok(buckets)
+        }
     }
 }
 
 impl Default for RandomMmSettings {
     fn default() -> Self {
-        let bucket = |height, width, frames, share| MmBucket { height, width, frames, share };
+        let bucket = |height, width, frames, share| MmBucket {
+            height,
+            width,
+            frames,
+            share,
+        };
         Self {
             text: RandomSettings::default(),
             base_items: 1,
             items_range_ratio: 0.0,
             image_limit: 255,
             video_limit: 1,
-            buckets: vec![bucket(256, 256, 1, 0.5), bucket(720, 1280, 1, 0.5), bucket(720, 1280, 16, 0.0)],
+            buckets: vec![
+                bucket(256, 256, 1, 0.5),
+                bucket(720, 1280, 1, 0.5),
+                bucket(720, 1280, 16, 0.0),
+            ],
         }
     }
 }
@@ -201,20 +247,55 @@ mod tests {
     #[test]
     fn buckets_are_read_from_pythons_spelling() {
         let buckets = MmBucket::parse_all("{(256, 256, 1): 0.5, (720, 1280, 16): 0.25,}").unwrap();
-        assert_eq!(buckets[1], MmBucket { height: 720, width: 1280, frames: 16, share: 0.25 });
+        assert_eq!(
+            buckets[1],
+            MmBucket {
+                height: 720,
+                width: 1280,
+                frames: 16,
+                share: 0.25
+            }
+        );
         assert_eq!(buckets.len(), 2);
-        for bad in ["", "{}", "{(1,2): 3}", "{(1,2,3) 4}", "(1,2,3): 0.5", "{(a,2,3): 0.5}"] {
+        for bad in [
+            "",
+            "{}",
+            "{(1,2): 3}",
+            "{(1,2,3) 4}",
+            "(1,2,3): 0.5",
+            "{(a,2,3): 0.5}",
+        ] {
             assert!(MmBucket::parse_all(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_range_ratio_is_a_number_or_json() {
-        assert_eq!("0.25".parse::<RangeRatio>().unwrap(), RangeRatio { input: 0.25, output: 0.25 });
+        assert_eq!(
+            "0.25".parse::<RangeRatio>().unwrap(),
+            RangeRatio {
+                input: 0.25,
+                output: 0.25
+            }
+        );
         let json = r#"{"input": 0.1, "output": 0}"#;
-        assert_eq!(json.parse::<RangeRatio>().unwrap(), RangeRatio { input: 0.1, output: 0.0 });
-        for bad in ["-0.1", "1", "nan", "inf", "x", "{}", r#"{"input": 0.1}"#, r#"{"input": 2, "output": 0}"#]
-        {
+        assert_eq!(
+            json.parse::<RangeRatio>().unwrap(),
+            RangeRatio {
+                input: 0.1,
+                output: 0.0
+            }
+        );
+        for bad in [
+            "-0.1",
+            "1",
+            "nan",
+            "inf",
+            "x",
+            "{}",
+            r#"{"input": 0.1}"#,
+            r#"{"input": 2, "output": 0}"#,
+        ] {
             let error = bad.parse::<RangeRatio>().unwrap_err().to_string();
             assert!(error.contains("--random-range-ratio"), "{bad}: {error}");
         }

@@ -9,7 +9,8 @@ use crate::LengthDistribution;
 pub struct MultiTurnSettings {
     /// Where the conversations come from.
     pub source: MultiTurnSource,
-    /// Conversations with fewer turns of the user are left out; synthetic ones have at least so many.
+    /// Conversations with fewer turns of the user are left out; synthetic ones have at least so
+    /// many.
     pub min_turns: usize,
     /// Turns of the user after this many are left out.
     pub max_turns: usize,
@@ -50,6 +51,12 @@ pub struct SyntheticTurns {
 impl MultiTurnSettings {
     /// All turns of a source, one right after the other.
     pub fn new(source: MultiTurnSource) -> Self {
-        Self { source, min_turns: 1, max_turns: usize::MAX, output_len: None, think_seconds: 0.0 }
+        Self {
+            source,
+            min_turns: 1,
+            max_turns: usize::MAX,
+            output_len: None,
+            think_seconds: 0.0,
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Byte-pair encoding: the algorithm of the Hugging Face model of that name, on compact tables.
 //!
-//! The result is the same token for token. What differs is the cost: loading takes a fraction of the time,
-//! words that were seen before come from a cache per thread, and short words merge in arrays on the stack.
+//! The result is the same token for token. What differs is the cost: loading takes a fraction of
+//! the time, words that were seen before come from a cache per thread, and short words merge in
+//! arrays on the stack.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -53,7 +54,10 @@ impl Bpe {
             *id = tokens.id(&format!("<0x{byte:02X}>"));
         }
         let byte_ids = byte_alphabet_ids(&tokens);
-        let unk = options.unk_token.as_deref().and_then(|token| tokens.id(token));
+        let unk = options
+            .unk_token
+            .as_deref()
+            .and_then(|token| tokens.id(token));
         Self {
             tokens,
             merges,
@@ -65,15 +69,20 @@ impl Bpe {
         }
     }
 
-    /// True when no merge reaches across the start of a run of `▁`, so that such places are hard borders.
+    /// True when no merge reaches across the start of a run of `▁`, so that such places are hard
+    /// borders.
     pub(super) fn underscore_is_border(&self) -> bool {
-        let spells_all = self.options.byte_fallback && self.fallback_ids.iter().all(Option::is_some);
+        let spells_all =
+            self.options.byte_fallback && self.fallback_ids.iter().all(Option::is_some);
         // Unknown tokens that fuse would reach over a border, so borders need full byte fallback.
         (spells_all || self.unk.is_none() || !self.options.fuse_unk)
             && self.options.continuing_prefix.is_empty()
             && self.options.word_suffix.is_empty()
             && !self.options.ignore_merges
-            && !self.merges.merged().any(|id| self.tokens.text(id).is_some_and(crosses_underscore))
+            && !self
+                .merges
+                .merged()
+                .any(|id| self.tokens.text(id).is_some_and(crosses_underscore))
     }
 
     /// Appends the tokens of a word of the vocabulary's own alphabet.
@@ -114,7 +123,8 @@ impl Bpe {
                         let len = self.merge_short(&mut symbols, word.len());
                         out.extend_from_slice(&symbols[..len]);
                     } else {
-                        let mut symbols: Vec<u32> = word.bytes().map(|byte| ids[byte as usize]).collect();
+                        let mut symbols: Vec<u32> =
+                            word.bytes().map(|byte| ids[byte as usize]).collect();
                         self.merge_long(&mut symbols);
                         out.extend_from_slice(&symbols);
                     }
@@ -162,8 +172,10 @@ impl Bpe {
                 continue;
             }
             if self.options.byte_fallback {
-                let bytes: Option<Vec<u32>> =
-                    text.bytes().map(|byte| self.fallback_ids[byte as usize]).collect();
+                let bytes: Option<Vec<u32>> = text
+                    .bytes()
+                    .map(|byte| self.fallback_ids[byte as usize])
+                    .collect();
                 if let Some(bytes) = bytes {
                     symbols.extend(bytes);
                     // As in the reference: a spelled symbol does not end a run of unknown ones.
@@ -192,8 +204,11 @@ impl Bpe {
     /// Merges up to [`SHORT`] symbols in place: again and again the lowest rank, leftmost first.
     fn merge_short(&self, symbols: &mut [u32], mut len: usize) -> usize {
         const NONE: (u32, u32) = (u32::MAX, 0);
-        let pair =
-            |left: u32, right: u32| self.merges.get(left, right).map_or(NONE, |merge| (merge.rank, merge.id));
+        let pair = |left: u32, right: u32| {
+            self.merges
+                .get(left, right)
+                .map_or(NONE, |merge| (merge.rank, merge.id))
+        };
         let mut ranks = [NONE; SHORT];
         for at in 1..len {
             ranks[at - 1] = pair(symbols[at - 1], symbols[at]);
@@ -229,8 +244,12 @@ impl Bpe {
     fn merge_long(&self, symbols: &mut Vec<u32>) {
         const END: usize = usize::MAX;
         let len = symbols.len();
-        let mut next: Vec<usize> = (1..=len).map(|at| if at == len { END } else { at }).collect();
-        let mut previous: Vec<usize> = (0..len).map(|at| if at == 0 { END } else { at - 1 }).collect();
+        let mut next: Vec<usize> = (1..=len)
+            .map(|at| if at == len { END } else { at })
+            .collect();
+        let mut previous: Vec<usize> = (0..len)
+            .map(|at| if at == 0 { END } else { at - 1 })
+            .collect();
         let mut alive = vec![true; len];
         let mut heap: BinaryHeap<Reverse<(u32, usize, u32)>> = (1..len)
             .filter_map(|at| {
@@ -244,7 +263,11 @@ impl Bpe {
             }
             let right = next[at];
             // An entry is stale when its pair has changed since.
-            if self.merges.get(symbols[at], symbols[right]).is_none_or(|merge| merge.id != id) {
+            if self
+                .merges
+                .get(symbols[at], symbols[right])
+                .is_none_or(|merge| merge.id != id)
+            {
                 continue;
             }
             symbols[at] = id;
@@ -283,8 +306,8 @@ fn crosses_underscore(token: &str) -> bool {
     })
 }
 
-/// The character that stands for a byte in byte-level vocabularies: printable bytes stand for themselves,
-/// the others for the characters from 256 on.
+/// The character that stands for a byte in byte-level vocabularies: printable bytes stand for
+/// themselves, the others for the characters from 256 on.
 pub(super) fn byte_char(byte: u8) -> char {
     BYTE_CHARS[byte as usize]
 }
@@ -381,7 +404,10 @@ fn with_cache(owner: u64, word: &str, out: &mut Vec<u32>, compute: impl FnOnce(&
     }
     CACHE.with_borrow_mut(|cache| {
         if cache.owner != owner {
-            *cache = WordCache { owner, ..WordCache::default() };
+            *cache = WordCache {
+                owner,
+                ..WordCache::default()
+            };
         }
         if let Some(&(start, len)) = cache.words.get(word) {
             out.extend_from_slice(&cache.tokens[start as usize..(start + len) as usize]);

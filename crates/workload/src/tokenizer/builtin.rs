@@ -1,7 +1,7 @@
 //! The vocabulary inside the binary, so that nothing need be downloaded for a first try.
 //!
-//! It is ours: trained by `data/builtin/make.py` on public-domain text. 8,192 tokens: 256 bytes, the merges,
-//! three special tokens.
+//! It is ours: trained by `data/builtin/make.py` on public-domain text. 8,192 tokens: 256 bytes,
+//! the merges, three special tokens.
 
 use super::bpe::byte_char;
 
@@ -21,7 +21,12 @@ pub(super) fn tokenizer_json() -> String {
     let mut merges = String::with_capacity(120_000);
     let mut next = 0;
     let mut push = |token: &str| {
-        let _ = write!(vocab, "{}{}:{next}", if next > 0 { "," } else { "" }, quote(token));
+        let _ = write!(
+            vocab,
+            "{}{}:{next}",
+            if next > 0 { "," } else { "" },
+            quote(token)
+        );
         next += 1;
     };
     for symbol in alphabet {

@@ -1,7 +1,7 @@
 //! Unicode character classes as the regex engine knows them.
 //!
-//! The tables come from the engine's own parser, so that a loop over classes and an expression never differ
-//! by the version of Unicode.
+//! The tables come from the engine's own parser, so that a loop over classes and an expression
+//! never differ by the version of Unicode.
 
 use std::sync::LazyLock;
 
@@ -38,7 +38,11 @@ impl Class {
 /// The classes of a character.
 pub(super) fn of(symbol: char) -> Class {
     let code = symbol as usize;
-    if code < 128 { Class(ASCII[code]) } else { Class(TABLE[code]) }
+    if code < 128 {
+        Class(ASCII[code])
+    } else {
+        Class(TABLE[code])
+    }
 }
 
 const ASCII: [u8; 128] = {
@@ -81,11 +85,15 @@ static TABLE: LazyLock<Box<[u8]>> = LazyLock::new(|| {
 });
 
 fn ranges(pattern: &str) -> Vec<(char, char)> {
-    let Ok(hir) = regex_syntax::parse(pattern) else { return Vec::new() };
+    let Ok(hir) = regex_syntax::parse(pattern) else {
+        return Vec::new();
+    };
     match hir.kind() {
-        HirKind::Class(HirClass::Unicode(class)) => {
-            class.ranges().iter().map(|range| (range.start(), range.end())).collect()
-        }
+        HirKind::Class(HirClass::Unicode(class)) => class
+            .ranges()
+            .iter()
+            .map(|range| (range.start(), range.end()))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -100,6 +108,10 @@ mod tests {
             assert_eq!(ASCII[code as usize], TABLE[code as usize], "{code}");
         }
         assert!(of('中').has(Class::LETTER) && of('\u{301}').has(Class::LETTER_OR_MARK));
-        assert!(of('½').has(Class::NUMBER) && of('€').has(Class::SIGN) && of('\u{a0}').has(Class::SPACE));
+        assert!(
+            of('½').has(Class::NUMBER)
+                && of('€').has(Class::SIGN)
+                && of('\u{a0}').has(Class::SPACE)
+        );
     }
 }

@@ -15,8 +15,15 @@ pub(super) struct Config {
     pub(super) chat_template: Option<String>,
 }
 
-const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMED: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 /// A small template in the style of most models, so that chat data can be tried without a download.
@@ -56,7 +63,8 @@ impl Config {
                 Value::Object(tokens) => tokens.values().filter_map(token_text).collect(),
                 _ => Vec::new(),
             };
-            self.special.extend(listed.into_iter().map(|token| (name.to_owned(), token)));
+            self.special
+                .extend(listed.into_iter().map(|token| (name.to_owned(), token)));
         }
         self.clean_up_spaces |= file["clean_up_tokenization_spaces"] == true;
         if self.chat_template.is_none() {
@@ -66,13 +74,19 @@ impl Config {
 
     /// The special token of one kind.
     pub(super) fn named(&self, name: &str) -> Option<&str> {
-        self.named_special.iter().find(|(known, _)| known == name).map(|(_, token)| token.as_str())
+        self.named_special
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, token)| token.as_str())
     }
 }
 
 /// A token is written as a string or as an object with its content.
 fn token_text(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+    value
+        .as_str()
+        .or_else(|| value["content"].as_str())
+        .map(str::to_owned)
 }
 
 /// A template is a string, or a list of named ones of which `default` counts.
@@ -80,7 +94,10 @@ pub(super) fn template_source(value: &Value) -> Option<String> {
     match value {
         Value::String(source) => Some(source.clone()),
         Value::Array(named) => {
-            let default = named.iter().find(|item| item["name"] == "default").or_else(|| named.first())?;
+            let default = named
+                .iter()
+                .find(|item| item["name"] == "default")
+                .or_else(|| named.first())?;
             default["template"].as_str().map(str::to_owned)
         }
         _ => None,

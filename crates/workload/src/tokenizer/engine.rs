@@ -53,8 +53,11 @@ impl Engine {
 
     /// The same by the crate alone, for tokenizers that are not recognised and for tests.
     pub(super) fn parse_by_crate(json: &[u8]) -> Result<Self, String> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
-        tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+        let mut tokenizer =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
         Ok(Self::Crate(Box::new(tokenizer)))
     }
@@ -70,7 +73,11 @@ impl Engine {
     /// The id of a token, added tokens first.
     pub(super) fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
-            Self::Quick(quick) => quick.added_ids.get(token).copied().or_else(|| quick.bpe.tokens.id(token)),
+            Self::Quick(quick) => quick
+                .added_ids
+                .get(token)
+                .copied()
+                .or_else(|| quick.bpe.tokens.id(token)),
             Self::Crate(tokenizer) => tokenizer.token_to_id(token),
         }
     }
@@ -79,9 +86,9 @@ impl Engine {
     pub(super) fn special_around(&self) -> usize {
         match self {
             Self::Quick(quick) => quick.special_around,
-            Self::Crate(tokenizer) => {
-                tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
-            }
+            Self::Crate(tokenizer) => tokenizer
+                .get_post_processor()
+                .map_or(0, |processor| processor.added_tokens(false)),
         }
     }
 
@@ -89,7 +96,8 @@ impl Engine {
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
         match self {
             Self::Quick(quick) => quick.pipeline.encode(&quick.bpe, text, ids),
-            // Encoding fails only where a model has no token for unknown text; such text has no tokens.
+            // Encoding fails only where a model has no token for unknown text; such text has no
+            // tokens.
             Self::Crate(tokenizer) => {
                 if let Ok(encoding) = tokenizer.encode_fast(text, false) {
                     ids.extend_from_slice(encoding.get_ids());
@@ -110,13 +118,19 @@ impl Engine {
     /// Ids of added tokens that are marked special, ascending.
     pub(super) fn special_added_ids(&self) -> Vec<u32> {
         match self {
-            Self::Quick(quick) => {
-                quick.added.iter().filter(|(_, token, _)| token.special).map(|(id, ..)| *id).collect()
-            }
+            Self::Quick(quick) => quick
+                .added
+                .iter()
+                .filter(|(_, token, _)| token.special)
+                .map(|(id, ..)| *id)
+                .collect(),
             Self::Crate(tokenizer) => {
                 let added = tokenizer.get_added_tokens_decoder();
-                let mut ids: Vec<u32> =
-                    added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+                let mut ids: Vec<u32> = added
+                    .iter()
+                    .filter(|(_, token)| token.special)
+                    .map(|(id, _)| *id)
+                    .collect();
                 ids.sort_unstable();
                 ids
             }
@@ -128,11 +142,16 @@ impl Engine {
         match self {
             Self::Quick(quick) => {
                 let tokens = &quick.bpe.tokens;
-                let _ = (0..tokens.id_bound()).filter_map(|id| tokens.text(id)).try_for_each(visit);
+                let _ = (0..tokens.id_bound())
+                    .filter_map(|id| tokens.text(id))
+                    .try_for_each(visit);
             }
             Self::Crate(tokenizer) => {
-                let mut tokens: Vec<(u32, String)> =
-                    tokenizer.get_vocab(false).into_iter().map(|(token, id)| (id, token)).collect();
+                let mut tokens: Vec<(u32, String)> = tokenizer
+                    .get_vocab(false)
+                    .into_iter()
+                    .map(|(token, id)| (id, token))
+                    .collect();
                 tokens.sort_unstable();
                 let _ = tokens.iter().try_for_each(|(_, token)| visit(token));
             }
@@ -145,14 +164,17 @@ impl Quick {
         let bpe = file.bpe;
         let mut added_ids: HashMap<String, u32> = HashMap::with_capacity(file.added.len());
         let mut by_id: HashMap<u32, AddedToken> = HashMap::with_capacity(file.added.len());
-        // The ids in the file do not count: a token that the model knows has the model's id, others follow
-        // in the order of the file.
+        // The ids in the file do not count: a token that the model knows has the model's id, others
+        // follow in the order of the file.
         let mut next = bpe.tokens.len() as u32;
         for token in file.added {
             if token.content.is_empty() {
                 continue;
             }
-            let known = added_ids.get(&token.content).copied().or_else(|| bpe.tokens.id(&token.content));
+            let known = added_ids
+                .get(&token.content)
+                .copied()
+                .or_else(|| bpe.tokens.id(&token.content));
             let id = known.unwrap_or_else(|| {
                 next += 1;
                 next - 1
@@ -176,7 +198,14 @@ impl Quick {
             .collect();
         let special_around = special_around(file.post_processor)?;
         let decoder = QuickDecoder::new(file.decoder)?;
-        Some(Self { bpe, pipeline, added, added_ids, special_around, decoder })
+        Some(Self {
+            bpe,
+            pipeline,
+            added,
+            added_ids,
+            special_around,
+            decoder,
+        })
     }
 
     fn token_text(&self, id: u32) -> Option<&str> {
@@ -200,7 +229,10 @@ impl Quick {
                 }
             }
             QuickDecoder::Crate(decoder) => {
-                let tokens = ids.iter().filter_map(|id| self.token_text(*id).map(str::to_owned)).collect();
+                let tokens = ids
+                    .iter()
+                    .filter_map(|id| self.token_text(*id).map(str::to_owned))
+                    .collect();
                 decoder.decode(tokens).unwrap_or_default()
             }
             QuickDecoder::Spaces => {
@@ -228,7 +260,9 @@ impl QuickDecoder {
         if value["type"] == "ByteLevel" {
             return Some(Self::ByteLevel(OnceLock::new()));
         }
-        serde_json::from_value(value).ok().map(|decoder| Self::Crate(Box::new(decoder)))
+        serde_json::from_value(value)
+            .ok()
+            .map(|decoder| Self::Crate(Box::new(decoder)))
     }
 }
 
@@ -240,8 +274,15 @@ struct TokenBytes {
 
 impl TokenBytes {
     fn new(quick: &Quick) -> Self {
-        let bound = quick.added.last().map_or(0, |(id, ..)| id + 1).max(quick.bpe.tokens.id_bound());
-        let mut table = Self { bytes: Vec::with_capacity(1 << 20), ends: Vec::with_capacity(bound as usize) };
+        let bound = quick
+            .added
+            .last()
+            .map_or(0, |(id, ..)| id + 1)
+            .max(quick.bpe.tokens.id_bound());
+        let mut table = Self {
+            bytes: Vec::with_capacity(1 << 20),
+            ends: Vec::with_capacity(bound as usize),
+        };
         for id in 0..bound {
             let start = table.bytes.len();
             let text = quick.token_text(id).unwrap_or_default();
@@ -261,8 +302,14 @@ impl TokenBytes {
     }
 
     fn get(&self, id: u32) -> &[u8] {
-        let Some(&end) = self.ends.get(id as usize) else { return &[] };
-        let start = if id == 0 { 0 } else { self.ends[id as usize - 1] };
+        let Some(&end) = self.ends.get(id as usize) else {
+            return &[];
+        };
+        let start = if id == 0 {
+            0
+        } else {
+            self.ends[id as usize - 1]
+        };
         &self.bytes[start as usize..end as usize]
     }
 }

@@ -10,8 +10,8 @@ use super::bpe::{Bpe, BpeOptions};
 use super::scan::{self, RawMerge, Scanner, Unusual};
 use super::tables::{Merge, MergeTable, TokenTable};
 
-/// The parts of a tokenizer file. Truncation and padding are left out on purpose: `AutoTokenizer` drops them
-/// too, so that counts are those of the whole text.
+/// The parts of a tokenizer file. Truncation and padding are left out on purpose: `AutoTokenizer`
+/// drops them too, so that counts are those of the whole text.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) added: Vec<AddedToken>,
@@ -28,8 +28,8 @@ const MAX_ID: u32 = 1 << 26;
 impl File {
     /// Reads a file; anything unusual leaves it to the crate.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unusual> {
-        // The merges make up half of the file. They are read ahead on another core, from where they seem to
-        // start; the walk stops there, and goes on behind them.
+        // The merges make up half of the file. They are read ahead on another core, from where they
+        // seem to start; the walk stops there, and goes on behind them.
         let start = scan::guess_merges(bytes).ok_or(Unusual)?;
         let (merges, walked) = rayon::join(
             || {
@@ -37,17 +37,32 @@ impl File {
                 scan::merges(&mut scanner).map(|merges| (merges, scanner.position()))
             },
             || {
-                let mut parts = Parts { merges_start: start, ..Parts::default() };
-                parts.walk(&mut Scanner::new(bytes, 0), Go::FromStart).map(|at| (parts, at))
+                let mut parts = Parts {
+                    merges_start: start,
+                    ..Parts::default()
+                };
+                parts
+                    .walk(&mut Scanner::new(bytes, 0), Go::FromStart)
+                    .map(|at| (parts, at))
             },
         );
         let (merges, end) = merges?;
         let (mut parts, at) = walked?;
-        if at != At::Merges || parts.walk(&mut Scanner::new(bytes, end), Go::BehindMerges)? != At::End {
+        if at != At::Merges
+            || parts.walk(&mut Scanner::new(bytes, end), Go::BehindMerges)? != At::End
+        {
             return Err(Unusual);
         }
-        let tokens = parts.tokens.take().filter(|_| parts.is_bpe).ok_or(Unusual)?;
-        let unk_is_missing = parts.options.unk_token.as_deref().is_some_and(|unk| tokens.id(unk).is_none());
+        let tokens = parts
+            .tokens
+            .take()
+            .filter(|_| parts.is_bpe)
+            .ok_or(Unusual)?;
+        let unk_is_missing = parts
+            .options
+            .unk_token
+            .as_deref()
+            .is_some_and(|unk| tokens.id(unk).is_none());
         let partial_fallback = parts.options.byte_fallback
             && (0..=255_u8).any(|byte| tokens.id(&format!("<0x{byte:02X}>")).is_none());
         if unk_is_missing || partial_fallback {
@@ -155,7 +170,9 @@ impl Parts {
                         return Err(Unusual);
                     }
                 }
-                b"unk_token" => self.options.unk_token = scanner.value()?.as_str().map(str::to_owned),
+                b"unk_token" => {
+                    self.options.unk_token = scanner.value()?.as_str().map(str::to_owned);
+                }
                 b"continuing_subword_prefix" => {
                     self.options.continuing_prefix = text(&scanner.value()?);
                 }
@@ -222,21 +239,35 @@ fn vocabulary(scanner: &mut Scanner<'_>) -> Result<TokenTable, Unusual> {
     }
     // Each token ends where the next one starts, so that valid text as a whole is not enough.
     let text = String::from_utf8(text).map_err(|_| Unusual)?;
-    if entries.iter().any(|entry| !text.is_char_boundary(entry.0 as usize)) {
+    if entries
+        .iter()
+        .any(|entry| !text.is_char_boundary(entry.0 as usize))
+    {
         return Err(Unusual);
     }
     Ok(TokenTable::new(text, &entries))
 }
 
 /// Turns merges of texts into merges of ids.
-fn resolve(tokens: &TokenTable, merges: &[RawMerge<'_>], prefix: usize) -> Result<MergeTable, Unusual> {
+fn resolve(
+    tokens: &TokenTable,
+    merges: &[RawMerge<'_>],
+    prefix: usize,
+) -> Result<MergeTable, Unusual> {
     let middle = merges.len() / 2;
     let part = |merges: &[RawMerge<'_>]| resolve_part(tokens, merges, prefix);
     let (first, second) = rayon::join(|| part(&merges[..middle]), || part(&merges[middle..]));
     let (first, second) = (first?, second?);
     let mut table = MergeTable::with_capacity(merges.len());
     for (rank, (left, right, id)) in first.into_iter().chain(second).enumerate() {
-        table.insert(left, right, Merge { rank: rank as u32, id });
+        table.insert(
+            left,
+            right,
+            Merge {
+                rank: rank as u32,
+                id,
+            },
+        );
     }
     Ok(table)
 }
@@ -257,10 +288,15 @@ fn resolve_part(
         joined.clear();
         joined.extend_from_slice(left);
         joined.extend_from_slice(right.get(prefix..).ok_or(Unusual)?);
-        let id = if tokens.text(expected).is_some_and(|token| token.as_bytes() == joined) {
+        let id = if tokens
+            .text(expected)
+            .is_some_and(|token| token.as_bytes() == joined)
+        {
             expected
         } else {
-            tokens.id(str::from_utf8(&joined).map_err(|_| Unusual)?).ok_or(Unusual)?
+            tokens
+                .id(str::from_utf8(&joined).map_err(|_| Unusual)?)
+                .ok_or(Unusual)?
         };
         expected = id + 1;
         resolved.push((left_id, right_id, id));

@@ -34,11 +34,17 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
     if path.is_dir() {
         let file = path.join(TOKENIZER);
         if !file.is_file() {
-            return Err(TokenizerError::NoTokenizerFile { dir: path.to_owned(), holds: listing(path) });
+            return Err(TokenizerError::NoTokenizerFile {
+                dir: path.to_owned(),
+                holds: listing(path),
+            });
         }
         return from_folder(&file, path);
     }
-    let not_found = |reason: String| TokenizerError::NotFound { spec: spec.to_owned(), reason };
+    let not_found = |reason: String| TokenizerError::NotFound {
+        spec: spec.to_owned(),
+        reason,
+    };
     if !is_hub_id(spec) {
         return Err(not_found("there is no such file or folder".into()));
     }
@@ -62,7 +68,10 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
 }
 
 fn from_folder(tokenizer: &Path, dir: &Path) -> Result<Files, TokenizerError> {
-    let mut config = Config { chat_template: optional(&dir.join(TEMPLATE))?, ..Config::default() };
+    let mut config = Config {
+        chat_template: optional(&dir.join(TEMPLATE))?,
+        ..Config::default()
+    };
     if let Some(value) = optional_json(&dir.join(CONFIG))? {
         config.merge(&value);
     }
@@ -74,7 +83,11 @@ fn from_folder(tokenizer: &Path, dir: &Path) -> Result<Files, TokenizerError> {
     {
         config.chat_template = template_source(&value["chat_template"]);
     }
-    Ok(Files { tokenizer_name: tokenizer.display().to_string(), tokenizer: read_bytes(tokenizer)?, config })
+    Ok(Files {
+        tokenizer_name: tokenizer.display().to_string(),
+        tokenizer: read_bytes(tokenizer)?,
+        config,
+    })
 }
 
 fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, TokenizerError> {
@@ -101,27 +114,45 @@ fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, To
     {
         config.chat_template = optional(&path)?;
     }
-    Ok(Files { tokenizer_name: format!("{TOKENIZER} of {spec}"), tokenizer: read_bytes(tokenizer)?, config })
+    Ok(Files {
+        tokenizer_name: format!("{TOKENIZER} of {spec}"),
+        tokenizer: read_bytes(tokenizer)?,
+        config,
+    })
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
-    fs::read_to_string(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| TokenizerError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    fs::read(path).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
+    fs::read(path).map_err(|source| TokenizerError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn optional(path: &Path) -> Result<Option<String>, TokenizerError> {
-    if path.is_file() { read(path).map(Some) } else { Ok(None) }
+    if path.is_file() {
+        read(path).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn optional_json(path: &Path) -> Result<Option<Value>, TokenizerError> {
-    let Some(text) = optional(path)? else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(|error| TokenizerError::Parse {
-        file: path.display().to_string(),
-        message: error.to_string(),
-    })
+    let Some(text) = optional(path)? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| TokenizerError::Parse {
+            file: path.display().to_string(),
+            message: error.to_string(),
+        })
 }
 
 /// `name` or `owner/name` in the characters that the hub allows.
@@ -130,10 +161,14 @@ fn is_hub_id(spec: &str) -> bool {
     let is_name = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['.', '-', '~'])
-            && part.chars().all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
+            && part
+                .chars()
+                .all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
     };
     let ok = parts.by_ref().take(2).all(is_name) && parts.next().is_none();
-    ok && Path::new(spec).extension().is_none_or(|extension| extension != "json")
+    ok && Path::new(spec)
+        .extension()
+        .is_none_or(|extension| extension != "json")
 }
 
 fn listing(dir: &Path) -> String {
@@ -161,7 +196,17 @@ mod tests {
         for id in ["gpt2", "Qwen/Qwen3-0.6B", "org/name.v1_2"] {
             assert!(is_hub_id(id), "{id}");
         }
-        for path in ["./gpt2", "/models/x", "a/b/c", "~/x", "tokenizer.json", "", "a//b", "../x", "a b"] {
+        for path in [
+            "./gpt2",
+            "/models/x",
+            "a/b/c",
+            "~/x",
+            "tokenizer.json",
+            "",
+            "a//b",
+            "../x",
+            "a b",
+        ] {
             assert!(!is_hub_id(path), "{path}");
         }
     }
@@ -170,7 +215,9 @@ mod tests {
     fn a_folder_without_a_tokenizer_says_what_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tokenizer.model"), "x").unwrap();
-        let error = locate(dir.path().to_str().unwrap(), &HubSettings::offline()).err().unwrap();
+        let error = locate(dir.path().to_str().unwrap(), &HubSettings::offline())
+            .err()
+            .unwrap();
         let message = error.to_string();
         assert!(message.contains("it holds tokenizer.model"), "{message}");
         assert!(message.contains("save_pretrained"), "{message}");

@@ -1,4 +1,5 @@
-//! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives them.
+//! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives
+//! them.
 
 mod bpe;
 mod builtin;
@@ -97,7 +98,8 @@ pub enum TokenizerError {
 }
 
 impl Tokenizer {
-    /// Loads a tokenizer: `builtin`, a folder with `tokenizer.json`, such a file, or a Hugging Face id.
+    /// Loads a tokenizer: `builtin`, a folder with `tokenizer.json`, such a file, or a Hugging Face
+    /// id.
     ///
     /// An id is looked for in the cache of the Python library first, then downloaded into it.
     pub fn load(spec: &str, hub: &HubSettings) -> Result<Self, TokenizerError> {
@@ -118,14 +120,30 @@ impl Tokenizer {
         )
     }
 
-    fn from_parts(name: &str, file: &str, json: &[u8], config: Config) -> Result<Self, TokenizerError> {
-        let engine = Engine::parse(json)
-            .map_err(|message| TokenizerError::Parse { file: file.to_owned(), message })?;
-        let mut special_ids: Vec<u32> =
-            config.special.iter().filter_map(|(_, token)| engine.token_to_id(token)).collect();
+    fn from_parts(
+        name: &str,
+        file: &str,
+        json: &[u8],
+        config: Config,
+    ) -> Result<Self, TokenizerError> {
+        let engine = Engine::parse(json).map_err(|message| TokenizerError::Parse {
+            file: file.to_owned(),
+            message,
+        })?;
+        let mut special_ids: Vec<u32> = config
+            .special
+            .iter()
+            .filter_map(|(_, token)| engine.token_to_id(token))
+            .collect();
         special_ids.sort_unstable();
         special_ids.dedup();
-        Ok(Self { name: name.to_owned(), engine, config, special_ids, template: OnceLock::new() })
+        Ok(Self {
+            name: name.to_owned(),
+            engine,
+            config,
+            special_ids,
+            template: OnceLock::new(),
+        })
     }
 
     /// What was asked for: a path, a Hugging Face id or `builtin`.
@@ -138,7 +156,8 @@ impl Tokenizer {
         self.engine.vocab_size()
     }
 
-    /// Ids of the tokens that the configuration names special (`all_special_ids` in Python), ascending.
+    /// Ids of the tokens that the configuration names special (`all_special_ids` in Python),
+    /// ascending.
     pub fn special_ids(&self) -> &[u32] {
         &self.special_ids
     }
@@ -170,13 +189,23 @@ impl Tokenizer {
             self.encode_into(text, ids);
             ids.len()
         });
-        plain + if special { self.engine.special_around() } else { 0 }
+        plain
+            + if special {
+                self.engine.special_around()
+            } else {
+                0
+            }
     }
 
-    /// The text of tokens, special tokens included. Ids that the tokenizer does not know are skipped.
+    /// The text of tokens, special tokens included. Ids that the tokenizer does not know are
+    /// skipped.
     pub fn decode(&self, ids: &[u32]) -> String {
         let text = self.engine.decode(ids);
-        if self.config.clean_up_spaces { clean_up(&text) } else { text }
+        if self.config.clean_up_spaces {
+            clean_up(&text)
+        } else {
+            text
+        }
     }
 
     /// True when the tokenizer has a chat template.
@@ -191,7 +220,9 @@ impl Tokenizer {
         kwargs: &Map<String, Value>,
     ) -> Result<String, TokenizerError> {
         let Some(source) = &self.config.chat_template else {
-            return Err(TokenizerError::NoChatTemplate { name: self.name.clone() });
+            return Err(TokenizerError::NoChatTemplate {
+                name: self.name.clone(),
+            });
         };
         let template = self.template.get_or_init(|| {
             ChatTemplate::compile(source.clone(), self.config.named_special.clone())
@@ -199,7 +230,9 @@ impl Tokenizer {
         });
         match template {
             Ok(template) => template.render(messages, true, kwargs),
-            Err(message) => Err(TokenizerError::Template { message: message.clone() }),
+            Err(message) => Err(TokenizerError::Template {
+                message: message.clone(),
+            }),
         }
     }
 
@@ -208,7 +241,8 @@ impl Tokenizer {
         self.config.named("bos_token")
     }
 
-    /// Ids of all tokens that were added to the model's vocabulary and are marked special, ascending.
+    /// Ids of all tokens that were added to the model's vocabulary and are marked special,
+    /// ascending.
     pub fn special_added_ids(&self) -> Vec<u32> {
         self.engine.special_added_ids()
     }
@@ -226,7 +260,9 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Tokenizer")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,7 +271,8 @@ pub fn count_output_tokens(tokenizer: &Tokenizer, text: &str) -> usize {
     tokenizer.count(text, false)
 }
 
-/// The spaces that `clean_up_tokenization_spaces` takes out, in the order in which Python replaces them.
+/// The spaces that `clean_up_tokenization_spaces` takes out, in the order in which Python replaces
+/// them.
 fn clean_up(text: &str) -> String {
     const PAIRS: [(&str, &str); 10] = [
         (" .", "."),

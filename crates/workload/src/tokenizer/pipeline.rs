@@ -1,8 +1,9 @@
 //! The way from text to tokens for the common pipelines, without the offsets that the crate keeps.
 //!
-//! The crate tracks for every byte where it came from, through every step. Counting tokens needs none of
-//! that. A pipeline is taken over only when each of its steps is one of those below; every other tokenizer
-//! goes through the crate. The results are equal token for token (`tests/tokenizers.rs`).
+//! The crate tracks for every byte where it came from, through every step. Counting tokens needs
+//! none of that. A pipeline is taken over only when each of its steps is one of those below; every
+//! other tokenizer goes through the crate. The results are equal token for token
+//! (`tests/tokenizers.rs`).
 
 use std::borrow::Cow;
 
@@ -50,7 +51,10 @@ impl Pipeline {
         let mut splitters = Vec::new();
         let mut byte_level = false;
         collect_splitters(pre_tokenizer, &mut splitters, &mut byte_level)?;
-        if added.iter().any(|(_, token)| token.single_word || token.lstrip || token.rstrip) {
+        if added
+            .iter()
+            .any(|(_, token)| token.single_word || token.lstrip || token.rstrip)
+        {
             return None;
         }
         let mut pipeline = Self {
@@ -61,8 +65,12 @@ impl Pipeline {
             byte_level,
             underscore_is_border: !byte_level && bpe.underscore_is_border(),
         };
-        let (normalized, plain): (Vec<_>, Vec<_>) = added.iter().partition(|(_, token)| token.normalized);
-        let plain = plain.iter().map(|(id, token)| (token.content.clone(), *id)).collect();
+        let (normalized, plain): (Vec<_>, Vec<_>) =
+            added.iter().partition(|(_, token)| token.normalized);
+        let plain = plain
+            .iter()
+            .map(|(id, token)| (token.content.clone(), *id))
+            .collect();
         let normalized = normalized
             .iter()
             .map(|(id, token)| (pipeline.normalize(&token.content).into_owned(), *id))
@@ -76,9 +84,14 @@ impl Pipeline {
     pub(super) fn encode(&self, bpe: &Bpe, text: &str, out: &mut Vec<u32>) {
         for_each_part(self.plain_added.as_ref(), text, out, &mut |part, out| {
             let normalized = self.normalize(part);
-            for_each_part(self.normalized_added.as_ref(), &normalized, out, &mut |part, out| {
-                self.encode_part(bpe, part, out);
-            });
+            for_each_part(
+                self.normalized_added.as_ref(),
+                &normalized,
+                out,
+                &mut |part, out| {
+                    self.encode_part(bpe, part, out);
+                },
+            );
         });
     }
 
@@ -143,12 +156,19 @@ impl Pipeline {
 /// Where the first word of `text` ends: before the next `▁` that follows another character.
 fn underscore_border(text: &str) -> usize {
     let start = text.len() - text.trim_start_matches(UNDERSCORE).len();
-    text[start..].find(UNDERSCORE).map_or(text.len(), |at| start + at)
+    text[start..]
+        .find(UNDERSCORE)
+        .map_or(text.len(), |at| start + at)
 }
 
 /// What finds the patterns; `Ok(None)` without patterns.
-fn automaton(patterns: Vec<(String, u32)>) -> Result<Option<DoubleArrayAhoCorasick<u32>>, Unbuildable> {
-    let patterns: Vec<_> = patterns.into_iter().filter(|(content, _)| !content.is_empty()).collect();
+fn automaton(
+    patterns: Vec<(String, u32)>,
+) -> Result<Option<DoubleArrayAhoCorasick<u32>>, Unbuildable> {
+    let patterns: Vec<_> = patterns
+        .into_iter()
+        .filter(|(content, _)| !content.is_empty())
+        .collect();
     if patterns.is_empty() {
         return Ok(None);
     }
@@ -193,8 +213,14 @@ fn collect_normalizers(value: &Value, out: &mut Vec<Normalizer>) -> Option<()> {
         "NFC" => out.push(Normalizer::Nfc),
         "Prepend" => out.push(Normalizer::Prepend(value["prepend"].as_str()?.to_owned())),
         "Replace" => {
-            let from = value["pattern"]["String"].as_str().filter(|from| !from.is_empty())?.to_owned();
-            out.push(Normalizer::Replace { from, to: value["content"].as_str()?.to_owned() });
+            let from = value["pattern"]["String"]
+                .as_str()
+                .filter(|from| !from.is_empty())?
+                .to_owned();
+            out.push(Normalizer::Replace {
+                from,
+                to: value["content"].as_str()?.to_owned(),
+            });
         }
         _ => return None,
     }
@@ -228,7 +254,9 @@ fn collect_splitters(value: &Value, out: &mut Vec<Splitter>, byte_level: &mut bo
             };
             out.push(Splitter::pattern(&pattern, removed_inverse)?);
         }
-        "Digits" => out.push(Splitter::Digits { single: value["individual_digits"].as_bool()? }),
+        "Digits" => out.push(Splitter::Digits {
+            single: value["individual_digits"].as_bool()?,
+        }),
         "ByteLevel" => {
             if value["add_prefix_space"].as_bool()? {
                 return None;

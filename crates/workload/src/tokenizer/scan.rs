@@ -1,8 +1,9 @@
 //! A quick walk over the large parts of a `tokenizer.json`.
 //!
-//! Nine tenths of such a file are two members of `model`: a map of a hundred thousand tokens and a list of as
-//! many merges. They are read here straight into tables. Everything else goes through `serde_json`. Whatever
-//! looks unusual ends the walk, and the file is left to the crate's own reader, which also words the error.
+//! Nine tenths of such a file are two members of `model`: a map of a hundred thousand tokens and a
+//! list of as many merges. They are read here straight into tables. Everything else goes through
+//! `serde_json`. Whatever looks unusual ends the walk, and the file is left to the crate's own
+//! reader, which also words the error.
 
 use std::borrow::Cow;
 
@@ -84,19 +85,24 @@ impl<'a> Scanner<'a> {
             end += 2 + memchr::memchr2(b'"', b'\\', next).ok_or(Unusual)?;
         }
         self.at = end + 1;
-        let text: String = serde_json::from_slice(&self.bytes[start - 1..=end]).map_err(|_| Unusual)?;
+        let text: String =
+            serde_json::from_slice(&self.bytes[start - 1..=end]).map_err(|_| Unusual)?;
         Ok(Cow::Owned(text.into_bytes()))
     }
 
     /// A whole number that fits an id.
     pub(super) fn number(&mut self) -> Result<u32, Unusual> {
         self.peek()?;
-        let digits = self.bytes[self.at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let digits = self.bytes[self.at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit());
         let mut value = 0_u32;
         let mut count = 0;
         for digit in digits {
-            value =
-                value.checked_mul(10).and_then(|v| v.checked_add(u32::from(digit - b'0'))).ok_or(Unusual)?;
+            value = value
+                .checked_mul(10)
+                .and_then(|v| v.checked_add(u32::from(digit - b'0')))
+                .ok_or(Unusual)?;
             count += 1;
         }
         self.at += count;
@@ -123,7 +129,9 @@ impl<'a> Scanner<'a> {
                 }
                 b',' | b':' => self.at += 1,
                 _ => {
-                    let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+                    let ends = |byte: &u8| {
+                        matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t')
+                    };
                     let rest = &self.bytes[self.at..];
                     self.at += rest.iter().position(ends).unwrap_or(rest.len());
                 }
@@ -186,7 +194,9 @@ pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>,
             scanner.expect(b']')?;
             match (left, right) {
                 (Cow::Borrowed(left), Cow::Borrowed(right)) => MergeText::Apart(left, right),
-                (left, right) => MergeText::Owned(Box::new((left.into_owned(), right.into_owned()))),
+                (left, right) => {
+                    MergeText::Owned(Box::new((left.into_owned(), right.into_owned())))
+                }
             }
         } else {
             let text = scanner.string()?;
@@ -196,9 +206,10 @@ pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>,
             }
             match text {
                 Cow::Borrowed(text) => MergeText::Joined(text, space as u32),
-                Cow::Owned(text) => {
-                    MergeText::Owned(Box::new((text[..space].to_vec(), text[space + 1..].to_vec())))
-                }
+                Cow::Owned(text) => MergeText::Owned(Box::new((
+                    text[..space].to_vec(),
+                    text[space + 1..].to_vec(),
+                ))),
             }
         };
         let (left, right) = text.halves();
@@ -246,6 +257,9 @@ mod tests {
         let mut scanner = Scanner::new(text, guess_merges(text).unwrap());
         let merges = merges(&mut scanner).unwrap();
         let halves: Vec<_> = merges.iter().map(|merge| merge.text.halves()).collect();
-        assert_eq!(halves, [(&b"a"[..], &b"b"[..]), (b"c", b"d"), ("Ġ".as_bytes(), b"e")]);
+        assert_eq!(
+            halves,
+            [(&b"a"[..], &b"b"[..]), (b"c", b"d"), ("Ġ".as_bytes(), b"e")]
+        );
     }
 }

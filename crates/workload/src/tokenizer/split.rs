@@ -1,8 +1,9 @@
 //! Cutting text into the words that the model sees.
 //!
-//! Nearly all tokenizers in use cut by one of a handful of regular expressions. Those are written out here as
-//! plain loops over character classes, which is many times quicker and starts at once; the test at the
-//! bottom holds them against the expressions themselves. Any other expression is left to the regex engine.
+//! Nearly all tokenizers in use cut by one of a handful of regular expressions. Those are written
+//! out here as plain loops over character classes, which is many times quicker and starts at once;
+//! the test at the bottom holds them against the expressions themselves. Any other expression is
+//! left to the regex engine.
 
 use fancy_regex::Regex;
 
@@ -25,7 +26,8 @@ pub(super) enum Splitter {
     },
     /// The expression of GPT-2.
     Gpt2,
-    /// The expression of GPT-4 and its relatives (Llama 3, Qwen), with at most so many digits in a piece.
+    /// The expression of GPT-4 and its relatives (Llama 3, Qwen), with at most so many digits in a
+    /// piece.
     Gpt4 {
         /// Most digits in a piece.
         digits: usize,
@@ -39,7 +41,8 @@ pub(super) enum Splitter {
 }
 
 /// The expression built into the byte-level step.
-pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const GPT4_ONE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4_THREE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const THREE_DIGITS: &str = r"\p{N}{1,3}";
@@ -60,19 +63,27 @@ impl Splitter {
         };
         match known {
             Some(known) if !matches_only => Some(known),
-            _ => Some(Self::Regex { regex: Box::new(Regex::new(pattern).ok()?), matches_only }),
+            _ => Some(Self::Regex {
+                regex: Box::new(Regex::new(pattern).ok()?),
+                matches_only,
+            }),
         }
     }
 
     /// Appends the pieces of `text`.
     pub(super) fn split<'a>(&self, text: &'a str, out: &mut Vec<&'a str>) {
         match self {
-            Self::Regex { regex, matches_only } => by_regex(regex, *matches_only, text, out),
+            Self::Regex {
+                regex,
+                matches_only,
+            } => by_regex(regex, *matches_only, text, out),
             Self::Digits { single } => {
                 let longest = if *single { 1 } else { usize::MAX };
                 isolate(text, out, longest, char::is_numeric);
             }
-            Self::ThreeDigits => isolate(text, out, 3, |symbol| classes::of(symbol).has(Class::NUMBER)),
+            Self::ThreeDigits => isolate(text, out, 3, |symbol| {
+                classes::of(symbol).has(Class::NUMBER)
+            }),
             Self::Cjk => isolate(text, out, usize::MAX, is_cjk),
             Self::Gpt2 => by_scan(text, out, gpt2),
             Self::Gpt4 { digits } => by_scan(text, out, |text, at| gpt4(text, at, *digits)),
@@ -99,12 +110,21 @@ fn by_regex<'a>(regex: &Regex, matches_only: bool, text: &'a str, out: &mut Vec<
 }
 
 /// Cuts runs of chosen characters out of a text, in pieces of at most `longest`.
-fn isolate<'a>(text: &'a str, out: &mut Vec<&'a str>, longest: usize, chosen: impl Fn(char) -> bool) {
+fn isolate<'a>(
+    text: &'a str,
+    out: &mut Vec<&'a str>,
+    longest: usize,
+    chosen: impl Fn(char) -> bool,
+) {
     let mut start = 0;
     let mut run = 0;
     for (at, symbol) in text.char_indices() {
         let inside = chosen(symbol);
-        let border = if inside { run == 0 || run == longest } else { run > 0 };
+        let border = if inside {
+            run == 0 || run == longest
+        } else {
+            run > 0
+        };
         if border && at > start {
             out.push(&text[start..at]);
             start = at;
@@ -124,7 +144,8 @@ fn is_cjk(symbol: char) -> bool {
     matches!(symbol, '一'..='龥' | '\u{3040}'..='ヿ')
 }
 
-/// Cuts a text by a function that gives the end of the match at a place, or the place itself for none.
+/// Cuts a text by a function that gives the end of the match at a place, or the place itself for
+/// none.
 fn by_scan<'a>(text: &'a str, out: &mut Vec<&'a str>, find: impl Fn(&str, usize) -> usize) {
     let mut at = 0;
     let mut unmatched = 0;
@@ -148,7 +169,11 @@ fn by_scan<'a>(text: &'a str, out: &mut Vec<&'a str>, find: impl Fn(&str, usize)
 
 fn first(text: &str, at: usize) -> Option<char> {
     let byte = *text.as_bytes().get(at)?;
-    if byte < 0x80 { Some(char::from(byte)) } else { text[at..].chars().next() }
+    if byte < 0x80 {
+        Some(char::from(byte))
+    } else {
+        text[at..].chars().next()
+    }
 }
 
 /// The end of the run of characters in `wanted` that starts at `at`.
@@ -198,7 +223,13 @@ fn spaces(text: &str, at: usize, lines: bool) -> usize {
 fn contraction(text: &str, at: usize, any_case: bool) -> usize {
     let bytes = &text.as_bytes()[at + 1..];
     let lower = |index: usize| {
-        bytes.get(index).map_or(0, |byte| if any_case { byte.to_ascii_lowercase() } else { *byte })
+        bytes.get(index).map_or(0, |byte| {
+            if any_case {
+                byte.to_ascii_lowercase()
+            } else {
+                *byte
+            }
+        })
     };
     match (lower(0), lower(1)) {
         (b's' | b't' | b'm' | b'd', _) => 2,
@@ -210,7 +241,9 @@ fn contraction(text: &str, at: usize, any_case: bool) -> usize {
 }
 
 fn gpt2(text: &str, at: usize) -> usize {
-    let Some(symbol) = first(text, at) else { return at };
+    let Some(symbol) = first(text, at) else {
+        return at;
+    };
     if symbol == '\'' {
         let length = contraction(text, at, false);
         if length > 0 {
@@ -227,7 +260,9 @@ fn gpt2(text: &str, at: usize) -> usize {
 }
 
 fn gpt4(text: &str, at: usize, digits: usize) -> usize {
-    let Some(symbol) = first(text, at) else { return at };
+    let Some(symbol) = first(text, at) else {
+        return at;
+    };
     if symbol == '\'' {
         let length = contraction(text, at, true);
         if length > 0 {
@@ -243,7 +278,8 @@ fn gpt4(text: &str, at: usize, digits: usize) -> usize {
     }
     let next = at + symbol.len_utf8();
     let next_class = first(text, next).map(classes::of);
-    if symbol != '\r' && symbol != '\n' && next_class.is_some_and(|class| class.has(Class::LETTER)) {
+    if symbol != '\r' && symbol != '\n' && next_class.is_some_and(|class| class.has(Class::LETTER))
+    {
         return run(text, next, Class::LETTER);
     }
     let body = if symbol == ' ' { next } else { at };
@@ -266,16 +302,23 @@ fn up_to(text: &str, at: usize, digits: usize) -> usize {
 }
 
 fn deepseek(text: &str, at: usize) -> usize {
-    let Some(symbol) = first(text, at) else { return at };
+    let Some(symbol) = first(text, at) else {
+        return at;
+    };
     let next = at + symbol.len_utf8();
     let bytes = text.as_bytes();
     if symbol.is_ascii_punctuation() && bytes.get(next).is_some_and(u8::is_ascii_alphabetic) {
-        let letters = bytes[next..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let letters = bytes[next..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphabetic())
+            .count();
         return next + letters;
     }
     let class = classes::of(symbol);
     let leads = symbol != '\r' && symbol != '\n' && !class.has(Class::LETTER_OR_SIGN);
-    if leads && first(text, next).is_some_and(|symbol| classes::of(symbol).has(Class::LETTER_OR_MARK)) {
+    if leads
+        && first(text, next).is_some_and(|symbol| classes::of(symbol).has(Class::LETTER_OR_MARK))
+    {
         return run(text, next, Class::LETTER_OR_MARK);
     }
     if class.has(Class::LETTER_OR_MARK) {
@@ -286,7 +329,11 @@ fn deepseek(text: &str, at: usize) -> usize {
     if end > body {
         return line_ends(text, end);
     }
-    if class.has(Class::SPACE) { spaces(text, at, true) } else { at }
+    if class.has(Class::SPACE) {
+        spaces(text, at, true)
+    } else {
+        at
+    }
 }
 
 #[cfg(test)]
@@ -304,10 +351,16 @@ mod tests {
     fn check(text: &str) {
         for pattern in [GPT2, GPT4_ONE, GPT4_THREE, THREE_DIGITS, CJK, DEEPSEEK] {
             let quick = Splitter::pattern(pattern, false).unwrap();
-            let regex =
-                Splitter::Regex { regex: Box::new(Regex::new(pattern).unwrap()), matches_only: false };
+            let regex = Splitter::Regex {
+                regex: Box::new(Regex::new(pattern).unwrap()),
+                matches_only: false,
+            };
             assert!(!matches!(quick, Splitter::Regex { .. }));
-            assert_eq!(pieces(&quick, text), pieces(&regex, text), "{pattern}: {text:?}");
+            assert_eq!(
+                pieces(&quick, text),
+                pieces(&regex, text),
+                "{pattern}: {text:?}"
+            );
         }
     }
 
@@ -366,7 +419,13 @@ mod tests {
 
     #[test]
     fn digits_are_cut_one_by_one_or_in_runs() {
-        assert_eq!(pieces(&Splitter::Digits { single: true }, "a12b"), ["a", "1", "2", "b"]);
-        assert_eq!(pieces(&Splitter::Digits { single: false }, "a12b3"), ["a", "12", "b", "3"]);
+        assert_eq!(
+            pieces(&Splitter::Digits { single: true }, "a12b"),
+            ["a", "1", "2", "b"]
+        );
+        assert_eq!(
+            pieces(&Splitter::Digits { single: false }, "a12b3"),
+            ["a", "12", "b", "3"]
+        );
     }
 }

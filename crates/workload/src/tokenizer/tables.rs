@@ -1,8 +1,8 @@
 //! Compact hash tables for a vocabulary and its merges.
 //!
-//! A tokenizer of 130,000 tokens is loaded before every run. Two growing hash maps of owned strings take
-//! most of that time, so the texts live in one string here and the tables are filled once at their final
-//! size.
+//! A tokenizer of 130,000 tokens is loaded before every run. Two growing hash maps of owned strings
+//! take most of that time, so the texts live in one string here and the tables are filled once at
+//! their final size.
 
 /// Token texts by id, and ids by text.
 #[derive(Debug, Default)]
@@ -20,7 +20,11 @@ pub(super) struct TokenTable {
 impl TokenTable {
     /// A table of the texts in `text`, cut by `entries` into (end offset, id).
     pub(super) fn new(text: String, entries: &[(u32, u32)]) -> Self {
-        let ids = entries.iter().map(|entry| entry.1 as usize + 1).max().unwrap_or(0);
+        let ids = entries
+            .iter()
+            .map(|entry| entry.1 as usize + 1)
+            .max()
+            .unwrap_or(0);
         let mut table = Self {
             text,
             spans: vec![(0, u32::MAX); ids],
@@ -54,13 +58,20 @@ impl TokenTable {
 
     /// The id of a token whose hash is at hand.
     pub(super) fn id_of_known(&self, hash: u64, token: &[u8]) -> Option<u32> {
-        self.find(hash, |id| self.text(id).is_some_and(|known| known.as_bytes() == token))
+        self.find(hash, |id| {
+            self.text(id).is_some_and(|known| known.as_bytes() == token)
+        })
     }
 
-    /// The same, for a token that is known to be in the table: its text is compared only where hashes do not
-    /// tell tokens apart. A token that is not in the table may be taken for another one.
+    /// The same, for a token that is known to be in the table: its text is compared only where
+    /// hashes do not tell tokens apart. A token that is not in the table may be taken for another
+    /// one.
     pub(super) fn id_of_member(&self, hash: u64, token: &[u8]) -> Option<u32> {
-        if self.ambiguous { self.id_of_known(hash, token) } else { self.find(hash, |_| true) }
+        if self.ambiguous {
+            self.id_of_known(hash, token)
+        } else {
+            self.find(hash, |_| true)
+        }
     }
 
     /// The first id under this hash that `fits`.
@@ -100,7 +111,10 @@ impl TokenTable {
         while self.slots[slot].1 != 0 {
             if self.slots[slot].0 == (hash >> 32) as u32 {
                 // A key given twice: the later one counts, as in every JSON reader.
-                if self.text(self.slots[slot].1 - 1).is_some_and(|known| known.as_bytes() == token) {
+                if self
+                    .text(self.slots[slot].1 - 1)
+                    .is_some_and(|known| known.as_bytes() == token)
+                {
                     self.slots[slot].1 = id + 1;
                     return;
                 }
@@ -133,7 +147,10 @@ const FREE: u64 = u64::MAX;
 impl MergeTable {
     /// A table with room for `merges` pairs.
     pub(super) fn with_capacity(merges: usize) -> Self {
-        Self { slots: vec![(FREE, Merge { rank: 0, id: 0 }); slots_for(merges)], len: 0 }
+        Self {
+            slots: vec![(FREE, Merge { rank: 0, id: 0 }); slots_for(merges)],
+            len: 0,
+        }
     }
 
     /// Adds a merge; a pair given twice keeps the later one.
@@ -170,7 +187,10 @@ impl MergeTable {
 
     /// All merged tokens, in no particular order.
     pub(super) fn merged(&self) -> impl Iterator<Item = u32> + '_ {
-        self.slots.iter().filter(|slot| slot.0 != FREE).map(|slot| slot.1.id)
+        self.slots
+            .iter()
+            .filter(|slot| slot.0 != FREE)
+            .map(|slot| slot.1.id)
     }
 }
 
@@ -227,11 +247,15 @@ mod tests {
             .find_map(|number| {
                 let text = number.to_string();
                 let hash = hash_bytes(text.as_bytes());
-                seen.insert((hash >> 32, hash & 7), text.clone()).map(|earlier| (earlier, text))
+                seen.insert((hash >> 32, hash & 7), text.clone())
+                    .map(|earlier| (earlier, text))
             })
             .unwrap();
         let end = one.len() as u32;
-        let both = TokenTable::new(format!("{one}{other}"), &[(end, 0), (end + other.len() as u32, 1)]);
+        let both = TokenTable::new(
+            format!("{one}{other}"),
+            &[(end, 0), (end + other.len() as u32, 1)],
+        );
         let id = |table: &TokenTable, token: &str| {
             table.id_of_member(hash_bytes(token.as_bytes()), token.as_bytes())
         };

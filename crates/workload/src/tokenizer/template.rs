@@ -18,16 +18,30 @@ const NAME: &str = "chat_template";
 
 impl ChatTemplate {
     /// Compiles a template. `special` are the special tokens by name (`bos_token`, …).
-    pub(super) fn compile(source: String, special: Vec<(String, String)>) -> Result<Self, TokenizerError> {
+    pub(super) fn compile(
+        source: String,
+        special: Vec<(String, String)>,
+    ) -> Result<Self, TokenizerError> {
         let mut environment = Environment::new();
-        let failed = |error: &Error| TokenizerError::Template { message: describe(error) };
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let failed = |error: &Error| TokenizerError::Template {
+            message: describe(error),
+        };
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build();
         environment.set_syntax(syntax.map_err(|error| failed(&error))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
-        environment.add_template_owned(NAME, source).map_err(|error| failed(&error))?;
-        Ok(Self { environment, special })
+        environment
+            .add_template_owned(NAME, source)
+            .map_err(|error| failed(&error))?;
+        Ok(Self {
+            environment,
+            special,
+        })
     }
 
     /// The text for a list of messages.
@@ -42,12 +56,21 @@ impl ChatTemplate {
             context.insert(name.clone(), Value::String(token.clone()));
         }
         context.insert("messages".into(), Value::Array(messages.to_vec()));
-        context.insert("add_generation_prompt".into(), Value::Bool(add_generation_prompt));
-        context.extend(kwargs.iter().map(|(name, value)| (name.clone(), value.clone())));
+        context.insert(
+            "add_generation_prompt".into(),
+            Value::Bool(add_generation_prompt),
+        );
+        context.extend(
+            kwargs
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         self.environment
             .get_template(NAME)
             .and_then(|template| template.render(Jinja::from(Serde(&context))))
-            .map_err(|error| TokenizerError::Template { message: describe(&error) })
+            .map_err(|error| TokenizerError::Template {
+                message: describe(&error),
+            })
     }
 }
 
@@ -64,7 +87,10 @@ fn raise_exception(message: String) -> Result<String, Error> {
 }
 
 /// `tojson` as templates expect it: Python's separators, and no escapes for HTML.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that minijinja calls")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that minijinja calls"
+)]
 fn to_json(Serde(value): Serde<Value>, kwargs: Kwargs) -> Result<Jinja, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let _: Option<bool> = kwargs.get("ensure_ascii")?;
@@ -135,7 +161,10 @@ mod tests {
         let source = "{{ bos_token }}{% for m in messages %}\n  [{{ m['role'].upper() }}] {{ m.content.strip() }}\n\
                       {% endfor %}\n{% if add_generation_prompt and think %}<think>{% endif %}";
         let messages = json!([{"role": "user", "content": " hi "}]);
-        assert_eq!(render(source, &messages, &json!({"think": true})).unwrap(), "<s>  [USER] hi\n<think>");
+        assert_eq!(
+            render(source, &messages, &json!({"think": true})).unwrap(),
+            "<s>  [USER] hi\n<think>"
+        );
     }
 
     #[test]
@@ -143,13 +172,30 @@ mod tests {
         let messages = json!([{"a": 1, "b": ["<é>", null]}]);
         let text = render("{{ messages[0] | tojson }}", &messages, &json!({})).unwrap();
         assert_eq!(text, r#"{"a": 1, "b": ["<é>", null]}"#);
-        let text = render("{{ messages[0] | tojson(indent=2) }}", &messages, &json!({})).unwrap();
-        assert_eq!(text, "{\n  \"a\": 1,\n  \"b\": [\n    \"<é>\",\n    null\n  ]\n}");
+        let text = render(
+            "{{ messages[0] | tojson(indent=2) }}",
+            &messages,
+            &json!({}),
+        )
+        .unwrap();
+        assert_eq!(
+            text,
+            "{\n  \"a\": 1,\n  \"b\": [\n    \"<é>\",\n    null\n  ]\n}"
+        );
     }
 
     #[test]
     fn a_template_can_refuse() {
-        let error = render("{{ raise_exception('roles must alternate') }}", &json!([]), &json!({}));
-        assert!(error.unwrap_err().to_string().contains("roles must alternate"));
+        let error = render(
+            "{{ raise_exception('roles must alternate') }}",
+            &json!([]),
+            &json!({}),
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("roles must alternate")
+        );
     }
 }

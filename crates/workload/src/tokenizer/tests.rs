@@ -7,7 +7,12 @@ fn the_builtin_tokenizer_reads_back_what_it_writes() {
     let tokenizer = Tokenizer::builtin().unwrap();
     assert_eq!(tokenizer.vocab_size(), 8192);
     assert_eq!(tokenizer.special_ids(), [8189, 8190, 8191]);
-    for text in ["Shall I compare thee to a summer's day?", " a\n\n b ", "naïve 中文 🎉 12345", ""] {
+    for text in [
+        "Shall I compare thee to a summer's day?",
+        " a\n\n b ",
+        "naïve 中文 🎉 12345",
+        "",
+    ] {
         let ids = tokenizer.encode(text);
         assert_eq!(tokenizer.decode(&ids), text);
     }
@@ -21,8 +26,11 @@ fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
     let reference = Engine::parse_by_crate(json.as_bytes()).unwrap();
     assert!(matches!(quick, Engine::Quick(_)) && matches!(reference, Engine::Crate(_)));
     let text = include_str!("../../data/builtin/make.py");
-    for text in text.lines().chain([text, "Où l'été\u{301}…  <|im_end|> 中文\0", "x".repeat(100).as_str()])
-    {
+    for text in text.lines().chain([
+        text,
+        "Où l'été\u{301}…  <|im_end|> 中文\0",
+        "x".repeat(100).as_str(),
+    ]) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         quick.encode(text, &mut ours);
         reference.encode(text, &mut theirs);
@@ -34,9 +42,13 @@ fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
 #[test]
 fn the_builtin_template_makes_a_chat() {
     let tokenizer = Tokenizer::builtin().unwrap();
-    let text =
-        tokenizer.apply_chat_template(&[json!({"role": "user", "content": "Hi"})], &Map::new()).unwrap();
-    assert_eq!(text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+    let text = tokenizer
+        .apply_chat_template(&[json!({"role": "user", "content": "Hi"})], &Map::new())
+        .unwrap();
+    assert_eq!(
+        text,
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    );
 }
 
 #[test]
@@ -51,12 +63,22 @@ fn broken_files_say_what_is_broken() {
     for (content, part) in [
         ("{", "EOF"),
         ("{}", "Model missing"),
-        (r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}"#, "usable tokenizer file"),
-        (r#"{"model": {"type": "Nonsense"}}"#, "usable tokenizer file"),
+        (
+            r#"{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}"#,
+            "usable tokenizer file",
+        ),
+        (
+            r#"{"model": {"type": "Nonsense"}}"#,
+            "usable tokenizer file",
+        ),
     ] {
         std::fs::write(&file, content).unwrap();
-        let error = Tokenizer::load(dir.path().to_str().unwrap(), &HubSettings::offline()).unwrap_err();
+        let error =
+            Tokenizer::load(dir.path().to_str().unwrap(), &HubSettings::offline()).unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("tokenizer.json") && message.contains(part), "{content}: {message}");
+        assert!(
+            message.contains("tokenizer.json") && message.contains(part),
+            "{content}: {message}"
+        );
     }
 }

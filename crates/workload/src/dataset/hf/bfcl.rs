@@ -50,11 +50,27 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
         if requests.len() == wanted {
             break;
         }
-        let Some(messages) = row["question"][0].as_array().filter(|turn| !turn.is_empty()) else { continue };
-        let text: String = messages.iter().filter_map(|message| message["content"].as_str()).collect();
-        let mut made =
-            request(Prompt::Messages(messages.clone()), tokenizer.count(&text, true), Some(output));
-        let tools: Vec<Value> = row["function"].as_array().into_iter().flatten().map(tool).collect();
+        let Some(messages) = row["question"][0]
+            .as_array()
+            .filter(|turn| !turn.is_empty())
+        else {
+            continue;
+        };
+        let text: String = messages
+            .iter()
+            .filter_map(|message| message["content"].as_str())
+            .collect();
+        let mut made = request(
+            Prompt::Messages(messages.clone()),
+            tokenizer.count(&text, true),
+            Some(output),
+        );
+        let tools: Vec<Value> = row["function"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(tool)
+            .collect();
         if !tools.is_empty() {
             made.overrides = Map::from_iter([
                 ("tools".to_owned(), Value::Array(tools)),

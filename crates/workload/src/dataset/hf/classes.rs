@@ -88,7 +88,12 @@ static CLASSES: [Class; 16] = [
         needs: "conversations and image",
         has_media: true,
         output: Output::Answer,
-        read: |row, _| Some(Item { images: vec![present(&row["image"])?], ..conversation(row)? }),
+        read: |row, _| {
+            Some(Item {
+                images: vec![present(&row["image"])?],
+                ..conversation(row)?
+            })
+        },
         ..PLAIN
     },
     Class {
@@ -163,13 +168,21 @@ static CLASSES: [Class; 16] = [
     },
     Class {
         name: "AIMO",
-        paths: &["AI-MO/aimo-validation-aime", "AI-MO/NuminaMath-1.5", "AI-MO/NuminaMath-CoT"],
+        paths: &[
+            "AI-MO/aimo-validation-aime",
+            "AI-MO/NuminaMath-1.5",
+            "AI-MO/NuminaMath-CoT",
+        ],
         needs: "problem and solution",
         output: Output::Answer,
         limits: Some((2048, 32_000)),
         read: |row, _| {
             let (problem, solution) = (text(row, "problem")?, text(row, "solution")?);
-            Some(Item { prompt: problem.to_owned(), answer: solution.to_owned(), ..Item::default() })
+            Some(Item {
+                prompt: problem.to_owned(),
+                answer: solution.to_owned(),
+                ..Item::default()
+            })
         },
         ..PLAIN
     },
@@ -197,7 +210,12 @@ static CLASSES: [Class; 16] = [
         has_media: true,
         is_audio: true,
         output: Output::Fixed(1024),
-        read: |row, _| Some(Item { audio: Some(present(&row["audio"])?), ..Item::default() }),
+        read: |row, _| {
+            Some(Item {
+                audio: Some(present(&row["audio"])?),
+                ..Item::default()
+            })
+        },
         ..PLAIN
     },
     Class {
@@ -211,7 +229,10 @@ static CLASSES: [Class; 16] = [
     },
     Class {
         name: "MLPerf",
-        paths: &["mgoin/mlperf-inference-llama2-data", "mgoin/mlperf-inference-llama3.1-data"],
+        paths: &[
+            "mgoin/mlperf-inference-llama2-data",
+            "mgoin/mlperf-inference-llama3.1-data",
+        ],
         needs: "system_prompt, question and output",
         output: Output::Answer,
         answer_without_special: true,
@@ -221,7 +242,11 @@ static CLASSES: [Class; 16] = [
                 json!({"role": "user", "content": text(row, "question")?}),
             ];
             let answer = text(row, "output")?.to_owned();
-            Some(Item { messages: Some(messages), answer, ..Item::default() })
+            Some(Item {
+                messages: Some(messages),
+                answer,
+                ..Item::default()
+            })
         },
         ..PLAIN
     },
@@ -234,8 +259,17 @@ static CLASSES: [Class; 16] = [
         output: Output::Fixed(128),
         read: |row, _| {
             let question = text(row, "question")?;
-            let question = question.split("Options:").next().unwrap_or(question).trim().to_owned();
-            Some(Item { prompt: question, images: vec![present(&row["image"])?], ..Item::default() })
+            let question = question
+                .split("Options:")
+                .next()
+                .unwrap_or(question)
+                .trim()
+                .to_owned();
+            Some(Item {
+                prompt: question,
+                images: vec![present(&row["image"])?],
+                ..Item::default()
+            })
         },
         ..PLAIN
     },
@@ -274,7 +308,10 @@ fn present(value: &Value) -> Option<Value> {
 }
 
 fn prompt(prompt: impl Into<String>) -> Item {
-    Item { prompt: prompt.into(), ..Item::default() }
+    Item {
+        prompt: prompt.into(),
+        ..Item::default()
+    }
 }
 
 fn conversation(row: &Value) -> Option<Item> {
@@ -297,21 +334,32 @@ fn vision_arena(row: &Value, column: &str) -> Option<Item> {
 
 /// A question about a video, with its choices behind it.
 fn mmvu(row: &Value) -> Option<Item> {
-    let choices = row["choices"].as_object()?.iter().map(|(letter, choice)| match choice {
-        Value::String(text) => format!("{letter}.{text}"),
-        // As Python writes a missing one.
-        Value::Null => format!("{letter}.None"),
-        other => format!("{letter}.{other}"),
-    });
+    let choices = row["choices"]
+        .as_object()?
+        .iter()
+        .map(|(letter, choice)| match choice {
+            Value::String(text) => format!("{letter}.{text}"),
+            // As Python writes a missing one.
+            Value::Null => format!("{letter}.None"),
+            other => format!("{letter}.{other}"),
+        });
     let choices = choices.collect::<Vec<_>>().join(" ");
     let prompt = format!("{} {choices}", text(row, "question")?);
-    Some(Item { prompt, video: Some(present(&row["video"])?), ..Item::default() })
+    Some(Item {
+        prompt,
+        video: Some(present(&row["video"])?),
+        ..Item::default()
+    })
 }
 
 /// An edit that follows from earlier edits, in the input format that the Zeta model was trained on.
 fn next_edit(row: &Value) -> Option<Item> {
     const MARK: &str = "<|editable_region_start|>";
-    let (events, input, output) = (text(row, "events")?, text(row, "input")?, text(row, "output")?);
+    let (events, input, output) = (
+        text(row, "events")?,
+        text(row, "input")?,
+        text(row, "output")?,
+    );
     let answer = output.find(MARK).map_or(output, |at| &output[at..]);
     Some(Item {
         prompt: format!(

@@ -18,8 +18,14 @@ pub(super) fn find(options: &HfSettings, class: &Class) -> Result<Vec<PathBuf>, 
             format!(
                 "the dataset {} has no Parquet, JSON or JSON Lines file for the split {split:?}{}; it holds {}",
                 options.path,
-                subset.map(|subset| format!(" of the subset {subset:?}")).unwrap_or_default(),
-                if shown.is_empty() { "no data files".to_owned() } else { shown.join(", ") }
+                subset
+                    .map(|subset| format!(" of the subset {subset:?}"))
+                    .unwrap_or_default(),
+                if shown.is_empty() {
+                    "no data files".to_owned()
+                } else {
+                    shown.join(", ")
+                }
             ),
         ));
     }
@@ -46,10 +52,17 @@ fn list(options: &HfSettings) -> Result<(Vec<String>, bool), WorkloadError> {
     };
     names.retain(|name| {
         let hidden = name.split('/').any(|part| part.starts_with('.'));
-        let data = [".parquet", ".jsonl", ".json"].iter().any(|end| name.ends_with(end));
-        let about = ["dataset_infos.json", "dataset_info.json", "state.json", "config.json"]
+        let data = [".parquet", ".jsonl", ".json"]
             .iter()
-            .any(|other| name.rsplit('/').next() == Some(other));
+            .any(|end| name.ends_with(end));
+        let about = [
+            "dataset_infos.json",
+            "dataset_info.json",
+            "state.json",
+            "config.json",
+        ]
+        .iter()
+        .any(|other| name.rsplit('/').next() == Some(other));
         data && !hidden && !about
     });
     names.sort_unstable();
@@ -67,12 +80,14 @@ fn walk(root: &Path, dir: &Path, names: &mut Vec<String>) {
     }
 }
 
-/// Files by subset (a folder of that name, or in the file's name) and split (a word of the path). Files of one
-/// kind only: Parquet before the others.
+/// Files by subset (a folder of that name, or in the file's name) and split (a word of the path).
+/// Files of one kind only: Parquet before the others.
 fn choose(all: &[String], subset: Option<&str>, split: &str) -> Vec<String> {
     let words = |name: &str| -> Vec<String> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        stem.split(['/', '-', '.', '_']).map(str::to_lowercase).collect()
+        stem.split(['/', '-', '.', '_'])
+            .map(str::to_lowercase)
+            .collect()
     };
     let in_subset = |name: &&String| {
         subset.is_none_or(|subset| {
@@ -84,23 +99,36 @@ fn choose(all: &[String], subset: Option<&str>, split: &str) -> Vec<String> {
         names = all.iter().collect();
     }
     let wanted: Vec<String> = match split {
-        "validation" | "val" | "dev" => ["validation", "val", "dev", "valid"].map(str::to_owned).to_vec(),
+        "validation" | "val" | "dev" => ["validation", "val", "dev", "valid"]
+            .map(str::to_owned)
+            .to_vec(),
         "test" | "eval" => ["test", "eval", "testing"].map(str::to_owned).to_vec(),
         "train" => ["train", "training"].map(str::to_owned).to_vec(),
         other => vec![other.to_lowercase()],
     };
-    let mut chosen: Vec<&String> =
-        names.iter().filter(|name| words(name).iter().any(|word| wanted.contains(word))).copied().collect();
+    let mut chosen: Vec<&String> = names
+        .iter()
+        .filter(|name| words(name).iter().any(|word| wanted.contains(word)))
+        .copied()
+        .collect();
     if chosen.is_empty() && split == "train" {
         // Files without a split in their names are all training data.
         let others = ["test", "validation", "val", "dev", "eval"];
         chosen = names
             .into_iter()
-            .filter(|name| !words(name).iter().any(|word| others.contains(&word.as_str())))
+            .filter(|name| {
+                !words(name)
+                    .iter()
+                    .any(|word| others.contains(&word.as_str()))
+            })
             .collect();
     }
     let any_parquet = chosen.iter().any(|name| name.ends_with(".parquet"));
-    chosen.into_iter().filter(|name| !any_parquet || name.ends_with(".parquet")).cloned().collect()
+    chosen
+        .into_iter()
+        .filter(|name| !any_parquet || name.ends_with(".parquet"))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -117,11 +145,20 @@ mod tests {
         ]
         .map(str::to_owned)
         .to_vec();
-        assert_eq!(choose(&all, Some("main"), "test"), ["main/test-00000-of-00001.parquet"]);
+        assert_eq!(
+            choose(&all, Some("main"), "test"),
+            ["main/test-00000-of-00001.parquet"]
+        );
         assert_eq!(choose(&all, None, "test").len(), 2);
         assert!(choose(&all, Some("main"), "validation").is_empty());
-        assert_eq!(choose(&["ShareGPT_V3.json".to_owned()], None, "train"), ["ShareGPT_V3.json"]);
+        assert_eq!(
+            choose(&["ShareGPT_V3.json".to_owned()], None, "train"),
+            ["ShareGPT_V3.json"]
+        );
         assert_eq!(choose(&["mmstar.parquet".to_owned()], None, "val").len(), 0);
-        assert_eq!(choose(&["data/val.parquet".to_owned()], None, "validation").len(), 1);
+        assert_eq!(
+            choose(&["data/val.parquet".to_owned()], None, "validation").len(),
+            1
+        );
     }
 }

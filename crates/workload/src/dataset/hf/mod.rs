@@ -24,14 +24,24 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     if context.tokenizer.is_none() {
         return Err(WorkloadError::TokenizerNeeded { dataset: "hf" });
     }
-    if class.has_media && !context.settings.is_chat && !context.settings.is_pooling && !class.is_audio {
+    if class.has_media
+        && !context.settings.is_chat
+        && !context.settings.is_pooling
+        && !class.is_audio
+    {
         return Err(WorkloadError::setting(
             "--dataset-path",
-            format!("{} holds images or videos, which need --backend openai-chat", class.name),
+            format!(
+                "{} holds images or videos, which need --backend openai-chat",
+                class.name
+            ),
         ));
     }
     if options.output_len.is_some_and(|len| len < 1) {
-        return Err(WorkloadError::setting("--hf-output-len", "must be at least 1"));
+        return Err(WorkloadError::setting(
+            "--hf-output-len",
+            "must be at least 1",
+        ));
     }
     if class.name == "BFCL" {
         return bfcl::sample(context, options);
@@ -39,14 +49,24 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     let files = files::find(options, class)?;
     let folder = PathBuf::from(&options.path);
     let mut rows = order::rows(files, context.settings, options.no_stream)?;
-    let wanted = usize::try_from(context.settings.num_prompts).ok().filter(|&n| n > 0);
+    let wanted = usize::try_from(context.settings.num_prompts)
+        .ok()
+        .filter(|&n| n > 0);
     let mut requests: Vec<Request> = Vec::new();
     let mut seen = 0;
     let mut columns = String::new();
     while wanted.is_none_or(|wanted| requests.len() < wanted) {
         // A video too many would be megabytes downloaded for nothing.
-        let spare = |missing: usize| if class.is_video { missing } else { missing * 5 / 4 + 16 };
-        let ask = wanted.map_or(4096, |wanted| spare(wanted - requests.len())).min(4096);
+        let spare = |missing: usize| {
+            if class.is_video {
+                missing
+            } else {
+                missing * 5 / 4 + 16
+            }
+        };
+        let ask = wanted
+            .map_or(4096, |wanted| spare(wanted - requests.len()))
+            .min(4096);
         let batch: Vec<Value> = rows.by_ref().take(ask).collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
@@ -55,8 +75,10 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
             columns = read::columns(&batch[0]);
         }
         seen += batch.len();
-        let made: Vec<Result<Option<Request>, WorkloadError>> =
-            batch.par_iter().map(|row| make(context, options, class, row)).collect();
+        let made: Vec<Result<Option<Request>, WorkloadError>> = batch
+            .par_iter()
+            .map(|row| make(context, options, class, row))
+            .collect();
         for item in made {
             if wanted.is_some_and(|wanted| requests.len() == wanted) {
                 break;
@@ -85,9 +107,20 @@ fn make(
     row: &Value,
 ) -> Result<Option<Request>, WorkloadError> {
     let tokenizer = context.tokenizer()?;
-    let Some(item) = (class.read)(row, options) else { return Ok(None) };
-    let Item { prompt, answer, images, audio, video, messages } = item;
-    let fixed = options.output_len.filter(|_| class.output != Output::AlwaysAnswer);
+    let Some(item) = (class.read)(row, options) else {
+        return Ok(None);
+    };
+    let Item {
+        prompt,
+        answer,
+        images,
+        audio,
+        video,
+        messages,
+    } = item;
+    let fixed = options
+        .output_len
+        .filter(|_| class.output != Output::AlwaysAnswer);
     let output = match (fixed, class.output) {
         (Some(len), _) | (None, Output::Fixed(len)) => len,
         (None, Output::Answer | Output::AlwaysAnswer) => {
@@ -95,7 +128,8 @@ fn make(
         }
     };
     let mut made = if let Some(messages) = messages {
-        let text = tokenizer.apply_chat_template(&messages, &context.settings.chat_template_kwargs)?;
+        let text =
+            tokenizer.apply_chat_template(&messages, &context.settings.chat_template_kwargs)?;
         let tokens = tokenizer.count(&text, true);
         request(Prompt::Text(text), tokens, Some(output))
     } else if class.template {
@@ -122,7 +156,9 @@ fn make(
         let part = if let Value::String(url) = &image {
             super::media_part("image_url", &Value::from(url.as_str()))
         } else {
-            let Some(bytes) = blob(&image) else { return Ok(None) };
+            let Some(bytes) = blob(&image) else {
+                return Ok(None);
+            };
             media::image_part(&bytes, context.settings.is_vllm()).map_err(|message| {
                 WorkloadError::format(&options.path, None, format!("an image: {message}"))
             })?
@@ -130,28 +166,41 @@ fn make(
         made.media.push(part);
     }
     if let Some(video) = video {
-        let Some(part) = video_part(context, options, &video)? else { return Ok(None) };
+        let Some(part) = video_part(context, options, &video)? else {
+            return Ok(None);
+        };
         made.media.push(part);
     }
     if let Some(audio) = audio {
-        let Some(bytes) = blob(&audio) else { return Ok(None) };
-        let Some(seconds) = media::audio_seconds(&bytes) else { return Ok(None) };
+        let Some(bytes) = blob(&audio) else {
+            return Ok(None);
+        };
+        let Some(seconds) = media::audio_seconds(&bytes) else {
+            return Ok(None);
+        };
         let (least, most) = options.audio_seconds;
         if seconds < least || seconds > most {
             return Ok(None);
         }
-        let file_name =
-            audio["path"].as_str().filter(|path| !path.is_empty()).unwrap_or("audio.wav").to_owned();
-        made.audio = Some(std::sync::Arc::new(Audio { file_name, bytes, seconds }));
+        let file_name = audio["path"]
+            .as_str()
+            .filter(|path| !path.is_empty())
+            .unwrap_or("audio.wav")
+            .to_owned();
+        made.audio = Some(std::sync::Arc::new(Audio {
+            file_name,
+            bytes,
+            seconds,
+        }));
     }
     Ok(Some(made))
 }
 
 /// The content part for a video: inside the row, a file of the dataset, or somewhere on the web.
 ///
-/// vLLM's tool downloads the whole dataset and names files that the server has to find on its own disk; so it
-/// is with `--compat vllm`, except that only the videos that are sent are downloaded. Otherwise the file goes
-/// along in the request.
+/// vLLM's tool downloads the whole dataset and names files that the server has to find on its own
+/// disk; so it is with `--compat vllm`, except that only the videos that are sent are downloaded.
+/// Otherwise the file goes along in the request.
 fn video_part(
     context: &Context<'_>,
     options: &HfSettings,
@@ -159,7 +208,9 @@ fn video_part(
 ) -> Result<Option<Value>, WorkloadError> {
     let part = |url: String| Ok(Some(super::media_part("video_url", &Value::from(url))));
     let Some(name) = video.as_str().or_else(|| video["url"].as_str()) else {
-        let Some(bytes) = blob(video) else { return Ok(None) };
+        let Some(bytes) = blob(video) else {
+            return Ok(None);
+        };
         let name = video["path"].as_str().unwrap_or_default();
         return part(media::data_url(media::video_type(name), &bytes));
     };
@@ -170,10 +221,20 @@ fn video_part(
         return part(name.to_owned());
     }
     let local = PathBuf::from(&options.path).join(file);
-    let path = if local.is_file() { local } else { options.hub.file(RepoKind::Dataset, dataset, file)? };
-    let unreadable = |source| WorkloadError::Io { path: path.clone(), source };
+    let path = if local.is_file() {
+        local
+    } else {
+        options.hub.file(RepoKind::Dataset, dataset, file)?
+    };
+    let unreadable = |source| WorkloadError::Io {
+        path: path.clone(),
+        source,
+    };
     if context.settings.is_vllm() {
-        return part(format!("file://{}", std::path::absolute(&path).map_err(unreadable)?.display()));
+        return part(format!(
+            "file://{}",
+            std::path::absolute(&path).map_err(unreadable)?.display()
+        ));
     }
     let bytes = std::fs::read(&path).map_err(unreadable)?;
     part(media::data_url(media::video_type(file), &bytes))

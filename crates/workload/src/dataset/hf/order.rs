@@ -1,7 +1,7 @@
 //! The order of rows: as they stand, shuffled as a whole, or shuffled through a window.
 //!
-//! The window gives the same order as the streaming mode of the Python library: files first change places,
-//! then a buffer of 1,000 rows gives one at random for each that comes in.
+//! The window gives the same order as the streaming mode of the Python library: files first change
+//! places, then a buffer of 1,000 rows gives one at random for each that comes in.
 
 use std::path::PathBuf;
 
@@ -27,21 +27,34 @@ pub(super) fn rows(
     }
     let mut rng = NumpyGenerator::new(settings.seed);
     if whole {
-        let mut rows: Vec<Option<Value>> = chain(files).map(|row| row.map(Some)).collect::<Result<_, _>>()?;
+        let mut rows: Vec<Option<Value>> = chain(files)
+            .map(|row| row.map(Some))
+            .collect::<Result<_, _>>()?;
         let order = rng.permutation(rows.len());
-        return Ok(Box::new(order.into_iter().filter_map(move |at| rows[at].take().map(Ok))));
+        return Ok(Box::new(
+            order
+                .into_iter()
+                .filter_map(move |at| rows[at].take().map(Ok)),
+        ));
     }
     rng.clone().shuffle(&mut files);
-    Ok(Box::new(Window { source: chain(files), rng, buffer: Vec::new(), places: Vec::new(), drained: false }))
+    Ok(Box::new(Window {
+        source: chain(files),
+        rng,
+        buffer: Vec::new(),
+        places: Vec::new(),
+        drained: false,
+    }))
 }
 
 fn chain(files: Vec<PathBuf>) -> Rows {
     Box::new(files.into_iter().flat_map(|path| {
-        let opened: Result<Rows, WorkloadError> = if path.extension().is_some_and(|end| end == "parquet") {
-            parquet::rows(&path)
-        } else {
-            read::json_rows(&path).map(|rows| Box::new(rows.into_iter().map(Ok)) as Rows)
-        };
+        let opened: Result<Rows, WorkloadError> =
+            if path.extension().is_some_and(|end| end == "parquet") {
+                parquet::rows(&path)
+            } else {
+                read::json_rows(&path).map(|rows| Box::new(rows.into_iter().map(Ok)) as Rows)
+            };
         opened.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
     }))
 }

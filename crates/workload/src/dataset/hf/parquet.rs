@@ -5,8 +5,8 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
@@ -26,22 +26,31 @@ pub(super) fn rows(
 ) -> Result<Box<dyn Iterator<Item = Result<Value, WorkloadError>>>, WorkloadError> {
     let owned = path.to_owned();
     let wrong = move |message: String| WorkloadError::format(&owned, None, message);
-    let file = File::open(path).map_err(|source| WorkloadError::Io { path: path.to_owned(), source })?;
+    let file = File::open(path).map_err(|source| WorkloadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(|builder| builder.with_batch_size(BATCH).build())
         .map_err(|error| wrong(format!("not a readable Parquet file: {error}")))?;
-    Ok(Box::new(reader.flat_map(move |batch| -> Box<dyn Iterator<Item = Result<Value, WorkloadError>>> {
-        match batch {
-            Ok(batch) => Box::new((0..batch.num_rows()).map(move |at| Ok(row(&batch, at)))),
-            Err(error) => Box::new(std::iter::once(Err(wrong(error.to_string())))),
-        }
-    })))
+    Ok(Box::new(reader.flat_map(
+        move |batch| -> Box<dyn Iterator<Item = Result<Value, WorkloadError>>> {
+            match batch {
+                Ok(batch) => Box::new((0..batch.num_rows()).map(move |at| Ok(row(&batch, at)))),
+                Err(error) => Box::new(std::iter::once(Err(wrong(error.to_string())))),
+            }
+        },
+    )))
 }
 
 fn row(batch: &RecordBatch, at: usize) -> Value {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns());
-    Value::Object(columns.map(|(field, column)| (field.name().clone(), value(column.as_ref(), at))).collect())
+    Value::Object(
+        columns
+            .map(|(field, column)| (field.name().clone(), value(column.as_ref(), at)))
+            .collect(),
+    )
 }
 
 /// One value; types that no dataset here uses become null.
@@ -53,9 +62,15 @@ fn value(array: &dyn Array, at: usize) -> Value {
         DataType::Utf8 => array.as_string::<i32>().value(at).into(),
         DataType::LargeUtf8 => array.as_string::<i64>().value(at).into(),
         DataType::Utf8View => array.as_string_view().value(at).into(),
-        DataType::Binary => BASE64_STANDARD.encode(array.as_binary::<i32>().value(at)).into(),
-        DataType::LargeBinary => BASE64_STANDARD.encode(array.as_binary::<i64>().value(at)).into(),
-        DataType::BinaryView => BASE64_STANDARD.encode(array.as_binary_view().value(at)).into(),
+        DataType::Binary => BASE64_STANDARD
+            .encode(array.as_binary::<i32>().value(at))
+            .into(),
+        DataType::LargeBinary => BASE64_STANDARD
+            .encode(array.as_binary::<i64>().value(at))
+            .into(),
+        DataType::BinaryView => BASE64_STANDARD
+            .encode(array.as_binary_view().value(at))
+            .into(),
         DataType::Boolean => array.as_boolean().value(at).into(),
         DataType::Int8 => array.as_primitive::<Int8Type>().value(at).into(),
         DataType::Int16 => array.as_primitive::<Int16Type>().value(at).into(),
@@ -73,7 +88,8 @@ fn value(array: &dyn Array, at: usize) -> Value {
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns();
             let members = fields.iter().zip(columns);
-            let members = members.map(|(field, column)| (field.name().clone(), value(column.as_ref(), at)));
+            let members =
+                members.map(|(field, column)| (field.name().clone(), value(column.as_ref(), at)));
             Value::Object(members.collect::<Map<_, _>>())
         }
         _ => Value::Null,

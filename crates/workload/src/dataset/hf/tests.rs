@@ -41,10 +41,34 @@ fn every_text_class_reads_its_rows() {
             "x = 1\n\nAdd two. Just output",
             Some(200),
         ),
-        ("philschmid/mt-bench", "train.jsonl", json!({"turns": ["Why?", "How?"]}), "Why?", Some(256)),
-        ("openai/openai_humaneval", "test.jsonl", json!({"prompt": "def f():"}), "def f():", Some(256)),
-        ("openai/gsm8k", "main-test.jsonl", json!({"question": "1 + 1?"}), "1 + 1?", Some(256)),
-        ("AI-MO/NuminaMath-CoT", "train.jsonl", json!({"problem": long, "solution": long}), "word and", None),
+        (
+            "philschmid/mt-bench",
+            "train.jsonl",
+            json!({"turns": ["Why?", "How?"]}),
+            "Why?",
+            Some(256),
+        ),
+        (
+            "openai/openai_humaneval",
+            "test.jsonl",
+            json!({"prompt": "def f():"}),
+            "def f():",
+            Some(256),
+        ),
+        (
+            "openai/gsm8k",
+            "main-test.jsonl",
+            json!({"question": "1 + 1?"}),
+            "1 + 1?",
+            Some(256),
+        ),
+        (
+            "AI-MO/NuminaMath-CoT",
+            "train.jsonl",
+            json!({"problem": long, "solution": long}),
+            "word and",
+            None,
+        ),
         (
             "zed-industries/zeta",
             "train.jsonl",
@@ -69,11 +93,15 @@ fn every_text_class_reads_its_rows() {
             None,
         ),
     ] {
-        let workload = run(name, file, &[row], |_, _| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let workload =
+            run(name, file, &[row], |_, _| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
         let request = &workload.requests[0];
         let text = request.prompt.as_text().unwrap();
         assert!(text.contains(part), "{name}: {text}");
-        assert!(output.is_none_or(|output| request.output_tokens == Some(output)), "{name}");
+        assert!(
+            output.is_none_or(|output| request.output_tokens == Some(output)),
+            "{name}"
+        );
         assert!(request.output_tokens.unwrap() > 0, "{name}");
     }
 }
@@ -82,19 +110,37 @@ fn every_text_class_reads_its_rows() {
 fn sounds_and_images_come_along() {
     let sound = BASE64_STANDARD.encode(wav(1.0));
     let row = json!({"audio": {"bytes": sound, "path": "a.wav"}});
-    let rows = [row.clone(), json!({"audio": {"bytes": BASE64_STANDARD.encode(wav(9.0)), "path": "b.wav"}})];
-    let workload =
-        run("openslr/librispeech_asr", "train.jsonl", &rows, |options, _| options.audio_seconds = (0.0, 5.0));
+    let rows = [
+        row.clone(),
+        json!({"audio": {"bytes": BASE64_STANDARD.encode(wav(9.0)), "path": "b.wav"}}),
+    ];
+    let workload = run(
+        "openslr/librispeech_asr",
+        "train.jsonl",
+        &rows,
+        |options, _| options.audio_seconds = (0.0, 5.0),
+    );
     let workload = workload.unwrap();
     assert_eq!(workload.requests.len(), 1);
     assert_eq!(workload.requests[0].audio.as_ref().unwrap().seconds, 1.0);
 
     let image = json!({"question": "What? Options: A, B", "image": "https://x/y.png"});
     let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
-    let workload = run("Lin-Chen/MMStar", "val.jsonl", std::slice::from_ref(&image), chat).unwrap();
+    let workload = run(
+        "Lin-Chen/MMStar",
+        "val.jsonl",
+        std::slice::from_ref(&image),
+        chat,
+    )
+    .unwrap();
     assert_eq!(workload.requests[0].prompt.as_text(), Some("What?"));
-    assert_eq!(workload.requests[0].media[0]["image_url"]["url"], "https://x/y.png");
-    let error = run("Lin-Chen/MMStar", "val.jsonl", &[image], |_, _| {}).unwrap_err().to_string();
+    assert_eq!(
+        workload.requests[0].media[0]["image_url"]["url"],
+        "https://x/y.png"
+    );
+    let error = run("Lin-Chen/MMStar", "val.jsonl", &[image], |_, _| {})
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("openai-chat"), "{error}");
 }
 
@@ -108,15 +154,20 @@ fn videos_come_along_as_files_of_the_dataset() {
         row(json!({"bytes": "AAEC", "path": "z.mp4"})),
     ];
     let with_file = |vllm: bool| {
-        run("yale-nlp/MMVU", "validation.jsonl", &rows, |options, settings| {
-            settings.is_chat = true;
-            if vllm {
-                settings.compat = crate::Compat::Vllm;
-            }
-            let folder = PathBuf::from(&options.path).join("videos");
-            std::fs::create_dir(&folder).unwrap();
-            std::fs::write(folder.join("1.webm"), [0, 1, 2]).unwrap();
-        })
+        run(
+            "yale-nlp/MMVU",
+            "validation.jsonl",
+            &rows,
+            |options, settings| {
+                settings.is_chat = true;
+                if vllm {
+                    settings.compat = crate::Compat::Vllm;
+                }
+                let folder = PathBuf::from(&options.path).join("videos");
+                std::fs::create_dir(&folder).unwrap();
+                std::fs::write(folder.join("1.webm"), [0, 1, 2]).unwrap();
+            },
+        )
         .unwrap()
     };
     let url = |workload: &inferometer_core::Workload, at: usize| {
@@ -125,17 +176,28 @@ fn videos_come_along_as_files_of_the_dataset() {
         part["video_url"]["url"].as_str().unwrap().to_owned()
     };
     let workload = with_file(false);
-    assert_eq!(workload.requests[0].prompt.as_text(), Some("What? A.x B.None"));
+    assert_eq!(
+        workload.requests[0].prompt.as_text(),
+        Some("What? A.x B.None")
+    );
     assert_eq!(workload.requests[0].output_tokens, Some(128));
     assert_eq!(url(&workload, 0), "data:video/webm;base64,AAEC");
     assert_eq!(url(&workload, 1), "https://x/y.mp4");
     assert_eq!(url(&workload, 2), "data:video/mp4;base64,AAEC");
     let named = url(&with_file(true), 0);
-    assert!(named.starts_with("file:///") && named.ends_with("/videos/1.webm"), "{named}");
+    assert!(
+        named.starts_with("file:///") && named.ends_with("/videos/1.webm"),
+        "{named}"
+    );
 
     let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
-    let error = run("yale-nlp/MMVU", "validation.jsonl", &rows, chat).unwrap_err().to_string();
-    assert!(error.contains("videos/1.webm") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    let error = run("yale-nlp/MMVU", "validation.jsonl", &rows, chat)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("videos/1.webm") && error.contains("HF_HUB_OFFLINE"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -167,7 +229,11 @@ fn what_is_wrong_is_said() {
         ("some/other", "train.jsonl", "--hf-name"),
         ("yale-nlp/MMVU", "validation.jsonl", "openai-chat"),
         ("openai/gsm8k", "main-train.jsonl", "--hf-split"),
-        ("philschmid/mt-bench", "train.jsonl", "the columns are `text`"),
+        (
+            "philschmid/mt-bench",
+            "train.jsonl",
+            "the columns are `text`",
+        ),
     ] {
         let error = run(name, file, &row, |_, _| {}).unwrap_err().to_string();
         assert!(error.contains(part), "{name}: {error}");
