@@ -402,6 +402,6 @@ mod tests {
     /// little-endian, shifted right by one.
     #[test]
     fn the_rename_of_the_program_left_the_seeds_of_sweeps_as_they_were() {
-        assert_eq!(cell_seed(0, "in=128 out=64 c=8", 1), 659723125);
+        assert_eq!(cell_seed(0, "in=128 out=64 c=8", 1), 659_723_125);
     }
 }

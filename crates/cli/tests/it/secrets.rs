@@ -42,7 +42,7 @@ fn repeating_server() -> String {
 
 fn answer(mut stream: TcpStream, good: bool) {
     let mut request = String::new();
-    let mut buffer = [0_u8; 1 << 16];
+    let mut buffer = vec![0_u8; 1 << 16];
     let whole = |request: &str| {
         request.split_once("\r\n\r\n").is_some_and(|(head, body)| {
             let length = head
