@@ -20,9 +20,10 @@ use clap::{ArgAction, CommandFactory};
 use serde_json::{Map, Value};
 
 use crate::args::Cli;
+use inferometer_benchmark::check_integers;
+
 use crate::compat::{self, flags};
 use crate::exit::Failure;
-use crate::json_flag::check_integers;
 
 /// Options that may be given several times, each adding to the others.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
@@ -456,7 +457,7 @@ mod tests {
         match understand(arguments) {
             Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
             Ok(Understood::Help(text)) => Ok((text, Vec::new())),
-            Err(failure) => Err(failure.into_parts().1.to_string()),
+            Err(failure) => Err(failure.to_string()),
         }
     }
 

@@ -9,6 +9,8 @@
 
 use std::process::ExitCode;
 
+pub(crate) use inferometer_benchmark::{Error as Failure, OrError as OrFail};
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -29,44 +31,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do what it was asked to.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The user has to change something; nothing was measured.
-    Usage(anyhow::Error),
-    /// Something broke while running.
-    Run(anyhow::Error),
-}
-
-impl Failure {
-    /// A usage failure from a finished sentence.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(anyhow::Error::msg(message.into()))
-    }
-
-    /// The exit code and the error.
-    pub(crate) fn into_parts(self) -> (Exit, anyhow::Error) {
-        match self {
-            Self::Usage(error) => (Exit::BadUsage, error),
-            Self::Run(error) => (Exit::RunFailed, error),
+impl From<&Failure> for Exit {
+    fn from(failure: &Failure) -> Self {
+        if failure.is_usage() {
+            Self::BadUsage
+        } else {
+            Self::RunFailed
         }
-    }
-}
-
-/// Sorts an error into one of the kinds of [`Failure`].
-pub(crate) trait OrFail<T> {
-    /// The user has to change something.
-    fn or_usage(self) -> Result<T, Failure>;
-    /// Something broke.
-    fn or_run(self) -> Result<T, Failure>;
-}
-
-impl<T, E: Into<anyhow::Error>> OrFail<T> for Result<T, E> {
-    fn or_usage(self) -> Result<T, Failure> {
-        self.map_err(|error| Failure::Usage(error.into()))
-    }
-
-    fn or_run(self) -> Result<T, Failure> {
-        self.map_err(|error| Failure::Run(error.into()))
     }
 }

@@ -1,34 +1,19 @@
 //! The binary `inferometer`: arguments → settings → one call into a room below → exit code.
 
-mod adjust;
 mod args;
 mod argv;
 mod background;
-mod beside;
 mod commands;
 mod compat;
-mod decoding;
 mod exit;
-mod export;
-mod json_flag;
-mod kept;
-mod lengths;
 mod live;
-mod numbers;
 mod output;
-mod page;
-mod prepare;
-mod probe;
-mod profiler;
 mod progress;
-mod server;
 mod settings;
 mod signals;
-mod structured;
 mod sweep_view;
-mod traffic;
 mod tui;
-mod vllm;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -48,9 +33,8 @@ fn main() -> ExitCode {
     let exit = match dispatch(arguments, &output) {
         Ok(exit) => exit,
         Err(failure) => {
-            let (exit, error) = failure.into_parts();
-            output.error(&error);
-            exit
+            output.error(&failure);
+            Exit::from(&failure)
         }
     };
     exit.into()

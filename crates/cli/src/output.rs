@@ -1,6 +1,8 @@
 //! Who hears what: results on stdout, talk on stderr, colour only for people.
 
 use inferometer_core::redact::redact_text;
+
+use crate::exit::Failure;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -120,18 +122,7 @@ impl Output {
     }
 
     /// Why the command failed.
-    pub(crate) fn error(&self, error: &anyhow::Error) {
-        let mut text = format!("error: {error}");
-        let mut last = error.to_string();
-        for cause in error.chain().skip(1) {
-            let cause = cause.to_string();
-            // Some libraries repeat their cause in their own text.
-            if !last.contains(&cause) {
-                text.push_str(": ");
-                text.push_str(&cause);
-            }
-            last = cause;
-        }
-        self.put(Said::Talk(text));
+    pub(crate) fn error(&self, failure: &Failure) {
+        self.put(Said::Talk(format!("error: {}", failure.report())));
     }
 }

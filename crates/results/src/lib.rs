@@ -31,7 +31,7 @@ pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use error::ResultsError;
 pub use export::{
     Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
-    ExportRun,
+    ExportLengths, ExportRun,
 };
 pub use folder::{Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};

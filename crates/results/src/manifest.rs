@@ -15,7 +15,10 @@ use crate::ResultsError;
 use crate::atomic::write_atomically;
 
 /// Version of the manifest's layout.
-pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+///
+/// 2: settings have names of their own instead of those of command-line flags, and what was
+/// measured is apart from them (`facts`).
+pub const MANIFEST_FORMAT_VERSION: u32 = 2;
 
 /// Everything about a run that is not in its records.
 ///
@@ -31,8 +34,18 @@ pub struct Manifest {
     pub tool: Tool,
     /// When it ran, and whether it came to its end.
     pub run: RunInfo,
-    /// The resolved settings, as flags name them. The caller leaves secrets out.
+    /// The resolved settings. The caller leaves secrets out.
     pub settings: Value,
+    /// What the run found out besides its records: of the workload before it, of the server after
+    /// it. Since version 2.
+    pub facts: Value,
+    /// Where vLLM's result file goes, for a run that is killed before it can write it. Since
+    /// version 2.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub intended_result: Value,
+    /// The simulated engine and what it counted. Since version 2.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub engine_model: Value,
     /// Seeds by use.
     pub seeds: BTreeMap<String, u64>,
     /// What was measured.
@@ -225,6 +238,11 @@ impl Manifest {
             },
             ..Self::default()
         }
+    }
+
+    /// What the run was asked to do, for people: version 1 kept other things beside it.
+    pub fn settings_for_display(&self) -> &Value {
+        self.settings.get("flags").unwrap_or(&self.settings)
     }
 
     /// Writes the manifest, readable for people, in one step.

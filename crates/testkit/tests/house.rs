@@ -33,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("report", &["core", "metrics", "results"]),
     (
-        "campaign",
+        "benchmark",
         &[
             "core",
             "os",
@@ -48,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
         ],
     ),
+    ("campaign", &["core", "os", "wire", "metrics", "results"]),
     ("testkit", &[]),
 ];
 

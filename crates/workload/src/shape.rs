@@ -1,5 +1,6 @@
 //! Shapes of synthetic traffic: distributions of lengths and mixes of classes.
 
+use std::fmt;
 use std::fs;
 use std::str::FromStr;
 
@@ -39,6 +40,22 @@ pub enum LengthDistribution {
     Poisson(f64),
     /// Another distribution, cut at a greatest length.
     AtMost(Box<Self>, u64),
+}
+
+/// As it is written in flags; of a file, the number of its lengths.
+impl fmt::Display for LengthDistribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Constant(length) => write!(f, "{length}"),
+            Self::Uniform { low, high } => write!(f, "uniform({low},{high})"),
+            Self::Normal { mean, deviation } => write!(f, "normal({mean},{deviation})"),
+            Self::LogNormal { median, sigma } => write!(f, "lognormal({median},{sigma})"),
+            Self::Empirical(lengths) => write!(f, "file({} lengths)", lengths.len()),
+            Self::Zipf(exponent) => write!(f, "zipf({exponent})"),
+            Self::Poisson(mean) => write!(f, "poisson({mean})"),
+            Self::AtMost(inner, most) => write!(f, "{inner} at most {most}"),
+        }
+    }
 }
 
 /// Beginnings that groups of requests share.

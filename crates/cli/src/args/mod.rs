@@ -34,9 +34,7 @@ pub(crate) use sim::SimArgs;
 pub(crate) use simulate::SimulateArgs;
 pub(crate) use sweep::SweepArgs;
 pub(crate) use visualize::VisualizeArgs;
-pub(crate) use workload::{
-    BuildArgs, ShowArgs, StructuredKind, TrafficArgs, WorkloadArgs, WorkloadCommand,
-};
+pub(crate) use workload::{BuildArgs, ShowArgs, TrafficArgs, WorkloadArgs, WorkloadCommand};
 
 use std::path::PathBuf;
 

@@ -287,9 +287,9 @@ pub(crate) struct ReportingArgs {
     /// e2el_including_client_queue [default: ttft,tpot,itl; e2el for embeddings and the like].
     #[arg(long, value_name = "LIST")]
     pub(crate) percentile_metrics: Option<String>,
-    /// Percentiles to print and save.
-    #[arg(long, default_value = "99", value_name = "LIST")]
-    pub(crate) metric_percentiles: String,
+    /// Percentiles to print and save [default: 99].
+    #[arg(long, value_name = "LIST")]
+    pub(crate) metric_percentiles: Option<String>,
     /// Latency limits in milliseconds that a good request meets: ttft:200 tpot:50 e2el:5000.
     #[arg(long, num_args = 1.., value_name = "METRIC:MS")]
     pub(crate) goodput: Vec<String>,

@@ -96,14 +96,13 @@ pub(crate) enum StructuredKind {
     Grammar,
 }
 
-impl StructuredKind {
-    /// The key in `structured_outputs`.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Regex => "regex",
-            Self::Choice => "choice",
-            Self::Grammar => "grammar",
+impl From<StructuredKind> for inferometer_benchmark::StructuredKind {
+    fn from(kind: StructuredKind) -> Self {
+        match kind {
+            StructuredKind::Json => Self::Json,
+            StructuredKind::Regex => Self::Regex,
+            StructuredKind::Choice => Self::Choice,
+            StructuredKind::Grammar => Self::Grammar,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use inferometer_benchmark::RunSpec;
 use inferometer_core::{Nanos, Record};
 use inferometer_engine::calibrate::{Compared, Fit, MeasuredLoad, MeasuredRequest, compare, fit};
 use inferometer_report::chart::{Axis, Figure, Key, Line, Mark, Marker, Panel};
@@ -54,7 +55,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     let mut judged = Vec::new();
     for (loads, fitted) in [(&fitted, true), (&checked, false)] {
         for load in loads {
-            let compared = compare(load, &found.engine).or_run()?;
+            let compared = compare(load, &found.engine).or_failure()?;
             let (name, requests) = (load.name.clone(), load.requests.len());
             judged.push(Judged {
                 load: name,
@@ -80,7 +81,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
         },
     );
     file.origin = origin(&found, &judged);
-    write(&args.output, &file.to_json().or_run()?)?;
+    write(&args.output, &file.to_json().or_failure()?)?;
     output.say(&format!(
         "Wrote {}. Use it: inferometer simulate --preset {}",
         args.output.display(),
@@ -158,10 +159,7 @@ fn read_folder(path: &Path, model: &mut Option<String>) -> Result<MeasuredLoad, 
     let manifest = folder.read_manifest().or_usage()?;
     let records = folder.read_records().or_usage()?;
     model.get_or_insert_with(|| manifest.target.model.clone());
-    let cap = manifest
-        .settings
-        .pointer("/numbers/metrics/cap")
-        .and_then(Value::as_u64);
+    let (spec, _) = RunSpec::read(&manifest)?;
     let name = manifest.run.label.clone().or_else(|| {
         path.file_name()
             .map(|name| name.to_string_lossy().into_owned())
@@ -169,7 +167,7 @@ fn read_folder(path: &Path, model: &mut Option<String>) -> Result<MeasuredLoad, 
     Ok(MeasuredLoad {
         name: name.unwrap_or_default(),
         requests: records.iter().filter_map(request).collect(),
-        max_concurrency: cap.map(|cap| cap as usize),
+        max_concurrency: spec.load.max_concurrency,
     })
 }
 

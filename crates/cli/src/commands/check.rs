@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clap::Parser;
+use inferometer_benchmark::{Ready, Silent, prepare};
 use inferometer_campaign::{
     Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, Talk, World, findings_of,
 };
@@ -16,13 +17,12 @@ use inferometer_wire::Wire;
 use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::aggregate::align;
-use super::run::describe_failure;
 use super::sweep::{How, children};
 use crate::args::{CheckArgs, Cli, Command, Ui};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
-use crate::prepare::{Ready, prepare};
 use crate::settings::RunSettings;
+use inferometer_benchmark::describe_failure;
 
 /// Output tokens that the single requests ask for.
 const ASKED: i64 = 32;
@@ -108,14 +108,13 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     let Command::Run(parsed) = Cli::try_parse_from(&run).or_usage()?.command else {
         return Err(Failure::usage("the check's own command is no run"));
     };
-    let settings = RunSettings::resolve(*parsed)?;
-    let ready = match prepare(&settings) {
+    let settings = RunSettings::resolve(*parsed)?.benchmark;
+    let ready = match prepare(&settings, &Silent) {
         Ok(ready) => ready,
         Err(failure) => {
-            let (_, error) = failure.into_parts();
             findings.bad(
                 "model and tokenizer",
-                format!("{error:#}"),
+                failure.report(),
                 "correct --model or --tokenizer (--tokenizer builtin is always there)",
             );
             return Ok(());
@@ -182,7 +181,7 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
     };
     let stop = StopHandle::default();
     let record = send_once(&plan, std::slice::from_ref(&request), 1, &stop)
-        .or_run()?
+        .or_failure()?
         .into_iter()
         .next();
     match record {
@@ -199,7 +198,7 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
         other => refused("plain request", other.as_ref(), findings),
     }
     let streamed = send_once(&ready.plan, &ready.plan.requests[1..2], 1, &stop)
-        .or_run()?
+        .or_failure()?
         .into_iter()
         .next();
     match streamed {
@@ -315,7 +314,7 @@ fn benchmarks(
     world: &mut dyn World,
     findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
-    let folder = tempfile::tempdir().or_run()?;
+    let folder = tempfile::tempdir().or_failure()?;
     let tiny = words("--num-prompts 1 --random-input-len 10 --random-output-len 5");
     match bench(world, folder.path(), "tiny", common, &tiny) {
         Ok(run) => findings.good(

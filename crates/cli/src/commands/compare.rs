@@ -2,20 +2,15 @@
 
 use std::path::Path;
 
-use inferometer_core::Nanos;
-use inferometer_os::clock::Anchor;
+use inferometer_benchmark::FolderRun;
 use inferometer_report::Comparison;
 use inferometer_report::visualize::Row;
-use inferometer_results::{
-    BenchName, Details, Manifest, RunFolder, VllmHeader, read_result_summary, vllm_date,
-};
+use inferometer_results::{BenchName, read_result_summary};
 use serde_json::Value;
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::numbers::{NumberSettings, Numbers};
 use crate::output::Output;
-use crate::vllm;
 
 /// Prints the comparison that `args` ask for.
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {
@@ -30,7 +25,7 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
     tell_apart(&mut rows);
     let comparison = Comparison::new(&rows, args.lang).or_usage()?;
     if args.json {
-        output.say(&serde_json::to_string_pretty(&comparison.to_json()).or_run()?);
+        output.say(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
     } else if args.markdown {
         output.print(&comparison.to_markdown());
     } else {
@@ -68,67 +63,9 @@ fn file_rows(path: &Path) -> Result<Vec<Row>, Failure> {
 
 /// A run folder in the keys of a result file.
 fn folder_row(path: &Path) -> Result<Row, Failure> {
-    let folder = RunFolder::open(path).or_usage()?;
-    let manifest = folder.read_manifest().or_usage()?;
-    let settings: NumberSettings = serde_json::from_value(
-        manifest
-            .settings
-            .get("numbers")
-            .cloned()
-            .unwrap_or_default(),
-    )
-    .map_err(|error| {
-        Failure::usage(format!(
-            "{}: manifest.json has no usable settings.numbers: {error}",
-            path.display()
-        ))
-    })?;
-    let records = folder.stored_records().or_usage()?;
-    let numbers = Numbers::of(&records, &settings, &manifest.health);
-    let start = Anchor {
-        wall: Nanos(manifest.run.started_wall_ns),
-        monotonic: Nanos(manifest.run.started_monotonic_ns),
-        uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
-    };
-    let result = vllm::result(
-        header(&manifest, &settings),
-        &records,
-        &numbers,
-        &manifest.health,
-        start,
-    );
-    records.check().or_usage()?;
-    let mut row: Row = result.to_map(Details::Without).into_iter().collect();
+    let mut row: Row = FolderRun::open(path)?.row()?.collect();
     row.insert("filename".to_owned(), path.display().to_string().into());
     Ok(row)
-}
-
-fn header(manifest: &Manifest, settings: &NumberSettings) -> VllmHeader {
-    let flag =
-        |group: &str, name: &str| manifest.settings.pointer(&format!("/flags/{group}/{name}"));
-    let metadata = flag("reporting", "metadata")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    VllmHeader {
-        date: vllm_date(Nanos(manifest.run.started_wall_ns)),
-        endpoint_type: manifest.target.backend.clone(),
-        backend: manifest.target.backend.clone(),
-        label: manifest.run.label.clone(),
-        model_id: manifest.target.model.clone(),
-        tokenizer_id: manifest.target.tokenizer.clone(),
-        num_prompts: manifest.workload.requests as u64,
-        metadata: metadata
-            .filter_map(|pair| pair.as_str()?.split_once('='))
-            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-            .collect(),
-        request_rate: settings.request_rate.unwrap_or(f64::INFINITY),
-        burstiness: flag("load", "burstiness")
-            .and_then(Value::as_f64)
-            .unwrap_or(1.0),
-        max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
-        ramp: None,
-    }
 }
 
 /// The shortest ending of each path that no other run has.

@@ -2,54 +2,15 @@
 
 use std::path::Path;
 
+use inferometer_benchmark::EngineModel;
 use inferometer_core::Nanos;
 use inferometer_sim::engine::{
     ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer,
 };
-use serde_json::{Value, json};
 
 use super::sim::parse;
 use crate::args::EngineArgs;
 use crate::exit::{Failure, OrFail};
-
-/// Engines to simulate.
-#[derive(Clone, Debug)]
-pub(crate) struct EngineModel {
-    /// Name of the preset.
-    pub(crate) name: String,
-    /// The engines.
-    pub(crate) cluster: ClusterConfig,
-}
-
-impl EngineModel {
-    /// For manifests and results.
-    pub(crate) fn describe(&self) -> Value {
-        let transfer = self.cluster.transfer.as_ref();
-        json!({
-            "preset": self.name,
-            "replicas": self.cluster.replicas,
-            "router": self.cluster.router.name(),
-            "engine": self.cluster.engine,
-            "transfer": transfer.map(|transfer| json!({
-                "base_ns": transfer.base,
-                "per_token_ns": transfer.per_token,
-            })),
-        })
-    }
-
-    /// For people.
-    pub(crate) fn title(&self) -> String {
-        let split = if self.cluster.transfer.is_some() {
-            ", prompts on engines of their own"
-        } else {
-            ""
-        };
-        match self.cluster.replicas {
-            1 => format!("{}{split}", self.name),
-            n => format!("{n} × {} ({}{split})", self.name, self.cluster.router),
-        }
-    }
-}
 
 /// The engines that the flags ask for; `None` without a preset.
 pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure> {

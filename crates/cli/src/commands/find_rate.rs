@@ -3,18 +3,17 @@
 use std::fmt::Write as _;
 
 use inferometer_arrival::{ArrivalSettings, Rate};
+use inferometer_benchmark::{
+    EngineModel, RunSpec, Settings, arrivals as arrivals_of, count_in_memory,
+};
 use inferometer_core::Request;
 use inferometer_engine::{VirtualPlan, VirtualRequest, simulate};
 use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
 use inferometer_sim::engine::Content;
 use rayon::prelude::*;
 
-use super::engine_model::EngineModel;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::kept::count_tokens;
 use crate::output::Output;
-use crate::prepare;
-use crate::settings::RunSettings;
 
 /// Where the search begins unless `--request-rate` names a rate.
 const FIRST_RATE: f64 = 1.0;
@@ -135,11 +134,7 @@ struct Point {
 
 impl Search {
     /// Understands the flags.
-    pub(crate) fn new(
-        limits: &str,
-        effort: Effort,
-        settings: &RunSettings,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(limits: &str, effort: Effort, settings: &Settings) -> Result<Self, Failure> {
         let text = limits.to_owned();
         let limits: Vec<Limit> = limits
             .split([',', ' '])
@@ -195,7 +190,7 @@ impl Search {
             selected: limits.iter().map(|limit| limit.metric).collect(),
             percentiles: percentiles.collect(),
             finite_rate: true,
-            ..settings.metrics.clone()
+            ..RunSpec::of(settings).metric_settings()
         };
         Ok(Self {
             limits,
@@ -304,14 +299,14 @@ impl Search {
                 };
                 let plan = VirtualPlan {
                     requests: again(&plan.requests, passes),
-                    schedule: prepare::arrivals(requests, &arrivals)?,
+                    schedule: arrivals_of(requests, &arrivals)?,
                     seed,
                     max_concurrency: plan.max_concurrency,
                     most_conversations: plan.most_conversations,
                     cluster: plan.cluster.clone(),
                 };
-                let (mut finished, _) = simulate(plan).or_run()?;
-                count_tokens(&mut finished, None, None)?;
+                let (mut finished, _) = simulate(plan).or_failure()?;
+                count_in_memory(&mut finished.records, None);
                 Ok(summarise(&finished.records, &self.metrics))
             })
             .collect::<Result<Vec<_>, Failure>>()?;
@@ -456,7 +451,7 @@ mod tests {
             ("p99_speed<5", "metric"),
             ("p99_ttft<0", "above 0"),
         ] {
-            let (_, error) = Limit::parse(wrong).unwrap_err().into_parts();
+            let error = Limit::parse(wrong).unwrap_err();
             assert!(error.to_string().contains(why), "{wrong}: {error}");
         }
     }

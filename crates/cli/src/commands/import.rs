@@ -23,7 +23,7 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
         .map_err(|error| Failure::usage(format!("--output {}: {error}", args.output.display())))?;
     for run in &runs {
         let path = free_path(&args.output, run);
-        let text = serde_json::to_string(&form(run, args.detailed)).or_run()?;
+        let text = serde_json::to_string(&form(run, args.detailed)).or_failure()?;
         fs::write(&path, text + "\n").map_err(|error| {
             Failure::usage(format!("{}: cannot be written: {error}", path.display()))
         })?;

@@ -16,15 +16,15 @@ const MODEL: &str = "sim";
 
 /// Starts the simulator, benchmarks it, and says how the same is done to a real server.
 pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit, Failure> {
-    let tokenizer = Tokenizer::builtin().or_run()?;
+    let tokenizer = Tokenizer::builtin().or_failure()?;
     let server = start(SimSettings {
         model: MODEL.into(),
-        ttft: "lognormal:60,0.3".parse().or_run()?,
-        itl: "lognormal:8,0.2".parse().or_run()?,
+        ttft: "lognormal:60,0.3".parse().or_failure()?,
+        itl: "lognormal:8,0.2".parse().or_failure()?,
         tokenizer: Some(Arc::new(sim::ForSim(tokenizer))),
         ..SimSettings::default()
     })
-    .or_run()?;
+    .or_failure()?;
     let url = server.url();
     output.say(&format!(
         "A simulated inference server listens on {url}. Benchmarking it with:\n"
@@ -32,7 +32,7 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     let arguments = arguments(args, &url);
     output.say(&format!("  inferometer {}\n", arguments.join(" ")));
     let command = std::iter::once("inferometer").chain(arguments.iter().map(String::as_str));
-    let Command::Run(parsed) = Cli::try_parse_from(command).or_run()?.command else {
+    let Command::Run(parsed) = Cli::try_parse_from(command).or_failure()?.command else {
         return Err(Failure::usage("the quickstart's own command is not a run"));
     };
     let exit = run::run(*parsed, output)?;

@@ -11,91 +11,22 @@ use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
 
 use clap::Parser;
-use inferometer_core::{ClientHealth, Nanos, Record, Records, names};
+use inferometer_benchmark::ceiling::{Ceiling, Tail, host, kept_at};
+use inferometer_benchmark::server::Side;
+use inferometer_benchmark::{Silent, prepare};
+use inferometer_core::{Nanos, Record};
 use inferometer_engine::{Finished, Progress, StopHandle, run};
-use inferometer_metrics::numpy;
 use inferometer_os::limits;
 use inferometer_sim::TruthRecord;
 use inferometer_wire::Wire;
-use serde::{Deserialize, Serialize};
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
-use crate::prepare::prepare;
-use crate::server::Side;
 use crate::settings::RunSettings;
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
-
-/// What this host's client can do.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Ceiling {
-    /// Version of this layout.
-    pub(crate) format_version: u32,
-    /// Host name, because a ceiling means nothing elsewhere.
-    pub(crate) host: String,
-    /// Build that was measured: `debug` or `release`.
-    pub(crate) build: String,
-    /// Lateness of sends at 500 requests a second, in milliseconds.
-    pub(crate) lateness_ms: Tail,
-    /// Requests completed per second over 64 connections.
-    pub(crate) requests_per_s: f64,
-    /// Token events received per second over 64 streams.
-    pub(crate) events_per_s: f64,
-    /// Streams that were open at once, and all answered.
-    pub(crate) open_streams: usize,
-    /// What stopped `open_streams` from being more.
-    pub(crate) streams_limited_by: String,
-    /// Difference between the client's stamp of an event and the server's hand-over to the kernel,
-    /// in milliseconds, at 100 streams of 50 tokens a second.
-    pub(crate) stamp_error_ms: Tail,
-    /// True when the stamps were the kernel's.
-    pub(crate) kernel_stamps: bool,
-}
-
-impl Ceiling {
-    /// The largest share of this host's ceilings that a run has used: of events, requests or open
-    /// streams.
-    pub(crate) fn used(&self, records: &dyn Records, health: &ClientHealth) -> Option<f64> {
-        let wall = health.wall.as_secs_f64();
-        let (mut events, mut sent) = (0, 0);
-        records.visit(&mut |record| {
-            events += record.events.len();
-            sent += usize::from(record.send_start.is_some());
-        });
-        [
-            (events as f64 / wall, self.events_per_s),
-            (sent as f64 / wall, self.requests_per_s),
-            (health.in_flight_peak as f64, self.open_streams as f64),
-        ]
-        .into_iter()
-        .map(|(used, ceiling)| used / ceiling)
-        .filter(|share| share.is_finite())
-        .reduce(f64::max)
-    }
-}
-
-/// Middle and tail of a distribution.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Tail {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) max: f64,
-}
-
-impl Tail {
-    fn of(mut values: Vec<f64>) -> Self {
-        numpy::sort(&mut values);
-        let at = |p| numpy::percentile(&values, p);
-        Self {
-            p50: at(50.0),
-            p99: at(99.0),
-            max: values.last().copied().unwrap_or(0.0),
-        }
-    }
-}
 
 /// Measures, prints and keeps the ceiling.
 pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Failure> {
@@ -187,11 +118,11 @@ struct Measured {
 impl Measured {
     /// What the server logged.
     fn truth(&self) -> Result<Vec<TruthRecord>, Failure> {
-        let reply = Side::new(&self.wire)?.get("/truth").or_run()?;
+        let reply = Side::new(&self.wire)?.get("/truth").or_failure()?;
         let text = String::from_utf8_lossy(&reply.body);
         let records = text.lines().filter(|line| line.contains("\"events\""));
         records
-            .map(|line| serde_json::from_str(line).or_run())
+            .map(|line| serde_json::from_str(line).or_failure())
             .collect()
     }
 }
@@ -227,19 +158,19 @@ fn measure(
         &tokens,
         "--disable-tqdm",
     ];
-    let parsed = Cli::try_parse_from(fixed.iter().chain(load)).or_run()?;
+    let parsed = Cli::try_parse_from(fixed.iter().chain(load)).or_failure()?;
     let Command::Run(args) = parsed.command else {
         return Err(Failure::usage("the selftest's own command is not a run"));
     };
-    let settings = RunSettings::resolve(*args)?;
-    let ready = prepare(&settings)?;
+    let settings = RunSettings::resolve(*args)?.benchmark;
+    let ready = prepare(&settings, &Silent)?;
     let finished = run(
         &ready.plan,
         None,
         &StopHandle::default(),
         &Progress::default(),
     )
-    .or_run()?;
+    .or_failure()?;
     let failed = finished
         .records
         .iter()
@@ -266,17 +197,17 @@ struct SimProcess {
 
 impl SimProcess {
     fn start(flags: &[&str]) -> Result<Self, Failure> {
-        let program = std::env::current_exe().or_run()?;
+        let program = std::env::current_exe().or_failure()?;
         let mut child = Process::new(program)
             .args(["sim", "--port", "0"])
             .args(flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .or_run()?;
+            .or_failure()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line).or_run()?;
+            BufReader::new(stdout).read_line(&mut line).or_failure()?;
         }
         let url = line
             .split_whitespace()
@@ -284,7 +215,7 @@ impl SimProcess {
             .map(str::to_owned);
         match url {
             Some(url) => Ok(Self { child, url }),
-            None => Err(Failure::Run(anyhow::anyhow!(
+            None => Err(Failure::failure(format!(
                 "the simulator did not start: {line}"
             ))),
         }
@@ -385,40 +316,15 @@ fn table(ceiling: &Ceiling) -> String {
     text
 }
 
-/// Where the ceiling of this host is kept for later runs.
-pub(crate) fn kept_at() -> Option<PathBuf> {
-    cache_file(names::NAME)
-}
-
-fn cache_file(program: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(cache.join(program).join("selftest.json"))
-}
-
-/// The ceiling measured earlier on this host with this kind of build, if there is one.
-pub(crate) fn kept() -> Option<Ceiling> {
-    let read = |program| std::fs::read_to_string(cache_file(program)?).ok();
-    let text = read(names::NAME).or_else(|| read(names::OLD_NAME))?;
-    let ceiling: Ceiling = serde_json::from_str(&text).ok()?;
-    (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build)
-        .then_some(ceiling)
-}
-
-fn host() -> String {
-    inferometer_telemetry::host_name().unwrap_or_default()
-}
-
 fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(ceiling).or_run()? + "\n";
+    let text = serde_json::to_string_pretty(ceiling).or_failure()? + "\n";
     let write = |path: &PathBuf| {
         path.parent()
             .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| std::fs::write(path, &text))
     };
     if let Some(path) = &args.json {
-        write(path).or_run()?;
+        write(path).or_failure()?;
     }
     let Some(path) = kept_at() else { return Ok(()) };
     match write(&path) {

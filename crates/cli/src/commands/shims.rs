@@ -40,7 +40,7 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
     fs::create_dir_all(folder).map_err(|error| {
         Failure::usage(format!("{}: cannot be made: {error}", folder.display()))
     })?;
-    let binary = std::env::current_exe().or_run()?;
+    let binary = std::env::current_exe().or_failure()?;
     let mut scripts: Vec<(&str, String)> = SCRIPTS
         .iter()
         .map(|(name, of, command)| (*name, script(name, of, command, &binary)))
@@ -65,7 +65,7 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
         fs::write(&path, text).map_err(|error| {
             Failure::usage(format!("{}: cannot be written: {error}", path.display()))
         })?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_run()?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_failure()?;
         output.say(&path.display().to_string());
     }
     Ok(Exit::Good)

@@ -30,7 +30,7 @@ pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
 
 /// Ends a simulator; its truth file must be complete.
 pub(crate) fn stop(server: Server) -> Result<(), Failure> {
-    server.stop().or_run()
+    server.stop().or_failure()
 }
 
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
@@ -134,12 +134,13 @@ fn wait_for_interrupt() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .or_run()?;
+        .or_failure()?;
     runtime.block_on(async {
         let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).or_run()?;
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .or_failure()?;
         tokio::select! {
-            heard = tokio::signal::ctrl_c() => heard.or_run(),
+            heard = tokio::signal::ctrl_c() => heard.or_failure(),
             _ = terminate.recv() => Ok(()),
         }
     })

@@ -116,7 +116,7 @@ pub(crate) fn carry_out(
 ) -> Result<(Tally, Journal), Failure> {
     let interrupts = Arc::new(AtomicUsize::new(0));
     let _listening = listen(Arc::clone(&interrupts), output)?;
-    let listener = Listener::open().or_run()?;
+    let listener = Listener::open().or_failure()?;
     let variables = vec![listener.variable()];
     let talk = Talk::default();
     let mut world = children(how, Arc::clone(&interrupts), variables, talk.clone())?;
@@ -136,7 +136,7 @@ pub(crate) fn carry_out(
     drop(view);
     let tally = tally.or_usage()?;
     if plan.form == Form::Serve {
-        write_summaries(plan, &journal).or_run()?;
+        write_summaries(plan, &journal).or_failure()?;
     }
     Ok((tally, journal))
 }
@@ -149,7 +149,7 @@ pub(crate) fn children(
     talk: Talk,
 ) -> Result<Children, Failure> {
     Ok(Children::new(ChildSettings {
-        program: std::env::current_exe().or_run()?,
+        program: std::env::current_exe().or_failure()?,
         show_stdout: how.show_stdout,
         server_ready_timeout: how.server_ready_timeout,
         interrupts,
@@ -304,22 +304,20 @@ fn check_commands(plan: &Plan, file: &Path) -> Result<(), Failure> {
             Ok(Understood::Help(_)) => {
                 return Err(wrong("--help is no setting of a run".to_owned()));
             }
-            Err(failure) => return Err(wrong(failure.into_parts().1.to_string())),
+            Err(failure) => return Err(wrong(failure.to_string())),
         };
         match Cli::try_parse_from(arguments) {
             Ok(Cli {
                 command: Command::Run(args),
                 ..
             }) => {
-                RunSettings::resolve(*args)
-                    .map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
+                RunSettings::resolve(*args).map_err(|failure| wrong(failure.to_string()))?;
             }
             Ok(Cli {
                 command: Command::Simulate(args),
                 ..
             }) => {
-                simulate::check(*args)
-                    .map_err(|failure| wrong(failure.into_parts().1.to_string()))?;
+                simulate::check(*args).map_err(|failure| wrong(failure.to_string()))?;
             }
             Ok(_) => return Err(wrong("this is no command for a run".to_owned())),
             Err(error) => {
@@ -503,14 +501,14 @@ fn listen(interrupts: Arc<AtomicUsize>, output: &Output) -> Result<Listening, Fa
         .worker_threads(1)
         .enable_all()
         .build()
-        .or_run()?;
+        .or_failure()?;
     let output = output.clone();
     // The streams are made here, so that no signal can fall in between.
     let entered = runtime.enter();
-    let mut interrupt = signal(SignalKind::interrupt()).or_run()?;
-    let mut terminate = signal(SignalKind::terminate()).or_run()?;
+    let mut interrupt = signal(SignalKind::interrupt()).or_failure()?;
+    let mut terminate = signal(SignalKind::terminate()).or_failure()?;
     // A lost terminal ends a sweep as gently as a Ctrl-C.
-    let mut hangup = signal(SignalKind::hangup()).or_run()?;
+    let mut hangup = signal(SignalKind::hangup()).or_failure()?;
     drop(entered);
     runtime.spawn(async move {
         loop {

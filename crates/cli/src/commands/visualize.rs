@@ -162,7 +162,7 @@ fn contains(text: &[u8], word: &[u8]) -> bool {
 
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {
     let svg = figure.to_svg();
-    let png = to_png(&svg, PNG_SCALE).or_run()?;
+    let png = to_png(&svg, PNG_SCALE).or_failure()?;
     Ok([
         write(folder, &format!("{name}.png"), &png)?,
         write(folder, &format!("{name}.svg"), svg.as_bytes())?,
@@ -191,11 +191,11 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     })?;
     let server = start(SimSettings {
         model: "sim".into(),
-        tokenizer: Some(Arc::new(sim::ForSim(Tokenizer::builtin().or_run()?))),
+        tokenizer: Some(Arc::new(sim::ForSim(Tokenizer::builtin().or_failure()?))),
         engine: Some(inferometer_sim::engine::ClusterConfig::default()),
         ..SimSettings::default()
     })
-    .or_run()?;
+    .or_failure()?;
     let combos = format!(
         "# Made by inferometer visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
          input_output:\n  - [128, 32]\n  - [512, 32]\n\
@@ -225,9 +225,7 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     let (tally, _) = sweep::carry_out(&plan, &how, output)?;
     sim::stop(server)?;
     if tally.interrupted || tally.failed > 0 {
-        return Err(Failure::Run(anyhow::Error::msg(
-            "the demo's campaign did not come to its end",
-        )));
+        return Err(Failure::failure("the demo's sweep did not finish"));
     }
     let table = results.join(TABLE_NAME);
     write_table(&results, &table, false, output)?;

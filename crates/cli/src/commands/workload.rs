@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use inferometer_benchmark::offline;
 use inferometer_report::{Lang, dataset_stats_figure};
 use inferometer_workload::{Bundle, BundleReader, BundleWriter};
 use serde_json::{Map, Value, json};
@@ -9,8 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
-use crate::prepare;
 use crate::settings::RunSettings;
+use crate::watch::Watch;
 
 /// Request ids of a file begin alike, so that the same flags give the same file.
 const ID_PREFIX: &str = "bench-";
@@ -41,7 +42,11 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     run.load
         .request_id_prefix
         .get_or_insert_with(|| ID_PREFIX.to_owned());
-    let settings = RunSettings::resolve(run)?;
+    let RunSettings {
+        benchmark: settings,
+        view,
+        ..
+    } = RunSettings::resolve(run)?;
     let about = Map::from_iter([
         ("inferometer".to_owned(), env!("CARGO_PKG_VERSION").into()),
         (
@@ -52,16 +57,17 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
         ("arrivals".to_owned(), json!(settings.load.arrivals)),
     ]);
     let mut writer = None;
-    let (workload, schedule) = prepare::offline(&settings, &mut |due, request| {
-        // Only now, when the settings were found good, an older file may go.
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            None => writer.insert(BundleWriter::create(&path, &about).or_run()?),
-        };
-        writer.push(due, request).or_run()
-    })?;
+    let (workload, schedule) =
+        offline(&settings, &Watch::new(output, view), &mut |due, request| {
+            // Only now, when the settings were found good, an older file may go.
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(BundleWriter::create(&path, &about).or_failure()?),
+            };
+            writer.push(due, request).or_failure()
+        })?;
     let writer = writer.ok_or_else(|| Failure::usage("there are no requests to write"))?;
-    let sha256 = writer.finish(&workload).or_run()?;
+    let sha256 = writer.finish(&workload).or_failure()?;
     for warning in &workload.warnings {
         output.warn(warning);
     }

@@ -82,8 +82,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        expand(&path, &|name| name == "no-stream")
-            .map_err(|failure| failure.into_parts().1.to_string())
+        expand(&path, &|name| name == "no-stream").map_err(|failure| failure.to_string())
     }
 
     #[test]

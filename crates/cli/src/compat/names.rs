@@ -54,7 +54,7 @@ mod tests {
         let typed = ["sb", "vllm", "bench", "latency"]
             .map(str::to_owned)
             .to_vec();
-        let message = resolve(typed).unwrap_err().into_parts().1.to_string();
+        let message = resolve(typed).unwrap_err().to_string();
         assert!(message.starts_with("vllm bench latency: "), "{message}");
     }
 }

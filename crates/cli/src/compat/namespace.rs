@@ -8,6 +8,7 @@ use inferometer_workload::MmBucket;
 use serde_json::{Map, Value, json};
 
 use crate::args::{DatasetArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs};
+use crate::settings::DEFAULT_PERCENTILES;
 
 /// Arguments whose text is shown without quotes: Python's own literals, and infinite numbers.
 const BARE: [&str; 1] = ["random_mm_bucket_config"];
@@ -293,7 +294,10 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     };
     all.put("self_timed", self_timed);
     all.put("percentile_metrics", percentile_metrics.clone());
-    all.put("metric_percentiles", metric_percentiles.clone());
+    all.put(
+        "metric_percentiles",
+        metric_percentiles.as_deref().unwrap_or(DEFAULT_PERCENTILES),
+    );
     all.put("goodput", list(goodput));
 }
 

@@ -1,33 +1,12 @@
 //! What goes into every body.
 
+use inferometer_benchmark::settings::ContentSettings;
+use inferometer_benchmark::{Compat, check_integers};
 use inferometer_wire::{Backend, BackendKind};
 use serde_json::{Map, Value};
 
 use crate::args::ContentArgs;
-use crate::compat::Compat;
 use crate::exit::Failure;
-use crate::json_flag::check_integers;
-
-/// What goes into every body.
-#[derive(Debug)]
-pub(crate) struct ContentSettings {
-    /// Sampling parameters that were given.
-    pub(crate) sampling: Map<String, Value>,
-    /// `--extra-body`.
-    pub(crate) extra_body: Map<String, Value>,
-    /// `--ignore-eos`.
-    pub(crate) ignore_eos: bool,
-    /// `--logprobs`.
-    pub(crate) logprobs: Option<i64>,
-    /// Ask for streams.
-    pub(crate) stream: bool,
-    /// Ask for usage on every event.
-    pub(crate) continuous_usage: bool,
-    /// Send prompts as token ids.
-    pub(crate) token_ids: bool,
-    /// For chat templates.
-    pub(crate) chat_template_kwargs: Map<String, Value>,
-}
 
 /// Understands the flags.
 pub(super) fn resolve(

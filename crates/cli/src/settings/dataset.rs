@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use inferometer_benchmark::Compat;
 use inferometer_workload::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
     HubSettings, MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
@@ -11,7 +12,6 @@ use inferometer_workload::{
 use serde_json::{Map, Value};
 
 use crate::args::DatasetArgs;
-use crate::compat::Compat;
 use crate::exit::{Failure, OrFail};
 
 /// All names, for messages.

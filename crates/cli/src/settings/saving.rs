@@ -1,44 +1,19 @@
 //! What is written, and where.
 
-use std::path::PathBuf;
-
+use inferometer_benchmark::Exports;
+use inferometer_benchmark::settings::SavingSettings;
 use inferometer_metrics::Kind;
+use serde_json::{Map, Value};
 
-use crate::args::ReportingArgs;
+use crate::args::{ExportArgs, ReportingArgs};
 use crate::exit::Failure;
-use crate::export::Exports;
-
-/// What is written, and where.
-#[derive(Debug)]
-pub(crate) struct SavingSettings {
-    /// Write vLLM's file.
-    pub(crate) save: bool,
-    /// With per-request arrays.
-    pub(crate) detailed: bool,
-    /// As one more line.
-    pub(crate) append: bool,
-    /// Strings for its top level.
-    pub(crate) metadata: Vec<(String, String)>,
-    /// Its folder.
-    pub(crate) result_dir: Option<PathBuf>,
-    /// Its name.
-    pub(crate) result_filename: Option<PathBuf>,
-    /// Thresholds of the timeline page, if one is wanted.
-    pub(crate) timeline: Option<(f64, f64)>,
-    /// Draw the lengths.
-    pub(crate) dataset_stats: bool,
-    /// Label of the run.
-    pub(crate) label: Option<String>,
-    /// Folder for the run folder, if one is wanted.
-    pub(crate) runs_dir: Option<PathBuf>,
-    /// INVALID is a failure.
-    pub(crate) strict: bool,
-    /// Forms of other tools.
-    pub(crate) exports: Exports,
-}
 
 /// Understands the flags.
-pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings, Failure> {
+pub(super) fn resolve(
+    args: ReportingArgs,
+    kind: Kind,
+    vllm_arguments: Map<String, Value>,
+) -> Result<SavingSettings, Failure> {
     let ReportingArgs {
         percentile_metrics: _,
         metric_percentiles: _,
@@ -55,7 +30,7 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
         plot_dataset_stats,
         runs_dir,
         no_run_folder,
-        strict,
+        strict: _,
         exports,
     } = args;
     if let Some(label) = label
@@ -93,9 +68,20 @@ pub(super) fn resolve(args: ReportingArgs, kind: Kind) -> Result<SavingSettings,
         dataset_stats: plot_dataset_stats,
         label,
         runs_dir: (!no_run_folder).then_some(runs_dir),
-        strict,
-        exports: Exports::resolve(exports, kind, !no_run_folder)?,
+        exports: exports_of(exports, kind, !no_run_folder)?,
+        vllm_arguments,
     })
+}
+
+/// The forms of other tools, for a run of this kind.
+pub(crate) fn exports_of(
+    args: ExportArgs,
+    kind: Kind,
+    has_run_folder: bool,
+) -> Result<Exports, Failure> {
+    let ExportArgs { export, export_dir } = args;
+    let forms = export.into_iter().map(Into::into).collect();
+    Exports::new(forms, export_dir, kind, has_run_folder)
 }
 
 fn thresholds(text: &str) -> Result<(f64, f64), Failure> {

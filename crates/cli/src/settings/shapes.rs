@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use inferometer_benchmark::Structured;
+use inferometer_benchmark::settings::{Replay, ShapeSettings};
 use inferometer_workload::{
     DatasetSettings, LengthDistribution, MixSettings, MultiTurnSettings, MultiTurnSource,
     SharedPrefixes, SyntheticTurns,
@@ -9,94 +11,70 @@ use inferometer_workload::{
 
 use crate::args::{DatasetArgs, TrafficArgs};
 use crate::exit::{Failure, OrFail};
-use crate::settings::Replay;
-use crate::structured::Structured;
 
 /// Turns of synthetic conversations where the user does not say.
 const USUAL_TURNS: usize = 4;
 /// Tokens of an answer in synthetic conversations where the user does not say.
 const USUAL_ANSWER: &str = "128";
 
-/// Shapes of traffic as asked for.
-#[derive(Debug, Default)]
-pub(crate) struct ShapeSettings {
-    /// A workload file to replay.
-    pub(crate) replay: Option<Arc<Replay>>,
-    /// The structure of answers.
-    pub(crate) structured: Option<Structured>,
-    /// Check lengths with the server's tokenizer.
-    pub(crate) verify_lengths: bool,
-    /// Requests are turns of conversations.
-    pub(crate) conversations: bool,
-    /// Most conversations under way at once.
-    pub(crate) most_conversations: Option<usize>,
-}
-
-impl ShapeSettings {
-    /// Understands the flags; reads the files that they name.
-    pub(super) fn resolve(
-        args: &TrafficArgs,
-        dataset: &DatasetArgs,
-        seed: u64,
-    ) -> Result<Self, Failure> {
-        let replay = args.workload.as_ref().map(|path| {
-            let others = [
-                (dataset.dataset_name.is_some(), "--dataset-name"),
-                (dataset.dataset_path.is_some(), "--dataset-path"),
-                (args.mix.is_some(), "--mix"),
-                (args.multi_turn, "--multi-turn"),
-                (args.salt.is_some(), "--salt"),
-                (args.structured_output.is_some(), "--structured-output"),
-            ];
-            if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
-                return Err(Failure::usage(format!(
-                    "--workload {}: the file holds finished requests, so {flag} cannot change them; leave it out, \
-                     or give it to inferometer workload build",
-                    path.display()
-                )));
-            }
-            Replay::read(path).map(Arc::new)
-        });
-        let replay = replay.transpose()?;
-        let structured = args
-            .structured_output
-            .map(|kind| {
-                let file = args.structured_output_file.as_ref();
-                Structured::resolve(kind, args.structured_output_ratio, file, seed)
-            })
-            .transpose()?;
-        let replays_talks = replay.as_ref().is_some_and(|replay| {
-            replay
-                .bundle
-                .workload
-                .requests
-                .iter()
-                .any(|request| request.session.is_some())
-        });
-        let conversations = replays_talks || wants_talks(args, dataset);
-        match args.multi_turn_max_active {
-            Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
-            Some(most) if !conversations => {
-                return Err(Failure::usage(format!(
-                    "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
-                     --max-concurrency limits requests"
-                )));
-            }
-            _ => {}
+/// Understands the flags; reads the files that they name.
+pub(super) fn resolve(
+    args: &TrafficArgs,
+    dataset: &DatasetArgs,
+    seed: u64,
+) -> Result<ShapeSettings, Failure> {
+    let replay = args.workload.as_ref().map(|path| {
+        let others = [
+            (dataset.dataset_name.is_some(), "--dataset-name"),
+            (dataset.dataset_path.is_some(), "--dataset-path"),
+            (args.mix.is_some(), "--mix"),
+            (args.multi_turn, "--multi-turn"),
+            (args.salt.is_some(), "--salt"),
+            (args.structured_output.is_some(), "--structured-output"),
+        ];
+        if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
+            return Err(Failure::usage(format!(
+                "--workload {}: the file holds finished requests, so {flag} cannot change them; leave it out, \
+                 or give it to inferometer workload build",
+                path.display()
+            )));
         }
-        Ok(Self {
-            conversations,
-            most_conversations: args.multi_turn_max_active,
-            replay,
-            structured,
-            verify_lengths: !args.no_verify_lengths,
+        Replay::read(path).map(Arc::new)
+    });
+    let replay = replay.transpose()?;
+    let structured = args
+        .structured_output
+        .map(|kind| {
+            let file = args.structured_output_file.as_ref();
+            Structured::resolve(kind.into(), args.structured_output_ratio, file, seed)
         })
+        .transpose()?;
+    let replays_talks = replay.as_ref().is_some_and(|replay| {
+        replay
+            .bundle
+            .workload
+            .requests
+            .iter()
+            .any(|request| request.session.is_some())
+    });
+    let conversations = replays_talks || wants_talks(args, dataset);
+    match args.multi_turn_max_active {
+        Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
+        Some(most) if !conversations => {
+            return Err(Failure::usage(format!(
+                "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
+                 --max-concurrency limits requests"
+            )));
+        }
+        _ => {}
     }
-
-    /// True when answers' texts are needed after the run or during it.
-    pub(crate) fn needs_text(&self) -> bool {
-        self.conversations || self.structured.is_some()
-    }
+    Ok(ShapeSettings {
+        conversations,
+        most_conversations: args.multi_turn_max_active,
+        replay,
+        structured,
+        verify_lengths: !args.no_verify_lengths,
+    })
 }
 
 fn wants_talks(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {

@@ -38,7 +38,7 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
         "version": run.manifest.tool.version,
         "verdict": run.manifest.verdict,
         "target": run.manifest.target,
-        "settings": run.manifest.settings["flags"],
+        "settings": run.manifest.settings_for_display(),
     });
     form
 }

@@ -15,15 +15,18 @@ const SCHEMA: &str = "0.2.1";
 pub(super) fn form(run: &ExportRun<'_>) -> Value {
     let (start, end) = run.span();
     let seconds = run.manifest.run.duration_ns as f64 / 1e9;
-    let metadata = run.flag("reporting/metadata");
-    let keywords = metadata.as_array().is_some_and(|pairs| !pairs.is_empty());
+    let keywords: Vec<String> = run
+        .metadata
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     json!({
         "version": SCHEMA,
         "run": without_nulls([
             ("uid", json!(run.id())),
             ("time", json!({ "start": start, "end": end, "duration": format!("PT{seconds}S") })),
             ("description", json!(run.manifest.run.label)),
-            ("keywords", if keywords { metadata } else { Value::Null }),
+            ("keywords", if keywords.is_empty() { Value::Null } else { json!(keywords) }),
         ]),
         "scenario": without_nulls([("load", load(run))]),
         "results": without_nulls([
@@ -61,7 +64,7 @@ fn load(run: &ExportRun<'_>) -> Value {
         "metadata": { "cfg_id": manifest.workload.sha256 },
         "standardized": standardized,
         "native": {
-            "args": manifest.settings["flags"],
+            "args": manifest.settings_for_display(),
             "config": {
                 "target": manifest.target,
                 "workload": manifest.workload,

@@ -107,6 +107,12 @@ pub struct ExportRun<'a> {
     pub manifest: &'a Manifest,
     /// Name of the dataset; `None` for a workload file, about which nothing is known.
     pub dataset: Option<String>,
+    /// Lengths that were asked for.
+    pub lengths: ExportLengths,
+    /// `KEY=VALUE` pairs that the user gave.
+    pub metadata: Vec<(String, String)>,
+    /// Requests were due when a trace or a workload file said.
+    pub self_timed: bool,
     /// What rates are divided by, in seconds.
     pub duration_s: f64,
     /// Good answers.
@@ -162,12 +168,29 @@ pub struct ExportRun<'a> {
     pub details: Option<ExportDetails>,
 }
 
+/// Lengths in tokens that were asked for, where the dataset is one of those that SGLang's form
+/// knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ExportLengths {
+    /// Random prompts.
+    pub random_input: Option<i64>,
+    /// Answers to random prompts.
+    pub random_output: Option<i64>,
+    /// Spread of both, where it is one number.
+    pub random_range_ratio: Option<f64>,
+    /// Answers to ShareGPT's prompts.
+    pub sharegpt_output: Option<i64>,
+}
+
 impl<'a> ExportRun<'a> {
     /// A run of which nothing but the manifest is known yet.
     pub fn of(manifest: &'a Manifest) -> Self {
         Self {
             manifest,
             dataset: None,
+            lengths: ExportLengths::default(),
+            metadata: Vec::new(),
+            self_timed: false,
             duration_s: 0.0,
             completed: 0,
             failures: 0,
@@ -207,15 +230,6 @@ impl<'a> ExportRun<'a> {
         } else {
             Value::Null
         }
-    }
-
-    /// A flag as it was given.
-    fn flag(&self, pointer: &str) -> Value {
-        self.manifest
-            .settings
-            .pointer(&format!("/flags/{pointer}"))
-            .cloned()
-            .unwrap_or_default()
     }
 
     fn is_random(&self) -> bool {

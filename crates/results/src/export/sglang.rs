@@ -22,39 +22,13 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
     put("dataset_name", json!(run.dataset));
     put("request_rate", request_rate(run));
     put("max_concurrency", json!(run.max_concurrency));
-    let random = |flag: &str| {
-        if run.is_random() {
-            run.flag(&format!("dataset/{flag}"))
-        } else {
-            Value::Null
-        }
-    };
-    // A general length wins over the dataset's own.
-    let length = |general: &str, own: Value| match run.flag(&format!("dataset/{general}")) {
-        general if own.is_null() || general.is_null() => own,
-        general => general,
-    };
-    let sharegpt = match run.flag("dataset/sharegpt_output_len") {
-        Value::Null if run.dataset.as_deref() == Some("sharegpt") => run.flag("dataset/output_len"),
-        own => length("output_len", own),
-    };
-    put("sharegpt_output_len", sharegpt);
-    put(
-        "random_input_len",
-        length("input_len", random("random_input_len")),
-    );
-    put(
-        "random_output_len",
-        length("output_len", random("random_output_len")),
-    );
+    put("sharegpt_output_len", json!(run.lengths.sharegpt_output));
+    put("random_input_len", json!(run.lengths.random_input));
+    put("random_output_len", json!(run.lengths.random_output));
     // SGLang has one number here; a pair of them has no place.
-    let ratio = random("random_range_ratio");
     put(
         "random_range_ratio",
-        ratio
-            .as_str()
-            .and_then(|text| text.parse().ok())
-            .map_or(Value::Null, number),
+        run.lengths.random_range_ratio.map_or(Value::Null, number),
     );
     put("server_info", Value::Null);
 
@@ -130,11 +104,10 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
 /// SGLang writes a bare `Infinity`, which is no JSON; the text stands for it, as in our other
 /// files.
 fn request_rate(run: &ExportRun<'_>) -> Value {
-    match (run.request_rate, run.flag("load/request_rate")) {
-        (Some(rate), _) => number(rate),
-        (None, _) if run.flag("load/self_timed") == json!(true) => json!("trace"),
-        (None, given) if !given.is_null() => given,
-        (None, _) => json!("inf"),
+    match run.request_rate {
+        Some(rate) => number(rate),
+        None if run.self_timed => json!("trace"),
+        None => json!("inf"),
     }
 }
 

@@ -6,7 +6,7 @@ use inferometer_core::Records;
 use inferometer_report::{Lang, RunPageInput, run_page};
 use inferometer_results::{Manifest, RunFolder};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 
 /// File name in the run folder.
@@ -19,7 +19,7 @@ pub(crate) fn write(
     records: &dyn Records,
     numbers: &Numbers,
     lang: Lang,
-) -> Result<PathBuf, Failure> {
+) -> Result<PathBuf, Error> {
     let title = match &manifest.run.label {
         Some(label) => format!("{label} · {}", manifest.target.model),
         None => manifest.target.model.clone(),
@@ -36,13 +36,13 @@ pub(crate) fn write(
         extras: &numbers.extras,
         verdict: &numbers.verdict,
         health: &manifest.health,
-        settings: &manifest.settings["flags"],
+        settings: manifest.settings_for_display(),
         environment: &manifest.environment,
         server_metrics: &manifest.server_metrics,
         partial: manifest.run.partial,
         lang,
     });
     let path = folder.path().join(FILE);
-    std::fs::write(&path, page).or_run()?;
+    std::fs::write(&path, page).or_failure()?;
     Ok(path)
 }

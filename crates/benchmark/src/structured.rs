@@ -8,13 +8,37 @@ use inferometer_workload::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::StructuredKind;
-use crate::exit::{Failure, OrFail};
-use crate::json_flag::check_integers;
+use crate::error::{Error, OrError};
+use crate::json_integers::check_integers;
+
+/// Structures of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StructuredKind {
+    /// JSON of a schema.
+    Json,
+    /// Text that a pattern matches.
+    Regex,
+    /// One of several texts.
+    Choice,
+    /// A sentence of a grammar.
+    Grammar,
+}
+
+impl StructuredKind {
+    /// The key in `structured_outputs`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Regex => "regex",
+            Self::Choice => "choice",
+            Self::Grammar => "grammar",
+        }
+    }
+}
 
 /// The structure that is asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Structured {
+pub struct Structured {
     kind: StructuredKind,
     /// The schema, pattern, list or grammar as it is sent.
     rule: Value,
@@ -25,17 +49,17 @@ pub(crate) struct Structured {
 
 /// How many answers have the structure that was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Conformity {
+pub struct Conformity {
     /// `json`, `regex`, `choice` or `grammar`.
-    pub(crate) kind: String,
+    pub kind: String,
     /// Requests that asked for it.
-    pub(crate) asked: usize,
+    pub asked: usize,
     /// Good answers to those.
-    pub(crate) answered: usize,
+    pub answered: usize,
     /// Answers that have it; absent for grammars of the user's own, which are not checked.
-    pub(crate) conforming: Option<usize>,
+    pub conforming: Option<usize>,
     /// `conforming / answered`.
-    pub(crate) share: Option<f64>,
+    pub share: Option<f64>,
 }
 
 /// Says whether an answer is what was asked for.
@@ -43,7 +67,7 @@ type Judge<'a> = Box<dyn Fn(&str) -> bool + 'a>;
 
 impl Conformity {
     /// The line for people.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let Self {
             kind,
             asked,
@@ -110,15 +134,25 @@ fn question(kind: StructuredKind) -> &'static str {
 }
 
 impl Structured {
-    /// Understands the flags; reads `file` where one is given.
-    pub(crate) fn resolve(
+    /// Which structure.
+    pub fn kind(&self) -> StructuredKind {
+        self.kind
+    }
+
+    /// A structure for a fraction `ratio` of the requests; reads its rule from `file` where one is
+    /// given.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the fraction or the file cannot be used.
+    pub fn resolve(
         kind: StructuredKind,
         ratio: f64,
         file: Option<&PathBuf>,
         seed: u64,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         if !(0.0..=1.0).contains(&ratio) {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "--structured-output-ratio {ratio}: give the share of requests that ask for it, from 0 to 1"
             )));
         }
@@ -131,13 +165,13 @@ impl Structured {
             });
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "--structured-output-file {}: {error}",
                 path.display()
             ))
         })?;
         let wrong = |what: &str| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "--structured-output-file {}: must hold {what}",
                 path.display()
             ))
@@ -203,7 +237,7 @@ impl Structured {
     }
 
     /// Looks at the answers.
-    pub(crate) fn check(&self, records: &dyn Records) -> Result<Conformity, Failure> {
+    pub(crate) fn check(&self, records: &dyn Records) -> Result<Conformity, Error> {
         let judge = self.judge()?;
         let (mut asked, mut answered, mut conforming) = (0, 0, 0);
         records.visit(&mut |record| {
@@ -227,10 +261,10 @@ impl Structured {
         })
     }
 
-    fn judge(&self) -> Result<Option<Judge<'_>>, Failure> {
+    fn judge(&self) -> Result<Option<Judge<'_>>, Error> {
         let by_pattern = |pattern: String| {
-            let pattern = fancy_regex::Regex::new(&pattern).or_run()?;
-            Ok::<_, Failure>(Box::new(move |text: &str| {
+            let pattern = fancy_regex::Regex::new(&pattern).or_failure()?;
+            Ok::<_, Error>(Box::new(move |text: &str| {
                 pattern.is_match(text).unwrap_or(false)
             }))
         };

@@ -14,7 +14,7 @@ use inferometer_core::{Prompt, Request};
 use inferometer_wire::{Client, Live, Wire};
 use serde_json::{Value, json};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 
 /// Prompts counted before it is decided whether all must be.
 const SAMPLE: usize = 8;
@@ -29,7 +29,7 @@ pub(crate) fn verify(
     wire: &Arc<Wire>,
     model: &str,
     requests: &mut [Request],
-) -> Result<Option<Value>, Failure> {
+) -> Result<Option<Value>, Error> {
     if requests.is_empty()
         || requests
             .iter()
@@ -40,7 +40,7 @@ pub(crate) fn verify(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .or_run()?;
+        .or_failure()?;
     let local = tokio::task::LocalSet::new();
     let asker = Rc::new(Asker {
         client: Client::new(wire, 0, Arc::new(Live::default())),

@@ -2,66 +2,42 @@
 //! report can be made again from the run folder.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{
-    Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge,
-};
+use inferometer_metrics::{Extras, Spread, Summary, analyse, judge};
 use inferometer_report::Lang;
 use inferometer_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::decoding::Decoding;
 use crate::probe::ProbeNumbers;
-
-use crate::traffic::{Traffic, TrafficSettings};
-
-/// What decides the numbers besides the records; kept in the manifest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct NumberSettings {
-    /// Which metrics, percentiles and limits.
-    pub(crate) metrics: MetricSettings,
-    /// What the verdict needs to know.
-    pub(crate) verdict: VerdictSettings,
-    /// The constant rate that was asked for, if it was finite.
-    pub(crate) request_rate: Option<f64>,
-    /// What is known of the traffic.
-    #[serde(default)]
-    pub(crate) traffic: TrafficSettings,
-    /// vLLM's spelling of a label until December 2025.
-    #[serde(default)]
-    pub(crate) old_total_label: bool,
-    /// What the server's counters said of its decoding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) decoding: Option<Decoding>,
-    /// What became of the probe requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) probe: Option<ProbeNumbers>,
-}
+use crate::spec::{RunFacts, RunSpec};
+use crate::traffic::Traffic;
 
 /// The numbers of a run and the judgement on them.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Numbers {
+pub struct Numbers {
     /// Under vLLM's definitions.
-    pub(crate) summary: Summary,
+    pub summary: Summary,
     /// What vLLM does not have.
-    pub(crate) extras: Extras,
+    pub extras: Extras,
     /// Traces, conversations and other shapes.
     #[serde(skip_serializing_if = "Traffic::is_empty")]
-    pub(crate) traffic: Traffic,
+    pub traffic: Traffic,
     /// May they be trusted?
     #[serde(skip)]
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
 }
 
 impl Numbers {
     /// Everything that can be said of `records`.
-    pub(crate) fn of(
+    pub fn of(
         records: &dyn Records,
-        settings: &NumberSettings,
+        spec: &RunSpec,
+        facts: &RunFacts,
         health: &ClientHealth,
     ) -> Self {
-        let (summary, extras) = analyse(records, &settings.metrics);
-        let verdict = judge(&summary, &extras, health, &settings.verdict);
-        let traffic = Traffic::of(records, &settings.traffic);
+        let (summary, extras) = analyse(records, &spec.metric_settings());
+        let verdict = judge(&summary, &extras, health, &spec.verdict_settings(facts));
+        let traffic = Traffic::of(records, &facts.traffic);
         Self {
             summary,
             extras,
@@ -71,33 +47,39 @@ impl Numbers {
     }
 
     /// vLLM's table, then our block.
-    pub(crate) fn render(
+    pub fn render(
         &self,
-        settings: &NumberSettings,
+        spec: &RunSpec,
+        facts: &RunFacts,
         health: &ClientHealth,
         look: &Look,
     ) -> String {
         let table = result_table(
             &self.summary,
             &TableContext {
-                max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
-                request_rate: settings.request_rate,
-                tokenizer: settings.metrics.has_tokenizer,
-                old_total_label: settings.old_total_label,
-                probes: settings.probe.as_ref().map(ProbeNumbers::section),
-                extra: settings
+                max_concurrency: spec.load.max_concurrency.map(|cap| cap as u64),
+                request_rate: spec.load.request_rate(),
+                tokenizer: spec.target.has_tokenizer,
+                old_total_label: spec.compat.has_old_total_label(),
+                probes: facts.probe.as_ref().map(ProbeNumbers::section),
+                extra: facts
                     .decoding
                     .as_ref()
                     .map(Decoding::sections)
                     .unwrap_or_default(),
             },
         );
+        let block = self.block(facts, health, look);
+        format!("{table}{block}{}", self.traffic.render())
+    }
+
+    fn block(&self, facts: &RunFacts, health: &ClientHealth, look: &Look) -> String {
         let extras = &self.extras;
         let share = extras
             .client_share
             .iter()
             .find(|share| share.metric == "ttft" && share.p99_ms > 0.0);
-        let block = verdict_block(&BlockContext {
+        verdict_block(&BlockContext {
             verdict: self.verdict.clone(),
             outcomes: extras.outcomes.clone(),
             lateness: extras
@@ -118,24 +100,23 @@ impl Numbers {
                 .as_ref()
                 .and_then(|response| response.e2el_ms)
                 .map(spread),
-            partial: settings.verdict.interrupted,
+            partial: facts.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,
             color: look.color,
-        });
-        format!("{table}{block}{}", self.traffic.render())
+        })
     }
 }
 
 /// How the text is to look.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Look {
+pub struct Look {
     /// Language of our own block.
-    pub(crate) lang: Lang,
+    pub lang: Lang,
     /// With colour codes.
-    pub(crate) color: bool,
+    pub color: bool,
     /// The run folder to name.
-    pub(crate) run_folder: Option<String>,
+    pub run_folder: Option<String>,
 }
 
 fn spread(spread: Spread) -> console::Spread {

@@ -10,7 +10,7 @@ use inferometer_wire::reply::printable;
 use inferometer_wire::{Client, ConnectStep, Live, SideReply, Wire, WireError};
 use serde_json::Value;
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 use crate::settings::TargetSettings;
 
 /// Pause between two tries to reach a server that is still starting.
@@ -18,18 +18,18 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// A client for single questions, outside every measurement.
 #[derive(Debug)]
-pub(crate) struct Side {
+pub struct Side {
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
 
 impl Side {
     /// A client for the targets of `wire`.
-    pub(crate) fn new(wire: &Arc<Wire>) -> Result<Self, Failure> {
+    pub fn new(wire: &Arc<Wire>) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .or_run()?;
+            .or_failure()?;
         Ok(Self {
             runtime,
             client: Client::new(wire, 0, Arc::new(Live::default())),
@@ -37,12 +37,12 @@ impl Side {
     }
 
     /// Asks for `path`.
-    pub(crate) fn get(&self, path: &str) -> Result<SideReply, WireError> {
+    pub fn get(&self, path: &str) -> Result<SideReply, WireError> {
         self.ask(Method::GET, path, None)
     }
 
     /// Sends `body` to `path`.
-    pub(crate) fn ask(
+    pub fn ask(
         &self,
         method: Method,
         path: &str,
@@ -55,30 +55,30 @@ impl Side {
 
 /// A model as `/v1/models` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Served {
+pub struct Served {
     /// Name to use in requests.
-    pub(crate) id: String,
+    pub id: String,
     /// What it was loaded from, usually a path or a hub id.
-    pub(crate) root: Option<String>,
+    pub root: Option<String>,
     /// The kind of server, as vLLM and llama.cpp name themselves here.
-    pub(crate) owned_by: Option<String>,
+    pub owned_by: Option<String>,
 }
 
 /// What the server said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServerFacts {
+pub struct ServerFacts {
     /// Its models; `None` when it has no such list.
-    pub(crate) models: Option<Vec<Served>>,
+    pub models: Option<Vec<Served>>,
     /// Its version.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
 }
 
 /// Asks the server for its models and version, waiting up to `patience` for it to be reachable.
-pub(crate) fn inspect(
+pub fn inspect(
     side: &Side,
     target: &TargetSettings,
     patience: Duration,
-) -> Result<ServerFacts, Failure> {
+) -> Result<ServerFacts, Error> {
     let deadline = clock::now() + patience.into();
     let reply = loop {
         match side.get("/v1/models") {
@@ -100,7 +100,7 @@ pub(crate) fn inspect(
     if let Some(reply) = &reply
         && matches!(reply.status, 401 | 403)
     {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "{} refuses access (HTTP {}): set OPENAI_API_KEY, or give the header that it wants with --header",
             target.base_url, reply.status
         )));
@@ -122,7 +122,7 @@ fn unreachable(
     step: ConnectStep,
     target: &TargetSettings,
     patience: Duration,
-) -> Failure {
+) -> Error {
     let url = &target.base_url;
     let remedy = match step {
         ConnectStep::Reach => {
@@ -149,7 +149,7 @@ fn unreachable(
         ),
         ConnectStep::Http2 => format!("Something answers at {url}, but not in HTTP/2"),
     };
-    Failure::usage(format!("{error}. {remedy}"))
+    Error::usage(format!("{error}. {remedy}"))
 }
 
 fn served(body: &[u8]) -> Option<Vec<Served>> {
@@ -174,22 +174,19 @@ fn served(body: &[u8]) -> Option<Vec<Served>> {
 
 /// The model's names in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ModelNames {
+pub struct ModelNames {
     /// Sent in requests.
-    pub(crate) request: String,
+    pub request: String,
     /// Stands in results, and names the tokenizer unless one is given.
-    pub(crate) id: String,
+    pub id: String,
 }
 
 /// Settles which model is benchmarked.
-pub(crate) fn model_names(
-    target: &TargetSettings,
-    facts: &ServerFacts,
-) -> Result<ModelNames, Failure> {
+pub fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<ModelNames, Error> {
     let listed = facts.models.as_deref().unwrap_or_default();
     let Some(model) = &target.model else {
         let first = listed.first().ok_or_else(|| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "--model is missing, and {}/v1/models lists none: name the model with --model",
                 target.base_url
             ))
@@ -213,7 +210,7 @@ pub(crate) fn model_names(
             "--model"
         };
         let names: Vec<_> = listed.iter().map(|served| served.id.as_str()).collect();
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "{flag} {request}: {} does not serve it. It serves: {}. Use one of these with --served-model-name \
              (--model then only names the tokenizer), or skip this check with --skip-model-check",
             target.base_url,

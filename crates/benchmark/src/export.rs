@@ -9,18 +9,16 @@ use inferometer_metrics::{
 };
 use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
-    ExportRun, Manifest,
+    ExportLengths, ExportRun, Manifest,
 };
 
-use crate::args::ExportArgs;
-use crate::compat::Compat;
-use crate::exit::{Failure, OrFail};
-use crate::numbers::NumberSettings;
+use crate::error::{Error, OrError};
+use crate::spec::{DatasetSpec, RunFacts, RunSpec};
 use crate::vllm;
 
 /// What is to be exported, and where to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Exports {
+pub struct Exports {
     /// Each form once.
     forms: Vec<ExportForm>,
     /// `--export-dir`; without it the run folder is the place.
@@ -28,28 +26,31 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Understands the flags for a run of this kind.
-    pub(crate) fn resolve(
-        args: ExportArgs,
+    /// These forms for a run of this kind, in `folder` or in the run folder.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when a form does not suit the run, or has no place.
+    pub fn new(
+        mut forms: Vec<ExportForm>,
+        export_dir: Option<PathBuf>,
         kind: Kind,
         has_run_folder: bool,
-    ) -> Result<Self, Failure> {
-        let ExportArgs { export, export_dir } = args;
-        let mut forms: Vec<ExportForm> = export.into_iter().map(ExportForm::from).collect();
+    ) -> Result<Self, Error> {
         forms.sort_unstable();
         forms.dedup();
         if forms.contains(&ExportForm::Sglang) && kind == Kind::Pooling {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--export sglang: this form is for text generation; embeddings and the like can be exported as \
                  aiperf and llm-d",
             ));
         }
         match (&export_dir, forms.is_empty()) {
-            (Some(folder), true) => Err(Failure::usage(format!(
+            (Some(folder), true) => Err(Error::usage(format!(
                 "--export-dir {}: nothing is exported; say in which form with --export sglang, aiperf or llm-d",
                 folder.display()
             ))),
-            (None, false) if !has_run_folder => Err(Failure::usage(
+            (None, false) if !has_run_folder => Err(Error::usage(
                 "--export: without a run folder there is no place for it; name one with --export-dir",
             )),
             _ => Ok(Self {
@@ -61,7 +62,7 @@ impl Exports {
 
     /// Checks the place; to be called before the first request. A file in `--export-dir` is never
     /// replaced.
-    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
@@ -78,8 +79,9 @@ impl Exports {
         run_folder: Option<&Path>,
         manifest: &Manifest,
         records: &dyn Records,
-        settings: &NumberSettings,
-    ) -> Result<Vec<PathBuf>, Failure> {
+        spec: &RunSpec,
+        facts: &RunFacts,
+    ) -> Result<Vec<PathBuf>, Error> {
         let Some(folder) = self
             .folder
             .as_deref()
@@ -88,22 +90,23 @@ impl Exports {
         else {
             return Ok(Vec::new());
         };
-        let run = facts(manifest, records, settings);
+        let run = export_run(manifest, records, spec, facts);
         self.forms
             .iter()
-            .map(|form| form.write(folder, &run).or_run())
+            .map(|form| form.write(folder, &run).or_failure())
             .collect()
     }
 }
 
-/// Everything that the forms can tell.
-fn facts<'a>(
+/// Everything that the forms can hold.
+fn export_run<'a>(
     manifest: &'a Manifest,
     records: &dyn Records,
-    settings: &NumberSettings,
+    spec: &RunSpec,
+    facts: &RunFacts,
 ) -> ExportRun<'a> {
-    let flag = |pointer: &str| manifest.settings.pointer(&format!("/flags/{pointer}"));
-    let kind = settings.metrics.kind;
+    let metrics = spec.metric_settings();
+    let kind = metrics.kind;
     let of = |value: &dyn Fn(&Record, &Times) -> Option<f64>| {
         distribution(good(records, |record| {
             value(record, &Times::of(record, kind))
@@ -122,7 +125,7 @@ fn facts<'a>(
             selected: vec![Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el],
             percentiles: EXPORT_PERCENTILES.to_vec(),
             has_tokenizer: true,
-            ..settings.metrics.clone()
+            ..metrics.clone()
         },
     );
     let stat = |metric| {
@@ -134,9 +137,9 @@ fn facts<'a>(
     };
     let generates = kind == Kind::Generation;
     // An answer that comes in one piece has no first token and no gaps.
-    let streams = generates && flag("content/no_streaming").is_none_or(|flag| flag != true);
+    let streams = generates && spec.content.stream;
     let streamed = |metric| if streams { stat(metric) } else { None };
-    let dataset = dataset(manifest);
+    let dataset = spec.workload.dataset.as_ref();
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
     let errors = errors(records);
     let failures = errors
@@ -146,13 +149,13 @@ fn facts<'a>(
         .sum();
     let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
-        text_only: dataset.as_deref().is_some_and(is_text),
+        text_only: dataset.is_some_and(|one| is_text(&one.name)),
         duration_s: summary.duration_s,
         completed: summary.completed as u64,
         failures,
         incomplete: unanswered - failures,
         errors: errors.into_iter().map(|(_, error)| error).collect(),
-        goodput: goodput(records, &settings.metrics),
+        goodput: goodput(records, &metrics),
         ttft: streamed(Metric::Ttft),
         second_token: rates(&|record, _| {
             record.gaps().next().map(|gap| gap.as_secs_f64() * 1000.0)
@@ -176,7 +179,7 @@ fn facts<'a>(
         output_tokens: of(&|record, _| Some(f64::from(record.output_tokens))).filter(|_| generates),
         asked: (
             asked(|record| Some(record.prompt_tokens).filter(|&tokens| tokens > 0)),
-            asked(|record| record.asked_output_tokens).filter(|_| settings.verdict.ignore_eos),
+            asked(|record| record.asked_output_tokens).filter(|_| facts.ignore_eos),
         ),
         retokenized: good(records, |record| {
             Some(record.tokenizer_output_tokens.map(u64::from))
@@ -185,19 +188,18 @@ fn facts<'a>(
         .sum(),
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
-        accept_length: settings
+        accept_length: facts
             .decoding
             .as_ref()
             .and_then(crate::decoding::Decoding::acceptance_length),
-        request_rate: settings
-            .request_rate
-            .filter(|_| !settings.traffic.self_timed),
-        max_concurrency: settings.metrics.cap.map(|cap| cap as u64),
+        request_rate: spec.load.request_rate().filter(|_| !spec.load.self_timed),
+        self_timed: spec.load.self_timed,
+        metadata: spec.report.metadata.clone(),
+        max_concurrency: metrics.cap.map(|cap| cap as u64),
         sessions: sessions(records),
-        details: flag("reporting/save_detailed")
-            .is_some_and(|flag| flag == true)
-            .then(|| details(records, kind)),
-        dataset,
+        details: spec.report.detailed.then(|| details(records, kind)),
+        dataset: dataset.map(export_name),
+        lengths: dataset.map(export_lengths).unwrap_or_default(),
         ..ExportRun::of(manifest)
     }
 }
@@ -225,37 +227,31 @@ fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
     (!turns.is_empty()).then_some((sessions.len() as u64, answered as u64))
 }
 
-/// The dataset's name; `None` for a workload file.
-fn dataset(manifest: &Manifest) -> Option<String> {
-    let flag = |pointer: &str| {
-        let flag = manifest.settings.pointer(&format!("/flags/{pointer}"));
-        flag.filter(|value| !value.is_null() && **value != false)
-    };
-    if flag("traffic/workload").is_some() {
-        return None;
+/// The dataset's name in the forms.
+fn export_name(dataset: &DatasetSpec) -> String {
+    if dataset.name == "multi-turn" && dataset.path.is_none() {
+        return "multi-turn-synthetic".to_owned();
     }
-    if flag("traffic/mix").is_some() {
-        return Some("mix".to_owned());
+    dataset.name.clone()
+}
+
+/// Lengths that were asked for, where the dataset is one of random text or of ShareGPT.
+fn export_lengths(dataset: &DatasetSpec) -> ExportLengths {
+    let lengths = &dataset.lengths;
+    let spread = (lengths.input_spread == lengths.output_spread).then_some(lengths.input_spread);
+    if dataset.is_random() {
+        ExportLengths {
+            random_input: lengths.input,
+            random_output: lengths.output,
+            random_range_ratio: spread.flatten(),
+            sharegpt_output: None,
+        }
+    } else {
+        ExportLengths {
+            sharegpt_output: lengths.output.filter(|_| dataset.name == "sharegpt"),
+            ..ExportLengths::default()
+        }
     }
-    if flag("traffic/multi_turn").is_some() {
-        let recorded = flag("dataset/dataset_path").is_some();
-        return Some(
-            if recorded {
-                "multi-turn"
-            } else {
-                "multi-turn-synthetic"
-            }
-            .to_owned(),
-        );
-    }
-    if let Some(name) = flag("dataset/dataset_name").and_then(serde_json::Value::as_str) {
-        return Some(name.to_owned());
-    }
-    let compat = flag("target/compat")
-        .and_then(serde_json::Value::as_str)?
-        .parse::<Compat>()
-        .ok()?;
-    Some(compat.default_dataset().to_owned())
 }
 
 /// True where no prompt of the dataset has images, video or sound.

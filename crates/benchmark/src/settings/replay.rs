@@ -6,7 +6,7 @@ use inferometer_core::{Prompt, Request, Workload};
 use inferometer_results::{WorkloadDigest, WorkloadInfo};
 use inferometer_workload::{Bundle, BundleReader};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 
 /// Files larger than this are not held in memory.
 const LARGE: u64 = 64 << 20;
@@ -15,19 +15,24 @@ const PIECE: (usize, usize) = (2048, 16 << 20);
 
 /// A workload file that has been read once and found whole.
 #[derive(Debug)]
-pub(crate) struct Replay {
+pub struct Replay {
     path: PathBuf,
     /// Hash of its content.
-    pub(crate) sha256: String,
+    pub sha256: String,
     /// What it holds. Of a large file, only the first request has its prompt.
-    pub(crate) bundle: Bundle,
+    pub bundle: Bundle,
     /// What the manifest says of a large file's requests.
-    pub(crate) large: Option<WorkloadInfo>,
+    pub large: Option<WorkloadInfo>,
 }
 
 impl Replay {
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Reads and checks a file.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+    pub fn read(path: &Path) -> Result<Self, Error> {
         let large = std::fs::metadata(path).is_ok_and(|file| file.len() > LARGE);
         if large && let Some(replay) = Self::read_lean(path)? {
             return Ok(replay);
@@ -42,7 +47,7 @@ impl Replay {
     }
 
     /// Keeps no prompts. `None` if they are needed, because answers are put between them.
-    fn read_lean(path: &Path) -> Result<Option<Self>, Failure> {
+    fn read_lean(path: &Path) -> Result<Option<Self>, Error> {
         let mut reader = BundleReader::open(path).or_usage()?;
         let (mut digest, mut requests) = (WorkloadDigest::default(), Vec::new());
         while let Some(request) = reader.next_request().or_usage()? {
@@ -68,7 +73,7 @@ impl Replay {
     }
 
     /// Everything that is sent, in memory.
-    pub(crate) fn whole(&self) -> Result<Workload, Failure> {
+    pub fn whole(&self) -> Result<Workload, Error> {
         let mut workload = self.bundle.workload.clone();
         if self.large.is_some() {
             workload.requests.clear();
@@ -81,10 +86,10 @@ impl Replay {
     }
 
     /// Reads the file again and gives its requests away in pieces.
-    pub(crate) fn each_piece(
+    pub fn each_piece(
         &self,
-        mut give: impl FnMut(Vec<Request>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        mut give: impl FnMut(Vec<Request>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut reader = BundleReader::open(&self.path).or_usage()?;
         let (mut piece, mut bytes) = (Vec::new(), 0);
         while let Some(request) = reader.next_request().or_usage()? {
@@ -98,7 +103,7 @@ impl Replay {
         give(piece)?;
         let (_, sha256) = reader.finish().or_usage()?;
         if sha256 != self.sha256 {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "--workload {}: the file was replaced while it was read; start again",
                 self.path.display()
             )));

@@ -9,7 +9,7 @@ use inferometer_workload::{Tokenizer, count_output_tokens};
 use rayon::prelude::*;
 use tempfile::TempDir;
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 
 /// Changes how many events are held in memory before they are left in the log.
 const VARIABLE: &str = "INFEROMETER_EVENTS_IN_MEMORY";
@@ -21,11 +21,11 @@ const UNKNOWN_LENGTH: usize = 4_096;
 const BATCH: usize = 4_096;
 
 /// How many events a run may hold in memory.
-pub(crate) fn events_in_memory() -> Result<usize, Failure> {
+pub(crate) fn events_in_memory() -> Result<usize, Error> {
     match std::env::var(VARIABLE) {
         Err(_) => Ok(EVENTS),
         Ok(text) => text.trim().parse().map_err(|_| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "{VARIABLE}={text}: give a whole number of events (16 bytes each)"
             ))
         }),
@@ -42,7 +42,7 @@ pub(crate) struct LogPlace {
 
 impl LogPlace {
     /// The place for a run of `plan`; `None` where the run needs no log.
-    pub(crate) fn of(folder: Option<&RunFolder>, plan: &Plan) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of(folder: Option<&RunFolder>, plan: &Plan) -> Result<Option<Self>, Error> {
         if let Some(folder) = folder {
             return Ok(Some(Self {
                 path: folder.log_path(),
@@ -62,7 +62,7 @@ impl LogPlace {
         if events <= plan.events_in_memory {
             return Ok(None);
         }
-        let scratch = tempfile::tempdir().or_run()?;
+        let scratch = tempfile::tempdir().or_failure()?;
         Ok(Some(Self {
             path: scratch.path().join("requests.arrows"),
             _scratch: Some(scratch),
@@ -70,21 +70,21 @@ impl LogPlace {
     }
 
     /// Begins the log.
-    pub(crate) fn begin(&self) -> Result<RecordLog, Failure> {
+    pub(crate) fn begin(&self) -> Result<RecordLog, Error> {
         RecordLog::create(&self.path).or_usage()
     }
 }
 
 /// The records of a finished run, whole.
 #[derive(Debug)]
-pub(crate) enum Kept<'a> {
+pub(crate) enum RunRecords<'a> {
     /// Everything is in memory.
     Memory(&'a [Record]),
     /// Events and texts are read from the log on each visit.
     Spilled(SpilledRecords<'a>),
 }
 
-impl<'a> Kept<'a> {
+impl<'a> RunRecords<'a> {
     /// The records of `finished`, whose log is at `log`.
     pub(crate) fn of(finished: &'a Finished, log: Option<&LogPlace>) -> Self {
         match log.filter(|_| finished.spilled) {
@@ -94,15 +94,15 @@ impl<'a> Kept<'a> {
     }
 
     /// Whether all visits so far saw everything.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Spilled(spilled) => spilled.check().or_run(),
+            Self::Spilled(spilled) => spilled.check().or_failure(),
         }
     }
 }
 
-impl Records for Kept<'_> {
+impl Records for RunRecords<'_> {
     fn count(&self) -> usize {
         match self {
             Self::Memory(records) => records.count(),
@@ -124,7 +124,7 @@ pub(crate) fn count_tokens(
     finished: &mut Finished,
     log: Option<&LogPlace>,
     tokenizer: Option<&Tokenizer>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     if finished.spilled
         && let (Some(tokenizer), Some(log)) = (tokenizer, log)
     {
@@ -138,7 +138,7 @@ pub(crate) fn count_tokens(
 }
 
 /// The same for records whose texts are in memory, or were counted already.
-pub(crate) fn count_in_memory(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
+pub fn count_in_memory(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
     records
         .par_iter_mut()
         .filter(|record| record.is_ok())
@@ -157,7 +157,7 @@ fn count_in_log(
     records: &[Record],
     log: &Path,
     tokenizer: &Tokenizer,
-) -> Result<Vec<(usize, u32)>, Failure> {
+) -> Result<Vec<(usize, u32)>, Error> {
     let spilled = SpilledRecords::new(records, log);
     let (mut counts, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
     let mut empty = |batch: &mut Vec<Record>| {
@@ -182,7 +182,7 @@ fn count_in_log(
         }
     });
     empty(&mut batch);
-    spilled.check().or_run()?;
+    spilled.check().or_failure()?;
     Ok(counts)
 }
 

@@ -1,14 +1,14 @@
 //! JSON in flags, whose numbers must arrive as they were written.
 
-use crate::exit::Failure;
+use crate::error::Error;
 
 /// Refuses whole numbers that would lose digits: Python's have no limit, but those of the bodies
 /// sent here end at 64 bits. `text` is JSON, or anything else, which is left to its reader.
-pub(crate) fn check_integers(flag: &str, text: &str) -> Result<(), Failure> {
+pub fn check_integers(flag: &str, text: &str) -> Result<(), Error> {
     let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match beyond_64_bits(text).filter(|_| is_json()) {
         None => Ok(()),
-        Some(number) => Err(Failure::usage(format!(
+        Some(number) => Err(Error::usage(format!(
             "{flag}: the whole number {number} has more than 64 bits and would be sent with other digits; give one \
              from {} to {}, a decimal number, or a text",
             i64::MIN,

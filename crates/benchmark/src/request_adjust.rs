@@ -5,13 +5,12 @@ use inferometer_core::{Prompt, Request};
 use inferometer_workload::{DatasetSettings, Tokenizer};
 use rayon::prelude::*;
 
-use crate::args::LoraAssignment;
-use crate::exit::Failure;
-use crate::settings::RunSettings;
+use crate::error::Error;
+use crate::settings::{LoraAssignment, LoraSettings, Settings};
 
 /// Changes requests as flags say, all at once or piece by piece, in order.
 pub(crate) struct Adjust<'a> {
-    settings: &'a RunSettings,
+    settings: &'a Settings,
     /// Chooses adapters.
     random: PythonRandom,
     /// Requests that have an adapter.
@@ -20,7 +19,7 @@ pub(crate) struct Adjust<'a> {
 
 impl<'a> Adjust<'a> {
     /// Begins with the first request.
-    pub(crate) fn new(settings: &'a RunSettings) -> Self {
+    pub(crate) fn new(settings: &'a Settings) -> Self {
         // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
         Self {
             settings,
@@ -34,9 +33,13 @@ impl<'a> Adjust<'a> {
         &mut self,
         tokenizer: Option<&Tokenizer>,
         requests: &mut [Request],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let settings = self.settings;
-        if let Some((modules, assignment)) = &settings.target.lora {
+        if let Some(LoraSettings {
+            modules,
+            assignment,
+        }) = &settings.target.lora
+        {
             for request in requests.iter_mut() {
                 let module = match assignment {
                     LoraAssignment::RoundRobin => &modules[self.assigned % modules.len()],
@@ -55,7 +58,7 @@ impl<'a> Adjust<'a> {
         }
         if settings.content.token_ids {
             let tokenizer = tokenizer.ok_or_else(|| {
-                Failure::usage(
+                Error::usage(
                     "--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out",
                 )
             })?;

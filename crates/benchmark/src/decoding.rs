@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// The gain of the counters during a run, kept in the manifest because no record tells it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Decoding {
+pub struct Decoding {
     /// Drafts and how many tokens of them were accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spec: Option<SpecDecode>,
@@ -23,11 +23,7 @@ pub(crate) struct Decoding {
 
 impl Decoding {
     /// The gain between two pages over `seconds`; `None` when the server does neither.
-    pub(crate) fn between(
-        before: Option<&Page>,
-        after: Option<&Page>,
-        seconds: f64,
-    ) -> Option<Self> {
+    pub fn between(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Option<Self> {
         let (before, after) = (before?, after?);
         let found = Self {
             spec: SpecDecode::between(before, after),
@@ -37,7 +33,7 @@ impl Decoding {
     }
 
     /// Sections at the end of the table; as in vLLM, diffusion takes the place of drafts.
-    pub(crate) fn sections(&self) -> Vec<Section> {
+    pub fn sections(&self) -> Vec<Section> {
         match (&self.diffusion, &self.spec) {
             (Some(diffusion), _) => vec![diffusion_section(diffusion)],
             (None, Some(spec)) => vec![Section::speculative_decoding(&SpeculativeDecoding {
@@ -53,12 +49,12 @@ impl Decoding {
     }
 
     /// Tokens a step of speculative decoding.
-    pub(crate) fn acceptance_length(&self) -> Option<f64> {
+    pub fn acceptance_length(&self) -> Option<f64> {
         self.spec.as_ref().map(|spec| spec.acceptance_length)
     }
 
     /// Puts the numbers into vLLM's result.
-    pub(crate) fn fill(&self, result: &mut VllmResult) {
+    pub fn fill(&self, result: &mut VllmResult) {
         result.spec_decode = self.spec.as_ref().map(|spec| VllmSpecDecode {
             acceptance_rate: spec.acceptance_rate,
             acceptance_length: spec.acceptance_length,
@@ -81,7 +77,7 @@ impl Decoding {
 /// What the server's own counters say of the run: their gain, and its state at both ends. `Null`
 /// where they were not read or are of no engine that we know. They count all of the server's
 /// traffic, so nothing measured is mixed with them.
-pub(crate) fn told(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Value {
+pub(crate) fn counter_deltas(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Value {
     let Some((before, after)) = before.zip(after) else {
         return Value::Null;
     };
@@ -108,28 +104,28 @@ pub(crate) fn told(before: Option<&Page>, after: Option<&Page>, seconds: f64) ->
     })
 }
 
-fn diffusion_section(told: &Diffusion) -> Section {
+fn diffusion_section(diffusion: &Diffusion) -> Section {
     let row = |label: &str, cell| (label.to_owned(), Some(cell));
     Section {
         title: "Diffusion Decoding".into(),
         rows: vec![
             row(
                 "Committed throughput (tok/s)",
-                Cell::Float(told.committed_throughput),
+                Cell::Float(diffusion.committed_throughput),
             ),
             row(
                 "Denoising steps per canvas",
-                Cell::Float(told.steps_per_canvas),
+                Cell::Float(diffusion.steps_per_canvas),
             ),
             row(
                 "Committed per denoising step",
-                Cell::Float(told.committed_per_step),
+                Cell::Float(diffusion.committed_per_step),
             ),
-            row("Committed tokens", Cell::Int(told.committed_tokens)),
-            row("Denoising steps", Cell::Int(told.denoising_steps)),
+            row("Committed tokens", Cell::Int(diffusion.committed_tokens)),
+            row("Denoising steps", Cell::Int(diffusion.denoising_steps)),
             row(
                 "Canvas positions evaluated",
-                Cell::Int(told.canvas_positions),
+                Cell::Int(diffusion.canvas_positions),
             ),
         ],
     }

@@ -13,7 +13,7 @@ use inferometer_core::{Prompt, Request};
 use inferometer_wire::{Client, Live, Wire};
 use serde_json::{Value, json};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 
 /// Questions under way at once.
 const IN_FLIGHT: usize = 64;
@@ -23,7 +23,7 @@ pub(crate) fn align(
     wire: &Arc<Wire>,
     model: &str,
     requests: &mut [Request],
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, Error> {
     let Some(first) = requests
         .first()
         .filter(|request| request.prompt.as_text().is_some())
@@ -34,7 +34,7 @@ pub(crate) fn align(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .or_run()?;
+        .or_failure()?;
     let local = tokio::task::LocalSet::new();
     let asker = Rc::new(Asker {
         client: Client::new(wire, 0, Arc::new(Live::default())),

@@ -16,14 +16,13 @@ use inferometer_workload::{
 };
 use rayon::prelude::*;
 
-use crate::adjust::Adjust;
-use crate::compat;
-use crate::exit::{Failure, OrFail};
-use crate::kept::events_in_memory;
-use crate::lengths;
-use crate::progress::SlowBar;
+use crate::error::{Error, OrError};
+use crate::observer::Observer;
+use crate::request_adjust::Adjust;
+use crate::run_records::events_in_memory;
 use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
-use crate::settings::{Replay, RunSettings};
+use crate::settings::{Cancellation, Replay, Settings};
+use crate::{align, compat, lengths};
 
 /// How long to wait for requests in flight after the first Ctrl-C.
 const DRAIN: Nanos = Nanos::from_millis(5_000);
@@ -38,42 +37,97 @@ const RATE_PER_WORKER: f64 = 5_000.0;
 
 /// Everything that a run needs, ready to start.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub struct Ready {
     /// What to do.
-    pub(crate) plan: Plan,
+    pub plan: Plan,
     /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has
     /// all of them serialised.
-    pub(crate) workload: Workload,
+    pub workload: Workload,
     /// The workload for the manifest.
-    pub(crate) workload_info: WorkloadInfo,
+    pub workload_info: WorkloadInfo,
     /// Requests for the ready check and the warm-up, none of which is measured.
-    pub(crate) spare: Vec<Prepared>,
+    pub spare: Vec<Prepared>,
     /// Counts tokens after the run; `None` with `--skip-tokenizer-init`.
-    pub(crate) tokenizer: Option<Tokenizer>,
+    pub tokenizer: Option<Tokenizer>,
     /// What the tokenizer was loaded from.
-    pub(crate) tokenizer_id: Option<String>,
+    pub tokenizer_id: Option<String>,
     /// Names of the model.
-    pub(crate) model: ModelNames,
+    pub model: ModelNames,
     /// What the server said.
-    pub(crate) facts: ServerFacts,
+    pub facts: ServerFacts,
     /// Host and process, looked at while the tokenizer was loading.
-    pub(crate) environment: Environment,
+    pub environment: Environment,
     /// Lines for the user.
-    pub(crate) lines: Vec<String>,
+    pub lines: Vec<String>,
     /// What may be wrong with the run.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Does everything that can fail before the first measured request.
-pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
+///
+/// # Errors
+///
+/// Usage errors name the setting, what was expected, and the remedy. Nothing has been measured.
+pub fn prepare(settings: &Settings, observer: &dyn Observer) -> Result<Ready, Error> {
     check_descriptors(settings)?;
+    let known = ask(settings)?;
+    assemble(settings, known, observer)
+}
+
+/// The same for a run in which no server takes part: nothing is asked, and nothing will be sent.
+/// `model` is the name that results have unless the settings name one.
+pub(crate) fn prepare_without_server(
+    settings: &Settings,
+    model: &str,
+    observer: &dyn Observer,
+) -> Result<Ready, Error> {
+    let id = settings
+        .target
+        .model
+        .clone()
+        .unwrap_or_else(|| model.to_owned());
+    let request = settings
+        .target
+        .served_model_name
+        .clone()
+        .unwrap_or_else(|| id.clone());
+    let tokenizer_id = settings
+        .target
+        .tokenizer
+        .clone()
+        .filter(|_| settings.target.has_tokenizer);
+    let known = Known {
+        server: None,
+        model: ModelNames { request, id },
+        tokenizer: tokenizer_id.as_deref().map(load_tokenizer).transpose()?,
+        tokenizer_id,
+        environment: Environment::capture(),
+        lines: Vec::new(),
+        warnings: Vec::new(),
+    };
+    assemble(settings, known, observer)
+}
+
+/// What has to be known before the workload can be made.
+struct Known {
+    /// What the server reports of itself; `None` where none takes part.
+    server: Option<ServerFacts>,
+    model: ModelNames,
+    tokenizer: Option<Tokenizer>,
+    tokenizer_id: Option<String>,
+    environment: Environment,
+    lines: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Asks the server and loads the tokenizer, both at once: loading takes longer.
+fn ask(settings: &Settings) -> Result<Known, Error> {
     let named = settings
         .target
         .tokenizer
         .clone()
         .or_else(|| settings.target.model.clone());
     let spec = named.filter(|_| settings.target.has_tokenizer);
-    // Loading a tokenizer takes longer than asking the server, so both are done at once.
     let (tokenizer, server, environment) = std::thread::scope(|scope| {
         let loading = spec
             .clone()
@@ -81,9 +135,11 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         let server = ask_server(settings);
         let environment = Environment::capture();
         let tokenizer = loading.map(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_panic| Err(Failure::usage("loading the tokenizer broke down")))
+            thread.join().unwrap_or_else(|_panic| {
+                Err(Error::failure(
+                    "the tokenizer loader panicked; please report this bug",
+                ))
+            })
         });
         (tokenizer, server, environment)
     });
@@ -95,7 +151,6 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
             model.request, model.id
         ));
     }
-    let mut warnings: Vec<String> = unlisted(settings, &facts, &model).into_iter().collect();
     let tokenizer_id = settings
         .target
         .has_tokenizer
@@ -105,151 +160,143 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
         (None, Some(id)) => Some(load_tokenizer(id)?),
         (None, None) => None,
     };
+    Ok(Known {
+        warnings: unlisted(settings, &facts, &model).into_iter().collect(),
+        server: Some(facts),
+        model,
+        tokenizer,
+        tokenizer_id,
+        environment,
+        lines,
+    })
+}
 
-    let (mut workload, spare) = workload(settings, tokenizer.as_ref())?;
-    if settings.compat.is_vllm()
-        && let DatasetSettings::TimedTrace(trace) = &settings.workload.dataset
-    {
-        lines.push(compat::trace_line(trace));
+/// Makes the workload and the schedule, and serialises every request.
+fn assemble(
+    settings: &Settings,
+    mut known: Known,
+    observer: &dyn Observer,
+) -> Result<Ready, Error> {
+    let (mut workload, own_spare) = workload(settings, known.tokenizer.as_ref(), observer)?;
+    let wire = wire(settings, &known.model, workload.force_ignore_eos)?;
+    let large = large_replay(settings, &known);
+    if let (Some(replay), None) = (&settings.shapes.replay, &known.server) {
+        workload = replay.whole()?;
     }
-    let wire = wire(settings, &model, workload.force_ignore_eos)?;
-    if settings.shapes.replay.is_none() {
-        if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
-            lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
-        } else if !settings.compat.is_vllm() && verifies(settings) {
-            verify_lengths(&wire, &model.id, &mut workload)?;
-        }
-        Adjust::new(settings).apply(tokenizer.as_ref(), &mut workload.requests)?;
+    fit_lengths(settings, &mut known, &wire, &mut workload)?;
+    if known.server.is_some() {
+        known
+            .warnings
+            .extend(nothing_to_omit(settings, &known.model, &workload));
     }
-    warnings.extend(nothing_to_omit(settings, &model, &workload));
-    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
-    warnings.append(&mut workload.warnings.clone());
-    let mut requests = match settings
-        .shapes
-        .replay
-        .as_ref()
-        .filter(|replay| replay.large.is_some())
-    {
+    let conversations = chat_turns(&mut workload.requests, settings.shapes.most_conversations)?;
+    known.warnings.append(&mut workload.warnings.clone());
+    let mut requests = match large {
         Some(replay) => serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?,
         None => serialise(&wire, &workload.requests)?,
     };
-    give_up_some(settings, &mut requests);
-    let spare = serialise(&wire, &spare_of(settings, &workload, spare))?;
+    mark_cancellations(settings, &mut requests);
     let schedule = schedule(settings, &workload)?;
-    let workload_info = match settings
-        .shapes
-        .replay
-        .as_ref()
-        .and_then(|replay| replay.large.clone())
-    {
+    let workload_info = match large.and_then(|replay| replay.large.clone()) {
         Some(large) => large,
         None => WorkloadInfo::of(&workload),
     };
-    // A million of them take half a gigabyte.
-    workload.requests.truncate(1);
-    workload.requests.shrink_to_fit();
+    let measured = known.server.is_some();
+    let spare = if measured {
+        serialise(&wire, &extra_requests(settings, &workload, own_spare))?
+    } else {
+        Vec::new()
+    };
+    if measured {
+        // A million of them take half a gigabyte.
+        workload.requests.truncate(1);
+        workload.requests.shrink_to_fit();
+    }
+    Ok(Ready {
+        plan: Plan {
+            requests: requests.into(),
+            conversations,
+            max_concurrency: settings.load.max_concurrency,
+            workers: if measured {
+                workers(settings, &schedule)?
+            } else {
+                1
+            },
+            pin: settings.load.pin.filter(|_| measured),
+            schedule: Arc::new(schedule),
+            wire,
+            events_in_memory: if measured {
+                events_in_memory()?
+            } else {
+                usize::MAX
+            },
+            drain: DRAIN,
+        },
+        workload,
+        workload_info,
+        spare,
+        tokenizer: known.tokenizer,
+        tokenizer_id: known.tokenizer_id,
+        model: known.model,
+        facts: known.server.unwrap_or_default(),
+        environment: known.environment,
+        lines: known.lines,
+        warnings: known.warnings,
+    })
+}
+
+/// The workload file, if it is one whose bodies are not held in memory.
+fn large_replay<'a>(settings: &'a Settings, known: &Known) -> Option<&'a Replay> {
+    let replay = settings.shapes.replay.as_deref();
+    replay.filter(|replay| replay.large.is_some() && known.server.is_some())
+}
+
+/// Brings prompts to the lengths that the server's tokenizer counts, and applies what flags change
+/// about requests. A workload file holds finished requests.
+fn fit_lengths(
+    settings: &Settings,
+    known: &mut Known,
+    wire: &Arc<Wire>,
+    workload: &mut Workload,
+) -> Result<(), Error> {
+    if let DatasetSettings::TimedTrace(trace) = &settings.workload.dataset
+        && settings.compat.is_vllm()
+        && known.server.is_some()
+    {
+        known.lines.push(compat::trace_line(trace));
+    }
+    if settings.shapes.replay.is_some() {
+        return Ok(());
+    }
+    if known.server.is_some() {
+        if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
+            let line = align::align(wire, &known.model.id, &mut workload.requests)?;
+            known.lines.extend(line);
+        } else if !settings.compat.is_vllm() && verifies(settings) {
+            verify_lengths(wire, &known.model.id, workload)?;
+        }
+    }
+    Adjust::new(settings).apply(known.tokenizer.as_ref(), &mut workload.requests)
+}
+
+/// Worker threads, with a check that they can be pinned as asked.
+fn workers(settings: &Settings, schedule: &Schedule) -> Result<usize, Error> {
     let workers = settings
         .load
         .workers
-        .unwrap_or_else(|| default_workers(settings, &schedule));
+        .unwrap_or_else(|| default_workers(settings, schedule));
     if let Some(first) = settings.load.pin {
         thread::check_pin(first, workers).map_err(|error| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "--pin {first}: {error}; give a lower --pin or fewer --workers"
             ))
         })?;
     }
-    let plan = Plan {
-        requests: requests.into(),
-        schedule: Arc::new(schedule),
-        conversations,
-        max_concurrency: settings.load.max_concurrency,
-        workers,
-        pin: settings.load.pin,
-        wire,
-        events_in_memory: events_in_memory()?,
-        drain: DRAIN,
-    };
-    Ok(Ready {
-        plan,
-        workload,
-        workload_info,
-        spare,
-        tokenizer,
-        tokenizer_id,
-        model,
-        facts,
-        environment,
-        lines,
-        warnings,
-    })
-}
-
-/// The same for a run in which no server takes part: nobody is asked, and nothing will be sent.
-pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<Ready, Failure> {
-    let name = settings
-        .target
-        .model
-        .clone()
-        .unwrap_or_else(|| model.to_owned());
-    let model = ModelNames {
-        request: settings
-            .target
-            .served_model_name
-            .clone()
-            .unwrap_or_else(|| name.clone()),
-        id: name,
-    };
-    let tokenizer_id = settings
-        .target
-        .tokenizer
-        .clone()
-        .filter(|_| settings.target.has_tokenizer);
-    let tokenizer = tokenizer_id.as_deref().map(load_tokenizer).transpose()?;
-    let (mut workload, _) = workload(settings, tokenizer.as_ref())?;
-    if let Some(replay) = &settings.shapes.replay {
-        workload = replay.whole()?;
-    }
-    let wire = wire(settings, &model, workload.force_ignore_eos)?;
-    if settings.shapes.replay.is_none() {
-        Adjust::new(settings).apply(tokenizer.as_ref(), &mut workload.requests)?;
-    }
-    let conversations = converse(&mut workload.requests, settings.shapes.most_conversations)?;
-    let warnings = workload.warnings.clone();
-    let mut requests = serialise(&wire, &workload.requests)?;
-    give_up_some(settings, &mut requests);
-    let schedule = schedule(settings, &workload)?;
-    let plan = Plan {
-        requests: requests.into(),
-        schedule: Arc::new(schedule),
-        conversations,
-        max_concurrency: settings.load.max_concurrency,
-        workers: 1,
-        pin: None,
-        wire,
-        events_in_memory: usize::MAX,
-        drain: DRAIN,
-    };
-    let workload_info = WorkloadInfo::of(&workload);
-    let (facts, environment) = (ServerFacts::default(), Environment::capture());
-    let (spare, lines) = (Vec::new(), Vec::new());
-    Ok(Ready {
-        plan,
-        workload,
-        workload_info,
-        spare,
-        tokenizer,
-        tokenizer_id,
-        model,
-        facts,
-        environment,
-        lines,
-        warnings,
-    })
+    Ok(workers)
 }
 
 /// A model that the server does not list, where that is not refused.
-fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> Option<String> {
+fn unlisted(settings: &Settings, facts: &ServerFacts, model: &ModelNames) -> Option<String> {
     let listed = facts
         .models
         .as_deref()
@@ -266,7 +313,7 @@ fn unlisted(settings: &RunSettings, facts: &ServerFacts, model: &ModelNames) -> 
 }
 
 /// When the requests are due.
-fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Failure> {
+fn schedule(settings: &Settings, workload: &Workload) -> Result<Schedule, Error> {
     if let (true, Some(replay)) = (settings.load.self_timed, &settings.shapes.replay) {
         return Ok(replay.bundle.schedule.clone());
     }
@@ -283,10 +330,7 @@ fn schedule(settings: &RunSettings, workload: &Workload) -> Result<Schedule, Fai
 
 /// A schedule by rate. Of conversations it is the conversations that arrive: all turns have the
 /// instant of the first.
-pub(crate) fn arrivals(
-    requests: &[Request],
-    settings: &ArrivalSettings,
-) -> Result<Schedule, Failure> {
+pub fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Schedule, Error> {
     let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
     let schedule = inferometer_arrival::schedule(requests.iter().filter(opens).count(), settings)
         .or_usage()?;
@@ -301,10 +345,11 @@ pub(crate) fn arrivals(
 /// The workload and schedule that a run with these settings would have, without asking a server.
 /// Each request goes to `give` with its due instant; what is returned holds the rest. Datasets that
 /// are made up need memory for one piece only.
-pub(crate) fn offline(
-    settings: &RunSettings,
-    give: &mut dyn FnMut(Nanos, &Request) -> Result<(), Failure>,
-) -> Result<(Workload, Schedule), Failure> {
+pub fn offline(
+    settings: &Settings,
+    observer: &dyn Observer,
+    give: &mut dyn FnMut(Nanos, &Request) -> Result<(), Error>,
+) -> Result<(Workload, Schedule), Error> {
     let named = settings
         .target
         .tokenizer
@@ -313,7 +358,7 @@ pub(crate) fn offline(
     let tokenizer = match named.filter(|_| settings.target.has_tokenizer) {
         Some(spec) => Some(load_tokenizer(spec)?),
         None if settings.target.has_tokenizer => {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "name a --tokenizer or a --model: no server is asked for it here (`--tokenizer builtin` needs no \
                  download)",
             ));
@@ -321,8 +366,7 @@ pub(crate) fn offline(
         None => None,
     };
     let tokenizer = tokenizer.as_ref();
-    let bar = SlowBar::new("making requests");
-    let progress = |done, total| bar.update(done, total);
+    let progress = |done, total| observer.preparing(done, total);
     let mut adjust = Adjust::new(settings);
     let (mut by_rate, mut own) = (None, Vec::new());
     let workload = build_in_pieces(
@@ -332,7 +376,7 @@ pub(crate) fn offline(
         &mut |mut piece, total| {
             adjust.apply(tokenizer, &mut piece)?;
             // Conversations are in one piece.
-            converse(&mut piece, None)?;
+            chat_turns(&mut piece, None)?;
             if settings.load.self_timed {
                 return piece.iter().try_for_each(|request| {
                     let due = request.trace_at.unwrap_or_default();
@@ -361,17 +405,17 @@ pub(crate) fn offline(
     Ok((workload, schedule))
 }
 
-impl From<WorkloadError> for Failure {
+impl From<WorkloadError> for Error {
     fn from(error: WorkloadError) -> Self {
-        Self::Usage(error.into())
+        Self::Usage(crate::error::Cause::of(error))
     }
 }
 
 /// Makes the turns of conversations chat messages, and says which follows which.
-fn converse(
+fn chat_turns(
     requests: &mut [Request],
     most: Option<usize>,
-) -> Result<Option<Arc<Conversations>>, Failure> {
+) -> Result<Option<Arc<Conversations>>, Error> {
     for request in requests
         .iter_mut()
         .filter(|request| request.session.is_some())
@@ -389,7 +433,7 @@ fn converse(
 }
 
 /// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.
-fn verifies(settings: &RunSettings) -> bool {
+fn verifies(settings: &Settings) -> bool {
     let exact = matches!(
         settings.workload.dataset,
         DatasetSettings::Random(_)
@@ -401,7 +445,7 @@ fn verifies(settings: &RunSettings) -> bool {
     settings.shapes.verify_lengths && settings.target.has_tokenizer && exact
 }
 
-fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Failure> {
+fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Error> {
     let Some(found) = lengths::verify(wire, model, &mut workload.requests)? else {
         return Ok(());
     };
@@ -427,21 +471,21 @@ fn aligns(dataset: &DatasetSettings) -> bool {
 }
 
 /// Chooses the requests that are given up.
-fn give_up_some(settings: &RunSettings, requests: &mut [Prepared]) {
+fn mark_cancellations(settings: &Settings, requests: &mut [Prepared]) {
     use rand::Rng as _;
-    let Some((share, delay)) = settings.load.cancellation else {
+    let Some(Cancellation { fraction, delay }) = settings.load.cancellation else {
         return;
     };
     for (index, request) in requests.iter_mut().enumerate() {
         let mut random = indexed_stream(settings.workload.seed, "cancellation", index as u64);
         let draw = f64::from(random.next_u32()) / f64::from(u32::MAX);
-        if draw < share {
+        if draw < fraction {
             request.cancel_after = Some(delay);
         }
     }
 }
 
-fn ask_server(settings: &RunSettings) -> Result<(ServerFacts, ModelNames), Failure> {
+fn ask_server(settings: &Settings) -> Result<(ServerFacts, ModelNames), Error> {
     let names = ModelNames {
         request: String::new(),
         id: String::new(),
@@ -452,15 +496,15 @@ fn ask_server(settings: &RunSettings) -> Result<(ServerFacts, ModelNames), Failu
     Ok((facts, model))
 }
 
-fn load_tokenizer(spec: &str) -> Result<Tokenizer, Failure> {
+fn load_tokenizer(spec: &str) -> Result<Tokenizer, Error> {
     Tokenizer::load(spec, &HubSettings::from_env()).or_usage()
 }
 
 fn wire(
-    settings: &RunSettings,
+    settings: &Settings,
     model: &ModelNames,
     force_ignore_eos: bool,
-) -> Result<Arc<Wire>, Failure> {
+) -> Result<Arc<Wire>, Error> {
     let target = &settings.target;
     let mut client = ClientSettings {
         endpoint: Some(target.endpoint.clone()),
@@ -475,13 +519,9 @@ fn wire(
     Wire::new(client).or_usage()
 }
 
-fn body_settings(
-    settings: &RunSettings,
-    model: &ModelNames,
-    force_ignore_eos: bool,
-) -> BodySettings {
+fn body_settings(settings: &Settings, model: &ModelNames, force_ignore_eos: bool) -> BodySettings {
     let content = &settings.content;
-    let generates = settings.metrics.kind == inferometer_metrics::Kind::Generation;
+    let generates = settings.kind() == inferometer_metrics::Kind::Generation;
     BodySettings {
         sampling: content.sampling.clone(),
         extra_body: content.extra_body.clone(),
@@ -495,7 +535,7 @@ fn body_settings(
 }
 
 /// Fields that `--omit-field` names and the first request has not.
-fn nothing_to_omit(settings: &RunSettings, model: &ModelNames, workload: &Workload) -> Vec<String> {
+fn nothing_to_omit(settings: &Settings, model: &ModelNames, workload: &Workload) -> Vec<String> {
     let Some(first) = workload.requests.first() else {
         return Vec::new();
     };
@@ -530,7 +570,7 @@ fn nothing_to_omit(settings: &RunSettings, model: &ModelNames, workload: &Worklo
 
 /// Answers are kept for `--save-detailed`, and in runs small enough to compare the server's token
 /// counts with the tokenizer's; otherwise only until the server has told its count.
-fn keep_text(settings: &RunSettings) -> KeepText {
+fn keep_text(settings: &Settings) -> KeepText {
     let small = settings.workload.num_prompts <= SMALL_RUN;
     let needed = settings.shapes.needs_text();
     if settings.saving.detailed || small || needed {
@@ -545,9 +585,10 @@ fn keep_text(settings: &RunSettings) -> KeepText {
 /// Random text has as many prompts as one likes, so those are of their own: a server that caches
 /// prefixes must not have seen a measured prompt. Under vLLM's rules there are none.
 fn workload(
-    settings: &RunSettings,
+    settings: &Settings,
     tokenizer: Option<&Tokenizer>,
-) -> Result<(Workload, Vec<Request>), Failure> {
+    observer: &dyn Observer,
+) -> Result<(Workload, Vec<Request>), Error> {
     if let Some(replay) = &settings.shapes.replay {
         return Ok((replay.bundle.workload.clone(), Vec::new()));
     }
@@ -555,11 +596,12 @@ fn workload(
         && matches!(settings.workload.dataset, DatasetSettings::Random(_));
     let mut ask = settings.workload.clone();
     if own {
-        ask.num_prompts += spare_wanted(settings) as i64;
+        ask.num_prompts += extra_wanted(settings) as i64;
     }
-    let bar = SlowBar::new("making requests");
-    let mut workload = build(&ask, tokenizer, &|done, total| bar.update(done, total)).or_usage()?;
-    drop(bar);
+    let progress = |done, total| observer.preparing(done, total);
+    let workload = build(&ask, tokenizer, &progress).or_usage();
+    observer.prepared();
+    let mut workload = workload?;
     let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
     let spare = if own {
         workload
@@ -572,13 +614,13 @@ fn workload(
 }
 
 /// Requests that are sent before the run.
-fn spare_wanted(settings: &RunSettings) -> usize {
+fn extra_wanted(settings: &Settings) -> usize {
     settings.load.num_warmups + usize::from(!settings.load.ready_check.is_zero())
 }
 
 /// Requests to be sent before the run, without ids. Where there are none of their own, the first
 /// request of the run has to serve, as in vLLM.
-fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> Vec<Request> {
+fn extra_requests(settings: &Settings, workload: &Workload, own: Vec<Request>) -> Vec<Request> {
     let mut spare = own;
     if spare.is_empty() {
         spare = workload
@@ -587,7 +629,7 @@ fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> V
             .cloned()
             .into_iter()
             .cycle()
-            .take(spare_wanted(settings))
+            .take(extra_wanted(settings))
             .collect();
     }
     for request in &mut spare {
@@ -598,7 +640,7 @@ fn spare_of(settings: &RunSettings, workload: &Workload, own: Vec<Request>) -> V
     spare
 }
 
-fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Failure> {
+fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Error> {
     requests
         .par_iter()
         .map(|request| wire.prepare(request))
@@ -612,10 +654,10 @@ fn serialise_to_file(
     wire: &Wire,
     replay: &Replay,
     folder: Option<&Path>,
-) -> Result<Vec<Prepared>, Failure> {
+) -> Result<Vec<Prepared>, Error> {
     let place = folder.map_or_else(std::env::temp_dir, Path::to_owned);
     let failed = |error: std::io::Error| {
-        Failure::usage(format!(
+        Error::usage(format!(
             "cannot keep the bodies of the requests in {}: {error}; name another folder with --runs-dir",
             place.display()
         ))
@@ -634,7 +676,7 @@ fn serialise_to_file(
 }
 
 /// Refuses a load for which the process may not open enough connections.
-fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
+fn check_descriptors(settings: &Settings) -> Result<(), Error> {
     let all = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
     let at_once = !settings.load.arrivals.rate.is_finite();
     let (connections, flag) = match settings.load.max_concurrency {
@@ -645,7 +687,7 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
     let limit = limits::raise_file_limit(needed);
     let certain = at_once || settings.load.max_concurrency.is_some();
     if certain && limit.soft < needed {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "{flag} {connections} needs {needed} open files, but this process may open {} at most: raise the \
              limit (ulimit -n {needed}, or the service's LimitNOFILE), or lower {}",
             limit.hard,
@@ -659,7 +701,7 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
     if certain && let Some((low, high)) = limits::local_port_range() {
         let ports = usize::from(high.saturating_sub(low)) + 1;
         if connections > ports {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "{flag} {connections} needs more connections than the {ports} local ports of one address: lower \
                  it, or widen net.ipv4.ip_local_port_range"
             )));
@@ -668,7 +710,7 @@ fn check_descriptors(settings: &RunSettings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn default_workers(settings: &RunSettings, schedule: &Schedule) -> usize {
+fn default_workers(settings: &Settings, schedule: &Schedule) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let span = schedule.last().as_secs_f64();
     let rate = if span > 0.0 {

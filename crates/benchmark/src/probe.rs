@@ -17,21 +17,21 @@ use inferometer_results::VllmProbe;
 use inferometer_wire::{Client, Live, Prepared, Wire};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 
 /// What became of the probe requests; kept in the manifest, because they are no records of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ProbeNumbers {
+pub struct ProbeNumbers {
     /// Good answers.
-    pub(crate) completed: u64,
+    pub completed: u64,
     /// Failures.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Median end-to-end latency in milliseconds.
-    pub(crate) median_ms: f64,
+    pub median_ms: f64,
     /// 99th percentile.
-    pub(crate) p99_ms: f64,
+    pub p99_ms: f64,
     /// The slowest.
-    pub(crate) max_ms: f64,
+    pub max_ms: f64,
 }
 
 impl ProbeNumbers {
@@ -52,7 +52,7 @@ impl ProbeNumbers {
     }
 
     /// The section of the table.
-    pub(crate) fn section(&self) -> Section {
+    pub fn section(&self) -> Section {
         Section::probes(
             self.completed,
             self.failed,
@@ -63,7 +63,7 @@ impl ProbeNumbers {
     }
 
     /// The keys of the result.
-    pub(crate) fn form(&self) -> VllmProbe {
+    pub fn form(&self) -> VllmProbe {
         VllmProbe {
             completed: self.completed,
             failed: self.failed,
@@ -84,7 +84,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Begins to probe with `rate` requests a second on a connection of its own.
-    pub(crate) fn start(wire: &Arc<Wire>, rate: f64, kind: Kind) -> Result<Self, Failure> {
+    pub(crate) fn start(wire: &Arc<Wire>, rate: f64, kind: Kind) -> Result<Self, Error> {
         let request = Request {
             prompt: Prompt::Text("Hi".into()),
             prompt_tokens: 1,
@@ -98,7 +98,7 @@ impl Probe {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .or_run()?;
+            .or_failure()?;
         let thread = std::thread::spawn(move || {
             let client = Rc::new(Client::new(&wire, 0, Arc::new(Live::default())));
             let local = tokio::task::LocalSet::new();

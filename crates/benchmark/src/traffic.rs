@@ -15,29 +15,29 @@ use serde_json::{Map, Value};
 use crate::structured::Conformity;
 
 /// What is known of the traffic apart from the records; kept in the manifest.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct TrafficSettings {
+pub struct TrafficSettings {
     /// Rows of the trace file.
-    pub(crate) trace_rows: Option<u64>,
+    pub trace_rows: Option<u64>,
     /// Requests were due when a trace or a workload file said.
-    pub(crate) self_timed: bool,
+    pub self_timed: bool,
     /// Share of the prompt tokens that a prefix cache without limits could take from earlier
     /// requests.
-    pub(crate) reusable_prefix_share: Option<f64>,
+    pub reusable_prefix_share: Option<f64>,
     /// What was put into every prompt so that no earlier run has warmed a cache for it.
-    pub(crate) salt: Option<String>,
+    pub salt: Option<String>,
     /// What the server's tokenizer said of the prompts' lengths.
-    pub(crate) lengths: Option<Value>,
+    pub lengths: Option<Value>,
     /// How many answers have the structure that was asked for.
-    pub(crate) structured: Option<Conformity>,
+    pub structured: Option<Conformity>,
     /// Hash of the workload file that was replayed.
-    pub(crate) workload_file_sha256: Option<String>,
+    pub workload_file_sha256: Option<String>,
 }
 
 impl TrafficSettings {
     /// Takes over what the dataset said of itself.
-    pub(crate) fn note(&mut self, about: &Map<String, Value>) {
+    pub fn note(&mut self, about: &Map<String, Value>) {
         self.trace_rows = about.get("trace_rows").and_then(Value::as_u64);
         self.reusable_prefix_share = about.get("reusable_prefix_share").and_then(Value::as_f64);
         self.salt = about.get("salt").and_then(Value::as_str).map(str::to_owned);
@@ -48,93 +48,93 @@ impl TrafficSettings {
 /// The numbers of the traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Traffic {
+pub struct Traffic {
     /// How faithfully a recorded schedule was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fidelity: Option<Fidelity>,
+    pub fidelity: Option<Fidelity>,
     /// Conversations.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) conversations: Option<Talks>,
+    pub conversations: Option<Talks>,
     /// One row a class of traffic, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) classes: Vec<Group>,
+    pub classes: Vec<Group>,
     /// As in the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reusable_prefix_share: Option<f64>,
+    pub reusable_prefix_share: Option<f64>,
     /// As in the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) salt: Option<String>,
+    pub salt: Option<String>,
     /// As in the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) lengths: Option<Value>,
+    pub lengths: Option<Value>,
     /// As in the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) structured: Option<Conformity>,
+    pub structured: Option<Conformity>,
     /// As in the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) workload_file_sha256: Option<String>,
+    pub workload_file_sha256: Option<String>,
 }
 
 /// How faithfully a recorded schedule was kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Fidelity {
+pub struct Fidelity {
     /// Rows of the trace file, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rows_in_file: Option<u64>,
+    pub rows_in_file: Option<u64>,
     /// Rows that were sent.
-    pub(crate) rows_used: usize,
+    pub rows_used: usize,
     /// Send − due, median. A concurrency cap that binds is part of it.
-    pub(crate) timing_error_p50_ms: f64,
+    pub timing_error_p50_ms: f64,
     /// Its 99th percentile.
-    pub(crate) timing_error_p99_ms: f64,
+    pub timing_error_p99_ms: f64,
     /// Its maximum.
-    pub(crate) timing_error_max_ms: f64,
+    pub timing_error_max_ms: f64,
     /// Requests that were sent before one that was due earlier.
-    pub(crate) out_of_order: usize,
+    pub out_of_order: usize,
 }
 
 /// Conversations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Talks {
+pub struct Talks {
     /// Conversations of the workload.
-    pub(crate) sessions: usize,
+    pub sessions: usize,
     /// Those whose turns all ended well.
-    pub(crate) complete: usize,
+    pub complete: usize,
     /// Turns that were not sent, because an earlier one failed or the run ended.
-    pub(crate) turns_not_sent: usize,
+    pub turns_not_sent: usize,
     /// One row a turn.
-    pub(crate) turns: Vec<Group>,
+    pub turns: Vec<Group>,
 }
 
 /// The numbers of some of the requests. Latencies are from the send, of good answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Group {
+pub struct Group {
     /// Turn (counted from 1) or class.
-    pub(crate) name: String,
+    pub name: String,
     /// Requests.
-    pub(crate) requests: usize,
+    pub requests: usize,
     /// Good answers.
-    pub(crate) completed: usize,
+    pub completed: usize,
     /// Mean of the prompt tokens, the history included.
-    pub(crate) mean_input_tokens: f64,
+    pub mean_input_tokens: f64,
     /// Share of them that came from the prefix cache, where the server tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) cached_share: Option<f64>,
+    pub cached_share: Option<f64>,
     /// Mean of the output tokens.
-    pub(crate) mean_output_tokens: f64,
+    pub mean_output_tokens: f64,
     /// Median time to the first token.
-    pub(crate) ttft_p50_ms: f64,
+    pub ttft_p50_ms: f64,
     /// Its 99th percentile.
-    pub(crate) ttft_p99_ms: f64,
+    pub ttft_p99_ms: f64,
     /// Median end-to-end latency.
-    pub(crate) e2el_p50_ms: f64,
+    pub e2el_p50_ms: f64,
     /// Its 99th percentile.
-    pub(crate) e2el_p99_ms: f64,
+    pub e2el_p99_ms: f64,
 }
 
 impl Traffic {
     /// The numbers of `records`.
-    pub(crate) fn of(records: &dyn Records, settings: &TrafficSettings) -> Self {
+    pub fn of(records: &dyn Records, settings: &TrafficSettings) -> Self {
         let TrafficSettings {
             trace_rows,
             self_timed,
@@ -163,12 +163,12 @@ impl Traffic {
     }
 
     /// True when there is nothing to tell.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     /// Lines for people; none when there is nothing to tell.
-    pub(crate) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         let mut text = String::new();
         if let Some(fidelity) = &self.fidelity {
             let rows = fidelity

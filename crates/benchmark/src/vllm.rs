@@ -8,91 +8,51 @@ use inferometer_metrics::{Kind, Summary, Times};
 use inferometer_os::clock::Anchor;
 use inferometer_results::{
     Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling,
-    VllmRamp, VllmResult, VllmStat, python_isoformat, vllm_date,
+    VllmResult, VllmStat, python_isoformat,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{Failure, OrFail};
+use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
-use crate::server::ModelNames;
-use crate::settings::RunSettings;
-
-/// The head of the file. `wall` is the local time that stands in it and in the file's name.
-pub(crate) fn header(
-    settings: &RunSettings,
-    model: &ModelNames,
-    tokenizer: Option<&str>,
-    wall: Nanos,
-) -> VllmHeader {
-    let backend = settings.target.backend.name().to_owned();
-    let (request_rate, ramp) = match settings.load.arrivals.rate {
-        Rate::Infinite => (f64::INFINITY, None),
-        Rate::PerSecond(rate) => (rate, None),
-        Rate::Ramp {
-            strategy,
-            start_rps,
-            end_rps,
-        } => {
-            let ramp = VllmRamp {
-                strategy: strategy.name().to_owned(),
-                start_rps: start_rps as u64,
-                end_rps: end_rps as u64,
-            };
-            (f64::INFINITY, Some(ramp))
-        }
-    };
-    VllmHeader {
-        date: vllm_date(wall),
-        endpoint_type: backend.clone(),
-        backend,
-        label: settings.saving.label.clone(),
-        model_id: model.id.clone(),
-        tokenizer_id: tokenizer.map(str::to_owned),
-        num_prompts: settings.workload.num_prompts.max(0) as u64,
-        metadata: settings.saving.metadata.clone(),
-        request_rate,
-        burstiness: settings.load.arrivals.burstiness,
-        max_concurrency: settings.load.max_concurrency.map(|cap| cap as u64),
-        ramp,
-    }
-}
+use crate::settings::SavingSettings;
 
 /// Where the file goes and what stands at its head, for a run that is killed before it can write
 /// it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Intended {
+pub(crate) struct IntendedResult {
     path: PathBuf,
     append: bool,
     detailed: bool,
     header: VllmHeader,
 }
 
-impl Intended {
-    /// The key of `settings` in the manifest.
-    const KEY: &str = "result";
-
-    /// Takes note of it in `manifest`.
+impl IntendedResult {
+    /// Notes it in `manifest`.
     pub(crate) fn note(
-        settings: &RunSettings,
+        saving: &SavingSettings,
         file: &ResultFile,
         header: &VllmHeader,
         manifest: &mut Manifest,
-    ) -> Result<(), Failure> {
-        let saving = &settings.saving;
+    ) -> Result<(), Error> {
         let intended = Self {
             // Whoever recovers the run may stand in another folder.
-            path: std::path::absolute(file.path()).or_run()?,
+            path: std::path::absolute(file.path()).or_failure()?,
             append: saving.append,
             detailed: saving.detailed,
             header: header.clone(),
         };
-        manifest.settings[Self::KEY] = serde_json::to_value(intended).or_run()?;
+        manifest.intended_result = serde_json::to_value(intended).or_failure()?;
         Ok(())
     }
 
     /// What `manifest` says, if the run was to write a result.
     pub(crate) fn of(manifest: &Manifest) -> Option<Self> {
-        serde_json::from_value(manifest.settings.get(Self::KEY)?.clone()).ok()
+        // Version 1 of the manifest kept it among the settings.
+        let first = manifest.settings.get("result");
+        let kept = Some(&manifest.intended_result)
+            .filter(|kept| !kept.is_null())
+            .or(first)?;
+        serde_json::from_value(kept.clone()).ok()
     }
 
     /// Writes the result of what was recovered of a run with this load; returns its place.
@@ -101,13 +61,10 @@ impl Intended {
         manifest: &Manifest,
         records: &dyn Records,
         numbers: &Numbers,
-        (arrivals, schedule): (Option<&ArrivalSettings>, Option<&Schedule>),
-    ) -> Result<PathBuf, Failure> {
-        let start = Anchor {
-            wall: Nanos(manifest.run.started_wall_ns),
-            monotonic: Nanos(manifest.run.started_monotonic_ns),
-            uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
-        };
+        arrivals: Option<&ArrivalSettings>,
+        schedule: Option<&Schedule>,
+    ) -> Result<PathBuf, Error> {
+        let start = anchor(manifest);
         let mut result = result(self.header, records, numbers, &manifest.health, start);
         // Runs of earlier versions did not note their start beforehand.
         if let (Some(arrivals), Some(schedule), true) =
@@ -117,18 +74,20 @@ impl Intended {
         }
         mark_partial(&mut result);
         result.inferometer["recovered"] = true.into();
-        let file =
-            ResultFile::prepare(None, &self.path.display().to_string(), self.append).or_run()?;
-        file.write(
-            &result,
-            if self.detailed {
-                Details::Of(records)
-            } else {
-                Details::Without
-            },
-        )
-        .or_run()?;
+        let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append)
+            .or_failure()?;
+        file.write(&result, details(self.detailed, records))
+            .or_failure()?;
         Ok(self.path)
+    }
+}
+
+/// The start of a run on both clocks.
+pub(crate) fn anchor(manifest: &Manifest) -> Anchor {
+    Anchor {
+        wall: Nanos(manifest.run.started_wall_ns),
+        monotonic: Nanos(manifest.run.started_monotonic_ns),
+        uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
     }
 }
 
@@ -148,8 +107,8 @@ pub(crate) fn result(
 ) -> VllmResult {
     let summary = &numbers.summary;
     let lists = Lists::of(records, summary.kind, start.monotonic.as_secs_f64());
-    let server_queue_times = lists.told(|row| row.server_queue_s);
-    let server_ttfts = lists.told(|row| row.server_ttft_s);
+    let server_queue_times = lists.reported(|row| row.server_queue_s);
+    let server_ttfts = lists.reported(|row| row.server_ttft_s);
     let body = match summary.kind {
         Kind::Generation => VllmBody::Generation(generation(lists, summary)),
         Kind::Pooling => VllmBody::Pooling(pooling(lists, summary)),
@@ -176,9 +135,9 @@ pub(crate) fn result(
     }
 }
 
-/// What `settings` want written of single requests and events.
-pub(crate) fn details<'a>(settings: &RunSettings, records: &'a dyn Records) -> Details<'a> {
-    if settings.saving.detailed {
+/// What is written of single requests and events.
+pub(crate) fn details(detailed: bool, records: &dyn Records) -> Details<'_> {
+    if detailed {
         Details::Of(records)
     } else {
         Details::Without
@@ -227,12 +186,12 @@ pub(crate) struct Lists {
     start_times: Vec<f64>,
     queue_times: Vec<f64>,
     pub(crate) errors: Vec<String>,
-    told: Vec<Told>,
+    server_times: Vec<ServerTimes>,
 }
 
 /// What the server reported of its own times.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct ServerTimes {
     server_queue_s: Option<f64>,
     server_ttft_s: Option<f64>,
 }
@@ -256,7 +215,7 @@ impl Lists {
             lists.start_times.push(base + times.start);
             lists.queue_times.push(times.queue);
             lists.errors.push(error(record));
-            lists.told.push(Told {
+            lists.server_times.push(ServerTimes {
                 server_queue_s: record.server_queue_s,
                 server_ttft_s: record.server_ttft_s,
             });
@@ -265,12 +224,12 @@ impl Lists {
     }
 
     /// vLLM's null for a missing value has no place in a list of floats; NaN is written as null.
-    fn told(&self, of: fn(&Told) -> Option<f64>) -> Option<Vec<f64>> {
-        let any = self.told.iter().any(|told| of(told).is_some());
+    fn reported(&self, of: fn(&ServerTimes) -> Option<f64>) -> Option<Vec<f64>> {
+        let any = self.server_times.iter().any(|one| of(one).is_some());
         any.then(|| {
-            self.told
+            self.server_times
                 .iter()
-                .map(|told| of(told).unwrap_or(f64::NAN))
+                .map(|one| of(one).unwrap_or(f64::NAN))
                 .collect()
         })
     }

@@ -1,0 +1,105 @@
+//! What this host's client can do, as `inferometer selftest` measured it earlier.
+
+use std::path::PathBuf;
+
+use inferometer_core::{ClientHealth, Records, names};
+use inferometer_metrics::numpy;
+use serde::{Deserialize, Serialize};
+
+/// What this host's client can do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ceiling {
+    /// Version of this layout.
+    pub format_version: u32,
+    /// Host name, because a ceiling means nothing elsewhere.
+    pub host: String,
+    /// Build that was measured: `debug` or `release`.
+    pub build: String,
+    /// Lateness of sends at 500 requests a second, in milliseconds.
+    pub lateness_ms: Tail,
+    /// Requests completed per second over 64 connections.
+    pub requests_per_s: f64,
+    /// Token events received per second over 64 streams.
+    pub events_per_s: f64,
+    /// Streams that were open at once, and all answered.
+    pub open_streams: usize,
+    /// What stopped `open_streams` from being more.
+    pub streams_limited_by: String,
+    /// Difference between the client's stamp of an event and the server's hand-over to the kernel,
+    /// in milliseconds, at 100 streams of 50 tokens a second.
+    pub stamp_error_ms: Tail,
+    /// True when the stamps were the kernel's.
+    pub kernel_stamps: bool,
+}
+
+impl Ceiling {
+    /// The largest share of this host's ceilings that a run has used: of events, requests or open
+    /// streams.
+    pub fn used(&self, records: &dyn Records, health: &ClientHealth) -> Option<f64> {
+        let wall = health.wall.as_secs_f64();
+        let (mut events, mut sent) = (0, 0);
+        records.visit(&mut |record| {
+            events += record.events.len();
+            sent += usize::from(record.send_start.is_some());
+        });
+        [
+            (events as f64 / wall, self.events_per_s),
+            (sent as f64 / wall, self.requests_per_s),
+            (health.in_flight_peak as f64, self.open_streams as f64),
+        ]
+        .into_iter()
+        .map(|(used, ceiling)| used / ceiling)
+        .filter(|share| share.is_finite())
+        .reduce(f64::max)
+    }
+}
+
+/// Middle and tail of a distribution.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Tail {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Maximum.
+    pub max: f64,
+}
+
+impl Tail {
+    /// Of values in any order.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        numpy::sort(&mut values);
+        let at = |p| numpy::percentile(&values, p);
+        Self {
+            p50: at(50.0),
+            p99: at(99.0),
+            max: values.last().copied().unwrap_or(0.0),
+        }
+    }
+}
+
+/// Where the ceiling of this host is kept for later runs.
+pub fn kept_at() -> Option<PathBuf> {
+    cache_file(names::NAME)
+}
+
+fn cache_file(program: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(cache.join(program).join("selftest.json"))
+}
+
+/// The ceiling measured earlier on this host with this kind of build, if there is one.
+pub fn kept() -> Option<Ceiling> {
+    let read = |program| std::fs::read_to_string(cache_file(program)?).ok();
+    let text = read(names::NAME).or_else(|| read(names::OLD_NAME))?;
+    let ceiling: Ceiling = serde_json::from_str(&text).ok()?;
+    (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build)
+        .then_some(ceiling)
+}
+
+/// Name of this host.
+pub fn host() -> String {
+    inferometer_telemetry::host_name().unwrap_or_default()
+}

@@ -1,0 +1,276 @@
+//! The numbers of a run folder again, and those of a run that was killed.
+
+use std::path::{Path, PathBuf};
+
+use inferometer_arrival::ArrivalSettings;
+use inferometer_core::{Record, Records, Schedule};
+use inferometer_report::Lang;
+use inferometer_results::{Details, Manifest, RunFolder, ScheduleInfo, StoredRecords, VllmResult};
+use inferometer_workload::{HubSettings, Tokenizer};
+
+use crate::error::{Error, OrError};
+use crate::export::Exports;
+use crate::header::{Identity, header};
+use crate::numbers::Numbers;
+use crate::observer::{Observer, Shown};
+use crate::run_records::count_in_memory;
+use crate::spec::{RunFacts, RunSpec};
+use crate::{page, vllm};
+
+/// A run folder with its numbers made again from its records.
+#[derive(Debug)]
+pub struct FolderRun {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What it says of the run.
+    pub manifest: Manifest,
+    /// What the run was asked to do.
+    pub spec: RunSpec,
+    /// What it found out besides its records.
+    pub facts: RunFacts,
+    /// The numbers.
+    pub numbers: Numbers,
+    records: StoredRecords,
+}
+
+impl FolderRun {
+    /// Reads the folder of a finished run.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when it is not one, when the run is still in progress, or when it was cut off
+    /// and has to be [recovered](recover) first.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut folder = RunFolder::open(path).or_usage()?;
+        let manifest = folder.read_manifest().or_usage()?;
+        if !folder.records_path().is_file() {
+            folder.claim().or_usage()?;
+            return Err(Error::usage(format!(
+                "{} holds no requests.parquet: the run was cut off; write its result with: inferometer recover {}",
+                path.display(),
+                path.display()
+            )));
+        }
+        let (spec, facts) =
+            RunSpec::read(&manifest).map_err(|error| error.context(&path.display().to_string()))?;
+        let records = folder.stored_records().or_usage()?;
+        let numbers = Numbers::of(&records, &spec, &facts, &manifest.health);
+        records.check().or_usage()?;
+        Ok(Self {
+            folder: path.to_owned(),
+            manifest,
+            spec,
+            facts,
+            numbers,
+            records,
+        })
+    }
+
+    /// The records.
+    pub fn records(&self) -> &dyn Records {
+        &self.records
+    }
+
+    /// The run in the keys of vLLM's result file, without per-request lists.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the records cannot be read again.
+    pub fn row(&self) -> Result<impl Iterator<Item = (String, serde_json::Value)> + use<>, Error> {
+        let wall = inferometer_core::Nanos(self.manifest.run.started_wall_ns);
+        let header = header(&self.spec, Identity::of_manifest(&self.manifest), wall);
+        let start = vllm::anchor(&self.manifest);
+        let result: VllmResult = vllm::result(
+            header,
+            &self.records,
+            &self.numbers,
+            &self.manifest.health,
+            start,
+        );
+        self.records.check().or_usage()?;
+        Ok(result.to_map(Details::Without).into_iter())
+    }
+
+    /// Writes the forms of other tools.
+    fn export(&self, exports: &Exports, observer: &dyn Observer) -> Result<(), Error> {
+        let written = exports.write(
+            Some(&self.folder),
+            &self.manifest,
+            &self.records,
+            &self.spec,
+            &self.facts,
+        )?;
+        for path in written {
+            observer.line(&format!("Exported: {}", path.display()));
+        }
+        self.records.check().or_usage()
+    }
+
+    fn show(&self, observer: &dyn Observer) {
+        observer.numbers(&Shown {
+            numbers: &self.numbers,
+            spec: &self.spec,
+            facts: &self.facts,
+            health: &self.manifest.health,
+            failures: "",
+            run_folder: Some(&self.folder),
+            simulated: self
+                .manifest
+                .run
+                .simulated
+                .then_some("Simulated: no server was measured."),
+        });
+    }
+}
+
+/// Makes the numbers of a finished run again, from its records and its manifest. `exports` are the
+/// forms of other tools to write, for a run of the kind that the folder holds.
+///
+/// # Errors
+///
+/// As [`FolderRun::open`]; a failure when an export cannot be written.
+pub fn report(
+    path: &Path,
+    exports: impl FnOnce(&RunSpec) -> Result<Exports, Error>,
+    observer: &dyn Observer,
+) -> Result<FolderRun, Error> {
+    let run = FolderRun::open(path)?;
+    let exports = exports(&run.spec)?;
+    exports.prepare()?;
+    run.show(observer);
+    run.export(&exports, observer)?;
+    Ok(run)
+}
+
+/// Writes the result of a run that was killed, from its log, and shows it.
+///
+/// A recovery that fails can be repeated: the log goes last, when everything else is on the disk.
+///
+/// # Errors
+///
+/// A usage error when there is nothing to recover or the run is still in progress; a failure when a
+/// file cannot be written.
+pub fn recover(
+    path: &Path,
+    exports: impl FnOnce(&RunSpec) -> Result<Exports, Error>,
+    observer: &dyn Observer,
+) -> Result<FolderRun, Error> {
+    let mut folder = RunFolder::open(path).or_usage()?;
+    folder.claim().or_usage()?;
+    let mut manifest = folder.read_manifest().or_usage()?;
+    if folder.records_path().is_file() && manifest.verdict.is_some() && !manifest.run.recovered {
+        // It was killed after its result was written, or left the log for another reason.
+        let left = folder.log_path().exists();
+        folder.remove_log().or_failure()?;
+        observer.line(if left {
+            "nothing to recover: the run finished; its log, which was left, is removed"
+        } else {
+            "nothing to recover: the run finished"
+        });
+        return report(path, exports, observer);
+    }
+    let (spec, mut facts) = RunSpec::read(&manifest)?;
+    let schedule = schedule(&folder, &manifest, spec.load.arrivals.as_ref())?;
+    let mut recovered = folder.recover(schedule.as_ref()).or_usage()?;
+    let missing = manifest.workload.requests.saturating_sub(recovered.logged);
+    observer.line(&format!(
+        "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
+        recovered.logged,
+        manifest.workload.requests,
+        if recovered.truncated {
+            ", whose last part was cut off"
+        } else {
+            ""
+        },
+    ));
+    let exports = exports(&spec)?;
+    exports.prepare()?;
+    facts.interrupted = true;
+    manifest.run.partial = true;
+    manifest.run.recovered = true;
+    let tokenizer = tokenizer_if_needed(&manifest, &recovered.records, observer);
+    count_in_memory(&mut recovered.records, tokenizer.as_ref());
+    let end = recovered
+        .records
+        .iter()
+        .filter_map(|record| record.end)
+        .max()
+        .unwrap_or_default();
+    manifest.run.duration_ns = end.0;
+    manifest.health.wall = end;
+    let intended = vllm::IntendedResult::of(&manifest);
+    spec.write(&facts, &mut manifest)?;
+    let numbers = Numbers::of(&recovered.records, &spec, &facts, &manifest.health);
+    manifest.summary = serde_json::to_value(&numbers).or_failure()?;
+    manifest.verdict = Some(numbers.verdict.clone());
+    folder.store_records(&recovered.records).or_failure()?;
+    folder.write_manifest(&manifest).or_failure()?;
+    if let Some(intended) = intended {
+        let arrivals = spec.load.arrivals.as_ref();
+        let written = intended.write(
+            &manifest,
+            &recovered.records,
+            &numbers,
+            arrivals,
+            schedule.as_ref(),
+        )?;
+        observer.line(&format!(
+            "The result, marked partial, is in {}",
+            written.display()
+        ));
+    }
+    page::write(
+        &folder,
+        &manifest,
+        &recovered.records,
+        &numbers,
+        Lang::default(),
+    )?;
+    folder.remove_log().or_failure()?;
+    let run = FolderRun::open(path)?;
+    run.show(observer);
+    run.export(&exports, observer)?;
+    Ok(run)
+}
+
+/// The run's tokenizer, if an answer came without usage: its tokens have not been counted yet.
+fn tokenizer_if_needed(
+    manifest: &Manifest,
+    records: &[Record],
+    observer: &dyn Observer,
+) -> Option<Tokenizer> {
+    let uncounted = |record: &Record| record.is_ok() && record.told_output_tokens().is_none();
+    let spec = manifest
+        .target
+        .tokenizer
+        .as_deref()
+        .filter(|_| records.iter().any(uncounted))?;
+    match Tokenizer::load(spec, &HubSettings::from_env()) {
+        Ok(tokenizer) => Some(tokenizer),
+        Err(error) => {
+            observer.warning(&format!(
+                "answers without usage are counted by events, not tokens: {error}"
+            ));
+            None
+        }
+    }
+}
+
+/// The schedule of the run, as it was kept or made again from its settings, so that requests which
+/// the log lacks are counted as unfinished; checked against the hash that the run noted.
+fn schedule(
+    folder: &RunFolder,
+    manifest: &Manifest,
+    arrivals: Option<&ArrivalSettings>,
+) -> Result<Option<Schedule>, Error> {
+    let same = |schedule: &Schedule| ScheduleInfo::of(schedule) == manifest.schedule;
+    if let Some(kept) = folder.read_schedule().or_usage()? {
+        return Ok(Some(kept).filter(same));
+    }
+    let Some(arrivals) = arrivals else {
+        return Ok(None);
+    };
+    let schedule =
+        inferometer_arrival::schedule(manifest.workload.requests, arrivals).or_usage()?;
+    Ok(Some(schedule).filter(same))
+}

@@ -1,0 +1,125 @@
+//! The files that a run leaves, written in one place for measured, simulated and recovered runs.
+
+use std::path::{Path, PathBuf};
+
+use inferometer_core::{Nanos, Records};
+use inferometer_report::Lang;
+use inferometer_results::{
+    Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, result_file_name, run_folder_name,
+};
+
+use crate::error::{Error, OrError};
+use crate::numbers::Numbers;
+use crate::observer::Observer;
+use crate::settings::SavingSettings;
+use crate::spec::{RunFacts, RunSpec};
+use crate::{page, sidecars, vllm};
+
+/// The places that a run will write to, found writable before the first request.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// vLLM's file, and the files beside it.
+    pub(crate) result: Option<ResultFile>,
+    /// The run folder.
+    pub(crate) folder: Option<RunFolder>,
+}
+
+impl Places {
+    /// Finds and checks the places of a run that began at the local time `began`.
+    pub(crate) fn prepare(
+        saving: &SavingSettings,
+        header: &VllmHeader,
+        began: Nanos,
+    ) -> Result<Self, Error> {
+        saving.exports.prepare()?;
+        let result = if saving.needs_result_file() {
+            let name = match &saving.result_filename {
+                Some(name) => name.display().to_string(),
+                None => result_file_name(header),
+            };
+            Some(
+                ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append)
+                    .or_usage()?,
+            )
+        } else {
+            None
+        };
+        let name = run_folder_name(began, saving.label.as_deref());
+        let folder = match &saving.runs_dir {
+            Some(parent) => Some(RunFolder::create(parent, &name).or_usage()?),
+            None => None,
+        };
+        Ok(Self { result, folder })
+    }
+
+    /// Removes the folder of a run that measured nothing.
+    pub(crate) fn discard(&self) -> Result<(), Error> {
+        self.folder
+            .as_ref()
+            .map_or(Ok(()), |folder| folder.discard().or_failure())
+    }
+
+    /// The run folder's path.
+    pub(crate) fn folder_path(&self) -> Option<&Path> {
+        self.folder.as_ref().map(RunFolder::path)
+    }
+
+    /// The result file's path, if vLLM's file is written.
+    pub(crate) fn result_path(&self, saving: &SavingSettings) -> Option<PathBuf> {
+        self.result
+            .as_ref()
+            .filter(|_| saving.save)
+            .map(|file| file.path().to_owned())
+    }
+}
+
+/// Everything that is known of a finished run.
+pub(crate) struct Finished<'a> {
+    pub(crate) saving: &'a SavingSettings,
+    pub(crate) spec: &'a RunSpec,
+    pub(crate) facts: &'a RunFacts,
+    pub(crate) records: &'a dyn Records,
+    pub(crate) numbers: &'a Numbers,
+    pub(crate) manifest: &'a Manifest,
+}
+
+impl Finished<'_> {
+    /// Writes every file that was asked for; the record log is left where it is.
+    pub(crate) fn write(
+        &self,
+        places: &Places,
+        result: &VllmResult,
+        observer: &dyn Observer,
+    ) -> Result<(), Error> {
+        if let Some(file) = &places.result {
+            if self.saving.save {
+                let details = vllm::details(self.saving.detailed, self.records);
+                file.write(result, details).or_failure()?;
+            }
+            sidecars::write(self.saving, file, self.records, result)?;
+        }
+        if let Some(folder) = &places.folder {
+            folder.store_records(self.records).or_failure()?;
+            folder.write_manifest(self.manifest).or_failure()?;
+            page::write(
+                folder,
+                self.manifest,
+                self.records,
+                self.numbers,
+                Lang::default(),
+            )?;
+        }
+        let exports = &self.saving.exports;
+        let exported = exports.write(
+            places.folder_path(),
+            self.manifest,
+            self.records,
+            self.spec,
+            self.facts,
+        )?;
+        for path in exported {
+            observer.line(&format!("Exported: {}", path.display()));
+        }
+        Ok(())
+    }
+}

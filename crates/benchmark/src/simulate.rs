@@ -1,0 +1,343 @@
+//! A run against an engine model, on a virtual clock.
+//!
+//! Workload, schedule, slots, metrics and files are those of a measured run; only the server is
+//! missing. Everything random has its seed and no clock of the host takes part, so that the same
+//! settings give the same result file and the same records, byte for byte.
+
+use inferometer_core::random::indexed_stream;
+use inferometer_core::{Nanos, Prompt, Request};
+use inferometer_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
+use inferometer_os::clock;
+use inferometer_results::{VllmHeader, VllmResult, rfc3339};
+use inferometer_sim::engine::{ClusterConfig, EngineRequest};
+use inferometer_sim::{Distribution, PromptBuilder};
+use inferometer_workload::Tokenizer;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use crate::error::{Error, OrError};
+use crate::header::{Identity, header};
+use crate::numbers::Numbers;
+use crate::observer::{Observer, Shown};
+use crate::prepare::{Ready, prepare_without_server};
+use crate::run::{self, Run, announce, complete, failures, introduce, known_facts};
+use crate::run_records::count_tokens;
+use crate::save::{self, Places};
+use crate::settings::Settings;
+use crate::spec::RunSpec;
+use crate::vllm;
+
+/// Date in result files: the virtual clock begins at zero.
+const DATE: &str = "19700101-000000";
+/// Length of an answer for which neither request nor settings name one, as the simulator's server
+/// has it.
+const ANSWER_TOKENS: u32 = 128;
+
+/// Engines to simulate.
+#[derive(Clone, Debug)]
+pub struct EngineModel {
+    /// Name of the preset.
+    pub name: String,
+    /// The engines.
+    pub cluster: ClusterConfig,
+}
+
+impl EngineModel {
+    /// For manifests and results.
+    pub fn describe(&self) -> Value {
+        let transfer = self.cluster.transfer.as_ref();
+        json!({
+            "preset": self.name,
+            "replicas": self.cluster.replicas,
+            "router": self.cluster.router.name(),
+            "engine": self.cluster.engine,
+            "transfer": transfer.map(|transfer| json!({
+                "base_ns": transfer.base,
+                "per_token_ns": transfer.per_token,
+            })),
+        })
+    }
+
+    /// For people.
+    pub fn title(&self) -> String {
+        let split = if self.cluster.transfer.is_some() {
+            ", prompts on engines of their own"
+        } else {
+            ""
+        };
+        match self.cluster.replicas {
+            1 => format!("{}{split}", self.name),
+            n => format!("{n} × {} ({}{split})", self.name, self.cluster.router),
+        }
+    }
+}
+
+/// A simulation that is ready to run.
+#[derive(Debug)]
+pub struct Simulation {
+    /// What is sent, and when.
+    pub ready: Ready,
+    /// The requests as the engine sees them.
+    pub plan: VirtualPlan,
+    began: Nanos,
+}
+
+impl Simulation {
+    /// Makes workload and schedule for `model`. Answers end by themselves after a number of tokens
+    /// drawn from `answer_tokens`, where that is given and the settings do not forbid it.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors name the setting, what was expected, and the remedy.
+    pub fn prepare(
+        settings: &Settings,
+        model: &EngineModel,
+        answer_tokens: Option<&Distribution>,
+        observer: &dyn Observer,
+    ) -> Result<Self, Error> {
+        let began = clock::wall();
+        let mut ready = prepare_without_server(settings, &model.name, observer)?;
+        let tokenizer = ready.tokenizer.take().map(SimTokenizer);
+        let plan = virtual_plan(settings, &ready, model, tokenizer.as_ref(), answer_tokens)?;
+        introduce(settings, &ready, observer);
+        Ok(Self { ready, plan, began })
+    }
+}
+
+/// Lets the simulator count tokens as the client does.
+struct SimTokenizer(Tokenizer);
+
+impl inferometer_sim::Tokenizer for SimTokenizer {
+    fn encode(&self, text: &str) -> Vec<u32> {
+        self.0.encode(text)
+    }
+
+    fn decode(&self, tokens: &[u32]) -> String {
+        self.0.decode(tokens)
+    }
+}
+
+/// Runs a simulation from its plan to its files.
+///
+/// # Errors
+///
+/// Usage errors come before the virtual run; failures are those of writing files.
+pub fn simulate(
+    settings: &Settings,
+    model: &EngineModel,
+    simulation: Simulation,
+    observer: &dyn Observer,
+) -> Result<Run, Error> {
+    let Simulation { ready, plan, began } = simulation;
+    let spec = RunSpec::of(settings);
+    let label = settings.saving.label.as_deref();
+    let identity = Identity::of_run(&spec, &ready.model, ready.tokenizer_id.as_deref(), label);
+    let mut header = header(&spec, identity, began);
+    // The name tells runs apart by the time of day; the content must not.
+    let places = Places::prepare(&settings.saving, &header, began)?;
+    DATE.clone_into(&mut header.date);
+    let facts = known_facts(settings, &ready);
+    announce(settings, observer);
+
+    let start = clock::now();
+    let (mut finished, stats) = run_virtually(plan).or_failure()?;
+    let took = clock::now().since(start).as_secs_f64();
+    count_tokens(&mut finished, None, None)?;
+    let numbers = Numbers::of(&finished.records, &spec, &facts, &finished.health);
+    let mut manifest = run::manifest(settings, &ready, &spec, &facts)?;
+    complete(&mut manifest, &finished, &numbers, &spec, &facts)?;
+    manifest.run.simulated = true;
+    manifest.run.started = rfc3339(began);
+    manifest.run.started_wall_ns = began.0;
+    manifest.target.urls = Vec::new();
+    manifest.engine_model = model.describe();
+    manifest.engine_model["counters"] = json!(stats);
+    let span = finished.health.wall.as_secs_f64();
+    let simulated = format!(
+        "Simulated: {} on a virtual clock, {span:.1} s in {took:.3} s ({:.0} times real time). No server was measured.",
+        model.title(),
+        span / took.max(1e-9),
+    );
+    observer.numbers(&Shown {
+        numbers: &numbers,
+        spec: &spec,
+        facts: &facts,
+        health: &finished.health,
+        failures: &failures(&finished.records),
+        run_folder: places.folder_path(),
+        simulated: Some(&simulated),
+    });
+    let outcome = save::Finished {
+        saving: &settings.saving,
+        spec: &spec,
+        facts: &facts,
+        records: &finished.records,
+        numbers: &numbers,
+        manifest: &manifest,
+    };
+    let result = result(settings, &ready, header, &outcome, &finished);
+    outcome.write(&places, &result, observer)?;
+    Ok(Run {
+        numbers,
+        manifest,
+        folder: places.folder_path().map(std::path::Path::to_owned),
+        result_file: places.result_path(&settings.saving),
+        interrupted: false,
+        records: finished.records,
+    })
+}
+
+/// vLLM's result of the simulation.
+fn result(
+    settings: &Settings,
+    ready: &Ready,
+    header: VllmHeader,
+    outcome: &save::Finished<'_>,
+    finished: &Finished,
+) -> VllmResult {
+    let mut result = vllm::result(
+        header,
+        outcome.records,
+        outcome.numbers,
+        &finished.health,
+        finished.start,
+    );
+    result.rps_change_events = vllm::rate_changes(
+        &settings.load.arrivals,
+        &ready.plan.schedule,
+        finished.start,
+    );
+    result.inferometer["simulated"] = outcome.manifest.engine_model.clone();
+    result
+}
+
+/// The requests as the engine sees them.
+fn virtual_plan(
+    settings: &Settings,
+    ready: &Ready,
+    model: &EngineModel,
+    tokenizer: Option<&SimTokenizer>,
+    answer_tokens: Option<&Distribution>,
+) -> Result<VirtualPlan, Error> {
+    let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
+    let adapters: &[String] = settings
+        .target
+        .lora
+        .as_ref()
+        .map_or(&[], |lora| &lora.modules);
+    let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
+    let all: Vec<_> = ready
+        .workload
+        .requests
+        .iter()
+        .zip(ready.plan.requests.iter())
+        .collect();
+    // A conversation's turns depend on one another; conversations do not.
+    let conversations: Vec<_> = all.chunk_by(|_, (next, _)| is_later_turn(next)).collect();
+    let requests = conversations
+        .into_par_iter()
+        .map(|turns| {
+            let mut prompt = PromptBuilder::for_engine(tokenizer);
+            turns
+                .iter()
+                .map(|&(request, prepared)| {
+                    let mut facts = prepared.record();
+                    let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
+                    let mut output = asked;
+                    if let Some(natural) = natural {
+                        let seed = settings.workload.seed;
+                        let mut random = indexed_stream(seed, "sim answer", request.index as u64);
+                        output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
+                        if output < asked {
+                            facts.finish_reason = Some("stop".to_owned());
+                        }
+                    }
+                    add_content(&mut prompt, request)?;
+                    let content = prompt.clone().build();
+                    facts.prompt_tokens = if is_later_turn(request) {
+                        content.len()
+                    } else {
+                        facts.prompt_tokens
+                    };
+                    let mut engine = EngineRequest::new(request.index as u64, content, output);
+                    if request.session.as_ref().is_some_and(|turn| turn.has_next) {
+                        engine.answer = answer(settings.workload.seed, request.index, output);
+                        prompt.answer(&engine.answer);
+                    }
+                    engine.session = request.session.as_ref().map(|turn| turn.session as u64);
+                    engine.lora = request
+                        .model
+                        .as_ref()
+                        .and_then(|name| adapters.iter().position(|adapter| adapter == name))
+                        .map(|number| number as u32);
+                    let priority = request
+                        .overrides
+                        .get("priority")
+                        .and_then(Value::as_i64)
+                        .unwrap_or(0);
+                    engine.priority = i32::try_from(priority).unwrap_or(0);
+                    let think = is_later_turn(request)
+                        .then(|| request.session.as_ref().map(|turn| turn.think));
+                    let think = think.flatten();
+                    Ok(VirtualRequest {
+                        engine,
+                        facts,
+                        cancel_after: prepared.cancel_after,
+                        think,
+                    })
+                })
+                .collect::<Result<Vec<_>, Error>>()
+        })
+        .collect::<Result<Vec<_>, Error>>()?
+        .concat();
+    Ok(VirtualPlan {
+        requests,
+        schedule: ready.plan.schedule.as_ref().clone(),
+        max_concurrency: settings.load.max_concurrency,
+        most_conversations: settings.shapes.most_conversations,
+        cluster: model.cluster.clone(),
+        seed: settings.workload.seed,
+    })
+}
+
+/// True for a turn that follows an answer.
+fn is_later_turn(request: &Request) -> bool {
+    request.session.as_ref().is_some_and(|turn| turn.turn > 0)
+}
+
+/// Made-up tokens, which the next turn of the conversation repeats.
+fn answer(seed: u64, index: usize, tokens: u32) -> Vec<u32> {
+    use rand::Rng as _;
+    let mut random = indexed_stream(seed, "sim answer text", index as u64);
+    (0..tokens).map(|_| random.next_u32()).collect()
+}
+
+/// Appends the tokens of a request, so that the prefix cache finds what it would find on a server.
+fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), Error> {
+    let understood = match &request.prompt {
+        Prompt::Text(text) => {
+            prompt.text(text);
+            true
+        }
+        Prompt::Tokens(ids) => {
+            prompt.ids(ids);
+            true
+        }
+        Prompt::Texts(_) => {
+            return Err(Error::usage(
+                "batches of texts in one request are for embeddings and the like, which the engine model does \
+                 not know",
+            ));
+        }
+        Prompt::Messages(messages) => prompt.messages(messages),
+        Prompt::Parts(parts) => prompt.content(&Value::Array(parts.clone())),
+    };
+    let media = request.media.is_empty() || prompt.content(&Value::Array(request.media.clone()));
+    if understood && media {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "request {}: its messages cannot be understood",
+        request.index
+    )))
+}

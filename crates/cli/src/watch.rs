@@ -1,0 +1,137 @@
+//! Shows a run on the terminal: its lines, its progress, its numbers.
+
+use std::any::Any;
+use std::sync::{Mutex, PoisonError};
+
+use inferometer_benchmark::{Look, Measuring, Observer, Shown};
+use inferometer_engine::StopHandle;
+use inferometer_os::clock;
+
+use crate::args::Ui;
+use crate::live::{Live, Teller};
+use crate::output::Output;
+use crate::progress::{RunBar, SlowBar};
+use crate::settings::ViewSettings;
+use crate::signals::{self, Interrupts};
+use crate::tui::{Head, Tui};
+
+/// Label of the bar while requests are made.
+const PREPARING: &str = "making requests";
+
+/// Shows a run on the terminal, and to the sweep that started it.
+pub(crate) struct Watch<'a> {
+    output: &'a Output,
+    view: ViewSettings,
+    preparing: Mutex<Option<SlowBar>>,
+    /// What is shown from the first measured request to the last answer; it ends when dropped.
+    measuring: Mutex<Vec<Box<dyn Any + Send>>>,
+    interrupts: Mutex<Option<Interrupts>>,
+}
+
+impl<'a> Watch<'a> {
+    /// Shows a run as `view` asks.
+    pub(crate) fn new(output: &'a Output, view: ViewSettings) -> Self {
+        Self {
+            output,
+            view,
+            preparing: Mutex::default(),
+            measuring: Mutex::default(),
+            interrupts: Mutex::default(),
+        }
+    }
+
+    /// The bar or the full screen, where one is wanted.
+    fn view(&self, run: &Measuring) -> Option<Box<dyn Any + Send>> {
+        if !self.view.show_progress {
+            return None;
+        }
+        if self.view.ui == Ui::Tui {
+            let title = run.title.clone();
+            let heading = std::sync::Arc::new(Mutex::new(Head {
+                title,
+                ..Head::default()
+            }));
+            let (progress, stop) = (run.progress.clone(), run.stop.clone());
+            let started = clock::now();
+            let look = move || Some(Live::of(&progress, started, clock::now()));
+            let end = move || _ = stop.escalate();
+            if let Some(tui) = Tui::follow(look, end, heading, self.output) {
+                return Some(Box::new(tui));
+            }
+        }
+        Some(Box::new(RunBar::follow(run.progress.clone(), run.requests)))
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn line(&self, line: &str) {
+        self.output.say(line);
+    }
+
+    fn note(&self, message: &str) {
+        self.output.note(message);
+    }
+
+    fn warning(&self, message: &str) {
+        self.output.warn(message);
+    }
+
+    fn preparing(&self, done: usize, total: usize) {
+        let mut bar = self
+            .preparing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        bar.get_or_insert_with(|| SlowBar::new(PREPARING))
+            .update(done, total);
+    }
+
+    fn prepared(&self) {
+        *self
+            .preparing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn interruptible(&self, stop: &StopHandle) {
+        let listening = signals::on_interrupt(stop.clone(), self.output);
+        *self
+            .interrupts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(listening);
+    }
+
+    fn measuring(&self, run: &Measuring) {
+        let mut shown = self
+            .measuring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(teller) = Teller::follow(run.progress.clone()) {
+            shown.push(Box::new(teller));
+        }
+        shown.extend(self.view(run));
+    }
+
+    fn measured(&self) {
+        self.measuring
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    fn numbers(&self, shown: &Shown<'_>) {
+        let look = Look {
+            color: self.output.color(),
+            run_folder: shown.run_folder.map(|folder| folder.display().to_string()),
+            ..Look::default()
+        };
+        self.output.print(shown.failures);
+        self.output.print(
+            &shown
+                .numbers
+                .render(shown.spec, shown.facts, shown.health, &look),
+        );
+        if let Some(sentence) = shown.simulated {
+            self.output.say(sentence);
+        }
+    }
+}
