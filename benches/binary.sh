@@ -1,4 +1,4 @@
-# Sets `bin` to the program under test: INFEROMETER_BIN, or else a release build. To be read (`.`) at the root of the tree.
+# Sets `bin` to the program under test: INFEROMETER_BIN, else a release build. To be sourced (`.`) from the root of the tree.
 bin=${INFEROMETER_BIN:-}
 if [ -z "$bin" ]; then
   cargo build --release --quiet -p inferometer

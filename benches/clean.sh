@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Do clean runs raise alarms? Short runs with nothing wrong, and the reasons that their verdicts give.
+# Counts false alarms: makes short clean runs and counts the reasons in their verdicts.
 #
 #   benches/clean.sh [N] [RATE] [TOKENS]
 #
-# N (100) runs of one second against one simulator, each with a seed of its own: Poisson arrivals at RATE (100) a second,
-# TOKENS (20) tokens an answer, as many requests as the 64 that a p90 needs or more. The server is tied to processor 0
-# and the client to processor 1. Prints each run that is not VALID, then how often each reason was raised. On a machine
-# with nothing else to do every run should be VALID; what another program does to the client is rightly reported.
+# N (100) runs of one second against one simulator, each with its own seed: Poisson arrivals at RATE (100) per second,
+# TOKENS (20) tokens per answer, and at least the 64 requests that a p90 needs. The server is pinned to CPU 0 and the
+# client to CPU 1. Prints each run that is not VALID, then how often each reason was raised. On an otherwise idle machine
+# every run should be VALID; disturbances of the client by other programs are reported, and rightly so.
 # Exits with 1 if a run raised a reason. Needs taskset and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."

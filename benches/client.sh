@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The client's own cost, beside a raw epoll reader of the same stream.
+# Measures the client's own cost, compared with a raw epoll reader of the same stream.
 #
 #   benches/client.sh [RUNS] [EVENTS_PER_WRITE] [STREAMS] [REQUESTS] [TOKENS]
 #
-# The server is tied to processor 0, the clients in turn to processor 1. Each run prints one line; the last
-# line gives the medians and their ratio. Needs the release build, taskset and python3.
+# The server is pinned to CPU 0, the two clients in turn to CPU 1. Each run prints one line; the last line has the
+# medians and the ratio of the rates. Makes a release build. Needs taskset and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5} per_write=${2:-16} streams=${3:-64} requests=${4:-2000} tokens=${5:-1024}

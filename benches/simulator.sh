@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the simulator carries: prints its emission error with 5,000 paced streams, its throughput when nothing waits, and
-# the speed of the engine model alone. Wants a host that does nothing else and has two processors: one for the server's
-# thread, one for the client that reads.
+# Measures the simulator's capacity: its emission error with 5,000 paced streams, its throughput without delays, and the
+# speed of the engine model alone. Needs an otherwise idle host with two CPUs: one for the server's thread, one for the
+# client that reads.
 #
 #   benches/simulator.sh            # 3 paced runs of 20 s
 #   RUNS=1 SECONDS_EACH=5 benches/simulator.sh
@@ -16,9 +16,9 @@ while [ "$i" -lt "${RUNS:-3}" ]; do
     "$measure" paced 5000 20 "${SECONDS_EACH:-20}"
     i=$((i + 1))
 done
-echo "== 64 streams without waiting, 16 events a write (goal: 300,000 events/s)"
+echo "== 64 streams without delays, 16 events per write (goal: 300,000 events/s)"
 "$measure" flood 64 16 4000000
-echo "== the same, one event a write"
+echo "== the same, one event per write"
 "$measure" flood 64 1 1000000
 echo "== the same with the kernel's send stamps"
 "$measure" flood 64 1 1000000 stamps

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Time from the start of the process to the first byte of its first measured request at the server.
+# Measures the time from the start of the process until the first byte of its first measured request reaches the server.
 #
 #   benches/startup.sh [TOKENIZER] [RUNS]
 #
-# Twenty random prompts of 128 tokens; the server is the simulator, whose truth log says when the byte came. Prints
-# the median, the least and the largest of RUNS after one that is not counted. Needs the release build and python3.
+# Each run sends twenty random prompts of 128 tokens to the simulator, whose truth log records when the byte arrived.
+# Prints the median, minimum and maximum of RUNS (11) runs after one that is not counted. TOKENIZER is `builtin` unless
+# given. Needs python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tokenizer=$(realpath -e "${1:-builtin}" 2>/dev/null || echo "${1:-builtin}") runs=${2:-11}
@@ -32,6 +33,6 @@ def once():
     return (min(one["first_byte"] for one in requests) - start) / 1e6
 once()
 times = [once() for _ in range(runs)]
-print("start-up to first request: median %.1f ms, least %.1f ms, largest %.1f ms of %d runs"
+print("start-up to first request: median %.1f ms, minimum %.1f ms, maximum %.1f ms of %d runs"
       % (statistics.median(times), min(times), max(times), runs))
 PYTHON

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# The client's own error: reported TTFT and ITL against the simulator's truth log, and the lateness of sends.
+# Measures the client's own error: reported TTFT and ITL against the simulator's truth log, and the lateness of sends.
 #
 #   benches/truth.sh [RATE] [TOKENS] [SECONDS] [RUNS] [BUSY]
 #
-# The server is tied to processor 0 and the client to processor 1; with BUSY above 0, so many busy loops run on
-# each of both. The first token's instant is compared with the first event's hand-over to the kernel; TTFT with
-# the time between the arrival of the request's last byte in the kernel (the server's receive stamp) and that hand-over,
-# and with the time between the instant at which the server had read the request and the hand-over, which leaves out
-# what a busy server needed to wake up; ITL with the gaps between hand-overs. Arrivals are Poisson. Each run prints one line; the
-# last line gives the medians over the runs. Needs taskset and python3.
+# The server is pinned to CPU 0 and the client to CPU 1; with BUSY above 0, this many busy loops run on each of the two.
+# Arrivals are Poisson. Compared are
+#   - the first token's instant with the first event's hand-over to the kernel;
+#   - TTFT with the time from the arrival of the request's last byte in the kernel (the server's receive stamp) to that
+#     hand-over, and with the time from the instant at which the server had read the request to that hand-over, which
+#     leaves out the time that a busy server needs to wake up;
+#   - ITL with the gaps between hand-overs.
+# Each run prints one line; the last line has the medians over the runs. Needs taskset and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rate=${1:-300} tokens=${2:-100} seconds=${3:-10} runs=${4:-5} busy=${5:-0}
@@ -57,8 +59,8 @@ for run in range(1, runs + 1):
     row = [at(first, 50), at(first, 99), at(arrived, 50), at(arrived, 99), at(ttft, 50), at(ttft, 99), at(itl, 50), at(itl, 99), late["p50"] * 1e3, late["p99"] * 1e3]
     rows.append(row)
     print(f"run {run}: {ours['completed']} of {ours['num_prompts']} answered, {len(itl)} gaps, "
-          "first token p50 %.0f p99 %.0f µs, TTFT error p50 %.0f p99 %.0f µs (since the server had read: p50 %.0f p99 %.0f µs), ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs, " % tuple(row)
+          "first token p50 %.0f p99 %.0f µs, TTFT error p50 %.0f p99 %.0f µs (from the server's read: p50 %.0f p99 %.0f µs), ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs, " % tuple(row)
           + own["verdict"]["level"] + " " + ",".join(r["code"] for r in own["verdict"]["reasons"]))
 median = [statistics.median(column) for column in zip(*rows)]
-print("median: first token p50 %.0f p99 %.0f µs, TTFT error p50 %.0f p99 %.0f µs (since the server had read: p50 %.0f p99 %.0f µs), ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs" % tuple(median))
+print("median: first token p50 %.0f p99 %.0f µs, TTFT error p50 %.0f p99 %.0f µs (from the server's read: p50 %.0f p99 %.0f µs), ITL error p50 %.1f p99 %.0f µs, lateness p50 %.0f p99 %.0f µs" % tuple(median))
 PYTHON

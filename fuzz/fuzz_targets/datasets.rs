@@ -1,4 +1,4 @@
-//! Dataset files of anybody's making are sampled or refused, never more.
+//! Any bytes as a dataset file are either sampled or rejected; nothing panics.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! A server's metrics page, whatever it holds, is read or refused.
+//! Any text as a metrics page of a server is either read or rejected; nothing panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Whatever a server streams, every backend ends in one outcome, and the cut of the bytes changes
-//! nothing.
+//! Whatever bytes a server streams, every backend ends in exactly one outcome, and the outcome does
+//! not depend on how the bytes are split into chunks.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,10 +9,10 @@ fuzz_target!(|input: (u8, u8, &[u8])| {
     let (which, cut, bytes) = input;
     let backend = backend::ALL[usize::from(which) % backend::ALL.len()];
     let whole = offline::read_stream(backend, [bytes]);
-    let pieces = offline::read_stream(backend, bytes.chunks(1 + usize::from(cut % 16)));
-    assert_eq!(whole.outcome, pieces.outcome, "{:?} / {:?}", whole.error, pieces.error);
+    let chunked = offline::read_stream(backend, bytes.chunks(1 + usize::from(cut % 16)));
+    assert_eq!(whole.outcome, chunked.outcome, "{:?} / {:?}", whole.error, chunked.error);
     if whole.is_ok() {
-        assert_eq!((&whole.text, &whole.other_text), (&pieces.text, &pieces.other_text));
-        assert_eq!((whole.events.len(), whole.usage), (pieces.events.len(), pieces.usage));
+        assert_eq!((&whole.text, &whole.other_text), (&chunked.text, &chunked.other_text));
+        assert_eq!((whole.events.len(), whole.usage), (chunked.events.len(), chunked.usage));
     }
 });
