@@ -24,6 +24,7 @@
 //! Nothing here prints, exits, or reads a command line; errors are of [two kinds](Error).
 
 mod align;
+mod calibration;
 pub mod ceiling;
 mod compat;
 mod decoding;
@@ -38,6 +39,7 @@ mod page;
 mod prepare;
 mod probe;
 mod profiler;
+mod rate_search;
 mod report;
 mod request_adjust;
 mod run;
@@ -52,6 +54,7 @@ mod structured;
 mod traffic;
 mod vllm;
 
+pub use calibration::{Calibrated, Calibration, calibrate};
 pub use compat::Compat;
 pub use decoding::Decoding;
 pub use error::{Cause, Error, OrError};
@@ -61,6 +64,7 @@ pub use numbers::{Look, Numbers};
 pub use observer::{Measuring, Observer, Shown, Silent};
 pub use prepare::{Ready, arrivals, offline, prepare};
 pub use probe::ProbeNumbers;
+pub use rate_search::{RateSearch, SearchBudget};
 pub use report::{FolderRun, recover, report};
 pub use run::{Run, describe_failure, run, run_with_stop};
 pub use run_records::count_in_memory;

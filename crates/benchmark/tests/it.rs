@@ -34,7 +34,9 @@ fn settings(url: &str) -> Settings {
 }
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 /// Everything that a run says.
@@ -62,7 +64,11 @@ impl Observer for Story {
 
     fn numbers(&self, shown: &Shown<'_>) {
         let look = Look::default();
-        self.add(shown.numbers.render(shown.spec, shown.facts, shown.health, &look));
+        self.add(
+            shown
+                .numbers
+                .render(shown.spec, shown.facts, shown.health, &look),
+        );
     }
 }
 
@@ -88,16 +94,30 @@ fn an_observer_sees_the_numbers_before_anything_is_written_and_a_report_gives_th
     server.stop().unwrap();
     let told = story.0.into_inner().unwrap();
     let at = |text: &str| told.iter().position(|line| line.contains(text)).unwrap();
-    assert!(at("Starting main benchmark run") < at("measuring 20"), "{told:?}");
+    assert!(
+        at("Starting main benchmark run") < at("measuring 20"),
+        "{told:?}"
+    );
     assert!(at("measuring 20") < at("measured"), "{told:?}");
     let table = &told[told.len() - 1];
-    assert!(table.contains("Successful requests:                     20"), "{table}");
+    assert!(
+        table.contains("Successful requests:                     20"),
+        "{table}"
+    );
 
     let again = Story::default();
     let folder = run.folder.unwrap();
     let read = report(&folder, |_| Ok(Exports::default()), &again).unwrap();
-    assert_eq!(again.0.into_inner().unwrap(), [table.clone()], "byte for byte");
-    assert_eq!(read.spec, RunSpec::of(&settings), "the manifest keeps what was asked");
+    assert_eq!(
+        again.0.into_inner().unwrap(),
+        [table.clone()],
+        "byte for byte"
+    );
+    assert_eq!(
+        read.spec,
+        RunSpec::of(&settings),
+        "the manifest keeps what was asked"
+    );
     assert_eq!(read.manifest.format_version, 2);
 }
 
@@ -108,7 +128,11 @@ fn a_wrong_setting_is_refused_before_anything_is_sent() {
     settings.target.model = Some("another".to_owned());
     let error = run(&settings, &Silent).unwrap_err();
     assert!(error.is_usage(), "{error}");
-    assert!(error.report().contains("--model another"), "{}", error.report());
+    assert!(
+        error.report().contains("--model another"),
+        "{}",
+        error.report()
+    );
     assert!(server.truth().is_empty());
     server.stop().unwrap();
 }
@@ -119,19 +143,30 @@ fn a_wrong_setting_is_refused_before_anything_is_sent() {
 fn a_run_folder_of_the_first_manifest_version_gives_the_same_report() {
     let run = FolderRun::open(&data("format-1")).unwrap();
     let look = Look::default();
-    let shown = run.numbers.render(&run.spec, &run.facts, &run.manifest.health, &look);
+    let shown = run
+        .numbers
+        .render(&run.spec, &run.facts, &run.manifest.health, &look);
     let expected = std::fs::read_to_string(data("format-1/report.txt")).unwrap();
     assert_eq!(
         shown.split("Verdict").next(),
         expected.split("Verdict").next(),
         "vLLM's table, byte for byte"
     );
-    assert_eq!(run.spec.load.arrivals.as_ref().unwrap().rate, Rate::PerSecond(20.0));
+    assert_eq!(
+        run.spec.load.arrivals.as_ref().unwrap().rate,
+        Rate::PerSecond(20.0)
+    );
     assert_eq!(run.spec.load.max_concurrency, Some(4));
-    assert_eq!(run.spec.report.metadata, [("gpu".to_owned(), "h100".to_owned())]);
+    assert_eq!(
+        run.spec.report.metadata,
+        [("gpu".to_owned(), "h100".to_owned())]
+    );
     assert!(run.spec.report.detailed && run.spec.report.percentiles_named);
     let dataset = run.spec.workload.dataset.as_ref().unwrap();
-    assert_eq!((dataset.name.as_str(), dataset.lengths.output), ("random", Some(10)));
+    assert_eq!(
+        (dataset.name.as_str(), dataset.lengths.output),
+        ("random", Some(10))
+    );
     let row: std::collections::BTreeMap<_, _> = run.row().unwrap().collect();
     assert_eq!(row["burstiness"], 0.5);
     assert_eq!(row["request_goodput"].as_f64().map(|n| n > 0.0), Some(true));

@@ -5,7 +5,6 @@ pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod engine_model;
-pub(crate) mod find_rate;
 pub(crate) mod import;
 pub(crate) mod quickstart;
 pub(crate) mod report;

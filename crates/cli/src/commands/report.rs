@@ -9,8 +9,8 @@ use crate::output::Output;
 use crate::settings::{ViewSettings, exports_of};
 use crate::watch::Watch;
 
-/// Nothing is in progress.
-const NO_VIEW: ViewSettings = ViewSettings {
+/// Nothing is in progress that could be shown.
+pub(super) const NO_VIEW: ViewSettings = ViewSettings {
     show_progress: false,
     ui: Ui::Bar,
 };

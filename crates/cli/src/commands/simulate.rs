@@ -1,13 +1,15 @@
 //! `inferometer simulate`: a run against the engine model, on a virtual clock.
 
-use inferometer_benchmark::{EngineModel, Simulation, simulate as run_virtually};
+use inferometer_benchmark::{
+    EngineModel, RateSearch, SearchBudget, Simulation, simulate as run_virtually,
+};
 use inferometer_metrics::Kind;
 use inferometer_sim::Distribution;
 use inferometer_workload::BUILTIN;
 
 use super::engine_model;
+use super::run;
 use super::sim::parse;
-use super::{find_rate, run};
 use crate::args::{EngineArgs, RunArgs, SimulateArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -46,26 +48,22 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
     let answer_tokens = answer_tokens
         .map(|text| parse("--answer-tokens", &text))
         .transpose()?;
-    let effort = find_rate::Effort {
+    let effort = SearchBudget {
         seeds: find_seeds,
         seconds: find_duration,
         precision: find_precision,
     };
     let search = find_rate
-        .map(|limits| find_rate::Search::new(&limits, effort, &settings))
+        .map(|limits| RateSearch::new(&limits, effort, &settings))
         .transpose()?;
     let watch = Watch::new(output, view);
     let simulation = Simulation::prepare(&settings, &model, answer_tokens.as_ref(), &watch)?;
     match search {
         Some(search) => {
             let requests = &simulation.ready.workload.requests;
-            search.run(
-                &simulation.plan,
-                requests,
-                &settings.load.arrivals,
-                &model,
-                output,
-            )
+            let arrivals = &settings.load.arrivals;
+            let found = search.run(&simulation.plan, requests, arrivals, &model, &watch)?;
+            Ok(if found.is_some() { Exit::Good } else { Exit::RunFailed })
         }
         None => {
             let done = run_virtually(&settings, &model, simulation, &watch)?;

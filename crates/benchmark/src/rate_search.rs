@@ -3,43 +3,45 @@
 use std::fmt::Write as _;
 
 use inferometer_arrival::{ArrivalSettings, Rate};
-use inferometer_benchmark::{
-    EngineModel, RunSpec, Settings, arrivals as arrivals_of, count_in_memory,
-};
 use inferometer_core::Request;
 use inferometer_engine::{VirtualPlan, VirtualRequest, simulate};
 use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
 use inferometer_sim::engine::Content;
 use rayon::prelude::*;
 
-use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use crate::error::{Error, OrError};
+use crate::observer::Observer;
+use crate::prepare::arrivals as arrivals_of;
+use crate::run_records::count_in_memory;
+use crate::settings::Settings;
+use crate::simulate::EngineModel;
+use crate::spec::RunSpec;
 
 /// Where the search begins unless `--request-rate` names a rate.
 const FIRST_RATE: f64 = 1.0;
 /// Rates below this are as good as none.
-const LEAST_RATE: f64 = 1e-3;
+const MIN_RATE: f64 = 1e-3;
 /// Requests of one run that are still simulated in seconds.
-const MOST_REQUESTS: usize = 200_000;
+const MAX_REQUESTS: usize = 200_000;
 
 /// A search that can be made.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub struct RateSearch {
     limits: Vec<Limit>,
     text: String,
-    effort: Effort,
+    effort: SearchBudget,
     metrics: MetricSettings,
 }
 
 /// How hard a search tries.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
+pub struct SearchBudget {
     /// Runs at each rate.
-    pub(crate) seeds: u64,
+    pub seeds: u64,
     /// Least time over which requests arrive in each run.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// How closely the rate is found.
-    pub(crate) precision: f64,
+    pub precision: f64,
 }
 
 /// A statistic of a metric that must stay below a number of milliseconds.
@@ -57,9 +59,9 @@ enum Statistic {
 }
 
 impl Limit {
-    fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "--find-rate {text}: {why}; write STATISTIC_METRIC<MILLISECONDS, such as p99_ttft<500, with mean, \
                  median or pNN and ttft, tpot, itl, e2el"
             ))
@@ -132,9 +134,9 @@ struct Point {
     worst: Vec<f64>,
 }
 
-impl Search {
+impl RateSearch {
     /// Understands the flags.
-    pub(crate) fn new(limits: &str, effort: Effort, settings: &Settings) -> Result<Self, Failure> {
+    pub fn new(limits: &str, effort: SearchBudget, settings: &Settings) -> Result<Self, Error> {
         let text = limits.to_owned();
         let limits: Vec<Limit> = limits
             .split([',', ' '])
@@ -142,43 +144,43 @@ impl Search {
             .map(Limit::parse)
             .collect::<Result<_, _>>()?;
         if limits.is_empty() {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--find-rate: name a limit, such as p99_ttft<500",
             ));
         }
-        let Effort {
+        let SearchBudget {
             seeds,
             seconds,
             precision,
         } = effort;
         if seeds == 0 {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--find-seeds 0: at least one run must be made at each rate",
             ));
         }
         if !(1e-4..=1.0).contains(&precision) {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "--find-precision {precision}: give a share from 0.0001 to 1"
             )));
         }
         if !(1.0..=1e5).contains(&seconds) {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "--find-duration {seconds}: give from 1 to 100000 seconds"
             )));
         }
         if settings.saving.save {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--find-rate writes no result: leave --save-result out, and simulate the rate that it finds with \
                  --request-rate",
             ));
         }
         if settings.load.self_timed {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--find-rate: a trace has its own clock; give --no-self-timed to send it at a rate",
             ));
         }
         if matches!(settings.load.arrivals.rate, Rate::Ramp { .. }) {
-            return Err(Failure::usage(
+            return Err(Error::usage(
                 "--find-rate searches constant rates: leave --ramp-up-strategy out",
             ));
         }
@@ -202,15 +204,15 @@ impl Search {
 
     /// Brackets the rate by doubling and halving, then bisects, and prints every rate that was
     /// tried.
-    pub(crate) fn run(
+    pub fn run(
         &self,
         plan: &VirtualPlan,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         model: &EngineModel,
-        output: &Output,
-    ) -> Result<Exit, Failure> {
-        output.say(&format!(
+        observer: &dyn Observer,
+    ) -> Result<Option<f64>, Error> {
+        observer.line(&format!(
             "Searching the highest request rate that keeps {} on {}: {} runs at each rate, requests arriving for {} s \
              or more",
             self.text,
@@ -218,17 +220,17 @@ impl Search {
             self.effort.seeds,
             self.effort.seconds
         ));
-        output.say(&self.head());
+        observer.line(&self.head());
         let at = |rate: f64| {
             self.point(plan, requests, arrivals, rate)
-                .inspect(|point| output.say(&self.row(point)))
+                .inspect(|point| observer.line(&self.row(point)))
         };
         let mut rate = match arrivals.rate {
             Rate::PerSecond(rate) => rate,
             Rate::Infinite | Rate::Ramp { .. } => FIRST_RATE,
         };
         let (mut good, mut bad): (Option<Point>, Option<Point>) = (None, None);
-        while rate > LEAST_RATE && self.passes(requests, rate) * requests.len() <= MOST_REQUESTS {
+        while rate > MIN_RATE && self.passes(requests, rate) * requests.len() <= MAX_REQUESTS {
             let point = at(rate)?;
             if self.is_good(&point) {
                 rate *= 2.0;
@@ -242,8 +244,8 @@ impl Search {
             }
         }
         let Some(mut good) = good else {
-            output.say(&self.never(bad.as_ref()));
-            return Ok(Exit::RunFailed);
+            observer.line(&self.never(bad.as_ref()));
+            return Ok(None);
         };
         while let Some(above) = bad
             .as_ref()
@@ -256,8 +258,8 @@ impl Search {
                 bad = Some(middle);
             }
         }
-        output.say(&self.answer(&good, bad.as_ref(), model));
-        Ok(Exit::Good)
+        observer.line(&self.answer(&good, bad.as_ref(), model));
+        Ok(Some(good.rate))
     }
 
     /// How often the requests are sent so that they arrive long enough.
@@ -279,7 +281,7 @@ impl Search {
         requests: &[Request],
         arrivals: &ArrivalSettings,
         rate: f64,
-    ) -> Result<Point, Failure> {
+    ) -> Result<Point, Error> {
         let passes = self.passes(requests, rate);
         let all: Vec<Request> = if passes > 1 {
             repeated(requests, passes)
@@ -309,7 +311,7 @@ impl Search {
                 count_in_memory(&mut finished.records, None);
                 Ok(summarise(&finished.records, &self.metrics))
             })
-            .collect::<Result<Vec<_>, Failure>>()?;
+            .collect::<Result<Vec<_>, Error>>()?;
         let mut point = Point {
             rate,
             kept: 0,
@@ -320,7 +322,7 @@ impl Search {
             let mut kept = summary.failed == 0;
             for (limit, worst) in self.limits.iter().zip(&mut point.worst) {
                 let value = limit.value(summary).ok_or_else(|| {
-                    Failure::usage(format!(
+                    Error::usage(format!(
                         "--find-rate: these requests have no {} (answers of one token have no gaps, and without \
                          --max-concurrency there is no client queue)",
                         limit.metric.key()
@@ -379,7 +381,7 @@ impl Search {
             Some(bad) => write!(text, " At {:.2} req/s {} of {n} did.", bad.rate, bad.kept),
             None => write!(
                 text,
-                " Higher rates were not tried: their runs have more than {MOST_REQUESTS} requests."
+                " Higher rates were not tried: their runs have more than {MAX_REQUESTS} requests."
             ),
         };
         text.push_str(" This is simulated: no server was measured.");
