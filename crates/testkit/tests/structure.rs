@@ -1,0 +1,238 @@
+//! The map in ARCHITECTURE.md, enforced: which crate may use which, who may read a clock, where
+//! unsafe code is, and that what the map names exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use inferometer_testkit::project_root;
+
+/// What each crate may use. A crate uses only what is below it; crates on one layer do not know
+/// one another. `cli` may use everything.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("core", &[]),
+    ("os", &["core"]),
+    ("arrival", &["core"]),
+    ("workload", &["core"]),
+    ("metrics", &["core"]),
+    ("results", &["core"]),
+    ("wire", &["core", "os"]),
+    ("telemetry", &["core", "os"]),
+    ("sim", &["core", "os"]),
+    ("engine", &["core", "os", "wire", "metrics", "results", "telemetry", "sim"]),
+    ("report", &["core", "metrics"]),
+    (
+        "benchmark",
+        &[
+            "core", "os", "arrival", "workload", "wire", "metrics", "results", "telemetry", "sim",
+            "engine", "report",
+        ],
+    ),
+    ("campaign", &["core", "os", "wire", "metrics", "results"]),
+    ("argparse", &["core", "workload", "benchmark"]),
+    ("terminal", &["core", "os", "metrics", "engine", "campaign"]),
+    ("testkit", &["core", "os", "results", "sim"]),
+];
+
+/// Crates that may read a clock. The command line reads it for dates and for what it shows.
+const MAY_READ_A_CLOCK: [&str; 9] =
+    ["os", "wire", "engine", "sim", "telemetry", "benchmark", "campaign", "terminal", "cli"];
+
+/// Lines of the command line, which only turns arguments into settings and calls a crate below.
+const MAX_CLI_LINES: usize = 7_000;
+
+/// Dependencies that no code names: they are there for what they register or for their features.
+const NAMED_NOWHERE: [&str; 0] = [];
+
+fn crates() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<_> = fs::read_dir(project_root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|folder| folder.join("Cargo.toml").exists())
+        .map(|folder| (folder.file_name().unwrap().to_string_lossy().into_owned(), folder))
+        .collect();
+    found.sort();
+    assert!(found.len() > 14, "only {} crates were found", found.len());
+    found
+}
+
+/// Names in the `[dependencies]` of a manifest.
+fn dependencies(folder: &Path) -> Vec<String> {
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    manifest
+        .split("\n[")
+        .find(|section| section.starts_with("dependencies]"))
+        .unwrap_or_default()
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The Rust files below a folder, with their text.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn every_crate_uses_only_what_is_below_it() {
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    for (name, folder) in crates().iter().filter(|(name, _)| name != "cli") {
+        let may = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} is not in the map: add it to MAY_USE"));
+        for used in dependencies(folder) {
+            if let Some(used) = used.strip_prefix("inferometer-") {
+                assert!(may.contains(&used), "{name} must not use {used}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_declared_dependency_is_used() {
+    for (name, folder) in crates() {
+        let text: String = sources(&folder.join("src")).into_iter().map(|(_, text)| text).collect();
+        for dependency in dependencies(&folder) {
+            let used = text.contains(&dependency.replace('-', "_"));
+            assert!(
+                used || NAMED_NOWHERE.contains(&dependency.as_str()),
+                "{name} declares {dependency} and does not use it"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_named_crates_read_a_clock() {
+    for (name, folder) in crates() {
+        for (path, text) in sources(&folder.join("src")) {
+            let reads = text.contains("clock::now") || text.contains("clock::wall");
+            let may = MAY_READ_A_CLOCK.contains(&name.as_str());
+            assert!(may || !reads, "{} reads a clock: pass the time in", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_run_knows_no_command_line_and_prints_nothing() {
+    let folder = project_root().join("crates/benchmark");
+    for banned in ["clap", "anyhow", "indicatif", "ratatui"] {
+        assert!(!dependencies(&folder).iter().any(|name| name == banned), "benchmark uses {banned}");
+    }
+    for (path, text) in sources(&folder.join("src")) {
+        for banned in ["println!", "eprintln!", "print!(", "process::exit"] {
+            assert!(!text.contains(banned), "{} has {banned}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_command_line_stays_small() {
+    let files = sources(&project_root().join("crates/cli/src"));
+    let lines: usize = files.iter().map(|(_, text)| text.lines().count()).sum();
+    assert!(
+        lines < MAX_CLI_LINES,
+        "{lines} lines in cli: what is not about arguments belongs in a crate below"
+    );
+}
+
+#[test]
+fn unsafe_code_is_in_one_crate() {
+    for (name, folder) in crates().iter().filter(|(name, _)| name != "os") {
+        for (path, text) in sources(&folder.join("src")) {
+            assert!(!text.contains("unsafe {"), "{name}: unsafe code in {}", path.display());
+        }
+    }
+}
+
+/// Modules of a crate that import one another are one module in disguise.
+#[test]
+fn no_modules_import_one_another() {
+    for (name, folder) in crates() {
+        let uses = imports(&folder.join("src"));
+        for (module, used) in &uses {
+            for other in used {
+                let back = reachable(&uses, other).contains(module);
+                assert!(!back, "{name}: {module} and {other} import one another");
+            }
+        }
+    }
+}
+
+/// For each top-level module of a crate, the others that it names as `crate::OTHER`.
+fn imports(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let module_of = |path: &Path| {
+        let first = path.strip_prefix(src).unwrap().iter().next().unwrap();
+        Path::new(first).file_stem().unwrap().to_string_lossy().into_owned()
+    };
+    let files = sources(src);
+    let modules: BTreeSet<String> = files.iter().map(|(path, _)| module_of(path)).collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in &files {
+        let module = module_of(path);
+        if matches!(module.as_str(), "lib" | "main") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let found = code.match_indices("crate::").flat_map(|(at, found)| {
+            let rest = &code[at + found.len()..];
+            let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+            let names = group.unwrap_or(rest).split(',').take(if group.is_some() { 99 } else { 1 });
+            names.map(first_word).collect::<Vec<_>>()
+        });
+        let others = found.filter(|other| *other != module && modules.contains(other));
+        uses.entry(module.clone()).or_default().extend(others);
+    }
+    uses
+}
+
+fn first_word(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn reachable(uses: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut seen, mut left) = (BTreeSet::new(), vec![from.to_owned()]);
+    while let Some(module) = left.pop() {
+        for next in uses.get(&module).into_iter().flatten() {
+            if seen.insert(next.clone()) {
+                left.push(next.clone());
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn every_path_in_the_map_exists() {
+    let map = fs::read_to_string(project_root().join("ARCHITECTURE.md")).unwrap();
+    let mut seen = 0;
+    for span in map.split('`').skip(1).step_by(2) {
+        let is_path = ["crates/", "docs/", "benches/", "parity/", "fuzz/", ".ci/"]
+            .iter()
+            .any(|start| span.starts_with(start));
+        if is_path && !span.contains(['*', ' ']) {
+            assert!(project_root().join(span).exists(), "ARCHITECTURE.md names {span}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} paths were found in the map");
+    for (name, _) in crates() {
+        assert!(map.contains(&format!("  {name}/ ")), "{name} is missing in the map's tree");
+    }
+}
