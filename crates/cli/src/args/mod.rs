@@ -11,6 +11,8 @@ mod connection;
 mod dataset;
 mod engine;
 mod export;
+#[cfg(test)]
+mod reference;
 mod run;
 mod sim;
 mod simulate;
