@@ -29,4 +29,4 @@ pub use settings::{
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};
 pub use times::Times;
-pub use verdict::{Limit, RULES, Rule, Unit, VerdictSettings, judge};
+pub use verdict::{Advice, Limit, RULES, Rule, Unit, VerdictSettings, judge};
