@@ -2,11 +2,9 @@
 //! report can be made again from the run folder.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{
-    Extras, MetricSettings, Spread, Summary, VerdictSettings, analyse, judge,
-};
+use inferometer_metrics::{Extras, MetricSettings, Summary, VerdictSettings, analyse, judge};
 use inferometer_report::Lang;
-use inferometer_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
+use inferometer_report::console::{BlockContext, TableContext, result_table, verdict_block};
 use serde::{Deserialize, Serialize};
 
 use crate::decoding::Decoding;
@@ -103,21 +101,19 @@ impl Numbers {
             lateness: extras
                 .arrival
                 .own_lateness_ms
-                .or(extras.arrival.lateness_ms)
-                .map(spread),
-            receive_lag: extras.receive.lag_ms.map(spread),
+                .or(extras.arrival.lateness_ms),
+            receive_lag: extras.receive.lag_ms,
             kernel_stamps: health.kernel_stamps,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
             client_share: share
                 .and_then(|share| Some(share.bound_ms? / share.p99_ms))
                 .filter(|share| share.is_finite()),
             worker_cpu: worker_cpu(health),
-            service: extras.service.e2el_ms.map(spread),
+            service: extras.service.e2el_ms,
             response: extras
                 .response
                 .as_ref()
-                .and_then(|response| response.e2el_ms)
-                .map(spread),
+                .and_then(|response| response.e2el_ms),
             partial: settings.verdict.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,
@@ -136,15 +132,6 @@ pub(crate) struct Look {
     pub(crate) color: bool,
     /// The run folder to name.
     pub(crate) run_folder: Option<String>,
-}
-
-fn spread(spread: Spread) -> console::Spread {
-    console::Spread {
-        mean_ms: spread.mean,
-        p50_ms: spread.p50,
-        p99_ms: spread.p99,
-        max_ms: spread.max,
-    }
 }
 
 /// The busiest worker's use of its processor, without the time spent spinning towards due instants.

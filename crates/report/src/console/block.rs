@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use inferometer_core::{Level, Outcome, OutcomeCounts, Verdict};
+use inferometer_metrics::Spread;
 
 use super::{display_width, wrap};
 use crate::Lang;
@@ -13,20 +14,8 @@ use crate::format::{count, duration_ms, percent};
 /// Columns of running text in the block.
 const WIDTH: usize = 100;
 
-/// Centre and tails of one quantity, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spread {
-    /// Arithmetic mean.
-    pub mean_ms: f64,
-    /// Median.
-    pub p50_ms: f64,
-    /// 99th percentile.
-    pub p99_ms: f64,
-    /// Largest value.
-    pub max_ms: f64,
-}
-
-/// What [`verdict_block`] shows. Everything optional is left out when absent.
+/// What [`verdict_block`] shows. Everything optional is left out when absent; spreads are in
+/// milliseconds.
 #[derive(Clone, Debug, Default)]
 pub struct BlockContext {
     /// May the numbers be trusted?
@@ -205,18 +194,18 @@ fn latency_lines(block: &mut Block, context: &BlockContext) {
 fn tails(spread: &Spread) -> String {
     format!(
         "p99 {}, max {}",
-        duration_ms(spread.p99_ms),
-        duration_ms(spread.max_ms)
+        duration_ms(spread.p99),
+        duration_ms(spread.max)
     )
 }
 
 fn centre_and_tails(spread: &Spread) -> String {
     format!(
         "mean {}, p50 {}, p99 {}, max {}",
-        duration_ms(spread.mean_ms),
-        duration_ms(spread.p50_ms),
-        duration_ms(spread.p99_ms),
-        duration_ms(spread.max_ms)
+        duration_ms(spread.mean),
+        duration_ms(spread.p50),
+        duration_ms(spread.p99),
+        duration_ms(spread.max)
     )
 }
 

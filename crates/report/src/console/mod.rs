@@ -7,6 +7,6 @@ mod block;
 mod table;
 mod wrap;
 
-pub use block::{BlockContext, Spread, verdict_block};
+pub use block::{BlockContext, verdict_block};
 pub use table::{Cell, Section, SpeculativeDecoding, TableContext, result_table};
 pub(crate) use wrap::{display_width, wrap};

@@ -1,6 +1,6 @@
 //! Runs sorted into series of levels, with repeats folded.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 
 use super::rows::{Run, Stat};
 use crate::Lang;
@@ -76,18 +76,11 @@ pub(crate) struct Series<'a> {
     pub(crate) levels: Vec<Level<'a>>,
 }
 
-/// A mean over repeats with the ends of its 95 % interval (equal to the mean for a single run).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Estimate {
-    pub(crate) mean: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-}
-
 impl Level<'_> {
+    /// Mean and interval of a value over the repeats.
     pub(crate) fn fold(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
         let values: Vec<f64> = self.runs.iter().filter_map(|run| value(run)).collect();
-        estimate(&values)
+        Estimate::of(&values)
     }
 
     pub(crate) fn latency(&self, metric: Metric, stat: Stat) -> Option<Estimate> {
@@ -101,14 +94,6 @@ impl Level<'_> {
     pub(crate) fn is_suspect(&self) -> bool {
         self.runs.iter().any(|run| run.is_invalid())
     }
-}
-
-/// Mean and Student's 95 % interval, which is the mean itself where there is but one value.
-pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
-    let inferometer_metrics::Estimate { mean, interval, .. } =
-        inferometer_metrics::Estimate::of(values)?;
-    let (low, high) = interval.unwrap_or((mean, mean));
-    Some(Estimate { mean, low, high })
 }
 
 /// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend
@@ -323,25 +308,4 @@ pub(crate) fn loads(series: &[Series<'_>]) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values.dedup();
     values
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_needs_repeats() {
-        assert_eq!(
-            estimate(&[5.0]),
-            Some(Estimate {
-                mean: 5.0,
-                low: 5.0,
-                high: 5.0
-            })
-        );
-        let three = estimate(&[9.0, 10.0, 11.0]).unwrap();
-        // 4.303 · 1/√3
-        assert!((three.high - 12.484_3).abs() < 1e-3, "{three:?}");
-        assert_eq!(estimate(&[]), None);
-    }
 }

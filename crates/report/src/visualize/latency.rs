@@ -4,7 +4,7 @@ use inferometer_metrics::Metric;
 
 use super::groups::{Load, Series, drawn, lens_name, series};
 use super::rows::{Run, Stat};
-use super::throughput::{keys, load_axis, notes, nothing, shorten, subtitle};
+use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
 use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::duration_ms;
@@ -136,15 +136,7 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
                 continue;
             };
             values.push(centre.mean);
-            if level.is_suspect() {
-                median.suspect.push(median.points.len());
-            }
-            median.points.push((level.load, centre.mean));
-            if centre.high > centre.low {
-                median
-                    .intervals
-                    .push((level.load, centre.low.max(0.0), centre.high));
-            }
+            add_level(&mut median, level, &centre);
             if let Some(high) = level.latency(metric, Stat::Tail) {
                 values.push(high.mean);
                 if all.len() <= BANDS_UP_TO {

@@ -1,6 +1,6 @@
 //! The throughput figure: how far the server scales.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 
 use super::groups::{DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series};
 use super::rows::{Run, Stat};
@@ -131,7 +131,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
 /// Lines of one statistic against the load, one for each series.
 pub(super) fn lines(
     all: &[Series<'_>],
-    value: impl Fn(&Level<'_>) -> Option<super::groups::Estimate>,
+    value: impl Fn(&Level<'_>) -> Option<Estimate>,
 ) -> Vec<Mark> {
     let mut marks = Vec::new();
     for (index, one) in all.iter().enumerate() {
@@ -144,20 +144,26 @@ pub(super) fn lines(
         };
         for level in &one.levels {
             let Some(found) = value(level) else { continue };
-            if level.is_suspect() {
-                line.suspect.push(line.points.len());
-            }
-            line.points.push((level.load, found.mean));
-            if found.high > found.low {
-                line.intervals
-                    .push((level.load, found.low.max(0.0), found.high));
-            }
+            add_level(&mut line, level, &found);
         }
         if !line.points.is_empty() {
             marks.push(Mark::Line(line));
         }
     }
     marks
+}
+
+/// Adds what was found at a level to a line: the mean, its interval, and a mark if it is suspect.
+pub(super) fn add_level(line: &mut Line, level: &Level<'_>, found: &Estimate) {
+    if level.is_suspect() {
+        line.suspect.push(line.points.len());
+    }
+    line.points.push((level.load, found.mean));
+    if let Some((low, high)) = found.interval
+        && high > low
+    {
+        line.intervals.push((level.load, low.max(0.0), high));
+    }
 }
 
 /// The load's axis, with ticks at the levels that were run.
