@@ -45,14 +45,13 @@ impl Default for MetricSettings {
 impl MetricSettings {
     /// True when this run has the metric: queueing needs a cap, and the first three need tokens.
     pub fn has(&self, metric: Metric) -> bool {
-        match metric {
-            Metric::Ttft | Metric::Tpot | Metric::Itl => {
-                self.kind == Kind::Generation && self.has_tokenizer
-            }
-            Metric::E2el => true,
+        let has_tokens = self.kind == Kind::Generation && self.has_tokenizer;
+        let has_queue = match metric {
+            Metric::Ttft | Metric::Tpot | Metric::Itl | Metric::E2el => true,
             Metric::ClientQueueTime => self.cap.is_some(),
             Metric::E2elIncludingClientQueue => self.cap.is_some() && self.finite_rate,
-        }
+        };
+        has_queue && (has_tokens || !metric.needs_stream())
     }
 }
 
@@ -80,13 +79,18 @@ impl Slo {
     /// All of them, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Ttft, Self::Tpot, Self::E2el];
 
+    /// The metric that is limited.
+    pub const fn metric(self) -> Metric {
+        match self {
+            Self::Ttft => Metric::Ttft,
+            Self::Tpot => Metric::Tpot,
+            Self::E2el => Metric::E2el,
+        }
+    }
+
     /// The name in flags.
     pub const fn key(self) -> &'static str {
-        match self {
-            Self::Ttft => "ttft",
-            Self::Tpot => "tpot",
-            Self::E2el => "e2el",
-        }
+        self.metric().key()
     }
 }
 

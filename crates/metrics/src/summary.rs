@@ -54,6 +54,15 @@ impl Metric {
         }
     }
 
+    /// True for a latency within an answer, which can be measured only where the answer is
+    /// streamed and its tokens are counted.
+    pub const fn needs_stream(self) -> bool {
+        match self {
+            Self::Ttft | Self::Tpot | Self::Itl => true,
+            Self::E2el | Self::ClientQueueTime | Self::E2elIncludingClientQueue => false,
+        }
+    }
+
     /// The metric with this name.
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|metric| metric.key() == key)

@@ -143,10 +143,11 @@ pub fn result_table(summary: &Summary, context: &TableContext) -> String {
         table.section(probes);
     }
     for stats in &summary.stats {
-        let (title, name, needs_tokens) = names(stats.metric);
-        if needs_tokens && (summary.kind == Kind::Pooling || !context.tokenizer) {
+        let has_tokens = summary.kind == Kind::Generation && context.tokenizer;
+        if stats.metric.needs_stream() && !has_tokens {
             continue;
         }
+        let (title, name) = names(stats.metric);
         table.heading(title, '-');
         table.float(&format!("Mean {name} (ms)"), stats.mean_ms);
         table.float(&format!("Median {name} (ms)"), stats.median_ms);
@@ -213,18 +214,17 @@ fn totals(table: &mut Table, summary: &Summary, context: &TableContext) {
     }
 }
 
-/// Heading, name in the rows, and whether the metric makes sense only where tokens are counted.
-const fn names(metric: Metric) -> (&'static str, &'static str, bool) {
+/// Heading, and name in the rows.
+const fn names(metric: Metric) -> (&'static str, &'static str) {
     match metric {
-        Metric::Ttft => ("Time to First Token", "TTFT", true),
-        Metric::Tpot => ("Time per Output Token (excl. 1st token)", "TPOT", true),
-        Metric::Itl => ("Inter-token Latency", "ITL", true),
-        Metric::E2el => ("End-to-end Latency", "E2EL", false),
-        Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time", false),
+        Metric::Ttft => ("Time to First Token", "TTFT"),
+        Metric::Tpot => ("Time per Output Token (excl. 1st token)", "TPOT"),
+        Metric::Itl => ("Inter-token Latency", "ITL"),
+        Metric::E2el => ("End-to-end Latency", "E2EL"),
+        Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time"),
         Metric::E2elIncludingClientQueue => (
             "Queue-inclusive End-to-end Latency",
             "E2EL incl. Client Queue",
-            false,
         ),
     }
 }
