@@ -26,7 +26,6 @@ mod settings;
 mod signals;
 mod structured;
 mod sweep_view;
-mod traffic;
 mod tui;
 mod vllm;
 

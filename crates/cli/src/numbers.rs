@@ -2,15 +2,16 @@
 //! report can be made again from the run folder.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
+use inferometer_metrics::traffic::{Traffic, TrafficSettings};
 use inferometer_metrics::{Extras, MetricSettings, Summary, VerdictSettings, analyse, judge};
 use inferometer_report::Lang;
-use inferometer_report::console::{BlockContext, TableContext, result_table, verdict_block};
+use inferometer_report::console::{
+    BlockContext, TableContext, result_table, traffic_lines, verdict_block,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::decoding::Decoding;
 use crate::probe::ProbeNumbers;
-
-use crate::traffic::{Traffic, TrafficSettings};
 
 /// What decides the numbers besides the records; kept in the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,7 +120,7 @@ impl Numbers {
             lang: look.lang,
             color: look.color,
         });
-        format!("{table}{block}{}", self.traffic.render())
+        format!("{table}{block}{}", traffic_lines(&self.traffic))
     }
 }
 

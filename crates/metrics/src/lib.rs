@@ -13,6 +13,7 @@ mod settings;
 mod summarise;
 mod summary;
 mod times;
+pub mod traffic;
 mod verdict;
 
 pub use analyse::analyse;

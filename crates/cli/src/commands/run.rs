@@ -11,6 +11,7 @@ use inferometer_engine::{
     EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once,
 };
 use inferometer_metrics::VerdictSettings;
+use inferometer_metrics::traffic::TrafficSettings;
 use inferometer_os::clock::{self, Anchor};
 use inferometer_report::Lang;
 use inferometer_results::{
@@ -30,7 +31,6 @@ use crate::prepare::{Ready, prepare};
 use crate::probe::{Probe, ProbeNumbers};
 use crate::progress::RunBar;
 use crate::settings::RunSettings;
-use crate::traffic::TrafficSettings;
 use crate::tui::{Head, Tui};
 use crate::{beside, compat, page, profiler, signals, vllm};
 

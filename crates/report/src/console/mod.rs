@@ -5,8 +5,10 @@
 
 mod block;
 mod table;
+mod traffic;
 mod wrap;
 
 pub use block::{BlockContext, verdict_block};
 pub use table::{Cell, Section, SpeculativeDecoding, TableContext, result_table};
+pub use traffic::traffic_lines;
 pub(crate) use wrap::{display_width, wrap};
