@@ -1,7 +1,7 @@
 //! From records to numbers: pure functions, no I/O, no clock.
 //!
-//! [`summarise`] gives vLLM's numbers under vLLM's definitions, [`extras`] what vLLM does not have,
-//! and [`analyse`] both in one go. [`judge`] says whether they may be trusted.
+//! [`summarise`] computes vLLM's numbers under vLLM's definitions, [`extras`] those that vLLM does
+//! not have, and [`analyse`] both at once. [`judge`] decides whether they may be trusted.
 
 mod analyse;
 mod estimate;
