@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use inferometer_metrics::RULES;
 use inferometer_report::Lang;
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{
@@ -209,6 +210,15 @@ fn the_embedded_font_has_all_characters_of_our_texts() {
             }
         }
     }
+    // The verdict's rules are in metrics, with their Chinese words.
+    let rules = RULES
+        .iter()
+        .flat_map(|rule| [rule.zh.meaning, rule.zh.remedy]);
+    missing.extend(
+        rules
+            .flat_map(str::chars)
+            .filter(|c| !c.is_ascii() && !glyphs.contains(*c)),
+    );
     missing.sort_unstable();
     missing.dedup();
     assert!(
