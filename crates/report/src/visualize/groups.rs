@@ -169,14 +169,28 @@ pub(crate) fn drawn(mut all: Vec<Series<'_>>) -> Vec<Series<'_>> {
             .map(|(i, one)| (one.levels.len(), i))
             .collect();
         sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        let kept: Vec<usize> = sizes[..DRAWN].iter().map(|(_, index)| *index).collect();
+        sizes.truncate(DRAWN);
         let mut position = 0;
         all.retain(|_| {
             position += 1;
-            kept.contains(&(position - 1))
+            sizes.iter().any(|(_, kept)| *kept == position - 1)
         });
     }
     all
+}
+
+/// At most `most` of the items, evenly spaced, the first and the last among them.
+pub(crate) fn thinned<T>(items: Vec<T>, most: usize) -> Vec<T> {
+    if items.len() <= most {
+        return items;
+    }
+    let last = items.len() - 1;
+    let kept: Vec<usize> = (0..most).map(|i| i * last / (most - 1)).collect();
+    let numbered = items.into_iter().enumerate();
+    numbered
+        .filter(|(position, _)| kept.contains(position))
+        .map(|(_, item)| item)
+        .collect()
 }
 
 /// Runs of one setting that differ in nothing but the input length.
@@ -308,4 +322,16 @@ pub(crate) fn loads(series: &[Series<'_>]) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values.dedup();
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_both_ends() {
+        assert_eq!(thinned(vec![1, 2, 3], 6), [1, 2, 3]);
+        assert_eq!(thinned((0..=10).collect(), 6), [0, 2, 4, 6, 8, 10]);
+        assert_eq!(thinned((0..100).collect(), 6).last(), Some(&99));
+    }
 }

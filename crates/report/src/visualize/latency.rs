@@ -2,7 +2,7 @@
 
 use inferometer_metrics::Metric;
 
-use super::groups::{Load, Series, drawn, lens_name, series};
+use super::groups::{Load, Series, drawn, lens_name, series, thinned};
 use super::rows::{Run, Stat};
 use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
@@ -250,8 +250,11 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     }
 }
 
-/// Cumulative shares of TTFT for up to six runs with details; the title says when there are more.
-fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
+/// Lines of a distribution or of a length panel that can still be told apart.
+pub(super) const MAX_LINES: usize = 6;
+
+/// Runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.
+fn ttft_details(runs: &[Run]) -> Vec<(&Run, Vec<f64>)> {
     let mut detailed: Vec<(&Run, Vec<f64>)> = runs
         .iter()
         .filter_map(|run| {
@@ -271,21 +274,14 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             .total_cmp(&load(b.0))
             .then_with(|| a.0.name.cmp(&b.0.name))
     });
-    let found = detailed.len();
-    if found > 6 {
-        let last = detailed.len() - 1;
-        let mut keep = (0..6).map(|i| i * last / 5);
-        let mut next = keep.next();
-        let mut position = 0;
-        detailed.retain(|_| {
-            let kept = next == Some(position);
-            if kept {
-                next = keep.next();
-            }
-            position += 1;
-            kept
-        });
-    }
+    detailed
+}
+
+/// Cumulative fractions of TTFT for some runs with details; the title says when there are more.
+fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
+    let all = ttft_details(runs);
+    let found = all.len();
+    let detailed = thinned(all, MAX_LINES);
     let names = run_names(
         &detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(),
         lang,
@@ -316,7 +312,7 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
         }
     };
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
-    let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例"))
+    let y = Axis::linear(lang.pick("Fraction of requests at or below", "累计请求比例"))
         .with_range(0.0, 1.0);
     let empty = lang
         .pick(

@@ -2,7 +2,10 @@
 
 use inferometer_metrics::{Estimate, Metric};
 
-use super::groups::{DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series};
+use super::groups::{
+    DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series, thinned,
+};
+use super::latency::MAX_LINES;
 use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
@@ -205,17 +208,7 @@ pub(super) fn nothing(lang: Lang) -> String {
 
 /// Throughput against the input length, one line for each setting that was run at several.
 fn length_panel(runs: &[Run], lang: Lang) -> Panel {
-    let mut groups = by_input_length(runs, lang);
-    // More than six lines cannot be told apart: keep evenly spaced ones, the ends among them.
-    if groups.len() > 6 {
-        let last = groups.len() - 1;
-        let kept: Vec<usize> = (0..6).map(|i| i * last / 5).collect();
-        let mut position = 0;
-        groups.retain(|_| {
-            position += 1;
-            kept.contains(&(position - 1))
-        });
-    }
+    let groups = thinned(by_input_length(runs, lang), MAX_LINES);
     let named: Vec<Series<'_>> = groups
         .into_iter()
         .map(|group| Series {
@@ -317,52 +310,49 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
     }
 }
 
-/// Throughput over that at the lowest load, against the same ratio of loads.
+/// Throughput of a series relative to its lowest load, against the load relative to the lowest one;
+/// `None` without two levels to compare.
+fn scaling_line(one: &Series<'_>) -> Option<Line> {
+    let first = one.levels.first()?;
+    let base = first.number("output_throughput")?.mean;
+    if base <= 0.0 {
+        return None;
+    }
+    let mut line = Line::default();
+    for level in &one.levels {
+        let Some(found) = level.number("output_throughput") else {
+            continue;
+        };
+        if level.is_suspect() {
+            line.suspect.push(line.points.len());
+        }
+        let place = (level.load / first.load, found.mean / base);
+        line.points.push(place);
+    }
+    Some(line)
+}
+
+/// Throughput relative to that at the lowest load, against the same ratio of loads.
 fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let mut marks = Vec::new();
     let mut widest = 1.0_f64;
     for (index, one) in all.iter().enumerate() {
-        let base = one
-            .levels
-            .first()
-            .and_then(|first| Some((first.load, first.number("output_throughput")?.mean)));
-        let Some((base_load, base)) = base.filter(|(_, throughput)| *throughput > 0.0) else {
+        let Some(line) = scaling_line(one) else {
             continue;
         };
-        let mut line = Line {
-            color: theme::series(index).into(),
-            width: 2.4,
-            marker: Some(Marker::of(index)),
-            label: (all.len() > 1).then(|| one.name.clone()),
-            ..Line::default()
-        };
-        for level in &one.levels {
-            let Some(found) = level.number("output_throughput") else {
-                continue;
-            };
-            if level.is_suspect() {
-                line.suspect.push(line.points.len());
-            }
-            line.points
-                .push((level.load / base_load, found.mean / base));
-            widest = widest.max(level.load / base_load);
-        }
+        widest = line.points.iter().fold(widest, |most, at| most.max(at.0));
         if line.points.len() > 1 {
-            marks.push(Mark::Line(line));
+            marks.push(Mark::Line(Line {
+                color: theme::series(index).into(),
+                width: 2.4,
+                marker: Some(Marker::of(index)),
+                label: (all.len() > 1).then(|| one.name.clone()),
+                ..line
+            }));
         }
     }
     if !marks.is_empty() {
-        marks.insert(
-            0,
-            Mark::Line(Line {
-                points: vec![(1.0, 1.0), (widest, widest)],
-                color: theme::SOFT.into(),
-                width: 1.6,
-                dash: "6 5".into(),
-                label: Some(lang.pick("ideal", "理想").to_owned()),
-                ..Line::default()
-            }),
-        );
+        marks.insert(0, Mark::Line(ideal_line(widest, lang)));
     }
     let title = lang.pick("Scaling against the ideal", "扩展性与理想值对比");
     let x_title = match (load, lang) {
@@ -392,6 +382,18 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         marks,
         empty,
         ..Panel::new(title, x, y)
+    }
+}
+
+/// Throughput that grows as the load does.
+fn ideal_line(widest: f64, lang: Lang) -> Line {
+    Line {
+        points: vec![(1.0, 1.0), (widest, widest)],
+        color: theme::SOFT.into(),
+        width: 1.6,
+        dash: "6 5".into(),
+        label: Some(lang.pick("ideal", "理想").to_owned()),
+        ..Line::default()
     }
 }
 
