@@ -175,7 +175,7 @@ fn pooling_without_tokens_and_with_extra_sections() {
     ));
 }
 
-fn troubled(lang: Lang, color: bool) -> BlockContext {
+fn problematic(lang: Lang, color: bool) -> BlockContext {
     let mut outcomes = OutcomeCounts::default();
     for _ in 0..97 {
         outcomes.add(Outcome::Ok);
@@ -247,8 +247,8 @@ fn troubled(lang: Lang, color: bool) -> BlockContext {
 
 #[test]
 fn the_verdict_block_in_both_languages() {
-    insta::assert_snapshot!("block_en", verdict_block(&troubled(Lang::En, false)));
-    insta::assert_snapshot!("block_zh", verdict_block(&troubled(Lang::Zh, false)));
+    insta::assert_snapshot!("block_en", verdict_block(&problematic(Lang::En, false)));
+    insta::assert_snapshot!("block_zh", verdict_block(&problematic(Lang::Zh, false)));
     let clean = BlockContext {
         kernel_stamps: true,
         ..BlockContext::default()
@@ -257,9 +257,9 @@ fn the_verdict_block_in_both_languages() {
 }
 
 #[test]
-fn colour_only_when_asked() {
-    assert!(!verdict_block(&troubled(Lang::En, false)).contains('\u{1b}'));
+fn colour_only_when_requested() {
+    assert!(!verdict_block(&problematic(Lang::En, false)).contains('\u{1b}'));
     assert!(
-        verdict_block(&troubled(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
+        verdict_block(&problematic(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
     );
 }

@@ -130,7 +130,7 @@ fn draw_cell(svg: &mut Svg, frame: &Frame, cell: &Heat) {
     ) else {
         return;
     };
-    let (fill, white) = theme::ramp(cell.share);
+    let (fill, white) = theme::ramp(cell.shade);
     let area = Rect {
         left,
         top,

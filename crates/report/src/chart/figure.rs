@@ -50,7 +50,7 @@ pub struct Figure {
     pub keys: Vec<Key>,
     /// Panels, row by row.
     pub rows: Vec<Vec<Panel>>,
-    /// Notes at the foot, one a line.
+    /// Notes at the foot, one per line.
     pub notes: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ const MARGIN: f64 = 36.0;
 const GAP: f64 = 44.0;
 
 impl Figure {
-    /// Lays panels out in rows of two. Empty ones are left out, and a note says which and why.
+    /// Arranges panels in rows of two. Empty ones are left out, and a note says which and why.
     #[must_use]
     pub fn arranged(mut self, panels: Vec<Panel>) -> Self {
         let all_empty = panels.iter().all(Panel::is_empty);
@@ -143,7 +143,7 @@ impl Figure {
         out
     }
 
-    /// Draws the legend, wrapping at the right margin; returns the last baseline.
+    /// Draws the legend, wrapped at the right margin; returns the last baseline.
     fn draw_keys(&self, svg: &mut Svg, mut y: f64) -> f64 {
         let mut x = MARGIN;
         for key in &self.keys {

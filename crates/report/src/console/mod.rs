@@ -1,5 +1,5 @@
-//! What a finished run says on the terminal: vLLM's result table, and one block of our own after
-//! it.
+//! The terminal output of a finished run: vLLM's result table, then the verdict block and the lines
+//! on the kind of traffic.
 //!
 //! Everything is returned as text; the caller prints.
 

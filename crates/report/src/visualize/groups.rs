@@ -1,11 +1,11 @@
-//! Runs sorted into series of levels, with repeats folded.
+//! Runs sorted into series of levels, each with its repeats.
 
 use inferometer_metrics::{Estimate, Metric};
 
 use super::rows::{Run, Stat};
 use crate::Lang;
 
-/// What was raised from run to run.
+/// What varies from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// The concurrency cap.
@@ -65,10 +65,10 @@ pub(crate) struct Level<'a> {
     pub(crate) runs: Vec<&'a Run>,
 }
 
-/// One setting apart from the load, with its levels in ascending order.
+/// One setting (without the load), with its levels in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct Series<'a> {
-    /// What sets it apart from the others.
+    /// What distinguishes it from the others.
     pub(crate) name: String,
     /// Input and output tokens, where fixed.
     pub(crate) lens: (Option<f64>, Option<f64>),
@@ -270,7 +270,7 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
         .collect()
 }
 
-/// The parts that set a series apart: lengths, model, backend, label, the other load, metadata.
+/// The parts that distinguish a series: lengths, model, backend, label, the other load, metadata.
 fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
     let other = match load {
         Load::Concurrency => run.rate.map(|rate| format!("{rate} req/s")),
@@ -294,7 +294,7 @@ fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
     ]
 }
 
-/// "512 → 128", or a word where lengths are not fixed.
+/// "512 → 128", or words where lengths are not fixed.
 pub(crate) fn lens_name(lens: (Option<f64>, Option<f64>), lang: Lang) -> String {
     match lens {
         (Some(input), Some(output)) => format!("{input} → {output}"),

@@ -1,4 +1,4 @@
-//! The latency figure: what users wait for.
+//! The latency figure: how long users wait.
 
 use inferometer_metrics::Metric;
 
@@ -9,9 +9,9 @@ use crate::Lang;
 use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::duration_ms;
 
-/// The four metrics against the load with median, mean and tail, what an answer's time is made of,
-/// and the distributions where runs have details. When both caps and rates were varied, there is a
-/// row for each.
+/// The four metrics against the load with median, mean and tail, the parts of an answer's time, and
+/// the distributions where runs have details. When both caps and rates vary, there is a row for
+/// each.
 pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
     let main = Load::of(runs);
     let all = drawn(series(runs, main, lang));
@@ -166,18 +166,18 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
 
 /// Stacked bars: time to the first token, and generation after it, of the mean answer.
 fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
-    const MOST: usize = 12;
+    const MAX_BARS: usize = 12;
     let mut names = Vec::new();
     let mut owners: Vec<usize> = Vec::new();
     let mut bars = Vec::new();
     let total: usize = all.iter().map(|one| one.levels.len()).sum();
-    // With many settings the lowest, middle and highest load of each series stand for all.
+    // With many settings, only the lowest, middle and highest load of each series are shown.
     let wanted = |position: usize, count: usize| {
-        total <= MOST || position == 0 || position == count / 2 || position + 1 == count
+        total <= MAX_BARS || position == 0 || position == count / 2 || position + 1 == count
     };
     for (owner, one) in all.iter().enumerate() {
         for (position, level) in one.levels.iter().enumerate() {
-            if !wanted(position, one.levels.len()) || names.len() >= MOST {
+            if !wanted(position, one.levels.len()) || names.len() >= MAX_BARS {
                 continue;
             }
             let first = level.latency(Metric::Ttft, Stat::Mean).map(|e| e.mean);
@@ -211,7 +211,7 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         name_groups(&mut names, &owners, all);
     }
     let title = lang.pick(
-        "Where the mean answer's time goes: first token (orange), generation (blue)",
+        "Time of the mean request: first token (orange), generation (blue)",
         "平均回答的时间构成：首 token（橙）与生成（蓝）",
     );
     let x_title = match (load, lang) {
@@ -236,13 +236,13 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
 /// Writes each setting's name once, below the middle of its bars, as far as it fits there.
 fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     // A panel is about 560 pixels wide, and a letter about 8.
-    let letters_a_bar = 560.0 / names.len().max(1) as f64 / 8.0;
+    let letters_per_bar = 560.0 / names.len().max(1) as f64 / 8.0;
     for (owner, one) in all.iter().enumerate() {
         let Some(first) = owners.iter().position(|o| *o == owner) else {
             continue;
         };
         let bars = owners.iter().filter(|o| **o == owner).count();
-        let room = (bars as f64 * letters_a_bar) as usize;
+        let room = (bars as f64 * letters_per_bar) as usize;
         if room >= 4 {
             let middle = &mut names[first + bars / 2];
             *middle = format!("{middle}\n{}", shorten(&one.name, room));

@@ -1,4 +1,4 @@
-//! The throughput figure: how far the server scales.
+//! The throughput figure: how the server scales.
 
 use inferometer_metrics::{Estimate, Metric};
 
@@ -11,7 +11,7 @@ use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::significant;
 
-/// Four panels: throughput against load, the effect of the input length, tokens per second for each
+/// Four panels: throughput against load, the effect of the input length, tokens per second per
 /// user, and scaling against the ideal.
 pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     let load = Load::of(runs);
@@ -34,7 +34,7 @@ pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     .arranged(panels)
 }
 
-/// Model and extent of the runs, in one line.
+/// Model and number of the runs, in one line.
 pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
     let mut models: Vec<&str> = runs
         .iter()
@@ -56,7 +56,7 @@ pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
     }
 }
 
-/// The legend's entries for what needs explaining on any figure.
+/// The entries of the legend that any figure may need.
 pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
     if runs.iter().any(Run::is_invalid) {
         vec![Key::Line {
@@ -75,7 +75,7 @@ pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
     }
 }
 
-/// What a reader must know of the samples.
+/// What a reader must know about the samples.
 pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let load = Load::of(runs);
     let repeats: Vec<usize> = series(runs, load, lang)
@@ -89,7 +89,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let mut notes = vec![if most > 1 {
         match lang {
             Lang::En => format!(
-                "{least} to {most} runs a point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
+                "{least} to {most} runs per point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
             ),
             Lang::Zh => format!(
                 "每点 {least} 至 {most} 次运行；误差线为重复运行均值的 95 % 置信区间（学生 t 分布）。"
@@ -97,7 +97,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
         }
     } else {
         lang.pick(
-            "One run a point: the noise between runs is unknown.",
+            "One run per point: the noise between runs is unknown.",
             "每点仅一次运行：运行之间的波动未知。",
         )
         .to_owned()
@@ -124,7 +124,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let left_out = series(runs, load, lang).len().saturating_sub(DRAWN);
     if left_out > 0 {
         notes.push(match lang {
-            Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; the report and the dashboard have them."),
+            Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; they are in the report and the dashboard."),
             Lang::Zh => format!("另有 {left_out} 个水平最少的设置未在此绘出；报告与仪表板中均有。"),
         });
     }
@@ -200,7 +200,7 @@ fn values_of(marks: &[Mark]) -> Vec<f64> {
 
 pub(super) fn nothing(lang: Lang) -> String {
     lang.pick(
-        "no runs with the numbers that this chart needs",
+        "no run has the numbers that this chart needs",
         "没有包含此图所需数据的运行",
     )
     .to_owned()
@@ -243,7 +243,7 @@ fn length_panel(runs: &[Run], lang: Lang) -> Panel {
     }
 }
 
-/// Output tokens per second for one user: throughput over the mean number of requests in flight,
+/// Output tokens per second per user: throughput over the mean number of requests in flight,
 /// which is rate × mean latency (Little's law) where both are known, else the cap.
 pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
     let throughput = level.number("output_throughput")?.mean;
@@ -258,7 +258,7 @@ pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
 fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let columns = loads(all);
     let mut cells: Vec<(usize, usize, f64, bool)> = Vec::new();
-    // Row 0 stands at the bottom, so the shortest lengths come last.
+    // Row 0 is at the bottom, so the shortest lengths come last.
     for (row, one) in all.iter().rev().enumerate() {
         for level in &one.levels {
             let Some(column) = columns.iter().position(|load| *load == level.load) else {
@@ -275,7 +275,7 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         .iter()
         .map(|&(column, row, value, suspect)| Heat {
             at: (column, row),
-            share: if most > least {
+            shade: if most > least {
                 (value - least) / (most - least)
             } else {
                 1.0
@@ -290,7 +290,7 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         columns.iter().map(ToString::to_string).collect(),
     );
     let title = lang.pick(
-        "Efficiency: output tokens/s for each request in flight",
+        "Efficiency: output tokens/s per request in flight",
         "效率：每个在途请求的输出 token/秒",
     );
     let y = Axis::categories("", names);

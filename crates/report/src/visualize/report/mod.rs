@@ -18,7 +18,7 @@ use crate::format::{count, duration_ms, percent, significant};
 use reproduce::{commands, environment};
 use settings::{best, ratings, with_loose};
 
-/// How the report is written.
+/// Format of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReportFormat {
     /// Plain text.
@@ -155,20 +155,20 @@ fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
         let mut sentences = Vec::new();
         match (saturation, lang) {
             (Saturation::At(at), Lang::En) => sentences.push(format!(
-                "saturated from {} {at} on: higher loads gave at most 5 % more throughput and only longer waits.",
+                "saturated from {} {at} on: higher loads added at most 5 % throughput and only longer waits.",
                 load.short(lang)
             )),
             (Saturation::At(at), Lang::Zh) => sentences
                 .push(format!("自{} {at} 起饱和：更高负载的吞吐量提升不超过 5 %，只会增加等待。", load.short(lang))),
             (Saturation::NotReached(gain), Lang::En) => sentences.push(format!(
-                "saturation was not reached: the last step changed throughput by {}. Try higher loads.",
+                "saturation not reached: the last step changed throughput by {}. Try higher loads.",
                 percent(gain)
             )),
             (Saturation::NotReached(gain), Lang::Zh) => {
                 sentences.push(format!("未达到饱和：最后一级负载使吞吐量变化 {}。可尝试更高负载。", percent(gain)));
             }
             (Saturation::Unknown, _) => sentences.push(
-                lang.pick("saturation unknown: needs two or more loads.", "饱和点未知：需要至少两个负载水平。").to_owned(),
+                lang.pick("saturation unknown: two or more loads are needed.", "饱和点未知：需要至少两个负载水平。").to_owned(),
             ),
         }
         sentences.extend(limits.iter().map(|limit| advice(*limit, load, lang)));
@@ -185,7 +185,7 @@ fn findings(doc: &mut Document, all: &[Series<'_>], load: Load, lang: Lang) {
 }
 
 fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
-    doc.heading(2, lang.pick("May the numbers be trusted?", "数据是否可信"));
+    doc.heading(2, lang.pick("Can the numbers be trusted?", "数据是否可信"));
     let of = |level: Trust| {
         runs.iter()
             .filter(|r| r.verdict.as_ref().is_some_and(|v| v.level == level))
@@ -194,7 +194,7 @@ fn validity(doc: &mut Document, runs: &[Run], lang: Lang) {
     let silent = runs.iter().filter(|run| run.verdict.is_none()).count();
     doc.text(match lang {
         Lang::En => format!(
-            "{} VALID, {} CAUTION, {} INVALID, {silent} without a verdict (made by a tool that gives none).",
+            "{} VALID, {} CAUTION, {} INVALID, {silent} without a verdict (from a tool that reports none).",
             of(Trust::Valid),
             of(Trust::Caution),
             of(Trust::Invalid)
@@ -237,7 +237,7 @@ fn definitions(lang: Lang) -> Vec<String> {
             "TTFT: time from sending a request to its first token. TPOT: time per output token after the first. ITL: gap \
              between successive token events. E2EL: time to the last token.".to_owned(),
             "Balance (knee): the load with the highest throughput per unit of delay.".to_owned(),
-            "Results marked INVALID are shown but take no part in best settings, saturation and advice.".to_owned(),
+            "Results marked INVALID are shown but not used for best settings, saturation and advice.".to_owned(),
         ],
         Lang::Zh => vec![
             "TTFT：从发送请求到首个 token 的时间。TPOT：首 token 之后每个输出 token 的时间。ITL：相邻 token 事件的间隔。E2EL：到最后一个 token 的时间。".to_owned(),

@@ -62,7 +62,7 @@ pub(super) fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
     if let (Some(first), Some(last)) = (dates.first(), dates.last()) {
         items.push(format!(
             "{}{}{first} – {last}",
-            lang.pick("Runs made", "运行时间"),
+            lang.pick("Run dates", "运行时间"),
             lang.pick(": ", "：")
         ));
     }
@@ -70,7 +70,7 @@ pub(super) fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
 }
 
 pub(super) fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
-    const MOST: usize = 40;
+    const MAX_COMMANDS: usize = 40;
     doc.heading(2, lang.pick("Commands to reproduce", "复现命令"));
     let mut lines: Vec<String> = runs.iter().map(command).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -81,12 +81,12 @@ pub(super) fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
         .count();
     if known < runs.len() {
         doc.text(lang.pick(
-            "Put together from the result files, which do not hold every option; add --base-url and your server's own options.",
+            "Reconstructed from the result files, which do not have every option; add --base-url and the options of your server.",
             "根据结果文件整理；其中并不包含所有选项，请补充 --base-url 及服务器相关选项。",
         ));
     }
-    let more = lines.len().saturating_sub(MOST);
-    lines.truncate(MOST);
+    let more = lines.len().saturating_sub(MAX_COMMANDS);
+    lines.truncate(MAX_COMMANDS);
     if more > 0 {
         lines.push(match lang {
             Lang::En => format!("# … and {more} more"),
@@ -96,7 +96,7 @@ pub(super) fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.code(lines);
 }
 
-/// The command that the result file itself holds.
+/// The command stored in the result file.
 fn stored_command(run: &Run) -> Option<String> {
     Some(
         run.row
