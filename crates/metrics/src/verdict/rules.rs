@@ -6,6 +6,10 @@ use super::rule::Limit::{Any, From, Never, OfTtft};
 use super::rule::{Advice, Rule, Unit};
 
 /// All rules, in the order in which findings of the same level are listed.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of Findings<'a> is for one 'a only, and a rule is for all"
+)]
 pub const RULES: &[Rule] = &[
     Rule {
         code: "late_sends",

@@ -322,34 +322,44 @@ fn each_level_of_each_rule_has_a_case() {
 }
 
 /// What is near a limit, or on purpose, is no finding.
+const HARMLESS: &[Harmless] = &[
+    harmless("a ceiling that is far", |run| {
+        run.settings.ceiling_used = Some(0.4);
+    }),
+    harmless("a short stall in the stamps", |run| {
+        run.health.kernel_stamps = false;
+        stall(run, 19);
+    }),
+    harmless("requests cancelled on purpose", |run| {
+        run.each(4, |record| fail(record, Outcome::Cancelled));
+    }),
+    harmless("answers that end a little early", |run| ask(run, false, 25)),
+    harmless("a backlog under a ramp", |run| {
+        overload(run);
+        run.settings.ramp = true;
+    }),
+    harmless("prompts that repeat on purpose", |run| {
+        run.settings.duplicate_prompts = Some(1.0);
+        run.settings.cache_expected = true;
+    }),
+    harmless("cache hits that are expected", |run| {
+        run.each(1, |record| record.usage.cached_tokens = Some(64));
+        run.settings.cache_expected = true;
+    }),
+];
+
+struct Harmless {
+    name: &'static str,
+    perturb: fn(&mut Run),
+}
+
+const fn harmless(name: &'static str, perturb: fn(&mut Run)) -> Harmless {
+    Harmless { name, perturb }
+}
+
 #[test]
 fn harmless_perturbations_have_no_findings() {
-    let harmless: &[(&str, fn(&mut Run))] = &[
-        ("a ceiling that is far", |run| {
-            run.settings.ceiling_used = Some(0.4);
-        }),
-        ("a short stall in the stamps", |run| {
-            run.health.kernel_stamps = false;
-            stall(run, 19);
-        }),
-        ("requests cancelled on purpose", |run| {
-            run.each(4, |record| fail(record, Outcome::Cancelled));
-        }),
-        ("answers that end a little early", |run| ask(run, false, 25)),
-        ("a backlog under a ramp", |run| {
-            overload(run);
-            run.settings.ramp = true;
-        }),
-        ("prompts that repeat on purpose", |run| {
-            run.settings.duplicate_prompts = Some(1.0);
-            run.settings.cache_expected = true;
-        }),
-        ("cache hits that are expected", |run| {
-            run.each(1, |record| record.usage.cached_tokens = Some(64));
-            run.settings.cache_expected = true;
-        }),
-    ];
-    for (name, perturb) in harmless {
+    for Harmless { name, perturb } in HARMLESS {
         let mut run = Run::clean();
         perturb(&mut run);
         assert_eq!(run.verdict(), Verdict::default(), "{name}");
