@@ -51,7 +51,6 @@ mod sidecars;
 mod simulate;
 mod spec;
 mod structured;
-mod traffic;
 mod vllm;
 
 pub use calibration::{Calibrated, Calibration, calibrate};
@@ -75,4 +74,3 @@ pub use spec::{
     TargetSpec, WorkloadSpec,
 };
 pub use structured::{Structured, StructuredKind};
-pub use traffic::{Traffic, TrafficSettings};

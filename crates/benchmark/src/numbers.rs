@@ -2,15 +2,17 @@
 //! report can be made again from the run folder.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{Extras, Spread, Summary, analyse, judge};
+use inferometer_metrics::traffic::Traffic;
+use inferometer_metrics::{Extras, Summary, analyse, judge};
 use inferometer_report::Lang;
-use inferometer_report::console::{self, BlockContext, TableContext, result_table, verdict_block};
+use inferometer_report::console::{
+    BlockContext, TableContext, result_table, traffic_lines, verdict_block,
+};
 use serde::Serialize;
 
 use crate::decoding::Decoding;
 use crate::probe::ProbeNumbers;
 use crate::spec::{RunFacts, RunSpec};
-use crate::traffic::Traffic;
 
 /// The numbers of a run and the judgement on them.
 #[derive(Clone, Debug, Serialize)]
@@ -70,7 +72,7 @@ impl Numbers {
             },
         );
         let block = self.block(facts, health, look);
-        format!("{table}{block}{}", self.traffic.render())
+        format!("{table}{block}{}", traffic_lines(&self.traffic))
     }
 
     fn block(&self, facts: &RunFacts, health: &ClientHealth, look: &Look) -> String {
@@ -85,21 +87,20 @@ impl Numbers {
             lateness: extras
                 .arrival
                 .own_lateness_ms
-                .or(extras.arrival.lateness_ms)
-                .map(spread),
-            receive_lag: extras.receive.lag_ms.map(spread),
+                .or(extras.arrival.lateness_ms),
+            receive_lag: extras.receive.lag_ms,
             kernel_stamps: health.kernel_stamps,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
             client_share: share
                 .and_then(|share| Some(share.bound_ms? / share.p99_ms))
                 .filter(|share| share.is_finite()),
             worker_cpu: worker_cpu(health),
-            service: extras.service.e2el_ms.map(spread),
+            service: extras.service.e2el_ms,
             response: extras
                 .response
                 .as_ref()
                 .and_then(|response| response.e2el_ms)
-                .map(spread),
+                ,
             partial: facts.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,
@@ -117,15 +118,6 @@ pub struct Look {
     pub color: bool,
     /// The run folder to name.
     pub run_folder: Option<String>,
-}
-
-fn spread(spread: Spread) -> console::Spread {
-    console::Spread {
-        mean_ms: spread.mean,
-        p50_ms: spread.p50,
-        p99_ms: spread.p99,
-        max_ms: spread.max,
-    }
 }
 
 /// The busiest worker's use of its processor, without the time spent spinning towards due instants.

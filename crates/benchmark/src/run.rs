@@ -30,7 +30,7 @@ use crate::run_records::{LogPlace, RunRecords, count_tokens};
 use crate::save::{self, Places};
 use crate::settings::Settings;
 use crate::spec::{RunFacts, RunSpec};
-use crate::traffic::TrafficSettings;
+use inferometer_metrics::traffic::TrafficSettings;
 use crate::{profiler, vllm};
 
 /// Pause between two ready checks, as vLLM has it.

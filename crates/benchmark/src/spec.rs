@@ -20,7 +20,7 @@ use crate::decoding::Decoding;
 use crate::error::{Error, OrError};
 use crate::probe::ProbeNumbers;
 use crate::settings::{LoraAssignment, Settings};
-use crate::traffic::TrafficSettings;
+use inferometer_metrics::traffic::TrafficSettings;
 
 /// What a run was asked to do. Secrets are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Prompt, Records, Request};
+use inferometer_metrics::traffic::Conformity;
 use inferometer_workload::Tokenizer;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, OrError};
@@ -47,45 +47,8 @@ pub struct Structured {
     seed: u64,
 }
 
-/// How many answers have the structure that was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Conformity {
-    /// `json`, `regex`, `choice` or `grammar`.
-    pub kind: String,
-    /// Requests that asked for it.
-    pub asked: usize,
-    /// Good answers to those.
-    pub answered: usize,
-    /// Answers that have it; absent for grammars of the user's own, which are not checked.
-    pub conforming: Option<usize>,
-    /// `conforming / answered`.
-    pub share: Option<f64>,
-}
-
 /// Says whether an answer is what was asked for.
 type Judge<'a> = Box<dyn Fn(&str) -> bool + 'a>;
-
-impl Conformity {
-    /// The line for people.
-    pub fn line(&self) -> String {
-        let Self {
-            kind,
-            asked,
-            answered,
-            ..
-        } = self;
-        match self.conforming.zip(self.share) {
-            Some((good, share)) => format!(
-                "Structured output ({kind}): {asked} requests asked for it, {good} of {answered} answers conform \
-                 ({:.1} %)",
-                share * 100.0
-            ),
-            None => format!(
-                "Structured output ({kind}): {asked} requests asked for it; a grammar of your own is not checked"
-            ),
-        }
-    }
-}
 
 const PATTERN: &str = r"\w+@\w+\.com\n";
 /// SQL of the simplest kind, in the grammar notation that vLLM's engines read (EBNF).

@@ -244,9 +244,7 @@ fn selected_metrics(
         });
     };
     let selected = parse_metrics(list).or_usage()?;
-    let needs_stream = selected
-        .iter()
-        .find(|metric| matches!(metric, Metric::Ttft | Metric::Tpot | Metric::Itl));
+    let needs_stream = selected.iter().find(|metric| metric.needs_stream());
     match (needs_stream, whole) {
         (Some(metric), Some(reason)) => Err(Failure::usage(format!(
             "--percentile-metrics {list}: {} cannot be measured with {reason}; ask for e2el",
@@ -258,7 +256,10 @@ fn selected_metrics(
 
 fn goodput(limits: &[String], whole: Option<&str>) -> Result<Vec<(Slo, f64)>, Failure> {
     let limits = parse_goodput(limits).or_usage()?;
-    match (limits.iter().find(|(slo, _)| *slo != Slo::E2el), whole) {
+    match (
+        limits.iter().find(|(slo, _)| slo.metric().needs_stream()),
+        whole,
+    ) {
         (Some((slo, _)), Some(reason)) => Err(Failure::usage(format!(
             "--goodput: {} cannot be measured with {reason}; set a limit on e2el",
             slo.key()

@@ -3,7 +3,7 @@
 //!
 //! Those that the client's own host brings about (a stepped clock, a control group's quota, a
 //! kernel without stamps, a worker without a moment to spare) are in `hosts.rs`; all of them are
-//! provoked on made-up runs, too: `crates/metrics/tests/made_up/verdict.rs`.
+//! provoked on synthetic runs, too: `crates/metrics/tests/synthetic/verdict.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -423,8 +423,8 @@ impl Record {
         self.send_start.map(|sent| sent.since(self.due))
     }
 
-    /// Arrival of the first token event, else of the complete answer for requests that do not
-    /// stream.
+    /// Arrival of the first token event. `None` for an answer that was not streamed: nobody can say
+    /// when its first token was ready.
     pub fn first_token(&self) -> Option<Nanos> {
         self.events.first().map(|event| event.at)
     }

@@ -1,4 +1,4 @@
-//! Time to turn the records of a large run into numbers.
+//! Time to compute the numbers of a large run from its records.
 //!
 //! `INFEROMETER_BENCH_REQUESTS` sets the number of requests (default 20,000) with 128 events each.
 
@@ -11,13 +11,13 @@ fn main() {
     divan::main();
 }
 
-/// A run that is made up anew at each visit, so that a million requests need no memory for their
+/// A run that is generated anew at each visit, so that a million requests need no memory for their
 /// events.
-struct MadeUp {
+struct SyntheticRun {
     requests: usize,
 }
 
-impl Records for MadeUp {
+impl Records for SyntheticRun {
     fn count(&self) -> usize {
         self.requests
     }
@@ -59,11 +59,11 @@ impl Records for MadeUp {
     }
 }
 
-fn run() -> MadeUp {
+fn run() -> SyntheticRun {
     let requests = std::env::var("INFEROMETER_BENCH_REQUESTS")
         .ok()
         .and_then(|text| text.parse().ok());
-    MadeUp {
+    SyntheticRun {
         requests: requests.unwrap_or(20_000),
     }
 }
@@ -75,7 +75,7 @@ fn settings() -> MetricSettings {
     }
 }
 
-/// What making up the events costs in the other two.
+/// The cost of generating the events, which is part of the other two.
 #[divan::bench(sample_count = 3)]
 fn three_visits_alone(bencher: divan::Bencher<'_, '_>) {
     let run = run();

@@ -1,4 +1,4 @@
-//! Everything at once.
+//! Summary and extras at once.
 
 use inferometer_core::Records;
 
@@ -7,7 +7,7 @@ use crate::passes::run;
 use crate::summarise::SummaryCollector;
 use crate::{Extras, MetricSettings, Summary};
 
-/// [`summarise`](crate::summarise) and [`extras`](crate::extras) in the same three visits to the
+/// [`summarise`](crate::summarise) and [`extras`](crate::extras) in the same three passes over the
 /// records.
 pub fn analyse(records: &dyn Records, settings: &MetricSettings) -> (Summary, Extras) {
     let mut summary = SummaryCollector::new(settings);

@@ -19,7 +19,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of finite values; `None` when there are none.
+    /// The estimate from finite values; `None` when there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
         let n = values.len();
         if n == 0 {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_is_students() {
+    fn the_interval_is_from_students_t() {
         // Mean 3, sd sqrt(2.5); t(0.975, 4) = 2.7764451.
         let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         let (low, high) = estimate.interval.unwrap();

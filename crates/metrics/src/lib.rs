@@ -1,7 +1,7 @@
 //! From records to numbers: pure functions, no I/O, no clock.
 //!
-//! [`summarise`] gives vLLM's numbers under vLLM's definitions, [`extras`] what vLLM does not have,
-//! and [`analyse`] both in one go. [`judge`] says whether they may be trusted.
+//! [`summarise`] computes vLLM's numbers under vLLM's definitions, [`extras`] those that vLLM does
+//! not have, and [`analyse`] both at once. [`judge`] decides whether they may be trusted.
 
 mod analyse;
 mod estimate;
@@ -13,6 +13,7 @@ mod settings;
 mod summarise;
 mod summary;
 mod times;
+pub mod traffic;
 mod verdict;
 
 pub use analyse::analyse;
@@ -29,4 +30,4 @@ pub use settings::{
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};
 pub use times::Times;
-pub use verdict::{Limit, RULES, Rule, Unit, VerdictSettings, judge};
+pub use verdict::{Advice, Limit, RULES, Rule, Unit, VerdictSettings, judge};

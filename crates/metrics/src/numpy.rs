@@ -72,7 +72,7 @@ pub(crate) fn middle(low: f64, high: f64) -> f64 {
     (low + high) / 2.0
 }
 
-/// Where a percentile lies among `n` values in ascending order.
+/// Position of a percentile among `n` values in ascending order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Position {
     pub(crate) lower: usize,
@@ -149,7 +149,8 @@ fn block_sum(values: &[f64]) -> f64 {
         .fold(total, |sum, value| sum + value)
 }
 
-/// [`sum`] of a known number of values that come one by one: the same result without keeping them.
+/// [`sum`] of a known number of values that arrive one by one: the same result without keeping
+/// them.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamingSum {
     open: Vec<Half>,
@@ -161,7 +162,7 @@ pub(crate) struct StreamingSum {
 /// A split whose sum is not complete yet.
 #[derive(Clone, Copy, Debug)]
 enum Half {
-    /// The left half is being summed; so many values follow on the right.
+    /// The left half is being summed; this many values follow on the right.
     Left { right: usize },
     /// The right half is being summed.
     Right { left: f64 },

@@ -1,4 +1,4 @@
-//! Several looks at the same records.
+//! Several passes over the same records.
 
 use inferometer_core::{Record, Records};
 
@@ -12,7 +12,8 @@ pub(crate) trait Collector {
     fn end_pass(&mut self, pass: usize);
 }
 
-/// Shows all records to all collectors, so that several results cost one reading of a log.
+/// Shows all records to all collectors, so that a log on disk is read once per pass, however many
+/// results are wanted.
 pub(crate) fn run(records: &dyn Records, collectors: &mut [&mut dyn Collector]) {
     for pass in 0..PASSES {
         records.visit(&mut |record| {

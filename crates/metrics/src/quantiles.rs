@@ -1,9 +1,9 @@
 //! Exact percentiles of spans that are too many to keep.
 //!
-//! The values are shown in three passes, always the same ones. The first pass counts them in
-//! buckets of 1/4096 relative width; the second divides only those buckets in which a wanted rank
-//! lies, and the third divides again where a nanosecond is not yet resolved. Memory is a few
-//! megabytes whatever the number of values, and the result is that of sorting them all.
+//! The same values are added in each of three passes. The first pass counts them in buckets of
+//! 1/4096 relative width; the second divides only those buckets that contain a wanted rank, and the
+//! third divides again where a nanosecond is not yet resolved. Memory is a few megabytes whatever
+//! the number of values, and the result is that of sorting them all.
 
 use inferometer_core::Nanos;
 
@@ -12,7 +12,7 @@ use crate::numpy::{Position, middle};
 /// Passes over the values that a [`Quantiles`] needs.
 pub(crate) const PASSES: usize = 3;
 
-/// Bits of a value that the first pass tells apart, after the leading one.
+/// Bits of a value that the first pass distinguishes, after the leading one.
 const COARSE_BITS: u32 = 12;
 /// Bits that each later pass adds.
 const FINE_BITS: u32 = 16;
@@ -71,9 +71,9 @@ impl Quantiles {
         }
     }
 
-    /// Shows `value` once, `weight` times over.
+    /// Adds `value` with this weight, as if it occurred `weight` times.
     pub(crate) fn add(&mut self, value: Nanos, weight: u64) {
-        // Mostly two passes resolve everything, and the third has nothing left to do.
+        // Usually two passes resolve everything, and the third has nothing left to do.
         if weight == 0 || (self.pass > 0 && self.fine.is_empty()) {
             return;
         }
@@ -93,8 +93,7 @@ impl Quantiles {
         if slot == NO_SLOT {
             return;
         }
-        // In the third pass several divisions may lie in one coarse bucket; they follow one
-        // another.
+        // In the third pass one coarse bucket may have several divisions; they are adjacent.
         for division in &mut self.fine[usize::from(slot)..] {
             let Some(offset) = value.checked_sub(division.start) else {
                 return;
@@ -106,7 +105,7 @@ impl Quantiles {
         }
     }
 
-    /// Ends a pass; [`PASSES`] of them make the results available.
+    /// Ends a pass; the results are available after [`PASSES`] of them.
     pub(crate) fn end_pass(&mut self) {
         if self.pass == 0 {
             self.find_coarse();
@@ -149,7 +148,7 @@ impl Quantiles {
         }
     }
 
-    /// A percentile that was asked for, in seconds, as NumPy's `percentile` computes it.
+    /// One of the requested percentiles, in seconds, as NumPy's `percentile` computes it.
     pub(crate) fn percentile(&self, p: f64) -> f64 {
         if self.count == 0 {
             return 0.0;
@@ -165,7 +164,7 @@ impl Quantiles {
         let found = self
             .wanted
             .binary_search_by_key(&rank, |wanted| wanted.rank);
-        debug_assert!(found.is_ok(), "rank {rank} was not asked for");
+        debug_assert!(found.is_ok(), "rank {rank} was not requested");
         let value = found.map_or(self.max, |index| self.wanted[index].start);
         Nanos(value).as_secs_f64()
     }
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_cover_all_values_without_gap() {
+    fn buckets_cover_all_values_without_gaps() {
         for value in
             (0..20_000).chain((12..45).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]))
         {
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_within_one_coarse_bucket_are_told_apart() {
+    fn neighbours_within_one_coarse_bucket_are_distinguished() {
         // 100 s: a coarse bucket is 16.8 ms wide there, a cell of the second pass 256 ns.
         let values: Vec<u64> = (0..2000)
             .map(|i| 100_000_000_000 + (i * 7919 % 2000) * 13)
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_of_zero_is_no_value() {
+    fn a_weight_of_zero_adds_nothing() {
         let mut quantiles = Quantiles::new(&PERCENTILES);
         for _ in 0..PASSES {
             quantiles.add(Nanos(5), 0);
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_counts_as_so_many_values() {
+    fn a_weight_counts_as_this_many_values() {
         let mut weighted = Quantiles::new(&PERCENTILES);
         for _ in 0..PASSES {
             for value in [5_000_000, 1_000_001, 9_000_000_003_u64] {

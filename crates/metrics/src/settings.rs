@@ -1,4 +1,4 @@
-//! Which numbers are wanted, and how the flags say so.
+//! Which numbers to compute, and how flags select them.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::{Kind, Metric};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricSettings {
     /// Metrics with statistics (`--percentile-metrics`). Those that the run cannot have are left
-    /// out.
+    /// out of the result.
     pub selected: Vec<Metric>,
     /// Percentiles from 0 to 100 (`--metric-percentiles`).
     pub percentiles: Vec<f64>,
@@ -16,12 +16,12 @@ pub struct MetricSettings {
     pub goodput: Vec<(Slo, f64)>,
     /// Requests that may be in flight at once (`--max-concurrency`).
     pub cap: Option<usize>,
-    /// Conversations that may be under way at once.
+    /// Conversations that may be active at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_conversations: Option<usize>,
     /// True when the request rate is finite.
     pub finite_rate: bool,
-    /// What the endpoint does.
+    /// Kind of the endpoint.
     pub kind: Kind,
     /// False when there is no tokenizer; vLLM then leaves out TTFT, TPOT and ITL.
     pub has_tokenizer: bool,
@@ -45,18 +45,17 @@ impl Default for MetricSettings {
 impl MetricSettings {
     /// True when this run has the metric: queueing needs a cap, and the first three need tokens.
     pub fn has(&self, metric: Metric) -> bool {
-        match metric {
-            Metric::Ttft | Metric::Tpot | Metric::Itl => {
-                self.kind == Kind::Generation && self.has_tokenizer
-            }
-            Metric::E2el => true,
+        let has_tokens = self.kind == Kind::Generation && self.has_tokenizer;
+        let has_queue = match metric {
+            Metric::Ttft | Metric::Tpot | Metric::Itl | Metric::E2el => true,
             Metric::ClientQueueTime => self.cap.is_some(),
             Metric::E2elIncludingClientQueue => self.cap.is_some() && self.finite_rate,
-        }
+        };
+        has_queue && (has_tokens || !metric.needs_stream())
     }
 }
 
-/// The metrics that vLLM reports when none are named.
+/// The metrics that vLLM reports by default.
 pub fn default_metrics(kind: Kind) -> Vec<Metric> {
     match kind {
         Kind::Generation => vec![Metric::Ttft, Metric::Tpot, Metric::Itl],
@@ -80,17 +79,22 @@ impl Slo {
     /// All of them, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Ttft, Self::Tpot, Self::E2el];
 
+    /// The metric that is limited.
+    pub const fn metric(self) -> Metric {
+        match self {
+            Self::Ttft => Metric::Ttft,
+            Self::Tpot => Metric::Tpot,
+            Self::E2el => Metric::E2el,
+        }
+    }
+
     /// The name in flags.
     pub const fn key(self) -> &'static str {
-        match self {
-            Self::Ttft => "ttft",
-            Self::Tpot => "tpot",
-            Self::E2el => "e2el",
-        }
+        self.metric().key()
     }
 }
 
-/// What is wrong with a flag that says which numbers are wanted.
+/// An invalid value of a flag that selects numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetricFlagError {
     /// A metric that does not exist.
@@ -102,32 +106,36 @@ pub enum MetricFlagError {
         /// The name that was given.
         name: String,
     },
-    /// A percentile that is no number.
-    #[error("--metric-percentiles: {text:?} is not a number; give percentiles such as 50,90,99.9")]
+    /// A percentile that is not a number.
+    #[error(
+        "--metric-percentiles: invalid percentile {text:?}: expected a number, for example 50,90,99.9"
+    )]
     NotAPercentile {
         /// What was given.
         text: String,
     },
-    /// A percentile outside of 0 to 100.
-    #[error("--metric-percentiles: {text} is outside of 0 to 100")]
+    /// A percentile outside 0 to 100.
+    #[error("--metric-percentiles: {text} is outside 0 to 100")]
     PercentileRange {
         /// What was given.
         text: String,
     },
     /// A limit that is not `NAME:MILLISECONDS`.
-    #[error("--goodput: {text:?} is not NAME:MILLISECONDS; give for example ttft:500 tpot:50")]
+    #[error(
+        "--goodput: invalid limit {text:?}: expected NAME:MILLISECONDS, for example ttft:500 tpot:50"
+    )]
     NotALimit {
         /// What was given.
         text: String,
     },
-    /// A limit on a metric that cannot have one.
+    /// A limit on a metric that does not support one.
     #[error("--goodput: unknown metric {name:?}; choose from ttft, tpot, e2el")]
     UnknownLimit {
         /// The name that was given.
         name: String,
     },
     /// A limit that is negative or not a number.
-    #[error("--goodput: {text}: the limit must be 0 ms or more")]
+    #[error("--goodput: invalid limit {text}: expected 0 ms or more")]
     LimitRange {
         /// What was given.
         text: String,
@@ -138,9 +146,8 @@ fn metric_names() -> String {
     Metric::ALL.map(Metric::key).join(", ")
 }
 
-/// Reads `--percentile-metrics`, a comma list. vLLM ignores names that it does not know; here they
-/// are errors, because the metric that was meant would silently be missing. The result is in vLLM's
-/// order.
+/// Parses `--percentile-metrics`, a comma-separated list. vLLM ignores unknown names; here they are
+/// errors, because the intended metric would silently be missing. The result is in vLLM's order.
 pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
     let mut metrics = Vec::new();
     for name in items(list) {
@@ -154,8 +161,8 @@ pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
     Ok(metrics)
 }
 
-/// Reads `--metric-percentiles`, a comma list of numbers from 0 to 100. The order is kept,
-/// repetitions are not.
+/// Parses `--metric-percentiles`, a comma-separated list of numbers from 0 to 100. Keeps the order
+/// and drops repetitions.
 pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
     let mut percentiles = Vec::new();
     for text in items(list) {
@@ -172,7 +179,7 @@ pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
     Ok(percentiles)
 }
 
-/// Reads the values of `--goodput`, each `NAME:MILLISECONDS`. A later limit on the same metric
+/// Parses the values of `--goodput`, each `NAME:MILLISECONDS`. A later limit on the same metric
 /// wins.
 pub fn parse_goodput<S: AsRef<str>>(pairs: &[S]) -> Result<Vec<(Slo, f64)>, MetricFlagError> {
     let mut limits = std::collections::BTreeMap::new();
@@ -205,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metric_lists_are_read_in_any_order_and_unknown_names_are_refused() {
+    fn metric_lists_may_be_in_any_order_and_unknown_names_are_rejected() {
         assert_eq!(
             parse_metrics("itl, ttft,,ttft").unwrap(),
             [Metric::Ttft, Metric::Itl]
@@ -218,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_keep_their_order_and_must_be_percentiles() {
+    fn percentiles_keep_their_order_and_must_be_from_0_to_100() {
         assert_eq!(
             parse_percentiles("99, 50,99.9,99").unwrap(),
             [99.0, 50.0, 99.9]
@@ -227,7 +234,7 @@ mod tests {
             parse_percentiles("p99")
                 .unwrap_err()
                 .to_string()
-                .contains("\"p99\" is not a number")
+                .contains("invalid percentile \"p99\": expected a number")
         );
         for text in ["-1", "100.5", "nan", "inf"] {
             assert!(
@@ -241,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn goodput_limits_are_read_and_checked() {
+    fn goodput_limits_are_parsed_and_checked() {
         let limits = parse_goodput(&["e2el:2000", "ttft: 500", "ttft:300.5"]).unwrap();
         assert_eq!(limits, [(Slo::Ttft, 300.5), (Slo::E2el, 2000.0)]);
         let error = |text: &str| parse_goodput(&[text]).unwrap_err().to_string();

@@ -10,9 +10,9 @@ use crate::quantiles::Quantiles;
 use crate::times::{Times, gaps_seconds, last_instant};
 use crate::{Kind, Metric, MetricSettings, MetricStats, Slo, Summary};
 
-/// The numbers of a run by vLLM's definitions, from its records alone.
+/// The numbers of a run under vLLM's definitions, from its records alone.
 ///
-/// The records are visited three times. Memory grows with the number of requests, not of events.
+/// Visits the records three times. Memory grows with the number of requests, not of events.
 pub fn summarise(records: &dyn Records, settings: &MetricSettings) -> Summary {
     let mut collector = SummaryCollector::new(settings);
     run(records, &mut [&mut collector]);
@@ -46,7 +46,7 @@ struct Gaps {
     squares: StreamingSum,
 }
 
-/// Counts by whole seconds since the first send, as vLLM keeps them.
+/// Counts per whole second since the first send, as vLLM keeps them.
 #[derive(Debug, Default)]
 struct SecondBuckets {
     events: BTreeMap<u64, u64>,
@@ -234,10 +234,10 @@ impl Gaps {
 impl SecondBuckets {
     /// Counts each event of a request at send + TTFT + sum of gaps, and the request in each second
     /// that it touches. This is vLLM's rule: the first number counts events, not tokens, and the
-    /// second can be above the cap. Exact counterparts are among the [`Extras`](crate::Extras).
+    /// second can exceed the cap. [`Extras`](crate::Extras) has the exact counterparts.
     fn add(&mut self, record: &Record, times: &Times, first_start: f64, buckets: u64) {
         let mut at = times.start + times.ttft;
-        // Successive events mostly share a second, so that the map is touched once a second and
+        // Successive events mostly share a second, so the map is touched about once per second and
         // request.
         let mut run = (second(at, first_start), 1);
         for gap in gaps_seconds(record) {
@@ -286,7 +286,7 @@ fn second(at: f64, origin: f64) -> u64 {
     (at - origin) as u64
 }
 
-/// True when a request is within every limit, by vLLM's comparison.
+/// True when a request is within every limit; the comparison is vLLM's.
 pub(crate) fn meets(limits: &[(Slo, f64)], ttft: f64, tpot: Option<f64>, e2el: f64) -> bool {
     limits.iter().all(|&(slo, limit_ms)| {
         let value = match slo {

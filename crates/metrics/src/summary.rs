@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the endpoint does, which decides the metrics that make sense.
+/// Kind of the endpoint, which decides the metrics that make sense.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Text generation: tokens in, tokens out.
     #[default]
     Generation,
-    /// Embeddings, pooling and rerank: one answer without tokens.
+    /// Embeddings, pooling and rerank: one answer without output tokens.
     Pooling,
 }
 
-/// A latency metric in vLLM's sense, in the order in which vLLM prints them.
+/// A latency metric as vLLM defines it, in the order in which vLLM prints them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -54,6 +54,15 @@ impl Metric {
         }
     }
 
+    /// True for a latency within an answer, which can be measured only where the answer is
+    /// streamed and its tokens are counted.
+    pub const fn needs_stream(self) -> bool {
+        match self {
+            Self::Ttft | Self::Tpot | Self::Itl => true,
+            Self::E2el | Self::ClientQueueTime | Self::E2elIncludingClientQueue => false,
+        }
+    }
+
     /// The metric with this name.
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|metric| metric.key() == key)
@@ -73,24 +82,24 @@ pub struct MetricStats {
     pub median_ms: f64,
     /// Population standard deviation.
     pub std_ms: f64,
-    /// (percentile, value) in the order asked for; linear interpolation as NumPy's default.
+    /// (percentile, value) in the requested order; linear interpolation, NumPy's default.
     pub percentiles: Vec<(f64, f64)>,
 }
 
 /// The numbers of one run under vLLM's definitions.
 ///
-/// What vLLM does not define goes elsewhere, never into these fields.
+/// Numbers that vLLM does not define are in [`Extras`](crate::Extras), never here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What the endpoint does.
+    /// Kind of the endpoint.
     pub kind: Kind,
     /// From the start of the run to the end of the last request, in seconds.
     pub duration_s: f64,
-    /// Requests that ended well.
+    /// Successful requests.
     pub completed: usize,
     /// All others.
     pub failed: usize,
-    /// Prompt tokens of completed requests (the server's count where it gave one).
+    /// Prompt tokens of completed requests (the server's count where it reports one).
     pub total_input_tokens: u64,
     /// Output tokens of completed requests.
     pub total_output_tokens: u64,

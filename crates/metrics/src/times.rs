@@ -1,7 +1,7 @@
 //! The times of one record in seconds, as vLLM's result file lists them.
 //!
 //! A span is the difference of two instants in nanoseconds, divided once, so it is the double
-//! nearest to the truth and does not depend on when the run began.
+//! nearest to the exact value and does not depend on when the run began.
 
 use inferometer_core::{Nanos, Record};
 
@@ -13,14 +13,14 @@ use crate::Kind;
 pub struct Times {
     /// The send, in seconds from the start of the run.
     pub start: f64,
-    /// First token event − send; for pooling the end of the answer. 0 if none came, as in an answer
-    /// that was not streamed: when its first token was ready nobody can tell.
+    /// First token event − send; for pooling, end of the answer − send. 0 if there is none, as in an
+    /// answer that was not streamed: nobody can say when its first token was ready.
     pub ttft: f64,
     /// True when `ttft` was measured.
     pub has_ttft: bool,
     /// Last token event − send, or end of the answer without token events. 0 for a failed request.
     pub latency: f64,
-    /// Wait for a slot: when the client turned to the request − when it was due.
+    /// Wait for a slot: when the client took up the request − when it was due.
     pub queue: f64,
 }
 
@@ -57,12 +57,12 @@ pub(crate) fn gaps_seconds(record: &Record) -> impl Iterator<Item = f64> + '_ {
     record.gaps().map(Nanos::as_secs_f64)
 }
 
-/// The send. A record that was answered has one; for others the due instant stands in.
+/// The send. A record with an answer has one; otherwise the due instant is used.
 pub(crate) fn start(record: &Record) -> Nanos {
     record.service_start().unwrap_or(record.due)
 }
 
-/// The first token event; for pooling, where the answer comes at once, its end.
+/// The first token event; for pooling, where the answer arrives as a whole, its end.
 pub(crate) fn first_output(record: &Record, kind: Kind) -> Option<Nanos> {
     match kind {
         Kind::Generation => record.first_token(),
@@ -70,7 +70,7 @@ pub(crate) fn first_output(record: &Record, kind: Kind) -> Option<Nanos> {
     }
 }
 
-/// The last token event, or the end of a good answer that has no token events.
+/// The last token event, or the end of a successful one that has no token events.
 pub(crate) fn last_output(record: &Record, kind: Kind) -> Option<Nanos> {
     let without_events = if record.is_ok() { record.end } else { None };
     match kind {
@@ -83,7 +83,7 @@ pub(crate) fn latency(record: &Record, kind: Kind) -> Nanos {
     last_output(record, kind).map_or(Nanos::ZERO, |at| at.since(start(record)))
 }
 
-/// The latest instant that the record knows.
+/// The latest instant in the record.
 pub(crate) fn last_instant(record: &Record) -> Nanos {
     let instants = [
         record.end,

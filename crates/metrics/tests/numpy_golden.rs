@@ -80,12 +80,12 @@ struct SummaryCase {
     cap: Option<usize>,
     limits: Vec<(Slo, f64)>,
     percentiles: Vec<f64>,
-    records: Vec<Made>,
+    records: Vec<SyntheticRecord>,
     want: Want,
 }
 
 #[derive(Deserialize)]
-struct Made {
+struct SyntheticRecord {
     due: u64,
     dequeued: u64,
     start: u64,
@@ -113,26 +113,26 @@ struct Want {
     stats: Vec<(String, usize, f64, f64, f64, Vec<f64>)>,
 }
 
-fn record((index, made): (usize, &Made)) -> Record {
+fn record((index, given): (usize, &SyntheticRecord)) -> Record {
     let event = |&at: &u64| Event::new(Nanos(at), Nanos::ZERO, EventKind::Text, false, true);
     Record {
         index,
-        due: Nanos(made.due),
-        dequeued: Some(Nanos(made.dequeued)),
-        send_start: Some(Nanos(made.start)),
-        events: made.events.iter().map(event).collect(),
-        end: Some(Nanos(made.end)),
-        outcome: if made.ok {
+        due: Nanos(given.due),
+        dequeued: Some(Nanos(given.dequeued)),
+        send_start: Some(Nanos(given.start)),
+        events: given.events.iter().map(event).collect(),
+        end: Some(Nanos(given.end)),
+        outcome: if given.ok {
             Outcome::Ok
         } else {
             Outcome::Truncated
         },
-        prompt_tokens: made.prompt,
+        prompt_tokens: given.prompt,
         usage: Usage {
-            prompt_tokens: made.server_prompt,
+            prompt_tokens: given.server_prompt,
             ..Usage::default()
         },
-        output_tokens: made.tokens,
+        output_tokens: given.tokens,
         ..Record::default()
     }
 }

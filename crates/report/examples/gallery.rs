@@ -1,5 +1,5 @@
-//! Writes every kind of report of a made-up campaign into a folder, to be looked at:
-//! `gallery FOLDER [RESULT.json …]`. Result files that are named become one more campaign.
+//! Writes every kind of report of a synthetic campaign into a folder:
+//! `gallery FOLDER [RESULT.json …]`. The result files, if any, become one more campaign.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
@@ -19,7 +19,7 @@ use inferometer_report::{
 };
 use serde_json::{Value, json};
 
-/// The page of a made-up run of `n` requests.
+/// The page of a synthetic run of `n` requests.
 fn page(n: usize, lang: Lang) -> String {
     let records = fixture::records(n, 64);
     let (summary, extras) = analyse(&records, &MetricSettings::default());

@@ -8,7 +8,7 @@ use crate::document::Document;
 use crate::format::{cell, significant};
 use crate::visualize::{Row, Run, parse_rows};
 
-/// Settings of a result file that decide what was measured, in the order in which they are shown.
+/// Settings of a result file that decide what was measured, in display order.
 const SETTINGS: [&str; 14] = [
     "model_id",
     "backend",
@@ -41,16 +41,15 @@ pub struct Comparison {
     lang: Lang,
 }
 
-/// Too few runs.
+/// Fewer than two runs.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("compare needs at least two results, but got {given}")]
+#[error("compare needs at least two results, got {given}")]
 pub struct TooFewRuns {
     given: usize,
 }
 
 impl Comparison {
-    /// Compares `rows`, each with the name that the user knows it by (its `filename` if it has
-    /// one).
+    /// Compares `rows`, each under the name that the user knows (its `filename`, if it has one).
     pub fn new(rows: &[Row], lang: Lang) -> Result<Self, TooFewRuns> {
         if rows.len() < 2 {
             return Err(TooFewRuns { given: rows.len() });
@@ -137,7 +136,7 @@ impl Comparison {
         doc.table(&head, rows.collect());
         if self.runs.iter().any(Run::is_invalid) {
             doc.text(lang.pick(
-                "WARNING: a run with the verdict INVALID must not be used; its differences below mean nothing.",
+                "WARNING: do not use runs with the verdict INVALID; their differences below are meaningless.",
                 "警告：判定为 INVALID 的运行不可使用，其下列差异没有意义。",
             ));
         } else if self.runs.iter().any(|run| {
@@ -146,7 +145,7 @@ impl Comparison {
                 .is_some_and(|v| v.level == Level::Caution)
         }) {
             doc.text(lang.pick(
-                "Read the reasons behind CAUTION first.",
+                "Read the reasons for CAUTION first.",
                 "请先阅读 CAUTION 的原因。",
             ));
         }
@@ -169,7 +168,7 @@ impl Comparison {
             .partition(|(_, values)| differs(values));
         if different.is_empty() {
             doc.text(lang.pick(
-                "None: all settings that the files hold are the same.",
+                "None: all settings in the files are the same.",
                 "无：文件中的所有设置均相同。",
             ));
         } else {
@@ -189,7 +188,7 @@ impl Comparison {
                 .collect();
             doc.text(format!(
                 "{}{}",
-                lang.pick("The same: ", "相同："),
+                lang.pick("Same: ", "相同："),
                 text.join(", ")
             ));
         }
@@ -229,7 +228,7 @@ impl Comparison {
         doc.table(&head, rows.collect());
     }
 
-    /// Settings that any run has, with each run's value.
+    /// Settings that at least one run has, with the value of each run.
     fn settings(&self) -> Vec<(String, Vec<Value>)> {
         let mut keys: Vec<String> = SETTINGS.iter().map(|key| (*key).to_owned()).collect();
         for run in &self.runs {
@@ -254,7 +253,7 @@ impl Comparison {
             .collect()
     }
 
-    /// Numeric keys that any run has and that are no settings, in file order.
+    /// Numeric keys other than settings that at least one run has, in file order.
     fn metrics(&self) -> Vec<(String, Better)> {
         let mut keys: Vec<String> = Vec::new();
         for run in &self.runs {
@@ -288,7 +287,7 @@ fn differs(values: &[Value]) -> bool {
         .any(|value| setting_text(value) != setting_text(&values[0]))
 }
 
-/// A setting as text; `8` and `8.0`, as a CSV may spell it, are the same.
+/// A setting as text; `8` and `8.0` (as in some CSV files) are the same.
 fn setting_text(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
@@ -319,7 +318,7 @@ fn signed(value: Option<f64>, unit: &str) -> String {
     })
 }
 
-/// The relative difference with a word on its direction.
+/// The relative difference, with a word for its direction.
 fn relative_text(percent: Option<f64>, better: Better, lang: Lang) -> String {
     let Some(value) = percent else {
         return "–".to_owned();

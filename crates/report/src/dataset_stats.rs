@@ -1,16 +1,16 @@
-//! vLLM's `--plot-dataset-stats`: what lengths the requests have.
+//! vLLM's `--plot-dataset-stats`: the lengths of the requests.
 
 use crate::Lang;
 use crate::chart::{Axis, Bar, Figure, Key, Mark, Panel, theme};
 use crate::format::{count, significant};
 
-/// Bins of a histogram, as vLLM has them.
+/// Bins of a histogram, as in vLLM.
 const BINS: usize = 30;
-/// Bars of the panel by request; beyond it neighbours are averaged.
-const MOST_BARS: usize = 300;
+/// Bars of the panel by request; with more requests, neighbours are averaged.
+const MAX_BARS: usize = 300;
 
-/// Histograms of prompt, output and total tokens, and both by request. Lengths in tokens, one pair
-/// a request.
+/// Histograms of prompt, output and total tokens, and both by request. `lengths` has one pair of
+/// token counts (prompt, output) per request.
 pub fn dataset_stats_figure(lengths: &[(u32, u32)], lang: Lang) -> Figure {
     let of = |value: fn(&(u32, u32)) -> u32| {
         lengths
@@ -137,7 +137,7 @@ fn ends(values: &[f64]) -> Option<(f64, f64)> {
 }
 
 fn by_request(lengths: &[(u32, u32)], (prompt, output): (&str, &str), lang: Lang) -> Panel {
-    let stride = lengths.len().div_ceil(MOST_BARS).max(1);
+    let stride = lengths.len().div_ceil(MAX_BARS).max(1);
     let mut bars = Vec::new();
     for (group, chunk) in lengths.chunks(stride).enumerate() {
         let n = chunk.len() as f64;
@@ -164,9 +164,9 @@ fn by_request(lengths: &[(u32, u32)], (prompt, output): (&str, &str), lang: Lang
         });
     }
     let title = match (stride, lang) {
-        (1, Lang::En) => "Tokens of each request".to_owned(),
+        (1, Lang::En) => "Tokens per request".to_owned(),
         (1, Lang::Zh) => "每个请求的 token".to_owned(),
-        (_, Lang::En) => format!("Tokens by request (means of {stride} neighbours)"),
+        (_, Lang::En) => format!("Tokens per request (means of {stride} neighbours)"),
         (_, Lang::Zh) => format!("按请求的 token（{stride} 个相邻请求的均值）"),
     };
     let x = Axis::linear(lang.pick("Request", "请求"));

@@ -16,10 +16,9 @@ pub(crate) enum Part {
     Text(String),
     /// List items.
     List(Vec<String>),
-    /// A table: head, rows; columns from the second on are aligned to the right when they look like
-    /// numbers.
+    /// A table: head, rows; columns from the second on are right-aligned if they hold numbers.
     Table(Vec<String>, Vec<Vec<String>>),
-    /// Lines to be copied as they are.
+    /// Lines to be copied verbatim.
     Code(Vec<String>),
 }
 
@@ -121,7 +120,7 @@ fn plain_lines(out: &mut String, lead: &str, text: &str) {
     }
 }
 
-/// True for columns whose cells all begin like numbers, or are dashes.
+/// True for columns whose cells all start like numbers, or are dashes.
 fn numeric_columns(head: &[String], rows: &[Vec<String>]) -> Vec<bool> {
     (0..head.len())
         .map(|column| {
@@ -193,14 +192,14 @@ fn markdown_table(out: &mut String, head: &[String], rows: &[Vec<String>]) {
     }
 }
 
-/// Escapes what Markdown would take for markup. Line breaks would end a table's row, so they become
+/// Escapes what Markdown would treat as markup. Line breaks would end a table row, so they become
 /// spaces.
 fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
     let mut rest = text.chars().peekable();
     while let Some(character) = rest.next() {
-        // An underscore inside a word, as in keys, is no markup.
+        // An underscore inside a word, as in keys, is not markup.
         let inside = character == '_'
             && before.is_alphanumeric()
             && rest.peek().is_some_and(|next| next.is_alphanumeric());
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_cannot_become_markup() {
+    fn text_from_results_cannot_become_markup() {
         let mut document = Document::default();
         document.table(&["x"], vec![vec!["a|b<script>\n# c".into()]]);
         assert_eq!(

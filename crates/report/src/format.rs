@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers as text.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ pub(crate) fn fixed2(value: f64) -> String {
     }
 }
 
-/// `value` with about `digits` significant digits, never in exponent form, with thin grouping
-/// commas from ten thousand on.
+/// `value` with about `digits` significant digits, never in exponent form, with grouping commas
+/// from ten thousand on.
 pub(crate) fn significant(value: f64, digits: i32) -> String {
     if !value.is_finite() {
         return if value.is_nan() {
@@ -34,7 +34,7 @@ pub(crate) fn significant(value: f64, digits: i32) -> String {
     }
 }
 
-/// A number of a table: whole numbers as they are, others with four significant digits.
+/// A number in a table: whole numbers as they are, others with four significant digits.
 pub(crate) fn cell(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
@@ -60,7 +60,7 @@ pub(crate) fn count(value: u64) -> String {
     }
 }
 
-/// A time given in milliseconds, in the unit that reads best, with three significant digits.
+/// A time in milliseconds, shown in the unit that suits its size, with three significant digits.
 pub(crate) fn duration_ms(ms: f64) -> String {
     if !ms.is_finite() {
         return "–".to_owned();
@@ -74,12 +74,12 @@ pub(crate) fn duration_ms(ms: f64) -> String {
     }
 }
 
-/// A share as per cent, with as many decimals as small shares need to be seen.
-pub(crate) fn percent(share: f64) -> String {
-    if !share.is_finite() {
+/// A fraction in percent, with more decimals for small ones.
+pub(crate) fn percent(fraction: f64) -> String {
+    if !fraction.is_finite() {
         return "–".to_owned();
     }
-    let value = share * 100.0;
+    let value = fraction * 100.0;
     let size = value.abs();
     if size == 0.0 || size >= 99.95 {
         format!("{value:.0} %")

@@ -16,9 +16,9 @@ pub enum Lang {
     Zh,
 }
 
-/// The given language is neither `en` nor `zh`.
+/// A language that is neither `en` nor `zh`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{given:?} is not a language of the reports; use en or zh")]
+#[error("unknown language {given:?}: expected en or zh")]
 pub struct UnknownLang {
     given: String,
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn locale_spellings_are_understood() {
+    fn locale_spellings_are_accepted() {
         assert_eq!("zh-CN".parse(), Ok(Lang::Zh));
         assert_eq!("en_US.UTF-8".parse(), Ok(Lang::En));
         assert!("fr".parse::<Lang>().is_err());

@@ -1,7 +1,7 @@
 //! Numbers → console table, charts, HTML and text, in English and Chinese.
 //!
-//! Nothing here prints, reads a clock or touches the network: every function returns text (or bytes
-//! for PNG) that depends on its arguments alone, so the same run always gives the same report.
+//! Nothing here prints, reads a clock or uses the network: every function returns text (or bytes for
+//! PNG) that depends on its arguments alone, so the same run always gives the same report.
 
 pub mod chart;
 mod compare;

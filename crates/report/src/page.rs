@@ -1,4 +1,4 @@
-//! One-file HTML pages: everything inside, no network, works from disk.
+//! HTML pages of one file: everything is inside, so that they work from disk without a network.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(crate) struct Page<'a> {
     pub(crate) data: &'a Value,
     /// Scripts after the shared ones.
     pub(crate) scripts: &'a [&'a str],
-    /// Without the chart library, which makes up most of a page's size.
+    /// True to leave out the chart library, which makes up most of a page's size.
     pub(crate) plain: bool,
 }
 
@@ -44,7 +44,7 @@ impl Page<'_> {
         out.push_str(
             "</style>\n</head>\n<body>\n<div class=\"top\" id=\"top\"></div>\n<main id=\"main\"></main>\n",
         );
-        out.push_str("<noscript><main><p>This page draws its charts with JavaScript, which is switched off.</p></main></noscript>\n");
+        out.push_str("<noscript><main><p>This page draws its charts with JavaScript, which is disabled.</p></main></noscript>\n");
         out.push_str("<script type=\"application/json\" id=\"data\">");
         out.push_str(&data);
         out.push_str("</script>\n");
@@ -74,7 +74,7 @@ impl Page<'_> {
     }
 }
 
-/// JSON that no browser can take for markup: `<`, `>` and `&` become escapes inside its strings.
+/// JSON that a browser cannot mistake for markup: `<`, `>` and `&` become escapes inside its strings.
 fn json_for_script(value: &Value) -> String {
     let text = value.to_string();
     let mut out = String::with_capacity(text.len());
@@ -120,7 +120,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn data_cannot_leave_its_script() {
+    fn data_cannot_escape_from_its_script() {
         let text = json_for_script(&json!({"a": "</script><script>alert(1)//&"}));
         assert!(!text.contains(['<', '>', '&']), "{text}");
         assert_eq!(
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short_but_true() {
+    fn numbers_are_short_but_exact_enough() {
         assert_eq!(short(123.456_789).to_string(), "123.457");
         assert_eq!(short(0.000_123_456_789).to_string(), "0.000123457");
         assert_eq!(short(1_234_567.0).to_string(), "1234570");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_asks_for_nothing_outside_itself() {
+    fn a_page_loads_nothing_from_outside() {
         let page = Page {
             title: "<t>",
             lang: Lang::Zh,

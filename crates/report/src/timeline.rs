@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::Lang;
 use crate::page::Page;
 
-/// Segments that a page holds at most; beyond it requests are thinned evenly, which the page says.
-const MOST_SEGMENTS: usize = 1_500_000;
+/// Segments that a page holds at most; with more, requests are thinned evenly, and the page says so.
+const MAX_SEGMENTS: usize = 1_500_000;
 
 /// The timeline of a run as one HTML file. `thresholds_ms` are the two limits between which gaps
 /// change their colour (`--timeline-itl-thresholds`, 25 and 50 by default). Successive gaps of one
@@ -24,7 +24,7 @@ pub fn timeline_page(records: &dyn Records, thresholds_ms: (f64, f64), lang: Lan
             last = Some(class);
         }
     });
-    let stride = segments.div_ceil(MOST_SEGMENTS).max(1);
+    let stride = segments.div_ceil(MAX_SEGMENTS).max(1);
     let mut rows: Vec<Value> = Vec::new();
     let mut sent = 0_usize;
     records.visit(&mut |record| {

@@ -1,5 +1,5 @@
 //! The pages in a real browser: they must load, react to filters, hover, sorting, language and
-//! theme, without a console error and without asking the network for anything.
+//! theme, without a console error and without using the network.
 
 mod fixture;
 
@@ -21,7 +21,7 @@ const WATCH: &str = "<script>window.problems=[];\
     console.error=(...a)=>{problems.push('console: '+a.join(' '));oldError(...a)};\
     console.warn=(...a)=>{problems.push('console: '+a.join(' '));oldWarn(...a)};</script>";
 
-/// Helpers for the steps of a test, which must leave what they saw in `seen`.
+/// Helpers for the steps of a test, which must leave their observations in `seen`.
 const STEPS: &str = "<script>(()=>{const seen={};const $=s=>document.querySelector(s),$$=s=>[...document.querySelectorAll(s)];\
     const point=(box,fx,fy)=>{const c=box.querySelector('canvas').parentElement,r=c.getBoundingClientRect();\
     const at={clientX:r.left+r.width*fx,clientY:r.top+r.height*fy,bubbles:true};\
@@ -33,8 +33,8 @@ const END: &str = ";}catch(e){problems.push('step: '+e)}\
     document.body.append(Object.assign(document.createElement('pre'),{id:'outcome',textContent:JSON.stringify({seen,problems,ready:document.documentElement.dataset.ready})}));\
     })()</script>";
 
-/// Opens `page` in headless Chromium with `steps` run after it, and returns what they saw. `None`
-/// without a browser.
+/// Opens `page` in headless Chromium with `steps` run after it, and returns their observations.
+/// `None` without a browser.
 fn open(page: &str, steps: &str, folder: &Path) -> Option<Value> {
     // Time jumps over what a page waits for, such as animations.
     open_with(page, steps, folder, Some("--virtual-time-budget=4000"))
@@ -114,7 +114,7 @@ fn campaign() -> Vec<Row> {
 }
 
 #[test]
-fn the_dashboard_filters_sorts_selects_and_speaks_both_languages() {
+fn the_dashboard_filters_sorts_selects_and_has_both_languages() {
     let folder = tempfile::tempdir().unwrap();
     let steps = "
         seen.rows=$$('tbody tr').length;
@@ -160,7 +160,7 @@ fn the_dashboard_filters_sorts_selects_and_speaks_both_languages() {
 }
 
 #[test]
-fn five_hundred_runs_load_in_two_seconds_and_zoom_fluently() {
+fn five_hundred_runs_load_in_two_seconds_and_zoom_smoothly() {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = Vec::new();
     for repeat in 0..21 {
@@ -186,7 +186,7 @@ fn five_hundred_runs_load_in_two_seconds_and_zoom_fluently() {
 }
 
 #[test]
-fn a_page_of_a_hundred_thousand_requests_is_fluid_and_says_that_it_shows_a_sample() {
+fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_sample() {
     let folder = tempfile::tempdir().unwrap();
     let records = fixture::records(100_000, 8);
     let (summary, extras) = analyse(&records, &MetricSettings::default());

@@ -1,10 +1,10 @@
 //! The console's text, against real output of vLLM 0.33 and against snapshots.
 
 use inferometer_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
-use inferometer_metrics::{Kind, Metric, MetricStats, Summary};
+use inferometer_metrics::{Kind, Metric, MetricStats, Spread, Summary};
 use inferometer_report::Lang;
 use inferometer_report::console::{
-    BlockContext, Section, SpeculativeDecoding, Spread, TableContext, result_table, verdict_block,
+    BlockContext, Section, SpeculativeDecoding, TableContext, result_table, verdict_block,
 };
 
 /// The part of a recorded terminal output that is the table.
@@ -175,7 +175,7 @@ fn pooling_without_tokens_and_with_extra_sections() {
     ));
 }
 
-fn troubled(lang: Lang, color: bool) -> BlockContext {
+fn problematic(lang: Lang, color: bool) -> BlockContext {
     let mut outcomes = OutcomeCounts::default();
     for _ in 0..97 {
         outcomes.add(Outcome::Ok);
@@ -207,32 +207,36 @@ fn troubled(lang: Lang, color: bool) -> BlockContext {
         ]),
         outcomes,
         lateness: Some(Spread {
-            mean_ms: 0.5,
-            p50_ms: 0.002,
-            p99_ms: 11.2,
-            max_ms: 45.0,
+            mean: 0.5,
+            p50: 0.002,
+            p99: 11.2,
+            max: 45.0,
+            ..Spread::default()
         }),
         receive_lag: Some(Spread {
-            mean_ms: 0.01,
-            p50_ms: 0.008,
-            p99_ms: 0.11,
-            max_ms: 2.5,
+            mean: 0.01,
+            p50: 0.008,
+            p99: 0.11,
+            max: 2.5,
+            ..Spread::default()
         }),
         kernel_stamps: true,
         coalesced_share: Some(0.0123),
         client_share: Some(0.0004),
         worker_cpu: Some(0.93),
         service: Some(Spread {
-            mean_ms: 900.0,
-            p50_ms: 850.0,
-            p99_ms: 1500.0,
-            max_ms: 1800.0,
+            mean: 900.0,
+            p50: 850.0,
+            p99: 1500.0,
+            max: 1800.0,
+            ..Spread::default()
         }),
         response: Some(Spread {
-            mean_ms: 9000.0,
-            p50_ms: 8500.0,
-            p99_ms: 15_000.0,
-            max_ms: 18_000.0,
+            mean: 9000.0,
+            p50: 8500.0,
+            p99: 15_000.0,
+            max: 18_000.0,
+            ..Spread::default()
         }),
         partial: true,
         run_folder: Some("runs/20261103-101500-vllm".into()),
@@ -243,8 +247,8 @@ fn troubled(lang: Lang, color: bool) -> BlockContext {
 
 #[test]
 fn the_verdict_block_in_both_languages() {
-    insta::assert_snapshot!("block_en", verdict_block(&troubled(Lang::En, false)));
-    insta::assert_snapshot!("block_zh", verdict_block(&troubled(Lang::Zh, false)));
+    insta::assert_snapshot!("block_en", verdict_block(&problematic(Lang::En, false)));
+    insta::assert_snapshot!("block_zh", verdict_block(&problematic(Lang::Zh, false)));
     let clean = BlockContext {
         kernel_stamps: true,
         ..BlockContext::default()
@@ -253,9 +257,9 @@ fn the_verdict_block_in_both_languages() {
 }
 
 #[test]
-fn colour_only_when_asked() {
-    assert!(!verdict_block(&troubled(Lang::En, false)).contains('\u{1b}'));
+fn colour_only_when_requested() {
+    assert!(!verdict_block(&problematic(Lang::En, false)).contains('\u{1b}'));
     assert!(
-        verdict_block(&troubled(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
+        verdict_block(&problematic(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
     );
 }

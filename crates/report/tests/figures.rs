@@ -2,6 +2,7 @@
 
 mod fixture;
 
+use inferometer_metrics::RULES;
 use inferometer_report::Lang;
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{
@@ -30,7 +31,7 @@ fn figures_as_svg() {
 }
 
 #[test]
-fn reports_in_both_languages_and_forms() {
+fn reports_in_both_languages_and_formats() {
     let scale = RatingScale::default();
     insta::assert_snapshot!(
         "report_en",
@@ -116,7 +117,7 @@ fn mixed_folders_are_drawn_without_mixing_settings() {
     assert!(report.contains("(only load tried)"), "{report}");
 }
 
-/// Eight runs have details, and six curves can be told apart: the reader learns of the other two.
+/// Eight runs have details, and six curves can be distinguished: the title mentions the other two.
 #[test]
 fn distributions_that_are_not_drawn_are_counted() {
     let runs = |count: u64| {
@@ -141,7 +142,7 @@ fn distributions_that_are_not_drawn_are_counted() {
 }
 
 #[test]
-fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
+fn a_report_has_ranges_only_where_values_differ_and_separates_remedies() {
     let mut row = fixture::run(512, 128, 8, 0, false);
     row.insert(
         "inferometer".into(),
@@ -165,10 +166,10 @@ fn a_report_tells_ranges_only_where_there_are_any_and_sets_remedies_apart() {
 }
 
 #[test]
-fn nothing_to_show_is_said_not_drawn() {
+fn a_figure_without_data_says_so() {
     let svg = throughput_figure(&[], Lang::En).to_svg();
     assert!(
-        svg.contains("no runs with the numbers that this chart needs"),
+        svg.contains("no run has the numbers that this chart needs"),
         "{svg}"
     );
     to_png(&svg, 1.0).unwrap();
@@ -209,6 +210,15 @@ fn the_embedded_font_has_all_characters_of_our_texts() {
             }
         }
     }
+    // The verdict's rules are in metrics, with their Chinese words.
+    let rules = RULES
+        .iter()
+        .flat_map(|rule| [rule.zh.meaning, rule.zh.remedy]);
+    missing.extend(
+        rules
+            .flat_map(str::chars)
+            .filter(|c| !c.is_ascii() && !glyphs.contains(*c)),
+    );
     missing.sort_unstable();
     missing.dedup();
     assert!(

@@ -10,7 +10,7 @@ use inferometer_report::{
 };
 use serde_json::{Value, json};
 
-/// What a page's scripts read.
+/// The data that the scripts of a page read.
 fn data(page: &str) -> Value {
     let start = "<script type=\"application/json\" id=\"data\">";
     let text = &page[page.find(start).expect("no data") + start.len()..];
@@ -32,7 +32,7 @@ fn pair() -> [Row; 2] {
 }
 
 #[test]
-fn a_comparison_in_three_forms() {
+fn a_comparison_in_three_formats() {
     let comparison = Comparison::new(&pair(), Lang::En).unwrap();
     insta::assert_snapshot!("compare_text", comparison.to_text());
     insta::assert_snapshot!(
@@ -68,7 +68,7 @@ fn one_run_cannot_be_compared() {
     let error = Comparison::new(&pair()[..1], Lang::En).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "compare needs at least two results, but got 1"
+        "compare needs at least two results, got 1"
     );
 }
 
@@ -103,8 +103,7 @@ fn the_dashboard_thins_timelines_but_not_distributions() {
     assert!((500..=1000).contains(&shown), "{shown}");
 }
 
-/// Files hold the times of failed requests too, up to where they broke off; the metrics leave them
-/// out.
+/// Files have the times of failed requests too, up to where they ended; the metrics leave them out.
 #[test]
 fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
     let mut row = fixture::run(512, 32, 8, 0, true);
@@ -124,7 +123,7 @@ fn failed_requests_are_in_the_timeline_and_not_in_distributions() {
 }
 
 #[test]
-fn the_run_page_holds_what_the_records_say() {
+fn the_run_page_has_the_data_of_the_records() {
     let records = fixture::records(400, 8);
     let (summary, extras) = analyse(&records, &MetricSettings::default());
     let health = fixture::health();

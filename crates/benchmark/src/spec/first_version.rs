@@ -15,7 +15,7 @@ use super::{
 use crate::decoding::Decoding;
 use crate::error::{Error, OrError};
 use crate::probe::ProbeNumbers;
-use crate::traffic::TrafficSettings;
+use inferometer_metrics::traffic::TrafficSettings;
 
 /// `settings.numbers` of version 1: settings and measurements together.
 #[derive(Deserialize)]

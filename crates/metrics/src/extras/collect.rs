@@ -2,29 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use inferometer_core::{Nanos, Outcome, Record, Records};
+use inferometer_core::{Nanos, Record, Records};
 
-use super::sweep::{self, Delay, Span};
+use super::sweep::Span;
 use super::totals::{TokenRate, TokenTotals, stamp_widths};
-use super::{
-    Arrival, ClientShare, Concurrency, Connections, Extras, Floor, Goodput, Latencies, Note,
-    Reasoning, Receive, SPREAD, Slow, Spread, Target, samples_needed,
-};
+use super::{Connections, Extras, Latencies, SPREAD, Slow, Spread, Target};
 use crate::passes::{Collector, run};
 use crate::quantiles::Quantiles;
 use crate::summarise::meets;
 use crate::times::{Times, first_output, last_instant, last_output, start};
 use crate::{Kind, MetricSettings};
 
-/// Waiting for a slot for no longer than this is not counted as being held up by the cap.
-const CAP_WAIT: Nanos = Nanos::from_millis(1);
-/// Below this share of kernel stamps no bound on the client's share is given.
-const KERNEL_SHARE: f64 = 0.999;
+/// Rows in [`Extras::slowest`].
 const SLOWEST: usize = 10;
 
-/// What there is to say of a run besides vLLM's numbers, from its records alone.
+/// The numbers of a run that vLLM does not have, from its records alone.
 ///
-/// The records are visited three times. Memory grows with the number of requests, not of events.
+/// Visits the records three times. Memory grows with the number of requests, not of events.
 pub fn extras(records: &dyn Records, settings: &MetricSettings) -> Extras {
     let mut collector = ExtrasCollector::new(settings);
     run(records, &mut [&mut collector]);
@@ -34,45 +28,69 @@ pub fn extras(records: &dyn Records, settings: &MetricSettings) -> Extras {
 /// Gathers [`Extras`] in three passes.
 #[derive(Debug)]
 pub(crate) struct ExtrasCollector<'a> {
-    settings: &'a MetricSettings,
-    extras: Extras,
-    duration: Nanos,
-    last_due: Nanos,
-    spans: Vec<Span>,
-    service: LatencySamples,
-    response: LatencySamples,
-    /// Own time of the client within each good answer's TTFT and E2EL, and the send that it belongs
-    /// to.
-    shares: Vec<(Nanos, Nanos, Nanos)>,
-    gap: Quantiles,
-    token_gap: Quantiles,
+    pub(super) settings: &'a MetricSettings,
+    pub(super) extras: Extras,
+    pub(super) duration: Nanos,
+    pub(super) last_due: Nanos,
+    pub(super) spans: Vec<Span>,
+    pub(super) service: LatencySamples,
+    pub(super) response: LatencySamples,
+    pub(super) own_times: Vec<OwnTime>,
+    pub(super) gap: Quantiles,
+    pub(super) token_gap: Quantiles,
     /// True as long as every gap ends with an event of one token; then it is the gap per token as
     /// well.
-    single_tokens: bool,
-    gap_width: Quantiles,
-    lag: Quantiles,
-    kernel_stamped: u64,
-    coalesced: u64,
-    good: usize,
-    good_response: usize,
-    rate: TokenRate,
-    tokens: TokenTotals,
-    reasoning: [Vec<f64>; 2],
-    spans_of_connecting: [Vec<f64>; 3],
-    targets: BTreeMap<u16, TargetSamples>,
+    pub(super) single_tokens: bool,
+    pub(super) gap_width: Quantiles,
+    pub(super) lag: Quantiles,
+    pub(super) kernel_stamped: u64,
+    pub(super) coalesced: u64,
+    pub(super) good: usize,
+    pub(super) good_response: usize,
+    pub(super) rate: TokenRate,
+    pub(super) tokens: TokenTotals,
+    pub(super) reasoning: ReasoningSamples,
+    pub(super) connecting: ConnectSamples,
+    pub(super) targets: BTreeMap<u16, TargetSamples>,
 }
 
+/// The client's own time within one successful request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnTime {
+    pub(super) send: Nanos,
+    /// At most this much of TTFT.
+    pub(super) ttft: Nanos,
+    /// At most this much of E2EL.
+    pub(super) e2el: Nanos,
+}
+
+/// Spans in seconds.
 #[derive(Debug, Default)]
-struct LatencySamples {
+pub(super) struct ReasoningSamples {
+    pub(super) first_reasoning: Vec<f64>,
+    pub(super) first_answer: Vec<f64>,
+}
+
+/// Spans in seconds.
+#[derive(Debug, Default)]
+pub(super) struct ConnectSamples {
+    pub(super) dns: Vec<f64>,
+    pub(super) connect: Vec<f64>,
+    pub(super) tls: Vec<f64>,
+}
+
+/// Spans in seconds.
+#[derive(Debug, Default)]
+pub(super) struct LatencySamples {
     ttft: Vec<f64>,
     first_content: Vec<f64>,
     e2el: Vec<f64>,
 }
 
 #[derive(Debug, Default)]
-struct TargetSamples {
-    row: Target,
-    latencies: LatencySamples,
+pub(super) struct TargetSamples {
+    pub(super) row: Target,
+    pub(super) latencies: LatencySamples,
 }
 
 impl LatencySamples {
@@ -83,7 +101,7 @@ impl LatencySamples {
         self.e2el.extend(since(last_output(record, kind)));
     }
 
-    fn finish(&mut self) -> Latencies {
+    pub(super) fn finish(&mut self) -> Latencies {
         Latencies {
             ttft_ms: Spread::of_seconds(&mut self.ttft),
             first_content_ms: Spread::of_seconds(&mut self.first_content),
@@ -102,7 +120,7 @@ impl<'a> ExtrasCollector<'a> {
             spans: Vec::new(),
             service: LatencySamples::default(),
             response: LatencySamples::default(),
-            shares: Vec::new(),
+            own_times: Vec::new(),
             gap: Quantiles::new(&SPREAD),
             token_gap: Quantiles::new(&SPREAD),
             single_tokens: true,
@@ -114,262 +132,10 @@ impl<'a> ExtrasCollector<'a> {
             good_response: 0,
             rate: TokenRate::default(),
             tokens: TokenTotals::default(),
-            reasoning: Default::default(),
-            spans_of_connecting: Default::default(),
+            reasoning: ReasoningSamples::default(),
+            connecting: ConnectSamples::default(),
             targets: BTreeMap::new(),
         }
-    }
-
-    pub(crate) fn finish(mut self) -> Extras {
-        // A request that was in flight when the run ended holds its slot until then.
-        for span in &mut self.spans {
-            span.end = span.end.min(self.duration);
-        }
-        let delays = sweep::delays(
-            &mut self.spans,
-            self.settings.cap,
-            self.settings.most_conversations,
-        );
-        self.extras.service = self.service.finish();
-        self.extras.response = self.is_scheduled().then(|| self.response.finish());
-        self.extras.arrival = self.arrival(&delays);
-        self.extras.receive = self.receive();
-        self.extras.gaps.per_event_ms = Spread::of_quantiles(&self.gap);
-        let per_token = if self.single_tokens {
-            &self.gap
-        } else {
-            &self.token_gap
-        };
-        self.extras.gaps.per_token_ms = Spread::of_quantiles(per_token);
-        self.extras.gaps.mean_tokens_per_event = mean_of_counts(&self.extras.gaps.tokens_per_event);
-        self.extras.goodput = self.goodput();
-        self.extras.peak_output_tokens_per_s = self.rate.peak();
-        self.extras.concurrency = self.concurrency();
-        self.extras.reasoning = self.reasoning();
-        self.extras.client_share = self.client_share(&delays);
-        self.extras.floors = self.floors();
-        self.extras.notes = self.notes();
-        let [dns, connect, tls] = &mut self.spans_of_connecting;
-        self.extras.connections.dns_ms = Spread::of_seconds(dns);
-        self.extras.connections.connect_ms = Spread::of_seconds(connect);
-        self.extras.connections.tls_ms = Spread::of_seconds(tls);
-        if self.targets.len() > 1 {
-            self.extras.targets = std::mem::take(&mut self.targets)
-                .into_values()
-                .map(|mut samples| Target {
-                    service: samples.latencies.finish(),
-                    ..samples.row
-                })
-                .collect();
-        }
-        let (tokens, lengths) = self.tokens.finish();
-        self.extras.tokens = tokens;
-        self.extras.output_lengths = lengths;
-        self.extras
-    }
-
-    /// False for a closed loop: there a request is sent when another one ends, not when it is due.
-    fn is_scheduled(&self) -> bool {
-        self.settings.finite_rate || !self.is_limited()
-    }
-
-    /// True when a request may have to wait for others to end.
-    fn is_limited(&self) -> bool {
-        self.settings.cap.is_some() || self.settings.most_conversations.is_some()
-    }
-
-    fn arrival(&self, delays: &[Delay]) -> Arrival {
-        let scheduled = self.settings.finite_rate;
-        let last_send = self
-            .spans
-            .last()
-            .map_or(0.0, |span| span.send.as_secs_f64());
-        let per_second =
-            |n: usize, seconds: f64| (scheduled && seconds > 0.0).then(|| n as f64 / seconds);
-        let mut lateness: Vec<f64> = self
-            .spans
-            .iter()
-            .map(|span| span.send.since(span.due).as_secs_f64())
-            .collect();
-        let own = delays.iter().filter(|delay| scheduled || delay.followed);
-        let mut own: Vec<f64> = own.map(|delay| delay.own.as_secs_f64()).collect();
-        let waited = delays.iter().filter(|delay| delay.cap > CAP_WAIT).count();
-        let capped = scheduled && self.is_limited();
-        let last_due = self
-            .spans
-            .iter()
-            .map(|span| span.due.as_secs_f64())
-            .fold(0.0, f64::max);
-        let rate_shortfall =
-            (scheduled && last_send > 0.0).then(|| (1.0 - last_due / last_send).max(0.0));
-        let duration = self.duration.as_secs_f64();
-        let completed = self.extras.outcomes.get(Outcome::Ok) as f64;
-        Arrival {
-            sent: self.spans.len(),
-            scheduled_rate: per_second(self.extras.issued, self.last_due.as_secs_f64()),
-            offered_rate: per_second(self.spans.len(), last_send),
-            rate_shortfall,
-            achieved_rate: if duration > 0.0 {
-                completed / duration
-            } else {
-                0.0
-            },
-            lateness_ms: if self.is_scheduled() {
-                Spread::of_seconds(&mut lateness)
-            } else {
-                None
-            },
-            own_lateness_ms: Spread::of_seconds(&mut own),
-            cap_bound_share: capped.then(|| share(waited as u64, delays.len() as u64)),
-        }
-    }
-
-    fn receive(&self) -> Receive {
-        let events = self.extras.receive.events;
-        Receive {
-            kernel_stamped_share: share(self.kernel_stamped, events),
-            coalesced_share: share(self.coalesced, events),
-            lag_ms: Spread::of_quantiles(&self.lag),
-            ..self.extras.receive.clone()
-        }
-    }
-
-    fn goodput(&self) -> Option<Goodput> {
-        if self.settings.goodput.is_empty() {
-            return None;
-        }
-        let outcomes = &self.extras.outcomes;
-        let left_out = outcomes.get(Outcome::Cancelled) + outcomes.get(Outcome::Unfinished);
-        let counted = outcomes.total() - left_out;
-        let duration = self.duration.as_secs_f64();
-        let attained = |good: usize| share(good as u64, counted as u64);
-        Some(Goodput {
-            counted,
-            good: self.good,
-            attainment: attained(self.good),
-            per_s: if duration > 0.0 {
-                self.good as f64 / duration
-            } else {
-                0.0
-            },
-            response_attainment: self.is_scheduled().then(|| attained(self.good_response)),
-        })
-    }
-
-    fn concurrency(&self) -> Concurrency {
-        let window = self.last_due.min(self.duration);
-        Concurrency {
-            max: sweep::most_in_flight(&self.spans),
-            mean: sweep::mean_in_flight(&self.spans, self.duration),
-            in_system_by_quarter: self
-                .settings
-                .finite_rate
-                .then(|| sweep::in_system_by_quarter(&self.spans, window)),
-        }
-    }
-
-    fn reasoning(&mut self) -> Option<Reasoning> {
-        let [reasoning, answer] = &mut self.reasoning;
-        let requests = reasoning.len();
-        (requests > 0).then(|| Reasoning {
-            requests,
-            first_reasoning_ms: Spread::of_seconds(reasoning),
-            first_answer_ms: Spread::of_seconds(answer),
-        })
-    }
-
-    fn client_share(&mut self, delays: &[Delay]) -> Vec<ClientShare> {
-        let receive = &self.extras.receive;
-        let bounded = receive.events == 0 || receive.kernel_stamped_share >= KERNEL_SHARE;
-        let p99 = |values: &mut [f64]| Spread::of_seconds(values).map(|spread| spread.p99);
-        // The spans are in order of their sends by now, and the delays with them.
-        let own = |send: &Nanos| {
-            let place = self.spans.partition_point(|span| span.send < *send);
-            delays.get(place).map_or(Nanos::ZERO, |delay| delay.own)
-        };
-        let of = |part: &dyn Fn(&(Nanos, Nanos, Nanos)) -> Nanos| {
-            let mut values: Vec<f64> = self
-                .shares
-                .iter()
-                .map(|share| part(share).as_secs_f64())
-                .collect();
-            p99(&mut values)
-        };
-        let service = &self.extras.service;
-        let response = self.extras.response.as_ref();
-        let rows = [
-            ("ttft", service.ttft_ms, of(&|share| share.1)),
-            (
-                "itl",
-                self.extras.gaps.per_event_ms,
-                Spread::of_quantiles(&self.gap_width).map(|spread| spread.p99),
-            ),
-            ("e2el", service.e2el_ms, of(&|share| share.2)),
-            (
-                "response_ttft",
-                response.and_then(|r| r.ttft_ms),
-                of(&|share| share.1 + own(&share.0)),
-            ),
-            (
-                "response_e2el",
-                response.and_then(|r| r.e2el_ms),
-                of(&|share| share.2 + own(&share.0)),
-            ),
-        ];
-        rows.into_iter()
-            .filter_map(|(metric, spread, bound)| {
-                let bound_ms = if bounded { bound } else { None };
-                spread.map(|spread| ClientShare {
-                    metric: metric.into(),
-                    p99_ms: spread.p99,
-                    bound_ms,
-                })
-            })
-            .collect()
-    }
-
-    fn floors(&self) -> Vec<Floor> {
-        let have = self.extras.outcomes.get(Outcome::Ok);
-        let floor = |&percentile: &f64| {
-            samples_needed(percentile).map(|needed| Floor {
-                percentile,
-                needed,
-                have,
-            })
-        };
-        self.settings.percentiles.iter().filter_map(floor).collect()
-    }
-
-    fn notes(&self) -> Vec<Note> {
-        let few = self
-            .extras
-            .floors
-            .iter()
-            .filter(|floor| !floor.is_met())
-            .map(|floor| Note {
-                code: "few_samples".into(),
-                message: format!(
-                    "p{} rests on {} requests; it takes {} to tell it with 99 % confidence",
-                    floor.percentile, floor.have, floor.needed
-                ),
-            });
-        let receive = &self.extras.receive;
-        let user_stamps = (receive.events > 0 && receive.kernel_stamped_share < KERNEL_SHARE).then(|| Note {
-            code: "user_space_stamps".into(),
-            message: format!(
-                "{:.1} % of the events carry the kernel's receive stamp; the others were stamped by the process, \
-                 so that its own delays are part of the latencies",
-                receive.kernel_stamped_share * 100.0
-            ),
-        });
-        let closed = (!self.is_scheduled()).then(|| Note {
-            code: "closed_loop".into(),
-            message:
-                "requests were sent as slots became free, so that a slow server was asked less; \
-                      latency from a due instant does not exist here"
-                    .into(),
-        });
-        few.chain(user_stamps).chain(closed).collect()
     }
 
     fn add_any(&mut self, record: &Record) {
@@ -396,14 +162,10 @@ impl<'a> ExtrasCollector<'a> {
             due: record.due,
             send,
             end: record.end.unwrap_or(Nanos::MAX),
-            talk: record.session.map(|(talk, _)| talk),
+            conversation: record.session.map(|(conversation, _)| conversation),
             opens: record.session.is_none_or(|(_, turn)| turn == 0),
         });
-        add_connection(
-            &mut extras.connections,
-            &mut self.spans_of_connecting,
-            record,
-        );
+        add_connection(&mut extras.connections, &mut self.connecting, record);
     }
 
     fn add_good(&mut self, record: &Record) {
@@ -415,52 +177,17 @@ impl<'a> ExtrasCollector<'a> {
         target.row.completed += 1;
         target.row.output_tokens += u64::from(record.output_tokens);
         self.tokens.add(record);
-        let finish = record.finish_reason.as_deref().unwrap_or("none");
-        // Look first: nearly all records name a reason that is known already.
-        if let Some(count) = self.extras.finish_reasons.get_mut(finish) {
-            *count += 1;
-        } else {
-            self.extras.finish_reasons.insert(finish.into(), 1);
-        }
+        self.add_finish_reason(record);
         if let Some(reasoning) = record.marks.first_reasoning {
-            self.reasoning[0].push(reasoning.since(origin).as_secs_f64());
-            self.reasoning[1].extend(
-                record
-                    .marks
-                    .first_answer
-                    .map(|at| at.since(origin).as_secs_f64()),
-            );
+            let since = |at: Nanos| at.since(origin).as_secs_f64();
+            self.reasoning.first_reasoning.push(since(reasoning));
+            let answer = record.marks.first_answer;
+            self.reasoning.first_answer.extend(answer.map(since));
         }
-        // Most answers carry the same number of tokens in all their events.
-        for same in record.events.chunk_by(|a, b| a.tokens == b.tokens) {
-            if same[0].tokens > 0 {
-                *self
-                    .extras
-                    .gaps
-                    .tokens_per_event
-                    .entry(same[0].tokens)
-                    .or_default() += same.len() as u64;
-            }
-        }
-        let writing = record.send_end.map_or(Nanos::ZERO, |end| end.since(origin));
-        let mut widths = stamp_widths(record);
-        let first = widths.next().unwrap_or_default();
-        let last = widths.last().unwrap_or(first);
-        self.shares.push((origin, writing + first, writing + last));
+        self.add_tokens_per_event(record);
+        self.add_own_time(record, origin);
         let times = Times::of(record, kind);
-        let tpot = times.tpot(record.output_tokens);
-        self.good += usize::from(meets(
-            &self.settings.goodput,
-            times.ttft,
-            tpot,
-            times.latency,
-        ));
-        let from_due = |at: Option<Nanos>| at.map_or(0.0, |at| at.since(record.due).as_secs_f64());
-        let (ttft, e2el) = (
-            from_due(first_output(record, kind)),
-            from_due(last_output(record, kind)),
-        );
-        self.good_response += usize::from(meets(&self.settings.goodput, ttft, tpot, e2el));
+        self.add_goodput(record, &times);
         let slow = Slow {
             index: record.index,
             ttft_ms: times.ttft * 1000.0,
@@ -468,6 +195,50 @@ impl<'a> ExtrasCollector<'a> {
             output_tokens: record.output_tokens,
         };
         keep_slowest(&mut self.extras.slowest, slow);
+    }
+
+    fn add_finish_reason(&mut self, record: &Record) {
+        let reason = record.finish_reason.as_deref().unwrap_or("none");
+        // Nearly all records have a reason that is in the map already, and need no copy of it.
+        if let Some(count) = self.extras.finish_reasons.get_mut(reason) {
+            *count += 1;
+        } else {
+            self.extras.finish_reasons.insert(reason.into(), 1);
+        }
+    }
+
+    fn add_tokens_per_event(&mut self, record: &Record) {
+        // Most answers have the same number of tokens in all their events.
+        for same in record.events.chunk_by(|a, b| a.tokens == b.tokens) {
+            if same[0].tokens > 0 {
+                let counts = &mut self.extras.gaps.tokens_per_event;
+                *counts.entry(same[0].tokens).or_default() += same.len() as u64;
+            }
+        }
+    }
+
+    /// Writing the request, and the uncertainty of the first and of the last stamp.
+    fn add_own_time(&mut self, record: &Record, origin: Nanos) {
+        let writing = record.send_end.map_or(Nanos::ZERO, |end| end.since(origin));
+        let mut widths = stamp_widths(record);
+        let first = widths.next().unwrap_or_default();
+        let last = widths.last().unwrap_or(first);
+        self.own_times.push(OwnTime {
+            send: origin,
+            ttft: writing + first,
+            e2el: writing + last,
+        });
+    }
+
+    fn add_goodput(&mut self, record: &Record, times: &Times) {
+        let limits = &self.settings.goodput;
+        let kind = self.settings.kind;
+        let tpot = times.tpot(record.output_tokens);
+        self.good += usize::from(meets(limits, times.ttft, tpot, times.latency));
+        let from_due = |at: Option<Nanos>| at.map_or(0.0, |at| at.since(record.due).as_secs_f64());
+        let ttft = from_due(first_output(record, kind));
+        let e2el = from_due(last_output(record, kind));
+        self.good_response += usize::from(meets(limits, ttft, tpot, e2el));
     }
 
     fn add_spans(&mut self, pass: usize, record: &Record) {
@@ -539,7 +310,7 @@ impl Collector for ExtrasCollector<'_> {
     }
 }
 
-fn add_connection(connections: &mut Connections, spans: &mut [Vec<f64>; 3], record: &Record) {
+fn add_connection(connections: &mut Connections, samples: &mut ConnectSamples, record: &Record) {
     let connection = &record.connection;
     connections.reconnects += u64::from(record.reconnects);
     if connection.reused {
@@ -547,10 +318,11 @@ fn add_connection(connections: &mut Connections, spans: &mut [Vec<f64>; 3], reco
     } else {
         connections.opened += 1;
     }
-    let parts = [connection.dns, connection.connect, connection.tls];
-    for (samples, part) in spans.iter_mut().zip(parts) {
-        samples.extend(part.map(Nanos::as_secs_f64));
-    }
+    samples.dns.extend(connection.dns.map(Nanos::as_secs_f64));
+    samples
+        .connect
+        .extend(connection.connect.map(Nanos::as_secs_f64));
+    samples.tls.extend(connection.tls.map(Nanos::as_secs_f64));
 }
 
 /// Keeps the slowest in descending order; the earlier one comes first among equals.
@@ -559,22 +331,5 @@ fn keep_slowest(slowest: &mut Vec<Slow>, slow: Slow) {
     if place < SLOWEST {
         slowest.insert(place, slow);
         slowest.truncate(SLOWEST);
-    }
-}
-
-fn mean_of_counts(counts: &BTreeMap<u16, u64>) -> Option<f64> {
-    let events: u64 = counts.values().sum();
-    let tokens: u64 = counts
-        .iter()
-        .map(|(&tokens, &events)| u64::from(tokens) * events)
-        .sum();
-    (events > 0).then(|| tokens as f64 / events as f64)
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
     }
 }

@@ -2,17 +2,17 @@
 
 use statrs::function::beta::beta_reg;
 
-/// Confidence with which the estimate holds.
+/// Confidence of the estimate.
 const CONFIDENCE: f64 = 0.99;
-/// Beyond this a percentile is as good as the maximum.
-const MOST: usize = 1 << 40;
+/// Beyond this number of samples a percentile is practically the maximum.
+const MAX_SAMPLES: usize = 1 << 40;
 
-/// Requests that a percentile needs: the smallest n for which some sample below the largest is,
-/// with 99 % confidence, an upper bound of it. That is the smallest n with P(Binomial(n, 1 − p) ≤
-/// 1) ≤ 1 %.
+/// Number of requests that a percentile needs: the smallest n for which a sample other than the
+/// largest is, with 99 % confidence, an upper bound of it. That is the smallest n with
+/// P(Binomial(n, 1 − p) ≤ 1) ≤ 1 %.
 ///
 /// 64 for p90, 662 for p99, 6,636 for p99.9: the floors of MLPerf's early-stopping rule for an
-/// estimate. Low percentiles need as many as their mirror image. `None` for 0 and 100, which are
+/// estimate. Low percentiles need as many as their mirror images. `None` for 0 and 100, which are
 /// the extremes themselves.
 pub fn samples_needed(percentile: f64) -> Option<usize> {
     let tail = (percentile / 100.0).min(1.0 - percentile / 100.0);
@@ -24,7 +24,7 @@ pub fn samples_needed(percentile: f64) -> Option<usize> {
     let mut high = 2;
     while !enough(high) {
         high *= 2;
-        if high > MOST {
+        if high > MAX_SAMPLES {
             return None;
         }
     }

@@ -1,9 +1,10 @@
-//! The numbers that vLLM does not have: they stand under the key `inferometer` of a result.
+//! The numbers that vLLM does not have: they are under the key `inferometer` of a result.
 //!
 //! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing
-//! to tell.
+//! to report.
 
 mod collect;
+mod finish;
 mod floors;
 mod sweep;
 mod totals;
@@ -20,55 +21,56 @@ pub use floors::samples_needed;
 use crate::numpy;
 use crate::quantiles::Quantiles;
 
-/// What there is to say of a run besides vLLM's numbers.
+/// The numbers of a run besides vLLM's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extras {
-    /// Requests of the run, whatever became of them: the sum over `outcomes`.
+    /// Requests of the run, however they ended: the sum over `outcomes`.
     pub issued: usize,
     /// How they ended.
     pub outcomes: OutcomeCounts,
-    /// Latencies of good answers from the send.
+    /// Latencies of successful requests from the send.
     pub service: Latencies,
-    /// Latencies of good answers from the due instant. Absent for a closed loop (an infinite rate
-    /// under a cap), where no instant is due.
+    /// Latencies of successful requests from the due instant. Absent for a closed loop (an infinite
+    /// rate under a cap), which has no due instants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Latencies>,
-    /// Gaps between events and between tokens of good answers.
+    /// Gaps between events and between tokens of successful requests.
     pub gaps: TokenGaps,
-    /// Was the load offered as asked?
+    /// Whether the load was offered as requested.
     pub arrival: Arrival,
     /// How the answers were received.
     pub receive: Receive,
-    /// Limits met, with failures as misses. Absent without limits.
+    /// Requests within the limits, with failures as misses. Absent without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goodput: Option<Goodput>,
-    /// Most output tokens within any second that begins at a multiple of 10 ms, all requests
-    /// counted.
+    /// Most output tokens within any second that begins at a multiple of 10 ms, over all requests.
     pub peak_output_tokens_per_s: f64,
     /// Requests in flight.
     pub concurrency: Concurrency,
-    /// First reasoning and first answer text apart. Absent when no answer had reasoning.
+    /// Times to the first reasoning and to the first answer text. Absent when no answer had
+    /// reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<Reasoning>,
-    /// Good answers by `finish_reason`; `none` when the server gave none.
+    /// Successful requests by `finish_reason`; `none` when the server reported none.
     pub finish_reasons: BTreeMap<String, usize>,
-    /// Output lengths asked for and got. Absent when none were asked for.
+    /// Output lengths requested and received. Absent when none were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_lengths: Option<OutputLengths>,
     /// Where output token counts come from, and whether the sources agree.
     pub tokens: TokenCounts,
-    /// Connections and what opening them cost; never part of a latency from the send.
+    /// Connections and the time it took to open them, which is never part of a latency from the
+    /// send.
     pub connections: Connections,
-    /// How much of each latency can be the client's doing.
+    /// How much of each latency the client itself can have caused.
     pub client_share: Vec<ClientShare>,
-    /// Samples that the asked percentiles need, and the number there is.
+    /// Number of samples that the requested percentiles need, and that there are.
     pub floors: Vec<Floor>,
-    /// The ten slowest good answers by end-to-end latency, the slowest first.
+    /// The ten slowest successful requests by end-to-end latency, the slowest first.
     pub slowest: Vec<Slow>,
-    /// One row for each base URL, when there are several.
+    /// One row per base URL, when there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
-    /// Remarks that say nothing against the run.
+    /// Remarks that do not speak against the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
 }
@@ -134,7 +136,7 @@ impl Spread {
     }
 }
 
-/// Latencies of good answers from one origin.
+/// Latencies of successful requests from one origin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
     /// To the first token event; absent where answers are not streamed.
@@ -154,42 +156,42 @@ pub struct TokenGaps {
     /// Between successive token events: vLLM's ITL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_event_ms: Option<Spread>,
-    /// The same gaps shared out evenly over the tokens that each event carried.
+    /// The same gaps divided evenly among the tokens of each event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_token_ms: Option<Spread>,
-    /// Token events by the number of tokens that they carried, where it is known.
+    /// Number of token events by the number of their tokens, where it is known.
     pub tokens_per_event: BTreeMap<u16, u64>,
-    /// Mean of that.
+    /// Mean number of tokens per event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_tokens_per_event: Option<f64>,
 }
 
-/// Was the load offered as asked?
+/// Whether the load was offered as requested.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Arrival {
     /// Requests that were sent.
     pub sent: usize,
-    /// The schedule's own rate: requests / last due instant. Absent when all are due at once.
+    /// Rate of the schedule: requests / last due instant. Absent when all are due at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduled_rate: Option<f64>,
-    /// Requests sent / instant of the last send.
+    /// Requests sent / time of the last send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered_rate: Option<f64>,
-    /// How far the offered rate fell short of the schedule's for the requests that were sent:
+    /// Shortfall of the offered rate against the schedule, for the requests that were sent:
     /// 1 − their last due instant / the last send. Absent when all are due at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_shortfall: Option<f64>,
-    /// Good answers / duration.
+    /// Successful requests / duration.
     pub achieved_rate: f64,
     /// Send − due. Absent for a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lateness_ms: Option<Spread>,
-    /// The part of it that the client itself caused: send − (due, or the instant when the cap had a
-    /// slot free, whichever is later). For an infinite rate only requests that followed another
-    /// one's end count.
+    /// The part of it that the client itself caused: send time minus due time or slot release,
+    /// whichever is later. For an infinite rate, only requests that followed another one's end
+    /// count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_lateness_ms: Option<Spread>,
-    /// Share of the requests that waited for a slot for more than 1 ms beyond their due instant.
+    /// Fraction of the requests that waited for a slot for more than 1 ms beyond their due instant.
     /// Absent without a cap, and for a closed loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_bound_share: Option<f64>,
@@ -200,10 +202,10 @@ pub struct Arrival {
 pub struct Receive {
     /// Token events, those of failed requests included.
     pub events: u64,
-    /// Share of them with the kernel's receive stamp.
+    /// Fraction of them with the kernel's receive stamp.
     pub kernel_stamped_share: f64,
-    /// Share of them that came in one read with a later one (or under one stamp of the kernel), so
-    /// that the stamp is an upper bound.
+    /// Fraction of them that shared a read with a later event (or one stamp of the kernel), so that
+    /// the stamp is an upper bound.
     pub coalesced_share: f64,
     /// Process stamp − kernel stamp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,8 +216,8 @@ pub struct Receive {
     pub bytes_received: u64,
 }
 
-/// Limits met. Requests that were cancelled on purpose or cut off by the end of the run are left
-/// out; all others count, and a failed one is a miss.
+/// Requests within the limits. Those that were cancelled on purpose or cut off by the end of the run
+/// are left out; all others count, and a failed one is a miss.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Goodput {
     /// Requests that count.
@@ -226,7 +228,7 @@ pub struct Goodput {
     pub attainment: f64,
     /// `good / duration`.
     pub per_s: f64,
-    /// The share within every limit when TTFT and E2EL are taken from the due instant.
+    /// The fraction within every limit when TTFT and E2EL are taken from the due instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_attainment: Option<f64>,
 }
@@ -247,7 +249,7 @@ pub struct Concurrency {
 /// First reasoning and first answer text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reasoning {
-    /// Good answers with reasoning.
+    /// Successful requests with reasoning.
     pub requests: usize,
     /// Send to first reasoning fragment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,18 +259,18 @@ pub struct Reasoning {
     pub first_answer_ms: Option<Spread>,
 }
 
-/// Output lengths asked for and got, over good answers for which a length was asked.
+/// Output lengths requested and received, over the successful requests that requested a length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutputLengths {
     /// Requests that count.
     pub requests: usize,
-    /// Mean number of tokens asked for.
+    /// Mean number of tokens requested.
     pub mean_asked: f64,
-    /// Mean number of tokens got.
+    /// Mean number of tokens received.
     pub mean_got: f64,
-    /// Tokens got / tokens asked for, in all.
+    /// Total of tokens received / total of tokens requested.
     pub ratio: f64,
-    /// Answers of exactly the length asked for.
+    /// Answers of exactly the requested length.
     pub exact: usize,
     /// Shorter ones.
     pub shorter: usize,
@@ -278,7 +280,7 @@ pub struct OutputLengths {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde wants"
+    reason = "the signature that serde requires"
 )]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
@@ -287,25 +289,26 @@ const fn is_zero(count: &usize) -> bool {
 /// Where output token counts come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenCounts {
-    /// Good answers counted by the server's usage.
+    /// Successful requests counted by the server's usage.
     pub from_usage: usize,
-    /// Good answers counted by the client's tokenizer.
+    /// Successful requests counted by the client's tokenizer.
     pub from_tokenizer: usize,
-    /// Good answers for which events were counted instead of tokens.
+    /// Successful requests for which events were counted instead of tokens.
     pub from_events: usize,
-    /// Good answers without a count.
+    /// Successful requests without a count.
     pub without: usize,
-    /// Good answers whose usage cannot be true (more output tokens than bytes), so that it was not
+    /// Successful requests with an impossible usage (more output tokens than bytes), which was not
     /// used.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub usage_impossible: usize,
     /// Server and tokenizer compared, where both counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_against_tokenizer: Option<TokenAgreement>,
-    /// Prompt tokens that the server took from its prefix cache. Absent when it does not tell.
+    /// Prompt tokens that the server took from its prefix cache. Absent when it does not report
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<CachedTokens>,
-    /// Output tokens that were reasoning, where the server tells.
+    /// Output tokens that were reasoning, where the server reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<u64>,
 }
@@ -325,25 +328,25 @@ pub struct TokenAgreement {
     pub relative_difference: f64,
 }
 
-/// Prefix-cache hits by the server's own count.
+/// Prefix-cache hits as reported by the server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CachedTokens {
-    /// Good answers with such a count.
+    /// Successful requests with such a count.
     pub requests: usize,
     /// Their prompt tokens.
     pub prompt_tokens: u64,
     /// Those that were cached.
     pub cached_tokens: u64,
-    /// Share of the two.
+    /// `cached_tokens / prompt_tokens`.
     pub share: f64,
 }
 
-/// Connections and what opening them cost.
+/// Connections and the time it took to open them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Sent requests on a connection that was open already.
+    /// Requests on a connection that was already open.
     pub reused: usize,
-    /// Sent requests that opened one.
+    /// Requests that opened one.
     pub opened: usize,
     /// Requests sent again because a reused connection turned out to be closed.
     pub reconnects: u64,
@@ -358,33 +361,42 @@ pub struct Connections {
     pub tls_ms: Option<Spread>,
 }
 
-/// How much of a latency can be the client's doing.
+/// How much of a latency the client itself can have caused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientShare {
     /// `ttft`, `itl`, `e2el`, `response_ttft` or `response_e2el`.
     pub metric: String,
     /// 99th percentile of the metric.
     pub p99_ms: f64,
-    /// 99 % of the samples contain at most so much of the client's own time: writing the request,
+    /// 99 % of the samples contain at most this much of the client's own time: writing the request,
     /// stamps that are only upper bounds, and for response latency the client's own lateness.
     /// Absent when stamps are not the kernel's, since then there is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_ms: Option<f64>,
 }
 
-/// Samples that a percentile needs.
+/// Number of samples that a percentile needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Floor {
-    /// The percentile that was asked for.
+    /// The requested percentile.
     pub percentile: f64,
-    /// Requests without which it cannot be told with 99 % confidence.
+    /// Number of requests needed to estimate it with 99 % confidence.
     pub needed: usize,
-    /// Good answers that there are.
+    /// Number of successful requests.
     pub have: usize,
 }
 
+/// `part / whole`, or 0 of nothing.
+fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
 impl Floor {
-    /// True when there are as many as it takes.
+    /// True when there are enough.
     pub const fn is_met(&self) -> bool {
         self.have >= self.needed
     }
@@ -408,17 +420,17 @@ pub struct Slow {
 pub struct Target {
     /// Its position among the base URLs.
     pub target: u16,
-    /// Requests that went to it.
+    /// Requests sent to it.
     pub requests: usize,
-    /// Good answers.
+    /// Successful requests.
     pub completed: usize,
-    /// Output tokens of good answers.
+    /// Output tokens of successful requests.
     pub output_tokens: u64,
     /// Latencies from the send.
     pub service: Latencies,
 }
 
-/// A remark that says nothing against the run.
+/// A remark that does not speak against the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Stable snake_case code.

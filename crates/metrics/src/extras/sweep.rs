@@ -1,4 +1,4 @@
-//! What follows from the order of sends and ends alone.
+//! Delays and concurrency: what follows from the order of sends and ends alone.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ pub(super) struct Span {
     /// The end, or the end of the run for a request that was still in flight.
     pub(super) end: Nanos,
     /// The conversation that it is a turn of.
-    pub(super) talk: Option<usize>,
-    /// True for a first turn, and for what is no turn.
+    pub(super) conversation: Option<usize>,
+    /// True for a first turn, and for a request outside any conversation.
     pub(super) opens: bool,
 }
 
@@ -25,20 +25,24 @@ pub(super) struct Delay {
     pub(super) cap: Nanos,
     /// The rest.
     pub(super) own: Nanos,
-    /// True when the request could only be sent after another one's end.
+    /// True when the request could not be sent before another one ended.
     pub(super) followed: bool,
 }
 
 /// Splits the lateness of each send, in order of the sends.
 ///
 /// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended,
-/// whichever those are; so the earliest possible instant follows from the sorted ends. It is the
-/// same for the openings of conversations with at most `talks` under way, and the ends of
-/// conversations.
-pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize>) -> Vec<Delay> {
+/// whichever those are; so the earliest possible instant follows from the sorted ends. The same
+/// holds for the first turns of conversations when at most `most_conversations` may be active, and
+/// the ends of conversations.
+pub(super) fn delays(
+    spans: &mut [Span],
+    cap: Option<usize>,
+    most_conversations: Option<usize>,
+) -> Vec<Delay> {
     spans.sort_unstable_by_key(|span| span.send);
-    let talk_ends = if talks.is_some() {
-        talk_ends(spans)
+    let conversation_ends = if most_conversations.is_some() {
+        conversation_ends(spans)
     } else {
         Vec::new()
     };
@@ -52,15 +56,15 @@ pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize
         .map(|(k, span)| {
             let mut free = k.checked_sub(cap).map_or(Nanos::ZERO, |freed| ends[freed]);
             let mut followed = k >= cap;
-            if let Some(most) = talks.filter(|_| span.opens) {
+            if let Some(most) = most_conversations.filter(|_| span.opens) {
                 if let Some(over) = usize::checked_sub(opened, most) {
-                    free = free.max(talk_ends[over]);
+                    free = free.max(conversation_ends[over]);
                     followed = true;
                 }
                 opened += 1;
             }
             let ready = free.max(span.due);
-            // A slot counts as free at the latest when it was used.
+            // A slot was free at the latest when it was used.
             let cap_delay = ready.min(span.send).since(span.due);
             Delay {
                 cap: cap_delay,
@@ -71,25 +75,25 @@ pub(super) fn delays(spans: &mut [Span], cap: Option<usize>, talks: Option<usize
         .collect()
 }
 
-/// When each conversation was over, in order of time.
-fn talk_ends(spans: &[Span]) -> Vec<Nanos> {
-    let mut of_talk: BTreeMap<usize, Nanos> = BTreeMap::new();
+/// The end of each conversation, in order of time.
+fn conversation_ends(spans: &[Span]) -> Vec<Nanos> {
+    let mut by_conversation: BTreeMap<usize, Nanos> = BTreeMap::new();
     let mut ends = Vec::new();
     for span in spans {
-        match span.talk {
+        match span.conversation {
             None => ends.push(span.end),
-            Some(talk) => {
-                let end = of_talk.entry(talk).or_default();
+            Some(conversation) => {
+                let end = by_conversation.entry(conversation).or_default();
                 *end = span.end.max(*end);
             }
         }
     }
-    ends.extend(of_talk.into_values());
+    ends.extend(by_conversation.into_values());
     ends.sort_unstable();
     ends
 }
 
-/// Most requests in flight at once; an end frees its place before a send at the same instant takes
+/// Most requests in flight at once; an end frees its slot before a send at the same instant takes
 /// one.
 pub(super) fn most_in_flight(spans: &[Span]) -> usize {
     let mut sends: Vec<Nanos> = spans.iter().map(|span| span.send).collect();
@@ -120,7 +124,7 @@ pub(super) fn mean_in_flight(spans: &[Span], duration: Nanos) -> f64 {
     }
 }
 
-/// Mean number of requests that were due and not ended in each quarter of `0..window`.
+/// Mean number of requests that were due and had not ended, in each quarter of `0..window`.
 pub(super) fn in_system_by_quarter(spans: &[Span], window: Nanos) -> [f64; 4] {
     let quarter = window.0 / 4;
     if quarter == 0 {
@@ -144,7 +148,7 @@ mod tests {
             due: Nanos(due),
             send: Nanos(send),
             end: Nanos(end),
-            talk: None,
+            conversation: None,
             opens: true,
         }
     }
@@ -194,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_that_had_to_wait_for_another_is_not_late() {
-        let turn = |talk, opens, due, send, end| Span {
-            talk: Some(talk),
+    fn a_conversation_that_waited_for_another_is_not_late() {
+        let turn = |conversation, opens, due, send, end| Span {
+            conversation: Some(conversation),
             opens,
             ..span(due, send, end)
         };

@@ -1,4 +1,4 @@
-//! Counts that need no order and no percentiles.
+//! Totals: numbers that need neither order nor percentiles.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,7 +6,7 @@ use inferometer_core::{Nanos, Record, TokenSource};
 
 use super::{CachedTokens, OutputLengths, TokenAgreement, TokenCounts};
 
-/// Token counts of good answers.
+/// Token counts of successful requests.
 #[derive(Debug, Default)]
 pub(super) struct TokenTotals {
     counts: TokenCounts,
@@ -58,8 +58,8 @@ impl TokenTotals {
     pub(super) fn finish(mut self) -> (TokenCounts, Option<OutputLengths>) {
         if self.agreement.requests > 0 {
             let agreement = &mut self.agreement;
-            let apart = agreement.usage_total.abs_diff(agreement.tokenizer_total);
-            agreement.relative_difference = apart as f64 / agreement.usage_total.max(1) as f64;
+            let difference = agreement.usage_total.abs_diff(agreement.tokenizer_total);
+            agreement.relative_difference = difference as f64 / agreement.usage_total.max(1) as f64;
             self.counts.usage_against_tokenizer = Some(self.agreement);
         }
         if self.cached.requests > 0 {
@@ -78,22 +78,22 @@ impl TokenTotals {
     }
 }
 
-/// Output tokens by bins of 10 ms, for the busiest second.
+/// Output tokens in bins of 10 ms, to find the busiest second.
 #[derive(Debug, Default)]
 pub(super) struct TokenRate {
-    /// The first day, which is nearly every run.
+    /// The first day, which covers nearly every run.
     bins: Vec<f64>,
-    /// What comes later.
+    /// Later bins.
     late: BTreeMap<u64, f64>,
 }
 
 const BIN: u64 = 10_000_000;
-const BINS_A_SECOND: u64 = 100;
-const BINS_A_DAY: u64 = 86_400 * BINS_A_SECOND;
+const BINS_PER_SECOND: u64 = 100;
+const BINS_PER_DAY: u64 = 86_400 * BINS_PER_SECOND;
 
 impl TokenRate {
-    /// Adds the tokens of one answer. Events with an unknown number share out the answer's tokens
-    /// evenly.
+    /// Adds the tokens of one answer. Where events have an unknown number of tokens, the answer's
+    /// tokens are divided evenly among them.
     pub(super) fn add(&mut self, record: &Record) {
         let known = record.events.iter().any(|event| event.tokens > 0);
         let even = f64::from(record.output_tokens) / record.events.len().max(1) as f64;
@@ -116,7 +116,7 @@ impl TokenRate {
         let mut most: f64 = 0.0;
         for (bin, tokens) in bins.filter(|&(_, tokens)| tokens > 0.0) {
             while let Some(&(first, old)) = window.front()
-                && first + BINS_A_SECOND <= bin
+                && first + BINS_PER_SECOND <= bin
             {
                 sum -= old;
                 window.pop_front();
@@ -129,7 +129,7 @@ impl TokenRate {
     }
 
     fn put(&mut self, bin: u64, tokens: f64) {
-        if bin >= BINS_A_DAY {
+        if bin >= BINS_PER_DAY {
             *self.late.entry(bin).or_default() += tokens;
             return;
         }
@@ -141,8 +141,8 @@ impl TokenRate {
     }
 }
 
-/// Uncertainty of each event's stamp: how much earlier it may have arrived. Zero unless it came in
-/// one read with a later event; then it arrived after the last stamp of an earlier read.
+/// Uncertainty of each event's stamp: how much earlier it may have arrived. Zero unless it shared a
+/// read with a later event; then it arrived after the last stamp of an earlier read.
 pub(super) fn stamp_widths(record: &Record) -> impl Iterator<Item = Nanos> + '_ {
     let marks = [
         record.marks.first_byte,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_second_weighs_tokens_and_slides() {
+    fn the_busiest_second_counts_tokens_in_a_sliding_window() {
         let mut rate = TokenRate::default();
         let events = events(&[
             (500, false, 10),

@@ -1,409 +1,446 @@
-//! The thresholds of the verdict, all in one table.
+//! The rules of the verdict, one row each: what is measured, its limits, and what to say.
 
-use std::fmt;
+use inferometer_core::Outcome;
 
-use inferometer_core::Level;
-
-/// One rule: what is measured, from where on it is a finding, and what to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rule {
-    /// Stable code of the finding.
-    pub code: &'static str,
-    /// What is compared.
-    pub measure: &'static str,
-    /// Unit of the measure: `ms`, `%` (kept as a fraction) or a plain number.
-    pub unit: Unit,
-    /// From where on it is a caution.
-    pub caution: Limit,
-    /// From where on the run is invalid.
-    pub invalid: Limit,
-    /// What it means for the numbers.
-    pub meaning: &'static str,
-    /// What to do about it.
-    pub remedy: &'static str,
-}
-
-/// Unit of a measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Milliseconds.
-    Ms,
-    /// A fraction, shown in percent.
-    Share,
-    /// A plain number.
-    Count,
-}
-
-/// From where on a measure counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Limit {
-    /// It never does.
-    Never,
-    /// As soon as it is above zero.
-    Any,
-    /// From this value on.
-    From(f64),
-    /// From this share of the median TTFT on (of the median E2EL without tokens), but not below so
-    /// many milliseconds: what is late must be seen against what is measured.
-    OfTtft {
-        /// Share of the median.
-        share: f64,
-        /// Least value in milliseconds.
-        least_ms: f64,
-    },
-}
-
-use Limit::{Any, From, Never, OfTtft};
+use super::rule::Limit::{Any, From, Never, OfTtft};
+use super::rule::{Advice, Rule, Unit};
 
 /// All rules, in the order in which findings of the same level are listed.
-pub const RULES: [Rule; 21] = [
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of Findings<'a> is for one 'a only, and a rule is for all"
+)]
+pub const RULES: &[Rule] = &[
     Rule {
         code: "late_sends",
-        measure: "p99 of the client's own lateness: send − (due, or slot free)",
+        quantity: "client send lateness: p99",
+        definition: Some("send time minus due time or slot release"),
         unit: Unit::Ms,
         caution: OfTtft {
-            share: 0.02,
-            least_ms: 3.0,
+            fraction: 0.02,
+            at_least_ms: 3.0,
         },
         invalid: OfTtft {
-            share: 0.05,
-            least_ms: 10.0,
+            fraction: 0.05,
+            at_least_ms: 10.0,
         },
-        meaning: "the load was not offered at the instants of the schedule",
-        remedy: "give the client more or faster cores (--workers), lower the rate, or use another machine",
+        en: Advice {
+            meaning: "the load was not offered at the scheduled times",
+            remedy: "give the client more or faster cores (--workers), lower the rate, or use another machine",
+        },
+        zh: Advice {
+            meaning: "负载没有按计划的时刻发出",
+            remedy: "给客户端更多或更快的核（--workers），降低速率，或换一台机器",
+        },
+        measure: |run| run.extras.arrival.own_lateness_ms.map(|spread| spread.p99),
+        detail: None,
     },
     Rule {
         code: "client_cpu",
-        measure: "busiest worker: processor time without spinning / duration",
-        unit: Unit::Share,
+        quantity: "CPU use of the busiest worker",
+        definition: Some("CPU time without spinning / run duration"),
+        unit: Unit::Fraction,
         caution: From(0.7),
         invalid: From(0.9),
-        meaning: "the client was near its own limit or at it, so that it may have slowed the load",
-        remedy: "use more workers (--workers) or more client machines",
+        en: Advice {
+            meaning: "the client was near or at its own limit and may have slowed the load",
+            remedy: "use more workers (--workers) or more client machines",
+        },
+        zh: Advice {
+            meaning: "客户端接近或达到自身极限，可能拖慢了负载",
+            remedy: "增加工作线程（--workers）或客户端机器",
+        },
+        measure: |run| run.busiest_worker(),
+        detail: None,
     },
     Rule {
         code: "near_ceiling",
-        measure: "load / the ceiling of this host that a self-test measured",
-        unit: Unit::Share,
+        quantity: "load relative to the ceiling of this host",
+        definition: Some("as measured by a self-test"),
+        unit: Unit::Fraction,
         caution: From(0.5),
         invalid: Never,
-        meaning: "the client has little in reserve, so that bursts may have overrun it",
-        remedy: "use more client machines, or measure the ceiling again if this host has changed",
+        en: Advice {
+            meaning: "the client has little headroom; bursts may have exceeded it",
+            remedy: "use more client machines, or measure the ceiling again if this host has changed",
+        },
+        zh: Advice {
+            meaning: "客户端余量很小，突发时可能已超出其能力",
+            remedy: "增加客户端机器；若本机已变化，请重新测量上限",
+        },
+        measure: |run| run.settings.ceiling_used,
+        detail: None,
     },
     Rule {
         code: "worker_stall",
-        measure: "longest time that a worker did not run while it was needed",
+        quantity: "longest stall of a worker",
+        definition: Some("time in which it was needed but did not run"),
         unit: Unit::Ms,
         caution: From(20.0),
         invalid: From(500.0),
-        meaning: "sends that fell into the pause were late, and a full receive buffer may have held up the server",
-        remedy: "stop other programs on this machine, pin the workers (--pin), and run again",
+        en: Advice {
+            meaning: "sends due during the stall were late, and a full receive buffer may have blocked the server",
+            remedy: "stop other programs on this machine, pin the workers (--pin), and run again",
+        },
+        zh: Advice {
+            meaning: "停顿期间应发的请求迟到，接收缓冲区满时可能阻塞服务器",
+            remedy: "停止本机其他程序，绑定工作线程（--pin），然后重新运行",
+        },
+        measure: |run| run.longest_stall_ms(),
+        detail: None,
     },
     Rule {
         code: "stall_in_stamps",
-        measure: "the same, when events were not stamped by the kernel",
+        quantity: "longest stall of a worker",
+        definition: Some("events were not stamped by the kernel"),
         unit: Unit::Ms,
         caution: Never,
         invalid: OfTtft {
-            share: 0.05,
-            least_ms: 20.0,
+            fraction: 0.05,
+            at_least_ms: 20.0,
         },
-        meaning: "the pause is part of the reported latencies, because the process itself took the stamps",
-        remedy: "run on Linux without a proxy in between, so that the kernel stamps what it receives",
+        en: Advice {
+            meaning: "the stall is part of the reported latencies, because the process itself took the stamps",
+            remedy: "run on Linux without a proxy in between, so that the kernel stamps what it receives",
+        },
+        zh: Advice {
+            meaning: "时间戳由进程自己获取，停顿计入了所报延迟",
+            remedy: "在 Linux 上直连运行，使内核为收到的数据打时间戳",
+        },
+        measure: |run| {
+            let in_stamps = !run.health.kernel_stamps && run.extras.receive.events > 0;
+            run.longest_stall_ms().filter(|_| in_stamps)
+        },
+        detail: None,
     },
     Rule {
         code: "receive_lag",
-        measure: "p99 of process stamp − kernel stamp",
+        quantity: "receive lag: p99",
+        definition: Some("process stamp minus kernel stamp"),
         unit: Unit::Ms,
         caution: From(2.0),
         invalid: From(100.0),
-        meaning: "the client was slow to read; latencies are right, but a closed loop reacted late",
-        remedy: "use more workers (--workers), or stop other programs on this machine",
+        en: Advice {
+            meaning: "the client was slow to read; latencies are correct, but a closed loop reacted late",
+            remedy: "use more workers (--workers), or stop other programs on this machine",
+        },
+        zh: Advice {
+            meaning: "客户端读取较慢；延迟正确，但闭环的反应偏晚",
+            remedy: "增加工作线程（--workers），或停止本机其他程序",
+        },
+        measure: |run| run.extras.receive.lag_ms.map(|spread| spread.p99),
+        detail: None,
     },
     Rule {
         code: "coalesced",
-        measure: "share of events that came in one read with a later one",
-        unit: Unit::Share,
+        quantity: "fraction of events that shared a read with a later event",
+        definition: None,
+        unit: Unit::Fraction,
         caution: From(0.1),
         invalid: Never,
-        meaning: "their stamps are upper bounds: gaps between tokens are partly zero and partly too long",
-        remedy: "look at TPOT instead of ITL, or let the server send each token by itself",
+        en: Advice {
+            meaning: "their stamps are upper bounds: some gaps between tokens are zero, others too long",
+            remedy: "use TPOT instead of ITL, or configure the server to flush every token",
+        },
+        zh: Advice {
+            meaning: "这些事件的时间戳只是上界：token 间隔有的为零，有的过长",
+            remedy: "以 TPOT 代替 ITL，或让服务器逐个发送 token",
+        },
+        measure: |run| Some(run.extras.receive.coalesced_share),
+        detail: None,
     },
     Rule {
         code: "cap_binding",
-        measure: "share of requests that waited for a slot for more than 1 ms",
-        unit: Unit::Share,
+        quantity: "fraction of requests that waited for a slot for more than 1 ms",
+        definition: None,
+        unit: Unit::Fraction,
         caution: From(0.01),
         invalid: Never,
-        meaning: "the cap slowed the load: in effect a closed loop, and latency from the send leaves the wait out",
-        remedy: "raise the limit that was given, --max-concurrency or --multi-turn-max-active, or leave it out, or read the \
-                 response latencies",
+        en: Advice {
+            meaning: "the cap slowed the load: it is in effect a closed loop, and latency from the send leaves the wait out",
+            remedy: "raise or remove the limit (--max-concurrency or --multi-turn-max-active), or read the response \
+                     latencies",
+        },
+        zh: Advice {
+            meaning: "并发上限拖慢了负载：实际上成为闭环，自发送起的延迟不含等待",
+            remedy: "提高或去掉所设的上限（--max-concurrency 或 --multi-turn-max-active），或查看响应延迟",
+        },
+        measure: |run| run.extras.arrival.cap_bound_share,
+        detail: None,
     },
     Rule {
         code: "offered_rate",
-        measure: "shortfall of the rate: 1 − last due instant / last send",
-        unit: Unit::Share,
+        quantity: "shortfall of the offered rate",
+        definition: Some("1 − last due time / last send time"),
+        unit: Unit::Fraction,
         caution: From(0.01),
         invalid: From(0.05),
-        meaning: "the server was asked less often than it should have been",
-        remedy: "lower --request-rate, or give the client more cores",
+        en: Advice {
+            meaning: "the server received requests at a lower rate than scheduled",
+            remedy: "lower --request-rate, or give the client more cores",
+        },
+        zh: Advice {
+            meaning: "服务器收到请求的速率低于计划",
+            remedy: "降低 --request-rate，或给客户端更多的核",
+        },
+        // A rate that the cap held down is a finding of its own.
+        measure: |run| {
+            run.extras
+                .arrival
+                .rate_shortfall
+                .filter(|_| !run.is_capped())
+        },
+        detail: Some(|run| {
+            let arrival = &run.extras.arrival;
+            let (offered, scheduled) = (arrival.offered_rate?, arrival.scheduled_rate?);
+            Some(format!(
+                "{offered:.2}/s offered, {scheduled:.2}/s scheduled"
+            ))
+        }),
     },
     Rule {
         code: "too_few_samples",
-        measure: "percentiles asked for by name with fewer good answers than they need",
+        quantity: "number of requested percentiles with too few successful requests",
+        definition: None,
         unit: Unit::Count,
         caution: Any,
         invalid: Never,
-        meaning: "so high a percentile of so few requests is chance",
-        remedy: "raise --num-prompts to the number named, or ask for a lower percentile",
+        en: Advice {
+            meaning: "a percentile this high is down to chance with so few requests",
+            remedy: "raise --num-prompts to the number named, or choose a lower percentile",
+        },
+        zh: Advice {
+            meaning: "请求太少，如此高的百分位只是偶然",
+            remedy: "把 --num-prompts 提高到所示数量，或使用较低的百分位",
+        },
+        measure: |run| {
+            run.settings
+                .explicit_percentiles
+                .then(|| run.short_percentiles().count() as f64)
+        },
+        detail: Some(|run| {
+            let named = run.short_percentiles().map(|floor| {
+                format!(
+                    "p{} needs {} successful requests and has {}",
+                    floor.percentile, floor.needed, floor.have
+                )
+            });
+            Some(named.collect::<Vec<_>>().join(", "))
+        }),
     },
     Rule {
         code: "failures",
-        measure: "share of requests that failed, truncated ones aside",
-        unit: Unit::Share,
+        quantity: "fraction of requests that failed",
+        definition: Some("not counting truncated answers"),
+        unit: Unit::Fraction,
         caution: Any,
         invalid: From(0.05),
-        meaning: "latencies cover the survivors only, and failed requests freed the server early",
-        remedy: "read the errors in the result, and lower the load or mend the server",
+        en: Advice {
+            meaning: "latencies cover only the survivors, and failed requests freed the server early",
+            remedy: "read the errors in the result; lower the load or fix the server",
+        },
+        zh: Advice {
+            meaning: "延迟只包含成功的请求，失败的请求提前释放了服务器",
+            remedy: "查看结果中的错误，降低负载或修复服务器",
+        },
+        measure: |run| Some(run.failed() as f64 / run.issued()),
+        detail: Some(|run| Some(format!("{} of {}", run.failed(), run.extras.issued))),
     },
     Rule {
         code: "truncated",
-        measure: "share of answers that broke off",
-        unit: Unit::Share,
+        quantity: "fraction of answers that ended early",
+        definition: None,
+        unit: Unit::Fraction,
         caution: Any,
         invalid: From(0.05),
-        meaning: "the server or something before it ended streams early",
-        remedy: "look for time limits in proxies and for crashes in the server's log",
+        en: Advice {
+            meaning: "the server, or something in front of it, closed streams before their end",
+            remedy: "look for time limits in proxies and for crashes in the server log",
+        },
+        zh: Advice {
+            meaning: "服务器或其前方的环节提前结束了流",
+            remedy: "检查代理的时间限制和服务器日志中的崩溃",
+        },
+        measure: |run| Some(run.fraction_of(Outcome::Truncated)),
+        detail: Some(|run| Some(run.count_of(Outcome::Truncated))),
     },
     Rule {
         code: "output_length",
-        measure: "output tokens against those asked for: difference under --ignore-eos, else excess",
-        unit: Unit::Share,
+        quantity: "deviation from the requested output length",
+        definition: Some("the difference with --ignore-eos, else only the excess"),
+        unit: Unit::Fraction,
         caution: From(0.1),
         invalid: Never,
-        meaning: "the work done is not the work asked for, so that throughput cannot be compared",
-        remedy: "check that the server honours max_tokens and ignore_eos",
+        en: Advice {
+            meaning: "the work done is not the work requested, so throughput cannot be compared",
+            remedy: "check that the server honours max_tokens and ignore_eos",
+        },
+        zh: Advice {
+            meaning: "实际工作量与要求不符，吞吐量无法比较",
+            remedy: "确认服务器遵守 max_tokens 与 ignore_eos",
+        },
+        measure: |run| run.length_difference(),
+        detail: Some(|run| run.mean_lengths()),
     },
     Rule {
         code: "natural_end",
-        measure: "output tokens missing from the limit, without --ignore-eos",
-        unit: Unit::Share,
+        quantity: "shortfall from the requested output length",
+        definition: Some("without --ignore-eos"),
+        unit: Unit::Fraction,
         caution: From(0.5),
         invalid: Never,
-        meaning: "answers ended by themselves long before the limit, so that the load is lighter than it looks",
-        remedy: "add --ignore-eos for fixed lengths, or ask for lengths that the model uses",
+        en: Advice {
+            meaning: "answers ended on their own long before the limit, so the load is lighter than it looks",
+            remedy: "add --ignore-eos for fixed lengths, or request lengths that the model uses",
+        },
+        zh: Advice {
+            meaning: "回答远未达到上限就自行结束，负载比看上去轻",
+            remedy: "加 --ignore-eos 以固定长度，或使用模型实际会用到的长度",
+        },
+        measure: |run| run.missing_length(),
+        detail: Some(|run| run.mean_lengths()),
     },
     Rule {
         code: "usage_disagreement",
-        measure: "difference between the server's output token count and the tokenizer's",
-        unit: Unit::Share,
+        quantity: "difference between the output token counts of the server and the tokenizer",
+        definition: None,
+        unit: Unit::Fraction,
         caution: From(0.05),
         invalid: Never,
-        meaning: "one of the two counts is wrong, and with it tokens per second",
-        remedy: "check that --tokenizer is the served model's",
+        en: Advice {
+            meaning: "one of the two counts is wrong, and tokens per second with it",
+            remedy: "check that --tokenizer is the tokenizer of the served model",
+        },
+        zh: Advice {
+            meaning: "两种 token 计数必有一个错误，每秒 token 数也随之错误",
+            remedy: "确认 --tokenizer 与所服务的模型一致",
+        },
+        measure: |run| run.usage_difference(),
+        detail: Some(|run| run.usage_detail()),
     },
     Rule {
         code: "clock_step",
-        measure: "largest step of the wall clock",
+        quantity: "largest step of the wall clock",
+        definition: None,
         unit: Unit::Ms,
         caution: Any,
         invalid: From(10.0),
-        meaning: "kernel stamps are on the wall clock, so that spans across the step are wrong by its size",
-        remedy: "let the clock settle (chronyc tracking) and run again",
+        en: Advice {
+            meaning: "kernel stamps use the wall clock, so spans across the step are off by its size",
+            remedy: "let the clock settle (chronyc tracking) and run again",
+        },
+        zh: Advice {
+            meaning: "内核时间戳基于系统时钟，跨越跳变的时间段会有同样大小的误差",
+            remedy: "等待时钟稳定（chronyc tracking）后重新运行",
+        },
+        measure: |run| {
+            (run.health.clock_steps > 0).then(|| run.health.largest_clock_step.as_millis_f64())
+        },
+        detail: Some(|run| Some(format!("number of steps: {}", run.health.clock_steps))),
     },
     Rule {
         code: "throttled",
-        measure: "time lost to the control group's CPU quota / duration",
-        unit: Unit::Share,
+        quantity: "CPU throttling by the control group's quota",
+        definition: Some("throttled time / run duration"),
+        unit: Unit::Fraction,
         caution: From(0.005),
         invalid: From(0.1),
-        meaning: "the client was stopped by its container's limit",
-        remedy: "raise the CPU limit of the client's container",
+        en: Advice {
+            meaning: "the CPU limit of the client's container stopped the client at times",
+            remedy: "raise the CPU limit of the client's container",
+        },
+        zh: Advice {
+            meaning: "客户端被容器的 CPU 限额暂停",
+            remedy: "提高客户端容器的 CPU 限额",
+        },
+        measure: |run| run.throttled(),
+        detail: None,
     },
     Rule {
         code: "backlog_growing",
-        measure: "growth of the requests in the system from the second to the last quarter of the arrivals, as a share of the arrivals between",
-        unit: Unit::Share,
+        quantity: "growth of the backlog",
+        definition: Some(
+            "requests in the system, from the second to the last quarter of the arrivals, relative to the arrivals in \
+             between",
+        ),
+        unit: Unit::Fraction,
         caution: From(0.05),
         invalid: Never,
-        meaning: "the server fell behind, so that latencies depend on the length of the run",
-        remedy: "lower --request-rate below the server's capacity, or run for longer",
+        en: Advice {
+            meaning: "the server fell behind, so latencies depend on the length of the run",
+            remedy: "lower --request-rate below the server's capacity, or run for longer",
+        },
+        zh: Advice {
+            meaning: "服务器处理不及，延迟取决于运行时长",
+            remedy: "把 --request-rate 降到服务器能力以下，或延长运行",
+        },
+        measure: |run| run.backlog_growth(),
+        detail: Some(|run| {
+            let [first, second, third, last] = run.extras.concurrency.in_system_by_quarter?;
+            Some(format!(
+                "mean per quarter: {first:.1} → {second:.1} → {third:.1} → {last:.1}"
+            ))
+        }),
     },
     Rule {
         code: "identical_prompts",
-        measure: "share of prompts that repeat an earlier one",
-        unit: Unit::Share,
+        quantity: "fraction of prompts that repeat an earlier one",
+        definition: None,
+        unit: Unit::Fraction,
         caution: From(0.1),
         invalid: Never,
-        meaning: "a prefix cache answers repetitions, so that the server looks faster than it is",
-        remedy: "use a dataset with more rows, or fewer requests",
+        en: Advice {
+            meaning: "a prefix cache answers repeated prompts, so the server looks faster than it is",
+            remedy: "use a dataset with more rows, or fewer requests",
+        },
+        zh: Advice {
+            meaning: "前缀缓存会应答重复的提示词，服务器显得比实际快",
+            remedy: "使用行数更多的数据集，或减少请求数",
+        },
+        measure: |run| {
+            run.settings
+                .duplicate_prompts
+                .filter(|_| !run.settings.cache_expected)
+        },
+        detail: None,
     },
     Rule {
         code: "cache_hits",
-        measure: "share of prompt tokens that the server took from its prefix cache, unless meant",
-        unit: Unit::Share,
+        quantity: "fraction of prompt tokens unexpectedly served from the prefix cache",
+        definition: None,
+        unit: Unit::Fraction,
         caution: From(0.05),
         invalid: Never,
-        meaning: "part of the prompts was not computed",
-        remedy: "reset the cache between runs, or change --seed",
+        en: Advice {
+            meaning: "part of the prompts was not computed",
+            remedy: "reset the cache between runs, or change --seed",
+        },
+        zh: Advice {
+            meaning: "部分提示词没有被计算",
+            remedy: "在运行之间重置缓存，或更换 --seed",
+        },
+        measure: |run| {
+            let cached = run.extras.tokens.cached.as_ref()?;
+            (!run.settings.cache_expected).then_some(cached.share)
+        },
+        detail: None,
     },
     Rule {
         code: "partial_run",
-        measure: "share of requests that the end of the run cut off",
-        unit: Unit::Share,
+        quantity: "fraction of requests cut off by the end of the run",
+        definition: None,
+        unit: Unit::Fraction,
         caution: Any,
         invalid: From(0.05),
-        meaning: "the run was stopped early, and slow requests are missing more often than fast ones",
-        remedy: "let the run end by itself",
+        en: Advice {
+            meaning: "the run was stopped early, and slow requests are missing more often than fast ones",
+            remedy: "let the run finish",
+        },
+        zh: Advice {
+            meaning: "运行被提前停止，慢请求比快请求缺失得更多",
+            remedy: "让运行自行结束",
+        },
+        measure: |run| Some(run.unfinished()),
+        detail: Some(|run| Some(run.count_of(Outcome::Unfinished))),
     },
 ];
-
-impl Rule {
-    /// The rule with this code.
-    pub fn find(code: &str) -> Option<&'static Self> {
-        RULES.iter().find(|rule| rule.code == code)
-    }
-
-    /// What `value` makes of the run; `ttft_ms` is the median that [`Limit::OfTtft`] refers to.
-    pub fn level(&self, value: f64, ttft_ms: f64) -> Level {
-        if self.invalid.is_reached(value, ttft_ms) {
-            Level::Invalid
-        } else if self.caution.is_reached(value, ttft_ms) {
-            Level::Caution
-        } else {
-            Level::Valid
-        }
-    }
-
-    /// The rules as a Markdown table, for the documentation.
-    pub fn table() -> String {
-        use std::fmt::Write as _;
-        let mut text =
-            String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
-        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
-        for rule in &RULES {
-            let Self {
-                code,
-                measure,
-                meaning,
-                remedy,
-                ..
-            } = rule;
-            let (caution, invalid) = (rule.caution.show(rule.unit), rule.invalid.show(rule.unit));
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "| `{code}` | {measure} | {caution} | {invalid} | {meaning} | {remedy} |"
-            );
-        }
-        text
-    }
-}
-
-impl Limit {
-    fn is_reached(self, value: f64, ttft_ms: f64) -> bool {
-        match self {
-            Never => false,
-            Any => value > 0.0,
-            From(limit) => value >= limit,
-            OfTtft { .. } => value >= self.value(ttft_ms),
-        }
-    }
-
-    /// The value from which on it counts.
-    pub(super) fn value(self, ttft_ms: f64) -> f64 {
-        match self {
-            Never => f64::INFINITY,
-            Any => 0.0,
-            From(limit) => limit,
-            OfTtft { share, least_ms } => (share * ttft_ms).max(least_ms),
-        }
-    }
-
-    fn show(self, unit: Unit) -> String {
-        match self {
-            Never => "–".into(),
-            Any => "above 0".into(),
-            From(limit) => format!("from {}", unit.show(limit)),
-            OfTtft { share, least_ms } => {
-                format!(
-                    "from {} of the median TTFT, at least {}",
-                    Unit::Share.show(share),
-                    Unit::Ms.show(least_ms)
-                )
-            }
-        }
-    }
-}
-
-impl Unit {
-    pub(super) fn show(self, value: f64) -> String {
-        match self {
-            Self::Ms => format!("{} ms", Rounded(value)),
-            Self::Share => format!("{} %", Rounded(value * 100.0)),
-            Self::Count => format!("{}", Rounded(value)),
-        }
-    }
-}
-
-/// A number with three significant digits and no trailing zeros.
-struct Rounded(f64);
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = if self.0 == 0.0 {
-            0.0
-        } else {
-            self.0.abs().log10().floor()
-        };
-        let scale = 10_f64.powi((2.0 - magnitude).clamp(0.0, 6.0) as i32);
-        write!(f, "{}", (self.0 * scale).round() / scale)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_unique_and_an_invalid_limit_is_beyond_the_caution() {
-        for (i, rule) in RULES.iter().enumerate() {
-            assert_eq!(Rule::find(rule.code), Some(&RULES[i]));
-            assert!(
-                rule.caution != Never || rule.invalid != Never,
-                "{}",
-                rule.code
-            );
-            if rule.caution != Never {
-                assert!(
-                    rule.invalid.value(100.0) > rule.caution.value(100.0),
-                    "{}",
-                    rule.code
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn limits_are_met_at_their_value() {
-        let late = Rule::find("late_sends").unwrap();
-        assert_eq!(late.level(2.9, 100.0), Level::Valid);
-        assert_eq!(late.level(3.0, 100.0), Level::Caution);
-        assert_eq!(late.level(10.0, 100.0), Level::Invalid);
-        assert_eq!(late.level(19.0, 1000.0), Level::Valid);
-        assert_eq!(late.level(49.0, 1000.0), Level::Caution);
-        let failures = Rule::find("failures").unwrap();
-        assert_eq!(failures.level(0.0, 0.0), Level::Valid);
-        assert_eq!(failures.level(0.001, 0.0), Level::Caution);
-        assert_eq!(failures.level(0.05, 0.0), Level::Invalid);
-    }
-
-    #[test]
-    fn numbers_are_shown_with_three_digits() {
-        assert_eq!(Unit::Ms.show(12.345), "12.3 ms");
-        assert_eq!(Unit::Share.show(0.05), "5 %");
-        assert_eq!(Unit::Share.show(0.000_123_4), "0.0123 %");
-        assert_eq!(Unit::Ms.show(1234.5), "1235 ms");
-        assert_eq!(Unit::Count.show(0.0), "0");
-    }
-}

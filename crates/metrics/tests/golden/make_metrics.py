@@ -1,6 +1,6 @@
 """Writes numpy.json and summary.json: what NumPy computes, for the tests of `metrics`.
 
-`summary.json` states vLLM's definitions a second time, on NumPy, for made-up records.
+`summary.json` states vLLM's definitions a second time, on NumPy, for synthetic records.
 Run with NumPy 2.x: python3 make_metrics.py
 """
 

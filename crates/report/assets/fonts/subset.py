@@ -11,14 +11,15 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = HERE.parent.parent / "src"
+REPORT = HERE.parent.parent
+SOURCES = [*REPORT.glob("src/**/*.rs"), REPORT.parent / "metrics/src/verdict/rules.rs"]
 LATIN = "".join(map(chr, [*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA)]))
 SIGNS = "‐‑–—‘’“”…·•←↑→↓≤≥≈±×÷∞√∑−●■▲◆▼⚠†‡§µ₀₁₂₃，。：；！？、（）《》「」％"
 
 
 def main() -> None:
     folder = pathlib.Path(sys.argv[1])
-    used = {c for path in sorted(SOURCES.rglob("*.rs")) for c in path.read_text() if ord(c) > 0x7F}
+    used = {c for path in SOURCES for c in path.read_text() if ord(c) > 0x7F}
     glyphs = "".join(sorted(set(LATIN) | set(SIGNS) | used))
     (HERE / "glyphs.txt").write_text(glyphs + "\n")
     for weight, name in (("400Regular", "Regular"), ("600SemiBold", "SemiBold")):

@@ -2,15 +2,15 @@
 // The page of one run.
 
 Object.assign(TEXT.en, {
-  flight: "Requests in flight", flight_mean: "mean", flight_max: "most", tokens: "Output tokens per second", no_stream: "Answers came whole (without streaming): only their ends are known.", tokens_unknown: "Events whose number of tokens is not known count as one.",
-  ttft_time: "Time to first token by send time", itl_time: "Gap between token events over time", dist: "Distributions", dist_y: "Share at or below", timeline: "Request timeline",
+  flight: "Requests in flight", flight_mean: "mean", flight_max: "max", tokens: "Output tokens per second", no_stream: "Answers were not streamed: only their ends are known.", tokens_unknown: "Events whose number of tokens is not known count as one.",
+  ttft_time: "Time to first token by send time", itl_time: "Gap between token events over time", dist: "Distributions", dist_y: "Fraction at or below", timeline: "Request timeline",
   time_axis: "Time from the start of the run (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed", client: "Client: lateness and receive lag", late: "largest send lateness", lag: "largest receive lag",
-  slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", env: "Environment", server: "Server metrics", self: "Client self-knowledge", stats: "Latencies (ms)",
+  slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", env: "Environment", server: "Server metrics", self: "Client self-check", stats: "Latencies (ms)",
   metric: "Metric", samples: "samples", mean: "mean", median: "median", std: "std", idx: "Request", sent: "sent at (s)", outtok: "output tokens", outcome: "Outcome", status: "Status", count: "Count", example: "Example", message: "Message",
   verdict: "Verdict: ", verdict_ok: "No finding speaks against these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.",
   sampled: "Evenly down-sampled: ", itl_note: "Percentiles of gaps are exact to within 1 %.", bucket: "Each point covers", window: "Lines: percentiles of windows with at least 40 requests on average; dots: requests.", log: "log scale", workers: "Workers", busiest: "Busiest worker's CPU (spinning excluded)", stall_ms: "Largest stall (ms)", kernel_stamps: "Kernel receive stamps",
-  clock_steps: "Clock steps", in_flight_peak: "Most in flight", connections_opened: "Connections opened", throttled_ms: "Throttled by the control group (ms)", retransmits: "TCP retransmits on this host", files: "Open descriptors, most / limit",
-  service: "E2EL from the send", response: "E2EL from the due instant", own: "Client's own lateness", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
+  clock_steps: "Clock steps", in_flight_peak: "Max in flight", connections_opened: "Connections opened", throttled_ms: "Throttled by the control group (ms)", retransmits: "TCP retransmits on this host", files: "Open descriptors, max / limit",
+  service: "E2EL from the send", response: "E2EL from the due instant", own: "Send lateness of the client itself", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
 });
 Object.assign(TEXT.zh, {
   flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "token 数未知的事件按一个计。",

@@ -2,14 +2,14 @@
 
 use crate::format::significant;
 
-/// How values map to places.
+/// How values map to positions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scale {
     /// Even steps. Unless both ends are given, it starts at zero so that heights can be compared.
     Linear,
     /// Even ratios; values that are not positive are left out.
     Log,
-    /// One place for each name, at 0, 1, 2, …
+    /// One position per name, at 0, 1, 2, …
     Categories(Vec<String>),
 }
 
@@ -20,7 +20,7 @@ pub struct Axis {
     pub title: String,
     /// The scale.
     pub scale: Scale,
-    /// Where ticks are wanted; chosen from the data when empty.
+    /// Values with ticks; chosen from the data when empty.
     pub ticks: Vec<f64>,
     /// Fixed ends; chosen from the data when absent.
     pub range: Option<(f64, f64)>,
@@ -89,7 +89,7 @@ impl Axis {
     }
 }
 
-/// An axis with its ends settled: maps values to 0…1.
+/// An axis with known ends: maps values to 0…1.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     log: bool,
@@ -100,7 +100,7 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// Settles the ends from `values`; `pad` adds room at both ends (a share of the span).
+    /// Determines the ends from `values`; `pad` adds room at both ends (a fraction of the span).
     pub(crate) fn new(axis: &Axis, values: &[f64], pad: f64) -> Self {
         match &axis.scale {
             Scale::Categories(names) => Self {
@@ -118,7 +118,7 @@ impl Placed {
         }
     }
 
-    /// Place of `value` on the axis, 0 at its start and 1 at its end; `None` where it has no place.
+    /// Position of `value` on the axis, 0 at its start and 1 at its end; `None` where it has none.
     pub(crate) fn place(&self, value: f64) -> Option<f64> {
         if !value.is_finite() || (self.log && value <= 0.0) {
             return None;
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn log_axes_have_no_place_for_zero() {
+    fn log_axes_have_no_position_for_zero() {
         let placed = Placed::new(&Axis::log("t"), &[1.0, 0.0, 1000.0], 0.0);
         assert_eq!(placed.place(0.0), None);
         assert!(placed.place(1.0).unwrap() > 0.0);

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::draw::draw_marker;
 use super::fonts::{FAMILY, text_width};
+use super::geometry::Rect;
 use super::marks::Marker;
-use super::panel::{Panel, draw_marker};
+use super::panel::Panel;
 use super::svg::{Anchor, Svg, TextStyle, escape, number};
 use super::theme;
 
@@ -48,7 +50,7 @@ pub struct Figure {
     pub keys: Vec<Key>,
     /// Panels, row by row.
     pub rows: Vec<Vec<Panel>>,
-    /// Notes at the foot, one a line.
+    /// Notes at the foot, one per line.
     pub notes: Vec<String>,
 }
 
@@ -56,7 +58,7 @@ const MARGIN: f64 = 36.0;
 const GAP: f64 = 44.0;
 
 impl Figure {
-    /// Lays panels out in rows of two. Empty ones are left out, and a note says which and why.
+    /// Arranges panels in rows of two. Empty ones are left out, and a note says which and why.
     #[must_use]
     pub fn arranged(mut self, panels: Vec<Panel>) -> Self {
         let all_empty = panels.iter().all(Panel::is_empty);
@@ -104,7 +106,13 @@ impl Figure {
             for (column, panel) in row.iter().enumerate() {
                 let x = MARGIN + column as f64 * (width + GAP);
                 let id = format!("c{row_number}-{column}");
-                panel.draw(&mut svg, (x, y, width, self.row_height), &id);
+                let area = Rect {
+                    left: x,
+                    top: y,
+                    width,
+                    height: self.row_height,
+                };
+                panel.draw(&mut svg, area, &id);
             }
             y += self.row_height + 34.0;
         }
@@ -135,7 +143,7 @@ impl Figure {
         out
     }
 
-    /// Draws the legend, wrapping at the right margin; returns the last baseline.
+    /// Draws the legend, wrapped at the right margin; returns the last baseline.
     fn draw_keys(&self, svg: &mut Svg, mut y: f64) -> f64 {
         let mut x = MARGIN;
         for key in &self.keys {
@@ -162,7 +170,13 @@ impl Figure {
                 }
                 Key::Area { color, opacity, .. } => {
                     let extra = format!("fill-opacity=\"{}\" rx=\"2\"", number(*opacity));
-                    svg.rect((x, middle - 7.0, 30.0, 14.0), color, &extra);
+                    let area = Rect {
+                        left: x,
+                        top: middle - 7.0,
+                        width: 30.0,
+                        height: 14.0,
+                    };
+                    svg.rect(area, color, &extra);
                 }
             }
             svg.text(

@@ -1,6 +1,6 @@
 //! The embedded font: its two weights, and the widths of its letters for layout.
 
-/// Noto Sans SC, regular: Latin, signs, and the Chinese characters of our own texts.
+/// Noto Sans SC, regular: Latin, symbols, and the Chinese characters of our own texts.
 pub(crate) const REGULAR: &[u8] =
     include_bytes!("../../assets/fonts/NotoSansSC-Regular.subset.ttf");
 /// The same, semi-bold.
@@ -28,8 +28,7 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
         .chars()
         .map(|character| match u32::from(character) {
             code @ 0x20..=0x7e => f64::from(ADVANCES[(code - 0x20) as usize]),
-            // Signs that Chinese fonts draw full width stand among Latin letters and dashes that
-            // are not.
+            // Latin letters beyond ASCII, except for symbols that Chinese fonts draw full width.
             0x80..=0x2dff if !"·×±…→≥≤•∞’“”".contains(character) => 560.0,
             _ => 1000.0,
         })

@@ -51,7 +51,7 @@ pub struct Line {
     pub suspect: Vec<usize>,
     /// Text at the line's end.
     pub label: Option<String>,
-    /// Join points by steps (for cumulative shares) instead of straight lines.
+    /// Join points by steps (for cumulative distributions) instead of straight lines.
     pub step: bool,
 }
 
@@ -86,8 +86,8 @@ pub struct Bar {
 pub struct Heat {
     /// Column and row.
     pub at: (usize, usize),
-    /// Place on the colour scale, 0 to 1.
-    pub share: f64,
+    /// Position on the colour scale, 0 to 1.
+    pub shade: f64,
     /// Text in the cell.
     pub text: String,
     /// The run must not be trusted.
@@ -125,7 +125,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// All x and y values, for settling the axes. Reference lines and labels do not widen an axis.
+    /// All x and y values, to determine the axes. Reference lines and labels do not widen an axis.
     pub(crate) fn extents(&self, xs: &mut Vec<f64>, ys: &mut Vec<f64>) {
         match self {
             Self::Line(line) => {

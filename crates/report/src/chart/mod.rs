@@ -2,12 +2,22 @@
 //! points, steps, bars and heat maps, laid out as panels of a figure, written as SVG and drawn to
 //! PNG.
 //!
-//! Coordinates are rounded to a hundredth of a pixel and nothing depends on the machine's fonts, so
-//! the same data always gives the same bytes.
+//! It is our own so that the same data gives the same bytes on every machine: coordinates are
+//! rounded to a hundredth of a pixel, label widths come from a table in [`fonts`] and not from
+//! fonts that happen to be installed, and PNG is drawn with the embedded font alone. So the tests
+//! compare whole figures with text snapshots (`tests/snapshots/figures__*.snap`), and Chinese texts
+//! are drawn on a machine that has no Chinese font. The figures also need what is particular to
+//! them: crosses on runs that must not be trusted, intervals and bands at each level, labels at the
+//! line ends that make room for one another. All of it needs one dependency, `resvg`, to turn SVG
+//! into PNG.
 
 mod axis;
+mod axis_lines;
+mod draw;
 mod figure;
 mod fonts;
+mod geometry;
+mod labels;
 mod marks;
 mod panel;
 mod png;

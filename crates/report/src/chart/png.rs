@@ -12,18 +12,18 @@ use super::fonts;
 #[derive(Debug, thiserror::Error)]
 pub enum PngError {
     /// The text is not valid SVG.
-    #[error("the chart is not valid SVG: {0}")]
+    #[error("invalid SVG: {0}")]
     Svg(String),
     /// The picture has no area or would not fit into memory.
-    #[error("a picture of {width}×{height} pixels cannot be drawn")]
+    #[error("cannot draw a picture of {width}×{height} pixels")]
     Size {
-        /// Width asked for.
+        /// Requested width.
         width: u32,
-        /// Height asked for.
+        /// Requested height.
         height: u32,
     },
     /// The pixels could not be written as PNG.
-    #[error("the picture could not be written as PNG: {0}")]
+    #[error("cannot encode the picture as PNG: {0}")]
     Encode(String),
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::geometry::Rect;
 use super::theme;
 
 /// Escapes text for XML and HTML, in content as well as in quoted attributes. Control characters,
@@ -105,14 +106,14 @@ impl Svg {
         );
     }
 
-    pub(crate) fn rect(&mut self, (x, y, w, h): (f64, f64, f64, f64), fill: &str, extra: &str) {
+    pub(crate) fn rect(&mut self, area: Rect, fill: &str, extra: &str) {
         let _ = writeln!(
             self.body,
             "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{fill}\"{}{extra}/>",
-            number(x),
-            number(y),
-            number(w.max(0.0)),
-            number(h.max(0.0)),
+            number(area.left),
+            number(area.top),
+            number(area.width.max(0.0)),
+            number(area.height.max(0.0)),
             if extra.is_empty() { "" } else { " " }
         );
     }
@@ -186,15 +187,15 @@ impl Svg {
     }
 
     /// Starts a group that is clipped to a rectangle; end it with [`Svg::end_group`].
-    pub(crate) fn clip_group(&mut self, id: &str, (x, y, w, h): (f64, f64, f64, f64)) {
+    pub(crate) fn clip_group(&mut self, id: &str, area: Rect) {
         let _ = writeln!(
             self.body,
             "<clipPath id=\"{id}\"><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>\n\
              <g clip-path=\"url(#{id})\">",
-            number(x),
-            number(y),
-            number(w),
-            number(h)
+            number(area.left),
+            number(area.top),
+            number(area.width),
+            number(area.height)
         );
     }
 

@@ -44,10 +44,10 @@ const RAMP: [(u8, u8, u8); 6] = [
     (245, 220, 98),
 ];
 
-/// A colour of the sequential scale for `share` between 0 and 1, and whether text on it should be
+/// A colour of the sequential scale for `shade` between 0 and 1, and whether text on it should be
 /// white.
-pub(crate) fn ramp(share: f64) -> (String, bool) {
-    let place = share.clamp(0.0, 1.0) * (RAMP.len() - 1) as f64;
+pub(crate) fn ramp(shade: f64) -> (String, bool) {
+    let place = shade.clamp(0.0, 1.0) * (RAMP.len() - 1) as f64;
     let low = (place.floor() as usize).min(RAMP.len() - 2);
     let part = place - low as f64;
     let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * part).round() as u8;

@@ -1,9 +1,10 @@
-//! The block after vLLM's table: may the numbers be trusted, and what they hide.
+//! The block after vLLM's table: whether the numbers can be trusted, and what they leave out.
 
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use inferometer_core::{Level, Outcome, OutcomeCounts, Verdict};
+use inferometer_metrics::Spread;
 
 use super::{display_width, wrap};
 use crate::Lang;
@@ -13,37 +14,26 @@ use crate::format::{count, duration_ms, percent};
 /// Columns of running text in the block.
 const WIDTH: usize = 100;
 
-/// Centre and tails of one quantity, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spread {
-    /// Arithmetic mean.
-    pub mean_ms: f64,
-    /// Median.
-    pub p50_ms: f64,
-    /// 99th percentile.
-    pub p99_ms: f64,
-    /// Largest value.
-    pub max_ms: f64,
-}
-
-/// What [`verdict_block`] shows. Everything optional is left out when absent.
+/// What [`verdict_block`] shows. Everything optional is left out when absent; spreads are in
+/// milliseconds.
 #[derive(Clone, Debug, Default)]
 pub struct BlockContext {
-    /// May the numbers be trusted?
+    /// Whether the numbers can be trusted.
     pub verdict: Verdict,
-    /// How the requests ended; shown when any did not end well.
+    /// How the requests ended; shown when any of them failed.
     pub outcomes: OutcomeCounts,
-    /// The client's own part of the time between due instant and send.
+    /// The part of the time between due instant and send that the client itself caused.
     pub lateness: Option<Spread>,
-    /// Time between the kernel's receive stamp and the process having the bytes.
+    /// Time from the kernel's receive stamp to the process having the bytes.
     pub receive_lag: Option<Spread>,
-    /// False when stamps were taken by the process itself.
+    /// False when the process itself took the stamps.
     pub kernel_stamps: bool,
-    /// Share of events that came in one read with a later one, 0 to 1.
+    /// Fraction of events that shared a read with a later event, 0 to 1.
     pub coalesced_share: Option<f64>,
-    /// The most that the client itself can have added to the 99th percentile of TTFT, 0 to 1.
+    /// The largest fraction of the 99th percentile of TTFT that the client itself can have caused, 0
+    /// to 1.
     pub client_share: Option<f64>,
-    /// Busiest worker's use of its processor, 0 to 1, spinning excluded.
+    /// CPU use of the busiest worker, 0 to 1, spinning excluded.
     pub worker_cpu: Option<f64>,
     /// End-to-end latency from the send.
     pub service: Option<Spread>,
@@ -60,7 +50,8 @@ pub struct BlockContext {
 }
 
 /// The block of our own after the table, each line ended by a line feed. The first line is always
-/// `Verdict: VALID` (or `CAUTION`, `INVALID`), in either language, so that scripts can look for it.
+/// `Verdict: VALID` (or `CAUTION`, `INVALID`), in either language, so that scripts can search for
+/// it.
 pub fn verdict_block(context: &BlockContext) -> String {
     let mut block = Block {
         text: String::new(),
@@ -71,7 +62,7 @@ pub fn verdict_block(context: &BlockContext) -> String {
         block.entry(
             block.lang.pick("Partial", "未完成"),
             block.lang.pick(
-                "the run was stopped before its end; the numbers cover what was done",
+                "the run was stopped before its end; the numbers cover the completed part",
                 "运行被提前停止；数据只覆盖已完成的部分",
             ),
         );
@@ -173,7 +164,7 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
             lang.pick("stamps by the kernel", "内核时间戳")
         } else {
             lang.pick(
-                "stamps by the process (the kernel gave none)",
+                "stamps by the process (none from the kernel)",
                 "进程时间戳（内核未提供）",
             )
         }
@@ -205,18 +196,18 @@ fn latency_lines(block: &mut Block, context: &BlockContext) {
 fn tails(spread: &Spread) -> String {
     format!(
         "p99 {}, max {}",
-        duration_ms(spread.p99_ms),
-        duration_ms(spread.max_ms)
+        duration_ms(spread.p99),
+        duration_ms(spread.max)
     )
 }
 
 fn centre_and_tails(spread: &Spread) -> String {
     format!(
         "mean {}, p50 {}, p99 {}, max {}",
-        duration_ms(spread.mean_ms),
-        duration_ms(spread.p50_ms),
-        duration_ms(spread.p99_ms),
-        duration_ms(spread.max_ms)
+        duration_ms(spread.mean),
+        duration_ms(spread.p50),
+        duration_ms(spread.p99),
+        duration_ms(spread.max)
     )
 }
 

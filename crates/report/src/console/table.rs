@@ -9,7 +9,7 @@ use crate::format::fixed2;
 /// Characters in a line of the table.
 const WIDTH: usize = 50;
 
-/// What the table shows beside the [`Summary`].
+/// What the table shows besides the [`Summary`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableContext {
     /// `--max-concurrency`, when given.
@@ -18,7 +18,7 @@ pub struct TableContext {
     pub request_rate: Option<f64>,
     /// True when tokens can be counted (vLLM hides all token rows without a tokenizer).
     pub tokenizer: bool,
-    /// The probe requests' section, which stands before the latencies.
+    /// The section on probe requests, which comes before the latencies.
     pub probes: Option<Section>,
     /// Sections after the latencies, such as speculative decoding.
     pub extra: Vec<Section>,
@@ -43,7 +43,7 @@ impl Default for TableContext {
 /// A value of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Cell {
-    /// Printed as it is.
+    /// Printed unchanged.
     Int(u64),
     /// Printed with two decimals.
     Float(f64),
@@ -58,20 +58,20 @@ pub struct Section {
     pub rows: Vec<(String, Option<Cell>)>,
 }
 
-/// What an engine that decodes speculatively says of its drafts.
+/// What an engine with speculative decoding reports about its drafts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpeculativeDecoding {
-    /// Accepted drafts in per cent.
+    /// Accepted drafts in percent.
     pub acceptance_rate: f64,
     /// Mean tokens accepted per draft, the bonus token included.
     pub acceptance_length: f64,
-    /// Drafts made.
+    /// Number of drafts.
     pub drafts: u64,
-    /// Tokens in them.
+    /// Tokens drafted.
     pub draft_tokens: u64,
-    /// Tokens accepted.
+    /// Draft tokens accepted.
     pub accepted_tokens: u64,
-    /// Share accepted at each position, 0 to 1.
+    /// Fraction accepted at each position, 0 to 1.
     pub per_position: Vec<f64>,
 }
 
@@ -97,32 +97,32 @@ impl Section {
     }
 
     /// The section on speculative decoding.
-    pub fn speculative_decoding(told: &SpeculativeDecoding) -> Self {
+    pub fn speculative_decoding(reported: &SpeculativeDecoding) -> Self {
         let mut rows = vec![
             (
                 "Acceptance rate (%)".to_owned(),
-                Some(Cell::Float(told.acceptance_rate)),
+                Some(Cell::Float(reported.acceptance_rate)),
             ),
             (
                 "Acceptance length".to_owned(),
-                Some(Cell::Float(told.acceptance_length)),
+                Some(Cell::Float(reported.acceptance_length)),
             ),
-            ("Drafts".to_owned(), Some(Cell::Int(told.drafts))),
+            ("Drafts".to_owned(), Some(Cell::Int(reported.drafts))),
             (
                 "Draft tokens".to_owned(),
-                Some(Cell::Int(told.draft_tokens)),
+                Some(Cell::Int(reported.draft_tokens)),
             ),
             (
                 "Accepted tokens".to_owned(),
-                Some(Cell::Int(told.accepted_tokens)),
+                Some(Cell::Int(reported.accepted_tokens)),
             ),
         ];
-        if !told.per_position.is_empty() {
+        if !reported.per_position.is_empty() {
             rows.push(("Per-position acceptance (%)".to_owned(), None));
-            for (position, share) in told.per_position.iter().enumerate() {
+            for (position, fraction) in reported.per_position.iter().enumerate() {
                 rows.push((
                     format!("  Position {position}"),
-                    Some(Cell::Float(share * 100.0)),
+                    Some(Cell::Float(fraction * 100.0)),
                 ));
             }
         }
@@ -143,10 +143,11 @@ pub fn result_table(summary: &Summary, context: &TableContext) -> String {
         table.section(probes);
     }
     for stats in &summary.stats {
-        let (title, name, needs_tokens) = names(stats.metric);
-        if needs_tokens && (summary.kind == Kind::Pooling || !context.tokenizer) {
+        let has_tokens = summary.kind == Kind::Generation && context.tokenizer;
+        if stats.metric.needs_stream() && !has_tokens {
             continue;
         }
+        let (title, name) = names(stats.metric);
         table.heading(title, '-');
         table.float(&format!("Mean {name} (ms)"), stats.mean_ms);
         table.float(&format!("Median {name} (ms)"), stats.median_ms);
@@ -213,18 +214,17 @@ fn totals(table: &mut Table, summary: &Summary, context: &TableContext) {
     }
 }
 
-/// Heading, name in the rows, and whether the metric makes sense only where tokens are counted.
-const fn names(metric: Metric) -> (&'static str, &'static str, bool) {
+/// Heading, and name in the rows.
+const fn names(metric: Metric) -> (&'static str, &'static str) {
     match metric {
-        Metric::Ttft => ("Time to First Token", "TTFT", true),
-        Metric::Tpot => ("Time per Output Token (excl. 1st token)", "TPOT", true),
-        Metric::Itl => ("Inter-token Latency", "ITL", true),
-        Metric::E2el => ("End-to-end Latency", "E2EL", false),
-        Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time", false),
+        Metric::Ttft => ("Time to First Token", "TTFT"),
+        Metric::Tpot => ("Time per Output Token (excl. 1st token)", "TPOT"),
+        Metric::Itl => ("Inter-token Latency", "ITL"),
+        Metric::E2el => ("End-to-end Latency", "E2EL"),
+        Metric::ClientQueueTime => ("Client-side Queueing", "Client Queue Time"),
         Metric::E2elIncludingClientQueue => (
             "Queue-inclusive End-to-end Latency",
             "E2EL incl. Client Queue",
-            false,
         ),
     }
 }

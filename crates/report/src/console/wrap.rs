@@ -1,25 +1,14 @@
 //! Line breaking that knows wide characters.
 
-/// Columns that `text` takes on a terminal: two for Chinese, Japanese, Korean and full-width
-/// characters.
-pub(crate) fn display_width(text: &str) -> usize {
-    text.chars().map(char_width).sum()
-}
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-fn char_width(character: char) -> usize {
-    match u32::from(character) {
-        0x0300..=0x036f | 0x200b..=0x200f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1_f300..=0x1_f64f
-        | 0x2_0000..=0x3_fffd => 2,
-        _ => 1,
-    }
+/// Joins the characters around it to one, as in emoji of several people.
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+
+/// Columns that `text` takes on a terminal: two for Chinese, Japanese, Korean and full-width
+/// characters and for emoji, none for combining marks.
+pub(crate) fn display_width(text: &str) -> usize {
+    text.width()
 }
 
 /// Breaks `text` into lines of at most `width` columns, at spaces and after wide characters.
@@ -47,8 +36,8 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// The unbreakable pieces of a text, and whether a space stood before each. Punctuation stays with
-/// the wide character before it.
+/// The unbreakable pieces of a text, and whether there was a space before each. Punctuation,
+/// combining marks and joined characters stay with the wide character before them.
 fn pieces(text: &str) -> Vec<(String, bool)> {
     const NEVER_FIRST: &str = "，。；：！？、）》」』”’％";
     let mut pieces: Vec<(String, bool)> = Vec::new();
@@ -61,19 +50,23 @@ fn pieces(text: &str) -> Vec<(String, bool)> {
             before.push_str(word);
             continue;
         }
-        let mut fresh = true;
+        let mut before = None;
         let mut after_wide = false;
         for character in word.chars() {
-            let wide = char_width(character) == 2;
-            let glued = NEVER_FIRST.contains(character);
-            if fresh || ((wide || after_wide) && !glued) {
-                pieces.push((String::new(), fresh));
+            let width = character.width().unwrap_or(0);
+            let wide = width == 2;
+            let glued =
+                width == 0 || before == Some(ZERO_WIDTH_JOINER) || NEVER_FIRST.contains(character);
+            if before.is_none() || ((wide || after_wide) && !glued) {
+                pieces.push((String::new(), before.is_none()));
             }
             if let Some((piece, _)) = pieces.last_mut() {
                 piece.push(character);
             }
-            fresh = false;
-            after_wide = wide;
+            before = Some(character);
+            if width > 0 {
+                after_wide = wide;
+            }
         }
     }
     pieces
@@ -92,5 +85,31 @@ mod tests {
         );
         assert_eq!(wrap("a/very/long/path x", 4), ["a/very/long/path", "x"]);
         assert_eq!(wrap("", 10), [""]);
+    }
+
+    #[test]
+    fn emoji_are_wide_wherever_their_block_is() {
+        // A rocket, a robot and a melting face, beyond the first block of emoji, which ends at
+        // U+1F64F. As escapes, because the embedded font has to have each character of this source.
+        for emoji in ["\u{1f680}", "\u{1f916}", "\u{1fae0}"] {
+            assert_eq!(display_width(emoji), 2, "{emoji}");
+        }
+        assert_eq!(
+            wrap("\u{1f680}\u{1f916}\u{1fae0}", 4),
+            ["\u{1f680}\u{1f916}", "\u{1fae0}"]
+        );
+        // Three people, joined to one emoji, are not taken apart.
+        let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
+        assert_eq!(wrap(&format!("{family}{family}"), 2), [family, family]);
+    }
+
+    #[test]
+    fn combining_marks_take_no_column_and_stay_with_their_letter() {
+        assert_eq!(display_width("e\u{301}"), 1);
+        assert_eq!(display_width("\u{304b}\u{3099}"), 2);
+        assert_eq!(
+            wrap("\u{304b}\u{3099}\u{304b}\u{3099}", 2),
+            ["\u{304b}\u{3099}", "\u{304b}\u{3099}"]
+        );
     }
 }

@@ -1,5 +1,4 @@
-//! Counts of spans in bins of equal ratio: enough for percentiles of a hundred million gaps in
-//! little memory.
+//! Counts of spans in bins of equal ratio: percentiles of a hundred million gaps in little memory.
 
 /// Each bin is 2 % wider than the one before, so a percentile is off by at most 1 %.
 const RATIO: f64 = 1.02;
@@ -47,9 +46,9 @@ impl Histogram {
         self.most
     }
 
-    /// The value below which `share` of the samples lie, to within 1 %.
-    pub(super) fn quantile(&self, share: f64) -> Option<f64> {
-        let wanted = (share * self.total as f64).ceil().max(1.0) as u64;
+    /// The value with this fraction of the samples at or below it, to within 1 %.
+    pub(super) fn quantile(&self, fraction: f64) -> Option<f64> {
+        let wanted = (fraction * self.total as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (bin, count) in self.counts.iter().enumerate() {
             seen += u64::from(*count);
@@ -60,7 +59,7 @@ impl Histogram {
         None
     }
 
-    /// (value, share at or below) of each bin that holds samples, ending with the largest value.
+    /// (value, fraction at or below) of each bin that holds samples, ending with the largest value.
     pub(super) fn cumulative(&self) -> Vec<(f64, f64)> {
         let mut seen = 0;
         let mut steps = vec![(self.least, 0.0)];
@@ -88,11 +87,11 @@ mod tests {
         for i in 1..=10_000 {
             histogram.add(f64::from(i) / 100.0);
         }
-        for share in [0.01, 0.5, 0.9, 0.99, 1.0] {
-            let found = histogram.quantile(share).unwrap();
+        for fraction in [0.01, 0.5, 0.9, 0.99, 1.0] {
+            let found = histogram.quantile(fraction).unwrap();
             assert!(
-                (found / (share * 100.0) - 1.0).abs() < 0.011,
-                "{share}: {found}"
+                (found / (fraction * 100.0) - 1.0).abs() < 0.011,
+                "{fraction}: {found}"
             );
         }
         assert_eq!(Histogram::new().quantile(0.5), None);

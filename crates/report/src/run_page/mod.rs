@@ -12,32 +12,32 @@ use crate::findings;
 use crate::page::{Page, short};
 use scan::Scan;
 
-/// Requests in the page's timeline and scatter plots; more are thinned evenly, which the page says.
-const MOST_REQUESTS: usize = 8_000;
+/// Requests in the timeline and scatter plots; more are thinned evenly, and the page says so.
+const MAX_REQUESTS: usize = 8_000;
 
-/// What the page of one run is made from.
+/// What the page of one run shows.
 pub struct RunPageInput<'a> {
     /// Name of the run: its label or folder.
     pub title: &'a str,
-    /// The facts.
+    /// The records of the run.
     pub records: &'a dyn Records,
     /// vLLM's numbers.
     pub summary: &'a Summary,
-    /// Our own numbers.
+    /// The numbers that vLLM does not have.
     pub extras: &'a Extras,
-    /// May they be trusted?
+    /// Whether they can be trusted.
     pub verdict: &'a Verdict,
-    /// The client's own state.
+    /// The state of the client.
     pub health: &'a ClientHealth,
     /// The resolved settings, as flags name them. Must not hold secrets.
     pub settings: &'a Value,
-    /// Host and process; `null` for none.
+    /// Host and process; `null` if unknown.
     pub environment: &'a Value,
-    /// What the server's own counters said; `null` where they were not read.
+    /// The server's own counters; `null` where they were not read.
     pub server_metrics: &'a Value,
     /// The run was stopped before its end.
     pub partial: bool,
-    /// Language at first; the page can switch.
+    /// Initial language; the page can switch.
     pub lang: Lang,
 }
 
@@ -65,7 +65,7 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "extras": input.extras,
         "series": scan.series(),
         "distributions": scan.distributions(),
-        "timeline": scan.timeline(MOST_REQUESTS),
+        "timeline": scan.timeline(MAX_REQUESTS),
         "slowest": scan.slowest(20),
         "errors": scan.errors(),
         "health": health_facts(input.health, scan.most_in_flight()),
@@ -114,7 +114,7 @@ fn summary_value(summary: &Summary) -> Value {
 }
 
 /// The client's state as (key, value) pairs; the page has the words. `most_in_flight` is from the
-/// records: what the client noted is only as fine as it looked at itself.
+/// records, because the client itself only samples it.
 fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
     let mut facts = Map::new();
     let wall = health.wall.as_secs_f64();
@@ -143,8 +143,8 @@ fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
     if let Some(throttled) = health.cgroup_throttled {
         facts.insert("throttled_ms".into(), short(throttled.time.as_millis_f64()));
     }
-    if let Some(again) = health.tcp_retransmits {
-        facts.insert("retransmits".into(), json!(again));
+    if let Some(segments) = health.tcp_retransmits {
+        facts.insert("retransmits".into(), json!(segments));
     }
     if let (Some(open), Some(limit)) = (health.open_files_peak, health.file_limit) {
         facts.insert("files".into(), json!(format!("{open} / {limit}")));

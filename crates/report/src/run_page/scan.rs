@@ -1,4 +1,4 @@
-//! One pass over the records: everything that the page shows of them.
+//! Everything that the page shows of the records.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ const BUCKETS: usize = 240;
 /// Steps of a distribution.
 const STEPS: usize = 400;
 
-/// What is kept of a request.
-struct Kept {
+/// What the page needs of a request.
+struct RequestSpan {
     index: usize,
     sent: f64,
     first: Option<f64>,
-    /// Last token event of a good answer, else the end.
+    /// Last token event of a successful request, else the end.
     last: f64,
     end: f64,
     tokens: u32,
@@ -27,7 +27,7 @@ struct Kept {
     lateness_ms: f64,
 }
 
-impl Kept {
+impl RequestSpan {
     fn ttft_ms(&self) -> Option<f64> {
         Some((self.first? - self.sent) * 1e3)
     }
@@ -46,7 +46,7 @@ struct Bucket {
 
 /// Everything that the page needs of the records.
 pub(super) struct Scan {
-    kept: Vec<Kept>,
+    kept: Vec<RequestSpan>,
     buckets: Vec<Bucket>,
     width: f64,
     gaps: Histogram,
@@ -101,10 +101,10 @@ impl Scan {
         };
         let end = record.end.unwrap_or(sent).as_secs_f64();
         let ok = record.is_ok();
-        self.kept.push(Kept {
+        self.kept.push(RequestSpan {
             index: record.index,
             sent: sent.as_secs_f64(),
-            // An answer that came whole has no first token.
+            // An answer that was not streamed has no first token.
             first: record.first_token().map(Nanos::as_secs_f64),
             last: record
                 .last_token()
@@ -132,8 +132,8 @@ impl Scan {
         }
     }
 
-    /// False when answers came and none of them in events: nothing is known of what is between
-    /// sending and end.
+    /// False when there are successful requests and none of them was streamed: then nothing is known
+    /// between send and end.
     fn streamed(&self) -> bool {
         let good = || self.kept.iter().filter(|kept| kept.outcome == Outcome::Ok);
         good().next().is_none() || good().any(|kept| kept.first.is_some())
@@ -148,10 +148,10 @@ impl Scan {
             .unwrap_or_default()
     }
 
-    /// Curves over time; each row is one stretch.
+    /// Curves over time; each row is one stretch of the run.
     pub(super) fn series(&self) -> Value {
         let flight = self.in_flight();
-        let mut by_send: Vec<Vec<&Kept>> = self.buckets.iter().map(|_| Vec::new()).collect();
+        let mut by_send: Vec<Vec<&RequestSpan>> = self.buckets.iter().map(|_| Vec::new()).collect();
         for kept in &self.kept {
             let slot = ((kept.sent / self.width) as usize).min(self.buckets.len() - 1);
             by_send[slot].push(kept);
@@ -164,7 +164,7 @@ impl Scan {
                 .iter()
                 .map(|kept| kept.lateness_ms)
                 .reduce(f64::max);
-            let gap = |share| bucket.gaps.quantile(share).map(short);
+            let gap = |fraction| bucket.gaps.quantile(fraction).map(short);
             rows.push(json!([
                 short(slot as f64 * self.width),
                 short(flight[slot].0),
@@ -185,7 +185,7 @@ impl Scan {
 
     /// Median and 95th percentile of TTFT by send time, in windows of several stretches so that
     /// each holds enough requests; set at the window's middle.
-    fn ttft_windows(&self, by_send: &[Vec<&Kept>]) -> Vec<Option<(f64, f64)>> {
+    fn ttft_windows(&self, by_send: &[Vec<&RequestSpan>]) -> Vec<Option<(f64, f64)>> {
         const ENOUGH: usize = 40;
         let slots = by_send.len();
         let span = (ENOUGH * slots)
@@ -211,13 +211,14 @@ impl Scan {
             .iter()
             .flat_map(|kept| [(kept.sent, 1), (kept.end, -1)])
             .collect();
-        // At equal instants ends go first, so that a slot that is handed on does not count twice.
+        // At equal instants ends go first, so that a slot that passes to the next request does not
+        // count twice.
         steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut out = Vec::with_capacity(self.buckets.len());
         let (mut now, mut next) = (0_i64, 0);
         for slot in 0..self.buckets.len() {
             let (from, to) = (slot as f64 * self.width, (slot + 1) as f64 * self.width);
-            // What happens just at the start belongs to this stretch without having been in it.
+            // What happens exactly at the start counts for this stretch from its first instant.
             while let Some(&(_, step)) = steps.get(next).filter(|step| step.0 <= from) {
                 (now, next) = (now + step, next + 1);
             }
@@ -233,22 +234,22 @@ impl Scan {
         out
     }
 
-    /// Cumulative shares of the latencies of good answers.
+    /// Cumulative distributions of the latencies of successful requests.
     pub(super) fn distributions(&self) -> Value {
         let good = || self.kept.iter().filter(|kept| kept.outcome == Outcome::Ok);
         let exact = |mut ms: Vec<f64>| {
             ms.sort_by(f64::total_cmp);
             (!ms.is_empty()).then(|| steps(ms.len() as u64, ecdf(&ms, STEPS)))
         };
-        let tpot = |kept: &Kept| {
+        let tpot = |kept: &RequestSpan| {
             let gaps = f64::from(kept.tokens.checked_sub(1).filter(|gaps| *gaps > 0)?);
             Some((kept.last - kept.first?) * 1e3 / gaps)
         };
         json!({
-            "ttft": exact(good().filter_map(Kept::ttft_ms).collect()),
+            "ttft": exact(good().filter_map(RequestSpan::ttft_ms).collect()),
             "tpot": exact(good().filter_map(tpot).collect()),
             "itl": (self.gaps.total() > 0).then(|| steps(self.gaps.total(), self.gaps.cumulative())),
-            "e2el": exact(good().map(Kept::e2el_ms).collect()),
+            "e2el": exact(good().map(RequestSpan::e2el_ms).collect()),
         })
     }
 
@@ -273,9 +274,9 @@ impl Scan {
         json!({"rows": rows, "total": self.kept.len()})
     }
 
-    /// The slowest good answers.
+    /// The slowest successful requests.
     pub(super) fn slowest(&self, most: usize) -> Value {
-        let mut good: Vec<&Kept> = self
+        let mut good: Vec<&RequestSpan> = self
             .kept
             .iter()
             .filter(|kept| kept.outcome == Outcome::Ok)
@@ -316,14 +317,14 @@ impl Scan {
 fn steps(n: u64, curve: Vec<(f64, f64)>) -> Value {
     let curve: Vec<Value> = curve
         .into_iter()
-        .map(|(value, share)| json!([short(value), short(share)]))
+        .map(|(value, fraction)| json!([short(value), short(fraction)]))
         .collect();
     json!({"n": n, "q": curve})
 }
 
 /// Nearest-rank quantile of ascending values.
-fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
-    let rank = (share * sorted.len() as f64).ceil().max(1.0) as usize;
+fn quantile(sorted: &[f64], fraction: f64) -> Option<f64> {
+    let rank = (fraction * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank - 1).copied()
 }
 
@@ -363,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_came_whole_have_no_first_token() {
+    fn answers_that_are_not_streamed_have_no_first_token() {
         let mut whole = record(0, 10);
         whole.output_tokens = 4;
         let scan = Scan::of(&vec![whole]);
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_requests_has_a_page_too() {
+    fn a_run_without_requests_has_a_page() {
         let scan = Scan::of(&Vec::new());
         assert_eq!(scan.most_in_flight(), 0);
         assert_eq!(scan.timeline(10)["total"], 0);

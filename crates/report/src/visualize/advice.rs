@@ -1,4 +1,4 @@
-//! What limits a setting, in words, and what to do about it.
+//! What limits a setting and what to do about it, in words.
 
 use super::analysis::Limit;
 use super::groups::Load;
@@ -17,7 +17,7 @@ pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
              可增大批次上限、缩短或缓存提示词，或增加副本。"
         ),
         (Limit::Batch(tpot), Lang::En) => format!(
-            "generation slows with the batch: median TPOT grew {tpot:.1}×. Memory bandwidth or compute is shared by more \
+            "generation slows with the batch: median TPOT grew {tpot:.1}×. Memory bandwidth or compute is divided among more \
              requests; lower the cap for interactive use, or use tensor parallelism, quantisation or speculative decoding."
         ),
         (Limit::Batch(tpot), Lang::Zh) => format!(
@@ -25,7 +25,7 @@ pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
              或使用张量并行、量化、投机解码。"
         ),
         (Limit::TtftTail(ratio), Lang::En) => format!(
-            "some first tokens come very late: at the highest load the TTFT tail is {ratio:.1}× the median. Look for bursts \
+            "some first tokens are very late: at the highest load the TTFT tail is {ratio:.1}× the median. Look for bursts \
              of arrivals, long prompts ahead in the queue, or preemption."
         ),
         (Limit::TtftTail(ratio), Lang::Zh) => format!(
@@ -33,34 +33,34 @@ pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
         ),
         (Limit::Stutter(ratio), Lang::En) => format!(
             "the stream stutters: at the highest load the ITL tail is {ratio:.1}× the median. Prefills of other requests \
-             interrupt generation, or several tokens come in one event; chunked prefill with a smaller budget helps the former."
+             interrupt generation, or an event carries several tokens; chunked prefill with a smaller budget helps the former."
         ),
         (Limit::Stutter(ratio), Lang::Zh) => format!(
             "输出有停顿：最高负载下 ITL 尾部为中位数的 {ratio:.1} 倍。其他请求的预填充打断了生成，或一个事件带有多个 token；\
              对前者可用更小预算的分块预填充。"
         ),
-        (Limit::Failures(share, at), Lang::En) => {
+        (Limit::Failures(fraction, at), Lang::En) => {
             format!(
                 "{} of the requests failed at {} {at}. Read their errors before using these numbers.",
-                percent(share),
+                percent(fraction),
                 load.short(lang)
             )
         }
-        (Limit::Failures(share, at), Lang::Zh) => {
+        (Limit::Failures(fraction, at), Lang::Zh) => {
             format!(
                 "{} {at} 时 {} 的请求失败。使用数据前请先查看错误。",
                 load.short(lang),
-                percent(share)
+                percent(fraction)
             )
         }
-        (Limit::Overload(share), Lang::En) => format!(
+        (Limit::Overload(fraction), Lang::En) => format!(
             "overloaded: at the highest rate only {} of the offered requests per second were completed, so latency grows \
-             for as long as the run lasts. Latencies there describe the run's length, not the server.",
-            percent(share)
+             for as long as the run lasts. Latencies there depend on the length of the run, not on the server.",
+            percent(fraction)
         ),
-        (Limit::Overload(share), Lang::Zh) => format!(
+        (Limit::Overload(fraction), Lang::Zh) => format!(
             "过载：最高速率下每秒只完成了 {} 的请求，延迟会随运行时长一直增长。此处的延迟反映运行长度，而非服务器。",
-            percent(share)
+            percent(fraction)
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What the numbers of many runs say: ratings, best settings, saturation, what limits.
+//! What the numbers of many runs show: ratings, best settings, saturation, limits.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::groups::{Level, Load, Series};
 use super::rows::Stat;
 use crate::Lang;
 
-/// How good latencies are for a chat-like service.
+/// How good latencies are for a service like a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rating {
@@ -94,16 +94,16 @@ impl RatingScale {
 pub(super) enum Saturation {
     /// At this load throughput is within 5 % of the highest, although higher loads were tried.
     At(f64),
-    /// The last step still raised throughput, by this share.
+    /// The last step still raised throughput, by this fraction.
     NotReached(f64),
     /// Fewer than two loads.
     Unknown,
 }
 
-/// What holds a series back, read from how latencies grow between its lowest and highest load.
+/// What limits a series, judged from how latencies grow from its lowest to its highest load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Limit {
-    /// The first token waits: TTFT grew by this factor while TPOT grew by that.
+    /// The first token waits: factors by which TTFT and TPOT grew.
     Queueing(f64, f64),
     /// Each step of generation slows as the batch grows: TPOT's factor.
     Batch(f64),
@@ -111,13 +111,13 @@ pub(super) enum Limit {
     TtftTail(f64),
     /// ITL's tail is this many times its median at the highest load.
     Stutter(f64),
-    /// Share of requests that failed at the worst load, and that load.
+    /// Fraction of requests that failed at the worst load, and that load.
     Failures(f64, f64),
-    /// The server delivers only this share of the offered rate at the highest rate.
+    /// The server completes only this fraction of the offered rate at the highest rate.
     Overload(f64),
 }
 
-/// What was found of one series.
+/// What was found about one series.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Findings {
     /// Position of the level with the best balance of throughput and latency.
@@ -126,7 +126,7 @@ pub(super) struct Findings {
     pub(super) limits: Vec<Limit>,
 }
 
-/// Studies one series. Levels whose runs must not be trusted are left out.
+/// Analyses one series. Levels whose runs must not be trusted are left out.
 pub(super) fn study(one: &Series<'_>, load: Load) -> Findings {
     let sound: Vec<(usize, &Level<'_>)> = one
         .levels
@@ -165,7 +165,7 @@ fn saturation(curve: &[(f64, f64)]) -> Saturation {
     }
 }
 
-/// End-to-end latency of the median answer, put together from its parts where it was not stored.
+/// End-to-end latency of the median request, computed from its parts where it was not stored.
 pub(super) fn delay_ms(one: &Series<'_>, level: &Level<'_>) -> Option<f64> {
     let median = |metric| level.latency(metric, Stat::Median).map(|found| found.mean);
     median(Metric::E2el)
@@ -204,19 +204,24 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
     }
     let worst = levels
         .iter()
-        .filter_map(|level| Some((level.fold(super::rows::Run::failed_share)?.mean, level.load)))
+        .filter_map(|level| {
+            Some((
+                level.fold(super::rows::Run::failed_fraction)?.mean,
+                level.load,
+            ))
+        })
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((share, at)) = worst.filter(|(share, _)| *share > 0.0) {
-        found.push(Limit::Failures(share, at));
+    if let Some((fraction, at)) = worst.filter(|(fraction, _)| *fraction > 0.0) {
+        found.push(Limit::Failures(fraction, at));
     }
     if load == Load::Rate
         && let Some(rate) = last.number("request_throughput")
     {
-        let share = rate.mean / last.load;
-        // A finite run drains after its last arrival, so a few per cent below the offered rate are
+        let fraction = rate.mean / last.load;
+        // A finite run drains after its last arrival, so a few percent below the offered rate are
         // normal.
-        if share < 0.9 {
-            found.push(Limit::Overload(share));
+        if fraction < 0.9 {
+            found.push(Limit::Overload(fraction));
         }
     }
     found

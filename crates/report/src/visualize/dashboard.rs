@@ -9,25 +9,25 @@ use crate::Lang;
 use crate::findings;
 use crate::page::{Page, short};
 
-/// Requests in all timelines of a page together; more would make it heavy to load.
+/// Requests in all timelines of a page together; more would make it slow to load.
 const TIMELINE_BUDGET: usize = 60_000;
-/// Requests in one timeline.
-const TIMELINE_MOST: usize = 6_000;
+/// Requests in one timeline, at most.
+const TIMELINE_MAX: usize = 6_000;
 /// Steps of a distribution.
 const STEPS: usize = 240;
 
 /// The dashboard of many runs as one HTML file that needs no network. Timelines of many requests
-/// are thinned evenly, which the page says; distributions come from all samples.
+/// are thinned evenly, and the page says so; distributions are from all samples.
 pub fn dashboard(runs: &[Run], lang: Lang) -> String {
     let detailed = runs
         .iter()
         .filter(|run| run.detail("ttfts").is_some())
         .count();
-    let share = (TIMELINE_BUDGET / detailed.max(1)).clamp(50, TIMELINE_MOST);
+    let most = (TIMELINE_BUDGET / detailed.max(1)).clamp(50, TIMELINE_MAX);
     let rows: Vec<Value> = runs
         .iter()
         .enumerate()
-        .map(|(id, run)| run_value(id, run, share))
+        .map(|(id, run)| run_value(id, run, most))
         .collect();
     let data = json!({"lang": lang.code(), "findings": findings::table(), "runs": rows});
     Page {
@@ -52,7 +52,7 @@ fn run_value(id: usize, run: &Run, most: usize) -> Value {
         .filter(|key| !is_setting(key))
         .filter_map(|key| Some((key.clone(), short(run.number(key)?))))
         .collect();
-    // vLLM's file may lack these statistics and still hold the latencies themselves.
+    // A file of vLLM's may lack these statistics and still have the latencies themselves.
     for (key, stat) in [
         ("mean", Stat::Mean),
         ("median", Stat::Median),
@@ -114,14 +114,14 @@ fn detail_value(run: &Run, most: usize) -> Option<Value> {
         if !ms.is_empty() {
             let steps: Vec<Value> = ecdf(&ms, STEPS)
                 .into_iter()
-                .map(|(value, share)| json!([short(value), short(share)]))
+                .map(|(value, fraction)| json!([short(value), short(fraction)]))
                 .collect();
             detail.insert(name.to_owned(), json!({"n": ms.len(), "q": steps}));
         }
     };
     let gaps = gaps(run);
     let ends = ends(run, &ttfts, &gaps);
-    // As in the metrics, only good answers count.
+    // As in the metrics, only successful requests count.
     let good = |place: &usize| !run.has_failed(*place);
     let to_ms = |seconds: &[f64]| {
         (0..seconds.len())
@@ -170,7 +170,7 @@ fn gaps(run: &Run) -> Vec<Vec<f64>> {
         .unwrap_or_default()
 }
 
-/// End-to-end latencies in seconds; old files hold only their parts.
+/// End-to-end latencies in seconds; old files have only their parts.
 fn ends(run: &Run, ttfts: &[f64], gaps: &[Vec<f64>]) -> Vec<f64> {
     run.detail("latencies")
         .filter(|list| list.len() == ttfts.len())

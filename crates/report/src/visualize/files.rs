@@ -12,7 +12,7 @@ use crate::chart::{Figure, PngError, to_png};
 /// Pixels per unit of a figure: 2100 pixels of width, which prints at 300 dpi across a page.
 const ZOOM: f32 = 1.5;
 
-/// Which files are wanted.
+/// Which files to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// `throughput_analysis.png` and `.svg`.

@@ -1,11 +1,11 @@
-//! Runs sorted into series of levels, with repeats folded.
+//! Runs sorted into series of levels, each with its repeats.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 
 use super::rows::{Run, Stat};
 use crate::Lang;
 
-/// What was raised from run to run.
+/// What varies from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     /// The concurrency cap.
@@ -65,10 +65,10 @@ pub(crate) struct Level<'a> {
     pub(crate) runs: Vec<&'a Run>,
 }
 
-/// One setting apart from the load, with its levels in ascending order.
+/// One setting (without the load), with its levels in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct Series<'a> {
-    /// What sets it apart from the others.
+    /// What distinguishes it from the others.
     pub(crate) name: String,
     /// Input and output tokens, where fixed.
     pub(crate) lens: (Option<f64>, Option<f64>),
@@ -76,18 +76,11 @@ pub(crate) struct Series<'a> {
     pub(crate) levels: Vec<Level<'a>>,
 }
 
-/// A mean over repeats with the ends of its 95 % interval (equal to the mean for a single run).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Estimate {
-    pub(crate) mean: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-}
-
 impl Level<'_> {
+    /// Mean and interval of a value over the repeats.
     pub(crate) fn fold(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
         let values: Vec<f64> = self.runs.iter().filter_map(|run| value(run)).collect();
-        estimate(&values)
+        Estimate::of(&values)
     }
 
     pub(crate) fn latency(&self, metric: Metric, stat: Stat) -> Option<Estimate> {
@@ -101,14 +94,6 @@ impl Level<'_> {
     pub(crate) fn is_suspect(&self) -> bool {
         self.runs.iter().any(|run| run.is_invalid())
     }
-}
-
-/// Mean and Student's 95 % interval, which is the mean itself where there is but one value.
-pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
-    let inferometer_metrics::Estimate { mean, interval, .. } =
-        inferometer_metrics::Estimate::of(values)?;
-    let (low, high) = interval.unwrap_or((mean, mean));
-    Some(Estimate { mean, low, high })
 }
 
 /// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend
@@ -184,14 +169,28 @@ pub(crate) fn drawn(mut all: Vec<Series<'_>>) -> Vec<Series<'_>> {
             .map(|(i, one)| (one.levels.len(), i))
             .collect();
         sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        let kept: Vec<usize> = sizes[..DRAWN].iter().map(|(_, index)| *index).collect();
+        sizes.truncate(DRAWN);
         let mut position = 0;
         all.retain(|_| {
             position += 1;
-            kept.contains(&(position - 1))
+            sizes.iter().any(|(_, kept)| *kept == position - 1)
         });
     }
     all
+}
+
+/// At most `most` of the items, evenly spaced, the first and the last among them.
+pub(crate) fn thinned<T>(items: Vec<T>, most: usize) -> Vec<T> {
+    if items.len() <= most {
+        return items;
+    }
+    let last = items.len() - 1;
+    let kept: Vec<usize> = (0..most).map(|i| i * last / (most - 1)).collect();
+    let numbered = items.into_iter().enumerate();
+    numbered
+        .filter(|(position, _)| kept.contains(position))
+        .map(|(_, item)| item)
+        .collect()
 }
 
 /// Runs of one setting that differ in nothing but the input length.
@@ -271,7 +270,7 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
         .collect()
 }
 
-/// The parts that set a series apart: lengths, model, backend, label, the other load, metadata.
+/// The parts that distinguish a series: lengths, model, backend, label, the other load, metadata.
 fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
     let other = match load {
         Load::Concurrency => run.rate.map(|rate| format!("{rate} req/s")),
@@ -295,7 +294,7 @@ fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
     ]
 }
 
-/// "512 → 128", or a word where lengths are not fixed.
+/// "512 → 128", or words where lengths are not fixed.
 pub(crate) fn lens_name(lens: (Option<f64>, Option<f64>), lang: Lang) -> String {
     match lens {
         (Some(input), Some(output)) => format!("{input} → {output}"),
@@ -330,18 +329,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_needs_repeats() {
-        assert_eq!(
-            estimate(&[5.0]),
-            Some(Estimate {
-                mean: 5.0,
-                low: 5.0,
-                high: 5.0
-            })
-        );
-        let three = estimate(&[9.0, 10.0, 11.0]).unwrap();
-        // 4.303 · 1/√3
-        assert!((three.high - 12.484_3).abs() < 1e-3, "{three:?}");
-        assert_eq!(estimate(&[]), None);
+    fn thinning_keeps_both_ends() {
+        assert_eq!(thinned(vec![1, 2, 3], 6), [1, 2, 3]);
+        assert_eq!(thinned((0..=10).collect(), 6), [0, 2, 4, 6, 8, 10]);
+        assert_eq!(thinned((0..100).collect(), 6).last(), Some(&99));
     }
 }

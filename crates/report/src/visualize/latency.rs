@@ -1,17 +1,17 @@
-//! The latency figure: what users wait for.
+//! The latency figure: how long users wait.
 
 use inferometer_metrics::Metric;
 
-use super::groups::{Load, Series, drawn, lens_name, series};
+use super::groups::{Load, Series, drawn, lens_name, series, thinned};
 use super::rows::{Run, Stat};
-use super::throughput::{keys, load_axis, notes, nothing, shorten, subtitle};
+use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
 use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::duration_ms;
 
-/// The four metrics against the load with median, mean and tail, what an answer's time is made of,
-/// and the distributions where runs have details. When both caps and rates were varied, there is a
-/// row for each.
+/// The four metrics against the load with median, mean and tail, the parts of an answer's time, and
+/// the distributions where runs have details. When both caps and rates vary, there is a row for
+/// each.
 pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
     let main = Load::of(runs);
     let all = drawn(series(runs, main, lang));
@@ -136,15 +136,7 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
                 continue;
             };
             values.push(centre.mean);
-            if level.is_suspect() {
-                median.suspect.push(median.points.len());
-            }
-            median.points.push((level.load, centre.mean));
-            if centre.high > centre.low {
-                median
-                    .intervals
-                    .push((level.load, centre.low.max(0.0), centre.high));
-            }
+            add_level(&mut median, level, &centre);
             if let Some(high) = level.latency(metric, Stat::Tail) {
                 values.push(high.mean);
                 if all.len() <= BANDS_UP_TO {
@@ -174,18 +166,18 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
 
 /// Stacked bars: time to the first token, and generation after it, of the mean answer.
 fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
-    const MOST: usize = 12;
+    const MAX_BARS: usize = 12;
     let mut names = Vec::new();
     let mut owners: Vec<usize> = Vec::new();
     let mut bars = Vec::new();
     let total: usize = all.iter().map(|one| one.levels.len()).sum();
-    // With many settings the lowest, middle and highest load of each series stand for all.
+    // With many settings, only the lowest, middle and highest load of each series are shown.
     let wanted = |position: usize, count: usize| {
-        total <= MOST || position == 0 || position == count / 2 || position + 1 == count
+        total <= MAX_BARS || position == 0 || position == count / 2 || position + 1 == count
     };
     for (owner, one) in all.iter().enumerate() {
         for (position, level) in one.levels.iter().enumerate() {
-            if !wanted(position, one.levels.len()) || names.len() >= MOST {
+            if !wanted(position, one.levels.len()) || names.len() >= MAX_BARS {
                 continue;
             }
             let first = level.latency(Metric::Ttft, Stat::Mean).map(|e| e.mean);
@@ -219,7 +211,7 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         name_groups(&mut names, &owners, all);
     }
     let title = lang.pick(
-        "Where the mean answer's time goes: first token (orange), generation (blue)",
+        "Time of the mean request: first token (orange), generation (blue)",
         "平均回答的时间构成：首 token（橙）与生成（蓝）",
     );
     let x_title = match (load, lang) {
@@ -244,13 +236,13 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
 /// Writes each setting's name once, below the middle of its bars, as far as it fits there.
 fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     // A panel is about 560 pixels wide, and a letter about 8.
-    let letters_a_bar = 560.0 / names.len().max(1) as f64 / 8.0;
+    let letters_per_bar = 560.0 / names.len().max(1) as f64 / 8.0;
     for (owner, one) in all.iter().enumerate() {
         let Some(first) = owners.iter().position(|o| *o == owner) else {
             continue;
         };
         let bars = owners.iter().filter(|o| **o == owner).count();
-        let room = (bars as f64 * letters_a_bar) as usize;
+        let room = (bars as f64 * letters_per_bar) as usize;
         if room >= 4 {
             let middle = &mut names[first + bars / 2];
             *middle = format!("{middle}\n{}", shorten(&one.name, room));
@@ -258,8 +250,11 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     }
 }
 
-/// Cumulative shares of TTFT for up to six runs with details; the title says when there are more.
-fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
+/// Lines of a distribution or of a length panel that can still be told apart.
+pub(super) const MAX_LINES: usize = 6;
+
+/// Runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.
+fn ttft_details(runs: &[Run]) -> Vec<(&Run, Vec<f64>)> {
     let mut detailed: Vec<(&Run, Vec<f64>)> = runs
         .iter()
         .filter_map(|run| {
@@ -279,21 +274,14 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             .total_cmp(&load(b.0))
             .then_with(|| a.0.name.cmp(&b.0.name))
     });
-    let found = detailed.len();
-    if found > 6 {
-        let last = detailed.len() - 1;
-        let mut keep = (0..6).map(|i| i * last / 5);
-        let mut next = keep.next();
-        let mut position = 0;
-        detailed.retain(|_| {
-            let kept = next == Some(position);
-            if kept {
-                next = keep.next();
-            }
-            position += 1;
-            kept
-        });
-    }
+    detailed
+}
+
+/// Cumulative fractions of TTFT for some runs with details; the title says when there are more.
+fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
+    let all = ttft_details(runs);
+    let found = all.len();
+    let detailed = thinned(all, MAX_LINES);
     let names = run_names(
         &detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(),
         lang,
@@ -324,7 +312,7 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
         }
     };
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
-    let y = Axis::linear(lang.pick("Share of requests at or below", "累计请求比例"))
+    let y = Axis::linear(lang.pick("Fraction of requests at or below", "累计请求比例"))
         .with_range(0.0, 1.0);
     let empty = lang
         .pick(

@@ -1,8 +1,8 @@
 //! Many runs at once: figures, dashboard, text report.
 //!
-//! Input is one row per run in the keys of vLLM's result file, with `input_len`, `output_len` and
-//! `filename` beside them, and our own additions under `inferometer`; a row of a CSV file, where
-//! everything is text, will do as well.
+//! Input is one row per run with the keys of vLLM's result file, plus `input_len`, `output_len` and
+//! `filename`, and our own additions under `inferometer`. Rows of a CSV file, where everything is
+//! text, work as well.
 
 mod advice;
 mod analysis;

@@ -1,4 +1,4 @@
-//! One run as a row of keys and values, and what the figures read from it.
+//! One run as a row of keys and values, and what the figures use of it.
 
 use indexmap::IndexMap;
 use inferometer_core::{Level, Reason, Verdict};
@@ -41,7 +41,7 @@ pub enum Stat {
     Tail,
 }
 
-/// What the figures and reports read from a row.
+/// What the figures and reports use of a row.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     /// Name of the result file, else a number.
@@ -66,13 +66,13 @@ pub struct Run {
     pub num_prompts: Option<f64>,
     /// Metadata: text under keys that vLLM does not define.
     pub metadata: IndexMap<String, String>,
-    /// May the numbers be trusted? `None` for results of tools that do not say.
+    /// Whether the numbers can be trusted; `None` for results of tools without a verdict.
     pub verdict: Option<Verdict>,
     /// The whole row.
     pub row: Row,
 }
 
-/// Reads rows. Rows without any throughput are kept: their requests may all have failed.
+/// Parses rows. Rows without any throughput are kept: their requests may all have failed.
 pub fn parse_rows(rows: &[Row]) -> Vec<Run> {
     rows.iter()
         .enumerate()
@@ -121,7 +121,7 @@ impl Run {
         }
     }
 
-    /// The number under `key`; text that is a number counts.
+    /// The number under `key`, also where it is written as text.
     pub fn number(&self, key: &str) -> Option<f64> {
         number(&self.row, key)
     }
@@ -197,7 +197,7 @@ impl Run {
     }
 
     /// True when the details say that the request at this place failed. Files may hold the times of
-    /// failed requests too, up to where they broke off.
+    /// failed requests too, up to where they ended.
     pub(crate) fn has_failed(&self, place: usize) -> bool {
         let errors = self.row.get("errors").and_then(Value::as_array);
         errors
@@ -215,8 +215,8 @@ impl Run {
         (!good.is_empty()).then_some(good)
     }
 
-    /// Share of requests that failed, where known.
-    pub fn failed_share(&self) -> Option<f64> {
+    /// Fraction of requests that failed, where known.
+    pub fn failed_fraction(&self) -> Option<f64> {
         let failed = self.number("failed")?;
         let all = failed + self.number("completed")?;
         (all > 0.0).then(|| failed / all)
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn text_from_csv_and_numbers_from_json_read_the_same() {
+    fn text_from_csv_and_numbers_from_json_are_the_same() {
         let json = row(
             json!({"max_concurrency": 8, "request_rate": "inf", "median_ttft_ms": 12.5, "p95_ttft_ms": 20}),
         );
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_known_only_when_all_requests_share_them() {
+    fn lengths_are_known_only_when_they_are_the_same_for_all_requests() {
         let fixed =
             row(json!({"completed": 10, "total_input_tokens": 5120, "total_output_tokens": 1281}));
         let run = &parse_rows(&[fixed])[0];

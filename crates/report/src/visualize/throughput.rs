@@ -1,14 +1,17 @@
-//! The throughput figure: how far the server scales.
+//! The throughput figure: how the server scales.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 
-use super::groups::{DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series};
+use super::groups::{
+    DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series, thinned,
+};
+use super::latency::MAX_LINES;
 use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::significant;
 
-/// Four panels: throughput against load, the effect of the input length, tokens per second for each
+/// Four panels: throughput against load, the effect of the input length, tokens per second per
 /// user, and scaling against the ideal.
 pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     let load = Load::of(runs);
@@ -31,7 +34,7 @@ pub fn throughput_figure(runs: &[Run], lang: Lang) -> Figure {
     .arranged(panels)
 }
 
-/// Model and extent of the runs, in one line.
+/// Model and number of the runs, in one line.
 pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
     let mut models: Vec<&str> = runs
         .iter()
@@ -53,7 +56,7 @@ pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
     }
 }
 
-/// The legend's entries for what needs explaining on any figure.
+/// The entries of the legend that any figure may need.
 pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
     if runs.iter().any(Run::is_invalid) {
         vec![Key::Line {
@@ -72,7 +75,7 @@ pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
     }
 }
 
-/// What a reader must know of the samples.
+/// What a reader must know about the samples.
 pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let load = Load::of(runs);
     let repeats: Vec<usize> = series(runs, load, lang)
@@ -86,7 +89,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let mut notes = vec![if most > 1 {
         match lang {
             Lang::En => format!(
-                "{least} to {most} runs a point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
+                "{least} to {most} runs per point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
             ),
             Lang::Zh => format!(
                 "每点 {least} 至 {most} 次运行；误差线为重复运行均值的 95 % 置信区间（学生 t 分布）。"
@@ -94,7 +97,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
         }
     } else {
         lang.pick(
-            "One run a point: the noise between runs is unknown.",
+            "One run per point: the noise between runs is unknown.",
             "每点仅一次运行：运行之间的波动未知。",
         )
         .to_owned()
@@ -121,7 +124,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let left_out = series(runs, load, lang).len().saturating_sub(DRAWN);
     if left_out > 0 {
         notes.push(match lang {
-            Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; the report and the dashboard have them."),
+            Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; they are in the report and the dashboard."),
             Lang::Zh => format!("另有 {left_out} 个水平最少的设置未在此绘出；报告与仪表板中均有。"),
         });
     }
@@ -131,7 +134,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
 /// Lines of one statistic against the load, one for each series.
 pub(super) fn lines(
     all: &[Series<'_>],
-    value: impl Fn(&Level<'_>) -> Option<super::groups::Estimate>,
+    value: impl Fn(&Level<'_>) -> Option<Estimate>,
 ) -> Vec<Mark> {
     let mut marks = Vec::new();
     for (index, one) in all.iter().enumerate() {
@@ -144,20 +147,26 @@ pub(super) fn lines(
         };
         for level in &one.levels {
             let Some(found) = value(level) else { continue };
-            if level.is_suspect() {
-                line.suspect.push(line.points.len());
-            }
-            line.points.push((level.load, found.mean));
-            if found.high > found.low {
-                line.intervals
-                    .push((level.load, found.low.max(0.0), found.high));
-            }
+            add_level(&mut line, level, &found);
         }
         if !line.points.is_empty() {
             marks.push(Mark::Line(line));
         }
     }
     marks
+}
+
+/// Adds what was found at a level to a line: the mean, its interval, and a mark if it is suspect.
+pub(super) fn add_level(line: &mut Line, level: &Level<'_>, found: &Estimate) {
+    if level.is_suspect() {
+        line.suspect.push(line.points.len());
+    }
+    line.points.push((level.load, found.mean));
+    if let Some((low, high)) = found.interval
+        && high > low
+    {
+        line.intervals.push((level.load, low.max(0.0), high));
+    }
 }
 
 /// The load's axis, with ticks at the levels that were run.
@@ -191,7 +200,7 @@ fn values_of(marks: &[Mark]) -> Vec<f64> {
 
 pub(super) fn nothing(lang: Lang) -> String {
     lang.pick(
-        "no runs with the numbers that this chart needs",
+        "no run has the numbers that this chart needs",
         "没有包含此图所需数据的运行",
     )
     .to_owned()
@@ -199,17 +208,7 @@ pub(super) fn nothing(lang: Lang) -> String {
 
 /// Throughput against the input length, one line for each setting that was run at several.
 fn length_panel(runs: &[Run], lang: Lang) -> Panel {
-    let mut groups = by_input_length(runs, lang);
-    // More than six lines cannot be told apart: keep evenly spaced ones, the ends among them.
-    if groups.len() > 6 {
-        let last = groups.len() - 1;
-        let kept: Vec<usize> = (0..6).map(|i| i * last / 5).collect();
-        let mut position = 0;
-        groups.retain(|_| {
-            position += 1;
-            kept.contains(&(position - 1))
-        });
-    }
+    let groups = thinned(by_input_length(runs, lang), MAX_LINES);
     let named: Vec<Series<'_>> = groups
         .into_iter()
         .map(|group| Series {
@@ -244,7 +243,7 @@ fn length_panel(runs: &[Run], lang: Lang) -> Panel {
     }
 }
 
-/// Output tokens per second for one user: throughput over the mean number of requests in flight,
+/// Output tokens per second per user: throughput over the mean number of requests in flight,
 /// which is rate × mean latency (Little's law) where both are known, else the cap.
 pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
     let throughput = level.number("output_throughput")?.mean;
@@ -259,7 +258,7 @@ pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
 fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let columns = loads(all);
     let mut cells: Vec<(usize, usize, f64, bool)> = Vec::new();
-    // Row 0 stands at the bottom, so the shortest lengths come last.
+    // Row 0 is at the bottom, so the shortest lengths come last.
     for (row, one) in all.iter().rev().enumerate() {
         for level in &one.levels {
             let Some(column) = columns.iter().position(|load| *load == level.load) else {
@@ -276,7 +275,7 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         .iter()
         .map(|&(column, row, value, suspect)| Heat {
             at: (column, row),
-            share: if most > least {
+            shade: if most > least {
                 (value - least) / (most - least)
             } else {
                 1.0
@@ -291,7 +290,7 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         columns.iter().map(ToString::to_string).collect(),
     );
     let title = lang.pick(
-        "Efficiency: output tokens/s for each request in flight",
+        "Efficiency: output tokens/s per request in flight",
         "效率：每个在途请求的输出 token/秒",
     );
     let y = Axis::categories("", names);
@@ -311,52 +310,49 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
     }
 }
 
-/// Throughput over that at the lowest load, against the same ratio of loads.
+/// Throughput of a series relative to its lowest load, against the load relative to the lowest one;
+/// `None` without two levels to compare.
+fn scaling_line(one: &Series<'_>) -> Option<Line> {
+    let first = one.levels.first()?;
+    let base = first.number("output_throughput")?.mean;
+    if base <= 0.0 {
+        return None;
+    }
+    let mut line = Line::default();
+    for level in &one.levels {
+        let Some(found) = level.number("output_throughput") else {
+            continue;
+        };
+        if level.is_suspect() {
+            line.suspect.push(line.points.len());
+        }
+        let place = (level.load / first.load, found.mean / base);
+        line.points.push(place);
+    }
+    Some(line)
+}
+
+/// Throughput relative to that at the lowest load, against the same ratio of loads.
 fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let mut marks = Vec::new();
     let mut widest = 1.0_f64;
     for (index, one) in all.iter().enumerate() {
-        let base = one
-            .levels
-            .first()
-            .and_then(|first| Some((first.load, first.number("output_throughput")?.mean)));
-        let Some((base_load, base)) = base.filter(|(_, throughput)| *throughput > 0.0) else {
+        let Some(line) = scaling_line(one) else {
             continue;
         };
-        let mut line = Line {
-            color: theme::series(index).into(),
-            width: 2.4,
-            marker: Some(Marker::of(index)),
-            label: (all.len() > 1).then(|| one.name.clone()),
-            ..Line::default()
-        };
-        for level in &one.levels {
-            let Some(found) = level.number("output_throughput") else {
-                continue;
-            };
-            if level.is_suspect() {
-                line.suspect.push(line.points.len());
-            }
-            line.points
-                .push((level.load / base_load, found.mean / base));
-            widest = widest.max(level.load / base_load);
-        }
+        widest = line.points.iter().fold(widest, |most, at| most.max(at.0));
         if line.points.len() > 1 {
-            marks.push(Mark::Line(line));
+            marks.push(Mark::Line(Line {
+                color: theme::series(index).into(),
+                width: 2.4,
+                marker: Some(Marker::of(index)),
+                label: (all.len() > 1).then(|| one.name.clone()),
+                ..line
+            }));
         }
     }
     if !marks.is_empty() {
-        marks.insert(
-            0,
-            Mark::Line(Line {
-                points: vec![(1.0, 1.0), (widest, widest)],
-                color: theme::SOFT.into(),
-                width: 1.6,
-                dash: "6 5".into(),
-                label: Some(lang.pick("ideal", "理想").to_owned()),
-                ..Line::default()
-            }),
-        );
+        marks.insert(0, Mark::Line(ideal_line(widest, lang)));
     }
     let title = lang.pick("Scaling against the ideal", "扩展性与理想值对比");
     let x_title = match (load, lang) {
@@ -386,6 +382,18 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         marks,
         empty,
         ..Panel::new(title, x, y)
+    }
+}
+
+/// Throughput that grows as the load does.
+fn ideal_line(widest: f64, lang: Lang) -> Line {
+    Line {
+        points: vec![(1.0, 1.0), (widest, widest)],
+        color: theme::SOFT.into(),
+        width: 1.6,
+        dash: "6 5".into(),
+        label: Some(lang.pick("ideal", "理想").to_owned()),
+        ..Line::default()
     }
 }
 

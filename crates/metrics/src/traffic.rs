@@ -1,42 +1,40 @@
-//! What kind of traffic it was: traces, conversations, shared beginnings, structured answers.
+//! What kind of traffic a run had: traces, conversations, shared prefixes, structured answers.
 //!
-//! These numbers stand under `inferometer.traffic` of a result and below the table on the screen.
-//! They are made from records and from what was known before the run, so that `report` gives them
-//! again.
+//! These numbers are under `inferometer.traffic` of a result and below the table on the terminal.
+//! They come from the records and from what was known before the run, so that `report` can compute
+//! them again.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use inferometer_core::{Nanos, Record, Records};
-use inferometer_metrics::numpy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::structured::Conformity;
+use crate::numpy;
 
-/// What is known of the traffic apart from the records; kept in the manifest.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What is known of the traffic besides the records; kept in the manifest.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct TrafficSettings {
     /// Rows of the trace file.
     pub trace_rows: Option<u64>,
-    /// Requests were due when a trace or a workload file said.
+    /// True when the due times come from a trace or a workload file.
     pub self_timed: bool,
-    /// Share of the prompt tokens that a prefix cache without limits could take from earlier
+    /// Fraction of the prompt tokens that an unlimited prefix cache could take from earlier
     /// requests.
     pub reusable_prefix_share: Option<f64>,
-    /// What was put into every prompt so that no earlier run has warmed a cache for it.
+    /// Text at the start of every prompt, so that no earlier run has warmed a cache for it.
     pub salt: Option<String>,
-    /// What the server's tokenizer said of the prompts' lengths.
+    /// Prompt lengths as reported by the server's tokenizer.
     pub lengths: Option<Value>,
-    /// How many answers have the structure that was asked for.
+    /// How many answers have the requested structure.
     pub structured: Option<Conformity>,
-    /// Hash of the workload file that was replayed.
+    /// SHA-256 of the workload file that was replayed.
     pub workload_file_sha256: Option<String>,
 }
 
 impl TrafficSettings {
-    /// Takes over what the dataset said of itself.
+    /// Takes over the facts about the dataset that the workload reports.
     pub fn note(&mut self, about: &Map<String, Value>) {
         self.trace_rows = about.get("trace_rows").and_then(Value::as_u64);
         self.reusable_prefix_share = about.get("reusable_prefix_share").and_then(Value::as_f64);
@@ -54,23 +52,23 @@ pub struct Traffic {
     pub fidelity: Option<Fidelity>,
     /// Conversations.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub conversations: Option<Talks>,
-    /// One row a class of traffic, where there are several.
+    pub conversations: Option<Conversations>,
+    /// One row per class of traffic, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Group>,
-    /// As in the settings.
+    /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reusable_prefix_share: Option<f64>,
-    /// As in the settings.
+    /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
-    /// As in the settings.
+    /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lengths: Option<Value>,
-    /// As in the settings.
+    /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub structured: Option<Conformity>,
-    /// As in the settings.
+    /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload_file_sha256: Option<String>,
 }
@@ -95,32 +93,32 @@ pub struct Fidelity {
 
 /// Conversations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Talks {
+pub struct Conversations {
     /// Conversations of the workload.
     pub sessions: usize,
-    /// Those whose turns all ended well.
+    /// Those whose turns all succeeded.
     pub complete: usize,
     /// Turns that were not sent, because an earlier one failed or the run ended.
     pub turns_not_sent: usize,
-    /// One row a turn.
+    /// One row per turn.
     pub turns: Vec<Group>,
 }
 
-/// The numbers of some of the requests. Latencies are from the send, of good answers.
+/// The numbers of some of the requests. Latencies are those of successful requests, from the send.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// Turn (counted from 1) or class.
     pub name: String,
     /// Requests.
     pub requests: usize,
-    /// Good answers.
+    /// Successful requests.
     pub completed: usize,
-    /// Mean of the prompt tokens, the history included.
+    /// Mean number of prompt tokens, including the history.
     pub mean_input_tokens: f64,
-    /// Share of them that came from the prefix cache, where the server tells.
+    /// Fraction of them that came from the prefix cache, where the server reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_share: Option<f64>,
-    /// Mean of the output tokens.
+    /// Mean number of output tokens.
     pub mean_output_tokens: f64,
     /// Median time to the first token.
     pub ttft_p50_ms: f64,
@@ -130,6 +128,21 @@ pub struct Group {
     pub e2el_p50_ms: f64,
     /// Its 99th percentile.
     pub e2el_p99_ms: f64,
+}
+
+/// How many answers have the structure that was requested.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conformity {
+    /// `json`, `regex`, `choice` or `grammar`.
+    pub kind: String,
+    /// Requests that asked for it.
+    pub asked: usize,
+    /// Successful ones of these.
+    pub answered: usize,
+    /// Answers that have it; absent for grammars of the user's own, which are not checked.
+    pub conforming: Option<usize>,
+    /// `conforming / answered`.
+    pub share: Option<f64>,
 }
 
 impl Traffic {
@@ -162,102 +175,9 @@ impl Traffic {
         }
     }
 
-    /// True when there is nothing to tell.
+    /// True when there is nothing to report.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// Lines for people; none when there is nothing to tell.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        if let Some(fidelity) = &self.fidelity {
-            let rows = fidelity
-                .rows_in_file
-                .map(|rows| format!(" of {rows}"))
-                .unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "Schedule kept: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {}",
-                fidelity.rows_used,
-                fidelity.timing_error_p50_ms,
-                fidelity.timing_error_p99_ms,
-                fidelity.timing_error_max_ms,
-                match fidelity.out_of_order {
-                    0 => "in order".to_owned(),
-                    some => format!("{some} out of order"),
-                }
-            );
-        }
-        if let Some(share) = self.reusable_prefix_share {
-            let _ = writeln!(
-                text,
-                "Reusable prefixes: {:.1} % of the prompt tokens (predicted)",
-                share * 100.0
-            );
-        }
-        if let Some(salt) = &self.salt {
-            let _ = writeln!(text, "Salt of this run: {salt}");
-        }
-        if let Some(structured) = &self.structured {
-            let _ = writeln!(text, "{}", structured.line());
-        }
-        if let Some(talks) = &self.conversations {
-            let _ = writeln!(
-                text,
-                "Conversations: {} of {} complete, {} turns not sent",
-                talks.complete, talks.sessions, talks.turns_not_sent
-            );
-            table("turn", &talks.turns, &mut text);
-        }
-        if !self.classes.is_empty() {
-            table("class", &self.classes, &mut text);
-        }
-        text
-    }
-}
-
-fn table(name: &str, groups: &[Group], text: &mut String) {
-    const MOST: usize = 20;
-    let wide = groups
-        .iter()
-        .take(MOST)
-        .map(|group| group.name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    let _ = writeln!(
-        text,
-        "{name:<wide$} {:>8} {:>6} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
-        "requests",
-        "ok",
-        "input",
-        "cached",
-        "output",
-        "ttft p50",
-        "ttft p99",
-        "e2el p50",
-        "e2el p99"
-    );
-    for group in groups.iter().take(MOST) {
-        let cached = group
-            .cached_share
-            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
-        let _ = writeln!(
-            text,
-            "{:<wide$} {:>8} {:>6} {:>9.1} {cached:>8} {:>8.1} {:>10.2} {:>10.2} {:>10.2} {:>10.2}",
-            group.name,
-            group.requests,
-            group.completed,
-            group.mean_input_tokens,
-            group.mean_output_tokens,
-            group.ttft_p50_ms,
-            group.ttft_p99_ms,
-            group.e2el_p50_ms,
-            group.e2el_p99_ms
-        );
-    }
-    if groups.len() > MOST {
-        let _ = writeln!(text, "… and {} more, in the result", groups.len() - MOST);
     }
 }
 
@@ -268,13 +188,7 @@ fn fidelity(records: &[Record], rows_in_file: Option<u64>) -> Fidelity {
         .map(Nanos::as_millis_f64)
         .collect();
     numpy::sort(&mut errors);
-    let at = |p: f64| {
-        if errors.is_empty() {
-            0.0
-        } else {
-            numpy::percentile(&errors, p)
-        }
-    };
+    let at = |p: f64| numpy::percentile(&errors, p);
     let mut sent: Vec<(Nanos, Nanos)> = records
         .iter()
         .filter_map(|record| Some((record.due, record.send_start?)))
@@ -302,7 +216,7 @@ fn fidelity(records: &[Record], rows_in_file: Option<u64>) -> Fidelity {
     }
 }
 
-fn conversations(records: &[Record]) -> Option<Talks> {
+fn conversations(records: &[Record]) -> Option<Conversations> {
     let mut turns: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
     let mut sessions: BTreeMap<usize, bool> = BTreeMap::new();
     for record in records {
@@ -313,7 +227,7 @@ fn conversations(records: &[Record]) -> Option<Talks> {
         *sessions.entry(session).or_insert(true) &= record.is_ok();
     }
     let not_sent = |record: &&&Record| record.send_start.is_none();
-    (!sessions.is_empty()).then(|| Talks {
+    (!sessions.is_empty()).then(|| Conversations {
         sessions: sessions.len(),
         complete: sessions.values().filter(|&&complete| complete).count(),
         turns_not_sent: turns.values().flatten().filter(not_sent).count(),
@@ -357,13 +271,6 @@ fn group(name: String, records: &[&Record]) -> Group {
         spans(Record::first_token),
         spans(|record| record.last_token().or(record.end)),
     );
-    let at = |spans: &[f64], p: f64| {
-        if spans.is_empty() {
-            0.0
-        } else {
-            numpy::percentile(spans, p)
-        }
-    };
     let mean = |of: fn(&Record) -> u32| {
         let sum: f64 = good.iter().map(|record| f64::from(of(record))).sum();
         if good.is_empty() {
@@ -372,13 +279,14 @@ fn group(name: String, records: &[&Record]) -> Group {
             sum / good.len() as f64
         }
     };
-    let told = || {
-        good.iter()
-            .filter_map(|record| Some((record.usage.cached_tokens?, record.input_tokens())))
-    };
-    let (cached, of) = told().fold((0.0, 0.0), |sum, (cached, input)| {
-        (sum.0 + f64::from(cached), sum.1 + f64::from(input))
-    });
+    // Only requests for which the server reports it.
+    let (mut cached, mut of) = (0.0, 0.0);
+    for record in &good {
+        if let Some(tokens) = record.usage.cached_tokens {
+            cached += f64::from(tokens);
+            of += f64::from(record.input_tokens());
+        }
+    }
     Group {
         name,
         requests: records.len(),
@@ -386,10 +294,10 @@ fn group(name: String, records: &[&Record]) -> Group {
         mean_input_tokens: mean(Record::input_tokens),
         cached_share: (of > 0.0).then(|| cached / of),
         mean_output_tokens: mean(|record| record.output_tokens),
-        ttft_p50_ms: at(&ttft, 50.0),
-        ttft_p99_ms: at(&ttft, 99.0),
-        e2el_p50_ms: at(&e2el, 50.0),
-        e2el_p99_ms: at(&e2el, 99.0),
+        ttft_p50_ms: numpy::percentile(&ttft, 50.0),
+        ttft_p99_ms: numpy::percentile(&ttft, 99.0),
+        e2el_p50_ms: numpy::percentile(&e2el, 50.0),
+        e2el_p99_ms: numpy::percentile(&e2el, 99.0),
     }
 }
 
@@ -407,7 +315,7 @@ mod tests {
 
     #[test]
     fn only_a_send_before_one_that_was_due_earlier_is_out_of_order() {
-        // Two that are due together may leave in any order; the last overtakes the third.
+        // Two that are due together may be sent in any order; the last one overtakes the third.
         let records = [sent(0, 2), sent(0, 1), sent(5, 9), sent(6, 8)];
         let found = fidelity(&records, Some(9));
         assert_eq!(
@@ -418,8 +326,8 @@ mod tests {
     }
 
     #[test]
-    fn plain_traffic_has_nothing_to_tell() {
+    fn plain_traffic_has_nothing_to_report() {
         let traffic = Traffic::of(&vec![sent(0, 1)], &TrafficSettings::default());
-        assert!(traffic.is_empty() && traffic.render().is_empty());
+        assert!(traffic.is_empty());
     }
 }

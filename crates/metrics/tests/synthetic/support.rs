@@ -1,4 +1,4 @@
-//! Made-up runs.
+//! Synthetic runs.
 
 use inferometer_core::{
     ClientHealth, Connection, Event, EventKind, Marks, Nanos, Outcome, Record, TokenSource, Usage,
@@ -10,7 +10,7 @@ use rand::RngExt;
 /// A millisecond in nanoseconds.
 pub(crate) const MS: u64 = 1_000_000;
 
-/// The records of a run without any trouble: Poisson arrivals at `rate`, TTFT 40–80 ms, 16 tokens
+/// The records of a run without any problem: Poisson arrivals at `rate`, TTFT 40–80 ms, 16 tokens
 /// at 8–12 ms, a client that is a few microseconds late and sees everything some tens of
 /// microseconds after the kernel.
 pub(crate) fn clean_run(n: usize, rate: f64, seed: u64) -> Vec<Record> {
@@ -82,7 +82,7 @@ pub(crate) fn open_loop() -> MetricSettings {
     }
 }
 
-/// What the verdict is told of the run made by [`clean_run`].
+/// The settings of the verdict that belong to [`clean_run`].
 pub(crate) fn verdict_settings() -> VerdictSettings {
     VerdictSettings {
         finite_rate: true,
@@ -92,7 +92,7 @@ pub(crate) fn verdict_settings() -> VerdictSettings {
     }
 }
 
-/// A client at ease.
+/// The health of a client without any problem.
 pub(crate) fn healthy(wall: Nanos) -> ClientHealth {
     let worker = WorkerHealth {
         cpu: Nanos(wall.0 / 5),

@@ -1,4 +1,4 @@
-//! What the extras say of runs whose answers are known.
+//! The extras of runs whose answers are known.
 
 use inferometer_core::{Event, EventKind, Nanos, Outcome, Record};
 use inferometer_metrics::{
@@ -11,7 +11,8 @@ fn ms(ms: u64) -> Nanos {
     Nanos::from_millis(ms)
 }
 
-/// A request that is sent at `send` and answered `ttft` later with tokens every `gap` (all in ms).
+/// A request that is sent at `send`, with its first event `ttft` later and then one per `gap` (all in
+/// milliseconds).
 fn answer(index: usize, due: u64, send: u64, ttft: u64, gap: u64, tokens: &[u16]) -> Record {
     let stamps = (0..tokens.len() as u64).map(|i| send + ttft + i * gap);
     let events: Vec<Event> = stamps
@@ -105,7 +106,7 @@ fn events_and_tokens_are_kept_apart() {
 }
 
 #[test]
-fn failures_are_misses_of_the_goodput() {
+fn failures_are_misses_in_the_goodput() {
     let mut records = clean_run(100, 20.0, 5);
     for record in records.iter_mut().take(10) {
         record.outcome = Outcome::HttpError;
@@ -127,7 +128,7 @@ fn failures_are_misses_of_the_goodput() {
 }
 
 #[test]
-fn the_clients_share_is_bounded_by_what_it_did_itself() {
+fn the_part_of_the_client_is_bounded_by_its_own_time() {
     let mut records = clean_run(500, 50.0, 8);
     let share = |extras: &Extras, metric: &str| {
         extras
@@ -152,7 +153,7 @@ fn the_clients_share_is_bounded_by_what_it_did_itself() {
     }
     let coalesced = extras(&records, &open_loop());
     assert!((share(&coalesced, "ttft").unwrap() - 1.015).abs() < 1e-9);
-    // Stamps of the process itself bound nothing.
+    // Stamps by the process itself give no bound.
     for event in records.iter_mut().flat_map(|record| &mut record.events) {
         *event = Event::from_parts(event.at, event.lag_ns, event.tokens, event.kind, 0);
     }
@@ -170,7 +171,7 @@ fn the_clients_share_is_bounded_by_what_it_did_itself() {
 }
 
 #[test]
-fn targets_are_told_apart_when_there_are_several() {
+fn several_targets_have_a_row_each() {
     let mut records = vec![
         answer(0, 0, 0, 50, 10, &[1, 1]),
         answer(1, 0, 0, 90, 10, &[1]),
@@ -189,7 +190,7 @@ fn targets_are_told_apart_when_there_are_several() {
 }
 
 #[test]
-fn the_slowest_come_first_and_reasoning_is_told_from_the_answer() {
+fn the_slowest_come_first_and_reasoning_is_apart_from_the_answer() {
     let mut records: Vec<Record> = (0..30)
         .map(|i| answer(i as usize, 0, 0, 10 + i * 7 % 30, 1, &[1]))
         .collect();
@@ -216,7 +217,7 @@ fn the_slowest_come_first_and_reasoning_is_told_from_the_answer() {
 }
 
 #[test]
-fn extras_survive_json_and_an_empty_run_is_no_trouble() {
+fn extras_survive_json_and_an_empty_run_works() {
     let records = clean_run(50, 20.0, 2);
     let settings = MetricSettings {
         goodput: vec![(Slo::Ttft, 60.0)],
@@ -246,7 +247,7 @@ fn extras_survive_json_and_an_empty_run_is_no_trouble() {
 }
 
 #[test]
-fn pooling_looks_at_the_whole_answer_only() {
+fn pooling_measures_the_whole_answer_only() {
     let mut records = clean_run(20, 20.0, 6);
     for record in &mut records {
         record.sequences = 3;
@@ -277,7 +278,7 @@ fn pooling_looks_at_the_whole_answer_only() {
 }
 
 #[test]
-fn one_visit_for_both_gives_what_each_gives_alone() {
+fn analyse_gives_what_summarise_and_extras_give() {
     let records = clean_run(200, 50.0, 4);
     let settings = MetricSettings {
         cap: Some(4),
@@ -289,7 +290,7 @@ fn one_visit_for_both_gives_what_each_gives_alone() {
 }
 
 #[test]
-fn answers_in_one_piece_have_no_time_to_first_token() {
+fn answers_that_are_not_streamed_have_no_time_to_first_token() {
     let whole = |index: usize| Record {
         events: Vec::new(),
         end: Some(ms(500)),

@@ -1,0 +1,277 @@
+//! From what was gathered to [`Extras`].
+
+use std::collections::BTreeMap;
+
+use inferometer_core::{Nanos, Outcome};
+
+use super::collect::{ExtrasCollector, OwnTime};
+use super::sweep::{self, Delay};
+use super::{
+    Arrival, ClientShare, Concurrency, Extras, Floor, Goodput, Note, Reasoning, Receive, Spread,
+    Target, fraction, samples_needed,
+};
+
+/// A wait for a slot up to this long does not count as bound by the cap.
+const CAP_WAIT: Nanos = Nanos::from_millis(1);
+/// Below this fraction of kernel stamps there is no bound on the client's part of a latency.
+const KERNEL_SHARE: f64 = 0.999;
+
+impl ExtrasCollector<'_> {
+    pub(crate) fn finish(mut self) -> Extras {
+        // A request that was in flight when the run ended holds its slot until then.
+        for span in &mut self.spans {
+            span.end = span.end.min(self.duration);
+        }
+        let delays = sweep::delays(
+            &mut self.spans,
+            self.settings.cap,
+            self.settings.most_conversations,
+        );
+        self.extras.service = self.service.finish();
+        self.extras.response = self.is_scheduled().then(|| self.response.finish());
+        self.extras.arrival = self.arrival(&delays);
+        self.extras.receive = self.receive();
+        self.extras.gaps.per_event_ms = Spread::of_quantiles(&self.gap);
+        let per_token = if self.single_tokens {
+            &self.gap
+        } else {
+            &self.token_gap
+        };
+        self.extras.gaps.per_token_ms = Spread::of_quantiles(per_token);
+        self.extras.gaps.mean_tokens_per_event = mean_of_counts(&self.extras.gaps.tokens_per_event);
+        self.extras.goodput = self.goodput();
+        self.extras.peak_output_tokens_per_s = self.rate.peak();
+        self.extras.concurrency = self.concurrency();
+        self.extras.reasoning = self.reasoning();
+        self.extras.client_share = self.client_share(&delays);
+        self.extras.floors = self.floors();
+        self.extras.notes = self.notes();
+        let connections = &mut self.extras.connections;
+        connections.dns_ms = Spread::of_seconds(&mut self.connecting.dns);
+        connections.connect_ms = Spread::of_seconds(&mut self.connecting.connect);
+        connections.tls_ms = Spread::of_seconds(&mut self.connecting.tls);
+        self.extras.targets = self.target_rows();
+        let (tokens, lengths) = self.tokens.finish();
+        self.extras.tokens = tokens;
+        self.extras.output_lengths = lengths;
+        self.extras
+    }
+
+    /// False for a closed loop: there a request is sent when another one ends, not when it is due.
+    fn is_scheduled(&self) -> bool {
+        self.settings.finite_rate || !self.is_limited()
+    }
+
+    /// True when a request may have to wait for others to end.
+    fn is_limited(&self) -> bool {
+        self.settings.cap.is_some() || self.settings.most_conversations.is_some()
+    }
+
+    fn arrival(&self, delays: &[Delay]) -> Arrival {
+        let scheduled = self.settings.finite_rate;
+        let last_send = self
+            .spans
+            .last()
+            .map_or(0.0, |span| span.send.as_secs_f64());
+        let per_second =
+            |n: usize, seconds: f64| (scheduled && seconds > 0.0).then(|| n as f64 / seconds);
+        let mut lateness: Vec<f64> = self
+            .spans
+            .iter()
+            .map(|span| span.send.since(span.due).as_secs_f64())
+            .collect();
+        let own = delays.iter().filter(|delay| scheduled || delay.followed);
+        let mut own: Vec<f64> = own.map(|delay| delay.own.as_secs_f64()).collect();
+        let waited = delays.iter().filter(|delay| delay.cap > CAP_WAIT).count();
+        let capped = scheduled && self.is_limited();
+        let last_due = self
+            .spans
+            .iter()
+            .map(|span| span.due.as_secs_f64())
+            .fold(0.0, f64::max);
+        let rate_shortfall =
+            (scheduled && last_send > 0.0).then(|| (1.0 - last_due / last_send).max(0.0));
+        let duration = self.duration.as_secs_f64();
+        let completed = self.extras.outcomes.get(Outcome::Ok) as f64;
+        Arrival {
+            sent: self.spans.len(),
+            scheduled_rate: per_second(self.extras.issued, self.last_due.as_secs_f64()),
+            offered_rate: per_second(self.spans.len(), last_send),
+            rate_shortfall,
+            achieved_rate: if duration > 0.0 {
+                completed / duration
+            } else {
+                0.0
+            },
+            lateness_ms: if self.is_scheduled() {
+                Spread::of_seconds(&mut lateness)
+            } else {
+                None
+            },
+            own_lateness_ms: Spread::of_seconds(&mut own),
+            cap_bound_share: capped.then(|| fraction(waited as u64, delays.len() as u64)),
+        }
+    }
+
+    fn receive(&self) -> Receive {
+        let events = self.extras.receive.events;
+        Receive {
+            kernel_stamped_share: fraction(self.kernel_stamped, events),
+            coalesced_share: fraction(self.coalesced, events),
+            lag_ms: Spread::of_quantiles(&self.lag),
+            ..self.extras.receive.clone()
+        }
+    }
+
+    fn goodput(&self) -> Option<Goodput> {
+        if self.settings.goodput.is_empty() {
+            return None;
+        }
+        let outcomes = &self.extras.outcomes;
+        let left_out = outcomes.get(Outcome::Cancelled) + outcomes.get(Outcome::Unfinished);
+        let counted = outcomes.total() - left_out;
+        let duration = self.duration.as_secs_f64();
+        let attained = |good: usize| fraction(good as u64, counted as u64);
+        Some(Goodput {
+            counted,
+            good: self.good,
+            attainment: attained(self.good),
+            per_s: if duration > 0.0 {
+                self.good as f64 / duration
+            } else {
+                0.0
+            },
+            response_attainment: self.is_scheduled().then(|| attained(self.good_response)),
+        })
+    }
+
+    fn concurrency(&self) -> Concurrency {
+        let window = self.last_due.min(self.duration);
+        Concurrency {
+            max: sweep::most_in_flight(&self.spans),
+            mean: sweep::mean_in_flight(&self.spans, self.duration),
+            in_system_by_quarter: self
+                .settings
+                .finite_rate
+                .then(|| sweep::in_system_by_quarter(&self.spans, window)),
+        }
+    }
+
+    fn reasoning(&mut self) -> Option<Reasoning> {
+        let samples = &mut self.reasoning;
+        let requests = samples.first_reasoning.len();
+        (requests > 0).then(|| Reasoning {
+            requests,
+            first_reasoning_ms: Spread::of_seconds(&mut samples.first_reasoning),
+            first_answer_ms: Spread::of_seconds(&mut samples.first_answer),
+        })
+    }
+
+    /// One row per latency, with the 99th percentile of the client's own time in it.
+    fn client_share(&self, delays: &[Delay]) -> Vec<ClientShare> {
+        let receive = &self.extras.receive;
+        let bounded = receive.events == 0 || receive.kernel_stamped_share >= KERNEL_SHARE;
+        // The spans are in the order of their sends by now, and the delays with them.
+        let lateness = |own: &OwnTime| {
+            let place = self.spans.partition_point(|span| span.send < own.send);
+            delays.get(place).map_or(Nanos::ZERO, |delay| delay.own)
+        };
+        let bound = |part: &dyn Fn(&OwnTime) -> Nanos| {
+            let parts = self.own_times.iter().map(|own| part(own).as_secs_f64());
+            let spread = Spread::of_seconds(&mut parts.collect::<Vec<_>>())?;
+            Some(spread.p99)
+        };
+        let row = |metric: &str, latency: Option<Spread>, bound_ms: Option<f64>| {
+            latency.map(|spread| ClientShare {
+                metric: metric.into(),
+                p99_ms: spread.p99,
+                bound_ms: bound_ms.filter(|_| bounded),
+            })
+        };
+        let service = &self.extras.service;
+        let response = self.extras.response.as_ref();
+        let gaps = Spread::of_quantiles(&self.gap_width).map(|spread| spread.p99);
+        let rows = [
+            row("ttft", service.ttft_ms, bound(&|own| own.ttft)),
+            row("itl", self.extras.gaps.per_event_ms, gaps),
+            row("e2el", service.e2el_ms, bound(&|own| own.e2el)),
+            row(
+                "response_ttft",
+                response.and_then(|response| response.ttft_ms),
+                bound(&|own| own.ttft + lateness(own)),
+            ),
+            row(
+                "response_e2el",
+                response.and_then(|response| response.e2el_ms),
+                bound(&|own| own.e2el + lateness(own)),
+            ),
+        ];
+        rows.into_iter().flatten().collect()
+    }
+
+    fn floors(&self) -> Vec<Floor> {
+        let have = self.extras.outcomes.get(Outcome::Ok);
+        let floor = |&percentile: &f64| {
+            samples_needed(percentile).map(|needed| Floor {
+                percentile,
+                needed,
+                have,
+            })
+        };
+        self.settings.percentiles.iter().filter_map(floor).collect()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        let few = self
+            .extras
+            .floors
+            .iter()
+            .filter(|floor| !floor.is_met())
+            .map(|floor| Note {
+                code: "few_samples".into(),
+                message: format!(
+                    "p{} is based on {} requests; {} are needed to estimate it with 99 % confidence",
+                    floor.percentile, floor.have, floor.needed
+                ),
+            });
+        let receive = &self.extras.receive;
+        let user_stamps = (receive.events > 0 && receive.kernel_stamped_share < KERNEL_SHARE).then(|| Note {
+            code: "user_space_stamps".into(),
+            message: format!(
+                "{:.1} % of the events have the kernel's receive stamp; the process stamped the others, so its own \
+                 delays are part of their latencies",
+                receive.kernel_stamped_share * 100.0
+            ),
+        });
+        let closed = (!self.is_scheduled()).then(|| Note {
+            code: "closed_loop".into(),
+            message: "requests were sent as slots became free, so a slow server received fewer of them; there is no \
+                      latency from a due instant"
+                .into(),
+        });
+        few.chain(user_stamps).chain(closed).collect()
+    }
+
+    /// The rows of several targets; none for a single one, whose numbers are those of the run.
+    fn target_rows(&mut self) -> Vec<Target> {
+        if self.targets.len() < 2 {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.targets)
+            .into_values()
+            .map(|mut samples| Target {
+                service: samples.latencies.finish(),
+                ..samples.row
+            })
+            .collect()
+    }
+}
+
+fn mean_of_counts(counts: &BTreeMap<u16, u64>) -> Option<f64> {
+    let events: u64 = counts.values().sum();
+    let tokens: u64 = counts
+        .iter()
+        .map(|(&tokens, &events)| u64::from(tokens) * events)
+        .sum();
+    (events > 0).then(|| tokens as f64 / events as f64)
+}

@@ -1,0 +1,270 @@
+//! What a rule of the verdict is: a quantity, its limits, and the words about it.
+
+use std::fmt;
+
+use inferometer_core::{Level, Reason};
+
+use super::findings::Findings;
+use super::rules::RULES;
+
+/// One rule: what is measured, from which value on it is a finding, and what to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Stable code of the finding.
+    pub code: &'static str,
+    /// What is measured, as the subject of a sentence: "… is 3.59 ms".
+    pub quantity: &'static str,
+    /// How it is computed, where its name leaves that open.
+    pub definition: Option<&'static str>,
+    /// Unit of the quantity.
+    pub unit: Unit,
+    /// From where on it is a caution.
+    pub caution: Limit,
+    /// From where on the run is invalid.
+    pub invalid: Limit,
+    /// The words in English.
+    pub en: Advice,
+    /// The words in Chinese.
+    pub zh: Advice,
+    /// The value in a run; `None` where the run has no such quantity.
+    pub(super) measure: fn(&Findings<'_>) -> Option<f64>,
+    /// Numbers that belong to the value; the message shows them in place of the definition.
+    pub(super) detail: Option<fn(&Findings<'_>) -> Option<String>>,
+}
+
+/// What a finding means and what to do about it, in one language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// What it means for the numbers.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// Unit of a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds.
+    Ms,
+    /// A fraction, shown in percent.
+    Fraction,
+    /// A plain number.
+    Count,
+}
+
+/// From which value on a quantity is a finding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Never.
+    Never,
+    /// As soon as it is above zero.
+    Any,
+    /// From this value on.
+    From(f64),
+    /// From this fraction of the median TTFT on (of the median E2EL without tokens), but at least
+    /// from this many milliseconds: lateness matters in proportion to what is measured.
+    OfTtft {
+        /// Fraction of the median.
+        fraction: f64,
+        /// Smallest limit in milliseconds, whatever the median.
+        at_least_ms: f64,
+    },
+}
+
+use Limit::{Any, From, Never, OfTtft};
+
+impl Rule {
+    /// The rule with this code.
+    pub fn find(code: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.code == code)
+    }
+
+    /// The level of a run with this `value`; `median_ms` is the median that [`Limit::OfTtft`]
+    /// refers to.
+    pub fn level(&self, value: f64, median_ms: f64) -> Level {
+        if self.invalid.is_reached(value, median_ms) {
+            Level::Invalid
+        } else if self.caution.is_reached(value, median_ms) {
+            Level::Caution
+        } else {
+            Level::Valid
+        }
+    }
+
+    /// True when a run has this finding.
+    pub(super) fn applies(&self, run: &Findings<'_>) -> bool {
+        let value = (self.measure)(run);
+        value.is_some_and(|value| self.level(value, run.median_ms) != Level::Valid)
+    }
+
+    /// The finding, where a run reaches a limit.
+    pub(super) fn reason(&self, run: &Findings<'_>) -> Option<Reason> {
+        let value = (self.measure)(run)?;
+        let level = self.level(value, run.median_ms);
+        (level != Level::Valid).then(|| Reason {
+            code: self.code.into(),
+            level,
+            message: self.message(run, value, level),
+            remedy: self.en.remedy.into(),
+        })
+    }
+
+    fn message(&self, run: &Findings<'_>, value: f64, level: Level) -> String {
+        let limit = if level == Level::Invalid {
+            self.invalid
+        } else {
+            self.caution
+        };
+        let limit = self.unit.show(limit.value(run.median_ms));
+        let detail = self.detail.and_then(|detail| detail(run));
+        let aside = detail
+            .as_deref()
+            .or(self.definition)
+            .map(|text| format!(" ({text})"))
+            .unwrap_or_default();
+        format!(
+            "{} is {}{aside}, limit {limit}: {}",
+            self.quantity,
+            self.unit.show(value),
+            self.en.meaning
+        )
+    }
+
+    /// The rules as a Markdown table, for the documentation.
+    pub fn table() -> String {
+        use std::fmt::Write as _;
+        let mut text =
+            String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
+        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        for rule in RULES {
+            let Self { code, quantity, .. } = rule;
+            let Advice { meaning, remedy } = rule.en;
+            let definition = rule
+                .definition
+                .map(|definition| format!(" ({definition})"))
+                .unwrap_or_default();
+            let (caution, invalid) = (rule.caution.show(rule.unit), rule.invalid.show(rule.unit));
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "| `{code}` | {quantity}{definition} | {caution} | {invalid} | {meaning} | {remedy} |"
+            );
+        }
+        text
+    }
+}
+
+impl Limit {
+    fn is_reached(self, value: f64, median_ms: f64) -> bool {
+        match self {
+            Never => false,
+            Any => value > 0.0,
+            From(limit) => value >= limit,
+            OfTtft { .. } => value >= self.value(median_ms),
+        }
+    }
+
+    /// The smallest value that is a finding.
+    fn value(self, median_ms: f64) -> f64 {
+        match self {
+            Never => f64::INFINITY,
+            Any => 0.0,
+            From(limit) => limit,
+            OfTtft {
+                fraction,
+                at_least_ms,
+            } => (fraction * median_ms).max(at_least_ms),
+        }
+    }
+
+    fn show(self, unit: Unit) -> String {
+        match self {
+            Never => "–".into(),
+            Any => "above 0".into(),
+            From(limit) => format!("from {}", unit.show(limit)),
+            OfTtft {
+                fraction,
+                at_least_ms,
+            } => {
+                format!(
+                    "from {} of the median TTFT, at least {}",
+                    Unit::Fraction.show(fraction),
+                    Unit::Ms.show(at_least_ms)
+                )
+            }
+        }
+    }
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Ms => format!("{} ms", Rounded(value)),
+            Self::Fraction => format!("{} %", Rounded(value * 100.0)),
+            Self::Count => format!("{}", Rounded(value)),
+        }
+    }
+}
+
+/// A number with three significant digits and no trailing zeros.
+struct Rounded(f64);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = if self.0 == 0.0 {
+            0.0
+        } else {
+            self.0.abs().log10().floor()
+        };
+        let scale = 10_f64.powi((2.0 - magnitude).clamp(0.0, 6.0) as i32);
+        write!(f, "{}", (self.0 * scale).round() / scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_an_invalid_limit_is_beyond_the_caution() {
+        for rule in RULES {
+            let same = RULES.iter().filter(|other| other.code == rule.code);
+            assert_eq!(same.count(), 1, "{}", rule.code);
+            assert!(
+                rule.caution != Never || rule.invalid != Never,
+                "{}",
+                rule.code
+            );
+            if rule.caution != Never {
+                assert!(
+                    rule.invalid.value(100.0) > rule.caution.value(100.0),
+                    "{}",
+                    rule.code
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_met_at_their_value() {
+        let late = Rule::find("late_sends").unwrap();
+        assert_eq!(late.level(2.9, 100.0), Level::Valid);
+        assert_eq!(late.level(3.0, 100.0), Level::Caution);
+        assert_eq!(late.level(10.0, 100.0), Level::Invalid);
+        assert_eq!(late.level(19.0, 1000.0), Level::Valid);
+        assert_eq!(late.level(49.0, 1000.0), Level::Caution);
+        let failures = Rule::find("failures").unwrap();
+        assert_eq!(failures.level(0.0, 0.0), Level::Valid);
+        assert_eq!(failures.level(0.001, 0.0), Level::Caution);
+        assert_eq!(failures.level(0.05, 0.0), Level::Invalid);
+    }
+
+    #[test]
+    fn numbers_are_shown_with_three_digits() {
+        assert_eq!(Unit::Ms.show(12.345), "12.3 ms");
+        assert_eq!(Unit::Fraction.show(0.05), "5 %");
+        assert_eq!(Unit::Fraction.show(0.000_123_4), "0.0123 %");
+        assert_eq!(Unit::Ms.show(1234.5), "1235 ms");
+        assert_eq!(Unit::Count.show(0.0), "0");
+    }
+}

@@ -1,5 +1,0 @@
-//! Extras and verdicts of made-up runs.
-
-mod extras;
-mod support;
-mod verdict;

@@ -1,0 +1,5 @@
+//! Extras and verdicts of synthetic runs.
+
+mod extras;
+mod support;
+mod verdict;
