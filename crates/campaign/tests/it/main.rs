@@ -4,5 +4,6 @@
 
 mod again;
 mod execution;
+mod journals;
 mod plans;
 mod world;

@@ -65,7 +65,6 @@ pub(crate) fn plan_of(
     fs::write(&file, text).unwrap();
     let options = SweepOptions {
         output: Some(folder.join("results")),
-        run_folders: true,
         ..more
     };
     sweep_plan(&file, &flags(), &options).map_err(|error| error.to_string())

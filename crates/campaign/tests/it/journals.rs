@@ -1,0 +1,149 @@
+//! Journals that are on disk already can be resumed: the stored commands and their hash stay what
+//! they were.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use inferometer_campaign::{Plan, ServeOptions, SweepOptions, serve_plan};
+use serde_json::{Map, Value, json};
+
+use crate::world::plan_of;
+
+const COMBOS: &str = "\
+model: m/one
+base_url: http://me:pw@127.0.0.1:8000/
+tokenizer: m/tok
+input_output: [[256, 128], [512, 64]]
+concurrency_prompts: [[1, 10], [8, 80]]
+";
+
+const EXPERIMENT: &str = "
+run:
+  model: m
+  base_url: http://h:1
+  ignore_eos: true
+  goodput: [ttft:200, tpot:50]
+  extra_body: {api_key: secret-value, top: [1, 2.5]}
+  burstiness: -0.5
+  request_rate: [1, 2.50, \"inf\"]
+rows:
+  - {num_prompts: 10, ignore_eos: false}
+  - {num_prompts: 20, label: mine, seed: 7, goodput: []}
+repeats: 2
+warmup_num_prompts: 3
+";
+
+const SIMULATED: &str = "
+run: {num_prompts: 10}
+rows: [{backend: vllm}, {backend: sim, preset: a}, {backend: \"sim:openai-chat\", preset: b}]
+";
+
+/// Name, description, further arguments, whether run folders are kept.
+const CASES: [(&str, &str, &str, bool); 12] = [
+    ("combos", COMBOS, "", true),
+    ("combos without run folders", COMBOS, "", false),
+    (
+        "combos with a seed",
+        COMBOS,
+        "--seed 5 --save-detailed",
+        true,
+    ),
+    (
+        "combos with seed=",
+        COMBOS,
+        "--seed=5 --temperature -1",
+        true,
+    ),
+    (
+        "combos with places",
+        COMBOS,
+        "--runs-dir x --metadata token=t a=b",
+        true,
+    ),
+    (
+        "combos with another place",
+        COMBOS,
+        "--runs-dir=x --request_rate 3",
+        true,
+    ),
+    ("combos simulated", COMBOS, "--backend sim --preset p", true),
+    (
+        "combos of chats simulated",
+        COMBOS,
+        "--backend sim:openai-chat --preset p",
+        true,
+    ),
+    ("experiment", EXPERIMENT, "", true),
+    (
+        "experiment with more",
+        EXPERIMENT,
+        "--header A=b C=d --insecure --tempe 1",
+        false,
+    ),
+    ("simulated", SIMULATED, "", true),
+    (
+        "simulated by flag",
+        EXPERIMENT,
+        "--backend openai --backend=sim",
+        true,
+    ),
+];
+
+fn campaign(folder: &Path, text: &str, extra: &str, run_folders: bool) -> Plan {
+    let extra = extra.split_whitespace().map(str::to_owned).collect();
+    let options = SweepOptions {
+        extra,
+        run_folders,
+        ..SweepOptions::default()
+    };
+    plan_of(folder, "sweep.yaml", text, options).unwrap()
+}
+
+fn vllms_form(folder: &Path) -> Plan {
+    let bench = folder.join("bench.json");
+    fs::write(
+        &bench,
+        r#"{"a": {"random_input_len": 16}, "b": {"max_concurrency": 4, "x": [1, 2], "y": false}}"#,
+    )
+    .unwrap();
+    serve_plan(&ServeOptions {
+        serve_cmd: "vllm serve m --port 8001 --api-key k".to_owned(),
+        bench_cmd: "servebench run --header A=b --model=m --result-dir x --num-prompts 5"
+            .to_owned(),
+        bench_params: Some(bench),
+        num_runs: 1,
+        output: folder.join("results"),
+        ..ServeOptions::default()
+    })
+    .unwrap()
+}
+
+fn stored(plan: &Plan) -> Value {
+    let commands: Vec<String> = plan
+        .cells
+        .iter()
+        .map(|cell| cell.fingerprint().join("\n"))
+        .collect();
+    json!({"settings_sha256": plan.settings_sha256(), "commands": commands})
+}
+
+/// The file was written before the settings of a run were typed.
+#[test]
+fn stored_commands_and_their_hash_are_those_of_earlier_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Map::new();
+    for (name, text, extra, run_folders) in CASES {
+        let plan = campaign(folder.path(), text, extra, run_folders);
+        found.insert(name.to_owned(), stored(&plan));
+    }
+    found.insert("vllm's form".to_owned(), stored(&vllms_form(folder.path())));
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/stored_commands.json");
+    if std::env::var_os("INFEROMETER_BLESS").is_some() {
+        fs::write(&golden, format!("{:#}\n", Value::Object(found.clone()))).unwrap();
+    }
+    let expected: Map<String, Value> =
+        serde_json::from_str(&fs::read_to_string(&golden).unwrap()).unwrap();
+    for (name, found) in found {
+        assert_eq!(Some(&found), expected.get(&name), "{name}");
+    }
+}
