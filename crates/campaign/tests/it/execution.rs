@@ -1,12 +1,12 @@
-//! Plans are carried out, cut off, resumed; failures stay where they happened.
+//! Campaigns are executed, cut off, resumed; failures affect their own cell only.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use inferometer_campaign::{
-    CampaignError, Identity, Journal, Plan, ServeOptions, Start, Status, SweepOptions, Tally,
-    check_servers, execute, fold, result_files, serve_plan, write_summaries,
+    Campaign, CampaignError, Identity, Journal, ServeOptions, Start, Status, SweepOptions, Tally,
+    check_servers, execute, fold, result_files, serve_campaign, write_summaries,
 };
 use inferometer_results::{Aggregate, aggregate};
 use serde_json::Value;
@@ -19,11 +19,11 @@ input_output: [[16, 8], [32, 8]]
 concurrency_prompts: [[1, 10], [2, 20], [4, 40]]
 ";
 
-fn combos(folder: &Path) -> Plan {
+fn combos(folder: &Path) -> Campaign {
     plan_of(folder, "combos.yaml", COMBOS, SweepOptions::default()).unwrap()
 }
 
-fn go(plan: &Plan, start: Start, world: &mut Fake) -> Result<(Tally, Journal), CampaignError> {
+fn go(plan: &Campaign, start: Start, world: &mut Fake) -> Result<(Tally, Journal), CampaignError> {
     let mut journal = Journal::begin(plan, start, "now")?;
     check_servers(plan, &mut journal, world)?;
     let tally = execute(plan, &mut journal, world, &mut |_| {})?;
@@ -82,7 +82,7 @@ fn a_sweep_that_is_killed_at_any_cell_and_resumed_gives_the_table_of_an_unbroken
 }
 
 #[test]
-fn a_failed_cell_is_told_and_the_others_go_on() {
+fn a_failed_cell_is_reported_and_the_others_continue() {
     let folder = tempfile::tempdir().unwrap();
     let plan = combos(folder.path());
     let fate = [(2, Fate::Fails), (3, Fate::LeavesNothing)].into();
@@ -155,9 +155,14 @@ fn results_are_not_overwritten_by_accident() {
     let (tally, _) = go(&plan, Start::Overwrite, &mut Fake::default()).unwrap();
     assert_eq!((tally.done, tally.earlier), (6, 0));
     // A campaign that never came to a run, because the server was not there, is in nobody's way.
-    let unbegun = tempfile::tempdir().unwrap();
-    Journal::begin(&combos(unbegun.path()), Start::Fresh, "now").unwrap();
-    go(&combos(unbegun.path()), Start::Fresh, &mut Fake::default()).unwrap();
+    let unstarted = tempfile::tempdir().unwrap();
+    Journal::begin(&combos(unstarted.path()), Start::Fresh, "now").unwrap();
+    go(
+        &combos(unstarted.path()),
+        Start::Fresh,
+        &mut Fake::default(),
+    )
+    .unwrap();
     let empty = tempfile::tempdir().unwrap();
     let error = go(&combos(empty.path()), Start::Resume, &mut Fake::default())
         .unwrap_err()
@@ -210,7 +215,7 @@ fn resuming_needs_the_same_settings_and_the_same_server() {
 }
 
 #[test]
-fn stop_rules_leave_out_higher_loads_of_the_same_settings_only() {
+fn stop_rules_skip_higher_loads_of_the_same_settings_only() {
     let folder = tempfile::tempdir().unwrap();
     let text = "
 run: {model: m, random_output_len: [8, 16], max_concurrency: [1, 2, 4, 8]}
@@ -263,7 +268,7 @@ fn a_limit_of_time_or_failures_ends_the_campaign() {
 }
 
 #[test]
-fn repeats_are_folded_into_one_line_a_setting() {
+fn repeats_are_folded_into_one_line_per_setting() {
     let folder = tempfile::tempdir().unwrap();
     // The temperature is in no result file; only the name tells.
     let text = "run: {model: m, num_prompts: 10, burstiness: [1, 2]}\nrepeats: 3\n";
@@ -278,10 +283,10 @@ fn repeats_are_folded_into_one_line_a_setting() {
     assert!(low < throughput.mean && throughput.mean < high);
 }
 
-fn serve(folder: &Path) -> Plan {
+fn serve(folder: &Path) -> Campaign {
     let serve = folder.join("serve.json");
     fs::write(&serve, r#"{"a": {"x": 1}, "b": {"x": 2}}"#).unwrap();
-    serve_plan(&ServeOptions {
+    serve_campaign(&ServeOptions {
         serve_cmd: "server --port 9001".to_owned(),
         bench_cmd: "inferometer run --model m --num-prompts 10 --max-concurrency 2".to_owned(),
         serve_params: Some(serve),
@@ -322,7 +327,7 @@ fn servers_are_started_once_each_and_never_left_behind() {
     assert_eq!(world.log, expected);
 
     let results = folder.path().join("results");
-    // Both servers' runs tell the same of themselves but for the parameter: they are no repeats.
+    // The runs of both servers differ in the parameter only: they are not repeats.
     assert_eq!(fold(&aggregate(&result_files(&results).unwrap())).len(), 2);
     let run: Value =
         serde_json::from_str(&fs::read_to_string(results.join("SERVE--a/run=1.json")).unwrap())

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inferometer_campaign::{Plan, ServeOptions, SweepOptions, serve_plan};
+use inferometer_campaign::{Campaign, ServeOptions, SweepOptions, serve_campaign};
 use serde_json::{Map, Value, json};
 
 use crate::world::plan_of;
@@ -89,7 +89,7 @@ const CASES: [(&str, &str, &str, bool); 12] = [
     ),
 ];
 
-fn campaign(folder: &Path, text: &str, extra: &str, run_folders: bool) -> Plan {
+fn campaign(folder: &Path, text: &str, extra: &str, run_folders: bool) -> Campaign {
     let extra = extra.split_whitespace().map(str::to_owned).collect();
     let options = SweepOptions {
         extra,
@@ -99,14 +99,14 @@ fn campaign(folder: &Path, text: &str, extra: &str, run_folders: bool) -> Plan {
     plan_of(folder, "sweep.yaml", text, options).unwrap()
 }
 
-fn vllms_form(folder: &Path) -> Plan {
+fn vllms_form(folder: &Path) -> Campaign {
     let bench = folder.join("bench.json");
     fs::write(
         &bench,
         r#"{"a": {"random_input_len": 16}, "b": {"max_concurrency": 4, "x": [1, 2], "y": false}}"#,
     )
     .unwrap();
-    serve_plan(&ServeOptions {
+    serve_campaign(&ServeOptions {
         serve_cmd: "vllm serve m --port 8001 --api-key k".to_owned(),
         bench_cmd: "servebench run --header A=b --model=m --result-dir x --num-prompts 5"
             .to_owned(),
@@ -118,11 +118,11 @@ fn vllms_form(folder: &Path) -> Plan {
     .unwrap()
 }
 
-fn stored(plan: &Plan) -> Value {
+fn stored(plan: &Campaign) -> Value {
     let commands: Vec<String> = plan
         .cells
         .iter()
-        .map(|cell| cell.fingerprint().join("\n"))
+        .map(|cell| cell.stored_command().join("\n"))
         .collect();
     json!({"settings_sha256": plan.settings_sha256(), "commands": commands})
 }

@@ -1,9 +1,9 @@
-//! Campaigns from their description to their files, with a world that is made up.
+//! Campaigns from their description to their files, with a synthetic world.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod again;
 mod execution;
 mod journals;
 mod plans;
+mod rerun;
 mod world;

@@ -1,10 +1,12 @@
-//! Descriptions become plans; mistakes in them are named.
+//! Descriptions become campaigns; mistakes in them are named.
 
 use std::fs;
 
-use inferometer_campaign::{Plan, ServeOptions, SweepOptions, serve_plan, value_of};
+use inferometer_campaign::{
+    Campaign, OurCommand, ServeOptions, SweepOptions, Work, serve_campaign,
+};
 
-use crate::world::plan_of;
+use crate::world::{plan_of, value_of};
 
 const COMBOS: &str = "\
 model: m/one
@@ -18,12 +20,12 @@ concurrency_prompts:
   - [8, 80]
 ";
 
-fn plan(name: &str, text: &str) -> Result<Plan, String> {
+fn plan(name: &str, text: &str) -> Result<Campaign, String> {
     let folder = tempfile::tempdir().unwrap();
     plan_of(folder.path(), name, text, SweepOptions::default())
 }
 
-fn results(plan: &Plan) -> Vec<String> {
+fn results(plan: &Campaign) -> Vec<String> {
     plan.cells
         .iter()
         .map(|cell| cell.result.display().to_string())
@@ -42,8 +44,8 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
             "bench_io512x128_mc8_np80.json",
         ]
     );
-    let command = &plan.cells[3].command;
-    assert_eq!(command[..2], ["inferometer", "run"]);
+    let work = &plan.cells[3].work;
+    assert_eq!(work.words()[..2], ["inferometer", "run"]);
     for (flag, value) in [
         ("model", "m/one"),
         ("base-url", "http://127.0.0.1:8000"),
@@ -54,7 +56,7 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
         ("max-concurrency", "8"),
         ("num-prompts", "80"),
     ] {
-        assert_eq!(value_of(command, flag), Some(value), "{flag}");
+        assert_eq!(value_of(work, flag).as_deref(), Some(value), "{flag}");
     }
 }
 
@@ -65,13 +67,16 @@ fn cells_have_seeds_of_their_own_that_do_not_depend_on_the_other_cells() {
     let seeds: Vec<_> = all
         .cells
         .iter()
-        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .map(|cell| value_of(&cell.work, "seed").unwrap())
         .collect();
     let mut distinct = seeds.clone();
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 4);
-    assert_eq!(value_of(&fewer.cells[0].command, "seed"), Some(seeds[2]));
+    assert_eq!(
+        value_of(&fewer.cells[0].work, "seed"),
+        Some(seeds[2].clone())
+    );
     assert!(
         seeds
             .iter()
@@ -150,15 +155,15 @@ cooldown_seconds: 5
         "run2/max_concurrency=8-random_output_len=128-num_prompts=20.json"
     );
     assert_eq!(plan.cooldown.as_secs(), 5);
-    let command = plan.cells[0].command.join(" ");
+    let command = plan.cells[0].work.words().join(" ");
     assert!(
         command.contains("--ignore-eos --goodput ttft:200 tpot:50 "),
         "{command}"
     );
     assert!(!command.contains("--label"), "{command}");
     assert_ne!(
-        value_of(&plan.cells[0].command, "seed"),
-        value_of(&plan.cells[8].command, "seed")
+        value_of(&plan.cells[0].work, "seed"),
+        value_of(&plan.cells[8].work, "seed")
     );
     assert_eq!(plan.cells[0].setting, plan.cells[8].setting);
 }
@@ -181,7 +186,11 @@ fn settings_that_no_result_file_tells_become_its_label() {
         ("run: {model: m, random_output_len: [4, 5]}", None),
     ] {
         let plan = plan("e.yaml", text).unwrap();
-        assert_eq!(value_of(&plan.cells[0].command, "label"), label, "{text}");
+        assert_eq!(
+            value_of(&plan.cells[0].work, "label").as_deref(),
+            label,
+            "{text}"
+        );
     }
 }
 
@@ -204,7 +213,7 @@ max_failed = 2
 ";
     let plan_one = plan("e.toml", text).unwrap();
     assert_eq!(plan_one.cells.len(), 6);
-    let names = |plan: &Plan| {
+    let names = |plan: &Campaign| {
         plan.cells
             .iter()
             .map(|cell| cell.name.clone())
@@ -216,15 +225,16 @@ max_failed = 2
     let seeds: Vec<_> = given
         .cells
         .iter()
-        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .map(|cell| value_of(&cell.work, "seed").unwrap())
         .collect();
     assert_eq!(seeds, ["7", "7", "8", "8", "9", "9"]);
     assert_eq!(plan_one.stop.when.len(), 2);
     let warmup = given.cells[1].warmup.as_ref().unwrap();
-    assert_eq!(value_of(&warmup.command, "num-prompts"), Some("4"));
+    assert_eq!(value_of(&warmup.work, "num-prompts").as_deref(), Some("4"));
     assert!(
         given.cells[0]
-            .command
+            .work
+            .words()
             .contains(&"--burstiness=-0.5".to_owned())
     );
     let uneven = plan("e.toml", &text.replace("[10, 20]", "[10]")).unwrap_err();
@@ -240,7 +250,7 @@ fn mistakes_in_an_experiment_are_named() {
         (
             "run: {max_concurency: [1]}",
             &[
-                "line 1: run: \"max_concurency\"",
+                "line 1: run: unknown flag \"max_concurency\"",
                 "did you mean \"max_concurrency\"?",
             ][..],
         ),
@@ -259,7 +269,7 @@ fn mistakes_in_an_experiment_are_named() {
         ("run: {model: m}\nrepeats: 0", &["line 2: repeats: 0"]),
         (
             "run: {model: m}\nrepeats: -1",
-            &["line 2: repeats: -1 is not a whole number"],
+            &["line 2: repeats: invalid value -1: expected a whole number"],
         ),
         (
             "run:\n  model: m\n  ignore_eos: 3",
@@ -271,7 +281,7 @@ fn mistakes_in_an_experiment_are_named() {
         ),
         (
             "run: {model: m}\nstop: {when: [\"ttft\"]}",
-            &["line 2: stop.when", "is no condition"],
+            &["line 2: stop.when", "invalid stop condition"],
         ),
         (
             "run: {model: m}\nstop: {whem: []}",
@@ -279,7 +289,7 @@ fn mistakes_in_an_experiment_are_named() {
         ),
         (
             "# a comment\nrows:\n- {model: m, sede: 1}",
-            &["line 3: rows: \"sede\"", "did you mean"],
+            &["line 3: rows: unknown flag \"sede\"", "did you mean"],
         ),
         // Where a key stands more than once, no line is better than a wrong one.
         (
@@ -318,15 +328,18 @@ fn arguments_that_would_make_names_untrue_are_refused() {
         ("e.yaml", experiment, "--seed 3"),
     ] {
         let error = with(name, text, extra).unwrap_err();
-        assert!(error.contains("would contradict"), "{error}");
+        assert!(error.contains("contradicts"), "{error}");
     }
     let plan = with("e.yaml", experiment, "--num-prompts 5").unwrap();
-    assert_eq!(value_of(&plan.cells[0].command, "num-prompts"), Some("5"));
+    assert_eq!(
+        value_of(&plan.cells[0].work, "num-prompts").as_deref(),
+        Some("5")
+    );
     let plan = with("combos.yaml", COMBOS, "--seed 5").unwrap();
     assert!(
         plan.cells
             .iter()
-            .all(|cell| value_of(&cell.command, "seed") == Some("5"))
+            .all(|cell| value_of(&cell.work, "seed").as_deref() == Some("5"))
     );
 }
 
@@ -372,7 +385,7 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
             ..serve_options(folder.path())
         };
         assert_eq!(
-            serve_plan(&options).unwrap().cells[0].target().url,
+            serve_campaign(&options).unwrap().cells[0].target().url,
             url,
             "{bench}"
         );
@@ -382,7 +395,7 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
 #[test]
 fn vllms_sweep_has_vllms_folders_and_commands() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = serve_plan(&serve_options(folder.path())).unwrap();
+    let plan = serve_campaign(&serve_options(folder.path())).unwrap();
     assert_eq!(plan.servers.len(), 2);
     assert_eq!(
         plan.servers[0].command,
@@ -408,7 +421,7 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
         ]
     );
     let cell = &plan.cells[0];
-    let command = cell.command.join(" ");
+    let command = cell.work.words().join(" ");
     assert!(
         command.starts_with(
             "vllm bench serve --model m --num-prompts 100 --random-input-len 16 --max-num-seqs 32 \
@@ -418,9 +431,12 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
     );
     assert_eq!(cell.annotations["run_number"], 0);
     assert_eq!(cell.annotations["random_input_len"], 16);
-    let warmup = &cell.warmup.as_ref().unwrap().command;
-    assert_eq!(value_of(warmup, "num-prompts"), Some("5"));
-    assert_eq!(value_of(warmup, "result-filename"), Some("warmup.json"));
+    let warmup = &cell.warmup.as_ref().unwrap().work;
+    assert_eq!(value_of(warmup, "num-prompts").as_deref(), Some("5"));
+    assert_eq!(
+        value_of(warmup, "result-filename").as_deref(),
+        Some("warmup.json")
+    );
     assert!(plan.reset_caches);
 }
 
@@ -429,7 +445,7 @@ fn linked_parameters_keep_what_fits_together() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = serve_options(folder.path());
     options.link_vars = "max_num_seqs=max-num-seqs".to_owned();
-    let plan = serve_plan(&options).unwrap();
+    let plan = serve_campaign(&options).unwrap();
     assert_eq!(
         results(&plan),
         [
@@ -440,11 +456,11 @@ fn linked_parameters_keep_what_fits_together() {
         ]
     );
     for (links, word) in [
-        ("port=random_input_len", "fit together"),
+        ("port=random_input_len", "parameters match"),
         ("port", "SERVE_KEY=BENCH_KEY"),
     ] {
         options.link_vars = links.to_owned();
-        let error = serve_plan(&options).unwrap_err().to_string();
+        let error = serve_campaign(&options).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }
@@ -460,11 +476,11 @@ fn a_command_after_each_run_takes_the_place_of_emptying_caches() {
             after_bench_cmd: Some(command.to_owned()),
             ..serve_options(folder.path())
         };
-        let plan = serve_plan(&options).unwrap();
+        let plan = serve_campaign(&options).unwrap();
         assert!(!plan.reset_caches);
         assert_eq!(
             plan.after_command,
-            words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+            words.map(|words| Work::Theirs(words.into_iter().map(str::to_owned).collect()))
         );
     }
 }
@@ -489,7 +505,7 @@ fn mistakes_in_vllms_form_are_named() {
         (|options, _| options.num_runs = 0, "--num-runs 0"),
         (
             |options, folder| options.serve_params = Some(folder.join("twice.json")),
-            "two combinations are called \"a=1\"",
+            "two combinations have the name \"a=1\"",
         ),
         (
             |options, folder| options.bench_params = Some(folder.join("text.json")),
@@ -499,7 +515,7 @@ fn mistakes_in_vllms_form_are_named() {
     for (change, word) in cases {
         let mut options = serve_options(folder.path());
         change(&mut options, folder.path());
-        let error = serve_plan(&options).unwrap_err().to_string();
+        let error = serve_campaign(&options).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }
@@ -526,11 +542,13 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
             .iter()
             .all(inferometer_campaign::Cell::is_simulated)
     );
-    let command = &combos.cells[0].command;
-    assert_eq!(command[..2], ["inferometer", "simulate"]);
+    let work = &combos.cells[0].work;
+    let Work::Ours(run) = work else { panic!() };
+    assert_eq!(run.command(), OurCommand::Simulate);
+    assert_eq!(work.words()[..2], ["inferometer", "simulate"]);
     assert_eq!(
-        (value_of(command, "backend"), value_of(command, "preset")),
-        (Some("vllm"), Some("llama-3.1-8b@l4"))
+        (value_of(work, "backend"), value_of(work, "preset")),
+        (Some("vllm".to_owned()), Some("llama-3.1-8b@l4".to_owned()))
     );
 
     // Measured and simulated side by side: labels keep them apart in tables.
@@ -545,10 +563,10 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     assert_eq!(kinds, [false, true, true]);
     assert!(both.cells[0].warmup.is_some() && both.cells[1].warmup.is_none());
     assert_eq!(
-        value_of(&both.cells[1].command, "label"),
+        value_of(&both.cells[1].work, "label").as_deref(),
         Some("backend=sim preset=a")
     );
-    assert_eq!(value_of(&both.cells[0].command, "label"), None);
+    assert_eq!(value_of(&both.cells[0].work, "label"), None);
     assert!(both.cells[1].load().simulated);
 
     let problem = plan("wrong.yaml", "run: {num_prompts: 10, preset: a}\n").unwrap_err();

@@ -23,7 +23,7 @@ use crate::args::{RunArgs, Ui};
 use crate::decoding::{self, Decoding};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::kept::{Kept, LogPlace, count_tokens};
-use crate::live::{Live, Teller};
+use crate::live::{Live, LivePublisher};
 use crate::numbers::{Look, NumberSettings, Numbers};
 use crate::output::Output;
 use crate::prepare::{Ready, prepare};
@@ -448,7 +448,7 @@ fn measure(
 ) -> Result<Finished, Failure> {
     let log = log.map(LogPlace::begin).transpose()?;
     let progress = Arc::new(Progress::default());
-    let _teller = Teller::follow(Arc::clone(&progress));
+    let _publisher = LivePublisher::follow(Arc::clone(&progress));
     let view = view(settings, ready, stop, &progress, output);
     let finished = run_plan(&ready.plan, log, stop, &progress);
     drop(view);

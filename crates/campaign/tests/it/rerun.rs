@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use inferometer_campaign::{
-    Identity, Journal, Plan, Start, SweepOptions, Tally, begin_again, check_servers, execute,
+    Campaign, Identity, Journal, Start, SweepOptions, Tally, check_servers, execute, prepare_rerun,
 };
 
 use crate::world::{Fake, Fate, plan_of};
@@ -15,12 +15,12 @@ input_output: [[16, 8]]
 concurrency_prompts: [[1, 10], [2, 20], [4, 40]]
 ";
 
-fn plan(folder: &Path, text: &str) -> Plan {
+fn plan(folder: &Path, text: &str) -> Campaign {
     plan_of(folder, "combos.yaml", text, SweepOptions::default()).unwrap()
 }
 
-fn again(plan: &Plan, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) {
-    let (start, note) = begin_again(plan, world, stamp).unwrap();
+fn again(plan: &Campaign, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) {
+    let (start, note) = prepare_rerun(plan, world, stamp).unwrap();
     let mut journal = Journal::begin(plan, start, "then").unwrap();
     check_servers(plan, &mut journal, world).unwrap();
     (
@@ -39,7 +39,7 @@ fn results(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_finished_sweep_is_put_aside_and_made_anew() {
+fn a_finished_sweep_is_moved_aside_and_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(folder.path(), COMBOS);
     let (first, note) = again(&plan, &mut Fake::default(), "1");
@@ -67,7 +67,7 @@ fn a_finished_sweep_is_put_aside_and_made_anew() {
 }
 
 #[test]
-fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
+fn an_unfinished_sweep_is_resumed_only_if_it_is_the_same() {
     let begun = || {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path(), COMBOS);
@@ -84,7 +84,7 @@ fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
     assert!(
         note.as_deref()
             .unwrap()
-            .contains("begun then: going on with it"),
+            .contains("started then: resuming it"),
         "{note:?}"
     );
 
@@ -119,7 +119,7 @@ fn results_of_unknown_origin_are_neither_kept_nor_lost() {
     let name = plan.cells[1].result.clone();
     fs::create_dir_all(&plan.output).unwrap();
     fs::write(plan.output.join(&name), "of another script").unwrap();
-    let (start, _) = begin_again(&plan, &mut Fake::default(), "2").unwrap();
+    let (start, _) = prepare_rerun(&plan, &mut Fake::default(), "2").unwrap();
     assert_eq!(start, Start::Fresh);
     assert_eq!(
         fs::read_to_string(folder.path().join("results-2").join(name)).unwrap(),
