@@ -25,43 +25,25 @@ pub(crate) fn campaign(
     table: &FlagTable,
     options: &SweepOptions,
 ) -> Result<Campaign, CampaignError> {
-    let mut keys = Keys::new(path, "", map);
-    let run = flags_map(&mut keys, "run", path, table)?;
-    let combine = Combine::read(&mut keys, path)?;
-    let rows = rows(&mut keys, path, table)?;
-    let repeats = options
-        .repeats
-        .or(keys.whole("repeats")?.map(|repeats| repeats as usize))
-        .unwrap_or(1);
-    let shuffle_seed = shuffle_seed(&mut keys, path)?;
-    let cooldown = keys.number("cooldown_seconds")?.unwrap_or(0.0);
-    let warmup = keys.whole("warmup_num_prompts")?;
-    let output = keys.text("output_dir")?.map(PathBuf::from);
-    let stop = stop_rules(&mut keys, path)?;
+    let description = Description::read(path, map, table)?;
+    let repeats = options.repeats.unwrap_or(description.repeats);
     if repeats == 0 {
         return Err(at(path, "repeats", "repeats: 0: expected 1 or more"));
     }
-    let (fixed, varied) = split(&run, table);
-    let combinations = combine.all(&varied, path)?;
-    let settings = with_rows(&combinations, rows);
+    let settings = description.settings(path)?;
     let set: IndexSet<String> = settings
         .iter()
         .flat_map(|all| all.keys().map(|key| dashed(key)))
         .collect();
     options.refuse_extra(set.iter().map(String::as_str).chain(["seed"]))?;
-    keys.end()?;
-
-    let output = options
-        .output
-        .clone()
-        .or(output)
-        .unwrap_or_else(|| PathBuf::from("results"));
+    let output = options.output.clone().or(description.output);
+    let output = output.unwrap_or_else(|| PathBuf::from("results"));
     let maker = CellMaker {
-        fixed,
+        fixed: description.run.fixed,
         table,
         repeats,
         output: &output,
-        warmup,
+        warmup: description.warmup,
         options,
         path,
     };
@@ -72,7 +54,7 @@ pub(crate) fn campaign(
             cells.push(maker.cell(settings, run)?);
         }
     }
-    if let Some(seed) = shuffle_seed {
+    if let Some(seed) = description.shuffle_seed {
         cells.shuffle(&mut inferometer_core::random::stream(
             seed,
             "campaign order",
@@ -83,14 +65,58 @@ pub(crate) fn campaign(
         output,
         servers: Vec::new(),
         cells,
-        cooldown: Duration::from_secs_f64(cooldown),
-        stop,
+        cooldown: Duration::from_secs_f64(description.cooldown_s),
+        stop: description.stop,
         fail_fast: options.fail_fast,
         after_command: None,
         reset_caches: false,
     };
     campaign.check()?;
     Ok(campaign)
+}
+
+/// What an experiment file holds.
+struct Description {
+    run: Split,
+    combine: Combine,
+    rows: Option<Vec<Combination>>,
+    repeats: usize,
+    /// The seed of the order; `None` for the order of the file.
+    shuffle_seed: Option<u64>,
+    cooldown_s: f64,
+    /// Requests of an unmeasured run before the first one.
+    warmup: Option<u64>,
+    output: Option<PathBuf>,
+    stop: StopRules,
+}
+
+impl Description {
+    fn read(
+        path: &Path,
+        map: Map<String, Value>,
+        table: &FlagTable,
+    ) -> Result<Self, CampaignError> {
+        let mut keys = Keys::new(path, "", map);
+        let description = Self {
+            run: split(&flags_map(&mut keys, "run", path, table)?, table),
+            combine: Combine::read(&mut keys, path)?,
+            rows: rows(&mut keys, path, table)?,
+            repeats: keys.whole("repeats")?.unwrap_or(1) as usize,
+            shuffle_seed: shuffle_seed(&mut keys, path)?,
+            cooldown_s: keys.number("cooldown_seconds")?.unwrap_or(0.0),
+            warmup: keys.whole("warmup_num_prompts")?,
+            output: keys.text("output_dir")?.map(PathBuf::from),
+            stop: stop_rules(&mut keys, path)?,
+        };
+        keys.end()?;
+        Ok(description)
+    }
+
+    /// What varies, for each run of a round.
+    fn settings(&self, path: &Path) -> Result<Vec<Combination>, CampaignError> {
+        let combinations = self.combine.all(&self.run.varied, path)?;
+        Ok(with_rows(&combinations, self.rows.as_deref()))
+    }
 }
 
 /// How lists are combined.
@@ -141,9 +167,9 @@ fn shuffle_seed(keys: &mut Keys<'_>, path: &Path) -> Result<Option<u64>, Campaig
 
 /// Each row with each combination. A row is the most explicit, so that it wins over lists and fixed
 /// values alike.
-fn with_rows(combinations: &[Combination], rows: Option<Vec<Combination>>) -> Vec<Combination> {
+fn with_rows(combinations: &[Combination], rows: Option<&[Combination]>) -> Vec<Combination> {
     let mut settings = Vec::new();
-    for row in rows.unwrap_or_else(|| vec![Combination::new()]) {
+    for row in rows.unwrap_or(&[Combination::new()]) {
         for combination in combinations {
             let mut all = combination.clone();
             all.extend(row.clone());
@@ -370,8 +396,15 @@ fn stop_rules(keys: &mut Keys<'_>, path: &Path) -> Result<StopRules, CampaignErr
     })
 }
 
-/// Fixed values, and lists of values that vary.
-fn split(run: &Combination, table: &FlagTable) -> (Combination, IndexMap<String, Vec<Value>>) {
+/// The values under `run`.
+struct Split {
+    fixed: Combination,
+    /// Lists of values that vary.
+    varied: IndexMap<String, Vec<Value>>,
+}
+
+/// Separates fixed values from lists of values that vary.
+fn split(run: &Combination, table: &FlagTable) -> Split {
     let mut fixed = Combination::new();
     let mut varied = IndexMap::new();
     for (key, value) in run {
@@ -391,7 +424,7 @@ fn split(run: &Combination, table: &FlagTable) -> (Combination, IndexMap<String,
             }
         }
     }
-    (fixed, varied)
+    Split { fixed, varied }
 }
 
 /// Every value with every other; the last list changes fastest.

@@ -1,4 +1,4 @@
-//! What the command line says about a sweep that is described by a file.
+//! Settings from the command line for a sweep that is described by a file.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(crate) const RESERVED_FLAGS: [&str; 5] = [
     "disable-tqdm",
 ];
 
-/// What the command line says about a sweep that is described by a file.
+/// Settings from the command line for a sweep that is described by a file.
 #[derive(Clone, Debug, Default)]
 pub struct SweepOptions {
     /// Folder of the results; wins over the file.

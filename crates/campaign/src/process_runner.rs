@@ -295,7 +295,7 @@ impl World for ProcessRunner {
         let Some(group) = self.server.take() else {
             return;
         };
-        // The rest of the group is killed when it is dropped, whatever these say.
+        // The rest of the group is killed when it is dropped, whether or not these succeed.
         drop(group.signal(Signal::Terminate));
         let deadline = clock::now() + SERVER_GRACE;
         while clock::now() < deadline && !group.has_ended().unwrap_or(true) {

@@ -11,8 +11,8 @@ use crate::target::{DEFAULT_URL, Target, headers, host_port_url, url_of};
 
 /// Name by which a command means this very program.
 pub const SELF_PROGRAM: &str = inferometer_core::names::NAME;
-/// The backend that means the engine model on a virtual clock; `sim:NAME` also says what kind of
-/// requests they are.
+/// The backend that means the engine model on a virtual clock; `sim:NAME` also names the kind of
+/// requests.
 pub(crate) const SIMULATED: &str = "sim";
 /// Settings that make up the load; runs that differ in nothing else form a series.
 const LOAD_FLAGS: [&str; 4] = ["request-rate", "max-concurrency", "num-prompts", "seed"];
@@ -173,8 +173,8 @@ impl Work {
 impl OurRun {
     /// A run with `settings`, and with `extra` arguments that win over them.
     ///
-    /// The backend `sim` makes a simulation of it. A backend that was given before, which says what
-    /// kind of requests they are, stays; so does the kind in `sim:NAME`.
+    /// The backend `sim` makes a simulation of it. A backend that was given before, which names
+    /// the kind of requests, stays; so does the kind in `sim:NAME`.
     pub fn new(mut settings: Settings, extra: &[String], output: RunOutput) -> Self {
         let mut extra = extra.to_vec();
         let mut command = OurCommand::Run;

@@ -89,7 +89,7 @@ pub enum Event<'a> {
         index: usize,
         /// The cell.
         cell: &'a Cell,
-        /// The rule that says so.
+        /// The stop rule.
         reason: String,
     },
     /// Something that people should know.

@@ -41,7 +41,7 @@ pub(crate) fn count_interrupts(
     Interrupts::listen(move || count_interrupt(&interrupts, &output))
 }
 
-/// Counts one interrupt of a sweep and says what it does.
+/// Counts one interrupt of a sweep and prints what it does.
 pub(crate) fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
     match interrupts.fetch_add(1, Ordering::Relaxed) {
         0 => output.warn(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use inferometer_campaign::{Campaign, ServeOptions, SweepOptions, serve_campaign};
 use serde_json::{Map, Value, json};
 
-use crate::world::plan_of;
+use crate::world::campaign_of;
 
 const COMBOS: &str = "\
 model: m/one
@@ -96,7 +96,7 @@ fn campaign(folder: &Path, text: &str, extra: &str, run_folders: bool) -> Campai
         run_folders,
         ..SweepOptions::default()
     };
-    plan_of(folder, "sweep.yaml", text, options).unwrap()
+    campaign_of(folder, "sweep.yaml", text, options).unwrap()
 }
 
 fn vllms_form(folder: &Path) -> Campaign {
@@ -118,13 +118,13 @@ fn vllms_form(folder: &Path) -> Campaign {
     .unwrap()
 }
 
-fn stored(plan: &Campaign) -> Value {
-    let commands: Vec<String> = plan
+fn stored(campaign: &Campaign) -> Value {
+    let commands: Vec<String> = campaign
         .cells
         .iter()
         .map(|cell| cell.stored_command().join("\n"))
         .collect();
-    json!({"settings_sha256": plan.settings_sha256(), "commands": commands})
+    json!({"settings_sha256": campaign.settings_sha256(), "commands": commands})
 }
 
 /// The file was written before the settings of a run were typed.
@@ -133,8 +133,8 @@ fn stored_commands_and_their_hash_are_those_of_earlier_versions() {
     let folder = tempfile::tempdir().unwrap();
     let mut found = Map::new();
     for (name, text, extra, run_folders) in CASES {
-        let plan = campaign(folder.path(), text, extra, run_folders);
-        found.insert(name.to_owned(), stored(&plan));
+        let campaign = campaign(folder.path(), text, extra, run_folders);
+        found.insert(name.to_owned(), stored(&campaign));
     }
     found.insert("vllm's form".to_owned(), stored(&vllms_form(folder.path())));
     let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/stored_commands.json");

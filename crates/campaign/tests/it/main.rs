@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod descriptions;
 mod execution;
 mod journals;
-mod plans;
 mod rerun;
 mod world;

@@ -55,7 +55,7 @@ pub(crate) fn flags() -> FlagTable {
     FlagTable(flags)
 }
 
-pub(crate) fn plan_of(
+pub(crate) fn campaign_of(
     folder: &Path,
     name: &str,
     text: &str,
