@@ -1,7 +1,7 @@
 //! Many runs: sweeps, their resumption, and the folding of repeats.
 //!
 //! A campaign is planned first ([`sweep_campaign`], [`serve_campaign`]: pure functions of files and
-//! flags), and then executed by [`execute`], which asks a [`World`] to do what has an effect. Each
+//! flags), and then executed by [`execute()`], which asks a [`World`] to do what has an effect. Each
 //! run is a child process that leaves its own result file, so that the crash of one costs nothing
 //! but itself. `campaign.json` records what is done ([`Journal`]), which makes resuming possible.
 //!
