@@ -1,9 +1,9 @@
-//! Why a campaign cannot be made or go on.
+//! Why a campaign cannot be planned or continued.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a campaign cannot be made or go on. The user has to change something.
+/// Why a campaign cannot be planned or continued. The user has to change something.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CampaignError {
@@ -17,7 +17,7 @@ pub enum CampaignError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file that says something which makes no sense.
+    /// A file whose content is invalid.
     #[error("{}: {problem}", path.display())]
     File {
         /// The file.
@@ -25,7 +25,7 @@ pub enum CampaignError {
         /// What is wrong, and what to do about it.
         problem: String,
     },
-    /// A flag or a combination of flags that makes no sense.
+    /// An invalid flag or combination of flags.
     #[error("{0}")]
     Setting(String),
     /// A result file or folder that cannot be used.

@@ -1,19 +1,21 @@
 //! How long a campaign will take.
 
-use crate::plan::{Load, Plan};
+use crate::campaign::Campaign;
+use crate::load::Load;
 
-/// Assumed time of a token until runs have shown better, in seconds.
+/// Assumed seconds per token, until finished runs correct it.
 pub const ASSUMED_TOKEN_S: f64 = 0.02;
-/// Assumed time to the first token, in seconds.
+/// Assumed seconds to the first token.
 const FIRST_TOKEN_S: f64 = 0.2;
-/// Time around a run: starting the program, loading the tokenizer, making prompts, writing files.
+/// Seconds around a run: starting the program, loading the tokenizer, making prompts, writing files.
 const AROUND_S: f64 = 2.0;
-/// Time of a token on the virtual clock: some millions a second, and time for metrics and files.
+/// Seconds per token on the virtual clock: some millions of tokens per second, and time for metrics
+/// and files.
 const SIMULATED_TOKEN_S: f64 = 5e-7;
-/// Time to start a server, when nothing is known of it.
+/// Seconds to start a server, about which nothing is known.
 const SERVER_S: f64 = 60.0;
 
-/// Seconds that a run is thought to take when a token takes [`ASSUMED_TOKEN_S`].
+/// Estimated seconds of a run when a token takes [`ASSUMED_TOKEN_S`].
 pub fn seconds(load: &Load) -> f64 {
     let answer = FIRST_TOKEN_S + load.output_len * ASSUMED_TOKEN_S;
     let arriving = if load.rate > 0.0 {
@@ -36,13 +38,13 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Takes note of a finished run.
+    /// Adds a finished run.
     pub fn learn(&mut self, load: &Load, real_seconds: f64) {
         self.real += real_seconds;
         self.assumed += seconds(load);
     }
 
-    /// What times worked out by the assumption have to be multiplied with.
+    /// The factor by which estimated times have to be multiplied.
     pub fn factor(&self) -> f64 {
         if self.assumed > 0.0 {
             self.real / self.assumed
@@ -52,29 +54,32 @@ impl Calibration {
     }
 }
 
-/// Seconds that the cells of `plan` for which `pending` holds will take.
-pub fn remaining(plan: &Plan, pending: impl Fn(usize) -> bool, calibration: &Calibration) -> f64 {
+/// Estimated seconds of the cells for which `pending` holds.
+pub fn remaining(
+    campaign: &Campaign,
+    pending: impl Fn(usize) -> bool,
+    calibration: &Calibration,
+) -> f64 {
     let mut servers: Vec<usize> = Vec::new();
     let mut total = 0.0;
     let mut runs = 0_u32;
-    for (index, cell) in plan
+    for (_, cell) in campaign
         .cells
         .iter()
         .enumerate()
         .filter(|(index, _)| pending(*index))
     {
-        let _ = index;
         total += seconds(&cell.load()) * calibration.factor();
         runs += 1;
         servers.extend(cell.server);
     }
     servers.dedup();
     total
-        + f64::from(runs.saturating_sub(1)) * plan.cooldown.as_secs_f64()
+        + f64::from(runs.saturating_sub(1)) * campaign.cooldown.as_secs_f64()
         + servers.len() as f64 * SERVER_S
 }
 
-/// A span of time for people: `about 40 s`, `about 12 min`, `about 3.5 h`.
+/// A duration for people: `about 40 s`, `about 12 min`, `about 3.5 h`.
 pub fn span(seconds: f64) -> String {
     if seconds < 90.0 {
         format!("about {:.0} s", seconds.max(1.0))

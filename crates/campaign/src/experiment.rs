@@ -7,135 +7,180 @@ use indexmap::{IndexMap, IndexSet};
 use rand::seq::SliceRandom;
 use serde_json::{Map, Value};
 
-use crate::combos::{OURS, base_seed, finish, in_repeat, named, refuse_extra};
-use crate::flags::{
-    Flag, FlagKind, FlagTable, SIMULATED, dashed, is_simulated, override_parameter, simulate, text,
-};
-use crate::plan::{Cell, Form, OURSELVES, Plan, Warmup, cell_seed, file_part};
-use crate::read::{Keys, at};
-use crate::stop::{Condition, StopRules};
-use crate::{CampaignError, SweepOptions};
+use crate::campaign::{Campaign, Cell, Form, Warmup, cell_name, cell_seed, file_part, in_repeat};
+use crate::error::CampaignError;
+use crate::files::{Keys, at};
+use crate::flag_table::{Flag, FlagKind, FlagTable, FlagValue, Settings, dashed, text};
+use crate::options::{RESERVED_FLAGS, SweepOptions, base_seed};
+use crate::stop_rules::{Condition, StopRules};
+use crate::work::{OurCommand, OurRun, SIMULATED, Work, is_simulated};
 
-/// One combination of flags, by their names with underscores.
-type Settings = IndexMap<String, Value>;
+/// One combination of flags, by their names with underscores, as the file gives them.
+type Combination = IndexMap<String, Value>;
 
-/// The plan of an experiment file.
-pub(crate) fn plan(
+/// The campaign of an experiment file.
+pub(crate) fn campaign(
     path: &Path,
     map: Map<String, Value>,
     table: &FlagTable,
     options: &SweepOptions,
-) -> Result<Plan, CampaignError> {
-    let mut keys = Keys::new(path, "", map);
-    let run = flags_map(&mut keys, "run", path, table)?;
-    let combine = keys.text("combine")?.unwrap_or_else(|| "grid".to_owned());
-    let rows = rows(&mut keys, path, table)?;
-    let repeats = options
-        .repeats
-        .or(keys.whole("repeats")?.map(|repeats| repeats as usize))
-        .unwrap_or(1);
-    let order = keys.text("order")?.unwrap_or_else(|| "given".to_owned());
-    let order_seed = keys.whole("order_seed")?.unwrap_or(0);
-    let cooldown = keys.number("cooldown_seconds")?.unwrap_or(0.0);
-    let warmup = keys.whole("warmup_num_prompts")?;
-    let output = keys.text("output_dir")?.map(PathBuf::from);
-    let stop = stop_rules(&mut keys, path)?;
+) -> Result<Campaign, CampaignError> {
+    let description = Description::read(path, map, table)?;
+    let repeats = options.repeats.unwrap_or(description.repeats);
     if repeats == 0 {
-        return Err(at(
-            path,
-            "repeats",
-            "repeats: 0 runs make no campaign; write 1 or more",
-        ));
+        return Err(at(path, "repeats", "repeats: 0: expected 1 or more"));
     }
-    let (fixed, varied) = split(&run, table);
-    let combinations = match combine.as_str() {
-        "grid" => grid(&varied),
-        "zip" => zip(&varied).map_err(|problem| at(path, "combine", problem))?,
-        _ => {
-            return Err(at(
-                path,
-                "combine",
-                format!("combine: {combine:?} is neither \"grid\" nor \"zip\""),
-            ));
-        }
-    };
-    let mut settings: Vec<Settings> = Vec::new();
-    for row in rows.unwrap_or_else(|| vec![Settings::new()]) {
-        for combination in &combinations {
-            // A row is the most explicit, so that it wins over lists and fixed values alike.
-            let mut all = combination.clone();
-            all.extend(row.clone());
-            settings.push(all);
-        }
-    }
+    let settings = description.settings(path)?;
     let set: IndexSet<String> = settings
         .iter()
         .flat_map(|all| all.keys().map(|key| dashed(key)))
         .collect();
-    refuse_extra(
-        options,
-        &set.iter()
-            .map(String::as_str)
-            .chain(["seed"])
-            .collect::<Vec<_>>(),
-    )?;
-    let shuffled = match order.as_str() {
-        "given" => false,
-        "shuffled" => true,
-        _ => {
-            return Err(at(
-                path,
-                "order",
-                format!("order: {order:?} is neither \"given\" nor \"shuffled\""),
-            ));
-        }
-    };
-    keys.end()?;
-
-    let output = options
-        .output
-        .clone()
-        .or(output)
-        .unwrap_or_else(|| PathBuf::from("results"));
-    let maker = Maker {
-        fixed,
+    options.refuse_extra(set.iter().map(String::as_str).chain(["seed"]))?;
+    let output = options.output.clone().or(description.output);
+    let output = output.unwrap_or_else(|| PathBuf::from("results"));
+    let maker = CellMaker {
+        fixed: description.run.fixed,
         table,
         repeats,
         output: &output,
-        warmup,
+        warmup: description.warmup,
         options,
         path,
     };
-    // Round after round, so that a slow drift of the server touches all settings alike.
+    // Round after round, so that a slow drift of the server affects all settings alike.
     let mut cells = Vec::new();
     for run in 1..=repeats {
         for settings in &settings {
             cells.push(maker.cell(settings, run)?);
         }
     }
-    if shuffled {
+    if let Some(seed) = description.shuffle_seed {
         cells.shuffle(&mut inferometer_core::random::stream(
-            order_seed,
+            seed,
             "campaign order",
         ));
     }
-    let plan = Plan {
+    let campaign = Campaign {
         form: Form::Experiment,
         output,
         servers: Vec::new(),
         cells,
-        cooldown: Duration::from_secs_f64(cooldown),
-        stop,
+        cooldown: Duration::from_secs_f64(description.cooldown_s),
+        stop: description.stop,
         fail_fast: options.fail_fast,
         after_command: None,
         reset_caches: false,
     };
-    plan.check()?;
-    Ok(plan)
+    campaign.check()?;
+    Ok(campaign)
 }
 
-struct Maker<'a> {
-    fixed: Settings,
+/// What an experiment file holds.
+struct Description {
+    run: Split,
+    combine: Combine,
+    rows: Option<Vec<Combination>>,
+    repeats: usize,
+    /// The seed of the order; `None` for the order of the file.
+    shuffle_seed: Option<u64>,
+    cooldown_s: f64,
+    /// Requests of an unmeasured run before the first one.
+    warmup: Option<u64>,
+    output: Option<PathBuf>,
+    stop: StopRules,
+}
+
+impl Description {
+    fn read(
+        path: &Path,
+        map: Map<String, Value>,
+        table: &FlagTable,
+    ) -> Result<Self, CampaignError> {
+        let mut keys = Keys::new(path, "", map);
+        let description = Self {
+            run: split(&flags_map(&mut keys, "run", path, table)?, table),
+            combine: Combine::read(&mut keys, path)?,
+            rows: rows(&mut keys, path, table)?,
+            repeats: keys.whole("repeats")?.unwrap_or(1) as usize,
+            shuffle_seed: shuffle_seed(&mut keys, path)?,
+            cooldown_s: keys.number("cooldown_seconds")?.unwrap_or(0.0),
+            warmup: keys.whole("warmup_num_prompts")?,
+            output: keys.text("output_dir")?.map(PathBuf::from),
+            stop: stop_rules(&mut keys, path)?,
+        };
+        keys.end()?;
+        Ok(description)
+    }
+
+    /// What varies, for each run of a round.
+    fn settings(&self, path: &Path) -> Result<Vec<Combination>, CampaignError> {
+        let combinations = self.combine.all(&self.run.varied, path)?;
+        Ok(with_rows(&combinations, self.rows.as_deref()))
+    }
+}
+
+/// How lists are combined.
+enum Combine {
+    Grid,
+    Zip,
+}
+
+impl Combine {
+    fn read(keys: &mut Keys<'_>, path: &Path) -> Result<Self, CampaignError> {
+        match keys.text("combine")?.as_deref() {
+            None | Some("grid") => Ok(Self::Grid),
+            Some("zip") => Ok(Self::Zip),
+            Some(other) => Err(at(
+                path,
+                "combine",
+                format!("combine: unknown value {other:?}: expected \"grid\" or \"zip\""),
+            )),
+        }
+    }
+
+    fn all(
+        &self,
+        varied: &IndexMap<String, Vec<Value>>,
+        path: &Path,
+    ) -> Result<Vec<Combination>, CampaignError> {
+        match self {
+            Self::Grid => Ok(grid(varied)),
+            Self::Zip => zip(varied).map_err(|problem| at(path, "combine", problem)),
+        }
+    }
+}
+
+/// The seed of the order; `None` for the order of the file.
+fn shuffle_seed(keys: &mut Keys<'_>, path: &Path) -> Result<Option<u64>, CampaignError> {
+    let order = keys.text("order")?;
+    let seed = keys.whole("order_seed")?.unwrap_or(0);
+    match order.as_deref() {
+        None | Some("given") => Ok(None),
+        Some("shuffled") => Ok(Some(seed)),
+        Some(other) => Err(at(
+            path,
+            "order",
+            format!("order: unknown value {other:?}: expected \"given\" or \"shuffled\""),
+        )),
+    }
+}
+
+/// Each row with each combination. A row is the most explicit, so that it wins over lists and fixed
+/// values alike.
+fn with_rows(combinations: &[Combination], rows: Option<&[Combination]>) -> Vec<Combination> {
+    let mut settings = Vec::new();
+    for row in rows.unwrap_or(&[Combination::new()]) {
+        for combination in combinations {
+            let mut all = combination.clone();
+            all.extend(row.clone());
+            settings.push(all);
+        }
+    }
+    settings
+}
+
+struct CellMaker<'a> {
+    fixed: Combination,
     table: &'a FlagTable,
     repeats: usize,
     output: &'a Path,
@@ -144,36 +189,55 @@ struct Maker<'a> {
     path: &'a Path,
 }
 
-impl Maker<'_> {
-    fn cell(&self, varied: &Settings, run: usize) -> Result<Cell, CampaignError> {
+impl CellMaker<'_> {
+    fn cell(&self, varied: &Combination, run: usize) -> Result<Cell, CampaignError> {
         let mut all = self.fixed.clone();
         all.extend(varied.clone());
         let parts: Vec<String> = varied
             .iter()
             .map(|(key, value)| format!("{key}={}", text(value)))
             .collect();
-        let setting = if parts.is_empty() {
-            "run".to_owned()
+        let (setting, stem) = if parts.is_empty() {
+            ("run".to_owned(), "run".to_owned())
         } else {
-            parts.join(" ")
+            (parts.join(" "), file_part(&parts.join("-")))
         };
-        let stem = file_part(&if parts.is_empty() {
-            "run".to_owned()
-        } else {
-            parts.join("-")
-        });
-        let result = in_repeat(Path::new(&format!("{stem}.json")), run, self.repeats);
         let seed = match all.get("seed") {
-            Some(seed) => base_seed(&text(seed))? + (run as u64 - 1),
+            Some(seed) => base_seed(seed)? + (run as u64 - 1),
             None => cell_seed(0, &setting, run),
         };
         all.insert("seed".to_owned(), seed.into());
         if let Some(label) = label(&all, varied) {
             all.insert("label".to_owned(), label.into());
         }
-        let mut command = vec![OURSELVES.to_owned(), "run".to_owned()];
+        let result = in_repeat(Path::new(&format!("{stem}.json")), run, self.repeats);
+        let our_run = self.our_run(&all, &result)?;
+        // There is no server that could be warmed up.
+        let warmup = self
+            .warmup
+            .filter(|_| our_run.command() == OurCommand::Run)
+            .map(|num_prompts| Warmup {
+                key: String::new(),
+                work: Work::Ours(Box::new(our_run.warmup(num_prompts))),
+            });
+        Ok(Cell {
+            name: cell_name(&setting, run, self.repeats),
+            setting,
+            run,
+            work: Work::Ours(Box::new(our_run)),
+            result,
+            server: None,
+            served_at: None,
+            warmup,
+            annotations: IndexMap::new(),
+        })
+    }
+
+    /// The run with these values, each checked against its flag.
+    fn our_run(&self, values: &Combination, result: &Path) -> Result<OurRun, CampaignError> {
+        let mut settings = Settings::new();
         let mut only_simulated = None;
-        for (key, value) in &all {
+        for (key, value) in values {
             let flag = self
                 .table
                 .find(key)
@@ -181,45 +245,28 @@ impl Maker<'_> {
             if flag.simulated {
                 only_simulated = Some(key);
             }
-            let arguments = FlagTable::arguments(flag, value);
-            command.extend(arguments.map_err(|problem| at(self.path, key, problem))?);
+            let value =
+                FlagValue::read(flag, value).map_err(|problem| at(self.path, key, problem))?;
+            settings.insert(flag.name.clone(), value);
         }
-        command.extend(self.options.extra.iter().cloned());
-        let simulated = simulate(&mut command);
-        if let Some(key) = only_simulated.filter(|_| !simulated) {
-            let problem = format!(
-                "{key} is a setting of the simulated engine: it needs backend: {SIMULATED}"
-            );
-            return Err(at(self.path, key, problem));
-        }
-        // There is no server that could be warmed up.
-        let warmup = self.warmup.filter(|_| !simulated).map(|num_prompts| {
-            let mut command = command.clone();
-            override_parameter(&mut command, "num_prompts", &num_prompts.into());
-            command.extend(["--no-run-folder", "--disable-tqdm"].map(str::to_owned));
-            Warmup {
-                key: String::new(),
-                command,
+        let left = self.options.run_output(self.output, result);
+        let run = OurRun::new(settings, &self.options.extra, left);
+        match only_simulated.filter(|_| run.command() == OurCommand::Run) {
+            Some(key) => {
+                let problem = format!(
+                    "{key} is a setting of the simulated engine: it needs backend: {SIMULATED}"
+                );
+                Err(at(self.path, key, problem))
             }
-        });
-        finish(&mut command, self.output, &result, self.options);
-        let name = named(&setting, run, self.repeats);
-        Ok(Cell {
-            name,
-            setting,
-            run,
-            command,
-            result,
-            warmup,
-            ..Cell::default()
-        })
+            None => Ok(run),
+        }
     }
 }
 
 /// A label that tells apart what result files do not: settings that vary, other than load and
 /// lengths.
-fn label(all: &Settings, varied: &Settings) -> Option<String> {
-    let mut told = vec![
+fn label(all: &Combination, varied: &Combination) -> Option<String> {
+    let mut in_file = vec![
         "request_rate",
         "max_concurrency",
         "num_prompts",
@@ -231,14 +278,14 @@ fn label(all: &Settings, varied: &Settings) -> Option<String> {
         .get("backend")
         .is_some_and(|backend| is_simulated(&text(backend)))
     {
-        told.push("backend");
+        in_file.push("backend");
     }
     if !all.contains_key("random_range_ratio") {
-        told.extend(["random_input_len", "random_output_len"]);
+        in_file.extend(["random_input_len", "random_output_len"]);
     }
     let parts: Vec<String> = varied
         .iter()
-        .filter(|(key, _)| !told.contains(&key.as_str()))
+        .filter(|(key, _)| !in_file.contains(&key.as_str()))
         .map(|(key, value)| format!("{key}={}", text(value)))
         .collect();
     (!all.contains_key("label") && !parts.is_empty()).then(|| parts.join(" "))
@@ -250,11 +297,11 @@ fn flags_map<'a>(
     key: &'a str,
     path: &Path,
     table: &FlagTable,
-) -> Result<Settings, CampaignError> {
+) -> Result<Combination, CampaignError> {
     match keys.take(key) {
-        None => Ok(Settings::new()),
+        None => Ok(Combination::new()),
         Some(Value::Object(map)) => checked(path, key, map, table),
-        Some(value) => Err(keys.wrong(key, &value, "a map of flags")),
+        Some(value) => Err(keys.invalid(key, &value, "a map of flags")),
     }
 }
 
@@ -263,8 +310,8 @@ fn checked(
     place: &str,
     map: Map<String, Value>,
     table: &FlagTable,
-) -> Result<Settings, CampaignError> {
-    let mut settings = Settings::new();
+) -> Result<Combination, CampaignError> {
+    let mut settings = Combination::new();
     for (key, value) in map {
         let Some(flag) = table.find(&key) else {
             let hint = match table.suggest(&key) {
@@ -274,14 +321,14 @@ fn checked(
             return Err(at(
                 path,
                 &key,
-                format!("{place}: {key:?} is no flag of run: {hint}"),
+                format!("{place}: unknown flag {key:?} of run: {hint}"),
             ));
         };
-        if OURS.contains(&flag.name.as_str()) {
+        if RESERVED_FLAGS.contains(&flag.name.as_str()) {
             return Err(at(
                 path,
                 &key,
-                format!("{place}: {key} is set by the sweep itself; leave it out"),
+                format!("{place}: {key} is set by the sweep itself; remove it"),
             ));
         }
         settings.insert(flag.name.replace('-', "_"), value);
@@ -293,20 +340,20 @@ fn rows(
     keys: &mut Keys<'_>,
     path: &Path,
     table: &FlagTable,
-) -> Result<Option<Vec<Settings>>, CampaignError> {
+) -> Result<Option<Vec<Combination>>, CampaignError> {
     let Some(value) = keys.take("rows") else {
         return Ok(None);
     };
     let list = match value {
         Value::Array(list) if !list.is_empty() => list,
-        value => return Err(keys.wrong("rows", &value, "a list of maps of flags")),
+        value => return Err(keys.invalid("rows", &value, "a list of maps of flags")),
     };
     let row = |value: Value| match value {
         Value::Object(map) => checked(path, "rows", map, table),
         value => Err(at(
             path,
             "rows",
-            format!("rows: {value} is not a map of flags"),
+            format!("rows: invalid value {value}: expected a map of flags"),
         )),
     };
     list.into_iter()
@@ -320,7 +367,7 @@ fn stop_rules(keys: &mut Keys<'_>, path: &Path) -> Result<StopRules, CampaignErr
         return Ok(StopRules::default());
     };
     let Value::Object(map) = value else {
-        return Err(keys.wrong("stop", &value, "a map with when, max_minutes, max_failed"));
+        return Err(keys.invalid("stop", &value, "a map with when, max_minutes, max_failed"));
     };
     let mut keys = Keys::new(path, "stop.", map);
     let when = match keys.take("when") {
@@ -328,7 +375,7 @@ fn stop_rules(keys: &mut Keys<'_>, path: &Path) -> Result<StopRules, CampaignErr
         Some(Value::String(one)) => vec![Value::String(one)],
         Some(Value::Array(list)) => list,
         Some(value) => {
-            return Err(keys.wrong("when", &value, "a condition or a list of conditions"));
+            return Err(keys.invalid("when", &value, "a condition or a list of conditions"));
         }
     };
     let when: Vec<Condition> = when
@@ -349,17 +396,23 @@ fn stop_rules(keys: &mut Keys<'_>, path: &Path) -> Result<StopRules, CampaignErr
     })
 }
 
-/// Fixed values, and lists of values to go through.
-fn split(run: &Settings, table: &FlagTable) -> (Settings, IndexMap<String, Vec<Value>>) {
-    let mut fixed = Settings::new();
+/// The values under `run`.
+struct Split {
+    fixed: Combination,
+    /// Lists of values that vary.
+    varied: IndexMap<String, Vec<Value>>,
+}
+
+/// Separates fixed values from lists of values that vary.
+fn split(run: &Combination, table: &FlagTable) -> Split {
+    let mut fixed = Combination::new();
     let mut varied = IndexMap::new();
     for (key, value) in run {
         let many = table
             .find(key)
             .is_some_and(|flag: &Flag| flag.kind == FlagKind::Many);
         match value {
-            // A flag with several values takes a plain list whole; lists in a list are to go
-            // through.
+            // A flag with several values takes a plain list whole; lists in a list vary.
             Value::Array(items) if many && !items.iter().any(Value::is_array) => {
                 fixed.insert(key.clone(), value.clone());
             }
@@ -371,12 +424,12 @@ fn split(run: &Settings, table: &FlagTable) -> (Settings, IndexMap<String, Vec<V
             }
         }
     }
-    (fixed, varied)
+    Split { fixed, varied }
 }
 
 /// Every value with every other; the last list changes fastest.
-fn grid(varied: &IndexMap<String, Vec<Value>>) -> Vec<Settings> {
-    let mut all = vec![Settings::new()];
+fn grid(varied: &IndexMap<String, Vec<Value>>) -> Vec<Combination> {
+    let mut all = vec![Combination::new()];
     for (key, values) in varied {
         all = all
             .into_iter()
@@ -393,9 +446,9 @@ fn grid(varied: &IndexMap<String, Vec<Value>>) -> Vec<Settings> {
 }
 
 /// The first values together, then the second ones, and so on.
-fn zip(varied: &IndexMap<String, Vec<Value>>) -> Result<Vec<Settings>, String> {
+fn zip(varied: &IndexMap<String, Vec<Value>>) -> Result<Vec<Combination>, String> {
     let Some((first, values)) = varied.first() else {
-        return Ok(vec![Settings::new()]);
+        return Ok(vec![Combination::new()]);
     };
     if let Some((key, other)) = varied.iter().find(|(_, other)| other.len() != values.len()) {
         return Err(format!(

@@ -1,89 +1,9 @@
-//! Command lines: flags from keys and values, and values from flags.
+//! Command lines that were given as text: `--bench-cmd`, `--serve-cmd`, and what is typed after
+//! `--`. Runs of this program have typed settings instead.
 
 use serde_json::Value;
 
-use crate::suggest::nearest;
-
-/// How many values a flag takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlagKind {
-    /// None: it is there or not.
-    Switch,
-    /// One.
-    One,
-    /// One or more.
-    Many,
-}
-
-/// A flag of `inferometer run` or `inferometer simulate`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flag {
-    /// Name with dashes inside and none before.
-    pub name: String,
-    /// How many values it takes.
-    pub kind: FlagKind,
-    /// True when only `simulate` has it.
-    pub simulated: bool,
-}
-
-/// The flags of `inferometer run`, and those of `inferometer simulate` beside.
-#[derive(Clone, Debug, Default)]
-pub struct FlagTable(pub Vec<Flag>);
-
-impl FlagTable {
-    /// The flag that `key` names, in dashes or underscores.
-    pub fn find(&self, key: &str) -> Option<&Flag> {
-        let name = dashed(key);
-        self.0.iter().find(|flag| flag.name == name)
-    }
-
-    /// The flag that was probably meant by `key`, with underscores.
-    pub(crate) fn suggest(&self, key: &str) -> Option<String> {
-        nearest(key, self.0.iter().map(|flag| flag.name.as_str()))
-            .map(|name| name.replace('-', "_"))
-    }
-
-    /// `value` of `flag` as arguments, or what is wrong with it.
-    pub(crate) fn arguments(flag: &Flag, value: &Value) -> Result<Vec<String>, String> {
-        let key = flag.name.replace('-', "_");
-        let option = format!("--{}", flag.name);
-        match (flag.kind, value) {
-            (_, Value::Null) => Err(format!(
-                "{key} has no value; leave it out, or write inf as \"inf\""
-            )),
-            (FlagKind::Switch, Value::Bool(true)) => Ok(vec![option]),
-            (FlagKind::Switch, Value::Bool(false)) => Ok(Vec::new()),
-            (FlagKind::Switch, _) => Err(format!("{key} is a switch: write true or false")),
-            (FlagKind::One, Value::Array(_)) => Err(format!("{key} takes one value, not a list")),
-            (FlagKind::Many, Value::Array(items)) if items.is_empty() => Ok(Vec::new()),
-            (FlagKind::Many, Value::Array(items)) => Ok(std::iter::once(option)
-                .chain(items.iter().map(text))
-                .collect()),
-            (FlagKind::One | FlagKind::Many, value) => {
-                let value = text(value);
-                // A value that looks like a flag would be taken for one.
-                Ok(if value.starts_with('-') {
-                    vec![format!("{option}={value}")]
-                } else {
-                    vec![option, value]
-                })
-            }
-        }
-    }
-}
-
-/// A scalar as it is typed; anything else as JSON.
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// `key` as a flag's name.
-pub(crate) fn dashed(key: &str) -> String {
-    key.replace('_', "-")
-}
+use crate::flag_table::{dashed, text};
 
 /// True when `argument` is the flag `name` (with dashes), alone or with `=value`.
 fn names(argument: &str, name: &str) -> bool {
@@ -91,13 +11,18 @@ fn names(argument: &str, name: &str) -> bool {
         return false;
     };
     let option = option.split('=').next().unwrap_or(option);
-    let head = option.find('.').unwrap_or(option.len());
-    // Underscores are dashes in the part before the first dot.
-    format!("{}{}", dashed(&option[..head]), &option[head..]) == name
+    spelled(option) == name
 }
 
-/// The value that counts of a flag: the last one.
-pub fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+/// A flag's name with dashes for underscores in the part before the first dot; what follows the
+/// dot is a key of a JSON object.
+fn spelled(key: &str) -> String {
+    let head = key.find('.').unwrap_or(key.len());
+    format!("{}{}", dashed(&key[..head]), &key[head..])
+}
+
+/// The value of a flag; the last one counts.
+pub(crate) fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     let at = arguments
         .iter()
         .rposition(|argument| names(argument, name))?;
@@ -108,7 +33,7 @@ pub fn value_of<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 /// True when the flag is there.
-pub fn has(arguments: &[String], name: &str) -> bool {
+pub(crate) fn has(arguments: &[String], name: &str) -> bool {
     arguments.iter().any(|argument| names(argument, name))
 }
 
@@ -127,44 +52,16 @@ pub(crate) fn values_of<'a>(arguments: &'a [String], name: &str) -> Vec<&'a str>
     }
 }
 
-/// The backend that stands for the engine model on a virtual clock; `sim:NAME` also says what kind
-/// of requests they are.
-pub(crate) const SIMULATED: &str = "sim";
-
-/// True for the name of the simulated backend.
-pub(crate) fn is_simulated(backend: &str) -> bool {
-    backend == SIMULATED
-        || backend
-            .strip_prefix(SIMULATED)
-            .is_some_and(|rest| rest.starts_with(':'))
+/// Takes the last occurrence of a flag with one value out.
+pub(crate) fn remove_last(arguments: &mut Vec<String>, name: &str) {
+    if let Some(at) = arguments.iter().rposition(|argument| names(argument, name)) {
+        let end = at + if arguments[at].contains('=') { 1 } else { 2 };
+        arguments.drain(at..end.min(arguments.len()));
+    }
 }
 
-/// Makes a command of `run` with `--backend sim` one of `simulate`; an earlier backend, which says
-/// what kind of requests they are, stays. True when it was such a command.
-pub(crate) fn simulate(command: &mut Vec<String>) -> bool {
-    let backend = value_of(command, "backend")
-        .filter(|backend| is_simulated(backend))
-        .map(str::to_owned);
-    let Some(backend) = backend else { return false };
-    while value_of(command, "backend").is_some_and(is_simulated) {
-        let Some(at) = command
-            .iter()
-            .rposition(|argument| names(argument, "backend"))
-        else {
-            break;
-        };
-        let end = at + if command[at].contains('=') { 1 } else { 2 };
-        command.drain(at..end.min(command.len()));
-    }
-    if let Some((_, kind)) = backend.split_once(':') {
-        command.extend(["--backend", kind].map(str::to_owned));
-    }
-    "simulate".clone_into(&mut command[1]);
-    true
-}
-
-/// Takes a flag with all its values out.
-fn remove(arguments: &mut Vec<String>, name: &str) -> Option<usize> {
+/// Takes a flag with all its values out, wherever it occurs, and returns where it was first.
+pub(crate) fn remove(arguments: &mut Vec<String>, name: &str) -> Option<usize> {
     let mut first = None;
     while let Some(at) = arguments.iter().position(|argument| names(argument, name)) {
         let mut end = at + 1;
@@ -182,12 +79,28 @@ fn remove(arguments: &mut Vec<String>, name: &str) -> Option<usize> {
     first
 }
 
-/// Sets a parameter of vLLM's sweep in a command: the flag is replaced where it stands, else added
-/// at the end. Truth values become `--x` and `--no-x`, or with a dot in the name `--x.y=true`;
-/// objects become JSON.
+/// The arguments without those of `options` (as `--name`) and the one value of each, in exactly
+/// these spellings: what journals store must stay comparable with what earlier versions stored.
+pub(crate) fn without(arguments: &[String], options: &[&str]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut skip = false;
+    for argument in arguments {
+        if std::mem::take(&mut skip) {
+            continue;
+        }
+        skip = options.contains(&argument.as_str());
+        if !skip {
+            kept.push(argument.clone());
+        }
+    }
+    kept
+}
+
+/// Sets a parameter of vLLM's sweep in a command: the flag is replaced where it is, else added at
+/// the end. Truth values become `--x` and `--no-x`, or with a dot in the name `--x.y=true`; objects
+/// become JSON.
 pub(crate) fn override_parameter(command: &mut Vec<String>, key: &str, value: &Value) {
-    let head = key.find('.').unwrap_or(key.len());
-    let name = format!("{}{}", dashed(&key[..head]), &key[head..]);
+    let name = spelled(key);
     let negative = format!("no-{name}");
     let new = match value {
         Value::Bool(truth) if name.contains('.') => vec![format!("--{name}={truth}")],
@@ -234,28 +147,18 @@ mod tests {
     }
 
     #[test]
-    fn the_backend_sim_makes_a_simulation_of_a_run() {
-        for (run, expected) in [
-            (
-                "inferometer run --backend vllm --seed 1 --backend sim",
-                "inferometer simulate --backend vllm --seed 1",
-            ),
-            (
-                "inferometer run --backend=sim --backend sim --seed 1",
-                "inferometer simulate --seed 1",
-            ),
-            (
-                "inferometer run --backend sim:openai-chat --seed 1",
-                "inferometer simulate --seed 1 --backend openai-chat",
-            ),
-        ] {
-            let mut command = words(run);
-            assert!(simulate(&mut command));
-            assert_eq!(command.join(" "), expected);
-        }
-        let mut real = words("inferometer run --backend sim --backend vllm");
-        assert!(!simulate(&mut real));
-        assert_eq!(real[1], "run");
+    fn flags_are_left_out_with_their_values() {
+        let line = words("run --a 1 --b=2 --c x y --a=3");
+        assert_eq!(
+            without(&line, &["--a"]).join(" "),
+            "run --b=2 --c x y --a=3"
+        );
+        let mut last = line.clone();
+        remove_last(&mut last, "a");
+        assert_eq!(last.join(" "), "run --a 1 --b=2 --c x y");
+        let mut all = line;
+        assert_eq!(remove(&mut all, "a"), Some(1));
+        assert_eq!(all.join(" "), "run --b=2 --c x y");
     }
 
     #[test]

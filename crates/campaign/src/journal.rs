@@ -10,19 +10,19 @@ use inferometer_core::redact::redact_arguments;
 use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
 
-use crate::CampaignError;
-use crate::plan::{Cell, Plan};
+use crate::campaign::{Campaign, Cell};
+use crate::error::CampaignError;
 
 /// Version of the layout of `campaign.json`.
 pub const CAMPAIGN_FORMAT_VERSION: u32 = 1;
 /// Name of the file in the campaign's folder.
 pub const JOURNAL_NAME: &str = "campaign.json";
 
-/// How far a cell has come.
+/// The state of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Not begun, or cut off before its end was known.
+    /// Not started, or cut off before its end was known.
     #[default]
     Pending,
     /// Its result is on disk.
@@ -35,7 +35,7 @@ pub enum Status {
     Interrupted,
 }
 
-/// What is known of a cell.
+/// What is known about a cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CellState {
@@ -45,23 +45,23 @@ pub struct CellState {
     pub result: PathBuf,
     /// Its command, without secrets and places.
     pub command: Vec<String>,
-    /// How far it has come.
+    /// Its state.
     pub status: Status,
     /// Why it failed or was skipped.
     pub reason: Option<String>,
-    /// When it was begun the last time, RFC 3339.
+    /// When it was last started, RFC 3339.
     pub started: Option<String>,
-    /// How long it took.
+    /// How long it took, in seconds.
     pub seconds: Option<f64>,
     /// How often it was tried.
     pub attempts: u32,
 }
 
-/// What a server says of itself.
+/// What a server reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Identity {
-    /// Models of `/v1/models`, sorted; `None` when it has no such list.
+    /// Models of `/v1/models`, sorted; `None` when it does not list any.
     pub models: Option<Vec<String>>,
     /// Version of `/version`.
     pub version: Option<String>,
@@ -93,14 +93,14 @@ struct State {
     cells: Vec<CellState>,
 }
 
-/// How to treat what an earlier campaign has left.
+/// What to do about the results of an earlier campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// Refuse to touch it.
+    /// Refuse to touch them.
     Fresh,
-    /// Remove the planned result files and begin anew.
+    /// Remove the planned result files and start over.
     Overwrite,
-    /// Go on with it.
+    /// Resume the campaign.
     Resume,
 }
 
@@ -112,41 +112,43 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins a campaign or goes on with one. `created` is the present time, RFC 3339.
+    /// Starts a campaign or resumes one. `created` is the present time, RFC 3339.
     ///
-    /// Going on needs a journal whose finished cells have the same settings as those of `plan`.
+    /// Resuming needs a journal whose finished cells have the same settings as those of
+    /// `campaign`.
     /// Cells may have been added since.
-    pub fn begin(plan: &Plan, start: Start, created: &str) -> Result<Self, CampaignError> {
-        let path = plan.output.join(JOURNAL_NAME);
+    pub fn begin(campaign: &Campaign, start: Start, created: &str) -> Result<Self, CampaignError> {
+        let path = campaign.output.join(JOURNAL_NAME);
         let mut journal = match start {
-            Start::Resume => Self::resume(plan, path)?,
+            Start::Resume => Self::resume(campaign, path)?,
             Start::Fresh | Start::Overwrite => {
-                make_room(plan, &path, start)?;
+                make_room(campaign, &path, start)?;
                 let state = State {
                     format_version: CAMPAIGN_FORMAT_VERSION,
                     tool: Tool::this(),
-                    form: plan.form.name().to_owned(),
+                    form: campaign.form.name().to_owned(),
                     created: created.to_owned(),
                     ..State::default()
                 };
                 Self { path, state }
             }
         };
-        journal.state.cells = plan
+        journal.state.cells = campaign
             .cells
             .iter()
-            .map(|cell| journal.state_of(plan, cell))
+            .map(|cell| journal.state_of(campaign, cell))
             .collect();
-        journal.state.settings_sha256 = plan.settings_sha256();
-        fs::create_dir_all(&plan.output).map_err(CampaignError::io("create", &plan.output))?;
+        journal.state.settings_sha256 = campaign.settings_sha256();
+        fs::create_dir_all(&campaign.output)
+            .map_err(CampaignError::io("create", &campaign.output))?;
         journal.save()?;
         Ok(journal)
     }
 
-    fn resume(plan: &Plan, path: PathBuf) -> Result<Self, CampaignError> {
+    fn resume(campaign: &Campaign, path: PathBuf) -> Result<Self, CampaignError> {
         if !path.is_file() {
             return Err(CampaignError::setting(format!(
-                "--resume: {} is not there, so there is nothing to go on with; leave --resume out to begin",
+                "--resume: {} does not exist, so there is nothing to resume; remove --resume to start",
                 path.display()
             )));
         }
@@ -156,21 +158,21 @@ impl Journal {
         if state.format_version > CAMPAIGN_FORMAT_VERSION {
             return Err(CampaignError::file(
                 &path,
-                "was written by a newer inferometer; use that one",
+                "written by a newer inferometer; use that version",
             ));
         }
-        if state.settings_sha256 != plan.settings_sha256() {
-            for cell in &plan.cells {
+        if state.settings_sha256 != campaign.settings_sha256() {
+            for cell in &campaign.cells {
                 if let Some(old) = state.cells.iter().find(|old| old.result == cell.result)
                     && old.status == Status::Done
-                    && as_of_today(&old.command) != cell.fingerprint()
+                    && as_of_today(&old.command) != cell.stored_command()
                 {
                     return Err(CampaignError::setting(format!(
                         "--resume: the settings of {} have changed since it was measured: {}. Results of both \
-                         in one table would mislead; undo the change, or begin anew with --overwrite or another \
-                         --output-dir",
+                         in one table would mislead; undo the change, or start over with --overwrite or \
+                         another --output-dir",
                         cell.name,
-                        difference(&as_of_today(&old.command), &cell.fingerprint())
+                        difference(&as_of_today(&old.command), &cell.stored_command())
                     )));
                 }
             }
@@ -178,27 +180,27 @@ impl Journal {
         Ok(Self { path, state })
     }
 
-    /// The journal of an earlier campaign in the plan's folder, if that was begun, can be read, and
+    /// The journal of an earlier campaign in the same folder, if that was started, can be read, and
     /// no setting of a finished cell has changed since.
-    pub(crate) fn earlier(plan: &Plan) -> Option<Self> {
-        let path = plan.output.join(JOURNAL_NAME);
+    pub(crate) fn earlier(campaign: &Campaign) -> Option<Self> {
+        let path = campaign.output.join(JOURNAL_NAME);
         let mut journal = Some(path)
-            .filter(|path| was_begun(path))
-            .and_then(|path| Self::resume(plan, path).ok())?;
-        journal.state.cells = plan
+            .filter(|path| was_started(path))
+            .and_then(|path| Self::resume(campaign, path).ok())?;
+        journal.state.cells = campaign
             .cells
             .iter()
-            .map(|cell| journal.state_of(plan, cell))
+            .map(|cell| journal.state_of(campaign, cell))
             .collect();
         Some(journal)
     }
 
-    /// When the campaign was begun, RFC 3339.
+    /// When the campaign was started, RFC 3339.
     pub(crate) fn created(&self) -> &str {
         &self.state.created
     }
 
-    /// True unless the journal knows another server under this key.
+    /// True unless the journal holds another server under this key.
     pub(crate) fn is_known(&self, key: &str, identity: &Identity) -> bool {
         self.state
             .servers
@@ -206,7 +208,7 @@ impl Journal {
             .is_none_or(|known| known == identity)
     }
 
-    fn state_of(&self, plan: &Plan, cell: &Cell) -> CellState {
+    fn state_of(&self, campaign: &Campaign, cell: &Cell) -> CellState {
         let old = self
             .state
             .cells
@@ -215,14 +217,14 @@ impl Journal {
         let mut state = old.cloned().unwrap_or_default();
         state.name.clone_from(&cell.name);
         state.result.clone_from(&cell.result);
-        state.command = cell.fingerprint();
-        if state.status == Status::Done && !plan.result_path(cell).is_file() {
+        state.command = cell.stored_command();
+        if state.status == Status::Done && !campaign.result_path(cell).is_file() {
             state.status = Status::Pending;
         }
         state
     }
 
-    /// What is known of each cell, in the plan's order.
+    /// What is known about each cell, in the campaign's order.
     pub fn cells(&self) -> &[CellState] {
         &self.state.cells
     }
@@ -232,7 +234,7 @@ impl Journal {
         self.state.cells[index].status == Status::Done
     }
 
-    /// Changes what is known of a cell, on disk as well.
+    /// Changes what is known about a cell, on disk as well.
     pub(crate) fn update(
         &mut self,
         index: usize,
@@ -242,7 +244,7 @@ impl Journal {
         self.save()
     }
 
-    /// Compares a server with the one of an earlier start; the first time it is taken note of.
+    /// Compares a server with the one of an earlier start; the first time, it is recorded.
     pub(crate) fn check_server(
         &mut self,
         key: &str,
@@ -251,7 +253,7 @@ impl Journal {
         match self.state.servers.get(key) {
             Some(known) if *known != identity => Err(CampaignError::setting(format!(
                 "the server {key} is not the one that the first part was measured with: it was {known}, and now it \
-                 is {identity}. Begin anew with --overwrite or another --output-dir"
+                 is {identity}. Start over with --overwrite or another --output-dir"
             ))),
             Some(_) => Ok(()),
             None => {
@@ -269,7 +271,7 @@ impl Journal {
     }
 }
 
-/// Writes a file so that a reader, or a crash, never sees a half.
+/// Writes a file so that neither a reader nor a crash ever sees half of it.
 pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignError> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path
@@ -292,14 +294,14 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), CampaignErro
     Ok(())
 }
 
-/// Refuses to overwrite results unless told so.
-fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignError> {
-    let existing = plan
+/// Refuses to overwrite results unless asked to.
+fn make_room(campaign: &Campaign, journal: &Path, start: Start) -> Result<(), CampaignError> {
+    let existing = campaign
         .cells
         .iter()
-        .map(|cell| plan.result_path(cell))
+        .map(|cell| campaign.result_path(cell))
         .filter(|path| path.exists());
-    let in_the_way = existing.chain(was_begun(journal).then(|| journal.to_owned()));
+    let in_the_way = existing.chain(was_started(journal).then(|| journal.to_owned()));
     for path in in_the_way {
         match start {
             Start::Overwrite => {
@@ -307,8 +309,8 @@ fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignEr
             }
             _ => {
                 return Err(CampaignError::setting(format!(
-                    "{} is there already: go on with that campaign with --resume, replace it with --overwrite, or \
-                     give another --output-dir",
+                    "{} already exists: continue that campaign with --resume, replace it with --overwrite, or choose \
+                     another --output-dir",
                     path.display()
                 )));
             }
@@ -318,7 +320,7 @@ fn make_room(plan: &Plan, journal: &Path, start: Start) -> Result<(), CampaignEr
 }
 
 /// False for the journal of a campaign that found no server: it holds nothing that could be lost.
-fn was_begun(journal: &Path) -> bool {
+fn was_started(journal: &Path) -> bool {
     if !journal.exists() {
         return false;
     }
@@ -333,8 +335,7 @@ fn was_begun(journal: &Path) -> bool {
     })
 }
 
-/// A command in a journal as it would be noted today: programs were renamed, and more is left out
-/// of arguments.
+/// A command in a journal as it would be stored today: programs were renamed, and more is redacted.
 fn as_of_today(command: &[String]) -> Vec<String> {
     let mut command = redact_arguments(command);
     if let Some(program) = command.first_mut() {

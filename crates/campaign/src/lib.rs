@@ -1,76 +1,81 @@
 //! Many runs: sweeps, their resumption, and the folding of repeats.
 //!
-//! A campaign is planned first ([`sweep_plan`], [`serve_plan`]: pure functions of files and flags),
-//! and then carried out by [`execute`], which asks a [`World`] to do what has an effect. Each run
-//! is a child process that leaves its own result file, so that the crash of one costs nothing but
-//! itself. `campaign.json` keeps account ([`Journal`]), which is what makes resuming possible.
+//! A campaign is planned first ([`sweep_campaign`], [`serve_campaign`]: pure functions of files and
+//! flags), and then executed by [`execute()`], which asks a [`World`] to do what has an effect. Each
+//! run is a child process that leaves its own result file, so that the crash of one costs nothing
+//! but itself. `campaign.json` records what is done ([`Journal`]), which makes resuming possible.
+//!
+//! A cell's settings are typed ([`Work`], [`OurRun`]): they become the text of arguments only where
+//! a child process is started, and in the journal.
 
-mod again;
-mod children;
+mod campaign;
 mod combos;
 mod error;
 pub mod estimate;
 mod execute;
 mod experiment;
+mod files;
+mod flag_table;
 mod flags;
-mod fold;
+mod hidden_arguments;
 mod journal;
-mod plan;
-mod read;
+mod load;
+mod logs;
+mod lookup;
+mod options;
+mod process_runner;
+mod repeats;
+mod rerun;
 mod serve;
 mod serve_files;
 mod server;
-mod stop;
+mod stop_rules;
 mod suggest;
+mod target;
+mod verdict;
+mod work;
+mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use again::begin_again;
-pub use children::{ChildSettings, Children, Talk, reveal_arguments};
+pub use campaign::{Campaign, Cell, Form, ServerSpec, Warmup};
 pub use error::CampaignError;
-pub use execute::{Ended, Event, Tally, World, check_servers, execute};
-pub use flags::{Flag, FlagKind, FlagTable, has, value_of};
-pub use fold::{Folded, fold, folded_table};
+pub use execute::{check_servers, execute};
+pub use files::{line_of_flag, read_table, result_files};
+pub use flag_table::{Flag, FlagKind, FlagTable, FlagValue, Settings};
+pub use hidden_arguments::reveal_arguments;
 pub use inferometer_metrics::{CONFIDENCE, Estimate};
 pub use journal::{
     CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status,
 };
-pub use plan::{Cell, Form, Load, OURSELVES, Plan, ServerSpec, Target, Warmup};
-pub use read::{line_of_flag, read_table, result_files};
-pub use serve::{ServeOptions, serve_plan};
+pub use load::Load;
+pub use options::SweepOptions;
+pub use process_runner::{CurrentLog, LogState, ProcessRunner, ProcessSettings};
+pub use repeats::{Folded, fold, folded_table};
+pub use rerun::prepare_rerun;
+pub use serve::{ServeOptions, serve_campaign};
 pub use serve_files::write_summaries;
-pub use stop::{Condition, ConditionError, Finding, StopRules, findings_of, verdict_of};
+pub use stop_rules::{Condition, ConditionError, StopRules};
+pub use target::Target;
+pub use verdict::{Finding, findings_of, verdict_of};
+pub use work::{OurCommand, OurRun, RunFolder, RunOutput, SELF_PROGRAM, Work};
+pub use world::{Event, Exit, Tally, World};
 
-/// What the command line says about a sweep that is described by a file.
-#[derive(Clone, Debug, Default)]
-pub struct SweepOptions {
-    /// Folder of the results; wins over the file.
-    pub output: Option<PathBuf>,
-    /// Number of runs of each setting; wins over the file.
-    pub repeats: Option<usize>,
-    /// Stop at the first run that fails.
-    pub fail_fast: bool,
-    /// Let each run leave its run folder in `runs/` of the campaign's folder.
-    pub run_folders: bool,
-    /// Further arguments for every run; they win over the file.
-    pub extra: Vec<String>,
-}
-
-/// The plan of a sweep that is described by a file: combinations (`combos.yaml`) or an experiment.
-/// Which one it is, its keys tell.
-pub fn sweep_plan(
+/// The campaign of a sweep that is described by a file: combinations (`combos.yaml`) or an
+/// experiment. Which one it is follows from its keys.
+pub fn sweep_campaign(
     path: &Path,
     flags: &FlagTable,
     options: &SweepOptions,
-) -> Result<Plan, CampaignError> {
+) -> Result<Campaign, CampaignError> {
     const EXPERIMENT: [&str; 3] = ["run", "rows", "combine"];
     if options.repeats == Some(0) {
-        return Err(CampaignError::setting("--num-runs 0: give at least 1"));
+        return Err(CampaignError::setting("--num-runs 0: expected at least 1"));
     }
-    let map = read::map(path)?;
+    let map = files::map(path)?;
     if EXPERIMENT.iter().any(|key| map.contains_key(*key)) {
-        experiment::plan(path, map, flags, options)
+        experiment::campaign(path, map, flags, options)
     } else {
-        combos::plan(path, map, options)
+        combos::campaign(path, map, options)
     }
 }

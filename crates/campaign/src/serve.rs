@@ -8,11 +8,14 @@ use indexmap::{IndexMap, IndexSet};
 use inferometer_core::names;
 use serde_json::{Map, Value};
 
-use crate::CampaignError;
-use crate::flags::{override_parameter, text};
-use crate::plan::{Cell, Form, Plan, ServerSpec, Warmup, file_part, host_port_url, saving, url_of};
-use crate::read::document;
-use crate::stop::StopRules;
+use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, file_part};
+use crate::error::CampaignError;
+use crate::files::document;
+use crate::flag_table::text;
+use crate::flags::override_parameter;
+use crate::stop_rules::StopRules;
+use crate::target::server_url;
+use crate::work::Work;
 
 /// Key under which vLLM keeps the name of a combination.
 const NAME_KEY: &str = "_benchmark_name";
@@ -44,12 +47,12 @@ pub struct ServeOptions {
 
 type Combination = Map<String, Value>;
 
-/// The plan of a sweep in vLLM's form.
-pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
+/// The campaign of a sweep in vLLM's form.
+pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError> {
     let serve_cmd = words("--serve-cmd", &options.serve_cmd)?;
     let mut bench_cmd = words("--bench-cmd", &options.bench_cmd)?;
     if let Some(program) = bench_cmd.first_mut() {
-        // Scripts from before November 2026 mean this program by its old name.
+        // Scripts from before November 2026 use the old name of this program.
         *program = names::current(program).into_owned();
     }
     let after_command = options
@@ -58,7 +61,7 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         .map(|text| words_or_none("--after-bench-cmd", text));
     let after_command = after_command.transpose()?;
     if options.num_runs == 0 {
-        return Err(CampaignError::setting("--num-runs 0: give at least 1"));
+        return Err(CampaignError::setting("--num-runs 0: expected at least 1"));
     }
     let serve_params = parameters(options.serve_params.as_deref())?;
     let bench_params = parameters(options.bench_params.as_deref())?;
@@ -75,26 +78,29 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         }
         let mut command = serve_cmd.clone();
         apply(&mut command, serve);
-        let url = host_port_url(&command).unwrap_or_else(|| url_of(&bench_cmd));
-        let name = name_of(serve);
+        let maker = CellMaker {
+            options,
+            bench_cmd: &bench_cmd,
+            serve,
+            server: servers.len(),
+            url: server_url(&command, &bench_cmd),
+        };
         for bench in matching {
-            cells.extend(bench_cells(
-                options,
-                &bench_cmd,
-                serve,
-                bench,
-                (servers.len(), &url),
-            ));
+            cells.extend(maker.cells(bench));
         }
-        servers.push(ServerSpec { name, command, url });
+        servers.push(ServerSpec {
+            name: name_of(serve),
+            command,
+            url: maker.url,
+        });
     }
     if cells.is_empty() && !links.is_empty() {
         return Err(CampaignError::setting(format!(
-            "--link-vars {}: no serve and bench parameters fit together",
+            "--link-vars {}: no serve and bench parameters match",
             options.link_vars
         )));
     }
-    let plan = Plan {
+    let campaign = Campaign {
         form: Form::Serve,
         output: options.output.clone(),
         servers,
@@ -103,70 +109,93 @@ pub fn serve_plan(options: &ServeOptions) -> Result<Plan, CampaignError> {
         stop: StopRules::default(),
         fail_fast: options.fail_fast,
         reset_caches: after_command.is_none(),
-        after_command: after_command.filter(|command| !command.is_empty()),
+        after_command: after_command
+            .filter(|command| !command.is_empty())
+            .map(Work::Theirs),
     };
-    plan.check()?;
-    Ok(plan)
+    campaign.check()?;
+    Ok(campaign)
 }
 
-fn bench_cells(
-    options: &ServeOptions,
-    bench_cmd: &[String],
-    serve: &Combination,
-    bench: &Combination,
-    (server, url): (usize, &str),
-) -> Vec<Cell> {
-    let folder = folder_name(&name_of(serve), &name_of(bench));
-    let setting = if folder.is_empty() {
-        "benchmark".to_owned()
-    } else {
-        folder.clone()
-    };
-    let mut base = bench_cmd.to_vec();
-    apply(&mut base, bench);
-    override_parameter(
-        &mut base,
-        "percentile-metrics",
-        &"ttft,tpot,itl,e2el".into(),
-    );
-    let with_result = |base: &[String], name: &str| {
-        let mut command = base.to_vec();
-        let result = Path::new(&folder).join(name);
-        command.extend(saving(&options.output, &result));
-        (command, result)
-    };
-    let warmup = (options.warmup_num_prompts > 0).then(|| {
-        let mut base = base.clone();
-        override_parameter(&mut base, "num-prompts", &options.warmup_num_prompts.into());
-        Warmup {
-            key: setting.clone(),
-            command: with_result(&base, "warmup.json").0,
-        }
-    });
-    let overrides: IndexMap<String, Value> = serve
-        .iter()
-        .chain(bench)
-        .filter(|(key, _)| *key != NAME_KEY)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    (0..options.num_runs)
-        .map(|run| {
-            let (command, result) = with_result(&base, &format!("run={run}.json"));
+/// Makes the cells of one server.
+struct CellMaker<'a> {
+    options: &'a ServeOptions,
+    bench_cmd: &'a [String],
+    serve: &'a Combination,
+    /// Index of the server.
+    server: usize,
+    /// Where it will listen.
+    url: String,
+}
+
+impl CellMaker<'_> {
+    /// The runs of one combination of benchmark parameters.
+    fn cells(&self, bench: &Combination) -> Vec<Cell> {
+        let folder = folder_name(&name_of(self.serve), &name_of(bench));
+        let setting = if folder.is_empty() {
+            "benchmark".to_owned()
+        } else {
+            folder.clone()
+        };
+        let mut base = self.bench_cmd.to_vec();
+        apply(&mut base, bench);
+        override_parameter(
+            &mut base,
+            "percentile-metrics",
+            &"ttft,tpot,itl,e2el".into(),
+        );
+        let warmup = self.warmup(&base, &folder, &setting);
+        let overrides: IndexMap<String, Value> = self
+            .serve
+            .iter()
+            .chain(bench)
+            .filter(|(key, _)| *key != NAME_KEY)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let cell = |run: usize| {
+            let result = Path::new(&folder).join(format!("run={run}.json"));
             let mut annotations = IndexMap::from([("run_number".to_owned(), Value::from(run))]);
             annotations.extend(overrides.clone());
             Cell {
                 name: format!("{setting} · run {run}"),
                 setting: setting.clone(),
                 run,
-                command,
+                work: self.saving(&base, &result),
                 result,
-                server: Some(server),
-                served_at: Some(url.to_owned()),
+                server: Some(self.server),
+                served_at: Some(self.url.clone()),
                 warmup: warmup.clone(),
                 annotations,
             }
+        };
+        (0..self.options.num_runs).map(cell).collect()
+    }
+
+    fn warmup(&self, base: &[String], folder: &str, setting: &str) -> Option<Warmup> {
+        let num_prompts = self.options.warmup_num_prompts;
+        let mut base = base.to_vec();
+        override_parameter(&mut base, "num-prompts", &num_prompts.into());
+        (num_prompts > 0).then(|| Warmup {
+            key: setting.to_owned(),
+            work: self.saving(&base, &Path::new(folder).join("warmup.json")),
         })
-        .collect()
+    }
+
+    /// The command `base`, which saves its result at `result` below the campaign's folder.
+    fn saving(&self, base: &[String], result: &Path) -> Work {
+        let path = self.options.output.join(result);
+        let folder = path.parent().unwrap_or(&self.options.output);
+        let name = path.file_name().unwrap_or_default();
+        let mut command = base.to_vec();
+        command.extend([
+            "--save-result".to_owned(),
+            "--result-dir".to_owned(),
+            folder.display().to_string(),
+            "--result-filename".to_owned(),
+            name.to_string_lossy().into_owned(),
+        ]);
+        Work::Theirs(command)
+    }
 }
 
 /// `SERVE--{name}-BENCH--{name}`, without empty parts.
@@ -201,7 +230,7 @@ fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
     let words = words_or_none(flag, text)?;
     if words.is_empty() {
         return Err(CampaignError::setting(format!(
-            "{flag} is empty: give a command line"
+            "{flag} is empty: expected a command line"
         )));
     }
     Ok(words)
@@ -209,7 +238,9 @@ fn words(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
 
 fn words_or_none(flag: &str, text: &str) -> Result<Vec<String>, CampaignError> {
     shlex::split(text).ok_or_else(|| {
-        CampaignError::setting(format!("{flag} {text}: a quotation mark has no partner"))
+        CampaignError::setting(format!(
+            "invalid {flag} {text}: a quotation mark is not closed"
+        ))
     })
 }
 
@@ -222,7 +253,7 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
     let wrong = || {
         CampaignError::file(
             path,
-            "it must hold a list of objects, or an object of objects by name",
+            "expected a list of objects, or an object of objects by name",
         )
     };
     let list: Vec<Combination> = match document(path)? {
@@ -254,7 +285,7 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
         if !names.insert(name.clone()) {
             return Err(CampaignError::file(
                 path,
-                format!("two combinations are called {name:?}"),
+                format!("two combinations have the name {name:?}"),
             ));
         }
     }
@@ -294,7 +325,7 @@ fn links(text: &str) -> Result<Vec<Link>, CampaignError> {
                 })
             }
             _ => Err(CampaignError::setting(format!(
-                "--link-vars {link}: write SERVE_KEY=BENCH_KEY"
+                "invalid --link-vars {link}: expected SERVE_KEY=BENCH_KEY"
             ))),
         })
         .collect()

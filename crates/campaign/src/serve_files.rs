@@ -9,15 +9,15 @@ use inferometer_results::{Aggregate, aggregate};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::CampaignError;
+use crate::campaign::{Campaign, Cell};
+use crate::error::CampaignError;
 use crate::journal::{Journal, write_file};
-use crate::plan::{Cell, Plan};
 
 /// Adds keys to a result file and lays it out with four spaces, as vLLM's sweep does. Without keys
 /// the file stays as it is.
 ///
 /// A result without a label gets `label`: parameters of the server are numbers under keys that no
-/// reader knows, and without it runs of different settings would look like repeats.
+/// reader knows, and without a label runs of different settings would look like repeats.
 pub(crate) fn annotate(
     path: &Path,
     keys: &IndexMap<String, Value>,
@@ -47,7 +47,7 @@ fn append_as_text(
     let Some(body) = text.trim_end().strip_suffix('}') else {
         return Err(CampaignError::file(
             path,
-            "this is no result: it does not end as a JSON object",
+            "invalid result: expected a JSON object",
         ));
     };
     if body.contains("\"run_number\"") {
@@ -60,7 +60,7 @@ fn append_as_text(
     write_file(path, format!("{body}, {}}}", added.join(", ")).as_bytes())
 }
 
-/// JSON with four spaces a level.
+/// JSON with four spaces per level.
 fn pretty(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -70,20 +70,20 @@ fn pretty(value: &Value) -> Vec<u8> {
     out
 }
 
-/// Writes why a run failed, beside where its result would be.
+/// Writes why a run failed to a file next to where its result would be.
 pub(crate) fn write_failure(path: &Path, cell: &Cell, reason: &str) -> Result<(), CampaignError> {
-    let value = json!({"name": cell.name, "reason": reason, "command": cell.fingerprint(), "run_number": cell.run});
+    let value = json!({"name": cell.name, "reason": reason, "command": cell.stored_command(), "run_number": cell.run});
     write_file(path, &pretty(&value))
 }
 
 /// Writes `summary.json` for each finished combination and `summary.csv` for all runs.
-pub fn write_summaries(plan: &Plan, journal: &Journal) -> Result<(), CampaignError> {
+pub fn write_summaries(campaign: &Campaign, journal: &Journal) -> Result<(), CampaignError> {
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     let mut files = Vec::new();
     let mut missing = Vec::new();
-    for (index, cell) in plan.cells.iter().enumerate() {
-        let path = plan.result_path(cell);
-        let folder = path.parent().unwrap_or(&plan.output).to_owned();
+    for (index, cell) in campaign.cells.iter().enumerate() {
+        let path = campaign.result_path(cell);
+        let folder = path.parent().unwrap_or(&campaign.output).to_owned();
         if journal.is_done(index) {
             folders.entry(folder).or_default().push(path.clone());
             files.push(path);
@@ -105,12 +105,12 @@ pub fn write_summaries(plan: &Plan, journal: &Journal) -> Result<(), CampaignErr
         write_file(&folder.join("summary.json"), &text)?;
     }
     if !files.is_empty() {
-        indexed(aggregate(&files)).write_csv(&plan.output.join("summary.csv"))?;
+        indexed(aggregate(&files)).write_csv(&campaign.output.join("summary.csv"))?;
     }
     Ok(())
 }
 
-/// With an unnamed first column that counts the rows, as pandas writes it.
+/// Adds an unnamed first column that counts the rows, as pandas writes it.
 fn indexed(mut table: Aggregate) -> Aggregate {
     table
         .columns

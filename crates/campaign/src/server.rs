@@ -1,4 +1,4 @@
-//! Questions to a server, outside of every measurement.
+//! Requests to a server outside of every measurement: health, identity, caches.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use inferometer_wire::{Client, ClientSettings, Live, TlsSettings, Wire, WireErro
 use serde_json::Value;
 
 use crate::journal::Identity;
-use crate::plan::Target;
+use crate::target::Target;
 
-/// A client for single questions to one server.
+/// A client for single requests to one server.
 #[derive(Debug)]
-pub(crate) struct Side {
+pub(crate) struct ServerClient {
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
 
-/// What an answer says.
+/// Status and body of an answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -39,7 +39,7 @@ impl Answer {
     }
 }
 
-impl Side {
+impl ServerClient {
     pub(crate) fn new(target: &Target, api_key: Option<Secret>) -> Result<Self, String> {
         let explain = |error: WireError| error.to_string();
         let backend = backend::find("openai").map_err(explain)?;
@@ -72,27 +72,26 @@ impl Side {
         })
     }
 
-    /// Is the server up? Any answer but an error of the server counts, because not every server
-    /// knows `/health`.
+    /// True when `/health` answers with 200.
     pub(crate) fn is_healthy(&self) -> bool {
         self.ask(Method::GET, "/health")
             .is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Models and version; an error when nobody listens or access is refused.
+    /// Models and version; an error when no server listens or access is refused.
     pub(crate) fn identity(&self) -> Result<Identity, String> {
         let models = match self.ask(Method::GET, "/v1/models") {
             Ok(answer) if answer.status == 200 => answer.json().and_then(|json| models(&json)),
             Ok(answer) if matches!(answer.status, 401 | 403) => {
                 return Err(format!(
-                    "the server refuses access (HTTP {}): set OPENAI_API_KEY, or give the header that it wants \
+                    "the server refuses access (HTTP {}): set OPENAI_API_KEY, or pass the header that it expects \
                      with --header",
                     answer.status
                 ));
             }
             Err(error @ WireError::Connect { .. }) => {
                 return Err(format!(
-                    "{error}. Nothing answers there: start the server first, or correct base_url (--base-url)"
+                    "{error}. No server answers there: start the server first, or correct base_url (--base-url)"
                 ));
             }
             Ok(_) | Err(_) => None,
@@ -106,9 +105,9 @@ impl Side {
         Ok(Identity { models, version })
     }
 
-    /// Empties the caches of vLLM. The server has them behind its developer mode, and says in the
-    /// body whether it has done so; a server without one of the later two caches does not know its
-    /// path.
+    /// Empties the caches of vLLM. The server offers this in its developer mode only, and reports in
+    /// the body whether it has done so; a server without one of the later two caches does not know
+    /// its path.
     pub(crate) fn reset_caches(&self) -> Result<(), Reset> {
         for (path, needed) in [
             ("/reset_prefix_cache", true),
@@ -134,8 +133,8 @@ impl Side {
                 404 | 405 => {
                     return Err(Reset::Impossible(format!(
                         "the server does not know {path}, so its cache cannot be emptied between runs: vLLM needs \
-                         VLLM_SERVER_DEV_MODE=1 for it; for other servers give --after-bench-cmd with a command \
-                         that does it, or --after-bench-cmd '' to do without"
+                         VLLM_SERVER_DEV_MODE=1 for it; for other servers pass --after-bench-cmd with a command \
+                         that does it, or --after-bench-cmd '' to skip it"
                     )));
                 }
                 status => {
@@ -153,9 +152,9 @@ impl Side {
 /// Why caches were not emptied.
 #[derive(Debug)]
 pub(crate) enum Reset {
-    /// The server could not do it at this moment, for example because blocks were still in use.
+    /// Not possible at this moment, for example because blocks were still in use.
     NotNow(String),
-    /// It will not get better.
+    /// Not possible at all.
     Impossible(String),
 }
 

@@ -1,6 +1,6 @@
-//! What was probably meant.
+//! The name that was probably meant.
 
-/// The name among `known` that looks most like `given`, if any looks like it at all.
+/// The name among `known` that is most similar to `given`, if any is similar at all.
 pub(crate) fn nearest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -15,11 +15,11 @@ pub(crate) fn nearest<'a>(
         .map(|(_, name)| name)
 }
 
-/// A sentence about a name that is not known: the likely one, else all.
+/// A hint for an unknown name: the likely one, else all that are known.
 pub(crate) fn hint(given: &str, known: &[&str]) -> String {
     match nearest(given, known.iter().copied()) {
         Some(name) => format!("did you mean {name:?}?"),
-        None => format!("known are: {}", known.join(", ")),
+        None => format!("expected one of {}", known.join(", ")),
     }
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_of_the_finger_are_understood_and_nothing_is_guessed_wildly() {
+    fn typing_errors_are_recognised_and_other_names_are_not_guessed() {
         let known = [
             "model",
             "base_url",

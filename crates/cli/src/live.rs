@@ -1,4 +1,4 @@
-//! How a run stands, in a form that can be drawn here or sent to the sweep that started this
+//! The state of a run, in a form that can be drawn here or sent to the sweep that started this
 //! process.
 
 use std::io;
@@ -16,21 +16,21 @@ use tempfile::TempDir;
 
 use crate::background::Background;
 
-/// Time between two looks.
+/// Time between two polls of a run's state.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-/// Latencies are those of requests that ended so long ago at most.
+/// Latencies are those of requests that ended within this time before the last one.
 const WINDOW: Nanos = Nanos::from_millis(10_000);
-/// The socket on which a sweep listens to its runs.
+/// Environment variable with the path of the socket to which runs of a sweep send their states.
 const VARIABLE: &str = "INFEROMETER_LIVE";
-/// More than any state takes.
+/// Bytes of the longest message: more than any state takes.
 const LARGEST: usize = 4096;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Live {
     /// Requests of the run.
     pub(crate) total: u64,
-    /// Requests that ended well.
+    /// Requests that succeeded.
     pub(crate) ok: u64,
     /// Requests that ended in any other way.
     pub(crate) failed: u64,
@@ -38,20 +38,42 @@ pub(crate) struct Live {
     pub(crate) in_flight: u64,
     /// Token events received.
     pub(crate) events: u64,
-    /// Seconds since the watching began.
+    /// Seconds since the run is watched.
     pub(crate) elapsed_s: f64,
-    /// Requests that ended in the last ten seconds.
-    pub(crate) window: usize,
-    /// Their times to first token, mean gaps, and how late they were sent: p50, p90, p99, largest,
-    /// in milliseconds.
-    pub(crate) spreads: [Option<[f64; 4]>; 3],
+    /// The requests that ended last.
+    pub(crate) recent: RecentRequests,
+}
+
+/// The requests that ended in the last ten seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RecentRequests {
+    /// How many they are.
+    pub(crate) count: usize,
+    /// Their times to first token.
+    pub(crate) ttft: Option<Spread>,
+    /// Their mean gaps between tokens.
+    pub(crate) itl: Option<Spread>,
+    /// How late they were sent.
+    pub(crate) lateness: Option<Spread>,
+}
+
+/// Percentiles of a duration, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    /// Median.
+    pub(crate) p50: f64,
+    /// 90th percentile.
+    pub(crate) p90: f64,
+    /// 99th percentile.
+    pub(crate) p99: f64,
+    /// Largest value.
+    pub(crate) max: f64,
 }
 
 impl Live {
-    /// How `progress` stands at `now`, if it began at `started`.
+    /// The state of `progress` at `now`, if it began at `started`.
     pub(crate) fn of(progress: &Progress, started: Nanos, now: Nanos) -> Self {
         let snapshot = progress.snapshot();
-        let (window, spreads) = spreads(&progress.recent());
         Self {
             total: snapshot.total,
             ok: snapshot.ok,
@@ -59,49 +81,61 @@ impl Live {
             in_flight: snapshot.in_flight,
             events: snapshot.events,
             elapsed_s: now.since(started).as_secs_f64(),
-            window,
-            spreads,
+            recent: RecentRequests::of(&progress.recent()),
         }
     }
 }
 
-/// Percentiles of the requests that ended last.
-pub(crate) fn spreads(recent: &[Recent]) -> (usize, [Option<[f64; 4]>; 3]) {
-    let end = recent
-        .iter()
-        .map(|request| request.end)
-        .max()
-        .unwrap_or(Nanos::ZERO);
-    let window: Vec<&Recent> = recent
-        .iter()
-        .filter(|request| end.since(request.end) <= WINDOW)
-        .collect();
-    let of = |value: fn(&Recent) -> Option<f64>| {
-        let mut values: Vec<f64> = window.iter().filter_map(|request| value(request)).collect();
-        numpy::sort(&mut values);
-        let at = |percentile| numpy::percentile(&values, percentile);
-        (!values.is_empty()).then(|| [at(50.0), at(90.0), at(99.0), at(100.0)])
-    };
-    let all = [
-        of(|request| request.ttft_ms),
-        of(|request| request.itl_ms),
-        of(|request| request.lateness_ms),
-    ];
-    (window.len(), all)
+impl RecentRequests {
+    /// Those of `requests` that ended at most [`WINDOW`] before the last one.
+    fn of(requests: &[Recent]) -> Self {
+        let end = requests
+            .iter()
+            .map(|request| request.end)
+            .max()
+            .unwrap_or(Nanos::ZERO);
+        let window: Vec<&Recent> = requests
+            .iter()
+            .filter(|request| end.since(request.end) <= WINDOW)
+            .collect();
+        let spread = |value: fn(&Recent) -> Option<f64>| {
+            Spread::of(window.iter().filter_map(|request| value(request)).collect())
+        };
+        Self {
+            count: window.len(),
+            ttft: spread(|request| request.ttft_ms),
+            itl: spread(|request| request.itl_ms),
+            lateness: spread(|request| request.lateness_ms),
+        }
+    }
 }
 
-/// Tells the sweep that started this process how the run stands, until it is dropped.
+impl Spread {
+    /// The spread of some values, in any order; `None` without any.
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        numpy::sort(&mut values);
+        let at = |percentile| numpy::percentile(&values, percentile);
+        (!values.is_empty()).then(|| Self {
+            p50: at(50.0),
+            p90: at(90.0),
+            p99: at(99.0),
+            max: at(100.0),
+        })
+    }
+}
+
+/// Sends the state of the run to the sweep that started this process, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Teller {
+pub(crate) struct LivePublisher {
     _thread: Background,
 }
 
-impl Teller {
-    /// Begins to tell; `None` when nobody listens.
+impl LivePublisher {
+    /// Starts to send; `None` when no sweep listens.
     pub(crate) fn follow(progress: Arc<Progress>) -> Option<Self> {
         let path = std::env::var_os(VARIABLE)?;
         let socket = UnixDatagram::unbound().ok()?;
-        // A listener that is slow misses states; the run does not wait for it.
+        // A slow subscriber misses states; the run does not wait for it.
         socket.set_nonblocking(true).ok()?;
         socket.connect(path).ok()?;
         let started = clock::now();
@@ -120,11 +154,11 @@ impl Teller {
     }
 }
 
-/// What the present run of a sweep said last.
+/// The last state that the present run of a sweep sent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard(Arc<Mutex<Option<Live>>>);
+pub(crate) struct LastUpdate(Arc<Mutex<Option<Live>>>);
 
-impl Heard {
+impl LastUpdate {
     /// The last state; `None` before the first one.
     pub(crate) fn last(&self) -> Option<Live> {
         self.0
@@ -143,20 +177,20 @@ impl Heard {
     }
 }
 
-/// Listens to the runs of a sweep until it is dropped.
+/// Receives the states of the runs of a sweep until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct LiveSubscriber {
     folder: TempDir,
-    heard: Heard,
+    last_update: LastUpdate,
 }
 
-impl Listener {
+impl LiveSubscriber {
     /// Opens a socket in a folder of its own.
     pub(crate) fn open() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("inferometer-").tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("live"))?;
-        let heard = Heard::default();
-        let put = heard.clone();
+        let last_update = LastUpdate::default();
+        let shared = last_update.clone();
         // The thread waits for the next state as long as the process lives; it holds nothing else.
         std::thread::spawn(move || {
             let mut buffer = [0; LARGEST];
@@ -165,19 +199,22 @@ impl Listener {
                     return;
                 };
                 if let Ok(state) = serde_json::from_slice(text) {
-                    put.put(Some(state));
+                    shared.put(Some(state));
                 }
             }
         });
-        Ok(Self { folder, heard })
+        Ok(Self {
+            folder,
+            last_update,
+        })
     }
 
-    /// What was heard.
-    pub(crate) fn heard(&self) -> Heard {
-        self.heard.clone()
+    /// The last state, as it changes.
+    pub(crate) fn last_update(&self) -> LastUpdate {
+        self.last_update.clone()
     }
 
-    /// What runs need in their environment.
+    /// The environment variable that runs need: name and value.
     pub(crate) fn variable(&self) -> (String, String) {
         (VARIABLE.to_owned(), self.path().display().to_string())
     }
@@ -187,7 +224,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for LiveSubscriber {
     fn drop(&mut self) {
         // An empty message ends the thread.
         if let Ok(socket) = UnixDatagram::unbound() {
@@ -201,28 +238,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_run_tells_is_heard_and_forgotten() {
-        let listener = Listener::open().unwrap();
-        let heard = listener.heard();
-        assert_eq!(heard.last(), None);
+    fn the_last_state_of_a_run_is_received_and_cleared() {
+        let subscriber = LiveSubscriber::open().unwrap();
+        let last_update = subscriber.last_update();
+        assert_eq!(last_update.last(), None);
         let state = Live {
             total: 7,
             ok: 3,
-            spreads: [Some([1.0; 4]), None, None],
+            recent: RecentRequests {
+                count: 1,
+                ttft: Some(Spread::default()),
+                ..RecentRequests::default()
+            },
             ..Live::default()
         };
         let socket = UnixDatagram::unbound().unwrap();
-        socket.send_to(b"not a state", listener.path()).unwrap();
+        socket.send_to(b"not a state", subscriber.path()).unwrap();
         socket
-            .send_to(&serde_json::to_vec(&state).unwrap(), listener.path())
+            .send_to(&serde_json::to_vec(&state).unwrap(), subscriber.path())
             .unwrap();
         let found = (0..1_000_000).find_map(|_| {
             std::thread::yield_now();
-            heard.last()
+            last_update.last()
         });
         assert_eq!(found, Some(state));
-        heard.clear();
-        assert_eq!(heard.last(), None);
+        last_update.clear();
+        assert_eq!(last_update.last(), None);
     }
 
     #[test]
@@ -232,11 +273,22 @@ mod tests {
             ttft_ms: ttft,
             ..Recent::default()
         };
-        let (window, spreads) = spreads(&[
+        let recent = RecentRequests::of(&[
             request(10, Some(9.0)),
             request(10_500, Some(2.0)),
             request(11_000, None),
         ]);
-        assert_eq!((window, spreads), (2, [Some([2.0; 4]), None, None]));
+        let two = Spread {
+            p50: 2.0,
+            p90: 2.0,
+            p99: 2.0,
+            max: 2.0,
+        };
+        let expected = RecentRequests {
+            count: 2,
+            ttft: Some(two),
+            ..RecentRequests::default()
+        };
+        assert_eq!(recent, expected);
     }
 }

@@ -1,8 +1,12 @@
-//! Ctrl-C: once stops sending and waits a little, twice gives up what is in flight. Nothing is
-//! lost.
+//! Ctrl-C: once stops sending and waits a little, twice cancels the requests in flight. Nothing is
+//! lost. A termination signal and a lost terminal (SIGHUP) count as a Ctrl-C.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inferometer_engine::{StopHandle, StopLevel};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::Output;
 
@@ -12,46 +16,91 @@ pub(crate) struct Interrupts {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
-/// Raises `stop` a level with each interrupt or termination signal.
+/// Raises `stop` a level with each interrupt of a run.
 pub(crate) fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let output = output.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .ok();
-    if let Some(runtime) = &runtime {
+    // Without signals the run works all the same, so that an error is not passed on.
+    let listening = Interrupts::listen(move || match stop.escalate() {
+        StopLevel::Drain => output.warn(
+            "stopping: nothing more is sent, requests in flight have 5 s; press Ctrl-C again to \
+             cancel them",
+        ),
+        StopLevel::Run | StopLevel::Abort => {
+            output.warn("cancelling requests in flight; what was measured is being written");
+        }
+    });
+    listening.unwrap_or(Interrupts { runtime: None })
+}
+
+/// Counts the interrupts of a sweep.
+pub(crate) fn count_interrupts(
+    interrupts: Arc<AtomicUsize>,
+    output: &Output,
+) -> io::Result<Interrupts> {
+    let output = output.clone();
+    Interrupts::listen(move || count_interrupt(&interrupts, &output))
+}
+
+/// Counts one interrupt of a sweep and prints what it does.
+pub(crate) fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
+    match interrupts.fetch_add(1, Ordering::Relaxed) {
+        0 => output.warn(
+            "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \
+             measured before is kept. Press Ctrl-C again to cancel them",
+        ),
+        1 => output.warn("cancelling requests in flight; press Ctrl-C again to kill the run"),
+        _ => output.warn("killing the run"),
+    }
+}
+
+impl Interrupts {
+    /// Calls `react` with each interrupt.
+    fn listen(react: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        // The streams are made here, so that no signal can fall in between.
+        let mut signals = {
+            let _entered = runtime.enter();
+            Signals::new()?
+        };
         runtime.spawn(async move {
-            // A lost terminal (SIGHUP) ends a run as gently as a Ctrl-C.
-            let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
-                signal(SignalKind::interrupt()),
-                signal(SignalKind::terminate()),
-                signal(SignalKind::hangup()),
-            ) else {
-                return;
-            };
-            loop {
-                let heard = tokio::select! {
-                    heard = interrupt.recv() => heard,
-                    heard = terminate.recv() => heard,
-                    heard = hangup.recv() => heard,
-                };
-                if heard.is_none() {
-                    return;
-                }
-                match stop.escalate() {
-                    StopLevel::Drain => output.warn(
-                        "stopping: nothing more is sent, requests in flight have 5 s; press Ctrl-C again to \
-                         give them up",
-                    ),
-                    StopLevel::Run | StopLevel::Abort => {
-                        output.warn("giving up requests in flight; what was measured is being written");
-                    }
-                }
+            while signals.next().await {
+                react();
             }
         });
+        Ok(Self {
+            runtime: Some(runtime),
+        })
     }
-    Interrupts { runtime }
+}
+
+/// The signals that ask to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one; false when there will be none.
+    async fn next(&mut self) -> bool {
+        let received = tokio::select! {
+            received = self.interrupt.recv() => received,
+            received = self.terminate.recv() => received,
+            received = self.hangup.recv() => received,
+        };
+        received.is_some()
+    }
 }
 
 impl Drop for Interrupts {

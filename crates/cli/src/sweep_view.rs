@@ -1,5 +1,5 @@
-//! How a sweep is shown while it is under way: a line for the campaign and one for its present run,
-//! or both on the whole terminal.
+//! How a sweep is shown while it runs: a line for the campaign and one for its present run, or both
+//! on the whole terminal.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use inferometer_campaign::estimate::span;
-use inferometer_campaign::{Event, Talk, findings_of, verdict_of};
+use inferometer_campaign::{CurrentLog, Event, findings_of, verdict_of};
 use inferometer_results::ImportedRun;
 
 use crate::args::Ui;
 use crate::background::Background;
-use crate::commands::sweep::count_interrupt;
-use crate::live::{Heard, Listener, Live, TICK};
+use crate::live::{LastUpdate, Live, LiveSubscriber, TICK};
 use crate::output::Output;
 use crate::progress::style;
-use crate::tui::{Heading, Tui};
+use crate::signals::count_interrupt;
+use crate::tui::{CampaignProgress, Heading, Tui};
 
 /// Shows a sweep until it is dropped.
 #[derive(Debug)]
@@ -27,48 +27,54 @@ pub(crate) struct SweepView {
     tui: Option<Tui>,
     lines: Lines,
     heading: Heading,
-    listener: Listener,
+    subscriber: LiveSubscriber,
     output: Output,
     total: usize,
     ended: usize,
 }
 
+/// Where the view learns what the present run does, and how it interrupts it.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    /// States of runs of this program.
+    pub(crate) subscriber: LiveSubscriber,
+    /// The log of any other command.
+    pub(crate) current_log: CurrentLog,
+    /// How often the user has asked to stop.
+    pub(crate) interrupts: Arc<AtomicUsize>,
+}
+
 impl SweepView {
-    /// Begins to show a sweep of `total` runs, which tell the listener how they stand; `talk` is
-    /// what others say.
-    pub(crate) fn begin(
-        ui: Ui,
-        total: usize,
-        (listener, talk): (Listener, Talk),
-        interrupts: Arc<AtomicUsize>,
-        output: &Output,
-    ) -> Self {
+    /// Begins to show a sweep of `total` runs.
+    pub(crate) fn begin(ui: Ui, total: usize, sources: Sources, output: &Output) -> Self {
+        let Sources {
+            subscriber,
+            current_log,
+            interrupts,
+        } = sources;
         let heading = Heading::default();
-        let heard = listener.heard();
-        let said = output.clone();
+        let last_update = subscriber.last_update();
         let tui = (ui == Ui::Tui)
             .then(|| {
-                let (talk, shared) = (talk.clone(), Arc::clone(&heading));
-                let look = move || {
-                    let live = heard.last();
-                    let quiet = if live.is_none() { quiet(&talk) } else { None };
-                    shared.lock().unwrap_or_else(PoisonError::into_inner).quiet = quiet;
+                let (log, shared) = (current_log.clone(), Arc::clone(&heading));
+                let poll = move || {
+                    let live = last_update.last();
+                    let log_line = if live.is_none() { log_line(&log) } else { None };
+                    let mut heading = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    heading.log_line = log_line;
                     live
                 };
-                Tui::follow(
-                    look,
-                    move || count_interrupt(&interrupts, &said),
-                    Arc::clone(&heading),
-                    output,
-                )
+                let warnings = output.clone();
+                let interrupt = move || count_interrupt(&interrupts, &warnings);
+                Tui::follow(poll, interrupt, Arc::clone(&heading), output)
             })
             .flatten();
-        let lines = Lines::begin(total, tui.is_none(), listener.heard(), talk);
+        let lines = Lines::begin(total, tui.is_none(), subscriber.last_update(), current_log);
         Self {
             tui,
             lines,
             heading,
-            listener,
+            subscriber,
             output: output.clone(),
             total,
             ended: 0,
@@ -91,49 +97,71 @@ impl SweepView {
                 self.say(&format!("server{name} is healthy after {took:.1} s"));
             }
             Event::WarmingUp(cell) => self.head(format!("warming up for {}", cell.name), None),
-            Event::Started(index, cell, own, left) => {
+            Event::Started {
+                index,
+                cell,
+                seconds,
+                left_s,
+            } => {
                 self.ended = *index;
-                let left = format!("{} left", span(*left));
-                self.head(format!("{} ({})", cell.name, span(*own)), Some(left));
+                let left = format!("{} left", span(*left_s));
+                self.head(format!("{} ({})", cell.name, span(*seconds)), Some(left));
             }
-            Event::Finished(index, cell, took, run) => {
+            Event::Finished {
+                index,
+                cell,
+                seconds,
+                run,
+            } => {
                 self.say(&format!(
-                    "[{}/{total}] {}  {took:.1} s{}",
+                    "[{}/{total}] {}  {seconds:.1} s{}",
                     index + 1,
                     cell.name,
                     key_figures(run)
                 ));
             }
-            Event::Failed(index, cell, reason) => {
+            Event::Failed {
+                index,
+                cell,
+                reason,
+            } => {
                 self.say(&format!(
                     "[{}/{total}] {}  FAILED: {reason}",
                     index + 1,
                     cell.name
                 ));
             }
-            Event::Skipped(index, cell, reason) => {
+            Event::Skipped {
+                index,
+                cell,
+                reason,
+            } => {
                 self.say(&format!(
                     "[{}/{total}] {}  skipped: {reason}",
                     index + 1,
                     cell.name
                 ));
             }
-            Event::Note(text) => self.lines.aside(|| self.output.warn(text)),
+            Event::Note(text) => self.lines.print_above(|| self.output.warn(text)),
         }
     }
 
-    /// Something else is under way now.
+    /// Something else runs now.
     fn head(&mut self, title: String, left: Option<String>) {
-        self.listener.heard().clear();
+        self.subscriber.last_update().clear();
         self.lines.head(self.ended, &title, left.as_deref());
         let mut heading = self.heading.lock().unwrap_or_else(PoisonError::into_inner);
         heading.title = title;
-        let before = heading.campaign.take().map(|(_, _, left)| left);
-        heading.campaign = Some((self.ended, self.total, left.or(before).unwrap_or_default()));
+        let before = heading.campaign.take().map(|campaign| campaign.left);
+        heading.campaign = Some(CampaignProgress {
+            ended: self.ended,
+            total: self.total,
+            left: left.or(before).unwrap_or_default(),
+        });
     }
 
     fn say(&self, text: &str) {
-        self.lines.aside(|| self.output.say(text));
+        self.lines.print_above(|| self.output.say(text));
     }
 }
 
@@ -144,19 +172,19 @@ impl Drop for SweepView {
     }
 }
 
-/// The line of a run that tells how it stands.
+/// The line of a run whose state is known.
 const COUNTS: &str = "  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}";
 /// The line of a command that only writes a log.
-const SAYS: &str = "  {wide_msg}";
+const LOG: &str = "  {wide_msg}";
 
-/// How long a command runs that does not tell how it stands (one that is not ours, or a server that
-/// starts), and what it wrote last.
-fn quiet(talk: &Talk) -> Option<String> {
-    let (elapsed, said) = talk.last()?;
+/// How long a command has been running whose state is unknown (one that is not ours, or a server
+/// that starts), and what it wrote last.
+fn log_line(current_log: &CurrentLog) -> Option<String> {
+    let log = current_log.state()?;
     Some(format!(
         "{} s · {}",
-        elapsed.as_secs(),
-        said.as_deref().unwrap_or("nothing said yet")
+        log.elapsed.as_secs(),
+        log.last_line.as_deref().unwrap_or("no output yet")
     ))
 }
 
@@ -170,7 +198,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn begin(total: usize, shown: bool, heard: Heard, talk: Talk) -> Self {
+    fn begin(total: usize, shown: bool, last_update: LastUpdate, current_log: CurrentLog) -> Self {
         let target = if shown && std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -182,15 +210,15 @@ impl Lines {
             "{spinner} {pos}/{len} runs done{prefix} · {msg} · {elapsed}",
         ));
         let run = all.add(ProgressBar::new(0));
-        run.set_style(style(SAYS));
+        run.set_style(style(LOG));
         campaign.enable_steady_tick(Duration::from_millis(200));
         let bar = run.clone();
         let thread = Background::spawn(move |stopped| {
             let mut last = Live::default();
             while !stopped.within(TICK) {
-                let Some(now) = heard.last() else {
-                    bar.set_style(style(SAYS));
-                    bar.set_message(quiet(&talk).unwrap_or_default());
+                let Some(now) = last_update.last() else {
+                    bar.set_style(style(LOG));
+                    bar.set_message(log_line(&current_log).unwrap_or_default());
                     last = Live::default();
                     continue;
                 };
@@ -218,8 +246,8 @@ impl Lines {
         self.campaign.set_message(title.to_owned());
     }
 
-    /// Lets something be written above the lines.
-    fn aside(&self, write: impl FnOnce()) {
+    /// Writes something above the lines.
+    fn print_above(&self, write: impl FnOnce()) {
         self.all.suspend(write);
     }
 
@@ -241,8 +269,10 @@ fn describe(now: &Live, last: &Live) -> String {
     } else {
         String::new()
     };
-    let ttft = now.spreads[0]
-        .map(|spread| format!(", TTFT {:.0} ms", spread[0]))
+    let ttft = now
+        .recent
+        .ttft
+        .map(|ttft| format!(", TTFT {:.0} ms", ttft.p50))
         .unwrap_or_default();
     let failed = if now.failed > 0 {
         format!(", {} failed", now.failed)
@@ -252,7 +282,7 @@ fn describe(now: &Live, last: &Live) -> String {
     format!("{} in flight{rate}{ttft}{failed}", now.in_flight)
 }
 
-/// The numbers that one looks at first.
+/// The most important numbers of a run.
 fn key_figures(run: &ImportedRun) -> String {
     let mut text = String::new();
     for (key, name, unit) in [

@@ -8,7 +8,7 @@ use inferometer_engine::StopHandle;
 use inferometer_os::clock;
 
 use crate::args::Ui;
-use crate::live::{Live, Teller};
+use crate::live::{Live, LivePublisher};
 use crate::output::Output;
 use crate::progress::{RunBar, SlowBar};
 use crate::settings::ViewSettings;
@@ -105,8 +105,8 @@ impl Observer for Watch<'_> {
             .measuring
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(teller) = Teller::follow(run.progress.clone()) {
-            shown.push(Box::new(teller));
+        if let Some(publisher) = LivePublisher::follow(run.progress.clone()) {
+            shown.push(Box::new(publisher));
         }
         shown.extend(self.view(run));
     }

@@ -1,17 +1,17 @@
-//! Plans are carried out, cut off, resumed; failures stay where they happened.
+//! Campaigns are executed, cut off, resumed; failures affect their own cell only.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use inferometer_campaign::{
-    CampaignError, Identity, Journal, Plan, ServeOptions, Start, Status, SweepOptions, Tally,
-    check_servers, execute, fold, result_files, serve_plan, write_summaries,
+    Campaign, CampaignError, Identity, Journal, ServeOptions, Start, Status, SweepOptions, Tally,
+    check_servers, execute, fold, result_files, serve_campaign, write_summaries,
 };
 use inferometer_results::{Aggregate, aggregate};
 use serde_json::Value;
 
-use crate::world::{Fake, Fate, plan_of};
+use crate::world::{Fake, Fate, campaign_of};
 
 const COMBOS: &str = "
 model: m
@@ -19,14 +19,18 @@ input_output: [[16, 8], [32, 8]]
 concurrency_prompts: [[1, 10], [2, 20], [4, 40]]
 ";
 
-fn combos(folder: &Path) -> Plan {
-    plan_of(folder, "combos.yaml", COMBOS, SweepOptions::default()).unwrap()
+fn combos(folder: &Path) -> Campaign {
+    campaign_of(folder, "combos.yaml", COMBOS, SweepOptions::default()).unwrap()
 }
 
-fn go(plan: &Plan, start: Start, world: &mut Fake) -> Result<(Tally, Journal), CampaignError> {
-    let mut journal = Journal::begin(plan, start, "now")?;
-    check_servers(plan, &mut journal, world)?;
-    let tally = execute(plan, &mut journal, world, &mut |_| {})?;
+fn run_all(
+    campaign: &Campaign,
+    start: Start,
+    world: &mut Fake,
+) -> Result<(Tally, Journal), CampaignError> {
+    let mut journal = Journal::begin(campaign, start, "now")?;
+    check_servers(campaign, &mut journal, world)?;
+    let tally = execute(campaign, &mut journal, world, &mut |_| {})?;
     Ok((tally, journal))
 }
 
@@ -48,7 +52,7 @@ fn table(folder: &Path) -> Vec<Vec<Option<Value>>> {
 #[test]
 fn a_sweep_that_is_killed_at_any_cell_and_resumed_gives_the_table_of_an_unbroken_one() {
     let whole = tempfile::tempdir().unwrap();
-    let (tally, _) = go(&combos(whole.path()), Start::Fresh, &mut Fake::default()).unwrap();
+    let (tally, _) = run_all(&combos(whole.path()), Start::Fresh, &mut Fake::default()).unwrap();
     assert_eq!(
         tally,
         Tally {
@@ -59,17 +63,19 @@ fn a_sweep_that_is_killed_at_any_cell_and_resumed_gives_the_table_of_an_unbroken
     for killed_at in 1..=6 {
         for fate in [Fate::Panics, Fate::Stopped] {
             let broken = tempfile::tempdir().unwrap();
-            let plan = combos(broken.path());
+            let campaign = combos(broken.path());
             let mut world = Fake {
                 fate: [(killed_at, fate)].into(),
                 ..Fake::default()
             };
-            let first = catch_unwind(AssertUnwindSafe(|| go(&plan, Start::Fresh, &mut world)));
+            let first = catch_unwind(AssertUnwindSafe(|| {
+                run_all(&campaign, Start::Fresh, &mut world)
+            }));
             if let Ok(first) = first {
                 assert!(first.unwrap().0.interrupted);
             }
             let mut world = Fake::default();
-            let (tally, _) = go(&plan, Start::Resume, &mut world).unwrap();
+            let (tally, _) = run_all(&campaign, Start::Resume, &mut world).unwrap();
             assert_eq!(
                 (tally.done, tally.earlier),
                 (7 - killed_at, killed_at - 1),
@@ -82,12 +88,12 @@ fn a_sweep_that_is_killed_at_any_cell_and_resumed_gives_the_table_of_an_unbroken
 }
 
 #[test]
-fn a_failed_cell_is_told_and_the_others_go_on() {
+fn a_failed_cell_is_reported_and_the_others_continue() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = combos(folder.path());
+    let campaign = combos(folder.path());
     let fate = [(2, Fate::Fails), (3, Fate::LeavesNothing)].into();
-    let (tally, journal) = go(
-        &plan,
+    let (tally, journal) = run_all(
+        &campaign,
         Start::Fresh,
         &mut Fake {
             fate,
@@ -109,7 +115,7 @@ fn a_failed_cell_is_told_and_the_others_go_on() {
         .join("results/bench_io16x8_mc2_np20.failure.json");
     assert!(fs::read_to_string(&failure).unwrap().contains("it broke"));
     // Resuming tries the failed ones again, and their failure is forgotten.
-    let (tally, journal) = go(&plan, Start::Resume, &mut Fake::default()).unwrap();
+    let (tally, journal) = run_all(&campaign, Start::Resume, &mut Fake::default()).unwrap();
     assert_eq!(
         tally,
         Tally {
@@ -128,13 +134,13 @@ fn a_failed_cell_is_told_and_the_others_go_on() {
 #[test]
 fn fail_fast_stops_at_the_first_failure() {
     let folder = tempfile::tempdir().unwrap();
-    let mut plan = combos(folder.path());
-    plan.fail_fast = true;
+    let mut campaign = combos(folder.path());
+    campaign.fail_fast = true;
     let mut world = Fake {
         fate: [(2, Fate::Fails)].into(),
         ..Fake::default()
     };
-    let (tally, _) = go(&plan, Start::Fresh, &mut world).unwrap();
+    let (tally, _) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
     assert_eq!(
         (tally.done, tally.failed, tally.pending, world.runs),
         (1, 1, 4, 2)
@@ -144,22 +150,27 @@ fn fail_fast_stops_at_the_first_failure() {
 #[test]
 fn results_are_not_overwritten_by_accident() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = combos(folder.path());
-    go(&plan, Start::Fresh, &mut Fake::default()).unwrap();
-    let error = go(&plan, Start::Fresh, &mut Fake::default())
+    let campaign = combos(folder.path());
+    run_all(&campaign, Start::Fresh, &mut Fake::default()).unwrap();
+    let error = run_all(&campaign, Start::Fresh, &mut Fake::default())
         .unwrap_err()
         .to_string();
     for word in ["bench_io16x8_mc1_np10.json", "--resume", "--overwrite"] {
         assert!(error.contains(word), "{error}");
     }
-    let (tally, _) = go(&plan, Start::Overwrite, &mut Fake::default()).unwrap();
+    let (tally, _) = run_all(&campaign, Start::Overwrite, &mut Fake::default()).unwrap();
     assert_eq!((tally.done, tally.earlier), (6, 0));
-    // A campaign that never came to a run, because the server was not there, is in nobody's way.
-    let unbegun = tempfile::tempdir().unwrap();
-    Journal::begin(&combos(unbegun.path()), Start::Fresh, "now").unwrap();
-    go(&combos(unbegun.path()), Start::Fresh, &mut Fake::default()).unwrap();
+    // A campaign that never started a run, because there was no server, does not block another.
+    let unstarted = tempfile::tempdir().unwrap();
+    Journal::begin(&combos(unstarted.path()), Start::Fresh, "now").unwrap();
+    run_all(
+        &combos(unstarted.path()),
+        Start::Fresh,
+        &mut Fake::default(),
+    )
+    .unwrap();
     let empty = tempfile::tempdir().unwrap();
-    let error = go(&combos(empty.path()), Start::Resume, &mut Fake::default())
+    let error = run_all(&combos(empty.path()), Start::Resume, &mut Fake::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -175,14 +186,14 @@ fn resuming_needs_the_same_settings_and_the_same_server() {
         fate: [(4, Fate::Stopped)].into(),
         ..Fake::default()
     };
-    go(&combos(folder.path()), Start::Fresh, &mut world).unwrap();
-    let changed = plan_of(
+    run_all(&combos(folder.path()), Start::Fresh, &mut world).unwrap();
+    let changed = campaign_of(
         folder.path(),
         "c.yaml",
         &COMBOS.replace("model: m", "model: n"),
         SweepOptions::default(),
     );
-    let error = go(&changed.unwrap(), Start::Resume, &mut Fake::default())
+    let error = run_all(&changed.unwrap(), Start::Resume, &mut Fake::default())
         .unwrap_err()
         .to_string();
     assert!(error.contains("--model m then, --model n now"), "{error}");
@@ -194,7 +205,7 @@ fn resuming_needs_the_same_settings_and_the_same_server() {
         identity: other,
         ..Fake::default()
     };
-    let error = go(&combos(folder.path()), Start::Resume, &mut world)
+    let error = run_all(&combos(folder.path()), Start::Resume, &mut world)
         .unwrap_err()
         .to_string();
     assert!(
@@ -202,24 +213,24 @@ fn resuming_needs_the_same_settings_and_the_same_server() {
         "{error}"
     );
     assert_eq!(world.runs, 0);
-    // Cells that were added since are no change of the others.
+    // Cells that were added since do not change the others.
     let more = COMBOS.replace("[[16, 8]", "[[8, 8], [16, 8]");
-    let more = plan_of(folder.path(), "c.yaml", &more, SweepOptions::default()).unwrap();
-    let (tally, _) = go(&more, Start::Resume, &mut Fake::default()).unwrap();
+    let more = campaign_of(folder.path(), "c.yaml", &more, SweepOptions::default()).unwrap();
+    let (tally, _) = run_all(&more, Start::Resume, &mut Fake::default()).unwrap();
     assert_eq!((tally.done, tally.earlier), (6, 3));
 }
 
 #[test]
-fn stop_rules_leave_out_higher_loads_of_the_same_settings_only() {
+fn stop_rules_skip_higher_loads_of_the_same_settings_only() {
     let folder = tempfile::tempdir().unwrap();
     let text = "
 run: {model: m, random_output_len: [8, 16], max_concurrency: [1, 2, 4, 8]}
 stop: {when: \"p99_ttft_ms > 150\"}
 cooldown_seconds: 3
 ";
-    let plan = plan_of(folder.path(), "e.yaml", text, SweepOptions::default()).unwrap();
+    let campaign = campaign_of(folder.path(), "e.yaml", text, SweepOptions::default()).unwrap();
     let mut world = Fake::default();
-    let (tally, journal) = go(&plan, Start::Fresh, &mut world).unwrap();
+    let (tally, journal) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
     // Caps 1 and 2 of each length are measured; 2 breaks the limit.
     assert_eq!((tally.done, tally.skipped), (4, 4));
     let skipped = journal
@@ -247,7 +258,8 @@ fn a_limit_of_time_or_failures_ends_the_campaign() {
         let folder = tempfile::tempdir().unwrap();
         let text =
             format!("run: {{model: m, max_concurrency: [1, 2, 3, 4, 5]}}\nstop: {{{rule}}}\n");
-        let plan = plan_of(folder.path(), "e.yaml", &text, SweepOptions::default()).unwrap();
+        let campaign =
+            campaign_of(folder.path(), "e.yaml", &text, SweepOptions::default()).unwrap();
         let fate = if runs == 2 {
             [(2, Fate::Fails)].into()
         } else {
@@ -257,18 +269,18 @@ fn a_limit_of_time_or_failures_ends_the_campaign() {
             fate,
             ..Fake::default()
         };
-        go(&plan, Start::Fresh, &mut world).unwrap();
+        run_all(&campaign, Start::Fresh, &mut world).unwrap();
         assert_eq!(world.runs, runs, "{rule}");
     }
 }
 
 #[test]
-fn repeats_are_folded_into_one_line_a_setting() {
+fn repeats_are_folded_into_one_line_per_setting() {
     let folder = tempfile::tempdir().unwrap();
     // The temperature is in no result file; only the name tells.
     let text = "run: {model: m, num_prompts: 10, burstiness: [1, 2]}\nrepeats: 3\n";
-    let plan = plan_of(folder.path(), "e.yaml", text, SweepOptions::default()).unwrap();
-    go(&plan, Start::Fresh, &mut Fake::default()).unwrap();
+    let campaign = campaign_of(folder.path(), "e.yaml", text, SweepOptions::default()).unwrap();
+    run_all(&campaign, Start::Fresh, &mut Fake::default()).unwrap();
     let table = aggregate(&result_files(&folder.path().join("results")).unwrap());
     let folded = fold(&table);
     assert_eq!(folded.len(), 2);
@@ -278,10 +290,10 @@ fn repeats_are_folded_into_one_line_a_setting() {
     assert!(low < throughput.mean && throughput.mean < high);
 }
 
-fn serve(folder: &Path) -> Plan {
+fn serve(folder: &Path) -> Campaign {
     let serve = folder.join("serve.json");
     fs::write(&serve, r#"{"a": {"x": 1}, "b": {"x": 2}}"#).unwrap();
-    serve_plan(&ServeOptions {
+    serve_campaign(&ServeOptions {
         serve_cmd: "server --port 9001".to_owned(),
         bench_cmd: "inferometer run --model m --num-prompts 10 --max-concurrency 2".to_owned(),
         serve_params: Some(serve),
@@ -296,10 +308,10 @@ fn serve(folder: &Path) -> Plan {
 #[test]
 fn servers_are_started_once_each_and_never_left_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = serve(folder.path());
+    let campaign = serve(folder.path());
     let mut world = Fake::default();
-    let (tally, journal) = go(&plan, Start::Fresh, &mut world).unwrap();
-    write_summaries(&plan, &journal).unwrap();
+    let (tally, journal) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
+    write_summaries(&campaign, &journal).unwrap();
     assert_eq!(tally.done, 4);
     let round = |name: &str| {
         let start = format!("start {name}");
@@ -322,7 +334,7 @@ fn servers_are_started_once_each_and_never_left_behind() {
     assert_eq!(world.log, expected);
 
     let results = folder.path().join("results");
-    // Both servers' runs tell the same of themselves but for the parameter: they are no repeats.
+    // The runs of both servers differ in the parameter only: they are not repeats.
     assert_eq!(fold(&aggregate(&result_files(&results).unwrap())).len(), 2);
     let run: Value =
         serde_json::from_str(&fs::read_to_string(results.join("SERVE--a/run=1.json")).unwrap())
@@ -346,17 +358,17 @@ fn servers_are_started_once_each_and_never_left_behind() {
 #[test]
 fn a_server_that_does_not_start_costs_its_own_cells_only() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = serve(folder.path());
+    let campaign = serve(folder.path());
     let mut world = Fake {
         bad_server: Some("a".to_owned()),
         ..Fake::default()
     };
-    let (tally, journal) = go(&plan, Start::Fresh, &mut world).unwrap();
+    let (tally, journal) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
     assert_eq!((tally.done, tally.failed), (2, 2));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("out of memory"));
     // Everything of b is done: its server is not started again.
     let mut world = Fake::default();
-    go(&plan, Start::Resume, &mut world).unwrap();
+    run_all(&campaign, Start::Resume, &mut world).unwrap();
     assert!(
         !world.log.contains(&"start b".to_owned()),
         "{:?}",
@@ -371,16 +383,16 @@ fn a_run_with_a_cache_that_could_not_be_emptied_is_not_measured() {
         cache_trouble: Some("success: false".to_owned()),
         ..Fake::default()
     };
-    let (tally, journal) = go(&serve(folder.path()), Start::Fresh, &mut world).unwrap();
+    let (tally, journal) = run_all(&serve(folder.path()), Start::Fresh, &mut world).unwrap();
     assert_eq!((tally.done, tally.failed), (0, 4));
     assert_eq!(journal.cells()[0].reason.as_deref(), Some("success: false"));
 }
 
 #[test]
-fn no_server_is_asked_about_simulated_runs() {
+fn simulated_runs_ask_no_server() {
     let folder = tempfile::tempdir().unwrap();
     let extra = ["--backend", "sim"].map(str::to_owned).to_vec();
-    let plan = plan_of(
+    let campaign = campaign_of(
         folder.path(),
         "combos.yaml",
         COMBOS,
@@ -391,7 +403,7 @@ fn no_server_is_asked_about_simulated_runs() {
     )
     .unwrap();
     let mut world = Fake::default();
-    let (tally, _) = go(&plan, Start::Fresh, &mut world).unwrap();
+    let (tally, _) = run_all(&campaign, Start::Fresh, &mut world).unwrap();
     assert_eq!(tally.done, 6);
     assert_eq!(world.identified, 0);
 }

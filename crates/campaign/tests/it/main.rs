@@ -1,8 +1,9 @@
-//! Campaigns from their description to their files, with a world that is made up.
+//! Campaigns from their description to their files, with a synthetic world.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod again;
+mod descriptions;
 mod execution;
-mod plans;
+mod journals;
+mod rerun;
 mod world;

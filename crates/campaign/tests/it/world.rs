@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use inferometer_campaign::{
-    Cell, Ended, Flag, FlagKind, FlagTable, Identity, Plan, ServerSpec, SweepOptions, World,
-    sweep_plan, value_of,
+    Campaign, Exit, Flag, FlagKind, FlagTable, Identity, ServerSpec, SweepOptions, Target, Work,
+    World, sweep_campaign,
 };
 use serde_json::json;
 
@@ -55,33 +55,45 @@ pub(crate) fn flags() -> FlagTable {
     FlagTable(flags)
 }
 
-pub(crate) fn plan_of(
+pub(crate) fn campaign_of(
     folder: &Path,
     name: &str,
     text: &str,
     more: SweepOptions,
-) -> Result<Plan, String> {
+) -> Result<Campaign, String> {
     let file = folder.join(name);
     fs::write(&file, text).unwrap();
     let options = SweepOptions {
         output: Some(folder.join("results")),
-        run_folders: true,
         ..more
     };
-    sweep_plan(&file, &flags(), &options).map_err(|error| error.to_string())
+    sweep_campaign(&file, &flags(), &options).map_err(|error| error.to_string())
+}
+
+/// The value of a flag among the arguments of `work`; the last one counts.
+pub(crate) fn value_of(work: &Work, flag: &str) -> Option<String> {
+    let words = work.words();
+    let option = format!("--{flag}");
+    let at = words
+        .iter()
+        .rposition(|word| word.split('=').next() == Some(&*option))?;
+    match words[at].split_once('=') {
+        Some((_, value)) => Some(value.to_owned()),
+        None => words.get(at + 1).cloned(),
+    }
 }
 
 /// What happened, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     pub(crate) log: Vec<String>,
-    /// What becomes of runs, by their number; all others end well.
+    /// What becomes of runs, by their number; all others succeed.
     pub(crate) fate: BTreeMap<usize, Fate>,
     pub(crate) runs: usize,
     pub(crate) clock: f64,
     pub(crate) stopped: bool,
     pub(crate) identity: Identity,
-    /// Questions to servers.
+    /// Requests to servers.
     pub(crate) identified: usize,
     pub(crate) bad_server: Option<String>,
     pub(crate) cache_trouble: Option<String>,
@@ -90,7 +102,7 @@ pub(crate) struct Fake {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fate {
     Fails,
-    /// The user stops it; a part of a result is left.
+    /// The user stops it; a partial result is left.
     Stopped,
     /// The whole process is gone: nothing after this run happens.
     Panics,
@@ -98,15 +110,15 @@ pub(crate) enum Fate {
 }
 
 impl Fake {
-    fn leave_result(command: &[String]) {
-        let number = |name: &str| value_of(command, name).and_then(|text| text.parse::<f64>().ok());
+    fn leave_result(work: &Work) {
+        let number = |name: &str| value_of(work, name).and_then(|text| text.parse::<f64>().ok());
         let (Some(folder), Some(name)) = (
-            value_of(command, "result-dir"),
-            value_of(command, "result-filename"),
+            value_of(work, "result-dir"),
+            value_of(work, "result-filename"),
         ) else {
             return;
         };
-        fs::create_dir_all(folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let cap = number("max-concurrency").unwrap_or(1.0);
         let seed = number("seed").unwrap_or(0.0);
         let result = json!({
@@ -125,29 +137,29 @@ impl Fake {
             "p99_ttft_ms": cap * 100.0,
             "inferometer": {"verdict": {"level": "VALID", "reasons": []}},
         });
-        fs::write(Path::new(folder).join(name), result.to_string()).unwrap();
+        fs::write(Path::new(&folder).join(name), result.to_string()).unwrap();
     }
 }
 
 impl World for Fake {
-    fn run(&mut self, command: &[String], _log: &Path) -> Ended {
-        let what = value_of(command, "result-filename").unwrap_or("unmeasured");
+    fn run(&mut self, work: &Work, _log: &Path) -> Exit {
+        let what = value_of(work, "result-filename").unwrap_or_else(|| "unmeasured".to_owned());
         self.log.push(format!("run {what}"));
         self.runs += 1;
         self.clock += 10.0;
         match self.fate.get(&self.runs) {
-            Some(Fate::Fails) => return Ended::Failed("it broke".to_owned()),
-            Some(Fate::LeavesNothing) => return Ended::Well,
+            Some(Fate::Fails) => return Exit::Failed("it broke".to_owned()),
+            Some(Fate::LeavesNothing) => return Exit::Success,
             Some(Fate::Panics) => panic!("killed"),
             Some(Fate::Stopped) => {
                 self.stopped = true;
-                Self::leave_result(command);
-                return Ended::Interrupted;
+                Self::leave_result(work);
+                return Exit::Interrupted;
             }
             None => {}
         }
-        Self::leave_result(command);
-        Ended::Well
+        Self::leave_result(work);
+        Exit::Success
     }
 
     fn start_server(&mut self, server: &ServerSpec, _log: &Path) -> Result<(), String> {
@@ -162,12 +174,12 @@ impl World for Fake {
         self.log.push("stop".to_owned());
     }
 
-    fn identify(&mut self, _cell: &Cell) -> Result<Identity, String> {
+    fn identify(&mut self, _target: &Target) -> Result<Identity, String> {
         self.identified += 1;
         Ok(self.identity.clone())
     }
 
-    fn reset_caches(&mut self, _cell: &Cell) -> Result<(), String> {
+    fn reset_caches(&mut self, _target: &Target) -> Result<(), String> {
         self.log.push("reset".to_owned());
         self.cache_trouble.clone().map_or(Ok(()), Err)
     }

@@ -12,40 +12,40 @@ pub(crate) struct SweepArgs {
     /// Combinations (`combos.yaml`) or an experiment, in YAML, TOML or JSON [default: combos.yaml].
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Backend of every run; `sim` makes them on a virtual clock, against the engine that --preset
-    /// names (after `--` or in the file), without any server.
+    /// Backend of every run; `sim` simulates the engine that --preset names (after `--` or in the
+    /// file) on a virtual clock, without a server.
     #[arg(long, value_name = "NAME", conflicts_with = "serve_cmd")]
     pub(crate) backend: Option<String>,
-    /// Folder of the results [default: results, or what the file says].
+    /// Folder of the results [default: results, or as set in the file].
     #[arg(long, short = 'o', value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
-    /// Runs of each setting [default: 1, or what the file says; 3 with --serve-cmd].
+    /// Runs of each setting [default: 1, or as set in the file; 3 with --serve-cmd].
     #[arg(long, value_name = "N")]
     pub(crate) num_runs: Option<usize>,
-    /// Go on at the first run that is missing or has failed.
+    /// Resume: skip completed runs.
     #[arg(long, overrides_with_all = ["overwrite", "again"])]
     pub(crate) resume: bool,
     /// Replace the results of an earlier sweep.
     #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
-    /// Go on with an unfinished sweep of the same settings; otherwise put earlier results aside,
-    /// into a folder with the date beside theirs, and begin anew. `run_sweep.py` does so.
+    /// Resume an unfinished sweep of the same settings; otherwise move earlier results to a folder
+    /// with the date next to theirs, and start over. `run_sweep.py` does so.
     #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
     pub(crate) again: bool,
-    /// Stop at the first run that fails (always so with --serve-cmd, unless --continue-on-error).
+    /// Stop at the first run that fails (always with --serve-cmd, unless --continue-on-error).
     #[arg(long, conflicts_with = "continue_on_error")]
     pub(crate) fail_fast: bool,
-    /// Show the plan with all commands and do nothing.
+    /// Print the plan with all commands and exit.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Let runs and servers talk on the screen instead of in `logs/`.
+    /// Print output of runs and servers to the terminal instead of `logs/`.
     #[arg(long)]
     pub(crate) show_stdout: bool,
-    /// How the sweep is shown: a line for it and one for its present run, or both on the whole
+    /// How the sweep is shown: one line for it and one for its present run, or both on the whole
     /// terminal.
     #[arg(long, value_enum, default_value_t = Ui::Bar)]
     pub(crate) ui: Ui,
-    /// Keep no run folders (single requests) in `runs/` of the results folder.
+    /// Do not keep run folders (single requests) in `runs/` of the results folder.
     #[arg(long, conflicts_with = "serve_cmd")]
     pub(crate) no_run_folders: bool,
 
@@ -65,7 +65,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) bench_cmd: Option<String>,
-    /// Command after each run, in place of emptying the server's caches.
+    /// Command after each run, instead of emptying the server's caches.
     #[arg(
         long,
         value_name = "COMMAND",
@@ -89,7 +89,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) bench_params: Option<PathBuf>,
-    /// Keep only combinations in which these are the same: SERVE_KEY=BENCH_KEY,…
+    /// Keep only combinations in which these parameters are equal: SERVE_KEY=BENCH_KEY,…
     #[arg(
         long,
         value_name = "LIST",
@@ -98,7 +98,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) link_vars: String,
-    /// Folder in the results folder [default: date and time].
+    /// Name of the folder in the results folder [default: date and time].
     #[arg(
         long,
         short = 'e',
@@ -116,7 +116,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) warmup_num_prompts: u64,
-    /// Seconds that the server may take to be healthy.
+    /// Seconds that the server may take to become healthy.
     #[arg(
         long,
         value_name = "S",
@@ -125,7 +125,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) server_ready_timeout: u64,
-    /// Go on after a run that failed.
+    /// Continue after a run that failed.
     #[arg(long, requires = "serve_cmd", help_heading = "vLLM's form")]
     pub(crate) continue_on_error: bool,
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inferometer_campaign::{FlagTable, Start, SweepOptions, read_table, result_files, sweep_plan};
+use inferometer_campaign::{
+    FlagTable, Start, SweepOptions, read_table, result_files, sweep_campaign,
+};
 use inferometer_report::chart::{Figure, to_png};
 use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
@@ -210,19 +212,19 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
         extra,
         ..SweepOptions::default()
     };
-    let plan =
-        sweep_plan(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
+    let campaign =
+        sweep_campaign(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
     output.say(&format!(
         "A campaign of {} runs on the built-in simulator:",
-        plan.cells.len()
+        campaign.cells.len()
     ));
-    let how = sweep::How {
+    let settings = sweep::ExecutionSettings {
         start: Start::Overwrite,
         show_stdout: false,
         server_ready_timeout: Duration::ZERO,
         ui: Ui::Bar,
     };
-    let (tally, _) = sweep::carry_out(&plan, &how, output)?;
+    let (tally, _) = sweep::execute_campaign(&campaign, &settings, output)?;
     sim::stop(server)?;
     if tally.interrupted || tally.failed > 0 {
         return Err(Failure::failure("the demo's sweep did not finish"));

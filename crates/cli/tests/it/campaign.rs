@@ -187,7 +187,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         if signal == "-INT" {
             assert_eq!(code(&output), 1, "{}", told(&output));
             assert!(
-                stdout(&output).contains("Go on with: inferometer sweep --resume"),
+                stdout(&output).contains("Resume with: inferometer sweep --resume"),
                 "{}",
                 told(&output)
             );

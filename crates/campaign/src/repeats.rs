@@ -27,7 +27,7 @@ const SETTINGS: [&str; 14] = [
     "ramp_up_end_rps",
 ];
 
-/// What differs between repeats without making them different.
+/// Keys that may differ between repeats.
 const NEITHER: [&str; 3] = ["date", "filename", "run_number"];
 
 /// Repeats of one setting.
@@ -45,7 +45,7 @@ pub struct Folded {
 
 /// Folds the repeats in a table, in order of their first appearance.
 ///
-/// Runs are repeats when all settings that their files tell are the same and their files are named
+/// Runs are repeats when all settings in their files are the same and their files are named
 /// as repeats of one another: not every setting is in a file (a server's options, the temperature),
 /// so that runs under different names may be different things.
 pub fn fold(table: &Aggregate) -> Vec<Folded> {
@@ -71,7 +71,7 @@ pub fn fold(table: &Aggregate) -> Vec<Folded> {
         .collect()
 }
 
-/// Where a file lies and what it is called, as far as its repeats share it: `run3/x.json` is a
+/// Folder and name of a file, as far as its repeats share them: `run3/x.json` is a
 /// repeat of `run1/x.json`, `x/run=3.json` of `x/run=1.json`, and a date at the end of a name makes
 /// no difference.
 fn common_name(file: &Path) -> (PathBuf, String) {
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_are_known_by_their_names() {
+    fn repeats_are_recognised_by_their_names() {
         let same = |a: &str, b: &str| common_name(Path::new(a)) == common_name(Path::new(b));
         assert!(same("r/run1/x.json", "r/run12/x.json"));
         assert!(same("r/SERVE--a/run=0.json", "r/SERVE--a/run=1.json"));

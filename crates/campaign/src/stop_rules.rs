@@ -1,21 +1,23 @@
-//! When a campaign goes no further.
+//! When a campaign stops.
 
 use std::fmt;
 use std::str::FromStr;
 
-use inferometer_core::names;
 use inferometer_results::ImportedRun;
 use serde_json::Value;
 
-/// When to go no further.
+use crate::flag_table::text;
+use crate::lookup::{number_of, text_of};
+
+/// When to stop.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StopRules {
     /// After a run for which one of these holds, cells with the same settings and a higher load are
     /// skipped.
     pub when: Vec<Condition>,
-    /// No cell is begun after so many minutes.
+    /// No cell is started after this many minutes.
     pub max_minutes: Option<f64>,
-    /// Stop after so many failed cells.
+    /// Stop after this many failed cells.
     pub max_failed: Option<usize>,
 }
 
@@ -47,10 +49,11 @@ const OPERATORS: [(&str, Operator); 6] = [
     (">", Operator::More),
 ];
 
-/// A text that is no condition.
+/// A text that cannot be read as a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no condition: write a key of the result file, one of < <= > >= == !=, and a value, such as \"p99_ttft_ms > 3000\""
+    "invalid stop condition {0:?}: expected KEY OP VALUE, for example \"p99_ttft_ms > 3000\"; KEY is a key of the \
+     result file, OP one of < <= > >= == !="
 )]
 pub struct ConditionError(String);
 
@@ -89,12 +92,12 @@ impl fmt::Display for Condition {
             .iter()
             .find(|(_, operator)| *operator == self.operator)
             .map_or("", |(sign, _)| sign);
-        write!(f, "{} {sign} {}", self.key, crate::flags::text(&self.value))
+        write!(f, "{} {sign} {}", self.key, text(&self.value))
     }
 }
 
 impl Condition {
-    /// Does it hold for a result? A key that is not there never does.
+    /// Does it hold for a result? A missing key never does.
     pub fn holds(&self, run: &ImportedRun) -> bool {
         if let Some(number) = self.value.as_f64() {
             let Some(found) = number_of(run, &self.key) else {
@@ -120,72 +123,6 @@ impl Condition {
     }
 }
 
-/// A number of a result, by vLLM's key or by a path with dots; `failed_share` is worked out.
-fn number_of(run: &ImportedRun, key: &str) -> Option<f64> {
-    if key == "failed_share" {
-        let (failed, completed) = (run.number("failed")?, run.number("completed")?);
-        return (failed + completed > 0.0).then(|| failed / (failed + completed));
-    }
-    run.number(key).or_else(|| value_at(run, key)?.as_f64())
-}
-
-fn text_of(run: &ImportedRun, key: &str) -> Option<String> {
-    let key = if key == "verdict" {
-        "inferometer.verdict.level"
-    } else {
-        key
-    };
-    value_at(run, key).map(|value| crate::flags::text(&value))
-}
-
-fn value_at(run: &ImportedRun, key: &str) -> Option<Value> {
-    if let Some(value) = run.keys.get(key) {
-        return Some(value.clone());
-    }
-    let key = &*names::current(key);
-    let mut parts = key.split('.');
-    let mut value = run.keys.get(parts.next()?)?;
-    for part in parts {
-        value = value.get(part)?;
-    }
-    Some(value.clone())
-}
-
-/// The verdict of a result, where it has one.
-pub fn verdict_of(run: &ImportedRun) -> Option<String> {
-    text_of(run, "verdict")
-}
-
-/// A finding of a result's verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Stable code.
-    pub code: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-/// The findings behind the verdict of a result, the worst first.
-pub fn findings_of(run: &ImportedRun) -> Vec<Finding> {
-    let Some(Value::Array(reasons)) = value_at(run, "inferometer.verdict.reasons") else {
-        return Vec::new();
-    };
-    let text = |reason: &Value, key: &str| {
-        reason
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    reasons
-        .iter()
-        .map(|reason| Finding {
-            code: text(reason, "code"),
-            remedy: text(reason, "remedy"),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_read_and_tested() {
+    fn conditions_are_read_and_evaluated() {
         for (text, holds) in [
             ("p99_ttft_ms > 300", true),
             ("p99_ttft_ms>=300.5", true),
@@ -227,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_conditions_are_refused() {
         for text in ["", "p99", "> 5", "p99 > x", "a b > 5", "a =="] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }

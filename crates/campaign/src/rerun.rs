@@ -1,85 +1,86 @@
-//! A sweep that is started a second time by somebody who gave no thought to the first one, as
-//! scripts do: it goes on where that is the same work, and otherwise puts the old results aside.
-//! Nothing is overwritten.
+//! A sweep that is started a second time without a word about the first one, as scripts do: it
+//! resumes where that is the same work, and otherwise moves the old results aside. Nothing is
+//! overwritten.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::CampaignError;
-use crate::execute::{World, identify_all};
+use crate::campaign::Campaign;
+use crate::error::CampaignError;
+use crate::execute::identify_all;
 use crate::journal::{JOURNAL_NAME, Journal, Start};
-use crate::plan::Plan;
+use crate::world::World;
 
 /// Folders of a campaign beside its results.
 const FOLDERS: [&str; 2] = ["logs", "runs"];
 
-/// Decides what to do about earlier results in the plan's folder, puts them aside if need be, and
-/// says so. `stamp` is the present time as a part of a folder's name.
+/// Decides what to do about earlier results in the campaign's folder, moves them aside if needed, and
+/// returns a note that says so. `stamp` is the present time as a part of a folder's name.
 ///
-/// An unfinished sweep of the same settings on the same servers is gone on with. Anything else in
-/// the way is moved to a folder beside the results, once the servers have answered.
+/// An unfinished sweep of the same settings on the same servers is resumed. Anything else in the way
+/// is moved to a folder beside the results, once the servers have answered.
 ///
 /// # Errors
 ///
 /// When a server does not answer, or a file cannot be moved.
-pub fn begin_again(
-    plan: &Plan,
+pub fn prepare_rerun(
+    campaign: &Campaign,
     world: &mut dyn World,
     stamp: &str,
 ) -> Result<(Start, Option<String>), CampaignError> {
-    let there = leftovers(plan);
-    if there.is_empty() {
+    let existing = leftovers(campaign);
+    if existing.is_empty() {
         return Ok((Start::Fresh, None));
     }
-    let servers = identify_all(plan, world)?;
-    let unfinished = Journal::earlier(plan).filter(|earlier| {
-        let done = (0..plan.cells.len())
+    let servers = identify_all(campaign, world)?;
+    let unfinished = Journal::earlier(campaign).filter(|earlier| {
+        let done = (0..campaign.cells.len())
             .filter(|&index| earlier.is_done(index))
             .count();
-        // Files whose origin the journal does not tell must not be taken for results of it.
-        done < plan.cells.len()
+        // Files of unknown origin must not be taken for results of the sweep.
+        done < campaign.cells.len()
             && servers
                 .iter()
                 .all(|(key, identity)| earlier.is_known(key, identity))
-            && plan.cells.iter().enumerate().all(|(index, cell)| {
-                earlier.cells()[index].attempts > 0 || !plan.result_path(cell).exists()
+            && campaign.cells.iter().enumerate().all(|(index, cell)| {
+                earlier.cells()[index].attempts > 0 || !campaign.result_path(cell).exists()
             })
     });
     if let Some(earlier) = unfinished {
         let note = format!(
-            "{} holds an unfinished sweep of the same settings, begun {}: going on with it (to begin anew: \
+            "{} holds an unfinished sweep of the same settings, started {}: resuming it (to start over: \
              --overwrite)",
-            plan.output.display(),
+            campaign.output.display(),
             earlier.created()
         );
         return Ok((Start::Resume, Some(note)));
     }
-    let aside = set_aside(&plan.output, &there, stamp)?;
+    let moved_to = move_aside(&campaign.output, &existing, stamp)?;
     let note = format!(
         "earlier results of the same names in {} were moved to {}",
-        plan.output.display(),
-        aside.display()
+        campaign.output.display(),
+        moved_to.display()
     );
     Ok((Start::Fresh, Some(note)))
 }
 
 /// What an earlier sweep has left under the names that this one uses, relative to the folder.
-fn leftovers(plan: &Plan) -> Vec<PathBuf> {
-    let results = plan.cells.iter().flat_map(|cell| {
+fn leftovers(campaign: &Campaign) -> Vec<PathBuf> {
+    let results = campaign.cells.iter().flat_map(|cell| {
         let failure = cell.result.with_extension("failure.json");
         [cell.result.clone(), failure]
     });
-    let mut there: Vec<PathBuf> = results
-        .filter(|path| plan.output.join(path).exists())
+    let mut existing: Vec<PathBuf> = results
+        .filter(|path| campaign.output.join(path).exists())
         .collect();
-    if !there.is_empty() || Journal::earlier(plan).is_some() {
+    if !existing.is_empty() || Journal::earlier(campaign).is_some() {
         let rest = FOLDERS.into_iter().chain([JOURNAL_NAME]).map(PathBuf::from);
-        there.extend(rest.filter(|path| plan.output.join(path).exists()));
+        existing.extend(rest.filter(|path| campaign.output.join(path).exists()));
     }
-    there
+    existing
 }
 
-fn set_aside(output: &Path, there: &[PathBuf], stamp: &str) -> Result<PathBuf, CampaignError> {
+fn move_aside(output: &Path, existing: &[PathBuf], stamp: &str) -> Result<PathBuf, CampaignError> {
     let absolute = std::path::absolute(output).map_err(CampaignError::io("find", output))?;
     let name = absolute.file_name().map_or_else(
         || "results".into(),
@@ -97,7 +98,7 @@ fn set_aside(output: &Path, there: &[PathBuf], stamp: &str) -> Result<PathBuf, C
         }
         folder = beside(format!("{name}-{stamp}-{number}"));
     }
-    for path in there {
+    for path in existing {
         let (from, to) = (output.join(path), folder.join(path));
         let parent = to.parent().unwrap_or(&folder);
         fs::create_dir_all(parent).map_err(CampaignError::io("create", parent))?;

@@ -7,19 +7,19 @@ use indexmap::IndexMap;
 use inferometer_core::names;
 use serde_json::{Map, Value};
 
-use crate::CampaignError;
+use crate::error::CampaignError;
 use crate::journal::JOURNAL_NAME;
 use crate::suggest::hint;
 
-/// Reads a YAML, TOML or JSON file, by its ending; anything unknown is read as YAML, of which JSON
-/// is a part.
+/// Reads a YAML, TOML or JSON file, by its extension; anything else is read as YAML, of which
+/// JSON is a part.
 pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
     let text = fs::read_to_string(path).map_err(CampaignError::io("read", path))?;
-    let ending = path
+    let extension = path
         .extension()
-        .and_then(|ending| ending.to_str())
+        .and_then(|extension| extension.to_str())
         .unwrap_or_default();
-    match ending {
+    match extension {
         "toml" => {
             toml::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string()))
         }
@@ -37,12 +37,12 @@ pub(crate) fn map(path: &Path) -> Result<Map<String, Value>, CampaignError> {
         Value::Null => Err(CampaignError::file(path, "the file is empty")),
         _ => Err(CampaignError::file(
             path,
-            "it must hold keys with values, such as \"model: NAME\"",
+            "expected keys with values, such as \"model: NAME\"",
         )),
     }
 }
 
-/// Takes keys out of a map one by one; what is left at the end is unknown.
+/// Takes keys out of a map one by one; what remains at the end is unknown.
 #[derive(Debug)]
 pub(crate) struct Keys<'a> {
     path: &'a Path,
@@ -99,21 +99,21 @@ impl<'a> Keys<'a> {
         };
         match read(&value) {
             Some(value) => Ok(Some(value)),
-            None => Err(self.wrong(key, &value, kind)),
+            None => Err(self.invalid(key, &value, kind)),
         }
     }
 
-    /// A complaint about the value of a key.
-    pub(crate) fn wrong(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
+    /// An error about the value of a key.
+    pub(crate) fn invalid(&self, key: &str, value: &Value, kind: &str) -> CampaignError {
         let place = self.place;
         at(
             self.path,
             key,
-            format!("{place}{key}: {value} is not {kind}"),
+            format!("{place}{key}: invalid value {value}: expected {kind}"),
         )
     }
 
-    /// A complaint about the whole.
+    /// An error about the whole file.
     pub(crate) fn problem(&self, problem: impl Into<String>) -> CampaignError {
         CampaignError::file(self.path, problem)
     }
@@ -131,13 +131,13 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// A complaint about what stands at `key`, with its line.
+/// An error about the value at `key`, with its line.
 pub(crate) fn at(path: &Path, key: &str, problem: impl AsRef<str>) -> CampaignError {
     CampaignError::file(path, format!("{}{}", line_of(path, key), problem.as_ref()))
 }
 
-/// "line N: " where the first flag stands that `problem` names, in a file that sets flags by their
-/// names; else nothing.
+/// "line N: " of the first flag that `problem` names, in a file that sets flags by their names; else
+/// nothing.
 pub fn line_of_flag(path: &Path, problem: &str) -> String {
     let name = |rest: &str| -> String {
         rest.chars()
@@ -155,7 +155,7 @@ pub fn line_of_flag(path: &Path, problem: &str) -> String {
         .unwrap_or_default()
 }
 
-/// "line N: " where the key stands, or nothing if it stands in no line or in several.
+/// "line N: " of the key, or nothing if it is in no line or in several.
 fn line_of(path: &Path, key: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let quotes = ['"', '\''];

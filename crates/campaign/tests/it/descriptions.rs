@@ -1,10 +1,12 @@
-//! Descriptions become plans; mistakes in them are named.
+//! Descriptions become campaigns; mistakes in them are named.
 
 use std::fs;
 
-use inferometer_campaign::{Plan, ServeOptions, SweepOptions, serve_plan, value_of};
+use inferometer_campaign::{
+    Campaign, OurCommand, ServeOptions, SweepOptions, Work, serve_campaign,
+};
 
-use crate::world::plan_of;
+use crate::world::{campaign_of, value_of};
 
 const COMBOS: &str = "\
 model: m/one
@@ -18,13 +20,14 @@ concurrency_prompts:
   - [8, 80]
 ";
 
-fn plan(name: &str, text: &str) -> Result<Plan, String> {
+fn campaign(name: &str, text: &str) -> Result<Campaign, String> {
     let folder = tempfile::tempdir().unwrap();
-    plan_of(folder.path(), name, text, SweepOptions::default())
+    campaign_of(folder.path(), name, text, SweepOptions::default())
 }
 
-fn results(plan: &Plan) -> Vec<String> {
-    plan.cells
+fn results(campaign: &Campaign) -> Vec<String> {
+    campaign
+        .cells
         .iter()
         .map(|cell| cell.result.display().to_string())
         .collect()
@@ -32,9 +35,9 @@ fn results(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
-    let plan = plan("combos.yaml", COMBOS).unwrap();
+    let campaign = campaign("combos.yaml", COMBOS).unwrap();
     assert_eq!(
-        results(&plan),
+        results(&campaign),
         [
             "bench_io256x128_mc1_np10.json",
             "bench_io256x128_mc8_np80.json",
@@ -42,8 +45,8 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
             "bench_io512x128_mc8_np80.json",
         ]
     );
-    let command = &plan.cells[3].command;
-    assert_eq!(command[..2], ["inferometer", "run"]);
+    let work = &campaign.cells[3].work;
+    assert_eq!(work.words()[..2], ["inferometer", "run"]);
     for (flag, value) in [
         ("model", "m/one"),
         ("base-url", "http://127.0.0.1:8000"),
@@ -54,24 +57,27 @@ fn the_tutorials_file_gives_the_tutorials_names_and_flags() {
         ("max-concurrency", "8"),
         ("num-prompts", "80"),
     ] {
-        assert_eq!(value_of(command, flag), Some(value), "{flag}");
+        assert_eq!(value_of(work, flag).as_deref(), Some(value), "{flag}");
     }
 }
 
 #[test]
 fn cells_have_seeds_of_their_own_that_do_not_depend_on_the_other_cells() {
-    let all = plan("combos.yaml", COMBOS).unwrap();
-    let fewer = plan("combos.yaml", &COMBOS.replace("  - [256, 128]\n", "")).unwrap();
+    let all = campaign("combos.yaml", COMBOS).unwrap();
+    let fewer = campaign("combos.yaml", &COMBOS.replace("  - [256, 128]\n", "")).unwrap();
     let seeds: Vec<_> = all
         .cells
         .iter()
-        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .map(|cell| value_of(&cell.work, "seed").unwrap())
         .collect();
     let mut distinct = seeds.clone();
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), 4);
-    assert_eq!(value_of(&fewer.cells[0].command, "seed"), Some(seeds[2]));
+    assert_eq!(
+        value_of(&fewer.cells[0].work, "seed"),
+        Some(seeds[2].clone())
+    );
     assert!(
         seeds
             .iter()
@@ -106,23 +112,23 @@ fn mistakes_in_the_file_are_named_with_what_was_meant() {
             &["would both write bench_io256x128"],
         ),
     ] {
-        let error = plan("combos.yaml", &COMBOS.replace(find, replace)).unwrap_err();
+        let error = campaign("combos.yaml", &COMBOS.replace(find, replace)).unwrap_err();
         for word in words {
             assert!(error.contains(word), "no {word:?} in {error}");
         }
     }
     // An own mistake in a file that has everything needed.
-    let error = plan(
+    let error = campaign(
         "combos.yaml",
         &format!("{COMBOS}ouput_dir: x\nmetadata: y\n"),
     )
     .unwrap_err();
     assert!(error.contains("unknown key \"ouput_dir\""), "{error}");
-    assert!(plan("combos.yaml", "").unwrap_err().contains("empty"));
+    assert!(campaign("combos.yaml", "").unwrap_err().contains("empty"));
 }
 
 #[test]
-fn an_experiment_goes_through_grids_rows_and_repeats() {
+fn an_experiment_expands_grids_rows_and_repeats() {
     let text = "
 run:
   model: m
@@ -137,34 +143,34 @@ repeats: 2
 cooldown_seconds: 5
 ";
     // The second row fixes what the grid varies, so that two of its cells coincide.
-    let error = plan("e.yaml", text).unwrap_err();
+    let error = campaign("e.yaml", text).unwrap_err();
     assert!(error.contains("would both write"), "{error}");
-    let plan = plan("e.yaml", &text.replace(", max_concurrency: 4", "")).unwrap();
-    assert_eq!(plan.cells.len(), 16);
+    let campaign = campaign("e.yaml", &text.replace(", max_concurrency: 4", "")).unwrap();
+    assert_eq!(campaign.cells.len(), 16);
     assert_eq!(
-        results(&plan)[0],
+        results(&campaign)[0],
         "run1/max_concurrency=1-random_output_len=64-num_prompts=10.json"
     );
     assert_eq!(
-        results(&plan)[15],
+        results(&campaign)[15],
         "run2/max_concurrency=8-random_output_len=128-num_prompts=20.json"
     );
-    assert_eq!(plan.cooldown.as_secs(), 5);
-    let command = plan.cells[0].command.join(" ");
+    assert_eq!(campaign.cooldown.as_secs(), 5);
+    let command = campaign.cells[0].work.words().join(" ");
     assert!(
         command.contains("--ignore-eos --goodput ttft:200 tpot:50 "),
         "{command}"
     );
     assert!(!command.contains("--label"), "{command}");
     assert_ne!(
-        value_of(&plan.cells[0].command, "seed"),
-        value_of(&plan.cells[8].command, "seed")
+        value_of(&campaign.cells[0].work, "seed"),
+        value_of(&campaign.cells[8].work, "seed")
     );
-    assert_eq!(plan.cells[0].setting, plan.cells[8].setting);
+    assert_eq!(campaign.cells[0].setting, campaign.cells[8].setting);
 }
 
 #[test]
-fn settings_that_no_result_file_tells_become_its_label() {
+fn settings_that_are_in_no_result_file_become_its_label() {
     for (text, label) in [
         (
             "run: {model: m, burstiness: [1, 2], max_concurrency: [1, 2]}",
@@ -180,8 +186,12 @@ fn settings_that_no_result_file_tells_become_its_label() {
         ),
         ("run: {model: m, random_output_len: [4, 5]}", None),
     ] {
-        let plan = plan("e.yaml", text).unwrap();
-        assert_eq!(value_of(&plan.cells[0].command, "label"), label, "{text}");
+        let campaign = campaign("e.yaml", text).unwrap();
+        assert_eq!(
+            value_of(&campaign.cells[0].work, "label").as_deref(),
+            label,
+            "{text}"
+        );
     }
 }
 
@@ -202,32 +212,37 @@ num_prompts = [10, 20]
 when = [\"p99_ttft_ms > 500\", \"verdict == INVALID\"]
 max_failed = 2
 ";
-    let plan_one = plan("e.toml", text).unwrap();
-    assert_eq!(plan_one.cells.len(), 6);
-    let names = |plan: &Plan| {
-        plan.cells
+    let campaign_one = campaign("e.toml", text).unwrap();
+    assert_eq!(campaign_one.cells.len(), 6);
+    let names = |campaign: &Campaign| {
+        campaign
+            .cells
             .iter()
             .map(|cell| cell.name.clone())
             .collect::<Vec<_>>()
     };
-    let given = plan("e.toml", &text.replace("shuffled", "given")).unwrap();
-    assert_ne!(names(&plan_one), names(&given));
-    assert_eq!(names(&plan_one), names(&plan("e.toml", text).unwrap()));
+    let given = campaign("e.toml", &text.replace("shuffled", "given")).unwrap();
+    assert_ne!(names(&campaign_one), names(&given));
+    assert_eq!(
+        names(&campaign_one),
+        names(&campaign("e.toml", text).unwrap())
+    );
     let seeds: Vec<_> = given
         .cells
         .iter()
-        .map(|cell| value_of(&cell.command, "seed").unwrap())
+        .map(|cell| value_of(&cell.work, "seed").unwrap())
         .collect();
     assert_eq!(seeds, ["7", "7", "8", "8", "9", "9"]);
-    assert_eq!(plan_one.stop.when.len(), 2);
+    assert_eq!(campaign_one.stop.when.len(), 2);
     let warmup = given.cells[1].warmup.as_ref().unwrap();
-    assert_eq!(value_of(&warmup.command, "num-prompts"), Some("4"));
+    assert_eq!(value_of(&warmup.work, "num-prompts").as_deref(), Some("4"));
     assert!(
         given.cells[0]
-            .command
+            .work
+            .words()
             .contains(&"--burstiness=-0.5".to_owned())
     );
-    let uneven = plan("e.toml", &text.replace("[10, 20]", "[10]")).unwrap_err();
+    let uneven = campaign("e.toml", &text.replace("[10, 20]", "[10]")).unwrap_err();
     assert!(
         uneven.contains("max_concurrency has 2") && uneven.contains("num_prompts has 1"),
         "{uneven}"
@@ -240,7 +255,7 @@ fn mistakes_in_an_experiment_are_named() {
         (
             "run: {max_concurency: [1]}",
             &[
-                "line 1: run: \"max_concurency\"",
+                "line 1: run: unknown flag \"max_concurency\"",
                 "did you mean \"max_concurrency\"?",
             ][..],
         ),
@@ -259,7 +274,7 @@ fn mistakes_in_an_experiment_are_named() {
         ("run: {model: m}\nrepeats: 0", &["line 2: repeats: 0"]),
         (
             "run: {model: m}\nrepeats: -1",
-            &["line 2: repeats: -1 is not a whole number"],
+            &["line 2: repeats: invalid value -1: expected a whole number"],
         ),
         (
             "run:\n  model: m\n  ignore_eos: 3",
@@ -271,7 +286,7 @@ fn mistakes_in_an_experiment_are_named() {
         ),
         (
             "run: {model: m}\nstop: {when: [\"ttft\"]}",
-            &["line 2: stop.when", "is no condition"],
+            &["line 2: stop.when", "invalid stop condition"],
         ),
         (
             "run: {model: m}\nstop: {whem: []}",
@@ -279,16 +294,16 @@ fn mistakes_in_an_experiment_are_named() {
         ),
         (
             "# a comment\nrows:\n- {model: m, sede: 1}",
-            &["line 3: rows: \"sede\"", "did you mean"],
+            &["line 3: rows: unknown flag \"sede\"", "did you mean"],
         ),
-        // Where a key stands more than once, no line is better than a wrong one.
+        // Where a key occurs more than once, no line is better than a wrong one.
         (
             "rows:\n- {num_prompts: }\n- {num_prompts: }",
             &["e.yaml: num_prompts has no value"],
         ),
         ("run: {max_concurrency: []}", &["no runs"]),
     ] {
-        let error = plan("e.yaml", text).unwrap_err();
+        let error = campaign("e.yaml", text).unwrap_err();
         for word in words {
             assert!(error.contains(word), "{text}: no {word:?} in {error}");
         }
@@ -296,11 +311,11 @@ fn mistakes_in_an_experiment_are_named() {
 }
 
 #[test]
-fn arguments_that_would_make_names_untrue_are_refused() {
+fn arguments_that_contradict_file_names_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let with = |name: &str, text: &str, extra: &str| {
         let extra = extra.split(' ').map(str::to_owned).collect();
-        plan_of(
+        campaign_of(
             folder.path(),
             name,
             text,
@@ -318,15 +333,19 @@ fn arguments_that_would_make_names_untrue_are_refused() {
         ("e.yaml", experiment, "--seed 3"),
     ] {
         let error = with(name, text, extra).unwrap_err();
-        assert!(error.contains("would contradict"), "{error}");
+        assert!(error.contains("contradicts"), "{error}");
     }
-    let plan = with("e.yaml", experiment, "--num-prompts 5").unwrap();
-    assert_eq!(value_of(&plan.cells[0].command, "num-prompts"), Some("5"));
-    let plan = with("combos.yaml", COMBOS, "--seed 5").unwrap();
+    let campaign = with("e.yaml", experiment, "--num-prompts 5").unwrap();
+    assert_eq!(
+        value_of(&campaign.cells[0].work, "num-prompts").as_deref(),
+        Some("5")
+    );
+    let campaign = with("combos.yaml", COMBOS, "--seed 5").unwrap();
     assert!(
-        plan.cells
+        campaign
+            .cells
             .iter()
-            .all(|cell| value_of(&cell.command, "seed") == Some("5"))
+            .all(|cell| value_of(&cell.work, "seed").as_deref() == Some("5"))
     );
 }
 
@@ -358,7 +377,7 @@ fn serve_options(folder: &std::path::Path) -> ServeOptions {
 
 /// A script that names no address benchmarks the server that is started for it.
 #[test]
-fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
+fn a_foreign_benchmark_without_an_address_uses_the_server_of_the_sweep() {
     let folder = tempfile::tempdir().unwrap();
     for (bench, url) in [
         ("bash bench.sh", "http://127.0.0.1:9001"),
@@ -372,7 +391,7 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
             ..serve_options(folder.path())
         };
         assert_eq!(
-            serve_plan(&options).unwrap().cells[0].target().url,
+            serve_campaign(&options).unwrap().cells[0].target().url,
             url,
             "{bench}"
         );
@@ -382,10 +401,10 @@ fn a_foreign_benchmark_is_taken_to_mean_the_server_of_the_sweep() {
 #[test]
 fn vllms_sweep_has_vllms_folders_and_commands() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = serve_plan(&serve_options(folder.path())).unwrap();
-    assert_eq!(plan.servers.len(), 2);
+    let campaign = serve_campaign(&serve_options(folder.path())).unwrap();
+    assert_eq!(campaign.servers.len(), 2);
     assert_eq!(
-        plan.servers[0].command,
+        campaign.servers[0].command,
         [
             "vllm",
             "serve",
@@ -396,10 +415,10 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
             "9001"
         ]
     );
-    assert_eq!(plan.servers[0].url, "http://127.0.0.1:9001");
-    assert_eq!(plan.servers[1].url, "http://127.0.0.1:8001");
+    assert_eq!(campaign.servers[0].url, "http://127.0.0.1:9001");
+    assert_eq!(campaign.servers[1].url, "http://127.0.0.1:8001");
     assert_eq!(
-        results(&plan)[..4],
+        results(&campaign)[..4],
         [
             "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=0.json",
             "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=1.json",
@@ -407,8 +426,8 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
             "SERVE--max_num_seqs=32-port=9001-BENCH--a_b/run=1.json",
         ]
     );
-    let cell = &plan.cells[0];
-    let command = cell.command.join(" ");
+    let cell = &campaign.cells[0];
+    let command = cell.work.words().join(" ");
     assert!(
         command.starts_with(
             "vllm bench serve --model m --num-prompts 100 --random-input-len 16 --max-num-seqs 32 \
@@ -418,20 +437,23 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
     );
     assert_eq!(cell.annotations["run_number"], 0);
     assert_eq!(cell.annotations["random_input_len"], 16);
-    let warmup = &cell.warmup.as_ref().unwrap().command;
-    assert_eq!(value_of(warmup, "num-prompts"), Some("5"));
-    assert_eq!(value_of(warmup, "result-filename"), Some("warmup.json"));
-    assert!(plan.reset_caches);
+    let warmup = &cell.warmup.as_ref().unwrap().work;
+    assert_eq!(value_of(warmup, "num-prompts").as_deref(), Some("5"));
+    assert_eq!(
+        value_of(warmup, "result-filename").as_deref(),
+        Some("warmup.json")
+    );
+    assert!(campaign.reset_caches);
 }
 
 #[test]
-fn linked_parameters_keep_what_fits_together() {
+fn linked_parameters_keep_matching_combinations() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = serve_options(folder.path());
     options.link_vars = "max_num_seqs=max-num-seqs".to_owned();
-    let plan = serve_plan(&options).unwrap();
+    let campaign = serve_campaign(&options).unwrap();
     assert_eq!(
-        results(&plan),
+        results(&campaign),
         [
             "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=0.json",
             "SERVE--max_num_seqs=32-port=9001-BENCH--small/run=1.json",
@@ -440,17 +462,17 @@ fn linked_parameters_keep_what_fits_together() {
         ]
     );
     for (links, word) in [
-        ("port=random_input_len", "fit together"),
+        ("port=random_input_len", "parameters match"),
         ("port", "SERVE_KEY=BENCH_KEY"),
     ] {
         options.link_vars = links.to_owned();
-        let error = serve_plan(&options).unwrap_err().to_string();
+        let error = serve_campaign(&options).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }
 
 #[test]
-fn a_command_after_each_run_takes_the_place_of_emptying_caches() {
+fn a_command_after_each_run_replaces_emptying_caches() {
     let folder = tempfile::tempdir().unwrap();
     for (command, words) in [
         ("flush --all 'now'", Some(vec!["flush", "--all", "now"])),
@@ -460,11 +482,11 @@ fn a_command_after_each_run_takes_the_place_of_emptying_caches() {
             after_bench_cmd: Some(command.to_owned()),
             ..serve_options(folder.path())
         };
-        let plan = serve_plan(&options).unwrap();
-        assert!(!plan.reset_caches);
+        let campaign = serve_campaign(&options).unwrap();
+        assert!(!campaign.reset_caches);
         assert_eq!(
-            plan.after_command,
-            words.map(|words| words.into_iter().map(str::to_owned).collect::<Vec<_>>())
+            campaign.after_command,
+            words.map(|words| Work::Theirs(words.into_iter().map(str::to_owned).collect()))
         );
     }
 }
@@ -489,7 +511,7 @@ fn mistakes_in_vllms_form_are_named() {
         (|options, _| options.num_runs = 0, "--num-runs 0"),
         (
             |options, folder| options.serve_params = Some(folder.join("twice.json")),
-            "two combinations are called \"a=1\"",
+            "two combinations have the name \"a=1\"",
         ),
         (
             |options, folder| options.bench_params = Some(folder.join("text.json")),
@@ -499,7 +521,7 @@ fn mistakes_in_vllms_form_are_named() {
     for (change, word) in cases {
         let mut options = serve_options(folder.path());
         change(&mut options, folder.path());
-        let error = serve_plan(&options).unwrap_err().to_string();
+        let error = serve_campaign(&options).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }
@@ -510,7 +532,7 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     let extra = ["--backend", "sim", "--preset", "llama-3.1-8b@l4"]
         .map(str::to_owned)
         .to_vec();
-    let combos = plan_of(
+    let combos = campaign_of(
         folder.path(),
         "combos.yaml",
         COMBOS,
@@ -526,17 +548,19 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
             .iter()
             .all(inferometer_campaign::Cell::is_simulated)
     );
-    let command = &combos.cells[0].command;
-    assert_eq!(command[..2], ["inferometer", "simulate"]);
+    let work = &combos.cells[0].work;
+    let Work::Ours(run) = work else { panic!() };
+    assert_eq!(run.command(), OurCommand::Simulate);
+    assert_eq!(work.words()[..2], ["inferometer", "simulate"]);
     assert_eq!(
-        (value_of(command, "backend"), value_of(command, "preset")),
-        (Some("vllm"), Some("llama-3.1-8b@l4"))
+        (value_of(work, "backend"), value_of(work, "preset")),
+        (Some("vllm".to_owned()), Some("llama-3.1-8b@l4".to_owned()))
     );
 
     // Measured and simulated side by side: labels keep them apart in tables.
     let text = "run: {num_prompts: 10}\nwarmup_num_prompts: 5\n\
                 rows: [{backend: vllm}, {backend: sim, preset: a}, {backend: sim, preset: b}]\n";
-    let both = plan("both.yaml", text).unwrap();
+    let both = campaign("both.yaml", text).unwrap();
     let kinds: Vec<bool> = both
         .cells
         .iter()
@@ -545,13 +569,13 @@ fn runs_with_the_backend_sim_are_simulations_without_a_server() {
     assert_eq!(kinds, [false, true, true]);
     assert!(both.cells[0].warmup.is_some() && both.cells[1].warmup.is_none());
     assert_eq!(
-        value_of(&both.cells[1].command, "label"),
+        value_of(&both.cells[1].work, "label").as_deref(),
         Some("backend=sim preset=a")
     );
-    assert_eq!(value_of(&both.cells[0].command, "label"), None);
+    assert_eq!(value_of(&both.cells[0].work, "label"), None);
     assert!(both.cells[1].load().simulated);
 
-    let problem = plan("wrong.yaml", "run: {num_prompts: 10, preset: a}\n").unwrap_err();
+    let problem = campaign("wrong.yaml", "run: {num_prompts: 10, preset: a}\n").unwrap_err();
     assert!(
         problem.contains("preset") && problem.contains("backend: sim"),
         "{problem}"

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use inferometer_campaign::{
-    Identity, Journal, Plan, Start, SweepOptions, Tally, begin_again, check_servers, execute,
+    Campaign, Identity, Journal, Start, SweepOptions, Tally, check_servers, execute, prepare_rerun,
 };
 
-use crate::world::{Fake, Fate, plan_of};
+use crate::world::{Fake, Fate, campaign_of};
 
 const COMBOS: &str = "
 model: m
@@ -15,16 +15,16 @@ input_output: [[16, 8]]
 concurrency_prompts: [[1, 10], [2, 20], [4, 40]]
 ";
 
-fn plan(folder: &Path, text: &str) -> Plan {
-    plan_of(folder, "combos.yaml", text, SweepOptions::default()).unwrap()
+fn campaign(folder: &Path, text: &str) -> Campaign {
+    campaign_of(folder, "combos.yaml", text, SweepOptions::default()).unwrap()
 }
 
-fn again(plan: &Plan, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) {
-    let (start, note) = begin_again(plan, world, stamp).unwrap();
-    let mut journal = Journal::begin(plan, start, "then").unwrap();
-    check_servers(plan, &mut journal, world).unwrap();
+fn again(campaign: &Campaign, world: &mut Fake, stamp: &str) -> (Tally, Option<String>) {
+    let (start, note) = prepare_rerun(campaign, world, stamp).unwrap();
+    let mut journal = Journal::begin(campaign, start, "then").unwrap();
+    check_servers(campaign, &mut journal, world).unwrap();
     (
-        execute(plan, &mut journal, world, &mut |_| {}).unwrap(),
+        execute(campaign, &mut journal, world, &mut |_| {}).unwrap(),
         note,
     )
 }
@@ -39,63 +39,63 @@ fn results(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_finished_sweep_is_put_aside_and_made_anew() {
+fn a_finished_sweep_is_moved_aside_and_repeated() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = plan(folder.path(), COMBOS);
-    let (first, note) = again(&plan, &mut Fake::default(), "1");
+    let campaign = campaign(folder.path(), COMBOS);
+    let (first, note) = again(&campaign, &mut Fake::default(), "1");
     assert_eq!((first.done, note), (3, None));
-    fs::write(plan.output.join("mine.json"), "{}").unwrap();
-    let old = fs::read_to_string(plan.output.join("campaign.json")).unwrap();
+    fs::write(campaign.output.join("mine.json"), "{}").unwrap();
+    let old = fs::read_to_string(campaign.output.join("campaign.json")).unwrap();
 
-    let (second, note) = again(&plan, &mut Fake::default(), "2");
+    let (second, note) = again(&campaign, &mut Fake::default(), "2");
     assert_eq!((second.done, second.earlier), (3, 0));
     let aside = folder.path().join("results-2");
     assert!(
         note.unwrap()
             .ends_with(&format!("were moved to {}", aside.display()))
     );
-    assert_eq!(results(&aside), results(&plan.output));
+    assert_eq!(results(&aside), results(&campaign.output));
     assert_eq!(
         fs::read_to_string(aside.join("campaign.json")).unwrap(),
         old
     );
     // What the sweep would not have touched stays.
-    assert!(plan.output.join("mine.json").is_file() && !aside.join("mine.json").exists());
+    assert!(campaign.output.join("mine.json").is_file() && !aside.join("mine.json").exists());
     // Two of one second do not meet.
-    let (_, note) = again(&plan, &mut Fake::default(), "2");
+    let (_, note) = again(&campaign, &mut Fake::default(), "2");
     assert!(note.unwrap().ends_with("results-2-2"));
 }
 
 #[test]
-fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
-    let begun = || {
+fn an_unfinished_sweep_is_resumed_only_if_it_is_the_same() {
+    let started = || {
         let folder = tempfile::tempdir().unwrap();
-        let plan = plan(folder.path(), COMBOS);
+        let campaign = campaign(folder.path(), COMBOS);
         let mut world = Fake {
             fate: [(2, Fate::Stopped)].into(),
             ..Fake::default()
         };
-        again(&plan, &mut world, "1");
-        (folder, plan)
+        again(&campaign, &mut world, "1");
+        (folder, campaign)
     };
-    let (_folder, same) = begun();
+    let (_folder, same) = started();
     let (tally, note) = again(&same, &mut Fake::default(), "2");
     assert_eq!((tally.earlier, tally.done), (1, 2));
     assert!(
         note.as_deref()
             .unwrap()
-            .contains("begun then: going on with it"),
+            .contains("started then: resuming it"),
         "{note:?}"
     );
 
-    let (folder, _) = begun();
-    let other = plan(folder.path(), &COMBOS.replace("model: m", "model: n"));
+    let (folder, _) = started();
+    let other = campaign(folder.path(), &COMBOS.replace("model: m", "model: n"));
     let (tally, note) = again(&other, &mut Fake::default(), "2");
     assert_eq!((tally.earlier, tally.done), (0, 3));
     assert!(note.unwrap().contains("were moved to"));
     assert_eq!(results(&folder.path().join("results-2")).len(), 2);
 
-    let (_folder, same) = begun();
+    let (_folder, same) = started();
     let newer = Identity {
         version: Some("2".to_owned()),
         models: None,
@@ -115,11 +115,11 @@ fn an_unfinished_sweep_is_gone_on_with_only_if_it_is_the_same() {
 #[test]
 fn results_of_unknown_origin_are_neither_kept_nor_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = plan(folder.path(), COMBOS);
-    let name = plan.cells[1].result.clone();
-    fs::create_dir_all(&plan.output).unwrap();
-    fs::write(plan.output.join(&name), "of another script").unwrap();
-    let (start, _) = begin_again(&plan, &mut Fake::default(), "2").unwrap();
+    let campaign = campaign(folder.path(), COMBOS);
+    let name = campaign.cells[1].result.clone();
+    fs::create_dir_all(&campaign.output).unwrap();
+    fs::write(campaign.output.join(&name), "of another script").unwrap();
+    let (start, _) = prepare_rerun(&campaign, &mut Fake::default(), "2").unwrap();
     assert_eq!(start, Start::Fresh);
     assert_eq!(
         fs::read_to_string(folder.path().join("results-2").join(name)).unwrap(),

@@ -1,0 +1,97 @@
+//! What a check finds, and what to do about it.
+
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// What was found so far; each finding is printed at once.
+pub(super) struct Findings<'a> {
+    output: &'a Output,
+    list: Vec<Finding>,
+}
+
+struct Finding {
+    what: &'static str,
+    level: Level,
+    remedy: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Good,
+    Note,
+    Bad,
+}
+
+impl<'a> Findings<'a> {
+    /// No findings yet.
+    pub(super) fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            list: Vec::new(),
+        }
+    }
+
+    /// Something works.
+    pub(super) fn good(&mut self, what: &'static str, detail: impl AsRef<str>) {
+        self.add(what, Level::Good, detail.as_ref(), None);
+    }
+
+    /// Something that is worth knowing.
+    pub(super) fn note(&mut self, what: &'static str, detail: impl AsRef<str>, remedy: &str) {
+        self.add(what, Level::Note, detail.as_ref(), Some(remedy.to_owned()));
+    }
+
+    /// Something does not work.
+    pub(super) fn bad(&mut self, what: &'static str, detail: impl AsRef<str>, remedy: &str) {
+        self.add(what, Level::Bad, detail.as_ref(), Some(remedy.to_owned()));
+    }
+
+    fn add(&mut self, what: &'static str, level: Level, detail: &str, remedy: Option<String>) {
+        let word = match level {
+            Level::Good => "ok",
+            Level::Note => "note",
+            Level::Bad => "FAILED",
+        };
+        self.output.say(&format!("{word:<7}{what:<20} {detail}"));
+        self.list.push(Finding {
+            what,
+            level,
+            remedy,
+        });
+    }
+
+    /// Prints text on stdout.
+    pub(super) fn print(&self, text: &str) {
+        self.output.print(text);
+    }
+
+    /// Prints a line of progress.
+    pub(super) fn say(&self, text: &str) {
+        self.output.say(text);
+    }
+
+    /// Prints the remedies, and returns how the check ended.
+    pub(super) fn conclude(&self) -> Exit {
+        let count = |level| {
+            self.list
+                .iter()
+                .filter(|finding| finding.level == level)
+                .count()
+        };
+        let (good, bad) = (count(Level::Good), count(Level::Bad));
+        self.output
+            .say(&format!("\n{good} of {} checks passed.", self.list.len()));
+        for finding in &self.list {
+            if let Some(remedy) = &finding.remedy {
+                let word = if finding.level == Level::Bad {
+                    "fix"
+                } else {
+                    "note"
+                };
+                self.output
+                    .say(&format!("  {word}: {}: {remedy}", finding.what));
+            }
+        }
+        if bad > 0 { Exit::RunFailed } else { Exit::Good }
+    }
+}

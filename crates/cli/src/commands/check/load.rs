@@ -1,0 +1,182 @@
+//! A tiny benchmark, then rising rates, as child processes: exactly what `run` does.
+
+use std::path::Path;
+
+use inferometer_campaign::{
+    Exit, Finding, RunFolder, RunOutput, Settings, Work, World, findings_of, verdict_of,
+};
+use inferometer_results::{ImportedRun, read_result_summary};
+
+use super::findings::Findings;
+use super::settings::run_with;
+use crate::commands::aggregate::align;
+use crate::exit::{Failure, OrFail};
+
+/// Runs all benchmarks; without a tiny one that succeeds, the rates are not tried.
+pub(super) fn benchmarks(
+    quick: bool,
+    common: &Settings,
+    world: &mut dyn World,
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
+    let folder = tempfile::tempdir().or_failure()?;
+    let mut bench = Bench {
+        folder: folder.path(),
+        common,
+        world,
+    };
+    let tiny = [
+        ("num-prompts", 1),
+        ("random-input-len", 10),
+        ("random-output-len", 5),
+    ];
+    match bench.run("tiny", &tiny) {
+        Ok(run) => findings.good(
+            "tiny benchmark",
+            format!(
+                "1 request in {:.2} s",
+                run.number("duration").unwrap_or_default()
+            ),
+        ),
+        Err(reason) => {
+            findings.bad(
+                "tiny benchmark",
+                reason,
+                "see the reason; inferometer run gives more detail",
+            );
+            return Ok(());
+        }
+    }
+    let (rates, prompts): (&[u64], u64) = if quick {
+        (&[5, 20], 10)
+    } else {
+        (&[1, 2, 5, 10, 20], 20)
+    };
+    let mut table = RateTable::default();
+    for (&rate, seed) in rates.iter().zip(1..) {
+        let own = [
+            ("request-rate", rate),
+            ("num-prompts", prompts),
+            ("random-input-len", 64),
+            ("random-output-len", 32),
+            ("seed", seed),
+        ];
+        table.add(rate, bench.run(&format!("rate{rate}"), &own));
+    }
+    table.report(
+        &format!("{prompts} requests at each of {rates:?} requests/s"),
+        findings,
+    );
+    Ok(())
+}
+
+/// Runs benchmarks and reads their results.
+struct Bench<'a> {
+    folder: &'a Path,
+    common: &'a Settings,
+    world: &'a mut dyn World,
+}
+
+impl Bench<'_> {
+    fn run(&mut self, name: &str, own: &[(&str, u64)]) -> Result<ImportedRun, String> {
+        let result = self.folder.join(format!("{name}.json"));
+        let output = RunOutput {
+            result: Some(result.clone()),
+            run_folder: RunFolder::None,
+        };
+        let work: Work = run_with(self.common, own, output);
+        match self.world.run(&work, &result.with_extension("log")) {
+            Exit::Success => {}
+            Exit::Interrupted => return Err("interrupted".to_owned()),
+            Exit::Failed(reason) => return Err(reason),
+        }
+        let runs = read_result_summary(&result).map_err(|error| error.to_string())?;
+        runs.into_iter()
+            .next()
+            .ok_or_else(|| "it left no result".to_owned())
+    }
+}
+
+/// The results at all rates.
+#[derive(Default)]
+struct RateTable {
+    rows: Vec<Vec<String>>,
+    /// The first run that failed, or in which requests failed.
+    failure: Option<String>,
+    /// The first run that is INVALID.
+    invalid: Option<Invalid>,
+}
+
+struct Invalid {
+    rate: u64,
+    finding: Finding,
+}
+
+impl RateTable {
+    fn add(&mut self, rate: u64, run: Result<ImportedRun, String>) {
+        let run = match run {
+            Ok(run) => run,
+            Err(reason) => {
+                self.failure
+                    .get_or_insert(format!("the run at rate {rate} failed: {reason}"));
+                self.rows.push(vec![rate.to_string(), "failed".to_owned()]);
+                return;
+            }
+        };
+        let number = |key: &str| {
+            run.number(key)
+                .map_or("–".to_owned(), |number| format!("{number:.1}"))
+        };
+        let failed = run.number("failed");
+        if failed.is_some_and(|failed| failed > 0.0) {
+            self.failure
+                .get_or_insert(format!("requests fail at rate {rate}"));
+        }
+        let level = verdict_of(&run).unwrap_or_default();
+        let findings = findings_of(&run);
+        let codes: Vec<&str> = findings.iter().map(|finding| &*finding.code).collect();
+        let verdict = format!("{level} {}", codes.join(", "));
+        self.rows.push(vec![
+            rate.to_string(),
+            number("request_throughput"),
+            failed.map_or("–".to_owned(), |failed| failed.to_string()),
+            number("median_ttft_ms"),
+            number("p99_ttft_ms"),
+            number("median_tpot_ms"),
+            verdict.trim_end().to_owned(),
+        ]);
+        if level == "INVALID"
+            && self.invalid.is_none()
+            && let Some(finding) = findings.into_iter().next()
+        {
+            self.invalid = Some(Invalid { rate, finding });
+        }
+    }
+
+    /// `good` is what to report when nothing failed.
+    fn report(self, good: &str, findings: &mut Findings<'_>) {
+        let head = [
+            "rate",
+            "requests/s",
+            "failed",
+            "TTFT p50 ms",
+            "TTFT p99 ms",
+            "TPOT p50 ms",
+            "verdict",
+        ];
+        match self.failure {
+            None => findings.good("rates", good),
+            Some(reason) => {
+                findings.bad("rates", reason, "lower the rate, or see the server's log");
+            }
+        }
+        if let Some(Invalid { rate, finding }) = self.invalid {
+            let detail = format!("the run at rate {rate} is INVALID: {}", finding.code);
+            findings.note("measuring", detail, &finding.remedy);
+        }
+        let mut table = vec![head.map(str::to_owned).to_vec()];
+        table.extend(self.rows);
+        findings.print(&align(&table));
+        findings.say("  (this few requests show that it works, not how fast it is)");
+    }
+}
