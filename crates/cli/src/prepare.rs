@@ -6,7 +6,7 @@ use std::sync::Arc;
 use inferometer_arrival::ArrivalSettings;
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request, Schedule, Workload};
-use inferometer_engine::{Conversations, Plan};
+use inferometer_engine::{Conversations, Job};
 use inferometer_os::{limits, thread};
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
@@ -40,7 +40,7 @@ const RATE_PER_WORKER: f64 = 5_000.0;
 #[derive(Debug)]
 pub(crate) struct Ready {
     /// What to do.
-    pub(crate) plan: Plan,
+    pub(crate) plan: Job,
     /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has
     /// all of them serialised.
     pub(crate) workload: Workload,
@@ -159,7 +159,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
             ))
         })?;
     }
-    let plan = Plan {
+    let plan = Job {
         requests: requests.into(),
         schedule: Arc::new(schedule),
         conversations,
@@ -219,7 +219,7 @@ pub(crate) fn prepare_simulated(settings: &RunSettings, model: &str) -> Result<R
     let mut requests = serialise(&wire, &workload.requests)?;
     give_up_some(settings, &mut requests);
     let schedule = schedule(settings, &workload)?;
-    let plan = Plan {
+    let plan = Job {
         requests: requests.into(),
         schedule: Arc::new(schedule),
         conversations,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use inferometer_core::Secret;
 
 use crate::delay::{Delay, Distribution};
-use crate::engine::{ClusterConfig, EngineError};
+use crate::engine::{ClusterConfig, ModelError};
 use crate::faults::{FaultError, FaultShare};
 use crate::text::Tokenizer;
 
@@ -197,7 +197,7 @@ pub enum SimError {
     Setting(String),
     /// Engine settings that make no sense.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(#[from] ModelError),
     /// The certificate or key cannot be used.
     #[error("cannot use {path} for TLS: {reason}")]
     Tls {

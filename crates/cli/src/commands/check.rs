@@ -10,7 +10,7 @@ use inferometer_campaign::{
     Cell, Ended, Finding as VerdictFinding, OURSELVES, Start, Talk, World, findings_of,
 };
 use inferometer_core::Record;
-use inferometer_engine::{Plan, StopHandle, send_once};
+use inferometer_engine::{Job, StopHandle, send_once};
 use inferometer_results::{ImportedRun, read_result_summary};
 use inferometer_wire::Wire;
 use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
@@ -174,7 +174,7 @@ fn single_requests(ready: &Ready, findings: &mut Findings<'_>) -> Result<Option<
     settings.body.stream = false;
     let plain = Wire::new(settings).or_usage()?;
     let request = plain.prepare(&ready.workload.requests[0]).or_usage()?;
-    let plan = Plan {
+    let plan = Job {
         requests: Arc::clone(&ready.plan.requests),
         schedule: Arc::clone(&ready.plan.schedule),
         wire: plain,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use inferometer_arrival::{ArrivalSettings, Rate};
 use inferometer_core::Request;
-use inferometer_engine::{VirtualPlan, VirtualRequest, simulate};
+use inferometer_engine::{VirtualJob, VirtualRequest, simulate};
 use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
 use inferometer_sim::engine::Content;
 use rayon::prelude::*;
@@ -209,7 +209,7 @@ impl Search {
     /// tried.
     pub(crate) fn run(
         &self,
-        plan: &VirtualPlan,
+        plan: &VirtualJob,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         model: &EngineModel,
@@ -280,7 +280,7 @@ impl Search {
     /// drawn anew.
     fn point(
         &self,
-        plan: &VirtualPlan,
+        plan: &VirtualJob,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         rate: f64,
@@ -302,7 +302,7 @@ impl Search {
                     seed,
                     ..arrivals.clone()
                 };
-                let plan = VirtualPlan {
+                let plan = VirtualJob {
                     requests: again(&plan.requests, passes),
                     schedule: prepare::arrivals(requests, &arrivals)?,
                     seed,

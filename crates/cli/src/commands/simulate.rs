@@ -6,7 +6,7 @@
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request};
-use inferometer_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
+use inferometer_engine::{Finished, VirtualJob, VirtualRequest, simulate as run_virtually};
 use inferometer_metrics::Kind;
 use inferometer_os::clock;
 use inferometer_report::Lang;
@@ -147,7 +147,7 @@ fn conclude(
     settings: &RunSettings,
     ready: &Ready,
     model: &EngineModel,
-    plan: VirtualPlan,
+    plan: VirtualJob,
     began: Nanos,
     output: &Output,
 ) -> Result<Exit, Failure> {
@@ -276,7 +276,7 @@ fn virtual_plan(
     model: &EngineModel,
     tokenizer: Option<&ForSim>,
     answer_tokens: Option<&Distribution>,
-) -> Result<VirtualPlan, Failure> {
+) -> Result<VirtualJob, Failure> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
     let adapters: &[String] = settings
         .target
@@ -348,7 +348,7 @@ fn virtual_plan(
         })
         .collect::<Result<Vec<_>, Failure>>()?
         .concat();
-    Ok(VirtualPlan {
+    Ok(VirtualJob {
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,

@@ -8,7 +8,7 @@ use inferometer_core::Nanos;
 use inferometer_core::random::{StreamRng, stream};
 use rand::RngExt;
 
-use super::{Content, Engine, EngineConfig, EngineError, EngineRequest, EngineStats, TokenEvent};
+use super::{Content, Engine, EngineConfig, EngineRequest, EngineStats, ModelError, TokenEvent};
 use crate::text::mix;
 
 /// Which replica takes a request.
@@ -153,9 +153,9 @@ impl fmt::Debug for Cluster {
 
 impl Cluster {
     /// Idle engines. Each has its own random stream.
-    pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, EngineError> {
+    pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, ModelError> {
         if config.replicas == 0 {
-            return Err(EngineError::Setting {
+            return Err(ModelError::Setting {
                 name: "replicas",
                 wanted: "at least 1",
                 found: "0".into(),
@@ -183,7 +183,7 @@ impl Cluster {
                     travelling: BTreeMap::new(),
                 })
             })
-            .collect::<Result<_, EngineError>>()?;
+            .collect::<Result<_, ModelError>>()?;
         Ok(Self {
             config,
             replicas,
@@ -211,7 +211,7 @@ impl Cluster {
     }
 
     /// Refuses a request that can never run.
-    pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
+    pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         self.replicas[0].engine.check(prompt, output)?;
         self.replicas[0]
             .prefill
@@ -220,11 +220,11 @@ impl Cluster {
     }
 
     /// Routes a request that arrives at `now` and returns its replica.
-    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<u32, EngineError> {
+    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<u32, ModelError> {
         let id = request.id;
         self.check(request.prompt.len(), request.output_tokens)?;
         if self.homes.contains_key(&id) {
-            return Err(EngineError::DuplicateId(id));
+            return Err(ModelError::DuplicateId(id));
         }
         let home = self.route(&request);
         let replica = &mut self.replicas[home];

@@ -123,7 +123,7 @@ impl Default for EngineConfig {
 
 /// Why an engine cannot be built or cannot take a request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum EngineError {
+pub enum ModelError {
     /// A setting is zero or otherwise out of its range.
     #[error("engine setting {name} must be {wanted}, not {found}")]
     Setting {
@@ -154,7 +154,7 @@ pub enum EngineError {
 }
 
 impl EngineConfig {
-    pub(super) fn check(&self) -> Result<(), EngineError> {
+    pub(super) fn check(&self) -> Result<(), ModelError> {
         let positive = [
             ("max_num_seqs", self.max_num_seqs as u64),
             (
@@ -167,7 +167,7 @@ impl EngineConfig {
         ];
         for (name, value) in positive {
             if value == 0 {
-                return Err(EngineError::Setting {
+                return Err(ModelError::Setting {
                     name,
                     wanted: "at least 1",
                     found: "0".into(),
@@ -187,7 +187,7 @@ impl EngineConfig {
             ),
         ] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(EngineError::Setting {
+                return Err(ModelError::Setting {
                     name,
                     wanted: "0 or more",
                     found: value.to_string(),
@@ -197,7 +197,7 @@ impl EngineConfig {
         if let Some(speculation) = &self.speculation {
             for chance in &speculation.acceptance {
                 if !(0.0..=1.0).contains(chance) {
-                    return Err(EngineError::Setting {
+                    return Err(ModelError::Setting {
                         name: "speculation.acceptance",
                         wanted: "from 0 to 1",
                         found: chance.to_string(),

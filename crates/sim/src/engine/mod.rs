@@ -18,7 +18,7 @@
 //! }
 //! assert_eq!(events.iter().map(|event| event.tokens).sum::<u32>(), 3);
 //! assert!(events[2].finished && events[2].at > events[0].at);
-//! # Ok::<(), inferometer_sim::engine::EngineError>(())
+//! # Ok::<(), inferometer_sim::engine::ModelError>(())
 //! ```
 
 mod batch;
@@ -44,7 +44,7 @@ use blocks::BlockPool;
 use sequence::{QueueKey, Sequence};
 
 pub use cluster::{Cluster, ClusterConfig, Router, RouterError, Transfer};
-pub use config::{EngineConfig, EngineError, Speculation, StepCost, Swap};
+pub use config::{EngineConfig, ModelError, Speculation, StepCost, Swap};
 pub use preset::{GPUS, Gpu, MODELS, Model, Preset, PresetError};
 pub use preset_file::{PRESET_FORMAT_VERSION, PresetFile, PresetFileError};
 pub use sequence::{Content, EngineRequest};
@@ -167,7 +167,7 @@ pub struct Engine {
 
 impl Engine {
     /// An idle engine. The seed decides jitter and the acceptance of drafts.
-    pub fn new(config: EngineConfig, seed: u64) -> Result<Self, EngineError> {
+    pub fn new(config: EngineConfig, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
         Ok(Self {
             rng: stream(seed, "sim engine"),
@@ -207,27 +207,27 @@ impl Engine {
     }
 
     /// Refuses a request that can never run.
-    pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
+    pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         if prompt == 0 || output == 0 {
-            return Err(EngineError::EmptyRequest);
+            return Err(ModelError::EmptyRequest);
         }
         let needed = u64::from(prompt) + u64::from(output);
         let limit = self.context_limit();
         if needed > limit {
-            Err(EngineError::TooLong { needed, limit })
+            Err(ModelError::TooLong { needed, limit })
         } else {
             Ok(())
         }
     }
 
     /// Takes in a request that arrives at `now`. An idle engine begins a step with it at once.
-    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<(), EngineError> {
+    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<(), ModelError> {
         self.check(request.prompt.len(), request.output_tokens)?;
         if request.lora.is_some() && self.config.max_loras == 0 {
-            return Err(EngineError::NoLora);
+            return Err(ModelError::NoLora);
         }
         if self.by_id.contains_key(&request.id) {
-            return Err(EngineError::DuplicateId(request.id));
+            return Err(ModelError::DuplicateId(request.id));
         }
         let id = request.id;
         let ready = now + self.config.request_overhead;

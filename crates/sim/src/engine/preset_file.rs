@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EngineConfig, EngineError};
+use super::{EngineConfig, ModelError};
 
 /// Version of the file's layout.
 pub const PRESET_FORMAT_VERSION: u32 = 1;
@@ -36,7 +36,7 @@ pub enum PresetFileError {
     Version(u32),
     /// Settings that make no engine.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(#[from] ModelError),
 }
 
 impl PresetFile {

@@ -132,7 +132,7 @@ fn without_chunks_a_prompt_waits_for_a_step_of_its_own() {
     );
     assert!(matches!(
         engine.check(290, 20),
-        Err(EngineError::TooLong {
+        Err(ModelError::TooLong {
             needed: 310,
             limit: 300
         })
