@@ -18,9 +18,13 @@ mod api;
 mod delay;
 pub mod engine;
 mod faults;
+mod format;
 mod metrics;
+mod request;
+mod scratch;
 mod server;
 mod settings;
+mod shared;
 mod text;
 mod truth;
 

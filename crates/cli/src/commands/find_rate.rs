@@ -413,9 +413,9 @@ fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
             let mut copy = request.clone();
             copy.engine.id = all.len() as u64;
             // Conversations of one pass go on as such; those of another are others.
-            copy.engine.session = copy
+            copy.engine.conversation = copy
                 .engine
-                .session
+                .conversation
                 .map(|session| session + (pass * requests.len()) as u64);
             if let Content::Tokens(tokens) = &mut copy.engine.prompt {
                 salted(tokens, salt);

@@ -322,7 +322,7 @@ fn virtual_plan(
                         engine.answer = answer(settings.workload.seed, request.index, output);
                         prompt.answer(&engine.answer);
                     }
-                    engine.session = request.session.as_ref().map(|turn| turn.session as u64);
+                    engine.conversation = request.session.as_ref().map(|turn| turn.session as u64);
                     engine.lora = request
                         .model
                         .as_ref()

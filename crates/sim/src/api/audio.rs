@@ -1,11 +1,13 @@
 //! Transcriptions and translations: multipart requests with a sound file.
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_usage};
+use super::answer_plan::{AnswerPlan, AnswerRequest, UsageMode};
+use super::errors;
 use super::openai::{Identity, put_attached_usage, put_finish};
-use super::plan::{Asked, Plan, UsageMode};
 use super::prompt::PromptBuilder;
-use super::{Reply, Shared, errors};
-use crate::server::HttpRequest;
+use super::reply::Reply;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_usage};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 
 /// Tokens of the prompt for each second of sound.
 const TOKENS_PER_SECOND: f64 = 50.0;
@@ -15,7 +17,11 @@ const WORDS_PER_SECOND: f64 = 3.0;
 const BYTES_PER_SECOND: f64 = 32_000.0;
 
 /// `/v1/audio/transcriptions` and `/v1/audio/translations`.
-pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn plan(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<AnswerPlan, Reply> {
     let boundary = request.content_type.as_deref().and_then(boundary_of);
     let Some(boundary) = boundary else {
         return Err(errors::bad_request(
@@ -48,7 +54,7 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
         (true, false) => UsageMode::AtEnd,
         _ => UsageMode::Never,
     };
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: field("model"),
         prompts: vec![prompt.build()],
         output_tokens: number("max_completion_tokens").or_else(|| number("max_tokens")),
@@ -57,9 +63,9 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
         stream: truth("stream"),
         usage,
         id_prefix: "trsc",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         Box::new(Transcription::new(&identity, seconds))
     })
 }

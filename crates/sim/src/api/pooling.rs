@@ -4,12 +4,14 @@ use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart};
-use super::plan::{Asked, Plan, parse};
+use super::answer_plan::{AnswerPlan, AnswerRequest, parse};
+use super::errors;
 use super::prompt::{PromptBuilder, chat_prompt, completions_prompts};
-use super::{Reply, Shared, errors};
+use super::reply::Reply;
 use crate::engine::Content;
-use crate::server::HttpRequest;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 use crate::text;
 
 /// Numbers in an embedding.
@@ -39,7 +41,7 @@ pub(crate) fn plan(
     request: &HttpRequest,
     index: u64,
     task: Task,
-) -> Result<Plan, Reply> {
+) -> Result<AnswerPlan, Reply> {
     let body: Body = parse(&request.body)?;
     let prompts = match task {
         Task::Rerank => rerank_prompts(shared, &body)?,
@@ -72,14 +74,14 @@ pub(crate) fn plan(
     let count = prompts.len() as u32;
     // Embeddings are computed as prompts are: the engine gives one step's output, which is never
     // told.
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: body.model,
         prompts,
         output_tokens: Some(1),
         id_prefix: "embd",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    let mut plan = asked.plan(shared, request, index, |_, _| {
+    let mut plan = answer.plan(shared, request, index, |_, _| {
         Box::new(Numbers {
             task,
             base64,

@@ -376,7 +376,7 @@ impl Cluster {
                 .min_by_key(|&replica| load(replica))
                 .unwrap_or_default()
         };
-        match (self.config.router, &request.prompt, request.session) {
+        match (self.config.router, &request.prompt, request.conversation) {
             (Router::LeastInFlight, ..) => least(),
             (Router::PowerOfTwo, ..) if count > 1 => {
                 let first = self.rng.random_range(0..count);
@@ -400,7 +400,7 @@ impl Cluster {
                     chosen
                 }
             }
-            (Router::Sticky, _, Some(session)) => (mix(session) % count as u64) as usize,
+            (Router::Sticky, _, Some(conversation)) => (mix(conversation) % count as u64) as usize,
             _ => {
                 let chosen = self.next % count;
                 self.next = (chosen + 1) % count;

@@ -44,7 +44,7 @@ pub struct EngineRequest {
     /// LoRA adapter, if any.
     pub lora: Option<u32>,
     /// Conversation, for sticky routing.
-    pub session: Option<u64>,
+    pub conversation: Option<u64>,
     /// Prompt tokens whose keys and values come from elsewhere: they need room but no computing.
     pub transferred_tokens: u32,
 }
@@ -59,7 +59,7 @@ impl EngineRequest {
             answer: Vec::new(),
             priority: 0,
             lora: None,
-            session: None,
+            conversation: None,
             transferred_tokens: 0,
         }
     }

@@ -546,11 +546,11 @@ fn routers_send_where_they_promise() {
             .iter()
             .all(|n| (45..=55).contains(n))
     );
-    let session = |id: u64| EngineRequest {
-        session: Some(id % 10),
+    let in_conversation = |id: u64| EngineRequest {
+        conversation: Some(id % 10),
         ..plain(id)
     };
-    let homes = replicas(Router::Sticky, &session);
+    let homes = replicas(Router::Sticky, &in_conversation);
     assert!((10..200).all(|i| homes[i] == homes[i - 10]));
     let prefix = |id: u64| {
         let tokens = (0..300)
