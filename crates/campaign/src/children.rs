@@ -12,7 +12,7 @@ use std::time::Duration;
 use inferometer_core::redact::redact_arguments;
 use inferometer_core::{Nanos, Secret};
 use inferometer_os::clock;
-use inferometer_os::process::{Group, Signal};
+use inferometer_os::process::{ProcessGroup as Group, Signal};
 
 use crate::execute::{Ended, World};
 use crate::journal::Identity;
