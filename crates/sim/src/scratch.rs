@@ -6,7 +6,7 @@ use inferometer_os::send_stamps::SendStamp;
 use crate::format::Events;
 use crate::truth::LatenessHistogram;
 
-/// What all streams of a thread share: buffers, and the lateness of their events.
+/// Buffers for all streams of a thread, and the lateness of their events.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     /// Events that are not framed yet.

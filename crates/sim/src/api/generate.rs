@@ -1,4 +1,4 @@
-//! Text generation endpoints: from the bodies of their requests to plans.
+//! Text generation endpoints: from the bodies of their requests to the plans of their answers.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -244,7 +244,7 @@ struct NativeBody {
 }
 
 /// `/generate` and `/generate_stream` of TGI (`inputs`), SGLang (`text`, `input_ids`) and Triton
-/// with TensorRT-LLM (`text_input`), told apart by the field that holds the prompt. `streams` is
+/// with TensorRT-LLM (`text_input`), distinguished by the field that holds the prompt. `streams` is
 /// what the path says.
 pub(crate) fn native(
     shared: &Shared,

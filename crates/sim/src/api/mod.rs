@@ -90,15 +90,15 @@ pub(crate) fn plan_answer(
     }
 }
 
-/// The answer to a request that takes no time. The prefix cache is emptied by the caller, who knows
-/// the engine: `reset_cache` does it.
+/// The answer to a request that takes no time. `reset_cache` empties the prefix caches: only the
+/// caller has the engine.
 pub(crate) fn route(
     shared: &Shared,
     request: &HttpRequest,
     reset_cache: impl FnOnce() -> bool,
 ) -> Reply {
-    let own = request.path.starts_with("/truth");
-    if let Some(refusal) = refusal(shared, request).filter(|_| !own) {
+    let is_own = request.path.starts_with("/truth");
+    if let Some(refusal) = refusal(shared, request).filter(|_| !is_own) {
         return refusal;
     }
     match (request.method.as_str(), request.path.as_str()) {
@@ -133,7 +133,7 @@ pub(crate) fn route(
     }
 }
 
-/// The answer to a header that asks for a fault that does not exist.
+/// The answer to a header that names an unknown fault.
 pub(crate) fn unknown_fault(name: &str) -> Reply {
     let error = crate::faults::FaultError::UnknownName(name.into()).to_string();
     errors::bad_request(&error, Some("x-sim-fault"))
@@ -171,7 +171,7 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
     Some(reply)
 }
 
-/// Why a request is refused whatever it asks for: the server is not ready, or the key is missing.
+/// The refusal of any request while the server is not ready, or without the key.
 fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
     if inferometer_os::clock::now() < shared.ready_at {
         return Some(errors::error(

@@ -1,4 +1,4 @@
-//! The own APIs of TGI, SGLang and Triton with TensorRT-LLM.
+//! The native APIs of TGI, SGLang and Triton with TensorRT-LLM.
 
 use super::openai::Identity;
 use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_number};

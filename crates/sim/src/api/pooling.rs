@@ -72,8 +72,8 @@ pub(crate) fn plan(
         .unwrap_or_else(|| shared.settings.model.clone());
     let key = text::mix(shared.settings.seed ^ text::mix(index));
     let count = prompts.len() as u32;
-    // Embeddings are computed as prompts are: the engine gives one step's output, which is never
-    // told.
+    // Embeddings are computed as prompts are: the engine makes one step's output, which is never
+    // reported.
     let answer = AnswerRequest {
         model: body.model,
         prompts,
@@ -131,7 +131,7 @@ impl Numbers {
     fn vector(&self, index: u32) -> Value {
         let key = text::mix(self.key ^ u64::from(index));
         let numbers = (0..self.dimensions).map(|position| {
-            // Three digits are plenty for a made-up number.
+            // Three digits are plenty for a synthetic number.
             (text::mix(key ^ u64::from(position)) % 2001) as f32 / 1000.0 - 1.0
         });
         if self.base64 {

@@ -2,8 +2,8 @@
 //! clock.
 //!
 //! The engine works in steps. A step computes tokens of all running requests together: the next
-//! token of those that decode, and pieces of the prompts of those that have just come. Its duration
-//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. Whoever drives
+//! token of those that decode, and chunks of the prompts of those that have just come. Its duration
+//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. The driver of
 //! the engine brings the time: the HTTP server the real one, a simulation a virtual one.
 //!
 //! ```
@@ -64,13 +64,13 @@ pub struct TokenEvent {
     pub first_scheduled: Nanos,
     /// Prompt tokens found in the prefix cache when it first ran.
     pub cached_tokens: u32,
-    /// Times that it was thrown out of the cache so far.
+    /// Times that it was preempted so far.
     pub preemptions: u32,
     /// Replica that served it; 0 for a single engine.
     pub replica: u32,
 }
 
-/// Positions of draft tokens that [`EngineStats`] tells apart.
+/// Positions of draft tokens that [`EngineStats`] counts separately.
 pub const POSITIONS: usize = 8;
 
 /// Counters and gauges of an engine.
@@ -82,7 +82,7 @@ pub struct EngineStats {
     pub waiting: usize,
     /// Requests among them whose keys and values wait in the host's memory.
     pub swapped: usize,
-    /// KV blocks in use, and in all.
+    /// KV blocks in use.
     pub blocks_used: usize,
     /// KV blocks in all.
     pub blocks_total: usize,
@@ -106,9 +106,9 @@ pub struct EngineStats {
     pub prefix_queries: u64,
     /// Tokens found there.
     pub prefix_hits: u64,
-    /// Times that a request was thrown out of the KV cache.
+    /// Times that a request was preempted.
     pub preemptions: u64,
-    /// Tokens that were thrown out with them.
+    /// Tokens that were dropped from the KV cache with them.
     pub lost_tokens: u64,
     /// Tokens that went to the host's memory instead.
     pub swapped_out_tokens: u64,
@@ -253,7 +253,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives up a request. False when it is not in the engine.
+    /// Cancels a request. False when it is not in the engine.
     pub fn cancel(&mut self, id: u64) -> bool {
         let Some(&slot) = self.by_id.get(&id) else {
             return false;

@@ -4,10 +4,10 @@ use inferometer_core::Nanos;
 
 use crate::text::mix;
 
-/// What a prompt holds, as far as the prefix cache cares.
+/// What a prompt holds, as far as the prefix cache tells prompts apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// So many tokens that no other request shares.
+    /// This many tokens that no other request shares.
     Unshared(u32),
     /// These tokens (or any numbers that are equal exactly where tokens are).
     Tokens(Vec<u32>),

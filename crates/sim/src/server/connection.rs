@@ -50,7 +50,7 @@ pub(crate) async fn serve(
         served: 0,
     };
     while connection.next().await {}
-    connection.conn.say_goodbye();
+    connection.conn.send_close_notify();
 }
 
 struct Connection {
@@ -202,22 +202,7 @@ impl Connection {
             .metrics
             .prompt_tokens
             .fetch_add(u64::from(plan.prompt_tokens), Ordering::Relaxed);
-        let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
-        let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
-        let ttft = match &mut rng {
-            Some(rng) => settings.ttft.sample(rng),
-            None => Nanos::from_secs_f64(settings.ttft.0.mean() / 1e3),
-        };
-        let due = if settings.flood.is_some() {
-            record.body
-        } else {
-            record.body + ttft
-        };
-        let pace = Pace {
-            due,
-            itl: settings.itl,
-            rng,
-        };
+        let pace = self.pace(&record);
         if plan.stream && !self.send_head(request, &plan, fault).await {
             self.log(record, TruthOutcome::ClientGone);
             return false;
@@ -234,8 +219,13 @@ impl Connection {
         let Some(ending) = self.follow(stream).await else {
             return false;
         };
+        self.finish(ending, request.keep_alive && delimited).await
+    }
+
+    /// Does what comes after the last write. False when the connection is to be closed.
+    async fn finish(&mut self, ending: Ending, keep: bool) -> bool {
         match ending {
-            Ending::Done => self.conn.flush().await.is_ok() && request.keep_alive && delimited,
+            Ending::Done => self.conn.flush().await.is_ok() && keep,
             Ending::Close => {
                 let _ = self.conn.flush().await;
                 false
@@ -255,6 +245,27 @@ impl Connection {
                 self.drain_until_gone().await;
                 false
             }
+        }
+    }
+
+    /// When the tokens are due by the delays of the settings.
+    fn pace(&self, record: &TruthRecord) -> Pace {
+        let settings = &self.shared.settings;
+        let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
+        let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
+        let ttft = match &mut rng {
+            Some(rng) => settings.ttft.sample(rng),
+            None => Nanos::from_secs_f64(settings.ttft.0.mean() / 1e3),
+        };
+        let due = if settings.flood.is_some() {
+            record.body
+        } else {
+            record.body + ttft
+        };
+        Pace {
+            due,
+            itl: settings.itl,
+            rng,
         }
     }
 

@@ -9,7 +9,7 @@ use inferometer_os::clock;
 use super::socket::Conn;
 use crate::request::HttpRequest;
 
-/// Longest request line and headers together.
+/// Most bytes of request line and headers together.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most headers in a request.
 const MAX_HEADERS: usize = 128;
@@ -17,7 +17,7 @@ const MAX_HEADERS: usize = 128;
 /// Why no request could be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The client closed, or the connection broke: nobody is there to be answered.
+    /// The client closed, or the connection broke: no client is left to be answered.
     Gone,
     /// The request breaks the protocol or a limit; answer with this status and text, then close.
     Bad(u16, &'static str),
@@ -126,7 +126,7 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
     if bytes.starts_with(b"PRI * HTTP/2.0") {
         return Err(ReadError::Bad(
             505,
-            "this server speaks HTTP/1.1 only; leave HTTP/2 out",
+            "this server speaks HTTP/1.1 only; turn off HTTP/2",
         ));
     }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -186,7 +186,7 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
     Ok(head)
 }
 
-/// Decodes a chunked body piece by piece.
+/// Decodes a chunked body as its bytes arrive.
 #[derive(Default)]
 struct ChunkedBody {
     body: Vec<u8>,

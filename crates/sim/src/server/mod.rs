@@ -33,7 +33,8 @@ use crate::settings::{SimError, SimSettings};
 use crate::shared::Shared;
 use crate::truth::{Lateness, TruthLog, TruthRecord};
 
-/// Connections that may wait to be accepted.
+/// Connections that may wait to be accepted: a burst of a client's whole concurrency. The kernel
+/// caps it at net.core.somaxconn, which is 4096 on current Linux.
 const BACKLOG: i32 = 4096;
 
 /// A running simulator. Dropping it stops it.
@@ -110,7 +111,7 @@ fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
     Ok(cluster.context_limit().min(settings.max_model_len))
 }
 
-/// One socket a thread on the same port; the kernel spreads connections over them. Until it
+/// One socket per thread on the same port; the kernel spreads connections over them. Until it
 /// listens, a bound socket refuses connections.
 fn bind(
     address: SocketAddr,
@@ -118,7 +119,7 @@ fn bind(
     listen: bool,
 ) -> std::io::Result<(Vec<Socket>, SocketAddr)> {
     if threads > 1 && address.port() != 0 {
-        // Sharing a port among our own threads must not mean to share it with a stranger.
+        // Sharing a port among our own threads must not mean sharing it with another process.
         drop(TcpListener::bind(address)?);
     }
     let mut address = address;
@@ -135,7 +136,7 @@ fn bind(
         }
         socket.set_nonblocking(true)?;
         send_at_once(&socket);
-        // Accepted connections inherit it, and the kernel is at it before the first of them.
+        // Accepted connections inherit it, and the kernel stamps before the first of them.
         inferometer_os::stamps::enable(socket.as_fd());
         socket.bind(&address.into())?;
         if listen {
@@ -265,7 +266,7 @@ impl Server {
     fn shut_down(&mut self) -> Result<(), SimError> {
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so already.
+            // A thread that panicked has printed its message already.
             let _ = thread.join();
         }
         self.shared

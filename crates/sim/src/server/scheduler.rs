@@ -119,7 +119,7 @@ impl Scheduler {
         (at <= read + UNCERTAIN).then(|| at.min(read))
     }
 
-    /// Takes a stream in; its ticket tells when it has ended.
+    /// Takes a stream in; its ticket says when it has ended.
     pub(crate) fn insert(&self, stream: Stream) -> Rc<Ticket> {
         let mut state = self.state.borrow_mut();
         let index = state.free.pop().unwrap_or_else(|| {
@@ -368,7 +368,7 @@ impl Scheduler {
         state.heap.push(Reverse((due, id)));
     }
 
-    /// Takes a stream out of its slot, logs it, and tells its connection.
+    /// Takes a stream out of its slot, logs it, and notifies its connection.
     fn retire(
         &self,
         state: &mut State,

@@ -24,7 +24,7 @@ use super::pause::pause;
 pub(crate) struct Conn {
     stream: TcpStream,
     outgoing: RefCell<Outgoing>,
-    /// Rings when there is something that the kernel did not take.
+    /// Notified when there is something that the kernel did not take.
     blocked: Notify,
     failed: Cell<bool>,
     /// Bytes that the kernel has taken.
@@ -47,7 +47,7 @@ enum Outgoing {
 }
 
 impl Conn {
-    /// A connection, over TLS if `tls` is given, with send stamps if they are wanted and to be had.
+    /// A connection, over TLS if `tls` is given, with send stamps if they are wanted and available.
     pub(crate) fn new(
         stream: TcpStream,
         tls: Option<&Arc<rustls::ServerConfig>>,
@@ -115,7 +115,7 @@ impl Conn {
     }
 
     /// When the last segment that was read had reached the kernel, on the wall clock, if the kernel
-    /// told it.
+    /// stamped it.
     pub(crate) fn arrived(&self) -> Option<Nanos> {
         self.arrived.get()
     }
@@ -204,8 +204,8 @@ impl Conn {
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
-    /// Says goodbye where the protocol has a word for it.
-    pub(crate) fn say_goodbye(&self) {
+    /// Announces the end of the connection where the protocol can (TLS).
+    pub(crate) fn send_close_notify(&self) {
         if let Outgoing::Tls(tls) = &mut *self.outgoing.borrow_mut()
             && !self.failed.get()
         {
