@@ -29,7 +29,7 @@ use crate::worker::{OPEN_AHEAD, WorkerConfig, run_worker};
 /// must have left the barrier by then; a wake-up takes some 50 µs where a CPU is free.
 const LEAD: Nanos = Nanos::from_millis(1);
 /// Batches of records that may be on the way to the collector, of at most some hundred records
-/// each. A full channel holds nobody up: the worker keeps its records and tries again later.
+/// each. A full channel blocks no worker: it keeps its records and tries again later.
 const CHANNEL_DEPTH: usize = 256;
 /// Connections that are opened before the start of a run at a request rate at least, although the
 /// schedule may need fewer in its first [`OPEN_AHEAD`]: how many overlap is not known beforehand.
@@ -65,7 +65,7 @@ pub fn run(
 ) -> Result<Finished, EngineError> {
     let team = Team::new(job);
     progress.attach(job.requests.len(), &team.lives);
-    // Held until the end, so that the kernel goes on stamping.
+    // Held until the end, so that the kernel continues to stamp.
     let _stamping = stamps::warm_up();
     let mut watch = HostWatch::start();
     let collector = Collector {

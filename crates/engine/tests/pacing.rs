@@ -79,7 +79,7 @@ fn requests_that_are_due_together_leave_in_order_and_never_early() {
                 "{sent:?} {due:?}"
             );
             // One that finds no connection, because this host stood still when it was to be opened,
-            // holds nobody up.
+            // delays no other.
             if record.connection.connect.is_none() {
                 let previous = std::mem::replace(&mut last[usize::from(record.worker)], sent);
                 assert!(
@@ -125,7 +125,7 @@ fn a_burst_finds_its_connections_open() {
         waited < 20,
         "{waited} of 60 requests had to open their connection themselves"
     );
-    // Counted although nobody watched the run.
+    // Counted although there was no observer.
     assert!(
         (41..=60).contains(&finished.health.in_flight_peak),
         "{}",

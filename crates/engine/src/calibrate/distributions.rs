@@ -13,7 +13,7 @@ const QUANTILES: [f64; 6] = [10.0, 25.0, 50.0, 75.0, 90.0, 99.0];
 /// Differences of logarithms beyond this (a factor of 1.65) count linearly instead of squared, so
 /// that a disturbed load does not decide alone.
 const HUBER_LIMIT: f64 = 0.5;
-/// Shortest time that is told apart, in seconds: nothing on a network is faster. It keeps
+/// Shortest time that is distinguished, in seconds: nothing on a network is faster. It keeps
 /// logarithms finite.
 pub(super) const MIN_SECONDS: f64 = 1e-6;
 

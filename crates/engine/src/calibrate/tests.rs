@@ -82,7 +82,7 @@ fn load(engine: &EngineConfig, gap_ms: u64) -> MeasuredLoad {
 }
 
 #[test]
-fn coefficients_are_found_again_from_what_they_made() {
+fn coefficients_are_recovered_from_their_own_predictions() {
     let truth = truth();
     let loads = [400, 100, 40].map(|gap| load(&truth, gap));
     let start = EngineConfig {

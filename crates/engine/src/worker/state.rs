@@ -1,4 +1,4 @@
-//! What the tasks of a worker share, all on one thread.
+//! The state that the tasks of a worker share, all on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -152,7 +152,7 @@ impl WorkerState {
             request.task.abort();
         }
         for InFlight { task, record } in cancelled.into_values() {
-            // Only after this has the task let go of its record; that it was cancelled is no news.
+            // Only after this has the task released its record; that it was cancelled is known.
             drop(task.await);
             let mut record = record.take();
             record.end = Some(clock::now());
