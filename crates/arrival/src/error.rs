@@ -1,12 +1,11 @@
-//! What can be wrong with the load that was asked for.
+//! What can be wrong with the requested load.
 
-/// Why no schedule can be made from the settings. Each message names the flag, the value and the
-/// remedy.
+/// Why the settings have no schedule. Each message names the flag, the value and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ArrivalError {
     /// A rate that is negative, zero or not a number.
     #[error(
-        "--request-rate {rate}: the rate must be above 0; give requests per second, or inf to send everything at once"
+        "--request-rate {rate}: must be above 0; give requests per second, or inf to send everything at once"
     )]
     Rate {
         /// The rate that was given.
@@ -22,7 +21,7 @@ pub enum ArrivalError {
     },
     /// A ramp together with a constant rate.
     #[error(
-        "--request-rate {rate} and --ramp-up-strategy exclude one another; leave out --request-rate, the ramp sets the rate"
+        "--request-rate {rate} cannot be combined with --ramp-up-strategy, which sets the rate; leave out --request-rate"
     )]
     RampAndRate {
         /// The rate that was given.
@@ -30,7 +29,7 @@ pub enum ArrivalError {
     },
     /// A ramp without its start or its end.
     #[error(
-        "--ramp-up-strategy needs {missing} too; give both --ramp-up-start-rps and --ramp-up-end-rps"
+        "--ramp-up-strategy requires {missing}; give both --ramp-up-start-rps and --ramp-up-end-rps"
     )]
     RampEndMissing {
         /// The flag that is missing.
@@ -54,7 +53,7 @@ pub enum ArrivalError {
     },
     /// A ramp that goes down.
     #[error(
-        "--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so exchange them"
+        "--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so swap them"
     )]
     RampDown {
         /// The start of the ramp.
@@ -71,14 +70,14 @@ pub enum ArrivalError {
         why: &'static str,
     },
     /// A strategy that does not exist.
-    #[error("--ramp-up-strategy {name}: unknown; use linear or exponential")]
+    #[error("--ramp-up-strategy {name}: unknown strategy; use linear or exponential")]
     UnknownStrategy {
         /// The name that was given.
         name: String,
     },
     /// A seed that NumPy's legacy generator does not take.
     #[error(
-        "--seed {seed}: arrivals are drawn as NumPy draws them, which takes seeds up to 4294967295; choose a smaller seed"
+        "--seed {seed}: must be at most 4294967295, because arrivals are drawn with NumPy's generator; choose a smaller seed"
     )]
     Seed {
         /// The seed that was given.

@@ -18,7 +18,5 @@ mod process;
 mod settings;
 
 pub use error::ArrivalError;
-pub use process::{
-    RpsChange, rps_change_events, schedule, schedule_seconds, schedule_seconds_with, schedule_with,
-};
+pub use process::{RpsChange, rps_change_events, schedule, schedule_seconds};
 pub use settings::{ArrivalSettings, RampStrategy, Rate};

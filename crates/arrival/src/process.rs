@@ -1,4 +1,4 @@
-//! From settings to instants.
+//! The arrival process: due instants drawn from a rate and a burstiness.
 
 use inferometer_core::random::NumpyLegacy;
 use inferometer_core::{Nanos, Schedule};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ArrivalError, ArrivalSettings, Rate};
 
-/// Nothing is planned for longer than this: about three hundred years, well within 64 bits of
+/// No request is due later than this: about three hundred years, well within 64 bits of
 /// nanoseconds.
 const FURTHEST_SECONDS: f64 = 1e10;
 
@@ -21,59 +21,27 @@ pub struct RpsChange {
 
 /// The schedule of `n` requests.
 pub fn schedule(n: usize, settings: &ArrivalSettings) -> Result<Schedule, ArrivalError> {
-    schedule_seconds(n, settings).map(|seconds| to_schedule(&seconds))
-}
-
-/// Like [`schedule`], drawing from a generator that has been used before, for datasets whose
-/// sampling shares NumPy's global state with the arrivals. The settings' seed is not looked at.
-pub fn schedule_with(
-    n: usize,
-    settings: &ArrivalSettings,
-    random: &mut NumpyLegacy,
-) -> Result<Schedule, ArrivalError> {
-    schedule_seconds_with(n, settings, random).map(|seconds| to_schedule(&seconds))
+    let due = schedule_seconds(n, settings)?
+        .into_iter()
+        .map(Nanos::from_secs_f64)
+        .collect();
+    let schedule = Schedule::new(due);
+    // Sums of gaps ≥ 0, scaled and rounded by monotone operations, cannot go backwards.
+    Ok(schedule.expect("due instants never decrease"))
 }
 
 /// The due instants in seconds before they are rounded to nanoseconds: vLLM's numbers, bit for bit.
 pub fn schedule_seconds(n: usize, settings: &ArrivalSettings) -> Result<Vec<f64>, ArrivalError> {
     settings.check()?;
-    // Where nothing is drawn, a seed beyond 32 bits has been let through and does not matter.
+    // Where nothing is drawn, a seed beyond 32 bits is accepted and does not matter.
     let seed = u32::try_from(settings.seed).unwrap_or_default();
-    schedule_seconds_with(n, settings, &mut NumpyLegacy::new(seed))
-}
-
-/// Like [`schedule_seconds`] with a generator that has been used before.
-pub fn schedule_seconds_with(
-    n: usize,
-    settings: &ArrivalSettings,
-    random: &mut NumpyLegacy,
-) -> Result<Vec<f64>, ArrivalError> {
-    // A seed that is too large does not matter here, since the generator is given.
-    ArrivalSettings {
-        seed: 0,
-        ..settings.clone()
-    }
-    .check()?;
-    let shape = settings.burstiness;
-    let mut at = 0.0;
-    let mut seconds: Vec<f64> = (0..n)
-        .map(|index| {
-            let rate = settings.rate.at(index, n);
-            let gap = if rate == f64::INFINITY {
-                0.0
-            } else if shape == f64::INFINITY {
-                1.0 / rate
-            } else {
-                random.gamma(shape, 1.0 / (rate * shape))
-            };
-            at += gap;
-            at
-        })
-        .collect();
+    let mut seconds = draw(n, settings, &mut NumpyLegacy::new(seed));
+    // As vLLM does: a constant rate is met exactly over the whole run, so that two seeds offer the
+    // same load. A ramp is not rescaled, since it has no one rate to meet.
     if let Rate::PerSecond(rate) = settings.rate
-        && at != 0.0
+        && let Some(last) = seconds.last().copied().filter(|&last| last != 0.0)
     {
-        let factor = n as f64 / rate / at;
+        let factor = n as f64 / rate / last;
         for instant in &mut seconds {
             *instant *= factor;
         }
@@ -83,19 +51,35 @@ pub fn schedule_seconds_with(
         .position(|instant| instant.is_nan() || *instant > FURTHEST_SECONDS)
     {
         None => Ok(seconds),
-        Some(index) => {
-            let flag = if matches!(settings.rate, Rate::Ramp { .. }) {
+        Some(index) => Err(ArrivalError::TooFar {
+            index,
+            seconds: seconds[index],
+            flag: if matches!(settings.rate, Rate::Ramp { .. }) {
                 "--ramp-up-start-rps"
             } else {
                 "--request-rate"
-            };
-            Err(ArrivalError::TooFar {
-                index,
-                seconds: seconds[index],
-                flag,
-            })
-        }
+            },
+        }),
     }
+}
+
+/// Sums of `n` gaps. Every operation and its order is NumPy's, as vLLM calls it.
+fn draw(n: usize, settings: &ArrivalSettings, random: &mut NumpyLegacy) -> Vec<f64> {
+    let shape = settings.burstiness;
+    let mut at = 0.0;
+    (0..n)
+        .map(|index| {
+            let rate = settings.rate.at(index, n);
+            at += if rate == f64::INFINITY {
+                0.0
+            } else if shape == f64::INFINITY {
+                1.0 / rate
+            } else {
+                random.gamma(shape, 1.0 / (rate * shape))
+            };
+            at
+        })
+        .collect()
 }
 
 /// The steps of a ramp: the start rate at once, then each whole number that the rate passes, at the
@@ -116,13 +100,4 @@ pub fn rps_change_events(settings: &ArrivalSettings, schedule: &Schedule) -> Vec
         reached = reached.max(now);
     }
     changes
-}
-
-fn to_schedule(seconds: &[f64]) -> Schedule {
-    let due = seconds
-        .iter()
-        .map(|&instant| Nanos::from_secs_f64(instant))
-        .collect();
-    // Sums of gaps ≥ 0, scaled and rounded by monotone operations, cannot go backwards.
-    Schedule::new(due).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The load that is asked for.
+//! The requested load.
 
 use std::str::FromStr;
 
@@ -29,7 +29,7 @@ impl Default for ArrivalSettings {
     }
 }
 
-/// How many requests a second.
+/// How many requests per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rate {
@@ -82,9 +82,9 @@ impl FromStr for RampStrategy {
 }
 
 impl Rate {
-    /// The rate that `--request-rate`, `--ramp-up-strategy`, `--ramp-up-start-rps` and
-    /// `--ramp-up-end-rps` ask for. vLLM ignores the ends of a ramp when no strategy is given; here
-    /// that is an error, since the load would not be the one that the user had in mind.
+    /// The rate of `--request-rate`, `--ramp-up-strategy`, `--ramp-up-start-rps` and
+    /// `--ramp-up-end-rps`. vLLM ignores the ends of a ramp when no strategy is given; here
+    /// that is an error, since the load would not be the intended one.
     pub fn from_flags(
         request_rate: f64,
         strategy: Option<RampStrategy>,
@@ -176,7 +176,7 @@ impl Rate {
         }
         if start == 0.0 {
             let why = match strategy {
-                RampStrategy::Linear => "the first request would never come",
+                RampStrategy::Linear => "the first request would never be due",
                 RampStrategy::Exponential => "nothing grows from zero by a factor",
             };
             return Err(ArrivalError::RampFromZero {

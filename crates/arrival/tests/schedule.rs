@@ -3,10 +3,9 @@
 
 use inferometer_arrival::{
     ArrivalError, ArrivalSettings, RampStrategy, Rate, RpsChange, rps_change_events, schedule,
-    schedule_seconds, schedule_with,
+    schedule_seconds,
 };
 use inferometer_core::Nanos;
-use inferometer_core::random::NumpyLegacy;
 use proptest::prelude::*;
 use serde::Deserialize;
 use statrs::distribution::{ContinuousCDF, Gamma};
@@ -72,21 +71,7 @@ fn instants_equal_those_of_numpy_to_the_last_bit() {
 }
 
 #[test]
-fn a_generator_that_was_used_before_goes_on_where_it_was() {
-    let settings = settings(Rate::PerSecond(4.0), 1.0, 0);
-    let mut fresh = NumpyLegacy::new(0);
-    assert_eq!(
-        schedule_with(50, &settings, &mut fresh),
-        schedule(50, &settings)
-    );
-    assert_ne!(
-        schedule_with(50, &settings, &mut fresh),
-        schedule(50, &settings)
-    );
-}
-
-#[test]
-fn an_infinite_rate_is_at_once_and_no_request_is_no_error() {
+fn an_infinite_rate_is_at_once_and_zero_requests_are_valid() {
     let at_once = schedule(5, &settings(Rate::Infinite, 1.0, u64::MAX)).unwrap();
     assert!(at_once.is_at_once());
     assert_eq!(at_once.len(), 5);
@@ -140,7 +125,7 @@ fn a_ks_test_rejects_the_gaps_as_often_as_chance_would() {
 }
 
 #[test]
-fn gaps_have_the_mean_and_the_spread_that_were_asked_for() {
+fn gaps_have_the_requested_mean_and_spread() {
     const N: usize = 20_000;
     for burstiness in [0.25, 0.5, 1.0, 2.0, 10.0] {
         let gaps = gaps(N, 50.0, burstiness, 11);
@@ -164,7 +149,7 @@ fn gaps_have_the_mean_and_the_spread_that_were_asked_for() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_flag_and_remedy() {
+fn an_invalid_setting_is_an_error_with_flag_and_remedy() {
     use RampStrategy::{Exponential, Linear};
     let inf = f64::INFINITY;
     let flags = Rate::from_flags;
@@ -179,11 +164,11 @@ fn what_makes_no_sense_is_refused_with_flag_and_remedy() {
         ),
         (
             flags(inf, Some(Linear), Some(1.0), None),
-            "needs --ramp-up-end-rps too",
+            "requires --ramp-up-end-rps",
         ),
         (
             flags(inf, Some(Linear), None, Some(1.0)),
-            "needs --ramp-up-start-rps too",
+            "requires --ramp-up-start-rps",
         ),
         (
             flags(inf, None, Some(1.0), None),
@@ -201,17 +186,14 @@ fn what_makes_no_sense_is_refused_with_flag_and_remedy() {
             flags(inf, Some(Linear), Some(1.0), Some(-2.0)),
             "--ramp-up-end-rps -2: must not be negative",
         ),
-        (
-            flags(inf, Some(Linear), Some(5.0), Some(2.0)),
-            "exchange them",
-        ),
+        (flags(inf, Some(Linear), Some(5.0), Some(2.0)), "swap them"),
         (
             flags(inf, Some(Exponential), Some(0.0), Some(2.0)),
             "start at 1 or more",
         ),
         (
             flags(inf, Some(Linear), Some(0.0), Some(2.0)),
-            "the first request would never come",
+            "the first request would never be due",
         ),
     ];
     for (result, part) in cases {

@@ -311,7 +311,7 @@ fn coefficients(found: &Fit) -> String {
 /// Statistic's name and how to get it.
 type Statistic = (
     &'static str,
-    fn(&inferometer_engine::calibrate::Middle) -> f64,
+    fn(&inferometer_engine::calibrate::Summary) -> f64,
 );
 
 const STATISTICS: [Statistic; 3] = [("mean", |m| m.mean), ("p50", |m| m.p50), ("p99", |m| m.p99)];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use inferometer_arrival::ArrivalSettings;
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request, Schedule, Workload};
-use inferometer_engine::{Conversations, Plan};
+use inferometer_engine::{Conversations, Job};
 use inferometer_os::{limits, thread};
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
@@ -39,7 +39,7 @@ const RATE_PER_WORKER: f64 = 5_000.0;
 #[derive(Debug)]
 pub struct Ready {
     /// What to do.
-    pub plan: Plan,
+    pub plan: Job,
     /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] has
     /// all of them serialised.
     pub workload: Workload,
@@ -213,7 +213,7 @@ fn assemble(
         workload.requests.shrink_to_fit();
     }
     Ok(Ready {
-        plan: Plan {
+        plan: Job {
             requests: requests.into(),
             conversations,
             max_concurrency: settings.load.max_concurrency,

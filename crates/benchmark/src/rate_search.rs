@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use inferometer_arrival::{ArrivalSettings, Rate};
 use inferometer_core::Request;
-use inferometer_engine::{VirtualPlan, VirtualRequest, simulate};
+use inferometer_engine::{VirtualJob, VirtualRequest, simulate};
 use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
 use inferometer_sim::engine::Content;
 use rayon::prelude::*;
@@ -206,7 +206,7 @@ impl RateSearch {
     /// tried.
     pub fn run(
         &self,
-        plan: &VirtualPlan,
+        plan: &VirtualJob,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         model: &EngineModel,
@@ -277,7 +277,7 @@ impl RateSearch {
     /// drawn anew.
     fn point(
         &self,
-        plan: &VirtualPlan,
+        plan: &VirtualJob,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         rate: f64,
@@ -299,7 +299,7 @@ impl RateSearch {
                     seed,
                     ..arrivals.clone()
                 };
-                let plan = VirtualPlan {
+                let plan = VirtualJob {
                     requests: again(&plan.requests, passes),
                     schedule: arrivals_of(requests, &arrivals)?,
                     seed,
@@ -410,9 +410,9 @@ fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
             let mut copy = request.clone();
             copy.engine.id = all.len() as u64;
             // Conversations of one pass go on as such; those of another are others.
-            copy.engine.session = copy
+            copy.engine.conversation = copy
                 .engine
-                .session
+                .conversation
                 .map(|session| session + (pass * requests.len()) as u64);
             if let Content::Tokens(tokens) = &mut copy.engine.prompt {
                 salted(tokens, salt);

@@ -6,7 +6,7 @@
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request};
-use inferometer_engine::{Finished, VirtualPlan, VirtualRequest, simulate as run_virtually};
+use inferometer_engine::{Finished, VirtualJob, VirtualRequest, simulate as run_virtually};
 use inferometer_os::clock;
 use inferometer_results::{VllmHeader, VllmResult, rfc3339};
 use inferometer_sim::engine::{ClusterConfig, EngineRequest};
@@ -78,7 +78,7 @@ pub struct Simulation {
     /// What is sent, and when.
     pub ready: Ready,
     /// The requests as the engine sees them.
-    pub plan: VirtualPlan,
+    pub plan: VirtualJob,
     began: Nanos,
 }
 
@@ -218,7 +218,7 @@ fn virtual_plan(
     model: &EngineModel,
     tokenizer: Option<&SimTokenizer>,
     answer_tokens: Option<&Distribution>,
-) -> Result<VirtualPlan, Error> {
+) -> Result<VirtualJob, Error> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
     let adapters: &[String] = settings
         .target
@@ -264,7 +264,7 @@ fn virtual_plan(
                         engine.answer = answer(settings.workload.seed, request.index, output);
                         prompt.answer(&engine.answer);
                     }
-                    engine.session = request.session.as_ref().map(|turn| turn.session as u64);
+                    engine.conversation = request.session.as_ref().map(|turn| turn.session as u64);
                     engine.lora = request
                         .model
                         .as_ref()
@@ -290,7 +290,7 @@ fn virtual_plan(
         })
         .collect::<Result<Vec<_>, Error>>()?
         .concat();
-    Ok(VirtualPlan {
+    Ok(VirtualJob {
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inferometer_core::{Nanos, Secret};
 use inferometer_os::clock;
-use inferometer_os::process::{Group, Signal};
+use inferometer_os::process::{ProcessGroup as Group, Signal};
 
 use crate::campaign::ServerSpec;
 use crate::hidden_arguments::hide_secrets;

@@ -13,13 +13,15 @@ use inferometer_wire::Prepared;
 
 use crate::progress::Progress;
 
-/// The log and the host are looked at at least this often.
-const LOOK: Duration = Duration::from_millis(200);
+/// Longest wait for records before the log and the host are polled again. Much shorter than the
+/// second after which the log is flushed, so that a quiet run is flushed in time, and long enough
+/// to cost nothing: a poll counts the entries of `/proc/self/fd`.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What came of collecting.
+/// What collecting yields.
 #[derive(Debug)]
 pub(crate) struct Collected {
-    /// One record a request, in order of the index; requests that were never sent are unfinished.
+    /// One record per request, in order of the index; requests that were never sent are unfinished.
     pub(crate) records: Vec<Record>,
     /// True when events were left in the log because memory should not hold them all.
     pub(crate) spilled: bool,
@@ -29,79 +31,85 @@ pub(crate) struct Collected {
     pub(crate) log_error: Option<ResultsError>,
 }
 
-/// Receives until every worker is done.
-///
-/// Up to `events_in_memory` events are kept; beyond that, what [`Record::let_go`] takes is let go
-/// of records that are safely in the log. `start` gives the instant of the start of the run; it is
-/// known before the first record arrives.
-pub(crate) fn collect(
-    requests: &[Prepared],
-    incoming: &Receiver<Vec<Record>>,
-    log: Option<RecordLog>,
-    events_in_memory: usize,
-    observers: (&mut HostWatch, &Progress),
-    start: impl Fn() -> Nanos,
-) -> Collected {
-    let (watch, progress) = observers;
-    let mut log = Log {
-        log,
-        unflushed: Vec::new(),
-        error: None,
-    };
-    let mut store = Store {
-        records: vec![None; requests.len()],
-        events: 0,
-        limit: events_in_memory,
-        spilled: false,
-        kernel_stamps: false,
-    };
-    loop {
-        let batch = match incoming.recv_timeout(LOOK) {
-            Ok(batch) => batch,
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        watch.sample();
-        let mut batch = batch;
-        for record in &mut batch {
-            record.rebase(start());
-            // Before it is written anywhere: servers repeat the keys that they refuse.
-            if let Some(error) = &mut record.error
-                && let Cow::Owned(shown) = redact_text(error)
-            {
-                *error = shown;
+/// What becomes of records.
+pub(crate) struct Collector<'a> {
+    /// The requests of the run.
+    pub(crate) requests: &'a [Prepared],
+    /// The crash-safe log, if one is kept.
+    pub(crate) log: Option<RecordLog>,
+    /// Events to keep in memory. Beyond that, records that are safely in the log drop theirs
+    /// ([`Record::let_go`]).
+    pub(crate) events_in_memory: usize,
+    /// Polled while records come in.
+    pub(crate) watch: &'a mut HostWatch,
+    /// Told of each finished record.
+    pub(crate) progress: &'a Progress,
+}
+
+impl Collector<'_> {
+    /// Receives until every worker is done.
+    ///
+    /// `start` gives the instant of the start of the run; it is known before the first record
+    /// arrives.
+    pub(crate) fn collect(
+        self,
+        incoming: &Receiver<Vec<Record>>,
+        start: impl Fn() -> Nanos,
+    ) -> Collected {
+        let mut log = Log::new(self.log);
+        let mut store = Store::new(self.requests.len(), self.events_in_memory);
+        loop {
+            let mut batch = match incoming.recv_timeout(POLL_INTERVAL) {
+                Ok(batch) => batch,
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            self.watch.sample();
+            for record in &mut batch {
+                record.rebase(start());
+                redact_error(record);
+            }
+            self.progress.finished(batch.iter());
+            for record in batch {
+                log.push(&record);
+                store.keep(record);
+            }
+            if store.is_full() {
+                for index in log.flush() {
+                    store.spill(index);
+                }
+            } else {
+                log.maybe_flush();
             }
         }
-        progress.finished(batch.iter());
-        for record in batch {
-            log.push(&record);
-            store.keep(record);
+        log.flush();
+        // This way the list is turned in place; records of a million requests are half a gigabyte.
+        let records = store
+            .records
+            .into_iter()
+            .enumerate()
+            .map(|(index, record)| record.unwrap_or_else(|| self.requests[index].record()))
+            .collect();
+        Collected {
+            records,
+            spilled: store.spilled,
+            kernel_stamps: store.kernel_stamps,
+            log_error: log.error,
         }
-        if store.events > store.limit {
-            for index in log.flush() {
-                store.spill(index);
-            }
-        } else {
-            log.maybe_flush();
-        }
-    }
-    log.flush();
-    // This way the list is turned in place; records of a million requests are half a gigabyte.
-    let records = store
-        .records
-        .into_iter()
-        .enumerate()
-        .map(|(index, record)| record.unwrap_or_else(|| requests[index].record()))
-        .collect();
-    Collected {
-        records,
-        spilled: store.spilled,
-        kernel_stamps: store.kernel_stamps,
-        log_error: log.error,
     }
 }
 
-/// The log, until it fails: on a full disk, say, what was written stays, and the run goes on in
+/// Takes secrets out of a record's error before it is written anywhere: servers repeat the keys
+/// that they refuse.
+fn redact_error(record: &mut Record) {
+    if let Some(error) = &mut record.error
+        && let Cow::Owned(redacted) = redact_text(error)
+    {
+        *error = redacted;
+    }
+}
+
+/// The log, until it fails: on a full disk, say, what was written stays, and the run continues in
 /// memory.
 struct Log {
     log: Option<RecordLog>,
@@ -111,6 +119,14 @@ struct Log {
 }
 
 impl Log {
+    fn new(log: Option<RecordLog>) -> Self {
+        Self {
+            log,
+            unflushed: Vec::new(),
+            error: None,
+        }
+    }
+
     fn push(&mut self, record: &Record) {
         if let Some(log) = &mut self.log {
             let pushed = log.push(record);
@@ -126,7 +142,7 @@ impl Log {
         }
     }
 
-    /// Flushes, and returns the records that are safe since the last call.
+    /// Flushes, and returns the records that have become safe since the last call.
     fn flush(&mut self) -> Vec<usize> {
         let Some(log) = &mut self.log else {
             return Vec::new();
@@ -159,6 +175,21 @@ struct Store {
 }
 
 impl Store {
+    fn new(requests: usize, events_in_memory: usize) -> Self {
+        Self {
+            records: vec![None; requests],
+            events: 0,
+            limit: events_in_memory,
+            spilled: false,
+            kernel_stamps: false,
+        }
+    }
+
+    /// True when memory holds more events than it should.
+    fn is_full(&self) -> bool {
+        self.events > self.limit
+    }
+
     fn keep(&mut self, record: Record) {
         self.events += record.events.len();
         self.kernel_stamps |= record
@@ -169,7 +200,7 @@ impl Store {
         self.records[index] = Some(record);
     }
 
-    /// Lets the events and texts of a record go.
+    /// Drops the events and texts of a record that is in the log.
     fn spill(&mut self, index: usize) {
         if let Some(record) = &mut self.records[index] {
             self.events -= record.events.len();

@@ -7,16 +7,18 @@ use std::io;
 use inferometer_core::Nanos;
 use inferometer_os::{PreciseTimer, clock};
 
-/// Wake-ups measured to calibrate the guard: between one and two milliseconds at start-up.
+/// Wake-ups measured to calibrate the guard. With [`CALIBRATION_SLEEP`] they take one to two
+/// milliseconds of a run's start-up; 16 sleeps of 200 µs took about five.
 const CALIBRATION_ROUNDS: usize = 10;
-/// Length of each calibrating sleep.
+/// Length of each calibrating sleep. It only has to be longer than the lateness it measures, which
+/// is some 50 µs for a timerfd (see [`PreciseTimer`]).
 const CALIBRATION_SLEEP: Nanos = Nanos::from_micros(100);
-/// The guard never grows above this: a thread that wakes up later than that is being pre-empted,
-/// and spinning does not help against it.
+/// The guard never grows above this, three times the usual lateness of a wake-up: a thread that
+/// wakes up later than that is being pre-empted, and spinning does not help against it.
 const LARGEST_GUARD: Nanos = Nanos::from_micros(150);
-/// Added to the measured lateness: calibration sees only a few wake-ups, and the request is made
-/// ready in this time (a connection is looked up, headers are encoded), which costs some 10 to 20
-/// µs.
+/// Added to the measured lateness: 10 µs because the calibration sees only a few wake-ups, and
+/// 20 µs because the request is made ready in this time (a connection is looked up, headers are
+/// encoded), which costs some 10 to 20 µs.
 const MARGIN: Nanos = Nanos::from_micros(30);
 
 /// Waits for due instants on one worker.
@@ -28,21 +30,15 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer in the current runtime. Without `may_spin` (a single processor, where spinning would
-    /// keep the server from running) it relies on the timer alone.
+    /// A pacer in the current runtime. Without `may_spin` (a single CPU, where spinning would keep
+    /// the server from running) it relies on the timer alone.
     pub(crate) async fn calibrated(may_spin: bool) -> io::Result<Self> {
         let timer = PreciseTimer::new()?;
-        let mut guard = Nanos::ZERO;
-        if may_spin {
-            let mut lateness = [Nanos::ZERO; CALIBRATION_ROUNDS];
-            for late in &mut lateness {
-                let due = clock::now() + CALIBRATION_SLEEP;
-                timer.sleep_until(due).await?;
-                *late = clock::now().since(due);
-            }
-            lateness.sort_unstable();
-            guard = (lateness[CALIBRATION_ROUNDS * 9 / 10] + MARGIN).min(LARGEST_GUARD);
-        }
+        let guard = if may_spin {
+            calibrate(&timer).await?
+        } else {
+            Nanos::ZERO
+        };
         Ok(Self {
             timer,
             guard,
@@ -68,13 +64,26 @@ impl Pacer {
         Ok(())
     }
 
-    /// Processor time spent spinning so far.
+    /// CPU time spent spinning so far.
     pub(crate) fn spun(&self) -> Nanos {
         self.spun.get()
     }
 
-    /// How long before a due instant the spinning begins.
+    /// How long before a due instant the spinning begins; zero when the pacer never spins.
     pub(crate) fn guard(&self) -> Nanos {
         self.guard
     }
+}
+
+/// The 90th percentile of the lateness of some wake-ups, and the margin.
+async fn calibrate(timer: &PreciseTimer) -> io::Result<Nanos> {
+    let mut lateness = [Nanos::ZERO; CALIBRATION_ROUNDS];
+    for late in &mut lateness {
+        let due = clock::now() + CALIBRATION_SLEEP;
+        timer.sleep_until(due).await?;
+        *late = clock::now().since(due);
+    }
+    lateness.sort_unstable();
+    let p90 = lateness[CALIBRATION_ROUNDS * 9 / 10];
+    Ok((p90 + MARGIN).min(LARGEST_GUARD))
 }

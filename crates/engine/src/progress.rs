@@ -1,4 +1,4 @@
-//! A look at a run from outside: numbers that may be a little old, and never slow a worker.
+//! Snapshots of a run for observers: numbers that may be a little old, and never slow a worker.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,28 +6,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inferometer_core::{Nanos, Record};
 use inferometer_wire::Live;
 
-/// Finished requests that are remembered for the live percentiles.
+/// Finished requests that are kept for the live percentiles: enough for a p99 with 20 requests
+/// above it, and little to copy for each of an observer's ten snapshots per second.
 const RECENT: usize = 2_000;
 
-/// Shared between a run and whoever watches it.
+/// Shared between a run and its observers.
 #[derive(Debug, Default)]
 pub struct Progress {
-    // Locked once per run by the engine and ten times a second by a watcher; never by a worker.
-    workers: Mutex<(usize, Vec<Arc<Live>>)>,
-    // Written by the collector, a few times a second.
+    // Locked once per run by the engine and ten times per second by an observer; never by a worker.
+    counters: Mutex<Counters>,
+    // Written by the collector, a few times per second.
     recent: Mutex<VecDeque<Recent>>,
 }
 
-/// How a run stands.
+/// Where the counts of a run come from.
+#[derive(Debug, Default)]
+struct Counters {
+    /// Requests of the run.
+    total: usize,
+    /// The counters of each worker.
+    workers: Vec<Arc<Live>>,
+}
+
+/// The state of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Requests of the run.
     pub total: u64,
     /// Requests in flight.
     pub in_flight: u64,
-    /// Requests that ended well.
+    /// Requests with outcome ok.
     pub ok: u64,
-    /// Requests that ended in any other way.
+    /// Requests with any other outcome.
     pub failed: u64,
     /// Token events received.
     pub events: u64,
@@ -35,7 +45,7 @@ pub struct Snapshot {
     pub connections_opened: u64,
 }
 
-/// A request that ended a short while ago, for live displays. The final numbers are made from the
+/// A request that ended a short while ago, for live displays. The final numbers come from the
 /// records.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recent {
@@ -47,7 +57,7 @@ pub struct Recent {
     pub itl_ms: Option<f64>,
     /// How late it was sent, in milliseconds.
     pub lateness_ms: Option<f64>,
-    /// It ended well.
+    /// Its outcome was ok.
     pub ok: bool,
 }
 
@@ -69,11 +79,13 @@ impl Recent {
 }
 
 impl Progress {
+    /// Takes over the counters of a run of `total` requests.
     pub(crate) fn attach(&self, total: usize, workers: &[Arc<Live>]) {
-        *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = (total, workers.to_vec());
+        let workers = workers.to_vec();
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = Counters { total, workers };
     }
 
-    /// Remembers finished requests, rebased to the start of the run.
+    /// Takes in finished requests, rebased to the start of the run.
     pub(crate) fn finished<'a>(&self, records: impl Iterator<Item = &'a Record>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.extend(records.map(Recent::of));
@@ -81,7 +93,7 @@ impl Progress {
         recent.drain(..excess);
     }
 
-    /// Requests that ended last, the oldest first.
+    /// The requests that ended last, the oldest first.
     pub fn recent(&self) -> Vec<Recent> {
         self.recent
             .lock()
@@ -91,14 +103,14 @@ impl Progress {
             .collect()
     }
 
-    /// How the run stands now.
+    /// The present state of the run.
     pub fn snapshot(&self) -> Snapshot {
-        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = Snapshot {
-            total: workers.0 as u64,
+            total: counters.total as u64,
             ..Snapshot::default()
         };
-        for live in &workers.1 {
+        for live in &counters.workers {
             let counts = live.read();
             sum.in_flight += counts.in_flight;
             sum.ok += counts.ok;
@@ -117,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_requests_are_remembered() {
+    fn only_the_last_requests_are_kept() {
         let progress = Progress::default();
         let event = |at| {
             Event::new(

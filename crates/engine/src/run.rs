@@ -1,4 +1,4 @@
-//! From plan to records.
+//! One run on real time: worker threads, the collector, and what comes of them.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,28 +12,33 @@ use inferometer_os::{stamps, thread};
 use inferometer_results::{RecordLog, ResultsError};
 use inferometer_telemetry::{HostWatch, cpu_quota};
 use inferometer_wire::{Client, ConnectPolicy, Live, Prepared};
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
 
-use crate::EngineError;
-use crate::collector::{Collected, collect};
-use crate::dispatch::{Dispatcher, FORESIGHT, Source};
+use crate::collector::{Collected, Collector};
+use crate::conversations::ConversationState;
+use crate::dispatch::{Dispatcher, LOOKAHEAD_REQUESTS, Source};
+use crate::error::EngineError;
+use crate::job::Job;
 use crate::pacer::Pacer;
-use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::stop::{StopHandle, StopLevel};
-use crate::turns::Talks;
-use crate::worker::{LOOK_AHEAD, Orders, drive};
+use crate::worker::{OPEN_AHEAD, WorkerConfig, run_worker};
 
-/// Time between the moment at which all workers are ready and the start of the run.
+/// Time between the moment at which all workers are ready and the start of the run. Every worker
+/// must have left the barrier by then; a wake-up takes some 50 µs where a CPU is free.
 const LEAD: Nanos = Nanos::from_millis(1);
-/// Batches of records that may be on the way to the collector.
+/// Batches of records that may be on the way to the collector, of at most some hundred records
+/// each. A full channel blocks no worker: it keeps its records and tries again later.
 const CHANNEL_DEPTH: usize = 256;
-/// Connections opened ahead of an open loop at least, whose need is not known beforehand.
+/// Connections that are opened before the start of a run at a request rate at least, although the
+/// schedule may need fewer in its first [`OPEN_AHEAD`]: how many overlap is not known beforehand.
 const AHEAD_OF_OPEN_LOOP: usize = 8;
 
 /// What a run leaves.
 #[derive(Debug)]
 pub struct Finished {
-    /// One record a request, in order of the index; their sum over outcomes is the number of
+    /// One record per request, in order of the index; their sum over outcomes is the number of
     /// requests.
     pub records: Vec<Record>,
     /// True when events were left in the log: join them with `results::SpilledRecords`.
@@ -42,115 +47,110 @@ pub struct Finished {
     pub health: ClientHealth,
     /// The start of the run on both clocks.
     pub start: Anchor,
-    /// How far the run was asked to stop before its end.
+    /// The stop level that was requested before the end.
     pub stopped: StopLevel,
     /// Why the record log could not be written, if so.
     pub log_error: Option<ResultsError>,
 }
 
-/// Runs a plan to its end, or until `stop` is raised.
+/// Runs a job to its end, or until `stop` is raised.
 ///
-/// `log` receives the records while the run is on. `progress` may be read from another thread
+/// `log` receives the records during the run. `progress` may be read from another thread
 /// meanwhile.
 pub fn run(
-    plan: &Plan,
+    job: &Job,
     log: Option<RecordLog>,
     stop: &StopHandle,
     progress: &Progress,
 ) -> Result<Finished, EngineError> {
-    let limits = plan
-        .max_concurrency
-        .into_iter()
-        .chain(plan.most_conversations());
-    let slots = limits.min().unwrap_or(usize::MAX);
-    let workers = plan.workers.clamp(1, slots.min(u16::MAX as usize));
-    let starting_line = StartingLine::new(workers);
-    let counter = Arc::new(AtomicUsize::new(0));
-    let lives: Vec<Arc<Live>> = (0..workers).map(|_| Arc::default()).collect();
-    progress.attach(plan.requests.len(), &lives);
-    // Held until the end, so that the kernel goes on stamping.
+    let team = Team::new(job);
+    progress.attach(job.requests.len(), &team.lives);
+    // Held until the end, so that the kernel continues to stamp.
     let _stamping = stamps::warm_up();
     let mut watch = HostWatch::start();
-    let (sender, receiver) = sync_channel(CHANNEL_DEPTH);
-
-    let (collected, outcomes) = std::thread::scope(|scope| {
-        let handles: Vec<_> = lives
-            .iter()
-            .enumerate()
-            .map(|(number, live)| {
-                let place = Place {
-                    number,
-                    workers,
-                    counter: Arc::clone(&counter),
-                    live: Arc::clone(live),
-                };
-                let (sender, line) = (sender.clone(), &starting_line);
-                scope.spawn(move || work(plan, &place, line, stop, sender))
-            })
-            .collect();
-        drop(sender);
-        let line = &starting_line;
-        let watch = &mut watch;
-        let collector = scope.spawn(move || {
-            collect(
-                &plan.requests,
-                &receiver,
-                log,
-                plan.events_in_memory,
-                (watch, progress),
-                || line.start(),
-            )
-        });
-        let outcomes: Vec<_> = handles.into_iter().map(ScopedJoinHandle::join).collect();
-        (collector.join(), outcomes)
-    });
+    let collector = Collector {
+        requests: &job.requests,
+        log,
+        events_in_memory: job.events_in_memory,
+        watch: &mut watch,
+        progress,
+    };
+    let (collected, reports) = team.run(job, stop, collector)?;
     let Collected {
         mut records,
         spilled,
         kernel_stamps,
         log_error,
-    } = collected.map_err(|_panic| EngineError::CollectorGone)?;
+    } = collected;
+    fill_due(&mut records, &job.schedule);
     let mut health = ClientHealth::default();
     watch.finish().fill(&mut health);
-    for outcome in outcomes {
-        let report = outcome.map_err(|_panic| EngineError::WorkerGone)??;
+    for report in reports {
         report.merge_into(&mut health);
     }
-    for (record, &due) in records.iter_mut().zip(plan.schedule.as_slice()) {
-        // A request that was sent knows better: of later turns the schedule holds the
-        // conversation's start.
-        if record.dequeued.is_none() {
-            record.due = due;
-        }
-    }
-    let start = starting_line.start();
-    health.wall = records
-        .iter()
-        .filter_map(|record| record.end)
-        .max()
-        .unwrap_or_default();
+    health.wall = last_end(&records);
     health.connections_opened = progress.snapshot().connections_opened;
     health.in_flight_peak = most_in_flight(&records);
     health.kernel_stamps = kernel_stamps;
-    let now = Anchor::sample();
-    let wall = Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0));
-    let start = Anchor {
-        monotonic: start,
-        wall,
-        uncertainty: now.uncertainty,
-    };
     Ok(Finished {
         records,
         spilled,
         health,
-        start,
+        start: anchor_of(team.line.start()),
         stopped: stop.level(),
         log_error,
     })
 }
 
-/// The most requests that were in flight at once. (The progress display knows only of those it
-/// saw.)
+/// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check
+/// and for warm-up. Nothing else is kept.
+pub fn send_once(
+    job: &Job,
+    requests: &[Prepared],
+    slots: usize,
+    stop: &StopHandle,
+) -> Result<Vec<Record>, EngineError> {
+    let job = Job {
+        schedule: Arc::new(Schedule::at_once(requests.len())),
+        max_concurrency: Some(slots.max(1)),
+        workers: 1,
+        conversations: None,
+        requests: requests.into(),
+        ..job.clone()
+    };
+    run(&job, None, stop, &Progress::default()).map(|finished| finished.records)
+}
+
+/// When the last request ended.
+pub(crate) fn last_end(records: &[Record]) -> Nanos {
+    records
+        .iter()
+        .filter_map(|record| record.end)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Gives requests that were never sent their due instants. One that was sent has its own already:
+/// of a later turn the schedule holds the conversation's start.
+fn fill_due(records: &mut [Record], schedule: &Schedule) {
+    for (record, &due) in records.iter_mut().zip(schedule.as_slice()) {
+        if record.dequeued.is_none() {
+            record.due = due;
+        }
+    }
+}
+
+/// The wall-clock time of the instant `start` of this run.
+fn anchor_of(start: Nanos) -> Anchor {
+    let now = Anchor::sample();
+    Anchor {
+        monotonic: start,
+        wall: Nanos(now.wall.0.saturating_sub(now.monotonic.since(start).0)),
+        uncertainty: now.uncertainty,
+    }
+}
+
+/// The most requests that were in flight at once. (Observers know only the moments they saw.)
 fn most_in_flight(records: &[Record]) -> u64 {
     let mut changes: Vec<(Nanos, i64)> = records
         .iter()
@@ -164,6 +164,71 @@ fn most_in_flight(records: &[Record]) -> u64 {
         Some(*now)
     });
     running.max().unwrap_or(0).unsigned_abs()
+}
+
+/// What the workers of a run share.
+struct Team {
+    line: StartingLine,
+    /// The next request, where the workers take them from one counter.
+    counter: Arc<AtomicUsize>,
+    /// The counters of each worker, for observers.
+    lives: Vec<Arc<Live>>,
+}
+
+impl Team {
+    /// As many workers as the job wants, but none that could never have a slot.
+    fn new(job: &Job) -> Self {
+        let limits = job
+            .max_concurrency
+            .into_iter()
+            .chain(job.max_conversations());
+        let slots = limits.min().unwrap_or(usize::MAX);
+        let workers = job.workers.clamp(1, slots.min(u16::MAX as usize));
+        Self {
+            line: StartingLine::new(workers),
+            counter: Arc::new(AtomicUsize::new(0)),
+            lives: (0..workers).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// Runs the worker threads and the collector's thread to their ends.
+    fn run(
+        &self,
+        job: &Job,
+        stop: &StopHandle,
+        collector: Collector<'_>,
+    ) -> Result<(Collected, Vec<WorkerReport>), EngineError> {
+        let (sender, receiver) = sync_channel(CHANNEL_DEPTH);
+        let (collected, outcomes) = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.lives.len())
+                .map(|number| {
+                    let slot = self.slot(number);
+                    let sender = sender.clone();
+                    scope.spawn(move || work(job, &slot, &self.line, stop, sender))
+                })
+                .collect();
+            // The collector ends when the last sender is gone.
+            drop(sender);
+            let collector = scope.spawn(move || collector.collect(&receiver, || self.line.start()));
+            let outcomes: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
+            (collector.join(), outcomes)
+        });
+        let collected = collected.map_err(|_panic| EngineError::CollectorPanicked)?;
+        let reports = outcomes
+            .into_iter()
+            .map(|outcome| outcome.map_err(|_panic| EngineError::WorkerPanicked)?)
+            .collect::<Result<_, _>>()?;
+        Ok((collected, reports))
+    }
+
+    fn slot(&self, number: usize) -> WorkerSlot {
+        WorkerSlot {
+            number,
+            workers: self.lives.len(),
+            counter: Arc::clone(&self.counter),
+            live: Arc::clone(&self.lives[number]),
+        }
+    }
 }
 
 /// Where all workers wait for one another, and learn when the run starts.
@@ -196,23 +261,54 @@ impl StartingLine {
     }
 }
 
-struct Place {
+/// The place of one worker among all workers of the run.
+struct WorkerSlot {
     number: usize,
     workers: usize,
     counter: Arc<AtomicUsize>,
     live: Arc<Live>,
 }
 
+impl WorkerSlot {
+    /// This worker's part of `whole`; the parts add up.
+    fn part_of(&self, whole: usize) -> usize {
+        whole / self.workers + usize::from(self.number < whole % self.workers)
+    }
+
+    /// The dispatcher of this worker. Under a limit all workers take their requests from one
+    /// counter, for a request must not wait for a full worker while another one is idle.
+    fn dispatcher<'a>(&self, job: &'a Job) -> Dispatcher<'a> {
+        let slots = job.max_concurrency.map(|cap| self.part_of(cap));
+        let max_conversations = job.max_conversations();
+        let source = match slots.or(max_conversations) {
+            Some(_) => Source::Shared(Arc::clone(&self.counter)),
+            None => Source::Strided {
+                next: self.number,
+                stride: self.workers,
+            },
+        };
+        let dispatcher = Dispatcher::new(&job.schedule, source, slots);
+        match &job.conversations {
+            None => dispatcher,
+            Some(conversations) => dispatcher
+                .with_starts(conversations.starts())
+                .with_max_conversations(max_conversations.map(|most| self.part_of(most))),
+        }
+    }
+}
+
+/// What a worker says at its end.
 struct WorkerReport {
     health: WorkerHealth,
-    clock_steps: (u32, Nanos),
+    clock_steps: u32,
+    largest_clock_step: Nanos,
 }
 
 impl WorkerReport {
     fn merge_into(self, health: &mut ClientHealth) {
         // Every worker sees the same steps of the one wall clock.
-        health.clock_steps = health.clock_steps.max(self.clock_steps.0);
-        health.largest_clock_step = health.largest_clock_step.max(self.clock_steps.1);
+        health.clock_steps = health.clock_steps.max(self.clock_steps);
+        health.largest_clock_step = health.largest_clock_step.max(self.largest_clock_step);
         health.workers.push(self.health);
     }
 }
@@ -222,120 +318,89 @@ impl WorkerReport {
 /// A worker that fails before the start must still come to the starting line, or the others would
 /// wait for ever: hence the two stages.
 fn work(
-    plan: &Plan,
-    place: &Place,
+    job: &Job,
+    slot: &WorkerSlot,
     line: &StartingLine,
     stop: &StopHandle,
     records: SyncSender<Vec<Record>>,
 ) -> Result<WorkerReport, EngineError> {
-    let pinned = plan
-        .pin
-        .map(|first| first + place.number)
-        .map_or(Ok(()), |cpu| {
-            if thread::pin_to_cpu(cpu) {
-                Ok(())
-            } else {
-                Err(EngineError::Pin(cpu))
-            }
-        });
-    thread::minimise_timer_slack();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(EngineError::Runtime);
     // One for preparation and run: HTTP/2 connections are tasks in it, and end with it.
-    let local = tokio::task::LocalSet::new();
-    let prepared = pinned.and(runtime).and_then(|runtime| {
-        let ready = local.block_on(&runtime, prepare(plan, place))?;
+    let local = LocalSet::new();
+    let prepared = prepare_thread(job, slot).and_then(|runtime| {
+        let ready = local.block_on(&runtime, prepare_client(job, slot))?;
         Ok((runtime, ready))
     });
     let start = line.wait();
     let (runtime, (client, pacer)) = prepared?;
-
-    let slots = plan.max_concurrency.map(|cap| share(cap, place));
-    let most_talks = plan.most_conversations();
-    let source = match slots.or(most_talks) {
-        Some(_) => Source::Shared(Arc::clone(&place.counter)),
-        None => Source::Shard {
-            next: place.number,
-            stride: place.workers,
-        },
-    };
-    let mut dispatcher = Dispatcher::new(&plan.schedule, source, slots);
-    if let Some(conversations) = &plan.conversations {
-        let most_talks = most_talks.map(|most| share(most, place));
-        dispatcher = dispatcher
-            .with_starts(conversations.starts())
-            .with_conversations(most_talks);
-    }
-    let orders = Orders {
-        requests: Arc::clone(&plan.requests),
-        dispatcher,
-        talks: plan
+    let opens_ahead = job.wire.settings().connect == ConnectPolicy::Ahead;
+    let config = WorkerConfig {
+        requests: Arc::clone(&job.requests),
+        dispatcher: slot.dispatcher(job),
+        conversations: job
             .conversations
             .as_ref()
-            .map(|all| Talks::new(all, &plan.wire)),
-        number: place.number as u16,
+            .map(|all| ConversationState::new(all, &job.wire)),
+        number: slot.number as u16,
         start,
-        drain: plan.drain,
-        opens_ahead: plan.wire.settings().connect == ConnectPolicy::Ahead && slots.is_none(),
+        drain: job.drain,
+        opens_ahead: opens_ahead && job.max_concurrency.is_none(),
         stop: stop.watch(),
         records,
     };
-    let health = local.block_on(&runtime, drive(orders, Rc::clone(&client), &pacer))?;
+    let health = local.block_on(&runtime, run_worker(config, Rc::clone(&client), &pacer))?;
+    let (clock_steps, largest_clock_step) = client.clock_steps();
     Ok(WorkerReport {
         health,
-        clock_steps: client.clock_steps(),
+        clock_steps,
+        largest_clock_step,
     })
 }
 
-/// This worker's part of `whole`, so that the parts add up.
-fn share(whole: usize, place: &Place) -> usize {
-    whole / place.workers + usize::from(place.number < whole % place.workers)
+/// Pins the calling thread if the job says so, and makes its event loop.
+fn prepare_thread(job: &Job, slot: &WorkerSlot) -> Result<Runtime, EngineError> {
+    if let Some(first) = job.pin {
+        let cpu = first + slot.number;
+        if !thread::pin_to_cpu(cpu) {
+            return Err(EngineError::Pin(cpu));
+        }
+    }
+    thread::minimise_timer_slack();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(EngineError::Runtime)
 }
 
-async fn prepare(plan: &Plan, place: &Place) -> Result<(Rc<Client>, Pacer), EngineError> {
-    let client = Client::new(&plan.wire, place.number as u16, Arc::clone(&place.live));
-    if plan.wire.settings().connect == ConnectPolicy::Ahead {
-        let most = plan
-            .conversations
-            .as_ref()
-            .map_or(plan.requests.len(), |all| all.starts().len());
-        let wanted = match plan.max_concurrency {
-            Some(cap) => cap.min(most),
-            None if plan.schedule.is_at_once() => most,
-            None => {
-                let first = plan
-                    .schedule
-                    .as_slice()
-                    .partition_point(|&due| due <= LOOK_AHEAD);
-                most.min(first.clamp(AHEAD_OF_OPEN_LOOP, FORESIGHT))
-            }
-        };
-        client.open_ahead(share(wanted, place)).await?;
+/// Opens the connections that are needed first, and calibrates the pacer.
+async fn prepare_client(job: &Job, slot: &WorkerSlot) -> Result<(Rc<Client>, Pacer), EngineError> {
+    let client = Client::new(&job.wire, slot.number as u16, Arc::clone(&slot.live));
+    if job.wire.settings().connect == ConnectPolicy::Ahead {
+        client
+            .open_ahead(slot.part_of(first_connections(job)))
+            .await?;
     }
-    let may_spin = thread::may_spin() && cpu_quota().is_none_or(|processors| processors > 1.0);
+    let may_spin = thread::may_spin() && cpu_quota().is_none_or(|cpus| cpus > 1.0);
     let pacer = Pacer::calibrated(may_spin)
         .await
         .map_err(EngineError::Timer)?;
     Ok((Rc::new(client), pacer))
 }
 
-/// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check
-/// and for warm-up. Nothing of it is kept.
-pub fn send_once(
-    plan: &Plan,
-    requests: &[Prepared],
-    slots: usize,
-    stop: &StopHandle,
-) -> Result<Vec<Record>, EngineError> {
-    let plan = Plan {
-        schedule: Arc::new(Schedule::at_once(requests.len())),
-        max_concurrency: Some(slots.max(1)),
-        workers: 1,
-        conversations: None,
-        requests: requests.into(),
-        ..plan.clone()
-    };
-    run(&plan, None, stop, &Progress::default()).map(|finished| finished.records)
+/// Connections that all workers together open before the start.
+fn first_connections(job: &Job) -> usize {
+    let most = job
+        .conversations
+        .as_ref()
+        .map_or(job.requests.len(), |all| all.starts().len());
+    match job.max_concurrency {
+        Some(cap) => cap.min(most),
+        None if job.schedule.is_at_once() => most,
+        None => {
+            let first = job
+                .schedule
+                .as_slice()
+                .partition_point(|&due| due <= OPEN_AHEAD);
+            most.min(first.clamp(AHEAD_OF_OPEN_LOOP, LOOKAHEAD_REQUESTS))
+        }
+    }
 }

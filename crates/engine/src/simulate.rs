@@ -1,4 +1,4 @@
-//! The virtual driver: the same dispatcher as a real run, against the engine model instead of
+//! The virtual driver: the same dispatcher as in a real run, against the engine model instead of
 //! sockets, on a clock that jumps from event to event.
 //!
 //! There is no network and no client here, so every record is exact: a request is sent when the
@@ -11,14 +11,15 @@ use inferometer_core::{ClientHealth, Event, EventKind, Nanos, Outcome, Record, S
 use inferometer_os::clock::Anchor;
 use inferometer_sim::engine::{Cluster, ClusterConfig, EngineRequest, EngineStats, TokenEvent};
 
-use crate::EngineError;
+use crate::conversations::EARLIER_TURN_FAILED;
 use crate::dispatch::{Dispatcher, Source, Step};
-use crate::run::Finished;
+use crate::error::EngineError;
+use crate::run::{Finished, last_end};
 use crate::stop::StopLevel;
 
 /// A run that needs no server.
 #[derive(Clone, Debug)]
-pub struct VirtualPlan {
+pub struct VirtualJob {
     /// The requests in order: what the engine gets, and the record as far as it is known.
     pub requests: Vec<VirtualRequest>,
     /// Their due instants.
@@ -33,173 +34,233 @@ pub struct VirtualPlan {
     pub seed: u64,
 }
 
-/// One request of a [`VirtualPlan`].
+/// One request of a [`VirtualJob`].
 #[derive(Clone, Debug)]
 pub struct VirtualRequest {
-    /// What the engine gets. Its id must be its position in the plan.
+    /// What the engine gets. Its id must be its position in the job.
     pub engine: EngineRequest,
-    /// Facts known beforehand: id, token counts, session. A `finish_reason` given here is kept;
-    /// else it is `length`.
+    /// Facts known beforehand: id, token counts, conversation. A `finish_reason` given here is
+    /// kept; else it is `length`.
     pub facts: Record,
     /// Hang up this long after the request was sent.
     pub cancel_after: Option<Nanos>,
-    /// For a later turn of a conversation, which must stand right after the turn before it: the
+    /// For a later turn of a conversation, which must come right after the turn before it: the
     /// pause between that turn's answer and this request. The schedule then only holds the
     /// conversation's start.
     pub think: Option<Nanos>,
 }
 
-/// Runs `plan` on a virtual clock that begins at zero. The same plan gives the same records,
-/// always.
+/// Runs `job` on a virtual clock that begins at zero. The same job gives the same records, always.
 ///
 /// Also returns the engines' own counters at the end.
-pub fn simulate(plan: VirtualPlan) -> Result<(Finished, EngineStats), EngineError> {
-    let VirtualPlan {
-        requests,
-        schedule,
-        max_concurrency,
-        most_conversations,
-        cluster,
-        seed,
-    } = plan;
-    let mut cluster = Cluster::new(cluster, seed)?;
-    let mut records: Vec<Record> = Vec::with_capacity(requests.len());
-    let mut unsent = Vec::with_capacity(requests.len());
-    let thinks: Vec<Option<Nanos>> = requests.iter().map(|request| request.think).collect();
-    let starts: Vec<usize> = (0..thinks.len())
-        .filter(|&index| thinks[index].is_none())
+pub fn simulate(job: VirtualJob) -> Result<(Finished, EngineStats), EngineError> {
+    let cluster = Cluster::new(job.cluster, job.seed)?;
+    let starts: Vec<usize> = (0..job.requests.len())
+        .filter(|&index| job.requests[index].think.is_none())
         .collect();
-    for (index, request) in requests.into_iter().enumerate() {
-        let expected = request.engine.output_tokens as usize;
-        let events = Vec::with_capacity(if request.cancel_after.is_none() {
-            expected
+    let only = Source::Strided { next: 0, stride: 1 };
+    let dispatcher = Dispatcher::new(&job.schedule, only, job.max_concurrency)
+        .with_starts(&starts)
+        .with_max_conversations(job.most_conversations);
+    let turns = job
+        .requests
+        .into_iter()
+        .enumerate()
+        .map(|(index, request)| Turn::new(index, request, job.schedule.due(index)))
+        .collect();
+    let mut run = VirtualRun {
+        cluster,
+        dispatcher,
+        turns,
+        hang_ups: BinaryHeap::new(),
+        now: Nanos::ZERO,
+        peak: 0,
+        occupied: 0,
+    };
+    run.drive();
+    run.finish()
+}
+
+/// One request on its way through the simulation.
+struct Turn {
+    record: Record,
+    /// What the engine gets, until it is sent.
+    unsent: Option<EngineRequest>,
+    cancel_after: Option<Nanos>,
+    /// For a later turn of a conversation, the pause before it.
+    think: Option<Nanos>,
+}
+
+impl Turn {
+    fn new(index: usize, request: VirtualRequest, due: Nanos) -> Self {
+        // Room for all events, unless the request may be cancelled before they come.
+        let expected = match request.cancel_after {
+            None => request.engine.output_tokens as usize,
+            Some(_) => 0,
+        };
+        Self {
+            record: Record {
+                index,
+                due,
+                events: Vec::with_capacity(expected),
+                ..request.facts
+            },
+            unsent: Some(request.engine),
+            cancel_after: request.cancel_after,
+            think: request.think,
+        }
+    }
+}
+
+/// A simulation in progress.
+struct VirtualRun<'a> {
+    cluster: Cluster,
+    dispatcher: Dispatcher<'a>,
+    turns: Vec<Turn>,
+    /// When clients hang up, and on which request.
+    hang_ups: BinaryHeap<Reverse<(Nanos, usize)>>,
+    now: Nanos,
+    /// Most requests in flight at once.
+    peak: u64,
+    /// Requests in flight, summed up over the time in nanoseconds.
+    occupied: u128,
+}
+
+impl VirtualRun<'_> {
+    /// Jumps from event to event until nothing is left.
+    fn drive(&mut self) {
+        let mut tokens = Vec::new();
+        loop {
+            let next_send = self.send_due();
+            let hang_up = self.hang_ups.peek().map(|&Reverse((at, _))| at);
+            let Some(next) = [next_send, hang_up, self.cluster.next_step_at()]
+                .into_iter()
+                .flatten()
+                .min()
+            else {
+                return;
+            };
+            let in_flight = self.dispatcher.in_flight() as u128;
+            self.occupied += in_flight * u128::from(next.since(self.now).0);
+            self.now = next;
+            self.cluster.step(next, &mut tokens);
+            for token in tokens.drain(..) {
+                self.receive(&token);
+            }
+            self.hang_up_due();
+        }
+    }
+
+    /// Sends what may be sent now; returns when the next request is due, if the dispatcher knows.
+    fn send_due(&mut self) -> Option<Nanos> {
+        loop {
+            match self.dispatcher.step(self.now) {
+                Step::Send(index) => self.send(index),
+                Step::WaitUntil(due) => return Some(due),
+                Step::WaitForSlot | Step::Finished => return None,
+            }
+        }
+    }
+
+    fn send(&mut self, index: usize) {
+        let turn = &mut self.turns[index];
+        let Some(request) = turn.unsent.take() else {
+            return;
+        };
+        turn.record.due = self.dispatcher.sent_due();
+        if submit(&mut self.cluster, request, &mut turn.record, self.now) {
+            let now = self.now;
+            self.hang_ups
+                .extend(turn.cancel_after.map(|after| Reverse((now + after, index))));
         } else {
-            0
-        });
-        records.push(Record {
-            index,
-            due: schedule.due(index),
-            events,
-            ..request.facts
-        });
-        unsent.push(Some((request.engine, request.cancel_after)));
-    }
-    let mut dispatcher = Dispatcher::new(
-        &schedule,
-        Source::Shard { next: 0, stride: 1 },
-        max_concurrency,
-    )
-    .with_starts(&starts)
-    .with_conversations(most_conversations);
-    let mut hang_ups: BinaryHeap<Reverse<(Nanos, usize)>> = BinaryHeap::new();
-    let (mut now, mut tokens) = (Nanos::ZERO, Vec::new());
-    let mut peak = 0;
-    // Requests in flight, summed up over the time, in nanoseconds.
-    let mut occupied: u128 = 0;
-    loop {
-        let next_send = loop {
-            match dispatcher.step(now) {
-                Step::Send(index) => {
-                    let Some((request, cancel_after)) = unsent[index].take() else {
-                        continue;
-                    };
-                    records[index].due = dispatcher.sent_due();
-                    if send(&mut cluster, request, &mut records[index], now) {
-                        hang_ups.extend(cancel_after.map(|after| Reverse((now + after, index))));
-                    } else {
-                        dispatcher.completed();
-                        dispatcher.conversation_ended();
-                        abandon(&mut records, &thinks, index);
-                    }
-                    peak = peak.max(dispatcher.in_flight() as u64);
-                }
-                Step::WaitUntil(due) => break Some(due),
-                Step::WaitForSlot | Step::Finished => break None,
-            }
-        };
-        let hang_up = hang_ups.peek().map(|&Reverse((at, _))| at);
-        let Some(next) = [next_send, hang_up, cluster.next_step_at()]
-            .into_iter()
-            .flatten()
-            .min()
-        else {
-            break;
-        };
-        occupied += dispatcher.in_flight() as u128 * u128::from(next.since(now).0);
-        now = next;
-        cluster.step(now, &mut tokens);
-        for token in tokens.drain(..) {
-            let index = token.request as usize;
-            if receive(&mut records[index], &token) {
-                dispatcher.completed();
-                if let Some(&Some(think)) = thinks.get(index + 1) {
-                    dispatcher.follow_up(index + 1, token.at + think);
-                } else {
-                    dispatcher.conversation_ended();
-                }
-            }
+            self.fail_conversation(index);
         }
-        while let Some(&Reverse((at, index))) =
-            hang_ups.peek().filter(|Reverse((at, _))| *at <= now)
+        self.peak = self.peak.max(self.dispatcher.in_flight() as u64);
+    }
+
+    /// Notes a token event, and what follows from a request's last.
+    fn receive(&mut self, token: &TokenEvent) {
+        let index = token.request as usize;
+        receive_event(&mut self.turns[index].record, token);
+        if !token.finished {
+            return;
+        }
+        self.dispatcher.completed();
+        match self.turns.get(index + 1).and_then(|next| next.think) {
+            Some(think) => self.dispatcher.follow_up(index + 1, token.at + think),
+            None => self.dispatcher.conversation_ended(),
+        }
+    }
+
+    /// Cancels the requests whose clients hang up now.
+    fn hang_up_due(&mut self) {
+        while let Some(&Reverse((at, index))) = self.hang_ups.peek()
+            && at <= self.now
         {
-            hang_ups.pop();
-            if cluster.cancel(index as u64) {
-                records[index].outcome = Outcome::Cancelled;
-                records[index].end = Some(at);
-                dispatcher.completed();
-                dispatcher.conversation_ended();
-                abandon(&mut records, &thinks, index);
+            self.hang_ups.pop();
+            if self.cluster.cancel(index as u64) {
+                let record = &mut self.turns[index].record;
+                record.outcome = Outcome::Cancelled;
+                record.end = Some(at);
+                self.fail_conversation(index);
             }
         }
     }
-    // Little's law, on every run: the time that all requests spent is the number in flight over
-    // time.
+
+    /// Ends a conversation whose turn `failed` has no answer: no user can continue from it, so that
+    /// the turns after it are not sent.
+    fn fail_conversation(&mut self, failed: usize) {
+        self.dispatcher.completed();
+        self.dispatcher.conversation_ended();
+        let rest = self.turns[failed + 1..].iter_mut();
+        for turn in rest.take_while(|turn| turn.think.is_some()) {
+            turn.record.error = Some(EARLIER_TURN_FAILED.to_owned());
+        }
+    }
+
+    /// The records, after a check that none was lost.
+    fn finish(self) -> Result<(Finished, EngineStats), EngineError> {
+        let records: Vec<Record> = self.turns.into_iter().map(|turn| turn.record).collect();
+        check_littles_law(&records, self.occupied)?;
+        let health = ClientHealth {
+            wall: last_end(&records),
+            kernel_stamps: true,
+            in_flight_peak: self.peak,
+            ..ClientHealth::default()
+        };
+        // No clock of this host has a part in it: the same job gives the same bytes in files.
+        let start = Anchor {
+            monotonic: Nanos::ZERO,
+            wall: Nanos::ZERO,
+            uncertainty: Nanos::ZERO,
+        };
+        let finished = Finished {
+            records,
+            spilled: false,
+            health,
+            start,
+            stopped: StopLevel::Run,
+            log_error: None,
+        };
+        Ok((finished, self.cluster.stats()))
+    }
+}
+
+/// Little's law, on every run: the time that all requests spent is the number in flight over time.
+fn check_littles_law(records: &[Record], occupied: u128) -> Result<(), EngineError> {
     let spans = records
         .iter()
         .filter_map(|record| Some(record.end?.since(record.send_start?)));
     let spent: u128 = spans.map(|span| u128::from(span.0)).sum();
-    if occupied != spent {
-        return Err(EngineError::LostTrack { occupied, spent });
-    }
-    let wall = records
-        .iter()
-        .filter_map(|record| record.end)
-        .max()
-        .unwrap_or_default();
-    let health = ClientHealth {
-        wall,
-        kernel_stamps: true,
-        in_flight_peak: peak,
-        ..ClientHealth::default()
-    };
-    // No clock of this host has a part in it: the same plan gives the same bytes in files.
-    let start = Anchor {
-        monotonic: Nanos::ZERO,
-        wall: Nanos::ZERO,
-        uncertainty: Nanos::ZERO,
-    };
-    let finished = Finished {
-        records,
-        spilled: false,
-        health,
-        start,
-        stopped: StopLevel::Run,
-        log_error: None,
-    };
-    Ok((finished, cluster.stats()))
-}
-
-/// Nobody can go on from a failed answer: the turns after it are not sent.
-fn abandon(records: &mut [Record], thinks: &[Option<Nanos>], failed: usize) {
-    let rest = (failed + 1..records.len()).take_while(|&index| thinks[index].is_some());
-    for index in rest {
-        records[index].error =
-            Some("not sent: an earlier turn of its conversation failed".to_owned());
+    if occupied == spent {
+        Ok(())
+    } else {
+        Err(EngineError::LostRequests { occupied, spent })
     }
 }
 
 /// Hands a request to the engines. False when they refuse it, as a server would with status 400.
-fn send(cluster: &mut Cluster, request: EngineRequest, record: &mut Record, now: Nanos) -> bool {
+fn submit(cluster: &mut Cluster, request: EngineRequest, record: &mut Record, now: Nanos) -> bool {
     record.dequeued = Some(now);
     record.send_start = Some(now);
     record.send_end = Some(now);
@@ -224,8 +285,8 @@ fn send(cluster: &mut Cluster, request: EngineRequest, record: &mut Record, now:
     }
 }
 
-/// Notes a token event. True when it was the request's last.
-fn receive(record: &mut Record, token: &TokenEvent) -> bool {
+/// Notes a token event in its request's record.
+fn receive_event(record: &mut Record, token: &TokenEvent) {
     let mut event = Event::new(token.at, Nanos::ZERO, EventKind::Text, false, true);
     event.tokens = u16::try_from(token.tokens).unwrap_or(u16::MAX);
     record.events.push(event);
@@ -240,8 +301,8 @@ fn receive(record: &mut Record, token: &TokenEvent) -> bool {
         first.get_or_insert(token.at);
     }
     marks.last_content = Some(token.at);
-    let told = record.usage.completion_tokens.get_or_insert(0);
-    *told += token.tokens;
+    let reported = record.usage.completion_tokens.get_or_insert(0);
+    *reported += token.tokens;
     if token.finished {
         record.usage.cached_tokens = Some(token.cached_tokens);
         record.marks.usage = Some(token.at);
@@ -252,185 +313,7 @@ fn receive(record: &mut Record, token: &TokenEvent) -> bool {
         record.outcome = Outcome::Ok;
         record.end = Some(token.at);
     }
-    token.finished
 }
 
 #[cfg(test)]
-mod tests {
-    use inferometer_sim::engine::{Content, EngineConfig};
-
-    use super::*;
-
-    fn plan(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualPlan {
-        let due = (0..n as u64)
-            .map(|i| Nanos::from_millis(i * gap_ms))
-            .collect();
-        let requests = (0..n)
-            .map(|i| VirtualRequest {
-                engine: EngineRequest::new(i as u64, Content::Unshared(100), 20),
-                facts: Record {
-                    prompt_tokens: 100,
-                    asked_output_tokens: Some(20),
-                    ..Record::default()
-                },
-                cancel_after: None,
-                think: None,
-            })
-            .collect();
-        VirtualPlan {
-            requests,
-            schedule: Schedule::new(due).unwrap(),
-            max_concurrency: cap,
-            most_conversations: None,
-            cluster: ClusterConfig::default(),
-            seed: 7,
-        }
-    }
-
-    #[test]
-    fn every_request_is_answered_in_full_and_the_same_plan_gives_the_same_records() {
-        let (first, stats) = simulate(plan(200, 5, None)).unwrap();
-        let (second, _) = simulate(plan(200, 5, None)).unwrap();
-        assert_eq!(first.records, second.records);
-        for record in &first.records {
-            assert_eq!(
-                (record.outcome, record.usage.completion_tokens),
-                (Outcome::Ok, Some(20))
-            );
-            assert_eq!(record.lateness(), Some(Nanos::ZERO));
-            assert!(record.events.windows(2).all(|pair| pair[0].at < pair[1].at));
-            assert_eq!(record.last_token(), record.end);
-        }
-        assert_eq!(stats.generated_tokens, 200 * 20);
-    }
-
-    #[test]
-    fn a_cap_of_one_serves_one_after_the_other() {
-        let (finished, _) = simulate(plan(20, 0, Some(1))).unwrap();
-        for pair in finished.records.windows(2) {
-            assert_eq!(pair[1].send_start, pair[0].end);
-        }
-        assert_eq!(finished.health.in_flight_peak, 1);
-    }
-
-    #[test]
-    fn a_request_that_can_never_run_is_refused_like_by_a_server() {
-        let mut plan = plan(3, 1, Some(1));
-        plan.cluster.engine = EngineConfig {
-            max_model_len: 110,
-            ..plan.cluster.engine
-        };
-        let (finished, _) = simulate(plan).unwrap();
-        for record in &finished.records {
-            assert_eq!(
-                (record.outcome, record.status),
-                (Outcome::HttpError, Some(400))
-            );
-        }
-    }
-
-    #[test]
-    fn a_request_that_is_given_up_frees_its_slot_and_keeps_its_tokens() {
-        let mut plan = plan(3, 0, Some(1));
-        plan.requests[1].cancel_after = Some(Nanos::from_millis(50));
-        let (finished, stats) = simulate(plan).unwrap();
-        let given_up = &finished.records[1];
-        assert_eq!(given_up.outcome, Outcome::Cancelled);
-        assert_eq!(
-            given_up.end,
-            given_up
-                .send_start
-                .map(|sent| sent + Nanos::from_millis(50))
-        );
-        assert!(!given_up.events.is_empty() && given_up.events.len() < 20);
-        assert_eq!(finished.records[2].send_start, given_up.end);
-        assert_eq!((stats.finished, stats.cancelled), (2, 1));
-    }
-
-    #[test]
-    fn a_turn_follows_the_answer_before_it_and_finds_it_in_the_cache() {
-        let mut plan = plan(4, 0, None);
-        let answer: Vec<u32> = (1_000..1_020).collect();
-        let mut said: Vec<u32> = (0..100).collect();
-        for (turn, request) in plan.requests.iter_mut().enumerate() {
-            request.engine.prompt = Content::Tokens(said.clone());
-            request.engine.answer.clone_from(&answer);
-            said.extend(&answer);
-            said.extend(0..12);
-            request.think = (turn > 0).then_some(Nanos::from_millis(250));
-        }
-        let (finished, _) = simulate(plan).unwrap();
-        for pair in finished.records.windows(2) {
-            let due = pair[0].end.map(|end| end + Nanos::from_millis(250));
-            assert_eq!((Some(pair[1].due), pair[1].send_start), (due, due));
-            // All full blocks of what was said, less the newest token of the answer, which was
-            // never computed.
-            let known = pair[0].usage.prompt_tokens.unwrap() + 20 - 1;
-            assert_eq!(pair[1].usage.cached_tokens, Some(known / 16 * 16));
-        }
-    }
-
-    #[test]
-    fn no_more_conversations_are_under_way_than_allowed_and_a_failed_one_makes_room() {
-        let mut plan = plan(12, 0, None);
-        for (index, request) in plan.requests.iter_mut().enumerate() {
-            request.think = (index % 3 > 0).then_some(Nanos::from_millis(400));
-        }
-        plan.most_conversations = Some(2);
-        // The second turn of the second conversation can never run.
-        plan.requests[4].engine.prompt = Content::Unshared(1_000_000);
-        let (finished, _) = simulate(plan).unwrap();
-        let spans: Vec<(Nanos, Nanos)> = finished
-            .records
-            .chunks(3)
-            .map(|turns| {
-                let ends = turns.iter().filter_map(|turn| turn.end);
-                (turns[0].send_start.unwrap(), ends.max().unwrap())
-            })
-            .collect();
-        for &(start, _) in &spans {
-            let under_way = spans
-                .iter()
-                .filter(|(from, to)| *from <= start && start < *to)
-                .count();
-            assert!(under_way <= 2, "{spans:?}");
-        }
-        // The third took the place of the one that failed.
-        assert_eq!(spans[2].0, spans[1].1);
-        assert_eq!(finished.records[5].outcome, Outcome::Unfinished);
-        assert!(
-            finished.records[9..]
-                .iter()
-                .all(|record| record.outcome == Outcome::Ok)
-        );
-    }
-
-    #[test]
-    fn turns_after_one_that_is_refused_are_not_sent() {
-        let mut plan = plan(3, 0, None);
-        plan.cluster.engine = EngineConfig {
-            max_model_len: 110,
-            ..plan.cluster.engine
-        };
-        for request in &mut plan.requests[1..] {
-            request.think = Some(Nanos::ZERO);
-        }
-        let (finished, _) = simulate(plan).unwrap();
-        let outcomes: Vec<_> = finished
-            .records
-            .iter()
-            .map(|record| record.outcome)
-            .collect();
-        assert_eq!(
-            outcomes,
-            [Outcome::HttpError, Outcome::Unfinished, Outcome::Unfinished]
-        );
-        assert!(
-            finished.records[2]
-                .error
-                .as_ref()
-                .unwrap()
-                .contains("earlier turn")
-        );
-    }
-}
+mod tests;

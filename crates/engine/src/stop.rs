@@ -7,12 +7,12 @@ use tokio::sync::watch;
 /// How far a run has been asked to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopLevel {
-    /// Go on.
+    /// Continue.
     #[default]
     Run,
-    /// Send nothing more, and wait a little for what is in flight.
+    /// Send nothing more, and wait a while for what is in flight.
     Drain,
-    /// Give up what is in flight, and keep what is known of it.
+    /// Cancel what is in flight, and keep what is known of it.
     Abort,
 }
 
@@ -40,7 +40,7 @@ impl StopHandle {
         });
     }
 
-    /// The next level above the present one, as repeated Ctrl-C asks for.
+    /// Raises the level by one, as each Ctrl-C does, and returns it.
     pub fn escalate(&self) -> StopLevel {
         let next = match self.level() {
             StopLevel::Run => StopLevel::Drain,
@@ -50,11 +50,12 @@ impl StopHandle {
         next
     }
 
-    /// The level asked for so far.
+    /// The present level.
     pub fn level(&self) -> StopLevel {
         *self.level.borrow()
     }
 
+    /// Follows the level.
     pub(crate) fn watch(&self) -> watch::Receiver<StopLevel> {
         self.level.subscribe()
     }

@@ -7,19 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use inferometer_core::{Nanos, Outcome, OutcomeCounts, Prompt, Request, Schedule};
-use inferometer_engine::{Finished, Plan, Progress, StopHandle, StopLevel, run};
-use inferometer_sim::{ALL_FAULTS, FaultShare, Server, SimSettings, start};
+use inferometer_engine::{Finished, Job, Progress, StopHandle, StopLevel, run};
+use inferometer_sim::{ALL_FAULTS, FaultFraction, Server, SimSettings, start};
 use inferometer_wire::{ClientSettings, Limits, Timeouts, Wire, backend};
 
-/// A server on which `share` of all requests meet a fault, each kind equally often.
-fn server(share: f64) -> Server {
-    let each = share / ALL_FAULTS.len() as f64;
+/// A server on which a `fraction` of all requests suffers a fault, each kind equally often.
+fn server(fraction: f64) -> Server {
+    let each = fraction / ALL_FAULTS.len() as f64;
     start(SimSettings {
         ttft: "1".parse().unwrap(),
         itl: "0.2".parse().unwrap(),
         faults: ALL_FAULTS
             .iter()
-            .map(|fault| FaultShare {
+            .map(|fault| FaultFraction {
                 kind: fault.kind,
                 fraction: each,
             })
@@ -29,10 +29,10 @@ fn server(share: f64) -> Server {
     .unwrap()
 }
 
-fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
+fn job(url: &str, requests: usize, cap: usize, workers: usize) -> Job {
     let wire = Wire::new(ClientSettings {
         timeouts: Timeouts {
-            // Longer than a busy machine makes a healthy server stand still.
+            // Longer than a busy machine stops a healthy server.
             first_byte: Nanos::from_millis(2_000),
             idle: Nanos::from_millis(2_000),
             ..Timeouts::default()
@@ -55,7 +55,7 @@ fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
         })
         .map(|request| wire.prepare(&request).unwrap())
         .collect();
-    Plan {
+    Job {
         requests: prepared.into(),
         schedule: Arc::new(Schedule::at_once(requests)),
         conversations: None,
@@ -68,8 +68,8 @@ fn plan(url: &str, requests: usize, cap: usize, workers: usize) -> Plan {
     }
 }
 
-fn execute(plan: &Plan) -> Finished {
-    run(plan, None, &StopHandle::default(), &Progress::default()).unwrap()
+fn execute(job: &Job) -> Finished {
+    run(job, None, &StopHandle::default(), &Progress::default()).unwrap()
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn ninety_thousand_requests_under_other_mixes_are_all_accounted_for() {
     account(0.02, 80_000, 100, 3);
 }
 
-/// Runs `requests` with a `share` of faults, and holds each record against the fault that it met.
-fn account(share: f64, requests: usize, cap: usize, workers: usize) {
-    let server = server(share);
-    let finished = execute(&plan(&server.url(), requests, cap, workers));
+/// Runs `requests` with a `fraction` of faults, and compares each record with the fault that it met.
+fn account(fraction: f64, requests: usize, cap: usize, workers: usize) {
+    let server = server(fraction);
+    let finished = execute(&job(&server.url(), requests, cap, workers));
     let fault_of: BTreeMap<String, Option<String>> = server
         .truth()
         .into_iter()
@@ -129,13 +129,13 @@ fn account(share: f64, requests: usize, cap: usize, workers: usize) {
 }
 
 #[test]
-fn an_abandoned_run_accounts_for_what_was_never_sent() {
+fn an_aborted_run_accounts_for_requests_that_were_never_sent() {
     let server = server(0.0);
-    let plan = plan(&server.url(), 5_000, 20, 1);
+    let job = job(&server.url(), 5_000, 20, 1);
     let stop = StopHandle::default();
     let progress = Progress::default();
     let finished = std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&plan, None, &stop, &progress));
+        let running = scope.spawn(|| run(&job, None, &stop, &progress));
         while progress.snapshot().ok < 100 {
             std::thread::yield_now();
         }

@@ -22,12 +22,12 @@ pub fn wall() -> Nanos {
     read(libc::CLOCK_REALTIME)
 }
 
-/// Processor time that the calling thread has used.
+/// CPU time that the calling thread has used.
 pub fn thread_cpu() -> Nanos {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// Processor time that the whole process has used.
+/// CPU time that the whole process has used.
 pub fn process_cpu() -> Nanos {
     read(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
@@ -81,8 +81,8 @@ impl Anchor {
 
 /// Converts wall-clock stamps of the kernel to the monotonic clock.
 ///
-/// The two clocks drift apart by some microseconds a second and jump when somebody sets the time,
-/// so the offset is sampled again every second, and a jump is remembered.
+/// The two clocks drift apart by some microseconds per second and jump when the time is set,
+/// so the offset is sampled again every second, and jumps are counted.
 #[derive(Clone, Debug)]
 pub struct WallConverter {
     anchor: Anchor,

@@ -1,8 +1,8 @@
-//! The operating system's part: the clock, precise waiting, receive and send stamps, limits.
+//! The operating system: the clock, precise waiting, receive and send stamps, limits.
 //!
 //! This is the only crate with `unsafe` code, and the only one that reads a clock directly; the
-//! rooms above call [`clock::now`]. Everything that only Linux offers has a plainer fallback
-//! elsewhere, and says so in its result.
+//! crates above call [`clock::now`]. What only Linux offers has a simpler fallback elsewhere, and
+//! the result says so.
 
 pub mod clock;
 pub mod limits;

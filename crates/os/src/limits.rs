@@ -31,8 +31,7 @@ pub fn file_limit() -> FileLimit {
 /// Raises the soft limit so that at least `needed` descriptors can be open, if the hard limit
 /// allows.
 ///
-/// Returns the limit in force afterwards; it is smaller than `needed` if the hard limit is in the
-/// way.
+/// Returns the limit in force afterwards; it is smaller than `needed` if the hard limit is.
 pub fn raise_file_limit(needed: u64) -> FileLimit {
     let present = file_limit();
     if present.soft < needed && present.soft < present.hard {
@@ -46,14 +45,14 @@ pub fn raise_file_limit(needed: u64) -> FileLimit {
     file_limit()
 }
 
-/// Number of descriptors that the process has open, where the platform tells.
+/// Number of descriptors that the process has open, where the platform says.
 pub fn open_files() -> Option<u64> {
     std::fs::read_dir("/proc/self/fd")
         .ok()
         .map(|entries| entries.count() as u64)
 }
 
-/// The range of local ports for outgoing connections, where the platform tells.
+/// The range of local ports for outgoing connections, where the platform says.
 pub fn local_port_range() -> Option<(u16, u16)> {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut numbers = text.split_whitespace().map(str::parse);

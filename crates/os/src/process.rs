@@ -9,14 +9,14 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
-/// What a process group can be told.
+/// A signal to a process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// As by Ctrl-C.
     Interrupt,
     /// A request to end.
     Terminate,
-    /// The end, without appeal.
+    /// The end at once.
     Kill,
 }
 
@@ -32,15 +32,15 @@ impl Signal {
 
 /// A child process that leads a process group of its own.
 ///
-/// The leader is not reaped before [`Group::finish`], so that its number cannot meanwhile go to a
-/// stranger: a signal reaches this group or nobody.
+/// The leader is not reaped before [`ProcessGroup::finish`], so that its id cannot meanwhile go to
+/// another process: a signal reaches this group or nothing.
 #[derive(Debug)]
-pub struct Group {
+pub struct ProcessGroup {
     child: Child,
     finished: bool,
 }
 
-impl Group {
+impl ProcessGroup {
     /// Starts `command` as the leader of a new group.
     ///
     /// On Linux the leader is killed should this process die first; for that the calling thread
@@ -71,17 +71,17 @@ impl Group {
         })
     }
 
-    /// The child, for its pipes. Waiting for it is left to [`Group::finish`].
+    /// The child, for its pipes. Waiting for it is left to [`ProcessGroup::finish`].
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Number of the leader and of the group.
+    /// Process id of the leader, and id of the group.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal to all processes of the group. A group that has ended already is no error.
+    /// Sends a signal to all processes of the group. A group that has ended already is not an error.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // SAFETY: killpg takes two integers. The leader is not reaped yet, so that the number is
         // ours.
@@ -126,10 +126,10 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.finished {
-            // Nobody is left who could be told of an error.
+            // There is no caller left for an error.
             drop(self.end());
         }
     }
@@ -153,8 +153,8 @@ mod tests {
     #[test]
     fn the_whole_group_ends_and_nothing_else() {
         // The pipe reads to its end only when the grandchild, which holds it open, is gone too.
-        let mut group = Group::spawn(&mut shell("sleep 600 & echo started; wait")).unwrap();
-        let mut other = Group::spawn(&mut shell("exec sleep 600")).unwrap();
+        let mut group = ProcessGroup::spawn(&mut shell("sleep 600 & echo started; wait")).unwrap();
+        let mut other = ProcessGroup::spawn(&mut shell("exec sleep 600")).unwrap();
         let mut pipe = group.child().stdout.take().unwrap();
         let mut first = [0; 8];
         pipe.read_exact(&mut first).unwrap();
@@ -170,8 +170,8 @@ mod tests {
     }
 
     #[test]
-    fn asking_does_not_reap() {
-        let mut group = Group::spawn(&mut shell("exit 3")).unwrap();
+    fn has_ended_does_not_reap() {
+        let mut group = ProcessGroup::spawn(&mut shell("exit 3")).unwrap();
         let mut all = Vec::new();
         group
             .child()

@@ -24,7 +24,7 @@ pub struct Read {
 ///
 /// `SO_TIMESTAMPNS` works on TCP sockets, on loopback and without privileges. When no other socket
 /// of the host wants stamps, the kernel patches itself to make them, which takes some milliseconds:
-/// reads until then come without a stamp. [`warm_up`] gets that over with.
+/// reads until then come without a stamp. [`warm_up`] does that beforehand.
 pub fn enable(socket: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -52,7 +52,7 @@ pub fn enable(socket: BorrowedFd<'_>) -> bool {
 /// Makes the kernel begin to stamp what arrives, before the first socket that matters is opened.
 ///
 /// Keep the returned socket as long as stamps are wanted, else the kernel may stop again. `None`
-/// where there are no stamps to be had.
+/// where the platform has none.
 pub fn warm_up() -> Option<std::net::UdpSocket> {
     use std::os::fd::AsFd;
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).ok()?;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_appended() {
+    fn reads_are_appended() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();

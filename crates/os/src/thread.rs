@@ -1,4 +1,4 @@
-//! Settings and figures of the calling thread.
+//! Settings and counters of the calling thread.
 
 #![expect(
     unsafe_code,
@@ -20,7 +20,7 @@ pub fn minimise_timer_slack() -> bool {
     false
 }
 
-/// Ties the calling thread to one processor. True if granted.
+/// Pins the calling thread to one CPU. True if granted.
 pub fn pin_to_cpu(cpu: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -42,13 +42,12 @@ pub fn pin_to_cpu(cpu: usize) -> bool {
     }
 }
 
-/// The processors that the calling thread may run on, in order; `None` where the platform does not
-/// tell.
+/// The CPUs that the calling thread may run on, in order; `None` where the platform does not say.
 fn allowed_cpus() -> Option<Vec<usize>> {
     allowed_cpus_of(0)
 }
 
-/// The processors that the first thread of process `process` may run on; of 0, the calling thread.
+/// The CPUs that the first thread of process `process` may run on; 0 is the calling thread.
 fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
     #[cfg(target_os = "linux")]
     {
@@ -72,12 +71,12 @@ fn allowed_cpus_of(process: i32) -> Option<Vec<usize>> {
     }
 }
 
-/// True when a thread that burns its processor's time leaves everybody else a processor.
+/// True when a thread that spins leaves a CPU to everything else.
 ///
-/// A thread that was tied to one processor, by us or from outside, says nothing of the others: the
-/// server was put elsewhere, which is what ties are for. What the system (or the container) has is
-/// seen in its first process; whether a quota of the control group leaves as much is not seen here
-/// for tied threads.
+/// A thread that was pinned to one CPU, by us or from outside, says nothing of the others: pinning
+/// is what keeps the server on another one. The CPUs of the system (or the container) are those of
+/// its first process; whether a quota of the control group leaves as many is not seen here for
+/// pinned threads.
 pub fn may_spin() -> bool {
     let count = |process| allowed_cpus_of(process).map_or(0, |cpus| cpus.len());
     if count(0) == 1 {
@@ -86,7 +85,7 @@ pub fn may_spin() -> bool {
     std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
 }
 
-/// Why threads cannot be tied to the processors that were asked for.
+/// Why threads cannot be pinned to the requested CPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinError {
     first: usize,
@@ -97,12 +96,12 @@ pub struct PinError {
 impl fmt::Display for PinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(allowed) = &self.allowed else {
-            return f.write_str("this platform does not tie threads to processors");
+            return f.write_str("this platform cannot pin threads to CPUs");
         };
         let (first, last) = (self.first, self.last);
         write!(
             f,
-            "the processors {first} to {last} are needed, but this process may run on"
+            "CPUs {first} to {last} are needed, but this process may run on"
         )?;
         allowed.iter().enumerate().try_for_each(|(at, cpu)| {
             let separator = if at == 0 { " " } else { ", " };
@@ -113,11 +112,11 @@ impl fmt::Display for PinError {
 
 impl std::error::Error for PinError {}
 
-/// Checks that `count` threads can be tied to the processors from `first` on.
+/// Checks that `count` threads can be pinned to the CPUs from `first` on.
 ///
 /// # Errors
 ///
-/// When a processor among them is none that the calling thread may run on.
+/// When the calling thread may not run on one of them.
 pub fn check_pin(first: usize, count: usize) -> Result<(), PinError> {
     let wanted = first..first.saturating_add(count);
     let allowed = allowed_cpus();
@@ -134,7 +133,7 @@ pub fn check_pin(first: usize, count: usize) -> Result<(), PinError> {
     })
 }
 
-/// Time that the calling thread was ready to run but had no processor, where the platform tells.
+/// Time that the calling thread was ready to run but had no CPU, where the platform says.
 pub fn run_queue_delay() -> Option<Nanos> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().nth(1)?.parse().ok().map(Nanos)
@@ -145,12 +144,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_is_tied_may_still_spin_where_the_system_has_other_processors() {
+    fn a_pinned_thread_may_still_spin_where_the_system_has_other_cpus() {
         let everywhere = may_spin();
         let first = allowed_cpus().unwrap()[0];
-        let tied = std::thread::spawn(move || (pin_to_cpu(first), may_spin()))
+        let pinned = std::thread::spawn(move || (pin_to_cpu(first), may_spin()))
             .join()
             .unwrap();
-        assert_eq!(tied, (true, everywhere));
+        assert_eq!(pinned, (true, everywhere));
     }
 }

@@ -1,4 +1,4 @@
-//! Waking up when asked, not a millisecond later.
+//! A precise alarm: it wakes up some 50 µs after its instant, not a millisecond.
 
 #![expect(
     unsafe_code,
@@ -14,7 +14,7 @@ use crate::clock;
 /// An alarm for tokio tasks on an absolute instant of the monotonic clock.
 ///
 /// tokio's own timers work in whole milliseconds and wake up about 1.1 ms late at the median; a
-/// timerfd in the same event loop wakes up after some 50 µs. What remains can be closed by
+/// timerfd in the same event loop wakes up some 50 µs late. What remains can be closed by
 /// [`PreciseTimer::spin_until`]. One timer serves one task.
 #[derive(Debug)]
 pub struct PreciseTimer {
@@ -37,7 +37,7 @@ impl PreciseTimer {
         if raw < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: `raw` is a fresh descriptor that nobody else owns.
+        // SAFETY: `raw` is a fresh descriptor that nothing else owns.
         let owned = unsafe { OwnedFd::from_raw_fd(raw) };
         let descriptor = crate::watch(owned, tokio::io::Interest::READABLE)?;
         Ok(Self { descriptor })
@@ -129,7 +129,7 @@ impl PreciseTimer {
 }
 
 impl PreciseTimer {
-    /// Burns processor time until `instant`, and returns the first reading at or after it.
+    /// Spins until `instant`, and returns the first reading at or after it.
     pub fn spin_until(instant: Nanos) -> Nanos {
         loop {
             let now = clock::now();

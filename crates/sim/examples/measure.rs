@@ -1,8 +1,8 @@
 //! Measures the simulator itself: how late its events are, and how many it can write.
 //!
 //! `cargo run --release -p inferometer-sim --example measure -- paced 5000 20 10` runs 5,000
-//! streams of 20 tokens a second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with
-//! 4 million events, 16 a write; `… -- engine 100 60` runs the engine model alone with 100 streams
+//! streams of 20 tokens per second for 10 seconds; `… -- flood 64 16 4000000` floods 64 streams with
+//! 4 million events, 16 per write; `… -- engine 100 60` runs the engine model alone with 100 streams
 //! for 60 virtual seconds. The word `stamps` at the end asks for the kernel's send stamps as well.
 //! The client only reads and throws away, on a thread of its own. The word `tied` ties server and
 //! client to a processor each, for a host that does nothing else: where there is other work, a
@@ -137,7 +137,7 @@ fn run(mut settings: SimSettings, streams: u64, tokens: u64) -> Result<(), Box<d
     if !left.is_empty() {
         let mut sorted = left;
         sorted.sort_by(f64::total_cmp);
-        let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
+        let at = |fraction: f64| sorted[((sorted.len() - 1) as f64 * fraction) as usize];
         println!(
             "kernel's stamps after the write began by p1 {:.1} us, p50 {:.1} us, p99 {:.1} us, at most {:.1} us ({})",
             at(0.01),

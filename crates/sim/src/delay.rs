@@ -96,17 +96,17 @@ impl fmt::Display for Distribution {
     }
 }
 
-/// Why a text is no distribution.
+/// Why a text is not a distribution.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DistributionError {
     /// The name before the colon is not known.
     #[error(
-        "`{0}` is no distribution; write a number, or fixed:N, normal:MEAN,SD, lognormal:MEDIAN,SIGMA, \
+        "unknown distribution `{0}`: expected a number, fixed:N, normal:MEAN,SD, lognormal:MEDIAN,SIGMA, \
          exp:MEAN or uniform:LOW,HIGH"
     )]
     UnknownName(String),
     /// Too few or too many numbers.
-    #[error("`{name}` takes {wanted} number(s), but `{text}` has {found}")]
+    #[error("invalid distribution `{text}`: {name} takes {wanted} number(s), not {found}")]
     WrongCount {
         /// Distribution named.
         name: &'static str,
@@ -118,10 +118,10 @@ pub enum DistributionError {
         text: String,
     },
     /// Not a number, or not one that can be used here.
-    #[error("`{0}` is not a number of 0 or more")]
+    #[error("invalid number `{0}` in the distribution: expected 0 or more")]
     BadNumber(String),
     /// `uniform` with its ends swapped.
-    #[error("`{0}` must have its smaller number first")]
+    #[error("invalid distribution `{0}`: expected the smaller number first")]
     Swapped(String),
 }
 
@@ -232,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_distribution_is_refused_by_name() {
+    fn an_invalid_distribution_is_named_in_the_error() {
         for (text, part) in [
-            ("gauss:1,2", "`gauss` is no distribution"),
+            ("gauss:1,2", "unknown distribution `gauss`"),
             ("normal:5", "takes 2"),
-            ("-1", "`-1` is not a number"),
-            ("inf", "`inf` is not"),
-            ("", "`` is not"),
+            ("-1", "invalid number `-1`"),
+            ("inf", "invalid number `inf`"),
+            ("", "invalid number ``"),
             ("uniform:3,1", "smaller number first"),
         ] {
             let error = text.parse::<Distribution>().unwrap_err().to_string();

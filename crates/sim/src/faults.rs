@@ -1,4 +1,4 @@
-//! Faults that the simulator makes on purpose, so that clients can be tested against them.
+//! Faults that the simulator injects on purpose, so that clients can be tested against them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,29 +36,29 @@ faults! {
     MalformedSse, "malformed_sse", Malformed, "a line of the stream has no field name";
     MalformedJson, "malformed_json", Malformed, "an event's data is not JSON";
     InvalidUtf8, "invalid_utf8", Malformed, "an event holds bytes that are not UTF-8";
-    TruncatedJson, "truncated_json", Malformed, "an event's JSON ends in the middle, then the stream goes on";
+    TruncatedJson, "truncated_json", Malformed, "an event's JSON ends in the middle, then the stream continues";
     SplitBytes, "split_bytes", Ok, "every byte of the stream is a write of its own";
     Crlf, "crlf", Ok, "lines end with CR LF";
-    Comments, "comments", Ok, "comments and keep-alive pings stand between the events";
+    Comments, "comments", Ok, "comments and keep-alive pings come between the events";
     Burst, "burst", Ok, "events are held back and written four at a time";
     HugeEvent, "huge_event", Ok, "one valid event of 8 MiB";
-    Endless, "endless", Malformed, "the answer passes max_tokens and goes on (10 million tokens) until the client's limit on events or bytes";
+    Endless, "endless", Malformed, "the answer passes max_tokens and continues (10 million tokens) until the client's limit on events or bytes";
     EarlyEnd, "early_end", Truncated, "the stream ends cleanly half-way, with neither finish_reason nor end marker";
     EmptyAnswer, "empty_answer", Empty, "a well-formed stream without any output";
     MissingDone, "missing_done", Ok, "finish_reason comes, but no end marker";
     RoleOnlyFirst, "role_only_first", Ok, "chat only: three events that name the role and nothing else, 5 ms before the first token";
     EmptyFirst, "empty_first", Ok, "the first token decodes to nothing: its event has empty text";
-    UsageMissing, "usage_missing", Ok, "no usage, although asked for";
+    UsageMissing, "usage_missing", Ok, "no usage, although it was requested";
     UsageOnLastChoice, "usage_on_last_choice", Ok, "usage comes with the last choice instead of in an event of its own";
     UsageInconsistent, "usage_inconsistent", Ok, "usage counts three output tokens too many";
     ErrorInStream, "error_in_stream", StreamError, "half-way an error object comes instead of a token, and the stream ends";
-    Gzip, "gzip", WrongContentType, "the answer is compressed although nobody asked for it";
-    WrongContentType, "wrong_content_type", WrongContentType, "a stream was asked for, one JSON body comes";
+    Gzip, "gzip", WrongContentType, "the answer is compressed although the client did not ask for it";
+    WrongContentType, "wrong_content_type", WrongContentType, "a stream was requested, one JSON body comes";
     DuplicateDone, "duplicate_done", Ok, "the end marker comes twice";
     CloseAfterStream, "close_after_stream", Ok, "keep-alive is announced, but the connection is closed after the answer";
 }
 
-/// What is to be known of a fault.
+/// Description of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultInfo {
     /// The fault.
@@ -72,7 +72,7 @@ pub struct FaultInfo {
 }
 
 impl FaultKind {
-    /// What is to be known of this fault.
+    /// The description of this fault.
     pub fn info(self) -> &'static FaultInfo {
         // `ALL_FAULTS` and the enum come from the same list, in the same order.
         &ALL_FAULTS[self as usize]
@@ -98,30 +98,30 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// A fault and the share of requests that suffer it, written `NAME=FRACTION`.
+/// A fault and the fraction of requests that suffer it, written `NAME=FRACTION`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FaultShare {
+pub struct FaultFraction {
     /// The fault.
     pub kind: FaultKind,
-    /// Share of requests, 0 to 1.
+    /// Fraction of requests, 0 to 1.
     pub fraction: f64,
 }
 
-/// Why a text is no fault share.
+/// Why a fault setting is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// No equals sign.
-    #[error("`{0}` is no fault; write NAME=FRACTION, such as reset_mid_stream=0.1")]
+    #[error("invalid fault \"{0}\": expected NAME=FRACTION, such as reset_mid_stream=0.1")]
     NoFraction(String),
     /// The name is not known.
-    #[error("there is no fault `{0}`; the faults are {names}", names = names())]
+    #[error("unknown fault \"{0}\": expected one of {names}", names = names())]
     UnknownName(String),
     /// Not a number from 0 to 1.
-    #[error("`{0}` is not a share from 0 to 1")]
+    #[error("invalid fraction of requests \"{0}\": expected a number from 0 to 1")]
     BadFraction(String),
-    /// The shares together exceed 1.
+    /// The fractions together exceed 1.
     #[error(
-        "the shares of all faults together are {0}, but a request can suffer one fault only (at most 1)"
+        "the fractions of all faults add up to {0}: expected at most 1, because a request suffers one fault at most"
     )]
     TooMany(String),
 }
@@ -134,7 +134,7 @@ fn names() -> String {
         .join(", ")
 }
 
-impl FromStr for FaultShare {
+impl FromStr for FaultFraction {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -150,14 +150,14 @@ impl FromStr for FaultShare {
     }
 }
 
-impl fmt::Display for FaultShare {
+impl fmt::Display for FaultFraction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.kind, self.fraction)
     }
 }
 
-/// Checks that the shares do not exceed 1 together.
-pub(crate) fn check(faults: &[FaultShare]) -> Result<(), FaultError> {
+/// Checks that the fractions do not exceed 1 together.
+pub(crate) fn check(faults: &[FaultFraction]) -> Result<(), FaultError> {
     let sum: f64 = faults.iter().map(|fault| fault.fraction).sum();
     if sum > 1.0 + 1e-9 {
         Err(FaultError::TooMany(format!("{sum:.3}")))
@@ -167,7 +167,7 @@ pub(crate) fn check(faults: &[FaultShare]) -> Result<(), FaultError> {
 }
 
 /// The fault that the draw `unit` (0 to 1) selects.
-pub(crate) fn select(faults: &[FaultShare], unit: f64) -> Option<FaultKind> {
+pub(crate) fn select(faults: &[FaultFraction], unit: f64) -> Option<FaultKind> {
     let mut passed = 0.0;
     faults.iter().find_map(|fault| {
         passed += fault.fraction;
@@ -188,32 +188,32 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_read_and_wrong_ones_refused() {
-        let share: FaultShare = "stall=0.25".parse().unwrap();
+    fn invalid_fractions_are_errors() {
+        let fault: FaultFraction = "stall=0.25".parse().unwrap();
         assert_eq!(
-            share,
-            FaultShare {
+            fault,
+            FaultFraction {
                 kind: FaultKind::Stall,
                 fraction: 0.25
             }
         );
         assert!(
             "stall"
-                .parse::<FaultShare>()
+                .parse::<FaultFraction>()
                 .unwrap_err()
                 .to_string()
                 .contains("NAME=FRACTION")
         );
         assert!(
             "stahl=1"
-                .parse::<FaultShare>()
+                .parse::<FaultFraction>()
                 .unwrap_err()
                 .to_string()
                 .contains("reset_mid_stream")
         );
-        assert!("stall=1.5".parse::<FaultShare>().is_err());
-        assert!(check(&[share, share, share, share]).is_ok());
-        assert!(check(&[share; 5]).is_err());
+        assert!("stall=1.5".parse::<FaultFraction>().is_err());
+        assert!(check(&[fault; 4]).is_ok());
+        assert!(check(&[fault; 5]).is_err());
     }
 
     #[test]

@@ -25,13 +25,13 @@ const REQUEST_EDGES: &[f64] = &[
     480.0, 960.0, 1920.0, 7680.0,
 ];
 
-/// Counters and histograms of a server. No lock is taken for a token.
+/// Counters and histograms of a server. No lock is taken per token.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     model: String,
-    /// Requests taken on and not ended.
+    /// Requests accepted and not ended.
     pub(crate) in_flight: AtomicI64,
-    /// What the engine model said last.
+    /// The latest state of the engine model.
     engine: Mutex<Option<EngineStats>>,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) generation_tokens: AtomicU64,
@@ -67,7 +67,7 @@ impl Metrics {
         }
     }
 
-    /// Remembers the engine's counters and gauges.
+    /// Takes in the engine's counters and gauges.
     pub(crate) fn note_engine(&self, stats: &EngineStats) {
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(*stats);
     }
@@ -95,7 +95,7 @@ impl Metrics {
         let mut text = String::with_capacity(8192);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let engine = self.engine();
-        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let fraction = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         let finished = read(&self.finished_length) + read(&self.finished_stop);
         let mut page = Page {
             text: &mut text,
@@ -106,7 +106,7 @@ impl Metrics {
             (
                 "num_running_reqs",
                 "gauge",
-                "Requests being worked on.",
+                "Requests running.",
                 engine.running as f64,
             ),
             (
@@ -124,14 +124,14 @@ impl Metrics {
             (
                 "token_usage",
                 "gauge",
-                "Share of the KV cache in use; 1 is all.",
-                share(engine.blocks_used as u64, engine.blocks_total as u64),
+                "Fraction of the KV cache in use, 0 to 1.",
+                fraction(engine.blocks_used as u64, engine.blocks_total as u64),
             ),
             (
                 "cache_hit_rate",
                 "gauge",
-                "Share of prompt tokens found in the prefix cache.",
-                share(engine.prefix_hits, engine.prefix_queries),
+                "Fraction of prompt tokens found in the prefix cache.",
+                fraction(engine.prefix_hits, engine.prefix_queries),
             ),
             (
                 "prompt_tokens_total",
@@ -160,45 +160,14 @@ impl Metrics {
             (
                 "num_aborted_requests_total",
                 "counter",
-                "Requests given up.",
+                "Requests aborted.",
                 read(&self.aborted),
             ),
         ] {
             page.single(name, kind, help, value);
         }
-        if engine.drafts > 0 {
-            let length = 1.0 + share(engine.accepted_tokens, engine.drafts);
-            page.single(
-                "spec_accept_length",
-                "gauge",
-                "Tokens a step that verified a draft gave.",
-                length,
-            );
-        }
-        for (name, help, histogram) in [
-            (
-                "time_to_first_token_seconds",
-                "Time to first token.",
-                &self.ttft,
-            ),
-            (
-                "inter_token_latency_seconds",
-                "Time between tokens.",
-                &self.itl,
-            ),
-            (
-                "e2e_request_latency_seconds",
-                "Time from arrival to the last token.",
-                &self.e2e,
-            ),
-            (
-                "queue_time_seconds",
-                "Time spent waiting for the engine.",
-                &self.queue,
-            ),
-        ] {
-            page.histogram(name, help, histogram);
-        }
+        page.acceptance_length(&engine);
+        self.latencies(&mut page, "queue_time_seconds");
         text
     }
 
@@ -216,7 +185,7 @@ impl Metrics {
         for (name, help, value) in [
             (
                 "num_requests_running",
-                "Requests being worked on.",
+                "Requests running.",
                 engine.running as f64,
             ),
             (
@@ -231,7 +200,7 @@ impl Metrics {
             ),
             (
                 "kv_cache_usage_perc",
-                "Share of the KV cache in use; 1 is all.",
+                "Fraction of the KV cache in use, 0 to 1.",
                 kv_usage,
             ),
         ] {
@@ -250,7 +219,7 @@ impl Metrics {
             ),
             (
                 "num_preemptions_total",
-                "Requests thrown out of the KV cache.",
+                "Requests preempted.",
                 engine.preemptions as f64,
             ),
             (
@@ -269,6 +238,13 @@ impl Metrics {
         if engine.drafts > 0 {
             page.speculation(&engine);
         }
+        self.finished_by_reason(&mut page);
+        self.latencies(&mut page, "request_queue_time_seconds");
+        text
+    }
+
+    /// vLLM's counters of finished requests.
+    fn finished_by_reason(&self, page: &mut Page<'_>) {
         page.head(
             "request_success_total",
             "counter",
@@ -283,8 +259,16 @@ impl Metrics {
                 "engine=\"0\",finished_reason=\"{reason}\",model_name=\"{}\"",
                 self.model
             );
-            page.sample("request_success_total", &labels, read(count));
+            page.sample(
+                "request_success_total",
+                &labels,
+                count.load(Ordering::Relaxed) as f64,
+            );
         }
+    }
+
+    /// The histograms of latencies, which have the same names in all engines but the queue's.
+    fn latencies(&self, page: &mut Page<'_>, queue: &'static str) {
         for (name, help, histogram) in [
             (
                 "time_to_first_token_seconds",
@@ -301,15 +285,10 @@ impl Metrics {
                 "Time from arrival to the last token.",
                 &self.e2e,
             ),
-            (
-                "request_queue_time_seconds",
-                "Time spent waiting for the engine.",
-                &self.queue,
-            ),
+            (queue, "Time spent waiting for the engine.", &self.queue),
         ] {
             page.histogram(name, help, histogram);
         }
-        text
     }
 }
 
@@ -341,6 +320,20 @@ impl Page<'_> {
         self.sample(name, &labels, value);
     }
 
+    /// SGLang's gauge of speculative decoding, where there is any.
+    fn acceptance_length(&mut self, engine: &EngineStats) {
+        if engine.drafts > 0 {
+            let accepted = engine.accepted_tokens as f64 / engine.drafts as f64;
+            self.single(
+                "spec_accept_length",
+                "gauge",
+                "Tokens per step that verified a draft.",
+                1.0 + accepted,
+            );
+        }
+    }
+
+    /// vLLM's counters of speculative decoding.
     fn speculation(&mut self, engine: &EngineStats) {
         for (name, help, count) in [
             (
@@ -449,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn sglang_names_the_same_things_its_own_way() {
+    fn the_page_can_have_sglang_s_names() {
         let metrics = Metrics::new("m");
         metrics.ttft.add(Nanos::from_millis(3));
         metrics.note_engine(&EngineStats {

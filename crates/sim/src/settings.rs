@@ -1,4 +1,4 @@
-//! What the simulator is told.
+//! The settings of the simulator.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,17 +9,16 @@ use std::time::Duration;
 use inferometer_core::Secret;
 
 use crate::delay::{Delay, Distribution};
-use crate::engine::{ClusterConfig, EngineError};
-use crate::faults::{FaultError, FaultShare};
+use crate::engine::{ClusterConfig, ModelError};
+use crate::faults::{FaultError, FaultFraction};
 use crate::text::Tokenizer;
 
-/// Everything that a simulated server is told. [`SimSettings::default`] listens on a free local
-/// port.
+/// The settings of a simulated server. [`SimSettings::default`] listens on a free local port.
 #[derive(Clone)]
 pub struct SimSettings {
     /// Where to listen; port 0 takes any free one.
     pub address: SocketAddr,
-    /// Threads, each with its own event loop. One carries hundreds of thousands of events a second.
+    /// Threads, each with its own event loop. One carries hundreds of thousands of events per second.
     pub threads: usize,
     /// Name of the model that is served.
     pub model: String,
@@ -30,7 +29,7 @@ pub struct SimSettings {
     pub itl: Delay,
     /// Tokens in each event; the last may hold fewer.
     pub tokens_per_event: u16,
-    /// No waiting at all: every stream is written as fast as the client reads, this many events a
+    /// Flood mode: every stream is written as fast as the client reads, with this many events per
     /// write.
     pub flood: Option<u32>,
     /// Natural length of answers in tokens, for requests that do not set `ignore_eos`; `max_tokens`
@@ -43,13 +42,13 @@ pub struct SimSettings {
     pub max_model_len: u32,
     /// Key that requests below `/v1` must carry as `Authorization: Bearer KEY`.
     pub api_key: Option<Secret>,
-    /// Faults and their shares of all generation requests.
-    pub faults: Vec<FaultShare>,
-    /// File that receives the truth log beside `GET /truth`.
+    /// Faults, with the fraction of all generation requests that suffer each.
+    pub faults: Vec<FaultFraction>,
+    /// File that receives the truth log in addition to `GET /truth`.
     pub truth_file: Option<PathBuf>,
     /// Also keep the kernel's send stamp of each event, where the platform gives it.
     pub kernel_stamps: bool,
-    /// First processor to tie threads to; the others follow.
+    /// CPU of the first thread; the others follow.
     pub pin: Option<usize>,
     /// Counts prompts and serves `/tokenize`; without it a plain rule counts words and marks.
     pub tokenizer: Option<Arc<dyn Tokenizer>>,
@@ -64,11 +63,11 @@ pub struct SimSettings {
     /// Answer with a tool call whenever a chat request offers tools and leaves the choice to the
     /// model.
     pub tool_calls: bool,
-    /// Names of LoRA adapters that are there from the start.
+    /// Names of LoRA adapters that are loaded at the start.
     pub lora_modules: Vec<String>,
-    /// Answer everything with status 503 for so long after the start.
+    /// How long after the start everything is answered with status 503.
     pub ready_after: Duration,
-    /// Refuse connections for so long after the start, as a server does that is still loading its
+    /// How long after the start connections are refused, as by a server that is still loading its
     /// model.
     pub listen_after: Duration,
     /// Whose names `/metrics` uses.
@@ -178,7 +177,7 @@ pub enum SimError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A thread or its event loop could not be started.
@@ -189,15 +188,15 @@ pub enum SimError {
     TruthFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A setting that makes no sense.
+    /// An invalid setting.
     #[error("{0}")]
     Setting(String),
-    /// Engine settings that make no sense.
+    /// Invalid settings of the engine model.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(#[from] ModelError),
     /// The certificate or key cannot be used.
     #[error("cannot use {path} for TLS: {reason}")]
     Tls {
@@ -206,45 +205,45 @@ pub enum SimError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Fault shares that do not add up.
+    /// Invalid faults.
     #[error(transparent)]
     Faults(#[from] FaultError),
 }
 
 impl SimSettings {
-    /// Refuses settings that make no sense.
+    /// Checks the settings.
     pub fn check(&self) -> Result<(), SimError> {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
         if let Some(first) = self.pin {
             inferometer_os::thread::check_pin(first, self.threads).map_err(|error| {
-                SimError::Setting(format!(
-                    "threads cannot be tied to processor {first} and up: {error}"
-                ))
+                SimError::Setting(format!("cannot pin threads to CPU {first} and up: {error}"))
             })?;
         }
         if self.threads == 0 {
-            return wrong("the simulator needs at least one thread");
+            return wrong("invalid number of threads 0: expected at least 1");
         }
         if self.tokens_per_event == 0 {
-            return wrong("an event must carry at least one token");
+            return wrong("invalid number of tokens per event 0: expected at least 1");
         }
         if self.flood == Some(0) {
-            return wrong("flood mode must put at least one event into a write");
+            return wrong(
+                "invalid number of events per write 0 in flood mode: expected at least 1",
+            );
         }
         if self.model.is_empty() {
-            return wrong("the model needs a name");
+            return wrong("empty model name");
         }
         if self.max_model_len < 2 {
             return wrong(
-                "the longest sequence must have room for a prompt and an answer (2 or more)",
+                "invalid longest sequence: expected 2 or more tokens, for a prompt and an answer",
             );
         }
         if self.engine.is_some() && self.threads > 1 {
-            return wrong("an engine model runs on one thread; leave threads at 1");
+            return wrong("an engine model runs on one thread: set threads to 1");
         }
         if self.engine.is_some() && self.flood.is_some() {
             return wrong(
-                "flood mode knows no time, so that it cannot be combined with an engine model",
+                "flood mode cannot be combined with an engine model, which decides when tokens come",
             );
         }
         crate::faults::check(&self.faults)?;

@@ -1,4 +1,4 @@
-//! The simulator's words: the text of answers, and the counting of prompts.
+//! The simulator's text: the words of answers, and the counting of prompts.
 
 /// Short common words: most vocabularies hold each of them, with its leading space, as one token.
 /// All are plain ASCII letters, so that they need no escaping in JSON.
@@ -38,7 +38,7 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     }))
 }
 
-/// Counts and translates tokens for the simulator, where it shall use a real vocabulary.
+/// A real vocabulary for the simulator.
 pub trait Tokenizer: Send + Sync {
     /// The token ids of `text`.
     fn encode(&self, text: &str) -> Vec<u32>;
@@ -50,9 +50,9 @@ pub trait Tokenizer: Send + Sync {
     }
 }
 
-/// The counting rule without a tokenizer: a piece is a run of ASCII letters and digits (or of bytes
-/// outside ASCII), or any other single character that is no white space.
-pub(crate) fn for_each_piece(text: &str, mut visit: impl FnMut(&[u8])) {
+/// The counting rule without a tokenizer: a token is a run of ASCII letters and digits (or of bytes
+/// outside ASCII), or any other single character that is not white space.
+pub(crate) fn for_each_token(text: &str, mut visit: impl FnMut(&[u8])) {
     let bytes = text.as_bytes();
     let wordy = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80;
     let mut at = 0;
@@ -70,11 +70,11 @@ pub(crate) fn for_each_piece(text: &str, mut visit: impl FnMut(&[u8])) {
     }
 }
 
-/// Number of pieces in `text`: see [`for_each_piece`].
-pub(crate) fn count_pieces(text: &str) -> usize {
-    let mut pieces = 0;
-    for_each_piece(text, |_| pieces += 1);
-    pieces
+/// Number of tokens in `text`: see [`for_each_token`].
+pub(crate) fn count_tokens(text: &str) -> usize {
+    let mut tokens = 0;
+    for_each_token(text, |_| tokens += 1);
+    tokens
 }
 
 #[cfg(test)]
@@ -82,15 +82,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_words_and_marks() {
-        for (text, pieces) in [
+    fn tokens_are_words_and_marks() {
+        for (text, tokens) in [
             ("", 0),
             ("  ", 0),
             ("Hello, world!", 4),
             ("a1 b2\n(c)", 5),
             ("né à", 2),
         ] {
-            assert_eq!(count_pieces(text), pieces, "{text:?}");
+            assert_eq!(count_tokens(text), tokens, "{text:?}");
         }
     }
 

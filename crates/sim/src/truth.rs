@@ -60,7 +60,7 @@ pub struct TruthRecord {
     pub streamed: bool,
     /// How it ended for the server.
     pub outcome: TruthOutcome,
-    /// The fault that was made on purpose.
+    /// The fault that was injected.
     pub fault: Option<String>,
     /// Prompt tokens.
     pub prompt_tokens: u32,
@@ -72,11 +72,11 @@ pub struct TruthRecord {
     pub sequences: u32,
     /// Writes that the kernel did not take at once because the client was slow to read.
     pub blocked_writes: u32,
-    /// How late the latest event was against the moment when it was due.
+    /// Lateness of the latest event against the moment when it was due.
     pub max_late: Nanos,
     /// Replica that served it.
     pub replica: u32,
-    /// Times that the engine threw it out of the KV cache to compute it again.
+    /// Times that the engine preempted it.
     pub preemptions: u32,
 }
 
@@ -111,10 +111,11 @@ pub struct Lateness {
     pub max: Nanos,
 }
 
-/// Buckets of [`LatenessHistogram`]: 16 to each power of two of nanoseconds.
+/// Buckets of [`LatenessHistogram`]: 16 per power of two of nanoseconds, from 16 ns to 2⁴⁸ ns (78
+/// hours).
 const BUCKETS: usize = 16 * 44;
 
-/// Counts of event lateness in buckets 6 % wide: one counter increment an event.
+/// Counts of event lateness in buckets 6 % wide: one counter increment per event.
 #[derive(Debug)]
 pub(crate) struct LatenessHistogram {
     counts: Box<[u64]>,
@@ -147,10 +148,10 @@ impl LatenessHistogram {
         self.max = self.max.max(other.max);
     }
 
-    /// The upper edge of the bucket that holds the `share` quantile.
-    fn quantile(&self, share: f64) -> Nanos {
+    /// The upper edge of the bucket that holds the `fraction` quantile.
+    fn quantile(&self, fraction: f64) -> Nanos {
         let events: u64 = self.counts.iter().sum();
-        let wanted = ((events as f64 * share).ceil() as u64).max(1);
+        let wanted = ((events as f64 * fraction).ceil() as u64).max(1);
         let mut passed = 0;
         let bucket = self.counts.iter().position(|count| {
             passed += count;
@@ -173,9 +174,10 @@ impl LatenessHistogram {
     }
 }
 
-/// Event stamps that the log keeps at most; the oldest records are dropped (and counted) beyond it.
+/// Event stamps that the log keeps at most, 320 MB; the oldest records are dropped (and counted)
+/// beyond it. Documented in docs/simulator.md.
 const KEPT_EVENTS: usize = 40_000_000;
-/// Records that the log keeps at most.
+/// Records that the log keeps at most. Documented in docs/simulator.md.
 const KEPT_RECORDS: usize = 2_000_000;
 /// Records that may wait for the log file's writer.
 const FILE_QUEUE: usize = 65_536;
@@ -283,7 +285,7 @@ impl TruthLog {
             .take();
         let Some(writer) = writer else { return Ok(()) };
         if let Some(file) = &self.file {
-            // The writer may be gone already after a failed write; joining it tells why.
+            // The writer may be gone already after a failed write; joining it returns the error.
             let _ = file.send(None);
         }
         writer
@@ -334,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_of_lateness_are_six_percent_exact() {
+    fn quantiles_of_lateness_are_exact_to_six_percent() {
         let mut histogram = LatenessHistogram::default();
         for us in 1..=1000 {
             histogram.add(Nanos::from_micros(us));
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_keeps_what_it_can_and_tells_what_it_dropped() {
+    fn the_log_drops_the_oldest_records_and_counts_them() {
         let log = TruthLog {
             kept_events: 200,
             ..TruthLog::new(None).unwrap()

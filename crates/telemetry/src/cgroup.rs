@@ -58,7 +58,7 @@ impl Cgroup {
         }
     }
 
-    /// Processors that the tightest quota on the way up leaves, if there is one.
+    /// CPUs that the tightest quota on the way up leaves, if there is one.
     pub(crate) fn cpu_quota(&self) -> Option<f64> {
         self.cpu
             .iter()
@@ -121,7 +121,7 @@ fn quota(folder: &Path) -> Option<f64> {
         let period: f64 = parts.next()?.parse().ok()?;
         return (period > 0.0).then_some(quota / period);
     }
-    // Version 1 says "none" by -1, which is no unsigned number.
+    // Version 1 says "none" by -1, which is not an unsigned number.
     let quota = read_number(&folder.join("cpu.cfs_quota_us"))?;
     let period = read_number(&folder.join("cpu.cfs_period_us"))?;
     (period > 0).then_some(quota as f64 / period as f64)

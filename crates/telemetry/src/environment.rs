@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 
-/// The machine that a run was made on. What the platform does not tell is `None`.
+/// The machine that a run was made on. What the platform does not report is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {
@@ -22,13 +22,13 @@ pub struct Environment {
     pub kernel: Option<String>,
     /// Instruction set that the program was built for.
     pub architecture: String,
-    /// Processors.
+    /// CPUs.
     pub cpu: CpuInfo,
     /// Memory.
     pub memory: MemoryInfo,
     /// Limits of the process and the network.
     pub limits: LimitsInfo,
-    /// What the kernel tells time by (`tsc`, `kvm-clock`, `hpet` …).
+    /// The kernel's clock source (`tsc`, `kvm-clock`, `hpet` …).
     pub clock_source: Option<String>,
     /// The kind of container, as far as it can be guessed.
     pub container: Option<String>,
@@ -39,23 +39,23 @@ pub struct Environment {
     pub variables: BTreeSet<String>,
 }
 
-/// Processors of the host, and how much of them the process may use.
+/// CPUs of the host, and how much of them the process may use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CpuInfo {
     /// Model name.
     pub model: Option<String>,
-    /// Logical processors of the host.
+    /// Logical CPUs of the host.
     pub logical: Option<usize>,
     /// Physical cores of the host.
     pub cores: Option<usize>,
-    /// Processors that the process may use, by affinity and quota.
+    /// CPUs that the process may use, by affinity and quota.
     pub usable: Option<usize>,
-    /// Quota of the control group in processors.
+    /// Quota of the control group in CPUs.
     pub quota: Option<f64>,
     /// Frequency governors in use.
     pub governors: BTreeSet<String>,
-    /// True when the processors are those of a virtual machine.
+    /// True when the CPUs are those of a virtual machine.
     pub virtual_machine: Option<bool>,
 }
 
@@ -85,13 +85,13 @@ pub struct LimitsInfo {
     pub listen_backlog: Option<u64>,
 }
 
-/// Name of the host, where the platform tells.
+/// Name of the host, where the platform reports it.
 pub fn host_name() -> Option<String> {
     read_line("/proc/sys/kernel/hostname")
 }
 
 impl Environment {
-    /// Looks around. Takes a few milliseconds; reads files only.
+    /// Describes this machine. Takes a few milliseconds; reads files only.
     pub fn capture() -> Self {
         let cgroup = Cgroup::of_this_process();
         let files = limits::file_limit();
@@ -161,9 +161,9 @@ fn parse_cpuinfo(text: &str) -> CpuInfo {
             .map(|(_, value)| value.trim())
     };
     let logical = values("processor").count();
-    // Pairs of package and core, each listed once a hardware thread.
+    // Pairs of package and core, each listed once per hardware thread.
     let cores: BTreeSet<_> = values("physical id").zip(values("core id")).collect();
-    // x86 lists what a hypervisor announces among the flags; other architectures tell nothing.
+    // x86 lists what a hypervisor announces among the flags; other architectures do not say.
     let flags = values("flags").next();
     CpuInfo {
         model: values("model name").next().map(str::to_owned),

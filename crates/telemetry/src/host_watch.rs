@@ -29,7 +29,7 @@ struct Counters {
 pub struct HostReport {
     /// Time between start and end of the watch.
     pub wall: Nanos,
-    /// Processor time of the whole process, workers and all.
+    /// CPU time of the whole process, workers included.
     pub process_cpu: Nanos,
     /// Throttling by the control group's quota.
     pub throttling: Option<Throttling>,
@@ -58,8 +58,8 @@ impl HostWatch {
         }
     }
 
-    /// Looks at what has a peak rather than a total. To be called now and then (a few times a
-    /// second suffices) from a thread that has no requests to send.
+    /// Samples what has a peak rather than a total. To be called a few times per second from a
+    /// thread that has no requests to send.
     pub fn sample(&mut self) {
         self.open_files_peak = self.open_files_peak.max(limits::open_files());
     }

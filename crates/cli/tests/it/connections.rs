@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
-use inferometer_sim::{FaultShare, Server, SimSettings, TlsIdentity, start};
+use inferometer_sim::{FaultFraction, Server, SimSettings, TlsIdentity, start};
 use serde_json::Value;
 
 use crate::support::{run, run_folder, server, stderr, stdout, told};
@@ -445,7 +445,7 @@ fn faulty(fault: &str) -> Server {
     start(SimSettings {
         ttft: "2".parse().unwrap(),
         itl: "50".parse().unwrap(),
-        faults: vec![FaultShare {
+        faults: vec![FaultFraction {
             kind,
             fraction: if fault == "crlf" { 0.0 } else { 1.0 },
         }],

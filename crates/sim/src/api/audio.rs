@@ -1,21 +1,27 @@
-//! Transcriptions and translations: multipart requests with a sound file.
+//! Transcriptions and translations: multipart requests with an audio file.
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_usage};
+use super::answer_plan::{AnswerPlan, AnswerRequest, UsageMode};
+use super::errors;
 use super::openai::{Identity, put_attached_usage, put_finish};
-use super::plan::{Asked, Plan, UsageMode};
 use super::prompt::PromptBuilder;
-use super::{Reply, Shared, errors};
-use crate::server::HttpRequest;
+use super::reply::Reply;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_usage};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 
-/// Tokens of the prompt for each second of sound.
+/// Tokens of the prompt per second of audio, as in Whisper: 1,500 for 30 seconds.
 const TOKENS_PER_SECOND: f64 = 50.0;
-/// Words spoken in a second: tokens of the answer where the request names no limit.
+/// Words spoken per second: tokens of the answer where the request has no limit.
 const WORDS_PER_SECOND: f64 = 3.0;
-/// Bytes of a second of sound where the file does not say (16 kHz, 16 bit, one channel).
+/// Bytes per second of audio where the file does not say (16 kHz, 16 bit, one channel).
 const BYTES_PER_SECOND: f64 = 32_000.0;
 
 /// `/v1/audio/transcriptions` and `/v1/audio/translations`.
-pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn plan(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<AnswerPlan, Reply> {
     let boundary = request.content_type.as_deref().and_then(boundary_of);
     let Some(boundary) = boundary else {
         return Err(errors::bad_request(
@@ -30,7 +36,7 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
             .find(|(part, _)| part == name)
             .map(|(_, value)| String::from_utf8_lossy(value).trim().to_owned())
     };
-    let truth = |name: &str| {
+    let is_true = |name: &str| {
         field(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
     };
     let Some((_, file)) = parts.iter().find(|(name, _)| name == "file") else {
@@ -41,25 +47,25 @@ pub(crate) fn plan(shared: &Shared, request: &HttpRequest, index: u64) -> Result
     prompt.special(file, (seconds * TOKENS_PER_SECOND).ceil().max(1.0) as u32);
     let number = |name: &str| field(name).and_then(|value| value.parse().ok());
     let usage = match (
-        truth("stream_include_usage"),
-        truth("stream_continuous_usage_stats"),
+        is_true("stream_include_usage"),
+        is_true("stream_continuous_usage_stats"),
     ) {
         (true, true) => UsageMode::Continuous,
         (true, false) => UsageMode::AtEnd,
         _ => UsageMode::Never,
     };
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: field("model"),
         prompts: vec![prompt.build()],
         output_tokens: number("max_completion_tokens").or_else(|| number("max_tokens")),
         default_output: (seconds * WORDS_PER_SECOND).ceil().max(1.0) as u32,
-        ignore_eos: truth("ignore_eos"),
-        stream: truth("stream"),
+        ignore_eos: is_true("ignore_eos"),
+        stream: is_true("stream"),
         usage,
         id_prefix: "trsc",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         Box::new(Transcription::new(&identity, seconds))
     })
 }
@@ -147,7 +153,7 @@ fn multipart<'a>(body: &'a [u8], boundary: &str) -> Vec<(String, &'a [u8])> {
     parts
 }
 
-/// Length of a WAV file by its header.
+/// Length of a WAV file in seconds, by its header.
 fn wav_seconds(file: &[u8]) -> Option<f64> {
     if file.len() < 44 || &file[..4] != b"RIFF" || &file[8..12] != b"WAVE" {
         return None;

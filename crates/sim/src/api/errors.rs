@@ -1,6 +1,6 @@
 //! Error answers in vLLM's form.
 
-use super::Reply;
+use super::reply::Reply;
 
 /// An error object with vLLM's keys.
 pub(crate) fn error(status: u16, kind: &str, message: &str, param: Option<&str>) -> Reply {
@@ -16,8 +16,8 @@ pub(crate) fn bad_request(message: &str, param: Option<&str>) -> Reply {
 }
 
 /// 404 for a model that is not served.
-pub(crate) fn unknown_model(asked: &str, served: &str) -> Reply {
-    let message = format!("The model `{asked}` does not exist. Valid aliases: {served}.");
+pub(crate) fn unknown_model(name: &str, served: &str) -> Reply {
+    let message = format!("The model `{name}` does not exist. Valid aliases: {served}.");
     error(404, "NotFoundError", &message, Some("model"))
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn too_long(limit: u32, prompt: u32, output: Option<u32>) -> Reply {
             "This model's maximum context length is {limit} tokens, but the prompt has {prompt} input tokens."
         ),
         Some(output) => format!(
-            "This model's maximum context length is {limit} tokens, but {output} output tokens were asked for \
+            "This model's maximum context length is {limit} tokens, but {output} output tokens were requested \
              with a prompt of {prompt} input tokens."
         ),
     };

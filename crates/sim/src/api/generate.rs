@@ -1,19 +1,20 @@
-//! Text generation endpoints: from the bodies of their requests to plans.
+//! Text generation endpoints: from the bodies of their requests to the plans of their answers.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::answer_plan::{AnswerPlan, AnswerRequest, UsageMode, parse};
 use super::anthropic::Messages;
 use super::errors;
 use super::native::{SglangGenerate, Tgi, Triton};
 use super::openai::{Chat, Completions};
-use super::plan::{Asked, Plan, UsageMode, parse};
 use super::prompt::{PromptBuilder, chat_prompt, completions_prompts};
+use super::reply::Reply;
 use super::responses::Responses;
-use super::{Reply, Shared};
 use crate::engine::Content;
-use crate::server::HttpRequest;
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 
 /// Answer length of `/v1/completions` without `max_tokens`, as OpenAI defines it.
 const COMPLETIONS_OUTPUT: u32 = 16;
@@ -43,14 +44,14 @@ struct StreamOptions {
 }
 
 impl OpenAiBody<'_> {
-    fn asked(&self) -> Asked {
+    fn answer_request(&self) -> AnswerRequest {
         let options = self.stream_options.unwrap_or_default();
         let usage = match (options.include_usage, options.continuous_usage_stats) {
             (Some(true), Some(true)) => UsageMode::Continuous,
             (Some(true), _) => UsageMode::AtEnd,
             _ => UsageMode::Never,
         };
-        Asked {
+        AnswerRequest {
             model: self.model.clone(),
             choices: self.n.unwrap_or(1),
             output_tokens: self.max_completion_tokens.or(self.max_tokens),
@@ -58,7 +59,7 @@ impl OpenAiBody<'_> {
             stream: self.stream.unwrap_or(false),
             usage,
             priority: self.priority.unwrap_or(0),
-            ..Asked::default()
+            ..AnswerRequest::default()
         }
     }
 
@@ -81,7 +82,7 @@ pub(crate) fn completions(
     shared: &Shared,
     request: &HttpRequest,
     index: u64,
-) -> Result<Plan, Reply> {
+) -> Result<AnswerPlan, Reply> {
     let body: OpenAiBody<'_> = parse(&request.body)?;
     let Some(prompt) = body.prompt else {
         return Err(errors::bad_request(
@@ -91,30 +92,34 @@ pub(crate) fn completions(
     };
     let prompts = completions_prompts(shared, prompt.get())?;
     let logprobs = body.logprobs.as_ref().is_some_and(|value| !value.is_null());
-    let asked = Asked {
+    let answer = AnswerRequest {
         prompts,
         default_output: COMPLETIONS_OUTPUT,
-        ..body.asked()
+        ..body.answer_request()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         Box::new(Completions::new(identity, logprobs))
     })
 }
 
 /// `/v1/chat/completions`.
-pub(crate) fn chat(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn chat(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<AnswerPlan, Reply> {
     let body: OpenAiBody<'_> = parse(&request.body)?;
     let prompt = chat_prompt(shared, body.messages.as_deref().unwrap_or_default())?;
     let tool = body.tool(shared.settings.tool_calls);
-    let asked = Asked {
+    let answer = AnswerRequest {
         prompts: vec![prompt],
         may_reason: true,
         tool: tool.clone(),
         id_prefix: "chatcmpl",
-        ..body.asked()
+        ..body.answer_request()
     };
     let reasoning_key = shared.settings.reasoning_key;
-    asked.plan(shared, request, index, |identity, sequences| {
+    answer.plan(shared, request, index, |identity, sequences| {
         Box::new(Chat::new(
             identity,
             sequences,
@@ -135,7 +140,11 @@ struct ResponsesBody {
 }
 
 /// `/v1/responses`.
-pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn responses(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<AnswerPlan, Reply> {
     let body: ResponsesBody = parse(&request.body)?;
     let mut messages: Vec<Value> = Vec::new();
     if let Some(text) = &body.instructions {
@@ -151,7 +160,7 @@ pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> R
             ));
         }
     }
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: body.model,
         prompts: vec![chat_prompt(shared, &messages)?],
         output_tokens: body.max_output_tokens,
@@ -160,9 +169,9 @@ pub(crate) fn responses(shared: &Shared, request: &HttpRequest, index: u64) -> R
         usage: UsageMode::AtEnd,
         may_reason: true,
         id_prefix: "resp",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         Box::new(Responses::new(identity))
     })
 }
@@ -178,7 +187,11 @@ struct AnthropicBody {
 }
 
 /// `/v1/messages`.
-pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> Result<Plan, Reply> {
+pub(crate) fn anthropic(
+    shared: &Shared,
+    request: &HttpRequest,
+    index: u64,
+) -> Result<AnswerPlan, Reply> {
     let body: AnthropicBody = parse(&request.body)?;
     let mut messages = Vec::new();
     if let Some(system) = body.system {
@@ -191,7 +204,7 @@ pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> R
             Some("max_tokens"),
         ));
     };
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: body.model,
         prompts: vec![chat_prompt(shared, &messages)?],
         output_tokens: Some(output_tokens),
@@ -200,9 +213,9 @@ pub(crate) fn anthropic(shared: &Shared, request: &HttpRequest, index: u64) -> R
         usage: UsageMode::AtEnd,
         may_reason: true,
         id_prefix: "msg",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         Box::new(Messages::new(identity))
     })
 }
@@ -231,14 +244,14 @@ struct NativeBody {
 }
 
 /// `/generate` and `/generate_stream` of TGI (`inputs`), SGLang (`text`, `input_ids`) and Triton
-/// with TensorRT-LLM (`text_input`), told apart by the field that holds the prompt. `streams` is
+/// with TensorRT-LLM (`text_input`), distinguished by the field that holds the prompt. `streams` is
 /// what the path says.
 pub(crate) fn native(
     shared: &Shared,
     request: &HttpRequest,
     index: u64,
     streams: bool,
-) -> Result<Plan, Reply> {
+) -> Result<AnswerPlan, Reply> {
     let body: NativeBody = parse(&request.body)?;
     let content = |text: &str| {
         let mut prompt = PromptBuilder::new(shared);
@@ -260,7 +273,7 @@ pub(crate) fn native(
     let triton = body.text_input.is_some();
     let sglang = body.text.is_some() || body.input_ids.is_some();
     let parameters = body.sampling_params.or(body.parameters).unwrap_or_default();
-    let asked = Asked {
+    let answer = AnswerRequest {
         model: body.model,
         prompts: vec![prompt],
         output_tokens: parameters.max_new_tokens.or(body.max_tokens),
@@ -274,9 +287,9 @@ pub(crate) fn native(
         } else {
             streams
         },
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    asked.plan(shared, request, index, |identity, _| {
+    answer.plan(shared, request, index, |identity, _| {
         if triton {
             Box::new(Triton::new(body.accumulate_tokens.unwrap_or(false)))
         } else if sglang {

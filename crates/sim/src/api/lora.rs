@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Reply, Shared, errors};
-use crate::server::HttpRequest;
+use super::errors;
+use super::reply::Reply;
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 
 /// `/v1/load_lora_adapter`.
 pub(crate) fn load(shared: &Shared, request: &HttpRequest) -> Reply {

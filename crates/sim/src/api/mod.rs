@@ -1,60 +1,34 @@
-//! What the server answers to what: routing, and the endpoints that need no waiting.
+//! Which endpoint answers what: routing, and the endpoints that answer at once.
 
+mod answer_plan;
 mod anthropic;
 mod audio;
 mod errors;
-pub(crate) mod format;
 mod generate;
 mod lora;
 mod native;
 mod openai;
-mod plan;
 mod pooling;
 mod prompt;
+mod reply;
 mod responses;
 
 use serde_json::{Value, json};
 
 use crate::faults::FaultKind;
-use crate::server::{HttpRequest, Shared};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 use crate::truth;
 
-pub(crate) use plan::{Plan, UsageMode};
 use pooling::Task;
+
+pub(crate) use answer_plan::{AnswerPlan, UsageMode};
 pub use prompt::PromptBuilder;
-
-/// An answer that is sent at once.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) content_type: &'static str,
-    /// Further header lines.
-    pub(crate) extra: &'static str,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Reply {
-    pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self {
-            status,
-            content_type: "application/json",
-            extra: "",
-            body: body.to_string().into_bytes(),
-        }
-    }
-
-    fn text(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status: 200,
-            content_type,
-            extra: "",
-            body: body.into(),
-        }
-    }
-}
+pub(crate) use reply::Reply;
 
 /// Endpoints whose answers take time: they are logged in the truth log and subject to faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Generation {
+pub(crate) enum Endpoint {
     Completions,
     Chat,
     Responses,
@@ -68,24 +42,24 @@ pub(crate) enum Generation {
 }
 
 /// The generation endpoint that a request goes to, if any.
-pub(crate) fn generation(request: &HttpRequest) -> Option<Generation> {
+pub(crate) fn endpoint(request: &HttpRequest) -> Option<Endpoint> {
     if request.method != "POST" {
         return None;
     }
     Some(match request.path.as_str() {
-        "/v1/completions" => Generation::Completions,
-        "/v1/chat/completions" => Generation::Chat,
-        "/v1/responses" => Generation::Responses,
-        "/v1/messages" => Generation::Anthropic,
-        "/generate" => Generation::Native,
-        "/generate_stream" => Generation::NativeStream,
-        "/v1/embeddings" | "/embeddings" => Generation::Embeddings,
-        "/pooling" | "/v1/pooling" => Generation::Pooling,
-        "/rerank" | "/v1/rerank" | "/v2/rerank" => Generation::Rerank,
-        "/v1/audio/transcriptions" | "/v1/audio/translations" => Generation::Audio,
+        "/v1/completions" => Endpoint::Completions,
+        "/v1/chat/completions" => Endpoint::Chat,
+        "/v1/responses" => Endpoint::Responses,
+        "/v1/messages" => Endpoint::Anthropic,
+        "/generate" => Endpoint::Native,
+        "/generate_stream" => Endpoint::NativeStream,
+        "/v1/embeddings" | "/embeddings" => Endpoint::Embeddings,
+        "/pooling" | "/v1/pooling" => Endpoint::Pooling,
+        "/rerank" | "/v1/rerank" | "/v2/rerank" => Endpoint::Rerank,
+        "/v1/audio/transcriptions" | "/v1/audio/translations" => Endpoint::Audio,
         path if path.starts_with("/v2/models/") => match path.rsplit('/').next() {
-            Some("generate") => Generation::Native,
-            Some("generate_stream") => Generation::NativeStream,
+            Some("generate") => Endpoint::Native,
+            Some("generate_stream") => Endpoint::NativeStream,
             _ => return None,
         },
         _ => return None,
@@ -93,38 +67,38 @@ pub(crate) fn generation(request: &HttpRequest) -> Option<Generation> {
 }
 
 /// Plans the answer of a generation endpoint, or refuses.
-pub(crate) fn plan(
+pub(crate) fn plan_answer(
     shared: &Shared,
     request: &HttpRequest,
-    endpoint: Generation,
+    endpoint: Endpoint,
     index: u64,
-) -> Result<Plan, Reply> {
+) -> Result<AnswerPlan, Reply> {
     if let Some(refusal) = refusal(shared, request) {
         return Err(refusal);
     }
     match endpoint {
-        Generation::Completions => generate::completions(shared, request, index),
-        Generation::Chat => generate::chat(shared, request, index),
-        Generation::Responses => generate::responses(shared, request, index),
-        Generation::Anthropic => generate::anthropic(shared, request, index),
-        Generation::Native => generate::native(shared, request, index, false),
-        Generation::NativeStream => generate::native(shared, request, index, true),
-        Generation::Embeddings => pooling::plan(shared, request, index, Task::Embed),
-        Generation::Pooling => pooling::plan(shared, request, index, Task::Pool),
-        Generation::Rerank => pooling::plan(shared, request, index, Task::Rerank),
-        Generation::Audio => audio::plan(shared, request, index),
+        Endpoint::Completions => generate::completions(shared, request, index),
+        Endpoint::Chat => generate::chat(shared, request, index),
+        Endpoint::Responses => generate::responses(shared, request, index),
+        Endpoint::Anthropic => generate::anthropic(shared, request, index),
+        Endpoint::Native => generate::native(shared, request, index, false),
+        Endpoint::NativeStream => generate::native(shared, request, index, true),
+        Endpoint::Embeddings => pooling::plan(shared, request, index, Task::Embed),
+        Endpoint::Pooling => pooling::plan(shared, request, index, Task::Pool),
+        Endpoint::Rerank => pooling::plan(shared, request, index, Task::Rerank),
+        Endpoint::Audio => audio::plan(shared, request, index),
     }
 }
 
-/// The answer to a request that takes no time. The prefix cache is emptied by the caller, who knows
-/// the engine: `reset_cache` does it.
+/// The answer to a request that takes no time. `reset_cache` empties the prefix caches: only the
+/// caller has the engine.
 pub(crate) fn route(
     shared: &Shared,
     request: &HttpRequest,
     reset_cache: impl FnOnce() -> bool,
 ) -> Reply {
-    let own = request.path.starts_with("/truth");
-    if let Some(refusal) = refusal(shared, request).filter(|_| !own) {
+    let is_own = request.path.starts_with("/truth");
+    if let Some(refusal) = refusal(shared, request).filter(|_| !is_own) {
         return refusal;
     }
     match (request.method.as_str(), request.path.as_str()) {
@@ -159,7 +133,7 @@ pub(crate) fn route(
     }
 }
 
-/// The answer to a header that asks for a fault that does not exist.
+/// The answer to a header that names an unknown fault.
 pub(crate) fn unknown_fault(name: &str) -> Reply {
     let error = crate::faults::FaultError::UnknownName(name.into()).to_string();
     errors::bad_request(&error, Some("x-sim-fault"))
@@ -197,7 +171,7 @@ pub(crate) fn fault_reply(fault: FaultKind) -> Option<Reply> {
     Some(reply)
 }
 
-/// Why a request is refused whatever it asks for: the server is not ready, or the key is missing.
+/// The refusal of any request while the server is not ready, or without the key.
 fn refusal(shared: &Shared, request: &HttpRequest) -> Option<Reply> {
     if inferometer_os::clock::now() < shared.ready_at {
         return Some(errors::error(

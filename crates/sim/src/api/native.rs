@@ -1,7 +1,7 @@
-//! The own APIs of TGI, SGLang and Triton with TensorRT-LLM.
+//! The native APIs of TGI, SGLang and Triton with TensorRT-LLM.
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_number};
 use super::openai::Identity;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart, put, put_number};
 
 /// TGI's `/generate_stream` and `/generate`.
 pub(crate) struct Tgi;

@@ -2,7 +2,7 @@
 
 use inferometer_core::EventKind;
 
-use super::format::{
+use crate::format::{
     Answer, Counts, Events, Finish, Format, TokenPart, put, put_number, put_usage, quoted,
 };
 

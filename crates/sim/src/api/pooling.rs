@@ -4,12 +4,14 @@ use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart};
-use super::plan::{Asked, Plan, parse};
+use super::answer_plan::{AnswerPlan, AnswerRequest, parse};
+use super::errors;
 use super::prompt::{PromptBuilder, chat_prompt, completions_prompts};
-use super::{Reply, Shared, errors};
+use super::reply::Reply;
 use crate::engine::Content;
-use crate::server::HttpRequest;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 use crate::text;
 
 /// Numbers in an embedding.
@@ -39,7 +41,7 @@ pub(crate) fn plan(
     request: &HttpRequest,
     index: u64,
     task: Task,
-) -> Result<Plan, Reply> {
+) -> Result<AnswerPlan, Reply> {
     let body: Body = parse(&request.body)?;
     let prompts = match task {
         Task::Rerank => rerank_prompts(shared, &body)?,
@@ -70,16 +72,16 @@ pub(crate) fn plan(
         .unwrap_or_else(|| shared.settings.model.clone());
     let key = text::mix(shared.settings.seed ^ text::mix(index));
     let count = prompts.len() as u32;
-    // Embeddings are computed as prompts are: the engine gives one step's output, which is never
-    // told.
-    let asked = Asked {
+    // Embeddings are computed as prompts are: the engine makes one step's output, which is never
+    // reported.
+    let answer = AnswerRequest {
         model: body.model,
         prompts,
         output_tokens: Some(1),
         id_prefix: "embd",
-        ..Asked::default()
+        ..AnswerRequest::default()
     };
-    let mut plan = asked.plan(shared, request, index, |_, _| {
+    let mut plan = answer.plan(shared, request, index, |_, _| {
         Box::new(Numbers {
             task,
             base64,
@@ -129,7 +131,7 @@ impl Numbers {
     fn vector(&self, index: u32) -> Value {
         let key = text::mix(self.key ^ u64::from(index));
         let numbers = (0..self.dimensions).map(|position| {
-            // Three digits are plenty for a made-up number.
+            // Three digits are plenty for a synthetic number.
             (text::mix(key ^ u64::from(position)) % 2001) as f32 / 1000.0 - 1.0
         });
         if self.base64 {

@@ -2,16 +2,18 @@
 
 use serde_json::Value;
 
-use super::{Reply, Shared, errors};
+use super::errors;
+use super::reply::Reply;
 use crate::engine::Content;
+use crate::shared::Shared;
 use crate::text::{self, Tokenizer};
 
-/// Tokens that the chat template puts around each message, all but the last before it. An answer is
-/// opened in the same way.
+/// Tokens that the chat template puts around each message, all but the last before it. The opening
+/// of an answer has the ones before a message.
 const TOKENS_PER_MESSAGE: u32 = 4;
-/// What stands behind each message.
+/// What follows each message.
 const END_OF_MESSAGE: &[u8] = b"end of message";
-/// Tokens that an image, video or sound counts.
+/// Tokens that an image, a video or an audio file counts.
 const TOKENS_PER_MEDIA: u32 = 256;
 
 /// Collects the tokens of one prompt, as the server counts them and its prefix cache tells them
@@ -56,11 +58,11 @@ impl<'a> PromptBuilder<'a> {
         match (&mut self.tokens, self.tokenizer) {
             (Some(tokens), Some(tokenizer)) => tokens.extend(tokenizer.encode(text)),
             (Some(tokens), None) => {
-                text::for_each_piece(text, |piece| tokens.push(text::hash(piece) as u32));
+                text::for_each_token(text, |token| tokens.push(text::hash(token) as u32));
             }
             (None, tokenizer) => {
                 let count =
-                    tokenizer.map_or_else(|| text::count_pieces(text), |one| one.count(text));
+                    tokenizer.map_or_else(|| text::count_tokens(text), |one| one.count(text));
                 self.count = self
                     .count
                     .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
@@ -76,7 +78,7 @@ impl<'a> PromptBuilder<'a> {
         }
     }
 
-    /// Appends tokens that stand for something else than text, equal for equal keys.
+    /// Appends tokens that represent something else than text, equal for equal keys.
     pub(crate) fn special(&mut self, key: &[u8], number: u32) {
         match &mut self.tokens {
             Some(tokens) => {

@@ -2,8 +2,8 @@
 
 use inferometer_core::EventKind;
 
-use super::format::{Answer, Counts, Events, Finish, Format, TokenPart, put};
 use super::openai::Identity;
+use crate::format::{Answer, Counts, Events, Finish, Format, TokenPart, put};
 
 /// `/v1/responses`.
 pub(crate) struct Responses {

@@ -100,8 +100,7 @@ impl Engine {
         }
     }
 
-    /// Gives the running requests their tokens, in order of admission. True if one had to be thrown
-    /// out.
+    /// Gives the running requests their tokens, in order of admission. True if one was preempted.
     fn schedule_running(&mut self, budget: &mut u32) -> bool {
         let drafts = self
             .config
@@ -228,7 +227,7 @@ impl Engine {
         sequence.registered = found.len();
         sequence.blocks = found;
         sequence.computed = hit + transferred;
-        // A request that is thrown out later computes everything itself.
+        // A request that is preempted later computes everything itself.
         sequence.transferred = 0;
         sequence.swapped = 0;
         if first {
@@ -274,7 +273,7 @@ impl Engine {
         let sequence = self.slots[slot as usize]
             .sequence
             .as_mut()
-            .expect("the caller holds it");
+            .expect("the caller holds the slot");
         let certain = sequence.computed + sequence.scheduled - sequence.drafted;
         let full = ((certain / block_size) as usize).min(sequence.hashes.full.len());
         while sequence.registered < full {
@@ -285,7 +284,7 @@ impl Engine {
         }
     }
 
-    /// The running request that gives way first: the last by priority and arrival.
+    /// The running request that is preempted first: the last by priority and arrival.
     fn worst_running(&self) -> u32 {
         let worst = self
             .running
@@ -295,7 +294,7 @@ impl Engine {
         worst.expect("a request that runs asks for room")
     }
 
-    /// Blocks of host memory that so many tokens need.
+    /// Blocks of host memory that this many tokens need.
     fn host_need(&self, tokens: u32) -> usize {
         self.config.blocks_for(u64::from(tokens)) as usize
     }
@@ -308,7 +307,7 @@ impl Engine {
         }
     }
 
-    /// Throws a running request out of the cache. Where the host's memory has room, its keys and
+    /// Preempts a running request. Where the host's memory has room, its keys and
     /// values go there; else it will compute all its tokens again.
     fn preempt(&mut self, slot: u32) {
         let computed = self.peek(slot).computed;
@@ -328,7 +327,7 @@ impl Engine {
         let sequence = self.slots[slot as usize]
             .sequence
             .as_mut()
-            .expect("it was running");
+            .expect("a victim is running");
         let lost = if to_host { 0 } else { sequence.computed };
         sequence.swapped = if to_host { sequence.computed } else { 0 };
         sequence.computed = 0;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// Ends of the free list.
+/// Marks the ends of the free list.
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
@@ -15,8 +15,8 @@ struct Block {
 
 /// All blocks of a KV cache.
 ///
-/// A block that nobody uses stays in the free list with its content, so that a later prompt with
-/// the same prefix can take it up again; it is lost only when its turn comes to be overwritten.
+/// A block that no request uses stays in the free list with its content, so that a later prompt with
+/// the same prefix can reuse it; it is lost only when its turn comes to be overwritten.
 /// Blocks without reusable content are overwritten first, then the one unused for longest.
 #[derive(Clone, Debug)]
 pub(super) struct BlockPool {
@@ -55,7 +55,7 @@ impl BlockPool {
         self.blocks.len()
     }
 
-    /// Blocks that nobody uses, cached ones included.
+    /// Blocks that no request uses, cached ones included.
     pub(super) fn free(&self) -> usize {
         self.free
     }
@@ -68,8 +68,7 @@ impl BlockPool {
             .collect()
     }
 
-    /// How many of these blocks are in the free list now: taking them up uses that many free
-    /// blocks.
+    /// How many of these blocks are in the free list now: reusing them takes that many free blocks.
     pub(super) fn unused_among(&self, blocks: &[u32]) -> usize {
         blocks
             .iter()
@@ -77,7 +76,7 @@ impl BlockPool {
             .count()
     }
 
-    /// Takes up cached blocks.
+    /// Reuses cached blocks.
     pub(super) fn reuse(&mut self, blocks: &[u32]) {
         for &block in blocks {
             if self.blocks[block as usize].users == 0 {

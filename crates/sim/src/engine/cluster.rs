@@ -8,7 +8,7 @@ use inferometer_core::Nanos;
 use inferometer_core::random::{StreamRng, stream};
 use rand::RngExt;
 
-use super::{Content, Engine, EngineConfig, EngineError, EngineRequest, EngineStats, TokenEvent};
+use super::{Content, Engine, EngineConfig, EngineRequest, EngineStats, ModelError, TokenEvent};
 use crate::text::mix;
 
 /// Which replica takes a request.
@@ -28,9 +28,11 @@ pub enum Router {
     Sticky,
 }
 
-/// Tokens at the start of a prompt that decide its replica.
+/// Tokens at the start of a prompt that decide its replica: 16 blocks of 16. Documented in
+/// docs/simulator.md.
 pub(super) const PREFIX_TOKENS: usize = 256;
-/// Requests by which the chosen replica may exceed the least loaded one before affinity gives way.
+/// Requests by which the chosen replica may exceed the least loaded one before affinity yields.
+/// Documented in docs/simulator.md.
 pub(super) const IMBALANCE: usize = 16;
 
 impl Router {
@@ -61,10 +63,10 @@ impl fmt::Display for Router {
     }
 }
 
-/// A name that is no router's.
+/// A name that no router has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no router; the routers are round-robin, least-in-flight, power-of-two, prefix-affinity and sticky"
+    "unknown router `{0}`: expected round-robin, least-in-flight, power-of-two, prefix-affinity or sticky"
 )]
 pub struct RouterError(String);
 
@@ -96,7 +98,7 @@ pub struct ClusterConfig {
     pub engine: EngineConfig,
     /// Number of replicas.
     pub replicas: usize,
-    /// Who takes a request.
+    /// Which replica takes a request.
     pub router: Router,
     /// Separate engines for prompts.
     pub transfer: Option<Transfer>,
@@ -129,15 +131,20 @@ struct Waiting {
     cached_tokens: u32,
 }
 
-/// Facts of the prompt's engine that a request's events carry on.
-type Prefilled = HashMap<u64, (Nanos, u32)>;
+/// What the prompt's engine did for a request, for the request's later events.
+#[derive(Clone, Copy)]
+struct Prefilled {
+    first_scheduled: Nanos,
+    cached_tokens: u32,
+}
 
 /// Engines behind a router, driven like a single [`Engine`].
 pub struct Cluster {
     config: ClusterConfig,
     replicas: Vec<Replica>,
     homes: HashMap<u64, u32>,
-    prefilled: Prefilled,
+    /// Requests whose prompts were computed on an engine of their own.
+    prefilled: HashMap<u64, Prefilled>,
     next: usize,
     rng: StreamRng,
     buffer: Vec<TokenEvent>,
@@ -153,9 +160,9 @@ impl fmt::Debug for Cluster {
 
 impl Cluster {
     /// Idle engines. Each has its own random stream.
-    pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, EngineError> {
+    pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, ModelError> {
         if config.replicas == 0 {
-            return Err(EngineError::Setting {
+            return Err(ModelError::Setting {
                 name: "replicas",
                 wanted: "at least 1",
                 found: "0".into(),
@@ -183,7 +190,7 @@ impl Cluster {
                     travelling: BTreeMap::new(),
                 })
             })
-            .collect::<Result<_, EngineError>>()?;
+            .collect::<Result<_, ModelError>>()?;
         Ok(Self {
             config,
             replicas,
@@ -211,7 +218,7 @@ impl Cluster {
     }
 
     /// Refuses a request that can never run.
-    pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
+    pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         self.replicas[0].engine.check(prompt, output)?;
         self.replicas[0]
             .prefill
@@ -220,11 +227,11 @@ impl Cluster {
     }
 
     /// Routes a request that arrives at `now` and returns its replica.
-    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<u32, EngineError> {
+    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<u32, ModelError> {
         let id = request.id;
         self.check(request.prompt.len(), request.output_tokens)?;
         if self.homes.contains_key(&id) {
-            return Err(EngineError::DuplicateId(id));
+            return Err(ModelError::DuplicateId(id));
         }
         let home = self.route(&request);
         let replica = &mut self.replicas[home];
@@ -249,7 +256,7 @@ impl Cluster {
         Ok(home as u32)
     }
 
-    /// Gives up a request. False when it is not in the cluster.
+    /// Cancels a request. False when it is not in the cluster.
     pub fn cancel(&mut self, id: u64) -> bool {
         let Some(home) = self.homes.remove(&id) else {
             return false;
@@ -271,7 +278,7 @@ impl Cluster {
         self.replicas.iter().filter_map(Replica::next_at).min()
     }
 
-    /// Does all that has happened up to `now`, and appends the tokens that came out, in order of
+    /// Makes everything happen up to `now`, and appends the tokens that came out, in order of
     /// time.
     pub fn step(&mut self, now: Nanos, events: &mut Vec<TokenEvent>) {
         let first = events.len();
@@ -300,11 +307,6 @@ impl Cluster {
         total
     }
 
-    /// Counters and gauges of one replica's engine.
-    pub fn replica_stats(&self, replica: usize) -> EngineStats {
-        self.replicas[replica].engine.stats()
-    }
-
     /// Forgets the content of all prefix caches. False if one was in use, and kept.
     pub fn reset_prefix_cache(&mut self) -> bool {
         self.replicas.iter_mut().fold(true, |all, replica| {
@@ -316,7 +318,7 @@ impl Cluster {
         })
     }
 
-    /// Does the next thing that happens in one replica.
+    /// Makes the next thing happen in one replica.
     fn turn(&mut self, number: usize, events: &mut Vec<TokenEvent>) {
         let replica = &mut self.replicas[number];
         let Some(at) = replica.next_at() else { return };
@@ -347,8 +349,11 @@ impl Cluster {
             .filter(|entry| entry.key().0 <= at)
         {
             let ((arrival, id), waiting) = entry.remove_entry();
-            self.prefilled
-                .insert(id, (waiting.first_scheduled, waiting.cached_tokens));
+            let prefilled = Prefilled {
+                first_scheduled: waiting.first_scheduled,
+                cached_tokens: waiting.cached_tokens,
+            };
+            self.prefilled.insert(id, prefilled);
             let mut request = waiting.request;
             request.transferred_tokens = request.prompt.len() - 1;
             let taken = replica.engine.submit(request, arrival);
@@ -356,9 +361,9 @@ impl Cluster {
         }
         for event in &mut events[start..] {
             event.replica = number as u32;
-            if let Some(&(first_scheduled, cached)) = self.prefilled.get(&event.request) {
-                event.first_scheduled = first_scheduled;
-                event.cached_tokens = cached;
+            if let Some(prefilled) = self.prefilled.get(&event.request) {
+                event.first_scheduled = prefilled.first_scheduled;
+                event.cached_tokens = prefilled.cached_tokens;
             }
             if event.finished {
                 self.homes.remove(&event.request);
@@ -376,7 +381,7 @@ impl Cluster {
                 .min_by_key(|&replica| load(replica))
                 .unwrap_or_default()
         };
-        match (self.config.router, &request.prompt, request.session) {
+        match (self.config.router, &request.prompt, request.conversation) {
             (Router::LeastInFlight, ..) => least(),
             (Router::PowerOfTwo, ..) if count > 1 => {
                 let first = self.rng.random_range(0..count);
@@ -400,7 +405,7 @@ impl Cluster {
                     chosen
                 }
             }
-            (Router::Sticky, _, Some(session)) => (mix(session) % count as u64) as usize,
+            (Router::Sticky, _, Some(conversation)) => (mix(conversation) % count as u64) as usize,
             _ => {
                 let chosen = self.next % count;
                 self.next = (chosen + 1) % count;

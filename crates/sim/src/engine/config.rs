@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// values the attention of the step reads.
 ///
 /// The physics: `base` is one reading of all weights from memory plus the host's work for a step
-/// (launching kernels, sampling, scheduling). `prefill` is arithmetic, two operations a weight and
+/// (launching kernels, sampling, scheduling). `prefill` is arithmetic, two operations per weight and
 /// token. `decode` is the same arithmetic for one token plus what the host does for each sequence.
 /// `kv` is memory traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +48,7 @@ pub struct Speculation {
     pub draft_time: Nanos,
 }
 
-/// Host memory to which requests go that lose their place in the KV cache, instead of being
-/// computed again.
+/// Host memory for preempted requests, instead of computing them again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swap {
@@ -78,7 +77,7 @@ pub struct EngineConfig {
     pub num_blocks: usize,
     /// Blocks with the same prefix are computed once and found again by hash.
     pub prefix_caching: bool,
-    /// Host memory for requests that are thrown out of the KV cache.
+    /// Host memory for preempted requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<Swap>,
     /// Speculative decoding.
@@ -123,9 +122,9 @@ impl Default for EngineConfig {
 
 /// Why an engine cannot be built or cannot take a request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum EngineError {
-    /// A setting is zero or otherwise out of its range.
-    #[error("engine setting {name} must be {wanted}, not {found}")]
+pub enum ModelError {
+    /// A setting is out of its range.
+    #[error("invalid engine setting {name} = {found}: expected {wanted}")]
     Setting {
         /// Name of the setting.
         name: &'static str,
@@ -138,7 +137,9 @@ pub enum EngineError {
     #[error("a request needs at least one prompt token and one output token")]
     EmptyRequest,
     /// The request can never run.
-    #[error("the request needs {needed} tokens of context, but the engine holds {limit} at most")]
+    #[error(
+        "the request needs {needed} tokens of context, but the engine model holds {limit} at most"
+    )]
     TooLong {
         /// Prompt plus output.
         needed: u64,
@@ -146,15 +147,15 @@ pub enum EngineError {
         limit: u64,
     },
     /// The request names a LoRA adapter, but the engine holds none.
-    #[error("the request names a LoRA adapter, but max_loras is 0")]
+    #[error("the request names a LoRA adapter, but the engine model has max_loras 0")]
     NoLora,
     /// A request with the same id is still in the engine.
-    #[error("request {0} is already in the engine")]
+    #[error("request {0} is already in the engine model")]
     DuplicateId(u64),
 }
 
 impl EngineConfig {
-    pub(super) fn check(&self) -> Result<(), EngineError> {
+    pub(super) fn check(&self) -> Result<(), ModelError> {
         let positive = [
             ("max_num_seqs", self.max_num_seqs as u64),
             (
@@ -167,7 +168,7 @@ impl EngineConfig {
         ];
         for (name, value) in positive {
             if value == 0 {
-                return Err(EngineError::Setting {
+                return Err(ModelError::Setting {
                     name,
                     wanted: "at least 1",
                     found: "0".into(),
@@ -187,7 +188,7 @@ impl EngineConfig {
             ),
         ] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(EngineError::Setting {
+                return Err(ModelError::Setting {
                     name,
                     wanted: "0 or more",
                     found: value.to_string(),
@@ -197,9 +198,9 @@ impl EngineConfig {
         if let Some(speculation) = &self.speculation {
             for chance in &speculation.acceptance {
                 if !(0.0..=1.0).contains(chance) {
-                    return Err(EngineError::Setting {
+                    return Err(ModelError::Setting {
                         name: "speculation.acceptance",
-                        wanted: "from 0 to 1",
+                        wanted: "0 to 1",
                         found: chance.to_string(),
                     });
                 }

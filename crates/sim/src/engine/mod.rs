@@ -2,8 +2,8 @@
 //! clock.
 //!
 //! The engine works in steps. A step computes tokens of all running requests together: the next
-//! token of those that decode, and pieces of the prompts of those that have just come. Its duration
-//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. Whoever drives
+//! token of those that decode, and chunks of the prompts of those that have just come. Its duration
+//! follows from what it computes ([`StepCost`]); its tokens come out when it ends. The driver of
 //! the engine brings the time: the HTTP server the real one, a simulation a virtual one.
 //!
 //! ```
@@ -18,7 +18,7 @@
 //! }
 //! assert_eq!(events.iter().map(|event| event.tokens).sum::<u32>(), 3);
 //! assert!(events[2].finished && events[2].at > events[0].at);
-//! # Ok::<(), inferometer_sim::engine::EngineError>(())
+//! # Ok::<(), inferometer_sim::engine::ModelError>(())
 //! ```
 
 mod batch;
@@ -44,7 +44,7 @@ use blocks::BlockPool;
 use sequence::{QueueKey, Sequence};
 
 pub use cluster::{Cluster, ClusterConfig, Router, RouterError, Transfer};
-pub use config::{EngineConfig, EngineError, Speculation, StepCost, Swap};
+pub use config::{EngineConfig, ModelError, Speculation, StepCost, Swap};
 pub use preset::{GPUS, Gpu, MODELS, Model, Preset, PresetError};
 pub use preset_file::{PRESET_FORMAT_VERSION, PresetFile, PresetFileError};
 pub use sequence::{Content, EngineRequest};
@@ -64,13 +64,13 @@ pub struct TokenEvent {
     pub first_scheduled: Nanos,
     /// Prompt tokens found in the prefix cache when it first ran.
     pub cached_tokens: u32,
-    /// Times that it was thrown out of the cache so far.
+    /// Times that it was preempted so far.
     pub preemptions: u32,
     /// Replica that served it; 0 for a single engine.
     pub replica: u32,
 }
 
-/// Positions of draft tokens that [`EngineStats`] tells apart.
+/// Positions of draft tokens that [`EngineStats`] counts separately.
 pub const POSITIONS: usize = 8;
 
 /// Counters and gauges of an engine.
@@ -82,7 +82,7 @@ pub struct EngineStats {
     pub waiting: usize,
     /// Requests among them whose keys and values wait in the host's memory.
     pub swapped: usize,
-    /// KV blocks in use, and in all.
+    /// KV blocks in use.
     pub blocks_used: usize,
     /// KV blocks in all.
     pub blocks_total: usize,
@@ -106,9 +106,9 @@ pub struct EngineStats {
     pub prefix_queries: u64,
     /// Tokens found there.
     pub prefix_hits: u64,
-    /// Times that a request was thrown out of the KV cache.
+    /// Times that a request was preempted.
     pub preemptions: u64,
-    /// Tokens that were thrown out with them.
+    /// Tokens that were dropped from the KV cache with them.
     pub lost_tokens: u64,
     /// Tokens that went to the host's memory instead.
     pub swapped_out_tokens: u64,
@@ -167,7 +167,7 @@ pub struct Engine {
 
 impl Engine {
     /// An idle engine. The seed decides jitter and the acceptance of drafts.
-    pub fn new(config: EngineConfig, seed: u64) -> Result<Self, EngineError> {
+    pub fn new(config: EngineConfig, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
         Ok(Self {
             rng: stream(seed, "sim engine"),
@@ -207,27 +207,27 @@ impl Engine {
     }
 
     /// Refuses a request that can never run.
-    pub fn check(&self, prompt: u32, output: u32) -> Result<(), EngineError> {
+    pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         if prompt == 0 || output == 0 {
-            return Err(EngineError::EmptyRequest);
+            return Err(ModelError::EmptyRequest);
         }
         let needed = u64::from(prompt) + u64::from(output);
         let limit = self.context_limit();
         if needed > limit {
-            Err(EngineError::TooLong { needed, limit })
+            Err(ModelError::TooLong { needed, limit })
         } else {
             Ok(())
         }
     }
 
     /// Takes in a request that arrives at `now`. An idle engine begins a step with it at once.
-    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<(), EngineError> {
+    pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<(), ModelError> {
         self.check(request.prompt.len(), request.output_tokens)?;
         if request.lora.is_some() && self.config.max_loras == 0 {
-            return Err(EngineError::NoLora);
+            return Err(ModelError::NoLora);
         }
         if self.by_id.contains_key(&request.id) {
-            return Err(EngineError::DuplicateId(request.id));
+            return Err(ModelError::DuplicateId(request.id));
         }
         let id = request.id;
         let ready = now + self.config.request_overhead;
@@ -253,7 +253,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives up a request. False when it is not in the engine.
+    /// Cancels a request. False when it is not in the engine.
     pub fn cancel(&mut self, id: u64) -> bool {
         let Some(&slot) = self.by_id.get(&id) else {
             return false;

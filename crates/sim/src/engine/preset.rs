@@ -10,7 +10,7 @@ use super::{EngineConfig, StepCost};
 pub struct Model {
     /// Name in presets.
     pub name: &'static str,
-    /// Parameters, in thousands of millions.
+    /// Parameters, in billions (10⁹).
     pub parameters_e9: f64,
     /// Layers.
     pub layers: u32,
@@ -82,19 +82,20 @@ const fn gpu(name: &'static str, bandwidth_gb_s: f64, tflops: f64, memory_gb: f6
     }
 }
 
-/// Share of the data sheet's bandwidth that large reads reach.
-const BANDWIDTH_SHARE: f64 = 0.75;
-/// Share of the data sheet's arithmetic that matrix products reach.
-const ARITHMETIC_SHARE: f64 = 0.5;
-/// Share of the memory that the server takes, as vLLM does by default.
-const MEMORY_SHARE: f64 = 0.9;
-/// Share of what is left after the weights that activations and buffers take.
-const ACTIVATIONS: f64 = 0.1;
+/// Fraction of the data sheet's bandwidth that large reads reach: a rule of thumb, not measured.
+const BANDWIDTH_FRACTION: f64 = 0.75;
+/// Fraction of the data sheet's arithmetic that matrix products reach: a rule of thumb, not
+/// measured.
+const ARITHMETIC_FRACTION: f64 = 0.5;
+/// Fraction of the memory that the server takes: vLLM's default `--gpu-memory-utilization`.
+const MEMORY_FRACTION: f64 = 0.9;
+/// Fraction of what the weights leave that activations and buffers take: a rule of thumb.
+const ACTIVATION_FRACTION: f64 = 0.1;
 /// Host time of a step: scheduling, launching, sampling (nanoseconds).
 const HOST_STEP: f64 = 1.5e6;
 /// Host time of a step for each sequence: sampling, detokenising, sending (nanoseconds).
 const HOST_SEQUENCE: f64 = 15_000.0;
-/// Time of one all-reduce of a small activation over fast links (nanoseconds); two a layer.
+/// Time of one all-reduce of a small activation over fast links (nanoseconds); two per layer.
 const ALL_REDUCE: f64 = 10_000.0;
 /// Bytes of a 16-bit number.
 const BYTES: f64 = 2.0;
@@ -103,7 +104,7 @@ const BYTES: f64 = 2.0;
 ///
 /// Every number follows from the two tables by rules of thumb; none was measured:
 ///
-/// - base = weights / (0.75 · bandwidth) + 1.5 ms host work + two all-reduces a layer when N > 1;
+/// - base = weights / (0.75 · bandwidth) + 1.5 ms host work + two all-reduces per layer when N > 1;
 /// - prefill = 2 · parameters / (0.5 · arithmetic);
 /// - decode = prefill + 15 µs host work;
 /// - kv = bytes of keys and values of a token / (0.75 · bandwidth);
@@ -120,21 +121,21 @@ pub struct Preset {
     pub gpus: u32,
 }
 
-/// Why a text is no preset.
+/// Why a text is not a preset.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PresetError {
     /// Not of the form MODEL@GPU.
-    #[error("`{0}` is no preset; write MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100")]
+    #[error("unknown preset `{0}`: expected MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100")]
     Form(String),
     /// Unknown model.
-    #[error("there is no preset for model `{0}`; the models are {models}", models = list(MODELS.iter().map(|m| m.name)))]
+    #[error("unknown model `{0}` in the preset: expected one of {models}", models = list(MODELS.iter().map(|m| m.name)))]
     Model(String),
     /// Unknown GPU.
-    #[error("there is no preset for GPU `{0}`; the GPUs are {gpus}", gpus = list(GPUS.iter().map(|g| g.name)))]
+    #[error("unknown GPU `{0}` in the preset: expected one of {gpus}", gpus = list(GPUS.iter().map(|g| g.name)))]
     Gpu(String),
     /// The weights leave no room for a KV cache.
     #[error(
-        "{preset} does not fit: {weights_gb:.0} GB of weights in {memory_gb:.0} GB; take more GPUs"
+        "{preset} does not fit: {weights_gb:.0} GB of weights in {memory_gb:.0} GB of memory; use more GPUs"
     )]
     TooLarge {
         /// The preset.
@@ -206,10 +207,10 @@ impl Preset {
     pub fn engine(&self) -> Result<EngineConfig, PresetError> {
         let n = f64::from(self.gpus);
         let weights = self.model.parameters_e9 * 1e9 * BYTES;
-        let memory = self.gpu.memory_gb * 1e9 * n * MEMORY_SHARE;
-        let bandwidth = self.gpu.bandwidth_gb_s * 1e9 * n * BANDWIDTH_SHARE;
-        let arithmetic = self.gpu.tflops * 1e12 * n * ARITHMETIC_SHARE;
-        let room = (memory - weights) * (1.0 - ACTIVATIONS);
+        let memory = self.gpu.memory_gb * 1e9 * n * MEMORY_FRACTION;
+        let bandwidth = self.gpu.bandwidth_gb_s * 1e9 * n * BANDWIDTH_FRACTION;
+        let arithmetic = self.gpu.tflops * 1e12 * n * ARITHMETIC_FRACTION;
+        let room = (memory - weights) * (1.0 - ACTIVATION_FRACTION);
         let block_size = 16;
         let block_bytes = self.kv_bytes_per_token() * f64::from(block_size);
         let num_blocks = (room / block_bytes).floor();
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_preset_is_refused_by_name() {
+    fn an_unknown_preset_is_named_in_the_error() {
         for (text, part) in [
             ("llama", "MODEL@GPU"),
             ("gpt@h100", "llama-3.1-8b"),

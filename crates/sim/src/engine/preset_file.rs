@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{EngineConfig, EngineError};
+use super::{EngineConfig, ModelError};
 
 /// Version of the file's layout.
 pub const PRESET_FORMAT_VERSION: u32 = 1;
@@ -14,29 +14,29 @@ pub const PRESET_FORMAT_VERSION: u32 = 1;
 pub struct PresetFile {
     /// Version of this layout.
     pub format_version: u32,
-    /// Name for people.
+    /// Name, for reports.
     pub name: String,
     /// The settings. Times are nanoseconds.
     pub engine: EngineConfig,
-    /// Where the numbers come from, for people.
+    /// Where the numbers come from, for reports.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub origin: Value,
 }
 
-/// Why a text is no preset file.
+/// Why a text is not a preset file.
 #[derive(Debug, thiserror::Error)]
 pub enum PresetFileError {
     /// Not this layout.
-    #[error("not a preset file: {0}")]
+    #[error("invalid preset file: {0}")]
     Form(#[from] serde_json::Error),
     /// Written by a newer version.
     #[error(
-        "its layout has version {0}, but this program knows {PRESET_FORMAT_VERSION}; update it"
+        "preset file of version {0}: this program reads up to {PRESET_FORMAT_VERSION}; update it"
     )]
     Version(u32),
-    /// Settings that make no engine.
+    /// The settings are invalid.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(#[from] ModelError),
 }
 
 impl PresetFile {

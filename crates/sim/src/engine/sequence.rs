@@ -4,10 +4,10 @@ use inferometer_core::Nanos;
 
 use crate::text::mix;
 
-/// What a prompt holds, as far as the prefix cache cares.
+/// What a prompt holds, as far as the prefix cache tells prompts apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// So many tokens that no other request shares.
+    /// This many tokens that no other request shares.
     Unshared(u32),
     /// These tokens (or any numbers that are equal exactly where tokens are).
     Tokens(Vec<u32>),
@@ -44,7 +44,7 @@ pub struct EngineRequest {
     /// LoRA adapter, if any.
     pub lora: Option<u32>,
     /// Conversation, for sticky routing.
-    pub session: Option<u64>,
+    pub conversation: Option<u64>,
     /// Prompt tokens whose keys and values come from elsewhere: they need room but no computing.
     pub transferred_tokens: u32,
 }
@@ -59,7 +59,7 @@ impl EngineRequest {
             answer: Vec::new(),
             priority: 0,
             lora: None,
-            session: None,
+            conversation: None,
             transferred_tokens: 0,
         }
     }

@@ -8,21 +8,24 @@ use inferometer_core::Nanos;
 use inferometer_os::clock;
 use tokio::net::TcpStream;
 
-use super::Shared;
-use super::http::{HttpRequest, ReadError, plain_response, read_request, stream_head};
+use super::http::{ReadError, plain_response, read_request, stream_head};
 use super::pace::Pace;
+use super::pause::pause;
 use super::scheduler::Scheduler;
 use super::socket::Conn;
-use super::stream::{Ending, Stream};
-use super::tasks::pause;
-use crate::api::{self, Generation, Plan, Reply};
+use super::stream::Stream;
+use super::ticket::Ending;
+use crate::api::{self, AnswerPlan, Endpoint, Reply};
 use crate::faults::{self, FaultKind};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 use crate::text;
 use crate::truth::{TruthOutcome, TruthRecord};
 
-/// Bytes that a client may send ahead while its answer is under way.
+/// Bytes that a client may send ahead while its answer is being written; more wait in the kernel.
 const READ_AHEAD: usize = 64 * 1024;
-/// Bytes that are read and thrown away before a connection is closed after a refusal.
+/// Bytes that are read and dropped before a connection is closed after a refusal: without a limit,
+/// a client could keep it open for ever.
 const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Serves a connection until it ends.
@@ -47,7 +50,7 @@ pub(crate) async fn serve(
         served: 0,
     };
     while connection.next().await {}
-    connection.conn.say_goodbye();
+    connection.conn.send_close_notify();
 }
 
 struct Connection {
@@ -76,7 +79,7 @@ impl Connection {
             }
         };
         self.served += 1;
-        if let Some(endpoint) = api::generation(&request) {
+        if let Some(endpoint) = api::endpoint(&request) {
             return self.generate(&request, endpoint).await;
         }
         let scheduler = &self.scheduler;
@@ -101,7 +104,7 @@ impl Connection {
         ));
     }
 
-    async fn generate(&mut self, request: &HttpRequest, endpoint: Generation) -> bool {
+    async fn generate(&mut self, request: &HttpRequest, endpoint: Endpoint) -> bool {
         let index = self.shared.next_request.fetch_add(1, Ordering::Relaxed);
         let mut record = TruthRecord {
             index,
@@ -141,13 +144,13 @@ impl Connection {
             .or_else(|| fault.and_then(api::fault_reply));
         let planned = match refusal {
             Some(reply) => Err(reply),
-            None => api::plan(&self.shared, request, endpoint, index),
+            None => api::plan_answer(&self.shared, request, endpoint, index),
         };
         match planned {
             Ok(plan) => self.answer(request, Box::new(plan), fault, record).await,
             Err(reply) => {
                 record.status = reply.status;
-                // Logged first, so that who has the answer finds it in the log.
+                // Logged first, so that a client that has the answer finds it in the log.
                 self.log(record, TruthOutcome::Refused);
                 self.send(&reply, request.keep_alive);
                 self.conn.flush().await.is_ok() && request.keep_alive
@@ -155,8 +158,8 @@ impl Connection {
         }
     }
 
-    /// The fault for this request: the one its header names, else one drawn by the shares. The draw
-    /// depends on the request id where there is one, so that a request sent again meets the same
+    /// The fault for this request: the one its header names, else one drawn by the fractions. The
+    /// draw depends on the request id where there is one, so that a request sent again meets the same
     /// fault.
     fn fault_for(&self, request: &HttpRequest, index: u64) -> Option<FaultKind> {
         if let Some(name) = &request.fault {
@@ -170,7 +173,7 @@ impl Connection {
             .id
             .as_ref()
             .map_or(index, |id| text::hash(id.as_bytes()));
-        // 53 bits make every double between 0 and 1 that the shares can tell apart.
+        // 53 bits make every double between 0 and 1 that the fractions can tell apart.
         let unit = (text::mix(settings.seed ^ text::mix(key)) >> 11) as f64 / (1_u64 << 53) as f64;
         faults::select(&settings.faults, unit)
     }
@@ -178,7 +181,7 @@ impl Connection {
     async fn answer(
         &mut self,
         request: &HttpRequest,
-        mut plan: Box<Plan>,
+        mut plan: Box<AnswerPlan>,
         fault: Option<FaultKind>,
         mut record: TruthRecord,
     ) -> bool {
@@ -199,22 +202,7 @@ impl Connection {
             .metrics
             .prompt_tokens
             .fetch_add(u64::from(plan.prompt_tokens), Ordering::Relaxed);
-        let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
-        let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
-        let ttft = match &mut rng {
-            Some(rng) => settings.ttft.sample(rng),
-            None => Nanos::from_secs_f64(settings.ttft.0.mean() / 1e3),
-        };
-        let due = if settings.flood.is_some() {
-            record.body
-        } else {
-            record.body + ttft
-        };
-        let pace = Pace {
-            due,
-            itl: settings.itl,
-            rng,
-        };
+        let pace = self.pace(&record);
         if plan.stream && !self.send_head(request, &plan, fault).await {
             self.log(record, TruthOutcome::ClientGone);
             return false;
@@ -231,8 +219,13 @@ impl Connection {
         let Some(ending) = self.follow(stream).await else {
             return false;
         };
+        self.finish(ending, request.keep_alive && delimited).await
+    }
+
+    /// Does what comes after the last write. False when the connection is to be closed.
+    async fn finish(&mut self, ending: Ending, keep: bool) -> bool {
         match ending {
-            Ending::Done => self.conn.flush().await.is_ok() && request.keep_alive && delimited,
+            Ending::Done => self.conn.flush().await.is_ok() && keep,
             Ending::Close => {
                 let _ = self.conn.flush().await;
                 false
@@ -255,10 +248,31 @@ impl Connection {
         }
     }
 
+    /// When the tokens are due by the delays of the settings.
+    fn pace(&self, record: &TruthRecord) -> Pace {
+        let settings = &self.shared.settings;
+        let drawn = settings.ttft.0.fixed().is_none() || settings.itl.0.fixed().is_none();
+        let mut rng = drawn.then(|| Box::new(self.shared.stream("sim delays", record.index)));
+        let ttft = match &mut rng {
+            Some(rng) => settings.ttft.sample(rng),
+            None => Nanos::from_secs_f64(settings.ttft.0.mean() / 1e3),
+        };
+        let due = if settings.flood.is_some() {
+            record.body
+        } else {
+            record.body + ttft
+        };
+        Pace {
+            due,
+            itl: settings.itl,
+            rng,
+        }
+    }
+
     async fn send_head(
         &self,
         request: &HttpRequest,
-        plan: &Plan,
+        plan: &AnswerPlan,
         fault: Option<FaultKind>,
     ) -> bool {
         let extra = if fault == Some(FaultKind::Gzip) {

@@ -1,46 +1,23 @@
 //! HTTP/1.1 as far as a test server needs it: reading requests, framing answers.
+//!
+//! Our own for the reason that the [server](super) is.
 
 use std::io;
 
-use inferometer_core::Nanos;
 use inferometer_os::clock;
 
 use super::socket::Conn;
+use crate::request::HttpRequest;
 
-/// Longest request line and headers together.
+/// Most bytes of request line and headers together.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most headers in a request.
 const MAX_HEADERS: usize = 128;
 
-/// A complete request.
-#[derive(Default)]
-pub(crate) struct HttpRequest {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) id: Option<String>,
-    pub(crate) authorization: Option<String>,
-    /// Value of `x-api-key`, where Anthropic's clients put the key.
-    pub(crate) api_key: Option<String>,
-    pub(crate) content_type: Option<String>,
-    /// Value of `x-sim-fault`: a fault for this request alone.
-    pub(crate) fault: Option<String>,
-    /// Value of `x-session-id` or `x-correlation-id`, for sticky routing.
-    pub(crate) session: Option<String>,
-    pub(crate) keep_alive: bool,
-    /// True for HTTP/1.1, which knows chunked answers.
-    pub(crate) chunked_ok: bool,
-    pub(crate) body: Vec<u8>,
-    pub(crate) first_byte: Nanos,
-    pub(crate) complete: Nanos,
-    /// The kernel's wall-clock stamp of the last segment in the read that completed the request.
-    pub(crate) arrived_wall: Option<Nanos>,
-}
-
 /// Why no request could be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// The client closed, or the connection broke: nobody is there to be answered.
+    /// The client closed, or the connection broke: no client is left to be answered.
     Gone,
     /// The request breaks the protocol or a limit; answer with this status and text, then close.
     Bad(u16, &'static str),
@@ -149,7 +126,7 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
     if bytes.starts_with(b"PRI * HTTP/2.0") {
         return Err(ReadError::Bad(
             505,
-            "this server speaks HTTP/1.1 only; leave HTTP/2 out",
+            "this server speaks HTTP/1.1 only; turn off HTTP/2",
         ));
     }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -202,14 +179,14 @@ fn parse_head(bytes: &[u8], request: &mut HttpRequest) -> Result<Head, ReadError
             "authorization" => request.authorization = Some(text()),
             "content-type" => request.content_type = Some(text()),
             "x-sim-fault" => request.fault = Some(text()),
-            "x-session-id" | "x-correlation-id" => request.session = Some(text()),
+            "x-session-id" | "x-correlation-id" => request.conversation = Some(text()),
             _ => {}
         }
     }
     Ok(head)
 }
 
-/// Decodes a chunked body piece by piece.
+/// Decodes a chunked body as its bytes arrive.
 #[derive(Default)]
 struct ChunkedBody {
     body: Vec<u8>,

@@ -1,20 +1,27 @@
 //! The HTTP server on the real clock.
+//!
+//! It is our own because the truth log needs the instant at which each event is handed to the
+//! kernel, and the faults need every byte and every close of a connection in hand: an HTTP library
+//! buffers, frames and writes when it sees fit.
 
-mod bend;
 mod connection;
+mod engine_driver;
+mod event_rate;
+mod fault_bytes;
 mod http;
 mod pace;
+mod pause;
 mod scheduler;
 mod socket;
 mod stream;
-mod tasks;
+mod ticket;
 mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use inferometer_core::Nanos;
@@ -22,110 +29,13 @@ use socket2::Socket;
 use tokio::sync::watch;
 
 use crate::engine::Cluster;
-use crate::metrics::Metrics;
 use crate::settings::{SimError, SimSettings};
-use crate::truth::{Lateness, LatenessHistogram, TruthLog, TruthRecord};
+use crate::shared::Shared;
+use crate::truth::{Lateness, TruthLog, TruthRecord};
 
-use stream::Scratch;
-
-pub(crate) use http::HttpRequest;
-
-/// Connections that may wait to be accepted.
+/// Connections that may wait to be accepted: a burst of a client's whole concurrency. The kernel
+/// caps it at net.core.somaxconn, which is 4096 on current Linux.
 const BACKLOG: i32 = 4096;
-
-/// What all threads of a server share.
-pub(crate) struct Shared {
-    pub(crate) settings: SimSettings,
-    pub(crate) truth: TruthLog,
-    pub(crate) metrics: Metrics,
-    /// Unix time of the start, in seconds.
-    pub(crate) created: u64,
-    /// When it stops refusing everything.
-    pub(crate) ready_at: Nanos,
-    /// Longest prompt plus answer that is accepted.
-    pub(crate) context_limit: u32,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    /// One for each thread, held while it writes events and logs the requests that end with them.
-    turns: Vec<Mutex<Scratch>>,
-    /// Names and numbers of the LoRA adapters.
-    adapters: Mutex<Vec<(String, u32)>>,
-    next_adapter: AtomicU32,
-    next_request: AtomicU64,
-    next_connection: AtomicU64,
-}
-
-impl Shared {
-    /// The random stream `name` of request `index`.
-    pub(crate) fn stream(&self, name: &str, index: u64) -> inferometer_core::random::StreamRng {
-        inferometer_core::random::indexed_stream(self.settings.seed, name, index)
-    }
-
-    /// Until the guard is dropped, thread `thread` may have written the end of an answer without
-    /// having logged it yet.
-    pub(crate) fn begin_turn(&self, thread: usize) -> MutexGuard<'_, Scratch> {
-        self.turns[thread]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How far events were behind their due moments since the last reset.
-    pub(crate) fn lateness(&self) -> Lateness {
-        let mut total = LatenessHistogram::default();
-        for thread in 0..self.turns.len() {
-            total.add_all(&self.begin_turn(thread).lateness);
-        }
-        total.summary()
-    }
-
-    /// Forgets the records and the lateness so far.
-    pub(crate) fn reset_truth(&self) {
-        for thread in 0..self.turns.len() {
-            self.begin_turn(thread).lateness = LatenessHistogram::default();
-        }
-        self.truth.reset();
-    }
-
-    /// Waits until every answer whose end a client may have seen is in the log.
-    pub(crate) fn settle(&self) {
-        for thread in 0..self.turns.len() {
-            drop(self.begin_turn(thread));
-        }
-    }
-
-    /// The adapter number of a model name; 0 is the base model.
-    pub(crate) fn find_model(&self, name: &str) -> Option<u32> {
-        if name == self.settings.model {
-            return Some(0);
-        }
-        self.adapters()
-            .iter()
-            .find(|(adapter, _)| adapter == name)
-            .map(|&(_, number)| number)
-    }
-
-    /// Names and numbers of the LoRA adapters.
-    pub(crate) fn adapters(&self) -> MutexGuard<'_, Vec<(String, u32)>> {
-        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds an adapter. False when the name is taken.
-    pub(crate) fn load_adapter(&self, name: &str) -> bool {
-        if self.find_model(name).is_some() {
-            return false;
-        }
-        let number = self.next_adapter.fetch_add(1, Ordering::Relaxed);
-        self.adapters().push((name.into(), number));
-        true
-    }
-
-    /// Removes an adapter. False when there is none of this name.
-    pub(crate) fn unload_adapter(&self, name: &str) -> bool {
-        let mut adapters = self.adapters();
-        let before = adapters.len();
-        adapters.retain(|(adapter, _)| adapter != name);
-        adapters.len() < before
-    }
-}
 
 /// A running simulator. Dropping it stops it.
 pub struct Server {
@@ -162,27 +72,7 @@ pub fn start(settings: SimSettings) -> Result<Server, SimError> {
         address: settings.address,
         source,
     })?;
-    let shared = Arc::new(Shared {
-        truth,
-        metrics: Metrics::new(&settings.model),
-        created: inferometer_os::clock::wall().0 / 1_000_000_000,
-        ready_at: inferometer_os::clock::now() + Nanos::from(settings.ready_after),
-        context_limit,
-        tls,
-        turns: (0..settings.threads).map(|_| Mutex::default()).collect(),
-        adapters: Mutex::default(),
-        next_adapter: AtomicU32::new(1),
-        next_request: AtomicU64::new(0),
-        next_connection: AtomicU64::new(0),
-        settings,
-    });
-    for name in &shared.settings.lora_modules {
-        if !shared.load_adapter(name) {
-            return Err(SimError::Setting(format!(
-                "the LoRA adapter `{name}` is named twice"
-            )));
-        }
-    }
+    let shared = Arc::new(Shared::new(settings, truth, tls, context_limit)?);
     let (stop, stopped) = watch::channel(false);
     let mut server = Server {
         address,
@@ -221,7 +111,7 @@ fn context_limit(settings: &SimSettings) -> Result<u32, SimError> {
     Ok(cluster.context_limit().min(settings.max_model_len))
 }
 
-/// One socket a thread on the same port; the kernel spreads connections over them. Until it
+/// One socket per thread on the same port; the kernel spreads connections over them. Until it
 /// listens, a bound socket refuses connections.
 fn bind(
     address: SocketAddr,
@@ -229,7 +119,7 @@ fn bind(
     listen: bool,
 ) -> std::io::Result<(Vec<Socket>, SocketAddr)> {
     if threads > 1 && address.port() != 0 {
-        // Sharing a port among our own threads must not mean to share it with a stranger.
+        // Sharing a port among our own threads must not mean sharing it with another process.
         drop(TcpListener::bind(address)?);
     }
     let mut address = address;
@@ -246,7 +136,7 @@ fn bind(
         }
         socket.set_nonblocking(true)?;
         send_at_once(&socket);
-        // Accepted connections inherit it, and the kernel is at it before the first of them.
+        // Accepted connections inherit it, and the kernel stamps before the first of them.
         inferometer_os::stamps::enable(socket.as_fd());
         socket.bind(&address.into())?;
         if listen {
@@ -285,7 +175,7 @@ async fn run_thread(
     let work = async {
         let wait = shared.settings.listen_after;
         if !wait.is_zero() {
-            tasks::pause(wait.into()).await;
+            pause::pause(wait.into()).await;
             if socket.listen(BACKLOG).is_err() {
                 return;
             }
@@ -329,7 +219,7 @@ async fn accept(
             }
             // Out of descriptors, or the peer was gone already: let others run, then try again.
             Err(_) => {
-                tasks::pause(Nanos::from_millis(5)).await;
+                pause::pause(Nanos::from_millis(5)).await;
             }
         }
     }
@@ -376,7 +266,7 @@ impl Server {
     fn shut_down(&mut self) -> Result<(), SimError> {
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
-            // A thread that panicked has said so already.
+            // A thread that panicked has printed its message already.
             let _ = thread.join();
         }
         self.shared

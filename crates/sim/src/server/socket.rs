@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::tasks::pause;
+use super::pause::pause;
 
 /// A client connection. The connection's task reads; the scheduler's task writes events between.
 ///
@@ -24,7 +24,7 @@ use super::tasks::pause;
 pub(crate) struct Conn {
     stream: TcpStream,
     outgoing: RefCell<Outgoing>,
-    /// Rings when there is something that the kernel did not take.
+    /// Notified when there is something that the kernel did not take.
     blocked: Notify,
     failed: Cell<bool>,
     /// Bytes that the kernel has taken.
@@ -42,12 +42,12 @@ const RETRY: Nanos = Nanos::from_millis(1);
 enum Outgoing {
     /// Bytes that wait for the kernel.
     Plain(BytesMut),
-    /// The session keeps its own bytes that wait.
+    /// TLS keeps its own bytes that wait.
     Tls(Box<ServerConnection>),
 }
 
 impl Conn {
-    /// A connection, over TLS if `tls` is given, with send stamps if they are wanted and to be had.
+    /// A connection, over TLS if `tls` is given, with send stamps if they are wanted and available.
     pub(crate) fn new(
         stream: TcpStream,
         tls: Option<&Arc<rustls::ServerConfig>>,
@@ -57,10 +57,10 @@ impl Conn {
         let outgoing = match tls {
             None => Outgoing::Plain(BytesMut::new()),
             Some(config) => {
-                let mut session =
+                let mut tls =
                     ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-                session.set_buffer_limit(None);
-                Outgoing::Tls(Box::new(session))
+                tls.set_buffer_limit(None);
+                Outgoing::Tls(Box::new(tls))
             }
         };
         Ok(Self {
@@ -83,10 +83,10 @@ impl Conn {
         let mut outgoing = self.outgoing.borrow_mut();
         let sent = match &mut *outgoing {
             Outgoing::Plain(kept) => self.write_plain(kept, bytes),
-            Outgoing::Tls(session) => session
+            Outgoing::Tls(tls) => tls
                 .writer()
                 .write_all(bytes)
-                .and_then(|()| self.send_tls(session)),
+                .and_then(|()| self.send_tls(tls)),
         };
         match sent {
             Ok(true) => true,
@@ -105,7 +105,7 @@ impl Conn {
     pub(crate) fn has_backlog(&self) -> bool {
         match &*self.outgoing.borrow() {
             Outgoing::Plain(kept) => !kept.is_empty(),
-            Outgoing::Tls(session) => session.wants_write(),
+            Outgoing::Tls(tls) => tls.wants_write(),
         }
     }
 
@@ -115,17 +115,17 @@ impl Conn {
     }
 
     /// When the last segment that was read had reached the kernel, on the wall clock, if the kernel
-    /// told it.
+    /// stamped it.
     pub(crate) fn arrived(&self) -> Option<Nanos> {
         self.arrived.get()
     }
 
-    /// Bytes of the connection up to the end of the last write; `None` while only the TLS session
+    /// Bytes of the connection up to the end of the last write; `None` while only the TLS layer
     /// knows.
     pub(crate) fn written(&self) -> Option<u64> {
         match &*self.outgoing.borrow() {
             Outgoing::Plain(kept) => Some(self.taken.get() + kept.len() as u64),
-            Outgoing::Tls(session) => (!session.wants_write()).then(|| self.taken.get()),
+            Outgoing::Tls(tls) => (!tls.wants_write()).then(|| self.taken.get()),
         }
     }
 
@@ -204,38 +204,38 @@ impl Conn {
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
-    /// Says goodbye where the protocol has a word for it.
-    pub(crate) fn say_goodbye(&self) {
-        if let Outgoing::Tls(session) = &mut *self.outgoing.borrow_mut()
+    /// Announces the end of the connection where the protocol can (TLS).
+    pub(crate) fn send_close_notify(&self) {
+        if let Outgoing::Tls(tls) = &mut *self.outgoing.borrow_mut()
             && !self.failed.get()
         {
-            session.send_close_notify();
-            let _ = self.send_tls(session);
+            tls.send_close_notify();
+            let _ = self.send_tls(tls);
         }
     }
 
     fn send_kept(&self) -> io::Result<bool> {
         match &mut *self.outgoing.borrow_mut() {
             Outgoing::Plain(kept) => self.write_plain(kept, &[]),
-            Outgoing::Tls(session) => self.send_tls(session),
+            Outgoing::Tls(tls) => self.send_tls(tls),
         }
     }
 
     fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut outgoing = self.outgoing.borrow_mut();
-        let Outgoing::Tls(session) = &mut *outgoing else {
+        let Outgoing::Tls(tls) = &mut *outgoing else {
             return self.receive(|socket| stamps::recv_append(socket, buffer));
         };
         loop {
-            let arrived = session.read_tls(&mut Wire(self));
-            let state = session.process_new_packets().map_err(io::Error::other)?;
+            let arrived = tls.read_tls(&mut Wire(self));
+            let state = tls.process_new_packets().map_err(io::Error::other)?;
             // The handshake answers, too.
-            self.send_tls(session)?;
+            self.send_tls(tls)?;
             let plain = state.plaintext_bytes_to_read();
             if plain > 0 {
                 let start = buffer.len();
                 buffer.resize(start + plain, 0);
-                session.reader().read_exact(&mut buffer[start..])?;
+                tls.reader().read_exact(&mut buffer[start..])?;
                 return Ok(plain);
             }
             if state.peer_has_closed() || arrived? == 0 {
@@ -290,9 +290,9 @@ impl Conn {
         Ok(true)
     }
 
-    fn send_tls(&self, session: &mut ServerConnection) -> io::Result<bool> {
-        while session.wants_write() {
-            match session.write_tls(&mut Wire(self)) {
+    fn send_tls(&self, tls: &mut ServerConnection) -> io::Result<bool> {
+        while tls.wants_write() {
+            match tls.write_tls(&mut Wire(self)) {
                 Ok(taken) => self.count(taken),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),

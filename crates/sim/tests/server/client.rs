@@ -17,7 +17,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// How the exchange ended before the answer was complete, if it did.
     pub(crate) broken: Option<ErrorKind>,
-    /// When each piece of the body had been read.
+    /// When each part of the body had been read.
     pub(crate) reads: Vec<(usize, Nanos)>,
 }
 
@@ -109,7 +109,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// Reads one answer; gives up once its body passes `limit` bytes.
+    /// Reads one answer; stops once its body passes `limit` bytes.
     pub(crate) fn answer(&mut self, limit: usize) -> Answer {
         let mut answer = Answer::default();
         let end = loop {

@@ -56,7 +56,7 @@ fn completions_stream_as_vllm_does() {
 }
 
 #[test]
-fn the_same_answer_comes_in_one_piece_or_many() {
+fn the_same_answer_comes_as_one_body_or_as_a_stream() {
     let ask = |stream: bool, tokens_per_event: u16| {
         let server = serve(SimSettings {
             tokens_per_event,
@@ -209,7 +209,7 @@ fn anthropic_messages_come_in_blocks() {
 }
 
 #[test]
-fn native_apis_are_told_apart_by_their_prompt() {
+fn native_apis_are_recognised_by_their_prompt() {
     let server = serve(fast());
     let tgi = json!({"inputs": "a b", "parameters": {"max_new_tokens": 3}});
     let events = stream_of(&post(server.addr(), "/generate_stream", &[], &tgi));
@@ -381,7 +381,7 @@ fn bad_requests_are_refused_in_vllms_form() {
 }
 
 #[test]
-fn what_breaks_http_is_refused_and_the_server_lives_on() {
+fn malformed_http_is_refused_and_the_server_continues() {
     let server = serve(SimSettings {
         max_body_bytes: 1000,
         ..fast()
@@ -463,7 +463,7 @@ fn the_key_opens_what_is_below_v1_and_nothing_else_needs_it() {
 }
 
 #[test]
-fn adapters_come_and_go() {
+fn adapters_can_be_loaded_and_unloaded() {
     let server = serve(SimSettings {
         lora_modules: vec!["first".into()],
         ..fast()
@@ -618,7 +618,7 @@ fn tls_carries_the_same_answers() {
         assert_eq!(stream_of(&client.answer(usize::MAX)).len(), max_tokens);
     }
     for record in server.truth() {
-        // The stamp lies under the encryption.
+        // The stamp is below the encryption.
         assert_eq!(record.request_arrived.is_some(), cfg!(target_os = "linux"));
         assert!(record.request_arrived <= Some(record.body));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inferometer_core::Outcome;
-use inferometer_sim::{ALL_FAULTS, FaultKind, FaultShare, SimSettings};
+use inferometer_sim::{ALL_FAULTS, FaultFraction, FaultKind, SimSettings};
 use serde_json::json;
 
 use crate::client::{Client, events, judge, post};
@@ -99,9 +99,9 @@ fn harmless_faults_lose_no_token() {
 }
 
 #[test]
-fn shares_decide_how_many_requests_suffer_and_the_seed_which() {
+fn fractions_decide_how_many_requests_suffer_and_the_seed_which() {
     let run = |seed: u64, connection_per_request: bool| {
-        let faults: Vec<FaultShare> = ["http_500=0.2", "early_end=0.3"]
+        let faults: Vec<FaultFraction> = ["http_500=0.2", "early_end=0.3"]
             .into_iter()
             .map(|text| text.parse().unwrap())
             .collect();

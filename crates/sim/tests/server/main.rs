@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    reason = "helpers of tests stand outside of test functions"
+    reason = "helpers of tests are outside of test functions"
 )]
 
 mod client;

@@ -143,7 +143,7 @@ fn the_limit_of_the_cache_is_the_limit_of_the_model() {
 }
 
 #[test]
-fn requests_that_are_given_up_free_their_slot() {
+fn cancelled_requests_free_their_slot() {
     let slow = StepCost {
         base: 20e6,
         ..engine().cost

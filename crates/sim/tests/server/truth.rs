@@ -12,7 +12,7 @@ use crate::client::{Client, get, judge, post};
 use crate::{fast, serve};
 
 #[test]
-fn stamps_lie_between_what_the_client_saw() {
+fn stamps_are_between_the_client_s_send_and_receipt() {
     let server = serve(SimSettings {
         ttft: Delay::fixed(20.0),
         itl: Delay::fixed(5.0),
@@ -118,7 +118,7 @@ fn a_client_that_leaves_is_noticed() {
 }
 
 #[test]
-fn the_kernels_stamps_stand_beside_the_servers_own() {
+fn the_kernel_s_stamps_are_logged_with_the_server_s_own() {
     for (tokens_per_event, flood) in [(1, None), (3, None), (1, Some(16))] {
         let server = serve(SimSettings {
             kernel_stamps: true,
@@ -165,7 +165,7 @@ fn the_kernels_stamps_stand_beside_the_servers_own() {
 }
 
 #[test]
-fn the_kernel_tells_when_the_last_byte_of_a_request_arrived() {
+fn the_kernel_stamps_the_last_byte_of_a_request() {
     let server = serve(fast());
     let mut client = Client::connect(server.addr());
     // The second comes on the same connection, in two parts.

@@ -19,7 +19,7 @@ pub struct SpecDecode {
     pub draft_tokens: u64,
     /// Drafted tokens that were accepted.
     pub accepted_tokens: u64,
-    /// For each position in a draft, the share of drafts accepted there, 0 to 1.
+    /// For each position in a draft, the fraction of drafts accepted there, 0 to 1.
     pub per_position_acceptance_rates: Vec<f64>,
 }
 
@@ -99,11 +99,11 @@ impl SpecCounters {
 /// Diffusion decoding between two pages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diffusion {
-    /// Committed tokens a second.
+    /// Committed tokens per second.
     pub committed_throughput: f64,
-    /// Denoising steps a canvas.
+    /// Denoising steps per canvas.
     pub steps_per_canvas: f64,
-    /// Committed tokens a denoising step.
+    /// Committed tokens per denoising step.
     pub committed_per_step: f64,
     /// Committed tokens.
     pub committed_tokens: u64,

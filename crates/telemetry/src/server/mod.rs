@@ -1,4 +1,4 @@
-//! What a server says of itself: its counters before and after a run, and its version.
+//! What a server reports of itself: its counters before and after a run, and its version.
 //!
 //! The server counts all of its traffic, that of others included; numbers from here are therefore
 //! never mixed with measured ones.
@@ -12,7 +12,7 @@ pub use prometheus::{MAX_PAGE_BYTES, MAX_SAMPLES, Page, Sample};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The engine behind a metrics page, told by the prefix of its names.
+/// The inference engine behind a metrics page, recognised by the prefix of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
@@ -109,12 +109,12 @@ pub struct ServerState {
     pub running: Option<f64>,
     /// Requests waiting for their turn.
     pub waiting: Option<f64>,
-    /// Share of the KV cache in use, 0 to 1, of the fullest rank.
+    /// Fraction of the KV cache in use, 0 to 1, of the fullest rank.
     pub cache_usage: Option<f64>,
 }
 
 impl ServerState {
-    /// The state that a page tells.
+    /// The state on a page.
     pub fn of(page: &Page) -> Self {
         let Some(engine) = Engine::of(page) else {
             return Self::default();
@@ -133,8 +133,8 @@ impl ServerState {
 pub struct ServerDelta {
     /// The engine that the pages come from.
     pub engine: Option<Engine>,
-    /// True when a counter fell, so that the server must have started anew in between. Nothing else
-    /// is told then.
+    /// True when a counter fell, so that the server must have restarted in between. Nothing else
+    /// is reported then.
     pub restarted: bool,
     /// Prompt tokens, as the server counts them.
     pub prompt_tokens: Option<u64>,
@@ -144,7 +144,7 @@ pub struct ServerDelta {
     pub prefix_cache_queries: Option<u64>,
     /// Prompt tokens found there.
     pub prefix_cache_hits: Option<u64>,
-    /// Requests thrown out of execution for lack of memory.
+    /// Requests preempted for lack of memory.
     pub preemptions: Option<u64>,
     /// Speculative decoding, if there was any.
     pub spec_decode: Option<SpecDecode>,
@@ -153,7 +153,7 @@ pub struct ServerDelta {
 }
 
 impl ServerDelta {
-    /// The gain from `before` to `after`, which lie `seconds` of run apart.
+    /// The gain from `before` to `after`, which are `seconds` of the run apart.
     pub fn between(before: &Page, after: &Page, seconds: f64) -> Self {
         let engine = Engine::of(after);
         let Some(names) = engine.map(Engine::names) else {
@@ -194,7 +194,7 @@ impl ServerDelta {
         }
     }
 
-    /// Share of prompt tokens found in the prefix cache, 0 to 1.
+    /// Fraction of prompt tokens found in the prefix cache, 0 to 1.
     pub fn prefix_cache_hit_rate(&self) -> Option<f64> {
         let queries = self.prefix_cache_queries.filter(|&queries| queries > 0)?;
         Some(self.prefix_cache_hits? as f64 / queries as f64)
@@ -233,7 +233,7 @@ pub fn server_version(body: &str) -> Option<String> {
     let text = ["version", "build_info"]
         .iter()
         .find_map(|key| value.get(key)?.as_str())?;
-    // Shown in reports and kept in files: nothing but a short, printable word is believed.
+    // Shown in reports and kept in files: only a short, printable text is accepted.
     let is_plain = text.len() <= 100 && !text.is_empty() && !text.chars().any(char::is_control);
     is_plain.then(|| text.to_owned())
 }
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_nobody_tells_nothing() {
+    fn a_page_of_no_known_engine_is_ignored() {
         let page = Page::parse("process_cpu_seconds_total 1\n");
         assert_eq!(
             ServerDelta::between(&page, &page, 1.0),

@@ -101,7 +101,7 @@ fn parse_sample(line: &str) -> Option<Sample> {
         Some(inside) => parse_labels(inside)?,
         None => (Vec::new(), rest),
     };
-    // Behind the value may stand a time stamp or an exemplar.
+    // A time stamp or an exemplar may follow the value.
     let value = rest.split_whitespace().next()?.parse().ok()?;
     Some(Sample {
         name: name.to_owned(),
@@ -200,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_odd(text in "(?s).{0,200}") {
+        fn any_text_is_read_without_a_panic(text in "(?s).{0,200}") {
             let page = Page::parse(&text);
             prop_assert!(page.samples().len() + page.unread_lines() <= text.lines().count());
         }

@@ -1,18 +1,18 @@
-//! What a run is to do, all decided before the clock starts.
+//! What a run has to do, all decided before the clock starts.
 
 use std::sync::Arc;
 
 use inferometer_core::{Nanos, Schedule};
 use inferometer_wire::{Prepared, Wire};
 
-use crate::Conversations;
+use crate::conversations::Conversations;
 
-/// One run: workload × schedule × target.
+/// The input of one run: serialised workload × schedule × target.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// The requests in order, serialised and with their records begun.
+pub struct Job {
+    /// The requests in order, serialised, with their records begun.
     pub requests: Arc<[Prepared]>,
-    /// Their due instants; of a conversation, all turns have that of the first.
+    /// Their due instants; all turns of a conversation have that of its first turn.
     pub schedule: Arc<Schedule>,
     /// Which requests are later turns of conversations, if any are. The wire must keep the answers'
     /// text.
@@ -21,20 +21,20 @@ pub struct Plan {
     pub max_concurrency: Option<usize>,
     /// Worker threads; never more than slots.
     pub workers: usize,
-    /// First processor to tie workers to.
+    /// CPU of the first worker; the others follow. `None` leaves them to the system's scheduler.
     pub pin: Option<usize>,
     /// Where and how to send.
     pub wire: Arc<Wire>,
     /// Events to keep in memory, with the texts that came in them; further ones stay in the record
     /// log. `usize::MAX` keeps all.
     pub events_in_memory: usize,
-    /// How long to wait for requests in flight when asked to stop.
+    /// How long to wait for requests in flight after a stop was requested.
     pub drain: Nanos,
 }
 
-impl Plan {
+impl Job {
     /// Most conversations under way at once, or `None` for no limit.
-    pub(crate) fn most_conversations(&self) -> Option<usize> {
+    pub(crate) fn max_conversations(&self) -> Option<usize> {
         self.conversations.as_ref()?.most_active
     }
 }

@@ -77,7 +77,7 @@ pub(crate) enum Finish {
 }
 
 impl Finish {
-    /// OpenAI's word for it.
+    /// OpenAI's name for it.
     pub(crate) const fn openai(self) -> &'static str {
         match self {
             Self::Length => "length",
@@ -118,7 +118,7 @@ pub(crate) trait Format {
     /// One token event.
     fn token(&self, out: &mut Events, part: &TokenPart<'_>);
 
-    /// Events between the last token event and the end marker; `usage` if it is to be told.
+    /// Events between the last token event and the end marker; `usage` if it is to be reported.
     fn close(&self, out: &mut Events, finish: Finish, usage: Option<Counts>);
 
     /// The end marker.
@@ -130,10 +130,10 @@ pub(crate) trait Format {
     fn whole(&self, answers: &[Answer], finish: Finish, counts: Counts) -> Vec<u8>;
 }
 
-/// Appends text pieces.
-pub(crate) fn put(out: &mut Vec<u8>, pieces: &[&str]) {
-    for piece in pieces {
-        out.extend_from_slice(piece.as_bytes());
+/// Appends texts.
+pub(crate) fn put(out: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        out.extend_from_slice(text.as_bytes());
     }
 }
 

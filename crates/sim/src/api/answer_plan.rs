@@ -1,21 +1,23 @@
-//! The plan of an answer: everything about it but the time.
+//! What an answer will be: everything about it but the time.
 
 use serde::Deserialize;
 
-use super::format::{Answer, Finish, Format};
+use super::errors;
 use super::openai::Identity;
-use super::{Reply, Shared, errors};
+use super::reply::Reply;
 use crate::engine::Content;
-use crate::server::HttpRequest;
+use crate::format::{Answer, Finish, Format};
+use crate::request::HttpRequest;
+use crate::shared::Shared;
 use crate::text;
 
-/// Answers and prompts in one request at most.
+/// Most answers to one request: prompts times choices. Each is a request to the engine model.
 const MAX_SEQUENCES: usize = 4096;
 
-/// When usage is told.
+/// When usage is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum UsageMode {
-    /// Not at all.
+    /// Never.
     #[default]
     Never,
     /// Once, after the last token.
@@ -24,8 +26,8 @@ pub(crate) enum UsageMode {
     Continuous,
 }
 
-/// What is to be answered.
-pub(crate) struct Plan {
+/// An answer before it is written.
+pub(crate) struct AnswerPlan {
     pub(crate) format: Box<dyn Format>,
     pub(crate) stream: bool,
     pub(crate) usage: UsageMode,
@@ -40,17 +42,18 @@ pub(crate) struct Plan {
     /// True when the answer is the arguments of a tool call.
     pub(crate) tool_call: bool,
     /// False for endpoints that answer without generating (embeddings): their one token is never
-    /// told.
+    /// reported.
     pub(crate) generates: bool,
     pub(crate) finish: Finish,
     /// Selects the words.
     pub(crate) text_key: u64,
     pub(crate) priority: i32,
     pub(crate) lora: Option<u32>,
-    pub(crate) session: Option<u64>,
+    /// The conversation, for sticky routing.
+    pub(crate) conversation: Option<u64>,
 }
 
-impl Plan {
+impl AnswerPlan {
     /// Number of answers.
     pub(crate) fn sequences(&self) -> u32 {
         self.prompts.len() as u32
@@ -105,7 +108,7 @@ impl Plan {
     }
 
     /// The tokens of an answer as a later prompt would hold them, by the plain counting rule.
-    pub(crate) fn answer_pieces(&self, sequence: u32) -> Vec<u32> {
+    pub(crate) fn answer_token_ids(&self, sequence: u32) -> Vec<u32> {
         (self.reasoning_tokens..self.output_tokens)
             .map(|position| {
                 text::hash(self.word(sequence, position).trim_start().as_bytes()) as u32
@@ -114,8 +117,8 @@ impl Plan {
     }
 }
 
-/// What an endpoint knows of a request once it has read its body.
-pub(crate) struct Asked {
+/// The generation parameters of a request, whatever API it uses.
+pub(crate) struct AnswerRequest {
     pub(crate) model: Option<String>,
     pub(crate) prompts: Vec<Content>,
     /// Answers for each prompt.
@@ -135,7 +138,7 @@ pub(crate) struct Asked {
     pub(crate) id_prefix: &'static str,
 }
 
-impl Default for Asked {
+impl Default for AnswerRequest {
     fn default() -> Self {
         Self {
             model: None,
@@ -154,7 +157,7 @@ impl Default for Asked {
     }
 }
 
-impl Asked {
+impl AnswerRequest {
     /// Checks the request against the server's limits and plans the answer.
     pub(crate) fn plan(
         self,
@@ -162,59 +165,15 @@ impl Asked {
         request: &HttpRequest,
         index: u64,
         format: impl FnOnce(Identity, u32) -> Box<dyn Format>,
-    ) -> Result<Plan, Reply> {
+    ) -> Result<AnswerPlan, Reply> {
         let settings = &shared.settings;
         let model = self.model.as_deref().unwrap_or(&settings.model);
         let lora = shared
             .find_model(model)
             .ok_or_else(|| errors::unknown_model(model, &settings.model))?;
-        let limit = shared.context_limit;
-        let longest = self
-            .prompts
-            .iter()
-            .map(Content::len)
-            .max()
-            .unwrap_or_default();
-        if longest >= limit {
-            return Err(errors::too_long(limit, longest, None));
-        }
-        let room = limit - longest;
-        match self.output_tokens {
-            Some(0) => {
-                return Err(errors::bad_request(
-                    "max_tokens must be at least 1",
-                    Some("max_tokens"),
-                ));
-            }
-            Some(asked) if asked > room => {
-                return Err(errors::too_long(limit, longest, Some(asked)));
-            }
-            _ => {}
-        }
-        let choices = self.choices.max(1);
-        let sequences = self.prompts.len().saturating_mul(choices as usize);
-        if sequences == 0 || sequences > MAX_SEQUENCES {
-            return Err(errors::bad_request(
-                "the request has no prompt, or too many at once",
-                Some("prompt"),
-            ));
-        }
-        let natural = settings
-            .answer_tokens
-            .filter(|_| !self.ignore_eos)
-            .map(|length| {
-                let mut rng = shared.stream("sim answer length", index);
-                (length.sample(&mut rng).round() as u32).max(1)
-            });
-        let most = match self.output_tokens {
-            Some(asked) => asked,
-            None if natural.is_some() => room,
-            None => self.default_output.min(room),
-        };
-        let (output_tokens, finish) = match natural {
-            Some(natural) if natural < most => (natural, Finish::Stop),
-            _ => (most, Finish::Length),
-        };
+        let room = self.check_length(shared.context_limit)?;
+        let sequences = self.check_sequences()?;
+        let (output_tokens, finish) = self.length(shared, index, room);
         let tool_call = self.tool.is_some();
         let text_key = text::mix(settings.seed ^ text::mix(index));
         let id = match &request.id {
@@ -222,10 +181,7 @@ impl Asked {
             None => format!("{}-{text_key:016x}", self.id_prefix),
         };
         let created = inferometer_os::clock::wall().0 / 1_000_000_000;
-        let mut prompts = Vec::with_capacity(sequences);
-        for prompt in self.prompts {
-            prompts.extend(std::iter::repeat_n(prompt, choices as usize));
-        }
+        let identity = Identity::new(&id, created, model);
         let reasoning_tokens = if self.may_reason {
             settings
                 .reasoning_tokens
@@ -233,8 +189,9 @@ impl Asked {
         } else {
             0
         };
-        Ok(Plan {
-            format: format(Identity::new(&id, created, model), sequences as u32),
+        let prompts = repeat_each(self.prompts, self.choices);
+        Ok(AnswerPlan {
+            format: format(identity, sequences),
             stream: self.stream,
             usage: self.usage,
             prompt_tokens: prompts
@@ -250,12 +207,75 @@ impl Asked {
             text_key,
             priority: self.priority,
             lora: (lora > 0).then_some(lora),
-            session: request
-                .session
+            conversation: request
+                .conversation
                 .as_ref()
-                .map(|session| text::hash(session.as_bytes())),
+                .map(|conversation| text::hash(conversation.as_bytes())),
         })
     }
+
+    /// Refuses what does not fit into `limit` tokens; returns the tokens that the longest prompt
+    /// leaves for its answer.
+    fn check_length(&self, limit: u32) -> Result<u32, Reply> {
+        let longest = self
+            .prompts
+            .iter()
+            .map(Content::len)
+            .max()
+            .unwrap_or_default();
+        if longest >= limit {
+            return Err(errors::too_long(limit, longest, None));
+        }
+        let room = limit - longest;
+        match self.output_tokens {
+            Some(0) => Err(errors::bad_request(
+                "max_tokens must be at least 1",
+                Some("max_tokens"),
+            )),
+            Some(output) if output > room => Err(errors::too_long(limit, longest, Some(output))),
+            _ => Ok(room),
+        }
+    }
+
+    /// The number of answers, if there are any and not too many.
+    fn check_sequences(&self) -> Result<u32, Reply> {
+        let choices = self.choices.max(1) as usize;
+        let sequences = self.prompts.len().saturating_mul(choices);
+        if sequences == 0 || sequences > MAX_SEQUENCES {
+            return Err(errors::bad_request(
+                "the request has no prompt, or too many at once",
+                Some("prompt"),
+            ));
+        }
+        Ok(sequences as u32)
+    }
+
+    /// Tokens of each answer, and why it ends there.
+    fn length(&self, shared: &Shared, index: u64, room: u32) -> (u32, Finish) {
+        let natural = shared
+            .settings
+            .answer_tokens
+            .filter(|_| !self.ignore_eos)
+            .map(|length| {
+                let mut rng = shared.stream("sim answer length", index);
+                (length.sample(&mut rng).round() as u32).max(1)
+            });
+        let most = match self.output_tokens {
+            Some(output) => output,
+            None if natural.is_some() => room,
+            None => self.default_output.min(room),
+        };
+        match natural {
+            Some(natural) if natural < most => (natural, Finish::Stop),
+            _ => (most, Finish::Length),
+        }
+    }
+}
+
+/// Each prompt as often as it is answered.
+fn repeat_each(prompts: Vec<Content>, choices: u32) -> Vec<Content> {
+    let repeated = |prompt| std::iter::repeat_n(prompt, choices.max(1) as usize);
+    prompts.into_iter().flat_map(repeated).collect()
 }
 
 /// Reads a JSON body, or says why not in vLLM's form.

@@ -1,8 +1,8 @@
 //! Conversations: which request follows which, and what was said so far.
 //!
-//! A turn is due when the answer before it has ended and the user has thought. Its messages hold
-//! the server's own replies, so its body is made when it is due, and the time for that is a part of
-//! its lateness.
+//! A turn is due when the answer before it has ended and the user's think time has passed. Its
+//! messages hold the server's own replies, so its body is made when it is due, and the time for
+//! that is a part of its lateness.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,16 +12,19 @@ use inferometer_core::{Nanos, Prompt, Record, Request, SessionTurn};
 use inferometer_wire::{Prepared, Wire, WireError};
 use serde_json::{Value, json};
 
+/// The error of a turn that is never sent.
+pub(crate) const EARLIER_TURN_FAILED: &str = "not sent: an earlier turn of its conversation failed";
+
 /// The conversations of a run.
 #[derive(Debug)]
 pub struct Conversations {
     requests: Vec<Request>,
     starts: Vec<usize>,
-    /// Most of them under way at once, thinking users included.
+    /// Most of them under way at once, those in think time included; `None` for no limit.
     pub most_active: Option<usize>,
 }
 
-/// Why requests are no conversations.
+/// The turns of a conversation are not adjacent.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("request {index} is not followed by the next turn of its conversation")]
 pub struct BrokenConversation {
@@ -30,29 +33,29 @@ pub struct BrokenConversation {
 }
 
 impl Conversations {
-    /// The conversations of `requests`, whose turns must stand one after the other; `None` when no
-    /// request is part of one.
+    /// The conversations of `requests`, whose turns must be adjacent and in order; `None` when no
+    /// request belongs to one.
     pub fn of(requests: &[Request]) -> Result<Option<Self>, BrokenConversation> {
         if requests.iter().all(|request| request.session.is_none()) {
             return Ok(None);
         }
-        let place = |index: usize| {
+        let turn_of = |index: usize| {
             requests
                 .get(index)
                 .and_then(|request| request.session.as_ref())
         };
         let mut starts = Vec::new();
         for index in 0..requests.len() {
-            let here = place(index);
-            if here.is_none_or(|here| here.turn == 0) {
+            let turn = turn_of(index);
+            if turn.is_none_or(|turn| turn.turn == 0) {
                 starts.push(index);
             }
-            let Some(here) = here.filter(|here| here.has_next) else {
+            let Some(turn) = turn.filter(|turn| turn.has_next) else {
                 continue;
             };
             let follows =
-                |next: &SessionTurn| next.session == here.session && next.turn == here.turn + 1;
-            if !place(index + 1).is_some_and(follows) {
+                |next: &SessionTurn| next.session == turn.session && next.turn == turn.turn + 1;
+            if !turn_of(index + 1).is_some_and(follows) {
                 return Err(BrokenConversation { index });
             }
         }
@@ -68,7 +71,7 @@ impl Conversations {
         &self.starts
     }
 
-    /// The turn after request `index`, and the pause before it.
+    /// The turn after request `index`, and the think time before it.
     fn next(&self, index: usize) -> Option<(usize, Nanos)> {
         let has_next = self.requests[index]
             .session
@@ -92,61 +95,68 @@ impl Conversations {
     }
 }
 
-/// The conversations that one worker leads.
+/// The state of the conversations of one worker.
 #[derive(Debug)]
-pub(crate) struct Talks {
+pub(crate) struct ConversationState {
     all: Arc<Conversations>,
     wire: Arc<Wire>,
     /// What was said before a turn, by the turn's request.
-    said: RefCell<HashMap<usize, Said>>,
+    histories: RefCell<HashMap<usize, History>>,
 }
 
+/// What was said in a conversation so far.
 #[derive(Debug, Default)]
-struct Said {
+struct History {
     messages: Vec<Value>,
-    /// Tokens of all that, without what a chat template adds.
+    /// Tokens of all messages, without what a chat template adds.
     tokens: u32,
 }
 
-/// What a finished turn leads to.
+/// What comes after a turn that has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Sequel {
-    /// The conversation is over.
-    End,
-    /// This request is due at this instant on the monotonic clock.
-    Next(usize, Nanos),
-    /// Nobody can go on from a failed answer: these are not sent.
-    Abandoned(Vec<usize>),
+pub(crate) enum NextTurn {
+    /// Nothing: the conversation is over.
+    None,
+    /// The next turn.
+    Due {
+        /// Its request.
+        index: usize,
+        /// When it is due, on the monotonic clock.
+        at: Nanos,
+    },
+    /// The turn failed, and no user can continue from a failed answer: these requests are never
+    /// sent.
+    Cancelled(Vec<usize>),
 }
 
-impl Talks {
+impl ConversationState {
     pub(crate) fn new(all: &Arc<Conversations>, wire: &Arc<Wire>) -> Self {
         Self {
             all: Arc::clone(all),
             wire: Arc::clone(wire),
-            said: RefCell::default(),
+            histories: RefCell::default(),
         }
     }
 
-    /// Takes note of an answer.
-    pub(crate) fn ended(&self, record: &Record) -> Sequel {
+    /// Takes in the answer of a turn that has ended.
+    pub(crate) fn turn_ended(&self, record: &Record) -> NextTurn {
         let Some((next, think)) = self.all.next(record.index) else {
-            return Sequel::End;
+            return NextTurn::None;
         };
         let before = self
-            .said
+            .histories
             .borrow_mut()
             .remove(&record.index)
             .unwrap_or_default();
         let (true, Some(end)) = (record.is_ok(), record.end) else {
-            return Sequel::Abandoned(self.all.rest(record.index).collect());
+            return NextTurn::Cancelled(self.all.rest(record.index).collect());
         };
         let request = &self.all.requests[record.index];
-        let Said {
+        let History {
             mut messages,
             tokens,
         } = before;
-        messages.extend(own_messages(&request.prompt));
+        messages.extend(user_messages(&request.prompt));
         messages.push(json!({"role": "assistant", "content": record.text}));
         let prompt = record
             .usage
@@ -155,24 +165,27 @@ impl Talks {
         let answer = record
             .told_output_tokens()
             .unwrap_or(record.events.len() as u32);
-        self.said.borrow_mut().insert(
+        self.histories.borrow_mut().insert(
             next,
-            Said {
+            History {
                 messages,
                 tokens: prompt.saturating_add(answer),
             },
         );
-        Sequel::Next(next, end + think)
+        NextTurn::Due {
+            index: next,
+            at: end + think,
+        }
     }
 
     /// The request `index` with all that was said before it; `None` for one that opens a
     /// conversation.
     pub(crate) fn prepare(&self, index: usize) -> Option<Result<Prepared, WireError>> {
-        let said = self.said.borrow();
-        let Said { messages, tokens } = said.get(&index)?;
+        let histories = self.histories.borrow();
+        let History { messages, tokens } = histories.get(&index)?;
         let own = &self.all.requests[index];
         let mut messages = messages.clone();
-        messages.extend(own_messages(&own.prompt));
+        messages.extend(user_messages(&own.prompt));
         let request = Request {
             prompt: Prompt::Messages(messages),
             prompt_tokens: tokens.saturating_add(own.prompt_tokens),
@@ -182,8 +195,8 @@ impl Talks {
     }
 }
 
-/// What the user says in a turn.
-fn own_messages(prompt: &Prompt) -> Vec<Value> {
+/// The user's messages of one turn.
+fn user_messages(prompt: &Prompt) -> Vec<Value> {
     match prompt {
         Prompt::Messages(messages) => messages.clone(),
         Prompt::Text(text) => vec![json!({"role": "user", "content": text})],
@@ -226,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_with_a_gap_is_refused() {
+    fn a_missing_turn_is_an_error() {
         let requests = [request(0, 0, true), request(1, 0, false)];
         assert_eq!(
             Conversations::of(&requests).unwrap_err(),

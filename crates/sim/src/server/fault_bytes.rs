@@ -1,19 +1,24 @@
 //! What faults make of the bytes of an answer.
 
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 use super::http::plain_response;
-use super::stream::Ending;
+use super::ticket::Ending;
 use crate::faults::FaultKind;
 
-/// Size of the huge event.
-const HUGE: usize = 8 * 1024 * 1024;
+/// Size of the huge event: larger than any buffer that a client starts with.
+const HUGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The event that the error-in-stream fault sends.
 pub(crate) const ERROR_EVENT: &[u8] =
     b"data: {\"error\":{\"message\":\"simulated fault: engine died\",\"type\":\"InternalServerError\",\
       \"param\":null,\"code\":500}}\n\n";
 
-/// Appends `event` to `out` as the fault wants it. `middle` says that the moment of the
-/// single-event faults has come; true is returned when such a fault was used up.
+/// Appends `event` to `out` as the fault wants it. `middle` says that the moment of the faults of a
+/// single event has come; returns true when such a fault was made.
 pub(crate) fn event(fault: FaultKind, event: &[u8], middle: bool, out: &mut Vec<u8>) -> bool {
     match fault {
         FaultKind::Crlf => {
@@ -41,7 +46,7 @@ pub(crate) fn event(fault: FaultKind, event: &[u8], middle: bool, out: &mut Vec<
             return true;
         }
         FaultKind::InvalidUtf8 => {
-            // A byte that never occurs in UTF-8, and two that cannot stand alone.
+            // A byte that never occurs in UTF-8, and two that are no characters alone.
             let at = text_start(event);
             out.extend_from_slice(&event[..at]);
             out.extend_from_slice(&[0xff, 0x80, 0xfe]);
@@ -56,7 +61,7 @@ pub(crate) fn event(fault: FaultKind, event: &[u8], middle: bool, out: &mut Vec<
         FaultKind::HugeEvent => {
             let start = text_start(event);
             out.extend_from_slice(&event[..start]);
-            out.resize(out.len() + HUGE, b'x');
+            out.resize(out.len() + HUGE_BYTES, b'x');
             out.extend_from_slice(&event[start..]);
             return true;
         }
@@ -66,12 +71,12 @@ pub(crate) fn event(fault: FaultKind, event: &[u8], middle: bool, out: &mut Vec<
     false
 }
 
-/// Where the token's text begins in an event: after a quote that stands before a space.
+/// Where the token's text begins in an event: after a quote that is followed by a space.
 fn text_start(event: &[u8]) -> usize {
     memchr::memmem::find(event, b"\" ").map_or(event.len().min(8), |quote| quote + 1)
 }
 
-/// An answer in one piece as the fault wants it, and how the connection goes on.
+/// An answer in one body as the fault wants it, and what becomes of the connection.
 pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> (Vec<u8>, Ending) {
     let whole = |body: &[u8]| plain_response(200, "application/json", "", body, keep_alive);
     let mut bytes = whole(body);
@@ -99,7 +104,7 @@ pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> 
             (whole(&body), Ending::Done)
         }
         Some(FaultKind::Gzip) => {
-            let mut gzip = Gzip::default();
+            let mut gzip = Gzip::new();
             let mut packed = body.to_vec();
             gzip.push(&mut packed);
             packed.extend_from_slice(&gzip.finish());
@@ -114,78 +119,58 @@ pub(crate) fn whole(fault: Option<FaultKind>, body: &[u8], keep_alive: bool) -> 
     }
 }
 
-/// A gzip stream of stored (uncompressed) blocks: RFC 1951 and 1952 without any compressor.
-#[derive(Default)]
-pub(crate) struct Gzip {
-    started: bool,
-    crc: Crc,
-    size: u32,
-}
+/// Compresses the parts of an answer into one gzip stream.
+pub(crate) struct Gzip(GzEncoder<Vec<u8>>);
 
 impl Gzip {
-    /// Replaces `part` by its blocks.
+    pub(crate) fn new() -> Self {
+        Self(GzEncoder::new(Vec::new(), Compression::default()))
+    }
+
+    /// Replaces `part` by its compressed bytes, which can be read without those to come.
     pub(crate) fn push(&mut self, part: &mut Vec<u8>) {
-        let plain = std::mem::take(part);
-        if !std::mem::replace(&mut self.started, true) {
-            part.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
-        }
-        self.crc.update(&plain);
-        self.size = self.size.wrapping_add(plain.len() as u32);
-        for block in plain.chunks(0xffff) {
-            part.push(0);
-            part.extend_from_slice(&(block.len() as u16).to_le_bytes());
-            part.extend_from_slice(&(!(block.len() as u16)).to_le_bytes());
-            part.extend_from_slice(block);
-        }
+        self.0.write_all(part).expect(IN_MEMORY);
+        self.0.flush().expect(IN_MEMORY);
+        *part = std::mem::take(self.0.get_mut());
     }
 
     /// The last block and the trailer.
     pub(crate) fn finish(self) -> Vec<u8> {
-        let mut end = vec![1, 0, 0, 0xff, 0xff];
-        end.extend_from_slice(&self.crc.value().to_le_bytes());
-        end.extend_from_slice(&self.size.to_le_bytes());
-        end
+        self.0.finish().expect(IN_MEMORY)
     }
 }
 
-/// CRC-32 as gzip wants it, bit by bit: it serves a rare fault.
-struct Crc(u32);
-
-impl Default for Crc {
-    fn default() -> Self {
-        Self(!0)
-    }
-}
-
-impl Crc {
-    fn update(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 ^= u32::from(byte);
-            for _ in 0..8 {
-                self.0 = (self.0 >> 1) ^ (0xedb8_8320 & (self.0 & 1).wrapping_neg());
-            }
-        }
-    }
-
-    fn value(&self) -> u32 {
-        !self.0
-    }
-}
+/// Why an encoder that writes to memory has no errors.
+const IN_MEMORY: &str = "writing to memory cannot fail";
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+
     use super::*;
 
     #[test]
-    fn the_checksum_is_gzips() {
-        let mut crc = Crc::default();
-        crc.update(b"123456789");
-        assert_eq!(crc.value(), 0xcbf4_3926);
+    fn compressed_parts_are_one_stream() {
+        let mut gzip = Gzip::new();
+        let mut bytes = Vec::new();
+        for text in ["data: one\n\n", "", "data: two\n\n"] {
+            let mut part = text.as_bytes().to_vec();
+            gzip.push(&mut part);
+            bytes.extend_from_slice(&part);
+        }
+        bytes.extend_from_slice(&gzip.finish());
+        let mut text = String::new();
+        GzDecoder::new(bytes.as_slice())
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "data: one\n\ndata: two\n\n");
     }
 
     const EVENT: &[u8] = b"data: {\"choices\":[{\"text\":\" a\"}]}\n\n";
 
-    fn bent(fault: FaultKind) -> Vec<u8> {
+    fn corrupted(fault: FaultKind) -> Vec<u8> {
         let mut out = Vec::new();
         event(fault, EVENT, true, &mut out);
         out
@@ -202,7 +187,7 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&data).ok()
         };
         for fault in [FaultKind::Crlf, FaultKind::Comments] {
-            assert_eq!(json(&bent(fault)), json(EVENT), "{fault}");
+            assert_eq!(json(&corrupted(fault)), json(EVENT), "{fault}");
         }
         for fault in [
             FaultKind::MalformedSse,
@@ -210,9 +195,9 @@ mod tests {
             FaultKind::InvalidUtf8,
             FaultKind::TruncatedJson,
         ] {
-            assert_eq!(json(&bent(fault)), None, "{fault}");
+            assert_eq!(json(&corrupted(fault)), None, "{fault}");
         }
-        let huge = bent(FaultKind::HugeEvent);
-        assert!(huge.len() > HUGE && json(&huge).is_some());
+        let huge = corrupted(FaultKind::HugeEvent);
+        assert!(huge.len() > HUGE_BYTES && json(&huge).is_some());
     }
 }
