@@ -4,9 +4,7 @@ use inferometer_core::random::PythonRandom;
 use inferometer_core::{Request, Workload};
 
 use crate::dataset::{Context, Sample, Taken};
-use crate::{
-    DatasetSettings, MultiTurnSource, Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes,
-};
+use crate::{Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes};
 
 /// Makes the requests of a run.
 ///
@@ -33,7 +31,11 @@ pub fn build(
             sample.requests.push(copy);
         }
     }
-    if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
+    if let Some(salt) = settings
+        .salt
+        .as_ref()
+        .filter(|_| !settings.dataset.is_synthetic())
+    {
         prefixes::add_salt(&mut sample.requests, salt, tokenizer);
     }
     let share = prefixes::reusable_share(&sample.requests);
@@ -97,7 +99,7 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
         next += requests.len();
         give(requests, total)
     };
-    let with_ids = dataset::made_up_with_ids(settings);
+    let with_ids = !settings.is_vllm() || settings.dataset.info().has_ids_in_vllm;
     let taken = dataset::take(&context, &mut |requests, total| {
         pass_on(requests, total, with_ids)
     })?;
@@ -105,7 +107,11 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
         Taken::InPieces(sample) => sample,
         Taken::Whole(mut sample) => {
             let repeats = Repeats::of(&context, &mut sample)?;
-            if let Some(salt) = settings.salt.as_ref().filter(|_| !makes_text(settings)) {
+            if let Some(salt) = settings
+                .salt
+                .as_ref()
+                .filter(|_| !settings.dataset.is_synthetic())
+            {
                 prefixes::add_salt(&mut sample.requests, salt, tokenizer);
             }
             let rows = std::mem::take(&mut sample.requests);
@@ -131,24 +137,6 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
 
 /// Requests of a piece, where rows of a file are repeated.
 const REPEATED: usize = 256;
-
-/// True when the dataset makes up what is sent, so that the salt is in every word.
-fn makes_text(settings: &WorkloadSettings) -> bool {
-    match &settings.dataset {
-        DatasetSettings::Random(_)
-        | DatasetSettings::RandomMm(_)
-        | DatasetSettings::RandomRerank(_)
-        | DatasetSettings::PrefixRepetition(_)
-        | DatasetSettings::BurstGpt(_)
-        | DatasetSettings::TimedTrace(_)
-        | DatasetSettings::Trace(_)
-        | DatasetSettings::Mix(_) => true,
-        DatasetSettings::MultiTurn(options) => {
-            matches!(options.source, MultiTurnSource::Synthetic(_))
-        }
-        _ => false,
-    }
-}
 
 fn check_salt(settings: &WorkloadSettings) -> Result<(), WorkloadError> {
     if settings.salt.is_some() && settings.is_vllm() {
@@ -244,9 +232,9 @@ impl Iterator for Repeats {
 mod tests {
     use super::*;
     use crate::{
-        BurstGptSettings, Compat, CustomSettings, MixSettings, PrefixRepetitionSettings,
-        RandomMmSettings, RandomSettings, RangeRatio, RerankSettings, SharedPrefixes,
-        TimedTraceSettings, TraceSettings,
+        BurstGptSettings, Compat, CustomSettings, DatasetSettings, MixSettings,
+        PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio, RerankSettings,
+        SharedPrefixes, TimedTraceSettings, TraceSettings,
     };
 
     /// Makes the workload both ways and compares them; gives the number of pieces.

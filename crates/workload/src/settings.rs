@@ -121,28 +121,3 @@ pub enum DatasetSettings {
     /// Conversations of several turns.
     MultiTurn(MultiTurnSettings),
 }
-
-impl DatasetSettings {
-    /// The name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Random(_) => "random",
-            Self::ShareGpt(_) => "sharegpt",
-            Self::Custom(_) => "custom",
-            Self::RandomRerank(_) => "random-rerank",
-            Self::PrefixRepetition(_) => "prefix_repetition",
-            Self::Sonnet(_) => "sonnet",
-            Self::BurstGpt(_) => "burstgpt",
-            Self::SpecBench(_) => "spec_bench",
-            Self::SpeedBench(_) => "speed_bench",
-            Self::TimedTrace(_) => "timed_trace",
-            Self::Trace(_) => "trace",
-            Self::RandomMm(_) => "random-mm",
-            Self::CustomImage(_) => "custom_image",
-            Self::CustomAudio(_) => "custom_audio",
-            Self::Hf(_) => "hf",
-            Self::Mix(_) => "mix",
-            Self::MultiTurn(_) => "multi-turn",
-        }
-    }
-}

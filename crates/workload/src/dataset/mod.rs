@@ -4,6 +4,7 @@ mod burstgpt;
 mod custom;
 mod custom_media;
 mod hf;
+mod info;
 mod multi_turn;
 mod prefix_repetition;
 mod random;
@@ -25,6 +26,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use inferometer_core::{Prompt, Request};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+
+pub use info::{ALL, Info, TextSource, find, flag_family};
 
 use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
 
@@ -133,11 +136,6 @@ pub(crate) fn take<E: From<WorkloadError>>(
         DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
     };
     Ok(Taken::Whole(whole?))
-}
-
-/// Whether the requests of a dataset that is made up carry ids.
-pub(crate) fn made_up_with_ids(settings: &WorkloadSettings) -> bool {
-    !(settings.is_vllm() && matches!(settings.dataset, DatasetSettings::PrefixRepetition(_)))
 }
 
 /// Takes all requests from the dataset that the settings name.
