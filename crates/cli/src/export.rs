@@ -11,12 +11,16 @@ use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
     ExportRun, Manifest,
 };
+use inferometer_workload::dataset::{self, Info};
 
 use crate::args::ExportArgs;
 use crate::compat::Compat;
 use crate::exit::{Failure, OrFail};
 use crate::numbers::NumberSettings;
 use crate::vllm;
+
+/// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
+const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
 
 /// What is to be exported, and where to.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +141,8 @@ fn facts<'a>(
     let streams = generates && flag("content/no_streaming").is_none_or(|flag| flag != true);
     let streamed = |metric| if streams { stat(metric) } else { None };
     let dataset = dataset(manifest);
+    let info = dataset.as_deref().and_then(info);
+    let has_file = flag("dataset/dataset_path").is_some_and(|path| !path.is_null());
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
     let errors = errors(records);
     let failures = errors
@@ -146,7 +152,8 @@ fn facts<'a>(
         .sum();
     let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
-        text_only: dataset.as_deref().is_some_and(is_text),
+        text_only: info.is_some_and(|info| info.text_only),
+        synthetic_text: info.map(|info| info.text.is_synthetic(has_file)),
         duration_s: summary.duration_s,
         completed: summary.completed as u64,
         failures,
@@ -243,7 +250,7 @@ fn dataset(manifest: &Manifest) -> Option<String> {
             if recorded {
                 "multi-turn"
             } else {
-                "multi-turn-synthetic"
+                SYNTHETIC_TURNS
             }
             .to_owned(),
         );
@@ -258,12 +265,13 @@ fn dataset(manifest: &Manifest) -> Option<String> {
     Some(compat.default_dataset().to_owned())
 }
 
-/// True where no prompt of the dataset has images, video or sound.
-fn is_text(dataset: &str) -> bool {
-    !matches!(
-        dataset,
-        "random-mm" | "hf" | "custom_image" | "custom_mm" | "custom_audio"
-    )
+/// The row of a dataset by the name that [`dataset`] gives it.
+fn info(name: &str) -> Option<&'static Info> {
+    dataset::find(if name == SYNTHETIC_TURNS {
+        "multi-turn"
+    } else {
+        name
+    })
 }
 
 /// Failed by the server or on the way, as opposed to given up.
@@ -365,4 +373,36 @@ fn of_stats(stats: &MetricStats) -> Option<Distribution> {
         std: stats.std_ms,
         percentiles,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is exported about the text of the prompts, for the names that [`dataset`] gives.
+    #[test]
+    fn each_dataset_says_where_its_text_comes_from() {
+        let synthetic = [
+            "random",
+            "random-mm",
+            "random-rerank",
+            "burstgpt",
+            "prefix_repetition",
+            "timed_trace",
+            "trace",
+            "mix",
+        ];
+        for of in dataset::ALL {
+            let is_synthetic = info(of.name).map(|info| info.text.is_synthetic(true));
+            assert_eq!(
+                is_synthetic,
+                Some(synthetic.contains(&of.name)),
+                "{}",
+                of.name
+            );
+        }
+        let turns = info(SYNTHETIC_TURNS).unwrap();
+        assert!(turns.text.is_synthetic(false) && turns.text_only);
+        assert!(info("a name of another version").is_none());
+    }
 }

@@ -114,7 +114,7 @@ pub(crate) fn prepare(settings: &RunSettings) -> Result<Ready, Failure> {
     }
     let wire = wire(settings, &model, workload.force_ignore_eos)?;
     if settings.shapes.replay.is_none() {
-        if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
+        if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
             lines.extend(compat::align(&wire, &model.id, &mut workload.requests)?);
         } else if !settings.compat.is_vllm() && verifies(settings) {
             verify_lengths(&wire, &model.id, &mut workload)?;
@@ -390,15 +390,9 @@ fn converse(
 
 /// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.
 fn verifies(settings: &RunSettings) -> bool {
-    let exact = matches!(
-        settings.workload.dataset,
-        DatasetSettings::Random(_)
-            | DatasetSettings::PrefixRepetition(_)
-            | DatasetSettings::BurstGpt(_)
-            | DatasetSettings::Trace(_)
-            | DatasetSettings::Mix(_)
-    );
-    settings.shapes.verify_lengths && settings.target.has_tokenizer && exact
+    settings.shapes.verify_lengths
+        && settings.target.has_tokenizer
+        && settings.workload.dataset.info().exact_lengths
 }
 
 fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Failure> {
@@ -416,14 +410,6 @@ fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Res
     }
     workload.about.insert("lengths".to_owned(), found);
     Ok(())
-}
-
-/// Datasets whose prompts vLLM aligns with the server's tokenizer.
-fn aligns(dataset: &DatasetSettings) -> bool {
-    matches!(
-        dataset,
-        DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_)
-    )
 }
 
 /// Chooses the requests that are given up.
@@ -551,8 +537,7 @@ fn workload(
     if let Some(replay) = &settings.shapes.replay {
         return Ok((replay.bundle.workload.clone(), Vec::new()));
     }
-    let own = !settings.compat.is_vllm()
-        && matches!(settings.workload.dataset, DatasetSettings::Random(_));
+    let own = !settings.compat.is_vllm() && settings.workload.dataset.info().has_own_warmup;
     let mut ask = settings.workload.clone();
     if own {
         ask.num_prompts += spare_wanted(settings) as i64;

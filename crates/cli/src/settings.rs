@@ -167,7 +167,7 @@ impl RunSettings {
         };
         let has_clock = match replayed {
             Some(bundle) => !bundle.schedule.is_at_once(),
-            None => dataset::has_clock(&dataset),
+            None => dataset.info().has_clock,
         };
         let load = load_settings(&load, compat, has_clock)?;
         let salt = traffic
@@ -231,7 +231,7 @@ impl RunSettings {
             salt,
             ..WorkloadSettings::new(dataset)
         };
-        if num_prompts <= 0 && !dataset::takes_all_rows(&workload.dataset) {
+        if num_prompts <= 0 && !workload.dataset.info().takes_all_rows {
             return Err(Failure::usage(format!(
                 "--num-prompts {num_prompts}: give at least 1 (only datasets made of rows, such as custom, take \
                  0 for \"all rows\")"
