@@ -12,7 +12,7 @@ use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
 use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use inferometer_workload::{
-    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces,
+    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_chunks,
 };
 use rayon::prelude::*;
 
@@ -325,7 +325,7 @@ pub(crate) fn offline(
     let progress = |done, total| bar.update(done, total);
     let mut adjust = Adjust::new(settings);
     let (mut by_rate, mut own) = (None, Vec::new());
-    let workload = build_in_pieces(
+    let workload = build_in_chunks(
         &settings.workload,
         tokenizer,
         &progress,

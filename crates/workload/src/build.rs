@@ -3,7 +3,7 @@
 use inferometer_core::random::PythonRandom;
 use inferometer_core::{Request, Workload};
 
-use crate::dataset::{Context, Sample, Taken};
+use crate::dataset::{Context, Loaded, Sample};
 use crate::{Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes};
 
 /// Makes the requests of a run.
@@ -70,18 +70,18 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable_share: Option<
     }
 }
 
-/// Makes the requests of a run and gives them away piece by piece, each with the number of requests
+/// Makes the requests of a run and gives them away chunk by chunk, each with the number of requests
 /// there will be in all. Returns everything else about the workload. Requests and facts are those
 /// of [`build`].
 ///
-/// Of datasets that are made up only a piece is in memory, so that a workload may be larger than
+/// Of datasets that are made up only a chunk is in memory, so that a workload may be larger than
 /// that. Of datasets in files what was read is held, and given away at once, unless it has to be
-/// repeated: then the copies are made in pieces. Conversations come in one piece.
-pub fn build_in_pieces<E: From<WorkloadError>>(
+/// repeated: then the copies are made in chunks. Conversations come in one chunk.
+pub fn build_in_chunks<E: From<WorkloadError>>(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,
     progress: &(dyn Fn(usize, usize) + Sync),
-    give: &mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>,
+    emit: &mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>,
 ) -> Result<Workload, E> {
     check_salt(settings)?;
     let context = Context {
@@ -97,15 +97,15 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
         }
         number(&mut requests, next, settings, with_ids);
         next += requests.len();
-        give(requests, total)
+        emit(requests, total)
     };
     let with_ids = !settings.is_vllm() || settings.dataset.info().has_ids_in_vllm;
-    let taken = dataset::take(&context, &mut |requests, total| {
+    let loaded = dataset::load(&context, &mut |requests, total| {
         pass_on(requests, total, with_ids)
     })?;
-    let sample = match taken {
-        Taken::InPieces(sample) => sample,
-        Taken::Whole(mut sample) => {
+    let sample = match loaded {
+        Loaded::Emitted(sample) => sample,
+        Loaded::Whole(mut sample) => {
             let repeats = Repeats::of(&context, &mut sample)?;
             if let Some(salt) = settings
                 .salt
@@ -123,7 +123,7 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
                 Some(repeats) => {
                     let (usable, total) = (rows.len(), repeats.wanted);
                     let order: Vec<usize> = (0..usable).chain(repeats).collect();
-                    for range in dataset::pieces(total, REPEATED) {
+                    for range in dataset::chunks(total, REPEATED) {
                         let copies = order[range].iter().map(|&row| rows[row].clone()).collect();
                         pass_on(copies, total, sample.with_ids)?;
                     }
@@ -135,7 +135,7 @@ pub fn build_in_pieces<E: From<WorkloadError>>(
     Ok(conclude(sample, settings, share.result()))
 }
 
-/// Requests of a piece, where rows of a file are repeated.
+/// Requests of a chunk, where rows of a file are repeated.
 const REPEATED: usize = 256;
 
 fn check_salt(settings: &WorkloadSettings) -> Result<(), WorkloadError> {
@@ -214,7 +214,7 @@ impl Iterator for Repeats {
             self.made += 1;
             return Some(self.rng.randbelow(self.usable));
         }
-        // Whole rounds in a new order each: no row is taken a third time before all were taken
+        // Whole rounds in a new order each: no row is loaded a third time before all were loaded
         // twice.
         if self.round.is_empty() {
             self.round = (0..self.usable).collect();
@@ -237,20 +237,20 @@ mod tests {
         SharedPrefixes, TimedTraceSettings, TraceSettings,
     };
 
-    /// Makes the workload both ways and compares them; gives the number of pieces.
-    fn pieces_of(settings: &WorkloadSettings) -> usize {
+    /// Makes the workload both ways and compares them; gives the number of chunks.
+    fn chunks_of(settings: &WorkloadSettings) -> usize {
         let tokenizer = Tokenizer::builtin().unwrap();
         let name = settings.dataset.name();
         let whole = build(settings, Some(&tokenizer), &|_, _| {}).unwrap();
-        let (mut requests, mut pieces) = (Vec::new(), 0);
-        let rest = build_in_pieces::<WorkloadError>(
+        let (mut requests, mut chunks) = (Vec::new(), 0);
+        let rest = build_in_chunks::<WorkloadError>(
             settings,
             Some(&tokenizer),
             &|_, _| {},
-            &mut |piece, total| {
-                pieces += 1;
+            &mut |chunk, total| {
+                chunks += 1;
                 assert_eq!(total, whole.requests.len(), "{name}");
-                requests.extend(piece);
+                requests.extend(chunk);
                 Ok(())
             },
         );
@@ -262,7 +262,7 @@ mod tests {
             "{name}"
         );
         assert_eq!(rest.force_ignore_eos, whole.force_ignore_eos, "{name}");
-        pieces
+        chunks
     }
 
     fn of(dataset: DatasetSettings, num_prompts: i64) -> WorkloadSettings {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_the_whole() {
+    fn chunks_are_the_whole() {
         let random = |input_len| RandomSettings {
             input_len,
             output_len: 5,
@@ -284,7 +284,7 @@ mod tests {
             prefix_len: 3,
             ..RandomSettings::default()
         };
-        // Short prompts repeat by chance, so that those of later pieces must know of earlier ones.
+        // Short prompts repeat by chance, so that those of later chunks must know of earlier ones.
         let short = PrefixRepetitionSettings {
             prefix_len: 8,
             suffix_len: 2,
@@ -344,27 +344,27 @@ mod tests {
             batches,
         ];
         for settings in &all {
-            assert!(pieces_of(settings) > 2, "{}", settings.dataset.name());
+            assert!(chunks_of(settings) > 2, "{}", settings.dataset.name());
             let salted = WorkloadSettings {
                 salt: Some("x".into()),
                 ..settings.clone()
             };
-            assert!(pieces_of(&salted) > 2, "{}", settings.dataset.name());
+            assert!(chunks_of(&salted) > 2, "{}", settings.dataset.name());
         }
         let vllm = |settings: WorkloadSettings| WorkloadSettings {
             compat: Compat::Vllm,
             ..settings
         };
-        assert!(pieces_of(&vllm(of(DatasetSettings::Random(random(8)), 2500))) > 2);
-        assert!(pieces_of(&vllm(rerank)) > 2);
+        assert!(chunks_of(&vllm(of(DatasetSettings::Random(random(8)), 2500))) > 2);
+        assert!(chunks_of(&vllm(rerank)) > 2);
         let mut ordered = vllm(of(DatasetSettings::PrefixRepetition(short), 2501));
-        assert_eq!(pieces_of(&ordered), 1);
+        assert_eq!(chunks_of(&ordered), 1);
         ordered.shuffle = false;
-        assert!(pieces_of(&ordered) > 2);
+        assert!(chunks_of(&ordered) > 2);
     }
 
     #[test]
-    fn pieces_of_files_are_the_whole() {
+    fn chunks_of_files_are_the_whole() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: String| {
             let path = dir.path().join(name);
@@ -432,12 +432,12 @@ mod tests {
                 ..of(DatasetSettings::Custom(custom.clone()), 1000)
             },
         ] {
-            assert!(pieces_of(&settings) > 2, "{}", settings.dataset.name());
+            assert!(chunks_of(&settings) > 2, "{}", settings.dataset.name());
         }
-        assert_eq!(pieces_of(&of(DatasetSettings::Custom(custom), 5)), 1);
+        assert_eq!(chunks_of(&of(DatasetSettings::Custom(custom), 5)), 1);
     }
 
-    /// What the program made before it made pieces.
+    /// What the program made before it made chunks.
     #[test]
     fn contents_stay() {
         let tokenizer = Tokenizer::builtin().unwrap();

@@ -72,7 +72,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn give(self, workload: &mut Workload) {
+    fn add_to(self, workload: &mut Workload) {
         workload.force_ignore_eos = self.force_ignore_eos;
         workload.warnings = self.warnings;
         workload.about = self.facts;
@@ -271,7 +271,7 @@ impl BundleReader {
         }
         reader.bundle.about = header.about;
         if let Some(facts) = header.facts {
-            facts.give(&mut reader.bundle.workload);
+            facts.add_to(&mut reader.bundle.workload);
         }
         Ok(reader)
     }
@@ -295,7 +295,7 @@ impl BundleReader {
                 return Ok(Some(item.request));
             }
             if let Ok(facts) = serde_json::from_slice::<Facts>(&self.text) {
-                facts.give(&mut self.bundle.workload);
+                facts.add_to(&mut self.bundle.workload);
                 continue;
             }
             let trailer: Trailer = serde_json::from_slice(&self.text).map_err(|error| {

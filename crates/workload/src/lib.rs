@@ -20,7 +20,7 @@ mod settings;
 mod shape;
 mod tokenizer;
 
-pub use build::{build, build_in_pieces};
+pub use build::{build, build_in_chunks};
 pub use bundle::{Bundle, BundleError, BundleReader, BundleWriter, FORMAT_VERSION};
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};

@@ -1,4 +1,4 @@
-//! Reading dataset files piece by piece, with line numbers for messages.
+//! Reading dataset files chunk by chunk, with line numbers for messages.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -1,7 +1,7 @@
 //! What the user asks for.
 
 mod files;
-mod made_up;
+mod synthetic;
 mod turns;
 
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ pub use files::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, HfSettings, ShareGptSettings,
     SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
 };
-pub use made_up::{
+pub use synthetic::{
     MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio,
     RerankSettings,
 };

@@ -6,14 +6,14 @@ use inferometer_core::random::NumpyLegacy;
 
 use super::texts::{NativeTexts, Prefixes};
 use super::trace::{BurstGptRow, burstgpt_rows};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{BurstGptSettings, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &BurstGptSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let path = &options.path;
@@ -52,9 +52,9 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         path: path.clone(),
         ..Sample::default()
     };
-    let ranges = pieces(
+    let ranges = chunks(
         count,
-        piece_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()),
+        chunk_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()),
     );
     if context.settings.is_vllm() {
         let vocab = tokenizer.vocab_size().max(1);
@@ -70,7 +70,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
                     Some(row.output as i64),
                 )
             });
-            give(made, count)?;
+            emit(made, count)?;
         }
         return Ok(sample);
     }
@@ -81,7 +81,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         .collect();
     let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?;
     for range in ranges {
-        let made = texts.piece(range.clone())?.into_iter().zip(&chosen[range]);
+        let made = texts.chunk(range.clone())?.into_iter().zip(&chosen[range]);
         let made = made.map(|((text, tokens), &row)| {
             request(
                 Prompt::Text(text),
@@ -89,7 +89,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
                 Some(rows[row].output as i64),
             )
         });
-        give(made.collect(), count)?;
+        emit(made.collect(), count)?;
     }
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)

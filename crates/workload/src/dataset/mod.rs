@@ -83,47 +83,47 @@ impl Sample {
     }
 }
 
-/// Takes requests piece by piece, in order, with the number of requests that there will be in all.
-pub(crate) type Give<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
+/// Takes requests chunk by chunk, in order, with the number of requests that there will be in all.
+pub(crate) type Emit<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
 
 /// Where the requests of a dataset are.
-pub(crate) enum Taken {
-    /// Given away piece by piece, since they are made up and need not fit into memory; this is
+pub(crate) enum Loaded {
+    /// Given away chunk by chunk, since they are made up and need not fit into memory; this is
     /// everything else.
-    InPieces(Sample),
+    Emitted(Sample),
     /// In here: rows of a file, or conversations.
     Whole(Sample),
 }
 
-/// Takes the requests from the dataset that the settings name. Those that are made up go to `give`.
-pub(crate) fn take<E: From<WorkloadError>>(
+/// Takes the requests from the dataset that the settings name. Those that are made up go to `emit`.
+pub(crate) fn load<E: From<WorkloadError>>(
     context: &Context<'_>,
-    give: Give<'_, E>,
-) -> Result<Taken, E> {
+    emit: Emit<'_, E>,
+) -> Result<Loaded, E> {
     let whole = match &context.settings.dataset {
         DatasetSettings::Random(options) => {
-            return random::in_pieces(context, options, give).map(Taken::InPieces);
+            return random::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::RandomMm(options) => {
-            return random_mm::in_pieces(context, options, give).map(Taken::InPieces);
+            return random_mm::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::RandomRerank(options) => {
-            return rerank::in_pieces(context, options, give).map(Taken::InPieces);
+            return rerank::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::PrefixRepetition(options) => {
-            return prefix_repetition::in_pieces(context, options, give).map(Taken::InPieces);
+            return prefix_repetition::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::BurstGpt(options) => {
-            return burstgpt::in_pieces(context, options, give).map(Taken::InPieces);
+            return burstgpt::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::TimedTrace(options) => {
-            return timed_trace::in_pieces(context, options, give).map(Taken::InPieces);
+            return timed_trace::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::Trace(options) => {
-            return trace::in_pieces(context, options, give).map(Taken::InPieces);
+            return trace::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::Mix(options) => {
-            return shaped::in_pieces(context, options, give).map(Taken::InPieces);
+            return shaped::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
         DatasetSettings::Custom(options) => custom::sample(context, options),
@@ -135,35 +135,35 @@ pub(crate) fn take<E: From<WorkloadError>>(
         DatasetSettings::Hf(options) => hf::sample(context, options),
         DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
     };
-    Ok(Taken::Whole(whole?))
+    Ok(Loaded::Whole(whole?))
 }
 
 /// Takes all requests from the dataset that the settings name.
 pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
     let mut requests = Vec::new();
-    let taken = take::<WorkloadError>(context, &mut |piece, total| {
+    let loaded = load::<WorkloadError>(context, &mut |chunk, total| {
         if requests.is_empty() {
             requests.reserve_exact(total);
         }
-        requests.extend(piece);
+        requests.extend(chunk);
         Ok(())
     })?;
-    Ok(match taken {
-        Taken::InPieces(sample) => Sample { requests, ..sample },
-        Taken::Whole(sample) => sample,
+    Ok(match loaded {
+        Loaded::Emitted(sample) => Sample { requests, ..sample },
+        Loaded::Whole(sample) => sample,
     })
 }
 
-/// Cuts `0..count` into pieces of `size`.
-pub(crate) fn pieces(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+/// Cuts `0..count` into chunks of `size`.
+pub(crate) fn chunks(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count)
         .step_by(size)
         .map(move |start| start..(start + size).min(count))
 }
 
-/// Prompts of a piece whose prompts have `mean` tokens: enough to keep all cores busy, few enough
+/// Prompts of a chunk whose prompts have `mean` tokens: enough to keep all cores busy, few enough
 /// to be small.
-pub(crate) fn piece_size(mean: usize) -> usize {
+pub(crate) fn chunk_size(mean: usize) -> usize {
     const TOKENS: usize = 2 << 20;
     (TOKENS / mean.max(1)).clamp(32, 1024)
 }

@@ -6,15 +6,15 @@ use rand::Rng;
 
 use super::random::vllm::Adjusting;
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece, but for vLLM's in vLLM's shuffled order: those come from one
+/// Makes the requests chunk by chunk, but for vLLM's in vLLM's shuffled order: those come from one
 /// sequence of draws and are sent in another order, so they are made as a whole.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &PrefixRepetitionSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
@@ -44,7 +44,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             tokenizer,
             [prefix, suffix, prefixes],
             options.output_len,
-            give,
+            emit,
         )?;
         let made = count / prefixes * prefixes;
         if made < count {
@@ -81,10 +81,10 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     }
     // Which texts would repeat others is known only in the order of their making.
     texts.look();
-    for range in pieces(count, piece_size(prefix + suffix)) {
+    for range in chunks(count, chunk_size(prefix + suffix)) {
         let made = texts.picked(&order, range)?.into_iter();
         let output = Some(options.output_len);
-        give(
+        emit(
             made.map(|(text, tokens)| request(Prompt::Text(text), tokens + special, output))
                 .collect(),
             count,
@@ -100,7 +100,7 @@ fn vllm_requests<E: From<WorkloadError>>(
     tokenizer: &Tokenizer,
     [prefix, suffix, prefixes]: [usize; 3],
     output: i64,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<(), E> {
     let seed = context.settings.seed;
     let numpy_seed = u32::try_from(seed).map_err(|_| {
@@ -129,7 +129,7 @@ fn vllm_requests<E: From<WorkloadError>>(
     let most = if shuffle {
         total
     } else {
-        piece_size(prefix + suffix)
+        chunk_size(prefix + suffix)
     };
     let mut requests: Vec<Request> = Vec::with_capacity(most.min(total));
     let mut made = 0;
@@ -146,14 +146,14 @@ fn vllm_requests<E: From<WorkloadError>>(
             made += 1;
             (context.progress)(made, count);
             if !shuffle && requests.len() == most {
-                give(std::mem::take(&mut requests), total)?;
+                emit(std::mem::take(&mut requests), total)?;
             }
         }
     }
     if shuffle {
         PythonRandom::new(seed).shuffle(&mut requests);
     }
-    give(requests, total)
+    emit(requests, total)
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
 
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RandomSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     check(context, options)?;
     let tokenizer = context.tokenizer()?;
@@ -26,7 +26,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
     let batch = usize::try_from(options.batch_size).unwrap_or(1).max(1);
     let mean = prefix + usize::try_from(options.input_len).unwrap_or(0);
-    let ranges = pieces(count, piece_size(mean).next_multiple_of(batch));
+    let ranges = chunks(count, chunk_size(mean).next_multiple_of(batch));
     let requests = count.div_ceil(batch);
     let mut sample = Sample {
         force_ignore_eos: true,
@@ -37,7 +37,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
         for range in ranges {
-            give(batched(texts.piece(range), batch), requests)?;
+            emit(batched(texts.chunk(range), batch), requests)?;
         }
         texts.warn_of_lengths(&mut sample.warnings);
         return Ok(sample);
@@ -55,13 +55,13 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     )?;
     for range in ranges {
         let made = texts
-            .piece(range.clone())?
+            .chunk(range.clone())?
             .into_iter()
             .zip(&lengths.output[range]);
         let made = made
             .map(|((text, tokens), &output)| (text, tokens + special, output))
             .collect();
-        give(batched(made, batch), requests)?;
+        emit(batched(made, batch), requests)?;
     }
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
@@ -268,7 +268,7 @@ pub(super) mod vllm {
         }
 
         /// The prompts of `range`, which begins where the last one ended.
-        pub(in super::super) fn piece(&mut self, range: Range<usize>) -> Vec<Text> {
+        pub(in super::super) fn chunk(&mut self, range: Range<usize>) -> Vec<Text> {
             let Self {
                 context,
                 tokenizer,

@@ -9,30 +9,30 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::random;
-use super::{Context, Give, Sample, pieces};
+use super::{Context, Emit, Sample, chunks};
 use crate::{MmBucket, RandomMmSettings, WorkloadError, media};
 
-/// Requests of a piece: images are large.
+/// Requests of a chunk: images are large.
 const PIECE: usize = 64;
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RandomMmSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let buckets = check(options)?;
     let range = item_range(options)?;
     let mut first = 0;
-    let mut sample = random::in_pieces(
+    let mut sample = random::in_chunks(
         context,
         &options.text,
         &mut |mut texts: Vec<Request>, total| {
-            for piece in pieces(texts.len(), PIECE) {
-                let mut piece: Vec<Request> = texts[piece].iter_mut().map(std::mem::take).collect();
-                illustrate(context, options, &buckets, range, first, &mut piece)?;
-                first += piece.len();
-                give(piece, total)?;
+            for chunk in chunks(texts.len(), PIECE) {
+                let mut chunk: Vec<Request> = texts[chunk].iter_mut().map(std::mem::take).collect();
+                illustrate(context, options, &buckets, range, first, &mut chunk)?;
+                first += chunk.len();
+                emit(chunk, total)?;
             }
             Ok::<_, E>(())
         },

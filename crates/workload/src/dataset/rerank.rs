@@ -7,14 +7,14 @@ use inferometer_core::random::NumpyGenerator;
 
 use super::random::{Drawn, Lengths, vllm};
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{RandomSettings, RerankSettings, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RerankSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     options.range_ratio.check()?;
     let tokenizer = context.tokenizer()?;
@@ -70,7 +70,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         with_ids: true,
         ..Sample::default()
     };
-    let size = piece_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
+    let size = chunk_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
     let is_reranker = options.is_reranker;
     if context.settings.is_vllm() {
         let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
@@ -81,14 +81,14 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             prefix: Vec::new(),
         };
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
-        let mut piece = |range| {
+        let mut chunk = |range| {
             Ok(texts
-                .piece(range)
+                .chunk(range)
                 .into_iter()
                 .map(|(text, tokens, _)| (text, tokens))
                 .collect::<Vec<_>>())
         };
-        with_query(count, [size, batch], is_reranker, &mut piece, give)?;
+        with_query(count, [size, batch], is_reranker, &mut chunk, emit)?;
         texts.warn_of_lengths(&mut sample.warnings);
     } else {
         let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths.input)?;
@@ -96,8 +96,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             count,
             [size, batch],
             is_reranker,
-            &mut |range| texts.piece(range),
-            give,
+            &mut |range| texts.chunk(range),
+            emit,
         )?;
         texts.warn_of_duplicates(&mut sample.warnings);
     }
@@ -114,11 +114,11 @@ fn with_query<E: From<WorkloadError>>(
     [size, batch]: [usize; 2],
     is_reranker: bool,
     make: MakeTexts<'_>,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<(), E> {
     let query = make(0..1)?;
     let (query, query_tokens) = &query[0];
-    for range in pieces(count, size) {
+    for range in chunks(count, size) {
         let docs = make(range.start + 1..range.end + 1)?;
         let requests = docs.chunks(batch).map(|docs| {
             let query_share = if is_reranker {
@@ -133,7 +133,7 @@ fn with_query<E: From<WorkloadError>>(
                 .collect();
             request(Prompt::Texts(prompts), tokens, Some(0))
         });
-        give(requests.collect(), count.div_ceil(batch))?;
+        emit(requests.collect(), count.div_ceil(batch))?;
     }
     Ok(())
 }

@@ -8,14 +8,14 @@ use rand::Rng;
 
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &MixSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
@@ -54,7 +54,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         ..Sample::default()
     };
     let mean = lengths.iter().sum::<usize>() / count;
-    let size = piece_size(if options.shared.fraction.is_none() {
+    let size = chunk_size(if options.shared.fraction.is_none() {
         mean + options.shared.len as usize
     } else {
         mean
@@ -68,10 +68,10 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         )?),
         _ => Texts::Grouped(Grouped::new(context, tokenizer, &options.shared, &lengths)?),
     };
-    for range in pieces(count, size) {
+    for range in chunks(count, size) {
         let made = match &mut texts {
-            Texts::Apart(texts) => texts.piece(range.clone())?,
-            Texts::Grouped(texts) => texts.piece(range.clone()),
+            Texts::Apart(texts) => texts.chunk(range.clone())?,
+            Texts::Grouped(texts) => texts.chunk(range.clone()),
         };
         let made =
             made.into_iter()
@@ -82,7 +82,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
                     made.category = Some(options.classes[*class].name.clone());
                     made
                 });
-        give(made.collect(), count)?;
+        emit(made.collect(), count)?;
     }
     if let Texts::Apart(texts) = texts {
         texts.warn_of_duplicates(&mut sample.warnings);
@@ -147,7 +147,7 @@ impl<'a> Grouped<'a> {
         })
     }
 
-    fn piece(&self, range: Range<usize>) -> Vec<(String, usize)> {
+    fn chunk(&self, range: Range<usize>) -> Vec<(String, usize)> {
         let Self {
             context,
             shared,

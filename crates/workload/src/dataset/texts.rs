@@ -1,4 +1,4 @@
-//! Texts of exactly the lengths asked for, all at once or piece by piece.
+//! Texts of exactly the lengths asked for, all at once or chunk by chunk.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::random::vllm;
 use super::words::Words;
-use super::{Context, piece_size, pieces};
+use super::{Context, chunk_size, chunks};
 use crate::{Tokenizer, WorkloadError};
 
 /// Bytes at the start of a text that tell it from others.
@@ -38,16 +38,16 @@ pub(super) fn native_texts(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
     let mut maker = NativeTexts::new(context, tokenizer, prefixes, lengths)?;
-    let texts = maker.piece(0..lengths.len())?;
+    let texts = maker.chunk(0..lengths.len())?;
     maker.warn_of_duplicates(warnings);
     Ok(texts)
 }
 
-/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, piece by
-/// piece.
+/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, chunk by
+/// chunk.
 ///
 /// Every text comes from a random stream of its own, so the result depends neither on threads nor
-/// on the size of the pieces.
+/// on the size of the chunks.
 pub(super) struct NativeTexts<'a> {
     context: &'a Context<'a>,
     tokenizer: &'a Tokenizer,
@@ -115,7 +115,7 @@ impl<'a> NativeTexts<'a> {
     }
 
     /// The texts of `range`, which begins where the last one ended.
-    pub(super) fn piece(
+    pub(super) fn chunk(
         &mut self,
         range: Range<usize>,
     ) -> Result<Vec<(String, usize)>, WorkloadError> {
@@ -150,8 +150,8 @@ impl<'a> NativeTexts<'a> {
             progress: &|_, _| {},
             ..*self.context
         };
-        let size = piece_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
-        for range in pieces(lengths.len(), size) {
+        let size = chunk_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
+        for range in chunks(lengths.len(), size) {
             let mut texts = quiet.parallel_of(range.clone(), lengths.len(), |at| {
                 words.text(at, lengths[at], 0)
             });
@@ -387,7 +387,7 @@ mod tests {
         maker.way = mended(&context, &tokenizer, prefixes, &lengths)
             .ok()
             .unwrap();
-        let texts = [maker.piece(0..3).unwrap(), maker.piece(3..4).unwrap()].concat();
+        let texts = [maker.chunk(0..3).unwrap(), maker.chunk(3..4).unwrap()].concat();
         for ((text, tokens), len) in texts.iter().zip(lengths) {
             assert_eq!(*tokens, len + 3);
             assert_eq!(tokenizer.encode(text).len(), len + 3);

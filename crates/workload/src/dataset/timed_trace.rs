@@ -6,7 +6,7 @@ use rand::Rng;
 use serde_json::Value;
 
 use super::random::vllm;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{TimedTraceSettings, WorkloadError, read};
 
 struct Row {
@@ -16,12 +16,12 @@ struct Row {
     blocks: Vec<u64>,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// Makes the requests chunk by chunk; the rows of the file are held. What it returns holds
 /// everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TimedTraceSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     if context.settings.is_chat || context.settings.is_pooling {
@@ -32,7 +32,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         )
         .into());
     }
-    let chunk = usize::try_from(options.chunk_hash_size)
+    let block_tokens = usize::try_from(options.chunk_hash_size)
         .ok()
         .filter(|&n| n > 0)
         .ok_or_else(|| {
@@ -99,9 +99,9 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         let row = &rows[at];
         let mut ids: Vec<u32> = Vec::with_capacity(row.input);
         for block in &row.blocks {
-            let mut rng = indexed_stream(seed, &format!("timed_trace/{chunk}"), *block);
-            let share = chunk.min(row.input - ids.len());
-            push(&mut ids, &allowed, &mut rng, share);
+            let mut rng = indexed_stream(seed, &format!("timed_trace/{block_tokens}"), *block);
+            let count = block_tokens.min(row.input - ids.len());
+            push(&mut ids, &allowed, &mut rng, count);
         }
         if !vllm_rules && ids.len() < row.input {
             // Fewer hashes than tokens: the rest is this request's own.
@@ -115,8 +115,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         made
     };
     let mean = rows.iter().map(|row| row.input).sum::<usize>() / rows.len();
-    for range in pieces(rows.len(), piece_size(mean)) {
-        give(context.parallel_of(range, rows.len(), make), rows.len())?;
+    for range in chunks(rows.len(), chunk_size(mean)) {
+        emit(context.parallel_of(range, rows.len(), make), rows.len())?;
     }
     let mut sample = Sample {
         with_ids: true,

@@ -11,7 +11,7 @@ use inferometer_core::{Nanos, Prompt};
 use super::texts::push_words;
 use super::timed_trace::{backwards, block_id};
 use super::words::Words;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{TraceSettings, WorkloadError, read};
 
 /// Tokens that one hash of a Mooncake trace stands for.
@@ -36,12 +36,12 @@ pub(super) struct BurstGptRow {
     pub(super) output: usize,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// Makes the requests chunk by chunk; the rows of the file are held. What it returns holds
 /// everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TraceSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     check_stretch(options.speed, options.start, options.duration)?;
@@ -109,8 +109,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     };
     let used = rows.len();
     let mean = rows.iter().map(|row| row.input).sum::<usize>() / used;
-    for range in pieces(used, piece_size(mean)) {
-        give(context.parallel_of(range, used, make), used)?;
+    for range in chunks(used, chunk_size(mean)) {
+        emit(context.parallel_of(range, used, make), used)?;
     }
     let mut sample = Sample {
         with_ids: true,

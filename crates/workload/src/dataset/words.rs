@@ -29,7 +29,7 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 2..=12;
 impl Words {
     /// Finds the words of a tokenizer; `None` when it has too few that hold.
     pub(super) fn find(tokenizer: &Tokenizer) -> Option<Self> {
-        let most = if tokenizer.is_quick() {
+        let most = if tokenizer.is_fast() {
             MAX_WORDS
         } else {
             MAX_WORDS / 4

@@ -5,7 +5,7 @@ mod bpe;
 mod builtin;
 mod classes;
 mod config;
-mod engine;
+mod encoder;
 mod file;
 
 mod locate;
@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use self::config::Config;
-use self::engine::Engine;
+use self::encoder::Encoder;
 use self::template::ChatTemplate;
 use crate::hub::{HubError, HubSettings};
 
@@ -31,7 +31,7 @@ pub const BUILTIN: &str = "builtin";
 /// A loaded tokenizer. Cheap to share between threads by reference.
 pub struct Tokenizer {
     name: String,
-    engine: Engine,
+    encoder: Encoder,
     config: Config,
     special_ids: Vec<u32>,
     template: OnceLock<Result<ChatTemplate, String>>,
@@ -126,20 +126,20 @@ impl Tokenizer {
         json: &[u8],
         config: Config,
     ) -> Result<Self, TokenizerError> {
-        let engine = Engine::parse(json).map_err(|message| TokenizerError::Parse {
+        let encoder = Encoder::parse(json).map_err(|message| TokenizerError::Parse {
             file: file.to_owned(),
             message,
         })?;
         let mut special_ids: Vec<u32> = config
             .special
             .iter()
-            .filter_map(|(_, token)| engine.token_to_id(token))
+            .filter_map(|(_, token)| encoder.token_to_id(token))
             .collect();
         special_ids.sort_unstable();
         special_ids.dedup();
         Ok(Self {
             name: name.to_owned(),
-            engine,
+            encoder,
             config,
             special_ids,
             template: OnceLock::new(),
@@ -153,7 +153,7 @@ impl Tokenizer {
 
     /// Size of the model's own vocabulary, without added tokens.
     pub fn vocab_size(&self) -> usize {
-        self.engine.vocab_size()
+        self.encoder.vocab_size()
     }
 
     /// Ids of the tokens that the configuration names special (`all_special_ids` in Python),
@@ -164,7 +164,7 @@ impl Tokenizer {
 
     /// Tokens that are put around a text when special tokens are asked for.
     pub fn num_special_tokens_to_add(&self) -> usize {
-        self.engine.special_around()
+        self.encoder.special_around()
     }
 
     /// The tokens of a text, with nothing put around it. Added tokens in the text are recognised.
@@ -177,7 +177,7 @@ impl Tokenizer {
     /// Like [`Self::encode`], into a vector that is cleared first.
     pub fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
         ids.clear();
-        self.engine.encode(text, ids);
+        self.encoder.encode(text, ids);
     }
 
     /// Number of tokens of a text; `special` counts those that are put around it too.
@@ -191,7 +191,7 @@ impl Tokenizer {
         });
         plain
             + if special {
-                self.engine.special_around()
+                self.encoder.special_around()
             } else {
                 0
             }
@@ -200,7 +200,7 @@ impl Tokenizer {
     /// The text of tokens, special tokens included. Ids that the tokenizer does not know are
     /// skipped.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let text = self.engine.decode(ids);
+        let text = self.encoder.decode(ids);
         if self.config.clean_up_spaces {
             clean_up(&text)
         } else {
@@ -244,17 +244,17 @@ impl Tokenizer {
     /// Ids of all tokens that were added to the model's vocabulary and are marked special,
     /// ascending.
     pub fn special_added_ids(&self) -> Vec<u32> {
-        self.engine.special_added_ids()
+        self.encoder.special_added_ids()
     }
 
     /// True when encoding takes our own way, which is many times quicker than the crate's.
-    pub(crate) fn is_quick(&self) -> bool {
-        matches!(self.engine, Engine::Quick(_))
+    pub(crate) fn is_fast(&self) -> bool {
+        matches!(self.encoder, Encoder::Fast(_))
     }
 
     /// Visits the tokens of the model's own vocabulary in order of id, until `visit` says stop.
     pub(crate) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
-        self.engine.for_each_token(visit);
+        self.encoder.for_each_token(visit);
     }
 }
 

@@ -22,9 +22,9 @@ fn the_builtin_tokenizer_reads_back_what_it_writes() {
 #[test]
 fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
     let json = builtin::tokenizer_json();
-    let quick = Engine::parse(json.as_bytes()).unwrap();
-    let reference = Engine::parse_by_crate(json.as_bytes()).unwrap();
-    assert!(matches!(quick, Engine::Quick(_)) && matches!(reference, Engine::Crate(_)));
+    let fast = Encoder::parse(json.as_bytes()).unwrap();
+    let reference = Encoder::parse_with_library(json.as_bytes()).unwrap();
+    assert!(matches!(fast, Encoder::Fast(_)) && matches!(reference, Encoder::Library(_)));
     let text = include_str!("../../data/builtin/make.py");
     for text in text.lines().chain([
         text,
@@ -32,10 +32,10 @@ fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
         "x".repeat(100).as_str(),
     ]) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        quick.encode(text, &mut ours);
+        fast.encode(text, &mut ours);
         reference.encode(text, &mut theirs);
         assert_eq!(ours, theirs, "{text:?}");
-        assert_eq!(quick.decode(&ours), reference.decode(&theirs));
+        assert_eq!(fast.decode(&ours), reference.decode(&theirs));
     }
 }
 
