@@ -1,4 +1,5 @@
-//! What encodes and decodes: our own pipeline where it is known step for step, else the crate.
+//! Encoding and decoding: by our own pipeline where every step is known, else by the crate
+//! `tokenizers`.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -11,7 +12,7 @@ use super::bpe::{Bpe, char_byte};
 use super::file::File;
 use super::pipeline::Pipeline;
 
-/// A tokenizer's working parts.
+/// The working parts of a tokenizer.
 pub(super) enum Encoder {
     /// Byte-pair encoding with known steps around it.
     Fast(Box<FastEncoder>),
@@ -19,7 +20,7 @@ pub(super) enum Encoder {
     Library(Box<tokenizers::Tokenizer>),
 }
 
-/// Our own parts.
+/// Our own encoder and decoder.
 pub(super) struct FastEncoder {
     bpe: Bpe,
     pipeline: Pipeline,
@@ -34,9 +35,9 @@ pub(super) struct FastEncoder {
 enum FastDecoder {
     /// Characters stand for bytes.
     ByteLevel(OnceLock<TokenBytes>),
-    /// The crate's.
+    /// A decoder of the crate.
     Library(Box<DecoderWrapper>),
-    /// Tokens with a space between.
+    /// Joins tokens with spaces.
     Spaces,
 }
 
@@ -51,7 +52,7 @@ impl Encoder {
         Self::parse_with_library(json)
     }
 
-    /// The same by the crate alone, for tokenizers that are not recognised and for tests.
+    /// The same with the crate alone, for tokenizers that are not recognised, and for tests.
     pub(super) fn parse_with_library(json: &[u8]) -> Result<Self, String> {
         let mut tokenizer =
             tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
@@ -110,7 +111,7 @@ impl Encoder {
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         match self {
             Self::Fast(fast) => fast.decode(ids),
-            // The crate's decoders fail for none of the texts that a vocabulary can hold.
+            // The crate's decoders do not fail for any text that a vocabulary can hold.
             Self::Library(tokenizer) => tokenizer.decode(ids, false).unwrap_or_default(),
         }
     }
@@ -137,7 +138,7 @@ impl Encoder {
         }
     }
 
-    /// Visits the model's own tokens in order of id, until `visit` says stop.
+    /// Visits the model's own tokens in order of id, until `visit` breaks.
     pub(super) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         match self {
             Self::Fast(fast) => {
@@ -290,7 +291,7 @@ impl TokenBytes {
                 if let Some(byte) = char_byte(symbol) {
                     table.bytes.push(byte);
                 } else {
-                    // One strange character makes the whole token stand for itself.
+                    // With one character outside the alphabet, the whole token is plain text.
                     table.bytes.truncate(start);
                     table.bytes.extend_from_slice(text.as_bytes());
                     break;

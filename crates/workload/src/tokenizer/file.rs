@@ -10,8 +10,8 @@ use super::bpe::{Bpe, BpeOptions};
 use super::scan::{self, RawMerge, Scanner, Unsupported};
 use super::tables::{Merge, MergeTable, TokenTable};
 
-/// The parts of a tokenizer file. Truncation and padding are left out on purpose: `AutoTokenizer`
-/// drops them too, so that counts are those of the whole text.
+/// The parts of a tokenizer file. Truncation and padding are left out, as `AutoTokenizer` does, so
+/// that counts are those of the whole text.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) added: Vec<AddedToken>,
@@ -22,14 +22,15 @@ pub(super) struct File {
     pub(super) bpe: Bpe,
 }
 
-/// Ids far beyond any real vocabulary would ask for a table of gigabytes.
+/// Largest id that is read: 67 million, far beyond any real vocabulary. The table has an entry per
+/// id, so that a larger one would take gigabytes.
 const MAX_ID: u32 = 1 << 26;
 
 impl File {
-    /// Reads a file; anything unusual leaves it to the crate.
+    /// Reads a file; whatever is not supported here leaves it to the crate.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unsupported> {
         // The merges make up half of the file. They are read ahead on another core, from where they
-        // seem to start; the walk stops there, and goes on behind them.
+        // seem to start; the walk stops there and continues after them.
         let start = scan::guess_merges(bytes).ok_or(Unsupported)?;
         let (merges, walked) = rayon::join(
             || {
@@ -94,14 +95,14 @@ struct Parts {
     merges_start: usize,
 }
 
-/// Where a walk starts.
+/// Where a walk over the file starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     Beginning,
     AfterMerges,
 }
 
-/// Where a walk stopped.
+/// Where a walk over the file stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
     AtMerges,

@@ -1,5 +1,14 @@
 //! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives
 //! them.
+//!
+//! The crate `tokenizers` is the reference: it reads every tokenizer that is not recognised step
+//! for step, and tests compare the two token for token (`tests.rs` here, and `tests/local_data.rs`
+//! for the tokenizers of large models). The tokenizers that are recognised, nearly all byte-pair
+//! ones, are loaded and encoded by our own code ([`file`], [`bpe`], [`pipeline`], [`split`]), since
+//! both happen before the first request is sent. When loading, the crate fills hash maps of owned
+//! strings and compiles regular expressions; when encoding, it keeps the origin of every byte,
+//! which counting does not need. `benches/startup.sh TOKENIZER` measures what a start takes (the
+//! README has the numbers), `examples/speed.rs` loading and counting alone.
 
 mod bpe;
 mod builtin;
@@ -7,7 +16,6 @@ mod classes;
 mod config;
 mod encoder;
 mod file;
-
 mod locate;
 mod pipeline;
 mod scan;
@@ -46,9 +54,9 @@ pub enum TokenizerError {
          itself, the name of a Hugging Face model, or `builtin`"
     )]
     NotFound {
-        /// What was asked for.
+        /// The path, id or name that was given.
         spec: String,
-        /// What was looked for, and where.
+        /// Where it was searched.
         reason: String,
     },
     /// A folder without a `tokenizer.json`.
@@ -70,7 +78,7 @@ pub enum TokenizerError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that is not what it should be.
+    /// A file that is not a tokenizer.
     #[error("{file} is not a usable tokenizer file: {message}")]
     Parse {
         /// The file.
@@ -92,7 +100,7 @@ pub enum TokenizerError {
     /// The chat template does not compile or refuses the messages.
     #[error("the chat template of the tokenizer failed: {message}")]
     Template {
-        /// What it said.
+        /// The message of the template engine.
         message: String,
     },
 }
@@ -101,7 +109,7 @@ impl Tokenizer {
     /// Loads a tokenizer: `builtin`, a folder with `tokenizer.json`, such a file, or a Hugging Face
     /// id.
     ///
-    /// An id is looked for in the cache of the Python library first, then downloaded into it.
+    /// An id is first searched in the cache of the Python library, then downloaded into it.
     pub fn load(spec: &str, hub: &HubSettings) -> Result<Self, TokenizerError> {
         if spec == BUILTIN {
             return Self::builtin();
@@ -110,7 +118,7 @@ impl Tokenizer {
         Self::from_parts(spec, &files.tokenizer_name, &files.tokenizer, files.config)
     }
 
-    /// The vocabulary inside the binary: nothing need be downloaded.
+    /// The vocabulary inside the binary, which needs no download.
     pub fn builtin() -> Result<Self, TokenizerError> {
         Self::from_parts(
             BUILTIN,
@@ -146,7 +154,7 @@ impl Tokenizer {
         })
     }
 
-    /// What was asked for: a path, a Hugging Face id or `builtin`.
+    /// The name it was loaded by: a path, a Hugging Face id or `builtin`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -162,7 +170,7 @@ impl Tokenizer {
         &self.special_ids
     }
 
-    /// Tokens that are put around a text when special tokens are asked for.
+    /// Number of special tokens that the tokenizer adds around a text.
     pub fn num_special_tokens_to_add(&self) -> usize {
         self.encoder.special_around()
     }
@@ -180,7 +188,7 @@ impl Tokenizer {
         self.encoder.encode(text, ids);
     }
 
-    /// Number of tokens of a text; `special` counts those that are put around it too.
+    /// Number of tokens of a text; with `special`, including the special tokens around it.
     pub fn count(&self, text: &str, special: bool) -> usize {
         thread_local! {
             static IDS: std::cell::RefCell<Vec<u32>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -213,7 +221,7 @@ impl Tokenizer {
         self.config.chat_template.is_some()
     }
 
-    /// The text that the chat template makes of messages, ready for the answer to begin.
+    /// The text that the chat template makes of messages, up to where the answer begins.
     pub fn apply_chat_template(
         &self,
         messages: &[Value],
@@ -247,12 +255,12 @@ impl Tokenizer {
         self.encoder.special_added_ids()
     }
 
-    /// True when encoding takes our own way, which is many times quicker than the crate's.
+    /// True when encoding is our own, and so many times faster than the crate's.
     pub(crate) fn is_fast(&self) -> bool {
         matches!(self.encoder, Encoder::Fast(_))
     }
 
-    /// Visits the tokens of the model's own vocabulary in order of id, until `visit` says stop.
+    /// Visits the tokens of the model's own vocabulary in order of id, until `visit` breaks.
     pub(crate) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
         self.encoder.for_each_token(visit);
     }

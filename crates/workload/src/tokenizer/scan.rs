@@ -1,9 +1,9 @@
-//! A quick walk over the large parts of a `tokenizer.json`.
+//! A fast walk over the large parts of a `tokenizer.json`.
 //!
 //! Nine tenths of such a file are two members of `model`: a map of a hundred thousand tokens and a
 //! list of as many merges. They are read here straight into tables. Everything else goes through
-//! `serde_json`. Whatever looks unusual ends the walk, and the file is left to the crate's own
-//! reader, which also words the error.
+//! `serde_json`. Whatever is not supported ends the walk, and the file goes to the crate's own
+//! reader, which also gives the error message.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::tables::hash_bytes;
 
-/// What ends the walk.
+/// The file has something that this reader does not support, or is broken.
 #[derive(Debug)]
 pub(super) struct Unsupported;
 
@@ -43,7 +43,7 @@ impl<'a> Scanner<'a> {
         Err(Unsupported)
     }
 
-    /// Steps over one byte that must be there.
+    /// Skips one byte that must be there.
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), Unsupported> {
         if self.peek()? != byte {
             return Err(Unsupported);
@@ -52,7 +52,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Steps over a comma, or over `end`; true when something follows.
+    /// Skips a comma, or over `end`; true when something follows.
     pub(super) fn more(&mut self, end: u8) -> Result<bool, Unsupported> {
         let byte = self.peek()?;
         self.at += 1;
@@ -63,7 +63,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// True when a list or map ends right after its start; steps over the end.
+    /// True when a list or map ends right after its start; skips the end.
     pub(super) fn is_empty(&mut self, end: u8) -> Result<bool, Unsupported> {
         let empty = self.peek()? == end;
         self.at += usize::from(empty);
@@ -113,7 +113,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The bytes of any value, stepped over.
+    /// The bytes of any value, which is skipped.
     pub(super) fn raw(&mut self) -> Result<&'a [u8], Unsupported> {
         self.peek()?;
         let start = self.at;
@@ -182,7 +182,7 @@ impl MergeText<'_> {
     }
 }
 
-/// Reads a list of merges, `["a b", …]` or `[["a", "b"], …]`; the scanner stands at its start.
+/// Reads a list of merges, `["a b", …]` or `[["a", "b"], …]`; the scanner is at its start.
 pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>, Unsupported> {
     scanner.expect(b'[')?;
     let mut merges = Vec::with_capacity(1 << 17);
@@ -225,7 +225,7 @@ pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>,
     }
 }
 
-/// Where the list of merges probably starts: behind the last `"merges": [` of the file.
+/// Where the list of merges probably starts: after the last `"merges": [` of the file.
 pub(super) fn guess_merges(bytes: &[u8]) -> Option<usize> {
     memchr::memmem::rfind_iter(bytes, b"\"merges\"").find_map(|at| {
         let mut scanner = Scanner::new(bytes, at + b"\"merges\"".len());
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_every_kind_are_stepped_over() {
+    fn values_of_every_kind_are_skipped() {
         let text = br#" {"a": [1, {"b": "]}\""}], "c": null, "d": -1.5e3} 7"#;
         let mut scanner = Scanner::new(text, 0);
         assert_eq!(scanner.value().unwrap()["d"], -1500.0);

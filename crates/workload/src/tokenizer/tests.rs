@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn the_builtin_tokenizer_reads_back_what_it_writes() {
+fn the_builtin_tokenizer_decodes_what_it_encodes() {
     let tokenizer = Tokenizer::builtin().unwrap();
     assert_eq!(tokenizer.vocab_size(), 8192);
     assert_eq!(tokenizer.special_ids(), [8189, 8190, 8191]);
@@ -20,7 +20,7 @@ fn the_builtin_tokenizer_reads_back_what_it_writes() {
 }
 
 #[test]
-fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
+fn the_builtin_tokenizer_has_the_fast_encoder_and_equals_the_crate() {
     let json = builtin::tokenizer_json();
     let fast = Encoder::parse(json.as_bytes()).unwrap();
     let reference = Encoder::parse_with_library(json.as_bytes()).unwrap();
