@@ -1,4 +1,4 @@
-//! What a run sends: tokenizers, datasets, synthetic text.
+//! What a run sends: datasets, synthetic text, and the tokenizers that count it.
 //!
 //! [`build`] turns settings into a [`Workload`](inferometer_core::Workload). The same settings and
 //! seed give the same workload, byte for byte, on any machine and with any number of threads.
@@ -6,7 +6,7 @@
 //! | to add | write |
 //! | --- | --- |
 //! | a dataset | one file under `src/dataset/`, its row in [`dataset::ALL`], its settings |
-//! | a tokenizer step for quick counting | a case in `tokenizer::pipeline` |
+//! | a tokenizer step to the fast encoder | a case in `tokenizer::pipeline` |
 
 mod build;
 mod bundle;

@@ -137,7 +137,7 @@ pub(super) fn dataset(
         if let Some(name) = name.filter(|name| !matches!(*name, "multi-turn" | "sharegpt")) {
             return Err(Failure::usage(format!(
                 "--multi-turn and --dataset-name {name}: conversations come from a file (--dataset-path) or are \
-                 made up; leave --dataset-name out"
+                 synthetic; omit --dataset-name"
             )));
         }
         return multi_turn(args, dataset).map(Some);

@@ -1,6 +1,8 @@
 //! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the
 //! dataset `trace`.
 
+use std::path::Path;
+
 use inferometer_core::Prompt;
 use inferometer_core::random::NumpyLegacy;
 
@@ -16,40 +18,21 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
-    let path = &options.path;
-    let all = burstgpt_rows(path)?;
-    let total = all.len();
-    let rows: Vec<BurstGptRow> = all
-        .into_iter()
-        .filter(|row| row.model == "GPT-4" && row.output > 0)
-        .collect();
-    if rows.is_empty() {
-        return Err(WorkloadError::NoRows {
-            path: path.clone(),
-            message: format!(
-                "none of its {total} rows has Model GPT-4 and Response tokens above 0"
-            ),
-        }
-        .into());
-    }
+    let rows = usable_rows(&options.path)?;
     let count = context.count_or_all(rows.len());
     let repeats = count > rows.len();
     if repeats && !context.settings.oversample && !context.settings.is_vllm() {
-        let (path, usable) = (path.clone(), rows.len());
         return Err(WorkloadError::TooShort {
-            path,
-            usable,
+            path: options.path.clone(),
+            usable: rows.len(),
             asked: count,
         }
         .into());
     }
-    let seed = u32::try_from(context.settings.seed).map_err(|_| {
-        WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
-    })?;
-    let chosen = NumpyLegacy::new(seed).choice(rows.len(), count, repeats);
+    let chosen = NumpyLegacy::new(context.numpy_seed()?).choice(rows.len(), count, repeats);
     let mut sample = Sample {
         with_ids: true,
-        path: path.clone(),
+        path: options.path.clone(),
         ..Sample::default()
     };
     let ranges = chunks(
@@ -93,4 +76,20 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     }
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
+}
+
+/// The rows that vLLM's benchmark takes: those of GPT-4 whose answer did not fail.
+fn usable_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadError> {
+    let mut rows = burstgpt_rows(path)?;
+    let total = rows.len();
+    rows.retain(|row| row.model == "GPT-4" && row.output > 0);
+    if rows.is_empty() {
+        return Err(WorkloadError::NoRows {
+            path: path.to_owned(),
+            message: format!(
+                "none of its {total} rows has Model GPT-4 and Response tokens above 0"
+            ),
+        });
+    }
+    Ok(rows)
 }
