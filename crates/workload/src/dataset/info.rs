@@ -21,8 +21,8 @@ pub struct Info {
     pub takes_all_rows: bool,
     /// Prompts are built to an exact number of tokens, which the server's tokenizer can check.
     pub exact_lengths: bool,
-    /// vLLM's benchmark aligns the prompts with the server's tokenizer, and so does `--compat
-    /// vllm`.
+    /// With `--compat vllm`, prompts are aligned with the server's tokenizer, as vLLM's benchmark
+    /// does.
     pub aligned_by_vllm: bool,
     /// No prompt has images, video or audio.
     pub text_only: bool,
