@@ -16,6 +16,9 @@ use crate::error::{Error, OrError};
 use crate::spec::{DatasetSpec, RunFacts, RunSpec};
 use crate::vllm;
 
+/// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
+const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
+
 /// What is to be exported, and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Exports {
@@ -140,6 +143,8 @@ fn export_run<'a>(
     let streams = generates && spec.content.stream;
     let streamed = |metric| if streams { stat(metric) } else { None };
     let dataset = spec.workload.dataset.as_ref();
+    let info = dataset.and_then(|one| inferometer_workload::dataset::find(&one.name));
+    let has_file = dataset.is_some_and(|one| one.path.is_some());
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
     let errors = errors(records);
     let failures = errors
@@ -149,7 +154,8 @@ fn export_run<'a>(
         .sum();
     let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
-        text_only: dataset.is_some_and(|one| is_text(&one.name)),
+        text_only: info.is_some_and(|info| info.text_only),
+        synthetic_text: info.map(|info| info.text.is_synthetic(has_file)),
         duration_s: summary.duration_s,
         completed: summary.completed as u64,
         failures,
@@ -230,7 +236,7 @@ fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
 /// The dataset's name in the forms.
 fn export_name(dataset: &DatasetSpec) -> String {
     if dataset.name == "multi-turn" && dataset.path.is_none() {
-        return "multi-turn-synthetic".to_owned();
+        return SYNTHETIC_TURNS.to_owned();
     }
     dataset.name.clone()
 }
@@ -252,14 +258,6 @@ fn export_lengths(dataset: &DatasetSpec) -> ExportLengths {
             ..ExportLengths::default()
         }
     }
-}
-
-/// True where no prompt of the dataset has images, video or sound.
-fn is_text(dataset: &str) -> bool {
-    !matches!(
-        dataset,
-        "random-mm" | "hf" | "custom_image" | "custom_mm" | "custom_audio"
-    )
 }
 
 /// Failed by the server or on the way, as opposed to given up.
@@ -361,4 +359,35 @@ fn of_stats(stats: &MetricStats) -> Option<Distribution> {
         std: stats.std_ms,
         percentiles,
     })
+}
+
+#[cfg(test)]
+mod tests {
+
+    /// What is exported about the text of the prompts, for the names that [`dataset`] gives.
+    #[test]
+    fn each_dataset_says_where_its_text_comes_from() {
+        let synthetic = [
+            "random",
+            "random-mm",
+            "random-rerank",
+            "burstgpt",
+            "prefix_repetition",
+            "timed_trace",
+            "trace",
+            "mix",
+        ];
+        for of in inferometer_workload::dataset::ALL {
+            let is_synthetic = inferometer_workload::dataset::find(of.name).map(|info| info.text.is_synthetic(true));
+            assert_eq!(
+                is_synthetic,
+                Some(synthetic.contains(&of.name)),
+                "{}",
+                of.name
+            );
+        }
+        let turns = inferometer_workload::dataset::find("multi-turn").unwrap();
+        assert!(turns.text.is_synthetic(false) && turns.text_only);
+        assert!(inferometer_workload::dataset::find("a name of another version").is_none());
+    }
 }

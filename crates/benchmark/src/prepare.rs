@@ -12,7 +12,7 @@ use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
 use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
 use inferometer_workload::{
-    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces,
+    DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_chunks,
 };
 use rayon::prelude::*;
 
@@ -269,7 +269,7 @@ fn fit_lengths(
         return Ok(());
     }
     if known.server.is_some() {
-        if settings.compat.is_vllm() && aligns(&settings.workload.dataset) {
+        if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
             let line = align::align(wire, &known.model.id, &mut workload.requests)?;
             known.lines.extend(line);
         } else if !settings.compat.is_vllm() && verifies(settings) {
@@ -344,7 +344,7 @@ pub fn arrivals(requests: &[Request], settings: &ArrivalSettings) -> Result<Sche
 
 /// The workload and schedule that a run with these settings would have, without asking a server.
 /// Each request goes to `give` with its due instant; what is returned holds the rest. Datasets that
-/// are made up need memory for one piece only.
+/// are synthetic need memory for one chunk only.
 pub fn offline(
     settings: &Settings,
     observer: &dyn Observer,
@@ -369,16 +369,16 @@ pub fn offline(
     let progress = |done, total| observer.preparing(done, total);
     let mut adjust = Adjust::new(settings);
     let (mut by_rate, mut own) = (None, Vec::new());
-    let workload = build_in_pieces(
+    let workload = build_in_chunks(
         &settings.workload,
         tokenizer,
         &progress,
-        &mut |mut piece, total| {
-            adjust.apply(tokenizer, &mut piece)?;
-            // Conversations are in one piece.
-            chat_turns(&mut piece, None)?;
+        &mut |mut chunk, total| {
+            adjust.apply(tokenizer, &mut chunk)?;
+            // Conversations are in one chunk.
+            chat_turns(&mut chunk, None)?;
             if settings.load.self_timed {
-                return piece.iter().try_for_each(|request| {
+                return chunk.iter().try_for_each(|request| {
                     let due = request.trace_at.unwrap_or_default();
                     own.push(due);
                     give(due, request)
@@ -386,14 +386,14 @@ pub fn offline(
             }
             let schedule = match &mut by_rate {
                 Some(schedule) => schedule,
-                none if piece.len() == total => {
-                    none.insert(arrivals(&piece, &settings.load.arrivals)?)
+                none if chunk.len() == total => {
+                    none.insert(arrivals(&chunk, &settings.load.arrivals)?)
                 }
                 none => none.insert(
                     inferometer_arrival::schedule(total, &settings.load.arrivals).or_usage()?,
                 ),
             };
-            piece
+            chunk
                 .iter()
                 .try_for_each(|request| give(schedule.due(request.index), request))
         },
@@ -434,15 +434,9 @@ fn chat_turns(
 
 /// Datasets of exact lengths, whose lengths can be checked with the server's tokenizer.
 fn verifies(settings: &Settings) -> bool {
-    let exact = matches!(
-        settings.workload.dataset,
-        DatasetSettings::Random(_)
-            | DatasetSettings::PrefixRepetition(_)
-            | DatasetSettings::BurstGpt(_)
-            | DatasetSettings::Trace(_)
-            | DatasetSettings::Mix(_)
-    );
-    settings.shapes.verify_lengths && settings.target.has_tokenizer && exact
+    settings.shapes.verify_lengths
+        && settings.target.has_tokenizer
+        && settings.workload.dataset.info().exact_lengths
 }
 
 fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Error> {
@@ -462,15 +456,7 @@ fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Res
     Ok(())
 }
 
-/// Datasets whose prompts vLLM aligns with the server's tokenizer.
-fn aligns(dataset: &DatasetSettings) -> bool {
-    matches!(
-        dataset,
-        DatasetSettings::Random(_) | DatasetSettings::PrefixRepetition(_)
-    )
-}
-
-/// Chooses the requests that are given up.
+/// Chooses the requests that are cancelled.
 fn mark_cancellations(settings: &Settings, requests: &mut [Prepared]) {
     use rand::Rng as _;
     let Some(Cancellation { fraction, delay }) = settings.load.cancellation else {
@@ -592,8 +578,7 @@ fn workload(
     if let Some(replay) = &settings.shapes.replay {
         return Ok((replay.bundle.workload.clone(), Vec::new()));
     }
-    let own = !settings.compat.is_vllm()
-        && matches!(settings.workload.dataset, DatasetSettings::Random(_));
+    let own = !settings.compat.is_vllm() && settings.workload.dataset.info().has_own_warmup;
     let mut ask = settings.workload.clone();
     if own {
         ask.num_prompts += extra_wanted(settings) as i64;
@@ -665,8 +650,8 @@ fn serialise_to_file(
     std::fs::create_dir_all(&place).map_err(failed)?;
     let mut bodies = BodyFile::new(tempfile::tempfile_in(&place).map_err(failed)?);
     let mut all = Vec::with_capacity(replay.bundle.workload.requests.len());
-    replay.each_piece(|piece| {
-        for mut prepared in serialise(wire, &piece)? {
+    replay.each_chunk(|chunk| {
+        for mut prepared in serialise(wire, &chunk)? {
             bodies.take(&mut prepared).map_err(failed)?;
             all.push(prepared);
         }

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::{ArgAction, CommandFactory};
+use inferometer_workload::dataset;
 use serde_json::{Map, Value};
 
 use crate::args::Cli;
@@ -27,23 +28,6 @@ use crate::exit::Failure;
 
 /// Options that may be given several times, each adding to the others.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
-
-/// Beginnings of options that belong to datasets; the first that fits decides.
-const FAMILIES: [(&str, &[&str]); 13] = [
-    ("random-mm-", &["random-mm"]),
-    ("random-", &["random", "random-mm", "random-rerank"]),
-    ("sharegpt-", &["sharegpt"]),
-    ("sonnet-", &["sonnet"]),
-    ("custom-", &["custom", "custom_image", "custom_audio"]),
-    ("hf-", &["hf"]),
-    ("bfcl-", &["hf"]),
-    ("blazedit-", &["hf"]),
-    ("asr-", &["hf"]),
-    ("prefix-repetition-", &["prefix_repetition"]),
-    ("spec-bench-", &["spec_bench"]),
-    ("speed-bench-", &["speed_bench"]),
-    ("timed-trace-", &["timed_trace"]),
-];
 
 /// What came of the arguments.
 #[derive(Debug)]
@@ -380,13 +364,11 @@ impl Line {
             .and_then(|rules| rules.parse::<compat::Compat>().ok());
         let usual = legacy.unwrap_or_default().default_dataset();
         let dataset = self.last("dataset-name").unwrap_or(usual);
+        let own = dataset::find(dataset).map_or(&[][..], |info| info.flag_prefixes);
         let mut names: Vec<&str> = Vec::new();
         for given in &self.given {
-            let family = FAMILIES
-                .iter()
-                .find(|(begin, _)| given.name.starts_with(begin));
-            if family.is_some_and(|(_, datasets)| !datasets.contains(&dataset))
-                && !names.contains(&&*given.name)
+            let family = dataset::flag_family(&given.name);
+            if family.is_some_and(|family| !own.contains(&family)) && !names.contains(&&*given.name)
             {
                 names.push(&given.name);
             }
@@ -529,6 +511,18 @@ mod tests {
                 .1
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn every_family_of_a_dataset_has_flags() {
+        let options = Options::of_run();
+        for prefix in dataset::ALL.iter().flat_map(|info| info.flag_prefixes) {
+            let has_flag = options
+                .all
+                .iter()
+                .any(|(name, _)| dataset::flag_family(name) == Some(*prefix));
+            assert!(has_flag, "{prefix}");
+        }
     }
 
     #[test]

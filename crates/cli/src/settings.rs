@@ -160,7 +160,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
         Some(own) => own,
         None => dataset::settings(args, compat)?,
     };
-    if num_prompts <= 0 && !dataset::takes_all_rows(&dataset) {
+    if num_prompts <= 0 && !dataset.info().takes_all_rows {
         return Err(Failure::usage(format!(
             "--num-prompts {num_prompts}: give at least 1 (only datasets made of rows, such as custom, take \
              0 for \"all rows\")"
@@ -190,7 +190,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
 fn has_clock(shapes: &ShapeSettings, workload: &WorkloadSettings) -> bool {
     match &shapes.replay {
         Some(replay) => !replay.bundle.schedule.is_at_once(),
-        None => dataset::has_clock(&workload.dataset),
+        None => workload.dataset.info().has_clock,
     }
 }
 

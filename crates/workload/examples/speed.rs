@@ -1,4 +1,4 @@
-//! How quick tokenizers load and prompts are made, on one core:
+//! How fast tokenizers load and prompts are made, on one core:
 //! `cargo run --release -p inferometer-workload --example speed -- TOKENIZER`.
 
 #![expect(

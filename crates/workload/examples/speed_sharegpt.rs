@@ -1,4 +1,4 @@
-//! How quick a large ShareGPT file is read, and how much memory that takes:
+//! How fast a large ShareGPT file is read, and how much memory that takes:
 //! `cargo run --release -p inferometer-workload --example speed_sharegpt -- FILE [TOKENIZER]`.
 
 #![expect(

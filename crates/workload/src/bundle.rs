@@ -1,9 +1,9 @@
 //! A workload in a file: the exact requests and their due instants, with a hash of the content.
 //!
-//! JSON Lines: a header, one request a line, a line with the facts that only the whole tells, and a
-//! last line with the number of requests and the SHA-256 of all lines before it. A file that was
-//! cut or changed is refused. Files may be larger than memory: [`BundleWriter`] and
-//! [`BundleReader`] hold one request at a time.
+//! JSON Lines: a header, one request per line, a line with the facts about the whole workload, and
+//! a last line with the number of requests and the SHA-256 of all lines before it. A truncated or
+//! changed file is refused. Files may be larger than memory: [`BundleWriter`] and [`BundleReader`]
+//! hold one request at a time.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// The version that this program writes; it reads all older ones.
+/// The format version that this program writes; it reads all older ones too.
 pub const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "inferometer-workload";
 
@@ -25,7 +25,7 @@ pub struct Bundle {
     pub workload: Workload,
     /// When it is sent.
     pub schedule: Schedule,
-    /// Settings and names that the bundle was made from, for people.
+    /// Settings and names that the bundle was made from, for readers of the file.
     pub about: Map<String, Value>,
 }
 
@@ -40,7 +40,7 @@ pub enum BundleError {
         /// Why.
         source: io::Error,
     },
-    /// The file is no bundle, or not a whole one.
+    /// The file is not a bundle, or an incomplete one.
     #[error("{}, line {line}: {message}", path.display())]
     Format {
         /// The file.
@@ -72,7 +72,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn give(self, workload: &mut Workload) {
+    fn add_to(self, workload: &mut Workload) {
         workload.force_ignore_eos = self.force_ignore_eos;
         workload.warnings = self.warnings;
         workload.about = self.facts;
@@ -98,7 +98,7 @@ struct Trailer {
 }
 
 impl Bundle {
-    /// Writes the bundle and gives its content hash.
+    /// Writes the bundle and returns its content hash.
     pub fn write(&self, path: &Path) -> Result<String, BundleError> {
         let mut writer = BundleWriter::create(path, &self.about)?;
         for (at, request) in self.workload.requests.iter().enumerate() {
@@ -112,7 +112,7 @@ impl Bundle {
         writer.finish(&self.workload)
     }
 
-    /// Reads a bundle and checks its hash; gives the hash too.
+    /// Reads a bundle, checks its hash and returns it too.
     pub fn read(path: &Path) -> Result<(Self, String), BundleError> {
         let mut reader = BundleReader::open(path)?;
         let mut requests = Vec::new();
@@ -129,15 +129,15 @@ impl Bundle {
 #[derive(Debug)]
 pub struct BundleWriter {
     path: PathBuf,
-    /// Where it is written until it is whole, so that an error costs no older file; none for what
-    /// is no plain file.
+    /// The file that is written until the bundle is complete, so that an error does not destroy an
+    /// older file; `None` where the target is not a regular file, such as a pipe.
     partial: Option<PathBuf>,
     out: Hashed,
     requests: usize,
 }
 
 impl BundleWriter {
-    /// Begins a file. `about` names settings, for people.
+    /// Starts a file. `about` names the settings, for readers of the file.
     pub fn create(path: &Path, about: &Map<String, Value>) -> Result<Self, BundleError> {
         let failed = |source| BundleError::Io {
             path: path.to_owned(),
@@ -170,7 +170,7 @@ impl BundleWriter {
         })
     }
 
-    /// Appends the next request and the instant when it is due.
+    /// Appends the next request and its due instant.
     pub fn push(&mut self, due: Nanos, request: &Request) -> Result<(), BundleError> {
         self.requests += 1;
         self.out
@@ -181,7 +181,8 @@ impl BundleWriter {
             })
     }
 
-    /// Writes what `workload` tells beside its requests, and gives the content hash.
+    /// Writes the facts about `workload` that are not in its requests, and returns the content
+    /// hash.
     pub fn finish(mut self, workload: &Workload) -> Result<String, BundleError> {
         let path = self.path.clone();
         let failed = |source| BundleError::Io {
@@ -214,13 +215,13 @@ impl BundleWriter {
 impl Drop for BundleWriter {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
-            // Half a workload is of no use to anybody.
+            // Half a workload is useless, and would be taken for a whole one.
             let _ = std::fs::remove_file(partial);
         }
     }
 }
 
-/// Reads a bundle request by request. Only after [`BundleReader::finish`] is it known to be whole.
+/// Reads a bundle request by request. Only [`BundleReader::finish`] shows that it is complete.
 #[derive(Debug)]
 pub struct BundleReader {
     path: PathBuf,
@@ -230,7 +231,7 @@ pub struct BundleReader {
     line: usize,
     due: Vec<Nanos>,
     bundle: Bundle,
-    /// The hash that was found good, at the end.
+    /// The content hash, once it is checked at the end.
     sha256: Option<String>,
 }
 
@@ -271,7 +272,7 @@ impl BundleReader {
         }
         reader.bundle.about = header.about;
         if let Some(facts) = header.facts {
-            facts.give(&mut reader.bundle.workload);
+            facts.add_to(&mut reader.bundle.workload);
         }
         Ok(reader)
     }
@@ -288,14 +289,14 @@ impl BundleReader {
                 source,
             })? == 0
             {
-                return Err(self.wrong("the file was cut: its last line is missing"));
+                return Err(self.wrong("the file is truncated: its last line is missing"));
             }
             if let Ok(item) = serde_json::from_slice::<Line>(&self.text) {
                 self.due.push(item.due);
                 return Ok(Some(item.request));
             }
             if let Ok(facts) = serde_json::from_slice::<Facts>(&self.text) {
-                facts.give(&mut self.bundle.workload);
+                facts.add_to(&mut self.bundle.workload);
                 continue;
             }
             let trailer: Trailer = serde_json::from_slice(&self.text).map_err(|error| {
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_given_up_costs_no_older_one() {
+    fn an_unfinished_file_leaves_the_older_one_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.jsonl");
         std::fs::write(&path, "older").unwrap();
@@ -386,14 +387,14 @@ mod tests {
         Bundle::default().write(&path).unwrap();
         assert!(Bundle::read(&path).is_ok());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        // What is no plain file stays what it is.
+        // A device stays what it is.
         let device = Path::new("/dev/null");
         Bundle::default().write(device).unwrap();
         assert!(!device.metadata().unwrap().is_file());
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_bundle_reads_back_as_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.jsonl");
         let bundle = bundle();
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_or_cut_file_is_refused() {
+    fn a_changed_or_truncated_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.jsonl");
         bundle().write(&path).unwrap();
@@ -446,7 +447,7 @@ mod tests {
         let cut = &whole[..=whole[..whole.len() - 1].rfind('\n').unwrap()];
         for (content, part) in [
             (whole.replace("prompt 1", "prompt 2"), "was changed"),
-            (cut.to_owned(), "was cut"),
+            (cut.to_owned(), "is truncated"),
             ("{}\n".to_owned(), "not a workload"),
             (
                 whole.replace("\"format_version\":2", "\"format_version\":99"),

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use crate::{HubError, TokenizerError};
 
-/// Why a workload cannot be made. Every message names the flag or the file and line, and what to
-/// do.
+/// Why a workload cannot be made. Every message names the flag, or the file and line, and the
+/// remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
-    /// A setting that cannot be.
+    /// An invalid setting.
     #[error("{flag}: {message}")]
     Setting {
         /// The flag.
         flag: &'static str,
-        /// What is wrong with it and what would do.
+        /// What is wrong, and what is valid.
         message: String,
     },
     /// A file that cannot be read.
@@ -40,25 +40,25 @@ pub enum WorkloadError {
     NoRows {
         /// The file.
         path: PathBuf,
-        /// How many rows there are and why none will do.
+        /// How many rows there are, and why none of them is usable.
         message: String,
     },
-    /// Fewer usable rows than requests, and repeating them was forbidden.
+    /// Fewer usable rows than requests, with repetition forbidden.
     #[error(
-        "{} has {usable} usable rows, but --num-prompts asks for {asked} and --no-oversample forbids to repeat \
-         rows; lower --num-prompts or leave --no-oversample out", path.display()
+        "{} has {usable} usable rows, but --num-prompts asks for {asked} and --no-oversample forbids repeating \
+         rows; lower --num-prompts or omit --no-oversample", path.display()
     )]
     TooShort {
         /// The file.
         path: PathBuf,
         /// Usable rows.
         usable: usize,
-        /// Requests asked for.
+        /// Requests that `--num-prompts` asks for.
         asked: usize,
     },
     /// The dataset counts tokens.
     #[error(
-        "the dataset {dataset} needs a tokenizer; leave --skip-tokenizer-init out and give --tokenizer \
+        "the dataset {dataset} needs a tokenizer; omit --skip-tokenizer-init and give --tokenizer \
          (`--tokenizer builtin` needs no download)"
     )]
     TokenizerNeeded {
@@ -68,7 +68,7 @@ pub enum WorkloadError {
     /// Lengths that cannot be made with this tokenizer.
     #[error(
         "the tokenizer {tokenizer:?} cannot make prompts of exactly {wanted} tokens ({message}); choose another \
-         length or tokenizer, or take --compat vllm, which accepts the nearest length"
+         length or tokenizer, or use --compat vllm, which accepts the nearest length"
     )]
     Unreachable {
         /// Name of the tokenizer.
@@ -78,7 +78,7 @@ pub enum WorkloadError {
         /// What came out instead.
         message: String,
     },
-    /// Something that is not built.
+    /// A feature that does not exist.
     #[error("{0} is not supported yet")]
     NotSupported(String),
     /// The tokenizer fails.

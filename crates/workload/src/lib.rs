@@ -1,16 +1,16 @@
-//! What a run sends: tokenizers, datasets, synthetic text.
+//! What a run sends: datasets, synthetic text, and the tokenizers that count it.
 //!
 //! [`build`] turns settings into a [`Workload`](inferometer_core::Workload). The same settings and
 //! seed give the same workload, byte for byte, on any machine and with any number of threads.
 //!
 //! | to add | write |
 //! | --- | --- |
-//! | a dataset | one file under `src/dataset/` and its line in `dataset::take` |
-//! | a tokenizer step for quick counting | a case in `tokenizer::pipeline` |
+//! | a dataset | one file under `src/dataset/`, its row in [`dataset::ALL`], its settings |
+//! | a tokenizer step to the fast encoder | a case in `tokenizer::pipeline` |
 
 mod build;
 mod bundle;
-mod dataset;
+pub mod dataset;
 mod error;
 mod hub;
 mod media;
@@ -20,7 +20,7 @@ mod settings;
 mod shape;
 mod tokenizer;
 
-pub use build::{build, build_in_pieces};
+pub use build::{build, build_in_chunks};
 pub use bundle::{Bundle, BundleError, BundleReader, BundleWriter, FORMAT_VERSION};
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};

@@ -1,4 +1,4 @@
-//! Images and sounds: reading, making and packing them into messages.
+//! Images and audio: reading, generating and packing them into messages.
 
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ pub(crate) fn video_type(name: &str) -> &'static str {
 
 /// The content part for an image held in memory.
 ///
-/// With `recode` the image is sent as JPEG whatever it was, as vLLM's tool does; else as it is.
+/// With `recode` every image is sent as JPEG, as vLLM's benchmark does; else as it is.
 pub(crate) fn image_part(bytes: &[u8], recode: bool) -> Result<Value, String> {
     let kind = image_type(bytes).ok_or("it is not a JPEG, PNG, GIF or WebP image")?;
     let url = if recode {
@@ -141,7 +141,7 @@ fn wav_seconds(bytes: &[u8]) -> Option<f64> {
         match name {
             b"fmt " => rate = Some(word(at + 16)?).filter(|rate| *rate > 0),
             b"data" => {
-                // A streamed file does not know its size; what is there counts.
+                // A streamed file does not know its size, so the bytes that are there count.
                 let there = bytes.len() - at - 8;
                 return Some(size.min(there) as f64 / f64::from(rate?));
             }
@@ -190,7 +190,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lengths_of_sounds_are_read() {
+    fn lengths_of_audio_files_are_read() {
         assert_eq!(audio_seconds(&wav(1.5)), Some(1.5));
         let mut flac = b"fLaC\0\0\0\x22".to_vec();
         flac.extend([0; 34]);

@@ -1,5 +1,5 @@
-//! Common beginnings of prompts: how much a prefix cache can take from earlier requests, and how to
-//! keep it from doing so.
+//! Common prefixes of prompts: how much a prefix cache can reuse from earlier requests, and the
+//! salt that prevents it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,51 +12,53 @@ use crate::Tokenizer;
 const BLOCK: usize = 64;
 /// Token ids that are compared at a time, as in vLLM's cache.
 const ID_BLOCK: usize = 16;
-/// Texts beyond this many bytes in all are not looked at, so that the start of a large run does not
-/// wait.
-const MOST_BYTES: usize = 512 << 20;
+/// Texts after this many bytes in all are not compared, so that a large run does not start late for
+/// the sake of one statistic.
+const MAX_BYTES: usize = 512 << 20;
 
-/// Share of all prompt tokens that a prefix cache without limits could take from earlier requests.
-/// `None` when there is nothing to compare, as with batches.
-pub(crate) fn reusable_share(requests: &[Request]) -> Option<f64> {
-    let mut share = ReusableShare::default();
+/// Fraction of all prompt tokens that a prefix cache of unlimited size could reuse from earlier
+/// requests. `None` when there is nothing to compare, as with batches.
+pub(crate) fn reusable_fraction(requests: &[Request]) -> Option<f64> {
+    let mut fraction = ReusableFraction::default();
     for request in requests {
-        share.add(request);
+        fraction.add(request);
     }
-    share.result()
+    fraction.result()
 }
 
 /// The same, request by request.
 ///
-/// Texts are compared in blocks of 64 bytes, and a text's tokens are taken to be spread evenly over
-/// it. Later turns of a conversation hold all that was said before, with answers of the lengths
-/// asked for.
+/// Texts are compared in blocks of 64 bytes, as if a text's tokens were spread evenly over it.
+/// Later turns of a conversation hold its whole history, with answers of the requested lengths.
 #[derive(Debug, Default)]
-pub(crate) struct ReusableShare {
+pub(crate) struct ReusableFraction {
     seen: HashSet<u64>,
-    said: HashMap<usize, f64>,
+    /// Tokens of each conversation so far.
+    histories: HashMap<usize, f64>,
     reusable: f64,
     all: f64,
     bytes: usize,
-    /// Something came that cannot be compared.
+    /// There was a prompt that cannot be compared.
     unknown: bool,
 }
 
-impl ReusableShare {
+impl ReusableFraction {
     pub(crate) fn add(&mut self, request: &Request) {
-        if self.unknown || self.bytes > MOST_BYTES {
+        if self.unknown || self.bytes > MAX_BYTES {
             return;
         }
         let own = f64::from(request.prompt_tokens);
         let history = match &request.session {
-            Some(turn) if turn.turn > 0 => {
-                self.said.get(&turn.session).copied().unwrap_or_default()
-            }
+            Some(turn) if turn.turn > 0 => self
+                .histories
+                .get(&turn.session)
+                .copied()
+                .unwrap_or_default(),
             _ => 0.0,
         };
         self.all += own + history;
         if let Some(turn) = &request.session {
-            self.said.insert(
+            self.histories.insert(
                 turn.session,
                 history + own + f64::from(request.output_tokens.unwrap_or(0)),
             );
@@ -65,23 +67,23 @@ impl ReusableShare {
             self.reusable += history;
             return;
         }
-        let share = match &request.prompt {
-            Prompt::Text(text) => known_share(text.as_bytes(), BLOCK, &mut self.seen),
+        let (fraction, bytes) = match &request.prompt {
+            Prompt::Text(text) => known_fraction(text.as_bytes(), BLOCK, &mut self.seen),
             Prompt::Tokens(ids) => {
                 let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                known_share(&ids, ID_BLOCK * 4, &mut self.seen)
+                known_fraction(&ids, ID_BLOCK * 4, &mut self.seen)
             }
             Prompt::Messages(messages) => {
                 let text: String = messages.iter().map(Value::to_string).collect();
-                known_share(text.as_bytes(), BLOCK, &mut self.seen)
+                known_fraction(text.as_bytes(), BLOCK, &mut self.seen)
             }
             Prompt::Texts(_) | Prompt::Parts(_) => {
                 self.unknown = true;
                 return;
             }
         };
-        self.reusable += share.0 * own;
-        self.bytes += share.1;
+        self.reusable += fraction * own;
+        self.bytes += bytes;
     }
 
     pub(crate) fn result(&self) -> Option<f64> {
@@ -89,9 +91,9 @@ impl ReusableShare {
     }
 }
 
-/// The share of `bytes` up to the first block that was not seen before in the same place after the
-/// same beginning, and their number; all blocks count as seen from now on.
-fn known_share(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usize) {
+/// The fraction of `bytes` before the first block that is new after its prefix, and the number of
+/// bytes; all blocks count as seen from now on.
+fn known_fraction(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usize) {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut known = 0;
     let mut unbroken = true;
@@ -109,7 +111,7 @@ fn known_share(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usi
     (known as f64 / bytes.len().max(1) as f64, bytes.len())
 }
 
-/// Puts the salt in front of every prompt. Later turns of a conversation have it by their first.
+/// Puts the salt in front of every prompt. Later turns of a conversation have it in their history.
 pub(crate) fn add_salt(requests: &mut [Request], salt: &str, tokenizer: Option<&Tokenizer>) {
     let line = format!("{salt}\n");
     let more = tokenizer.map_or(0, |tokenizer| tokenizer.count(&line, false)) as u32;
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_before_is_reusable() {
+    fn text_seen_before_is_reusable() {
         let (a, b) = ("a".repeat(640), "b".repeat(640));
         let requests = [
             text(a.clone()),
@@ -180,14 +182,17 @@ mod tests {
             text(a.clone()),
             text(format!("{}{b}", &a[..64])),
         ];
-        let share = reusable_share(&requests).unwrap();
-        // All of the third; a block of the fourth, whose rest stands behind another beginning.
-        assert!((share - (1.0 + 64.0 / 704.0) / 4.0).abs() < 1e-9, "{share}");
-        assert_eq!(reusable_share(&[]), None);
+        let fraction = reusable_fraction(&requests).unwrap();
+        // All of the third; one block of the fourth, whose rest follows another prefix.
+        assert!(
+            (fraction - (1.0 + 64.0 / 704.0) / 4.0).abs() < 1e-9,
+            "{fraction}"
+        );
+        assert_eq!(reusable_fraction(&[]), None);
     }
 
     #[test]
-    fn later_turns_reuse_all_that_was_said() {
+    fn later_turns_reuse_the_whole_history() {
         let turn = |turn, has_next| Request {
             session: Some(SessionTurn {
                 session: 0,
@@ -200,7 +205,7 @@ mod tests {
         };
         // 100, then 150 + 100.
         assert_eq!(
-            reusable_share(&[turn(0, true), turn(1, false)]),
+            reusable_fraction(&[turn(0, true), turn(1, false)]),
             Some(150.0 / 350.0)
         );
     }

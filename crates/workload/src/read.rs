@@ -1,4 +1,4 @@
-//! Reading dataset files piece by piece, with line numbers for messages.
+//! Reading dataset files chunk by chunk, with line numbers for messages.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -22,7 +22,7 @@ fn open(path: &Path) -> Result<File, WorkloadError> {
     }
     let file = File::open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(io::Error::other("it is a folder, a file is wanted")));
+        return Err(failed(io::Error::other("it is a folder; expected a file")));
     }
     Ok(file)
 }
@@ -53,7 +53,7 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
         }
         let value: Value = serde_json::from_slice(text).map_err(|error| {
             let hint = if text.starts_with(b"[") || number == 1 && text == b"{" {
-                "; the file must be JSON Lines: one object a line"
+                "; the file must be JSON Lines: one object per line"
             } else {
                 ""
             };
@@ -67,7 +67,7 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
             return Err(WorkloadError::format(
                 path,
                 Some(number),
-                "not a JSON object; the file must be JSON Lines: one object a line",
+                "not a JSON object; the file must be JSON Lines: one object per line",
             ));
         }
         rows.push((number, value));
@@ -75,7 +75,7 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
     Ok(rows)
 }
 
-/// A whole text file.
+/// The content of a text file.
 pub(crate) fn text(path: &Path) -> Result<String, WorkloadError> {
     let mut text = String::new();
     io::Read::read_to_string(&mut open(path)?, &mut text).map_err(|source| WorkloadError::Io {
@@ -182,7 +182,8 @@ pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
     Ok(rows)
 }
 
-/// Bytes of a batch of elements that are parsed on all cores at once.
+/// Bytes of a batch of elements that are parsed on all cores at once: large enough that starting
+/// the threads costs little beside the parsing, small beside the memory that the rows take.
 const BATCH: usize = 4 << 20;
 
 /// Visits the elements of a JSON file that is one list, in order, without holding the file in
@@ -222,7 +223,7 @@ struct Elements<'a> {
     path: &'a Path,
     reader: BufReader<File>,
     buffer: Vec<u8>,
-    /// Where scanning goes on in the buffer.
+    /// Where scanning continues in the buffer.
     at: usize,
     line: usize,
     finished: bool,
@@ -263,7 +264,7 @@ impl<'a> Elements<'a> {
         WorkloadError::format(self.path, Some(self.line), message)
     }
 
-    /// The next byte, reading on where the buffer ends.
+    /// The next byte; reads more where the buffer ends.
     fn peek(&mut self) -> Result<Option<u8>, WorkloadError> {
         if self.at == self.buffer.len() {
             let failed = |source| WorkloadError::Io {
@@ -370,7 +371,7 @@ impl<'a> Elements<'a> {
                 None => self.at = self.buffer.len(),
             }
             if self.peek()?.is_none() {
-                return Err(self.wrong("not valid JSON: the file ends inside a text"));
+                return Err(self.wrong("not valid JSON: the file ends inside a string"));
             }
         }
     }
@@ -417,14 +418,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_are_told_apart() {
+    fn each_kind_of_broken_file_has_its_message() {
         for (json, part) in [
             ("", "empty"),
             ("{}", "starts with an object"),
             ("hello", "not JSON"),
             ("[1, 2,", "ends before the list"),
             ("[{\"a\": 1", "ends inside an entry"),
-            ("[\"a", "ends inside a text"),
+            ("[\"a", "ends inside a string"),
             ("[1] x", "follows the end"),
             // Found by fuzzing: it was read as empty entries without end.
             ("[{\"a\": 1}}]", "never opened"),

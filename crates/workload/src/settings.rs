@@ -1,7 +1,7 @@
-//! What the user asks for.
+//! The settings of a workload.
 
 mod files;
-mod made_up;
+mod synthetic;
 mod turns;
 
 use serde_json::{Map, Value};
@@ -12,16 +12,16 @@ pub use files::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, HfSettings, ShareGptSettings,
     SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
 };
-pub use made_up::{
+pub use synthetic::{
     MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio,
     RerankSettings,
 };
 pub use turns::{MultiTurnSettings, MultiTurnSource, SyntheticTurns};
 
-/// Whose rules hold where vLLM's tool has a defect.
+/// Which tool's behaviour to follow where vLLM's benchmark has a defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compat {
-    /// Defects are mended (exact lengths, no duplicate prompts, templates applied once, …).
+    /// Defects are fixed (exact lengths, no duplicate prompts, templates applied once, …).
     #[default]
     Native,
     /// The same bytes as vLLM 0.33 for the same seed, defects included.
@@ -33,13 +33,13 @@ pub enum Compat {
 pub struct WorkloadSettings {
     /// Where the requests come from.
     pub dataset: DatasetSettings,
-    /// Requests wanted; zero or less takes all rows, where the dataset has rows.
+    /// Number of requests; zero or less takes all rows, where the dataset has rows.
     pub num_prompts: i64,
     /// Seed of every draw.
     pub seed: u64,
-    /// Whose rules hold where vLLM's tool has a defect.
+    /// Which tool's behaviour to follow where vLLM's benchmark has a defect.
     pub compat: Compat,
-    /// Request ids are this text and the number of the request.
+    /// Request ids are this text followed by the index of the request.
     pub request_id_prefix: String,
     /// The backend sends chat messages, to which the server applies its own template.
     pub is_chat: bool,
@@ -53,13 +53,13 @@ pub struct WorkloadSettings {
     pub skip_chat_template: bool,
     /// Arguments for the chat template.
     pub chat_template_kwargs: Map<String, Value>,
-    /// Makes the prompts differ from those of any other salt: other words where they are made up, a
-    /// line in front where they are not. Lengths do not change with it where prompts are made up.
+    /// Makes the prompts differ from those of any other salt: other words in synthetic prompts,
+    /// whose lengths stay the same; a line in front of recorded ones.
     pub salt: Option<String>,
 }
 
 impl WorkloadSettings {
-    /// The settings that hold when the user gives nothing but the dataset.
+    /// The defaults for a dataset.
     pub fn new(dataset: DatasetSettings) -> Self {
         Self {
             dataset,
@@ -77,7 +77,7 @@ impl WorkloadSettings {
         }
     }
 
-    /// True when vLLM's own bytes are wanted.
+    /// True where the bytes must be vLLM's.
     pub(crate) fn is_vllm(&self) -> bool {
         self.compat == Compat::Vllm
     }
@@ -112,7 +112,7 @@ pub enum DatasetSettings {
     RandomMm(RandomMmSettings),
     /// JSON Lines with images.
     CustomImage(CustomMediaSettings),
-    /// JSON Lines with sounds.
+    /// JSON Lines with audio.
     CustomAudio(CustomMediaSettings),
     /// A known dataset of the Hugging Face hub.
     Hf(HfSettings),
@@ -120,29 +120,4 @@ pub enum DatasetSettings {
     Mix(MixSettings),
     /// Conversations of several turns.
     MultiTurn(MultiTurnSettings),
-}
-
-impl DatasetSettings {
-    /// The name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Random(_) => "random",
-            Self::ShareGpt(_) => "sharegpt",
-            Self::Custom(_) => "custom",
-            Self::RandomRerank(_) => "random-rerank",
-            Self::PrefixRepetition(_) => "prefix_repetition",
-            Self::Sonnet(_) => "sonnet",
-            Self::BurstGpt(_) => "burstgpt",
-            Self::SpecBench(_) => "spec_bench",
-            Self::SpeedBench(_) => "speed_bench",
-            Self::TimedTrace(_) => "timed_trace",
-            Self::Trace(_) => "trace",
-            Self::RandomMm(_) => "random-mm",
-            Self::CustomImage(_) => "custom_image",
-            Self::CustomAudio(_) => "custom_audio",
-            Self::Hf(_) => "hf",
-            Self::Mix(_) => "mix",
-            Self::MultiTurn(_) => "multi-turn",
-        }
-    }
 }

@@ -9,7 +9,7 @@ use crate::WorkloadError;
 /// How lengths in tokens are distributed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LengthDistribution {
-    /// Always the same: `256`.
+    /// A fixed length: `256`.
     Constant(u64),
     /// Every length from `low` to `high` equally often: `uniform(128,512)`.
     Uniform {
@@ -32,13 +32,13 @@ pub enum LengthDistribution {
         /// Standard deviation of the natural logarithm.
         sigma: f64,
     },
-    /// One of the numbers of a file, one a line: `file(PATH)`.
+    /// One of the numbers in a file, one per line: `file(PATH)`.
     Empirical(Vec<u64>),
     /// `zipf(S)`: length k in proportion to 1/k^S, S above 1.
     Zipf(f64),
     /// `poisson(MEAN)`.
     Poisson(f64),
-    /// Another distribution, cut at a greatest length.
+    /// Another distribution, limited to a greatest length.
     AtMost(Box<Self>, u64),
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for LengthDistribution {
     }
 }
 
-/// Beginnings that groups of requests share.
+/// Prefixes that groups of requests share.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SharedPrefixes {
     /// Number of groups; 0 shares nothing.
@@ -67,16 +67,16 @@ pub struct SharedPrefixes {
     pub len: u64,
     /// Group k gets requests in proportion to 1/k^zipf.
     pub zipf: f64,
-    /// Share of each prompt's tokens that it has in common with its group, in place of `len`.
+    /// Fraction of each prompt's tokens that it has in common with its group, in place of `len`.
     pub fraction: Option<f64>,
 }
 
 /// A class of traffic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrafficClass {
-    /// Name in tables: what was written behind the weight.
+    /// Name in tables: the text after the weight.
     pub name: String,
-    /// Share of the requests, relative to the other classes.
+    /// Weight: the number of requests relative to the other classes.
     pub weight: f64,
     /// Lengths of prompts, special tokens included.
     pub input: LengthDistribution,
@@ -89,7 +89,7 @@ pub struct TrafficClass {
 pub struct MixSettings {
     /// The classes.
     pub classes: Vec<TrafficClass>,
-    /// Beginnings that requests share, across the classes.
+    /// Prefixes that requests share, across the classes.
     pub shared: SharedPrefixes,
 }
 
@@ -173,11 +173,11 @@ impl FromStr for LengthDistribution {
             return if len > 0 {
                 Ok(Self::Constant(len))
             } else {
-                Err(wrong("a length is at least 1"))
+                Err(wrong("a length must be at least 1"))
             };
         }
         let call = text.strip_suffix(')').and_then(|text| text.split_once('('));
-        let (name, inside) = call.ok_or_else(|| wrong("this is no distribution"))?;
+        let (name, inside) = call.ok_or_else(|| wrong("unknown distribution"))?;
         if name == "file" {
             return empirical(inside);
         }
@@ -185,7 +185,7 @@ impl FromStr for LengthDistribution {
             .split(',')
             .map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite()))
             .collect();
-        let numbers = numbers.ok_or_else(|| wrong("numbers are wanted in the parentheses"))?;
+        let numbers = numbers.ok_or_else(|| wrong("expected numbers in the parentheses"))?;
         match (name, numbers.as_slice()) {
             ("uniform", &[low, high]) if low >= 0.0 && high >= low.max(1.0) => Ok(Self::Uniform {
                 low: low as u64,
@@ -200,9 +200,9 @@ impl FromStr for LengthDistribution {
             ("zipf", &[exponent]) if exponent > 1.0 => Ok(Self::Zipf(exponent)),
             ("poisson", &[mean]) if mean > 0.0 => Ok(Self::Poisson(mean)),
             ("uniform" | "normal" | "lognormal" | "zipf" | "poisson", _) => {
-                Err(wrong("these numbers cannot be"))
+                Err(wrong("the numbers are out of range"))
             }
-            _ => Err(wrong("this is no distribution")),
+            _ => Err(wrong("unknown distribution")),
         }
     }
 }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_mixes_are_refused() {
         for bad in [
             "",
             "256/128",

@@ -227,7 +227,7 @@ fn refusals_say_what_to_do() {
     };
     for (spec, hub, parts) in [
         ("org/gated", &without, &["HF_TOKEN", "none was sent"][..]),
-        ("org/gated", &with_token, &["403", "has no right"]),
+        ("org/gated", &with_token, &["403", "does not grant access"]),
         (
             "org/none",
             &with_token,

@@ -86,7 +86,7 @@ fn probes() -> Vec<String> {
 }
 
 #[test]
-fn quick_encoding_equals_the_crates() {
+fn fast_encoding_equals_the_crates() {
     let Some(folder) = data() else { return };
     for name in TOKENIZERS {
         let ours = tokenizer(name).unwrap();

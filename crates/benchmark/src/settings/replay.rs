@@ -10,8 +10,8 @@ use crate::error::{Error, OrError};
 
 /// Files larger than this are not held in memory.
 const LARGE: u64 = 64 << 20;
-/// Most requests of a piece, and most bytes of their lines.
-const PIECE: (usize, usize) = (2048, 16 << 20);
+/// Most requests of a chunk, and most bytes of their lines.
+const CHUNK: (usize, usize) = (2048, 16 << 20);
 
 /// A workload file that has been read once and found whole.
 #[derive(Debug)]
@@ -77,30 +77,30 @@ impl Replay {
         let mut workload = self.bundle.workload.clone();
         if self.large.is_some() {
             workload.requests.clear();
-            self.each_piece(|piece| {
-                workload.requests.extend(piece);
+            self.each_chunk(|chunk| {
+                workload.requests.extend(chunk);
                 Ok(())
             })?;
         }
         Ok(workload)
     }
 
-    /// Reads the file again and gives its requests away in pieces.
-    pub fn each_piece(
+    /// Reads the file again and gives its requests away in chunks.
+    pub fn each_chunk(
         &self,
         mut give: impl FnMut(Vec<Request>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut reader = BundleReader::open(&self.path).or_usage()?;
-        let (mut piece, mut bytes) = (Vec::new(), 0);
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
         while let Some(request) = reader.next_request().or_usage()? {
             bytes += reader.line_bytes();
-            piece.push(request);
-            if piece.len() >= PIECE.0 || bytes >= PIECE.1 {
-                give(std::mem::take(&mut piece))?;
+            chunk.push(request);
+            if chunk.len() >= CHUNK.0 || bytes >= CHUNK.1 {
+                give(std::mem::take(&mut chunk))?;
                 bytes = 0;
             }
         }
-        give(piece)?;
+        give(chunk)?;
         let (_, sha256) = reader.finish().or_usage()?;
         if sha256 != self.sha256 {
             return Err(Error::usage(format!(

@@ -202,7 +202,7 @@ fn media(settings: &RandomMmSettings) -> Value {
     } = settings;
     let buckets: Vec<Value> = buckets
         .iter()
-        .map(|one| json!({"height": one.height, "width": one.width, "frames": one.frames, "weight": one.share}))
+        .map(|one| json!({"height": one.height, "width": one.width, "frames": one.frames, "probability": one.probability}))
         .collect();
     json!({
         "base_items": base_items, "items_spread": items_range_ratio, "image_limit": image_limit,

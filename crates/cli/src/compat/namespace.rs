@@ -314,7 +314,7 @@ fn buckets(text: &str) -> String {
                 b.height,
                 b.width,
                 b.frames,
-                float_repr(b.share)
+                float_repr(b.probability)
             )
         })
         .collect();

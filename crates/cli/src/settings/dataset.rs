@@ -7,135 +7,170 @@ use inferometer_workload::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
     HubSettings, MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
     RerankSettings, ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings,
-    TimedTraceSettings, TraceSettings,
+    TimedTraceSettings, TraceSettings, dataset,
 };
 use serde_json::{Map, Value};
 
 use crate::args::DatasetArgs;
 use crate::exit::{Failure, OrFail};
 
-/// All names, for messages.
-const NAMES: &str = "random, random-mm, random-rerank, sharegpt, sonnet, burstgpt, custom, custom_image, \
-    custom_audio, hf, prefix_repetition, spec_bench, speed_bench, timed_trace, trace, mix, multi-turn";
-
 /// Names of hub datasets that tutorials still use, and where these are now.
 const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionArena-Chat")];
 
 /// The dataset that the flags ask for.
+///
+/// Takes every flag apart, so that a new one does not compile before somebody reads it.
 pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
-    let name = args
-        .dataset_name
-        .clone()
-        .unwrap_or_else(|| compat.default_dataset().to_owned());
-    let makes_its_own = matches!(
-        name.as_str(),
-        "random" | "random-mm" | "random-rerank" | "prefix_repetition"
-    );
-    if let (Some(path), true) = (&args.dataset_path, makes_its_own) {
+    let DatasetArgs {
+        dataset_name,
+        dataset_path,
+        no_stream: _,              // hub
+        no_oversample: _,          // RunSettings::resolve
+        skip_chat_template: _,     // RunSettings::resolve
+        enable_multimodal_chat: _, // custom_media
+        disable_shuffle: _,        // RunSettings::resolve
+        input_len,
+        output_len,
+        random_input_len,
+        random_output_len: _, // random
+        random_range_ratio,
+        random_prefix_len: _, // random
+        random_batch_size,
+        no_reranker,
+        random_mm_base_items_per_request: _,   // random_mm
+        random_mm_num_mm_items_range_ratio: _, // random_mm
+        random_mm_limit_mm_per_prompt: _,      // random_mm
+        random_mm_bucket_config: _,            // random_mm
+        sharegpt_output_len,
+        custom_output_len,
+        custom_ensure_client_side_data: _, // custom_media
+        hf_subset: _,                      // hub
+        hf_split: _,                       // hub
+        hf_name: _,                        // hub
+        hf_output_len: _,                  // hub
+        bfcl_categories: _,                // hub
+        blazedit_min_distance: _,          // hub
+        blazedit_max_distance: _,          // hub
+        asr_max_audio_len_sec: _,          // hub
+        asr_min_audio_len_sec: _,          // hub
+        prefix_repetition_prefix_len,
+        prefix_repetition_suffix_len,
+        prefix_repetition_num_prefixes,
+        prefix_repetition_output_len,
+        spec_bench_output_len,
+        spec_bench_category,
+        speed_bench_dataset_subset,
+        speed_bench_output_len,
+        speed_bench_category,
+        timed_trace_chunk_hash_size: _,     // timed_trace
+        timed_trace_sec_multiplier: _,      // timed_trace
+        timed_trace_label_timestamp: _,     // timed_trace
+        timed_trace_label_input_length: _,  // timed_trace
+        timed_trace_label_output_length: _, // timed_trace
+        timed_trace_label_hash_ids: _,      // timed_trace
+        sonnet_input_len,
+        sonnet_output_len,
+        sonnet_prefix_len,
+        trace_speed,
+        trace_start,
+        trace_duration,
+    } = args;
+    let name = dataset_name.as_deref().unwrap_or(compat.default_dataset());
+    check_flags(args, name)?;
+    let path = || {
+        dataset_path.clone().ok_or_else(|| {
+            Failure::usage(format!(
+                "--dataset-name {name} reads a file: give its --dataset-path"
+            ))
+        })
+    };
+    Ok(match name {
+        "random" => DatasetSettings::Random(random(args)?),
+        "random-mm" => DatasetSettings::RandomMm(random_mm(args)?),
+        "random-rerank" => DatasetSettings::RandomRerank(RerankSettings {
+            input_len: input_len.unwrap_or(*random_input_len),
+            range_ratio: random_range_ratio.parse().or_usage()?,
+            batch_size: *random_batch_size,
+            is_reranker: !no_reranker,
+        }),
+        "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
+            path: path()?,
+            output_len: output_len.or(*sharegpt_output_len),
+        }),
+        "sonnet" => DatasetSettings::Sonnet(SonnetSettings {
+            path: dataset_path.clone(),
+            input_len: *sonnet_input_len,
+            output_len: *sonnet_output_len,
+            prefix_len: *sonnet_prefix_len,
+        }),
+        "burstgpt" => DatasetSettings::BurstGpt(BurstGptSettings { path: path()? }),
+        "custom" => DatasetSettings::Custom(CustomSettings {
+            path: path()?,
+            output_len: output_len.unwrap_or(*custom_output_len),
+        }),
+        "custom_image" => DatasetSettings::CustomImage(custom_media(args, path()?)),
+        "custom_audio" => DatasetSettings::CustomAudio(custom_media(args, path()?)),
+        "hf" => DatasetSettings::Hf(hub(args)?),
+        "prefix_repetition" => DatasetSettings::PrefixRepetition(PrefixRepetitionSettings {
+            prefix_len: *prefix_repetition_prefix_len,
+            suffix_len: *prefix_repetition_suffix_len,
+            num_prefixes: *prefix_repetition_num_prefixes,
+            output_len: output_len.unwrap_or(*prefix_repetition_output_len),
+        }),
+        "spec_bench" => DatasetSettings::SpecBench(SpecBenchSettings {
+            path: path()?,
+            output_len: output_len.unwrap_or(*spec_bench_output_len),
+            category: spec_bench_category.clone(),
+        }),
+        "speed_bench" => DatasetSettings::SpeedBench(SpeedBenchSettings {
+            path: path()?,
+            subset: speed_bench_dataset_subset.clone(),
+            // vLLM leaves --output-len out here, so that its users know the dataset's own flag.
+            output_len: match output_len {
+                Some(length) if !compat.is_vllm() => *length,
+                _ => *speed_bench_output_len,
+            },
+            category: speed_bench_category.clone(),
+        }),
+        "timed_trace" => DatasetSettings::TimedTrace(timed_trace(args, path()?)),
+        "trace" => DatasetSettings::Trace(TraceSettings {
+            path: path()?,
+            speed: *trace_speed,
+            start: *trace_start,
+            duration: *trace_duration,
+        }),
+        // `mix` and `multi-turn` come from `shapes::dataset`.
+        _ => return Err(unknown(name)),
+    })
+}
+
+/// Refuses an unknown dataset, and flags that would have no effect on this one.
+fn check_flags(args: &DatasetArgs, name: &str) -> Result<(), Failure> {
+    let info = dataset::find(name).ok_or_else(|| unknown(name))?;
+    if let (Some(path), false) = (&args.dataset_path, info.reads_file) {
         return Err(Failure::usage(format!(
-            "--dataset-path {}: --dataset-name {name} makes its own text and reads no file; leave the path out, \
+            "--dataset-path {}: --dataset-name {name} generates its text and reads no file; leave the path out, \
              or name the dataset it belongs to",
             path.display()
         )));
     }
     let stretched =
         args.trace_speed != 1.0 || args.trace_start != 0.0 || args.trace_duration.is_some();
-    if stretched && !matches!(name.as_str(), "trace" | "timed_trace") {
+    if stretched && !info.has_clock {
         return Err(Failure::usage(format!(
             "--trace-speed, --trace-start and --trace-duration are for --dataset-name trace and timed_trace, not \
              {name}; --dataset-name trace reads BurstGPT, Azure and Mooncake files with their times"
         )));
     }
-    let path = || {
-        args.dataset_path.clone().ok_or_else(|| {
-            Failure::usage(format!(
-                "--dataset-name {name} reads a file: give its --dataset-path"
-            ))
-        })
-    };
-    Ok(match name.as_str() {
-        "random" => DatasetSettings::Random(random(args)?),
-        "random-rerank" => DatasetSettings::RandomRerank(RerankSettings {
-            input_len: args.input_len.unwrap_or(args.random_input_len),
-            range_ratio: args.random_range_ratio.parse().or_usage()?,
-            batch_size: args.random_batch_size,
-            is_reranker: !args.no_reranker,
-        }),
-        "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
-            path: path()?,
-            output_len: args.output_len.or(args.sharegpt_output_len),
-        }),
-        "sonnet" => DatasetSettings::Sonnet(SonnetSettings {
-            path: args.dataset_path.clone(),
-            input_len: args.sonnet_input_len,
-            output_len: args.sonnet_output_len,
-            prefix_len: args.sonnet_prefix_len,
-        }),
-        "burstgpt" => DatasetSettings::BurstGpt(BurstGptSettings { path: path()? }),
-        "custom" => DatasetSettings::Custom(CustomSettings {
-            path: path()?,
-            output_len: args.output_len.unwrap_or(args.custom_output_len),
-        }),
-        "prefix_repetition" => DatasetSettings::PrefixRepetition(PrefixRepetitionSettings {
-            prefix_len: args.prefix_repetition_prefix_len,
-            suffix_len: args.prefix_repetition_suffix_len,
-            num_prefixes: args.prefix_repetition_num_prefixes,
-            output_len: args.output_len.unwrap_or(args.prefix_repetition_output_len),
-        }),
-        "spec_bench" => DatasetSettings::SpecBench(SpecBenchSettings {
-            path: path()?,
-            output_len: args.output_len.unwrap_or(args.spec_bench_output_len),
-            category: args.spec_bench_category.clone(),
-        }),
-        "speed_bench" => DatasetSettings::SpeedBench(SpeedBenchSettings {
-            path: path()?,
-            subset: args.speed_bench_dataset_subset.clone(),
-            // vLLM leaves --output-len out here, so that its users know the dataset's own flag.
-            output_len: match args.output_len {
-                Some(length) if !compat.is_vllm() => length,
-                _ => args.speed_bench_output_len,
-            },
-            category: args.speed_bench_category.clone(),
-        }),
-        "timed_trace" => DatasetSettings::TimedTrace(timed_trace(args, path()?)),
-        "trace" => DatasetSettings::Trace(TraceSettings {
-            path: path()?,
-            speed: args.trace_speed,
-            start: args.trace_start,
-            duration: args.trace_duration,
-        }),
-        "random-mm" => DatasetSettings::RandomMm(random_mm(args)?),
-        "hf" => DatasetSettings::Hf(hub(args)?),
-        "custom_image" => DatasetSettings::CustomImage(custom_media(args, path()?)),
-        "custom_audio" => DatasetSettings::CustomAudio(custom_media(args, path()?)),
-        _ => {
-            return Err(Failure::usage(format!(
-                "--dataset-name {name}: no such dataset; choose one of {NAMES}"
-            )));
-        }
-    })
+    Ok(())
 }
 
-/// Datasets that take `--num-prompts 0` for all rows.
-pub(super) fn takes_all_rows(dataset: &DatasetSettings) -> bool {
-    matches!(
-        dataset,
-        DatasetSettings::Custom(_)
-            | DatasetSettings::CustomImage(_)
-            | DatasetSettings::CustomAudio(_)
-            | DatasetSettings::SpecBench(_)
-            | DatasetSettings::SpeedBench(_)
-            | DatasetSettings::TimedTrace(_)
-            | DatasetSettings::Trace(_)
-    )
-}
-
-/// Datasets whose rows say when they are due.
-pub(super) fn has_clock(dataset: &DatasetSettings) -> bool {
-    matches!(
-        dataset,
-        DatasetSettings::TimedTrace(_) | DatasetSettings::Trace(_)
-    )
+fn unknown(name: &str) -> Failure {
+    let known: Vec<_> = dataset::ALL.iter().map(|info| info.name).collect();
+    Failure::usage(format!(
+        "--dataset-name {name}: unknown dataset; choose one of {}",
+        known.join(", ")
+    ))
 }
 
 fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
@@ -234,5 +269,32 @@ fn timed_trace(args: &DatasetArgs, path: PathBuf) -> TimedTraceSettings {
         speed: args.trace_speed,
         start: args.trace_start,
         duration: args.trace_duration,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::settings::RunSettings;
+
+    #[test]
+    fn every_dataset_of_the_table_has_a_name_on_the_command_line() {
+        for info in dataset::ALL {
+            let mut typed = vec!["inferometer", "run", "--dataset-name", info.name];
+            if info.reads_file {
+                typed.extend(["--dataset-path", "x"]);
+            }
+            if info.name == "mix" {
+                typed.extend(["--mix", "1:8/8"]);
+            }
+            let Command::Run(args) = Cli::try_parse_from(typed).unwrap().command else {
+                unreachable!()
+            };
+            let settings = RunSettings::resolve(*args).unwrap();
+            assert_eq!(settings.benchmark.workload.dataset.name(), info.name);
+        }
     }
 }

@@ -17,20 +17,43 @@ const USUAL_TURNS: usize = 4;
 /// Tokens of an answer in synthetic conversations where the user does not say.
 const USUAL_ANSWER: &str = "128";
 
-/// Understands the flags; reads the files that they name.
+/// Understands the flags; reads the files that they name. Takes every flag apart, so that a new one
+/// does not compile before somebody reads it.
 pub(super) fn resolve(
     args: &TrafficArgs,
     dataset: &DatasetArgs,
     seed: u64,
 ) -> Result<ShapeSettings, Failure> {
-    let replay = args.workload.as_ref().map(|path| {
+    let TrafficArgs {
+        workload,
+        mix,
+        prefix_groups: _,      // dataset
+        prefix_group_len: _,   // dataset
+        prefix_zipf: _,        // dataset
+        cache_hit_fraction: _, // dataset
+        salt,
+        multi_turn,
+        multi_turn_min_turns: _, // multi_turn
+        multi_turn_max_turns: _, // multi_turn
+        multi_turn_max_active,
+        multi_turn_think_time: _, // multi_turn
+        multi_turn_prefix_len: _, // multi_turn
+        multi_turn_first_len: _,  // multi_turn
+        multi_turn_input_len: _,  // multi_turn
+        multi_turn_output_len: _, // multi_turn
+        structured_output,
+        structured_output_ratio,
+        structured_output_file,
+        no_verify_lengths,
+    } = args;
+    let replay = workload.as_ref().map(|path| {
         let others = [
             (dataset.dataset_name.is_some(), "--dataset-name"),
             (dataset.dataset_path.is_some(), "--dataset-path"),
-            (args.mix.is_some(), "--mix"),
-            (args.multi_turn, "--multi-turn"),
-            (args.salt.is_some(), "--salt"),
-            (args.structured_output.is_some(), "--structured-output"),
+            (mix.is_some(), "--mix"),
+            (*multi_turn, "--multi-turn"),
+            (salt.is_some(), "--salt"),
+            (structured_output.is_some(), "--structured-output"),
         ];
         if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
             return Err(Failure::usage(format!(
@@ -42,14 +65,13 @@ pub(super) fn resolve(
         Replay::read(path).map(Arc::new)
     });
     let replay = replay.transpose()?;
-    let structured = args
-        .structured_output
+    let structured = structured_output
         .map(|kind| {
-            let file = args.structured_output_file.as_ref();
-            Structured::resolve(kind.into(), args.structured_output_ratio, file, seed)
+            let file = structured_output_file.as_ref();
+            Structured::resolve(kind.into(), *structured_output_ratio, file, seed)
         })
         .transpose()?;
-    let replays_talks = replay.as_ref().is_some_and(|replay| {
+    let replays_conversations = replay.as_ref().is_some_and(|replay| {
         replay
             .bundle
             .workload
@@ -57,8 +79,8 @@ pub(super) fn resolve(
             .iter()
             .any(|request| request.session.is_some())
     });
-    let conversations = replays_talks || wants_talks(args, dataset);
-    match args.multi_turn_max_active {
+    let conversations = replays_conversations || wants_conversations(args, dataset);
+    match *multi_turn_max_active {
         Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
         Some(most) if !conversations => {
             return Err(Failure::usage(format!(
@@ -70,14 +92,14 @@ pub(super) fn resolve(
     }
     Ok(ShapeSettings {
         conversations,
-        most_conversations: args.multi_turn_max_active,
+        most_conversations: *multi_turn_max_active,
         replay,
         structured,
-        verify_lengths: !args.no_verify_lengths,
+        verify_lengths: !no_verify_lengths,
     })
 }
 
-fn wants_talks(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {
+fn wants_conversations(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {
     args.multi_turn || dataset.dataset_name.as_deref() == Some("multi-turn")
 }
 
@@ -89,11 +111,11 @@ pub(super) fn dataset(
     let name = dataset.dataset_name.as_deref();
     let grouped =
         args.prefix_groups > 0 || args.cache_hit_fraction.is_some() || args.prefix_group_len > 0;
-    if wants_talks(args, dataset) {
+    if wants_conversations(args, dataset) {
         if let Some(name) = name.filter(|name| !matches!(*name, "multi-turn" | "sharegpt")) {
             return Err(Failure::usage(format!(
                 "--multi-turn and --dataset-name {name}: conversations come from a file (--dataset-path) or are \
-                 made up; leave --dataset-name out"
+                 synthetic; omit --dataset-name"
             )));
         }
         return multi_turn(args, dataset).map(Some);

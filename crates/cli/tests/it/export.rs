@@ -191,6 +191,35 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
 }
 
 #[test]
+fn synthetic_text_of_a_trace_is_not_called_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    let head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n";
+    let rows = "1,GPT-4,20,5,25,API log\n".repeat(3);
+    fs::write(folder.path().join("burst.csv"), head.to_owned() + &rows).unwrap();
+    let prompts = r#"{"prompt": "a question that somebody asked"}"#;
+    fs::write(folder.path().join("custom.jsonl"), prompts).unwrap();
+    for (dataset, path, source) in [
+        ("burstgpt", "burst.csv", "random"),
+        ("custom", "custom.jsonl", "sampled"),
+    ] {
+        let flags = [
+            ["--dataset-name", dataset],
+            ["--dataset-path", path],
+            ["--num-prompts", "3"],
+            ["--export", "llm-d"],
+            ["--export-dir", dataset],
+        ];
+        let output = run(folder.path(), &server.url(), flags.as_flattened());
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        let llmd = read(&folder.path().join(dataset).join(FORMS[2].1));
+        let load = &llmd["scenario"]["load"]["standardized"];
+        assert_eq!(load["source"], source, "{dataset}");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
 fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);

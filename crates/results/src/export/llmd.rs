@@ -46,7 +46,7 @@ fn load(run: &ExportRun<'_>) -> Value {
     let standardized = without_nulls([
         ("tool", json!("inferometer")),
         ("tool_version", json!(manifest.tool.version)),
-        ("source", json!(source(run))),
+        ("source", json!(source(run.synthetic_text))),
         ("input_seq_len", length(input)),
         (
             "output_seq_len",
@@ -74,15 +74,12 @@ fn load(run: &ExportRun<'_>) -> Value {
     })
 }
 
-/// Where the text of prompts comes from. Traces tell lengths only; their text is made up.
-fn source(run: &ExportRun<'_>) -> &'static str {
-    match run.dataset.as_deref() {
+/// The report's word for where the text of prompts comes from.
+fn source(synthetic: Option<bool>) -> &'static str {
+    match synthetic {
         None => "unknown",
-        Some("prefix_repetition" | "mix" | "trace" | "timed_trace" | "multi-turn-synthetic") => {
-            "random"
-        }
-        Some(_) if run.is_random() => "random",
-        Some(_) => "sampled",
+        Some(true) => "random",
+        Some(false) => "sampled",
     }
 }
 
@@ -157,4 +154,17 @@ fn spread(units: &str, of: Option<&Distribution>) -> Value {
     ];
     let tail = [("p99p9", number(of.at(99.9))), ("max", number(of.max()))];
     without_nulls(head.into_iter().chain(of.percentiles()).chain(tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_random_sampled_or_unknown() {
+        assert_eq!(
+            [Some(true), Some(false), None].map(source),
+            ["random", "sampled", "unknown"]
+        );
+    }
 }

@@ -152,6 +152,9 @@ pub struct ExportRun<'a> {
     pub retokenized: Option<u64>,
     /// Every prompt is text alone.
     pub text_only: bool,
+    /// The text of the prompts is synthetic, as opposed to recorded; `None` where nothing is known
+    /// about it. Traces record lengths alone, so their text is synthetic.
+    pub synthetic_text: Option<bool>,
     /// vLLM's peak of token events in a second.
     pub max_output_tokens_per_s: f64,
     /// vLLM's peak of requests that touch a second.
@@ -210,6 +213,7 @@ impl<'a> ExportRun<'a> {
             asked: (None, None),
             retokenized: None,
             text_only: false,
+            synthetic_text: None,
             max_output_tokens_per_s: 0.0,
             max_concurrent_requests: 0,
             accept_length: None,
@@ -230,12 +234,6 @@ impl<'a> ExportRun<'a> {
         } else {
             Value::Null
         }
-    }
-
-    fn is_random(&self) -> bool {
-        self.dataset
-            .as_deref()
-            .is_some_and(|name| name.starts_with("random"))
     }
 
     /// Start and end, RFC 3339.

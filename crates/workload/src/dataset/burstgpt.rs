@@ -1,60 +1,43 @@
 //! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the
 //! dataset `trace`.
 
+use std::path::Path;
+
 use inferometer_core::Prompt;
 use inferometer_core::random::NumpyLegacy;
 
 use super::texts::{NativeTexts, Prefixes};
 use super::trace::{BurstGptRow, burstgpt_rows};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{BurstGptSettings, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &BurstGptSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
-    let path = &options.path;
-    let all = burstgpt_rows(path)?;
-    let total = all.len();
-    let rows: Vec<BurstGptRow> = all
-        .into_iter()
-        .filter(|row| row.model == "GPT-4" && row.output > 0)
-        .collect();
-    if rows.is_empty() {
-        return Err(WorkloadError::NoRows {
-            path: path.clone(),
-            message: format!(
-                "none of its {total} rows has Model GPT-4 and Response tokens above 0"
-            ),
-        }
-        .into());
-    }
+    let rows = usable_rows(&options.path)?;
     let count = context.count_or_all(rows.len());
     let repeats = count > rows.len();
     if repeats && !context.settings.oversample && !context.settings.is_vllm() {
-        let (path, usable) = (path.clone(), rows.len());
         return Err(WorkloadError::TooShort {
-            path,
-            usable,
+            path: options.path.clone(),
+            usable: rows.len(),
             asked: count,
         }
         .into());
     }
-    let seed = u32::try_from(context.settings.seed).map_err(|_| {
-        WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
-    })?;
-    let chosen = NumpyLegacy::new(seed).choice(rows.len(), count, repeats);
+    let chosen = NumpyLegacy::new(context.numpy_seed()?).choice(rows.len(), count, repeats);
     let mut sample = Sample {
         with_ids: true,
-        path: path.clone(),
+        path: options.path.clone(),
         ..Sample::default()
     };
-    let ranges = pieces(
+    let ranges = chunks(
         count,
-        piece_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()),
+        chunk_size(rows.iter().map(|row| row.input).sum::<usize>() / rows.len()),
     );
     if context.settings.is_vllm() {
         let vocab = tokenizer.vocab_size().max(1);
@@ -70,7 +53,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
                     Some(row.output as i64),
                 )
             });
-            give(made, count)?;
+            emit(made, count)?;
         }
         return Ok(sample);
     }
@@ -81,7 +64,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         .collect();
     let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths)?;
     for range in ranges {
-        let made = texts.piece(range.clone())?.into_iter().zip(&chosen[range]);
+        let made = texts.chunk(range.clone())?.into_iter().zip(&chosen[range]);
         let made = made.map(|((text, tokens), &row)| {
             request(
                 Prompt::Text(text),
@@ -89,8 +72,24 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
                 Some(rows[row].output as i64),
             )
         });
-        give(made.collect(), count)?;
+        emit(made.collect(), count)?;
     }
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
+}
+
+/// The rows that vLLM's benchmark takes: those of GPT-4 whose answer did not fail.
+fn usable_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadError> {
+    let mut rows = burstgpt_rows(path)?;
+    let total = rows.len();
+    rows.retain(|row| row.model == "GPT-4" && row.output > 0);
+    if rows.is_empty() {
+        return Err(WorkloadError::NoRows {
+            path: path.to_owned(),
+            message: format!(
+                "none of its {total} rows has Model GPT-4 and Response tokens above 0"
+            ),
+        });
+    }
+    Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! `custom`: JSON Lines with a `prompt` and, if wanted, `output_tokens`.
+//! `custom`: JSON Lines with a `prompt` and, optionally, `output_tokens`.
 
 use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
@@ -70,13 +70,13 @@ pub(super) fn sample(
 
 /// True when the client, not the server, puts the chat template around a prompt.
 ///
-/// vLLM's tool does it for chat backends too, whose server then does it once more.
+/// vLLM's benchmark does it for chat backends too, whose server then does it a second time.
 fn needs_template(context: &Context<'_>) -> bool {
     let settings = context.settings;
     !settings.skip_chat_template && (settings.is_vllm() || !settings.is_chat)
 }
 
-/// A request for one prompt, with the chat template around it where that is the client's work.
+/// A request for one prompt, with the chat template around it where the client applies it.
 pub(super) fn templated(
     context: &Context<'_>,
     prompt: &str,
@@ -125,7 +125,7 @@ fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<()
     for (line, row) in rows {
         if !row["prompt"].is_string() {
             let message = if row.get("prompt").is_some() {
-                "`prompt` must be a text".to_owned()
+                "`prompt` must be a string".to_owned()
             } else {
                 format!(
                     "there is no column `prompt`; the row has {}",

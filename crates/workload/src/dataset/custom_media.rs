@@ -1,4 +1,4 @@
-//! `custom_image` and `custom_audio`: JSON Lines with images or a sound in each row.
+//! `custom_image` and `custom_audio`: JSON Lines with images or audio in each row.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -161,10 +161,15 @@ fn part(
 }
 
 fn fetch(options: &CustomMediaSettings, line: usize, url: &str) -> Result<Vec<u8>, WorkloadError> {
-    const MOST: u64 = 256 << 20;
-    let body = ureq::get(url)
-        .call()
-        .and_then(|mut answer| answer.body_mut().with_config().limit(MOST).read_to_vec());
+    // Far above any image; more would be a wrong address.
+    const MAX_BYTES: u64 = 256 << 20;
+    let body = ureq::get(url).call().and_then(|mut answer| {
+        answer
+            .body_mut()
+            .with_config()
+            .limit(MAX_BYTES)
+            .read_to_vec()
+    });
     body.map_err(|error| {
         WorkloadError::format(
             &options.path,
@@ -274,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn sounds_are_read_with_their_length() {
+    fn audio_is_read_with_its_length() {
         let lines =
             "{\"prompt\": \"write it down\", \"audio\": \"DIR/sound.wav\", \"output_tokens\": 5}\n";
         let workload = run(lines, DatasetSettings::CustomAudio, |options| {

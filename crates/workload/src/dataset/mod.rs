@@ -1,9 +1,14 @@
 //! Datasets: one file each.
+//!
+//! A dataset turns its settings into requests: all at once (`sample`) where it reads rows, chunk by
+//! chunk (`in_chunks`) where they are synthetic. To add one, write its file and its settings, and
+//! add it to `load` and to the table [`ALL`].
 
 mod burstgpt;
 mod custom;
 mod custom_media;
 mod hf;
+mod info;
 mod multi_turn;
 mod prefix_repetition;
 mod random;
@@ -26,16 +31,18 @@ use inferometer_core::{Prompt, Request};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+pub use info::{ALL, Info, TextSource, find, flag_family};
+
 use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
 
-/// What a dataset gets to work with.
+/// The input of a dataset.
 pub(crate) struct Context<'a> {
     pub(crate) settings: &'a WorkloadSettings,
     pub(crate) tokenizer: Option<&'a Tokenizer>,
     pub(crate) progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// What a dataset gives.
+/// The output of a dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
     /// Requests in order; `index` and `id` are filled in later.
@@ -66,7 +73,7 @@ impl Sample {
         }
     }
 
-    /// The error for a dataset of which nothing is left.
+    /// The error for a dataset without a usable row.
     pub(crate) fn no_rows(&self) -> WorkloadError {
         let message = if self.skipped.is_empty() {
             "it is empty".into()
@@ -80,47 +87,47 @@ impl Sample {
     }
 }
 
-/// Takes requests piece by piece, in order, with the number of requests that there will be in all.
-pub(crate) type Give<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
+/// Takes requests chunk by chunk, in order, with the number of requests that there will be in all.
+pub(crate) type Emit<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
 
-/// Where the requests of a dataset are.
-pub(crate) enum Taken {
-    /// Given away piece by piece, since they are made up and need not fit into memory; this is
-    /// everything else.
-    InPieces(Sample),
-    /// In here: rows of a file, or conversations.
+/// What [`load`] returns.
+pub(crate) enum Loaded {
+    /// The requests are synthetic and were emitted chunk by chunk, since they need not fit into
+    /// memory; this is everything else.
+    Emitted(Sample),
+    /// The requests are in here: rows of a file, or conversations.
     Whole(Sample),
 }
 
-/// Takes the requests from the dataset that the settings name. Those that are made up go to `give`.
-pub(crate) fn take<E: From<WorkloadError>>(
+/// Loads the dataset that the settings name. Synthetic requests go to `emit`.
+pub(crate) fn load<E: From<WorkloadError>>(
     context: &Context<'_>,
-    give: Give<'_, E>,
-) -> Result<Taken, E> {
+    emit: Emit<'_, E>,
+) -> Result<Loaded, E> {
     let whole = match &context.settings.dataset {
         DatasetSettings::Random(options) => {
-            return random::in_pieces(context, options, give).map(Taken::InPieces);
+            return random::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::RandomMm(options) => {
-            return random_mm::in_pieces(context, options, give).map(Taken::InPieces);
+            return random_mm::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::RandomRerank(options) => {
-            return rerank::in_pieces(context, options, give).map(Taken::InPieces);
+            return rerank::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::PrefixRepetition(options) => {
-            return prefix_repetition::in_pieces(context, options, give).map(Taken::InPieces);
+            return prefix_repetition::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::BurstGpt(options) => {
-            return burstgpt::in_pieces(context, options, give).map(Taken::InPieces);
+            return burstgpt::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::TimedTrace(options) => {
-            return timed_trace::in_pieces(context, options, give).map(Taken::InPieces);
+            return timed_trace::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::Trace(options) => {
-            return trace::in_pieces(context, options, give).map(Taken::InPieces);
+            return trace::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::Mix(options) => {
-            return shaped::in_pieces(context, options, give).map(Taken::InPieces);
+            return shaped::in_chunks(context, options, emit).map(Loaded::Emitted);
         }
         DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
         DatasetSettings::Custom(options) => custom::sample(context, options),
@@ -132,64 +139,65 @@ pub(crate) fn take<E: From<WorkloadError>>(
         DatasetSettings::Hf(options) => hf::sample(context, options),
         DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
     };
-    Ok(Taken::Whole(whole?))
+    Ok(Loaded::Whole(whole?))
 }
 
-/// Whether the requests of a dataset that is made up carry ids.
-pub(crate) fn made_up_with_ids(settings: &WorkloadSettings) -> bool {
-    !(settings.is_vllm() && matches!(settings.dataset, DatasetSettings::PrefixRepetition(_)))
-}
-
-/// Takes all requests from the dataset that the settings name.
+/// Loads the dataset that the settings name, all requests in memory.
 pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
     let mut requests = Vec::new();
-    let taken = take::<WorkloadError>(context, &mut |piece, total| {
+    let loaded = load::<WorkloadError>(context, &mut |chunk, total| {
         if requests.is_empty() {
             requests.reserve_exact(total);
         }
-        requests.extend(piece);
+        requests.extend(chunk);
         Ok(())
     })?;
-    Ok(match taken {
-        Taken::InPieces(sample) => Sample { requests, ..sample },
-        Taken::Whole(sample) => sample,
+    Ok(match loaded {
+        Loaded::Emitted(sample) => Sample { requests, ..sample },
+        Loaded::Whole(sample) => sample,
     })
 }
 
-/// Cuts `0..count` into pieces of `size`.
-pub(crate) fn pieces(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+/// Cuts `0..count` into chunks of `size`.
+pub(crate) fn chunks(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count)
         .step_by(size)
         .map(move |start| start..(start + size).min(count))
 }
 
-/// Prompts of a piece whose prompts have `mean` tokens: enough to keep all cores busy, few enough
-/// to be small.
-pub(crate) fn piece_size(mean: usize) -> usize {
+/// Number of prompts in a chunk, for prompts of `mean` tokens: enough to keep all cores busy, few
+/// enough that a chunk is small (2 million tokens are of the order of 10 MB of text).
+pub(crate) fn chunk_size(mean: usize) -> usize {
     const TOKENS: usize = 2 << 20;
     (TOKENS / mean.max(1)).clamp(32, 1024)
 }
 
 impl<'a> Context<'a> {
-    /// The tokenizer, where the dataset cannot do without.
+    /// The tokenizer, for a dataset that needs one.
     pub(crate) fn tokenizer(&self) -> Result<&'a Tokenizer, WorkloadError> {
         self.tokenizer.ok_or(WorkloadError::TokenizerNeeded {
             dataset: self.settings.dataset.name(),
         })
     }
 
-    /// Seed of everything that is made up to be sent, as opposed to its lengths and order.
+    /// Seed of the synthetic text, as opposed to its lengths and order: the salt changes this one
+    /// alone.
     pub(crate) fn text_seed(&self) -> u64 {
         let seed = self.settings.seed;
-        self.settings.salt.as_ref().map_or(seed, |salt| {
-            let bytes = salt.bytes().chain(seed.to_le_bytes());
-            bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })
+        self.settings
+            .salt
+            .as_ref()
+            .map_or(seed, |salt| fnv1a(salt.bytes().chain(seed.to_le_bytes())))
+    }
+
+    /// The seed for NumPy's legacy generator, which takes 32 bits.
+    pub(crate) fn numpy_seed(&self) -> Result<u32, WorkloadError> {
+        u32::try_from(self.settings.seed).map_err(|_| {
+            WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
         })
     }
 
-    /// Requests wanted from a dataset that cannot do without a number.
+    /// The number of requests, for a dataset that needs one.
     pub(crate) fn count(&self) -> Result<usize, WorkloadError> {
         usize::try_from(self.settings.num_prompts)
             .ok()
@@ -206,7 +214,7 @@ impl<'a> Context<'a> {
             })
     }
 
-    /// Requests wanted from a dataset of `rows` rows, where zero or less means all.
+    /// The number of requests from a dataset of `rows` rows, where zero or less means all.
     pub(crate) fn count_or_all(&self, rows: usize) -> usize {
         usize::try_from(self.settings.num_prompts)
             .ok()
@@ -219,7 +227,7 @@ impl<'a> Context<'a> {
         self.parallel_of(0..n, n, make)
     }
 
-    /// The same for a part of `0..n`.
+    /// The same for `range`, a part of `0..n`.
     pub(crate) fn parallel_of<T: Send>(
         &self,
         range: Range<usize>,
@@ -242,20 +250,20 @@ impl<'a> Context<'a> {
             .collect()
     }
 
-    /// Like [`Self::parallel`] over candidates, until `wanted` of them were kept; stops early.
-    /// Gives what was kept, in order. Candidates are used up, so that each is gone from memory once
-    /// it was looked at.
+    /// Like [`Self::parallel`] over candidates, until `wanted` of them are kept. Returns those, in
+    /// order. Candidates are consumed, so that each leaves memory once it has been tried.
     pub(crate) fn parallel_until<C: Send, T: Send, E: Send>(
         &self,
         candidates: impl IntoIterator<Item = C>,
         wanted: usize,
         make: impl Fn(C) -> Result<Option<T>, E> + Sync,
     ) -> Result<Vec<T>, E> {
-        const MOST: usize = 4096;
+        // Candidates that are tried together, and so are in memory with what is made of them.
+        const MAX_BATCH: usize = 4096;
         let mut kept = Vec::new();
         let mut candidates = candidates.into_iter();
         while kept.len() < wanted {
-            let ask = ((wanted - kept.len()) * 5 / 4 + 16).min(MOST);
+            let ask = ((wanted - kept.len()) * 5 / 4 + 16).min(MAX_BATCH);
             let batch: Vec<C> = candidates.by_ref().take(ask).collect();
             if batch.is_empty() {
                 break;
@@ -273,7 +281,14 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A plain request.
+/// The 64-bit FNV-1a hash, which is the same on every machine and in every version.
+pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A request with a prompt and lengths, and nothing else.
 pub(crate) fn request(prompt: Prompt, prompt_tokens: usize, output_tokens: Option<i64>) -> Request {
     Request {
         prompt,

@@ -1,8 +1,10 @@
 //! `multi-turn`: conversations of several turns, recorded or synthetic.
 //!
-//! A request holds what the user says in its turn. The history before it is put together while the
-//! run goes on, since it holds the server's own replies. Requests come conversation by
-//! conversation, in order of turn.
+//! A request holds the user's message of its turn. The history before it is assembled during the
+//! run, since it holds the server's own replies. Requests come conversation by conversation, in
+//! order of turn.
+
+mod generator;
 
 use std::path::Path;
 
@@ -44,7 +46,7 @@ pub(super) fn sample(
             if let Some(shape) = generator::read(path)? {
                 sample.force_ignore_eos = true;
                 sample.warnings.push(format!(
-                    "{} describes conversations to be made up: their words are our own, not those of its \
+                    "{} describes conversations to generate: their text is synthetic, not taken from its \
                      text_files.",
                     path.display()
                 ));
@@ -58,23 +60,8 @@ pub(super) fn sample(
             synthetic(context, tokenizer, shape, options, &mut sample.warnings)?
         }
     };
-    let available: usize = conversations.iter().map(Vec::len).sum();
-    let wanted = context.count_or_all(available);
-    if wanted > available {
-        if !context.settings.oversample {
-            return Err(WorkloadError::TooShort {
-                path: sample.path,
-                usable: available,
-                asked: wanted,
-            });
-        }
-        sample.warnings.push(format!(
-            "The conversations have {available} turns for {wanted} requests, so conversations are repeated."
-        ));
-        let rounds = wanted.div_ceil(available.max(1));
-        let once = conversations.clone();
-        conversations.extend(std::iter::repeat_n(once, rounds - 1).flatten());
-    }
+    repeat(context, &mut sample, &mut conversations)?;
+    let wanted = context.count_or_all(conversations.iter().map(Vec::len).sum());
     let think = Nanos::from_secs_f64(options.think_seconds);
     for (session, mut turns) in conversations.into_iter().enumerate() {
         let left = wanted - sample.requests.len();
@@ -97,6 +84,33 @@ pub(super) fn sample(
     Ok(sample)
 }
 
+/// Repeats the conversations where they have fewer turns than there are requests.
+fn repeat(
+    context: &Context<'_>,
+    sample: &mut Sample,
+    conversations: &mut Vec<Vec<Request>>,
+) -> Result<(), WorkloadError> {
+    let available: usize = conversations.iter().map(Vec::len).sum();
+    let wanted = context.count_or_all(available);
+    if wanted <= available {
+        return Ok(());
+    }
+    if !context.settings.oversample {
+        return Err(WorkloadError::TooShort {
+            path: sample.path.clone(),
+            usable: available,
+            asked: wanted,
+        });
+    }
+    sample.warnings.push(format!(
+        "The conversations have {available} turns for {wanted} requests, so conversations are repeated."
+    ));
+    let rounds = wanted.div_ceil(available.max(1));
+    let once = conversations.clone();
+    conversations.extend(std::iter::repeat_n(once, rounds - 1).flatten());
+    Ok(())
+}
+
 /// One conversation in either of the two usual layouts.
 #[derive(Deserialize)]
 struct Recorded {
@@ -112,8 +126,11 @@ struct Turn {
     value: Option<String>,
 }
 
-/// What the user said and what came back.
-type Exchange = (String, String);
+/// A message of the user and the recorded answer.
+struct Exchange {
+    prompt: String,
+    answer: String,
+}
 
 fn recorded(
     context: &Context<'_>,
@@ -127,7 +144,7 @@ fn recorded(
     read::json_array(path, parse, |line, parsed| {
         rows += 1;
         let exchanges = parsed.map_err(|error| {
-            WorkloadError::format(path, Some(line), format!("no conversation: {error}"))
+            WorkloadError::format(path, Some(line), format!("not a conversation: {error}"))
         })?;
         if exchanges.len() >= options.min_turns.max(1) {
             conversations.push(exchanges);
@@ -157,7 +174,7 @@ fn recorded(
     }
     let made = conversations.par_iter().map(|exchanges| {
         let turns = exchanges.iter().take(options.max_turns);
-        let turns = turns.map(|(prompt, answer)| {
+        let turns = turns.map(|Exchange { prompt, answer }| {
             let output = options
                 .output_len
                 .map_or_else(|| tokenizer.count(answer, false), |len| len as usize);
@@ -172,8 +189,7 @@ fn recorded(
     Ok(made.collect())
 }
 
-/// The user's turns that have an answer right after them. What stands before the first one is left
-/// out.
+/// The user turns that have an answer right after them. Messages before the first one are left out.
 fn exchanges(recorded: Recorded) -> Vec<Exchange> {
     let mut exchanges = Vec::new();
     let mut pending = None;
@@ -182,7 +198,8 @@ fn exchanges(recorded: Recorded) -> Vec<Exchange> {
         match turn.from.as_str() {
             "human" | "user" if !text.is_empty() => pending = Some(text),
             "gpt" | "assistant" | "chatgpt" | "bing" | "bard" => {
-                exchanges.extend(pending.take().map(|prompt| (prompt, text)));
+                let answer = text;
+                exchanges.extend(pending.take().map(|prompt| Exchange { prompt, answer }));
             }
             _ => {}
         }
@@ -190,8 +207,35 @@ fn exchanges(recorded: Recorded) -> Vec<Exchange> {
     exchanges
 }
 
-/// Longer synthetic conversations fit into no model.
-const MOST_TURNS: usize = 10_000;
+/// Maximum turns of a synthetic conversation; a longer one fits into no model's context.
+const MAX_TURNS: usize = 10_000;
+
+/// Draws the lengths of all turns of conversation number `at`: input and output tokens of each.
+fn draw_conversation(
+    seed: u64,
+    at: usize,
+    shape: &SyntheticTurns,
+    options: &MultiTurnSettings,
+) -> Vec<(usize, usize)> {
+    let mut rng = indexed_stream(seed, "multi-turn/shape", at as u64);
+    let (least, most) = (options.min_turns.max(1), options.max_turns);
+    let turns = match &shape.turns {
+        Some(turns) => draw(turns, &mut rng).clamp(least, most.min(MAX_TURNS)),
+        None => least + ((u64::from(rng.next_u32()) * (most - least + 1) as u64) >> 32) as usize,
+    };
+    let lengths = (0..turns).map(|turn| {
+        let input = if turn == 0 {
+            &shape.first_input
+        } else {
+            &shape.input
+        };
+        let own = shape.own_prefix.as_ref().filter(|_| turn == 0);
+        let more = own.map_or(0, |own| draw(own, &mut rng));
+        let input = draw(input, &mut rng) + more;
+        (input, draw(&shape.output, &mut rng))
+    });
+    lengths.collect()
+}
 
 fn synthetic(
     context: &Context<'_>,
@@ -205,10 +249,10 @@ fn synthetic(
         Some(_) => context.count_or_all(usize::MAX),
         None => context.count()?,
     };
-    if options.max_turns > MOST_TURNS && shape.turns.is_none() {
+    if options.max_turns > MAX_TURNS && shape.turns.is_none() {
         return Err(WorkloadError::setting(
             "--multi-turn-max-turns",
-            format!("must be given for synthetic conversations, and be at most {MOST_TURNS}"),
+            format!("must be given for synthetic conversations, and be at most {MAX_TURNS}"),
         ));
     }
     if options.min_turns > options.max_turns {
@@ -217,33 +261,18 @@ fn synthetic(
             "must not be above --multi-turn-max-turns",
         ));
     }
-    let seed = context.settings.seed;
     let mut turns = Vec::new();
     let mut lengths = Vec::new();
     let mut outputs = Vec::new();
     while lengths.len() < count && turns.len() < conversations {
-        let mut rng = indexed_stream(seed, "multi-turn/shape", turns.len() as u64);
-        let (least, most) = (options.min_turns.max(1), options.max_turns);
-        let here = match &shape.turns {
-            Some(turns) => draw(turns, &mut rng).clamp(least, most.min(MOST_TURNS)),
-            None => {
-                least + ((u64::from(rng.next_u32()) * (most - least + 1) as u64) >> 32) as usize
-            }
-        };
-        turns.push(here);
-        for turn in 0..here {
-            let input = if turn == 0 {
-                &shape.first_input
-            } else {
-                &shape.input
-            };
-            let own = shape.own_prefix.as_ref().filter(|_| turn == 0);
-            let more = own.map_or(0, |own| draw(own, &mut rng));
-            lengths.push(draw(input, &mut rng) + more);
-            outputs.push(draw(&shape.output, &mut rng));
+        let shapes = draw_conversation(context.settings.seed, turns.len(), shape, options);
+        turns.push(shapes.len());
+        for (input, output) in shapes {
+            lengths.push(input);
+            outputs.push(output);
         }
     }
-    // The shared beginning is one text more, of which all conversations get a copy.
+    // The shared prefix is one more text, of which all conversations get a copy.
     let shared = if shape.shared_prefix > 0 {
         let lengths = [usize::try_from(shape.shared_prefix).unwrap_or(usize::MAX)];
         native_texts(context, tokenizer, Prefixes::NONE, &lengths, warnings)?.pop()
@@ -274,142 +303,6 @@ fn synthetic(
     Ok(conversations.collect())
 }
 
-/// The input of vLLM's multi-turn script that describes conversations instead of holding them.
-mod generator {
-    use std::fs::File;
-    use std::io::Read;
-    use std::path::Path;
-
-    use serde_json::Value;
-
-    use crate::{LengthDistribution, SyntheticTurns, WorkloadError};
-
-    /// Bytes of a file that are looked at to tell what it is.
-    const HEAD: u64 = 4096;
-
-    /// The shape that the file describes; `None` for a file of conversations.
-    pub(super) fn read(path: &Path) -> Result<Option<SyntheticTurns>, WorkloadError> {
-        let failed = |source| WorkloadError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let mut head = Vec::new();
-        File::open(path)
-            .map_err(failed)?
-            .take(HEAD)
-            .read_to_end(&mut head)
-            .map_err(failed)?;
-        if head.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Ok(None);
-        }
-        let wrong = |message: String| WorkloadError::format(path, None, message);
-        let text = std::fs::read_to_string(path).map_err(failed)?;
-        let all: Value = serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("this is no JSON object: {error}")))?;
-        if all["filetype"] != "generate_conversations" {
-            return Err(wrong(
-                "a JSON object must have \"filetype\": \"generate_conversations\"; conversations are a JSON list"
-                    .into(),
-            ));
-        }
-        let part = |pointer: &str| {
-            let found = all.pointer(pointer);
-            found
-                .map(distribution)
-                .transpose()
-                .map_err(|error| wrong(format!("{pointer}: {error}")))
-        };
-        let needed =
-            |pointer: &str| part(pointer)?.ok_or_else(|| wrong(format!("{pointer} is missing")));
-        let conversations = all["num_conversations"].as_u64();
-        let turns = needed("/prompt_input/num_turns")?;
-        let shared = part("/prompt_input/common_prefix_num_tokens")?;
-        let input = needed("/prompt_input/num_tokens")?;
-        Ok(Some(SyntheticTurns {
-            // There, turns of both sides are counted, and rounded to pairs.
-            turns: Some(halved(turns)),
-            own_prefix: part("/prompt_input/prefix_num_tokens")?,
-            conversations: Some(
-                conversations
-                    .and_then(|n| usize::try_from(n).ok())
-                    .filter(|&n| n > 0)
-                    .ok_or_else(|| wrong("num_conversations must be a number above 0".into()))?,
-            ),
-            shared_prefix: shared.map_or(Ok(0), |shared| match shared {
-                LengthDistribution::Constant(len) => Ok(len),
-                _ => Err(wrong(
-                    "common_prefix_num_tokens must be constant: it is the same for all".into(),
-                )),
-            })?,
-            first_input: input.clone(),
-            input,
-            output: needed("/prompt_output/num_tokens")?,
-        }))
-    }
-
-    /// A distribution as that script writes it.
-    fn distribution(value: &Value) -> Result<LengthDistribution, String> {
-        let number = |name: &str| value[name].as_f64().filter(|n| n.is_finite());
-        let need = |name: &str| number(name).ok_or_else(|| format!("the number {name} is missing"));
-        let kind = value["distribution"].as_str().unwrap_or_default();
-        let made = match kind {
-            "constant" => LengthDistribution::Constant(need("value")?.max(0.0) as u64),
-            "uniform" => LengthDistribution::Uniform {
-                low: need("min")?.max(0.0) as u64,
-                high: need("max")?.max(need("min")?).max(1.0) as u64,
-            },
-            "lognormal" => match number("average") {
-                Some(average) => {
-                    // A median of `median_ratio` times the mean, since mean = median·exp(σ²/2).
-                    let ratio = number("median_ratio").unwrap_or(0.85).clamp(1e-6, 1.0);
-                    let sigma = (-2.0 * ratio.ln()).sqrt();
-                    LengthDistribution::LogNormal {
-                        median: average * ratio,
-                        sigma,
-                    }
-                }
-                None => LengthDistribution::LogNormal {
-                    median: need("mean")?.exp(),
-                    sigma: need("sigma")?.max(0.0),
-                },
-            },
-            "zipf" => match need("alpha")? {
-                alpha if alpha > 1.0 => LengthDistribution::Zipf(alpha),
-                alpha => return Err(format!("alpha is {alpha}, but must be above 1")),
-            },
-            "poisson" => match need("alpha")? {
-                alpha if alpha > 0.0 => LengthDistribution::Poisson(alpha),
-                alpha => return Err(format!("alpha is {alpha}, but must be above 0")),
-            },
-            other => return Err(format!("{other:?} is no distribution that is known here")),
-        };
-        Ok(match number("max").filter(|_| kind != "uniform") {
-            Some(most) => LengthDistribution::AtMost(Box::new(made), most.max(1.0) as u64),
-            None => made,
-        })
-    }
-
-    /// Half of every length.
-    fn halved(turns: LengthDistribution) -> LengthDistribution {
-        match turns {
-            LengthDistribution::Constant(n) => LengthDistribution::Constant((n / 2).max(1)),
-            LengthDistribution::Uniform { low, high } => LengthDistribution::Uniform {
-                low: (low / 2).max(1),
-                high: (high / 2).max(1),
-            },
-            LengthDistribution::LogNormal { median, sigma } => LengthDistribution::LogNormal {
-                median: median / 2.0,
-                sigma,
-            },
-            LengthDistribution::Poisson(mean) => LengthDistribution::Poisson(mean / 2.0),
-            LengthDistribution::AtMost(inner, most) => {
-                LengthDistribution::AtMost(Box::new(halved(*inner)), (most / 2).max(1))
-            }
-            other => other,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,7 +323,7 @@ mod tests {
 
     fn from_file(content: &str, count: i64) -> Result<inferometer_core::Workload, WorkloadError> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("talks.json");
+        let path = dir.path().join("conversations.json");
         std::fs::write(&path, content).unwrap();
         let options = MultiTurnSettings {
             think_seconds: 0.5,
@@ -439,7 +332,7 @@ mod tests {
         run(options, count)
     }
 
-    const TALKS: &str = r#"[
+    const CONVERSATIONS: &str = r#"[
         {"id": 1, "conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "one"},
             {"from": "gpt", "value": "first answer"}, {"from": "human", "value": "two"}, {"from": "gpt", "value": "x"},
             {"from": "human", "value": "no answer"}]},
@@ -459,7 +352,7 @@ mod tests {
 
     #[test]
     fn recorded_conversations_keep_their_turns() {
-        let workload = from_file(TALKS, 0).unwrap();
+        let workload = from_file(CONVERSATIONS, 0).unwrap();
         let prompts: Vec<_> = workload
             .requests
             .iter()
@@ -478,10 +371,13 @@ mod tests {
             workload.requests[2].session.as_ref().unwrap().think,
             Nanos::ZERO
         );
-        // A conversation is cut where the requests asked for end, and repeated where there are too
-        // few.
-        assert_eq!(places(&from_file(TALKS, 1).unwrap()), [(0, 0, false)]);
-        let more = from_file(TALKS, 5).unwrap();
+        // The last conversation is cut at the number of requests; all are repeated where there are
+        // too few.
+        assert_eq!(
+            places(&from_file(CONVERSATIONS, 1).unwrap()),
+            [(0, 0, false)]
+        );
+        let more = from_file(CONVERSATIONS, 5).unwrap();
         assert_eq!(places(&more)[3..], [(2, 0, true), (2, 1, false)]);
         assert!(more.warnings[0].contains("repeated"));
     }
@@ -493,11 +389,11 @@ mod tests {
             .to_string();
         assert!(error.contains("none of its 1 entries"), "{error}");
         let error = from_file("[3]", 0).unwrap_err().to_string();
-        assert!(error.contains("line 1: no conversation"), "{error}");
+        assert!(error.contains("line 1: not a conversation"), "{error}");
     }
 
     #[test]
-    fn the_input_of_vllms_script_is_understood() {
+    fn the_input_of_vllms_script_is_read() {
         let config = r#"{"filetype": "generate_conversations", "num_conversations": 3, "text_files": ["x.txt"],
             "prompt_input": {"num_turns": {"distribution": "uniform", "min": 4, "max": 6},
                 "common_prefix_num_tokens": {"distribution": "constant", "value": 10},
@@ -520,7 +416,7 @@ mod tests {
         assert!(workload.requests[0].prompt_tokens > 15);
         assert!(workload.requests[1].prompt_tokens <= 40);
         for (broken, part) in [
-            (config.replace("poisson", "cauchy"), "no distribution"),
+            (config.replace("poisson", "cauchy"), "unknown distribution"),
             (config.replace("num_turns", "turns"), "num_turns is missing"),
             (config.replace("generate_", ""), "filetype"),
         ] {
@@ -530,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn synthetic_conversations_share_their_beginning() {
+    fn synthetic_conversations_share_a_prefix() {
         let shape = SyntheticTurns {
             turns: None,
             own_prefix: None,

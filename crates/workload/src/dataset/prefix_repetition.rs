@@ -6,46 +6,66 @@ use rand::Rng;
 
 use super::random::vllm::Adjusting;
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece, but for vLLM's in vLLM's shuffled order: those come from one
-/// sequence of draws and are sent in another order, so they are made as a whole.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// The lengths in tokens and the number of prefixes.
+#[derive(Clone, Copy)]
+struct Shape {
+    prefix: usize,
+    suffix: usize,
+    prefixes: usize,
+}
+
+impl Shape {
+    fn check(options: &PrefixRepetitionSettings, count: usize) -> Result<Self, WorkloadError> {
+        let at_least = |flag, value: i64, least: usize| {
+            usize::try_from(value)
+                .ok()
+                .filter(|&value| value >= least)
+                .ok_or_else(|| {
+                    WorkloadError::setting(
+                        flag,
+                        format!("is {value}, but must be at least {least}"),
+                    )
+                })
+        };
+        let prefix = at_least("--prefix-repetition-prefix-len", options.prefix_len, 0)?;
+        let suffix = at_least("--prefix-repetition-suffix-len", options.suffix_len, 0)?;
+        let prefixes = at_least("--prefix-repetition-num-prefixes", options.num_prefixes, 1)?;
+        at_least("--prefix-repetition-output-len", options.output_len, 1)?;
+        if count < prefixes {
+            return Err(WorkloadError::setting(
+                "--prefix-repetition-num-prefixes",
+                format!("is {prefixes}, more than the {count} prompts of --num-prompts"),
+            ));
+        }
+        Ok(Self {
+            prefix,
+            suffix,
+            prefixes,
+        })
+    }
+}
+
+/// Makes the requests chunk by chunk, except vLLM's in shuffled order: those come from one sequence
+/// of draws and are sent in another order, so they are made as a whole.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &PrefixRepetitionSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
-    let at_least = |flag, value: i64, least: usize| {
-        usize::try_from(value)
-            .ok()
-            .filter(|&value| value >= least)
-            .ok_or_else(|| {
-                WorkloadError::setting(flag, format!("is {value}, but must be at least {least}"))
-            })
-    };
-    let prefix = at_least("--prefix-repetition-prefix-len", options.prefix_len, 0)?;
-    let suffix = at_least("--prefix-repetition-suffix-len", options.suffix_len, 0)?;
-    let prefixes = at_least("--prefix-repetition-num-prefixes", options.num_prefixes, 1)?;
-    at_least("--prefix-repetition-output-len", options.output_len, 1)?;
-    if count < prefixes {
-        return Err(WorkloadError::setting(
-            "--prefix-repetition-num-prefixes",
-            format!("is {prefixes}, more than the {count} prompts of --num-prompts"),
-        )
-        .into());
-    }
+    let shape = Shape::check(options, count)?;
+    let Shape {
+        prefix,
+        suffix,
+        prefixes,
+    } = shape;
     let mut sample = Sample::default();
     if context.settings.is_vllm() {
-        vllm_requests(
-            context,
-            tokenizer,
-            [prefix, suffix, prefixes],
-            options.output_len,
-            give,
-        )?;
+        vllm_requests(context, tokenizer, shape, options.output_len, emit)?;
         let made = count / prefixes * prefixes;
         if made < count {
             sample.warnings.push(format!(
@@ -79,12 +99,12 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             order.swap(at, other);
         }
     }
-    // Which texts would repeat others is known only in the order of their making.
+    // Which texts would repeat others is known only in the order in which they are made.
     texts.look();
-    for range in pieces(count, piece_size(prefix + suffix)) {
+    for range in chunks(count, chunk_size(prefix + suffix)) {
         let made = texts.picked(&order, range)?.into_iter();
         let output = Some(options.output_len);
-        give(
+        emit(
             made.map(|(text, tokens)| request(Prompt::Text(text), tokens + special, output))
                 .collect(),
             count,
@@ -94,19 +114,21 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     Ok(sample)
 }
 
-/// vLLM's own way: both parts are mended apart from each other, in one sequence of draws.
+/// As vLLM makes them: prefix and suffix are adjusted to their lengths separately, from one
+/// sequence of draws.
 fn vllm_requests<E: From<WorkloadError>>(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
-    [prefix, suffix, prefixes]: [usize; 3],
+    shape: Shape,
     output: i64,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<(), E> {
-    let seed = context.settings.seed;
-    let numpy_seed = u32::try_from(seed).map_err(|_| {
-        WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
-    })?;
-    let mut rng = NumpyLegacy::new(numpy_seed);
+    let Shape {
+        prefix,
+        suffix,
+        prefixes,
+    } = shape;
+    let mut rng = NumpyLegacy::new(context.numpy_seed()?);
     let vocab = tokenizer.vocab_size() as i64;
     if vocab < 1 {
         return Err(WorkloadError::setting("--tokenizer", "has no tokens").into());
@@ -126,12 +148,12 @@ fn vllm_requests<E: From<WorkloadError>>(
     };
     let total = count / prefixes * prefixes;
     let shuffle = context.settings.shuffle;
-    let most = if shuffle {
+    let chunk = if shuffle {
         total
     } else {
-        piece_size(prefix + suffix)
+        chunk_size(prefix + suffix)
     };
-    let mut requests: Vec<Request> = Vec::with_capacity(most.min(total));
+    let mut requests: Vec<Request> = Vec::with_capacity(chunk.min(total));
     let mut made = 0;
     for _ in 0..prefixes {
         let shared = exact(prefix);
@@ -145,15 +167,15 @@ fn vllm_requests<E: From<WorkloadError>>(
             ));
             made += 1;
             (context.progress)(made, count);
-            if !shuffle && requests.len() == most {
-                give(std::mem::take(&mut requests), total)?;
+            if !shuffle && requests.len() == chunk {
+                emit(std::mem::take(&mut requests), total)?;
             }
         }
     }
     if shuffle {
-        PythonRandom::new(seed).shuffle(&mut requests);
+        PythonRandom::new(context.settings.seed).shuffle(&mut requests);
     }
-    give(requests, total)
+    emit(requests, total)
 }
 
 #[cfg(test)]

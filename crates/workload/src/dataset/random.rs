@@ -1,23 +1,23 @@
 //! `random`: synthetic text of given lengths.
 //!
 //! Lengths are the same in both modes, and those that vLLM draws. In compatibility mode the prompts
-//! are vLLM's too: a run of neighbouring token ids, written as text and mended until it has about
+//! are vLLM's too: a run of neighbouring token ids, decoded to text and adjusted until it has about
 //! the right number of tokens. Natively they are texts of words that are one token each
-//! ([`super::words::Words`]), which gives exactly the lengths asked for, different prompts for
-//! different requests, and takes a hundredth of the time.
+//! ([`super::words::Words`]), which gives exact lengths and different prompts for different
+//! requests, and takes a small part of the time (`examples/speed.rs` measures both).
 
 use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
 
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RandomSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     check(context, options)?;
     let tokenizer = context.tokenizer()?;
@@ -26,7 +26,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     let prefix = usize::try_from(options.prefix_len).unwrap_or(0);
     let batch = usize::try_from(options.batch_size).unwrap_or(1).max(1);
     let mean = prefix + usize::try_from(options.input_len).unwrap_or(0);
-    let ranges = pieces(count, piece_size(mean).next_multiple_of(batch));
+    let ranges = chunks(count, chunk_size(mean).next_multiple_of(batch));
     let requests = count.div_ceil(batch);
     let mut sample = Sample {
         force_ignore_eos: true,
@@ -37,7 +37,7 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
         for range in ranges {
-            give(batched(texts.piece(range), batch), requests)?;
+            emit(batched(texts.chunk(range), batch), requests)?;
         }
         texts.warn_of_lengths(&mut sample.warnings);
         return Ok(sample);
@@ -55,19 +55,19 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     )?;
     for range in ranges {
         let made = texts
-            .piece(range.clone())?
+            .chunk(range.clone())?
             .into_iter()
             .zip(&lengths.output[range]);
         let made = made
             .map(|((text, tokens), &output)| (text, tokens + special, output))
             .collect();
-        give(batched(made, batch), requests)?;
+        emit(batched(made, batch), requests)?;
     }
     texts.warn_of_duplicates(&mut sample.warnings);
     Ok(sample)
 }
 
-/// A prompt with its number of tokens and the output tokens wanted.
+/// A prompt with its number of tokens and its output tokens.
 pub(super) type Text = (String, usize, i64);
 
 fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
@@ -148,7 +148,7 @@ impl Lengths {
     }
 }
 
-/// All that vLLM draws before the prompts are made.
+/// Everything that vLLM draws before the prompts are made.
 pub(super) struct Drawn {
     pub(super) lengths: Lengths,
     pub(super) offsets: Vec<i64>,
@@ -197,7 +197,7 @@ fn batched(texts: Vec<Text>, size: usize) -> Vec<Request> {
         .collect()
 }
 
-/// vLLM's own way, step for step.
+/// The prompts as vLLM makes them, step for step.
 pub(super) mod vllm {
     use std::ops::Range;
 
@@ -239,7 +239,7 @@ pub(super) mod vllm {
         tokenizer: &'a Tokenizer,
         rng: NumpyGenerator,
         drawn: &'a Drawn,
-        /// Tokens more than asked for, so far.
+        /// Tokens above the requested lengths, summed so far.
         off: i64,
     }
 
@@ -268,7 +268,7 @@ pub(super) mod vllm {
         }
 
         /// The prompts of `range`, which begins where the last one ended.
-        pub(in super::super) fn piece(&mut self, range: Range<usize>) -> Vec<Text> {
+        pub(in super::super) fn chunk(&mut self, range: Range<usize>) -> Vec<Text> {
             let Self {
                 context,
                 tokenizer,
@@ -278,7 +278,7 @@ pub(super) mod vllm {
             } = self;
             let vocab = tokenizer.vocab_size() as i64;
             let allowed = &drawn.allowed;
-            // Mending draws from one generator in the order of the requests. All that comes before
+            // Adjusting draws from one generator in the order of the requests. Everything before
             // the first draw of a request is independent of the others and runs on all cores.
             let mut states = context.parallel_of(range.clone(), drawn.offsets.len(), |at| {
                 let start = drawn.offsets[at] as usize + at;
@@ -304,14 +304,14 @@ pub(super) mod vllm {
                 .collect()
         }
 
-        /// Says by how much lengths were missed, if they were.
+        /// Warns where lengths were missed, with the sum.
         pub(in super::super) fn warn_of_lengths(&self, warnings: &mut Vec<String>) {
             if self.off == 0 {
                 return;
             }
             warnings.push(format!(
-                "The random prompts have {} tokens {} than asked for, summed over all: the text of some random \
-                 tokens never comes back as the same number of tokens (without --compat vllm lengths are exact).",
+                "In total, the random prompts have {} tokens {} than requested: the text of some random tokens \
+                 never encodes to the same number of tokens (without --compat vllm, lengths are exact).",
                 self.off.abs(),
                 if self.off > 0 { "more" } else { "fewer" }
             ));
@@ -325,7 +325,7 @@ pub(super) mod vllm {
         pub(in super::super) text: String,
         wanted: usize,
         tries: u32,
-        /// Tokens that must be drawn before it can go on.
+        /// Tokens that must be drawn before it can continue.
         missing: usize,
         done: bool,
     }
@@ -349,7 +349,7 @@ pub(super) mod vllm {
             }
         }
 
-        /// Goes on until it is done; `draw` gives random tokens.
+        /// Continues until it is done; `draw` gives random tokens.
         pub(in super::super) fn run(&mut self, draw: &mut dyn FnMut(usize) -> Vec<u32>) {
             self.run_until_draw();
             while self.missing > 0 {
@@ -359,7 +359,7 @@ pub(super) mod vllm {
             }
         }
 
-        /// Goes on until it is done or needs random tokens.
+        /// Continues until it is done or needs random tokens.
         fn run_until_draw(&mut self) {
             while !self.done && self.missing == 0 {
                 self.text = self.tokenizer.decode(&self.ids);

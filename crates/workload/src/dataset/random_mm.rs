@@ -1,7 +1,7 @@
 //! `random-mm`: synthetic text with images of random pixels.
 //!
-//! Lengths and the shares of image sizes follow vLLM's rules. Pixels are our own: a JPEG encoder of
-//! another make writes other bytes anyway.
+//! Lengths and the probabilities of image sizes follow vLLM. The pixels do not: another JPEG
+//! encoder writes other bytes anyway.
 
 use inferometer_core::Request;
 use inferometer_core::random::{StreamRng, indexed_stream};
@@ -9,44 +9,44 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::random;
-use super::{Context, Give, Sample, pieces};
+use super::{Context, Emit, Sample, chunks};
 use crate::{MmBucket, RandomMmSettings, WorkloadError, media};
 
-/// Requests of a piece: images are large.
-const PIECE: usize = 64;
+/// Requests of a chunk. Images are large, so chunks are small.
+const CHUNK: usize = 64;
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RandomMmSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let buckets = check(options)?;
     let range = item_range(options)?;
     let mut first = 0;
-    let mut sample = random::in_pieces(
+    let mut sample = random::in_chunks(
         context,
         &options.text,
         &mut |mut texts: Vec<Request>, total| {
-            for piece in pieces(texts.len(), PIECE) {
-                let mut piece: Vec<Request> = texts[piece].iter_mut().map(std::mem::take).collect();
-                illustrate(context, options, &buckets, range, first, &mut piece)?;
-                first += piece.len();
-                give(piece, total)?;
+            for chunk in chunks(texts.len(), CHUNK) {
+                let mut chunk: Vec<Request> = texts[chunk].iter_mut().map(std::mem::take).collect();
+                illustrate(context, options, &buckets, range, first, &mut chunk)?;
+                first += chunk.len();
+                emit(chunk, total)?;
             }
             Ok::<_, E>(())
         },
     )?;
     if context.settings.is_vllm() {
         sample.warnings.push(
-            "Images of random-mm are not the pixels that vLLM draws; their sizes, shares and number are."
+            "The images of random-mm do not have vLLM's pixels; their sizes, frequencies and number are vLLM's."
                 .into(),
         );
     }
     Ok(sample)
 }
 
-/// Gives images to requests, the first of which is number `first` of all.
+/// Adds images to requests, the first of which has the index `first`.
 fn illustrate(
     context: &Context<'_>,
     options: &RandomMmSettings,
@@ -77,7 +77,7 @@ fn illustrate(
             request.media = make(first + at).map_err(|message: String| {
                 WorkloadError::setting(
                     "--random-mm-bucket-config",
-                    format!("an image cannot be made: {message}"),
+                    format!("cannot generate an image: {message}"),
                 )
             })?;
             Ok(())
@@ -120,7 +120,7 @@ fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
     if options
         .buckets
         .iter()
-        .any(|bucket| !(bucket.share >= 0.0 && bucket.share.is_finite()))
+        .any(|bucket| !(bucket.probability >= 0.0 && bucket.probability.is_finite()))
     {
         return Err(WorkloadError::setting(
             FLAG,
@@ -130,7 +130,7 @@ fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
     let buckets: Vec<MmBucket> = options
         .buckets
         .iter()
-        .filter(|bucket| bucket.share > 0.0)
+        .filter(|bucket| bucket.probability > 0.0)
         .cloned()
         .collect();
     if buckets.is_empty() {
@@ -169,12 +169,12 @@ fn unit(rng: &mut StreamRng) -> f64 {
 }
 
 fn choose(buckets: &[MmBucket], draw: f64) -> &MmBucket {
-    let total: f64 = buckets.iter().map(|bucket| bucket.share).sum();
+    let total: f64 = buckets.iter().map(|bucket| bucket.probability).sum();
     let mut left = draw * total;
     buckets
         .iter()
         .find(|bucket| {
-            left -= bucket.share;
+            left -= bucket.probability;
             left < 0.0
         })
         .unwrap_or(&buckets[buckets.len() - 1])
@@ -199,19 +199,19 @@ mod tests {
                     height: 8,
                     width: 16,
                     frames: 1,
-                    share: 0.5,
+                    probability: 0.5,
                 },
                 MmBucket {
                     height: 8,
                     width: 8,
                     frames: 1,
-                    share: 0.5,
+                    probability: 0.5,
                 },
                 MmBucket {
                     height: 8,
                     width: 8,
                     frames: 16,
-                    share: 0.0,
+                    probability: 0.0,
                 },
             ],
             ..RandomMmSettings::default()
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_are_refused() {
+    fn invalid_settings_are_refused() {
         type Change = fn(&mut RandomMmSettings);
         let cases: [(Change, &str); 4] = [
             (
@@ -255,11 +255,11 @@ mod tests {
                 "--random-mm-limit-mm-per-prompt",
             ),
             (
-                |options| options.buckets[2].share = 0.1,
+                |options| options.buckets[2].probability = 0.1,
                 "--random-mm-bucket-config: the bucket (",
             ),
             (
-                |options| options.buckets[0].share = -1.0,
+                |options| options.buckets[0].probability = -1.0,
                 "must not be negative",
             ),
             (

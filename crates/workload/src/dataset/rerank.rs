@@ -7,14 +7,14 @@ use inferometer_core::random::NumpyGenerator;
 
 use super::random::{Drawn, Lengths, vllm};
 use super::texts::{NativeTexts, Prefixes};
-use super::{Context, Give, Sample, piece_size, pieces, request};
-use crate::{RandomSettings, RerankSettings, WorkloadError};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
+use crate::{RandomSettings, RerankSettings, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &RerankSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     options.range_ratio.check()?;
     let tokenizer = context.tokenizer()?;
@@ -34,44 +34,19 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         count -= 1;
         batch -= 1;
     }
-    let separator = i64::from(options.is_reranker);
-    let query_len = if options.is_reranker {
-        options.input_len / 2 - 1
-    } else {
-        options.input_len
-    };
     let mut rng = NumpyGenerator::new(context.settings.seed);
-    let vocab = tokenizer.vocab_size() as i64;
-    let mut draw = |input_len: i64, count: usize| -> Result<(Lengths, Vec<i64>), WorkloadError> {
-        let options = RandomSettings {
-            input_len,
-            output_len: 0,
-            range_ratio: options.range_ratio,
-            prefix_len: 0,
-            batch_size: 1,
-        };
-        let lengths = Lengths::draw(&mut rng, tokenizer, &options, count)?;
-        let offsets = rng.integers_vec(0, vocab.max(1), count);
-        Ok((lengths, offsets))
-    };
-    let (mut lengths, mut offsets) = draw(query_len, 1)?;
-    let query_tokens = lengths.input[0] as i64;
-    let doc_len = if options.is_reranker {
-        options.input_len - query_tokens - separator
-    } else {
-        options.input_len
-    };
-    let (docs, doc_offsets) = draw(doc_len, count)?;
-    lengths.input.extend(docs.input);
-    lengths.output.extend(docs.output);
-    offsets.extend(doc_offsets);
-
+    let (lengths, offsets) = draw(tokenizer, options, count, &mut rng)?;
     let mut sample = Sample {
         with_ids: true,
         ..Sample::default()
     };
-    let size = piece_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
-    let is_reranker = options.is_reranker;
+    let size = chunk_size(usize::try_from(options.input_len).unwrap_or(0)).next_multiple_of(batch);
+    let layout = Layout {
+        documents: count,
+        chunk: size,
+        batch,
+        is_reranker: options.is_reranker,
+    };
     if context.settings.is_vllm() {
         let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
         let drawn = Drawn {
@@ -81,59 +56,103 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             prefix: Vec::new(),
         };
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
-        let mut piece = |range| {
+        let mut chunk = |range| {
             Ok(texts
-                .piece(range)
+                .chunk(range)
                 .into_iter()
                 .map(|(text, tokens, _)| (text, tokens))
                 .collect::<Vec<_>>())
         };
-        with_query(count, [size, batch], is_reranker, &mut piece, give)?;
+        with_query(layout, &mut chunk, emit)?;
         texts.warn_of_lengths(&mut sample.warnings);
     } else {
         let mut texts = NativeTexts::new(context, tokenizer, Prefixes::NONE, &lengths.input)?;
-        with_query(
-            count,
-            [size, batch],
-            is_reranker,
-            &mut |range| texts.piece(range),
-            give,
-        )?;
+        with_query(layout, &mut |range| texts.chunk(range), emit)?;
         texts.warn_of_duplicates(&mut sample.warnings);
     }
     Ok(sample)
 }
 
+/// Draws the lengths and the random offsets of the query and of `count` documents behind it.
+fn draw(
+    tokenizer: &Tokenizer,
+    options: &RerankSettings,
+    count: usize,
+    rng: &mut NumpyGenerator,
+) -> Result<(Lengths, Vec<i64>), WorkloadError> {
+    let vocab = tokenizer.vocab_size() as i64;
+    let mut draw = |input_len: i64, count: usize| -> Result<(Lengths, Vec<i64>), WorkloadError> {
+        let options = RandomSettings {
+            input_len,
+            output_len: 0,
+            range_ratio: options.range_ratio,
+            prefix_len: 0,
+            batch_size: 1,
+        };
+        let lengths = Lengths::draw(rng, tokenizer, &options, count)?;
+        let offsets = rng.integers_vec(0, vocab.max(1), count);
+        Ok((lengths, offsets))
+    };
+    // A reranker joins query and document by one separator, and all three have the length asked
+    // for; an embedding model gets both as texts of their own.
+    let query_len = if options.is_reranker {
+        options.input_len / 2 - 1
+    } else {
+        options.input_len
+    };
+    let (mut lengths, mut offsets) = draw(query_len, 1)?;
+    let document_len = if options.is_reranker {
+        options.input_len - lengths.input[0] as i64 - 1
+    } else {
+        options.input_len
+    };
+    let (documents, document_offsets) = draw(document_len, count)?;
+    lengths.input.extend(documents.input);
+    lengths.output.extend(documents.output);
+    offsets.extend(document_offsets);
+    Ok((lengths, offsets))
+}
+
+/// How documents become requests.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Documents in all.
+    documents: usize,
+    /// Documents made at a time, a multiple of `batch`.
+    chunk: usize,
+    /// Documents in one request.
+    batch: usize,
+    is_reranker: bool,
+}
+
 /// Texts of a range with their numbers of tokens.
 type MakeTexts<'a> = &'a mut dyn FnMut(Range<usize>) -> Result<Vec<(String, usize)>, WorkloadError>;
 
-/// Puts text 0, the query, before batches of the `count` documents that follow, `size` documents at
-/// a time.
+/// Puts text 0, the query, before each batch of the documents that follow it.
 fn with_query<E: From<WorkloadError>>(
-    count: usize,
-    [size, batch]: [usize; 2],
-    is_reranker: bool,
+    layout: Layout,
     make: MakeTexts<'_>,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<(), E> {
     let query = make(0..1)?;
     let (query, query_tokens) = &query[0];
-    for range in pieces(count, size) {
-        let docs = make(range.start + 1..range.end + 1)?;
-        let requests = docs.chunks(batch).map(|docs| {
-            let query_share = if is_reranker {
-                (query_tokens + 1) * docs.len()
+    for range in chunks(layout.documents, layout.chunk) {
+        let documents = make(range.start + 1..range.end + 1)?;
+        let requests = documents.chunks(layout.batch).map(|documents| {
+            let of_query = if layout.is_reranker {
+                // The query and a separator stand before every document.
+                (query_tokens + 1) * documents.len()
             } else {
                 *query_tokens
             };
-            let tokens = query_share + docs.iter().map(|(_, tokens)| tokens).sum::<usize>();
+            let of_documents: usize = documents.iter().map(|(_, tokens)| tokens).sum();
             let prompts = std::iter::once(query)
-                .chain(docs.iter().map(|(text, _)| text))
+                .chain(documents.iter().map(|(text, _)| text))
                 .cloned()
                 .collect();
-            request(Prompt::Texts(prompts), tokens, Some(0))
+            request(Prompt::Texts(prompts), of_query + of_documents, Some(0))
         });
-        give(requests.collect(), count.div_ceil(batch))?;
+        emit(requests.collect(), layout.documents.div_ceil(layout.batch))?;
     }
     Ok(())
 }

@@ -8,53 +8,27 @@ use rand::Rng;
 
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
 
-/// Makes the requests piece by piece. What it returns holds everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+/// Makes the requests chunk by chunk. What it returns holds everything but the requests.
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &MixSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
     let count = context.count()?;
-    let total: f64 = options.classes.iter().map(|class| class.weight).sum();
-    let negative = options
-        .classes
-        .iter()
-        .any(|class| class.weight.is_nan() || class.weight < 0.0);
-    if negative || total <= 0.0 || !total.is_finite() {
-        let message = "weights must not be negative, and one must be above 0";
-        return Err(WorkloadError::setting("--mix", message).into());
-    }
-    let seed = context.settings.seed;
     let special = tokenizer.num_special_tokens_to_add();
-    let drawn: Vec<(usize, usize, usize)> = (0..count)
-        .map(|at| {
-            let mut rng = indexed_stream(seed, "mix/lengths", at as u64);
-            let mut left = unit(&mut rng) * total;
-            let class = options.classes.iter().position(|class| {
-                left -= class.weight;
-                left < 0.0
-            });
-            let class = class.unwrap_or(options.classes.len() - 1);
-            let input = draw(&options.classes[class].input, &mut rng).max(special + 1);
-            (
-                class,
-                input - special,
-                draw(&options.classes[class].output, &mut rng),
-            )
-        })
-        .collect();
-    let lengths: Vec<usize> = drawn.iter().map(|(_, input, _)| *input).collect();
+    let shapes = draw_shapes(context.settings.seed, options, count, special)?;
+    let lengths: Vec<usize> = shapes.iter().map(|shape| shape.input).collect();
     let mut sample = Sample {
         with_ids: true,
         force_ignore_eos: true,
         ..Sample::default()
     };
     let mean = lengths.iter().sum::<usize>() / count;
-    let size = piece_size(if options.shared.fraction.is_none() {
+    let size = chunk_size(if options.shared.fraction.is_none() {
         mean + options.shared.len as usize
     } else {
         mean
@@ -68,21 +42,21 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         )?),
         _ => Texts::Grouped(Grouped::new(context, tokenizer, &options.shared, &lengths)?),
     };
-    for range in pieces(count, size) {
+    for range in chunks(count, size) {
         let made = match &mut texts {
-            Texts::Apart(texts) => texts.piece(range.clone())?,
-            Texts::Grouped(texts) => texts.piece(range.clone()),
+            Texts::Apart(texts) => texts.chunk(range.clone())?,
+            Texts::Grouped(texts) => texts.chunk(range.clone()),
         };
-        let made =
-            made.into_iter()
-                .zip(&drawn[range])
-                .map(|((text, tokens), (class, _, output))| {
-                    let mut made =
-                        request(Prompt::Text(text), tokens + special, Some(*output as i64));
-                    made.category = Some(options.classes[*class].name.clone());
-                    made
-                });
-        give(made.collect(), count)?;
+        let made = made
+            .into_iter()
+            .zip(&shapes[range])
+            .map(|((text, tokens), shape)| {
+                let output = Some(shape.output as i64);
+                let mut made = request(Prompt::Text(text), tokens + special, output);
+                made.category = Some(options.classes[shape.class].name.clone());
+                made
+            });
+        emit(made.collect(), count)?;
     }
     if let Texts::Apart(texts) = texts {
         texts.warn_of_duplicates(&mut sample.warnings);
@@ -90,12 +64,56 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     Ok(sample)
 }
 
+/// The class of a request and its lengths in tokens.
+struct Shape {
+    class: usize,
+    /// Without special tokens.
+    input: usize,
+    output: usize,
+}
+
+/// Draws the class and the lengths of every request, each from a random stream of its own.
+fn draw_shapes(
+    seed: u64,
+    options: &MixSettings,
+    count: usize,
+    special: usize,
+) -> Result<Vec<Shape>, WorkloadError> {
+    let classes = &options.classes;
+    let total: f64 = classes.iter().map(|class| class.weight).sum();
+    let negative = classes
+        .iter()
+        .any(|class| class.weight.is_nan() || class.weight < 0.0);
+    if negative || total <= 0.0 || !total.is_finite() {
+        let message = "weights must not be negative, and one must be above 0";
+        return Err(WorkloadError::setting("--mix", message));
+    }
+    let shapes = (0..count).map(|at| {
+        let mut rng = indexed_stream(seed, "mix/lengths", at as u64);
+        let mut left = unit(&mut rng) * total;
+        let class = classes.iter().position(|class| {
+            left -= class.weight;
+            left < 0.0
+        });
+        // Rounding may leave a rest of the sum that belongs to no class.
+        let class = class.unwrap_or(classes.len() - 1);
+        let input = draw(&classes[class].input, &mut rng).max(special + 1);
+        let output = draw(&classes[class].output, &mut rng);
+        Shape {
+            class,
+            input: input - special,
+            output,
+        }
+    });
+    Ok(shapes.collect())
+}
+
 enum Texts<'a> {
     Apart(NativeTexts<'a>),
     Grouped(Grouped<'a>),
 }
 
-/// Texts in groups that share their beginning.
+/// Texts in groups that share a prefix.
 struct Grouped<'a> {
     context: &'a Context<'a>,
     shared: &'a SharedPrefixes,
@@ -147,7 +165,7 @@ impl<'a> Grouped<'a> {
         })
     }
 
-    fn piece(&self, range: Range<usize>) -> Vec<(String, usize)> {
+    fn chunk(&self, range: Range<usize>) -> Vec<(String, usize)> {
         let Self {
             context,
             shared,
@@ -215,7 +233,7 @@ pub(super) fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
             values[((unit(rng) * values.len() as f64) as usize).min(values.len() - 1)] as f64
         }
     };
-    // A draw from the far tail must not ask for more than a request can hold.
+    // A draw from the far tail must not exceed what a request can hold.
     value.round().clamp(1.0, 16_777_216.0) as usize
 }
 
@@ -278,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_share_their_beginning_and_the_share_is_predicted() {
+    fn groups_share_a_prefix_and_the_reusable_fraction_is_predicted() {
         let tokenizer = Tokenizer::builtin().unwrap();
         let mut mix = MixSettings::parse("1:400/8").unwrap();
         mix.shared = SharedPrefixes {

@@ -1,7 +1,7 @@
 //! `sonnet`: prompts of lines from Shakespeare's sonnets, the first lines the same for all.
 
-use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
+use inferometer_core::{Prompt, Request};
 use serde_json::{Map, json};
 
 use super::{Context, Sample, request};
@@ -9,7 +9,13 @@ use crate::{SonnetSettings, Tokenizer, TokenizerError, WorkloadError, read};
 
 /// The sonnets, one verse a line. Public domain.
 const SONNETS: &str = include_str!("../../data/sonnet.txt");
+/// vLLM's instruction, so that prompts are the same.
 const BASE: &str = "Pick as many lines as you can from these poem lines:\n";
+/// Attempts per prompt before the lengths count as impossible: vLLM tries forever, which looks like
+/// a hang.
+const ATTEMPTS_PER_PROMPT: usize = 20;
+/// The same for runs of few prompts, where chance decides more.
+const MIN_ATTEMPTS: usize = 1000;
 
 pub(super) fn sample(
     context: &Context<'_>,
@@ -36,6 +42,54 @@ pub(super) fn sample(
             message: "it is empty".into(),
         });
     }
+    let (input_lines, prefix_lines) = line_counts(context, options, tokenizer, &lines)?;
+    let prefix = lines[..prefix_lines].concat();
+    // Every attempt draws the same number of lines, kept or not, so all can be drawn ahead.
+    let attempts = (count * ATTEMPTS_PER_PROMPT).max(MIN_ATTEMPTS);
+    let extra = input_lines - prefix_lines;
+    let mut rng = PythonRandom::new(context.settings.seed);
+    let mut draws: Vec<Vec<u32>> = Vec::new();
+    let mut requests = Vec::with_capacity(count);
+    while requests.len() < count && draws.len() < attempts {
+        let more = ((count - requests.len()) * 3 / 2 + 16).min(attempts - draws.len());
+        let start = draws.len();
+        draws.extend((0..more).map(|_| {
+            (0..extra)
+                .map(|_| (rng.random() * lines.len() as f64) as u32)
+                .collect::<Vec<u32>>()
+        }));
+        let kept = context.parallel_until(0..more, count - requests.len(), |at| {
+            let mut prompt = format!("{BASE}{prefix}");
+            prompt.extend(draws[start + at].iter().map(|line| lines[*line as usize]));
+            attempt(context, options, tokenizer, prompt)
+        })?;
+        requests.extend(kept);
+    }
+    if requests.len() < count {
+        return Err(WorkloadError::setting(
+            "--sonnet-input-len",
+            format!(
+                "prompts of {input_lines} lines almost never fit into {} tokens with this tokenizer; choose \
+                 another length",
+                options.input_len
+            ),
+        ));
+    }
+    Ok(Sample {
+        requests,
+        with_ids: true,
+        ..Sample::default()
+    })
+}
+
+/// How many lines a prompt has, and how many of those are the same for all prompts: the lengths in
+/// tokens divided by the mean length of a line.
+fn line_counts(
+    context: &Context<'_>,
+    options: &SonnetSettings,
+    tokenizer: &Tokenizer,
+    lines: &[&str],
+) -> Result<(usize, usize), WorkloadError> {
     let total: usize = lines.iter().map(|line| tokenizer.count(line, true)).sum();
     let mean = total as f64 / lines.len() as f64;
     let base = tokenizer.count(&formatted(context, tokenizer, BASE)?, true) as i64;
@@ -61,57 +115,31 @@ pub(super) fn sample(
             ),
         ));
     }
-    let prefix = lines[..prefix_lines].concat();
-    // Every attempt draws the same number of lines, kept or not, so all can be drawn ahead.
-    let attempts = (count * 20).max(1000);
-    let extra = input_lines - prefix_lines;
-    let mut rng = PythonRandom::new(context.settings.seed);
-    let mut draws: Vec<Vec<u32>> = Vec::new();
-    let mut requests = Vec::with_capacity(count);
-    while requests.len() < count && draws.len() < attempts {
-        let more = ((count - requests.len()) * 3 / 2 + 16).min(attempts - draws.len());
-        let start = draws.len();
-        draws.extend((0..more).map(|_| {
-            (0..extra)
-                .map(|_| (rng.random() * lines.len() as f64) as u32)
-                .collect::<Vec<u32>>()
-        }));
-        let kept = context.parallel_until(0..more, count - requests.len(), |at| {
-            let mut prompt = format!("{BASE}{prefix}");
-            prompt.extend(draws[start + at].iter().map(|line| lines[*line as usize]));
-            let text = formatted(context, tokenizer, &prompt)?;
-            let tokens = tokenizer.count(&text, true);
-            if tokens as i64 > options.input_len {
-                return Ok::<_, WorkloadError>(None);
-            }
-            let sent = if context.settings.is_chat {
-                prompt
-            } else {
-                text
-            };
-            Ok(Some(request(
-                Prompt::Text(sent),
-                tokens,
-                Some(options.output_len),
-            )))
-        })?;
-        requests.extend(kept);
+    Ok((input_lines, prefix_lines))
+}
+
+/// The request for a prompt; `None` for one that is too long.
+fn attempt(
+    context: &Context<'_>,
+    options: &SonnetSettings,
+    tokenizer: &Tokenizer,
+    prompt: String,
+) -> Result<Option<Request>, WorkloadError> {
+    let text = formatted(context, tokenizer, &prompt)?;
+    let tokens = tokenizer.count(&text, true);
+    if tokens as i64 > options.input_len {
+        return Ok(None);
     }
-    if requests.len() < count {
-        return Err(WorkloadError::setting(
-            "--sonnet-input-len",
-            format!(
-                "prompts of {input_lines} lines almost never fit into {} tokens with this tokenizer; choose \
-                 another length",
-                options.input_len
-            ),
-        ));
-    }
-    Ok(Sample {
-        requests,
-        with_ids: true,
-        ..Sample::default()
-    })
+    let sent = if context.settings.is_chat {
+        prompt
+    } else {
+        text
+    };
+    Ok(Some(request(
+        Prompt::Text(sent),
+        tokens,
+        Some(options.output_len),
+    )))
 }
 
 /// The prompt with the chat template around it; without one, natively, as it is.
@@ -164,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_cannot_be_are_refused() {
+    fn impossible_lengths_are_refused() {
         let tokenizer = Tokenizer::builtin().unwrap();
         for (options, flag) in [
             (

@@ -1,4 +1,4 @@
-//! Texts of exactly the lengths asked for, all at once or piece by piece.
+//! Synthetic texts of exact lengths, all at once or chunk by chunk.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,13 +9,13 @@ use rand::Rng;
 
 use super::random::vllm;
 use super::words::Words;
-use super::{Context, piece_size, pieces};
+use super::{Context, chunk_size, chunks};
 use crate::{Tokenizer, WorkloadError};
 
-/// Bytes at the start of a text that tell it from others.
+/// Bytes at the start of a text by which texts are compared: far more than a prefix cache's block.
 const COMPARED: usize = 512;
 
-/// Beginnings that texts share: text `i` starts with number `i mod count`.
+/// Prefixes that texts share: text `i` starts with number `i mod count`.
 #[derive(Clone, Copy)]
 pub(super) struct Prefixes {
     /// Tokens of each.
@@ -25,7 +25,7 @@ pub(super) struct Prefixes {
 }
 
 impl Prefixes {
-    /// Nothing is shared.
+    /// No shared prefix.
     pub(super) const NONE: Self = Self { len: 0, count: 1 };
 }
 
@@ -38,16 +38,16 @@ pub(super) fn native_texts(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, usize)>, WorkloadError> {
     let mut maker = NativeTexts::new(context, tokenizer, prefixes, lengths)?;
-    let texts = maker.piece(0..lengths.len())?;
+    let texts = maker.chunk(0..lengths.len())?;
     maker.warn_of_duplicates(warnings);
     Ok(texts)
 }
 
-/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, piece by
-/// piece.
+/// Texts of exactly `prefixes.len + lengths[i]` tokens, each with its number of tokens, chunk by
+/// chunk.
 ///
 /// Every text comes from a random stream of its own, so the result depends neither on threads nor
-/// on the size of the pieces.
+/// on the size of the chunks.
 pub(super) struct NativeTexts<'a> {
     context: &'a Context<'a>,
     tokenizer: &'a Tokenizer,
@@ -57,14 +57,14 @@ pub(super) struct NativeTexts<'a> {
     known: Known,
 }
 
-/// What is known of the texts made so far.
+/// What is known about the texts made so far.
 #[derive(Default)]
 struct Known {
     /// Fingerprints.
     seen: HashSet<u64>,
-    /// Texts that were made anew, and how often.
+    /// Texts that were made again, and how often.
     attempts: HashMap<usize, u64>,
-    /// Texts that repeat others all the same.
+    /// Texts that still repeat others.
     repeated: usize,
 }
 
@@ -72,8 +72,9 @@ struct Known {
 enum Way {
     /// Of words that are one token each.
     Words(WordTexts),
-    /// Of random tokens, written, read and mended: the shared beginnings, and the ids to take.
-    Mended {
+    /// Of random tokens, decoded, encoded again and adjusted: the shared prefixes, and the ids to
+    /// draw from.
+    Adjusted {
         shared: Vec<Vec<u32>>,
         allowed: Vec<u32>,
     },
@@ -102,7 +103,7 @@ impl<'a> NativeTexts<'a> {
             });
         let way = match words.filter(|words| spot_check(tokenizer, words, prefixes.len, lengths)) {
             Some(words) => Way::Words(words),
-            None => mended(context, tokenizer, prefixes, lengths)?,
+            None => adjusted(context, tokenizer, prefixes, lengths)?,
         };
         Ok(Self {
             context,
@@ -115,7 +116,7 @@ impl<'a> NativeTexts<'a> {
     }
 
     /// The texts of `range`, which begins where the last one ended.
-    pub(super) fn piece(
+    pub(super) fn chunk(
         &mut self,
         range: Range<usize>,
     ) -> Result<Vec<(String, usize)>, WorkloadError> {
@@ -132,7 +133,7 @@ impl<'a> NativeTexts<'a> {
                     .map(|(text, len)| (text, prefix + len))
                     .collect())
             }
-            Way::Mended { .. } => self
+            Way::Adjusted { .. } => self
                 .context
                 .parallel_of(range, total, |at| self.text(at))
                 .into_iter()
@@ -140,8 +141,8 @@ impl<'a> NativeTexts<'a> {
         }
     }
 
-    /// Looks at all texts without keeping them, so that [`Self::picked`] can make them in any
-    /// order.
+    /// Makes all texts without keeping them, to know which would repeat others, so that
+    /// [`Self::picked`] can make them in any order.
     pub(super) fn look(&mut self) {
         let Way::Words(words) = &self.way else { return };
         // As much of each as is compared: a word has at least one byte.
@@ -150,8 +151,8 @@ impl<'a> NativeTexts<'a> {
             progress: &|_, _| {},
             ..*self.context
         };
-        let size = piece_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
-        for range in pieces(lengths.len(), size) {
+        let size = chunk_size(self.prefixes.len + lengths.iter().max().copied().unwrap_or(0));
+        for range in chunks(lengths.len(), size) {
             let mut texts = quiet.parallel_of(range.clone(), lengths.len(), |at| {
                 words.text(at, lengths[at], 0)
             });
@@ -179,7 +180,7 @@ impl<'a> NativeTexts<'a> {
                 let attempt = self.known.attempts.get(&at).copied().unwrap_or(0);
                 Ok((words.text(at, self.lengths[at], attempt), tokens))
             }
-            Way::Mended { shared, allowed } => {
+            Way::Adjusted { shared, allowed } => {
                 let mut rng = indexed_stream(self.context.text_seed(), "random/prompt", at as u64);
                 exact_text(
                     self.tokenizer,
@@ -192,12 +193,12 @@ impl<'a> NativeTexts<'a> {
         }
     }
 
-    /// Says that there were not enough different texts, if so.
+    /// Warns where there were not enough different texts.
     pub(super) fn warn_of_duplicates(&self, warnings: &mut Vec<String>) {
         if self.known.repeated > 0 {
             warnings.push(format!(
-                "{} of {} random prompts repeat others, because there are not enough different texts of so few \
-                 tokens.",
+                "{} of {} random prompts repeat others, because there are not enough different texts of this \
+                 length.",
                 self.known.repeated,
                 self.lengths.len()
             ));
@@ -258,7 +259,7 @@ impl WordTexts {
         text
     }
 
-    /// Makes texts anew that were seen before. Some have to stay, because there are not enough
+    /// Makes texts again that were seen before. Some have to stay, because there are not enough
     /// different texts of their length.
     fn remove_duplicates(
         &self,
@@ -284,8 +285,8 @@ impl WordTexts {
     }
 }
 
-/// What tells texts apart. Texts that start alike are taken as equal, which costs a new draw and
-/// helps no prefix cache.
+/// Identifies a text by its start. Texts that start alike count as equal, which costs a new draw
+/// and keeps a prefix cache from finding one in the other.
 fn fingerprint(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.as_bytes()[..text.len().min(COMPARED)].hash(&mut hasher);
@@ -304,8 +305,8 @@ fn spot_check(tokenizer: &Tokenizer, words: &WordTexts, prefix: usize, lengths: 
     })
 }
 
-/// The way for tokenizers without enough words.
-fn mended(
+/// For tokenizers without enough words.
+fn adjusted(
     context: &Context<'_>,
     tokenizer: &Tokenizer,
     prefixes: Prefixes,
@@ -326,7 +327,7 @@ fn mended(
             .map(|_| allowed[below(rng.next_u32(), allowed.len())])
             .collect()
     });
-    Ok(Way::Mended {
+    Ok(Way::Adjusted {
         shared: shared.collect(),
         allowed,
     })
@@ -343,7 +344,7 @@ fn exact_text(
     let mut ids = shared.to_vec();
     let mut reached = 0;
     for attempt in 0..ATTEMPTS {
-        // What keeps merging near the end is thrown away further back each time.
+        // Each attempt cuts further back, past the tokens near the end that keep merging.
         if attempt > 0 {
             ids.truncate(
                 wanted
@@ -384,10 +385,10 @@ mod tests {
         };
         let (lengths, prefixes) = ([1, 2, 17, 300], Prefixes { len: 3, count: 1 });
         let mut maker = NativeTexts::new(&context, &tokenizer, prefixes, &lengths).unwrap();
-        maker.way = mended(&context, &tokenizer, prefixes, &lengths)
+        maker.way = adjusted(&context, &tokenizer, prefixes, &lengths)
             .ok()
             .unwrap();
-        let texts = [maker.piece(0..3).unwrap(), maker.piece(3..4).unwrap()].concat();
+        let texts = [maker.chunk(0..3).unwrap(), maker.chunk(3..4).unwrap()].concat();
         for ((text, tokens), len) in texts.iter().zip(lengths) {
             assert_eq!(*tokens, len + 3);
             assert_eq!(tokenizer.encode(text).len(), len + 3);

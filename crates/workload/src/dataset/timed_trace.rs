@@ -6,7 +6,7 @@ use rand::Rng;
 use serde_json::Value;
 
 use super::random::vllm;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, fnv1a, request};
 use crate::{TimedTraceSettings, WorkloadError, read};
 
 struct Row {
@@ -16,107 +16,37 @@ struct Row {
     blocks: Vec<u64>,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// Makes the requests chunk by chunk; the rows of the file are held. What it returns holds
 /// everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TimedTraceSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
-    if context.settings.is_chat || context.settings.is_pooling {
-        return Err(WorkloadError::setting(
-            "--dataset-name",
-            "timed_trace sends token ids, which only the backends vllm and openai take; `trace` sends the same \
-             file as text",
-        )
-        .into());
-    }
-    let chunk = usize::try_from(options.chunk_hash_size)
-        .ok()
-        .filter(|&n| n > 0)
-        .ok_or_else(|| {
-            WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1")
-        })?;
-    if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
-        let message = "must be a number above 0";
-        return Err(WorkloadError::setting("--timed-trace-sec-multiplier", message).into());
-    }
-    super::trace::check_stretch(options.speed, options.start, options.duration)?;
-    let lines = read::json_lines(&options.path)?;
-    let rows_in_file = lines.len();
-    let whole = options.start == 0.0 && options.duration.is_none();
-    let looked_at = if whole {
-        context.count_or_all(rows_in_file)
-    } else {
-        rows_in_file
+    let block_tokens = check(context, options)?;
+    let (rows, rows_in_file) = read_rows(context, options)?;
+    let is_vllm = context.settings.is_vllm();
+    let prompts = Prompts {
+        allowed: vllm::allowed(tokenizer, tokenizer.special_ids()),
+        block_tokens,
+        seed: context.text_seed(),
+        fills_up: !is_vllm,
     };
-    let lines = &lines[..looked_at.min(rows_in_file)];
-    let mut rows = lines
-        .iter()
-        .map(|(line, row)| parse(options, *line, row))
-        .collect::<Result<Vec<_>, _>>()?;
-    if rows.is_empty() {
-        let path = options.path.clone();
-        return Err(WorkloadError::NoRows {
-            path,
-            message: "it is empty".into(),
-        }
-        .into());
-    }
-    if let Some(at) = rows
-        .windows(2)
-        .position(|pair| pair[1].seconds < pair[0].seconds)
-    {
-        let (before, after) = (rows[at].seconds, rows[at + 1].seconds);
-        return Err(backwards(&options.path, lines[at + 1].0, before, after).into());
-    }
-    if !whole {
-        let from = rows[0].seconds + options.start;
-        let to = options
-            .duration
-            .map_or(f64::INFINITY, |duration| from + duration);
-        rows.retain(|row| row.seconds >= from && row.seconds < to);
-        rows.truncate(context.count_or_all(rows.len()));
-        if rows.is_empty() {
-            let message = format!(
-                "none of its {rows_in_file} rows is in the stretch of --trace-start and --trace-duration"
-            );
-            return Err(WorkloadError::NoRows {
-                path: options.path.clone(),
-                message,
-            }
-            .into());
-        }
-    }
-    let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
-    let vllm_rules = context.settings.is_vllm();
-    // vLLM does not count from the first row, so that a cut from the middle of a trace starts with
-    // a pause.
-    let origin = if vllm_rules { 0.0 } else { rows[0].seconds };
-    let seed = context.text_seed();
+    // vLLM does not count from the first row, so that a part from the middle of a trace starts
+    // with a pause.
+    let origin = if is_vllm { 0.0 } else { rows[0].seconds };
     let make = |at: usize| {
         let row = &rows[at];
-        let mut ids: Vec<u32> = Vec::with_capacity(row.input);
-        for block in &row.blocks {
-            let mut rng = indexed_stream(seed, &format!("timed_trace/{chunk}"), *block);
-            let share = chunk.min(row.input - ids.len());
-            push(&mut ids, &allowed, &mut rng, share);
-        }
-        if !vllm_rules && ids.len() < row.input {
-            // Fewer hashes than tokens: the rest is this request's own.
-            let mut rng = indexed_stream(seed, "timed_trace/rest", at as u64);
-            let missing = row.input - ids.len();
-            push(&mut ids, &allowed, &mut rng, missing);
-        }
+        let ids = prompts.make(at, row);
         let tokens = ids.len();
         let mut made = request(Prompt::Tokens(ids), tokens, Some(row.output));
         made.trace_at = Some(Nanos::from_secs_f64((row.seconds - origin) / options.speed));
         made
     };
     let mean = rows.iter().map(|row| row.input).sum::<usize>() / rows.len();
-    for range in pieces(rows.len(), piece_size(mean)) {
-        give(context.parallel_of(range, rows.len(), make), rows.len())?;
+    for range in chunks(rows.len(), chunk_size(mean)) {
+        emit(context.parallel_of(range, rows.len(), make), rows.len())?;
     }
     let mut sample = Sample {
         with_ids: true,
@@ -127,12 +57,126 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         .about
         .insert("trace_rows".into(), rows_in_file.into());
     let wanted = usize::try_from(context.settings.num_prompts).unwrap_or(0);
-    if wanted > rows_in_file && whole {
+    if wanted > rows_in_file && is_whole(options) {
         sample.warnings.push(format!(
             "The trace has {rows_in_file} rows, so {rows_in_file} of the {wanted} requests asked for are sent."
         ));
     }
     Ok(sample)
+}
+
+/// Refuses impossible options; gives the number of tokens that one hash stands for.
+fn check(context: &Context<'_>, options: &TimedTraceSettings) -> Result<usize, WorkloadError> {
+    if context.settings.is_chat || context.settings.is_pooling {
+        return Err(WorkloadError::setting(
+            "--dataset-name",
+            "timed_trace sends token ids, which only the backends vllm and openai take; `trace` sends the same \
+             file as text",
+        ));
+    }
+    let block_tokens = usize::try_from(options.chunk_hash_size)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or_else(|| {
+            WorkloadError::setting("--timed-trace-chunk-hash-size", "must be at least 1")
+        })?;
+    if !(options.sec_multiplier > 0.0 && options.sec_multiplier.is_finite()) {
+        let message = "must be a number above 0";
+        return Err(WorkloadError::setting(
+            "--timed-trace-sec-multiplier",
+            message,
+        ));
+    }
+    super::trace::check_range(options.speed, options.start, options.duration)?;
+    Ok(block_tokens)
+}
+
+/// True where no part of the trace is cut away.
+fn is_whole(options: &TimedTraceSettings) -> bool {
+    options.start == 0.0 && options.duration.is_none()
+}
+
+/// The rows that are sent, at least one, and the number of rows in the file.
+fn read_rows(
+    context: &Context<'_>,
+    options: &TimedTraceSettings,
+) -> Result<(Vec<Row>, usize), WorkloadError> {
+    let lines = read::json_lines(&options.path)?;
+    let rows_in_file = lines.len();
+    let no_rows = |message: String| WorkloadError::NoRows {
+        path: options.path.clone(),
+        message,
+    };
+    let is_whole = is_whole(options);
+    // Rows that are not sent are not checked either.
+    let needed = if is_whole {
+        context.count_or_all(rows_in_file)
+    } else {
+        rows_in_file
+    };
+    let lines = &lines[..needed.min(rows_in_file)];
+    let mut rows = lines
+        .iter()
+        .map(|(line, row)| parse(options, *line, row))
+        .collect::<Result<Vec<_>, _>>()?;
+    if rows.is_empty() {
+        return Err(no_rows("it is empty".into()));
+    }
+    if let Some(at) = rows
+        .windows(2)
+        .position(|pair| pair[1].seconds < pair[0].seconds)
+    {
+        let (before, after) = (rows[at].seconds, rows[at + 1].seconds);
+        return Err(backwards(&options.path, lines[at + 1].0, before, after));
+    }
+    if !is_whole {
+        let from = rows[0].seconds + options.start;
+        let to = options
+            .duration
+            .map_or(f64::INFINITY, |duration| from + duration);
+        rows.retain(|row| row.seconds >= from && row.seconds < to);
+        rows.truncate(context.count_or_all(rows.len()));
+        if rows.is_empty() {
+            return Err(no_rows(outside_range(rows_in_file)));
+        }
+    }
+    Ok((rows, rows_in_file))
+}
+
+/// The message for a trace without a row in the range that the flags give.
+pub(super) fn outside_range(rows: usize) -> String {
+    format!("none of its {rows} rows is in the range of --trace-start and --trace-duration")
+}
+
+/// What the token ids of the prompts are drawn from.
+struct Prompts {
+    /// Ids that may be sent.
+    allowed: Vec<u32>,
+    /// Tokens that one hash stands for.
+    block_tokens: usize,
+    seed: u64,
+    /// Prompts with fewer hashes than tokens get further tokens; vLLM leaves them short.
+    fills_up: bool,
+}
+
+impl Prompts {
+    /// The prompt of row number `at`.
+    fn make(&self, at: usize, row: &Row) -> Vec<u32> {
+        let mut ids: Vec<u32> = Vec::with_capacity(row.input);
+        for block in &row.blocks {
+            let label = format!("timed_trace/{}", self.block_tokens);
+            let mut rng = indexed_stream(self.seed, &label, *block);
+            let count = self.block_tokens.min(row.input - ids.len());
+            push(&mut ids, &self.allowed, &mut rng, count);
+        }
+        if self.fills_up && ids.len() < row.input {
+            // The rest is this request's own.
+            let mut rng = indexed_stream(self.seed, "timed_trace/rest", at as u64);
+            let missing = row.input - ids.len();
+            push(&mut ids, &self.allowed, &mut rng, missing);
+        }
+        ids
+    }
 }
 
 /// The error for a trace whose time goes backwards.
@@ -188,14 +232,9 @@ fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, 
 
 /// A block is named by a number, or by anything that can be turned into one.
 pub(super) fn block_id(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| {
-        value
-            .to_string()
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            })
-    })
+    value
+        .as_u64()
+        .unwrap_or_else(|| fnv1a(value.to_string().bytes()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `trace`: recorded traffic with its own clock, sent as text.
 //!
 //! Known files: the Azure LLM inference traces (CSV), BurstGPT (CSV), Mooncake (JSON Lines, blocks
-//! of 512 tokens). They are told apart by their columns.
+//! of 512 tokens). Their columns tell which is which.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt};
 
 use super::texts::push_words;
-use super::timed_trace::{backwards, block_id};
+use super::timed_trace::{backwards, block_id, outside_range};
 use super::words::Words;
-use super::{Context, Give, Sample, piece_size, pieces, request};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{TraceSettings, WorkloadError, read};
 
-/// Tokens that one hash of a Mooncake trace stands for.
+/// Tokens that one hash of a Mooncake trace stands for, by the description of the trace.
 const MOONCAKE_BLOCK: usize = 512;
 
 /// One request of a trace.
@@ -36,47 +36,17 @@ pub(super) struct BurstGptRow {
     pub(super) output: usize,
 }
 
-/// Makes the requests piece by piece; the rows of the file are held. What it returns holds
+/// Makes the requests chunk by chunk; the rows of the file are held. What it returns holds
 /// everything but the requests.
-pub(super) fn in_pieces<E: From<WorkloadError>>(
+pub(super) fn in_chunks<E: From<WorkloadError>>(
     context: &Context<'_>,
     options: &TraceSettings,
-    give: Give<'_, E>,
+    emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
     let tokenizer = context.tokenizer()?;
-    check_stretch(options.speed, options.start, options.duration)?;
-    let rows = load(&options.path)?;
-    let total = rows.len();
-    if let Some(pair) = rows
-        .windows(2)
-        .find(|pair| pair[1].seconds < pair[0].seconds)
-    {
-        return Err(backwards(
-            &options.path,
-            pair[1].line,
-            pair[0].seconds,
-            pair[1].seconds,
-        )
-        .into());
-    }
-    let origin = rows.first().map_or(0.0, |row| row.seconds) + options.start;
-    let end = options
-        .duration
-        .map_or(f64::INFINITY, |duration| origin + duration);
-    let mut rows: Vec<Row> = rows
-        .into_iter()
-        .filter(|row| row.seconds >= origin && row.seconds < end)
-        .collect();
-    rows.truncate(context.count_or_all(rows.len()));
-    let Some(first) = rows.first().map(|row| row.seconds) else {
-        return Err(WorkloadError::NoRows {
-            path: options.path.clone(),
-            message: format!(
-                "none of its {total} rows is in the stretch of --trace-start and --trace-duration"
-            ),
-        }
-        .into());
-    };
+    check_range(options.speed, options.start, options.duration)?;
+    let (rows, total) = read_rows(context, options)?;
+    let first = rows[0].seconds;
     let words = Words::find(tokenizer)
         .filter(|words| words.first_len() > 0)
         .ok_or_else(|| WorkloadError::Unreachable {
@@ -93,9 +63,9 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
         let mut left = tokens;
         for block in &row.blocks {
             let mut rng = indexed_stream(seed, "trace/block", *block);
-            let share = MOONCAKE_BLOCK.min(left);
-            push_words(&words, &mut rng, share, &mut text);
-            left -= share;
+            let count = MOONCAKE_BLOCK.min(left);
+            push_words(&words, &mut rng, count, &mut text);
+            left -= count;
         }
         let mut rng = indexed_stream(seed, "trace/rest", at as u64);
         push_words(&words, &mut rng, left, &mut text);
@@ -109,8 +79,8 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
     };
     let used = rows.len();
     let mean = rows.iter().map(|row| row.input).sum::<usize>() / used;
-    for range in pieces(used, piece_size(mean)) {
-        give(context.parallel_of(range, used, make), used)?;
+    for range in chunks(used, chunk_size(mean)) {
+        emit(context.parallel_of(range, used, make), used)?;
     }
     let mut sample = Sample {
         with_ids: true,
@@ -124,6 +94,42 @@ pub(super) fn in_pieces<E: From<WorkloadError>>(
             .push(format!("{used} of the {total} rows of the trace are sent."));
     }
     Ok(sample)
+}
+
+/// The rows that are sent, at least one, and the number of rows in the file.
+fn read_rows(
+    context: &Context<'_>,
+    options: &TraceSettings,
+) -> Result<(Vec<Row>, usize), WorkloadError> {
+    let rows = load(&options.path)?;
+    let total = rows.len();
+    if let Some([before, after]) = rows
+        .array_windows()
+        .find(|[before, after]| after.seconds < before.seconds)
+    {
+        return Err(backwards(
+            &options.path,
+            after.line,
+            before.seconds,
+            after.seconds,
+        ));
+    }
+    let origin = rows.first().map_or(0.0, |row| row.seconds) + options.start;
+    let end = options
+        .duration
+        .map_or(f64::INFINITY, |duration| origin + duration);
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .filter(|row| row.seconds >= origin && row.seconds < end)
+        .collect();
+    rows.truncate(context.count_or_all(rows.len()));
+    if rows.is_empty() {
+        return Err(WorkloadError::NoRows {
+            path: options.path.clone(),
+            message: outside_range(total),
+        });
+    }
+    Ok((rows, total))
 }
 
 fn load(path: &Path) -> Result<Vec<Row>, WorkloadError> {
@@ -210,8 +216,8 @@ fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
     rows.iter().map(parse).collect()
 }
 
-/// Refuses speeds and stretches that make no sense.
-pub(super) fn check_stretch(
+/// Refuses an invalid speed or range.
+pub(super) fn check_range(
     speed: f64,
     start: f64,
     duration: Option<f64>,
@@ -353,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn mooncake_blocks_become_shared_beginnings() {
+    fn mooncake_blocks_become_shared_prefixes() {
         let lines = "{\"timestamp\": 0, \"input_length\": 600, \"output_length\": 5, \"hash_ids\": [1, 2]}\n\
                      {\"timestamp\": 3000, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [1, 3]}\n";
         let workload = run("mooncake.jsonl", lines, |_| {}).unwrap();

@@ -1,4 +1,4 @@
-//! Words that are one token each wherever they stand, so that a text of n words has n tokens.
+//! Words that are one token each in any context, so that a text of n words has n tokens.
 //!
 //! Random token ids do not survive being written as text and read again: neighbours merge, broken
 //! UTF-8 becomes other tokens. Words do: tokenizers cut text before the space in front of a word,
@@ -16,20 +16,20 @@ pub(super) struct Words {
     /// ` word` for each, in one text.
     text: String,
     ends: Vec<u32>,
-    /// Words that are one token at the start of a text too, where no space stands before them.
+    /// Words that are one token at the start of a text too, without a space before them.
     first: Vec<u32>,
 }
 
-/// More words would make start-up slower and the text no more varied.
+/// More words would make start-up slower, and the text no more varied.
 const MAX_WORDS: usize = 4096;
-/// With fewer words texts would repeat themselves.
+/// With fewer words, texts would repeat one another.
 const MIN_WORDS: usize = 64;
 const LENGTHS: std::ops::RangeInclusive<usize> = 2..=12;
 
 impl Words {
     /// Finds the words of a tokenizer; `None` when it has too few that hold.
     pub(super) fn find(tokenizer: &Tokenizer) -> Option<Self> {
-        let most = if tokenizer.is_quick() {
+        let most = if tokenizer.is_fast() {
             MAX_WORDS
         } else {
             MAX_WORDS / 4

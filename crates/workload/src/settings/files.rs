@@ -27,7 +27,7 @@ pub struct CustomSettings {
 pub struct SonnetSettings {
     /// A text file to take lines from; `None` takes the sonnets inside the binary.
     pub path: Option<PathBuf>,
-    /// Most tokens of a prompt, chat template included.
+    /// Maximum tokens of a prompt, chat template included.
     pub input_len: i64,
     /// Tokens of an answer.
     pub output_len: i64,
@@ -175,7 +175,7 @@ pub struct CustomMediaSettings {
     /// Images are read or fetched here and sent inside the request
     /// (`--custom-ensure-client-side-data`).
     pub client_side_data: bool,
-    /// Sounds are sent inside chat messages (`--enable-multimodal-chat`).
+    /// Audio is sent inside chat messages (`--enable-multimodal-chat`).
     pub multimodal_chat: bool,
 }
 
@@ -199,24 +199,24 @@ pub struct HfSettings {
     pub name: Option<String>,
     /// Subset (configuration).
     pub subset: Option<String>,
-    /// Split; `None` takes the dataset's usual one.
+    /// Split; `None` takes the dataset's default.
     pub split: Option<String>,
-    /// Tokens of an answer; `None` takes the dataset's usual number.
+    /// Tokens of an answer; `None` takes the dataset's default.
     pub output_len: Option<i64>,
     /// Shuffle over all rows instead of a window of 1,000 (`--no-stream`).
     pub no_stream: bool,
     /// Categories of BFCL.
     pub bfcl_categories: Vec<String>,
-    /// Least and most edit distance of Blazedit rows.
+    /// Least and greatest edit distance of Blazedit rows.
     pub blazedit_distance: (f64, f64),
-    /// Shortest and longest sound in seconds.
+    /// Shortest and longest audio, in seconds.
     pub audio_seconds: (f64, f64),
     /// Where the hub is.
     pub hub: HubSettings,
 }
 
 impl HfSettings {
-    /// The usual options for a dataset.
+    /// The default options for a dataset.
     pub fn new(path: impl Into<String>, hub: HubSettings) -> Self {
         Self {
             path: path.into(),

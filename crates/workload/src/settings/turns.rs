@@ -9,10 +9,9 @@ use crate::LengthDistribution;
 pub struct MultiTurnSettings {
     /// Where the conversations come from.
     pub source: MultiTurnSource,
-    /// Conversations with fewer turns of the user are left out; synthetic ones have at least so
-    /// many.
+    /// Conversations with fewer user turns are left out; synthetic ones have at least this many.
     pub min_turns: usize,
-    /// Turns of the user after this many are left out.
+    /// User turns after this many are left out.
     pub max_turns: usize,
     /// Output tokens for every turn; `None` takes the length of the recorded answer.
     pub output_len: Option<i64>,
@@ -25,20 +24,20 @@ pub struct MultiTurnSettings {
 pub enum MultiTurnSource {
     /// A JSON list in the ShareGPT layout, or with `messages` of `role` and `content`.
     File(PathBuf),
-    /// Made here.
+    /// Generated here.
     Synthetic(SyntheticTurns),
 }
 
 /// The shape of synthetic conversations, in tokens.
 #[derive(Clone, Debug)]
 pub struct SyntheticTurns {
-    /// Turns of the user in a conversation; `None` draws evenly between the least and the most.
+    /// User turns in a conversation; `None` draws uniformly from `min_turns` to `max_turns`.
     pub turns: Option<LengthDistribution>,
     /// Tokens at the start of a first turn that are the conversation's own.
     pub own_prefix: Option<LengthDistribution>,
-    /// Conversations to make at most.
+    /// Maximum number of conversations.
     pub conversations: Option<usize>,
-    /// The start of every first turn, the same for all conversations.
+    /// Tokens at the start of every first turn, the same for all conversations.
     pub shared_prefix: u64,
     /// The first turn, without the shared start.
     pub first_input: LengthDistribution,
@@ -49,7 +48,7 @@ pub struct SyntheticTurns {
 }
 
 impl MultiTurnSettings {
-    /// All turns of a source, one right after the other.
+    /// All turns of a source, without pauses.
     pub fn new(source: MultiTurnSource) -> Self {
         Self {
             source,

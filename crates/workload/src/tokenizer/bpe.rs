@@ -1,8 +1,8 @@
 //! Byte-pair encoding: the algorithm of the Hugging Face model of that name, on compact tables.
 //!
 //! The result is the same token for token. What differs is the cost: loading takes a fraction of
-//! the time, words that were seen before come from a cache per thread, and short words merge in
-//! arrays on the stack.
+//! the time, repeated words come from a cache per thread, and short words merge in arrays on the
+//! stack.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -293,7 +293,8 @@ impl Bpe {
     }
 }
 
-/// Longest word that merges without a heap.
+/// Longest word, in symbols, that merges without a heap: up to about this length, searching an
+/// array on the stack for the lowest rank is cheaper than keeping a heap.
 const SHORT: usize = 32;
 
 /// True when `▁` follows another character inside the token.
@@ -388,9 +389,9 @@ struct WordCache {
     tokens: Vec<u32>,
 }
 
-/// Words that one thread remembers; more would cost more memory than they save time.
+/// Words that one thread caches; more would cost more memory than they save time.
 const CACHED_WORDS: usize = 100_000;
-/// Longer words are rare and not worth remembering.
+/// Longer words are rare, so that caching them saves little.
 const CACHED_BYTES: usize = 64;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! The vocabulary inside the binary, so that nothing need be downloaded for a first try.
+//! The vocabulary inside the binary, so that a first try needs no download.
 //!
 //! It is ours: trained by `data/builtin/make.py` on public-domain text. 8,192 tokens: 256 bytes,
 //! the merges, three special tokens.

@@ -1,4 +1,4 @@
-//! What stands beside a `tokenizer.json`: special tokens, clean-up, chat template.
+//! The files beside a `tokenizer.json`: special tokens, clean-up, chat template.
 
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ impl Config {
         }
     }
 
-    /// Takes in `tokenizer_config.json` or `special_tokens_map.json`; what is known already stays.
+    /// Adds `tokenizer_config.json` or `special_tokens_map.json`; settings that are known stay.
     pub(super) fn merge(&mut self, file: &Value) {
         for name in NAMED {
             if self.named(name).is_none()

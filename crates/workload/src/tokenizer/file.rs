@@ -7,11 +7,11 @@ use serde_json::Value;
 use tokenizers::AddedToken;
 
 use super::bpe::{Bpe, BpeOptions};
-use super::scan::{self, RawMerge, Scanner, Unusual};
+use super::scan::{self, RawMerge, Scanner, Unsupported};
 use super::tables::{Merge, MergeTable, TokenTable};
 
-/// The parts of a tokenizer file. Truncation and padding are left out on purpose: `AutoTokenizer`
-/// drops them too, so that counts are those of the whole text.
+/// The parts of a tokenizer file. Truncation and padding are left out, as `AutoTokenizer` does, so
+/// that counts are those of the whole text.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) added: Vec<AddedToken>,
@@ -22,15 +22,16 @@ pub(super) struct File {
     pub(super) bpe: Bpe,
 }
 
-/// Ids far beyond any real vocabulary would ask for a table of gigabytes.
+/// Largest id that is read: 67 million, far beyond any real vocabulary. The table has an entry per
+/// id, so that a larger one would take gigabytes.
 const MAX_ID: u32 = 1 << 26;
 
 impl File {
-    /// Reads a file; anything unusual leaves it to the crate.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unusual> {
+    /// Reads a file; whatever is not supported here leaves it to the crate.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Unsupported> {
         // The merges make up half of the file. They are read ahead on another core, from where they
-        // seem to start; the walk stops there, and goes on behind them.
-        let start = scan::guess_merges(bytes).ok_or(Unusual)?;
+        // seem to start; the walk stops there and continues after them.
+        let start = scan::guess_merges(bytes).ok_or(Unsupported)?;
         let (merges, walked) = rayon::join(
             || {
                 let mut scanner = Scanner::new(bytes, start);
@@ -42,22 +43,22 @@ impl File {
                     ..Parts::default()
                 };
                 parts
-                    .walk(&mut Scanner::new(bytes, 0), Go::FromStart)
+                    .walk(&mut Scanner::new(bytes, 0), Start::Beginning)
                     .map(|at| (parts, at))
             },
         );
         let (merges, end) = merges?;
         let (mut parts, at) = walked?;
-        if at != At::Merges
-            || parts.walk(&mut Scanner::new(bytes, end), Go::BehindMerges)? != At::End
+        if at != Stop::AtMerges
+            || parts.walk(&mut Scanner::new(bytes, end), Start::AfterMerges)? != Stop::AtEnd
         {
-            return Err(Unusual);
+            return Err(Unsupported);
         }
         let tokens = parts
             .tokens
             .take()
             .filter(|_| parts.is_bpe)
-            .ok_or(Unusual)?;
+            .ok_or(Unsupported)?;
         let unk_is_missing = parts
             .options
             .unk_token
@@ -66,7 +67,7 @@ impl File {
         let partial_fallback = parts.options.byte_fallback
             && (0..=255_u8).any(|byte| tokens.id(&format!("<0x{byte:02X}>")).is_none());
         if unk_is_missing || partial_fallback {
-            return Err(Unusual);
+            return Err(Unsupported);
         }
         let merges = resolve(&tokens, &merges, parts.options.continuing_prefix.len())?;
         Ok(Self {
@@ -94,28 +95,28 @@ struct Parts {
     merges_start: usize,
 }
 
-/// Where a walk starts.
+/// Where a walk over the file starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Go {
-    FromStart,
-    BehindMerges,
+enum Start {
+    Beginning,
+    AfterMerges,
 }
 
-/// Where a walk stopped.
+/// Where a walk over the file stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    Merges,
-    End,
+enum Stop {
+    AtMerges,
+    AtEnd,
 }
 
 impl Parts {
-    fn walk(&mut self, scanner: &mut Scanner<'_>, go: Go) -> Result<At, Unusual> {
-        if go == Go::BehindMerges {
-            if self.model(scanner, go)? == At::Merges {
-                return Err(Unusual);
+    fn walk(&mut self, scanner: &mut Scanner<'_>, start: Start) -> Result<Stop, Unsupported> {
+        if start == Start::AfterMerges {
+            if self.model(scanner, start)? == Stop::AtMerges {
+                return Err(Unsupported);
             }
             if !scanner.more(b'}')? {
-                return Ok(At::End);
+                return Ok(Stop::AtEnd);
             }
         } else {
             scanner.expect(b'{')?;
@@ -124,31 +125,31 @@ impl Parts {
             let key = scanner.string()?;
             scanner.expect(b':')?;
             match &*key {
-                b"version" if scanner.value()? != "1.0" => return Err(Unusual),
+                b"version" if scanner.value()? != "1.0" => return Err(Unsupported),
                 b"added_tokens" => self.added = added_tokens(scanner.raw()?)?,
                 b"normalizer" => self.normalizer = scanner.value()?,
                 b"pre_tokenizer" => self.pre_tokenizer = scanner.value()?,
                 b"post_processor" => self.post_processor = scanner.value()?,
                 b"decoder" => self.decoder = scanner.value()?,
                 b"model" => {
-                    if self.model(scanner, Go::FromStart)? == At::Merges {
-                        return Ok(At::Merges);
+                    if self.model(scanner, Start::Beginning)? == Stop::AtMerges {
+                        return Ok(Stop::AtMerges);
                     }
                 }
                 b"version" => {}
                 _ => drop(scanner.raw()?),
             }
             if !scanner.more(b'}')? {
-                return Ok(At::End);
+                return Ok(Stop::AtEnd);
             }
         }
     }
 
-    fn model(&mut self, scanner: &mut Scanner<'_>, go: Go) -> Result<At, Unusual> {
-        if go == Go::FromStart {
+    fn model(&mut self, scanner: &mut Scanner<'_>, start: Start) -> Result<Stop, Unsupported> {
+        if start == Start::Beginning {
             scanner.expect(b'{')?;
         } else if !scanner.more(b'}')? {
-            return Ok(At::End);
+            return Ok(Stop::AtEnd);
         }
         loop {
             let key = scanner.string()?;
@@ -159,15 +160,15 @@ impl Parts {
                 b"merges" => {
                     scanner.peek()?;
                     return if scanner.position() == self.merges_start {
-                        Ok(At::Merges)
+                        Ok(Stop::AtMerges)
                     } else {
-                        Err(Unusual)
+                        Err(Unsupported)
                     };
                 }
                 b"dropout" => {
                     let dropout = scanner.value()?;
                     if !dropout.is_null() && dropout != 0.0 {
-                        return Err(Unusual);
+                        return Err(Unsupported);
                     }
                 }
                 b"unk_token" => {
@@ -185,7 +186,7 @@ impl Parts {
                 _ => drop(scanner.raw()?),
             }
             if !scanner.more(b'}')? {
-                return Ok(At::End);
+                return Ok(Stop::AtEnd);
             }
         }
     }
@@ -196,7 +197,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn added_tokens(raw: &[u8]) -> Result<Vec<AddedToken>, Unusual> {
+fn added_tokens(raw: &[u8]) -> Result<Vec<AddedToken>, Unsupported> {
     #[derive(Deserialize)]
     struct Entry {
         content: String,
@@ -206,7 +207,7 @@ fn added_tokens(raw: &[u8]) -> Result<Vec<AddedToken>, Unusual> {
         normalized: bool,
         special: bool,
     }
-    let entries: Vec<Entry> = serde_json::from_slice(raw).map_err(|_| Unusual)?;
+    let entries: Vec<Entry> = serde_json::from_slice(raw).map_err(|_| Unsupported)?;
     let tokens = entries.into_iter().map(|entry| AddedToken {
         content: entry.content,
         single_word: entry.single_word,
@@ -219,7 +220,7 @@ fn added_tokens(raw: &[u8]) -> Result<Vec<AddedToken>, Unusual> {
 }
 
 /// Reads `{"token": id, …}`.
-fn vocabulary(scanner: &mut Scanner<'_>) -> Result<TokenTable, Unusual> {
+fn vocabulary(scanner: &mut Scanner<'_>) -> Result<TokenTable, Unsupported> {
     scanner.expect(b'{')?;
     let mut text = Vec::with_capacity(1 << 20);
     let mut entries = Vec::with_capacity(1 << 17);
@@ -229,7 +230,7 @@ fn vocabulary(scanner: &mut Scanner<'_>) -> Result<TokenTable, Unusual> {
             scanner.expect(b':')?;
             let id = scanner.number()?;
             if id > MAX_ID || text.len() > u32::MAX as usize {
-                return Err(Unusual);
+                return Err(Unsupported);
             }
             entries.push((text.len() as u32, id));
             if !scanner.more(b'}')? {
@@ -238,12 +239,12 @@ fn vocabulary(scanner: &mut Scanner<'_>) -> Result<TokenTable, Unusual> {
         }
     }
     // Each token ends where the next one starts, so that valid text as a whole is not enough.
-    let text = String::from_utf8(text).map_err(|_| Unusual)?;
+    let text = String::from_utf8(text).map_err(|_| Unsupported)?;
     if entries
         .iter()
         .any(|entry| !text.is_char_boundary(entry.0 as usize))
     {
-        return Err(Unusual);
+        return Err(Unsupported);
     }
     Ok(TokenTable::new(text, &entries))
 }
@@ -253,7 +254,7 @@ fn resolve(
     tokens: &TokenTable,
     merges: &[RawMerge<'_>],
     prefix: usize,
-) -> Result<MergeTable, Unusual> {
+) -> Result<MergeTable, Unsupported> {
     let middle = merges.len() / 2;
     let part = |merges: &[RawMerge<'_>]| resolve_part(tokens, merges, prefix);
     let (first, second) = rayon::join(|| part(&merges[..middle]), || part(&merges[middle..]));
@@ -276,18 +277,18 @@ fn resolve_part(
     tokens: &TokenTable,
     merges: &[RawMerge<'_>],
     prefix: usize,
-) -> Result<Vec<(u32, u32, u32)>, Unusual> {
+) -> Result<Vec<(u32, u32, u32)>, Unsupported> {
     let mut resolved = Vec::with_capacity(merges.len());
     let mut joined = Vec::with_capacity(64);
     // Most vocabularies list their merged tokens in order of rank, so the next id is a good guess.
     let mut expected = 0;
     for merge in merges {
         let (left, right) = merge.text.halves();
-        let left_id = tokens.id_of_member(merge.left, left).ok_or(Unusual)?;
-        let right_id = tokens.id_of_member(merge.right, right).ok_or(Unusual)?;
+        let left_id = tokens.id_of_member(merge.left, left).ok_or(Unsupported)?;
+        let right_id = tokens.id_of_member(merge.right, right).ok_or(Unsupported)?;
         joined.clear();
         joined.extend_from_slice(left);
-        joined.extend_from_slice(right.get(prefix..).ok_or(Unusual)?);
+        joined.extend_from_slice(right.get(prefix..).ok_or(Unsupported)?);
         let id = if tokens
             .text(expected)
             .is_some_and(|token| token.as_bytes() == joined)
@@ -295,8 +296,8 @@ fn resolve_part(
             expected
         } else {
             tokens
-                .id(str::from_utf8(&joined).map_err(|_| Unusual)?)
-                .ok_or(Unusual)?
+                .id(str::from_utf8(&joined).map_err(|_| Unsupported)?)
+                .ok_or(Unsupported)?
         };
         expected = id + 1;
         resolved.push((left_id, right_id, id));

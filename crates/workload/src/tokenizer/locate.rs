@@ -11,11 +11,11 @@ use crate::hub::{HubError, HubSettings, RepoKind};
 
 /// The files of a tokenizer, read.
 pub(super) struct Files {
-    /// How messages call the tokenizer file.
+    /// Name of the tokenizer file in messages.
     pub(super) tokenizer_name: String,
     /// Content of `tokenizer.json`.
     pub(super) tokenizer: Vec<u8>,
-    /// What the other files say.
+    /// The content of the other files.
     pub(super) config: Config,
 }
 
@@ -91,7 +91,7 @@ fn from_folder(tokenizer: &Path, dir: &Path) -> Result<Files, TokenizerError> {
 }
 
 fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, TokenizerError> {
-    // The other files are optional, and asked for only when the ones before leave something open.
+    // The other files are optional, and requested only when earlier ones do not settle everything.
     let fetch = |name: &str| match hub.file(RepoKind::Model, spec, name) {
         Ok(path) => Ok(Some(path)),
         Err(HubError::NoSuchFile { .. } | HubError::OfflineMiss { .. }) => Ok(None),
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_hub_are_told_from_paths() {
+    fn hub_names_and_paths_are_distinguished() {
         for id in ["gpt2", "Qwen/Qwen3-0.6B", "org/name.v1_2"] {
             assert!(is_hub_id(id), "{id}");
         }

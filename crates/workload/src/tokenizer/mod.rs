@@ -1,13 +1,21 @@
 //! Tokenizers in the Hugging Face format, with the meaning that Python's `AutoTokenizer` gives
 //! them.
+//!
+//! The crate `tokenizers` is the reference: it reads every tokenizer that is not recognised step
+//! for step, and tests compare the two token for token (`tests.rs` here, and `tests/local_data.rs`
+//! for the tokenizers of large models). The tokenizers that are recognised, nearly all byte-pair
+//! ones, are loaded and encoded by our own code ([`file`], [`bpe`], [`pipeline`], [`split`]), since
+//! both happen before the first request is sent. When loading, the crate fills hash maps of owned
+//! strings and compiles regular expressions; when encoding, it keeps the origin of every byte,
+//! which counting does not need. `benches/startup.sh TOKENIZER` measures what a start takes (the
+//! README has the numbers), `examples/speed.rs` loading and counting alone.
 
 mod bpe;
 mod builtin;
 mod classes;
 mod config;
-mod engine;
+mod encoder;
 mod file;
-
 mod locate;
 mod pipeline;
 mod scan;
@@ -21,7 +29,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use self::config::Config;
-use self::engine::Engine;
+use self::encoder::Encoder;
 use self::template::ChatTemplate;
 use crate::hub::{HubError, HubSettings};
 
@@ -31,7 +39,7 @@ pub const BUILTIN: &str = "builtin";
 /// A loaded tokenizer. Cheap to share between threads by reference.
 pub struct Tokenizer {
     name: String,
-    engine: Engine,
+    encoder: Encoder,
     config: Config,
     special_ids: Vec<u32>,
     template: OnceLock<Result<ChatTemplate, String>>,
@@ -46,9 +54,9 @@ pub enum TokenizerError {
          itself, the name of a Hugging Face model, or `builtin`"
     )]
     NotFound {
-        /// What was asked for.
+        /// The path, id or name that was given.
         spec: String,
-        /// What was looked for, and where.
+        /// Where it was searched.
         reason: String,
     },
     /// A folder without a `tokenizer.json`.
@@ -70,7 +78,7 @@ pub enum TokenizerError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file that is not what it should be.
+    /// A file that is not a tokenizer.
     #[error("{file} is not a usable tokenizer file: {message}")]
     Parse {
         /// The file.
@@ -92,7 +100,7 @@ pub enum TokenizerError {
     /// The chat template does not compile or refuses the messages.
     #[error("the chat template of the tokenizer failed: {message}")]
     Template {
-        /// What it said.
+        /// The message of the template engine.
         message: String,
     },
 }
@@ -101,7 +109,7 @@ impl Tokenizer {
     /// Loads a tokenizer: `builtin`, a folder with `tokenizer.json`, such a file, or a Hugging Face
     /// id.
     ///
-    /// An id is looked for in the cache of the Python library first, then downloaded into it.
+    /// An id is first searched in the cache of the Python library, then downloaded into it.
     pub fn load(spec: &str, hub: &HubSettings) -> Result<Self, TokenizerError> {
         if spec == BUILTIN {
             return Self::builtin();
@@ -110,7 +118,7 @@ impl Tokenizer {
         Self::from_parts(spec, &files.tokenizer_name, &files.tokenizer, files.config)
     }
 
-    /// The vocabulary inside the binary: nothing need be downloaded.
+    /// The vocabulary inside the binary, which needs no download.
     pub fn builtin() -> Result<Self, TokenizerError> {
         Self::from_parts(
             BUILTIN,
@@ -126,34 +134,34 @@ impl Tokenizer {
         json: &[u8],
         config: Config,
     ) -> Result<Self, TokenizerError> {
-        let engine = Engine::parse(json).map_err(|message| TokenizerError::Parse {
+        let encoder = Encoder::parse(json).map_err(|message| TokenizerError::Parse {
             file: file.to_owned(),
             message,
         })?;
         let mut special_ids: Vec<u32> = config
             .special
             .iter()
-            .filter_map(|(_, token)| engine.token_to_id(token))
+            .filter_map(|(_, token)| encoder.token_to_id(token))
             .collect();
         special_ids.sort_unstable();
         special_ids.dedup();
         Ok(Self {
             name: name.to_owned(),
-            engine,
+            encoder,
             config,
             special_ids,
             template: OnceLock::new(),
         })
     }
 
-    /// What was asked for: a path, a Hugging Face id or `builtin`.
+    /// The name it was loaded by: a path, a Hugging Face id or `builtin`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Size of the model's own vocabulary, without added tokens.
     pub fn vocab_size(&self) -> usize {
-        self.engine.vocab_size()
+        self.encoder.vocab_size()
     }
 
     /// Ids of the tokens that the configuration names special (`all_special_ids` in Python),
@@ -162,9 +170,9 @@ impl Tokenizer {
         &self.special_ids
     }
 
-    /// Tokens that are put around a text when special tokens are asked for.
+    /// Number of special tokens that the tokenizer adds around a text.
     pub fn num_special_tokens_to_add(&self) -> usize {
-        self.engine.special_around()
+        self.encoder.special_around()
     }
 
     /// The tokens of a text, with nothing put around it. Added tokens in the text are recognised.
@@ -177,10 +185,10 @@ impl Tokenizer {
     /// Like [`Self::encode`], into a vector that is cleared first.
     pub fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
         ids.clear();
-        self.engine.encode(text, ids);
+        self.encoder.encode(text, ids);
     }
 
-    /// Number of tokens of a text; `special` counts those that are put around it too.
+    /// Number of tokens of a text; with `special`, including the special tokens around it.
     pub fn count(&self, text: &str, special: bool) -> usize {
         thread_local! {
             static IDS: std::cell::RefCell<Vec<u32>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -191,7 +199,7 @@ impl Tokenizer {
         });
         plain
             + if special {
-                self.engine.special_around()
+                self.encoder.special_around()
             } else {
                 0
             }
@@ -200,7 +208,7 @@ impl Tokenizer {
     /// The text of tokens, special tokens included. Ids that the tokenizer does not know are
     /// skipped.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let text = self.engine.decode(ids);
+        let text = self.encoder.decode(ids);
         if self.config.clean_up_spaces {
             clean_up(&text)
         } else {
@@ -213,7 +221,7 @@ impl Tokenizer {
         self.config.chat_template.is_some()
     }
 
-    /// The text that the chat template makes of messages, ready for the answer to begin.
+    /// The text that the chat template makes of messages, up to where the answer begins.
     pub fn apply_chat_template(
         &self,
         messages: &[Value],
@@ -244,17 +252,17 @@ impl Tokenizer {
     /// Ids of all tokens that were added to the model's vocabulary and are marked special,
     /// ascending.
     pub fn special_added_ids(&self) -> Vec<u32> {
-        self.engine.special_added_ids()
+        self.encoder.special_added_ids()
     }
 
-    /// True when encoding takes our own way, which is many times quicker than the crate's.
-    pub(crate) fn is_quick(&self) -> bool {
-        matches!(self.engine, Engine::Quick(_))
+    /// True when encoding is our own, and so many times faster than the crate's.
+    pub(crate) fn is_fast(&self) -> bool {
+        matches!(self.encoder, Encoder::Fast(_))
     }
 
-    /// Visits the tokens of the model's own vocabulary in order of id, until `visit` says stop.
+    /// Visits the tokens of the model's own vocabulary in order of id, until `visit` breaks.
     pub(crate) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> std::ops::ControlFlow<()>) {
-        self.engine.for_each_token(visit);
+        self.encoder.for_each_token(visit);
     }
 }
 

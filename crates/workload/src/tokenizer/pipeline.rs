@@ -1,9 +1,9 @@
-//! The way from text to tokens for the common pipelines, without the offsets that the crate keeps.
+//! From text to tokens for the common pipelines, without the offsets that the crate `tokenizers`
+//! keeps.
 //!
-//! The crate tracks for every byte where it came from, through every step. Counting tokens needs
-//! none of that. A pipeline is taken over only when each of its steps is one of those below; every
-//! other tokenizer goes through the crate. The results are equal token for token
-//! (`tests/tokenizers.rs`).
+//! The crate tracks the origin of every byte through every step. Counting tokens needs none of
+//! that. A pipeline is recognised only when each of its steps is one of those below; every other
+//! tokenizer goes through the crate. The results are equal token for token (`tests/local_data.rs`).
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ use super::split::{GPT2, Splitter};
 
 /// A recognised pipeline around a byte-pair model.
 pub(super) struct Pipeline {
-    /// Added tokens that are looked for in the text as it is.
+    /// Finds added tokens in the text as it is.
     plain_added: Option<DoubleArrayAhoCorasick<u32>>,
-    /// Added tokens that are looked for in the normalised text.
+    /// Finds added tokens in the normalised text.
     normalized_added: Option<DoubleArrayAhoCorasick<u32>>,
     normalizers: Vec<Normalizer>,
     splitters: Vec<Splitter>,
@@ -28,7 +28,7 @@ pub(super) struct Pipeline {
     underscore_is_border: bool,
 }
 
-/// Patterns that the search automaton does not take (an added token given twice).
+/// Patterns that the search automaton refuses (an added token given twice).
 struct Unbuildable;
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ enum Normalizer {
 }
 
 impl Pipeline {
-    /// The pipeline of a tokenizer, or `None` when it has a step that is not known here.
+    /// The pipeline of a tokenizer; `None` when it has a step that is not known here.
     pub(super) fn recognise(
         normalizer: &Value,
         pre_tokenizer: &Value,
@@ -97,33 +97,33 @@ impl Pipeline {
 
     fn encode_part(&self, bpe: &Bpe, part: &str, out: &mut Vec<u32>) {
         if self.splitters.is_empty() {
-            return self.encode_piece(bpe, part, out);
+            return self.encode_pretoken(bpe, part, out);
         }
-        let mut pieces = vec![part];
+        let mut pretokens = vec![part];
         let mut split = Vec::new();
         for splitter in &self.splitters {
-            for piece in pieces.drain(..) {
-                splitter.split(piece, &mut split);
+            for pretoken in pretokens.drain(..) {
+                splitter.split(pretoken, &mut split);
             }
-            std::mem::swap(&mut pieces, &mut split);
+            std::mem::swap(&mut pretokens, &mut split);
         }
-        for piece in pieces {
-            self.encode_piece(bpe, piece, out);
+        for pretoken in pretokens {
+            self.encode_pretoken(bpe, pretoken, out);
         }
     }
 
-    fn encode_piece(&self, bpe: &Bpe, piece: &str, out: &mut Vec<u32>) {
+    fn encode_pretoken(&self, bpe: &Bpe, pretoken: &str, out: &mut Vec<u32>) {
         if self.byte_level {
-            bpe.encode_bytes(piece, out);
+            bpe.encode_bytes(pretoken, out);
         } else if self.underscore_is_border {
-            let mut rest = piece;
+            let mut rest = pretoken;
             while !rest.is_empty() {
                 let (word, after) = rest.split_at(underscore_border(rest));
                 bpe.encode_word(word, out);
                 rest = after;
             }
         } else {
-            bpe.encode_word(piece, out);
+            bpe.encode_word(pretoken, out);
         }
     }
 
@@ -161,7 +161,7 @@ fn underscore_border(text: &str) -> usize {
         .map_or(text.len(), |at| start + at)
 }
 
-/// What finds the patterns; `Ok(None)` without patterns.
+/// The automaton that finds the patterns; `Ok(None)` without patterns.
 fn automaton(
     patterns: Vec<(String, u32)>,
 ) -> Result<Option<DoubleArrayAhoCorasick<u32>>, Unbuildable> {

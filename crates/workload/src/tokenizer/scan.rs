@@ -1,9 +1,9 @@
-//! A quick walk over the large parts of a `tokenizer.json`.
+//! A fast walk over the large parts of a `tokenizer.json`.
 //!
 //! Nine tenths of such a file are two members of `model`: a map of a hundred thousand tokens and a
 //! list of as many merges. They are read here straight into tables. Everything else goes through
-//! `serde_json`. Whatever looks unusual ends the walk, and the file is left to the crate's own
-//! reader, which also words the error.
+//! `serde_json`. Whatever is not supported ends the walk, and the file goes to the crate's own
+//! reader, which also gives the error message.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::tables::hash_bytes;
 
-/// What ends the walk.
+/// The file has something that this reader does not support, or is broken.
 #[derive(Debug)]
-pub(super) struct Unusual;
+pub(super) struct Unsupported;
 
 /// A place in a JSON text.
 #[derive(Clone, Debug)]
@@ -33,65 +33,65 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte that is not white space.
-    pub(super) fn peek(&mut self) -> Result<u8, Unusual> {
+    pub(super) fn peek(&mut self) -> Result<u8, Unsupported> {
         while let Some(byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
                 return Ok(*byte);
             }
             self.at += 1;
         }
-        Err(Unusual)
+        Err(Unsupported)
     }
 
-    /// Steps over one byte that must be there.
-    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Unusual> {
+    /// Skips one byte that must be there.
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Unsupported> {
         if self.peek()? != byte {
-            return Err(Unusual);
+            return Err(Unsupported);
         }
         self.at += 1;
         Ok(())
     }
 
-    /// Steps over a comma, or over `end`; true when something follows.
-    pub(super) fn more(&mut self, end: u8) -> Result<bool, Unusual> {
+    /// Skips a comma, or over `end`; true when something follows.
+    pub(super) fn more(&mut self, end: u8) -> Result<bool, Unsupported> {
         let byte = self.peek()?;
         self.at += 1;
         match byte {
             b',' => Ok(true),
             byte if byte == end => Ok(false),
-            _ => Err(Unusual),
+            _ => Err(Unsupported),
         }
     }
 
-    /// True when a list or map ends right after its start; steps over the end.
-    pub(super) fn is_empty(&mut self, end: u8) -> Result<bool, Unusual> {
+    /// True when a list or map ends right after its start; skips the end.
+    pub(super) fn is_empty(&mut self, end: u8) -> Result<bool, Unsupported> {
         let empty = self.peek()? == end;
         self.at += usize::from(empty);
         Ok(empty)
     }
 
     /// A string; borrowed where it holds no escapes.
-    pub(super) fn string(&mut self) -> Result<Cow<'a, [u8]>, Unusual> {
+    pub(super) fn string(&mut self) -> Result<Cow<'a, [u8]>, Unsupported> {
         self.expect(b'"')?;
         let start = self.at;
-        let end = start + memchr::memchr2(b'"', b'\\', &self.bytes[start..]).ok_or(Unusual)?;
+        let end = start + memchr::memchr2(b'"', b'\\', &self.bytes[start..]).ok_or(Unsupported)?;
         if self.bytes[end] == b'"' {
             self.at = end + 1;
             return Ok(Cow::Borrowed(&self.bytes[start..end]));
         }
         let mut end = end;
         while self.bytes[end] == b'\\' {
-            let next = self.bytes.get(end + 2..).ok_or(Unusual)?;
-            end += 2 + memchr::memchr2(b'"', b'\\', next).ok_or(Unusual)?;
+            let next = self.bytes.get(end + 2..).ok_or(Unsupported)?;
+            end += 2 + memchr::memchr2(b'"', b'\\', next).ok_or(Unsupported)?;
         }
         self.at = end + 1;
         let text: String =
-            serde_json::from_slice(&self.bytes[start - 1..=end]).map_err(|_| Unusual)?;
+            serde_json::from_slice(&self.bytes[start - 1..=end]).map_err(|_| Unsupported)?;
         Ok(Cow::Owned(text.into_bytes()))
     }
 
     /// A whole number that fits an id.
-    pub(super) fn number(&mut self) -> Result<u32, Unusual> {
+    pub(super) fn number(&mut self) -> Result<u32, Unsupported> {
         self.peek()?;
         let digits = self.bytes[self.at..]
             .iter()
@@ -102,15 +102,19 @@ impl<'a> Scanner<'a> {
             value = value
                 .checked_mul(10)
                 .and_then(|v| v.checked_add(u32::from(digit - b'0')))
-                .ok_or(Unusual)?;
+                .ok_or(Unsupported)?;
             count += 1;
         }
         self.at += count;
-        if count == 0 { Err(Unusual) } else { Ok(value) }
+        if count == 0 {
+            Err(Unsupported)
+        } else {
+            Ok(value)
+        }
     }
 
-    /// The bytes of any value, stepped over.
-    pub(super) fn raw(&mut self) -> Result<&'a [u8], Unusual> {
+    /// The bytes of any value, which is skipped.
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], Unsupported> {
         self.peek()?;
         let start = self.at;
         let mut depth = 0_usize;
@@ -124,7 +128,7 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                 }
                 b'}' | b']' => {
-                    depth = depth.checked_sub(1).ok_or(Unusual)?;
+                    depth = depth.checked_sub(1).ok_or(Unsupported)?;
                     self.at += 1;
                 }
                 b',' | b':' => self.at += 1,
@@ -143,8 +147,8 @@ impl<'a> Scanner<'a> {
     }
 
     /// Any value, read.
-    pub(super) fn value(&mut self) -> Result<Value, Unusual> {
-        serde_json::from_slice(self.raw()?).map_err(|_| Unusual)
+    pub(super) fn value(&mut self) -> Result<Value, Unsupported> {
+        serde_json::from_slice(self.raw()?).map_err(|_| Unsupported)
     }
 }
 
@@ -178,8 +182,8 @@ impl MergeText<'_> {
     }
 }
 
-/// Reads a list of merges, `["a b", …]` or `[["a", "b"], …]`; the scanner stands at its start.
-pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>, Unusual> {
+/// Reads a list of merges, `["a b", …]` or `[["a", "b"], …]`; the scanner is at its start.
+pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>, Unsupported> {
     scanner.expect(b'[')?;
     let mut merges = Vec::with_capacity(1 << 17);
     if scanner.is_empty(b']')? {
@@ -200,9 +204,9 @@ pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>,
             }
         } else {
             let text = scanner.string()?;
-            let space = memchr::memchr(b' ', &text).ok_or(Unusual)?;
+            let space = memchr::memchr(b' ', &text).ok_or(Unsupported)?;
             if memchr::memchr(b' ', &text[space + 1..]).is_some() {
-                return Err(Unusual);
+                return Err(Unsupported);
             }
             match text {
                 Cow::Borrowed(text) => MergeText::Joined(text, space as u32),
@@ -221,7 +225,7 @@ pub(super) fn merges<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<RawMerge<'a>>,
     }
 }
 
-/// Where the list of merges probably starts: behind the last `"merges": [` of the file.
+/// Where the list of merges probably starts: after the last `"merges": [` of the file.
 pub(super) fn guess_merges(bytes: &[u8]) -> Option<usize> {
     memchr::memmem::rfind_iter(bytes, b"\"merges\"").find_map(|at| {
         let mut scanner = Scanner::new(bytes, at + b"\"merges\"".len());
@@ -235,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_every_kind_are_stepped_over() {
+    fn values_of_every_kind_are_skipped() {
         let text = br#" {"a": [1, {"b": "]}\""}], "c": null, "d": -1.5e3} 7"#;
         let mut scanner = Scanner::new(text, 0);
         assert_eq!(scanner.value().unwrap()["d"], -1500.0);

@@ -1,18 +1,18 @@
-//! Cutting text into the words that the model sees.
+//! Pre-tokenisation: cutting text into the words that the model encodes one by one.
 //!
 //! Nearly all tokenizers in use cut by one of a handful of regular expressions. Those are written
-//! out here as plain loops over character classes, which is many times quicker and starts at once;
-//! the test at the bottom holds them against the expressions themselves. Any other expression is
-//! left to the regex engine.
+//! out here as plain loops over character classes, which are many times faster and need no
+//! compilation; the test at the bottom compares them with the expressions themselves. Any other
+//! expression is left to the regex engine.
 
 use fancy_regex::Regex;
 
 use super::classes::{self, Class};
 
-/// One step that cuts text into pieces.
+/// One step that cuts text into words.
 #[derive(Debug)]
 pub(super) enum Splitter {
-    /// Every match and every stretch between matches is a piece.
+    /// Every match and all text between two matches is a word.
     Regex {
         /// The expression.
         regex: Box<Regex>,
@@ -26,10 +26,10 @@ pub(super) enum Splitter {
     },
     /// The expression of GPT-2.
     Gpt2,
-    /// The expression of GPT-4 and its relatives (Llama 3, Qwen), with at most so many digits in a
-    /// piece.
+    /// The expression of GPT-4 and its relatives (Llama 3, Qwen), with at most `digits` digits in a
+    /// word.
     Gpt4 {
-        /// Most digits in a piece.
+        /// Maximum digits in a word.
         digits: usize,
     },
     /// Runs of up to three digits apart from other text.
@@ -70,7 +70,7 @@ impl Splitter {
         }
     }
 
-    /// Appends the pieces of `text`.
+    /// Appends the words of `text`.
     pub(super) fn split<'a>(&self, text: &'a str, out: &mut Vec<&'a str>) {
         match self {
             Self::Regex {
@@ -94,7 +94,7 @@ impl Splitter {
 
 fn by_regex<'a>(regex: &Regex, matches_only: bool, text: &'a str, out: &mut Vec<&'a str>) {
     let mut end = 0;
-    // An expression that gives up (backtracking limit) ends the search, as it does in the crate.
+    // An expression that reaches the backtracking limit ends the search, as it does in the crate.
     for found in regex.find_iter(text).map_while(Result::ok) {
         if end < found.start() && !matches_only {
             out.push(&text[end..found.start()]);
@@ -109,7 +109,7 @@ fn by_regex<'a>(regex: &Regex, matches_only: bool, text: &'a str, out: &mut Vec<
     }
 }
 
-/// Cuts runs of chosen characters out of a text, in pieces of at most `longest`.
+/// Separates runs of chosen characters from other text, in words of at most `longest` characters.
 fn isolate<'a>(
     text: &'a str,
     out: &mut Vec<&'a str>,
@@ -144,8 +144,8 @@ fn is_cjk(symbol: char) -> bool {
     matches!(symbol, '一'..='龥' | '\u{3040}'..='ヿ')
 }
 
-/// Cuts a text by a function that gives the end of the match at a place, or the place itself for
-/// none.
+/// Cuts a text by a function that returns the end of the match at a place, or the place itself
+/// where there is none.
 fn by_scan<'a>(text: &'a str, out: &mut Vec<&'a str>, find: impl Fn(&str, usize) -> usize) {
     let mut at = 0;
     let mut unmatched = 0;
@@ -342,7 +342,7 @@ mod tests {
 
     use super::*;
 
-    fn pieces<'a>(splitter: &Splitter, text: &'a str) -> Vec<&'a str> {
+    fn words<'a>(splitter: &Splitter, text: &'a str) -> Vec<&'a str> {
         let mut out = Vec::new();
         splitter.split(text, &mut out);
         out
@@ -350,15 +350,15 @@ mod tests {
 
     fn check(text: &str) {
         for pattern in [GPT2, GPT4_ONE, GPT4_THREE, THREE_DIGITS, CJK, DEEPSEEK] {
-            let quick = Splitter::pattern(pattern, false).unwrap();
+            let loops = Splitter::pattern(pattern, false).unwrap();
             let regex = Splitter::Regex {
                 regex: Box::new(Regex::new(pattern).unwrap()),
                 matches_only: false,
             };
-            assert!(!matches!(quick, Splitter::Regex { .. }));
+            assert!(!matches!(loops, Splitter::Regex { .. }));
             assert_eq!(
-                pieces(&quick, text),
-                pieces(&regex, text),
+                words(&loops, text),
+                words(&regex, text),
                 "{pattern}: {text:?}"
             );
         }
@@ -420,11 +420,11 @@ mod tests {
     #[test]
     fn digits_are_cut_one_by_one_or_in_runs() {
         assert_eq!(
-            pieces(&Splitter::Digits { single: true }, "a12b"),
+            words(&Splitter::Digits { single: true }, "a12b"),
             ["a", "1", "2", "b"]
         );
         assert_eq!(
-            pieces(&Splitter::Digits { single: false }, "a12b3"),
+            words(&Splitter::Digits { single: false }, "a12b3"),
             ["a", "12", "b", "3"]
         );
     }

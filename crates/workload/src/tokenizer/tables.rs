@@ -13,7 +13,7 @@ pub(super) struct TokenTable {
     /// Upper half of the hash and the id plus one; zero marks a free slot.
     slots: Vec<(u32, u32)>,
     len: usize,
-    /// Two tokens cannot be told apart by what the slots hold of their hashes.
+    /// Some tokens have equal hashes in the slots, so that their texts must be compared.
     ambiguous: bool,
 }
 
@@ -56,7 +56,7 @@ impl TokenTable {
         self.id_of_known(hash_bytes(token.as_bytes()), token.as_bytes())
     }
 
-    /// The id of a token whose hash is at hand.
+    /// The id of a token whose hash is known.
     pub(super) fn id_of_known(&self, hash: u64, token: &[u8]) -> Option<u32> {
         self.find(hash, |id| {
             self.text(id).is_some_and(|known| known.as_bytes() == token)
@@ -199,7 +199,7 @@ fn slots_for(entries: usize) -> usize {
     (entries * 2).next_power_of_two().max(8)
 }
 
-/// A quick hash of a short text: multiply and rotate over words of eight bytes.
+/// A fast hash of a short text: multiply and rotate over words of eight bytes.
 pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = bytes.len() as u64;
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn members_whose_hashes_look_alike_are_told_apart() {
+    fn members_with_equal_hashes_are_distinguished() {
         // The first two numbers that share the tag and, in a table of eight slots, the place.
         let mut seen = std::collections::HashMap::new();
         let (one, other) = (0_u32..4_000_000)

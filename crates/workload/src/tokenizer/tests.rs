@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn the_builtin_tokenizer_reads_back_what_it_writes() {
+fn the_builtin_tokenizer_decodes_what_it_encodes() {
     let tokenizer = Tokenizer::builtin().unwrap();
     assert_eq!(tokenizer.vocab_size(), 8192);
     assert_eq!(tokenizer.special_ids(), [8189, 8190, 8191]);
@@ -20,11 +20,11 @@ fn the_builtin_tokenizer_reads_back_what_it_writes() {
 }
 
 #[test]
-fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
+fn the_builtin_tokenizer_has_the_fast_encoder_and_equals_the_crate() {
     let json = builtin::tokenizer_json();
-    let quick = Engine::parse(json.as_bytes()).unwrap();
-    let reference = Engine::parse_by_crate(json.as_bytes()).unwrap();
-    assert!(matches!(quick, Engine::Quick(_)) && matches!(reference, Engine::Crate(_)));
+    let fast = Encoder::parse(json.as_bytes()).unwrap();
+    let reference = Encoder::parse_with_library(json.as_bytes()).unwrap();
+    assert!(matches!(fast, Encoder::Fast(_)) && matches!(reference, Encoder::Library(_)));
     let text = include_str!("../../data/builtin/make.py");
     for text in text.lines().chain([
         text,
@@ -32,10 +32,10 @@ fn the_builtin_tokenizer_takes_the_quick_way_and_equals_the_crate() {
         "x".repeat(100).as_str(),
     ]) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        quick.encode(text, &mut ours);
+        fast.encode(text, &mut ours);
         reference.encode(text, &mut theirs);
         assert_eq!(ours, theirs, "{text:?}");
-        assert_eq!(quick.decode(&ours), reference.decode(&theirs));
+        assert_eq!(fast.decode(&ours), reference.decode(&theirs));
     }
 }
 

@@ -18,17 +18,17 @@ pub(super) struct Class {
     pub(super) needs: &'static str,
     /// The client puts the chat template around the prompt.
     pub(super) template: bool,
-    /// Rows carry images, videos or sounds.
+    /// Rows carry images, videos or audio.
     pub(super) has_media: bool,
     /// Rows name videos, each a file of the dataset.
     pub(super) is_video: bool,
-    /// Rows carry sounds.
+    /// Rows carry audio.
     pub(super) is_audio: bool,
     /// Where the number of output tokens comes from.
     pub(super) output: Output,
     /// The recorded answer is counted without special tokens.
     pub(super) answer_without_special: bool,
-    /// Most tokens of a prompt and of prompt and answer, where they differ from the usual ones.
+    /// Maximum tokens of a prompt, and of prompt and answer, where they differ from the usual ones.
     pub(super) limits: Option<(usize, usize)>,
     /// Reads a row; `None` when it lacks something.
     pub(super) read: fn(&Value, &HfSettings) -> Option<Item>,
@@ -45,7 +45,7 @@ pub(super) enum Output {
     AlwaysAnswer,
 }
 
-/// What is taken from a row.
+/// The parts of a row that are used.
 #[derive(Debug, Default)]
 pub(super) struct Item {
     pub(super) prompt: String,

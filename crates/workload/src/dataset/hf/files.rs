@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::classes::Class;
 use crate::{HfSettings, RepoKind, WorkloadError};
 
-/// The files of the wanted subset and split, in order of name.
+/// The files of the subset and split that the settings name, in order of name.
 pub(super) fn find(options: &HfSettings, class: &Class) -> Result<Vec<PathBuf>, WorkloadError> {
     let subset = options.subset.as_deref().or(class.subset);
     let split = options.split.as_deref().unwrap_or(class.split);

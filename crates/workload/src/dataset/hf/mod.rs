@@ -7,6 +7,7 @@ mod order;
 mod parquet;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -56,18 +57,11 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     let mut seen = 0;
     let mut columns = String::new();
     while wanted.is_none_or(|wanted| requests.len() < wanted) {
-        // A video too many would be megabytes downloaded for nothing.
-        let spare = |missing: usize| {
-            if class.is_video {
-                missing
-            } else {
-                missing * 5 / 4 + 16
-            }
-        };
-        let ask = wanted
-            .map_or(4096, |wanted| spare(wanted - requests.len()))
-            .min(4096);
-        let batch: Vec<Value> = rows.by_ref().take(ask).collect::<Result<_, _>>()?;
+        let missing = wanted.map(|wanted| wanted - requests.len());
+        let batch: Vec<Value> = rows
+            .by_ref()
+            .take(batch_size(class, missing))
+            .collect::<Result<_, _>>()?;
         if batch.is_empty() {
             break;
         }
@@ -99,7 +93,21 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
     Ok(sample)
 }
 
-/// The request for a row; `None` for rows that do not count.
+/// Rows that are tried together: somewhat more than are missing, since some are not usable.
+fn batch_size(class: &Class, missing: Option<usize>) -> usize {
+    // Rows may hold images, so that more of them would fill the memory.
+    const MAX: usize = 4096;
+    let Some(missing) = missing else { return MAX };
+    // A video too many would be megabytes downloaded for nothing.
+    let rows = if class.is_video {
+        missing
+    } else {
+        missing * 5 / 4 + 16
+    };
+    rows.min(MAX)
+}
+
+/// The request for a row; `None` for a row that is not usable.
 fn make(
     context: &Context<'_>,
     options: &HfSettings,
@@ -138,30 +146,13 @@ fn make(
         let tokens = tokenizer.count(&prompt, true);
         request(Prompt::Text(prompt), tokens, Some(output))
     };
-    let dynamic = fixed.is_none() && class.output == Output::Answer;
-    let prompt_tokens = made.prompt_tokens as usize;
-    let fits = match class.limits {
-        Some((prompt_limit, total)) => {
-            prompt_tokens >= 4
-                && output >= 4
-                && prompt_tokens <= prompt_limit
-                && prompt_tokens + output as usize <= total
-        }
-        None => is_valid_sequence(prompt_tokens, output as usize, false),
-    };
-    if dynamic && !fits {
+    let is_recorded = fixed.is_none() && class.output == Output::Answer;
+    if is_recorded && !is_within_limits(class, made.prompt_tokens as usize, output as usize) {
         return Ok(None);
     }
-    for image in images {
-        let part = if let Value::String(url) = &image {
-            super::media_part("image_url", &Value::from(url.as_str()))
-        } else {
-            let Some(bytes) = blob(&image) else {
-                return Ok(None);
-            };
-            media::image_part(&bytes, context.settings.is_vllm()).map_err(|message| {
-                WorkloadError::format(&options.path, None, format!("an image: {message}"))
-            })?
+    for image in &images {
+        let Some(part) = image_part(context, options, image)? else {
+            return Ok(None);
         };
         made.media.push(part);
     }
@@ -172,35 +163,66 @@ fn make(
         made.media.push(part);
     }
     if let Some(audio) = audio {
-        let Some(bytes) = blob(&audio) else {
+        let Some(audio) = audio_file(options, &audio) else {
             return Ok(None);
         };
-        let Some(seconds) = media::audio_seconds(&bytes) else {
-            return Ok(None);
-        };
-        let (least, most) = options.audio_seconds;
-        if seconds < least || seconds > most {
-            return Ok(None);
-        }
-        let file_name = audio["path"]
-            .as_str()
-            .filter(|path| !path.is_empty())
-            .unwrap_or("audio.wav")
-            .to_owned();
-        made.audio = Some(std::sync::Arc::new(Audio {
-            file_name,
-            bytes,
-            seconds,
-        }));
+        made.audio = Some(Arc::new(audio));
     }
     Ok(Some(made))
 }
 
+/// True where prompt and recorded answer have lengths that the dataset's class takes.
+fn is_within_limits(class: &Class, prompt: usize, output: usize) -> bool {
+    match class.limits {
+        Some((prompt_limit, total)) => {
+            prompt >= 4 && output >= 4 && prompt <= prompt_limit && prompt + output <= total
+        }
+        None => is_valid_sequence(prompt, output, false),
+    }
+}
+
+/// The content part for an image: named by a URL, or its bytes inside the row.
+fn image_part(
+    context: &Context<'_>,
+    options: &HfSettings,
+    image: &Value,
+) -> Result<Option<Value>, WorkloadError> {
+    if let Value::String(url) = image {
+        let part = super::media_part("image_url", &Value::from(url.as_str()));
+        return Ok(Some(part));
+    }
+    let Some(bytes) = blob(image) else {
+        return Ok(None);
+    };
+    media::image_part(&bytes, context.settings.is_vllm())
+        .map(Some)
+        .map_err(|message| {
+            WorkloadError::format(&options.path, None, format!("an image: {message}"))
+        })
+}
+
+/// The audio inside a row; `None` where its length is unknown or outside the limits.
+fn audio_file(options: &HfSettings, audio: &Value) -> Option<Audio> {
+    let bytes = blob(audio)?;
+    let seconds = media::audio_seconds(&bytes)?;
+    let (least, most) = options.audio_seconds;
+    let file_name = audio["path"]
+        .as_str()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("audio.wav")
+        .to_owned();
+    (seconds >= least && seconds <= most).then_some(Audio {
+        file_name,
+        bytes,
+        seconds,
+    })
+}
+
 /// The content part for a video: inside the row, a file of the dataset, or somewhere on the web.
 ///
-/// vLLM's tool downloads the whole dataset and names files that the server has to find on its own
-/// disk; so it is with `--compat vllm`, except that only the videos that are sent are downloaded.
-/// Otherwise the file goes along in the request.
+/// vLLM's benchmark downloads the whole dataset and names files that the server has to find on its
+/// own disk. `--compat vllm` names them too, but downloads only the videos that are sent. Otherwise
+/// the file is sent inside the request.
 fn video_part(
     context: &Context<'_>,
     options: &HfSettings,

@@ -1,4 +1,4 @@
-//! The order of rows: as they stand, shuffled as a whole, or shuffled through a window.
+//! The order of rows: as in the files, shuffled as a whole, or shuffled through a window.
 //!
 //! The window gives the same order as the streaming mode of the Python library: files first change
 //! places, then a buffer of 1,000 rows gives one at random for each that comes in.

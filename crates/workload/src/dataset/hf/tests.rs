@@ -107,9 +107,9 @@ fn every_text_class_reads_its_rows() {
 }
 
 #[test]
-fn sounds_and_images_come_along() {
-    let sound = BASE64_STANDARD.encode(wav(1.0));
-    let row = json!({"audio": {"bytes": sound, "path": "a.wav"}});
+fn audio_and_images_are_sent() {
+    let audio = BASE64_STANDARD.encode(wav(1.0));
+    let row = json!({"audio": {"bytes": audio, "path": "a.wav"}});
     let rows = [
         row.clone(),
         json!({"audio": {"bytes": BASE64_STANDARD.encode(wav(9.0)), "path": "b.wav"}}),
@@ -145,7 +145,7 @@ fn sounds_and_images_come_along() {
 }
 
 #[test]
-fn videos_come_along_as_files_of_the_dataset() {
+fn videos_are_sent_as_files_of_the_dataset() {
     let row = |video: Value| json!({"question": "What?", "choices": {"A": "x", "B": null}, "video": video});
     let of_dataset = "https://huggingface.co/datasets/yale-nlp/MMVU/resolve/main/videos/1.webm";
     let rows = [
@@ -223,7 +223,7 @@ fn functions_become_tools() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn messages_name_the_problem() {
     let row = [json!({"text": "x"})];
     for (name, file, part) in [
         ("some/other", "train.jsonl", "--hf-name"),

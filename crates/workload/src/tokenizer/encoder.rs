@@ -1,4 +1,5 @@
-//! What encodes and decodes: our own pipeline where it is known step for step, else the crate.
+//! Encoding and decoding: by our own pipeline where every step is known, else by the crate
+//! `tokenizers`.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -11,16 +12,16 @@ use super::bpe::{Bpe, char_byte};
 use super::file::File;
 use super::pipeline::Pipeline;
 
-/// A tokenizer's working parts.
-pub(super) enum Engine {
+/// The working parts of a tokenizer.
+pub(super) enum Encoder {
     /// Byte-pair encoding with known steps around it.
-    Quick(Box<Quick>),
+    Fast(Box<FastEncoder>),
     /// Anything else.
-    Crate(Box<tokenizers::Tokenizer>),
+    Library(Box<tokenizers::Tokenizer>),
 }
 
-/// Our own parts.
-pub(super) struct Quick {
+/// Our own encoder and decoder.
+pub(super) struct FastEncoder {
     bpe: Bpe,
     pipeline: Pipeline,
     /// Added tokens by ascending id, with the text that decoding gives.
@@ -28,65 +29,65 @@ pub(super) struct Quick {
     /// Ids of added tokens by content.
     added_ids: HashMap<String, u32>,
     special_around: usize,
-    decoder: QuickDecoder,
+    decoder: FastDecoder,
 }
 
-enum QuickDecoder {
+enum FastDecoder {
     /// Characters stand for bytes.
     ByteLevel(OnceLock<TokenBytes>),
-    /// The crate's.
-    Crate(Box<DecoderWrapper>),
-    /// Tokens with a space between.
+    /// A decoder of the crate.
+    Library(Box<DecoderWrapper>),
+    /// Joins tokens with spaces.
     Spaces,
 }
 
-impl Engine {
+impl Encoder {
     /// Reads a `tokenizer.json`; the error says what is wrong with it.
     pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
         if let Ok(file) = File::parse(json)
-            && let Some(quick) = Quick::new(file)
+            && let Some(fast) = FastEncoder::new(file)
         {
-            return Ok(Self::Quick(Box::new(quick)));
+            return Ok(Self::Fast(Box::new(fast)));
         }
-        Self::parse_by_crate(json)
+        Self::parse_with_library(json)
     }
 
-    /// The same by the crate alone, for tokenizers that are not recognised and for tests.
-    pub(super) fn parse_by_crate(json: &[u8]) -> Result<Self, String> {
+    /// The same with the crate alone, for tokenizers that are not recognised, and for tests.
+    pub(super) fn parse_with_library(json: &[u8]) -> Result<Self, String> {
         let mut tokenizer =
             tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
         tokenizer
             .with_truncation(None)
             .map_err(|error| error.to_string())?;
         tokenizer.with_padding(None);
-        Ok(Self::Crate(Box::new(tokenizer)))
+        Ok(Self::Library(Box::new(tokenizer)))
     }
 
     /// Size of the model's own vocabulary.
     pub(super) fn vocab_size(&self) -> usize {
         match self {
-            Self::Quick(quick) => quick.bpe.tokens.len(),
-            Self::Crate(tokenizer) => tokenizer.get_vocab_size(false),
+            Self::Fast(fast) => fast.bpe.tokens.len(),
+            Self::Library(tokenizer) => tokenizer.get_vocab_size(false),
         }
     }
 
     /// The id of a token, added tokens first.
     pub(super) fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
-            Self::Quick(quick) => quick
+            Self::Fast(fast) => fast
                 .added_ids
                 .get(token)
                 .copied()
-                .or_else(|| quick.bpe.tokens.id(token)),
-            Self::Crate(tokenizer) => tokenizer.token_to_id(token),
+                .or_else(|| fast.bpe.tokens.id(token)),
+            Self::Library(tokenizer) => tokenizer.token_to_id(token),
         }
     }
 
     /// Tokens that are put around a text.
     pub(super) fn special_around(&self) -> usize {
         match self {
-            Self::Quick(quick) => quick.special_around,
-            Self::Crate(tokenizer) => tokenizer
+            Self::Fast(fast) => fast.special_around,
+            Self::Library(tokenizer) => tokenizer
                 .get_post_processor()
                 .map_or(0, |processor| processor.added_tokens(false)),
         }
@@ -95,10 +96,10 @@ impl Engine {
     /// Appends the tokens of a text, with nothing put around it.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
         match self {
-            Self::Quick(quick) => quick.pipeline.encode(&quick.bpe, text, ids),
+            Self::Fast(fast) => fast.pipeline.encode(&fast.bpe, text, ids),
             // Encoding fails only where a model has no token for unknown text; such text has no
             // tokens.
-            Self::Crate(tokenizer) => {
+            Self::Library(tokenizer) => {
                 if let Ok(encoding) = tokenizer.encode_fast(text, false) {
                     ids.extend_from_slice(encoding.get_ids());
                 }
@@ -109,22 +110,22 @@ impl Engine {
     /// The text of tokens. Unknown ids are skipped.
     pub(super) fn decode(&self, ids: &[u32]) -> String {
         match self {
-            Self::Quick(quick) => quick.decode(ids),
-            // The crate's decoders fail for none of the texts that a vocabulary can hold.
-            Self::Crate(tokenizer) => tokenizer.decode(ids, false).unwrap_or_default(),
+            Self::Fast(fast) => fast.decode(ids),
+            // The crate's decoders do not fail for any text that a vocabulary can hold.
+            Self::Library(tokenizer) => tokenizer.decode(ids, false).unwrap_or_default(),
         }
     }
 
     /// Ids of added tokens that are marked special, ascending.
     pub(super) fn special_added_ids(&self) -> Vec<u32> {
         match self {
-            Self::Quick(quick) => quick
+            Self::Fast(fast) => fast
                 .added
                 .iter()
                 .filter(|(_, token, _)| token.special)
                 .map(|(id, ..)| *id)
                 .collect(),
-            Self::Crate(tokenizer) => {
+            Self::Library(tokenizer) => {
                 let added = tokenizer.get_added_tokens_decoder();
                 let mut ids: Vec<u32> = added
                     .iter()
@@ -137,16 +138,16 @@ impl Engine {
         }
     }
 
-    /// Visits the model's own tokens in order of id, until `visit` says stop.
+    /// Visits the model's own tokens in order of id, until `visit` breaks.
     pub(super) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         match self {
-            Self::Quick(quick) => {
-                let tokens = &quick.bpe.tokens;
+            Self::Fast(fast) => {
+                let tokens = &fast.bpe.tokens;
                 let _ = (0..tokens.id_bound())
                     .filter_map(|id| tokens.text(id))
                     .try_for_each(visit);
             }
-            Self::Crate(tokenizer) => {
+            Self::Library(tokenizer) => {
                 let mut tokens: Vec<(u32, String)> = tokenizer
                     .get_vocab(false)
                     .into_iter()
@@ -159,7 +160,7 @@ impl Engine {
     }
 }
 
-impl Quick {
+impl FastEncoder {
     fn new(file: File) -> Option<Self> {
         let bpe = file.bpe;
         let mut added_ids: HashMap<String, u32> = HashMap::with_capacity(file.added.len());
@@ -197,7 +198,7 @@ impl Quick {
             })
             .collect();
         let special_around = special_around(file.post_processor)?;
-        let decoder = QuickDecoder::new(file.decoder)?;
+        let decoder = FastDecoder::new(file.decoder)?;
         Some(Self {
             bpe,
             pipeline,
@@ -217,7 +218,7 @@ impl Quick {
 
     fn decode(&self, ids: &[u32]) -> String {
         match &self.decoder {
-            QuickDecoder::ByteLevel(table) => {
+            FastDecoder::ByteLevel(table) => {
                 let table = table.get_or_init(|| TokenBytes::new(self));
                 let mut bytes = Vec::with_capacity(ids.len() * 5);
                 for id in ids {
@@ -228,14 +229,14 @@ impl Quick {
                     Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
                 }
             }
-            QuickDecoder::Crate(decoder) => {
+            FastDecoder::Library(decoder) => {
                 let tokens = ids
                     .iter()
                     .filter_map(|id| self.token_text(*id).map(str::to_owned))
                     .collect();
                 decoder.decode(tokens).unwrap_or_default()
             }
-            QuickDecoder::Spaces => {
+            FastDecoder::Spaces => {
                 let tokens: Vec<&str> = ids.iter().filter_map(|id| self.token_text(*id)).collect();
                 tokens.join(" ")
             }
@@ -252,7 +253,7 @@ fn special_around(value: Value) -> Option<usize> {
     Some(processor.added_tokens(false))
 }
 
-impl QuickDecoder {
+impl FastDecoder {
     fn new(value: Value) -> Option<Self> {
         if value.is_null() {
             return Some(Self::Spaces);
@@ -262,7 +263,7 @@ impl QuickDecoder {
         }
         serde_json::from_value(value)
             .ok()
-            .map(|decoder| Self::Crate(Box::new(decoder)))
+            .map(|decoder| Self::Library(Box::new(decoder)))
     }
 }
 
@@ -273,24 +274,24 @@ struct TokenBytes {
 }
 
 impl TokenBytes {
-    fn new(quick: &Quick) -> Self {
-        let bound = quick
+    fn new(fast: &FastEncoder) -> Self {
+        let bound = fast
             .added
             .last()
             .map_or(0, |(id, ..)| id + 1)
-            .max(quick.bpe.tokens.id_bound());
+            .max(fast.bpe.tokens.id_bound());
         let mut table = Self {
             bytes: Vec::with_capacity(1 << 20),
             ends: Vec::with_capacity(bound as usize),
         };
         for id in 0..bound {
             let start = table.bytes.len();
-            let text = quick.token_text(id).unwrap_or_default();
+            let text = fast.token_text(id).unwrap_or_default();
             for symbol in text.chars() {
                 if let Some(byte) = char_byte(symbol) {
                     table.bytes.push(byte);
                 } else {
-                    // One strange character makes the whole token stand for itself.
+                    // With one character outside the alphabet, the whole token is plain text.
                     table.bytes.truncate(start);
                     table.bytes.extend_from_slice(text.as_bytes());
                     break;

@@ -1,4 +1,4 @@
-//! Options of datasets that are made up.
+//! Options of synthetic datasets.
 
 use std::str::FromStr;
 
@@ -148,15 +148,15 @@ pub struct RandomMmSettings {
     pub base_items: u64,
     /// How far the number of images spreads around this, from 0 to 1.
     pub items_range_ratio: f64,
-    /// Most images in a request.
+    /// Maximum images in a request.
     pub image_limit: u64,
-    /// Most videos in a request.
+    /// Maximum videos in a request.
     pub video_limit: u64,
-    /// Sizes and their shares.
+    /// Sizes and their probabilities.
     pub buckets: Vec<MmBucket>,
 }
 
-/// A size of images or videos, and how often it comes.
+/// A size of images or videos, and its probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MmBucket {
     /// Pixels from top to bottom.
@@ -166,7 +166,7 @@ pub struct MmBucket {
     /// 1 for an image; more for a video.
     pub frames: u32,
     /// Probability; need not sum to 1.
-    pub share: f64,
+    pub probability: f64,
 }
 
 impl MmBucket {
@@ -186,14 +186,14 @@ impl MmBucket {
             .ok_or_else(wrong)?;
         let mut buckets = Vec::new();
         for entry in body.split('(').skip(1) {
-            let (size, share) = entry.split_once(')').ok_or_else(wrong)?;
+            let (size, probability) = entry.split_once(')').ok_or_else(wrong)?;
             let size: Option<Vec<u32>> = size
                 .trim_end_matches([' ', ','])
                 .split(',')
                 .map(|part| part.trim().parse().ok())
                 .collect();
-            let share = share.trim().strip_prefix(':').ok_or_else(wrong)?;
-            let share = share
+            let probability = probability.trim().strip_prefix(':').ok_or_else(wrong)?;
+            let probability = probability
                 .trim()
                 .trim_end_matches(',')
                 .trim()
@@ -204,7 +204,7 @@ impl MmBucket {
                     height,
                     width,
                     frames,
-                    share,
+                    probability,
                 }),
                 _ => return Err(wrong()),
             }
@@ -219,11 +219,11 @@ impl MmBucket {
 
 impl Default for RandomMmSettings {
     fn default() -> Self {
-        let bucket = |height, width, frames, share| MmBucket {
+        let bucket = |height, width, frames, probability| MmBucket {
             height,
             width,
             frames,
-            share,
+            probability,
         };
         Self {
             text: RandomSettings::default(),
@@ -253,7 +253,7 @@ mod tests {
                 height: 720,
                 width: 1280,
                 frames: 16,
-                share: 0.25
+                probability: 0.25
             }
         );
         assert_eq!(buckets.len(), 2);

@@ -1,0 +1,194 @@
+//! Requests to the hub.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::{Agent, Body};
+
+use super::cache::{StoreError, is_plain, store};
+use super::{HubError, HubSettings, REVISION, RepoKind};
+
+/// Redirects that are followed. A download takes one to the storage, and one more where the
+/// repository was renamed; more than ten are a loop.
+const MAX_REDIRECTS: usize = 10;
+/// A mirror that does not exist must not delay the start of a run for long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until the headers of an answer. The body has no limit: datasets are large and networks slow.
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl HubSettings {
+    pub(super) fn download(
+        &self,
+        kind: RepoKind,
+        repo: &str,
+        file: &str,
+    ) -> Result<PathBuf, HubError> {
+        let prefix = if kind == RepoKind::Dataset {
+            "datasets/"
+        } else {
+            ""
+        };
+        let url = format!("{}/{prefix}{repo}/resolve/{REVISION}/{file}", self.endpoint);
+        let (answer, facts) = self.get(&url, repo, file)?;
+        let dir = self.repo_dir(kind, repo);
+        store(answer, &dir, &facts, file).map_err(|failed| match failed {
+            StoreError::Write(path, source) => HubError::Cache { path, source },
+            StoreError::Read(message) => HubError::Unreachable { url, message },
+        })
+    }
+
+    /// Asks for `url` and follows redirects. The token goes to the hub's own host only.
+    pub(super) fn get(
+        &self,
+        url: &str,
+        repo: &str,
+        file: &str,
+    ) -> Result<(Response<Body>, Facts), HubError> {
+        let agent: Agent = Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(RESPONSE_TIMEOUT))
+            .build()
+            .into();
+        let mut facts = Facts::default();
+        let mut target = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = agent
+                .get(&target)
+                .header(
+                    "user-agent",
+                    concat!("inferometer/", env!("CARGO_PKG_VERSION")),
+                )
+                .header("accept-encoding", "identity");
+            if let Some(token) = self
+                .token
+                .as_ref()
+                .filter(|_| origin(&target) == origin(&self.endpoint))
+            {
+                request = request.header("authorization", format!("Bearer {}", token.expose()));
+            }
+            let answer = request.call().map_err(|error| HubError::Unreachable {
+                url: target.clone(),
+                message: error.to_string(),
+            })?;
+            facts.learn(answer.headers());
+            let status = answer.status();
+            if status.is_redirection() {
+                let location =
+                    header(answer.headers(), "location").ok_or_else(|| HubError::Status {
+                        url: target.clone(),
+                        status: status.as_u16(),
+                    })?;
+                target = join(&target, &location);
+                continue;
+            }
+            if status.is_success() {
+                return Ok((answer, facts));
+            }
+            return Err(self.refusal(&answer, &target, repo, file));
+        }
+        Err(HubError::Unreachable {
+            url: url.to_owned(),
+            message: "too many redirects".into(),
+        })
+    }
+
+    fn refusal(&self, answer: &Response<Body>, url: &str, repo: &str, file: &str) -> HubError {
+        let status = answer.status();
+        let endpoint = self.endpoint.clone();
+        let repo = repo.to_owned();
+        let code = header(answer.headers(), "x-error-code").unwrap_or_default();
+        match status {
+            StatusCode::NOT_FOUND if code == "RepoNotFound" || file.is_empty() => {
+                HubError::NoSuchRepo {
+                    repo,
+                    endpoint,
+                    status: status.as_u16(),
+                }
+            }
+            StatusCode::NOT_FOUND => HubError::NoSuchFile {
+                repo,
+                file: file.to_owned(),
+                endpoint,
+            },
+            // The hub answers 401 for a repository that does not exist when no token is sent.
+            StatusCode::UNAUTHORIZED if code == "RepoNotFound" => HubError::NoSuchRepo {
+                repo,
+                endpoint,
+                status: status.as_u16(),
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HubError::Refused {
+                repo,
+                endpoint,
+                status: status.as_u16(),
+                had_token: self.token.is_some(),
+            },
+            _ => HubError::Status {
+                url: url.to_owned(),
+                status: status.as_u16(),
+            },
+        }
+    }
+}
+
+/// What the answers along a chain of redirects say about a file.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) commit: Option<String>,
+    pub(super) etag: Option<String>,
+}
+
+impl Facts {
+    fn learn(&mut self, headers: &HeaderMap) {
+        if self.commit.is_none() {
+            self.commit = header(headers, "x-repo-commit").filter(|commit| is_plain(commit));
+        }
+        if self.etag.is_none() {
+            let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
+            self.etag = etag
+                .map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned())
+                .filter(|etag| is_plain(etag));
+        }
+    }
+}
+
+pub(super) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    &url[..end]
+}
+
+/// Where a `Location` leads from `base`.
+fn join(base: &str, location: &str) -> String {
+    if location.contains("://") {
+        location.to_owned()
+    } else if location.starts_with('/') {
+        format!("{}{location}", origin(base))
+    } else {
+        format!(
+            "{}/{location}",
+            base.rsplit_once('/').map_or(base, |(folder, _)| folder)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_are_followed_from_where_they_were_given() {
+        let base = "https://hub:1/a/resolve/main/x";
+        assert_eq!(join(base, "/b/c"), "https://hub:1/b/c");
+        assert_eq!(join(base, "https://cdn/x"), "https://cdn/x");
+        assert_eq!(join(base, "y"), "https://hub:1/a/resolve/main/y");
+        assert_eq!(origin(base), "https://hub:1");
+    }
+}
