@@ -209,10 +209,15 @@ impl RunSettings {
             has_tokenizer: target.has_tokenizer,
         };
         let saving = saving::resolve(reporting, kind)?;
-        let (is_chat, is_pooling) = (
-            target.backend.name() == "openai-chat",
-            kind == Kind::Pooling,
-        );
+        let is_openai_chat = target.backend.name() == "openai-chat";
+        // vLLM's datasets know one chat backend by its name, and put the template around prompts
+        // for all others.
+        let is_chat = if compat.is_vllm() {
+            is_openai_chat
+        } else {
+            target.backend.applies_chat_template()
+        };
+        let is_pooling = kind == Kind::Pooling;
         let workload = WorkloadSettings {
             num_prompts,
             seed,
@@ -223,6 +228,7 @@ impl RunSettings {
             },
             request_id_prefix: id_prefix,
             is_chat,
+            is_openai_chat,
             is_pooling,
             shuffle,
             oversample,

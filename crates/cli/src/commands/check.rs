@@ -28,8 +28,6 @@ use crate::settings::RunSettings;
 const ASKED: i64 = 32;
 /// Tokens by which a server may count a prompt differently: those that mark its beginning and end.
 const SPECIAL_TOKENS: u32 = 2;
-/// Words in the names of backends that put prompts into a chat template.
-const CHAT: [&str; 3] = ["chat", "responses", "anthropic"];
 /// Share by which two counts of an answer may differ: text that was cut at tokens does not always
 /// give the same tokens again.
 const ANSWER_TOLERANCE: f64 = 0.05;
@@ -274,7 +272,10 @@ fn token_checks(
     );
     // A chat template adds tokens, and how many only the server knows.
     let template = prompt.saturating_sub(record.prompt_tokens);
-    let chat = CHAT.iter().any(|word| backend.contains(word)) && prompt >= record.prompt_tokens;
+    let applies_template = inferometer_wire::backend::find(backend)
+        .or_usage()?
+        .applies_chat_template();
+    let chat = applies_template && prompt >= record.prompt_tokens;
     let told = if chat && template > 0 {
         format!("{told} (the chat template adds {template})")
     } else {

@@ -41,6 +41,10 @@ impl Backend for Anthropic {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn headers(&self, headers: &mut HeaderMap, api_key: Option<&str>) {
         headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
         // Self-hosted servers look at `authorization`, the original at this.

@@ -33,6 +33,10 @@ impl Backend for Audio {
         BackendKind::Audio
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         let backend = self.name();
         let Some(audio) = &request.audio else {

@@ -40,6 +40,10 @@ impl Backend for Chat {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         let mut body = Map::new();
         body.insert("model".into(), model(request, settings).into());

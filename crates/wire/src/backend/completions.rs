@@ -65,6 +65,10 @@ impl Backend for Completions {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        false
+    }
+
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         let mut body = Map::new();
         body.insert("model".into(), model(request, settings).into());

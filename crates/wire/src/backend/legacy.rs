@@ -55,6 +55,10 @@ impl Backend for Tgi {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        false
+    }
+
     fn streams(&self, _settings: &BodySettings) -> bool {
         true
     }
@@ -194,6 +198,10 @@ impl Backend for TensorRt {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        false
+    }
+
     fn streams(&self, _settings: &BodySettings) -> bool {
         true
     }
@@ -297,6 +305,10 @@ impl Backend for Mii {
 
     fn kind(&self) -> BackendKind {
         BackendKind::Generation
+    }
+
+    fn applies_chat_template(&self) -> bool {
+        false
     }
 
     fn can_stream(&self) -> bool {

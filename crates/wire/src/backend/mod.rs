@@ -97,6 +97,10 @@ pub trait Backend: Sync + std::fmt::Debug {
     /// What it measures.
     fn kind(&self) -> BackendKind;
 
+    /// True when the server puts its chat template around a plain prompt that this API carries, so
+    /// that the client must not do it as well.
+    fn applies_chat_template(&self) -> bool;
+
     /// The body for `request`.
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError>;
 

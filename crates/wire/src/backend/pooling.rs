@@ -99,6 +99,10 @@ impl Backend for Pooling {
         BackendKind::Pooling
     }
 
+    fn applies_chat_template(&self) -> bool {
+        matches!(self.shape, Shape::Chat | Shape::Clip | Shape::Vlm2Vec)
+    }
+
     fn can_stream(&self) -> bool {
         false
     }

@@ -35,6 +35,10 @@ impl Backend for Responses {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        true
+    }
+
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         let refuse = |what| WireError::Prompt {
             backend: self.name(),

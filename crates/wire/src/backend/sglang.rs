@@ -36,6 +36,10 @@ impl Backend for SglangNative {
         BackendKind::Generation
     }
 
+    fn applies_chat_template(&self) -> bool {
+        false
+    }
+
     fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
         let refuse = |what| WireError::Prompt {
             backend: self.name(),
