@@ -13,11 +13,12 @@ use inferometer_core::redact::redact_arguments;
 use inferometer_core::{Nanos, Secret};
 use inferometer_os::clock;
 use inferometer_os::process::{Group, Signal};
+use inferometer_wire::SideClient;
 
 use crate::execute::{Ended, World};
 use crate::journal::Identity;
 use crate::plan::{Cell, OURSELVES, ServerSpec, Target};
-use crate::server::{Reset, Side};
+use crate::server::{self, Reset};
 
 /// Pause between two looks at a child.
 const LOOK: Duration = Duration::from_millis(20);
@@ -152,8 +153,8 @@ impl Children {
         }
     }
 
-    fn side(&self, target: &Target) -> Result<Side, String> {
-        Side::new(target, self.settings.api_key.clone())
+    fn side(&self, target: &Target) -> Result<SideClient, String> {
+        server::client(target, self.settings.api_key.clone())
     }
 
     fn wait_until_healthy(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
@@ -179,7 +180,7 @@ impl Children {
                     last_words(log)
                 ));
             }
-            if side.is_healthy() {
+            if server::is_healthy(&side) {
                 return Ok(());
             }
             if self.interrupted() {
@@ -253,11 +254,7 @@ impl World for Children {
             insecure: true,
             headers: Vec::new(),
         };
-        if self
-            .side(&target)?
-            .ask(http::Method::GET, "/health")
-            .is_ok()
-        {
+        if self.side(&target)?.get("/health").is_ok() {
             return Err(format!(
                 "something listens at {} already: it would be measured in place of the server that is to be \
                  started; stop it, or give another port in --serve-cmd",
@@ -291,14 +288,14 @@ impl World for Children {
     }
 
     fn identify(&mut self, cell: &Cell) -> Result<Identity, String> {
-        self.side(&cell.target())?.identity()
+        server::identity(&self.side(&cell.target())?)
     }
 
     fn reset_caches(&mut self, cell: &Cell) -> Result<(), String> {
         let side = self.side(&cell.target())?;
         let mut last = String::new();
         for _ in 0..RESET_TRIES {
-            match side.reset_caches() {
+            match server::reset_caches(&side) {
                 Ok(()) => return Ok(()),
                 Err(Reset::Impossible(reason)) => return Err(reason),
                 Err(Reset::NotNow(reason)) => last = reason,

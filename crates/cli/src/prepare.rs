@@ -10,7 +10,9 @@ use inferometer_engine::{Conversations, Plan};
 use inferometer_os::{limits, thread};
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
-use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
+use inferometer_wire::{
+    BodyFile, BodySettings, ClientSettings, KeepText, Prepared, ServerFacts, SideClient, Wire,
+};
 use inferometer_workload::{
     DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_pieces,
 };
@@ -22,7 +24,7 @@ use crate::exit::{Failure, OrFail};
 use crate::kept::events_in_memory;
 use crate::lengths;
 use crate::progress::SlowBar;
-use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
+use crate::server::{ModelNames, inspect, model_names};
 use crate::settings::{Replay, RunSettings};
 
 /// How long to wait for requests in flight after the first Ctrl-C.
@@ -446,7 +448,7 @@ fn ask_server(settings: &RunSettings) -> Result<(ServerFacts, ModelNames), Failu
         request: String::new(),
         id: String::new(),
     };
-    let side = Side::new(&wire(settings, &names, false)?)?;
+    let side = SideClient::new(&wire(settings, &names, false)?).or_run()?;
     let facts = inspect(&side, &settings.target, settings.load.ready_check)?;
     let model = model_names(&settings.target, &facts)?;
     Ok((facts, model))

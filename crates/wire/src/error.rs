@@ -106,6 +106,16 @@ pub enum WireError {
         /// What failed, which decides the remedy.
         step: ConnectStep,
     },
+    /// The server wants another key, or none.
+    #[error(
+        "{target} refuses access (HTTP {status}): set OPENAI_API_KEY, or give the header that the server requires with --header"
+    )]
+    AccessRefused {
+        /// The target.
+        target: String,
+        /// The status, 401 or 403.
+        status: u16,
+    },
     /// A side request got no usable answer.
     #[error("{method} {target}{path}: {reason}")]
     Side {

@@ -25,6 +25,7 @@ mod proxy;
 mod pyjson;
 pub mod reply;
 mod settings;
+mod side;
 mod socket;
 pub mod sse;
 mod target;
@@ -42,4 +43,5 @@ pub use settings::{
     Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings,
     Timeouts, TlsSettings,
 };
+pub use side::{ServedModel, ServerFacts, SideClient};
 pub use wire::{Prepared, Wire};

@@ -16,14 +16,13 @@ use inferometer_engine::{Finished, Progress, StopHandle, run};
 use inferometer_metrics::numpy;
 use inferometer_os::limits;
 use inferometer_sim::TruthRecord;
-use inferometer_wire::Wire;
+use inferometer_wire::{SideClient, Wire};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::output::Output;
 use crate::prepare::prepare;
-use crate::server::Side;
 use crate::settings::RunSettings;
 
 /// Version of the file's layout.
@@ -187,7 +186,10 @@ struct Measured {
 impl Measured {
     /// What the server logged.
     fn truth(&self) -> Result<Vec<TruthRecord>, Failure> {
-        let reply = Side::new(&self.wire)?.get("/truth").or_run()?;
+        let reply = SideClient::new(&self.wire)
+            .or_run()?
+            .get("/truth")
+            .or_run()?;
         let text = String::from_utf8_lossy(&reply.body);
         let records = text.lines().filter(|line| line.contains("\"events\""));
         records
