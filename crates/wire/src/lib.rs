@@ -22,7 +22,6 @@ mod multiplexed;
 pub mod offline;
 mod outgoing;
 mod proxy;
-mod pyjson;
 pub mod reply;
 mod settings;
 mod side;

@@ -397,7 +397,7 @@ fn warm_up(
 
 /// vLLM's lines about the load.
 pub(super) fn announce(settings: &RunSettings, output: &Output) {
-    use inferometer_results::python::float_repr;
+    use inferometer_core::python::float_repr;
     let arrivals = &settings.load.arrivals;
     if settings.load.self_timed {
         output.say("Self timing is set, using the timestamps from the trace file.");

@@ -21,7 +21,7 @@ pub(crate) use help::find as find_help;
 pub(crate) use names::resolve as resolve_names;
 pub(crate) use namespace::{echo, line as namespace_line};
 
-use inferometer_results::python::float_repr;
+use inferometer_core::python::float_repr;
 use inferometer_workload::TimedTraceSettings;
 use serde::{Serialize, Serializer};
 

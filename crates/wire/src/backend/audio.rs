@@ -1,12 +1,12 @@
 //! `openai-audio`: OpenAI's transcriptions and translations, with the sound as a multipart upload.
 
+use inferometer_core::python::json_bytes;
 use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value};
 
 use super::completions::AnyChoices;
 use super::{Backend, BackendKind, Body, merge, model};
 use crate::error::WireError;
-use crate::pyjson;
 use crate::reply::ReplyReader;
 use crate::settings::BodySettings;
 
@@ -134,7 +134,7 @@ fn form_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
-        other => String::from_utf8_lossy(&pyjson::dump_value(other)).into_owned(),
+        other => String::from_utf8_lossy(&json_bytes(other)).into_owned(),
     }
 }
 

@@ -14,10 +14,10 @@ mod sglang;
 
 use http::HeaderMap;
 use inferometer_core::Request;
+use inferometer_core::python::json_bytes;
 use serde_json::{Map, Value, json};
 
 use crate::error::WireError;
-use crate::pyjson;
 use crate::reply::{ReplyReader, Sink};
 use crate::settings::BodySettings;
 use crate::sse::SseEvent;
@@ -190,7 +190,7 @@ fn json_body(mut body: Map<String, Value>, settings: &BodySettings) -> Body {
     }
     Body {
         content_type: "application/json".into(),
-        bytes: pyjson::dump(&body),
+        bytes: json_bytes(&body),
     }
 }
 
