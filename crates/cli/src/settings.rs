@@ -66,7 +66,7 @@ pub(crate) struct RunSettings {
 #[derive(Debug)]
 pub(crate) struct TargetSettings {
     /// The API.
-    pub(crate) backend: &'static dyn Backend,
+    pub(crate) backend: &'static Backend,
     /// The first URL, without the endpoint.
     pub(crate) base_url: String,
     /// All URLs.

@@ -5,37 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::wire::{Prepared, digest};
-
-/// The body of a request.
-#[derive(Clone, Debug)]
-pub(crate) enum Stored {
-    /// In memory.
-    Memory(Bytes),
-    /// In a file, with a hash of its content.
-    File {
-        file: Arc<File>,
-        at: u64,
-        len: usize,
-        digest: u64,
-    },
-}
-
-impl Stored {
-    /// Its bytes.
-    pub(crate) fn bytes(&self) -> io::Result<Bytes> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.clone()),
-            Self::File { file, at, len, .. } => {
-                let mut bytes = vec![0; *len];
-                file.read_exact_at(&mut bytes, *at)?;
-                Ok(bytes.into())
-            }
-        }
-    }
-}
+use crate::prepared::{Prepared, Stored, digest};
 
 /// A file that takes bodies out of memory until they are sent.
 ///

@@ -24,7 +24,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::ConnectStep;
 use crate::outgoing::Outgoing;
-use crate::socket::{Probe, Shared, Socket, Watcher};
+use crate::probe::Probe;
+use crate::socket::{Shared, Socket, Watcher};
 use crate::target::{Scheme, Target};
 use crate::wire::Wire;
 

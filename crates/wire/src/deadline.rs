@@ -1,4 +1,4 @@
-//! The time limits of one exchange, with a single coarse timer that is set anew when it rings, and
+//! The time limits of one exchange, with a single coarse timer that is set anew when it expires, and
 //! when a limit begins that may be shorter than the one before.
 
 use std::pin::Pin;
@@ -16,7 +16,7 @@ const AFTER_DONE: Nanos = Nanos::from_millis(1_000);
 
 /// Which limit ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ring {
+pub(crate) enum Expired {
     FirstByte,
     Idle,
     Total,
@@ -100,23 +100,23 @@ impl<'a> Deadline<'a> {
     }
 
     /// The next limit.
-    fn due(&self, activity: Activity) -> (Nanos, Ring) {
+    fn due(&self, activity: Activity) -> (Nanos, Expired) {
         let sent = activity.sent.unwrap_or(self.start);
         let read = activity.read;
         let mut due = match (self.done_at, read) {
-            (Some(done), _) => (done + AFTER_DONE, Ring::AfterDone),
-            (None, Some(read)) => (read + self.timeouts.idle, Ring::Idle),
-            (None, None) => (sent + self.timeouts.first_byte, Ring::FirstByte),
+            (Some(done), _) => (done + AFTER_DONE, Expired::AfterDone),
+            (None, Some(read)) => (read + self.timeouts.idle, Expired::Idle),
+            (None, None) => (sent + self.timeouts.first_byte, Expired::FirstByte),
         };
         if let Some(total) = self.timeouts.total
             && self.start + total < due.0
         {
-            due = (self.start + total, Ring::Total);
+            due = (self.start + total, Expired::Total);
         }
         if let (Some(delay), true) = (self.cancel_after, self.armed_cancel)
             && sent + delay < due.0
         {
-            due = (sent + delay, Ring::Cancel);
+            due = (sent + delay, Expired::Cancel);
         }
         due
     }
@@ -132,7 +132,7 @@ impl<'a> Deadline<'a> {
     }
 
     /// Looks whether a limit has run out; to be called whenever there is nothing else to do.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Ring> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Expired> {
         let cancels = self.cancel_after.is_some() && !self.armed_cancel && activity.flushed;
         // The timer still stands at the limit for the first byte.
         let answers = !self.armed_idle && activity.read.is_some();
@@ -145,9 +145,9 @@ impl<'a> Deadline<'a> {
         loop {
             ready!(self.timer.as_mut().poll(context));
             let now = clock::now();
-            let (due, ring) = self.due(activity);
+            let (due, expired) = self.due(activity);
             if now >= due {
-                return Poll::Ready(ring);
+                return Poll::Ready(expired);
             }
             self.set(now, due);
         }

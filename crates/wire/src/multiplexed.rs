@@ -7,8 +7,8 @@ use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
 use crate::outgoing::Outgoing;
+use crate::probe::Probe;
 use crate::reply::Fault;
-use crate::socket::Probe;
 
 /// Streams on one HTTP/2 connection where the server sets no lower limit.
 const STREAMS: usize = 1_000;

@@ -4,19 +4,16 @@ use inferometer_core::{Outcome, Record};
 
 use crate::backend::Backend;
 use crate::judge::conclusion;
-use crate::reply::{Fault, Progress, deliver};
-use crate::settings::{KeepText, Limits};
-use crate::socket::Stamp;
+use crate::probe::Stamp;
+use crate::reply::{Fault, KeepText, Progress, deliver};
+use crate::settings::Limits;
 use crate::sse::{Framer, SseEvent};
 
 /// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one
 /// instant.
 ///
 /// The record holds the outcome and, if it is not a good one, the reason, as after a real exchange.
-pub fn read_stream<'a>(
-    backend: &dyn Backend,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Record {
+pub fn read_stream<'a>(backend: &Backend, pieces: impl IntoIterator<Item = &'a [u8]>) -> Record {
     let mut record = Record::default();
     match try_read(backend, pieces, &mut record) {
         Ok(()) => record.outcome = Outcome::Ok,
@@ -29,12 +26,12 @@ pub fn read_stream<'a>(
 }
 
 fn try_read<'a>(
-    backend: &dyn Backend,
+    backend: &Backend,
     pieces: impl IntoIterator<Item = &'a [u8]>,
     record: &mut Record,
 ) -> Result<(), Fault> {
     let limits = Limits::default();
-    let mut reader = backend.reader(true);
+    let mut reader = backend.reader();
     let mut progress = Progress::new(KeepText::Always);
     let mut framer = Framer::new(limits.event);
     let mut read = |framer: &mut Framer, piece: Option<&[u8]>, progress: &mut Progress| {
@@ -45,7 +42,7 @@ fn try_read<'a>(
                 record,
                 progress,
                 Stamp::default(),
-                limits,
+                limits.events,
             )
         };
         match piece {

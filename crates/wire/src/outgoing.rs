@@ -4,7 +4,6 @@
 //! is when the last part of its body was taken into the connection, and when the connection next
 //! had nothing left to write.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,21 +11,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use inferometer_core::Nanos;
 
-use crate::socket::Probe;
+use crate::probe::{Probe, Sending};
 
 /// Bytes given at a time: the frame size that every server takes.
 const PIECE: usize = 16 << 10;
-
-/// How far a request has gone out.
-#[derive(Debug, Default)]
-pub(crate) struct Sending {
-    /// Bytes of the body taken so far.
-    pub(crate) taken: Cell<u64>,
-    /// When all of it had been handed to the kernel.
-    pub(crate) end: Cell<Option<Nanos>>,
-}
 
 /// A request body in pieces, so that flow control holds back what it must and nothing counts as
 /// sent too early.

@@ -5,12 +5,24 @@ use std::fmt::Write as _;
 use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
 use serde_json::Value;
 
-use crate::settings::{KeepText, Limits};
-use crate::socket::Stamp;
+use crate::probe::Stamp;
 use crate::sse::{SseError, SseEvent};
 
 /// Longest error text kept.
 pub(crate) const ERROR_LENGTH: usize = 2 << 10;
+
+/// Whether the answer's text is kept in the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepText {
+    /// Always.
+    Always,
+    /// Only where the server gave no usage numbers, so that the tokens can be counted after the
+    /// run.
+    #[default]
+    UntilUsage,
+    /// Never: without usage numbers the token events are counted.
+    Never,
+}
 
 /// Why an answer is not good, in the terms of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +97,11 @@ pub(crate) fn deliver(
     record: &mut Record,
     progress: &mut Progress,
     stamp: Stamp,
-    limits: Limits,
+    max_events: u64,
 ) -> Result<(), Fault> {
     let over = progress.done;
     let mut sink = Sink::new(record, progress, stamp);
-    sink.message(limits.events)?;
+    sink.message(max_events)?;
     if over {
         Ok(())
     } else {

@@ -11,8 +11,9 @@ use inferometer_core::Nanos;
 use inferometer_os::clock;
 use serde_json::{Value, json};
 
-use crate::client::{Client, SideReply};
+use crate::client::Client;
 use crate::error::{ConnectStep, WireError};
+use crate::fetch::SideReply;
 use crate::live::Live;
 use crate::reply::printable;
 use crate::wire::Wire;
@@ -151,15 +152,6 @@ impl SideClient {
         let body = Bytes::from(body.to_string());
         let reply = self.client.fetch(Method::POST, path, Some(body)).await;
         reply.ok()?.json()
-    }
-}
-
-impl SideReply {
-    /// The body as JSON, if the status is 200.
-    pub fn json(&self) -> Option<Value> {
-        (self.status == 200)
-            .then(|| serde_json::from_slice(&self.body).ok())
-            .flatten()
     }
 }
 

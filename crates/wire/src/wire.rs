@@ -1,7 +1,5 @@
 //! What all workers of a run share: settings checked, names resolved, headers built.
 
-use std::hash::{DefaultHasher, Hasher};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,11 +7,10 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
-use inferometer_core::redact_url;
-use inferometer_core::{Nanos, Record, Request};
+use inferometer_core::{Request, redact_url};
 
-use crate::body_file::Stored;
 use crate::error::WireError;
+use crate::prepared::{Known, Prepared, Stored};
 use crate::proxy;
 use crate::settings::ClientSettings;
 use crate::target::{BaseUrl, Proxy, Scheme, Target};
@@ -33,85 +30,6 @@ pub struct Wire {
     /// Headers of side requests.
     side_headers: HeaderMap,
     streams: bool,
-}
-
-/// A request as it will go out. Made ahead of time, so that nothing is left to do when it is due.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    pub(crate) body: Stored,
-    pub(crate) session: Option<usize>,
-    /// Hang up this long after the request was fully sent.
-    pub cancel_after: Option<Nanos>,
-    content_type: HeaderValue,
-    is_form: bool,
-    id: Option<HeaderValue>,
-    /// `x-session-id`, by which routers keep a conversation on one server.
-    session_id: Option<HeaderValue>,
-    known: Known,
-}
-
-/// What a record says before its request is sent. A run may hold a million of these, and a whole
-/// record is five times as large.
-#[derive(Clone, Debug)]
-struct Known {
-    index: usize,
-    prompt_tokens: u32,
-    asked_output_tokens: Option<u32>,
-    sequences: u32,
-    audio_seconds: f64,
-    turn: Option<usize>,
-    category: Option<Box<str>>,
-}
-
-impl Prepared {
-    /// A record for this request with everything that is known before it is sent.
-    pub fn record(&self) -> Record {
-        let Known {
-            index,
-            prompt_tokens,
-            asked_output_tokens,
-            sequences,
-            audio_seconds,
-            turn,
-            category,
-        } = &self.known;
-        Record {
-            index: *index,
-            // Ids are checked to be plain ASCII when the request is prepared.
-            id: self
-                .id
-                .as_ref()
-                .and_then(|id| id.to_str().ok())
-                .map(str::to_owned),
-            prompt_tokens: *prompt_tokens,
-            asked_output_tokens: *asked_output_tokens,
-            sequences: *sequences,
-            audio_seconds: *audio_seconds,
-            session: self.session.zip(*turn),
-            category: category.as_deref().map(str::to_owned),
-            ..Record::default()
-        }
-    }
-
-    /// The body that will be sent, from its file if it is in one.
-    pub fn body(&self) -> io::Result<Bytes> {
-        self.body.bytes()
-    }
-
-    /// A hash of the body that will be sent, by which equal ones are found.
-    pub fn body_digest(&self) -> u64 {
-        match &self.body {
-            Stored::Memory(bytes) => digest(bytes),
-            Stored::File { digest, .. } => *digest,
-        }
-    }
-}
-
-/// A hash that tells bodies apart.
-pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
 }
 
 impl Wire {

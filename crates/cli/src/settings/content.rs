@@ -33,7 +33,7 @@ pub(crate) struct ContentSettings {
 pub(super) fn resolve(
     args: ContentArgs,
     compat: Compat,
-    backend: &dyn Backend,
+    backend: &Backend,
 ) -> Result<ContentSettings, Failure> {
     let ContentArgs {
         temperature,

@@ -5,11 +5,12 @@ use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences};
+use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::message::is_marker;
 use crate::error::WireError;
 use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
@@ -19,74 +20,59 @@ const VERSION: &str = "2023-06-01";
 const DEFAULT_TOKENS: u32 = 1_024;
 
 /// The messages API.
-#[derive(Debug)]
-pub(super) struct Anthropic;
-
-pub(super) static ANTHROPIC: Anthropic = Anthropic;
-
-impl Backend for Anthropic {
-    fn name(&self) -> &'static str {
-        "anthropic"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/messages"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["messages"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
-    fn headers(&self, headers: &mut HeaderMap, api_key: Option<&str>) {
-        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-        // Self-hosted servers look at `authorization`, the original at this.
-        if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
-            key.set_sensitive(true);
-            headers.insert("x-api-key", key);
-        }
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use a dataset of plain text",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
-        let messages = match &request.prompt {
-            Prompt::Text(text) => user(text.as_str().into()),
-            Prompt::Parts(parts) => user(parts.clone().into()),
-            Prompt::Messages(messages) => messages.clone().into(),
-            Prompt::Tokens(_) => return Err(refuse("token ids")),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-        };
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("messages".into(), messages);
-        body.insert(
-            "max_tokens".into(),
-            request.output_tokens.unwrap_or(DEFAULT_TOKENS).into(),
-        );
-        body.insert("stream".into(), settings.stream.into());
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static ANTHROPIC: Backend = Backend {
+    name: "anthropic",
+    default_endpoint: "/v1/messages",
+    suffixes: &["messages"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             template: Template::new(),
         })
+    },
+    sequences: all_sequences,
+    headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use a dataset of plain text",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
+    }
+    let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
+    let messages = match &request.prompt {
+        Prompt::Text(text) => user(text.as_str().into()),
+        Prompt::Parts(parts) => user(parts.clone().into()),
+        Prompt::Messages(messages) => messages.clone().into(),
+        Prompt::Tokens(_) => return Err(refuse("token ids")),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+    };
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("messages".into(), messages);
+    body.insert(
+        "max_tokens".into(),
+        request.output_tokens.unwrap_or(DEFAULT_TOKENS).into(),
+    );
+    body.insert("stream".into(), settings.stream.into());
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
+}
+
+fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {
+    headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
+    // Self-hosted servers look at `authorization`, the original at this.
+    if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
+        key.set_sensitive(true);
+        headers.insert("x-api-key", key);
     }
 }
 

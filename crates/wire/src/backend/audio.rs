@@ -4,106 +4,88 @@ use inferometer_core::python::json_bytes;
 use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value};
 
-use super::completions::AnyChoices;
-use super::{Backend, BackendKind, Body, merge, model};
+use super::any_choices::AnyChoices;
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, merge, model};
 use crate::error::WireError;
-use crate::reply::ReplyReader;
-use crate::settings::BodySettings;
 
 /// The speech-to-text API.
-#[derive(Debug)]
-pub(super) struct Audio;
+pub(super) static OPENAI_AUDIO: Backend = Backend {
+    name: "openai-audio",
+    default_endpoint: "/v1/audio/transcriptions",
+    suffixes: &["transcriptions", "translations"],
+    foreign: None,
+    kind: BackendKind::Audio,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || Box::new(AnyChoices::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static OPENAI_AUDIO: Audio = Audio;
-
-impl Backend for Audio {
-    fn name(&self) -> &'static str {
-        "openai-audio"
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let backend = backend.name();
+    let Some(audio) = &request.audio else {
+        let remedy = "use a dataset with sound";
+        return Err(WireError::Prompt {
+            backend,
+            what: "a request without sound",
+            remedy,
+        });
+    };
+    let mut fields = Map::new();
+    fields.insert("model".into(), model(request, settings).into());
+    if let Some(tokens) = request.output_tokens {
+        fields.insert("max_completion_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/audio/transcriptions"
+    // The values' spelling is Python's, because a form holds text and vLLM's client makes it
+    // from these.
+    fields.insert(
+        "stream".into(),
+        if settings.stream { "True" } else { "False" }.into(),
+    );
+    fields.insert("language".into(), "en".into());
+    if settings.stream {
+        fields.insert("stream_include_usage".into(), "True".into());
+        fields.insert("stream_continuous_usage_stats".into(), "True".into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["transcriptions", "translations"]
+    if let Prompt::Text(prompt) = &request.prompt
+        && !prompt.is_empty()
+    {
+        fields.insert("prompt".into(), prompt.as_str().into());
     }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Audio
+    merge(&mut fields, &settings.sampling);
+    merge(&mut fields, &settings.extra_body);
+    merge(&mut fields, &request.overrides);
+    for field in &settings.omit_fields {
+        fields.shift_remove(field);
     }
-
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let backend = self.name();
-        let Some(audio) = &request.audio else {
-            let remedy = "use a dataset with sound";
-            return Err(WireError::Prompt {
-                backend,
-                what: "a request without sound",
-                remedy,
-            });
-        };
-        let mut fields = Map::new();
-        fields.insert("model".into(), model(request, settings).into());
-        if let Some(tokens) = request.output_tokens {
-            fields.insert("max_completion_tokens".into(), tokens.into());
-        }
-        // The values' spelling is Python's, because a form holds text and vLLM's client makes it
-        // from these.
-        fields.insert(
-            "stream".into(),
-            if settings.stream { "True" } else { "False" }.into(),
-        );
-        fields.insert("language".into(), "en".into());
-        if settings.stream {
-            fields.insert("stream_include_usage".into(), "True".into());
-            fields.insert("stream_continuous_usage_stats".into(), "True".into());
-        }
-        if let Prompt::Text(prompt) = &request.prompt
-            && !prompt.is_empty()
-        {
-            fields.insert("prompt".into(), prompt.as_str().into());
-        }
-        merge(&mut fields, &settings.sampling);
-        merge(&mut fields, &settings.extra_body);
-        merge(&mut fields, &request.overrides);
-        for field in &settings.omit_fields {
-            fields.shift_remove(field);
-        }
-        let boundary = boundary(&audio.bytes, &fields);
-        let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
-        let name = header_text(&audio.file_name);
-        let kind = sound_type(&audio.file_name);
+    let boundary = boundary(&audio.bytes, &fields);
+    let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
+    let name = header_text(&audio.file_name);
+    let kind = sound_type(&audio.file_name);
+    part(
+        &mut bytes,
+        &boundary,
+        &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+    );
+    bytes.extend_from_slice(&audio.bytes);
+    bytes.extend_from_slice(b"\r\n");
+    for (name, value) in &fields {
         part(
             &mut bytes,
             &boundary,
-            &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+            &format!("name=\"{}\"", header_text(name)),
         );
-        bytes.extend_from_slice(&audio.bytes);
+        bytes.extend_from_slice(form_text(value).as_bytes());
         bytes.extend_from_slice(b"\r\n");
-        for (name, value) in &fields {
-            part(
-                &mut bytes,
-                &boundary,
-                &format!("name=\"{}\"", header_text(name)),
-            );
-            bytes.extend_from_slice(form_text(value).as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        Ok(Body {
-            content_type: format!("multipart/form-data; boundary={boundary}"),
-            bytes,
-        })
     }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(AnyChoices::default())
-    }
+    bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    Ok(Body {
+        content_type: format!("multipart/form-data; boundary={boundary}"),
+        bytes,
+    })
 }
 
 fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {

@@ -8,60 +8,43 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::completions::{check_error, note_extras};
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
+use super::message::{check_error, is_marker, note_extras};
 use crate::error::WireError;
 use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The chat completions API.
-#[derive(Debug)]
-pub(super) struct Chat;
+pub(super) static OPENAI_CHAT: Backend = Backend {
+    name: "openai-chat",
+    default_endpoint: "/v1/chat/completions",
+    suffixes: &["chat/completions"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || Box::new(Reader::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static OPENAI_CHAT: Chat = Chat;
-
-impl Backend for Chat {
-    fn name(&self) -> &'static str {
-        "openai-chat"
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("messages".into(), messages(request, backend.name())?);
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_completion_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/chat/completions"
+    body.insert("stream".into(), settings.stream.into());
+    if settings.stream {
+        body.insert("stream_options".into(), stream_options(settings));
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["chat/completions"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("messages".into(), messages(request, self.name())?);
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_completion_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), settings.stream.into());
-        if settings.stream {
-            body.insert("stream_options".into(), stream_options(settings));
-        }
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader::default())
-    }
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose

@@ -5,12 +5,13 @@ use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
 
-use super::completions::{AnyChoices, check_error};
-use super::{Backend, BackendKind, Body, add_common, json_body, merge, model};
+use super::any_choices::AnyChoices;
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, merge, model};
+use super::message::check_error;
 use crate::error::WireError;
 use crate::json::{Count, Reason, Side, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 
 /// The one kind of prompt that these APIs know.
@@ -33,65 +34,48 @@ fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str
 }
 
 /// Text Generation Inference, `/generate_stream`.
-#[derive(Debug)]
-pub(super) struct Tgi;
+pub(super) static TGI: Backend = Backend {
+    name: "tgi",
+    default_endpoint: "/generate_stream",
+    suffixes: &["generate_stream"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Always,
+    body: tgi_body,
+    reader: || Box::new(TgiReader),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static TGI: Tgi = Tgi;
-
-impl Backend for Tgi {
-    fn name(&self) -> &'static str {
-        "tgi"
+fn tgi_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut parameters = Map::new();
+    if let Some(tokens) = request.output_tokens {
+        parameters.insert("max_new_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/generate_stream"
+    // The legacy script's way to ask for greedy sampling, which this server has no zero
+    // temperature for.
+    parameters.insert("do_sample".into(), true.into());
+    parameters.insert("temperature".into(), 0.01.into());
+    parameters.insert("top_p".into(), 0.99.into());
+    parameters.insert("truncate".into(), request.prompt_tokens.into());
+    if settings.ignore_eos {
+        parameters.insert("ignore_eos_token".into(), true.into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate_stream"]
+    merge(&mut parameters, &settings.sampling);
+    merge(&mut parameters, &settings.extra_body);
+    merge(&mut parameters, &request.overrides);
+    for field in &settings.omit_fields {
+        parameters.shift_remove(field);
     }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        false
-    }
-
-    fn streams(&self, _settings: &BodySettings) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut parameters = Map::new();
-        if let Some(tokens) = request.output_tokens {
-            parameters.insert("max_new_tokens".into(), tokens.into());
-        }
-        // The legacy script's way to ask for greedy sampling, which this server has no zero
-        // temperature for.
-        parameters.insert("do_sample".into(), true.into());
-        parameters.insert("temperature".into(), 0.01.into());
-        parameters.insert("top_p".into(), 0.99.into());
-        parameters.insert("truncate".into(), request.prompt_tokens.into());
-        if settings.ignore_eos {
-            parameters.insert("ignore_eos_token".into(), true.into());
-        }
-        merge(&mut parameters, &settings.sampling);
-        merge(&mut parameters, &settings.extra_body);
-        merge(&mut parameters, &request.overrides);
-        for field in &settings.omit_fields {
-            parameters.shift_remove(field);
-        }
-        let mut body = Map::new();
-        body.insert("inputs".into(), plain_text(request, self.name())?.into());
-        body.insert("parameters".into(), parameters.into());
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(TgiReader)
-    }
+    let mut body = Map::new();
+    body.insert("inputs".into(), plain_text(request, backend.name())?.into());
+    body.insert("parameters".into(), parameters.into());
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -176,64 +160,47 @@ impl ReplyReader for TgiReader {
 }
 
 /// TensorRT-LLM behind Triton, `/v2/models/ensemble/generate_stream`.
-#[derive(Debug)]
-pub(super) struct TensorRt;
+pub(super) static TENSORRT_LLM: Backend = Backend {
+    name: "tensorrt-llm",
+    default_endpoint: "/v2/models/ensemble/generate_stream",
+    suffixes: &["generate_stream"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Always,
+    body: tensorrt_body,
+    reader: || Box::new(TensorRtReader),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static TENSORRT_LLM: TensorRt = TensorRt;
-
-impl Backend for TensorRt {
-    fn name(&self) -> &'static str {
-        "tensorrt-llm"
+fn tensorrt_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    // Deltas, not the whole text again with every token: the text would grow with its square.
+    body.insert("accumulate_tokens".into(), false.into());
+    body.insert(
+        "text_input".into(),
+        plain_text(request, backend.name())?.into(),
+    );
+    body.insert("temperature".into(), 0.0.into());
+    body.insert("top_p".into(), 1.0.into());
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v2/models/ensemble/generate_stream"
+    body.insert("stream".into(), true.into());
+    if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
+        body.insert("min_length".into(), tokens.into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate_stream"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        false
-    }
-
-    fn streams(&self, _settings: &BodySettings) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        // Deltas, not the whole text again with every token: the text would grow with its square.
-        body.insert("accumulate_tokens".into(), false.into());
-        body.insert(
-            "text_input".into(),
-            plain_text(request, self.name())?.into(),
-        );
-        body.insert("temperature".into(), 0.0.into());
-        body.insert("top_p".into(), 1.0.into());
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), true.into());
-        if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
-            body.insert("min_length".into(), tokens.into());
-        }
-        let plain = BodySettings {
-            ignore_eos: false,
-            ..settings.clone()
-        };
-        add_common(&mut body, request, &plain);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(TensorRtReader)
-    }
+    let plain = BodySettings {
+        ignore_eos: false,
+        ..settings.clone()
+    };
+    add_common(&mut body, request, &plain);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -285,50 +252,33 @@ impl ReplyReader for TensorRtReader {
 }
 
 /// DeepSpeed-MII's completions, which do not stream.
-#[derive(Debug)]
-pub(super) struct Mii;
+pub(super) static DEEPSPEED_MII: Backend = Backend {
+    name: "deepspeed-mii",
+    default_endpoint: "/v1/completions",
+    suffixes: &["completions", "generate"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Never,
+    body: mii_body,
+    reader: || Box::new(AnyChoices::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static DEEPSPEED_MII: Mii = Mii;
-
-impl Backend for Mii {
-    fn name(&self) -> &'static str {
-        "deepspeed-mii"
+fn mii_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("prompt".into(), plain_text(request, backend.name())?.into());
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/completions"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["completions", "generate"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        false
-    }
-
-    fn can_stream(&self) -> bool {
-        false
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("prompt".into(), plain_text(request, self.name())?.into());
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_tokens".into(), tokens.into());
-        }
-        body.insert("temperature".into(), 0.01.into());
-        body.insert("top_p".into(), json!(1.0));
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(AnyChoices::default())
-    }
+    body.insert("temperature".into(), 0.01.into());
+    body.insert("top_p".into(), json!(1.0));
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }

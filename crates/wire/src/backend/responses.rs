@@ -4,74 +4,60 @@ use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::message::is_marker;
 use crate::error::WireError;
 use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The responses API.
-#[derive(Debug)]
-pub(super) struct Responses;
-
-pub(super) static OPENAI_RESPONSES: Responses = Responses;
-
-impl Backend for Responses {
-    fn name(&self) -> &'static str {
-        "openai-responses"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/responses"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["responses"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use --backend openai-chat or a dataset of plain text",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let input: Value = match &request.prompt {
-            Prompt::Text(text) => text.as_str().into(),
-            Prompt::Messages(messages) => messages.clone().into(),
-            Prompt::Tokens(_) => return Err(refuse("token ids")),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-            Prompt::Parts(_) => return Err(refuse("content parts")),
-        };
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("input".into(), input);
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_output_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), settings.stream.into());
-        body.insert("store".into(), false.into());
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static OPENAI_RESPONSES: Backend = Backend {
+    name: "openai-responses",
+    default_endpoint: "/v1/responses",
+    suffixes: &["responses"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             template: Template::new(),
         })
+    },
+    sequences: all_sequences,
+    headers: no_headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use --backend openai-chat or a dataset of plain text",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
     }
+    let input: Value = match &request.prompt {
+        Prompt::Text(text) => text.as_str().into(),
+        Prompt::Messages(messages) => messages.clone().into(),
+        Prompt::Tokens(_) => return Err(refuse("token ids")),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+        Prompt::Parts(_) => return Err(refuse("content parts")),
+    };
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("input".into(), input);
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_output_tokens".into(), tokens.into());
+    }
+    body.insert("stream".into(), settings.stream.into());
+    body.insert("store".into(), false.into());
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]

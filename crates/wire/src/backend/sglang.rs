@@ -5,86 +5,71 @@ use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::completions::check_error;
-use super::{Backend, BackendKind, Body, is_marker, json_body, merge};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, json_body, merge};
+use super::message::{check_error, is_marker};
 use crate::error::WireError;
 use crate::json::{Count, Reason, Side, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 
 /// SGLang's own API.
-#[derive(Debug)]
-pub(super) struct SglangNative;
-
-pub(super) static SGLANG_NATIVE: SglangNative = SglangNative;
-
-impl Backend for SglangNative {
-    fn name(&self) -> &'static str {
-        "sglang-native"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/generate"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn applies_chat_template(&self) -> bool {
-        false
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use a dataset of plain text, or --backend openai-chat",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let mut sampling = Map::new();
-        if let Some(tokens) = request.output_tokens {
-            sampling.insert("max_new_tokens".into(), tokens.into());
-        }
-        if settings.ignore_eos {
-            sampling.insert("ignore_eos".into(), true.into());
-        }
-        merge(&mut sampling, &settings.sampling);
-        let mut body = Map::new();
-        match &request.prompt {
-            Prompt::Text(text) => drop(body.insert("text".into(), text.as_str().into())),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-            Prompt::Tokens(ids) => drop(body.insert("input_ids".into(), ids.clone().into())),
-            Prompt::Messages(_) | Prompt::Parts(_) => return Err(refuse("chat messages")),
-        }
-        body.insert("sampling_params".into(), sampling.into());
-        body.insert("stream".into(), settings.stream.into());
-        if let Some(count) = settings.logprobs {
-            body.insert("return_logprob".into(), true.into());
-            body.insert("top_logprobs_num".into(), count.into());
-        }
-        // One model a server; only LoRA adapters are named.
-        if let Some(adapter) = &request.model {
-            body.insert("lora_path".into(), adapter.as_str().into());
-        }
-        merge(&mut body, &settings.extra_body);
-        merge(&mut body, &request.overrides);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static SGLANG_NATIVE: Backend = Backend {
+    name: "sglang-native",
+    default_endpoint: "/generate",
+    suffixes: &["generate"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             length: 0,
             tokens: 0,
         })
+    },
+    sequences: all_sequences,
+    headers: no_headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use a dataset of plain text, or --backend openai-chat",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
     }
+    let mut sampling = Map::new();
+    if let Some(tokens) = request.output_tokens {
+        sampling.insert("max_new_tokens".into(), tokens.into());
+    }
+    if settings.ignore_eos {
+        sampling.insert("ignore_eos".into(), true.into());
+    }
+    merge(&mut sampling, &settings.sampling);
+    let mut body = Map::new();
+    match &request.prompt {
+        Prompt::Text(text) => drop(body.insert("text".into(), text.as_str().into())),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+        Prompt::Tokens(ids) => drop(body.insert("input_ids".into(), ids.clone().into())),
+        Prompt::Messages(_) | Prompt::Parts(_) => return Err(refuse("chat messages")),
+    }
+    body.insert("sampling_params".into(), sampling.into());
+    body.insert("stream".into(), settings.stream.into());
+    if let Some(count) = settings.logprobs {
+        body.insert("return_logprob".into(), true.into());
+        body.insert("top_logprobs_num".into(), count.into());
+    }
+    // One model a server; only LoRA adapters are named.
+    if let Some(adapter) = &request.model {
+        body.insert("lora_path".into(), adapter.as_str().into());
+    }
+    merge(&mut body, &settings.extra_body);
+    merge(&mut body, &request.overrides);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
