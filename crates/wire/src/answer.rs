@@ -18,20 +18,21 @@ use crate::deadline::{Activity, Deadline, Expired};
 use crate::judge::{broken_body, chain, conclusion, content_type, is_reset_of_stream};
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
-use crate::reply::{Fault, Progress, ReplyReader, Sink, deliver, error_message, says_error};
+use crate::reply::{Fault, Progress, ReplyReader, Sink, deliver, error_message, is_error_value};
 use crate::settings::Limits;
 use crate::sse::Framer;
 
-/// Most of an error body that is read; what lies beyond costs the connection.
+/// Bytes of an error body that are read: far more than the 2 KiB that are kept. If there is more,
+/// the connection cannot be used again.
 const ERROR_BODY: usize = 64 << 10;
 
 /// How an exchange went wrong.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// The connection was lost before any byte of the answer: on a reused connection, worth a new
-    /// try.
+    /// The connection was lost before any byte of the answer: on a reused connection, worth another
+    /// attempt.
     BeforeAnswer(Fault),
-    /// This is the outcome.
+    /// The outcome is final.
     Settled(Fault),
 }
 
@@ -48,10 +49,9 @@ pub(crate) struct Before {
     pub(crate) received: u64,
 }
 
-/// Who makes the connection move while we wait for its answer.
+/// Who polls the connection while the exchange waits for its answer.
 pub(crate) enum Driver<'a> {
-    /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an
-    /// event.
+    /// The exchange: an HTTP/1.1 connection belongs to one, which saves a task switch per event.
     Own(&'a mut Option<OwnConnection>),
     /// A task of its own, for the streams of an HTTP/2 connection.
     Task(Rc<Sending>),
@@ -72,8 +72,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) deadline: Deadline<'a>,
     pub(crate) driver: Driver<'a>,
     pub(crate) record: &'a mut Record,
-    /// When the last part of the answer was taken, where the socket cannot tell because it is
-    /// shared.
+    /// When the last part of the answer was taken, for a shared socket, which cannot know it.
     pub(crate) taken: Option<Nanos>,
 }
 
@@ -82,8 +81,8 @@ impl Answer<'_> {
         matches!(self.driver, Driver::Task(_))
     }
 
-    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it. A
-    /// connection that streams share reads again only when they have had their turns: see
+    /// The stamp of the current part: that of the last read, because nothing is read ahead. A
+    /// connection that streams share reads again only after they have had their turns: see
     /// [`Probe::share`].
     pub(crate) fn stamp(&self) -> Stamp {
         self.probe.last.get()
@@ -108,8 +107,8 @@ impl Answer<'_> {
         }
     }
 
-    /// Copies what the socket has seen into the record, which must hold it even if we are never
-    /// called again.
+    /// Copies what the socket has recorded into the record, which must hold it even if the exchange
+    /// is dropped now.
     fn sync(&mut self) {
         if let Driver::Task(sending) = &self.driver {
             self.record.send_end = sending.end.get().or(self.record.send_end);
@@ -151,10 +150,10 @@ impl Answer<'_> {
         }
     }
 
-    /// What it means that no status and headers came.
+    /// The fault for an answer without status and headers.
     fn no_head(&self, error: &hyper::Error) -> Broken {
-        // Of a stream among others only its headers tell that something came; unless the server has
-        // refused it by name, when it knows of it and another connection is no remedy.
+        // For a stream among others, only its headers show that something came. If the server has
+        // reset this very stream, it knows of it, and another connection is no remedy.
         let nothing = if self.is_shared() {
             !error.is_parse()
         } else {
@@ -167,54 +166,54 @@ impl Answer<'_> {
             );
             return Broken::Settled(Fault::new(Outcome::ConnectError, message));
         }
-        // A request that the connection had not taken when it ended has no answer either.
+        // A request that the connection had not accepted when it ended has no answer either.
         let nothing = nothing || error.is_canceled();
         if nothing {
             let message = format!(
-                "the connection broke before any byte of the answer: {}",
+                "the connection was lost before any byte of the answer: {}",
                 chain(error)
             );
             return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));
         }
         let parse = error.is_parse() || error.is_parse_too_large();
         let (outcome, what) = if parse {
-            (Outcome::Malformed, "the answer is not HTTP as it should be")
+            (Outcome::Malformed, "invalid HTTP in the answer")
         } else {
             (
                 Outcome::Truncated,
-                "the answer broke off before its headers were complete",
+                "the connection ended before the answer's headers were complete",
             )
         };
         Broken::Settled(Fault::new(outcome, format!("{what}: {}", chain(error))))
     }
 
-    /// The fault for a limit that ran out.
+    /// The fault for an expired limit.
     fn timeout_fault(&self, expired: Expired) -> Fault {
         let timeouts = self.deadline.timeouts();
         let (outcome, message) = match expired {
             Expired::Cancel => (
                 Outcome::Cancelled,
-                "hung up on purpose after the request was sent".to_owned(),
+                "cancelled after the request was sent (--request-cancellation-rate)".to_owned(),
             ),
             Expired::FirstByte => {
                 let limit = timeouts.first_byte.as_secs_f64();
                 (
                     Outcome::Timeout,
-                    format!("no byte of an answer within {limit} s of the send"),
+                    format!("no first byte within {limit} s of the send (--first-byte-timeout)"),
                 )
             }
             Expired::Idle | Expired::AfterDone => {
                 let limit = timeouts.idle.as_secs_f64();
                 (
                     Outcome::Timeout,
-                    format!("the answer stood still for {limit} s"),
+                    format!("no data for {limit} s (--idle-timeout)"),
                 )
             }
             Expired::Total => {
                 let limit = timeouts.total.unwrap_or_default().as_secs_f64();
                 (
                     Outcome::Timeout,
-                    format!("the answer was not complete {limit} s after the send"),
+                    format!("answer not complete within {limit} s of the send (--total-timeout)"),
                 )
             }
         };
@@ -225,8 +224,9 @@ impl Answer<'_> {
     async fn next(&mut self, mut body: Pin<&mut Incoming>) -> Result<Option<Bytes>, Stop> {
         loop {
             let frame = poll_fn(|context| {
-                // First what is there already; the connection gives one part at a time and reads no
-                // further until it is taken, so the last read's stamp is this part's.
+                // What is there already comes first. The connection gives one part at a time and
+                // does not read on until it is taken, so that the stamp of the last read belongs to
+                // this part.
                 if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
                     return Poll::Ready(Ok(frame));
                 }
@@ -244,11 +244,10 @@ impl Answer<'_> {
                     if self.is_shared() {
                         self.taken = Some(clock::now());
                     }
-                    // Trailers are of no interest.
+                    // Trailers are ignored.
                     if let Ok(data) = frame.into_data() {
                         if self.is_shared() {
-                            // The content only: headers are compressed against those of other
-                            // streams.
+                            // Content only: headers are compressed against those of other streams.
                             self.before.received += data.len() as u64;
                             self.record.bytes_received = self.before.received;
                         }
@@ -276,16 +275,13 @@ impl Answer<'_> {
             let data = match self.next(body.as_mut()).await {
                 Ok(Some(data)) => data,
                 Ok(None) => break,
-                // All that was to come has come; only the connection is not in order.
+                // The answer is complete; only the connection has failed.
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 Err(stop) => return Err(stop.fault()),
             };
             received += data.len() as u64;
             if received > limits.stream {
-                let message = format!(
-                    "the answer is larger than the limit of {} bytes",
-                    limits.stream
-                );
+                let message = format!("answer larger than the limit of {} bytes", limits.stream);
                 return Err(Fault::malformed(message));
             }
             let stamp = self.stamp();
@@ -299,10 +295,7 @@ impl Answer<'_> {
                 other => other?,
             }
             if self.record.text.len() + self.record.other_text.len() > limits.text {
-                let message = format!(
-                    "the answer's text is longer than the limit of {} bytes",
-                    limits.text
-                );
+                let message = format!("answer text longer than the limit of {} bytes", limits.text);
                 return Err(Fault::malformed(message));
             }
             live.count_events((self.record.events.len() - events) as u64);
@@ -313,7 +306,7 @@ impl Answer<'_> {
         self.finish_stream(framer, reader, progress, limits)
     }
 
-    /// Takes what the end of the body leaves in the framer, and judges the whole stream.
+    /// Delivers what the end of the body leaves in the framer, and judges the whole stream.
     fn finish_stream(
         &mut self,
         mut framer: Framer,
@@ -327,7 +320,7 @@ impl Answer<'_> {
         let rest =
             framer.finish(|event| deliver(event, reader, record, progress, stamp, limits.events));
         match rest {
-            // What follows the end marker is no part of the answer.
+            // What follows the end marker is not part of the answer.
             Err(_) if progress.done => {}
             Err(fault) if open && fault.outcome == Outcome::Malformed => {
                 let message = format!(
@@ -350,14 +343,14 @@ impl Answer<'_> {
         limit: usize,
     ) -> Result<(), Fault> {
         if content_type(headers).starts_with("text/event-stream") {
-            let message = "the answer is an event stream, although none was asked for";
+            let message = "unexpected event stream: the request asked for a plain answer";
             return Err(Fault::new(Outcome::WrongContentType, message));
         }
         let bytes = match self.collect(body, limit).await {
             Ok((bytes, true)) => bytes,
             Ok((_, false)) => {
                 return Err(Fault::malformed(format!(
-                    "the answer is larger than the limit of {limit} bytes"
+                    "answer larger than the limit of {limit} bytes"
                 )));
             }
             Err(stop) => return Err(stop.fault()),
@@ -368,7 +361,7 @@ impl Answer<'_> {
         if progress.complete || self.record.marks.first_content.is_some() || tokens > 0 {
             return Ok(());
         }
-        Err(Fault::new(Outcome::Empty, "the answer holds no output"))
+        Err(Fault::new(Outcome::Empty, "the answer has no output"))
     }
 
     /// Up to `limit` bytes of the body, and whether that was all.
@@ -388,7 +381,7 @@ impl Answer<'_> {
         Ok((bytes, true))
     }
 
-    /// What is known of an answer with another status than 200, with the beginning of the body.
+    /// Describes an answer with a status other than 200, with the start of the body.
     pub(crate) async fn read_error(
         &mut self,
         status: StatusCode,
@@ -406,7 +399,7 @@ impl Answer<'_> {
             && let Some(location) = header(LOCATION)
         {
             let remedy =
-                "redirects are not followed; give the final address as --base-url and --endpoint";
+                "redirects are not followed; give the final address with --base-url and --endpoint";
             message.extend([" to ", &location, ": ", remedy]);
         }
         if let Some(after) = header(RETRY_AFTER) {
@@ -420,7 +413,7 @@ impl Answer<'_> {
         message
     }
 
-    /// The fault for a good answer that is no event stream.
+    /// The fault for a good answer that is not an event stream.
     pub(crate) async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
         let bytes = self
             .collect(body, ERROR_BODY)
@@ -428,26 +421,25 @@ impl Answer<'_> {
             .map(|(bytes, _)| bytes)
             .unwrap_or_default();
         if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
-            && value.get("error").is_some_and(says_error)
+            && value.get("error").is_some_and(is_error_value)
         {
             return Fault::new(Outcome::StreamError, error_message(&value));
         }
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
         let message = format!(
-            "a stream was asked for, but the answer is {kind} (see --no-streaming): {start}"
+            "invalid content type {kind}: expected an event stream (see --no-streaming): {start}"
         );
         Fault::new(Outcome::WrongContentType, message)
     }
 
-    /// Lets the connection finish with an answer that was read to its end, so that it can serve
-    /// again.
+    /// Polls the connection once after the end of the answer, so that it can be used again.
     pub(crate) fn settle(&mut self) {
         self.driver.poll(&mut Context::from_waker(Waker::noop()));
         self.sync();
     }
 }
 
-/// Why no further part of a body comes.
+/// Why there is no further part of a body.
 enum Stop {
     Broken(Fault),
     /// The end marker came, but not the end of the body.
@@ -460,7 +452,7 @@ impl Stop {
             Self::Broken(fault) => fault,
             Self::AfterDone => Fault::new(
                 Outcome::Timeout,
-                "the body did not end after its end marker",
+                "the body did not end after the end marker",
             ),
         }
     }

@@ -9,8 +9,8 @@ use crate::prepared::{Prepared, Stored, digest};
 
 /// A file that takes bodies out of memory until they are sent.
 ///
-/// Each is read when its request is due: some microseconds while the system still has it in its
-/// page cache.
+/// Each is read when its request is due, which takes some microseconds while the system still has
+/// it in its page cache.
 #[derive(Debug)]
 pub struct BodyFile {
     file: Arc<File>,
@@ -18,7 +18,7 @@ pub struct BodyFile {
 }
 
 impl BodyFile {
-    /// Bodies go to `file`, from its beginning.
+    /// Writes bodies to `file`, from its start.
     pub fn new(file: File) -> Self {
         Self {
             file: Arc::new(file),

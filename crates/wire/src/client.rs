@@ -35,7 +35,7 @@ pub struct Client {
     next_target: Cell<usize>,
 }
 
-/// Counts a request towards its target's load for as long as it lives.
+/// Counts a request in its target's load as long as this value lives.
 struct Load<'a>(&'a Cell<usize>);
 
 impl<'a> Load<'a> {
@@ -73,7 +73,7 @@ impl Client {
         self.shared.clock_steps()
     }
 
-    /// Time that requests which were ready before they were due have spent spinning until then.
+    /// Time spent spinning by requests that were ready before they were due.
     pub fn spun(&self) -> Nanos {
         self.shared.spun()
     }
@@ -81,7 +81,7 @@ impl Client {
     /// Shuts the gates of [`Client::exchange_at`], or opens them.
     ///
     /// An exchange that is polled while they are shut makes its request ready and stops just before
-    /// the first byte, without a wake-up to come: poll it again when they are open. So several
+    /// the first byte, and is not woken: poll it again when they are open. This way several
     /// requests that are due together can all be made ready beforehand.
     pub fn shut_gates(&self, shut: bool) {
         self.shared.shut_gates(shut);
@@ -93,16 +93,15 @@ impl Client {
         self.pool.open_ahead(count).await
     }
 
-    /// Sees to it that each target has an idle connection for its part of the next `requests`, by
-    /// opening those that are missing. Does nothing where requests share connections or each has
-    /// its own.
+    /// Opens connections until each target has as many idle ones as its part of the next `requests`
+    /// needs. Does nothing where requests share connections or each has its own.
     ///
     /// What cannot be opened is left to the request that needs it, whose record then says why.
     pub async fn open_missing(&self, requests: usize) {
         self.pool.open_missing(requests).await;
     }
 
-    /// Sends `prepared` and writes into `record` all that comes of it.
+    /// Sends `prepared`, and writes everything that results into `record`.
     ///
     /// On return the record has its outcome. If the future is dropped earlier, the record keeps the
     /// facts up to then and its outcome stays `unfinished`. Instants are absolute: see
@@ -115,9 +114,9 @@ impl Client {
     /// monotonic clock.
     ///
     /// Called a little before that instant, all that a request costs before its first byte is in
-    /// the kernel's hands (a connection, headers, encoding, encryption) is done by then. What is
-    /// left of the time is spent spinning, on the thread that runs everything else of this client:
-    /// not more than a fraction of a millisecond should be left.
+    /// the kernel's hands (a connection, headers, encoding, encryption) is done by then. The rest
+    /// of the time is spent spinning on the thread that runs everything else of this client: it
+    /// should be no more than a fraction of a millisecond.
     pub async fn exchange_at(&self, not_before: Nanos, prepared: &Prepared, record: &mut Record) {
         let _in_flight = self.live.enter();
         let number = self.choose(prepared);
@@ -158,19 +157,19 @@ impl Client {
             };
             match run.execute(&mut conn, record).await {
                 Ok(()) => {
-                    self.pool.give_back(number, conn);
+                    self.pool.release(number, conn);
                     return Ok(());
                 }
                 Err(Broken::BeforeAnswer(_)) if conn.reused && wanted == Wanted::Any => {
-                    // The server had closed it before the request came. This is nobody's failure,
-                    // but it is counted, and the clock runs on from the first attempt.
+                    // The server closed it before the request came. This is not a failure, but it
+                    // is counted, and the clock continues from the first attempt.
                     record.reconnects += 1;
                     wanted = Wanted::After(conn.id);
                 }
                 Err(Broken::BeforeAnswer(fault)) => return Err(fault),
                 Err(Broken::Settled(fault)) => {
                     if fault.outcome == Outcome::HttpError {
-                        self.pool.give_back(number, conn);
+                        self.pool.release(number, conn);
                     }
                     return Err(fault);
                 }

@@ -23,7 +23,7 @@ pub(crate) struct Conn {
     pub(crate) kind: ConnKind,
     pub(crate) probe: Rc<Probe>,
     pub(crate) id: u32,
-    /// What opening cost, until a request has taken note of it.
+    /// How long opening took, until a request has recorded it.
     pub(crate) spans: Option<Spans>,
     /// Opened ahead or used before.
     pub(crate) reused: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Conn {
 pub(crate) enum ConnKind {
     Http1 {
         sender: http1::SendRequest<Full<Bytes>>,
-        /// Gone when it has ended: a request that still waits in it is then told so.
+        /// `None` when it has ended; a request that still waits in it then fails.
         connection: Option<OwnConnection>,
         watcher: Watcher,
         tls: bool,
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Conn {
 }
 
 impl Conn {
-    /// What the record says of it.
+    /// Its description for a record, with what opening took if this is its first request.
     pub(crate) fn describe(&mut self) -> Connection {
         let spans = self.spans.take();
         Connection {
@@ -75,12 +75,12 @@ impl Conn {
                 watcher,
                 tls,
             } => {
-                let open = match watcher.look() {
-                    Idle::Quiet => true,
+                let open = match watcher.check() {
+                    Idle::Open => true,
                     Idle::Closed => false,
-                    // Nothing may come unasked over plain HTTP. Under TLS it has to be read to know
-                    // what it is.
-                    Idle::BytesWait => {
+                    // Plain HTTP has no unsolicited bytes. Under TLS they must be read to know what
+                    // they are.
+                    Idle::Unsolicited => {
                         if *tls {
                             turn(connection, &mut Context::from_waker(Waker::noop()));
                         }
@@ -94,8 +94,8 @@ impl Conn {
     }
 }
 
-/// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us
-/// through the answer, and a request that it has not taken yet would wait in it for ever.
+/// Polls a connection, and drops it when it has ended: its error, if any, is reported through the
+/// answer, and a request that it has not accepted would wait in it for ever.
 pub(crate) fn turn(connection: &mut Option<OwnConnection>, context: &mut Context<'_>) {
     if connection
         .as_mut()

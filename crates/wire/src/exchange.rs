@@ -1,4 +1,4 @@
-//! One exchange: a request on a connection, and everything that comes back.
+//! One exchange: a request on a connection, and its answer.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -23,7 +23,7 @@ use crate::target::Target;
 use crate::unknown_fields;
 use crate::wire::Wire;
 
-/// Token events for which room is made before the first one comes.
+/// Token events for which memory is reserved before the first one comes: 64 KiB per request.
 const RESERVE: u32 = 4_096;
 
 /// An exchange on one connection.
@@ -50,7 +50,7 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
         }
     }
     if record.has_impossible_usage() {
-        // What was told of single events stems from the same source.
+        // The counts of single events come from the same source.
         record.events.iter_mut().for_each(|event| event.tokens = 0);
     }
     if keep == KeepText::UntilUsage && record.told_output_tokens().is_some() {
@@ -69,7 +69,7 @@ impl Run<'_> {
         };
         let probe = Rc::clone(&conn.probe);
         let body = self.prepared.body.bytes().map_err(|error| {
-            let message = format!("the request's body cannot be read from its file: {error}");
+            let message = format!("cannot read the request's body from its file: {error}");
             Fault::new(Outcome::ConnectError, message)
         })?;
         let request = self
@@ -79,7 +79,7 @@ impl Run<'_> {
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin(self.not_before);
         } else {
-            // Streams share the socket, whose marks therefore belong to no single one of them.
+            // Streams share the socket, so that its marks belong to no single one of them.
             poll_fn(|_| self.shared.poll_gate(self.not_before)).await;
             record.send_start.get_or_insert_with(clock::now);
         }
@@ -156,7 +156,7 @@ impl Run<'_> {
         let remedy =
             unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
         if !remedy.is_empty() {
-            // It must survive the cut of a long body.
+            // The remedy must survive the cut of a long body.
             message = printable(&message);
             while message.len() + remedy.len() > ERROR_LENGTH && message.pop().is_some() {}
             message.push_str(&remedy);
@@ -175,9 +175,8 @@ impl Run<'_> {
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            let message = format!(
-                "the answer is compressed ({encoding}), although no compression was asked for"
-            );
+            let message =
+                format!("unexpected compression ({encoding}): the request did not ask for it");
             return Err(Fault::new(Outcome::WrongContentType, message));
         }
         let mut reader = wire.settings.backend.reader();

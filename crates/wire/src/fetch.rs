@@ -36,7 +36,7 @@ impl SideReply {
     }
 }
 
-/// Why a side request failed: whether anybody listens is worth knowing.
+/// Why a side request failed: callers need to know whether the server was reached.
 enum SideFault {
     Connect(OpenError),
     Answer(String),
@@ -127,7 +127,7 @@ impl SideRequest<'_> {
         tokio::select! {
             biased;
             reply = &mut answer => reply,
-            // The connection may end with its answer; what is left of it is in the channel.
+            // The connection may end with its answer; the rest of it is in the channel.
             _ = &mut connection => answer.await,
         }
     }

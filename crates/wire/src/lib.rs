@@ -2,11 +2,11 @@
 //! stamps.
 //!
 //! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`],
-//! which turns a [`Prepared`] request into the facts of a `inferometer_core::Record`. Whatever a
+//! which turns a [`Prepared`] request into the facts of an `inferometer_core::Record`. Whatever a
 //! server does, each exchange ends in exactly one outcome.
 //!
 //! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or
-//! allocation: see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
+//! allocation: see `socket.rs`. `docs/backends.md` lists what each backend measures.
 
 mod answer;
 pub mod backend;

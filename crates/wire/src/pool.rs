@@ -19,7 +19,8 @@ use crate::settings::ConnectPolicy;
 use crate::socket::Shared;
 use crate::wire::Wire;
 
-/// Connections that are opened at the same time before a run.
+/// Connections opened at the same time before a run: all at once would overflow a server's queue of
+/// new connections.
 const OPEN_AT_ONCE: usize = 64;
 
 /// The connections of one worker to all targets.
@@ -38,7 +39,7 @@ pub(crate) struct Pool {
 struct TargetState {
     idle: RefCell<Vec<Conn>>,
     multiplexed: RefCell<Vec<Rc<Multiplexed>>>,
-    /// The HTTP/2 connection that is being opened, for all who would use it.
+    /// The HTTP/2 connection that is being opened, for all requests that wait for it.
     opening: RefCell<Option<Rc<Opening>>>,
 }
 
@@ -53,11 +54,11 @@ pub(crate) enum Wanted {
     Own,
 }
 
-/// Why a connection could not be had.
+/// Why there is no connection.
 struct NoConnection {
     step: ConnectStep,
     reason: String,
-    /// False when the time limit ran out.
+    /// False when the time limit expired.
     in_time: bool,
 }
 
@@ -105,9 +106,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Sees to it that each target has an idle connection for its part of the next `requests`, by
-    /// opening those that are missing. Does nothing where requests share connections or each has
-    /// its own.
+    /// Opens connections until each target has as many idle ones as its part of the next `requests`
+    /// needs. Does nothing where requests share connections or each has its own.
     ///
     /// What cannot be opened is left to the request that needs it, whose record then says why.
     pub(crate) async fn open_missing(&self, requests: usize) {
@@ -164,7 +164,7 @@ impl Pool {
         }
         if wanted == Wanted::Any {
             loop {
-                // Taken by a statement of its own, so that the pool is not borrowed meanwhile.
+                // A statement of its own, so that the pool is not borrowed meanwhile.
                 let Some(mut conn) = self.targets[number].idle.borrow_mut().pop() else {
                     break;
                 };
@@ -176,7 +176,7 @@ impl Pool {
         self.open(number).await
     }
 
-    /// A share of an HTTP/2 connection that has room, or of a new one, which all who wait for it
+    /// A stream on an HTTP/2 connection that has room, or on a new one, which all waiting requests
     /// share.
     async fn share(&self, number: usize, wanted: Wanted) -> Result<Conn, Fault> {
         let state = &self.targets[number];
@@ -192,7 +192,7 @@ impl Pool {
                 return opened;
             };
             opening.over.notified().await;
-            // What one of them learned of the server holds for all: trying in turn would only take
+            // The result of one attempt holds for all: trying one after another would only take
             // longer.
             if let Some(fault) = &*opening.fault.borrow() {
                 return Err(fault.clone());
@@ -276,7 +276,7 @@ impl Pool {
                 active: Cell::new(0),
                 allowed,
             });
-            // One that serves a single request ends with it, when its last owner lets go.
+            // One that serves a single request ends with it.
             if self.wire.settings.connect != ConnectPolicy::PerRequest {
                 self.targets[number]
                     .multiplexed
@@ -315,7 +315,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, if it can serve one.
-    pub(crate) fn give_back(&self, number: usize, mut conn: Conn) {
+    pub(crate) fn release(&self, number: usize, mut conn: Conn) {
         let ConnKind::Http1 {
             sender, connection, ..
         } = &conn.kind

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use inferometer_core::{Nanos, Record};
 
-/// A request as it will go out. Made ahead of time, so that nothing is left to do when it is due.
+/// A request as it will be sent. Built ahead of time, so that nothing is left to do when it is due.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(crate) body: Stored,
     pub(crate) session: Option<usize>,
-    /// Hang up this long after the request was fully sent.
+    /// Cancel this long after the request was fully sent.
     pub cancel_after: Option<Nanos>,
     pub(crate) content_type: HeaderValue,
     pub(crate) is_form: bool,
@@ -25,7 +25,7 @@ pub struct Prepared {
     pub(crate) known: Known,
 }
 
-/// What a record says before its request is sent. A run may hold a million of these, and a whole
+/// What a record holds before its request is sent. A run may hold a million of these, and a whole
 /// record is five times as large.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
@@ -73,7 +73,7 @@ impl Prepared {
         self.body.bytes()
     }
 
-    /// A hash of the body that will be sent, by which equal ones are found.
+    /// A hash of the body that will be sent, to find equal bodies.
     pub fn body_digest(&self) -> u64 {
         match &self.body {
             Stored::Memory(bytes) => digest(bytes),
@@ -82,7 +82,7 @@ impl Prepared {
     }
 }
 
-/// A hash that tells bodies apart.
+/// A hash by which bodies are compared.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);

@@ -1,4 +1,4 @@
-//! What a socket has seen of the exchange that uses it: stamps, bytes, when it wrote.
+//! What a socket records for the exchange that uses it: stamps, bytes, when it wrote.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,15 +7,15 @@ use std::task::{Context, Poll, Waker};
 use inferometer_core::Nanos;
 use inferometer_os::clock;
 
-/// A kernel stamp this far on the wrong side of an instant that must be before or after it is no
-/// stamp of ours: the wall clock was set in between.
+/// A kernel stamp this far on the wrong side of an instant that must precede or follow it is
+/// rejected: the wall clock was set in between.
 const IMPLAUSIBLE: Nanos = Nanos::from_millis(1);
 /// Turns of the event loop that the reader of a shared connection leaves to others after each read:
 /// one for the task that hands a stream's headers on, one for the exchange that they belong to, and
 /// one to spare.
 const TURNS_FOR_STREAMS: u8 = 3;
 
-/// How far a request has gone out.
+/// How much of a request has been sent.
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
     /// Bytes of the body taken so far.
@@ -37,12 +37,12 @@ pub(crate) struct Stamp {
     pub(crate) read: u64,
 }
 
-/// What a socket has seen, for the exchange that uses it.
+/// What a socket records for the exchange that uses it.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     pub(crate) last: Cell<Stamp>,
     /// The read that brought the first byte of an answer. Under TLS that is the first which held
-    /// content: session tickets and a goodbye come by themselves and answer nothing.
+    /// content: session tickets and the peer's closing message are not part of an answer.
     pub(crate) first: Cell<Option<Stamp>>,
     /// What is read is encrypted, so that only the TLS layer can tell whether it holds content.
     encrypted: Cell<bool>,
@@ -60,12 +60,12 @@ pub(crate) struct Probe {
     shared: Cell<bool>,
     /// Turns that their exchanges have left before the next read.
     turns_left: Cell<u8>,
-    /// Who waits for the first content.
+    /// The task that waits for the first content.
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Probe {
-    /// Says that from here on a TLS layer reads, which calls [`Probe::note_content`].
+    /// From here on a TLS layer reads, which calls [`Probe::note_content`].
     pub(crate) fn begin_encryption(&self) {
         self.encrypted.set(true);
         self.first.set(None);
@@ -90,8 +90,8 @@ impl Probe {
         come
     }
 
-    /// Says that from here on several streams share what is read. Between two reads their exchanges
-    /// then have a turn, so that [`Probe::last`] is the stamp of what each of them takes.
+    /// From here on several streams share what is read. Between two reads their exchanges have a
+    /// turn, so that [`Probe::last`] is the stamp of what each of them takes.
     pub(crate) fn share(&self) {
         self.shared.set(true);
     }
@@ -140,7 +140,7 @@ impl Probe {
 
     pub(crate) fn note_read(&self, len: usize, kernel: Option<Nanos>, user: Nanos) {
         let previous = self.last.get();
-        // Bytes arrive in order, not before the request went out, and not later than we have them.
+        // Bytes arrive in order, not before the request was sent, and not after they were read.
         let earliest = match (self.first.get(), self.write_start.get()) {
             (None, Some(sent)) => previous.at.max(sent),
             _ => previous.at,
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_that_cannot_be_right_is_replaced_by_our_own() {
+    fn an_impossible_kernel_stamp_is_replaced_by_the_instant_of_the_read() {
         const MS: u64 = 1_000_000;
         let probe = Probe::default();
         probe.write_start.set(Some(Nanos(100 * MS)));
@@ -183,11 +183,11 @@ mod tests {
             let stamp = probe.last.get();
             (stamp.at.0, stamp.kernel)
         };
-        // Before the request went out: the wall clock was set back.
+        // Before the request was sent: the wall clock was set back.
         assert_eq!(read(50 * MS, 110 * MS), (110 * MS, false));
         // Read long after it came, which is what kernel stamps are for.
         assert_eq!(read(120 * MS, 170 * MS), (120 * MS, true));
-        // Came while we were between the last read and its user stamp.
+        // Came between the last read and its user stamp.
         assert_eq!(read(130 * MS, 180 * MS), (130 * MS, true));
         // A little early is the conversion's error, and order is kept.
         assert_eq!(read(130 * MS - 500, 190 * MS), (130 * MS, true));

@@ -1,4 +1,4 @@
-//! Everything that can be set about talking to a server.
+//! Settings of connections, proxies, time limits and size limits.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use inferometer_core::{Nanos, Secret};
 use crate::backend::{Backend, BodySettings};
 use crate::reply::KeepText;
 
-/// Settings of the wire, as the command line gives them.
+/// Settings of the client side of HTTP, as the command line gives them.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// Which API to speak: see [`crate::backend::find`].
@@ -39,7 +39,7 @@ pub struct ClientSettings {
     ///
     /// The worker must then run inside a `tokio::task::LocalSet` (or local runtime).
     pub http2: bool,
-    /// How servers prove who they are, and we who we are.
+    /// How server and client authenticate.
     pub tls: TlsSettings,
     /// Proxy to use for `http` and `https` targets.
     pub proxy: ProxySettings,
@@ -91,12 +91,12 @@ pub enum ConnectPolicy {
 /// How requests are spread over several base URLs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// By turns.
+    /// In turn.
     #[default]
     RoundRobin,
     /// Where this worker has the fewest requests in flight.
     LeastInFlight,
-    /// All turns of a conversation to one URL; requests without a conversation by turns.
+    /// All turns of a conversation to one URL; requests without a conversation in turn.
     SessionSticky,
 }
 
@@ -176,7 +176,7 @@ pub struct TlsSettings {
 /// Which proxy to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxySettings {
-    /// As the environment says: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either
+    /// From the environment: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either
     /// case.
     #[default]
     Environment,

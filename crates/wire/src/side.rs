@@ -94,7 +94,7 @@ impl SideClient {
     ///
     /// # Errors
     /// [`WireError::Connect`] when it cannot be reached, [`WireError::AccessRefused`] when it wants
-    /// another key. A server without one of the two paths is no error.
+    /// another key. A server without one of the two paths is not an error.
     pub fn inspect(&self, patience: Duration) -> Result<ServerFacts, WireError> {
         let deadline = clock::now() + Nanos::from(patience);
         let reply = loop {

@@ -1,4 +1,4 @@
-//! The socket under everything: reads with the kernel's receive stamp, and remembers when it wrote.
+//! The socket: reads with the kernel's receive stamp, and records when it wrote.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::probe::Probe;
 
-/// Largest single read.
+/// Largest single read, in bytes: a loopback segment at its largest.
 const READ_SIZE: usize = 64 << 10;
 
 /// What the sockets of one worker share.
@@ -45,8 +45,7 @@ impl Shared {
     /// The gate before the first byte of a request that is due at `instant` (zero for what has no
     /// gate).
     ///
-    /// Pending while the gates are shut, in which case whoever shut them polls again. Else it spins
-    /// until the instant: nothing else of the worker runs meanwhile.
+    /// Pending while the gates are shut, in which case whoever shut them polls again. Otherwise it spins until the instant, and nothing else of the worker runs meanwhile.
     pub(crate) fn poll_gate(&self, instant: Nanos) -> Poll<()> {
         if instant == Nanos::ZERO {
             return Poll::Ready(());
@@ -95,7 +94,8 @@ impl Socket {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         if shared.kernel_stamps && !address.is_unix() {
-            // Without stamps from the kernel, the process's own are used and the events say so.
+            // Without stamps from the kernel, the process's own are used, and the events are marked
+            // so.
             stamps::enable(socket.as_fd());
         }
         let pending = match socket.connect(address) {
@@ -125,7 +125,7 @@ impl Socket {
         Rc::clone(&self.probe)
     }
 
-    /// A second view of the socket that can tell whether the peer has closed.
+    /// A second view of the socket that can check whether the peer has closed it.
     pub(crate) fn watcher(&self) -> Watcher {
         Watcher(Rc::clone(&self.descriptor))
     }
@@ -154,8 +154,7 @@ impl Socket {
                     self.probe.note_read(read.len, at, user);
                     converter.refresh(user);
                     if short && read.len > 0 {
-                        // All that was there has been read; the next call would only be told to
-                        // wait.
+                        // Everything available has been read; the next call would only block.
                         ready.clear_ready();
                     }
                     take(&buffer[..read.len]);
@@ -176,7 +175,7 @@ impl Socket {
         loop {
             let mut ready = ready!(self.descriptor.poll_write_ready(context))?;
             if self.probe.write_start.get().is_none() {
-                // All that a request needs has been done by now, up to the bytes in hand.
+                // Everything that a request needs has been done by now, up to these bytes.
                 ready!(self.shared.poll_gate(self.probe.not_before.get()));
                 self.probe.write_start.set(Some(clock::now()));
             }
@@ -197,28 +196,28 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
-/// What an idle connection has for its next user.
+/// The state of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Idle {
-    /// Nothing: it is open.
-    Quiet,
-    /// Bytes that nobody asked for. Under TLS these may be session tickets, or the peer's goodbye.
-    BytesWait,
-    /// The peer's end.
+    /// Open, with nothing to read.
+    Open,
+    /// Unsolicited bytes. Under TLS these may be session tickets, or the peer's closing message.
+    Unsolicited,
+    /// Closed by the peer.
     Closed,
 }
 
-/// Tells whether an idle connection is still usable, without taking anything from it.
+/// Checks whether an idle connection is still usable, without reading from it.
 #[derive(Debug)]
 pub(crate) struct Watcher(Rc<AsyncFd<OwnedFd>>);
 
 impl Watcher {
-    /// What an idle connection has for us.
-    pub(crate) fn look(&self) -> Idle {
+    /// The state of the connection.
+    pub(crate) fn check(&self) -> Idle {
         let mut byte = [std::mem::MaybeUninit::uninit(); 1];
         match SockRef::from(self.0.get_ref()).peek(&mut byte) {
-            Ok(1..) => Idle::BytesWait,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Quiet,
+            Ok(1..) => Idle::Unsolicited,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Idle::Open,
             Ok(0) | Err(_) => Idle::Closed,
         }
     }
@@ -247,8 +246,7 @@ impl hyper::rt::Write for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty: head and body of the request are then on
-        // their way.
+        // hyper flushes when its own buffer is empty: head and body of the request are then sent.
         self.probe.note_flush();
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! What all workers of a run share: settings checked, names resolved, headers built.
+//! What all workers of a run share: checked settings, resolved names, and headers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::settings::ClientSettings;
 use crate::target::{BaseUrl, Proxy, Scheme, Target};
 use crate::tls;
 
-/// The name that we give ourselves in requests.
+/// The `user-agent` header.
 const AGENT: &str = concat!("inferometer/", env!("CARGO_PKG_VERSION"));
 
 /// The settings of a run in the form in which they are used. Shared by all workers.
@@ -42,7 +42,7 @@ impl Wire {
             .unwrap_or_else(|| settings.backend.default_endpoint().into());
         settings.backend.check_endpoint(&endpoint)?;
         if settings.base_urls.is_empty() {
-            let reason = "at least one base URL is needed".to_owned();
+            let reason = "at least one base URL is required".to_owned();
             return Err(WireError::Setting {
                 flag: "--base-url",
                 reason,
@@ -51,7 +51,7 @@ impl Wire {
         let streams = settings.backend.streams(&settings.body);
         if streams && !settings.body.stream {
             let reason = format!(
-                "the API of --backend {} can only stream",
+                "the API of --backend {} always streams",
                 settings.backend.name()
             );
             return Err(WireError::Setting {
@@ -111,7 +111,7 @@ impl Wire {
         self.streams
     }
 
-    /// Makes everything that `request` needs on the wire. Any thread may do it.
+    /// Builds everything that `request` needs to be sent. Any thread may call this.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, WireError> {
         let body = self.settings.backend.body(request, &self.settings.body)?;
         let content_type =
@@ -122,7 +122,9 @@ impl Wire {
         let plain = request.id.as_deref().filter(|id| id.is_ascii());
         let id = plain.and_then(|id| HeaderValue::try_from(id).ok());
         if let (Some(id), None) = (&request.id, &id) {
-            let reason = format!("request id {id:?} cannot be sent as a header; use plain ASCII");
+            let reason = format!(
+                "invalid request id {id:?}: expected printable ASCII, because it is sent as a header"
+            );
             return Err(WireError::Setting {
                 flag: "--request-id-prefix",
                 reason,
@@ -150,7 +152,7 @@ impl Wire {
         })
     }
 
-    /// The HTTP request for `prepared`, whose body is at hand, to `target`.
+    /// The HTTP request for `prepared` with its body, to `target`.
     pub(crate) fn request(
         &self,
         prepared: &Prepared,
@@ -174,7 +176,7 @@ impl Wire {
             add_proxy(&mut headers, target);
         }
         if prepared.is_form {
-            // Without the boundary that was used, nobody can read a form.
+            // A form can only be read with the boundary that it was written with.
             headers.insert(CONTENT_TYPE, prepared.content_type.clone());
         } else {
             headers
@@ -193,7 +195,8 @@ impl Wire {
         request
     }
 
-    /// The HTTP request for a side errand on `target`; always HTTP/1.1, on a connection of its own.
+    /// The HTTP request for a side request to `target`: always HTTP/1.1, on a connection of its
+    /// own.
     pub(crate) fn side_request(
         &self,
         target: &Target,
@@ -232,8 +235,7 @@ fn session_id(request: &Request) -> Option<String> {
     ))
 }
 
-/// Plain requests through a proxy carry its credentials; tunnels have shown them when they were
-/// opened.
+/// Plain requests through a proxy carry its credentials; a tunnel has sent them when it was opened.
 fn add_proxy(headers: &mut HeaderMap, target: &Target) {
     let authorization = target
         .proxy
@@ -256,7 +258,7 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
     let through_proxy = proxy.is_some() && url.scheme == Scheme::Http;
     if settings.http2 && through_proxy {
         let reason =
-            "cannot go through an HTTP proxy to an http:// server; use https:// or no proxy"
+            "not possible through an HTTP proxy to an http:// server; use https:// or no proxy"
                 .to_owned();
         return Err(WireError::Setting {
             flag: "--http2",
@@ -266,7 +268,7 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
     let uri = Target::uri_of(&url, endpoint, through_proxy || settings.http2)?;
     let host = HeaderValue::try_from(url.authority.as_str()).map_err(|_| WireError::BaseUrl {
         url: display.clone(),
-        reason: "the host cannot be sent as a header".into(),
+        reason: "invalid characters in the host name".into(),
     })?;
     let proxy = proxy.map(|proxy| Proxy {
         display: format!("http://{}", proxy.authority),
@@ -304,13 +306,13 @@ fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), W
     for (name, value) in &settings.headers {
         let key = HeaderName::try_from(name.as_str()).map_err(|_| WireError::Header {
             name: name.clone(),
-            reason: "this is no header name",
+            reason: "invalid header name",
         })?;
         if matches!(
             key.as_str(),
             "content-length" | "transfer-encoding" | "connection" | "accept-encoding"
         ) {
-            let reason = "this header is the client's own business and cannot be set";
+            let reason = "the client sets this header itself";
             return Err(WireError::Header {
                 name: name.clone(),
                 reason,
@@ -324,7 +326,7 @@ fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), W
 fn secret_value(value: &str, name: &str) -> Result<HeaderValue, WireError> {
     let mut value = HeaderValue::try_from(value).map_err(|_| WireError::Header {
         name: name.to_owned(),
-        reason: "the value has characters that a header cannot have (line breaks, control characters)",
+        reason: "invalid characters in the value (line breaks, control characters)",
     })?;
     value.set_sensitive(true);
     Ok(value)

@@ -1,4 +1,4 @@
-//! `anthropic`: the messages API, whose stream has named events and tells usage in two parts.
+//! `anthropic`: the messages API, whose stream has named events and reports usage in two parts.
 
 use http::{HeaderMap, HeaderValue};
 use inferometer_core::{EventKind, Outcome, Prompt, Request};
@@ -9,14 +9,14 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences};
 use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::message::is_marker;
 use crate::error::WireError;
-use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
+use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The version of the API that is spoken.
 const VERSION: &str = "2023-06-01";
-/// The API wants a limit; this one is sent where the dataset has none.
+/// The API requires a limit; this one is sent where the dataset has none.
 const DEFAULT_TOKENS: u32 = 1_024;
 
 /// The messages API.
@@ -69,7 +69,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
 
 fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {
     headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-    // Self-hosted servers look at `authorization`, the original at this.
+    // Self-hosted servers read `authorization`, Anthropic's own API reads this.
     if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
         key.set_sensitive(true);
         headers.insert("x-api-key", key);
@@ -85,7 +85,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     message: Option<Whole<'a>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -100,7 +100,7 @@ struct Delta<'a> {
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
     #[serde(borrow)]
-    stop_reason: Side<Reason<'a>>,
+    stop_reason: Lenient<Reason<'a>>,
 }
 
 /// A message object: at the start of a stream, or as a whole answer.
@@ -109,11 +109,11 @@ struct Delta<'a> {
 struct Whole<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow)]
-    stop_reason: Side<Reason<'a>>,
+    stop_reason: Lenient<Reason<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -173,14 +173,13 @@ impl ReplyReader for Reader {
         let message: Message<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || real_error(message.error).is_some() || event.name == b"error" {
+        if kind == "error" || actual_error(message.error).is_some() || event.name == b"error" {
             return Err(failure(message.error, data));
         }
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
-                    // Its output count is that of an empty beginning; the real one comes at the
-                    // end.
+                    // Its output count is that of an empty message; the real one comes at the end.
                     let start = usage.usage();
                     sink.usage(inferometer_core::Usage {
                         completion_tokens: None,
@@ -214,7 +213,7 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let whole: Whole<'_> =
             serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        if real_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
+        if actual_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
             return Err(failure(whole.error, body));
         }
         if let Some(usage) = whole.usage.as_ref() {
@@ -241,7 +240,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = real_error(error).map_or(data, |raw| raw.get().as_bytes());
+    let raw = actual_error(error).map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw)
         .map(|value| error_message(&value))
         .unwrap_or_default();

@@ -40,7 +40,7 @@ impl ReplyReader for AnyChoices {
         for text in &bare.text.0 {
             sink.fragment(EventKind::Text, &text.0);
         }
-        // Everything else is in the same place in either shape; what is no choice is passed over.
+        // Everything else is in the same place in either form; other fields are ignored.
         self.reader(body).body(body, sink)
     }
 }
@@ -51,7 +51,7 @@ struct Bare<'a> {
     text: BareText<'a>,
 }
 
-/// A text, or several; anything else is none of ours.
+/// A text, or several; anything else is ignored.
 #[derive(Debug, Default)]
 struct BareText<'a>(Vec<Text<'a>>);
 

@@ -1,4 +1,4 @@
-//! `openai-audio`: OpenAI's transcriptions and translations, with the sound as a multipart upload.
+//! `openai-audio`: OpenAI's transcriptions and translations, with the audio as a multipart upload.
 
 use inferometer_core::python::json_bytes;
 use inferometer_core::{Prompt, Request};
@@ -27,10 +27,10 @@ pub(super) static OPENAI_AUDIO: Backend = Backend {
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
     let backend = backend.name();
     let Some(audio) = &request.audio else {
-        let remedy = "use a dataset with sound";
+        let remedy = "use a dataset with audio";
         return Err(WireError::Prompt {
             backend,
-            what: "a request without sound",
+            what: "a request without audio",
             remedy,
         });
     };
@@ -39,8 +39,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     if let Some(tokens) = request.output_tokens {
         fields.insert("max_completion_tokens".into(), tokens.into());
     }
-    // The values' spelling is Python's, because a form holds text and vLLM's client makes it
-    // from these.
+    // Python's spelling of the values, because a form holds text and vLLM's client writes Python's.
     fields.insert(
         "stream".into(),
         if settings.stream { "True" } else { "False" }.into(),
@@ -64,7 +63,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     let boundary = boundary(&audio.bytes, &fields);
     let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
     let name = header_text(&audio.file_name);
-    let kind = sound_type(&audio.file_name);
+    let kind = audio_type(&audio.file_name);
     part(
         &mut bytes,
         &boundary,
@@ -96,13 +95,13 @@ fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
 
 /// A boundary that does not occur in the content. It is a function of the content alone, so that
 /// the same request always has the same bytes.
-fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
+fn boundary(audio: &[u8], fields: &Map<String, Value>) -> String {
     let texts: Vec<String> = fields.values().map(form_text).collect();
     let mut number = 0_u64;
     loop {
         let boundary = format!("inferometer-{number:016x}");
         let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
-        if !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes())) {
+        if !occurs(audio) && !texts.iter().any(|text| occurs(text.as_bytes())) {
             return boundary;
         }
         number += 1;
@@ -120,7 +119,7 @@ fn form_text(value: &Value) -> String {
     }
 }
 
-/// Text that may stand between quotes in a part's header.
+/// Text that is valid between quotes in a part's header.
 fn header_text(text: &str) -> String {
     text.chars()
         .map(|character| {
@@ -133,7 +132,7 @@ fn header_text(text: &str) -> String {
         .collect()
 }
 
-fn sound_type(file_name: &str) -> &'static str {
+fn audio_type(file_name: &str) -> &'static str {
     let extension = file_name
         .rsplit('.')
         .next()

@@ -2,7 +2,7 @@
 //!
 //! A token event is a message whose delta has content, reasoning (`reasoning` or
 //! `reasoning_content`), a tool call or a function call, or whose content is empty without a role:
-//! a token that decodes to nothing. The opening message with the role is none.
+//! a token that decodes to nothing. The opening message with the role is not one.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::message::{check_error, is_marker, note_extras};
 use crate::error::WireError;
-use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, reason, text};
+use crate::json::{Length, Lenient, Reason, ServerMetrics, Text, UsageObject, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -90,13 +90,13 @@ struct Message<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    object: Side<Text<'a>>,
+    object: Lenient<Text<'a>>,
     #[serde(default)]
-    metrics: Side<ServerMetrics>,
+    metrics: Lenient<ServerMetrics>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -107,7 +107,7 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     message: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
 }
@@ -116,7 +116,7 @@ struct Choice<'a> {
 #[serde(default)]
 struct Delta<'a> {
     #[serde(borrow)]
-    role: Side<Text<'a>>,
+    role: Lenient<Text<'a>>,
     #[serde(borrow)]
     content: Option<Text<'a>>,
     #[serde(borrow)]

@@ -1,8 +1,8 @@
-//! `vllm`, `openai`, and the servers that the legacy script called by their own names (`sglang`,
+//! `vllm`, `openai`, and the servers that the legacy script lists under their own names (`sglang`,
 //! `lmdeploy`, `scalellm`, `llama.cpp`): OpenAI's completions API.
 //!
 //! A message with a choice is a token event, as in vLLM's client, with one departure: a closing
-//! message with empty text and a `finish_reason` is no token event when tokens came before.
+//! message with empty text and a `finish_reason` is not a token event if tokens came before.
 //! llama.cpp and transformers send such a message at the same instant as the last token, where it
 //! would count as a gap of zero. vLLM puts the reason on the last text itself.
 
@@ -14,7 +14,7 @@ use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_hea
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::message::{check_error, is_marker, note_extras};
 use crate::error::WireError;
-use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, reason, text};
+use crate::json::{Length, Lenient, Reason, ServerMetrics, Text, UsageObject, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -103,13 +103,13 @@ struct Message<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    object: Side<Text<'a>>,
+    object: Lenient<Text<'a>>,
     #[serde(default)]
-    metrics: Side<ServerMetrics>,
+    metrics: Lenient<ServerMetrics>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -117,7 +117,7 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`,
+//! APIs of older servers, as the legacy benchmark script used them: `tgi`, `tensorrt-llm`,
 //! `deepspeed-mii`.
 
 use inferometer_core::{EventKind, Prompt, Request};
@@ -10,11 +10,11 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, merge, model};
 use super::message::check_error;
 use crate::error::WireError;
-use crate::json::{Count, Reason, Side, Text, reason, text};
+use crate::json::{Count, Lenient, Reason, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 
-/// The one kind of prompt that these APIs know.
+/// The only kind of prompt that these APIs accept.
 fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str, WireError> {
     let refuse = |what| WireError::Prompt {
         backend,
@@ -83,7 +83,7 @@ struct TgiMessage<'a> {
     #[serde(borrow, default)]
     token: Option<TgiToken<'a>>,
     #[serde(borrow, default)]
-    details: Side<TgiDetails<'a>>,
+    details: Lenient<TgiDetails<'a>>,
     #[serde(borrow, default)]
     generated_text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -95,13 +95,13 @@ struct TgiToken<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(default)]
-    special: Side<bool>,
+    special: Lenient<bool>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct TgiDetails<'a> {
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     generated_tokens: Count,
     #[serde(default)]
@@ -121,12 +121,12 @@ impl ReplyReader for TgiReader {
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, event.name == b"error", data)?;
         if let Some(token) = &message.token {
-            let piece = text(token.text.as_ref()).unwrap_or_default();
+            let fragment = text(token.text.as_ref()).unwrap_or_default();
             sink.tokens_in_message(1);
-            if token.special == Side(Some(true)) || piece.is_empty() {
+            if token.special == Lenient(Some(true)) || fragment.is_empty() {
                 sink.token(EventKind::Blank, "");
             } else {
-                sink.token(EventKind::Text, piece);
+                sink.token(EventKind::Text, fragment);
             }
         }
         if let Some(details) = message.details.as_ref() {
@@ -136,7 +136,7 @@ impl ReplyReader for TgiReader {
                 ..Default::default()
             });
         }
-        // The last event carries the whole text once more, and why it ends.
+        // The last event repeats the whole text, and says why it ends.
         if message.generated_text.is_some() || !message.details.is_none() {
             let why = message
                 .details
@@ -180,7 +180,7 @@ fn tensorrt_body(
     settings: &BodySettings,
 ) -> Result<Body, WireError> {
     let mut body = Map::new();
-    // Deltas, not the whole text again with every token: the text would grow with its square.
+    // Deltas, not the whole text again with every token: the bytes would grow with its square.
     body.insert("accumulate_tokens".into(), false.into());
     body.insert(
         "text_input".into(),
@@ -223,14 +223,14 @@ impl ReplyReader for TensorRtReader {
         let message: TensorRtMessage<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, false, data)?;
-        if let Some(piece) = text(message.text_output.as_ref()) {
+        if let Some(fragment) = text(message.text_output.as_ref()) {
             sink.token(
-                if piece.is_empty() {
+                if fragment.is_empty() {
                     EventKind::Blank
                 } else {
                     EventKind::Text
                 },
-                piece,
+                fragment,
             );
         }
         Ok(())

@@ -4,12 +4,11 @@ use inferometer_core::Outcome;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::{ServerMetrics, UsageObject, real_error};
+use crate::json::{ServerMetrics, UsageObject, actual_error};
 use crate::reply::{Fault, Sink, error_message};
 use crate::sse::SseEvent;
 
-/// Deals with events that carry no message: an empty one, and the end marker `[DONE]`. True for
-/// these.
+/// Handles events without a message: an empty one, and the end marker `[DONE]`. True for these.
 pub(super) fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
     match event.data.trim_ascii() {
         b"" => true,
@@ -21,10 +20,9 @@ pub(super) fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
     }
 }
 
-/// Fails if a message says that something went wrong: an `error` member, or a message that is an
-/// error as a whole.
+/// Fails if a message reports an error: in an `error` member, or as a whole.
 pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) -> Result<(), Fault> {
-    let raw = match real_error(error) {
+    let raw = match actual_error(error) {
         Some(error) => error.get().as_bytes(),
         None if whole => data,
         None => return Ok(()),

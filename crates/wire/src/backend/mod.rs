@@ -162,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn no_event_makes_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn no_reader_panics_on_any_event(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             for backend in ALL {
                 let mut record = Record::default();
                 let mut progress = Progress::new(KeepText::Always);

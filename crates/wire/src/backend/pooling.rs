@@ -1,5 +1,5 @@
-//! Backends without generation: embeddings in all their spellings, pooling, rerank. One request,
-//! one answer; what is measured is the time to the complete answer.
+//! Backends without generation: embeddings in all their forms, pooling, rerank. One request, one
+//! answer; what is measured is the time to the complete answer.
 
 use http::HeaderMap;
 use inferometer_core::{Prompt, Request};
@@ -11,7 +11,7 @@ use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::chat::messages;
 use super::message::check_error;
 use crate::error::WireError;
-use crate::json::{Length, Side, UsageObject};
+use crate::json::{Length, Lenient, UsageObject};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 
@@ -125,8 +125,7 @@ fn body(
         }
         Shape::Infinity | Shape::InfinityClip => infinity(backend, shape, request, &mut body)?,
     }
-    // vLLM's client forgets the extra body for rerank; a setting that is not sent would be a
-    // lie.
+    // vLLM's client drops the extra body for rerank; here every setting is sent.
     let settings = BodySettings {
         ignore_eos: false,
         ..settings.clone()
@@ -201,7 +200,7 @@ fn chat(backend: &Backend, shape: Shape, request: &Request) -> Result<Value, Wir
             "use a dataset of plain text and images",
         ));
     };
-    // Odd requests ask a question about the image, even ones and those without a number do not.
+    // As in vLLM's client: odd requests ask a question about the image, even ones do not.
     let number: String = request
         .id
         .iter()
@@ -255,7 +254,7 @@ fn infinity(
             return Err(refuse(
                 backend,
                 "several images in one request",
-                "use one image a request",
+                "use one image per request",
             ));
         }
     }
@@ -265,7 +264,7 @@ fn infinity(
 #[derive(Debug, serde::Deserialize)]
 struct Answer<'a> {
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(default)]
@@ -282,7 +281,7 @@ struct Reader {
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        // Never asked for; an endpoint that streams nevertheless is caught by its content type.
+        // Never requested; an endpoint that streams nevertheless is caught by its content type.
         self.body(event.data, sink)
     }
 
@@ -313,7 +312,7 @@ impl ReplyReader for Reader {
         if let Some(usage) = answer.usage.as_ref() {
             sink.usage(usage.input_usage());
         }
-        // An answer without any vector or score is empty, which the exchange notices.
+        // An answer without any vector or score is empty, which the exchange detects.
         if answer
             .data
             .0

@@ -8,7 +8,7 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::message::is_marker;
 use crate::error::WireError;
-use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
+use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -76,22 +76,22 @@ struct Message<'a> {
 #[derive(Debug, serde::Deserialize)]
 struct Response<'a> {
     #[serde(borrow, default)]
-    status: Side<Text<'a>>,
+    status: Lenient<Text<'a>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    incomplete_details: Side<Incomplete<'a>>,
+    incomplete_details: Lenient<Incomplete<'a>>,
     #[serde(borrow, default)]
     output: Option<Vec<Item<'a>>>,
 }
 
-/// A piece of output: a message, reasoning, or a call.
+/// An item of output: a message, reasoning, or a call.
 #[derive(Debug, serde::Deserialize)]
 struct Item<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Side<Text<'a>>,
+    kind: Lenient<Text<'a>>,
     #[serde(borrow, default)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow, default)]
@@ -107,7 +107,7 @@ struct Part<'a> {
 #[derive(Debug, serde::Deserialize)]
 struct Incomplete<'a> {
     #[serde(borrow, default)]
-    reason: Side<Reason<'a>>,
+    reason: Lenient<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl ReplyReader for Reader {
         let message: Message<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || kind == "response.failed" || real_error(message.error).is_some() {
+        if kind == "error" || kind == "response.failed" || actual_error(message.error).is_some() {
             return Err(failure(message.error, message.response, data));
         }
         let part = match kind {
@@ -169,7 +169,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = real_error(error)
+    let raw = actual_error(error)
         .or(response)
         .map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw)
@@ -182,7 +182,7 @@ fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
     let response: Response<'_> =
         serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
-    if real_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
+    if actual_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
         return Err(failure(response.error, None, raw));
     }
     if let Some(usage) = response.usage.as_ref() {

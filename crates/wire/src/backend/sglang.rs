@@ -9,7 +9,7 @@ use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, json_body, merge};
 use super::message::{check_error, is_marker};
 use crate::error::WireError;
-use crate::json::{Count, Reason, Side, Text, reason, text};
+use crate::json::{Count, Lenient, Reason, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 
@@ -63,7 +63,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         body.insert("return_logprob".into(), true.into());
         body.insert("top_logprobs_num".into(), count.into());
     }
-    // One model a server; only LoRA adapters are named.
+    // One model per server; only LoRA adapters are named.
     if let Some(adapter) = &request.model {
         body.insert("lora_path".into(), adapter.as_str().into());
     }
@@ -77,7 +77,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    meta_info: Side<Meta<'a>>,
+    meta_info: Lenient<Meta<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -91,7 +91,7 @@ struct Meta<'a> {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -121,18 +121,18 @@ impl Reader {
             }
         }
         let whole = text(message.text.as_ref()).unwrap_or_default();
-        // A half character at the end may be replaced by a whole one later, which changes what came
+        // Half a character at the end may be replaced by a whole one later, which changes what came
         // before.
-        let piece = whole.get(self.length..).unwrap_or_default();
+        let fragment = whole.get(self.length..).unwrap_or_default();
         self.length = whole.len().max(self.length);
         if !streamed {
-            sink.fragment(EventKind::Text, piece);
+            sink.fragment(EventKind::Text, fragment);
             return Ok(());
         }
         let more = total.is_none_or(|total| total > self.tokens);
         self.tokens = total.unwrap_or(self.tokens);
-        if !piece.is_empty() {
-            sink.token(EventKind::Text, piece);
+        if !fragment.is_empty() {
+            sink.token(EventKind::Text, fragment);
         } else if more {
             sink.token(EventKind::Blank, "");
         }
