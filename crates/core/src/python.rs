@@ -5,6 +5,7 @@
 //! space after `,` and `:`, escapes everything outside printable ASCII, and prints floats as `repr`
 //! does.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -175,7 +176,8 @@ fn repr_text(text: &mut String, inner: &str) {
             '\t' => text.push_str("\\t"),
             quoted if quoted == quote => text.extend(['\\', quoted]),
             control if control.is_control() => {
-                text.push_str(&format!("\\x{:02x}", u32::from(control)));
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\x{:02x}", u32::from(control));
             }
             plain => text.push(plain),
         }

@@ -69,6 +69,11 @@ impl Backend {
         self.default_endpoint
     }
 
+    /// Endings of a path that this backend can use.
+    pub fn endpoint_suffixes(&self) -> &'static [&'static str] {
+        self.suffixes
+    }
+
     /// What it measures.
     pub fn kind(&self) -> BackendKind {
         self.kind
