@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use inferometer_results::python::float_repr;
+use inferometer_core::python::float_repr;
 use inferometer_workload::TimedTraceSettings;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

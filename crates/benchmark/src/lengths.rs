@@ -5,13 +5,10 @@
 //! tokens and written again by its `/detokenize`, one that is too short gets more of its own words,
 //! until the server counts what was asked for.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Method;
 use inferometer_core::{Prompt, Request};
-use inferometer_wire::{Client, Live, Wire};
+use inferometer_wire::{SideClient, Wire};
 use serde_json::{Value, json};
 
 use crate::error::{Error, OrError};
@@ -37,21 +34,13 @@ pub(crate) fn verify(
     {
         return Ok(None);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .or_failure()?;
-    let local = tokio::task::LocalSet::new();
-    let asker = Rc::new(Asker {
-        client: Client::new(wire, 0, Arc::new(Live::default())),
-        model: model.to_owned(),
-    });
+    let side = SideClient::new(wire).or_failure()?;
     let step = requests.len().div_ceil(SAMPLE);
     let mut wrong = 0;
     let mut checked = 0;
     for request in requests.iter().step_by(step) {
         let text = request.prompt.as_text().unwrap_or_default();
-        let Some(tokens) = local.block_on(&runtime, asker.tokenize(text)) else {
+        let Some(tokens) = side.block_on(tokenize(&side, model, text)) else {
             return Ok(None);
         };
         checked += 1;
@@ -64,17 +53,12 @@ pub(crate) fn verify(
     }
     let (mut corrected, mut missed, mut largest) = (0, 0, 0_u64);
     for batch in requests.chunks_mut(IN_FLIGHT) {
-        let work: Vec<_> = batch
-            .iter()
-            .map(|request| {
-                let asker = Rc::clone(&asker);
-                let text = request.prompt.as_text().unwrap_or_default().to_owned();
-                let wanted = request.prompt_tokens as usize;
-                local.spawn_local(async move { asker.correct(text, wanted).await })
-            })
-            .collect();
-        for (request, task) in batch.iter_mut().zip(work) {
-            let Ok(Some((text, found))) = local.block_on(&runtime, task) else {
+        let found = side.block_on_all(batch.iter().map(|request| {
+            let text = request.prompt.as_text().unwrap_or_default().to_owned();
+            correct(&side, model, text, request.prompt_tokens as usize)
+        }));
+        for (request, found) in batch.iter_mut().zip(found) {
+            let Some((text, found)) = found else {
                 missed += 1;
                 continue;
             };
@@ -96,81 +80,50 @@ pub(crate) fn verify(
     })))
 }
 
-struct Asker {
-    client: Client,
-    model: String,
+/// The server's tokens of `text`, special tokens included.
+async fn tokenize(side: &SideClient, model: &str, text: &str) -> Option<Vec<Value>> {
+    let tokens = side.tokenize(model, text, true).await?;
+    // A server that has this path for something else finds no text in our question.
+    (text.is_empty() || !tokens.is_empty()).then_some(tokens)
 }
 
-impl Asker {
-    /// The server's tokens of `text`, special tokens included.
-    async fn tokenize(&self, text: &str) -> Option<Vec<Value>> {
-        let body = json!({"model": self.model, "prompt": text, "add_special_tokens": true});
-        match self
-            .ask("/tokenize", &body)
-            .await?
-            .get_mut("tokens")?
-            .take()
-        {
-            // A server that has this path for something else finds no text in our question.
-            Value::Array(tokens) if text.is_empty() || !tokens.is_empty() => Some(tokens),
-            _ => None,
+/// `text` with as many of the server's tokens as wanted, or as close as it gets; and their
+/// number.
+async fn correct(
+    side: &SideClient,
+    model: &str,
+    mut text: String,
+    wanted: usize,
+) -> Option<(String, usize)> {
+    // Special tokens in front must not be written out as text.
+    let special = tokenize(side, model, "").await?.len();
+    let mut tokens = tokenize(side, model, &text).await?;
+    let mut best = (text.clone(), tokens.len());
+    for _ in 0..ATTEMPTS {
+        let off = tokens.len().abs_diff(wanted);
+        if off < best.1.abs_diff(wanted) {
+            best = (text.clone(), tokens.len());
         }
-    }
-
-    async fn detokenize(&self, tokens: &[Value]) -> Option<String> {
-        let body = json!({"model": self.model, "tokens": tokens});
-        self.ask("/detokenize", &body)
-            .await?
-            .get("prompt")?
-            .as_str()
-            .map(str::to_owned)
-    }
-
-    /// `text` with as many of the server's tokens as wanted, or as close as it gets; and their
-    /// number.
-    async fn correct(&self, mut text: String, wanted: usize) -> Option<(String, usize)> {
-        // Special tokens in front must not be written out as text.
-        let special = self.tokenize("").await?.len();
-        let mut tokens = self.tokenize(&text).await?;
-        let mut best = (text.clone(), tokens.len());
-        for _ in 0..ATTEMPTS {
-            let off = tokens.len().abs_diff(wanted);
-            if off < best.1.abs_diff(wanted) {
-                best = (text.clone(), tokens.len());
-            }
-            if off == 0 {
+        if off == 0 {
+            break;
+        }
+        if tokens.len() > wanted {
+            let front = special.min(wanted);
+            text = side.detokenize(model, &tokens[front..wanted]).await?;
+        } else {
+            let words: Vec<&str> = text
+                .split_whitespace()
+                .take(wanted - tokens.len())
+                .collect();
+            if words.is_empty() {
                 break;
             }
-            if tokens.len() > wanted {
-                let front = special.min(wanted);
-                text = self.detokenize(&tokens[front..wanted]).await?;
-            } else {
-                let words: Vec<&str> = text
-                    .split_whitespace()
-                    .take(wanted - tokens.len())
-                    .collect();
-                if words.is_empty() {
-                    break;
-                }
-                text = format!("{text} {}", words.join(" "));
-            }
-            tokens = self.tokenize(&text).await?;
+            text = format!("{text} {}", words.join(" "));
         }
-        if tokens.len().abs_diff(wanted) < best.1.abs_diff(wanted) {
-            best = (text, tokens.len());
-        }
-        Some(best)
+        tokens = tokenize(side, model, &text).await?;
     }
-
-    async fn ask(&self, path: &str, body: &Value) -> Option<Value> {
-        let body = Bytes::from(body.to_string());
-        let reply = self
-            .client
-            .fetch(Method::POST, path, Some(body))
-            .await
-            .ok()?;
-        (reply.status == 200)
-            .then(|| serde_json::from_slice(&reply.body).ok())
-            .flatten()
+    if tokens.len().abs_diff(wanted) < best.1.abs_diff(wanted) {
+        best = (text, tokens.len());
     }
+    Some(best)
 }

@@ -10,7 +10,9 @@ use inferometer_engine::{Conversations, Job};
 use inferometer_os::{limits, thread};
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
-use inferometer_wire::{BodyFile, BodySettings, ClientSettings, KeepText, Prepared, Wire};
+use inferometer_wire::{
+    BodyFile, BodySettings, ClientSettings, KeepText, Prepared, ServerFacts, SideClient, Wire,
+};
 use inferometer_workload::{
     DatasetSettings, HubSettings, Tokenizer, WorkloadError, build, build_in_chunks,
 };
@@ -20,7 +22,7 @@ use crate::error::{Error, OrError};
 use crate::observer::Observer;
 use crate::request_adjust::Adjust;
 use crate::run_records::events_in_memory;
-use crate::server::{ModelNames, ServerFacts, Side, inspect, model_names};
+use crate::server::{ModelNames, inspect, model_names};
 use crate::settings::{Cancellation, Replay, Settings};
 use crate::{align, compat, lengths};
 
@@ -476,7 +478,7 @@ fn ask_server(settings: &Settings) -> Result<(ServerFacts, ModelNames), Error> {
         request: String::new(),
         id: String::new(),
     };
-    let side = Side::new(&wire(settings, &names, false)?)?;
+    let side = SideClient::new(&wire(settings, &names, false)?).or_failure()?;
     let facts = inspect(&side, &settings.target, settings.load.ready_check)?;
     let model = model_names(&settings.target, &facts)?;
     Ok((facts, model))

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use http::Method;
 use inferometer_core::Nanos;
-use inferometer_wire::Wire;
+use inferometer_wire::{SideClient, Wire};
 use serde_json::Value;
 
 use crate::error::{Error, OrError};
 use crate::observer::Observer;
-use crate::server::Side;
 
 /// How long the profiler may take to begin or end.
 const PATIENCE: Nanos = Nanos::from_millis(600_000);
@@ -30,7 +29,7 @@ fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Re
     let mut settings = wire.settings().clone();
     // A profiler may write for minutes before it answers.
     settings.timeouts.side = PATIENCE;
-    match Side::new(&Wire::new(settings).or_failure()?)?.ask(Method::POST, path, None) {
+    match SideClient::new(&Wire::new(settings).or_failure()?).or_failure()?.ask(Method::POST, path, None) {
         Ok(reply) if reply.status == 200 => observer.line(done),
         Ok(reply) => observer.warning(&format!(
             "the server does not profile: {path} answers with status {}; vLLM has to be started with \
@@ -46,7 +45,8 @@ fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Re
 pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Error> {
     const PATH: &str = "/reset_prefix_cache";
     let hint = "vLLM has this only when started with VLLM_SERVER_DEV_MODE=1";
-    let reply = Side::new(wire)?
+    let reply = SideClient::new(wire)
+        .or_failure()?
         .ask(Method::POST, PATH, None)
         .or_usage()
         .map_err(|error| error.context("--reset-prefix-cache: the server did not answer"))?;

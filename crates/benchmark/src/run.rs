@@ -11,7 +11,7 @@ use inferometer_engine::{
     EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once,
 };
 use inferometer_os::clock::{self, Anchor};
-use inferometer_results::python::float_repr;
+use inferometer_core::python::float_repr;
 use inferometer_results::{
     Manifest, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, VllmResult, rfc3339,
 };

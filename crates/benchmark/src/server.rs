@@ -1,120 +1,22 @@
 //! What the server says of itself before the first request is measured.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
-use inferometer_os::clock;
-use inferometer_wire::reply::printable;
-use inferometer_wire::{Client, ConnectStep, Live, SideReply, Wire, WireError};
-use serde_json::Value;
+use inferometer_wire::{ConnectStep, ServerFacts, SideClient, WireError};
 
-use crate::error::{Error, OrError};
+use crate::error::Error;
 use crate::settings::TargetSettings;
 
-/// Pause between two tries to reach a server that is still starting.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// A client for single questions, outside every measurement.
-#[derive(Debug)]
-pub struct Side {
-    runtime: tokio::runtime::Runtime,
-    client: Client,
-}
-
-impl Side {
-    /// A client for the targets of `wire`.
-    pub fn new(wire: &Arc<Wire>) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .or_failure()?;
-        Ok(Self {
-            runtime,
-            client: Client::new(wire, 0, Arc::new(Live::default())),
-        })
-    }
-
-    /// Asks for `path`.
-    pub fn get(&self, path: &str) -> Result<SideReply, WireError> {
-        self.ask(Method::GET, path, None)
-    }
-
-    /// Sends `body` to `path`.
-    pub fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Bytes>,
-    ) -> Result<SideReply, WireError> {
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&self.runtime, self.client.fetch(method, path, body))
-    }
-}
-
-/// A model as `/v1/models` lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
-    /// Name to use in requests.
-    pub id: String,
-    /// What it was loaded from, usually a path or a hub id.
-    pub root: Option<String>,
-    /// The kind of server, as vLLM and llama.cpp name themselves here.
-    pub owned_by: Option<String>,
-}
-
-/// What the server said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerFacts {
-    /// Its models; `None` when it has no such list.
-    pub models: Option<Vec<Served>>,
-    /// Its version.
-    pub version: Option<String>,
-}
-
 /// Asks the server for its models and version, waiting up to `patience` for it to be reachable.
-pub fn inspect(
-    side: &Side,
+pub(crate) fn inspect(
+    side: &SideClient,
     target: &TargetSettings,
     patience: Duration,
 ) -> Result<ServerFacts, Error> {
-    let deadline = clock::now() + patience.into();
-    let reply = loop {
-        match side.get("/v1/models") {
-            Ok(reply) => break Some(reply),
-            // Only a server that is not there yet is worth waiting for.
-            Err(WireError::Connect {
-                step: ConnectStep::Reach | ConnectStep::Proxy,
-                ..
-            }) if clock::now() < deadline => {
-                std::thread::sleep(RETRY);
-            }
-            Err(error @ WireError::Connect { step, .. }) => {
-                return Err(unreachable(&error, step, target, patience));
-            }
-            // It listens but does not know the question: some servers have no list of models.
-            Err(_) => break None,
-        }
-    };
-    if let Some(reply) = &reply
-        && matches!(reply.status, 401 | 403)
-    {
-        return Err(Error::usage(format!(
-            "{} refuses access (HTTP {}): set OPENAI_API_KEY, or give the header that it wants with --header",
-            target.base_url, reply.status
-        )));
-    }
-    let models = reply
-        .filter(|reply| reply.status == 200)
-        .and_then(|reply| served(&reply.body));
-    let version = side
-        .get("/version")
-        .ok()
-        .filter(|reply| reply.status == 200)
-        .and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok())
-        .and_then(|answer| answer.get("version").and_then(Value::as_str).map(printable));
-    Ok(ServerFacts { models, version })
+    side.inspect(patience).map_err(|error| match error {
+        WireError::Connect { step, .. } => unreachable(&error, step, target, patience),
+        other => Error::usage(other.to_string()),
+    })
 }
 
 fn unreachable(
@@ -150,26 +52,6 @@ fn unreachable(
         ConnectStep::Http2 => format!("Something answers at {url}, but not in HTTP/2"),
     };
     Error::usage(format!("{error}. {remedy}"))
-}
-
-fn served(body: &[u8]) -> Option<Vec<Served>> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    // Names are shown on terminals and written into files: nothing in them may steer either.
-    let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(printable);
-    Some(
-        answer
-            .get("data")?
-            .as_array()?
-            .iter()
-            .filter_map(|model| {
-                Some(Served {
-                    id: text(model, "id")?,
-                    root: text(model, "root"),
-                    owned_by: text(model, "owned_by"),
-                })
-            })
-            .collect(),
-    )
 }
 
 /// The model's names in a run.

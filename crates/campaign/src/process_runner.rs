@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use inferometer_core::{Nanos, Secret};
 use inferometer_os::clock;
-use inferometer_os::process::{ProcessGroup as Group, Signal};
+use inferometer_os::process::{ProcessGroup, Signal};
+use inferometer_wire::SideClient;
 
 use crate::campaign::ServerSpec;
 use crate::hidden_arguments::hide_secrets;
 use crate::journal::Identity;
 use crate::logs::{last_line, last_words, reason, tail};
-use crate::server::{Reset, ServerClient};
+use crate::server::{self, Reset};
 use crate::target::Target;
 use crate::work::{SELF_PROGRAM, Work};
 use crate::world::{Exit, World};
@@ -37,7 +38,7 @@ const STRICT: i32 = 3;
 #[derive(Debug)]
 pub struct ProcessRunner {
     settings: ProcessSettings,
-    server: Option<Group>,
+    server: Option<ProcessGroup>,
     /// Interrupts that were forwarded.
     forwarded: usize,
 }
@@ -160,7 +161,7 @@ impl ProcessRunner {
     }
 
     /// Waits for a child's end and forwards interrupts: the first two as such, the third kills it.
-    fn wait(&mut self, group: &Group) -> Result<(), String> {
+    fn wait(&mut self, group: &ProcessGroup) -> Result<(), String> {
         loop {
             if group.has_ended().map_err(|error| error.to_string())? {
                 return Ok(());
@@ -179,8 +180,8 @@ impl ProcessRunner {
         }
     }
 
-    fn client(&self, target: &Target) -> Result<ServerClient, String> {
-        ServerClient::new(target, self.settings.api_key.clone())
+    fn client(&self, target: &Target) -> Result<SideClient, String> {
+        server::client(target, self.settings.api_key.clone())
     }
 
     fn wait_until_healthy(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
@@ -188,9 +189,9 @@ impl ProcessRunner {
         let timeout = self.settings.server_ready_timeout;
         let deadline = clock::now() + timeout.into();
         loop {
-            let ended = self.server.as_ref().map(Group::has_ended).transpose();
+            let ended = self.server.as_ref().map(ProcessGroup::has_ended).transpose();
             if ended.map_err(|error| error.to_string())? != Some(false) {
-                let status = self.server.take().map(Group::finish).transpose();
+                let status = self.server.take().map(ProcessGroup::finish).transpose();
                 let status = status
                     .ok()
                     .flatten()
@@ -201,7 +202,7 @@ impl ProcessRunner {
                     last_words(log)
                 ));
             }
-            if client.is_healthy() {
+            if server::is_healthy(&client) {
                 return Ok(());
             }
             if self.interrupted() {
@@ -232,7 +233,7 @@ impl World for ProcessRunner {
         if let Err(reason) = self.redirect(&mut command, log) {
             return Exit::Failed(reason);
         }
-        let group = match Group::spawn(&mut command) {
+        let group = match ProcessGroup::spawn(&mut command) {
             Ok(group) => group,
             Err(error) => {
                 return Exit::Failed(format!("cannot start {}: {error}", program_of(work)));
@@ -269,7 +270,7 @@ impl World for ProcessRunner {
         self.redirect(&mut command, log)?;
         if self
             .client(&own_server(spec))?
-            .ask(http::Method::GET, "/health")
+            .get("/health")
             .is_ok()
         {
             return Err(format!(
@@ -279,7 +280,7 @@ impl World for ProcessRunner {
             ));
         }
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
-        let group = Group::spawn(&mut command)
+        let group = ProcessGroup::spawn(&mut command)
             .map_err(|error| format!("cannot start {program}: {error}"))?;
         self.server = Some(group);
         self.settings.current_log.set(Some(log));
@@ -305,14 +306,14 @@ impl World for ProcessRunner {
     }
 
     fn identify(&mut self, target: &Target) -> Result<Identity, String> {
-        self.client(target)?.identity()
+        server::identity(&self.client(target)?)
     }
 
     fn reset_caches(&mut self, target: &Target) -> Result<(), String> {
         let client = self.client(target)?;
         let mut last = String::new();
         for _ in 0..RESET_TRIES {
-            match client.reset_caches() {
+            match server::reset_caches(&client) {
                 Ok(()) => return Ok(()),
                 Err(Reset::Impossible(reason)) => return Err(reason),
                 Err(Reset::NotNow(reason)) => last = reason,

@@ -167,6 +167,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
         )));
     }
     let salt = traffic.salt.clone();
+    let is_openai_chat = target.backend.name() == "openai-chat";
     Ok(WorkloadSettings {
         num_prompts,
         seed: load.seed,
@@ -176,7 +177,14 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
             inferometer_workload::Compat::Native
         },
         request_id_prefix: id_prefix,
-        is_chat: target.backend.name() == "openai-chat",
+        // vLLM's datasets know one chat backend by its name, and put the template around prompts
+        // for all others.
+        is_chat: if compat.is_vllm() {
+            is_openai_chat
+        } else {
+            target.backend.applies_chat_template()
+        },
+        is_openai_chat,
         is_pooling: kind_of(target.backend) == Kind::Pooling,
         shuffle: !args.disable_shuffle,
         oversample: !args.no_oversample,
@@ -194,7 +202,7 @@ fn has_clock(shapes: &ShapeSettings, workload: &WorkloadSettings) -> bool {
     }
 }
 
-fn kind_of(backend: &dyn Backend) -> Kind {
+fn kind_of(backend: &Backend) -> Kind {
     match backend.kind() {
         BackendKind::Pooling => Kind::Pooling,
         BackendKind::Generation | BackendKind::Audio => Kind::Generation,

@@ -15,6 +15,7 @@
 
 mod health;
 pub mod names;
+pub mod python;
 pub mod random;
 mod record;
 pub mod redact;

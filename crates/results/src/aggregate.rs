@@ -10,13 +10,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use indexmap::{IndexMap, IndexSet};
+use inferometer_core::python::{float_repr, write_json};
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::atomic::write_atomically;
 use crate::import::{ImportedRun, ReadError, read_result_summary};
-use crate::python::{float_repr, write_json};
 use crate::{ExportForm, ResultsError};
 
 /// Folders below a results folder that are searched at most.

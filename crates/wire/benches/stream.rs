@@ -119,7 +119,7 @@ fn ours(port: u16) -> f64 {
 fn main() {
     println!(
         "{:>16} {:>8} {:>14} {:>14} {:>14}",
-        "events a write", "shape", "bare µs/event", "ours µs/event", "ours events/s"
+        "events/write", "shape", "bare µs/event", "ours µs/event", "ours events/s"
     );
     for (per_write, fast) in [(1, true), (16, true), (16, false), (64, true)] {
         let median = |run: fn(u16) -> f64| {

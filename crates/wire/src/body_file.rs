@@ -5,42 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::wire::{Prepared, digest};
-
-/// The body of a request.
-#[derive(Clone, Debug)]
-pub(crate) enum Stored {
-    /// In memory.
-    Memory(Bytes),
-    /// In a file, with a hash of its content.
-    File {
-        file: Arc<File>,
-        at: u64,
-        len: usize,
-        digest: u64,
-    },
-}
-
-impl Stored {
-    /// Its bytes.
-    pub(crate) fn bytes(&self) -> io::Result<Bytes> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.clone()),
-            Self::File { file, at, len, .. } => {
-                let mut bytes = vec![0; *len];
-                file.read_exact_at(&mut bytes, *at)?;
-                Ok(bytes.into())
-            }
-        }
-    }
-}
+use crate::prepared::{Prepared, Stored, digest};
 
 /// A file that takes bodies out of memory until they are sent.
 ///
-/// Each is read when its request is due: some microseconds while the system still has it in its
-/// page cache.
+/// Each is read when its request is due, which takes some microseconds while the system still has
+/// it in its page cache.
 #[derive(Debug)]
 pub struct BodyFile {
     file: Arc<File>,
@@ -48,7 +18,7 @@ pub struct BodyFile {
 }
 
 impl BodyFile {
-    /// Bodies go to `file`, from its beginning.
+    /// Writes bodies to `file`, from its start.
     pub fn new(file: File) -> Self {
         Self {
             file: Arc::new(file),

@@ -1,4 +1,4 @@
-//! Opening connections, with the time that each step took.
+//! Opens connections, and times each step.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,11 +24,12 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::ConnectStep;
 use crate::outgoing::Outgoing;
-use crate::socket::{Probe, Shared, Socket, Watcher};
+use crate::probe::Probe;
+use crate::socket::{Shared, Socket, Watcher};
 use crate::target::{Scheme, Target};
 use crate::wire::Wire;
 
-/// Longest answer to a proxy's `CONNECT`.
+/// Longest answer of a proxy to `CONNECT`, in bytes, so that it cannot fill the memory.
 const TUNNEL_ANSWER: usize = 16 << 10;
 
 /// A connection as bytes, plain or encrypted.
@@ -37,7 +38,7 @@ pub(crate) enum Stream {
     Tls(Box<TokioIo<TlsStream<Socket>>>, Rc<Probe>),
 }
 
-/// What opening cost.
+/// How long opening took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spans {
     pub(crate) connect: Nanos,
@@ -58,7 +59,7 @@ pub(crate) type Http1 = (
     http1::Connection<Stream, Full<Bytes>>,
 );
 
-/// Why no connection came about.
+/// Why a connection could not be opened.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenError {
     pub(crate) step: ConnectStep,
@@ -73,7 +74,7 @@ impl OpenError {
         }
     }
 
-    /// The limit `limit` ran out.
+    /// The time limit `limit` has expired.
     pub(crate) fn late(limit: Nanos) -> Self {
         Self::new(
             ConnectStep::Reach,
@@ -136,11 +137,11 @@ pub(crate) async fn open(
     })
 }
 
-/// What to do about a server without HTTP/2.
+/// The message for a server without HTTP/2.
 const NO_HTTP2: &str = "the server does not speak HTTP/2; leave out --http2";
 
-/// A connection that is lost while TLS is agreed on is one that nobody holds, as behind a balancer
-/// whose server is not up yet; what TLS itself refuses stays refused.
+/// A connection that is lost during the TLS handshake counts as not reached, as behind a balancer
+/// whose server is not up yet; what TLS itself refuses is an error of TLS.
 fn tls_error(error: &io::Error) -> OpenError {
     let refused = error
         .get_ref()
@@ -153,7 +154,7 @@ fn tls_error(error: &io::Error) -> OpenError {
     OpenError::new(step, &format!("TLS: {error}"))
 }
 
-/// Begins HTTP/1.1 on a stream.
+/// Starts HTTP/1.1 on a stream.
 pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, OpenError> {
     let limits = &wire.settings.limits;
     http1::Builder::new()
@@ -165,7 +166,7 @@ pub(crate) async fn http1(wire: &Wire, stream: Stream) -> Result<Http1, OpenErro
         .map_err(|error| OpenError::new(ConnectStep::Reach, &error))
 }
 
-/// Most that hyper takes from the socket in one go.
+/// Bytes that hyper takes from the socket at once: as many as one read of the socket gives.
 const READ_AHEAD: usize = 64 << 10;
 /// Flow-control windows of HTTP/2, as large as they can be, so that they never hold a token back.
 const WINDOW: u32 = (1 << 30) - 1;
@@ -174,8 +175,8 @@ const WINDOW: u32 = (1 << 30) - 1;
 /// once.
 pub(crate) type Http2 = (http2::SendRequest<Outgoing>, Rc<Cell<usize>>);
 
-/// Begins HTTP/2 on a stream, and waits for the server's settings, because they say how many
-/// streams it takes. The connection runs as a task of its own.
+/// Starts HTTP/2 on a stream, and waits for the server's settings, because they limit the number of
+/// streams. The connection runs as a task of its own.
 pub(crate) async fn http2(
     wire: &Wire,
     stream: Stream,
@@ -194,7 +195,7 @@ pub(crate) async fn http2(
     let mut connection = Box::pin(connection);
     let greeted = Rc::new(Notify::new());
     let (probe, greeting) = (Rc::clone(probe), Rc::clone(&greeted));
-    // What was read before is not HTTP/2: a proxy's answer to our question for a tunnel.
+    // What was read before is not HTTP/2 but a proxy's answer to `CONNECT`.
     probe.first.set(None);
     probe.share();
     tokio::task::spawn_local(poll_fn(move |context| {
@@ -239,7 +240,9 @@ async fn connect(
     let mut last = OpenError::new(
         ConnectStep::SourceAddress,
         &match source {
-            Some(source) => format!("the host has no address of the kind of --source-ip {source}"),
+            Some(source) => {
+                format!("the host has no address of the same family as --source-ip {source}")
+            }
             None => "the host has no address".to_owned(),
         },
     );
@@ -260,7 +263,7 @@ async fn connect_unix(path: &Path, shared: &Rc<Shared>) -> io::Result<Socket> {
     loop {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
         match Socket::connect(socket, &address, Rc::clone(shared)).await {
-            // The server's queue is full, and unlike TCP the kernel does not wait for us.
+            // The server's queue is full, and unlike with TCP the kernel does not wait.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 PreciseTimer::new()?
                     .sleep_until(clock::now() + Nanos::from_millis(1))
@@ -326,15 +329,15 @@ async fn tunnel(socket: &mut Socket, target: &Target) -> Result<(), String> {
         .map_err(|error| fail(&error.to_string()))?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
-        // Byte by byte, because what follows the answer belongs to TLS. It is short, and before the
-        // clock.
+        // Byte by byte, because what follows the answer belongs to TLS. It is short, and not
+        // measured.
         let byte = socket
             .read_u8()
             .await
             .map_err(|error| fail(&error.to_string()))?;
         answer.push(byte);
         if answer.len() > TUNNEL_ANSWER {
-            return Err(fail("its answer is too long"));
+            return Err(fail("answer too long"));
         }
     }
     let line = String::from_utf8_lossy(
@@ -349,7 +352,7 @@ async fn tunnel(socket: &mut Socket, target: &Target) -> Result<(), String> {
         return Ok(());
     }
     Err(fail(&format!(
-        "refuses the connection to {address}: {}",
+        "refused the connection to {address}: {}",
         crate::reply::printable(&line)
     )))
 }
@@ -405,8 +408,7 @@ impl hyper::rt::Write for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // rustls copies what it encrypts; only the plain socket gains from several parts in one
-        // call.
+        // rustls copies what it encrypts: only a plain socket gains from several parts in one call.
         matches!(self, Self::Plain(_))
     }
 

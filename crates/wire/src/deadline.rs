@@ -1,5 +1,5 @@
-//! The time limits of one exchange, with a single coarse timer that is set anew when it rings, and
-//! when a limit begins that may be shorter than the one before.
+//! The time limits of one exchange, with a single coarse timer that is set again when it expires,
+//! and when a limit begins that may be shorter than the one before.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,23 +10,23 @@ use tokio::time::{Instant, Sleep};
 
 use crate::settings::Timeouts;
 
-/// How long the end of the body may take after the end marker, before the answer is taken as
-/// complete and the connection is given up.
+/// How long the end of the body may take after the end marker before the answer counts as complete
+/// and the connection is closed.
 const AFTER_DONE: Nanos = Nanos::from_millis(1_000);
 
-/// Which limit ran out.
+/// Which limit has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ring {
+pub(crate) enum Expired {
     FirstByte,
     Idle,
     Total,
-    /// The client hangs up on purpose.
+    /// The client cancels the request.
     Cancel,
     /// The end marker came some time ago.
     AfterDone,
 }
 
-/// How far an exchange has come, as its limits see it.
+/// The progress of an exchange, as far as its limits depend on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activity {
     /// When the request was last being sent.
@@ -58,11 +58,11 @@ pub(crate) struct Deadline<'a> {
     timer: Pin<&'a mut Sleep>,
 }
 
-/// The timer that a [`Deadline`] uses; it is set before it is first waited for.
+/// The timer of a [`Deadline`], which sets it before its first use.
 pub(crate) fn timer() -> Sleep {
     #[expect(
         clippy::disallowed_methods,
-        reason = "limits of seconds; a millisecond late is no harm"
+        reason = "limits are seconds; a millisecond does not matter"
     )]
     tokio::time::sleep(std::time::Duration::from_hours(1))
 }
@@ -100,23 +100,23 @@ impl<'a> Deadline<'a> {
     }
 
     /// The next limit.
-    fn due(&self, activity: Activity) -> (Nanos, Ring) {
+    fn due(&self, activity: Activity) -> (Nanos, Expired) {
         let sent = activity.sent.unwrap_or(self.start);
         let read = activity.read;
         let mut due = match (self.done_at, read) {
-            (Some(done), _) => (done + AFTER_DONE, Ring::AfterDone),
-            (None, Some(read)) => (read + self.timeouts.idle, Ring::Idle),
-            (None, None) => (sent + self.timeouts.first_byte, Ring::FirstByte),
+            (Some(done), _) => (done + AFTER_DONE, Expired::AfterDone),
+            (None, Some(read)) => (read + self.timeouts.idle, Expired::Idle),
+            (None, None) => (sent + self.timeouts.first_byte, Expired::FirstByte),
         };
         if let Some(total) = self.timeouts.total
             && self.start + total < due.0
         {
-            due = (self.start + total, Ring::Total);
+            due = (self.start + total, Expired::Total);
         }
         if let (Some(delay), true) = (self.cancel_after, self.armed_cancel)
             && sent + delay < due.0
         {
-            due = (sent + delay, Ring::Cancel);
+            due = (sent + delay, Expired::Cancel);
         }
         due
     }
@@ -131,10 +131,10 @@ impl<'a> Deadline<'a> {
         }
     }
 
-    /// Looks whether a limit has run out; to be called whenever there is nothing else to do.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Ring> {
+    /// Ready when a limit has expired; to be polled whenever nothing else is ready.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>, activity: Activity) -> Poll<Expired> {
         let cancels = self.cancel_after.is_some() && !self.armed_cancel && activity.flushed;
-        // The timer still stands at the limit for the first byte.
+        // The timer is still set to the limit for the first byte.
         let answers = !self.armed_idle && activity.read.is_some();
         if cancels || answers {
             self.armed_cancel |= cancels;
@@ -145,9 +145,9 @@ impl<'a> Deadline<'a> {
         loop {
             ready!(self.timer.as_mut().poll(context));
             let now = clock::now();
-            let (due, ring) = self.due(activity);
+            let (due, expired) = self.due(activity);
             if now >= due {
-                return Poll::Ready(ring);
+                return Poll::Ready(expired);
             }
             self.set(now, due);
         }

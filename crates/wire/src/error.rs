@@ -5,16 +5,16 @@ use std::io;
 /// The step of connecting that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectStep {
-    /// Nobody listens, or the way there is closed.
+    /// No server listens, or the network does not lead to it.
     Reach,
     /// A local address (`--source-ip`) that cannot be used.
     SourceAddress,
-    /// The proxy refuses, or is none.
+    /// The proxy refuses, or is not a proxy.
     Proxy,
-    /// Somebody listens, but TLS cannot be agreed on: a certificate that is not trusted, or a peer
-    /// without TLS.
+    /// A server listens, but the TLS handshake fails: its certificate is not trusted, or it has no
+    /// TLS.
     Tls,
-    /// Somebody listens, but does not speak HTTP/2.
+    /// A server listens, but does not speak HTTP/2.
     Http2,
 }
 
@@ -22,8 +22,8 @@ pub enum ConnectStep {
 /// this: their failures are outcomes in their records.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// `--backend` names no backend.
-    #[error("--backend {name}: no such backend; choose one of {known}")]
+    /// `--backend` names an unknown backend.
+    #[error("--backend {name}: unknown backend; choose one of {known}")]
     UnknownBackend {
         /// The name given.
         name: String,
@@ -32,7 +32,7 @@ pub enum WireError {
     },
     /// The endpoint does not belong to the backend.
     #[error(
-        "--endpoint {endpoint} does not fit --backend {backend}: it must end in {wanted}; try --endpoint {default}"
+        "invalid --endpoint {endpoint} for --backend {backend}: expected a path that ends in {wanted}; try --endpoint {default}"
     )]
     Endpoint {
         /// The endpoint given.
@@ -44,7 +44,7 @@ pub enum WireError {
         /// The backend's own endpoint.
         default: &'static str,
     },
-    /// A base URL that cannot be understood.
+    /// An invalid base URL.
     #[error(
         "--base-url {url}: {reason}; expected http://HOST[:PORT], https://HOST[:PORT] or unix:/PATH"
     )]
@@ -101,10 +101,20 @@ pub enum WireError {
     Connect {
         /// The target's address as given.
         target: String,
-        /// The operating system's or TLS library's words.
+        /// The message of the operating system or the TLS library.
         reason: String,
         /// What failed, which decides the remedy.
         step: ConnectStep,
+    },
+    /// The server refuses the API key, or the lack of one.
+    #[error(
+        "{target} refuses access (HTTP {status}): set OPENAI_API_KEY, or give the header that the server requires with --header"
+    )]
+    AccessRefused {
+        /// The target.
+        target: String,
+        /// The status, 401 or 403.
+        status: u16,
     },
     /// A side request got no usable answer.
     #[error("{method} {target}{path}: {reason}")]

@@ -1,67 +1,42 @@
-//! One exchange: a request on a connection, and everything that comes back.
+//! One exchange: a request on a connection, and its answer.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_os::clock;
 
-use crate::client::{Client, Conn, ConnKind};
-use crate::connect::Stream;
-use crate::deadline::{self, Activity, Deadline, Ring};
-use crate::judge::{
-    broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream,
-};
-use crate::outgoing::{Outgoing, Sending};
-use crate::reply::{
-    ERROR_LENGTH, Fault, Progress, ReplyReader, Sink, deliver, error_message, printable, says_error,
-};
-use crate::settings::{KeepText, Limits};
-use crate::socket::{Probe, Stamp};
-use crate::sse::Framer;
+use crate::answer::{Answer, Before, Broken, Driver};
+use crate::connection::{Conn, ConnKind};
+use crate::deadline::{self, Deadline};
+use crate::judge::{content_type, may_be_event_stream};
+use crate::live::Live;
+use crate::outgoing::Outgoing;
+use crate::prepared::Prepared;
+use crate::reply::{ERROR_LENGTH, Fault, KeepText, Progress, Sink, printable};
+use crate::socket::Shared;
 use crate::target::Target;
 use crate::unknown_fields;
-use crate::wire::Prepared;
+use crate::wire::Wire;
 
-/// Most of an error body that is read; what lies beyond costs the connection.
-const ERROR_BODY: usize = 64 << 10;
-/// Token events for which room is made before the first one comes.
+/// Token events for which memory is reserved before the first one comes: 64 KiB per request.
 const RESERVE: u32 = 4_096;
 
 /// An exchange on one connection.
 pub(crate) struct Run<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) wire: &'a Wire,
+    pub(crate) live: &'a Live,
+    pub(crate) shared: &'a Shared,
     pub(crate) target: &'a Target,
     pub(crate) prepared: &'a Prepared,
     /// The first byte leaves at this instant at the earliest.
     pub(crate) not_before: Nanos,
     /// Ask the server to close the connection afterwards.
     pub(crate) close: bool,
-}
-
-/// How an exchange went wrong.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    /// The connection was lost before any byte of the answer: on a reused connection, worth a new
-    /// try.
-    BeforeAnswer(Fault),
-    /// This is the outcome.
-    Settled(Fault),
-}
-
-impl From<Fault> for Broken {
-    fn from(fault: Fault) -> Self {
-        Self::Settled(fault)
-    }
 }
 
 /// Writes the end of an exchange into its record.
@@ -75,7 +50,7 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
         }
     }
     if record.has_impossible_usage() {
-        // What was told of single events stems from the same source.
+        // The counts of single events come from the same source.
         record.events.iter_mut().for_each(|event| event.tokens = 0);
     }
     if keep == KeepText::UntilUsage && record.told_output_tokens().is_some() {
@@ -84,79 +59,28 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
     }
 }
 
-/// Bytes counted by earlier attempts of the same request.
-#[derive(Clone, Copy)]
-struct Before {
-    sent: u64,
-    received: u64,
-}
-
-/// Who makes the connection move while we wait for its answer.
-enum Driver<'a> {
-    /// We do: an HTTP/1.1 connection belongs to its one exchange, which saves a task switch an
-    /// event.
-    Own(&'a mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>),
-    /// A task of its own, for the streams of an HTTP/2 connection.
-    Task(Rc<Sending>),
-}
-
-/// Lets a connection do what it can, and drops it when it has ended: its error, if any, reaches us
-/// through the answer, and a request that it has not taken yet would wait in it for ever.
-pub(crate) fn turn(
-    connection: &mut Option<Box<http1::Connection<Stream, Full<Bytes>>>>,
-    context: &mut Context<'_>,
-) {
-    if connection
-        .as_mut()
-        .is_some_and(|alive| Pin::new(&mut **alive).poll(context).is_ready())
-    {
-        *connection = None;
-    }
-}
-
-impl Driver<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) {
-        if let Self::Own(connection) = self {
-            turn(connection, context);
-        }
-    }
-}
-
-/// An answer on its way, and the record that it fills.
-struct Answer<'a> {
-    probe: &'a Probe,
-    before: Before,
-    deadline: Deadline<'a>,
-    driver: Driver<'a>,
-    record: &'a mut Record,
-    /// When the last part of the answer was taken, where the socket cannot tell because it is
-    /// shared.
-    taken: Option<Nanos>,
-}
-
 impl Run<'_> {
     /// Sends the request and reads the answer to its end.
     pub(crate) async fn execute(&self, conn: &mut Conn, record: &mut Record) -> Result<(), Broken> {
-        let timeouts = self.client.wire.settings.timeouts;
+        let timeouts = self.wire.settings.timeouts;
         let before = Before {
             sent: record.bytes_sent,
             received: record.bytes_received,
         };
         let probe = Rc::clone(&conn.probe);
         let body = self.prepared.body.bytes().map_err(|error| {
-            let message = format!("the request's body cannot be read from its file: {error}");
+            let message = format!("cannot read the request's body from its file: {error}");
             Fault::new(Outcome::ConnectError, message)
         })?;
-        let request =
-            self.client
-                .wire
-                .request(self.prepared, body.clone(), self.target, self.close);
+        let request = self
+            .wire
+            .request(self.prepared, body.clone(), self.target, self.close);
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin(self.not_before);
         } else {
-            // Streams share the socket, whose marks therefore belong to no single one of them.
-            poll_fn(|_| self.client.poll_gate(self.not_before)).await;
+            // Streams share the socket, so that its marks belong to no single one of them.
+            poll_fn(|_| self.shared.poll_gate(self.not_before)).await;
             record.send_start.get_or_insert_with(clock::now);
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
@@ -232,7 +156,7 @@ impl Run<'_> {
         let remedy =
             unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
         if !remedy.is_empty() {
-            // It must survive the cut of a long body.
+            // The remedy must survive the cut of a long body.
             message = printable(&message);
             while message.len() + remedy.len() > ERROR_LENGTH && message.pop().is_some() {}
             message.push_str(&remedy);
@@ -246,17 +170,16 @@ impl Run<'_> {
         headers: &HeaderMap,
         body: Pin<&mut Incoming>,
     ) -> Result<(), Fault> {
-        let wire = &self.client.wire;
+        let wire = self.wire;
         if let Some(encoding) = headers.get(CONTENT_ENCODING)
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            let message = format!(
-                "the answer is compressed ({encoding}), although no compression was asked for"
-            );
+            let message =
+                format!("unexpected compression ({encoding}): the request did not ask for it");
             return Err(Fault::new(Outcome::WrongContentType, message));
         }
-        let mut reader = wire.settings.backend.reader(wire.streams());
+        let mut reader = wire.settings.backend.reader();
         let mut progress = Progress::new(wire.settings.keep_text);
         let stamp = answer.stamp();
         reader.headers(headers, &mut Sink::new(answer.record, &mut progress, stamp))?;
@@ -282,386 +205,7 @@ impl Run<'_> {
                 .reserve_exact(asked.min(RESERVE) as usize);
         }
         answer
-            .read_stream(self.client, body, reader.as_mut(), &mut progress, limits)
+            .read_stream(self.live, body, reader.as_mut(), &mut progress, limits)
             .await
-    }
-}
-
-impl Answer<'_> {
-    fn is_shared(&self) -> bool {
-        matches!(self.driver, Driver::Task(_))
-    }
-
-    /// The stamp of what is in hand: that of the last read, because nothing is read ahead of it. A
-    /// connection that streams share reads again only when they have had their turns: see
-    /// [`Probe::share`].
-    fn stamp(&self) -> Stamp {
-        self.probe.last.get()
-    }
-
-    /// How far the exchange has come.
-    fn activity(&self) -> Activity {
-        let probe = self.probe;
-        if let Driver::Task(sending) = &self.driver {
-            let sent = sending.end.get();
-            return Activity {
-                sent,
-                read: self.taken,
-                flushed: sent.is_some(),
-            };
-        }
-        let read = probe.first.get().map(|_| probe.last.get().user);
-        Activity {
-            sent: probe.write_end.get(),
-            read,
-            flushed: probe.flushed.get(),
-        }
-    }
-
-    /// Copies what the socket has seen into the record, which must hold it even if we are never
-    /// called again.
-    fn sync(&mut self) {
-        if let Driver::Task(sending) = &self.driver {
-            self.record.send_end = sending.end.get().or(self.record.send_end);
-            self.record.bytes_sent = self.before.sent + sending.taken.get();
-            return;
-        }
-        if self.record.send_start.is_none() {
-            self.record.send_start = self.probe.write_start.get();
-        }
-        if let Some(end) = self.probe.write_end.get() {
-            self.record.send_end = Some(end);
-        }
-        self.record.bytes_sent = self.before.sent + self.probe.bytes_out.get();
-        self.record.bytes_received = self.before.received + self.probe.bytes_in.get();
-    }
-
-    /// Waits for status and headers.
-    async fn head(
-        &mut self,
-        mut head: Pin<&mut impl Future<Output = hyper::Result<Response<Incoming>>>>,
-    ) -> Result<Response<Incoming>, Broken> {
-        let result = poll_fn(|context| {
-            self.driver.poll(context);
-            self.sync();
-            if let Poll::Ready(result) = head.as_mut().poll(context) {
-                return Poll::Ready(Ok(result));
-            }
-            self.deadline.poll(context, self.activity()).map(Err)
-        })
-        .await;
-        if self.is_shared() {
-            self.sync();
-            self.taken = result.is_ok().then(clock::now);
-        }
-        match result {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.no_head(&error)),
-            Err(ring) => Err(Broken::Settled(self.rung(ring))),
-        }
-    }
-
-    /// What it means that no status and headers came.
-    fn no_head(&self, error: &hyper::Error) -> Broken {
-        // Of a stream among others only its headers tell that something came; unless the server has
-        // refused it by name, when it knows of it and another connection is no remedy.
-        let nothing = if self.is_shared() {
-            !error.is_parse()
-        } else {
-            self.probe.first.get().is_none()
-        };
-        if self.is_shared() && is_reset_of_stream(error) {
-            let message = format!(
-                "the server reset the stream before any byte of the answer: {}",
-                chain(error)
-            );
-            return Broken::Settled(Fault::new(Outcome::ConnectError, message));
-        }
-        // A request that the connection had not taken when it ended has no answer either.
-        let nothing = nothing || error.is_canceled();
-        if nothing {
-            let message = format!(
-                "the connection broke before any byte of the answer: {}",
-                chain(error)
-            );
-            return Broken::BeforeAnswer(Fault::new(Outcome::ConnectError, message));
-        }
-        let parse = error.is_parse() || error.is_parse_too_large();
-        let (outcome, what) = if parse {
-            (Outcome::Malformed, "the answer is not HTTP as it should be")
-        } else {
-            (
-                Outcome::Truncated,
-                "the answer broke off before its headers were complete",
-            )
-        };
-        Broken::Settled(Fault::new(outcome, format!("{what}: {}", chain(error))))
-    }
-
-    /// The fault for a limit that ran out.
-    fn rung(&self, ring: Ring) -> Fault {
-        let timeouts = self.deadline.timeouts();
-        let (outcome, message) = match ring {
-            Ring::Cancel => (
-                Outcome::Cancelled,
-                "hung up on purpose after the request was sent".to_owned(),
-            ),
-            Ring::FirstByte => {
-                let limit = timeouts.first_byte.as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("no byte of an answer within {limit} s of the send"),
-                )
-            }
-            Ring::Idle | Ring::AfterDone => {
-                let limit = timeouts.idle.as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("the answer stood still for {limit} s"),
-                )
-            }
-            Ring::Total => {
-                let limit = timeouts.total.unwrap_or_default().as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("the answer was not complete {limit} s after the send"),
-                )
-            }
-        };
-        Fault::new(outcome, message)
-    }
-
-    /// The next part of the body, `None` at its clean end.
-    async fn next(&mut self, mut body: Pin<&mut Incoming>) -> Result<Option<Bytes>, Stop> {
-        loop {
-            let frame = poll_fn(|context| {
-                // First what is there already; the connection gives one part at a time and reads no
-                // further until it is taken, so the last read's stamp is this part's.
-                if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
-                    return Poll::Ready(Ok(frame));
-                }
-                self.driver.poll(context);
-                if let Poll::Ready(frame) = body.as_mut().poll_frame(context) {
-                    return Poll::Ready(Ok(frame));
-                }
-                self.deadline.poll(context, self.activity()).map(Err)
-            })
-            .await;
-            self.sync();
-            match frame {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(frame))) => {
-                    if self.is_shared() {
-                        self.taken = Some(clock::now());
-                    }
-                    // Trailers are of no interest.
-                    if let Ok(data) = frame.into_data() {
-                        if self.is_shared() {
-                            // The content only: headers are compressed against those of other
-                            // streams.
-                            self.before.received += data.len() as u64;
-                            self.record.bytes_received = self.before.received;
-                        }
-                        return Ok(Some(data));
-                    }
-                }
-                Ok(Some(Err(error))) => return Err(Stop::Broken(broken_body(&error))),
-                Err(Ring::AfterDone) => return Err(Stop::AfterDone),
-                Err(ring) => return Err(Stop::Broken(self.rung(ring))),
-            }
-        }
-    }
-
-    async fn read_stream(
-        &mut self,
-        client: &Client,
-        mut body: Pin<&mut Incoming>,
-        reader: &mut dyn ReplyReader,
-        progress: &mut Progress,
-        limits: Limits,
-    ) -> Result<(), Fault> {
-        let mut framer = Framer::new(limits.event);
-        let mut received = 0_u64;
-        loop {
-            let data = match self.next(body.as_mut()).await {
-                Ok(Some(data)) => data,
-                Ok(None) => break,
-                // All that was to come has come; only the connection is not in order.
-                Err(_) if progress.done => return conclusion(self.record, progress, reader),
-                Err(stop) => return Err(stop.fault()),
-            };
-            received += data.len() as u64;
-            if received > limits.stream {
-                let message = format!(
-                    "the answer is larger than the limit of {} bytes",
-                    limits.stream
-                );
-                return Err(Fault::malformed(message));
-            }
-            let stamp = self.stamp();
-            let events = self.record.events.len();
-            let record = &mut *self.record;
-            let pushed = framer.push(&data, |event| {
-                deliver(event, reader, record, progress, stamp, limits)
-            });
-            match pushed {
-                Err(_) if progress.done => return conclusion(self.record, progress, reader),
-                other => other?,
-            }
-            if self.record.text.len() + self.record.other_text.len() > limits.text {
-                let message = format!(
-                    "the answer's text is longer than the limit of {} bytes",
-                    limits.text
-                );
-                return Err(Fault::malformed(message));
-            }
-            client
-                .live
-                .count_events((self.record.events.len() - events) as u64);
-            if progress.done {
-                self.deadline.done(self.activity());
-            }
-        }
-        let stamp = self.stamp();
-        let open = framer.is_inside_event();
-        let record = &mut *self.record;
-        let rest = framer.finish(|event| deliver(event, reader, record, progress, stamp, limits));
-        match rest {
-            // What follows the end marker is no part of the answer.
-            Err(_) if progress.done => {}
-            Err(fault) if open && fault.outcome == Outcome::Malformed => {
-                let message = format!(
-                    "the stream ended in the middle of an event: {}",
-                    fault.message
-                );
-                return Err(Fault::new(Outcome::Truncated, message));
-            }
-            other => other?,
-        }
-        conclusion(self.record, progress, reader)
-    }
-
-    async fn read_whole(
-        &mut self,
-        headers: &HeaderMap,
-        body: Pin<&mut Incoming>,
-        reader: &mut dyn ReplyReader,
-        progress: &mut Progress,
-        limit: usize,
-    ) -> Result<(), Fault> {
-        if content_type(headers).starts_with("text/event-stream") {
-            let message = "the answer is an event stream, although none was asked for";
-            return Err(Fault::new(Outcome::WrongContentType, message));
-        }
-        let bytes = match self.collect(body, limit).await {
-            Ok((bytes, true)) => bytes,
-            Ok((_, false)) => {
-                return Err(Fault::malformed(format!(
-                    "the answer is larger than the limit of {limit} bytes"
-                )));
-            }
-            Err(stop) => return Err(stop.fault()),
-        };
-        let stamp = self.stamp();
-        reader.body(&bytes, &mut Sink::new(self.record, progress, stamp))?;
-        let tokens = self.record.usage.completion_tokens.unwrap_or_default();
-        if progress.complete || self.record.marks.first_content.is_some() || tokens > 0 {
-            return Ok(());
-        }
-        Err(Fault::new(Outcome::Empty, "the answer holds no output"))
-    }
-
-    /// Up to `limit` bytes of the body, and whether that was all.
-    async fn collect(
-        &mut self,
-        mut body: Pin<&mut Incoming>,
-        limit: usize,
-    ) -> Result<(Vec<u8>, bool), Stop> {
-        let mut bytes = Vec::new();
-        while let Some(data) = self.next(body.as_mut()).await? {
-            let room = limit - bytes.len();
-            bytes.extend_from_slice(&data[..data.len().min(room)]);
-            if data.len() > room {
-                return Ok((bytes, false));
-            }
-        }
-        Ok((bytes, true))
-    }
-
-    /// What is known of an answer with another status than 200, with the beginning of the body.
-    async fn read_error(
-        &mut self,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: Pin<&mut Incoming>,
-    ) -> String {
-        let reason = status.canonical_reason().unwrap_or_default();
-        let mut message = format!("HTTP {} {reason}", status.as_u16());
-        let header = |name| {
-            headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        };
-        if status.is_redirection()
-            && let Some(location) = header(LOCATION)
-        {
-            let remedy =
-                "redirects are not followed; give the final address as --base-url and --endpoint";
-            message.extend([" to ", &location, ": ", remedy]);
-        }
-        if let Some(after) = header(RETRY_AFTER) {
-            message.extend([" (Retry-After: ", &after, ")"]);
-        }
-        if let Ok((bytes, _)) = self.collect(body, ERROR_BODY).await
-            && !bytes.is_empty()
-        {
-            message.extend([": ", String::from_utf8_lossy(&bytes).trim()]);
-        }
-        message
-    }
-
-    /// The fault for a good answer that is no event stream.
-    async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
-        let bytes = self
-            .collect(body, ERROR_BODY)
-            .await
-            .map(|(bytes, _)| bytes)
-            .unwrap_or_default();
-        if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
-            && value.get("error").is_some_and(says_error)
-        {
-            return Fault::new(Outcome::StreamError, error_message(&value));
-        }
-        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
-        let message = format!(
-            "a stream was asked for, but the answer is {kind} (see --no-streaming): {start}"
-        );
-        Fault::new(Outcome::WrongContentType, message)
-    }
-
-    /// Lets the connection finish with an answer that was read to its end, so that it can serve
-    /// again.
-    fn settle(&mut self) {
-        self.driver.poll(&mut Context::from_waker(Waker::noop()));
-        self.sync();
-    }
-}
-
-/// Why no further part of a body comes.
-enum Stop {
-    Broken(Fault),
-    /// The end marker came, but not the end of the body.
-    AfterDone,
-}
-
-impl Stop {
-    fn fault(self) -> Fault {
-        match self {
-            Self::Broken(fault) => fault,
-            Self::AfterDone => Fault::new(
-                Outcome::Timeout,
-                "the body did not end after its end marker",
-            ),
-        }
     }
 }

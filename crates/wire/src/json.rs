@@ -1,4 +1,8 @@
-//! Forgiving, borrowed pieces of the servers' JSON.
+//! Lenient types for the servers' JSON, borrowed from the input.
+//!
+//! They are our own because an event is parsed for every token whose text [`crate::template`] does
+//! not recognise: serde's standard types would copy every text and refuse a whole message for one
+//! field of an unexpected type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +13,13 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
-use crate::reply::says_error;
+use crate::reply::is_error_value;
 
 /// Text, borrowed from the input wherever it has no escapes.
 ///
 /// `Option<Cow<str>>` would always copy, which is why this type exists. Half of a UTF-16 pair in an
-/// escape, which servers send when they cut an emoji between two tokens, is no text but no reason
-/// to lose an answer either: it becomes U+FFFD.
+/// escape, which servers send when they cut an emoji between two tokens, is not
+/// valid text but no reason to lose an answer: it becomes U+FFFD.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
@@ -37,7 +41,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             .and_then(|rest| rest.strip_suffix('"'))
         else {
             return Err(D::Error::invalid_type(
-                Unexpected::Other("a value that is no text"),
+                Unexpected::Other("a value other than text"),
                 &"a text",
             ));
         };
@@ -53,7 +57,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// The text of a JSON string whose escapes hold lone halves of UTF-16 pairs.
 fn unpaired(raw: &str) -> serde_json::Result<String> {
-    // Read as bytes, such halves come as three bytes of their own, which nothing else can make: the
+    // Read as bytes, such halves become three bytes of their own, which nothing else yields: the
     // input is UTF-8.
     let bytes = serde_json::from_str::<Bytes>(raw)?.0;
     let mut text = String::with_capacity(bytes.len());
@@ -94,18 +98,18 @@ pub(crate) fn text<'a>(text: Option<&'a Text<'_>>) -> Option<&'a str> {
     text.map(|text| &*text.0)
 }
 
-/// A field beside the answer proper. Whatever stands there costs nobody the answer: what cannot be
-/// read as a `T` counts as not said.
+/// A field beside the answer itself. Its content never costs the answer: what cannot be read as a
+/// `T` counts as missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Side<T>(pub(crate) Option<T>);
+pub(crate) struct Lenient<T>(pub(crate) Option<T>);
 
-impl<T> Default for Side<T> {
+impl<T> Default for Lenient<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Side<T> {
+impl<T> Lenient<T> {
     pub(crate) const fn as_ref(&self) -> Option<&T> {
         self.0.as_ref()
     }
@@ -115,10 +119,10 @@ impl<T> Side<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Side<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        // A list would be read as an object's members in order, which nobody means by it.
+        // serde would read a list as an object's members in order, which no server means.
         let readable = raw != "null" && !raw.starts_with('[');
         Ok(Self(if readable {
             serde_json::from_str(raw).ok()
@@ -144,24 +148,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
             Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| Self(text.0)),
             Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self(typed.kind.0)),
             Some(b'-' | b'0'..=b'9') => Ok(Self(Cow::Borrowed(raw))),
-            _ => return Err(D::Error::custom("no reason to stop")),
+            _ => return Err(D::Error::custom("expected a reason to stop")),
         }
         .map_err(D::Error::custom)
     }
 }
 
 /// The reason, where there is one.
-pub(crate) fn reason<'a>(reason: &'a Side<Reason<'_>>) -> Option<&'a str> {
+pub(crate) fn reason<'a>(reason: &'a Lenient<Reason<'_>>) -> Option<&'a str> {
     reason.as_ref().map(|reason| &*reason.0)
 }
 
-/// What stands under `error`, unless it only says that there is none: servers send null, an empty
-/// object or an empty text along with every good message.
-pub(crate) fn real_error(error: Option<&RawValue>) -> Option<&RawValue> {
-    error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| says_error(&value)))
+/// The value of `error`, unless it means that there is none: servers send null, an empty object or
+/// an empty text with every good message.
+pub(crate) fn actual_error(error: Option<&RawValue>) -> Option<&RawValue> {
+    error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| is_error_value(&value)))
 }
 
-/// A token count: any JSON value is accepted, and what is no count is unknown.
+/// A token count: any JSON value is accepted, and anything but a count is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u32>);
 
@@ -175,8 +179,7 @@ impl<'de> Deserialize<'de> for Count {
         if let Ok(count) = digits.parse() {
             return Ok(Self(Some(count)));
         }
-        // Too large, or with a decimal point; a number of such size is told from none, not read as
-        // one.
+        // Too large, or with a decimal point: unknown rather than wrong.
         let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0);
         Ok(Self(number.map(|number| number as u32)))
     }
@@ -244,10 +247,10 @@ pub(crate) struct UsageObject {
     output_tokens: Count,
     total_tokens: Count,
     cache_read_input_tokens: Count,
-    prompt_tokens_details: Side<InputDetails>,
-    input_tokens_details: Side<InputDetails>,
-    completion_tokens_details: Side<OutputDetails>,
-    output_tokens_details: Side<OutputDetails>,
+    prompt_tokens_details: Lenient<InputDetails>,
+    input_tokens_details: Lenient<InputDetails>,
+    completion_tokens_details: Lenient<OutputDetails>,
+    output_tokens_details: Lenient<OutputDetails>,
 }
 
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
@@ -263,7 +266,7 @@ struct OutputDetails {
 }
 
 impl UsageObject {
-    /// The counts in our words.
+    /// The counts as a [`Usage`].
     pub(crate) fn usage(&self) -> Usage {
         let cached = self
             .prompt_tokens_details
@@ -296,8 +299,8 @@ impl UsageObject {
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct ServerMetrics {
-    pub(crate) queue_time_ms: Side<f64>,
-    pub(crate) time_to_first_token_ms: Side<f64>,
+    pub(crate) queue_time_ms: Lenient<f64>,
+    pub(crate) time_to_first_token_ms: Lenient<f64>,
 }
 
 #[cfg(test)]
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_is_replaced_and_nothing_else() {
+    fn only_half_a_pair_is_replaced() {
         let text = |json| read::<Text<'_>>(json).map(|text| text.0.into_owned()).ok();
         assert_eq!(text(r#""a\ud83d""#).as_deref(), Some("a\u{fffd}"));
         assert_eq!(
@@ -336,9 +339,9 @@ mod tests {
     }
 
     #[test]
-    fn side_fields_are_read_or_passed_over() {
+    fn lenient_fields_are_read_or_ignored() {
         let usage = |json: &str| {
-            read::<Side<UsageObject>>(json)
+            read::<Lenient<UsageObject>>(json)
                 .unwrap()
                 .0
                 .map(|usage| usage.usage())
@@ -404,12 +407,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_said_error_is_one() {
+    fn only_an_actual_error_is_one() {
         for nothing in ["null", "{ }", "\"\"", "[]", "false", "0"] {
-            assert!(real_error(read(nothing).unwrap()).is_none(), "{nothing}");
+            assert!(actual_error(read(nothing).unwrap()).is_none(), "{nothing}");
         }
         for error in ["\"x\"", r#"{"message":""}"#, "true", "500"] {
-            assert!(real_error(read(error).unwrap()).is_some(), "{error}");
+            assert!(actual_error(read(error).unwrap()).is_some(), "{error}");
         }
     }
 }

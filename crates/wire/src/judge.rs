@@ -1,4 +1,4 @@
-//! What the end of an answer means.
+//! The meaning of the end of an answer.
 
 use std::error::Error as _;
 use std::io;
@@ -9,7 +9,7 @@ use inferometer_core::{Outcome, Record};
 
 use crate::reply::{Fault, Progress, ReplyReader};
 
-/// How a stream that ended cleanly is to be judged.
+/// The verdict on a stream that ended cleanly.
 pub(crate) fn conclusion(
     record: &Record,
     progress: &Progress,
@@ -17,7 +17,7 @@ pub(crate) fn conclusion(
 ) -> Result<(), Fault> {
     if !(progress.done || progress.finished || reader.ends_by_closing()) {
         let message = format!(
-            "the stream ended after {} events without [DONE] or a finish_reason",
+            "the stream ended after {} events without [DONE] or finish_reason",
             progress.messages
         );
         return Err(Fault::new(Outcome::Truncated, message));
@@ -25,7 +25,7 @@ pub(crate) fn conclusion(
     if record.events.is_empty() && !progress.complete {
         return Err(Fault::new(
             Outcome::Empty,
-            "the stream was complete but held no output",
+            "the stream was complete but had no output",
         ));
     }
     Ok(())
@@ -46,16 +46,16 @@ pub(crate) fn broken_body(error: &hyper::Error) -> Fault {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
     ) || error.is_parse()
     {
-        return Fault::malformed(format!("the body is not framed as HTTP wants it: {text}"));
+        return Fault::malformed(format!("invalid HTTP body framing: {text}"));
     }
     Fault::new(
         Outcome::Truncated,
-        format!("the connection broke before the body was complete: {text}"),
+        format!("the connection was lost before the body was complete: {text}"),
     )
 }
 
-/// True when the server answered a stream of an HTTP/2 connection with a reset, and not because it
-/// never looked at it.
+/// True when the server reset a stream of an HTTP/2 connection for another reason than that it
+/// never processed it.
 pub(crate) fn is_reset_of_stream(error: &hyper::Error) -> bool {
     let mut source = error.source();
     while let Some(inner) = source {
@@ -91,7 +91,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
     value.unwrap_or_default()
 }
 
-/// True for the event stream type, and for what servers without a better idea say.
+/// True for the event stream type, and for the generic types that some servers send instead.
 pub(crate) fn may_be_event_stream(kind: &str) -> bool {
     let plain = kind.split(';').next().unwrap_or_default().trim();
     matches!(

@@ -2,29 +2,35 @@
 //! stamps.
 //!
 //! [`Wire`] checks the settings of a run and is shared; each worker thread has its own [`Client`],
-//! which turns a [`Prepared`] request into the facts of a `inferometer_core::Record`. Whatever a
+//! which turns a [`Prepared`] request into the facts of an `inferometer_core::Record`. Whatever a
 //! server does, each exchange ends in exactly one outcome.
 //!
 //! Between the kernel handing over bytes and the stamp there is no parsing, locking, logging or
-//! allocation: see `socket.rs`. What is measured by which backend is told in `docs/backends.md`.
+//! allocation: see `socket.rs`. `docs/backends.md` lists what each backend measures.
 
+mod answer;
 pub mod backend;
 mod body_file;
 mod client;
 mod connect;
+mod connection;
 mod deadline;
 mod error;
 mod exchange;
+mod fetch;
 mod json;
 mod judge;
 mod live;
 mod multiplexed;
 pub mod offline;
 mod outgoing;
+mod pool;
+mod prepared;
+mod probe;
 mod proxy;
-mod pyjson;
 pub mod reply;
 mod settings;
+mod side;
 mod socket;
 pub mod sse;
 mod target;
@@ -33,13 +39,16 @@ mod tls;
 mod unknown_fields;
 mod wire;
 
-pub use backend::{Backend, BackendKind, Body};
+pub use backend::{Backend, BackendKind, Body, BodySettings};
 pub use body_file::BodyFile;
-pub use client::{Client, SideReply};
+pub use client::Client;
 pub use error::{ConnectStep, WireError};
+pub use fetch::SideReply;
 pub use live::{Live, LiveCounts};
+pub use prepared::Prepared;
+pub use reply::KeepText;
 pub use settings::{
-    Balance, BodySettings, ClientSettings, ConnectPolicy, KeepText, Limits, ProxySettings,
-    Timeouts, TlsSettings,
+    Balance, ClientSettings, ConnectPolicy, Limits, ProxySettings, Timeouts, TlsSettings,
 };
-pub use wire::{Prepared, Wire};
+pub use side::{ServedModel, ServerFacts, SideClient};
+pub use wire::Wire;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// One worker's counters. Only that worker writes them; anybody may read them at any time.
+/// One worker's counters. Only that worker writes them; any thread may read them at any time.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Live {
@@ -21,16 +21,16 @@ pub struct LiveCounts {
     pub in_flight: u64,
     /// Token events received.
     pub events: u64,
-    /// Requests that ended well.
+    /// Requests that succeeded.
     pub ok: u64,
-    /// Requests that ended otherwise.
+    /// Requests that failed.
     pub failed: u64,
     /// Connections opened.
     pub opened: u64,
 }
 
 impl Live {
-    /// The present counts.
+    /// The current counts.
     pub fn read(&self) -> LiveCounts {
         LiveCounts {
             in_flight: self.in_flight.load(Relaxed),

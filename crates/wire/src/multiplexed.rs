@@ -7,10 +7,10 @@ use hyper::client::conn::http2;
 use tokio::sync::Notify;
 
 use crate::outgoing::Outgoing;
+use crate::probe::Probe;
 use crate::reply::Fault;
-use crate::socket::Probe;
 
-/// Streams on one HTTP/2 connection where the server sets no lower limit.
+/// Streams per HTTP/2 connection where the server sets no lower limit.
 const STREAMS: usize = 1_000;
 
 /// An HTTP/2 connection.
@@ -55,14 +55,15 @@ impl Drop for Share {
     }
 }
 
-/// An HTTP/2 connection on its way: one request opens it, the others wait.
+/// An HTTP/2 connection being opened: one request opens it, the others wait.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     pub(crate) over: Notify,
     pub(crate) fault: RefCell<Option<Fault>>,
 }
 
-/// Tells those who wait that the opening is over, also if the request that did it was given up.
+/// Notifies the waiting requests that the opening is over, also if the request that did it was
+/// dropped.
 pub(crate) struct Opener<'a> {
     place: &'a RefCell<Option<Rc<Opening>>>,
     pub(crate) opening: Rc<Opening>,

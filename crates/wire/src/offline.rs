@@ -1,24 +1,21 @@
-//! Reading an answer that is already in memory: for fuzzing, and for looking at captured streams.
+//! Reads an answer that is already in memory: for fuzzing, and for captured streams.
 
 use inferometer_core::{Outcome, Record};
 
 use crate::backend::Backend;
 use crate::judge::conclusion;
-use crate::reply::{Fault, Progress, deliver};
-use crate::settings::{KeepText, Limits};
-use crate::socket::Stamp;
+use crate::probe::Stamp;
+use crate::reply::{Fault, KeepText, Progress, deliver};
+use crate::settings::Limits;
 use crate::sse::{Framer, SseEvent};
 
-/// What `backend` makes of the body of a streamed answer that comes in these pieces, all at one
-/// instant.
+/// The record that `backend` makes of the body of a streamed answer in these chunks, all read at
+/// one instant.
 ///
 /// The record holds the outcome and, if it is not a good one, the reason, as after a real exchange.
-pub fn read_stream<'a>(
-    backend: &dyn Backend,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Record {
+pub fn read_stream<'a>(backend: &Backend, chunks: impl IntoIterator<Item = &'a [u8]>) -> Record {
     let mut record = Record::default();
-    match try_read(backend, pieces, &mut record) {
+    match try_read(backend, chunks, &mut record) {
         Ok(()) => record.outcome = Outcome::Ok,
         Err(fault) => {
             record.outcome = fault.outcome;
@@ -29,15 +26,15 @@ pub fn read_stream<'a>(
 }
 
 fn try_read<'a>(
-    backend: &dyn Backend,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
+    backend: &Backend,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
     record: &mut Record,
 ) -> Result<(), Fault> {
     let limits = Limits::default();
-    let mut reader = backend.reader(true);
+    let mut reader = backend.reader();
     let mut progress = Progress::new(KeepText::Always);
     let mut framer = Framer::new(limits.event);
-    let mut read = |framer: &mut Framer, piece: Option<&[u8]>, progress: &mut Progress| {
+    let mut read = |framer: &mut Framer, chunk: Option<&[u8]>, progress: &mut Progress| {
         let each = |event: SseEvent<'_>| {
             deliver(
                 event,
@@ -45,17 +42,17 @@ fn try_read<'a>(
                 record,
                 progress,
                 Stamp::default(),
-                limits,
+                limits.events,
             )
         };
-        match piece {
-            Some(piece) => framer.push(piece, each),
+        match chunk {
+            Some(chunk) => framer.push(chunk, each),
             None => framer.finish(each),
         }
     };
-    for piece in pieces.into_iter().map(Some).chain([None]) {
-        match read(&mut framer, piece, &mut progress) {
-            // What follows the end marker is no part of the answer.
+    for chunk in chunks.into_iter().map(Some).chain([None]) {
+        match read(&mut framer, chunk, &mut progress) {
+            // What follows the end marker is not part of the answer.
             Err(_) if progress.done => break,
             other => other?,
         }
@@ -69,7 +66,7 @@ mod tests {
     use crate::backend;
 
     #[test]
-    fn a_captured_stream_reads_as_when_it_was_sent() {
+    fn a_captured_stream_reads_as_it_was_sent() {
         let stream = b"data: {\"choices\":[{\"index\":0,\"text\":\"Hi\",\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
         let vllm = backend::find("vllm").unwrap();
         let record = read_stream(vllm, [&stream[..]]);

@@ -1,10 +1,9 @@
-//! The body of a request on an HTTP/2 connection, which tells when it has gone out.
+//! The body of a request on an HTTP/2 connection, which records when it has been sent.
 //!
-//! Streams share a socket, so that its marks belong to no single request. What can be told of one
-//! is when the last part of its body was taken into the connection, and when the connection next
-//! had nothing left to write.
+//! Streams share a socket, so that its marks belong to no single request. What is known of one
+//! request is when the last part of its body was taken into the connection, and when the connection
+//! next had nothing left to write.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,24 +11,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use inferometer_core::Nanos;
 
-use crate::socket::Probe;
+use crate::probe::{Probe, Sending};
 
-/// Bytes given at a time: the frame size that every server takes.
-const PIECE: usize = 16 << 10;
+/// Bytes per chunk: the frame size that every server accepts (RFC 9113, section 4.2).
+const CHUNK: usize = 16 << 10;
 
-/// How far a request has gone out.
-#[derive(Debug, Default)]
-pub(crate) struct Sending {
-    /// Bytes of the body taken so far.
-    pub(crate) taken: Cell<u64>,
-    /// When all of it had been handed to the kernel.
-    pub(crate) end: Cell<Option<Nanos>>,
-}
-
-/// A request body in pieces, so that flow control holds back what it must and nothing counts as
-/// sent too early.
+/// A request body in chunks, so that flow control can hold back the rest and nothing counts as sent
+/// too early.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     rest: Bytes,
@@ -63,18 +52,18 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         if this.rest.is_empty() {
-            // Only asked for when the last piece has been passed on: the next flush carries it.
+            // Polled again only when the last chunk has been passed on: the next flush carries it.
             if !this.ended {
                 this.ended = true;
                 this.probe.await_flush(&this.sending);
             }
             return Poll::Ready(None);
         }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        let chunk = this.rest.split_to(this.rest.len().min(CHUNK));
         this.sending
             .taken
-            .set(this.sending.taken.get() + piece.len() as u64);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+            .set(this.sending.taken.get() + chunk.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,4 +1,8 @@
-//! Which proxy, if any, stands between us and a target.
+//! Which proxy, if any, is between the client and a target.
+//!
+//! `no_proxy` is not left to hyper-util's matcher, because entries with a port (`host:8000`) and
+//! with a leading `*.`, which have always worked here, match nothing there. It would also add a
+//! crate (`ipnet`) to the build, for networks such as `10.0.0.0/8`, which are not known here.
 
 use http::HeaderValue;
 
@@ -8,13 +12,13 @@ use inferometer_core::redact_url;
 
 use crate::target::{BaseUrl, Scheme};
 
-/// The proxy's URL for `target`, by the settings and the environment that `variable` looks up.
+/// The proxy's URL for `target`, from the settings and the environment, which `variable` looks up.
 pub(crate) fn find(
     settings: &ProxySettings,
     target: &BaseUrl,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<BaseUrl>, WireError> {
-    // The lower-case spelling wins, as everywhere.
+    // The lower-case spelling wins, as in curl.
     let lookup = |name: &str| {
         let value = variable(name).or_else(|| variable(&name.to_uppercase()))?;
         Some(value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -43,11 +47,14 @@ pub(crate) fn find(
     };
     let shown = redact_url(&url);
     let refuse = |reason: String| WireError::Setting { flag, reason };
-    let proxy = BaseUrl::parse(&url)
-        .map_err(|_| refuse(format!("{shown} is no proxy URL such as http://HOST:PORT")))?;
+    let proxy = BaseUrl::parse(&url).map_err(|_| {
+        refuse(format!(
+            "invalid proxy URL {shown}: expected http://HOST:PORT"
+        ))
+    })?;
     if proxy.scheme != Scheme::Http {
         return Err(refuse(format!(
-            "{shown}: only http:// proxies are supported"
+            "unsupported proxy {shown}: expected an http:// URL"
         )));
     }
     Ok(Some(proxy))
@@ -108,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides_unless_told_otherwise() {
+    fn the_environment_decides_unless_the_settings_do() {
         let environment = ProxySettings::Environment;
         let variables = [
             ("http_proxy", "http://p:1"),
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_we_cannot_use_is_refused_without_showing_its_password() {
+    fn an_unsupported_proxy_is_refused_without_showing_its_password() {
         let own = ProxySettings::Url(Secret::new("socks5://u:hunter2@r:3"));
         let target = BaseUrl::parse("http://a").unwrap();
         let message = find(&own, &target, |_| None).unwrap_err().to_string();

@@ -5,14 +5,26 @@ use std::fmt::Write as _;
 use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
 use serde_json::Value;
 
-use crate::settings::{KeepText, Limits};
-use crate::socket::Stamp;
+use crate::probe::Stamp;
 use crate::sse::{SseError, SseEvent};
 
-/// Longest error text kept.
+/// Longest error text kept, in bytes: a run may hold a million records.
 pub(crate) const ERROR_LENGTH: usize = 2 << 10;
 
-/// Why an answer is not good, in the terms of a record.
+/// Whether the answer's text is kept in the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepText {
+    /// Always.
+    Always,
+    /// Only where the server gave no usage numbers, so that the tokens can be counted after the
+    /// run.
+    #[default]
+    UntilUsage,
+    /// Never: without usage numbers the token events are counted.
+    Never,
+}
+
+/// Why an answer is not a good one, in the terms of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The outcome that the request gets.
@@ -22,7 +34,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of this kind; the message is cut to 2 KiB and freed of control characters.
+    /// A fault of this kind; the message is cut to 2 KiB, and control characters become spaces.
     pub fn new(outcome: Outcome, message: impl AsRef<str>) -> Self {
         Self {
             outcome,
@@ -30,7 +42,7 @@ impl Fault {
         }
     }
 
-    /// An answer that is not what the protocol allows.
+    /// An answer that the protocol does not allow.
     pub fn malformed(message: impl AsRef<str>) -> Self {
         Self::new(Outcome::Malformed, message)
     }
@@ -65,31 +77,31 @@ pub trait ReplyReader: std::fmt::Debug {
     /// Takes the whole body of an answer that is not streamed.
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault>;
 
-    /// Looks at the headers of a good answer, before any of its body.
+    /// Takes the headers of a good answer, before any of its body.
     fn headers(&mut self, headers: &http::HeaderMap, sink: &mut Sink<'_>) -> Result<(), Fault> {
         let (_, _) = (headers, sink);
         Ok(())
     }
 
-    /// True for an API without any end marker, where a clean end of the body is all there is.
+    /// True for an API without end markers, where a clean end of the body is the only sign.
     fn ends_by_closing(&self) -> bool {
         false
     }
 }
 
 /// Hands one server-sent event to `reader`. What follows the end marker is counted against the
-/// limit, and is no part of the answer.
+/// limit, and is not part of the answer.
 pub(crate) fn deliver(
     event: SseEvent<'_>,
     reader: &mut dyn ReplyReader,
     record: &mut Record,
     progress: &mut Progress,
     stamp: Stamp,
-    limits: Limits,
+    max_events: u64,
 ) -> Result<(), Fault> {
     let over = progress.done;
     let mut sink = Sink::new(record, progress, stamp);
-    sink.message(limits.events)?;
+    sink.message(max_events)?;
     if over {
         Ok(())
     } else {
@@ -97,17 +109,17 @@ pub(crate) fn deliver(
     }
 }
 
-/// What is known of an answer while it arrives.
+/// The state of an answer while it arrives.
 #[derive(Debug)]
 pub(crate) struct Progress {
     keep: KeepText,
     /// The read that completed the latest token event.
     last_read: u64,
-    /// Output tokens up to the latest token event, as long as the server tells with every event.
+    /// Output tokens up to the latest token event, while the server reports them with every event.
     cumulative: Option<u32>,
-    /// Tokens named by the present message, for the token event that it makes.
+    /// Tokens reported by the current message, for its token event.
     named_tokens: Option<u32>,
-    /// The server said why it stopped.
+    /// The server reported why it stopped.
     pub(crate) finished: bool,
     /// The end marker came.
     pub(crate) done: bool,
@@ -154,7 +166,7 @@ impl<'a> Sink<'a> {
     pub(crate) fn message(&mut self, limit: u64) -> Result<(), Fault> {
         if self.progress.messages >= limit {
             return Err(Fault::malformed(format!(
-                "the answer has more than {limit} events"
+                "more than {limit} events in the answer"
             )));
         }
         self.progress.messages += 1;
@@ -198,7 +210,7 @@ impl<'a> Sink<'a> {
         if let Some(last) = self.record.events.last_mut()
             && (same_read || stamp.kernel && last.kernel_stamped() && last.at == stamp.at)
         {
-            // It came in the same read as this one, or the kernel had joined the two before they
+            // It came in the same read as this one, or the kernel had merged the two before they
             // were read, so that its stamp is only an upper bound.
             let lag = Nanos(u64::from(last.lag_ns));
             let mut same = Event::new(last.at, lag, last.kind, true, last.kernel_stamped());
@@ -220,7 +232,7 @@ impl<'a> Sink<'a> {
         self.record.events.push(event);
     }
 
-    /// Token counts. Read before the token event of the same message, they also tell its tokens.
+    /// Token counts. Passed before the token event of the same message, they also give its tokens.
     pub fn usage(&mut self, usage: Usage) {
         if usage == Usage::default() {
             return;
@@ -237,14 +249,14 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// The number of tokens in the token event of the present message, where the server lists them.
+    /// The number of tokens in the token event of the current message, where the server lists them.
     pub fn tokens_in_message(&mut self, tokens: usize) {
         if self.progress.named_tokens.is_none() {
             self.progress.named_tokens = u32::try_from(tokens).ok();
         }
     }
 
-    /// Why the server stopped. The first reason stands.
+    /// Why the server stopped. The first reason is kept.
     pub fn finish(&mut self, reason: &str) {
         self.progress.finished = true;
         self.record
@@ -258,7 +270,7 @@ impl<'a> Sink<'a> {
         self.record.marks.done.get_or_insert(self.stamp.at);
     }
 
-    /// The answer is complete although it has no output of tokens.
+    /// The answer is complete although it has no output tokens.
     pub fn complete(&mut self) {
         self.progress.complete = true;
     }
@@ -274,8 +286,8 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// False for what stands under `error` when there is none.
-pub(crate) fn says_error(value: &Value) -> bool {
+/// False for the values of `error` that mean that there is none.
+pub(crate) fn is_error_value(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::Bool(true) => true,
@@ -291,7 +303,7 @@ pub(crate) fn error_message(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(map) => {
-            let inner = map.get("error").filter(|inner| says_error(inner));
+            let inner = map.get("error").filter(|inner| is_error_value(inner));
             if let Some(inner) = inner {
                 return error_message(inner);
             }
@@ -324,7 +336,5 @@ pub(crate) fn error_message(value: &Value) -> String {
 /// The fault for bytes that should have been JSON.
 pub(crate) fn not_json(data: &[u8], error: &serde_json::Error) -> Fault {
     let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
-    Fault::malformed(format!(
-        "an event is not the JSON expected ({error}): {start}"
-    ))
+    Fault::malformed(format!("invalid JSON in an event ({error}): {start}"))
 }

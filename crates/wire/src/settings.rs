@@ -1,18 +1,18 @@
-//! Everything that can be set about talking to a server.
+//! Settings of connections, proxies, time limits and size limits.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use inferometer_core::{Nanos, Secret};
-use serde_json::{Map, Value};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BodySettings};
+use crate::reply::KeepText;
 
-/// Settings of the wire, as the command line gives them.
+/// Settings of the client side of HTTP, as the command line gives them.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     /// Which API to speak: see [`crate::backend::find`].
-    pub backend: &'static dyn Backend,
+    pub backend: &'static Backend,
     /// Where to send, at least one: `http://…`, `https://…`, `unix:/path`.
     pub base_urls: Vec<String>,
     /// Path appended to the base URL; `None` takes the backend's own.
@@ -39,7 +39,7 @@ pub struct ClientSettings {
     ///
     /// The worker must then run inside a `tokio::task::LocalSet` (or local runtime).
     pub http2: bool,
-    /// How servers prove who they are, and we who we are.
+    /// How server and client authenticate.
     pub tls: TlsSettings,
     /// Proxy to use for `http` and `https` targets.
     pub proxy: ProxySettings,
@@ -50,7 +50,7 @@ pub struct ClientSettings {
 impl ClientSettings {
     /// Settings for one server with everything else at its default.
     pub fn new(
-        backend: &'static dyn Backend,
+        backend: &'static Backend,
         base_url: impl Into<String>,
         model: impl Into<String>,
     ) -> Self {
@@ -75,44 +75,6 @@ impl ClientSettings {
     }
 }
 
-/// What goes into every request body.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BodySettings {
-    /// Name of the model; a request's own model wins.
-    pub model: String,
-    /// Sampling parameters that were set (`temperature`, `top_p` …), in the order of the command
-    /// line.
-    pub sampling: Map<String, Value>,
-    /// `--extra-body`: wins over the sampling parameters.
-    pub extra_body: Map<String, Value>,
-    /// Ask the server to generate until the token limit.
-    pub ignore_eos: bool,
-    /// Number of log probabilities to ask for (completions only).
-    pub logprobs: Option<i64>,
-    /// Ask for a stream.
-    pub stream: bool,
-    /// Ask for usage numbers on every event, so that each event's tokens are known.
-    pub continuous_usage: bool,
-    /// Top-level fields to leave out, for servers that refuse what they do not know.
-    pub omit_fields: Vec<String>,
-}
-
-impl BodySettings {
-    /// A streaming request without any extras.
-    pub fn new(model: impl Into<String>) -> Self {
-        Self {
-            model: model.into(),
-            sampling: Map::new(),
-            extra_body: Map::new(),
-            ignore_eos: false,
-            logprobs: None,
-            stream: true,
-            continuous_usage: false,
-            omit_fields: Vec::new(),
-        }
-    }
-}
-
 /// When connections are opened and closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConnectPolicy {
@@ -129,12 +91,12 @@ pub enum ConnectPolicy {
 /// How requests are spread over several base URLs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
-    /// By turns.
+    /// In turn.
     #[default]
     RoundRobin,
     /// Where this worker has the fewest requests in flight.
     LeastInFlight,
-    /// All turns of a conversation to one URL; requests without a conversation by turns.
+    /// All turns of a conversation to one URL; requests without a conversation in turn.
     SessionSticky,
 }
 
@@ -198,19 +160,6 @@ impl Default for Limits {
     }
 }
 
-/// Whether the answer's text is kept in the record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeepText {
-    /// Always.
-    Always,
-    /// Only where the server gave no usage numbers, so that the tokens can be counted after the
-    /// run.
-    #[default]
-    UntilUsage,
-    /// Never: without usage numbers the token events are counted.
-    Never,
-}
-
 /// TLS settings.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
@@ -227,7 +176,7 @@ pub struct TlsSettings {
 /// Which proxy to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxySettings {
-    /// As the environment says: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either
+    /// From the environment: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in either
     /// case.
     #[default]
     Environment,

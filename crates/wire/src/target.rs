@@ -1,12 +1,17 @@
-//! Base URLs: what they say, and the addresses behind them.
+//! Base URLs: their parts, and the addresses behind them.
+//!
+//! They are not parsed by the `url` crate, because a base URL must go out as it was given: that
+//! crate makes `http://h` and `http://h/` the same, resolves `..` in the path, and drops capital
+//! letters and a default port from the `host` header. It would also add its tables of international
+//! names to the build.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use http::{HeaderValue, Uri};
-
 use inferometer_core::redact::{self, redact_url};
+use percent_encoding::percent_decode_str;
 
 use crate::error::WireError;
 
@@ -18,16 +23,16 @@ pub(crate) enum Scheme {
     Unix,
 }
 
-/// A base URL, taken apart.
+/// A parsed base URL.
 #[derive(Clone, Debug)]
 pub(crate) struct BaseUrl {
     pub(crate) scheme: Scheme,
     /// Without brackets; empty for Unix sockets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// As it stands in the `host` header.
+    /// As sent in the `host` header.
     pub(crate) authority: String,
-    /// What stands after the authority, to be put before every path.
+    /// What follows the authority, to be put before every path.
     pub(crate) prefix: String,
     pub(crate) socket_path: PathBuf,
     /// `user:password` of the URL.
@@ -35,7 +40,7 @@ pub(crate) struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// Takes `url` apart.
+    /// Parses `url`.
     pub(crate) fn parse(url: &str) -> Result<Self, WireError> {
         let bad = |reason: &str| WireError::BaseUrl {
             url: redact_url(url),
@@ -47,7 +52,7 @@ impl BaseUrl {
                 .filter(|rest| rest.starts_with('/'))
                 .unwrap_or(path);
             if path.is_empty() {
-                return Err(bad("the path of the Unix socket is missing"));
+                return Err(bad("missing path of the Unix socket"));
             }
             return Ok(Self {
                 scheme: Scheme::Unix,
@@ -62,31 +67,19 @@ impl BaseUrl {
         let (scheme, rest) = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
-            Some(_) => return Err(bad("the scheme is not known")),
-            None => return Err(bad("the scheme is missing")),
+            Some(_) => return Err(bad("unknown scheme")),
+            None => return Err(bad("missing scheme")),
         };
         let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, prefix) = rest.split_at(split);
         if prefix.contains(['?', '#']) {
-            return Err(bad("it must not have a query or fragment"));
+            return Err(bad("a query or fragment is not allowed"));
         }
-        let (credentials, authority) = match authority.rsplit_once('@') {
-            Some((user, authority)) => {
-                let credentials = percent_decode(user);
-                // A server may repeat the password in its answer.
-                redact::register(
-                    credentials
-                        .split_once(':')
-                        .map_or("", |(_, password)| password),
-                );
-                (Some(credentials), authority)
-            }
-            None => (None, authority),
-        };
-        let (host, port) =
-            split_port(authority).ok_or_else(|| bad("the port is not a number from 1 to 65535"))?;
+        let (credentials, authority) = split_credentials(authority);
+        let (host, port) = split_port(authority)
+            .ok_or_else(|| bad("invalid port: expected a number from 1 to 65535"))?;
         if host.is_empty() {
-            return Err(bad("the host is missing"));
+            return Err(bad("missing host"));
         }
         let default = if scheme == Scheme::Https { 443 } else { 80 };
         if Uri::builder()
@@ -96,7 +89,7 @@ impl BaseUrl {
             .build()
             .is_err()
         {
-            return Err(bad("the host has characters that a host name cannot have"));
+            return Err(bad("invalid characters in the host name"));
         }
         Ok(Self {
             scheme,
@@ -129,7 +122,8 @@ impl BaseUrl {
             .map_err(fail)?
             .collect();
         if found.is_empty() {
-            let none = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+            let none =
+                std::io::Error::new(std::io::ErrorKind::NotFound, "the host name has no address");
             return Err(fail(none));
         }
         Ok(found)
@@ -143,6 +137,19 @@ impl BaseUrl {
             base64::engine::general_purpose::STANDARD.encode(credentials)
         ))
     }
+}
+
+/// `user:password` and what follows the `@`.
+fn split_credentials(authority: &str) -> (Option<String>, &str) {
+    let Some((user, authority)) = authority.rsplit_once('@') else {
+        return (None, authority);
+    };
+    let credentials = percent_decode_str(user).decode_utf8_lossy().into_owned();
+    // A server may repeat the password in its answer.
+    if let Some((_, password)) = credentials.split_once(':') {
+        redact::register(password);
+    }
+    (Some(credentials), authority)
 }
 
 /// Host and port of `HOST`, `HOST:PORT`, `[V6]` or `[V6]:PORT`.
@@ -170,19 +177,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = (first == b'%').then(|| after.get(..2)).flatten();
-        let byte = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(byte.unwrap_or(first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// One of the places to send to, with all that is fixed for the run.
+/// One of the servers to send to, with everything that is fixed for the run.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) url: BaseUrl,
@@ -207,7 +202,7 @@ pub(crate) struct Proxy {
 }
 
 impl Target {
-    /// The address of `path` on this target, in the form that goes on the wire.
+    /// The address of `path` on this target, in the form in which it is sent.
     pub(crate) fn uri_of(url: &BaseUrl, path: &str, absolute: bool) -> Result<Uri, WireError> {
         let whole = format!("{}{path}", url.prefix);
         let bad = |reason: String| WireError::Setting {
@@ -216,7 +211,7 @@ impl Target {
         };
         if !whole.starts_with('/') {
             return Err(bad(format!(
-                "{path} must begin with a slash, such as /v1/completions"
+                "{path} must begin with a slash, for example /v1/completions"
             )));
         }
         let built = if absolute {
@@ -233,7 +228,7 @@ impl Target {
         } else {
             Uri::builder().path_and_query(whole.as_str()).build()
         };
-        built.map_err(|error| bad(format!("{path} is no path ({error})")))
+        built.map_err(|error| bad(format!("invalid path {path} ({error})")))
     }
 }
 
@@ -242,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base_urls_are_taken_apart() {
+    fn base_urls_are_parsed() {
         let url = BaseUrl::parse("http://127.0.0.1:8000").unwrap();
         assert_eq!(
             (url.host.as_str(), url.port, url.prefix.as_str()),
@@ -277,9 +272,9 @@ mod tests {
     #[test]
     fn bad_base_urls_are_explained_without_their_password() {
         for (url, word) in [
-            ("127.0.0.1:8000", "scheme is missing"),
-            ("ftp://x", "scheme is not known"),
-            ("http://", "host is missing"),
+            ("127.0.0.1:8000", "missing scheme"),
+            ("ftp://x", "unknown scheme"),
+            ("http://", "missing host"),
             ("http://x:0", "port"),
             ("http://x:99999", "port"),
             ("http://[::1", "port"),

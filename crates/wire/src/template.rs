@@ -1,10 +1,11 @@
-//! Reading the text of an event without parsing it, where it has the same shape as an earlier one.
+//! Reads the text of an event without parsing it if the event has the same shape as an earlier one.
 //!
-//! Successive events of one stream are the same bytes but for the new text. Once an event has been
-//! parsed, what stands before and after its text is kept; a later event with the same bytes before
-//! and after must mean the same with another text, because JSON's grammar leaves no other reading:
-//! the bytes before put the parser inside a string, and the string ends at the first quote that is
-//! not escaped. Anything else (escapes, empty text, other bytes around it) is parsed in full.
+//! Successive events of one stream are the same bytes except for the new text. Once an event has
+//! been parsed, the bytes before and after its text are kept; a later event with the same bytes
+//! before and after must mean the same with another text, because JSON's grammar allows no other
+//! reading: the bytes before put the parser inside a string, and the string ends at the first quote
+//! that is not escaped. Anything else (escapes, empty text, other bytes around it) is parsed in
+//! full.
 
 /// The bytes around the text of an event, and what that text is.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl<K: Copy> Template<K> {
         Self::default()
     }
 
-    /// Remembers the surroundings of `text`, which must be a part of `data` itself (not a copy).
+    /// Remembers the bytes around `text`, which must be part of `data` itself, not a copy.
     pub(crate) fn learn(&mut self, data: &[u8], text: &str, kind: K) {
         let Some(from) = (text.as_ptr() as usize).checked_sub(data.as_ptr() as usize) else {
             return;

@@ -34,28 +34,25 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
             let chain = certificates(chain, "--client-cert")?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| WireError::Tls {
                 flag: "--client-key",
-                reason: format!(
-                    "{} holds no private key in PEM form ({error})",
-                    key.display()
-                ),
+                reason: format!("no private key in PEM form in {} ({error})", key.display()),
             })?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|error| WireError::Tls {
                     flag: "--client-cert",
-                    reason: format!("certificate and key cannot be used ({error})"),
+                    reason: format!("invalid certificate and key ({error})"),
                 })?
         }
         (Some(_), None) => {
             return Err(WireError::Tls {
                 flag: "--client-cert",
-                reason: "needs --client-key as well".into(),
+                reason: "requires --client-key as well".into(),
             });
         }
         (None, Some(_)) => {
             return Err(WireError::Tls {
                 flag: "--client-key",
-                reason: "needs --client-cert as well".into(),
+                reason: "requires --client-cert as well".into(),
             });
         }
     };
@@ -70,22 +67,19 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
 fn roots(settings: &TlsSettings) -> Result<RootCertStore, WireError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &settings.ca_file {
-        for certificate in certificates(file, "--ca-file")? {
+        for certificate in certificates(file, "--ca-cert")? {
             roots.add(certificate).map_err(|error| WireError::Tls {
-                flag: "--ca-file",
-                reason: format!(
-                    "{} holds a certificate that cannot be used ({error})",
-                    file.display()
-                ),
+                flag: "--ca-cert",
+                reason: format!("invalid certificate in {} ({error})", file.display()),
             })?;
         }
     }
-    // A few odd certificates in the system's store are no reason to refuse the rest.
+    // Invalid certificates in the system's store do not make the others unusable.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(WireError::Tls {
-            flag: "--ca-file",
-            reason: "the system has no certificate authorities; name a PEM file with them, or use --insecure"
+            flag: "--ca-cert",
+            reason: "the system has no certificate authorities; give a PEM file of them, or use --insecure"
                 .into(),
         });
     }
@@ -98,17 +92,14 @@ fn certificates(
 ) -> Result<Vec<CertificateDer<'static>>, WireError> {
     let fail = |error: &dyn std::fmt::Display| WireError::Tls {
         flag,
-        reason: format!(
-            "{} holds no certificate in PEM form ({error})",
-            file.display()
-        ),
+        reason: format!("no certificate in PEM form in {} ({error})", file.display()),
     };
     let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .map_err(|error| fail(&error))?
         .collect::<Result<_, _>>()
         .map_err(|error| fail(&error))?;
     if found.is_empty() {
-        Err(fail(&"the file has none"))
+        Err(fail(&"it contains none"))
     } else {
         Ok(found)
     }

@@ -1,9 +1,9 @@
-//! What to leave out when a server refuses fields that it does not know.
+//! Advice on which fields to leave out when a server refuses unknown ones.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-/// Without these there is no request left: a server that quotes them means their values.
+/// A request cannot do without these: a server that quotes them means their values.
 const ESSENTIAL: [&str; 6] = ["model", "prompt", "messages", "input", "inputs", "stream"];
 /// Words before a list of field names, in small letters: transformers serve, OpenAI's API, serde,
 /// and others.
@@ -17,12 +17,12 @@ const BEFORE_LISTS: [&str; 8] = [
     "unsupported field",
     "unsupported parameter",
 ];
-/// How far behind those words names are looked for.
+/// Bytes after those words in which names are looked for: enough for every field of a request, and
+/// a bound for hostile errors.
 const LIST: usize = 500;
 
-/// What to advise where a server refuses a request with `status`, `error` and what it sent; empty
-/// where there is nothing to advise. `body` makes the request's body, which is looked at only where
-/// the server complains of fields.
+/// The advice for a refused request by its `status` and `error`; empty where there is none. `body`
+/// gives the request's body, which is read only if the server complains about fields.
 ///
 /// The answer only chooses among the fields that the body has: nothing of its own text gets into a
 /// command.
@@ -89,7 +89,7 @@ fn listed(error: &str) -> Vec<&str> {
             cut -= 1;
         }
         let list = &list[..cut];
-        // serde goes on with the names that it does know.
+        // serde continues with the names that it knows.
         let list = list.split("expected ").next().unwrap_or(list);
         let list = list.split(['}', ']']).next().unwrap_or(list);
         words.extend(
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_that_a_server_names_are_found() {
+    fn the_fields_that_a_server_refuses_are_found() {
         for (error, fields) in [
             // transformers serve; the order is the body's.
             (
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_for_a_field_to_leave_out_that_the_server_did_not_refuse() {
+    fn only_refused_fields_are_advised_to_be_left_out() {
         for error in [
             "",
             "seed must be positive, ignore_eos a boolean",
@@ -172,6 +172,6 @@ mod tests {
             assert_eq!(found(error), [""; 0], "{error}");
         }
         let long = format!("unknown field {}\u{e9} seed", "x".repeat(LIST - 2));
-        assert_eq!(found(&long), [""; 0], "what comes late is not looked at");
+        assert_eq!(found(&long), [""; 0], "what comes later is not read");
     }
 }

@@ -1,7 +1,5 @@
-//! What all workers of a run share: settings checked, names resolved, headers built.
+//! What all workers of a run share: checked settings, resolved names, and headers.
 
-use std::hash::{DefaultHasher, Hasher};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,17 +7,16 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
-use inferometer_core::redact_url;
-use inferometer_core::{Nanos, Record, Request};
+use inferometer_core::{Request, redact_url};
 
-use crate::body_file::Stored;
 use crate::error::WireError;
+use crate::prepared::{Known, Prepared, Stored};
 use crate::proxy;
 use crate::settings::ClientSettings;
 use crate::target::{BaseUrl, Proxy, Scheme, Target};
 use crate::tls;
 
-/// The name that we give ourselves in requests.
+/// The `user-agent` header.
 const AGENT: &str = concat!("inferometer/", env!("CARGO_PKG_VERSION"));
 
 /// The settings of a run in the form in which they are used. Shared by all workers.
@@ -35,85 +32,6 @@ pub struct Wire {
     streams: bool,
 }
 
-/// A request as it will go out. Made ahead of time, so that nothing is left to do when it is due.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    pub(crate) body: Stored,
-    pub(crate) session: Option<usize>,
-    /// Hang up this long after the request was fully sent.
-    pub cancel_after: Option<Nanos>,
-    content_type: HeaderValue,
-    is_form: bool,
-    id: Option<HeaderValue>,
-    /// `x-session-id`, by which routers keep a conversation on one server.
-    session_id: Option<HeaderValue>,
-    known: Known,
-}
-
-/// What a record says before its request is sent. A run may hold a million of these, and a whole
-/// record is five times as large.
-#[derive(Clone, Debug)]
-struct Known {
-    index: usize,
-    prompt_tokens: u32,
-    asked_output_tokens: Option<u32>,
-    sequences: u32,
-    audio_seconds: f64,
-    turn: Option<usize>,
-    category: Option<Box<str>>,
-}
-
-impl Prepared {
-    /// A record for this request with everything that is known before it is sent.
-    pub fn record(&self) -> Record {
-        let Known {
-            index,
-            prompt_tokens,
-            asked_output_tokens,
-            sequences,
-            audio_seconds,
-            turn,
-            category,
-        } = &self.known;
-        Record {
-            index: *index,
-            // Ids are checked to be plain ASCII when the request is prepared.
-            id: self
-                .id
-                .as_ref()
-                .and_then(|id| id.to_str().ok())
-                .map(str::to_owned),
-            prompt_tokens: *prompt_tokens,
-            asked_output_tokens: *asked_output_tokens,
-            sequences: *sequences,
-            audio_seconds: *audio_seconds,
-            session: self.session.zip(*turn),
-            category: category.as_deref().map(str::to_owned),
-            ..Record::default()
-        }
-    }
-
-    /// The body that will be sent, from its file if it is in one.
-    pub fn body(&self) -> io::Result<Bytes> {
-        self.body.bytes()
-    }
-
-    /// A hash of the body that will be sent, by which equal ones are found.
-    pub fn body_digest(&self) -> u64 {
-        match &self.body {
-            Stored::Memory(bytes) => digest(bytes),
-            Stored::File { digest, .. } => *digest,
-        }
-    }
-}
-
-/// A hash that tells bodies apart.
-pub(crate) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
-}
-
 impl Wire {
     /// Checks the settings and resolves the hosts' names, which blocks until the resolver has
     /// answered.
@@ -124,7 +42,7 @@ impl Wire {
             .unwrap_or_else(|| settings.backend.default_endpoint().into());
         settings.backend.check_endpoint(&endpoint)?;
         if settings.base_urls.is_empty() {
-            let reason = "at least one base URL is needed".to_owned();
+            let reason = "at least one base URL is required".to_owned();
             return Err(WireError::Setting {
                 flag: "--base-url",
                 reason,
@@ -133,7 +51,7 @@ impl Wire {
         let streams = settings.backend.streams(&settings.body);
         if streams && !settings.body.stream {
             let reason = format!(
-                "the API of --backend {} can only stream",
+                "the API of --backend {} always streams",
                 settings.backend.name()
             );
             return Err(WireError::Setting {
@@ -193,7 +111,7 @@ impl Wire {
         self.streams
     }
 
-    /// Makes everything that `request` needs on the wire. Any thread may do it.
+    /// Builds everything that `request` needs to be sent. Any thread may call this.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, WireError> {
         let body = self.settings.backend.body(request, &self.settings.body)?;
         let content_type =
@@ -204,7 +122,9 @@ impl Wire {
         let plain = request.id.as_deref().filter(|id| id.is_ascii());
         let id = plain.and_then(|id| HeaderValue::try_from(id).ok());
         if let (Some(id), None) = (&request.id, &id) {
-            let reason = format!("request id {id:?} cannot be sent as a header; use plain ASCII");
+            let reason = format!(
+                "invalid request id {id:?}: expected printable ASCII, because it is sent as a header"
+            );
             return Err(WireError::Setting {
                 flag: "--request-id-prefix",
                 reason,
@@ -232,7 +152,7 @@ impl Wire {
         })
     }
 
-    /// The HTTP request for `prepared`, whose body is at hand, to `target`.
+    /// The HTTP request for `prepared` with its body, to `target`.
     pub(crate) fn request(
         &self,
         prepared: &Prepared,
@@ -256,7 +176,7 @@ impl Wire {
             add_proxy(&mut headers, target);
         }
         if prepared.is_form {
-            // Without the boundary that was used, nobody can read a form.
+            // A form can only be read with the boundary that it was written with.
             headers.insert(CONTENT_TYPE, prepared.content_type.clone());
         } else {
             headers
@@ -275,7 +195,8 @@ impl Wire {
         request
     }
 
-    /// The HTTP request for a side errand on `target`; always HTTP/1.1, on a connection of its own.
+    /// The HTTP request for a side request to `target`: always HTTP/1.1, on a connection of its
+    /// own.
     pub(crate) fn side_request(
         &self,
         target: &Target,
@@ -314,8 +235,7 @@ fn session_id(request: &Request) -> Option<String> {
     ))
 }
 
-/// Plain requests through a proxy carry its credentials; tunnels have shown them when they were
-/// opened.
+/// Plain requests through a proxy carry its credentials; a tunnel has sent them when it was opened.
 fn add_proxy(headers: &mut HeaderMap, target: &Target) {
     let authorization = target
         .proxy
@@ -338,7 +258,7 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
     let through_proxy = proxy.is_some() && url.scheme == Scheme::Http;
     if settings.http2 && through_proxy {
         let reason =
-            "cannot go through an HTTP proxy to an http:// server; use https:// or no proxy"
+            "not possible through an HTTP proxy to an http:// server; use https:// or no proxy"
                 .to_owned();
         return Err(WireError::Setting {
             flag: "--http2",
@@ -348,7 +268,7 @@ fn target(url: &str, endpoint: &str, settings: &ClientSettings) -> Result<Target
     let uri = Target::uri_of(&url, endpoint, through_proxy || settings.http2)?;
     let host = HeaderValue::try_from(url.authority.as_str()).map_err(|_| WireError::BaseUrl {
         url: display.clone(),
-        reason: "the host cannot be sent as a header".into(),
+        reason: "invalid characters in the host name".into(),
     })?;
     let proxy = proxy.map(|proxy| Proxy {
         display: format!("http://{}", proxy.authority),
@@ -386,13 +306,13 @@ fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), W
     for (name, value) in &settings.headers {
         let key = HeaderName::try_from(name.as_str()).map_err(|_| WireError::Header {
             name: name.clone(),
-            reason: "this is no header name",
+            reason: "invalid header name",
         })?;
         if matches!(
             key.as_str(),
             "content-length" | "transfer-encoding" | "connection" | "accept-encoding"
         ) {
-            let reason = "this header is the client's own business and cannot be set";
+            let reason = "the client sets this header itself";
             return Err(WireError::Header {
                 name: name.clone(),
                 reason,
@@ -406,7 +326,7 @@ fn add_named(headers: &mut HeaderMap, settings: &ClientSettings) -> Result<(), W
 fn secret_value(value: &str, name: &str) -> Result<HeaderValue, WireError> {
     let mut value = HeaderValue::try_from(value).map_err(|_| WireError::Header {
         name: name.to_owned(),
-        reason: "the value has characters that a header cannot have (line breaks, control characters)",
+        reason: "invalid characters in the value (line breaks, control characters)",
     })?;
     value.set_sensitive(true);
     Ok(value)

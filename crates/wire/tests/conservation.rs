@@ -2,6 +2,7 @@
 //! outcome, and no failure spills over to another request of the same connection.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};

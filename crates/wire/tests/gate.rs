@@ -1,5 +1,6 @@
 //! Requests that are made ready before they are due leave when they are due, and not before.
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::future::poll_fn;
@@ -19,7 +20,7 @@ fn good() -> Vec<u8> {
 }
 
 #[test]
-fn no_byte_leaves_before_the_instant_on_new_and_kept_connections() {
+fn no_byte_leaves_before_the_instant_on_new_and_idle_connections() {
     let server = Server::start(vec![vec![
         Step::Read,
         Step::Mark,
@@ -53,7 +54,7 @@ fn no_byte_leaves_before_the_instant_on_new_and_kept_connections() {
 }
 
 #[test]
-fn behind_shut_gates_requests_become_ready_and_wait() {
+fn requests_wait_ready_behind_shut_gates() {
     let server = Server::start(vec![vec![Step::Read, Step::Mark, write(good())]]);
     on_worker(async || {
         let wire = Wire::new(settings("vllm", &server.url())).unwrap();
@@ -84,8 +85,8 @@ fn behind_shut_gates_requests_become_ready_and_wait() {
 }
 
 #[test]
-fn missing_connections_are_opened_and_those_at_hand_are_counted() {
-    // The kernel takes connections that nobody has accepted yet.
+fn missing_connections_are_opened_and_idle_ones_are_counted() {
+    // The kernel takes connections that the server has not accepted yet.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     on_worker(async || {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::sync::Arc;
@@ -280,7 +281,7 @@ fn http2_over_tls_is_agreed_on_by_alpn() {
 }
 
 #[test]
-fn nobody_tries_in_turn_what_one_has_found_impossible() {
+fn waiting_requests_share_the_failure_of_one_attempt() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

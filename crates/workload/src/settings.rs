@@ -41,8 +41,11 @@ pub struct WorkloadSettings {
     pub compat: Compat,
     /// Request ids are this text followed by the index of the request.
     pub request_id_prefix: String,
-    /// The backend sends chat messages, to which the server applies its own template.
+    /// The server applies its own chat template to what the backend sends.
     pub is_chat: bool,
+    /// The backend is OpenAI's chat API, the only one whose form of tools and media the datasets
+    /// write.
+    pub is_openai_chat: bool,
     /// The backend asks for embeddings, scores or the like: no output tokens.
     pub is_pooling: bool,
     /// Rows are taken in random order (`--disable-shuffle` turns it off).
@@ -68,6 +71,7 @@ impl WorkloadSettings {
             compat: Compat::Native,
             request_id_prefix: "bench-".into(),
             is_chat: false,
+            is_openai_chat: false,
             is_pooling: false,
             shuffle: true,
             oversample: true,

@@ -53,7 +53,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct TargetSettings {
     /// The API.
-    pub backend: &'static dyn Backend,
+    pub backend: &'static Backend,
     /// The first URL, without the endpoint.
     pub base_url: String,
     /// All URLs.

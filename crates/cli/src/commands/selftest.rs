@@ -12,13 +12,12 @@ use std::sync::Arc;
 
 use clap::Parser;
 use inferometer_benchmark::ceiling::{Ceiling, Tail, host, kept_at};
-use inferometer_benchmark::server::Side;
 use inferometer_benchmark::{Silent, prepare};
 use inferometer_core::{Nanos, Record};
 use inferometer_engine::{Finished, Progress, StopHandle, run};
 use inferometer_os::limits;
 use inferometer_sim::TruthRecord;
-use inferometer_wire::Wire;
+use inferometer_wire::{SideClient, Wire};
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
@@ -118,7 +117,7 @@ struct Measured {
 impl Measured {
     /// What the server logged.
     fn truth(&self) -> Result<Vec<TruthRecord>, Failure> {
-        let reply = Side::new(&self.wire)?.get("/truth").or_failure()?;
+        let reply = SideClient::new(&self.wire).or_failure()?.get("/truth").or_failure()?;
         let text = String::from_utf8_lossy(&reply.body);
         let records = text.lines().filter(|line| line.contains("\"events\""));
         records

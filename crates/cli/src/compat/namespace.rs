@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use inferometer_core::python::{float_repr, repr};
 use inferometer_core::redact::{redact_json, redact_url};
-use inferometer_results::python::float_repr;
 use inferometer_workload::MmBucket;
 use serde_json::{Map, Value, json};
 
@@ -113,7 +113,7 @@ pub(crate) fn line(arguments: &Map<String, Value>) -> String {
             Value::String(number) if MAYBE_INFINITE.contains(&name.as_str()) => {
                 text.push_str(number);
             }
-            other => repr(other, &mut text),
+            other => text.push_str(&repr(other)),
         }
     }
     text.push(')');
@@ -328,66 +328,6 @@ fn list(items: &[String]) -> Option<Vec<String>> {
 fn object(text: Option<&str>) -> Value {
     text.and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default()
-}
-
-/// A value as Python's `repr` shows it.
-fn repr(value: &Value, text: &mut String) {
-    match value {
-        Value::Null => text.push_str("None"),
-        Value::Bool(true) => text.push_str("True"),
-        Value::Bool(false) => text.push_str("False"),
-        Value::Number(number) => match (number.is_f64(), number.as_f64()) {
-            (true, Some(float)) => text.push_str(&float_repr(float)),
-            _ => {
-                let _ = write!(text, "{number}");
-            }
-        },
-        Value::String(inner) => repr_text(inner, text),
-        Value::Array(items) => {
-            text.push('[');
-            for (at, item) in items.iter().enumerate() {
-                text.push_str(if at > 0 { ", " } else { "" });
-                repr(item, text);
-            }
-            text.push(']');
-        }
-        Value::Object(map) => {
-            text.push('{');
-            for (at, (key, item)) in map.iter().enumerate() {
-                text.push_str(if at > 0 { ", " } else { "" });
-                repr_text(key, text);
-                text.push_str(": ");
-                repr(item, text);
-            }
-            text.push('}');
-        }
-    }
-}
-
-fn repr_text(inner: &str, text: &mut String) {
-    let quote = if inner.contains('\'') && !inner.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    text.push(quote);
-    for character in inner.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            quoted if quoted == quote => {
-                text.push('\\');
-                text.push(quoted);
-            }
-            control if control.is_control() => {
-                let _ = write!(text, "\\x{:02x}", u32::from(control));
-            }
-            plain => text.push(plain),
-        }
-    }
-    text.push(quote);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::exit::Failure;
 pub(super) fn resolve(
     args: ContentArgs,
     compat: Compat,
-    backend: &dyn Backend,
+    backend: &Backend,
 ) -> Result<ContentSettings, Failure> {
     let ContentArgs {
         temperature,

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod campaign;
+mod chat_template;
 mod compat;
 mod connections;
 mod export;

@@ -3,10 +3,10 @@
 
 use std::io::{self, Write};
 
+use inferometer_core::python::write_json;
 use serde_json::{Map, Value, json};
 
 use super::{Distribution, ExportGoodput, ExportRun, number};
-use crate::python::write_json;
 
 /// Writes one line, in SGLang's order of keys.
 pub(super) fn write<W: Write + ?Sized>(out: &mut W, run: &ExportRun<'_>) -> io::Result<()> {

@@ -3,11 +3,11 @@
 
 use indexmap::IndexMap;
 use inferometer_core::names;
+use inferometer_core::python::float_repr;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{ImportedRun, RawObject, Source, VllmEra};
-use crate::python::float_repr;
 
 /// Lists with one item a request, by vLLM's names; SGLang uses the same.
 const DETAILS: [&str; 11] = [

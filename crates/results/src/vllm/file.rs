@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use inferometer_core::python::float_repr;
+
 use super::{Details, VllmHeader, VllmResult};
 use crate::ResultsError;
 use crate::atomic::{check_writable, folder_of, write_atomically};
-use crate::python::float_repr;
 
 /// The file name that vLLM gives a result when none is asked for:
 /// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with

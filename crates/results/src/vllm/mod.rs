@@ -16,11 +16,12 @@ use std::fmt;
 use std::io::{self, Write};
 
 use indexmap::IndexMap;
+use inferometer_core::python::{float_repr, write_json};
 use inferometer_core::{Nanos, Record, Records};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
-use crate::python::{float_repr, write_json, write_list, write_object, write_string};
+use crate::json_stream::{write_list, write_object};
 
 /// One result in vLLM's form.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -545,12 +546,12 @@ fn write_field<W: Write + ?Sized>(out: &mut W, field: &Field<'_>) -> io::Result<
         Field::Counts(counts) => write_list(out, counts, |out, count| write!(out, "{count}")),
         Field::Floats(floats) => write_floats(out, floats),
         Field::FloatLists(lists) => write_list(out, lists, |out, list| write_floats(out, list)),
-        Field::Texts(texts) => write_list(out, texts, |out, text| write_string(out, text)),
+        Field::Texts(texts) => write_list(out, texts, |out, text| write_json(out, text)),
         Field::Gaps(records) => write_visited(out, *records, |out, record| {
             write_floats(out, &gaps(record))
         }),
         Field::Answers(records) => {
-            write_visited(out, *records, |out, record| write_string(out, &record.text))
+            write_visited(out, *records, |out, record| write_json(out, &record.text))
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use inferometer_core::python::write_json;
 use serde_json::{Map, Value, json};
 
 use crate::ResultsError;
 use crate::atomic::write_atomically;
-use crate::python::write_json;
 
 /// The metrics that become records, in vLLM's order.
 const METRICS: [&str; 12] = [

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use inferometer_core::python::write_json;
 use inferometer_results::{
     Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
-    VllmResult, VllmSpecDecode, VllmStat, percentile_word, python, pytorch_records,
-    result_file_name, write_pytorch,
+    VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records, result_file_name,
+    write_pytorch,
 };
 use serde_json::{Map, Value};
 
@@ -152,7 +153,7 @@ fn a_parsed_result_is_printed_as_vllm_printed_it() {
     for name in [DETAILED, RAMP] {
         let text = real(name);
         let mut out = Vec::new();
-        python::write_json(&mut out, &Value::Object(parse(&text))).unwrap();
+        write_json(&mut out, &Value::Object(parse(&text))).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), text);
     }
 }

@@ -1,88 +1,78 @@
-//! `anthropic`: the messages API, whose stream has named events and tells usage in two parts.
+//! `anthropic`: the messages API, whose stream has named events and reports usage in two parts.
 
 use http::{HeaderMap, HeaderValue};
 use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences};
+use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::message::is_marker;
 use crate::error::WireError;
-use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
+use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The version of the API that is spoken.
 const VERSION: &str = "2023-06-01";
-/// The API wants a limit; this one is sent where the dataset has none.
+/// The API requires a limit; this one is sent where the dataset has none.
 const DEFAULT_TOKENS: u32 = 1_024;
 
 /// The messages API.
-#[derive(Debug)]
-pub(super) struct Anthropic;
-
-pub(super) static ANTHROPIC: Anthropic = Anthropic;
-
-impl Backend for Anthropic {
-    fn name(&self) -> &'static str {
-        "anthropic"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/messages"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["messages"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn headers(&self, headers: &mut HeaderMap, api_key: Option<&str>) {
-        headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
-        // Self-hosted servers look at `authorization`, the original at this.
-        if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
-            key.set_sensitive(true);
-            headers.insert("x-api-key", key);
-        }
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use a dataset of plain text",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
-        let messages = match &request.prompt {
-            Prompt::Text(text) => user(text.as_str().into()),
-            Prompt::Parts(parts) => user(parts.clone().into()),
-            Prompt::Messages(messages) => messages.clone().into(),
-            Prompt::Tokens(_) => return Err(refuse("token ids")),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-        };
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("messages".into(), messages);
-        body.insert(
-            "max_tokens".into(),
-            request.output_tokens.unwrap_or(DEFAULT_TOKENS).into(),
-        );
-        body.insert("stream".into(), settings.stream.into());
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static ANTHROPIC: Backend = Backend {
+    name: "anthropic",
+    default_endpoint: "/v1/messages",
+    suffixes: &["messages"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             template: Template::new(),
         })
+    },
+    sequences: all_sequences,
+    headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use a dataset of plain text",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
+    }
+    let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
+    let messages = match &request.prompt {
+        Prompt::Text(text) => user(text.as_str().into()),
+        Prompt::Parts(parts) => user(parts.clone().into()),
+        Prompt::Messages(messages) => messages.clone().into(),
+        Prompt::Tokens(_) => return Err(refuse("token ids")),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+    };
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("messages".into(), messages);
+    body.insert(
+        "max_tokens".into(),
+        request.output_tokens.unwrap_or(DEFAULT_TOKENS).into(),
+    );
+    body.insert("stream".into(), settings.stream.into());
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
+}
+
+fn headers(headers: &mut HeaderMap, api_key: Option<&str>) {
+    headers.insert("anthropic-version", HeaderValue::from_static(VERSION));
+    // Self-hosted servers read `authorization`, Anthropic's own API reads this.
+    if let Some(Ok(mut key)) = api_key.map(HeaderValue::from_str) {
+        key.set_sensitive(true);
+        headers.insert("x-api-key", key);
     }
 }
 
@@ -95,7 +85,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     message: Option<Whole<'a>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -110,7 +100,7 @@ struct Delta<'a> {
     #[serde(borrow)]
     partial_json: Option<Text<'a>>,
     #[serde(borrow)]
-    stop_reason: Side<Reason<'a>>,
+    stop_reason: Lenient<Reason<'a>>,
 }
 
 /// A message object: at the start of a stream, or as a whole answer.
@@ -119,11 +109,11 @@ struct Delta<'a> {
 struct Whole<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Text<'a>>,
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow)]
-    stop_reason: Side<Reason<'a>>,
+    stop_reason: Lenient<Reason<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -183,14 +173,13 @@ impl ReplyReader for Reader {
         let message: Message<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || real_error(message.error).is_some() || event.name == b"error" {
+        if kind == "error" || actual_error(message.error).is_some() || event.name == b"error" {
             return Err(failure(message.error, data));
         }
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
-                    // Its output count is that of an empty beginning; the real one comes at the
-                    // end.
+                    // Its output count is that of an empty message; the real one comes at the end.
                     let start = usage.usage();
                     sink.usage(inferometer_core::Usage {
                         completion_tokens: None,
@@ -224,7 +213,7 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let whole: Whole<'_> =
             serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        if real_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
+        if actual_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
             return Err(failure(whole.error, body));
         }
         if let Some(usage) = whole.usage.as_ref() {
@@ -251,7 +240,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = real_error(error).map_or(data, |raw| raw.get().as_bytes());
+    let raw = actual_error(error).map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw)
         .map(|value| error_message(&value))
         .unwrap_or_default();

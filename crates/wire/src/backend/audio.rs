@@ -1,105 +1,90 @@
-//! `openai-audio`: OpenAI's transcriptions and translations, with the sound as a multipart upload.
+//! `openai-audio`: OpenAI's transcriptions and translations, with the audio as a multipart upload.
 
+use inferometer_core::python::json_bytes;
 use inferometer_core::{Prompt, Request};
 use serde_json::{Map, Value};
 
-use super::completions::AnyChoices;
-use super::{Backend, BackendKind, Body, merge, model};
+use super::any_choices::AnyChoices;
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, merge, model};
 use crate::error::WireError;
-use crate::pyjson;
-use crate::reply::ReplyReader;
-use crate::settings::BodySettings;
 
 /// The speech-to-text API.
-#[derive(Debug)]
-pub(super) struct Audio;
+pub(super) static OPENAI_AUDIO: Backend = Backend {
+    name: "openai-audio",
+    default_endpoint: "/v1/audio/transcriptions",
+    suffixes: &["transcriptions", "translations"],
+    foreign: None,
+    kind: BackendKind::Audio,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || Box::new(AnyChoices::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static OPENAI_AUDIO: Audio = Audio;
-
-impl Backend for Audio {
-    fn name(&self) -> &'static str {
-        "openai-audio"
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let backend = backend.name();
+    let Some(audio) = &request.audio else {
+        let remedy = "use a dataset with audio";
+        return Err(WireError::Prompt {
+            backend,
+            what: "a request without audio",
+            remedy,
+        });
+    };
+    let mut fields = Map::new();
+    fields.insert("model".into(), model(request, settings).into());
+    if let Some(tokens) = request.output_tokens {
+        fields.insert("max_completion_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/audio/transcriptions"
+    // Python's spelling of the values, because a form holds text and vLLM's client writes Python's.
+    fields.insert(
+        "stream".into(),
+        if settings.stream { "True" } else { "False" }.into(),
+    );
+    fields.insert("language".into(), "en".into());
+    if settings.stream {
+        fields.insert("stream_include_usage".into(), "True".into());
+        fields.insert("stream_continuous_usage_stats".into(), "True".into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["transcriptions", "translations"]
+    if let Prompt::Text(prompt) = &request.prompt
+        && !prompt.is_empty()
+    {
+        fields.insert("prompt".into(), prompt.as_str().into());
     }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Audio
+    merge(&mut fields, &settings.sampling);
+    merge(&mut fields, &settings.extra_body);
+    merge(&mut fields, &request.overrides);
+    for field in &settings.omit_fields {
+        fields.shift_remove(field);
     }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let backend = self.name();
-        let Some(audio) = &request.audio else {
-            let remedy = "use a dataset with sound";
-            return Err(WireError::Prompt {
-                backend,
-                what: "a request without sound",
-                remedy,
-            });
-        };
-        let mut fields = Map::new();
-        fields.insert("model".into(), model(request, settings).into());
-        if let Some(tokens) = request.output_tokens {
-            fields.insert("max_completion_tokens".into(), tokens.into());
-        }
-        // The values' spelling is Python's, because a form holds text and vLLM's client makes it
-        // from these.
-        fields.insert(
-            "stream".into(),
-            if settings.stream { "True" } else { "False" }.into(),
-        );
-        fields.insert("language".into(), "en".into());
-        if settings.stream {
-            fields.insert("stream_include_usage".into(), "True".into());
-            fields.insert("stream_continuous_usage_stats".into(), "True".into());
-        }
-        if let Prompt::Text(prompt) = &request.prompt
-            && !prompt.is_empty()
-        {
-            fields.insert("prompt".into(), prompt.as_str().into());
-        }
-        merge(&mut fields, &settings.sampling);
-        merge(&mut fields, &settings.extra_body);
-        merge(&mut fields, &request.overrides);
-        for field in &settings.omit_fields {
-            fields.shift_remove(field);
-        }
-        let boundary = boundary(&audio.bytes, &fields);
-        let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
-        let name = header_text(&audio.file_name);
-        let kind = sound_type(&audio.file_name);
+    let boundary = boundary(&audio.bytes, &fields);
+    let mut bytes = Vec::with_capacity(audio.bytes.len() + 1_024);
+    let name = header_text(&audio.file_name);
+    let kind = audio_type(&audio.file_name);
+    part(
+        &mut bytes,
+        &boundary,
+        &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+    );
+    bytes.extend_from_slice(&audio.bytes);
+    bytes.extend_from_slice(b"\r\n");
+    for (name, value) in &fields {
         part(
             &mut bytes,
             &boundary,
-            &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+            &format!("name=\"{}\"", header_text(name)),
         );
-        bytes.extend_from_slice(&audio.bytes);
+        bytes.extend_from_slice(form_text(value).as_bytes());
         bytes.extend_from_slice(b"\r\n");
-        for (name, value) in &fields {
-            part(
-                &mut bytes,
-                &boundary,
-                &format!("name=\"{}\"", header_text(name)),
-            );
-            bytes.extend_from_slice(form_text(value).as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        Ok(Body {
-            content_type: format!("multipart/form-data; boundary={boundary}"),
-            bytes,
-        })
     }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(AnyChoices::default())
-    }
+    bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    Ok(Body {
+        content_type: format!("multipart/form-data; boundary={boundary}"),
+        bytes,
+    })
 }
 
 fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
@@ -110,13 +95,13 @@ fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
 
 /// A boundary that does not occur in the content. It is a function of the content alone, so that
 /// the same request always has the same bytes.
-fn boundary(sound: &[u8], fields: &Map<String, Value>) -> String {
+fn boundary(audio: &[u8], fields: &Map<String, Value>) -> String {
     let texts: Vec<String> = fields.values().map(form_text).collect();
     let mut number = 0_u64;
     loop {
         let boundary = format!("inferometer-{number:016x}");
         let occurs = |content: &[u8]| memchr::memmem::find(content, boundary.as_bytes()).is_some();
-        if !occurs(sound) && !texts.iter().any(|text| occurs(text.as_bytes())) {
+        if !occurs(audio) && !texts.iter().any(|text| occurs(text.as_bytes())) {
             return boundary;
         }
         number += 1;
@@ -130,11 +115,11 @@ fn form_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
-        other => String::from_utf8_lossy(&pyjson::dump_value(other)).into_owned(),
+        other => String::from_utf8_lossy(&json_bytes(other)).into_owned(),
     }
 }
 
-/// Text that may stand between quotes in a part's header.
+/// Text that is valid between quotes in a part's header.
 fn header_text(text: &str) -> String {
     text.chars()
         .map(|character| {
@@ -147,7 +132,7 @@ fn header_text(text: &str) -> String {
         .collect()
 }
 
-fn sound_type(file_name: &str) -> &'static str {
+fn audio_type(file_name: &str) -> &'static str {
     let extension = file_name
         .rsplit('.')
         .next()

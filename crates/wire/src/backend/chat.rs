@@ -2,62 +2,49 @@
 //!
 //! A token event is a message whose delta has content, reasoning (`reasoning` or
 //! `reasoning_content`), a tool call or a function call, or whose content is empty without a role:
-//! a token that decodes to nothing. The opening message with the role is none.
+//! a token that decodes to nothing. The opening message with the role is not one.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::completions::{check_error, note_extras};
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model, stream_options};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
+use super::message::{check_error, is_marker, note_extras};
 use crate::error::WireError;
-use crate::json::{Length, Reason, ServerMetrics, Side, Text, UsageObject, reason, text};
+use crate::json::{Length, Lenient, Reason, ServerMetrics, Text, UsageObject, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The chat completions API.
-#[derive(Debug)]
-pub(super) struct Chat;
+pub(super) static OPENAI_CHAT: Backend = Backend {
+    name: "openai-chat",
+    default_endpoint: "/v1/chat/completions",
+    suffixes: &["chat/completions"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || Box::new(Reader::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static OPENAI_CHAT: Chat = Chat;
-
-impl Backend for Chat {
-    fn name(&self) -> &'static str {
-        "openai-chat"
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("messages".into(), messages(request, backend.name())?);
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_completion_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/chat/completions"
+    body.insert("stream".into(), settings.stream.into());
+    if settings.stream {
+        body.insert("stream_options".into(), stream_options(settings));
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["chat/completions"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("messages".into(), messages(request, self.name())?);
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_completion_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), settings.stream.into());
-        if settings.stream {
-            body.insert("stream_options".into(), stream_options(settings));
-        }
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader::default())
-    }
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose
@@ -103,13 +90,13 @@ struct Message<'a> {
     #[serde(borrow, default)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    object: Side<Text<'a>>,
+    object: Lenient<Text<'a>>,
     #[serde(default)]
-    metrics: Side<ServerMetrics>,
+    metrics: Lenient<ServerMetrics>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -120,7 +107,7 @@ struct Choice<'a> {
     #[serde(borrow, default)]
     message: Option<Delta<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
 }
@@ -129,7 +116,7 @@ struct Choice<'a> {
 #[serde(default)]
 struct Delta<'a> {
     #[serde(borrow)]
-    role: Side<Text<'a>>,
+    role: Lenient<Text<'a>>,
     #[serde(borrow)]
     content: Option<Text<'a>>,
     #[serde(borrow)]

@@ -1,19 +1,20 @@
-//! APIs of older servers, as the legacy benchmark script spoke them: `tgi`, `tensorrt-llm`,
+//! APIs of older servers, as the legacy benchmark script used them: `tgi`, `tensorrt-llm`,
 //! `deepspeed-mii`.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
 
-use super::completions::{AnyChoices, check_error};
-use super::{Backend, BackendKind, Body, add_common, json_body, merge, model};
+use super::any_choices::AnyChoices;
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, merge, model};
+use super::message::check_error;
 use crate::error::WireError;
-use crate::json::{Count, Reason, Side, Text, reason, text};
+use crate::json::{Count, Lenient, Reason, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 
-/// The one kind of prompt that these APIs know.
+/// The only kind of prompt that these APIs accept.
 fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str, WireError> {
     let refuse = |what| WireError::Prompt {
         backend,
@@ -33,61 +34,48 @@ fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str
 }
 
 /// Text Generation Inference, `/generate_stream`.
-#[derive(Debug)]
-pub(super) struct Tgi;
+pub(super) static TGI: Backend = Backend {
+    name: "tgi",
+    default_endpoint: "/generate_stream",
+    suffixes: &["generate_stream"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Always,
+    body: tgi_body,
+    reader: || Box::new(TgiReader),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static TGI: Tgi = Tgi;
-
-impl Backend for Tgi {
-    fn name(&self) -> &'static str {
-        "tgi"
+fn tgi_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut parameters = Map::new();
+    if let Some(tokens) = request.output_tokens {
+        parameters.insert("max_new_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/generate_stream"
+    // The legacy script's way to ask for greedy sampling, which this server has no zero
+    // temperature for.
+    parameters.insert("do_sample".into(), true.into());
+    parameters.insert("temperature".into(), 0.01.into());
+    parameters.insert("top_p".into(), 0.99.into());
+    parameters.insert("truncate".into(), request.prompt_tokens.into());
+    if settings.ignore_eos {
+        parameters.insert("ignore_eos_token".into(), true.into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate_stream"]
+    merge(&mut parameters, &settings.sampling);
+    merge(&mut parameters, &settings.extra_body);
+    merge(&mut parameters, &request.overrides);
+    for field in &settings.omit_fields {
+        parameters.shift_remove(field);
     }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn streams(&self, _settings: &BodySettings) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut parameters = Map::new();
-        if let Some(tokens) = request.output_tokens {
-            parameters.insert("max_new_tokens".into(), tokens.into());
-        }
-        // The legacy script's way to ask for greedy sampling, which this server has no zero
-        // temperature for.
-        parameters.insert("do_sample".into(), true.into());
-        parameters.insert("temperature".into(), 0.01.into());
-        parameters.insert("top_p".into(), 0.99.into());
-        parameters.insert("truncate".into(), request.prompt_tokens.into());
-        if settings.ignore_eos {
-            parameters.insert("ignore_eos_token".into(), true.into());
-        }
-        merge(&mut parameters, &settings.sampling);
-        merge(&mut parameters, &settings.extra_body);
-        merge(&mut parameters, &request.overrides);
-        for field in &settings.omit_fields {
-            parameters.shift_remove(field);
-        }
-        let mut body = Map::new();
-        body.insert("inputs".into(), plain_text(request, self.name())?.into());
-        body.insert("parameters".into(), parameters.into());
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(TgiReader)
-    }
+    let mut body = Map::new();
+    body.insert("inputs".into(), plain_text(request, backend.name())?.into());
+    body.insert("parameters".into(), parameters.into());
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -95,7 +83,7 @@ struct TgiMessage<'a> {
     #[serde(borrow, default)]
     token: Option<TgiToken<'a>>,
     #[serde(borrow, default)]
-    details: Side<TgiDetails<'a>>,
+    details: Lenient<TgiDetails<'a>>,
     #[serde(borrow, default)]
     generated_text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -107,13 +95,13 @@ struct TgiToken<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(default)]
-    special: Side<bool>,
+    special: Lenient<bool>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct TgiDetails<'a> {
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     generated_tokens: Count,
     #[serde(default)]
@@ -133,12 +121,12 @@ impl ReplyReader for TgiReader {
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, event.name == b"error", data)?;
         if let Some(token) = &message.token {
-            let piece = text(token.text.as_ref()).unwrap_or_default();
+            let fragment = text(token.text.as_ref()).unwrap_or_default();
             sink.tokens_in_message(1);
-            if token.special == Side(Some(true)) || piece.is_empty() {
+            if token.special == Lenient(Some(true)) || fragment.is_empty() {
                 sink.token(EventKind::Blank, "");
             } else {
-                sink.token(EventKind::Text, piece);
+                sink.token(EventKind::Text, fragment);
             }
         }
         if let Some(details) = message.details.as_ref() {
@@ -148,7 +136,7 @@ impl ReplyReader for TgiReader {
                 ..Default::default()
             });
         }
-        // The last event carries the whole text once more, and why it ends.
+        // The last event repeats the whole text, and says why it ends.
         if message.generated_text.is_some() || !message.details.is_none() {
             let why = message
                 .details
@@ -172,60 +160,47 @@ impl ReplyReader for TgiReader {
 }
 
 /// TensorRT-LLM behind Triton, `/v2/models/ensemble/generate_stream`.
-#[derive(Debug)]
-pub(super) struct TensorRt;
+pub(super) static TENSORRT_LLM: Backend = Backend {
+    name: "tensorrt-llm",
+    default_endpoint: "/v2/models/ensemble/generate_stream",
+    suffixes: &["generate_stream"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Always,
+    body: tensorrt_body,
+    reader: || Box::new(TensorRtReader),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static TENSORRT_LLM: TensorRt = TensorRt;
-
-impl Backend for TensorRt {
-    fn name(&self) -> &'static str {
-        "tensorrt-llm"
+fn tensorrt_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    // Deltas, not the whole text again with every token: the bytes would grow with its square.
+    body.insert("accumulate_tokens".into(), false.into());
+    body.insert(
+        "text_input".into(),
+        plain_text(request, backend.name())?.into(),
+    );
+    body.insert("temperature".into(), 0.0.into());
+    body.insert("top_p".into(), 1.0.into());
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v2/models/ensemble/generate_stream"
+    body.insert("stream".into(), true.into());
+    if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
+        body.insert("min_length".into(), tokens.into());
     }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate_stream"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn streams(&self, _settings: &BodySettings) -> bool {
-        true
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        // Deltas, not the whole text again with every token: the text would grow with its square.
-        body.insert("accumulate_tokens".into(), false.into());
-        body.insert(
-            "text_input".into(),
-            plain_text(request, self.name())?.into(),
-        );
-        body.insert("temperature".into(), 0.0.into());
-        body.insert("top_p".into(), 1.0.into());
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), true.into());
-        if let (true, Some(tokens)) = (settings.ignore_eos, request.output_tokens) {
-            body.insert("min_length".into(), tokens.into());
-        }
-        let plain = BodySettings {
-            ignore_eos: false,
-            ..settings.clone()
-        };
-        add_common(&mut body, request, &plain);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(TensorRtReader)
-    }
+    let plain = BodySettings {
+        ignore_eos: false,
+        ..settings.clone()
+    };
+    add_common(&mut body, request, &plain);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -248,14 +223,14 @@ impl ReplyReader for TensorRtReader {
         let message: TensorRtMessage<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         check_error(message.error, false, data)?;
-        if let Some(piece) = text(message.text_output.as_ref()) {
+        if let Some(fragment) = text(message.text_output.as_ref()) {
             sink.token(
-                if piece.is_empty() {
+                if fragment.is_empty() {
                     EventKind::Blank
                 } else {
                     EventKind::Text
                 },
-                piece,
+                fragment,
             );
         }
         Ok(())
@@ -277,46 +252,33 @@ impl ReplyReader for TensorRtReader {
 }
 
 /// DeepSpeed-MII's completions, which do not stream.
-#[derive(Debug)]
-pub(super) struct Mii;
+pub(super) static DEEPSPEED_MII: Backend = Backend {
+    name: "deepspeed-mii",
+    default_endpoint: "/v1/completions",
+    suffixes: &["completions", "generate"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::Never,
+    body: mii_body,
+    reader: || Box::new(AnyChoices::default()),
+    sequences: all_sequences,
+    headers: no_headers,
+};
 
-pub(super) static DEEPSPEED_MII: Mii = Mii;
-
-impl Backend for Mii {
-    fn name(&self) -> &'static str {
-        "deepspeed-mii"
+fn mii_body(
+    backend: &Backend,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("prompt".into(), plain_text(request, backend.name())?.into());
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_tokens".into(), tokens.into());
     }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/completions"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["completions", "generate"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn can_stream(&self) -> bool {
-        false
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("prompt".into(), plain_text(request, self.name())?.into());
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_tokens".into(), tokens.into());
-        }
-        body.insert("temperature".into(), 0.01.into());
-        body.insert("top_p".into(), json!(1.0));
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(AnyChoices::default())
-    }
+    body.insert("temperature".into(), 0.01.into());
+    body.insert("top_p".into(), json!(1.0));
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }

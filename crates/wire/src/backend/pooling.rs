@@ -1,18 +1,18 @@
-//! Backends without generation: embeddings in all their spellings, pooling, rerank. One request,
-//! one answer; what is measured is the time to the complete answer.
+//! Backends without generation: embeddings in all their forms, pooling, rerank. One request, one
+//! answer; what is measured is the time to the complete answer.
 
 use http::HeaderMap;
 use inferometer_core::{Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::chat::messages;
-use super::completions::check_error;
-use super::{Backend, BackendKind, Body, add_common, json_body, model};
+use super::message::check_error;
 use crate::error::WireError;
-use crate::json::{Length, Side, UsageObject};
+use crate::json::{Length, Lenient, UsageObject};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 
 /// Instruction of the VLM2Vec models for an image alone.
@@ -33,239 +33,238 @@ enum Shape {
     Rerank,
 }
 
-/// A backend with one answer and no output tokens.
-#[derive(Debug)]
-pub(super) struct Pooling {
-    name: &'static str,
-    shape: Shape,
-}
-
-pub(super) static EMBEDDINGS: Pooling = Pooling {
+/// An API with one answer and no output tokens.
+const POOLING: Backend = Backend {
     name: "openai-embeddings",
-    shape: Shape::Input,
+    default_endpoint: "/v1/embeddings",
+    suffixes: &["embeddings"],
+    foreign: None,
+    kind: BackendKind::Pooling,
+    applies_chat_template: false,
+    streaming: Streaming::Never,
+    body: |backend, request, settings| body(backend, Shape::Input, request, settings),
+    reader: || Box::new(Reader { bare: false }),
+    sequences: |request| all_sequences(request).max(1),
+    headers: no_headers,
 };
-pub(super) static EMBEDDINGS_CHAT: Pooling = Pooling {
+
+pub(super) static EMBEDDINGS: Backend = POOLING;
+pub(super) static EMBEDDINGS_CHAT: Backend = Backend {
     name: "openai-embeddings-chat",
-    shape: Shape::Chat,
+    applies_chat_template: true,
+    body: |backend, request, settings| body(backend, Shape::Chat, request, settings),
+    ..POOLING
 };
-pub(super) static EMBEDDINGS_CLIP: Pooling = Pooling {
+pub(super) static EMBEDDINGS_CLIP: Backend = Backend {
     name: "openai-embeddings-clip",
-    shape: Shape::Clip,
+    applies_chat_template: true,
+    body: |backend, request, settings| body(backend, Shape::Clip, request, settings),
+    ..POOLING
 };
-pub(super) static EMBEDDINGS_VLM2VEC: Pooling = Pooling {
+pub(super) static EMBEDDINGS_VLM2VEC: Backend = Backend {
     name: "openai-embeddings-vlm2vec",
-    shape: Shape::Vlm2Vec,
+    applies_chat_template: true,
+    body: |backend, request, settings| body(backend, Shape::Vlm2Vec, request, settings),
+    ..POOLING
 };
-pub(super) static INFINITY: Pooling = Pooling {
+pub(super) static INFINITY: Backend = Backend {
     name: "infinity-embeddings",
-    shape: Shape::Infinity,
+    default_endpoint: "/embeddings",
+    body: |backend, request, settings| body(backend, Shape::Infinity, request, settings),
+    ..POOLING
 };
-pub(super) static INFINITY_CLIP: Pooling = Pooling {
+pub(super) static INFINITY_CLIP: Backend = Backend {
     name: "infinity-embeddings-clip",
-    shape: Shape::InfinityClip,
+    default_endpoint: "/embeddings",
+    body: |backend, request, settings| body(backend, Shape::InfinityClip, request, settings),
+    ..POOLING
 };
-pub(super) static VLLM_POOLING: Pooling = Pooling {
+pub(super) static VLLM_POOLING: Backend = Backend {
     name: "vllm-pooling",
-    shape: Shape::Pooling,
+    default_endpoint: "/pooling",
+    suffixes: &["pooling"],
+    body: |backend, request, settings| body(backend, Shape::Pooling, request, settings),
+    ..POOLING
 };
-pub(super) static VLLM_RERANK: Pooling = Pooling {
+pub(super) static VLLM_RERANK: Backend = Backend {
     name: "vllm-rerank",
-    shape: Shape::Rerank,
+    default_endpoint: "/v1/rerank",
+    suffixes: &["rerank"],
+    // The first text is the query; the documents are what is scored.
+    sequences: |request| all_sequences(request).saturating_sub(1).max(1),
+    body: |backend, request, settings| body(backend, Shape::Rerank, request, settings),
+    ..POOLING
 };
 
-impl Backend for Pooling {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        match self.shape {
-            Shape::Pooling => "/pooling",
-            Shape::Rerank => "/v1/rerank",
-            Shape::Infinity | Shape::InfinityClip => "/embeddings",
-            _ => "/v1/embeddings",
+fn body(
+    backend: &Backend,
+    shape: Shape,
+    request: &Request,
+    settings: &BodySettings,
+) -> Result<Body, WireError> {
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    match shape {
+        Shape::Input => {
+            body.insert("input".into(), input(backend, request)?);
+            body.insert("truncate_prompt_tokens".into(), (-1).into());
         }
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        match self.shape {
-            Shape::Pooling => &["pooling"],
-            Shape::Rerank => &["rerank"],
-            _ => &["embeddings"],
-        }
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Pooling
-    }
-
-    fn can_stream(&self) -> bool {
-        false
-    }
-
-    fn sequences(&self, request: &Request) -> u32 {
-        let all = request.prompt.sequences();
-        // The first text is the query; the documents are what is scored.
-        let counted = if self.shape == Shape::Rerank {
-            all.saturating_sub(1)
-        } else {
-            all
-        };
-        u32::try_from(counted.max(1)).unwrap_or(u32::MAX)
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        match self.shape {
-            Shape::Input => {
-                body.insert("input".into(), self.input(request)?);
-                body.insert("truncate_prompt_tokens".into(), (-1).into());
-            }
-            Shape::Pooling => {
-                body.insert("truncate_prompt_tokens".into(), (-1).into());
-                match (&request.prompt, request.media.is_empty()) {
-                    (Prompt::Messages(_) | Prompt::Parts(_), _) | (Prompt::Text(_), false) => {
-                        body.insert("messages".into(), messages(request, self.name)?);
-                    }
-                    _ => drop(body.insert("input".into(), self.input(request)?)),
+        Shape::Pooling => {
+            body.insert("truncate_prompt_tokens".into(), (-1).into());
+            match (&request.prompt, request.media.is_empty()) {
+                (Prompt::Messages(_) | Prompt::Parts(_), _) | (Prompt::Text(_), false) => {
+                    body.insert("messages".into(), messages(request, backend.name())?);
                 }
+                _ => drop(body.insert("input".into(), input(backend, request)?)),
             }
-            Shape::Rerank => self.rerank(request, &mut body)?,
-            Shape::Chat | Shape::Clip | Shape::Vlm2Vec => {
-                body.insert("messages".into(), self.chat(request)?);
-                body.insert("truncate_prompt_tokens".into(), (-1).into());
-            }
-            Shape::Infinity | Shape::InfinityClip => self.infinity(request, &mut body)?,
         }
-        // vLLM's client forgets the extra body for rerank; a setting that is not sent would be a
-        // lie.
-        let settings = BodySettings {
-            ignore_eos: false,
-            ..settings.clone()
-        };
-        add_common(&mut body, request, &settings);
-        Ok(json_body(body, &settings))
+        Shape::Rerank => rerank(backend, request, &mut body)?,
+        Shape::Chat | Shape::Clip | Shape::Vlm2Vec => {
+            body.insert("messages".into(), chat(backend, shape, request)?);
+            body.insert("truncate_prompt_tokens".into(), (-1).into());
+        }
+        Shape::Infinity | Shape::InfinityClip => infinity(backend, shape, request, &mut body)?,
     }
+    // vLLM's client drops the extra body for rerank; here every setting is sent.
+    let settings = BodySettings {
+        ignore_eos: false,
+        ..settings.clone()
+    };
+    add_common(&mut body, request, &settings);
+    Ok(json_body(body, &settings))
+}
 
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
-        Box::new(Reader { bare: false })
+fn refuse(backend: &Backend, what: &'static str, remedy: &'static str) -> WireError {
+    WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy,
     }
 }
 
-impl Pooling {
-    fn refuse(&self, what: &'static str, remedy: &'static str) -> WireError {
-        WireError::Prompt {
-            backend: self.name,
-            what,
-            remedy,
-        }
+fn input(backend: &Backend, request: &Request) -> Result<Value, WireError> {
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse(
+            backend,
+            "images, video or audio",
+            "use --backend openai-embeddings-chat",
+        ));
     }
-
-    fn input(&self, request: &Request) -> Result<Value, WireError> {
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(self.refuse(
-                "images, video or audio",
-                "use --backend openai-embeddings-chat",
-            ));
-        }
-        match &request.prompt {
-            Prompt::Text(text) => Ok(text.as_str().into()),
-            Prompt::Tokens(ids) => Ok(ids.clone().into()),
-            Prompt::Texts(texts) => Ok(texts.clone().into()),
-            Prompt::Messages(_) | Prompt::Parts(_) => {
-                Err(self.refuse("chat messages", "use --backend openai-embeddings-chat"))
-            }
-        }
+    match &request.prompt {
+        Prompt::Text(text) => Ok(text.as_str().into()),
+        Prompt::Tokens(ids) => Ok(ids.clone().into()),
+        Prompt::Texts(texts) => Ok(texts.clone().into()),
+        Prompt::Messages(_) | Prompt::Parts(_) => Err(refuse(
+            backend,
+            "chat messages",
+            "use --backend openai-embeddings-chat",
+        )),
     }
+}
 
-    fn rerank(&self, request: &Request, body: &mut Map<String, Value>) -> Result<(), WireError> {
-        match &request.prompt {
-            Prompt::Texts(texts) if texts.len() >= 2 => {
-                body.insert("query".into(), texts[0].as_str().into());
-                body.insert("documents".into(), texts[1..].into());
-                body.insert("truncate_prompt_tokens".into(), (-1).into());
-                Ok(())
-            }
-            _ => Err(self.refuse(
-                "a prompt without a query and documents",
-                "use --dataset-name random-rerank",
-            )),
+fn rerank(
+    backend: &Backend,
+    request: &Request,
+    body: &mut Map<String, Value>,
+) -> Result<(), WireError> {
+    match &request.prompt {
+        Prompt::Texts(texts) if texts.len() >= 2 => {
+            body.insert("query".into(), texts[0].as_str().into());
+            body.insert("documents".into(), texts[1..].into());
+            body.insert("truncate_prompt_tokens".into(), (-1).into());
+            Ok(())
         }
+        _ => Err(refuse(
+            backend,
+            "a prompt without a query and documents",
+            "use --dataset-name random-rerank",
+        )),
     }
+}
 
-    fn chat(&self, request: &Request) -> Result<Value, WireError> {
-        let mut request = request.clone();
-        if let (Shape::Clip, false, Prompt::Text(text)) =
-            (self.shape, request.media.is_empty(), &mut request.prompt)
-        {
-            // CLIP embeds either a text or an image.
-            text.clear();
-        }
-        if self.shape != Shape::Vlm2Vec || request.media.is_empty() {
-            return messages(&request, self.name);
-        }
-        let Prompt::Text(question) = &request.prompt else {
-            return Err(self.refuse(
-                "images with anything but plain text",
-                "use a dataset of plain text and images",
-            ));
-        };
-        // Odd requests ask a question about the image, even ones and those without a number do not.
-        let number: String = request
-            .id
-            .iter()
-            .filter_map(|id| id.rsplit('-').next())
-            .collect();
-        let odd = number.parse::<u64>().is_ok_and(|number| number % 2 == 1);
-        let text = if odd {
-            format!("{DESCRIBE_IMAGE_WITH}{question}")
-        } else {
-            DESCRIBE_IMAGE.to_owned()
-        };
-        let mut content = request.media.clone();
-        content.push(json!({"type": "text", "text": text}));
-        Ok(json!([{"role": "user", "content": content}]))
+fn chat(backend: &Backend, shape: Shape, request: &Request) -> Result<Value, WireError> {
+    let mut request = request.clone();
+    if let (Shape::Clip, false, Prompt::Text(text)) =
+        (shape, request.media.is_empty(), &mut request.prompt)
+    {
+        // CLIP embeds either a text or an image.
+        text.clear();
     }
+    if shape != Shape::Vlm2Vec || request.media.is_empty() {
+        return messages(&request, backend.name());
+    }
+    let Prompt::Text(question) = &request.prompt else {
+        return Err(refuse(
+            backend,
+            "images with anything but plain text",
+            "use a dataset of plain text and images",
+        ));
+    };
+    // As in vLLM's client: odd requests ask a question about the image, even ones do not.
+    let number: String = request
+        .id
+        .iter()
+        .filter_map(|id| id.rsplit('-').next())
+        .collect();
+    let odd = number.parse::<u64>().is_ok_and(|number| number % 2 == 1);
+    let text = if odd {
+        format!("{DESCRIBE_IMAGE_WITH}{question}")
+    } else {
+        DESCRIBE_IMAGE.to_owned()
+    };
+    let mut content = request.media.clone();
+    content.push(json!({"type": "text", "text": text}));
+    Ok(json!([{"role": "user", "content": content}]))
+}
 
-    fn infinity(&self, request: &Request, body: &mut Map<String, Value>) -> Result<(), WireError> {
-        let text = request.prompt.as_text().unwrap_or_default();
-        let text_counts = self.shape == Shape::Infinity && !text.is_empty();
-        match request.media.as_slice() {
-            [] => drop(body.insert("input".into(), self.input(request)?)),
-            [item] if !text_counts => {
-                let kind = item["type"].as_str().unwrap_or_default();
-                let url = [&item[kind]["url"], &item[kind]]
-                    .into_iter()
-                    .find_map(Value::as_str);
-                let Some(url) = url else {
-                    return Err(self.refuse(
-                        "this kind of content part",
-                        "use image_url, video_url or audio_url",
-                    ));
-                };
-                let modality = kind.strip_suffix("_url").unwrap_or(kind);
-                body.insert("input".into(), url.into());
-                body.insert("modality".into(), modality.into());
-            }
-            [_] => {
-                return Err(self.refuse(
-                    "text and an image at once",
-                    "use --backend infinity-embeddings-clip",
+fn infinity(
+    backend: &Backend,
+    shape: Shape,
+    request: &Request,
+    body: &mut Map<String, Value>,
+) -> Result<(), WireError> {
+    let text = request.prompt.as_text().unwrap_or_default();
+    let text_counts = shape == Shape::Infinity && !text.is_empty();
+    match request.media.as_slice() {
+        [] => drop(body.insert("input".into(), input(backend, request)?)),
+        [item] if !text_counts => {
+            let kind = item["type"].as_str().unwrap_or_default();
+            let url = [&item[kind]["url"], &item[kind]]
+                .into_iter()
+                .find_map(Value::as_str);
+            let Some(url) = url else {
+                return Err(refuse(
+                    backend,
+                    "this kind of content part",
+                    "use image_url, video_url or audio_url",
                 ));
-            }
-            _ => {
-                return Err(self.refuse("several images in one request", "use one image a request"));
-            }
+            };
+            let modality = kind.strip_suffix("_url").unwrap_or(kind);
+            body.insert("input".into(), url.into());
+            body.insert("modality".into(), modality.into());
         }
-        Ok(())
+        [_] => {
+            return Err(refuse(
+                backend,
+                "text and an image at once",
+                "use --backend infinity-embeddings-clip",
+            ));
+        }
+        _ => {
+            return Err(refuse(
+                backend,
+                "several images in one request",
+                "use one image per request",
+            ));
+        }
     }
+    Ok(())
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Answer<'a> {
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(default)]
@@ -282,7 +281,7 @@ struct Reader {
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        // Never asked for; an endpoint that streams nevertheless is caught by its content type.
+        // Never requested; an endpoint that streams nevertheless is caught by its content type.
         self.body(event.data, sink)
     }
 
@@ -313,7 +312,7 @@ impl ReplyReader for Reader {
         if let Some(usage) = answer.usage.as_ref() {
             sink.usage(usage.input_usage());
         }
-        // An answer without any vector or score is empty, which the exchange notices.
+        // An answer without any vector or score is empty, which the exchange detects.
         if answer
             .data
             .0

@@ -4,70 +4,60 @@ use inferometer_core::{EventKind, Outcome, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Backend, BackendKind, Body, add_common, is_marker, json_body, model};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, add_common, json_body, model};
+use super::message::is_marker;
 use crate::error::WireError;
-use crate::json::{Reason, Side, Text, UsageObject, real_error, reason, text};
+use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 use crate::template::Template;
 
 /// The responses API.
-#[derive(Debug)]
-pub(super) struct Responses;
-
-pub(super) static OPENAI_RESPONSES: Responses = Responses;
-
-impl Backend for Responses {
-    fn name(&self) -> &'static str {
-        "openai-responses"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/v1/responses"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["responses"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use --backend openai-chat or a dataset of plain text",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let input: Value = match &request.prompt {
-            Prompt::Text(text) => text.as_str().into(),
-            Prompt::Messages(messages) => messages.clone().into(),
-            Prompt::Tokens(_) => return Err(refuse("token ids")),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-            Prompt::Parts(_) => return Err(refuse("content parts")),
-        };
-        let mut body = Map::new();
-        body.insert("model".into(), model(request, settings).into());
-        body.insert("input".into(), input);
-        if let Some(tokens) = request.output_tokens {
-            body.insert("max_output_tokens".into(), tokens.into());
-        }
-        body.insert("stream".into(), settings.stream.into());
-        body.insert("store".into(), false.into());
-        add_common(&mut body, request, settings);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static OPENAI_RESPONSES: Backend = Backend {
+    name: "openai-responses",
+    default_endpoint: "/v1/responses",
+    suffixes: &["responses"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: true,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             template: Template::new(),
         })
+    },
+    sequences: all_sequences,
+    headers: no_headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use --backend openai-chat or a dataset of plain text",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
     }
+    let input: Value = match &request.prompt {
+        Prompt::Text(text) => text.as_str().into(),
+        Prompt::Messages(messages) => messages.clone().into(),
+        Prompt::Tokens(_) => return Err(refuse("token ids")),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+        Prompt::Parts(_) => return Err(refuse("content parts")),
+    };
+    let mut body = Map::new();
+    body.insert("model".into(), model(request, settings).into());
+    body.insert("input".into(), input);
+    if let Some(tokens) = request.output_tokens {
+        body.insert("max_output_tokens".into(), tokens.into());
+    }
+    body.insert("stream".into(), settings.stream.into());
+    body.insert("store".into(), false.into());
+    add_common(&mut body, request, settings);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -86,22 +76,22 @@ struct Message<'a> {
 #[derive(Debug, serde::Deserialize)]
 struct Response<'a> {
     #[serde(borrow, default)]
-    status: Side<Text<'a>>,
+    status: Lenient<Text<'a>>,
     #[serde(default)]
-    usage: Side<UsageObject>,
+    usage: Lenient<UsageObject>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    incomplete_details: Side<Incomplete<'a>>,
+    incomplete_details: Lenient<Incomplete<'a>>,
     #[serde(borrow, default)]
     output: Option<Vec<Item<'a>>>,
 }
 
-/// A piece of output: a message, reasoning, or a call.
+/// An item of output: a message, reasoning, or a call.
 #[derive(Debug, serde::Deserialize)]
 struct Item<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Side<Text<'a>>,
+    kind: Lenient<Text<'a>>,
     #[serde(borrow, default)]
     content: Option<Vec<Part<'a>>>,
     #[serde(borrow, default)]
@@ -117,7 +107,7 @@ struct Part<'a> {
 #[derive(Debug, serde::Deserialize)]
 struct Incomplete<'a> {
     #[serde(borrow, default)]
-    reason: Side<Reason<'a>>,
+    reason: Lenient<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -138,7 +128,7 @@ impl ReplyReader for Reader {
         let message: Message<'_> =
             serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || kind == "response.failed" || real_error(message.error).is_some() {
+        if kind == "error" || kind == "response.failed" || actual_error(message.error).is_some() {
             return Err(failure(message.error, message.response, data));
         }
         let part = match kind {
@@ -179,7 +169,7 @@ impl ReplyReader for Reader {
 }
 
 fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = real_error(error)
+    let raw = actual_error(error)
         .or(response)
         .map_or(data, |raw| raw.get().as_bytes());
     let message = serde_json::from_slice::<Value>(raw)
@@ -192,7 +182,7 @@ fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
     let response: Response<'_> =
         serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
-    if real_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
+    if actual_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
         return Err(failure(response.error, None, raw));
     }
     if let Some(usage) = response.usage.as_ref() {

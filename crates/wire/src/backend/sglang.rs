@@ -5,82 +5,71 @@ use inferometer_core::{EventKind, Prompt, Request, Usage};
 use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::completions::check_error;
-use super::{Backend, BackendKind, Body, is_marker, json_body, merge};
+use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
+use super::body::{Body, BodySettings, json_body, merge};
+use super::message::{check_error, is_marker};
 use crate::error::WireError;
-use crate::json::{Count, Reason, Side, Text, reason, text};
+use crate::json::{Count, Lenient, Reason, Text, reason, text};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
-use crate::settings::BodySettings;
 use crate::sse::SseEvent;
 
 /// SGLang's own API.
-#[derive(Debug)]
-pub(super) struct SglangNative;
-
-pub(super) static SGLANG_NATIVE: SglangNative = SglangNative;
-
-impl Backend for SglangNative {
-    fn name(&self) -> &'static str {
-        "sglang-native"
-    }
-
-    fn default_endpoint(&self) -> &'static str {
-        "/generate"
-    }
-
-    fn endpoint_suffixes(&self) -> &'static [&'static str] {
-        &["generate"]
-    }
-
-    fn kind(&self) -> BackendKind {
-        BackendKind::Generation
-    }
-
-    fn body(&self, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-        let refuse = |what| WireError::Prompt {
-            backend: self.name(),
-            what,
-            remedy: "use a dataset of plain text, or --backend openai-chat",
-        };
-        if !request.media.is_empty() || request.audio.is_some() {
-            return Err(refuse("images, video or audio"));
-        }
-        let mut sampling = Map::new();
-        if let Some(tokens) = request.output_tokens {
-            sampling.insert("max_new_tokens".into(), tokens.into());
-        }
-        if settings.ignore_eos {
-            sampling.insert("ignore_eos".into(), true.into());
-        }
-        merge(&mut sampling, &settings.sampling);
-        let mut body = Map::new();
-        match &request.prompt {
-            Prompt::Text(text) => drop(body.insert("text".into(), text.as_str().into())),
-            Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
-            Prompt::Tokens(ids) => drop(body.insert("input_ids".into(), ids.clone().into())),
-            Prompt::Messages(_) | Prompt::Parts(_) => return Err(refuse("chat messages")),
-        }
-        body.insert("sampling_params".into(), sampling.into());
-        body.insert("stream".into(), settings.stream.into());
-        if let Some(count) = settings.logprobs {
-            body.insert("return_logprob".into(), true.into());
-            body.insert("top_logprobs_num".into(), count.into());
-        }
-        // One model a server; only LoRA adapters are named.
-        if let Some(adapter) = &request.model {
-            body.insert("lora_path".into(), adapter.as_str().into());
-        }
-        merge(&mut body, &settings.extra_body);
-        merge(&mut body, &request.overrides);
-        Ok(json_body(body, settings))
-    }
-
-    fn reader(&self, _stream: bool) -> Box<dyn ReplyReader> {
+pub(super) static SGLANG_NATIVE: Backend = Backend {
+    name: "sglang-native",
+    default_endpoint: "/generate",
+    suffixes: &["generate"],
+    foreign: None,
+    kind: BackendKind::Generation,
+    applies_chat_template: false,
+    streaming: Streaming::OnRequest,
+    body,
+    reader: || {
         Box::new(Reader {
             length: 0,
             tokens: 0,
         })
+    },
+    sequences: all_sequences,
+    headers: no_headers,
+};
+
+fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
+    let refuse = |what| WireError::Prompt {
+        backend: backend.name(),
+        what,
+        remedy: "use a dataset of plain text, or --backend openai-chat",
+    };
+    if !request.media.is_empty() || request.audio.is_some() {
+        return Err(refuse("images, video or audio"));
     }
+    let mut sampling = Map::new();
+    if let Some(tokens) = request.output_tokens {
+        sampling.insert("max_new_tokens".into(), tokens.into());
+    }
+    if settings.ignore_eos {
+        sampling.insert("ignore_eos".into(), true.into());
+    }
+    merge(&mut sampling, &settings.sampling);
+    let mut body = Map::new();
+    match &request.prompt {
+        Prompt::Text(text) => drop(body.insert("text".into(), text.as_str().into())),
+        Prompt::Texts(_) => return Err(refuse("several prompts in one request")),
+        Prompt::Tokens(ids) => drop(body.insert("input_ids".into(), ids.clone().into())),
+        Prompt::Messages(_) | Prompt::Parts(_) => return Err(refuse("chat messages")),
+    }
+    body.insert("sampling_params".into(), sampling.into());
+    body.insert("stream".into(), settings.stream.into());
+    if let Some(count) = settings.logprobs {
+        body.insert("return_logprob".into(), true.into());
+        body.insert("top_logprobs_num".into(), count.into());
+    }
+    // One model per server; only LoRA adapters are named.
+    if let Some(adapter) = &request.model {
+        body.insert("lora_path".into(), adapter.as_str().into());
+    }
+    merge(&mut body, &settings.extra_body);
+    merge(&mut body, &request.overrides);
+    Ok(json_body(body, settings))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -88,7 +77,7 @@ struct Message<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
-    meta_info: Side<Meta<'a>>,
+    meta_info: Lenient<Meta<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -102,7 +91,7 @@ struct Meta<'a> {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(borrow, default)]
-    finish_reason: Side<Reason<'a>>,
+    finish_reason: Lenient<Reason<'a>>,
 }
 
 #[derive(Debug)]
@@ -132,18 +121,18 @@ impl Reader {
             }
         }
         let whole = text(message.text.as_ref()).unwrap_or_default();
-        // A half character at the end may be replaced by a whole one later, which changes what came
+        // Half a character at the end may be replaced by a whole one later, which changes what came
         // before.
-        let piece = whole.get(self.length..).unwrap_or_default();
+        let fragment = whole.get(self.length..).unwrap_or_default();
         self.length = whole.len().max(self.length);
         if !streamed {
-            sink.fragment(EventKind::Text, piece);
+            sink.fragment(EventKind::Text, fragment);
             return Ok(());
         }
         let more = total.is_none_or(|total| total > self.tokens);
         self.tokens = total.unwrap_or(self.tokens);
-        if !piece.is_empty() {
-            sink.token(EventKind::Text, piece);
+        if !fragment.is_empty() {
+            sink.token(EventKind::Text, fragment);
         } else if more {
             sink.token(EventKind::Blank, "");
         }

@@ -10,7 +10,7 @@ use super::super::{Context, Sample, request};
 use crate::{HfSettings, RepoKind, Tokenizer, WorkloadError, read};
 
 pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Sample, WorkloadError> {
-    if !context.settings.is_chat {
+    if !context.settings.is_openai_chat {
         return Err(WorkloadError::setting(
             "--dataset-path",
             "the function-calling questions need --backend openai-chat",

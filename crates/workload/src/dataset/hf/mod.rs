@@ -26,7 +26,7 @@ pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Samp
         return Err(WorkloadError::TokenizerNeeded { dataset: "hf" });
     }
     if class.has_media
-        && !context.settings.is_chat
+        && !context.settings.is_openai_chat
         && !context.settings.is_pooling
         && !class.is_audio
     {

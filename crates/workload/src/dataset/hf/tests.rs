@@ -125,7 +125,7 @@ fn audio_and_images_are_sent() {
     assert_eq!(workload.requests[0].audio.as_ref().unwrap().seconds, 1.0);
 
     let image = json!({"question": "What? Options: A, B", "image": "https://x/y.png"});
-    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
+    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_openai_chat = true;
     let workload = run(
         "Lin-Chen/MMStar",
         "val.jsonl",
@@ -159,7 +159,7 @@ fn videos_are_sent_as_files_of_the_dataset() {
             "validation.jsonl",
             &rows,
             |options, settings| {
-                settings.is_chat = true;
+                settings.is_openai_chat = true;
                 if vllm {
                     settings.compat = crate::Compat::Vllm;
                 }
@@ -190,7 +190,7 @@ fn videos_are_sent_as_files_of_the_dataset() {
         "{named}"
     );
 
-    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_chat = true;
+    let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_openai_chat = true;
     let error = run("yale-nlp/MMVU", "validation.jsonl", &rows, chat)
         .unwrap_err()
         .to_string();
@@ -212,7 +212,7 @@ fn functions_become_tools() {
         &[row],
         |options, settings| {
             options.bfcl_categories = vec!["simple".into()];
-            settings.is_chat = true;
+            settings.is_openai_chat = true;
         },
     );
     let request = &workload.unwrap().requests[0];

@@ -3,15 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::tls::{Tls, file, tls_server, tls_settings};
-use common::{
+use crate::common::tls::{Tls, file, tls_server, tls_settings};
+use crate::common::{
     STREAM_HEAD, Server, Step, TOKEN, chunk, exchange_many, good, is_good, on_worker, request,
     settings, write,
 };
@@ -21,7 +19,7 @@ use inferometer_wire::{
 };
 
 #[test]
-fn connections_opened_ahead_cost_the_requests_nothing() {
+fn requests_do_not_wait_for_connections_opened_ahead() {
     let server = Server::start(vec![
         vec![Step::Read, write(good()), Step::Read, write(good())],
         vec![],
@@ -65,7 +63,7 @@ fn connections_opened_ahead_cost_the_requests_nothing() {
 }
 
 #[test]
-fn a_connection_for_each_request() {
+fn every_request_can_have_its_own_connection() {
     let once = || vec![Step::Read, write(good()), Step::UntilClosed];
     let server = Server::start(vec![once(), once()]);
     let mut settings = settings("vllm", &server.url());
@@ -117,7 +115,7 @@ fn a_dropped_exchange_keeps_its_facts_and_frees_its_slot() {
 }
 
 #[test]
-fn the_client_hangs_up_only_after_the_request_was_sent() {
+fn a_request_is_cancelled_only_after_it_was_sent() {
     let server = Server::start(vec![vec![
         Step::Read,
         write(STREAM_HEAD),
@@ -192,7 +190,7 @@ fn several_targets_share_the_load() {
 }
 
 #[test]
-fn headers_have_their_order_of_precedence_and_stay_secret() {
+fn headers_have_an_order_of_precedence_and_stay_secret() {
     let server = Server::start(vec![vec![Step::Read, write(good())]]);
     let mut settings = settings("vllm", &server.url());
     settings.api_key = Some(Secret::new("sk-one"));
@@ -351,7 +349,7 @@ fn over_tls(kind: Tls, change: impl FnOnce(&mut ClientSettings, u16)) -> (Record
 }
 
 #[test]
-fn tls_is_verified_unless_told_otherwise() {
+fn tls_is_verified_unless_it_is_insecure() {
     let (record, _) = over_tls(Tls::Plain, |settings, _| {
         settings.tls.ca_file = Some(file("ca.pem"));
     });
@@ -387,7 +385,7 @@ enum Visit {
     Answer,
     /// Answers only after a while.
     AnswerLate(Duration),
-    /// Reads a request and says no word to it.
+    /// Reads a request and does not answer.
     Ignore,
     /// Says goodbye (`close_notify`) and closes.
     Goodbye,
@@ -429,7 +427,7 @@ fn visit_over_tls(connections: Vec<Vec<Visit>>) -> (u16, std::thread::JoinHandle
 }
 
 #[test]
-fn a_session_ticket_is_no_first_byte() {
+fn a_session_ticket_is_not_a_first_byte() {
     let (port, server) = visit_over_tls(vec![vec![Visit::AnswerLate(Duration::from_millis(60))]]);
     let record = exchange_many(tls_settings(port), 1).remove(0);
     let begun = server.join().unwrap()[0];
@@ -455,7 +453,7 @@ fn a_session_ticket_is_no_first_byte() {
 }
 
 #[test]
-fn a_tls_server_that_says_goodbye_between_requests_costs_none() {
+fn a_tls_server_that_closes_between_requests_costs_no_request() {
     // It hangs up while the connection is idle: seen before the second request is sent.
     let (port, server) = visit_over_tls(vec![
         vec![Visit::Answer, Visit::Goodbye],
@@ -499,13 +497,13 @@ fn a_tls_server_that_says_goodbye_between_requests_costs_none() {
 }
 
 #[test]
-fn tls_settings_that_cannot_work_are_refused() {
+fn invalid_tls_settings_are_refused() {
     let refused = |change: fn(&mut ClientSettings)| {
         let mut settings = settings("vllm", "https://127.0.0.1");
         change(&mut settings);
         Wire::new(settings).unwrap_err().to_string()
     };
-    assert!(refused(|s| s.tls.ca_file = Some(file("missing.pem"))).contains("--ca-file"));
-    assert!(refused(|s| s.tls.ca_file = Some(file("server.key"))).contains("--ca-file"));
+    assert!(refused(|s| s.tls.ca_file = Some(file("missing.pem"))).contains("--ca-cert"));
+    assert!(refused(|s| s.tls.ca_file = Some(file("server.key"))).contains("--ca-cert"));
     assert!(refused(|s| s.tls.client_cert = Some(file("client.pem"))).contains("--client-key"));
 }

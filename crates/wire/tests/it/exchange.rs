@@ -1,11 +1,9 @@
 //! Good exchanges, from the bytes of the request to the record.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     STREAM_HEAD, Server, Step, check_order, chunk, exchange_many, exchange_seen, on_worker,
     settings, stream, write,
 };
@@ -173,7 +171,7 @@ fn connections_are_used_again() {
 }
 
 #[test]
-fn a_worker_that_is_late_still_knows_when_an_event_came() {
+fn a_late_worker_still_knows_when_an_event_arrived() {
     let live = Arc::new(Live::default());
     let seen = |events| Step::Seen(Arc::clone(&live), events);
     let end = [chunk("data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat();
@@ -193,7 +191,7 @@ fn a_worker_that_is_late_still_knows_when_an_event_came() {
     let record = on_worker(async || {
         let wire = Wire::new(settings("vllm", &server.url())).unwrap();
         let client = Client::new(&wire, 0, Arc::clone(&live));
-        let prepared = wire.prepare(&common::request(0)).unwrap();
+        let prepared = wire.prepare(&crate::common::request(0)).unwrap();
         let mut record = prepared.record();
         let disturb = async {
             while live.read().events == 0 {

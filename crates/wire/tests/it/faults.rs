@@ -1,10 +1,8 @@
-//! Whatever a server does, the exchange ends in exactly the outcome that says so.
-
-mod common;
+//! Whatever a server does, the exchange ends in exactly the outcome that describes it.
 
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     STREAM_HEAD, Server, Step, check_order, chunk, exchange, exchange_many, exchange_with,
     json_answer, settings, stream, write,
 };
@@ -75,7 +73,7 @@ fn refusals() {
 }
 
 #[test]
-fn connections_that_fail() {
+fn failing_connections() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -116,23 +114,23 @@ fn connections_that_fail() {
 }
 
 #[test]
-fn servers_that_stand_still() {
+fn servers_that_stall() {
     let short = |settings: &mut inferometer_wire::ClientSettings| {
         settings.timeouts.first_byte = Nanos::from_millis(50);
         settings.timeouts.idle = Nanos::from_millis(60);
     };
     let record = exchange_with("vllm", vec![Step::Read, Step::UntilClosed], short);
-    expect(
-        &record,
-        Outcome::Timeout,
-        "no byte of an answer within 0.05 s",
-    );
+    expect(&record, Outcome::Timeout, "no first byte within 0.05 s");
     let record = exchange_with(
         "vllm",
         vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed],
         short,
     );
-    expect(&record, Outcome::Timeout, "stood still for 0.06 s");
+    expect(
+        &record,
+        Outcome::Timeout,
+        "no data for 0.06 s (--idle-timeout)",
+    );
     assert_eq!(record.events.len(), 1);
     // The limit on silence counts from the first byte, however much time that had.
     let patient = |settings: &mut inferometer_wire::ClientSettings| {
@@ -144,7 +142,11 @@ fn servers_that_stand_still() {
         vec![Step::Read, write(begun(&[TOKEN])), Step::UntilClosed],
         patient,
     );
-    expect(&record, Outcome::Timeout, "stood still for 0.06 s");
+    expect(
+        &record,
+        Outcome::Timeout,
+        "no data for 0.06 s (--idle-timeout)",
+    );
     let lasting = record
         .end
         .unwrap()
@@ -159,7 +161,7 @@ fn servers_that_stand_still() {
     expect(
         &record,
         Outcome::Timeout,
-        "not complete 0.08 s after the send",
+        "not complete within 0.08 s of the send",
     );
     assert!(record.events.len() > 1);
     let lasting = record
@@ -198,15 +200,15 @@ fn slow_and_chopped_answers_are_good_answers() {
 }
 
 #[test]
-fn bytes_that_are_no_answer() {
+fn invalid_answers() {
     for (body, words) in [
-        ("{\"error\":\"bare\"}\n\n", "no field"),
+        ("{\"error\":\"bare\"}\n\n", "invalid line"),
         (
             "data: {\"choices\":[{\"text\":\n\n",
-            "not the JSON expected",
+            "invalid JSON in an event",
         ),
-        ("data: nonsense\n\n", "not the JSON expected"),
-        ("data: {\"choices\":7}\n\n", "not the JSON expected"),
+        ("data: nonsense\n\n", "invalid JSON in an event"),
+        ("data: {\"choices\":7}\n\n", "invalid JSON in an event"),
     ] {
         let record = answer(raw(&format!("data: {TOKEN}\n\n{body}data: [DONE]\n\n")));
         expect(&record, Outcome::Malformed, words);
@@ -217,25 +219,29 @@ fn bytes_that_are_no_answer() {
     expect(
         &answer(invalid),
         Outcome::Malformed,
-        "not the JSON expected",
+        "invalid JSON in an event",
     );
     expect(
         &answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
         Outcome::Malformed,
-        "not HTTP",
+        "invalid HTTP in the answer",
     );
     expect(
         &answer([STREAM_HEAD.as_bytes(), b"zz\r\nxx"].concat()),
         Outcome::Malformed,
-        "not framed",
+        "invalid HTTP body framing",
     );
     let header = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(100_000));
-    expect(&answer(header.into_bytes()), Outcome::Malformed, "not HTTP");
+    expect(
+        &answer(header.into_bytes()),
+        Outcome::Malformed,
+        "invalid HTTP in the answer",
+    );
     let headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(500));
     expect(
         &answer(headers.into_bytes()),
         Outcome::Malformed,
-        "not HTTP",
+        "invalid HTTP in the answer",
     );
     let cut = raw(&format!("data: {TOKEN}\n\ndata: {{\"choices\":[{{\"te"));
     expect(&answer(cut), Outcome::Truncated, "middle of an event");
@@ -340,7 +346,7 @@ fn ends_of_streams() {
     expect(
         &answer(stream(&[TOKEN, TOKEN])),
         Outcome::Truncated,
-        "without [DONE] or a finish_reason",
+        "without [DONE] or finish_reason",
     );
     expect(&answer(stream(&[])), Outcome::Truncated, "after 0 events");
     expect(&answer(stream(&["[DONE]"])), Outcome::Empty, "no output");
@@ -398,7 +404,7 @@ fn errors_inside_streams() {
 }
 
 #[test]
-fn side_fields_that_cannot_be_read_cost_nobody_the_answer() {
+fn unreadable_side_fields_do_not_cost_the_answer() {
     let odd = [
         (r#""usage":"n/a""#, r#""stop""#),
         (r#""usage":null"#, "3"),
@@ -571,7 +577,7 @@ fn what_follows_the_end_marker_is_no_part_of_the_answer() {
 }
 
 #[test]
-fn a_usage_that_cannot_be_is_not_believed() {
+fn impossible_usage_numbers_are_ignored() {
     let event = |tokens: u64| {
         format!(
             r#"{{"choices":[{{"text":"x"}}],"usage":{{"prompt_tokens":3,"completion_tokens":{tokens}}}}}"#
@@ -606,7 +612,7 @@ fn a_usage_that_cannot_be_is_not_believed() {
 }
 
 #[test]
-fn a_reused_connection_that_turns_out_closed_is_replaced_once() {
+fn a_reused_connection_that_is_closed_is_replaced_once() {
     let good = || vec![Step::Read, write(stream(&[TOKEN, LAST, "[DONE]"]))];
     let twice = || [good(), vec![Step::Read]].concat();
     let server = Server::start(vec![twice(), good()]);

@@ -3,11 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Server, Step, json_answer, on_worker, settings, stream, write};
+use crate::common::{Server, Step, json_answer, on_worker, settings, stream, write};
 use inferometer_core::{Audio, EventKind, Outcome, Prompt, Record, Request, SessionTurn};
 use inferometer_wire::backend::{ALL, find};
 use inferometer_wire::{BackendKind, BodySettings, Client, ClientSettings, Live, Wire};
@@ -52,7 +50,7 @@ fn run(
 }
 
 #[test]
-fn every_backend_fits_its_own_endpoint_and_no_other_api() {
+fn every_backend_accepts_its_own_endpoint_and_no_other_api() {
     for backend in ALL {
         backend.check_endpoint(backend.default_endpoint()).unwrap();
         assert_eq!(find(backend.name()).unwrap().name(), backend.name());
@@ -175,7 +173,7 @@ fn what_a_backend_cannot_express_is_refused() {
 }
 
 #[test]
-fn a_completions_exchange_with_tokens_told_for_each_event() {
+fn a_completions_exchange_with_token_counts_for_each_event() {
     let answer = stream(&[
         r#"{"choices":[{"text":"ab"}],"usage":{"prompt_tokens":2,"completion_tokens":2}}"#,
         r#"{"choices":[{"text":"c"}],"usage":{"prompt_tokens":2,"completion_tokens":3}}"#,

@@ -1,8 +1,8 @@
 //! What real servers sent, replayed.
 
-mod common;
-
-use common::{Server, Step, check_order, exchange, exchange_many, exchange_with, settings, write};
+use crate::common::{
+    Server, Step, check_order, exchange, exchange_many, exchange_with, settings, write,
+};
 use inferometer_core::{EventKind, Outcome, Record};
 
 fn transcript(name: &str) -> Vec<u8> {
@@ -58,7 +58,7 @@ const fn good(
     }
 }
 
-/// The lone closing message of llama.cpp and transformers is no token event; vLLM packs two tokens
+/// The lone closing message of llama.cpp and transformers is not a token event; vLLM packs two tokens
 /// into one message of its chat stream.
 const STREAMS: [Expected; 12] = [
     good("llamacpp-completions-stream", 12, Some((5, 12)), true),
@@ -145,7 +145,7 @@ fn a_json_body_instead_of_a_stream_is_an_outcome_of_its_own() {
 }
 
 #[test]
-fn plain_answers_are_read_without_inventing_a_first_token() {
+fn plain_answers_have_no_first_token() {
     for name in [
         "llamacpp-completions-plain",
         "vllm-completions-plain",

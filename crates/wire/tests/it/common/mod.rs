@@ -51,7 +51,7 @@ pub(crate) enum Step {
     Seen(Arc<Live>, u64),
     /// Ends the connection with a reset instead of a proper close.
     Reset,
-    /// Says that nothing more will be written, and goes on reading.
+    /// Closes the writing half, and continues to read.
     HalfClose,
     /// Waits until the client hangs up.
     UntilClosed,

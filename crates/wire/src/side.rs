@@ -1,0 +1,170 @@
+//! Questions to a server outside every measurement, asked by code that blocks.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Method;
+use inferometer_core::Nanos;
+use inferometer_os::clock;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::error::{ConnectStep, WireError};
+use crate::fetch::SideReply;
+use crate::live::Live;
+use crate::reply::printable;
+use crate::wire::Wire;
+
+/// Pause between two attempts to reach a server that is still starting: short beside the minutes
+/// that loading a model takes.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A client for single questions to one server, each on a connection of its own.
+#[derive(Debug)]
+pub struct SideClient {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+/// A model as `/v1/models` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedModel {
+    /// Name to use in requests.
+    pub id: String,
+    /// What it was loaded from, usually a path or a hub id.
+    pub root: Option<String>,
+    /// The kind of server, as vLLM and llama.cpp name themselves here.
+    pub owned_by: Option<String>,
+}
+
+/// What a server reports about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its models; `None` when it has no such list.
+    pub models: Option<Vec<ServedModel>>,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+impl SideClient {
+    /// A client for the targets of `wire`.
+    ///
+    /// # Errors
+    /// When the operating system gives no event loop.
+    pub fn new(wire: &Arc<Wire>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime,
+            client: Client::new(wire, 0, Arc::new(Live::default())),
+        })
+    }
+
+    /// Asks the first target for `path`.
+    pub fn get(&self, path: &str) -> Result<SideReply, WireError> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// Sends `body`, which is JSON, to `path` on the first target.
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<SideReply, WireError> {
+        self.block_on(self.client.fetch(method, path, body))
+    }
+
+    /// Waits for a future that uses this client.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Waits for several futures that use this client, which run at the same time. The results have
+    /// the order of the futures.
+    pub fn block_on_all<F: Future>(&self, futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+        self.block_on(join_all(futures))
+    }
+
+    /// Models and version, waiting up to `patience` for the server to be reachable.
+    ///
+    /// # Errors
+    /// [`WireError::Connect`] when it cannot be reached, [`WireError::AccessRefused`] when it wants
+    /// another key. A server without one of the two paths is not an error.
+    pub fn inspect(&self, patience: Duration) -> Result<ServerFacts, WireError> {
+        let deadline = clock::now() + Nanos::from(patience);
+        let reply = loop {
+            match self.get("/v1/models") {
+                Ok(reply) => break Some(reply),
+                // Only a server that is not there yet is worth waiting for.
+                Err(WireError::Connect {
+                    step: ConnectStep::Reach | ConnectStep::Proxy,
+                    ..
+                }) if clock::now() < deadline => std::thread::sleep(RETRY),
+                Err(error @ WireError::Connect { .. }) => return Err(error),
+                // It listens but does not know the path: some servers have no list of models.
+                Err(_) => break None,
+            }
+        };
+        if let Some(reply) = &reply
+            && matches!(reply.status, 401 | 403)
+        {
+            return Err(WireError::AccessRefused {
+                target: self.client.wire.targets[0].display.clone(),
+                status: reply.status,
+            });
+        }
+        let models = reply
+            .as_ref()
+            .and_then(SideReply::json)
+            .and_then(|answer| served_models(&answer));
+        let version = self
+            .get("/version")
+            .ok()
+            .and_then(|reply| reply.json())
+            .and_then(|answer| answer.get("version")?.as_str().map(printable));
+        Ok(ServerFacts { models, version })
+    }
+
+    /// The server's tokens of `text` by its `/tokenize`, `None` when it has none.
+    pub async fn tokenize(&self, model: &str, text: &str, special: bool) -> Option<Vec<Value>> {
+        let body = json!({"model": model, "prompt": text, "add_special_tokens": special});
+        let mut answer = self.post("/tokenize", &body).await?;
+        match answer.get_mut("tokens")?.take() {
+            Value::Array(tokens) => Some(tokens),
+            _ => None,
+        }
+    }
+
+    /// The text of `tokens` by the server's `/detokenize`.
+    pub async fn detokenize(&self, model: &str, tokens: &[Value]) -> Option<String> {
+        let body = json!({"model": model, "tokens": tokens});
+        let answer = self.post("/detokenize", &body).await?;
+        answer.get("prompt")?.as_str().map(str::to_owned)
+    }
+
+    /// The JSON of a good answer to a JSON body.
+    async fn post(&self, path: &str, body: &Value) -> Option<Value> {
+        let body = Bytes::from(body.to_string());
+        let reply = self.client.fetch(Method::POST, path, Some(body)).await;
+        reply.ok()?.json()
+    }
+}
+
+fn served_models(answer: &Value) -> Option<Vec<ServedModel>> {
+    // Names are shown on terminals and written into files: nothing in them may steer either.
+    let text = |model: &Value, key: &str| model.get(key).and_then(Value::as_str).map(printable);
+    let models = answer.get("data")?.as_array()?;
+    let named = models.iter().filter_map(|model| {
+        Some(ServedModel {
+            id: text(model, "id")?,
+            root: text(model, "root"),
+            owned_by: text(model, "owned_by"),
+        })
+    });
+    Some(named.collect())
+}

@@ -1,0 +1,11 @@
+//! The client against servers that follow a script.
+//!
+//! Programs of their own: `gate` and `multiplexed`, which measure instants, and `conservation`,
+//! whose load would disturb those of others.
+
+mod backends;
+mod common;
+mod connections;
+mod exchange;
+mod faults;
+mod transcripts;
