@@ -34,14 +34,14 @@ fn page(n: usize, lang: Lang) -> String {
         },
     );
     run_page(&RunPageInput {
-        title: "A made-up run",
+        title: "A synthetic run",
         records: &records,
         summary: &summary,
         extras: &extras,
         verdict: &verdict,
         health: &health,
         settings: &json!({"backend": "vllm", "model": "tiny", "request-rate": 20.0, "num-prompts": n}),
-        environment: &json!({"host": "bench-01", "cpu": {"model": "made up", "cores": 8}}),
+        environment: &json!({"host": "bench-01", "cpu": {"model": "synthetic", "cores": 8}}),
         server_metrics: &Value::Null,
         partial: false,
         lang,

@@ -149,7 +149,7 @@ fn pooling_without_tokens_and_with_extra_sections() {
         stats: stats(&[(Metric::E2el, 12.0, 11.0, &[(99.0, 20.0)])]),
         ..Summary::default()
     };
-    let told = SpeculativeDecoding {
+    let reported = SpeculativeDecoding {
         acceptance_rate: 61.5,
         acceptance_length: 2.23,
         drafts: 400,
@@ -165,7 +165,7 @@ fn pooling_without_tokens_and_with_extra_sections() {
     let context = TableContext {
         tokenizer: false,
         probes: Some(Section::probes(5, 0, 10.0, 20.0, 21.0)),
-        extra: vec![Section::speculative_decoding(&told)],
+        extra: vec![Section::speculative_decoding(&reported)],
         ..TableContext::default()
     };
     insta::assert_snapshot!(format!(

@@ -1,4 +1,4 @@
-//! Figures and reports of a made-up campaign.
+//! Figures and reports of a synthetic campaign.
 
 mod fixture;
 

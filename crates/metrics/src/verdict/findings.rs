@@ -11,7 +11,7 @@ const BACKLOG_REQUESTS: usize = 40;
 /// `docs/verdict.md` gives the error rates that were found in simulations of queues.
 const BACKLOG_SIGMAS: f64 = 2.5;
 
-/// Everything that a rule may look at.
+/// Everything that a rule may use.
 #[derive(Clone, Copy)]
 pub(super) struct Findings<'a> {
     pub(super) summary: &'a Summary,
@@ -62,7 +62,7 @@ impl<'a> Findings<'a> {
     }
 
     /// CPU time of the busiest worker as a fraction of the run's duration. Spinning towards due
-    /// instants is left out, because it is no sign of overload.
+    /// instants is left out, because it does not indicate overload.
     pub(super) fn busiest_worker(&self) -> Option<f64> {
         let workers = self.health.workers.iter();
         workers

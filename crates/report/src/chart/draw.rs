@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::fonts::text_width;
 use super::geometry::Rect;
-use super::marks::{Bar, Heat, Line, Mark, Marker, Points};
+use super::marks::{Bar, Heat, Interval, Line, Mark, Marker, Points};
 use super::panel::Frame;
 use super::svg::{Anchor, Svg, TextStyle, number};
 use super::theme;
@@ -37,19 +37,19 @@ fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
     let upper = line
         .band
         .iter()
-        .filter_map(|&(x, _, high)| frame.at(x, high));
+        .filter_map(|part| frame.at(part.x, part.high));
     let lower = line
         .band
         .iter()
         .rev()
-        .filter_map(|&(x, low, _)| frame.at(x, low));
+        .filter_map(|part| frame.at(part.x, part.low));
     let outline: Vec<_> = upper.chain(lower).collect();
     svg.path(
         &outline,
         true,
         &format!("fill=\"{}\" fill-opacity=\"0.14\"", line.color),
     );
-    for &(x, low, high) in &line.intervals {
+    for &Interval { x, low, high } in &line.intervals {
         if let (Some((px, top)), Some((_, bottom))) = (frame.at(x, high), frame.at(x, low)) {
             svg.line((px, top), (px, bottom), &line.color, 1.4, "");
             svg.line((px - 5.0, top), (px + 5.0, top), &line.color, 1.4, "");

@@ -30,15 +30,26 @@ impl Marker {
     }
 }
 
+/// A vertical interval, in data coordinates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// Horizontal position.
+    pub x: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
 /// Points joined by a line, with an optional band and intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     /// (x, y) in drawing order.
     pub points: Vec<(f64, f64)>,
-    /// (x, low, high) of a shaded band.
-    pub band: Vec<(f64, f64, f64)>,
-    /// (x, low, high) of error bars.
-    pub intervals: Vec<(f64, f64, f64)>,
+    /// A shaded band, in drawing order.
+    pub band: Vec<Interval>,
+    /// Error bars.
+    pub intervals: Vec<Interval>,
     /// Colour.
     pub color: String,
     /// Stroke width; 0 draws no line.
@@ -133,7 +144,7 @@ impl Mark {
                     xs.push(x);
                     ys.push(y);
                 }
-                for &(x, low, high) in line.band.iter().chain(&line.intervals) {
+                for &Interval { x, low, high } in line.band.iter().chain(&line.intervals) {
                     xs.push(x);
                     ys.extend([low, high]);
                 }

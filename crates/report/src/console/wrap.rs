@@ -12,7 +12,7 @@ pub(crate) fn display_width(text: &str) -> usize {
 }
 
 /// Breaks `text` into lines of at most `width` columns, at spaces and after wide characters.
-/// A word that is longer than a line stands alone, unbroken, so that paths stay whole.
+/// A word longer than a line is not broken, so that paths stay whole.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();

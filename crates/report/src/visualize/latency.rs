@@ -6,7 +6,7 @@ use super::groups::{Load, Series, drawn, lens_name, series, thinned};
 use super::rows::{Run, Stat};
 use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
-use crate::chart::{Axis, Bar, Figure, Key, Line, Mark, Marker, Panel, theme};
+use crate::chart::{Axis, Bar, Figure, Interval, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::duration_ms;
 
 /// The four metrics against the load with median, mean and tail, the parts of an answer's time, and
@@ -140,7 +140,11 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
             if let Some(high) = level.latency(metric, Stat::Tail) {
                 values.push(high.mean);
                 if all.len() <= BANDS_UP_TO {
-                    median.band.push((level.load, centre.mean, high.mean));
+                    median.band.push(Interval {
+                        x: level.load,
+                        low: centre.mean,
+                        high: high.mean,
+                    });
                 } else {
                     tail.points.push((level.load, high.mean));
                 }
@@ -250,7 +254,7 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
     }
 }
 
-/// Lines of a distribution or of a length panel that can still be told apart.
+/// Lines of a distribution or of a length panel that can still be distinguished.
 pub(super) const MAX_LINES: usize = 6;
 
 /// Runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.

@@ -126,8 +126,8 @@ impl Run {
         number(&self.row, key)
     }
 
-    /// A statistic of a latency metric in milliseconds. Where the median is not stored, p50 stands
-    /// in.
+    /// A statistic of a latency metric in milliseconds. Where the median is not stored, p50 is
+    /// used.
     pub fn latency(&self, metric: Metric, stat: Stat) -> Option<f64> {
         let name = metric.key();
         match stat {

@@ -8,7 +8,7 @@ use super::groups::{
 use super::latency::MAX_LINES;
 use super::rows::{Run, Stat};
 use crate::Lang;
-use crate::chart::{Axis, Figure, Heat, Key, Line, Mark, Marker, Panel, theme};
+use crate::chart::{Axis, Figure, Heat, Interval, Key, Line, Mark, Marker, Panel, theme};
 use crate::format::significant;
 
 /// Four panels: throughput against load, the effect of the input length, tokens per second per
@@ -165,7 +165,11 @@ pub(super) fn add_level(line: &mut Line, level: &Level<'_>, found: &Estimate) {
     if let Some((low, high)) = found.interval
         && high > low
     {
-        line.intervals.push((level.load, low.max(0.0), high));
+        line.intervals.push(Interval {
+            x: level.load,
+            low: low.max(0.0),
+            high,
+        });
     }
 }
 
