@@ -199,6 +199,15 @@ struct Inner {
     events: usize,
 }
 
+/// Records that a truth log lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Dropped from memory to make room for newer ones.
+    pub(crate) dropped: u64,
+    /// Not written to the file because its writer was behind.
+    pub(crate) lost_to_file: u64,
+}
+
 impl TruthLog {
     /// A log that also goes to `file`, if given.
     pub(crate) fn new(file: Option<&Path>) -> io::Result<Self> {
@@ -268,12 +277,12 @@ impl TruthLog {
         self.dropped.store(0, Ordering::Relaxed);
     }
 
-    /// How many records were dropped from memory, and how many are missing from the file.
-    pub(crate) fn losses(&self) -> (u64, u64) {
-        (
-            self.dropped.load(Ordering::Relaxed),
-            self.file_lost.load(Ordering::Relaxed),
-        )
+    /// The records that are missing.
+    pub(crate) fn losses(&self) -> Losses {
+        Losses {
+            dropped: self.dropped.load(Ordering::Relaxed),
+            lost_to_file: self.file_lost.load(Ordering::Relaxed),
+        }
     }
 
     /// Writes out the file and closes it.
@@ -319,13 +328,16 @@ fn write_line(out: &mut Vec<u8>, record: &TruthRecord) {
 }
 
 /// Lateness and losses as a JSON object.
-pub(crate) fn summary_json(lateness: &Lateness, losses: (u64, u64)) -> String {
-    let (dropped, lost) = losses;
+pub(crate) fn summary_json(lateness: &Lateness, losses: Losses) -> String {
+    let Losses {
+        dropped,
+        lost_to_file,
+    } = losses;
     let mut text = String::new();
     let _ = write!(
         text,
         "{{\"events\":{},\"late_p50_ns\":{},\"late_p99_ns\":{},\"late_p999_ns\":{},\"late_max_ns\":{},\
-         \"records_dropped\":{dropped},\"records_lost_to_file\":{lost}}}",
+         \"records_dropped\":{dropped},\"records_lost_to_file\":{lost_to_file}}}",
         lateness.events, lateness.p50.0, lateness.p99.0, lateness.p999.0, lateness.max.0
     );
     text
@@ -372,7 +384,7 @@ mod tests {
             [1, 2]
         );
         assert_eq!(log.since(2).len(), 1);
-        assert_eq!(log.losses().0, 1);
+        assert_eq!(log.losses().dropped, 1);
         log.reset();
         assert!(log.since(0).is_empty());
     }
