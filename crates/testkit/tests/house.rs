@@ -48,7 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
         ],
     ),
-    ("testkit", &[]),
+    ("testkit", &["sim"]),
 ];
 
 fn uses(manifest: &str) -> Vec<String> {

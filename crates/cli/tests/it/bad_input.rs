@@ -5,14 +5,21 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::support::{inferometer, run, server, stderr, told};
+use inferometer_testkit::{printed, server, stderr};
+
+use crate::INFEROMETER;
 
 /// Runs against a live server, expects refusal, and makes sure that nothing was sent.
 fn refused(more: &[&str], words: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
-    let output = run(folder.path(), &server.url(), more);
-    assert_eq!(output.status.code(), Some(2), "{more:?}: {}", told(&output));
+    let output = INFEROMETER.run(folder.path(), &server.url(), more);
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{more:?}: {}",
+        printed(&output)
+    );
     let message = stderr(&output);
     for word in words {
         assert!(message.contains(word), "{more:?}: no {word:?} in {message}");
@@ -91,8 +98,8 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
             "with /v1/completions twice",
         ),
     ] {
-        let output = run(folder.path(), url, &[]);
-        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let output = INFEROMETER.run(folder.path(), url, &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
         let message = stderr(&output);
         assert!(
             message.contains(&format!("--base-url {url}")) && message.contains(twice),
@@ -100,7 +107,7 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
         );
     }
     let server = server(1.0, 1.0);
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &format!("{}/", server.url()),
         &["--no-run-folder"],
@@ -109,7 +116,7 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
         output.status.code(),
         Some(0),
         "a slash at the end is nothing: {}",
-        told(&output)
+        printed(&output)
     );
     assert_eq!(server.truth().len(), 20);
     server.stop().unwrap();
@@ -126,9 +133,9 @@ fn a_field_that_is_not_there_cannot_be_omitted() {
         "--omit-field",
         "repetition_penalty",
     ];
-    let output = run(folder.path(), &server.url(), &fields);
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let words = told(&output);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &fields);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let words = printed(&output);
     assert!(
         words.contains("--omit-field nosuch changes nothing"),
         "{words}"
@@ -195,14 +202,14 @@ fn the_fields_that_a_server_refuses_are_named_as_the_flag_takes_them() {
     let folder = tempfile::tempdir().unwrap();
     let url = strict_server();
     let flags = ["--no-run-folder", "--ignore-eos", "--skip-model-check"];
-    let words = told(&run(folder.path(), &url, &flags));
+    let words = printed(&INFEROMETER.run(folder.path(), &url, &flags));
     let remedy = "--omit-field repetition_penalty,ignore_eos";
     assert!(
         words.contains(&format!("can be left out with {remedy})")),
         "{words}"
     );
     let mended: Vec<&str> = flags.into_iter().chain(remedy.split(' ')).collect();
-    let words = told(&run(folder.path(), &url, &mended));
+    let words = printed(&INFEROMETER.run(folder.path(), &url, &mended));
     assert!(
         words.contains("nothing to find fault with") && !words.contains("422"),
         "{words}"
@@ -310,8 +317,8 @@ fn an_unreachable_server_is_named() {
     let server = server(1.0, 1.0);
     let url = server.url();
     server.stop().unwrap();
-    let output = run(folder.path(), &url, &[]);
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    let output = INFEROMETER.run(folder.path(), &url, &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     let message = stderr(&output);
     assert!(
         message.contains(&url) && message.contains("--base-url"),
@@ -370,7 +377,7 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
     let command = format!(
         "ulimit -n 200 && exec {} run --backend vllm --base-url {} --model sim --tokenizer builtin \
          --num-prompts 1000 --max-concurrency 500",
-        env!("CARGO_BIN_EXE_inferometer"),
+        INFEROMETER.path(),
         server.url()
     );
     let mut shell = std::process::Command::new("sh");
@@ -379,7 +386,7 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
         .args(["-c", &command])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     let message = stderr(&output);
     assert!(
         message.contains("--max-concurrency 500") && message.contains("ulimit -n"),
@@ -396,11 +403,12 @@ fn flags_that_are_not_built_are_refused_and_never_ignored() {
         ("--use-beam-search", "use-beam-search"),
         ("--use_beam_search", "use-beam-search"),
     ] {
-        let output = inferometer(folder.path())
+        let output = INFEROMETER
+            .command(folder.path())
             .args(["run", "--model", "m", typed])
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(named), "{}", told(&output));
+        assert!(stderr(&output).contains(named), "{}", printed(&output));
     }
 }

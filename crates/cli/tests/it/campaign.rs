@@ -6,9 +6,10 @@ use std::process::Output;
 use std::time::Duration;
 
 use inferometer_sim::{Server, SimSettings, start};
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::Value;
 
-use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 fn combos(folder: &Path, url: &str) {
     let text = format!(
@@ -19,7 +20,11 @@ fn combos(folder: &Path, url: &str) {
 }
 
 fn call(folder: &Path, arguments: &[&str]) -> Output {
-    inferometer(folder).args(arguments).output().unwrap()
+    INFEROMETER
+        .command(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn code(output: &Output) -> i32 {
@@ -29,7 +34,7 @@ fn code(output: &Output) -> i32 {
 /// The parts of the table that do not depend on time.
 fn table(folder: &Path) -> Vec<Vec<String>> {
     let output = call(folder, &["aggregate", "--per-run"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let text = fs::read_to_string(folder.join("results/aggregate_results.csv")).unwrap();
     let mut lines = text.lines();
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
@@ -83,7 +88,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     let server = server(5.0, 1.0);
     combos(folder.path(), &server.url());
     let output = call(folder.path(), &["sweep", "--", "--save-detailed"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("Plan: 4 runs") && text.contains("[4/4] io32x4 mc2 np8"),
@@ -106,7 +111,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
 
     assert_eq!(table(folder.path()).len(), 4);
     let output = call(folder.path(), &["visualize", "--all"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(
         stdout(&output)
             .contains("4 runs from results/aggregate_results.csv (4 with single requests)")
@@ -138,7 +143,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
             "zh",
         ],
     );
-    assert_eq!(code(&own), 0, "{}", told(&own));
+    assert_eq!(code(&own), 0, "{}", printed(&own));
     let files: Vec<_> = fs::read_dir(folder.path().join("mine")).unwrap().collect();
     assert_eq!(files.len(), 2);
     assert!(
@@ -150,7 +155,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
 
 /// Starts a sweep and kills the whole of it as soon as `when` holds.
 fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
-    let mut command = inferometer(folder);
+    let mut command = INFEROMETER.command(folder);
     command
         .arg("sweep")
         .stdout(std::process::Stdio::piped())
@@ -176,7 +181,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
     let whole = tempfile::tempdir().unwrap();
     combos(whole.path(), &server.url());
     let output = call(whole.path(), &["sweep"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let expected = table(whole.path());
     for signal in ["-KILL", "-INT"] {
         server.reset_truth();
@@ -185,11 +190,11 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         // In the third run, with a request of it on its way or done.
         let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
         if signal == "-INT" {
-            assert_eq!(code(&output), 1, "{}", told(&output));
+            assert_eq!(code(&output), 1, "{}", printed(&output));
             assert!(
                 stdout(&output).contains("Go on with: inferometer sweep --resume"),
                 "{}",
-                told(&output)
+                printed(&output)
             );
         }
         assert!(
@@ -199,9 +204,9 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
                 .exists()
         );
         let again = call(broken.path(), &["sweep"]);
-        assert_eq!(code(&again), 2, "{}", told(&again));
+        assert_eq!(code(&again), 2, "{}", printed(&again));
         let resumed = call(broken.path(), &["sweep", "--resume"]);
-        assert_eq!(code(&resumed), 0, "{}", told(&resumed));
+        assert_eq!(code(&resumed), 0, "{}", printed(&resumed));
         let text = stdout(&resumed);
         assert!(
             text.contains("[3/4]") && !text.contains("[2/4]"),
@@ -230,7 +235,7 @@ fn a_cell_that_fails_is_named_and_the_exit_code_tells() {
     fs::write(folder.path().join("e.yaml"), experiment).unwrap();
     let output = call(folder.path(), &["sweep", "e.yaml"]);
     server.stop().unwrap();
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("random_input_len=500  FAILED: requests failed"),
@@ -267,16 +272,16 @@ fn an_invalid_run_fails_under_strict() {
     fs::write(folder.path().join("e.yaml"), experiment).unwrap();
     let output = call(folder.path(), &["sweep", "e.yaml", "--fail-fast"]);
     server.stop().unwrap();
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     assert!(
         stdout(&output).contains("FAILED: the verdict is INVALID"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert!(
         stdout(&output).contains("1 failed, 2 not done"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }
 
@@ -289,7 +294,7 @@ fn mistakes_are_found_before_anything_is_sent() {
     assert!(
         stderr(&missing).contains("combos.yaml"),
         "{}",
-        told(&missing)
+        printed(&missing)
     );
     for (text, words) in [
         (
@@ -314,12 +319,12 @@ fn mistakes_are_found_before_anything_is_sent() {
             folder.path(),
             &["sweep", "s.yaml", "--", "--base-url", &server.url()],
         );
-        assert_eq!(code(&output), 2, "{}", told(&output));
+        assert_eq!(code(&output), 2, "{}", printed(&output));
         for word in words {
             assert!(
                 stderr(&output).contains(word),
                 "no {word:?} in {}",
-                told(&output)
+                printed(&output)
             );
         }
     }
@@ -328,18 +333,18 @@ fn mistakes_are_found_before_anything_is_sent() {
     server.stop().unwrap();
     combos(folder.path(), &url);
     let gone = call(folder.path(), &["sweep"]);
-    assert_eq!(code(&gone), 2, "{}", told(&gone));
+    assert_eq!(code(&gone), 2, "{}", printed(&gone));
     assert!(
         stderr(&gone).contains(&url) && stderr(&gone).contains("base_url"),
         "{}",
-        told(&gone)
+        printed(&gone)
     );
     let dry = call(folder.path(), &["sweep", "--dry-run"]);
-    assert_eq!(code(&dry), 0, "{}", told(&dry));
+    assert_eq!(code(&dry), 0, "{}", printed(&dry));
     assert!(
         stdout(&dry).contains("inferometer run --backend vllm --model sim"),
         "{}",
-        told(&dry)
+        printed(&dry)
     );
 }
 
@@ -362,7 +367,7 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
         r#"{"small": {"random_input_len": 16}}"#,
     )
     .unwrap();
-    let program = env!("CARGO_BIN_EXE_inferometer");
+    let program = INFEROMETER.path();
     let serve = format!("{program} sim --port {port} --ttft 1 --itl 9");
     let bench = format!(
         "inferometer run --backend vllm --base-url http://127.0.0.1:{port} --model sim --tokenizer builtin \
@@ -386,20 +391,18 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
         "2",
     ];
     let output = call(folder.path(), &arguments);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let experiment = folder.path().join("results/exp");
     for itl in [1, 2] {
         let cell = experiment.join(format!("SERVE--itl={itl}-BENCH--small"));
         assert!(cell.join("warmup.json").is_file());
-        let run: Value =
-            serde_json::from_str(&fs::read_to_string(cell.join("run=1.json")).unwrap()).unwrap();
+        let run = read_json(&cell.join("run=1.json"));
         assert_eq!(
             (&run["run_number"], &run["itl"], &run["completed"]),
             (&1.into(), &itl.into(), &5.into())
         );
         assert_eq!(run["total_input_tokens"], 80);
-        let summary: Value =
-            serde_json::from_str(&fs::read_to_string(cell.join("summary.json")).unwrap()).unwrap();
+        let summary = read_json(&cell.join("summary.json"));
         assert_eq!(summary.as_array().unwrap().len(), 2);
     }
     assert_eq!(
@@ -412,7 +415,7 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     // The server is gone.
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     let again = call(folder.path(), &arguments);
-    assert_eq!(code(&again), 2, "{}", told(&again));
+    assert_eq!(code(&again), 2, "{}", printed(&again));
     // By vLLM's own words.
     let resumed = call(
         folder.path(),
@@ -422,8 +425,12 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
         ]
         .concat(),
     );
-    assert_eq!(code(&resumed), 0, "{}", told(&resumed));
-    assert!(!stdout(&resumed).contains("healthy"), "{}", told(&resumed));
+    assert_eq!(code(&resumed), 0, "{}", printed(&resumed));
+    assert!(
+        !stdout(&resumed).contains("healthy"),
+        "{}",
+        printed(&resumed)
+    );
 }
 
 #[test]
@@ -441,8 +448,12 @@ fn a_server_that_ends_early_is_told_with_its_last_words() {
             "x",
         ],
     );
-    assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stdout(&output).contains("no GPU here"), "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
+    assert!(
+        stdout(&output).contains("no GPU here"),
+        "{}",
+        printed(&output)
+    );
 }
 
 /// A benchmark that is not ours tells nobody how it stands, but it writes a log.
@@ -457,7 +468,7 @@ fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
         .port();
     let bench = "printf 'loading\\n 40%%|====\\r 80%%|======== epoch 7\\n'; sleep 1\n";
     fs::write(folder.path().join("bench.sh"), bench).unwrap();
-    let this = env!("CARGO_BIN_EXE_inferometer");
+    let this = INFEROMETER.path();
     // On the whole terminal only the cells that change are drawn: what is told apart from all
     // before is whole.
     for (ui, seen) in [("bar", " s · 80%|======== epoch 7"), ("tui", "80%|==")] {
@@ -486,10 +497,10 @@ fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
         &["sweep", "--num-runs", "2", "--no-run-folders"],
     );
     server.stop().unwrap();
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(!folder.path().join("results/runs").exists());
     let output = call(folder.path(), &["aggregate"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let lines = |name: &str| {
         fs::read_to_string(folder.path().join("results").join(name))
             .unwrap()
@@ -533,18 +544,22 @@ fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
     )
     .unwrap();
     let output = call(folder.path(), &["aggregate", "--output", "other.csv"]);
-    assert_eq!(code(&output), 1, "{}", told(&output));
-    assert!(stderr(&output).contains("broken.json"), "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
+    assert!(
+        stderr(&output).contains("broken.json"),
+        "{}",
+        printed(&output)
+    );
     assert!(
         stderr(&output).contains("1 file was left out"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert!(
         folder.path().join("other.csv").is_file() && folder.path().join("other.parquet").is_file()
     );
     let nothing = call(folder.path(), &["aggregate", "none"]);
-    assert_eq!(code(&nothing), 2, "{}", told(&nothing));
+    assert_eq!(code(&nothing), 2, "{}", printed(&nothing));
 }
 
 #[test]
@@ -559,15 +574,15 @@ fn runs_are_compared_as_files_and_as_folders() {
         ]
     };
     let a = saving("config_a.json");
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &[&a[0], &a[1], &a[2], "--max-concurrency", "2"],
     );
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let first = run_folder(folder.path());
     let b = saving("config_b.json");
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &[
@@ -579,14 +594,14 @@ fn runs_are_compared_as_files_and_as_folders() {
             "--no-run-folder",
         ],
     );
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     server.stop().unwrap();
 
     let text = call(
         folder.path(),
         &["compare", "config_a.json", "config_b.json"],
     );
-    assert_eq!(code(&text), 0, "{}", told(&text));
+    assert_eq!(code(&text), 0, "{}", printed(&text));
     for word in [
         "config_a.json",
         "config_b.json",
@@ -594,13 +609,17 @@ fn runs_are_compared_as_files_and_as_folders() {
         "request_throughput",
         "noise",
     ] {
-        assert!(stdout(&text).contains(word), "no {word} in {}", told(&text));
+        assert!(
+            stdout(&text).contains(word),
+            "no {word} in {}",
+            printed(&text)
+        );
     }
     let markdown = call(
         folder.path(),
         &["compare", "config_a.json", "config_b.json", "--markdown"],
     );
-    assert!(stdout(&markdown).contains("| "), "{}", told(&markdown));
+    assert!(stdout(&markdown).contains("| "), "{}", printed(&markdown));
     // A run's folder says what its file says.
     let json = call(
         folder.path(),
@@ -611,7 +630,7 @@ fn runs_are_compared_as_files_and_as_folders() {
             "--json",
         ],
     );
-    assert_eq!(code(&json), 0, "{}", told(&json));
+    assert_eq!(code(&json), 0, "{}", printed(&json));
     let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
     let metrics = json["metrics"].as_array().unwrap();
     assert!(metrics.len() > 15);
@@ -622,7 +641,7 @@ fn runs_are_compared_as_files_and_as_folders() {
         assert_eq!(setting["differs"], false, "{setting}");
     }
     let one = call(folder.path(), &["compare", "config_a.json"]);
-    assert_eq!(code(&one), 2, "{}", told(&one));
+    assert_eq!(code(&one), 2, "{}", printed(&one));
 }
 
 fn checked(server: &Server, more: &[&str]) -> Output {
@@ -645,9 +664,9 @@ fn a_good_server_passes_the_check() {
     let output = checked(&server, &[]);
     let chat = checked(&server, &["--backend", "openai-chat"]);
     server.stop().unwrap();
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     // The tokens of the chat template are no sign of a wrong tokenizer.
-    assert_eq!(code(&chat), 0, "{}", told(&chat));
+    assert_eq!(code(&chat), 0, "{}", printed(&chat));
     let text = stdout(&output);
     for word in [
         "ok     connection",
@@ -669,20 +688,20 @@ fn a_check_names_what_is_wrong() {
     .unwrap();
     let output = checked(&broken, &[]);
     broken.stop().unwrap();
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     assert!(
         stdout(&output).contains("FAILED plain request") && stdout(&output).contains("500"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 
     let server = server(1.0, 1.0);
     let output = checked(&server, &["--model", "other"]);
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     assert!(
         stdout(&output).contains("does not serve it"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let locked = start(SimSettings {
         api_key: Some(inferometer_core::Secret::new("k")),
@@ -691,21 +710,21 @@ fn a_check_names_what_is_wrong() {
     .unwrap();
     let output = checked(&locked, &[]);
     locked.stop().unwrap();
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     assert!(
         stdout(&output).contains("OPENAI_API_KEY"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let url = server.url();
     server.stop().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = call(folder.path(), &["check", "--base-url", &url]);
-    assert_eq!(code(&output), 1, "{}", told(&output));
+    assert_eq!(code(&output), 1, "{}", printed(&output));
     assert!(
         stdout(&output).contains("FAILED connection"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }
 
@@ -713,7 +732,7 @@ fn a_check_names_what_is_wrong() {
 fn the_demo_needs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let output = call(folder.path(), &["visualize", "--demo", "--report"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(
         folder
             .path()
@@ -733,16 +752,13 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
                 sim, preset: [llama-3.1-8b@h100, llama-3.1-8b@l4]}\n";
     fs::write(folder.path().join("experiment.yaml"), text).unwrap();
     let output = call(folder.path(), &["sweep", "experiment.yaml"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(
         stdout(&output).contains("4 of 4 on a virtual clock"),
         "{}",
         stdout(&output)
     );
-    let result = |name: &str| -> Value {
-        serde_json::from_str(&fs::read_to_string(folder.path().join("results").join(name)).unwrap())
-            .unwrap()
-    };
+    let result = |name: &str| -> Value { read_json(&folder.path().join("results").join(name)) };
     let names = [
         "5-preset=llama-3.1-8b@h100",
         "50-preset=llama-3.1-8b@h100",
@@ -770,7 +786,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     )
     .unwrap();
     let output = call(folder.path(), &["sweep", "experiment.yaml", "--resume"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(
         stdout(&output).contains("1 run to go, 3 done already"),
         "{}",
@@ -779,7 +795,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     assert_eq!(result("request_rate=50-preset=llama-3.1-8b@l4.json"), small);
     assert_eq!(table(folder.path()).len(), 4);
     let output = call(folder.path(), &["visualize", "--report", "--interactive"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
 
     // The tutorial's file, with the flag of the sweep itself.
     combos(folder.path(), "http://127.0.0.1:1");
@@ -796,7 +812,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
             "2",
         ],
     );
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let text = fs::read_to_string(folder.path().join("other/bench_io16x4_mc1_np4.json")).unwrap();
     let result: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(result["inferometer"]["simulated"]["replicas"], 2, "{text}");
@@ -834,8 +850,8 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
         ),
     ] {
         let output = call(folder.path(), &arguments);
-        assert_eq!(code(&output), 2, "{}", told(&output));
-        assert!(stderr(&output).contains(words), "{}", told(&output));
+        assert_eq!(code(&output), 2, "{}", printed(&output));
+        assert!(stderr(&output).contains(words), "{}", printed(&output));
     }
 }
 
@@ -846,11 +862,11 @@ fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
     combos(folder.path(), &server.url());
     let refused = call(folder.path(), &["sweep", "--", "--metric_perc=50,900"]);
     // The value is wrong and not the spelling, which the run itself understands.
-    assert_eq!(code(&refused), 2, "{}", told(&refused));
+    assert_eq!(code(&refused), 2, "{}", printed(&refused));
     assert!(
         stderr(&refused).contains("--metric-percentiles: 900 is outside"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
     let output = call(
         folder.path(),
@@ -863,7 +879,7 @@ fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
         ],
     );
     server.stop().unwrap();
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let result =
         fs::read_to_string(folder.path().join("results/bench_io16x4_mc1_np4.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
@@ -872,6 +888,6 @@ fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
         folder.path(),
         &["sweep", "--overwrite", "--", "--goodputt", "ttft:500"],
     );
-    assert_eq!(code(&typo), 2, "{}", told(&typo));
-    assert!(stderr(&typo).contains("--goodputt"), "{}", told(&typo));
+    assert_eq!(code(&typo), 2, "{}", printed(&typo));
+    assert!(stderr(&typo).contains("--goodputt"), "{}", printed(&typo));
 }

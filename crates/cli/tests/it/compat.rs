@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use inferometer_testkit::{Recorder, printed, run_folder, server, stderr, stdout};
 use serde_json::Value;
 
-use crate::recorder::Recorder;
-use crate::support::{inferometer, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
 const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
@@ -33,7 +33,7 @@ fn companions(line: &str) -> &'static [&'static str] {
 }
 
 fn try_flag(folder: &Path, line: &str) -> Output {
-    let mut command = inferometer(folder);
+    let mut command = INFEROMETER.command(folder);
     command.args(["run", "--backend=vllm", "--tokenizer=builtin", "--model=m"]);
     command
         .args(["--base-url=http://127.0.0.1:1"])
@@ -53,7 +53,12 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
     for line in lines {
         let output = try_flag(folder.path(), line);
         let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{line}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{line}: {}",
+            printed(&output)
+        );
         match REFUSED.iter().find(|(flag, _)| line[2..].starts_with(flag)) {
             Some((flag, reason)) => {
                 let flag = flag.split(' ').next().unwrap();
@@ -79,7 +84,8 @@ fn the_frozen_lists_are_whole() {
 
 /// A small run against a recording server.
 fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -> Output {
-    let output = inferometer(folder)
+    let output = INFEROMETER
+        .command(folder)
         .args(command)
         .args([
             "--base-url",
@@ -101,7 +107,7 @@ fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -
         .args(more)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     output
 }
 
@@ -138,7 +144,7 @@ fn vllms_names_print_vllms_lines_in_vllms_order() {
     assert!(at.is_sorted(), "{at:?} in {text}");
     assert!(!text.contains("sesame") && !stderr(&output).contains("sesame"));
     let ours = recorded(&server, folder.path(), &["run"], &["--backend=vllm"]);
-    assert!(!stdout(&ours).contains("Namespace("), "{}", told(&ours));
+    assert!(!stdout(&ours).contains("Namespace("), "{}", printed(&ours));
 }
 
 #[test]
@@ -169,17 +175,23 @@ fn old_versions_keep_their_habits() {
         .unwrap();
     assert_eq!(anonymous.len(), 2);
     assert!(anonymous.iter().all(|asked| asked.body == first.body));
-    let refused = inferometer(folder.path())
+    let refused = INFEROMETER
+        .command(folder.path())
         .args(["bench", "serve", "--compat=vllm-0.10"])
         .output()
         .unwrap();
-    assert!(stderr(&refused).contains("sharegpt"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("sharegpt"),
+        "{}",
+        printed(&refused)
+    );
 }
 
 #[test]
 fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -191,7 +203,7 @@ fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
         .args(["--random-input-len=8", "--disable-tqdm"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("Model not specified, fetching first model from server...\n"),
@@ -259,7 +271,8 @@ fn without_streaming_only_the_end_is_measured() {
         text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"),
         "{text}"
     );
-    let refused = inferometer(folder.path())
+    let refused = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--model=m",
@@ -272,7 +285,7 @@ fn without_streaming_only_the_end_is_measured() {
     assert!(
         stderr(&refused).contains("--no-streaming"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
 }
 
@@ -299,7 +312,8 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
     ] {
         assert!(text.contains(line), "{text}");
     }
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--base-url",
@@ -314,7 +328,7 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
     assert!(
         stderr(&output).contains("success: false"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }
 
@@ -346,18 +360,20 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
         result["spec_decode_per_position_acceptance_rates"],
         serde_json::json!([1.0, 0.0])
     );
-    let again = inferometer(folder.path())
+    let again = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(run_folder(folder.path()))
         .output()
         .unwrap();
-    assert!(stdout(&again).contains(section), "{}", told(&again));
+    assert!(stdout(&again).contains(section), "{}", printed(&again));
 }
 
 #[test]
 fn probes_go_past_the_slots_and_are_told_apart() {
     let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -382,7 +398,7 @@ fn probes_go_past_the_slots_and_are_told_apart() {
         .unwrap();
     let truth = server.truth();
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("\nProbe request rate: 100.0 req/s\n"),
@@ -416,7 +432,8 @@ fn probes_go_past_the_slots_and_are_told_apart() {
 fn a_password_in_the_url_is_kept_out_of_everything() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let url = server.url.replace("http://", "http://user:sesame@");
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -434,8 +451,8 @@ fn a_password_in_the_url_is_kept_out_of_everything() {
         .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(!told(&output).contains("sesame"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(!printed(&output).contains("sesame"), "{}", printed(&output));
     let run = run_folder(folder.path());
     let files = [
         run.join("manifest.json"),
@@ -487,14 +504,15 @@ fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
     assert!(
         stderr(&output).contains("--base-url is given more than once"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }
 
 #[test]
 fn plots_and_the_pytorch_form_stand_beside_the_result() {
     let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -520,7 +538,7 @@ fn plots_and_the_pytorch_form_stand_beside_the_result() {
         .output()
         .unwrap();
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
     assert!(
         String::from_utf8(read("r.timeline.html"))
@@ -541,7 +559,8 @@ fn plots_and_the_pytorch_form_stand_beside_the_result() {
 fn a_tokenizer_is_not_needed_for_custom_prompts() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"hello\"}\n").unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -563,8 +582,12 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
         ])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(!stdout(&output).contains("TTFT (ms)"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(
+        !stdout(&output).contains("TTFT (ms)"),
+        "{}",
+        printed(&output)
+    );
     let result: Value =
         serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["tokenizer_id"], Value::Null);
@@ -574,11 +597,12 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
 fn help_can_be_asked_by_group_and_by_word() {
     let folder = tempfile::tempdir().unwrap();
     let help = |word: &str| {
-        let output = inferometer(folder.path())
+        let output = INFEROMETER
+            .command(folder.path())
             .args(["bench", "serve", word])
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         stdout(&output)
     };
     assert!(help("--help=all").contains("--random-input-len"));

@@ -8,9 +8,10 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 
 use inferometer_sim::{FaultShare, Server, SimSettings, TlsIdentity, start};
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::Value;
 
-use crate::support::{run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 fn certificate(name: &str) -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../wire/tests/data/tls", name]
@@ -20,8 +21,7 @@ fn certificate(name: &str) -> String {
 }
 
 fn manifest(folder: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(run_folder(folder).join("manifest.json")).unwrap())
-        .unwrap()
+    read_json(&run_folder(folder).join("manifest.json"))
 }
 
 fn outcome(manifest: &Value, name: &str) -> u64 {
@@ -32,26 +32,26 @@ fn outcome(manifest: &Value, name: &str) -> u64 {
 
 #[track_caller]
 fn all_good(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", told(output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(output));
     let words = stdout(output);
     let line = words
         .lines()
         .find(|line| line.starts_with("Successful requests:"))
         .unwrap();
-    assert!(line.trim_end().ends_with(" 20"), "{}", told(output));
+    assert!(line.trim_end().ends_with(" 20"), "{}", printed(output));
 }
 
 #[track_caller]
 fn refused(output: &Output, words: &[&str], not: &str) {
-    assert_eq!(output.status.code(), Some(2), "{}", told(output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(output));
     for word in words {
         assert!(
             stderr(output).contains(word),
             "no {word:?}: {}",
-            told(output)
+            printed(output)
         );
     }
-    assert!(!stderr(output).contains(not), "{}", told(output));
+    assert!(!stderr(output).contains(not), "{}", printed(output));
 }
 
 /// The simulator over TLS; with `known_clients` it wants a certificate of them.
@@ -83,17 +83,17 @@ fn tls_is_verified_unless_told_otherwise() {
     let (server, url) = tls_server(false);
     let ca = certificate("ca.pem");
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &url, &["--ca-cert", &ca]));
+    all_good(&INFEROMETER.run(folder.path(), &url, &["--ca-cert", &ca]));
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &url, &["--insecure"]));
-    let told_apart = run(folder.path(), &url, &[]);
+    all_good(&INFEROMETER.run(folder.path(), &url, &["--insecure"]));
+    let told_apart = INFEROMETER.run(folder.path(), &url, &[]);
     refused(
         &told_apart,
         &["TLS", "--ca-cert", "--insecure"],
         "Nothing answers",
     );
     // It is no question of waiting.
-    let patient = run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
+    let patient = INFEROMETER.run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
     refused(&patient, &["--ca-cert"], "was not there within");
     assert_eq!(server.truth().len(), 40);
     server.stop().unwrap();
@@ -108,7 +108,7 @@ fn a_server_that_wants_to_know_us_gets_our_certificate() {
         certificate("client.key"),
     );
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(
+    all_good(&INFEROMETER.run(
         folder.path(),
         &url,
         &[
@@ -120,8 +120,8 @@ fn a_server_that_wants_to_know_us_gets_our_certificate() {
             &key,
         ],
     ));
-    let stranger = run(folder.path(), &url, &["--ca-cert", &ca, "--no-run-folder"]);
-    assert_ne!(stranger.status.code(), Some(0), "{}", told(&stranger));
+    let stranger = INFEROMETER.run(folder.path(), &url, &["--ca-cert", &ca, "--no-run-folder"]);
+    assert_ne!(stranger.status.code(), Some(0), "{}", printed(&stranger));
     assert_eq!(server.truth().len(), 20);
     server.stop().unwrap();
 }
@@ -201,7 +201,7 @@ fn everything_goes_through_the_proxy() {
     let plain = server(2.0, 1.0);
     let (proxy_url, heads) = proxy();
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &plain.url(), &["--proxy", &proxy_url]));
+    all_good(&INFEROMETER.run(folder.path(), &plain.url(), &["--proxy", &proxy_url]));
     let asked = std::mem::take(&mut *heads.lock().unwrap());
     let completions = format!("POST {}/v1/completions ", plain.url());
     let posts = asked
@@ -214,7 +214,7 @@ fn everything_goes_through_the_proxy() {
     let (encrypted, url) = tls_server(false);
     let folder = tempfile::tempdir().unwrap();
     let ca = certificate("ca.pem");
-    all_good(&run(
+    all_good(&INFEROMETER.run(
         folder.path(),
         &url,
         &["--proxy", &proxy_url, "--ca-cert", &ca],
@@ -235,12 +235,12 @@ fn everything_goes_through_the_proxy() {
         .local_addr()
         .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &plain.url(),
         &["--proxy", &format!("http://{closed}")],
     );
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     plain.stop().unwrap();
     encrypted.stop().unwrap();
 }
@@ -351,7 +351,7 @@ fn http2_shares_one_connection_a_worker() {
             "--max-concurrency",
             "20",
         ];
-        all_good(&run(folder.path(), &url, &more));
+        all_good(&INFEROMETER.run(folder.path(), &url, &more));
         let seen = seen.lock().unwrap().clone();
         assert_eq!((seen.multiplexed, seen.single), (20, 0), "{seen:?}");
         let multiplexed = seen
@@ -366,7 +366,7 @@ fn http2_shares_one_connection_a_worker() {
     }
     let plain = server(2.0, 1.0);
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &plain.url(), &["--http2"]);
+    let output = INFEROMETER.run(folder.path(), &plain.url(), &["--http2"]);
     refused(
         &output,
         &["does not speak HTTP/2", "--http2"],
@@ -386,7 +386,7 @@ fn connections_come_from_the_addresses_that_were_named() {
         "--connect",
         "per-request",
     ];
-    all_good(&run(folder.path(), &url, &more));
+    all_good(&INFEROMETER.run(folder.path(), &url, &more));
     let from: Vec<String> = seen
         .lock()
         .unwrap()
@@ -399,7 +399,7 @@ fn connections_come_from_the_addresses_that_were_named() {
     assert_eq!(of("127.0.0.2") + of("127.0.0.3"), from.len());
     for wrong in ["203.0.113.9", "::1"] {
         let folder = tempfile::tempdir().unwrap();
-        let output = run(folder.path(), &url, &["--source-ip", wrong]);
+        let output = INFEROMETER.run(folder.path(), &url, &["--source-ip", wrong]);
         refused(
             &output,
             &["--source-ip", wrong, "addresses of this machine"],
@@ -415,7 +415,7 @@ fn several_servers_share_the_load_and_have_a_row_each() {
         let before: Vec<usize> = servers.iter().map(|server| server.truth().len()).collect();
         let folder = tempfile::tempdir().unwrap();
         let more = ["--base-url", &servers[1].url(), "--balance", balance];
-        all_good(&run(folder.path(), &servers[0].url(), &more));
+        all_good(&INFEROMETER.run(folder.path(), &servers[0].url(), &more));
         let got: Vec<usize> = servers
             .iter()
             .zip(before)
@@ -472,14 +472,23 @@ fn each_time_limit_ends_what_it_is_for() {
     ] {
         let server = faulty(fault);
         let folder = tempfile::tempdir().unwrap();
-        let output = run(folder.path(), &server.url(), &[flag, "0.2"]);
-        assert_eq!(output.status.code(), Some(1), "{flag}: {}", told(&output));
-        assert!(stdout(&output).contains(words), "{flag}: {}", told(&output));
+        let output = INFEROMETER.run(folder.path(), &server.url(), &[flag, "0.2"]);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{flag}: {}",
+            printed(&output)
+        );
+        assert!(
+            stdout(&output).contains(words),
+            "{flag}: {}",
+            printed(&output)
+        );
         assert_eq!(
             outcome(&manifest(folder.path()), "timeout"),
             20,
             "{flag}: {}",
-            told(&output)
+            printed(&output)
         );
         drop(server.stop());
     }
@@ -504,7 +513,7 @@ fn a_connection_that_does_not_come_about_is_given_up() {
         assert!(waiting.len() < 100, "the queue takes no end");
     }
     let folder = tempfile::tempdir().unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &format!("http://{address}"),
         &["--connect-timeout", "0.2"],
@@ -526,15 +535,15 @@ fn requests_are_cancelled_in_the_share_that_was_asked_for() {
         "--request-cancellation-delay",
         "0.05",
     ];
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &[&more[..], &["--num-prompts", "100"]].concat(),
     );
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let manifest = manifest(folder.path());
     let (cancelled, ok) = (outcome(&manifest, "cancelled"), outcome(&manifest, "ok"));
-    assert_eq!(cancelled + ok, 100, "{}", told(&output));
+    assert_eq!(cancelled + ok, 100, "{}", printed(&output));
     assert!((30..=70).contains(&cancelled), "{cancelled} of 100");
     server.stop().unwrap();
 }
@@ -578,9 +587,9 @@ fn a_full_disk_costs_no_number() {
         "--random-output-len",
         "100",
     ];
-    let output = run(folder.path(), &server.url(), &more);
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    let told = told(&output);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &more);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    let told = printed(&output);
     assert!(
         told.contains("No space left on device") && told.contains("requests.parquet"),
         "{told}"
@@ -598,7 +607,7 @@ fn a_full_disk_costs_no_number() {
 fn a_server_that_never_gets_ready_leaves_no_run_behind() {
     let server = faulty("http_500");
     let folder = tempfile::tempdir().unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--ready-check-timeout-sec", "1"],

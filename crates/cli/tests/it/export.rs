@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use inferometer_sim::SimSettings;
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::{Map, Value};
 
-use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 const FORMS: [(&str, &str); 3] = [
     ("sglang", "sglang_bench.jsonl"),
@@ -16,7 +17,7 @@ const FORMS: [(&str, &str); 3] = [
 ];
 
 fn read(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    read_json(path)
 }
 
 /// The keys of another tool's form; the language of the files is explained at [`Schema::check`].
@@ -105,13 +106,13 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     let flags = "--export sglang,aiperf --export llm-d --save-result --save-detailed --result-filename r.json \
                  --request-rate 100 --max-concurrency 8 --goodput ttft:4 e2el:5000 --metadata a=b --label lab \
                  --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 95,99.9";
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &flags.split_whitespace().collect::<Vec<_>>(),
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let run_dir = run_folder(folder.path());
     let [sglang, aiperf, llmd] = check_all(&run_dir);
     let ours = read(&folder.path().join("r.json"));
@@ -176,13 +177,14 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
 
     // What we write, we read.
     let files = [FORMS[0].1, FORMS[1].1].map(|file| run_dir.join(file).display().to_string());
-    let imported = inferometer(folder.path())
+    let imported = INFEROMETER
+        .command(folder.path())
         .arg("import")
         .args(files)
         .args(["--output", "in"])
         .output()
         .unwrap();
-    assert_eq!(imported.status.code(), Some(0), "{}", told(&imported));
+    assert_eq!(imported.status.code(), Some(0), "{}", printed(&imported));
     for file in ["sglang_bench.json", "profile_export_aiperf.json"] {
         let back = read(&folder.path().join("in").join(file));
         assert_eq!(back["mean_ttft_ms"], ours["mean_ttft_ms"], "{file}");
@@ -194,19 +196,20 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
 fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let run_dir = run_folder(folder.path());
     let first = check_all(&run_dir);
     assert_eq!(first[0]["request_rate"], "inf");
 
     let report = |more: &[&str]| {
-        inferometer(folder.path())
+        INFEROMETER
+            .command(folder.path())
             .arg("report")
             .arg(&run_dir)
             .args(more)
@@ -214,11 +217,11 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
             .unwrap()
     };
     let again = report(&["--export", "sglang,aiperf,llm-d", "--export-dir", "out"]);
-    assert_eq!(again.status.code(), Some(0), "{}", told(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", printed(&again));
     assert!(
         stdout(&again).contains("Exported: out/sglang_bench.jsonl"),
         "{}",
-        told(&again)
+        printed(&again)
     );
     assert_eq!(check_all(&folder.path().join("out")), first);
     // Its own copy may be renewed; another folder's file may be somebody else's.
@@ -228,12 +231,12 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     assert!(
         stderr(&taken).contains("--export-dir: cannot write in out/sglang_bench.jsonl"),
         "{}",
-        told(&taken)
+        printed(&taken)
     );
     assert!(
         stderr(&taken).contains("it is not overwritten"),
         "{}",
-        told(&taken)
+        printed(&taken)
     );
 
     fs::write(
@@ -241,11 +244,12 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
         fs::read(run_dir.join(FORMS[1].1)).unwrap(),
     )
     .unwrap();
-    let table = inferometer(folder.path())
+    let table = INFEROMETER
+        .command(folder.path())
         .args(["aggregate", "inferometer-runs"])
         .output()
         .unwrap();
-    assert_eq!(table.status.code(), Some(0), "{}", told(&table));
+    assert_eq!(table.status.code(), Some(0), "{}", printed(&table));
     let csv =
         fs::read_to_string(folder.path().join("inferometer-runs/aggregate_results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 2, "{csv}");
@@ -259,13 +263,13 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
         ..SimSettings::default()
     })
     .unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
     assert_eq!(
         (&sglang["completed"], &sglang["mean_ttft_ms"]),
@@ -291,13 +295,13 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
 fn answers_in_one_piece_have_no_first_token() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--no-streaming", "--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
     assert!(sglang["mean_ttft_ms"].is_null() && sglang["mean_e2e_latency_ms"].is_number());
     assert!(
@@ -330,17 +334,17 @@ fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
     ] {
         // Nobody listens there: what is refused was refused before a connection was tried.
         let flags: Vec<_> = flags.split_whitespace().collect();
-        let output = run(folder.path(), "http://127.0.0.1:9", &flags);
+        let output = INFEROMETER.run(folder.path(), "http://127.0.0.1:9", &flags);
         assert_eq!(
             output.status.code(),
             Some(2),
             "{flags:?}: {}",
-            told(&output)
+            printed(&output)
         );
         assert!(
             stderr(&output).contains(problem),
             "{flags:?}: {}",
-            told(&output)
+            printed(&output)
         );
     }
 }

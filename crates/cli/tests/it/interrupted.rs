@@ -3,14 +3,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use inferometer_os::clock;
 use inferometer_sim::Server;
+use inferometer_testkit::{printed, read_json, run_folder, server, signal, stdout};
 use serde_json::Value;
 
-use crate::support::{inferometer, run_folder, server, stdout, told};
+use crate::INFEROMETER;
 
 /// A run of 400 requests at 100 a second, under way.
 fn start_run(folder: &Path, server: &Server) -> Child {
@@ -19,7 +20,8 @@ fn start_run(folder: &Path, server: &Server) -> Child {
 
 /// A run of 400 requests that arrive as `load` says, 50 of which have been answered.
 fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
-    let child = inferometer(folder)
+    let child = INFEROMETER
+        .command(folder)
         .args([
             "run",
             "--backend",
@@ -57,14 +59,6 @@ fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
     child
 }
 
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill")
-        .args([name, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
 /// Outcome counts and their sum.
 fn outcomes(manifest: &Value) -> (u64, u64, u64) {
     let counts = manifest["summary"]["extras"]["outcomes"]
@@ -79,7 +73,7 @@ fn outcomes(manifest: &Value) -> (u64, u64, u64) {
 }
 
 fn manifest(run: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(run.join("manifest.json")).unwrap()).unwrap()
+    read_json(&run.join("manifest.json"))
 }
 
 #[test]
@@ -87,21 +81,25 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(100.0, 10.0);
     let child = start_run(folder.path(), &server);
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let manifest = manifest(&run_folder(folder.path()));
     let (ok, unfinished, all) = outcomes(&manifest);
-    assert_eq!((all, ok + unfinished), (400, 400), "{}", told(&output));
+    assert_eq!((all, ok + unfinished), (400, 400), "{}", printed(&output));
     assert_eq!(
         ok,
         server.truth().len() as u64,
         "what the server completed was waited for"
     );
     assert_eq!(manifest["run"]["partial"], true);
-    assert_eq!(manifest["verdict"]["level"], "INVALID", "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(
+        manifest["verdict"]["level"],
+        "INVALID",
+        "{}",
+        printed(&output)
+    );
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(result["completed"].as_u64(), Some(ok));
     assert_eq!(result["inferometer"]["partial"], true);
     server.stop().unwrap();
@@ -111,7 +109,8 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
 fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(20.0, 100.0);
-    let mut child = inferometer(folder.path())
+    let mut child = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--backend",
@@ -146,17 +145,17 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
     while !words.contains("Warming up") {
         assert!(said.read_line(&mut words).unwrap() > 0, "{words}");
     }
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     // The second must not be merged with the first.
     std::thread::sleep(Duration::from_millis(100));
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     said.read_to_string(&mut words).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{words}{}", printed(&output));
     assert!(
-        told(&output).contains("nothing was measured"),
+        printed(&output).contains("nothing was measured"),
         "{words}{}",
-        told(&output)
+        printed(&output)
     );
     assert!(!words.contains("Successful requests"), "{words}");
     assert!(!folder.path().join("r.json").exists());
@@ -172,7 +171,8 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     // Answers that take ten minutes, after a first batch of quick ones.
     let server = server(20.0, 10.0);
-    let child = inferometer(folder.path())
+    let child = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--backend",
@@ -206,18 +206,18 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_millis(300));
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     std::thread::sleep(Duration::from_millis(100));
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         output.status.code(),
         Some(1),
         "nothing was completed: {}",
-        told(&output)
+        printed(&output)
     );
     let (ok, unfinished, all) = outcomes(&manifest(&run_folder(folder.path())));
-    assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", told(&output));
+    assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", printed(&output));
     drop(server.stop());
 }
 
@@ -234,37 +234,38 @@ fn a_killed_run_is_recovered_from_its_log() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
-    let refused = inferometer(folder.path())
+    let refused = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(&run)
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(
-        told(&refused).contains("inferometer recover"),
+        printed(&refused).contains("inferometer recover"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
 
     // From another folder: the result goes where the run would have put it.
-    let output = inferometer(elsewhere.path())
+    let output = INFEROMETER
+        .command(elsewhere.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
-    assert_eq!(all, 400, "{}", told(&output));
+    assert_eq!(all, 400, "{}", printed(&output));
     // At most a second of the run, which is 100 requests, may be missing from the log.
-    assert!(ok >= 100 && ok + unfinished == 400, "{}", told(&output));
+    assert!(ok >= 100 && ok + unfinished == 400, "{}", printed(&output));
     assert_eq!(
         (&manifest["run"]["partial"], &manifest["run"]["recovered"]),
         (&true.into(), &true.into())
     );
     // vLLM's file is there too, says what it is, and counts tokens as a run that ended would.
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         (result["completed"].as_u64(), result["num_prompts"].as_u64()),
         (Some(ok), Some(400))
@@ -280,7 +281,8 @@ fn a_killed_run_is_recovered_from_its_log() {
         (&own["partial"], &own["recovered"]),
         (&true.into(), &true.into())
     );
-    let report = inferometer(folder.path())
+    let report = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(&run)
         .output()
@@ -288,7 +290,7 @@ fn a_killed_run_is_recovered_from_its_log() {
     assert!(
         stdout(&report).contains("Successful requests:"),
         "{}",
-        told(&report)
+        printed(&report)
     );
     server.stop().unwrap();
 }
@@ -301,16 +303,17 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     let run = run_folder(folder.path());
     let before = fs::metadata(run.join("requests.arrows")).unwrap().len();
     for command in ["recover", "report"] {
-        let refused = inferometer(folder.path())
+        let refused = INFEROMETER
+            .command(folder.path())
             .arg(command)
             .arg(&run)
             .output()
             .unwrap();
-        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        assert_eq!(refused.status.code(), Some(2), "{}", printed(&refused));
         assert!(
-            told(&refused).contains("still in progress"),
+            printed(&refused).contains("still in progress"),
             "{}",
-            told(&refused)
+            printed(&refused)
         );
     }
     assert!(fs::metadata(run.join("requests.arrows")).unwrap().len() >= before);
@@ -323,37 +326,40 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
 
     // A recovery that fails (its result has no place) can be repeated.
     fs::create_dir(folder.path().join("r.json")).unwrap();
-    let failed = inferometer(folder.path())
+    let failed = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_ne!(failed.status.code(), Some(0), "{}", told(&failed));
-    assert!(run.join("requests.arrows").exists(), "{}", told(&failed));
+    assert_ne!(failed.status.code(), Some(0), "{}", printed(&failed));
+    assert!(run.join("requests.arrows").exists(), "{}", printed(&failed));
     fs::remove_dir(folder.path().join("r.json")).unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let (ok, unfinished, all) = outcomes(&manifest(&run));
     assert!(
         all == 400 && ok >= 80 && ok + unfinished == 400,
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert!(!run.join("requests.arrows").exists());
 
-    let again = inferometer(folder.path())
+    let again = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
     assert!(
-        told(&again).contains("nothing to recover"),
+        printed(&again).contains("nothing to recover"),
         "{}",
-        told(&again)
+        printed(&again)
     );
     server.stop().unwrap();
 }
@@ -380,14 +386,14 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     child.wait().unwrap();
     let after = clock::now();
     let run = run_folder(folder.path());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let result = read_json(&folder.path().join("r.json"));
     let errors = result["errors"].as_array().unwrap();
     let starts = result["start_times"].as_array().unwrap();
     let sent: Vec<f64> = starts
@@ -396,7 +402,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
         .filter(|(_, error)| error.as_str() == Some(""))
         .map(|(start, _)| start.as_f64().unwrap())
         .collect();
-    assert!(sent.len() > 10, "{}", told(&output));
+    assert!(sent.len() > 10, "{}", printed(&output));
     let within = before.as_secs_f64()..after.as_secs_f64();
     assert!(
         sent.iter().all(|start| within.contains(start)),

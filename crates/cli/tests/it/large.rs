@@ -4,9 +4,9 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use inferometer_testkit::{read_json, server};
 
-use crate::support::{inferometer, server};
+use crate::INFEROMETER;
 
 /// Waits for the child and gives the most memory of its own that it was seen with, in bytes.
 fn peak(mut child: Child) -> u64 {
@@ -32,7 +32,7 @@ fn peak(mut child: Child) -> u64 {
 fn a_workload_larger_than_memory_is_built_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let start = |arguments: &str| {
-        let mut command = inferometer(folder.path());
+        let mut command = INFEROMETER.command(folder.path());
         command
             .args(arguments.split_whitespace())
             .stdout(Stdio::null())
@@ -60,8 +60,7 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
         replayed < file * 4 / 5,
         "{replayed} bytes of memory for a file of {file}"
     );
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         (&result["completed"], &result["total_input_tokens"]),
         (&20_000.into(), &20_480_000.into())

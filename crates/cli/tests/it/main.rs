@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use inferometer_testkit::Binary;
+
 mod bad_input;
 mod campaign;
 mod compat;
@@ -11,9 +13,11 @@ mod files;
 mod interrupted;
 mod large;
 mod memory;
-mod recorder;
 mod secrets;
 mod shims;
-mod support;
-mod truth;
+mod simulated;
 mod tutorial;
+mod workloads;
+
+/// The binary under test.
+const INFEROMETER: Binary = inferometer_testkit::binary!();

@@ -2,28 +2,21 @@
 //! control group's quota, a kernel without stamps, a client that stands still, a worker without a
 //! moment to spare. Each is brought about on the binary.
 
-#![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/live.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod live;
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use inferometer_testkit::{or_skip, program};
-use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
+use inferometer_testkit::{
+    SimProcess, alone, finish, or_skip, program, signal, verdict_codes, verdict_codes_without_host,
+};
 use serde_json::Value;
 
+use crate::INFEROMETER;
+
 /// Waits until the server has answered so many requests: the run is well under way then.
-fn until_answered(sim: &Sim, count: usize) {
+fn until_answered(sim: &SimProcess, count: usize) {
     for _ in 0..400 {
         if sim.truth().len() >= count {
             return;
@@ -83,7 +76,7 @@ fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Chi
 
 /// How far each TTFT and each gap is from the server's own instants, in milliseconds, in order of
 /// size.
-fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
+fn errors(sim: &SimProcess, result: &Value) -> Vec<f64> {
     let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
     let ttfts: Vec<f64> = serde_json::from_value(result["ttfts"].clone()).unwrap();
     let mut errors = Vec::new();
@@ -131,10 +124,10 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         (3_000, &["clock_step"][..]),
         (-3_000, &["clock_step"]),
     ] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "10"]);
         let path = folder.path().join("step");
         fs::write(&path, [0; 16]).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
+        let mut program = Command::new(INFEROMETER.path());
         program
             .env("LD_PRELOAD", &library)
             .env("STEPPED_CLOCK", &path);
@@ -153,7 +146,7 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         file.write_all_at(&at.to_ne_bytes(), 0).unwrap();
         let result = finish(run, folder.path());
         assert_eq!(
-            own_codes(&result),
+            verdict_codes_without_host(&result),
             expected,
             "{:#}",
             result["inferometer"]["verdict"]
@@ -237,12 +230,12 @@ fn a_quota_that_stops_the_client_is_named() {
         "--ignore-eos",
     ];
     for (limited, expected) in [(false, &[][..]), (true, &["throttled"][..])] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "5"]);
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "5"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
         shell
             .arg(group.folder.join("cgroup.procs"))
-            .arg(env!("CARGO_BIN_EXE_inferometer"));
+            .arg(INFEROMETER.path());
         let load = [&load[..], &["--random-output-len", "20"]].concat();
         let run = run_by(&mut shell, folder.path(), &sim.url, &load);
         until_answered(&sim, 30);
@@ -254,7 +247,7 @@ fn a_quota_that_stops_the_client_is_named() {
             assert!(group.set(group.quota.2));
         }
         let result = finish(run, folder.path());
-        let mut codes = own_codes(&result);
+        let mut codes = verdict_codes_without_host(&result);
         // What came while the client was stopped came together; a group has a small share of a busy
         // machine.
         codes.retain(|code| code != "coalesced");
@@ -279,8 +272,8 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         "--ignore-eos",
     ];
     for stopped in [false, true] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
-        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let mut program = Command::new(INFEROMETER.path());
         program.env("LD_PRELOAD", &library);
         let run = run_by(&mut program, folder.path(), &sim.url, &load);
         until_answered(&sim, 10);
@@ -293,7 +286,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         assert_eq!(result["inferometer"]["client"]["kernel_stamps"], false);
         if stopped {
             assert_eq!(
-                own_codes(&result),
+                verdict_codes_without_host(&result),
                 ["stall_in_stamps"],
                 "{:#}",
                 result["inferometer"]["verdict"]
@@ -301,7 +294,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
             let worst = errors(&sim, &result).pop().unwrap();
             assert!(worst > 50.0, "at worst {worst} ms");
         } else {
-            let mut codes = own_codes(&result);
+            let mut codes = verdict_codes_without_host(&result);
             // A busy machine stalls the client, too.
             codes.retain(|code| code != "stall_in_stamps");
             assert_eq!(codes, [""; 0], "{:#}", result["inferometer"]["verdict"]);
@@ -313,7 +306,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
 fn a_rate_that_was_not_offered_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
     let load = [
         "--num-prompts",
         "200",
@@ -323,7 +316,7 @@ fn a_rate_that_was_not_offered_is_named() {
         "inf",
         "--ignore-eos",
     ];
-    let run = start_run(
+    let run = INFEROMETER.start_run(
         folder.path(),
         &sim.url,
         &[&load[..], &["--random-output-len", "2"]].concat(),
@@ -335,7 +328,7 @@ fn a_rate_that_was_not_offered_is_named() {
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
     assert!(
-        codes(&result).contains(&"offered_rate".to_owned()),
+        verdict_codes(&result).contains(&"offered_rate".to_owned()),
         "{:#}",
         result["inferometer"]["verdict"]
     );
@@ -346,7 +339,7 @@ fn a_worker_without_a_moment_to_spare_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     // One worker, and a server that writes many events at once and never waits.
-    let sim = Sim::start(folder.path(), &["--flood", "64"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--flood", "64"]);
     let load = [
         "--num-prompts",
         "50",
@@ -360,15 +353,18 @@ fn a_worker_without_a_moment_to_spare_is_named() {
     // some tries must do.
     let mut found = Vec::new();
     for _ in 0..5 {
-        let result = finish(start_run(folder.path(), &sim.url, &load), folder.path());
+        let result = finish(
+            INFEROMETER.start_run(folder.path(), &sim.url, &load),
+            folder.path(),
+        );
         // Events that were written together come together.
         assert_eq!(
-            own_codes(&result),
+            verdict_codes_without_host(&result),
             ["coalesced"],
             "{:#}",
             result["inferometer"]["verdict"]
         );
-        if codes(&result).contains(&"client_cpu".to_owned()) {
+        if verdict_codes(&result).contains(&"client_cpu".to_owned()) {
             return;
         }
         let client = &result["inferometer"]["client"];

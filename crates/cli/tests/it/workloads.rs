@@ -1,15 +1,6 @@
 //! Every dataset on the binary, against the simulator: traces with their own clock, conversations
 //! with live replies, workload files, mixes, and structured answers.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/recorder.rs"]
-#[allow(dead_code, reason = "the other test program uses the rest")]
-mod recorder;
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test program uses the rest")]
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -18,12 +9,16 @@ use std::path::Path;
 use std::process::Output;
 
 use inferometer_sim::Server;
-use recorder::{Asked, Recorder};
+use inferometer_testkit::{
+    Received, Recorder, printed, read_json, run_folder, server, stderr, stdout,
+};
 use serde_json::{Value, json};
-use support::{inferometer, run_folder, server, stderr, stdout, told};
+
+use crate::INFEROMETER;
 
 fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
-    inferometer(folder)
+    INFEROMETER
+        .command(folder)
         .args([
             "run",
             "--base-url",
@@ -53,16 +48,15 @@ fn good(folder: &Path, url: &str, arguments: &[&str]) -> Value {
         output.status.code(),
         Some(0),
         "{arguments:?}: {}",
-        told(&output)
+        printed(&output)
     );
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.join("r.json"));
     let issued = &result["inferometer"]["extras"]["issued"];
     assert_eq!(
         &result["completed"],
         issued,
         "{arguments:?}: {}",
-        told(&output)
+        printed(&output)
     );
     result
 }
@@ -245,14 +239,13 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
         &server.url(),
         &[&trace[..], &stretch[..]].concat(),
     );
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(
         stdout(&output).contains("Schedule kept: 3 of 6 rows sent"),
         "{}",
-        told(&output)
+        printed(&output)
     );
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.path().join("r.json"));
     let fidelity = &result["inferometer"]["traffic"]["fidelity"];
     assert_eq!(
         (&fidelity["rows_used"], &fidelity["rows_in_file"]),
@@ -276,7 +269,7 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     assert!(
         !stdout(&other).contains("Schedule kept"),
         "{}",
-        told(&other)
+        printed(&other)
     );
     let refused = run(
         folder.path(),
@@ -287,13 +280,13 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     assert!(
         stderr(&refused).contains("--no-self-timed"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
     let refused = run(folder.path(), &server.url(), &["--trace-speed", "2"]);
     assert!(
         stderr(&refused).contains("--trace-speed"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
     server.stop().unwrap();
 }
@@ -316,10 +309,7 @@ fn the_schedule_of_a_trace_is_in_its_run_folder() {
         ],
     );
     server.stop().unwrap();
-    let kept: Value = serde_json::from_str(
-        &fs::read_to_string(run_folder(folder.path()).join("schedule.json")).unwrap(),
-    )
-    .unwrap();
+    let kept = read_json(&run_folder(folder.path()).join("schedule.json"));
     assert_eq!(
         kept["due"],
         json!([
@@ -333,7 +323,7 @@ fn the_schedule_of_a_trace_is_in_its_run_folder() {
     );
 }
 
-fn turns(recorder: &Recorder) -> Vec<Asked> {
+fn turns(recorder: &Recorder) -> Vec<Received> {
     recorder.to("/chat/completions")
 }
 
@@ -487,9 +477,8 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
         &[&shape[..], &lengths[..], &load[..]].concat(),
     );
     server.stop().unwrap();
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
-    assert_eq!(result["completed"], 1, "{}", told(&output));
+    let result = read_json(&folder.path().join("r.json"));
+    assert_eq!(result["completed"], 1, "{}", printed(&output));
     assert_eq!(
         result["inferometer"]["extras"]["outcomes"],
         json!({"ok": 1, "http_error": 1, "unfinished": 1})
@@ -508,7 +497,8 @@ fn a_conversation_that_fails_is_not_gone_on_with() {
 fn turns_of_a_conversation_stay_with_one_server_and_name_their_session() {
     let folder = tempfile::tempdir().unwrap();
     let servers = [Recorder::start(), Recorder::start()];
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--base-url",
@@ -544,10 +534,10 @@ fn turns_of_a_conversation_stay_with_one_server_and_name_their_session() {
         ])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     for server in &servers {
         let asked = turns(server);
-        assert_eq!(asked.len(), 4, "{}", told(&output));
+        assert_eq!(asked.len(), 4, "{}", printed(&output));
         let first: Vec<&Value> = asked
             .iter()
             .map(|asked| &asked.body["messages"][0]["content"])
@@ -620,12 +610,13 @@ fn conversations_need_a_backend_for_chats() {
         &["--multi-turn", "--backend", "vllm", "--num-prompts", "4"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
-    assert!(stderr(&output).contains("messages"), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+    assert!(stderr(&output).contains("messages"), "{}", printed(&output));
 }
 
 fn build(folder: &Path, file: &str, arguments: &[&str]) -> Output {
-    inferometer(folder)
+    INFEROMETER
+        .command(folder)
         .args([
             "workload",
             "build",
@@ -661,7 +652,7 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     .concat();
     for file in ["w.jsonl", "again.jsonl"] {
         let output = build(folder.path(), file, &flags);
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
     let read = |file: &str| fs::read(folder.path().join(file)).unwrap();
     assert_eq!(read("w.jsonl"), read("again.jsonl"));
@@ -691,7 +682,8 @@ fn a_workload_file_is_replayed_byte_for_byte() {
         .unwrap()
         .to_owned();
 
-    let shown = inferometer(folder.path())
+    let shown = INFEROMETER
+        .command(folder.path())
         .args(["workload", "show", "w.jsonl", "--html", "w.html"])
         .output()
         .unwrap();
@@ -703,7 +695,7 @@ fn a_workload_file_is_replayed_byte_for_byte() {
         "█",
         "milliseconds between due instants",
     ] {
-        assert!(text.contains(part), "{part}: {}", told(&shown));
+        assert!(text.contains(part), "{part}: {}", printed(&shown));
     }
     let page = String::from_utf8(read("w.html")).unwrap();
     assert!(page.contains("<svg") && page.contains(&hash));
@@ -716,7 +708,7 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     assert!(
         stderr(&refused).contains("--dataset-name cannot"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
     let broken = String::from_utf8(read("w.jsonl"))
         .unwrap()
@@ -726,7 +718,7 @@ fn a_workload_file_is_replayed_byte_for_byte() {
     assert!(
         stderr(&refused).contains("was changed"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
 }
 
@@ -747,7 +739,7 @@ fn conversations_can_be_kept_in_a_file() {
         "w.jsonl",
         &[&flags[..], &["--multi-turn-output-len", "3"]].concat(),
     );
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let server = quick();
     let result = good(
         folder.path(),
@@ -805,7 +797,7 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
             .all(|prompt| !plain.contains(prompt))
     );
     let refused = run(folder.path(), &recorder.url, &["--prefix-groups", "3"]);
-    assert!(stderr(&refused).contains("--mix"), "{}", told(&refused));
+    assert!(stderr(&refused).contains("--mix"), "{}", printed(&refused));
 }
 
 #[test]
@@ -977,7 +969,8 @@ fn prompts_get_their_length_by_the_servers_own_count() {
         "--num-prompts",
         "12",
     ];
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .env("OPENAI_API_KEY", "key-1")
         .args([
             "run",
@@ -999,14 +992,13 @@ fn prompts_get_their_length_by_the_servers_own_count() {
         .args(flags)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         result["input_lens"],
         json!(vec![40; 12]),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let lengths = &result["inferometer"]["traffic"]["lengths"];
     assert_eq!(
@@ -1014,7 +1006,11 @@ fn prompts_get_their_length_by_the_servers_own_count() {
         (&json!(12), &json!(0)),
         "{lengths}"
     );
-    assert!(stderr(&output).contains("corrected"), "{}", told(&output));
+    assert!(
+        stderr(&output).contains("corrected"),
+        "{}",
+        printed(&output)
+    );
 
     // Not asked, nothing is corrected.
     let plain = run(
@@ -1022,5 +1018,5 @@ fn prompts_get_their_length_by_the_servers_own_count() {
         &url,
         &[&flags[..], &["--no-verify-lengths"]].concat(),
     );
-    assert!(!stderr(&plain).contains("corrected"), "{}", told(&plain));
+    assert!(!stderr(&plain).contains("corrected"), "{}", printed(&plain));
 }
