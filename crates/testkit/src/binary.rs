@@ -31,7 +31,8 @@ impl Binary {
         self.path
     }
 
-    /// A command that runs it in `folder`, without the user's environment.
+    /// A command that runs it in `folder`, without the user's environment. Help is 100 columns wide,
+    /// whatever the terminal is.
     pub fn command(self, folder: &Path) -> Command {
         let mut command = Command::new(self.path);
         command
@@ -40,7 +41,8 @@ impl Binary {
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", folder.join("hf"))
             .env("XDG_CACHE_HOME", folder.join("cache"))
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .env("COLUMNS", "100");
         command
     }
 

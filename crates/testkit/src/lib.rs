@@ -9,6 +9,7 @@ mod output;
 mod process;
 mod recorder;
 mod sim;
+mod snapshot;
 
 pub use binary::Binary;
 pub use machine::{MUST_RUN, or_skip, program, project_root};
@@ -19,3 +20,7 @@ pub use output::{
 pub use process::{alone, finish, signal};
 pub use recorder::{Received, Recorder};
 pub use sim::{SimProcess, server, slow_engine};
+pub use snapshot::{MEASURED, Redaction, snapshot_settings, transcript, transcript_of};
+
+#[doc(hidden)]
+pub use insta;

@@ -13,6 +13,7 @@ mod files;
 mod interrupted;
 mod large;
 mod memory;
+mod outputs;
 mod secrets;
 mod shims;
 mod simulated;
