@@ -17,9 +17,9 @@ pub use output::{
     HOST_CODES, printed, read_json, run_folder, stderr, stdout, verdict_codes,
     verdict_codes_without_host,
 };
-pub use process::{alone, finish, signal};
+pub use process::{alone, finish, signal, wait_until};
 pub use recorder::{Received, Recorder};
-pub use sim::{SimProcess, server, slow_engine};
+pub use sim::{SimProcess, server, slow_engine, wait_for_in_flight};
 pub use snapshot::{MEASURED, Redaction, snapshot_settings, transcript, transcript_of};
 
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,6 +15,22 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// after the other.
 pub fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Polls until a condition holds.
+///
+/// # Panics
+/// When it does not within a minute; `what` names it in the message.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    const POLL_INTERVAL: Duration = Duration::from_millis(20);
+    const POLLS: u32 = 3_000;
+    for _ in 0..POLLS {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    panic!("waited in vain for {what}");
 }
 
 /// Sends a signal such as `-STOP`.

@@ -8,7 +8,7 @@ use inferometer_sim::engine::{EngineConfig, StepCost};
 use inferometer_sim::{Server, SimSettings, start};
 use serde_json::Value;
 
-use crate::signal;
+use crate::{signal, wait_until};
 
 /// A server in this process with fixed delays, in milliseconds.
 pub fn server(ttft_ms: f64, itl_ms: f64) -> Server {
@@ -33,6 +33,28 @@ pub fn slow_engine() -> EngineConfig {
         },
         ..EngineConfig::default()
     }
+}
+
+/// The answer of the server at `url` to a GET, with its head.
+fn get(url: &str, path: &str) -> String {
+    let address = url.trim_start_matches("http://");
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut response = String::new();
+    socket.read_to_string(&mut response).unwrap();
+    response
+}
+
+/// Waits until exactly this many requests are in flight at the simulator at `url`.
+pub fn wait_for_in_flight(url: &str, count: u32) {
+    wait_until(&format!("{count} requests in flight"), || {
+        let page = get(url, "/metrics");
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("vllm:num_requests_running"));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value == Some(f64::from(count))
+    });
 }
 
 /// The simulator in a process of its own, which ends with this value; see
@@ -67,17 +89,18 @@ impl SimProcess {
 
     /// The server's own log of the requests that it answered.
     pub fn truth(&self) -> Vec<Value> {
-        let address = self.url.trim_start_matches("http://");
-        let mut socket = TcpStream::connect(address).unwrap();
-        write!(socket, "GET /truth HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
-        let mut response = String::new();
-        socket.read_to_string(&mut response).unwrap();
+        let response = get(&self.url, "/truth");
         let lines = response
             .lines()
             .filter(|line| line.starts_with('{') && line.contains("\"events\""));
         lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// Waits until it has answered this many requests: a run is well under way then.
+    pub fn wait_for_answers(&self, count: usize) {
+        wait_until(&format!("{count} answers"), || self.truth().len() >= count);
     }
 }
 

@@ -15,17 +15,6 @@ use serde_json::Value;
 
 use crate::INFEROMETER;
 
-/// Waits until the server has answered so many requests: the run is well under way then.
-fn until_answered(sim: &SimProcess, count: usize) {
-    for _ in 0..400 {
-        if sim.truth().len() >= count {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the run does not get under way");
-}
-
 /// A library for `LD_PRELOAD`, made of one of the C files beside these tests.
 fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
     let compiler = or_skip(program(&["cc", "gcc", "clang"]), "a C compiler")?;
@@ -137,7 +126,7 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
             &sim.url,
             &[&load[..], &["--random-output-len", "20"]].concat(),
         );
-        until_answered(&sim, 10);
+        sim.wait_for_answers(10);
         // The instant is written last, and lies ahead: clock and stamps step together.
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8)
@@ -238,7 +227,7 @@ fn a_quota_that_stops_the_client_is_named() {
             .arg(INFEROMETER.path());
         let load = [&load[..], &["--random-output-len", "20"]].concat();
         let run = run_by(&mut shell, folder.path(), &sim.url, &load);
-        until_answered(&sim, 30);
+        sim.wait_for_answers(30);
         if limited {
             assert!(group.set(group.quota.1));
             // Long enough to lose more than one part in two hundred of the run, short enough that
@@ -276,7 +265,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         let mut program = Command::new(INFEROMETER.path());
         program.env("LD_PRELOAD", &library);
         let run = run_by(&mut program, folder.path(), &sim.url, &load);
-        until_answered(&sim, 10);
+        sim.wait_for_answers(10);
         if stopped {
             signal(run.id(), "-STOP");
             std::thread::sleep(Duration::from_millis(100));
@@ -321,7 +310,7 @@ fn a_rate_that_was_not_offered_is_named() {
         &sim.url,
         &[&load[..], &["--random-output-len", "2"]].concat(),
     );
-    until_answered(&sim, 100);
+    sim.wait_for_answers(100);
     // Until all would have been sent long ago.
     signal(run.id(), "-STOP");
     std::thread::sleep(Duration::from_secs(2));

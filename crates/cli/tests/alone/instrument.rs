@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use inferometer_testkit::{alone, finish, signal, verdict_codes};
+use inferometer_testkit::{alone, finish, signal, verdict_codes, wait_for_in_flight};
 use serde_json::Value;
 
 use crate::INFEROMETER;
@@ -42,7 +42,7 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
     ];
     let cap = ["--max-concurrency", "100"];
     let run = INFEROMETER.start_run(folder.path(), &sim.url, &[&load[..], &cap[..]].concat());
-    std::thread::sleep(Duration::from_secs(2));
+    sim.wait_for_answers(350);
     signal(sim.id(), "-STOP");
     std::thread::sleep(Duration::from_secs(3));
     signal(sim.id(), "-CONT");
@@ -164,7 +164,7 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
         "15",
     ];
     let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(1));
+    wait_for_in_flight(&sim.url, 8);
     for _ in 0..8 {
         signal(run.id(), "-STOP");
         std::thread::sleep(Duration::from_millis(50));

@@ -176,7 +176,8 @@ fn a_client_that_stands_still_is_late_and_says_so() {
         "--ignore-eos",
     ];
     let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(1));
+    // Half of the run.
+    sim.wait_for_answers(150);
     signal(run.id(), "-STOP");
     std::thread::sleep(Duration::from_millis(600));
     signal(run.id(), "-CONT");
@@ -206,7 +207,7 @@ fn a_run_that_is_broken_off_is_named() {
         "--ignore-eos",
     ];
     let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(2));
+    sim.wait_for_answers(100);
     signal(run.id(), "-INT");
     let result = finish(run, folder.path());
     assert!(

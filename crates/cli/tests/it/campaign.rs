@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use inferometer_sim::{Server, SimSettings, start};
-use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
+use inferometer_testkit::{
+    printed, read_json, run_folder, server, signal, stderr, stdout, wait_until,
+};
 use serde_json::Value;
 
 use crate::INFEROMETER;
@@ -154,24 +155,15 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
 }
 
 /// Starts a sweep and kills the whole of it as soon as `when` holds.
-fn sweep_until(folder: &Path, signal: &str, when: impl Fn() -> bool) -> Output {
+fn sweep_until(folder: &Path, name: &str, when: impl Fn() -> bool) -> Output {
     let mut command = INFEROMETER.command(folder);
     command
         .arg("sweep")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
-    let mut looks = 0;
-    while !when() {
-        looks += 1;
-        assert!(looks < 12_000, "the sweep never came so far");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let kill = std::process::Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
+    wait_until("the sweep to come this far", when);
+    signal(child.id(), name);
     child.wait_with_output().unwrap()
 }
 

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::process::{Child, Output, Stdio};
 
 use inferometer_os::clock;
 use inferometer_sim::Server;
-use inferometer_testkit::{printed, read_json, run_folder, server, signal, stdout};
+use inferometer_testkit::{
+    printed, read_json, run_folder, server, signal, stdout, wait_for_in_flight, wait_until,
+};
 use serde_json::Value;
 
 use crate::INFEROMETER;
@@ -53,10 +54,31 @@ fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
         .spawn()
         .unwrap();
     // The server's own log says how far the run has come, so no guess about time is needed.
-    while server.truth().len() < 50 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(server, 50);
     child
+}
+
+/// Waits until the server has answered this many requests.
+fn wait_for_answers(server: &Server, count: usize) {
+    wait_until(&format!("{count} answers"), || {
+        server.truth().len() >= count
+    });
+}
+
+/// Interrupts a run, and again as soon as it says that it has received the first signal: two that
+/// are pending at once would be merged.
+fn interrupt_twice(mut child: Child) -> Output {
+    let mut stream = BufReader::new(child.stderr.take().unwrap());
+    let mut warnings = String::new();
+    signal(child.id(), "-INT");
+    while !warnings.contains("Ctrl-C") {
+        assert!(stream.read_line(&mut warnings).unwrap() > 0, "{warnings}");
+    }
+    signal(child.id(), "-INT");
+    stream.read_to_string(&mut warnings).unwrap();
+    let mut output = child.wait_with_output().unwrap();
+    output.stderr = warnings.into_bytes();
+    output
 }
 
 /// Outcome counts and their sum.
@@ -140,17 +162,13 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut screen = BufReader::new(child.stdout.take().unwrap());
     let mut words = String::new();
     while !words.contains("Warming up") {
-        assert!(said.read_line(&mut words).unwrap() > 0, "{words}");
+        assert!(screen.read_line(&mut words).unwrap() > 0, "{words}");
     }
-    signal(child.id(), "-INT");
-    // The second must not be merged with the first.
-    std::thread::sleep(Duration::from_millis(100));
-    signal(child.id(), "-INT");
-    said.read_to_string(&mut words).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = interrupt_twice(child);
+    screen.read_to_string(&mut words).unwrap();
     assert_eq!(output.status.code(), Some(1), "{words}{}", printed(&output));
     assert!(
         printed(&output).contains("nothing was measured"),
@@ -197,19 +215,8 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = || {
-        fs::read_dir(folder.path().join("inferometer-runs"))
-            .ok()
-            .and_then(|mut runs| runs.next())
-    };
-    while log().is_none_or(|run| !run.unwrap().path().join("requests.arrows").exists()) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    std::thread::sleep(Duration::from_millis(300));
-    signal(child.id(), "-INT");
-    std::thread::sleep(Duration::from_millis(100));
-    signal(child.id(), "-INT");
-    let output = child.wait_with_output().unwrap();
+    wait_for_in_flight(&server.url(), 10);
+    let output = interrupt_twice(child);
     assert_eq!(
         output.status.code(),
         Some(1),
@@ -228,9 +235,7 @@ fn a_killed_run_is_recovered_from_its_log() {
     let server = server(20.0, 2.0);
     let mut child = start_run(folder.path(), &server);
     let run = run_folder(folder.path());
-    while server.truth().len() < 250 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 250);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
@@ -318,9 +323,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     }
     assert!(fs::metadata(run.join("requests.arrows")).unwrap().len() >= before);
     assert!(!run.join("requests.parquet").exists());
-    while server.truth().len() < 200 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 200);
     child.kill().unwrap();
     child.wait().unwrap();
 
@@ -379,9 +382,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     ];
     let load = [&ramp[..], &["--save-detailed"]].concat();
     let mut child = start_loaded_run(folder.path(), &server, &load);
-    while server.truth().len() < 150 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 150);
     child.kill().unwrap();
     child.wait().unwrap();
     let after = clock::now();
