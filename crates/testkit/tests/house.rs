@@ -68,7 +68,7 @@ fn uses(manifest: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_room_uses_only_what_stands_below_it() {
+fn every_crate_uses_only_the_crates_below_it() {
     let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
     let mut seen = 0;
     for entry in fs::read_dir(project_root().join("crates")).unwrap() {
@@ -93,7 +93,7 @@ fn every_room_uses_only_what_stands_below_it() {
 }
 
 #[test]
-fn unsafe_code_lives_in_one_room() {
+fn unsafe_code_is_in_one_crate() {
     for entry in fs::read_dir(project_root().join("crates")).unwrap() {
         let folder = entry.unwrap().path();
         if folder.ends_with("os") {

@@ -1,5 +1,5 @@
-//! What sets inferometer apart, seen on the binary: numbers stay right when something stands still,
-//! and the verdict says that it did.
+//! What sets inferometer apart, tested on the binary: numbers stay right when the server or the
+//! client is stopped, and the verdict reports it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -27,11 +27,11 @@ fn floats(result: &Value, key: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_server_that_stands_still_shows_in_the_response_latency() {
+fn a_stopped_server_shows_in_the_response_latency() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    // A cap that is far from binding until the server stands still.
+    // A cap that is far from binding until the server is stopped.
     let load = [
         "--num-prompts",
         "1200",
@@ -82,7 +82,7 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
 }
 
 #[test]
-fn the_simulator_tells_the_arrival_of_a_request_that_it_was_slow_to_read() {
+fn the_simulator_reports_the_arrival_of_a_request_that_it_read_late() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = INFEROMETER.sim(folder.path(), &["--ttft", "1", "--itl", "1"]);
@@ -151,7 +151,7 @@ fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
 }
 
 #[test]
-fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
+fn a_client_stopped_for_50_ms_keeps_its_stamps_and_reports_the_stall() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = INFEROMETER.sim(folder.path(), &["--ttft", "200", "--itl", "200"]);
@@ -193,9 +193,9 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
     }
     assert_eq!(errors.len(), 8 * 14);
     errors.sort_by(f64::total_cmp);
-    // Were it the process that stamps, every fourth gap would be tens of milliseconds off. The
-    // simulator may lose its processor between reading the clock and writing, hence not the largest
-    // error.
+    // If the process took the stamps, every fourth gap would be tens of milliseconds off. The
+    // simulator may lose its processor between reading the clock and writing: hence the p95 instead
+    // of the largest error.
     let error = errors[errors.len() * 95 / 100];
     assert!(error < 0.2, "gaps are {error} ms off");
     let level = result["inferometer"]["verdict"]["level"].as_str().unwrap();

@@ -1,4 +1,7 @@
-//! Tests that speak of time, or need the machine for themselves: they run one after the other.
+//! Tests that measure time, or need the machine for themselves: each holds [`alone`], so that they
+//! run one after the other.
+//!
+//! [`alone`]: inferometer_testkit::alone
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

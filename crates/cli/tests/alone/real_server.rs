@@ -1,8 +1,8 @@
 //! Against a real inference engine: llama.cpp's own server, with a tiny model of random weights.
 //!
 //! Needs a Python with the packages xllamacpp, gguf and numpy, named by
-//! `INFEROMETER_LLAMACPP_PYTHON`; `.ci/run` makes one. The server has a habit worth a test: it
-//! announces keep-alive and closes each connection after its stream.
+//! `INFEROMETER_LLAMACPP_PYTHON`; `.ci/run` makes one. The server is worth a test because it
+//! announces keep-alive and closes each connection after its stream all the same.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Drop for LlamaCpp {
     }
 }
 
-/// Runs, and returns the result after checking what must hold for every run.
+/// Makes a run, checks what must hold for each, and returns its result.
 fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
     let output = INFEROMETER
         .command(folder)
@@ -121,7 +121,7 @@ fn llama_cpp_is_measured_without_a_lost_request() {
             );
         }
     }
-    // Connections are used again under a cap, and the server closes them behind our back.
+    // Under a cap connections are reused, and the server closes them without notice.
     let cap = ["--backend", "vllm", "--max-concurrency", "4"];
     let result = run(
         folder.path(),

@@ -1,4 +1,4 @@
-//! The numbers against a server that knows the truth.
+//! The numbers against the ground truth of the simulator, and of its model on a virtual clock.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,7 +63,7 @@ fn two_hundred_streams_are_measured_as_the_server_sent_them() {
     let (ttfts, starts) = (floats("ttfts"), floats("start_times"));
 
     // Both processes read the same monotonic clock, so the instant at which an event was handed to
-    // the kernel can be compared with the instant at which the client says that it arrived.
+    // the kernel can be compared with the instant at which the client reports that it arrived.
     let mut ttft_errors = Vec::new();
     let mut itl_errors = Vec::new();
     let mut seen = BTreeSet::new();
@@ -143,8 +143,8 @@ fn the_real_clock_agrees_with_the_virtual_one() {
             real[key].as_f64().unwrap(),
             simulated[key].as_f64().unwrap(),
         );
-        // An arrival just before or after the end of a step can change places in the real run:
-        // hence the fraction.
+        // In the real run an arrival close to the end of a step may fall on its other side: hence
+        // the relative part.
         let within = 3.0 + 0.05 * simulated;
         assert!(
             (real - simulated).abs() < within,

@@ -1,9 +1,8 @@
-//! Each reason of the verdict that a server, a load or a signal can bring about, brought about on
-//! the binary.
+//! Each reason of the verdict that a server, a load or a signal can cause, provoked on the binary.
 //!
-//! Those that the client's own host brings about (a stepped clock, a control group's quota, a
-//! kernel without stamps, a worker without a moment to spare) are in `hosts.rs`; all of them are
-//! provoked on synthetic runs, too, by the tests of the metrics crate.
+//! Those that the client's own host causes (a stepped clock, a control group's quota, a kernel
+//! without stamps, a saturated worker) are in `hosts.rs`; the tests of the metrics crate provoke all
+//! of them on synthetic runs too.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +16,7 @@ use serde_json::{Value, json};
 use crate::INFEROMETER;
 
 /// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine
-/// brings.
+/// causes.
 fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
     let sim = INFEROMETER.sim(folder, flags);
     let result = finish(INFEROMETER.start_run(folder, &sim.url, load), folder);
@@ -25,7 +24,7 @@ fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
 }
 
 #[test]
-fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
+fn servers_and_loads_that_distort_a_run_are_named_and_nothing_else_is() {
     let _alone = alone();
     let quick = ["--ttft", "20", "--itl", "2"];
     let even = [
@@ -71,7 +70,7 @@ fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
 }
 
 #[test]
-fn answers_shorter_than_asked_and_prompts_that_repeat_are_named() {
+fn short_answers_and_repeated_prompts_are_named() {
     let _alone = alone();
     let load = [
         "--num-prompts",
@@ -160,12 +159,12 @@ fn a_warm_prefix_cache_is_named() {
 }
 
 #[test]
-fn a_client_that_stands_still_is_late_and_says_so() {
+fn a_stopped_client_is_late_and_reports_it() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    // Answers of 100 ms: of all events some 3 % come during the pause, which the p99 of the lag
-    // must show.
+    // Answers take 100 ms, so about 3 % of all events arrive during the pause; the p99 of the lag
+    // must show them.
     let load = [
         "--num-prompts",
         "300",
@@ -193,7 +192,7 @@ fn a_client_that_stands_still_is_late_and_says_so() {
 }
 
 #[test]
-fn a_run_that_is_broken_off_is_named() {
+fn an_interrupted_run_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
@@ -237,7 +236,7 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
         "events_per_s": 1e9, "open_streams": 1_000_000, "streams_limited_by": "", "stamp_error_ms": tail,
         "kernel_stamps": true
     });
-    // Under the program's name of that time, as a self-test before November 2026 left it.
+    // Under the program's former name, as a self-test before November 2026 left it.
     let cache = folder.path().join("servebench");
     fs::create_dir(&cache).unwrap();
     fs::write(cache.join("selftest.json"), ceiling.to_string()).unwrap();

@@ -1,4 +1,4 @@
-//! Bad input is answered before anything is sent: the message names the flag, the value and the
+//! Bad input is refused before anything is sent: the message names the flag, the value and the
 //! remedy, and the exit code is 2.
 
 use std::fs;
@@ -68,7 +68,7 @@ fn workers_that_the_machine_cannot_hold_are_refused() {
 
 #[test]
 fn a_url_with_the_endpoint_in_it_is_explained() {
-    // Nobody listens at these: the URL alone is refused.
+    // Nothing listens at these: the URL itself is refused.
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for url in [
@@ -99,7 +99,7 @@ fn a_url_with_the_endpoint_in_it_is_explained() {
 }
 
 #[test]
-fn a_field_that_is_not_there_cannot_be_omitted() {
+fn omitting_an_unknown_field_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
     let fields = [
@@ -128,13 +128,13 @@ fn a_field_that_is_not_there_cannot_be_omitted() {
     );
 }
 
-/// A server that knows no more fields than OpenAI's API has, and says so as transformers serve
-/// does.
+/// A server that refuses fields that OpenAI's API does not have, in the words of `transformers
+/// serve`.
 fn strict_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        // Connections are opened ahead, so one that is silent must not keep the others waiting.
+        // Connections are opened ahead of time: an idle one must not block the others.
         listener
             .incoming()
             .flatten()
@@ -145,7 +145,7 @@ fn strict_server() -> String {
 
 fn refuse_fields(mut stream: TcpStream) {
     let (mut request, mut piece) = (Vec::new(), [0; 4_096]);
-    // The bodies of these tests end in a brace; what has none ends with its head.
+    // The bodies of these tests end in a brace; requests without a body end with their head.
     let whole = |request: &[u8]| {
         request.ends_with(b"}") || (request.starts_with(b"GET") && request.ends_with(b"\r\n\r\n"))
     };
@@ -310,7 +310,7 @@ fn an_unwritable_result_folder_is_refused() {
 }
 
 #[test]
-fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
+fn too_few_descriptors_for_the_load_are_reported_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
     let command = format!(
@@ -335,7 +335,7 @@ fn too_few_descriptors_for_the_load_are_told_with_the_remedy() {
 }
 
 #[test]
-fn flags_that_are_not_built_are_refused_and_never_ignored() {
+fn unsupported_flags_are_refused_and_never_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let mut text = String::new();
     for flag in ["--use-beam-search", "--use_beam_search"] {

@@ -65,7 +65,7 @@ fn table(folder: &Path) -> Vec<Vec<String>> {
         .collect();
     lines
         .map(|line| {
-            // Lists stand in quotation marks and hold commas.
+            // Lists are quoted and hold commas.
             let mut quoted = false;
             let line: String = line
                 .chars()
@@ -106,7 +106,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
         assert_eq!(result["failed"], 0, "{name}");
         assert!(result["mean_e2el_ms"].is_number(), "{name}");
     }
-    // Each cell has prompts of its own, or a prefix cache would answer for the server.
+    // Each cell has prompts of its own, or a prefix cache would answer them.
     assert_eq!(server.truth().len(), 24);
     server.stop().unwrap();
 
@@ -154,7 +154,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     );
 }
 
-/// Starts a sweep and kills the whole of it as soon as `when` holds.
+/// Starts a sweep, and sends it a signal as soon as `when` holds.
 fn sweep_until(folder: &Path, name: &str, when: impl Fn() -> bool) -> Output {
     let mut command = INFEROMETER.command(folder);
     command
@@ -179,7 +179,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         server.reset_truth();
         let broken = tempfile::tempdir().unwrap();
         combos(broken.path(), &server.url());
-        // In the third run, with a request of it on its way or done.
+        // During the third run: one of its requests is in flight or done.
         let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
         if signal == "-INT" {
             assert_eq!(code(&output), 1, "{}", printed(&output));
@@ -210,7 +210,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
 }
 
 #[test]
-fn a_cell_that_fails_is_named_and_the_exit_code_tells() {
+fn a_failed_cell_is_named_and_sets_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(SimSettings {
         max_model_len: 64,
@@ -343,7 +343,7 @@ fn mistakes_are_found_before_anything_is_sent() {
 #[test]
 fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     let folder = tempfile::tempdir().unwrap();
-    // A free port, for a moment nobody's.
+    // A port that is free now.
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -408,7 +408,7 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     let again = call(folder.path(), &arguments);
     assert_eq!(code(&again), 2, "{}", printed(&again));
-    // By vLLM's own words.
+    // With the words of vLLM's command line.
     let resumed = call(
         folder.path(),
         &[
@@ -426,7 +426,7 @@ fn vllms_sweep_starts_the_server_and_leaves_vllms_files() {
 }
 
 #[test]
-fn a_server_that_ends_early_is_told_with_its_last_words() {
+fn a_server_that_exits_early_is_reported_with_its_last_output() {
     let folder = tempfile::tempdir().unwrap();
     let output = call(
         folder.path(),
@@ -448,10 +448,10 @@ fn a_server_that_ends_early_is_told_with_its_last_words() {
     );
 }
 
-/// A benchmark that is not ours tells nobody how it stands, but it writes a log.
+/// A foreign benchmark publishes no progress, but it writes a log.
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
+fn the_output_of_a_foreign_benchmark_is_shown_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -461,8 +461,8 @@ fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
     let bench = "printf 'loading\\n 40%%|====\\r 80%%|======== epoch 7\\n'; sleep 1\n";
     fs::write(folder.path().join("bench.sh"), bench).unwrap();
     let this = INFEROMETER.path();
-    // On the whole terminal only the cells that change are drawn: what is told apart from all
-    // before is whole.
+    // The full-screen view draws only the cells that change, so the text is broken up where it
+    // repeats what was there before.
     for (ui, seen) in [("bar", " s · 80%|======== epoch 7"), ("tui", "80%|==")] {
         let command = format!(
             "stty cols 120 rows 40; '{this}' sweep --serve-cmd '{this} sim --port {port}' --bench-cmd 'sh bench.sh' \
@@ -480,7 +480,7 @@ fn what_a_foreign_benchmark_says_is_shown_while_it_runs() {
 }
 
 #[test]
-fn repeats_are_folded_beside_the_runs_and_broken_files_are_named() {
+fn repeats_are_summarised_beside_the_runs_and_broken_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
     combos(folder.path(), &server.url());
@@ -612,7 +612,7 @@ fn runs_are_compared_as_files_and_as_folders() {
         &["compare", "config_a.json", "config_b.json", "--markdown"],
     );
     assert!(stdout(&markdown).contains("| "), "{}", printed(&markdown));
-    // A run's folder says what its file says.
+    // A run's folder gives the same as its file.
     let json = call(
         folder.path(),
         &[
@@ -721,7 +721,7 @@ fn a_check_names_what_is_wrong() {
 }
 
 #[test]
-fn the_demo_needs_nothing() {
+fn quickstart_needs_no_server_and_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let output = call(folder.path(), &["visualize", "--demo", "--report"]);
     assert_eq!(code(&output), 0, "{}", printed(&output));
@@ -770,7 +770,7 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
         ttft(&small)
     );
 
-    // One is lost; going on makes it again, to the byte apart from the clock of the host.
+    // One result is lost; resuming makes it again, identical but for the time of the host.
     fs::remove_file(
         folder
             .path()
@@ -848,12 +848,12 @@ fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
 }
 
 #[test]
-fn further_flags_of_a_sweep_may_be_written_as_argparse_takes_them() {
+fn flags_passed_through_a_sweep_may_use_the_spellings_of_argparse() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(2.0, 1.0);
     combos(folder.path(), &server.url());
     let refused = call(folder.path(), &["sweep", "--", "--metric_perc=50,900"]);
-    // The value is wrong and not the spelling, which the run itself understands.
+    // The value is wrong; the spelling is one that a run understands.
     assert_eq!(code(&refused), 2, "{}", printed(&refused));
     assert!(
         stderr(&refused).contains("--metric-percentiles: 900 is outside"),

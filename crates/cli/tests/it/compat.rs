@@ -1,4 +1,4 @@
-//! What was written for vLLM's benchmark keeps working.
+//! Command lines and scripts for vLLM's benchmark keep working.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str); 3] = [
     ("tokenizer-mode slow", "tokenizer.json"),
 ];
 
-/// What else has to be said for a flag to make sense.
+/// Flags that another flag needs beside it.
 fn companions(line: &str) -> &'static [&'static str] {
     match line.trim_start_matches('-').split(' ').next().unwrap() {
         "dataset-name" if line.ends_with("sharegpt") => &["--dataset-path=f.json"],
@@ -67,7 +67,7 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
                     "{line}: {message}"
                 );
             }
-            // Everything was understood: the next thing is to ask the server, and there is none.
+            // The flags were understood: the next step is to ask the server, and there is none.
             None => assert!(
                 message.contains("Nothing answers at http://"),
                 "{line}: {message}"
@@ -77,7 +77,7 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
 }
 
 #[test]
-fn the_frozen_lists_are_whole() {
+fn the_frozen_flag_lists_are_complete() {
     let names = |list: &str| list.lines().filter(|line| line.starts_with("--")).count();
     assert_eq!((names(FLAGS_0_33), names(LEGACY_FLAGS)), (103, 61));
 }
@@ -117,7 +117,7 @@ fn position(text: &str, part: &str) -> usize {
 }
 
 #[test]
-fn vllms_names_print_vllms_lines_in_vllms_order() {
+fn vllms_metric_names_print_vllms_lines_in_vllms_order() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = [
         "--backend=vllm",
@@ -148,7 +148,7 @@ fn vllms_names_print_vllms_lines_in_vllms_order() {
 }
 
 #[test]
-fn old_versions_keep_their_habits() {
+fn old_versions_keep_their_behaviour() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = [
         "--compat=vllm-0.10",
@@ -164,17 +164,22 @@ fn old_versions_keep_their_habits() {
     assert!(text.contains("Total Token throughput (tok/s):"), "{text}");
     let asked = server.to("/v1/completions");
     assert!(
-        asked.iter().all(|asked| asked.body["temperature"] == 0.0),
+        asked
+            .iter()
+            .all(|request| request.body["temperature"] == 0.0),
         "{asked:?}"
     );
     // Ready check and warm-up repeat the first request, without its id.
-    let anonymous: Vec<_> = asked.iter().filter(|asked| asked.id.is_none()).collect();
+    let anonymous: Vec<_> = asked
+        .iter()
+        .filter(|request| request.id.is_none())
+        .collect();
     let first = asked
         .iter()
-        .find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0")))
+        .find(|request| request.id.as_deref().is_some_and(|id| id.ends_with("-0")))
         .unwrap();
     assert_eq!(anonymous.len(), 2);
-    assert!(anonymous.iter().all(|asked| asked.body == first.body));
+    assert!(anonymous.iter().all(|request| request.body == first.body));
     let refused = INFEROMETER
         .command(folder.path())
         .args(["bench", "serve", "--compat=vllm-0.10"])
@@ -241,7 +246,7 @@ fn adapters_token_ids_dotted_options_and_a_config_reach_the_wire() {
     asked.sort_by(|a, b| a.id.cmp(&b.id));
     let models: Vec<_> = asked
         .iter()
-        .map(|asked| asked.body["model"].as_str().unwrap())
+        .map(|request| request.body["model"].as_str().unwrap())
         .collect();
     assert_eq!(models, ["one", "two", "one", "two"]);
     assert_eq!(asked[0].id.as_deref(), Some("conf-0"));
@@ -290,10 +295,14 @@ fn without_streaming_only_the_end_is_measured() {
 }
 
 #[test]
-fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run() {
+fn the_profiler_is_started_and_stopped_and_a_failed_cache_reset_ends_the_run() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let text = stdout(&recorded(&server, folder.path(), &["run"], &["--profile"]));
-    let paths: Vec<_> = server.all().into_iter().map(|asked| asked.path).collect();
+    let paths: Vec<_> = server
+        .all()
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
     let start = paths
         .iter()
         .position(|path| path == "/start_profile")
@@ -333,7 +342,7 @@ fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run(
 }
 
 #[test]
-fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
+fn drafts_are_counted_from_the_servers_metrics_and_reported_again() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = ["--save-result", "--result-filename=r.json"];
     let text = stdout(&recorded(
@@ -370,7 +379,7 @@ fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
 }
 
 #[test]
-fn probes_go_past_the_slots_and_are_told_apart() {
+fn probes_bypass_the_slots_and_are_reported_separately() {
     let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
     let output = INFEROMETER
         .command(folder.path())
@@ -469,7 +478,7 @@ fn a_password_in_the_url_is_kept_out_of_everything() {
 }
 
 #[test]
-fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
+fn vllm_uses_the_last_of_two_urls_and_native_mode_both() {
     let (server, other, folder) = (
         Recorder::start(),
         Recorder::start(),
@@ -509,7 +518,7 @@ fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
 }
 
 #[test]
-fn plots_and_the_pytorch_form_stand_beside_the_result() {
+fn plots_and_the_pytorch_file_are_written_beside_the_result() {
     let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
     let output = INFEROMETER
         .command(folder.path())
@@ -594,7 +603,7 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
 }
 
 #[test]
-fn help_can_be_asked_by_group_and_by_word() {
+fn help_can_be_requested_by_group_and_by_word() {
     let folder = tempfile::tempdir().unwrap();
     let help = |word: &str| {
         let output = INFEROMETER

@@ -1,4 +1,4 @@
-//! Every kind of connection, on the binary: what was asked for is what the server sees.
+//! Every kind of connection, on the binary: the server sees what the flags ask for.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -54,7 +54,7 @@ fn refused(output: &Output, words: &[&str], not: &str) {
     assert!(!stderr(output).contains(not), "{}", printed(output));
 }
 
-/// The simulator over TLS; with `known_clients` it wants a certificate of them.
+/// The simulator over TLS; with `known_clients` it requires a client certificate that they signed.
 fn tls_server(known_clients: bool) -> (Server, String) {
     let identity = TlsIdentity {
         certificate: certificate("server.pem").into(),
@@ -79,7 +79,7 @@ fn tls_server(known_clients: bool) -> (Server, String) {
 }
 
 #[test]
-fn tls_is_verified_unless_told_otherwise() {
+fn tls_is_verified_unless_insecure_is_given() {
     let (server, url) = tls_server(false);
     let ca = certificate("ca.pem");
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ fn tls_is_verified_unless_told_otherwise() {
         &["TLS", "--ca-cert", "--insecure"],
         "Nothing answers",
     );
-    // It is no question of waiting.
+    // Waiting for the server would not help.
     let patient = INFEROMETER.run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
     refused(&patient, &["--ca-cert"], "was not there within");
     assert_eq!(server.truth().len(), 40);
@@ -100,7 +100,7 @@ fn tls_is_verified_unless_told_otherwise() {
 }
 
 #[test]
-fn a_server_that_wants_to_know_us_gets_our_certificate() {
+fn a_server_that_requires_a_client_certificate_gets_it() {
     let (server, url) = tls_server(true);
     let (ca, cert, key) = (
         certificate("ca.pem"),
@@ -126,7 +126,7 @@ fn a_server_that_wants_to_know_us_gets_our_certificate() {
     server.stop().unwrap();
 }
 
-/// A proxy for plain and tunnelled connections; it counts the heads of what comes through.
+/// A proxy for plain and tunnelled connections; it keeps the heads of the requests it forwards.
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -229,7 +229,7 @@ fn everything_goes_through_the_proxy() {
     );
     assert_eq!(encrypted.truth().len(), 20);
 
-    // Nobody listens there, and that is not the server's fault.
+    // Nothing listens there, which is not the server's fault.
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -294,7 +294,7 @@ async fn serve_both(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) {
                 async move { Ok::<_, std::convert::Infallible>(answer(request, is_http2, &seen).await) }
             });
             let io = TokioIo::new(stream);
-            // That the client hangs up is its right.
+            // The client may disconnect.
             if is_http2 {
                 let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 drop(builder.serve_connection(io, service).await);
@@ -338,7 +338,7 @@ async fn answer(
 }
 
 #[test]
-fn http2_shares_one_connection_a_worker() {
+fn http2_shares_one_connection_per_worker() {
     for connect in ["ahead", "lazy"] {
         let (url, seen) = both_versions();
         let folder = tempfile::tempdir().unwrap();
@@ -435,7 +435,7 @@ fn several_servers_share_the_load_and_have_a_row_each() {
     }
 }
 
-/// A server on which every request meets this fault.
+/// A server that answers every request with this fault.
 fn faulty(fault: &str) -> Server {
     let kind = inferometer_sim::ALL_FAULTS
         .iter()
@@ -455,7 +455,7 @@ fn faulty(fault: &str) -> Server {
 }
 
 #[test]
-fn each_time_limit_ends_what_it_is_for() {
+fn each_time_limit_ends_what_it_limits() {
     for (fault, flag, words) in [
         (
             "stall_before_headers",
@@ -495,9 +495,9 @@ fn each_time_limit_ends_what_it_is_for() {
 }
 
 #[test]
-fn a_connection_that_does_not_come_about_is_given_up() {
-    // A listener whose queue is full drops what would connect, so that the client hears nothing at
-    // all.
+fn a_connection_that_is_never_accepted_times_out() {
+    // A listener whose queue is full drops connection attempts, so that the client receives no
+    // answer at all.
     let listener =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener
@@ -526,7 +526,7 @@ fn a_connection_that_does_not_come_about_is_given_up() {
 }
 
 #[test]
-fn requests_are_cancelled_in_the_share_that_was_asked_for() {
+fn the_requested_fraction_of_requests_is_cancelled() {
     let server = server(100.0, 20.0);
     let folder = tempfile::tempdir().unwrap();
     let more = [
@@ -571,7 +571,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_costs_no_number() {
+fn a_full_disk_loses_no_number() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path().join("disk")) else {
         eprintln!("skipped: mounting a small file system needs root");
@@ -594,7 +594,7 @@ fn a_full_disk_costs_no_number() {
         told.contains("No space left on device") && told.contains("requests.parquet"),
         "{told}"
     );
-    // All that was measured is on the screen.
+    // Everything that was measured is on the screen.
     assert!(
         told.lines()
             .any(|line| line.starts_with("Successful requests:") && line.contains(" 1000 ")),

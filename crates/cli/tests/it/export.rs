@@ -1,4 +1,4 @@
-//! `--export`: what other tools' readers expect, held against the keys and types that they publish
+//! `--export`: the files, checked against the keys and types that the other tools publish
 //! (`tests/data/export`).
 
 use std::fs;
@@ -20,7 +20,7 @@ fn read(path: &Path) -> Value {
     read_json(path)
 }
 
-/// The keys of another tool's form; the language of the files is explained at [`Schema::check`].
+/// The keys of another tool's format; [`Schema::check`] explains the language of the files.
 struct Schema(Map<String, Value>);
 
 impl Schema {
@@ -100,7 +100,7 @@ fn check_all(folder: &Path) -> [Value; 3] {
 }
 
 #[test]
-fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
+fn every_export_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let flags = "--export sglang,aiperf --export llm-d --save-result --save-detailed --result-filename r.json \
@@ -224,7 +224,7 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
         printed(&again)
     );
     assert_eq!(check_all(&folder.path().join("out")), first);
-    // Its own copy may be renewed; another folder's file may be somebody else's.
+    // Its own copy may be overwritten; a file of another origin may not.
     assert_eq!(report(&["--export", "sglang"]).status.code(), Some(0));
     let taken = report(&["--export", "sglang", "--export-dir", "out"]);
     assert_eq!(taken.status.code(), Some(2));
@@ -256,7 +256,7 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
 }
 
 #[test]
-fn failures_are_told_apart_and_nothing_is_made_up() {
+fn failures_are_classified_and_no_number_is_invented() {
     let folder = tempfile::tempdir().unwrap();
     let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
@@ -292,7 +292,7 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
 }
 
 #[test]
-fn answers_in_one_piece_have_no_first_token() {
+fn answers_in_one_chunk_have_no_first_token() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let output = INFEROMETER.run(
@@ -314,7 +314,7 @@ fn answers_in_one_piece_have_no_first_token() {
 }
 
 #[test]
-fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
+fn an_invalid_export_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     for (flags, problem) in [
         ("--export csv", "invalid value 'csv'"),
@@ -332,7 +332,7 @@ fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
             "--export-dir: cannot write in /dev/null/x",
         ),
     ] {
-        // Nobody listens there: what is refused was refused before a connection was tried.
+        // Nothing listens there: the refusal comes before a connection is tried.
         let flags: Vec<_> = flags.split_whitespace().collect();
         let output = INFEROMETER.run(folder.path(), "http://127.0.0.1:9", &flags);
         assert_eq!(

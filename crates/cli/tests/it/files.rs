@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::INFEROMETER;
 
-/// The part of the output from vLLM's heading on.
+/// The part of the output from vLLM's heading to the end.
 fn table(text: &str) -> &str {
     &text[text.find("============ Serving").unwrap()..]
 }
@@ -135,7 +135,7 @@ fn appended_results_are_json_lines() {
 }
 
 #[test]
-fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
+fn a_run_without_a_successful_request_exits_with_1_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
@@ -201,7 +201,7 @@ fn spellings_of_argparse_are_understood() {
 }
 
 #[test]
-fn the_manifest_tells_what_the_servers_own_counters_gained() {
+fn the_manifest_holds_the_deltas_of_the_servers_counters() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     // What came before the run does not count.

@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use crate::INFEROMETER;
 
-/// A run of 400 requests at 100 a second, under way.
+/// Starts a run of 400 requests at 100 per second; 50 have been answered.
 fn start_run(folder: &Path, server: &Server) -> Child {
     start_loaded_run(folder, server, &["--request-rate", "100"])
 }
 
-/// A run of 400 requests that arrive as `load` says, 50 of which have been answered.
+/// Starts a run of 400 requests that arrive as `load` says; 50 have been answered.
 fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
     let child = INFEROMETER
         .command(folder)
@@ -53,7 +53,7 @@ fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The server's own log says how far the run has come, so no guess about time is needed.
+    // The server's own log shows the progress, so no guess about time is needed.
     wait_for_answers(server, 50);
     child
 }
@@ -99,7 +99,7 @@ fn manifest(run: &Path) -> Value {
 }
 
 #[test]
-fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
+fn an_interrupt_lets_requests_in_flight_finish_and_marks_the_result_partial() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(100.0, 10.0);
     let child = start_run(folder.path(), &server);
@@ -128,7 +128,7 @@ fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
 }
 
 #[test]
-fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
+fn an_interrupt_during_warm_up_leaves_no_result() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(20.0, 100.0);
     let mut child = INFEROMETER
@@ -185,9 +185,9 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
 }
 
 #[test]
-fn a_second_interrupt_gives_up_what_is_in_flight() {
+fn a_second_interrupt_cancels_what_is_in_flight() {
     let folder = tempfile::tempdir().unwrap();
-    // Answers that take ten minutes, after a first batch of quick ones.
+    // Answers that take ten minutes.
     let server = server(20.0, 10.0);
     let child = INFEROMETER
         .command(folder.path())
@@ -252,7 +252,7 @@ fn a_killed_run_is_recovered_from_its_log() {
         printed(&refused)
     );
 
-    // From another folder: the result goes where the run would have put it.
+    // From another folder: the result is written where the run would have written it.
     let output = INFEROMETER
         .command(elsewhere.path())
         .arg("recover")
@@ -269,7 +269,7 @@ fn a_killed_run_is_recovered_from_its_log() {
         (&manifest["run"]["partial"], &manifest["run"]["recovered"]),
         (&true.into(), &true.into())
     );
-    // vLLM's file is there too, says what it is, and counts tokens as a run that ended would.
+    // vLLM's file is there too, is marked, and counts tokens as a finished run does.
     let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         (result["completed"].as_u64(), result["num_prompts"].as_u64()),
@@ -327,7 +327,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // A recovery that fails (its result has no place) can be repeated.
+    // A recovery that fails (its result cannot be written) can be repeated.
     fs::create_dir(folder.path().join("r.json")).unwrap();
     let failed = INFEROMETER
         .command(folder.path())
@@ -368,7 +368,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
 }
 
 #[test]
-fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
+fn a_recovered_result_uses_the_clock_of_a_finished_one() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let (before, wall) = (clock::now(), clock::wall());
@@ -411,7 +411,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     );
     let changes = result["rps_change_events"].as_array().unwrap();
     assert!(changes.len() > 1 && changes[0]["rps"] == 60, "{changes:?}");
-    // Local time without a zone: the manifest says which instant that is.
+    // vLLM's date is local time without a zone; the manifest has the instant.
     let started = manifest(&run)["run"]["started_wall_ns"].as_u64().unwrap();
     assert!((wall.0..clock::wall().0).contains(&started), "{started}");
     server.stop().unwrap();

@@ -1,4 +1,4 @@
-//! Workloads that are larger than they may be in memory.
+//! Workloads that are too large to be held in memory.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -8,7 +8,8 @@ use inferometer_testkit::{read_json, server};
 
 use crate::INFEROMETER;
 
-/// Waits for the child and gives the most memory of its own that it was seen with, in bytes.
+/// Waits for the child to succeed and returns the peak of its anonymous memory, in bytes, as
+/// sampled.
 fn peak(mut child: Child) -> u64 {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -65,7 +66,7 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
         (&result["completed"], &result["total_input_tokens"]),
         (&20_000.into(), &20_480_000.into())
     );
-    // What the server counted is what was asked for: bodies came back from their file whole.
+    // The server counts what was sent: bodies came back complete from their file.
     let truth = sim.truth();
     assert_eq!(truth.len(), 20_000);
     assert!(

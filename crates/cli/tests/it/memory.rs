@@ -1,4 +1,4 @@
-//! Runs with more events than memory should hold: they stay in the record log, and nothing else
+//! Runs with more events than memory should hold: events stay in the record log, and nothing else
 //! changes.
 
 use std::fs;
@@ -100,7 +100,7 @@ fn events_beyond_the_limit_are_read_from_the_log() {
 }
 
 #[test]
-fn without_a_run_folder_they_go_to_a_temporary_log() {
+fn without_a_run_folder_events_go_to_a_temporary_log() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let output = spilling(folder.path(), &server.url(), &["--no-run-folder"]);
@@ -157,7 +157,7 @@ fn answers_without_usage_are_counted_from_the_log() {
 }
 
 #[test]
-fn a_limit_that_is_no_number_is_refused() {
+fn an_invalid_limit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
     let output = INFEROMETER

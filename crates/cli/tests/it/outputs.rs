@@ -1,4 +1,5 @@
-//! Everything that each command prints, as snapshots: a change of wording shows in review.
+//! Everything that each command prints, as snapshots, so that a change of wording shows in review.
+//! The refusals of `run` are in `bad_input.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +65,7 @@ fn help_of_every_command() {
     let top = call(folder.path(), &["--help"]);
     for line in top.lines().filter(|line| line.starts_with("  ")) {
         let name = line.split_whitespace().next().unwrap();
-        // Names of commands stand in the third column, options and further lines elsewhere.
+        // Names of commands are in the third column, options and continued lines elsewhere.
         if !line.starts_with("   ") && !name.starts_with('-') {
             assert!(COMMANDS.contains(&name), "{name} is not in the list");
         }
@@ -159,7 +160,7 @@ fn check_of_a_good_server_and_of_none() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let check = ["check", "--quick", "--tokenizer", "builtin", "--base-url"];
-    // A busy machine adds a note and spoils a verdict.
+    // A busy machine adds a note and changes a verdict.
     let measured: &[Redaction] = &[
         (r"(?m)^(note  |ok    ) +measuring .*\n", ""),
         (r"(?m)^  note: measuring: .*\n", ""),

@@ -1,5 +1,5 @@
-//! Secrets planted in every place that takes one: none of them is found in anything that a run says
-//! or leaves.
+//! Secrets planted in every place that takes one: none of them is found in anything that a run
+//! prints or leaves.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -28,8 +28,8 @@ const PLANTED: [(&str, &str); 8] = [
 const BODY: &str = r#"{"api_key": "key-in-body-74", "store": {"password": "key-deep-in-body-75"}}"#;
 const ENDPOINT: &str = "/v1/completions?api_key=key-in-query-76";
 
-/// A server that repeats all it was sent in its refusals, as some gateways do; every second request
-/// is answered.
+/// A server that repeats everything it receives in its refusals, as some gateways do; it answers
+/// every second request.
 fn repeating_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -160,7 +160,7 @@ fn assert_clean(text: &[u8], place: &str) {
     }
 }
 
-/// Looks at every file below `folder`, and at the records of its run folders, which are compressed.
+/// Searches every file below `folder`, and the records of its run folders, which are compressed.
 fn assert_clean_folder(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -297,7 +297,7 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
         .unwrap();
     let mut seen = Vec::new();
     let mut runs = 0;
-    // Two seconds of requests, so that the run is met on the way.
+    // Two seconds of requests, so that the run is seen while it lasts.
     for _ in 0..150 {
         let listed = Command::new("ps")
             .args(["-eo", "ppid,args"])

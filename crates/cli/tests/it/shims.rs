@@ -23,7 +23,7 @@ fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn scripts_of_the_old_names_run_the_binary() {
+fn scripts_with_the_old_names_run_the_binary() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let output = INFEROMETER
         .command(folder.path())
@@ -58,7 +58,7 @@ fn scripts_of_the_old_names_run_the_binary() {
         printed(&output)
     );
     assert_eq!(server.to("/v1/completions").len(), 3);
-    // Exit codes come through.
+    // Exit codes are passed on.
     let output = python(
         folder.path(),
         "benchmark_serving.py",
@@ -68,7 +68,7 @@ fn scripts_of_the_old_names_run_the_binary() {
 }
 
 #[test]
-fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
+fn the_vllm_wrapper_forwards_everything_else_to_the_real_one() {
     let folder = tempfile::tempdir().unwrap();
     INFEROMETER
         .command(folder.path())
@@ -112,7 +112,7 @@ fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
 }
 
 #[test]
-fn nobody_elses_script_is_overwritten() {
+fn a_foreign_script_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shims")).unwrap();
     fs::write(folder.path().join("shims/visualize.py"), "print('mine')\n").unwrap();
@@ -134,7 +134,7 @@ fn nobody_elses_script_is_overwritten() {
 }
 
 #[test]
-fn results_of_other_tools_are_brought_into_our_form() {
+fn results_of_other_tools_are_imported() {
     let folder = tempfile::tempdir().unwrap();
     // A legacy result, whose key had a colon, and two of SGLang's lines.
     fs::write(

@@ -20,13 +20,13 @@ fn inferometer(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Everything that a command prints that must succeed.
+/// Everything that a command prints; it must succeed.
 fn good(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", printed(output));
     printed(output)
 }
 
-/// The only run folder of this label.
+/// The only run folder with this label.
 fn run_folder(folder: &Path, label: &str) -> PathBuf {
     let runs = fs::read_dir(folder.join("inferometer-runs"))
         .unwrap()
@@ -38,7 +38,7 @@ fn run_folder(folder: &Path, label: &str) -> PathBuf {
     runs.remove(0)
 }
 
-/// A request that mixes all that is random: lengths, arrivals, the engine's jitter, the router.
+/// A command with every source of randomness: lengths, arrivals, the engine's jitter, the router.
 fn simulation<'a>(seed: &'a str, label: &'a str) -> Vec<&'a str> {
     let fixed = "simulate --num-prompts 300 --request-rate 40 --random-input-len 200 --random-output-len 60 \
                  --random-range-ratio 0.5 --replicas 2 --router power-of-two --save-result --save-detailed";
@@ -65,7 +65,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     good(&inferometer(folder, &simulation("7", "b")));
     good(&inferometer(folder, &simulation("8", "c")));
 
-    // The label is a part of the result; everything else must agree to the byte.
+    // The label is part of the result; everything else must be identical.
     let result = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     assert_eq!(
         result("a.json"),
@@ -83,7 +83,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     assert_eq!(result["completed"], 300);
     let counters = &result["inferometer"]["simulated"]["counters"];
     assert_eq!(counters["finished"], 300);
-    // Conservation: each token asked for was computed, or found in the cache.
+    // Conservation: each requested token is computed or found in the cache.
     let count = |key: &str| counters[key].as_u64().unwrap();
     let needed = count("prompt_tokens") + count("generated_tokens") - 300 + count("lost_tokens");
     assert_eq!(count("computed_tokens") + count("prefix_hits"), needed);
@@ -99,7 +99,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
 }
 
 #[test]
-fn shared_prefixes_are_found_in_the_cache_and_make_the_first_token_sooner() {
+fn shared_prefixes_hit_the_cache_and_lower_the_ttft() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let base = "simulate --num-prompts 100 --request-rate 10 --dataset-name prefix_repetition \

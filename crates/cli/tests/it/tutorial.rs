@@ -115,7 +115,7 @@ fn steps_1_to_3_a_first_run_concurrencies_and_lengths() {
             "--backend vllm --dataset-name random --random-input-len {length} --random-output-len 4 --num-prompts 5 \
              --request-rate 100 --save-result --result-filename input_len_{length}.json"
         ));
-        // The server's own count holds, and it counts otherwise than the client.
+        // The server's own count is used, which differs from the client's.
         let total = desk.result(&format!("input_len_{length}.json"))["total_input_tokens"]
             .as_i64()
             .unwrap();
@@ -246,7 +246,7 @@ fn steps_8_and_9_a_sweep_its_table_and_its_figures() {
             printed(&output)
         );
     }
-    // Who runs the tutorial twice loses nothing.
+    // Running the tutorial twice loses nothing.
     let again = desk.python("run_sweep.py");
     assert_eq!(again.status.code(), Some(0), "{}", printed(&again));
     assert!(

@@ -41,7 +41,7 @@ fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The result of a run in which everything went well.
+/// The result of a run in which every request succeeds.
 fn good(folder: &Path, url: &str, arguments: &[&str]) -> Value {
     let output = run(folder, url, arguments);
     assert_eq!(
@@ -66,7 +66,7 @@ fn quick() -> Server {
 }
 
 /// A WAV file of a tenth of a second.
-fn sound() -> Vec<u8> {
+fn wav_file() -> Vec<u8> {
     let samples = vec![0_u8; 3_200];
     let mut file = Vec::new();
     file.extend(b"RIFF");
@@ -115,7 +115,7 @@ fn write_files(folder: &Path) {
             &|n| json!({"prompt": format!("look {n}"), "image_files": ["data:image/png;base64,AA=="]}),
         ),
     );
-    fs::write(folder.join("sound.wav"), sound()).unwrap();
+    fs::write(folder.join("sound.wav"), wav_file()).unwrap();
     let path = folder.join("sound.wav").display().to_string();
     write(
         "sounds.jsonl",
@@ -206,7 +206,7 @@ fn every_dataset_has_a_working_command() {
             &server.url(),
             &[&arguments[..], &["--num-prompts", "6"]].concat(),
         );
-        // Documents to rank are counted as prompts, as vLLM does.
+        // Documents to rank count as prompts, as in vLLM.
         let expected = if line.contains("rerank") { 2 } else { 6 };
         assert_eq!(result["completed"], expected, "{line}");
     }
@@ -214,7 +214,7 @@ fn every_dataset_has_a_working_command() {
 }
 
 #[test]
-fn a_trace_keeps_its_clock_and_says_how_well() {
+fn a_trace_keeps_its_clock_and_reports_how_well() {
     let folder = tempfile::tempdir().unwrap();
     write_files(folder.path());
     let server = quick();
@@ -260,7 +260,7 @@ fn a_trace_keeps_its_clock_and_says_how_well() {
     // Latency from the due instant exists, although no rate was given.
     assert!(result["inferometer"]["extras"]["response"]["e2el_ms"]["p50"].is_number());
 
-    // By a rate instead, without the trace's clock.
+    // With a rate instead of the trace's clock.
     let other = run(
         folder.path(),
         &server.url(),
@@ -328,7 +328,7 @@ fn turns(recorder: &Recorder) -> Vec<Received> {
 }
 
 #[test]
-fn the_history_of_a_conversation_holds_the_replies_that_came() {
+fn the_history_of_a_conversation_holds_the_actual_replies() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
     let shape = [
@@ -384,7 +384,7 @@ fn the_history_of_a_conversation_holds_the_replies_that_came() {
             "{messages:?} {texts:?}"
         );
         assert!(!messages[1]["content"].as_str().unwrap().is_empty());
-        // It begins with everything that was asked a turn before.
+        // It begins with everything that the previous turn sent.
         assert!(of_length(3).any(|before| before.body["messages"] == json!(messages[..3])));
     }
     let talks = &result["inferometer"]["traffic"]["conversations"];
@@ -401,7 +401,7 @@ fn the_history_of_a_conversation_holds_the_replies_that_came() {
 }
 
 #[test]
-fn conversations_under_way_can_be_limited() {
+fn concurrent_conversations_can_be_limited() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
     let shape = [
@@ -432,7 +432,7 @@ fn conversations_under_way_can_be_limited() {
         &recorder.url,
         &[&shape[..], &lengths[..], &load[..]].concat(),
     );
-    // One after the other, although nothing limits requests.
+    // One after the other, although the number of requests is not limited.
     let asked: Vec<usize> = turns(&recorder)
         .iter()
         .map(|a| a.body["messages"].as_array().unwrap().len())
@@ -451,7 +451,7 @@ fn conversations_under_way_can_be_limited() {
 }
 
 #[test]
-fn a_conversation_that_fails_is_not_gone_on_with() {
+fn a_failed_conversation_is_not_continued() {
     let folder = tempfile::tempdir().unwrap();
     let server = quick();
     // The second turn is longer than the simulator's model allows.
@@ -559,8 +559,7 @@ fn every_turn_names_its_session() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = std::thread::spawn(move || {
-        // The tokenizer's and the model's questions are not asked here, so that the first request
-        // is a turn.
+        // The tokenizer and the model are not asked for here, so that the first request is a turn.
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let (mut text, mut buffer) = (String::new(), [0; 4096]);
@@ -753,7 +752,7 @@ fn conversations_can_be_kept_in_a_file() {
 }
 
 #[test]
-fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
+fn a_mix_reports_its_classes_and_what_a_cache_could_reuse() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::start();
     let mix = [
@@ -787,7 +786,7 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
         recorder
             .to("/completions")
             .iter()
-            .map(|asked| asked.body["prompt"].to_string())
+            .map(|request| request.body["prompt"].to_string())
             .collect()
     };
     let plain = prompts(&recorder);
@@ -801,7 +800,7 @@ fn a_mix_tells_its_classes_and_what_a_cache_could_reuse() {
 }
 
 #[test]
-fn structured_answers_are_asked_for_and_checked() {
+fn structured_answers_are_requested_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     for (kind, key) in [
         ("json", "json"),
@@ -832,14 +831,14 @@ fn structured_answers_are_asked_for_and_checked() {
         let structured = &result["inferometer"]["traffic"]["structured"];
         assert_eq!(structured["asked"], with, "{kind}");
         assert!((8..33).contains(&with), "{with} of 40");
-        // The recorder answers with words.
+        // The recorder answers with words, not with JSON.
         assert_eq!(
             (&structured["conforming"], &structured["share"]),
             (&json!(0), &json!(0.0)),
             "{kind}"
         );
     }
-    // A choice that is what the recorder says.
+    // A choice that equals the recorder's answer.
     let recorder = Recorder::start();
     let lengths = [
         "--random-input-len",
@@ -875,7 +874,7 @@ fn structured_answers_are_asked_for_and_checked() {
     );
 }
 
-/// A server whose tokens are at most five letters of a word; it wants a key.
+/// A server whose tokens are at most five letters of a word; it requires a key.
 fn other_tokenizer() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -958,7 +957,7 @@ fn five_letters(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn prompts_get_their_length_by_the_servers_own_count() {
+fn prompts_get_their_length_from_the_servers_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
     let url = other_tokenizer();
     let flags = [
@@ -1012,7 +1011,7 @@ fn prompts_get_their_length_by_the_servers_own_count() {
         printed(&output)
     );
 
-    // Not asked, nothing is corrected.
+    // Without the flag nothing is corrected.
     let plain = run(
         folder.path(),
         &url,
