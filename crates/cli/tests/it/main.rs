@@ -5,6 +5,7 @@
 use inferometer_testkit::Binary;
 
 mod bad_input;
+mod beside;
 mod campaign;
 mod compat;
 mod connections;
@@ -12,6 +13,7 @@ mod export;
 mod files;
 mod interrupted;
 mod large;
+mod limits;
 mod memory;
 mod outputs;
 mod secrets;
