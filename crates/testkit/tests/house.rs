@@ -1,12 +1,11 @@
-//! The plan of the house in ARCHITECTURE.md, enforced: who may use whom.
+//! The layers of crates in ARCHITECTURE.md, enforced: which crate may use which.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use inferometer_testkit::project_root;
 
-/// What each crate may use. A room uses only what stands below it; rooms on the same floor do not
-/// know one another.
+/// What each crate may use: only crates of the layers below it, none of its own layer.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("os", &["core"]),
@@ -80,7 +79,7 @@ fn every_crate_uses_only_the_crates_below_it() {
         }
         let may = allowed
             .get(name.as_str())
-            .unwrap_or_else(|| panic!("{name} is not in the plan of the house"));
+            .unwrap_or_else(|| panic!("{name} is missing in MAY_USE"));
         for used in uses(&manifest) {
             assert!(may.contains(&used.as_str()), "{name} must not use {used}");
             seen += 1;
@@ -88,7 +87,7 @@ fn every_crate_uses_only_the_crates_below_it() {
     }
     assert!(
         seen > 10,
-        "only {seen} uses were found: is the plan still read from the right place?"
+        "only {seen} uses were found: are the manifests still read correctly?"
     );
 }
 
