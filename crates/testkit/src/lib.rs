@@ -1,38 +1,26 @@
-//! Fixtures for tests only: the binary, and parts that not every machine has.
+//! Fixtures for tests only: the binary under test, servers for it to measure, what it leaves
+//! behind, snapshots of its output, and parts that not every machine has.
 
-use std::path::{Path, PathBuf};
+#![expect(clippy::unwrap_used, reason = "a fixture that fails is a failed test")]
 
-/// Name of the variable that forbids skipping tests (set in continuous integration).
-pub const MUST_RUN: &str = "INFEROMETER_TESTS_MUST_RUN";
+mod binary;
+mod machine;
+mod output;
+mod process;
+mod recorder;
+mod sim;
+mod snapshot;
 
-/// The value if there is one; otherwise says in one line what is missing and returns `None`.
-///
-/// # Panics
-/// When skipping is forbidden by [`MUST_RUN`].
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-pub fn or_skip<T>(part: Option<T>, what: &str) -> Option<T> {
-    if part.is_none() {
-        assert!(
-            std::env::var_os(MUST_RUN).is_none(),
-            "{what} is missing, and {MUST_RUN} is set"
-        );
-        eprintln!("skipped: {what} is missing on this machine");
-    }
-    part
-}
+pub use binary::Binary;
+pub use machine::{MUST_RUN, or_skip, program, project_root};
+pub use output::{
+    HOST_CODES, printed, read_json, run_folder, stderr, stdout, verdict_codes,
+    verdict_codes_without_host,
+};
+pub use process::{alone, finish, signal, wait_until};
+pub use recorder::{Received, Recorder};
+pub use sim::{SimProcess, server, slow_engine, wait_for_in_flight};
+pub use snapshot::{MEASURED, Redaction, snapshot_settings, transcript, transcript_of};
 
-/// The root of the project.
-pub fn project_root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_owned()
-}
-
-/// The first of these programs that is on the search path.
-pub fn program(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    names.iter().find_map(|name| {
-        std::env::split_paths(&path)
-            .map(|dir| dir.join(name))
-            .find(|file| file.is_file())
-    })
-}
+#[doc(hidden)]
+pub use insta;

@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use inferometer_testkit::{Recorder, printed};
 use serde_json::Value;
 
-use crate::recorder::Recorder;
-use crate::support::{inferometer, told};
+use crate::INFEROMETER;
 
 /// What the tokenizer's template puts in front of a user's message.
 const MARK: &str = "<|im_start|>user\n";
@@ -23,7 +23,8 @@ fn sent(backend: &str, endpoint: &str, more: &[&str]) -> Vec<Value> {
         env!("CARGO_MANIFEST_DIR"),
         "/../workload/tests/golden/underscores"
     );
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args(["run", "--backend", backend, "--endpoint", endpoint])
         .args(["--base-url", &server.url, "--model", "m"])
         .args(["--tokenizer", tokenizer, "--disable-tqdm"])
@@ -32,7 +33,7 @@ fn sent(backend: &str, endpoint: &str, more: &[&str]) -> Vec<Value> {
         .args(more)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     server
         .to(endpoint)
         .into_iter()

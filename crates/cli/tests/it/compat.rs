@@ -1,13 +1,13 @@
-//! What was written for vLLM's benchmark keeps working.
+//! Command lines and scripts for vLLM's benchmark keep working.
 
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use inferometer_testkit::{Recorder, printed, stderr, stdout};
 use serde_json::Value;
 
-use crate::recorder::Recorder;
-use crate::support::{inferometer, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
 const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
@@ -19,7 +19,7 @@ const REFUSED: [(&str, &str); 3] = [
     ("tokenizer-mode slow", "tokenizer.json"),
 ];
 
-/// What else has to be said for a flag to make sense.
+/// Flags that another flag needs beside it.
 fn companions(line: &str) -> &'static [&'static str] {
     match line.trim_start_matches('-').split(' ').next().unwrap() {
         "dataset-name" if line.ends_with("sharegpt") => &["--dataset-path=f.json"],
@@ -33,7 +33,7 @@ fn companions(line: &str) -> &'static [&'static str] {
 }
 
 fn try_flag(folder: &Path, line: &str) -> Output {
-    let mut command = inferometer(folder);
+    let mut command = INFEROMETER.command(folder);
     command.args(["run", "--backend=vllm", "--tokenizer=builtin", "--model=m"]);
     command
         .args(["--base-url=http://127.0.0.1:1"])
@@ -53,7 +53,12 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
     for line in lines {
         let output = try_flag(folder.path(), line);
         let message = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{line}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{line}: {}",
+            printed(&output)
+        );
         match REFUSED.iter().find(|(flag, _)| line[2..].starts_with(flag)) {
             Some((flag, reason)) => {
                 let flag = flag.split(' ').next().unwrap();
@@ -62,7 +67,7 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
                     "{line}: {message}"
                 );
             }
-            // Everything was understood: the next thing is to ask the server, and there is none.
+            // The flags were understood: the next step is to ask the server, and there is none.
             None => assert!(
                 message.contains("Nothing answers at http://"),
                 "{line}: {message}"
@@ -72,14 +77,20 @@ fn every_flag_of_vllm_is_supported_or_refused_with_a_reason() {
 }
 
 #[test]
-fn the_frozen_lists_are_whole() {
+fn the_frozen_flag_lists_are_complete() {
     let names = |list: &str| list.lines().filter(|line| line.starts_with("--")).count();
     assert_eq!((names(FLAGS_0_33), names(LEGACY_FLAGS)), (103, 61));
 }
 
 /// A small run against a recording server.
-fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -> Output {
-    let output = inferometer(folder)
+pub(crate) fn recorded(
+    server: &Recorder,
+    folder: &Path,
+    command: &[&str],
+    more: &[&str],
+) -> Output {
+    let output = INFEROMETER
+        .command(folder)
         .args(command)
         .args([
             "--base-url",
@@ -101,7 +112,7 @@ fn recorded(server: &Recorder, folder: &Path, command: &[&str], more: &[&str]) -
         .args(more)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     output
 }
 
@@ -111,7 +122,7 @@ fn position(text: &str, part: &str) -> usize {
 }
 
 #[test]
-fn vllms_names_print_vllms_lines_in_vllms_order() {
+fn vllms_metric_names_print_vllms_lines_in_vllms_order() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = [
         "--backend=vllm",
@@ -138,11 +149,11 @@ fn vllms_names_print_vllms_lines_in_vllms_order() {
     assert!(at.is_sorted(), "{at:?} in {text}");
     assert!(!text.contains("sesame") && !stderr(&output).contains("sesame"));
     let ours = recorded(&server, folder.path(), &["run"], &["--backend=vllm"]);
-    assert!(!stdout(&ours).contains("Namespace("), "{}", told(&ours));
+    assert!(!stdout(&ours).contains("Namespace("), "{}", printed(&ours));
 }
 
 #[test]
-fn old_versions_keep_their_habits() {
+fn old_versions_keep_their_behaviour() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
     let more = [
         "--compat=vllm-0.10",
@@ -158,28 +169,39 @@ fn old_versions_keep_their_habits() {
     assert!(text.contains("Total Token throughput (tok/s):"), "{text}");
     let asked = server.to("/v1/completions");
     assert!(
-        asked.iter().all(|asked| asked.body["temperature"] == 0.0),
+        asked
+            .iter()
+            .all(|request| request.body["temperature"] == 0.0),
         "{asked:?}"
     );
     // Ready check and warm-up repeat the first request, without its id.
-    let anonymous: Vec<_> = asked.iter().filter(|asked| asked.id.is_none()).collect();
+    let anonymous: Vec<_> = asked
+        .iter()
+        .filter(|request| request.id.is_none())
+        .collect();
     let first = asked
         .iter()
-        .find(|asked| asked.id.as_deref().is_some_and(|id| id.ends_with("-0")))
+        .find(|request| request.id.as_deref().is_some_and(|id| id.ends_with("-0")))
         .unwrap();
     assert_eq!(anonymous.len(), 2);
-    assert!(anonymous.iter().all(|asked| asked.body == first.body));
-    let refused = inferometer(folder.path())
+    assert!(anonymous.iter().all(|request| request.body == first.body));
+    let refused = INFEROMETER
+        .command(folder.path())
         .args(["bench", "serve", "--compat=vllm-0.10"])
         .output()
         .unwrap();
-    assert!(stderr(&refused).contains("sharegpt"), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("sharegpt"),
+        "{}",
+        printed(&refused)
+    );
 }
 
 #[test]
 fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args([
             "bench",
             "serve",
@@ -191,7 +213,7 @@ fn the_endpoint_follows_the_backend_and_the_model_comes_from_the_server() {
         .args(["--random-input-len=8", "--disable-tqdm"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("Model not specified, fetching first model from server...\n"),
@@ -229,7 +251,7 @@ fn adapters_token_ids_dotted_options_and_a_config_reach_the_wire() {
     asked.sort_by(|a, b| a.id.cmp(&b.id));
     let models: Vec<_> = asked
         .iter()
-        .map(|asked| asked.body["model"].as_str().unwrap())
+        .map(|request| request.body["model"].as_str().unwrap())
         .collect();
     assert_eq!(models, ["one", "two", "one", "two"]);
     assert_eq!(asked[0].id.as_deref(), Some("conf-0"));
@@ -259,7 +281,8 @@ fn without_streaming_only_the_end_is_measured() {
         text.contains("Mean E2EL (ms):") && !text.contains("TTFT (ms)"),
         "{text}"
     );
-    let refused = inferometer(folder.path())
+    let refused = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--model=m",
@@ -272,313 +295,20 @@ fn without_streaming_only_the_end_is_measured() {
     assert!(
         stderr(&refused).contains("--no-streaming"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
 }
 
 #[test]
-fn the_profiler_is_started_and_stopped_and_a_cache_that_stays_full_ends_the_run() {
-    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let text = stdout(&recorded(&server, folder.path(), &["run"], &["--profile"]));
-    let paths: Vec<_> = server.all().into_iter().map(|asked| asked.path).collect();
-    let start = paths
-        .iter()
-        .position(|path| path == "/start_profile")
-        .unwrap();
-    let first = paths
-        .iter()
-        .position(|path| path == "/v1/completions")
-        .unwrap();
-    assert!(
-        start < first && paths.last().unwrap() == "/stop_profile",
-        "{paths:?}"
-    );
-    for line in [
-        "Starting profiler...\nProfiler started\n",
-        "Stopping profiler...\nProfiler stopped\n",
-    ] {
-        assert!(text.contains(line), "{text}");
-    }
-    let output = inferometer(folder.path())
-        .args([
-            "run",
-            "--base-url",
-            &server.url,
-            "--model=m",
-            "--tokenizer=builtin",
-            "--reset-prefix-cache",
-        ])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("success: false"),
-        "{}",
-        told(&output)
-    );
-}
-
-#[test]
-fn drafts_are_told_by_the_servers_counters_and_again_by_the_report() {
-    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let more = ["--save-result", "--result-filename=r.json"];
-    let text = stdout(&recorded(
-        &server,
-        folder.path(),
-        &["bench", "serve"],
-        &more,
-    ));
-    let section = "---------------Speculative Decoding---------------\n\
-                   Acceptance rate (%):                     50.00     \n\
-                   Acceptance length:                       2.00      \n\
-                   Drafts:                                  4         \n\
-                   Draft tokens:                            8         \n\
-                   Accepted tokens:                         4         \n\
-                   Per-position acceptance (%):\n\
-                   \x20 Position 0:                            100.00    \n\
-                   \x20 Position 1:                            0.00      \n\
-                   ==================================================\n";
-    assert!(text.contains(section), "{text}");
-    let result: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
-    assert_eq!(result["spec_decode_num_drafts"], 4);
-    assert_eq!(
-        result["spec_decode_per_position_acceptance_rates"],
-        serde_json::json!([1.0, 0.0])
-    );
-    let again = inferometer(folder.path())
-        .arg("report")
-        .arg(run_folder(folder.path()))
-        .output()
-        .unwrap();
-    assert!(stdout(&again).contains(section), "{}", told(&again));
-}
-
-#[test]
-fn probes_go_past_the_slots_and_are_told_apart() {
-    let (server, folder) = (server(20.0, 1.0), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
-        .args([
-            "bench",
-            "serve",
-            "--base-url",
-            &server.url(),
-            "--model=sim",
-            "--tokenizer=builtin",
-        ])
-        .args([
-            "--num-prompts=6",
-            "--random-input-len=8",
-            "--random-output-len=5",
-            "--max-concurrency=1",
-        ])
-        .args([
-            "--probe-request-rate=100",
-            "--save-result",
-            "--result-filename=r.json",
-            "--disable-tqdm",
-        ])
-        .output()
-        .unwrap();
-    let truth = server.truth();
-    server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let text = stdout(&output);
-    assert!(
-        text.contains("\nProbe request rate: 100.0 req/s\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("------------------Probe Requests------------------\n"),
-        "{text}"
-    );
-    let result: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
-    let probes = truth
-        .iter()
-        .filter(|truth| truth.id.is_none() && truth.output_tokens == 1)
-        .count();
-    assert!(
-        probes >= 2 && result["probe_completed"] == probes,
-        "{probes} against {result}"
-    );
-    assert_eq!(
-        (&result["completed"], &result["probe_failed"]),
-        (&Value::from(6), &Value::from(0))
-    );
-    assert!(
-        result["probe_median_e2el_ms"].as_f64().unwrap() >= 20.0,
-        "{result}"
-    );
-}
-
-#[test]
-fn a_password_in_the_url_is_kept_out_of_everything() {
-    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let url = server.url.replace("http://", "http://user:sesame@");
-    let output = inferometer(folder.path())
-        .args([
-            "bench",
-            "serve",
-            "--base-url",
-            &url,
-            "--model=m",
-            "--tokenizer=builtin",
-            "--num-prompts=2",
-        ])
-        .args([
-            "--random-input-len=8",
-            "--save-result",
-            "--result-filename=r.json",
-        ])
-        .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(!told(&output).contains("sesame"), "{}", told(&output));
-    let run = run_folder(folder.path());
-    let files = [
-        run.join("manifest.json"),
-        folder.path().join("r.json"),
-        folder.path().join("r.pytorch.json"),
-    ];
-    for file in files {
-        assert!(
-            !fs::read_to_string(&file).unwrap().contains("sesame"),
-            "{}",
-            file.display()
-        );
-    }
-}
-
-#[test]
-fn the_last_of_two_urls_counts_for_vllm_and_both_are_used_otherwise() {
-    let (server, other, folder) = (
-        Recorder::start(),
-        Recorder::start(),
-        tempfile::tempdir().unwrap(),
-    );
-    recorded(
-        &server,
-        folder.path(),
-        &["run"],
-        &["--base-url", &other.url],
-    );
-    assert_eq!(
-        (
-            server.to("/completions").len(),
-            other.to("/completions").len()
-        ),
-        (2, 2)
-    );
-    let output = recorded(
-        &server,
-        folder.path(),
-        &["bench", "serve"],
-        &["--base-url", &other.url],
-    );
-    assert_eq!(
-        (
-            server.to("/completions").len(),
-            other.to("/completions").len()
-        ),
-        (2, 6)
-    );
-    assert!(
-        stderr(&output).contains("--base-url is given more than once"),
-        "{}",
-        told(&output)
-    );
-}
-
-#[test]
-fn plots_and_the_pytorch_form_stand_beside_the_result() {
-    let (server, folder) = (server(1.0, 0.5), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
-        .args([
-            "bench",
-            "serve",
-            "--base-url",
-            &server.url(),
-            "--model=sim",
-            "--tokenizer=builtin",
-        ])
-        .args([
-            "--num-prompts=5",
-            "--random-input-len=8",
-            "--random-output-len=4",
-            "--disable-tqdm",
-        ])
-        .args([
-            "--plot-timeline",
-            "--plot-dataset-stats",
-            "--save-result",
-            "--result-filename=r.json",
-        ])
-        .args(["--metadata", "tensor_parallel_size=2"])
-        .env("SAVE_TO_PYTORCH_BENCHMARK_FORMAT", "1")
-        .output()
-        .unwrap();
-    server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    assert!(
-        String::from_utf8(read("r.timeline.html"))
-            .unwrap()
-            .contains("</html>")
-    );
-    assert!(read("r.dataset_stats.png").starts_with(b"\x89PNG"));
-    let form: Value = serde_json::from_slice(&read("r.pytorch.json")).unwrap();
-    let args = &form[0]["benchmark"]["extra_info"]["args"];
-    assert_eq!(
-        (&args["num_prompts"], &args["tensor_parallel_size"]),
-        (&Value::from(5), &Value::from("2"))
-    );
-    assert_eq!(form.as_array().unwrap().len(), 12);
-}
-
-#[test]
-fn a_tokenizer_is_not_needed_for_custom_prompts() {
-    let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"hello\"}\n").unwrap();
-    let output = inferometer(folder.path())
-        .args([
-            "bench",
-            "serve",
-            "--base-url",
-            &server.url,
-            "--model=m",
-            "--skip-tokenizer-init",
-        ])
-        .args([
-            "--dataset-name=custom",
-            "--dataset-path=p.jsonl",
-            "--num-prompts=2",
-            "--disable-tqdm",
-        ])
-        .args([
-            "--skip-chat-template",
-            "--save-result",
-            "--result-filename=r.json",
-        ])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(!stdout(&output).contains("TTFT (ms)"), "{}", told(&output));
-    let result: Value =
-        serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
-    assert_eq!(result["tokenizer_id"], Value::Null);
-}
-
-#[test]
-fn help_can_be_asked_by_group_and_by_word() {
+fn help_can_be_requested_by_group_and_by_word() {
     let folder = tempfile::tempdir().unwrap();
     let help = |word: &str| {
-        let output = inferometer(folder.path())
+        let output = INFEROMETER
+            .command(folder.path())
             .args(["bench", "serve", word])
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         stdout(&output)
     };
     assert!(help("--help=all").contains("--random-input-len"));

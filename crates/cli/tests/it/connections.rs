@@ -1,16 +1,16 @@
-//! Every kind of connection, on the binary: what was asked for is what the server sees.
+//! Every kind of connection, on the binary: the server sees what the flags ask for.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
-use inferometer_sim::{FaultFraction, Server, SimSettings, TlsIdentity, start};
+use inferometer_sim::{Server, SimSettings, TlsIdentity, start};
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::Value;
 
-use crate::support::{run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 fn certificate(name: &str) -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../wire/tests/data/tls", name]
@@ -19,12 +19,11 @@ fn certificate(name: &str) -> String {
     path.display().to_string()
 }
 
-fn manifest(folder: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(run_folder(folder).join("manifest.json")).unwrap())
-        .unwrap()
+pub(crate) fn manifest(folder: &Path) -> Value {
+    read_json(&run_folder(folder).join("manifest.json"))
 }
 
-fn outcome(manifest: &Value, name: &str) -> u64 {
+pub(crate) fn outcome(manifest: &Value, name: &str) -> u64 {
     manifest["summary"]["extras"]["outcomes"][name]
         .as_u64()
         .unwrap_or(0)
@@ -32,29 +31,29 @@ fn outcome(manifest: &Value, name: &str) -> u64 {
 
 #[track_caller]
 fn all_good(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", told(output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(output));
     let words = stdout(output);
     let line = words
         .lines()
         .find(|line| line.starts_with("Successful requests:"))
         .unwrap();
-    assert!(line.trim_end().ends_with(" 20"), "{}", told(output));
+    assert!(line.trim_end().ends_with(" 20"), "{}", printed(output));
 }
 
 #[track_caller]
-fn refused(output: &Output, words: &[&str], not: &str) {
-    assert_eq!(output.status.code(), Some(2), "{}", told(output));
+pub(crate) fn refused(output: &Output, words: &[&str], not: &str) {
+    assert_eq!(output.status.code(), Some(2), "{}", printed(output));
     for word in words {
         assert!(
             stderr(output).contains(word),
             "no {word:?}: {}",
-            told(output)
+            printed(output)
         );
     }
-    assert!(!stderr(output).contains(not), "{}", told(output));
+    assert!(!stderr(output).contains(not), "{}", printed(output));
 }
 
-/// The simulator over TLS; with `known_clients` it wants a certificate of them.
+/// The simulator over TLS; with `known_clients` it requires a client certificate that they signed.
 fn tls_server(known_clients: bool) -> (Server, String) {
     let identity = TlsIdentity {
         certificate: certificate("server.pem").into(),
@@ -79,28 +78,28 @@ fn tls_server(known_clients: bool) -> (Server, String) {
 }
 
 #[test]
-fn tls_is_verified_unless_told_otherwise() {
+fn tls_is_verified_unless_insecure_is_given() {
     let (server, url) = tls_server(false);
     let ca = certificate("ca.pem");
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &url, &["--ca-cert", &ca]));
+    all_good(&INFEROMETER.run(folder.path(), &url, &["--ca-cert", &ca]));
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &url, &["--insecure"]));
-    let told_apart = run(folder.path(), &url, &[]);
+    all_good(&INFEROMETER.run(folder.path(), &url, &["--insecure"]));
+    let told_apart = INFEROMETER.run(folder.path(), &url, &[]);
     refused(
         &told_apart,
         &["TLS", "--ca-cert", "--insecure"],
         "Nothing answers",
     );
-    // It is no question of waiting.
-    let patient = run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
+    // Waiting for the server would not help.
+    let patient = INFEROMETER.run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
     refused(&patient, &["--ca-cert"], "was not there within");
     assert_eq!(server.truth().len(), 40);
     server.stop().unwrap();
 }
 
 #[test]
-fn a_server_that_wants_to_know_us_gets_our_certificate() {
+fn a_server_that_requires_a_client_certificate_gets_it() {
     let (server, url) = tls_server(true);
     let (ca, cert, key) = (
         certificate("ca.pem"),
@@ -108,7 +107,7 @@ fn a_server_that_wants_to_know_us_gets_our_certificate() {
         certificate("client.key"),
     );
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(
+    all_good(&INFEROMETER.run(
         folder.path(),
         &url,
         &[
@@ -120,13 +119,13 @@ fn a_server_that_wants_to_know_us_gets_our_certificate() {
             &key,
         ],
     ));
-    let stranger = run(folder.path(), &url, &["--ca-cert", &ca, "--no-run-folder"]);
-    assert_ne!(stranger.status.code(), Some(0), "{}", told(&stranger));
+    let stranger = INFEROMETER.run(folder.path(), &url, &["--ca-cert", &ca, "--no-run-folder"]);
+    assert_ne!(stranger.status.code(), Some(0), "{}", printed(&stranger));
     assert_eq!(server.truth().len(), 20);
     server.stop().unwrap();
 }
 
-/// A proxy for plain and tunnelled connections; it counts the heads of what comes through.
+/// A proxy for plain and tunnelled connections; it keeps the heads of the requests it forwards.
 fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -201,7 +200,7 @@ fn everything_goes_through_the_proxy() {
     let plain = server(2.0, 1.0);
     let (proxy_url, heads) = proxy();
     let folder = tempfile::tempdir().unwrap();
-    all_good(&run(folder.path(), &plain.url(), &["--proxy", &proxy_url]));
+    all_good(&INFEROMETER.run(folder.path(), &plain.url(), &["--proxy", &proxy_url]));
     let asked = std::mem::take(&mut *heads.lock().unwrap());
     let completions = format!("POST {}/v1/completions ", plain.url());
     let posts = asked
@@ -214,7 +213,7 @@ fn everything_goes_through_the_proxy() {
     let (encrypted, url) = tls_server(false);
     let folder = tempfile::tempdir().unwrap();
     let ca = certificate("ca.pem");
-    all_good(&run(
+    all_good(&INFEROMETER.run(
         folder.path(),
         &url,
         &["--proxy", &proxy_url, "--ca-cert", &ca],
@@ -229,18 +228,18 @@ fn everything_goes_through_the_proxy() {
     );
     assert_eq!(encrypted.truth().len(), 20);
 
-    // Nobody listens there, and that is not the server's fault.
+    // Nothing listens there, which is not the server's fault.
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &plain.url(),
         &["--proxy", &format!("http://{closed}")],
     );
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     plain.stop().unwrap();
     encrypted.stop().unwrap();
 }
@@ -294,7 +293,7 @@ async fn serve_both(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) {
                 async move { Ok::<_, std::convert::Infallible>(answer(request, is_http2, &seen).await) }
             });
             let io = TokioIo::new(stream);
-            // That the client hangs up is its right.
+            // The client may disconnect.
             if is_http2 {
                 let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 drop(builder.serve_connection(io, service).await);
@@ -338,7 +337,7 @@ async fn answer(
 }
 
 #[test]
-fn http2_shares_one_connection_a_worker() {
+fn http2_shares_one_connection_per_worker() {
     for connect in ["ahead", "lazy"] {
         let (url, seen) = both_versions();
         let folder = tempfile::tempdir().unwrap();
@@ -351,7 +350,7 @@ fn http2_shares_one_connection_a_worker() {
             "--max-concurrency",
             "20",
         ];
-        all_good(&run(folder.path(), &url, &more));
+        all_good(&INFEROMETER.run(folder.path(), &url, &more));
         let seen = seen.lock().unwrap().clone();
         assert_eq!((seen.multiplexed, seen.single), (20, 0), "{seen:?}");
         let multiplexed = seen
@@ -366,7 +365,7 @@ fn http2_shares_one_connection_a_worker() {
     }
     let plain = server(2.0, 1.0);
     let folder = tempfile::tempdir().unwrap();
-    let output = run(folder.path(), &plain.url(), &["--http2"]);
+    let output = INFEROMETER.run(folder.path(), &plain.url(), &["--http2"]);
     refused(
         &output,
         &["does not speak HTTP/2", "--http2"],
@@ -386,7 +385,7 @@ fn connections_come_from_the_addresses_that_were_named() {
         "--connect",
         "per-request",
     ];
-    all_good(&run(folder.path(), &url, &more));
+    all_good(&INFEROMETER.run(folder.path(), &url, &more));
     let from: Vec<String> = seen
         .lock()
         .unwrap()
@@ -399,7 +398,7 @@ fn connections_come_from_the_addresses_that_were_named() {
     assert_eq!(of("127.0.0.2") + of("127.0.0.3"), from.len());
     for wrong in ["203.0.113.9", "::1"] {
         let folder = tempfile::tempdir().unwrap();
-        let output = run(folder.path(), &url, &["--source-ip", wrong]);
+        let output = INFEROMETER.run(folder.path(), &url, &["--source-ip", wrong]);
         refused(
             &output,
             &["--source-ip", wrong, "addresses of this machine"],
@@ -415,7 +414,7 @@ fn several_servers_share_the_load_and_have_a_row_each() {
         let before: Vec<usize> = servers.iter().map(|server| server.truth().len()).collect();
         let folder = tempfile::tempdir().unwrap();
         let more = ["--base-url", &servers[1].url(), "--balance", balance];
-        all_good(&run(folder.path(), &servers[0].url(), &more));
+        all_good(&INFEROMETER.run(folder.path(), &servers[0].url(), &more));
         let got: Vec<usize> = servers
             .iter()
             .zip(before)
@@ -433,184 +432,4 @@ fn several_servers_share_the_load_and_have_a_row_each() {
     for server in servers {
         server.stop().unwrap();
     }
-}
-
-/// A server on which every request meets this fault.
-fn faulty(fault: &str) -> Server {
-    let kind = inferometer_sim::ALL_FAULTS
-        .iter()
-        .find(|known| known.name == fault)
-        .unwrap()
-        .kind;
-    start(SimSettings {
-        ttft: "2".parse().unwrap(),
-        itl: "50".parse().unwrap(),
-        faults: vec![FaultFraction {
-            kind,
-            fraction: if fault == "crlf" { 0.0 } else { 1.0 },
-        }],
-        ..SimSettings::default()
-    })
-    .unwrap()
-}
-
-#[test]
-fn each_time_limit_ends_what_it_is_for() {
-    for (fault, flag, words) in [
-        (
-            "stall_before_headers",
-            "--first-byte-timeout",
-            "no first byte within 0.2 s",
-        ),
-        ("stall", "--idle-timeout", "no data for 0.2 s"),
-        // No fault at all: 8 tokens, 50 ms apart.
-        (
-            "crlf",
-            "--total-timeout",
-            "not complete within 0.2 s of the send",
-        ),
-    ] {
-        let server = faulty(fault);
-        let folder = tempfile::tempdir().unwrap();
-        let output = run(folder.path(), &server.url(), &[flag, "0.2"]);
-        assert_eq!(output.status.code(), Some(1), "{flag}: {}", told(&output));
-        assert!(stdout(&output).contains(words), "{flag}: {}", told(&output));
-        assert_eq!(
-            outcome(&manifest(folder.path()), "timeout"),
-            20,
-            "{flag}: {}",
-            told(&output)
-        );
-        drop(server.stop());
-    }
-}
-
-#[test]
-fn a_connection_that_does_not_come_about_is_given_up() {
-    // A listener whose queue is full drops what would connect, so that the client hears nothing at
-    // all.
-    let listener =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener
-        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap().as_socket().unwrap();
-    let mut waiting = Vec::new();
-    while let Ok(stream) =
-        TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200))
-    {
-        waiting.push(stream);
-        assert!(waiting.len() < 100, "the queue takes no end");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let output = run(
-        folder.path(),
-        &format!("http://{address}"),
-        &["--connect-timeout", "0.2"],
-    );
-    refused(
-        &output,
-        &["no connection within 0.2 s", "Nothing answers"],
-        "--source-ip",
-    );
-}
-
-#[test]
-fn requests_are_cancelled_in_the_share_that_was_asked_for() {
-    let server = server(100.0, 20.0);
-    let folder = tempfile::tempdir().unwrap();
-    let more = [
-        "--request-cancellation-rate",
-        "0.5",
-        "--request-cancellation-delay",
-        "0.05",
-    ];
-    let output = run(
-        folder.path(),
-        &server.url(),
-        &[&more[..], &["--num-prompts", "100"]].concat(),
-    );
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let manifest = manifest(folder.path());
-    let (cancelled, ok) = (outcome(&manifest, "cancelled"), outcome(&manifest, "ok"));
-    assert_eq!(cancelled + ok, 100, "{}", told(&output));
-    assert!((30..=70).contains(&cancelled), "{cancelled} of 100");
-    server.stop().unwrap();
-}
-
-/// A file system of 400 KiB, until dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf) -> Option<Self> {
-        fs::create_dir_all(&at).unwrap();
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=400k", "none"])
-            .arg(&at)
-            .output();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then_some(Self(at))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(std::process::Command::new("umount").arg(&self.0).status());
-    }
-}
-
-#[test]
-fn a_full_disk_costs_no_number() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(folder.path().join("disk")) else {
-        eprintln!("skipped: mounting a small file system needs root");
-        return;
-    };
-    let server = server(2.0, 0.2);
-    let runs = disk.0.join("runs").display().to_string();
-    let more = [
-        "--runs-dir",
-        &runs,
-        "--num-prompts",
-        "1000",
-        "--random-output-len",
-        "100",
-    ];
-    let output = run(folder.path(), &server.url(), &more);
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    let told = told(&output);
-    assert!(
-        told.contains("No space left on device") && told.contains("requests.parquet"),
-        "{told}"
-    );
-    // All that was measured is on the screen.
-    assert!(
-        told.lines()
-            .any(|line| line.starts_with("Successful requests:") && line.contains(" 1000 ")),
-        "{told}"
-    );
-    server.stop().unwrap();
-}
-
-#[test]
-fn a_server_that_never_gets_ready_leaves_no_run_behind() {
-    let server = faulty("http_500");
-    let folder = tempfile::tempdir().unwrap();
-    let output = run(
-        folder.path(),
-        &server.url(),
-        &["--ready-check-timeout-sec", "1"],
-    );
-    refused(
-        &output,
-        &["--ready-check-timeout-sec 1", "http_error"],
-        "Nothing answers",
-    );
-    assert_eq!(
-        fs::read_dir(folder.path().join("inferometer-runs")).map_or(0, Iterator::count),
-        0
-    );
-    server.stop().unwrap();
 }

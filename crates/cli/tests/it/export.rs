@@ -1,13 +1,14 @@
-//! `--export`: what other tools' readers expect, held against the keys and types that they publish
+//! `--export`: the files, checked against the keys and types that the other tools publish
 //! (`tests/data/export`).
 
 use std::fs;
 use std::path::Path;
 
 use inferometer_sim::SimSettings;
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::{Map, Value};
 
-use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 const FORMS: [(&str, &str); 3] = [
     ("sglang", "sglang_bench.jsonl"),
@@ -16,10 +17,10 @@ const FORMS: [(&str, &str); 3] = [
 ];
 
 fn read(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    read_json(path)
 }
 
-/// The keys of another tool's form; the language of the files is explained at [`Schema::check`].
+/// The keys of another tool's format; [`Schema::check`] explains the language of the files.
 struct Schema(Map<String, Value>);
 
 impl Schema {
@@ -99,19 +100,19 @@ fn check_all(folder: &Path) -> [Value; 3] {
 }
 
 #[test]
-fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
+fn every_export_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let flags = "--export sglang,aiperf --export llm-d --save-result --save-detailed --result-filename r.json \
                  --request-rate 100 --max-concurrency 8 --goodput ttft:4 e2el:5000 --metadata a=b --label lab \
                  --percentile-metrics ttft,tpot,itl,e2el --metric-percentiles 95,99.9";
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &flags.split_whitespace().collect::<Vec<_>>(),
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let run_dir = run_folder(folder.path());
     let [sglang, aiperf, llmd] = check_all(&run_dir);
     let ours = read(&folder.path().join("r.json"));
@@ -176,13 +177,14 @@ fn every_form_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
 
     // What we write, we read.
     let files = [FORMS[0].1, FORMS[1].1].map(|file| run_dir.join(file).display().to_string());
-    let imported = inferometer(folder.path())
+    let imported = INFEROMETER
+        .command(folder.path())
         .arg("import")
         .args(files)
         .args(["--output", "in"])
         .output()
         .unwrap();
-    assert_eq!(imported.status.code(), Some(0), "{}", told(&imported));
+    assert_eq!(imported.status.code(), Some(0), "{}", printed(&imported));
     for file in ["sglang_bench.json", "profile_export_aiperf.json"] {
         let back = read(&folder.path().join("in").join(file));
         assert_eq!(back["mean_ttft_ms"], ours["mean_ttft_ms"], "{file}");
@@ -210,8 +212,8 @@ fn synthetic_text_of_a_trace_is_not_called_sampled() {
             ["--export", "llm-d"],
             ["--export-dir", dataset],
         ];
-        let output = run(folder.path(), &server.url(), flags.as_flattened());
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        let output = INFEROMETER.run(folder.path(), &server.url(), flags.as_flattened());
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         let llmd = read(&folder.path().join(dataset).join(FORMS[2].1));
         let load = &llmd["scenario"]["load"]["standardized"];
         assert_eq!(load["source"], source, "{dataset}");
@@ -223,19 +225,20 @@ fn synthetic_text_of_a_trace_is_not_called_sampled() {
 fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let run_dir = run_folder(folder.path());
     let first = check_all(&run_dir);
     assert_eq!(first[0]["request_rate"], "inf");
 
     let report = |more: &[&str]| {
-        inferometer(folder.path())
+        INFEROMETER
+            .command(folder.path())
             .arg("report")
             .arg(&run_dir)
             .args(more)
@@ -243,26 +246,26 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
             .unwrap()
     };
     let again = report(&["--export", "sglang,aiperf,llm-d", "--export-dir", "out"]);
-    assert_eq!(again.status.code(), Some(0), "{}", told(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", printed(&again));
     assert!(
         stdout(&again).contains("Exported: out/sglang_bench.jsonl"),
         "{}",
-        told(&again)
+        printed(&again)
     );
     assert_eq!(check_all(&folder.path().join("out")), first);
-    // Its own copy may be renewed; another folder's file may be somebody else's.
+    // Its own copy may be overwritten; a file of another origin may not.
     assert_eq!(report(&["--export", "sglang"]).status.code(), Some(0));
     let taken = report(&["--export", "sglang", "--export-dir", "out"]);
     assert_eq!(taken.status.code(), Some(2));
     assert!(
         stderr(&taken).contains("--export-dir: cannot write in out/sglang_bench.jsonl"),
         "{}",
-        told(&taken)
+        printed(&taken)
     );
     assert!(
         stderr(&taken).contains("it is not overwritten"),
         "{}",
-        told(&taken)
+        printed(&taken)
     );
 
     fs::write(
@@ -270,31 +273,32 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
         fs::read(run_dir.join(FORMS[1].1)).unwrap(),
     )
     .unwrap();
-    let table = inferometer(folder.path())
+    let table = INFEROMETER
+        .command(folder.path())
         .args(["aggregate", "inferometer-runs"])
         .output()
         .unwrap();
-    assert_eq!(table.status.code(), Some(0), "{}", told(&table));
+    assert_eq!(table.status.code(), Some(0), "{}", printed(&table));
     let csv =
         fs::read_to_string(folder.path().join("inferometer-runs/aggregate_results.csv")).unwrap();
     assert_eq!(csv.lines().count(), 2, "{csv}");
 }
 
 #[test]
-fn failures_are_told_apart_and_nothing_is_made_up() {
+fn failures_are_classified_and_no_number_is_invented() {
     let folder = tempfile::tempdir().unwrap();
     let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
         ..SimSettings::default()
     })
     .unwrap();
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
     assert_eq!(
         (&sglang["completed"], &sglang["mean_ttft_ms"]),
@@ -317,16 +321,16 @@ fn failures_are_told_apart_and_nothing_is_made_up() {
 }
 
 #[test]
-fn answers_in_one_piece_have_no_first_token() {
+fn answers_in_one_chunk_have_no_first_token() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
-    let output = run(
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--no-streaming", "--export", "sglang", "aiperf", "llm-d"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let [sglang, aiperf, llmd] = check_all(&run_folder(folder.path()));
     assert!(sglang["mean_ttft_ms"].is_null() && sglang["mean_e2e_latency_ms"].is_number());
     assert!(
@@ -339,7 +343,7 @@ fn answers_in_one_piece_have_no_first_token() {
 }
 
 #[test]
-fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
+fn an_invalid_export_is_refused_before_anything_is_sent() {
     let folder = tempfile::tempdir().unwrap();
     for (flags, problem) in [
         ("--export csv", "invalid value 'csv'"),
@@ -357,19 +361,19 @@ fn a_form_or_place_that_cannot_be_is_refused_before_anything_is_sent() {
             "--export-dir: cannot write in /dev/null/x",
         ),
     ] {
-        // Nobody listens there: what is refused was refused before a connection was tried.
+        // Nothing listens there: the refusal comes before a connection is tried.
         let flags: Vec<_> = flags.split_whitespace().collect();
-        let output = run(folder.path(), "http://127.0.0.1:9", &flags);
+        let output = INFEROMETER.run(folder.path(), "http://127.0.0.1:9", &flags);
         assert_eq!(
             output.status.code(),
             Some(2),
             "{flags:?}: {}",
-            told(&output)
+            printed(&output)
         );
         assert!(
             stderr(&output).contains(problem),
             "{flags:?}: {}",
-            told(&output)
+            printed(&output)
         );
     }
 }

@@ -3,11 +3,12 @@
 use std::fs;
 
 use inferometer_sim::SimSettings;
+use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
 use serde_json::Value;
 
-use crate::support::{inferometer, run, run_folder, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
-/// The part of the output from vLLM's heading on.
+/// The part of the output from vLLM's heading to the end.
 fn table(text: &str) -> &str {
     &text[text.find("============ Serving").unwrap()..]
 }
@@ -24,9 +25,9 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
         "tp=2",
         "gpu=H100",
     ];
-    let output = run(folder.path(), &server.url(), &more);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &more);
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let text = stdout(&output);
     for line in [
         "Successful requests:                     20        \n",
@@ -39,8 +40,7 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
         assert!(text.contains(line), "no {line:?} in {text}");
     }
 
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.path().join("r.json"));
     let keys: Vec<_> = result
         .as_object()
         .unwrap()
@@ -103,12 +103,13 @@ fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
         .collect();
     files.sort();
     assert_eq!(files, ["manifest.json", "report.html", "requests.parquet"]);
-    let again = inferometer(folder.path())
+    let again = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(run.strip_prefix(folder.path()).unwrap())
         .output()
         .unwrap();
-    assert_eq!(table(&stdout(&again)), table(&text), "{}", told(&again));
+    assert_eq!(table(&stdout(&again)), table(&text), "{}", printed(&again));
 }
 
 #[test]
@@ -116,12 +117,12 @@ fn appended_results_are_json_lines() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 0.5);
     for _ in 0..2 {
-        let output = run(
+        let output = INFEROMETER.run(
             folder.path(),
             &server.url(),
             &["--append-result", "--result-filename", "all.jsonl"],
         );
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
     server.stop().unwrap();
     let text = fs::read_to_string(folder.path().join("all.jsonl")).unwrap();
@@ -134,16 +135,16 @@ fn appended_results_are_json_lines() {
 }
 
 #[test]
-fn a_run_in_which_every_request_fails_exits_with_1_and_says_why() {
+fn a_run_without_a_successful_request_exits_with_1_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let server = inferometer_sim::start(SimSettings {
         faults: vec!["http_500=1".parse().unwrap()],
         ..SimSettings::default()
     })
     .unwrap();
-    let output = run(folder.path(), &server.url(), &[]);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &[]);
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     let text = stdout(&output);
     assert!(
         text.contains("Error 9: http_error") && !text.contains("Error 10:"),
@@ -163,11 +164,11 @@ fn strict_makes_an_invalid_run_exit_with_3() {
         ..SimSettings::default()
     })
     .unwrap();
-    let output = run(folder.path(), &server.url(), &["--strict"]);
-    let relaxed = run(folder.path(), &server.url(), &[]);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &["--strict"]);
+    let relaxed = INFEROMETER.run(folder.path(), &server.url(), &[]);
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    assert_eq!(relaxed.status.code(), Some(0), "{}", told(&relaxed));
+    assert_eq!(output.status.code(), Some(3), "{}", printed(&output));
+    assert_eq!(relaxed.status.code(), Some(0), "{}", printed(&relaxed));
 }
 
 #[test]
@@ -183,40 +184,38 @@ fn spellings_of_argparse_are_understood() {
         "--seed",
         "2",
     ];
-    let output = run(folder.path(), &server.url(), &more);
+    let output = INFEROMETER.run(folder.path(), &server.url(), &more);
     server.stop().unwrap();
     let text = stdout(&output);
     assert!(
         text.contains("Maximum request concurrency:             4 "),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert!(text.contains("P90 TTFT (ms):"), "{text}");
     assert!(
         stderr(&output).contains("--seed is given more than once"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }
 
 #[test]
-fn the_manifest_tells_what_the_servers_own_counters_gained() {
+fn the_manifest_holds_the_deltas_of_the_servers_counters() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     // What came before the run does not count.
-    let before = run(folder.path(), &server.url(), &["--no-run-folder"]);
-    assert_eq!(before.status.code(), Some(0), "{}", told(&before));
-    let output = run(
+    let before = INFEROMETER.run(folder.path(), &server.url(), &["--no-run-folder"]);
+    assert_eq!(before.status.code(), Some(0), "{}", printed(&before));
+    let output = INFEROMETER.run(
         folder.path(),
         &server.url(),
         &["--ready-check-timeout-sec", "10"],
     );
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let run_folder = run_folder(folder.path());
-    let manifest: Value =
-        serde_json::from_str(&fs::read_to_string(run_folder.join("manifest.json")).unwrap())
-            .unwrap();
+    let manifest = read_json(&run_folder.join("manifest.json"));
     let told = &manifest["server_metrics"];
     assert_eq!(told["gained"]["engine"], "vllm", "{told:#}");
     assert_eq!(told["gained"]["generation_tokens"], 160, "{told:#}");

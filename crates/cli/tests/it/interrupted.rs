@@ -3,23 +3,26 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Output, Stdio};
 
 use inferometer_os::clock;
 use inferometer_sim::Server;
+use inferometer_testkit::{
+    printed, read_json, run_folder, server, signal, stdout, wait_for_in_flight, wait_until,
+};
 use serde_json::Value;
 
-use crate::support::{inferometer, run_folder, server, stdout, told};
+use crate::INFEROMETER;
 
-/// A run of 400 requests at 100 a second, under way.
+/// Starts a run of 400 requests at 100 per second; 50 have been answered.
 fn start_run(folder: &Path, server: &Server) -> Child {
     start_loaded_run(folder, server, &["--request-rate", "100"])
 }
 
-/// A run of 400 requests that arrive as `load` says, 50 of which have been answered.
+/// Starts a run of 400 requests that arrive as `load` says; 50 have been answered.
 fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
-    let child = inferometer(folder)
+    let child = INFEROMETER
+        .command(folder)
         .args([
             "run",
             "--backend",
@@ -50,19 +53,32 @@ fn start_loaded_run(folder: &Path, server: &Server, load: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The server's own log says how far the run has come, so no guess about time is needed.
-    while server.truth().len() < 50 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // The server's own log shows the progress, so no guess about time is needed.
+    wait_for_answers(server, 50);
     child
 }
 
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill")
-        .args([name, &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
+/// Waits until the server has answered this many requests.
+fn wait_for_answers(server: &Server, count: usize) {
+    wait_until(&format!("{count} answers"), || {
+        server.truth().len() >= count
+    });
+}
+
+/// Interrupts a run, and again as soon as it says that it has received the first signal: two that
+/// are pending at once would be merged.
+fn interrupt_twice(mut child: Child) -> Output {
+    let mut stream = BufReader::new(child.stderr.take().unwrap());
+    let mut warnings = String::new();
+    signal(child.id(), "-INT");
+    while !warnings.contains("Ctrl-C") {
+        assert!(stream.read_line(&mut warnings).unwrap() > 0, "{warnings}");
+    }
+    signal(child.id(), "-INT");
+    stream.read_to_string(&mut warnings).unwrap();
+    let mut output = child.wait_with_output().unwrap();
+    output.stderr = warnings.into_bytes();
+    output
 }
 
 /// Outcome counts and their sum.
@@ -79,39 +95,44 @@ fn outcomes(manifest: &Value) -> (u64, u64, u64) {
 }
 
 fn manifest(run: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(run.join("manifest.json")).unwrap()).unwrap()
+    read_json(&run.join("manifest.json"))
 }
 
 #[test]
-fn an_interrupt_lets_requests_in_flight_end_and_marks_the_result_partial() {
+fn an_interrupt_lets_requests_in_flight_finish_and_marks_the_result_partial() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(100.0, 10.0);
     let child = start_run(folder.path(), &server);
-    signal(&child, "-INT");
+    signal(child.id(), "-INT");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let manifest = manifest(&run_folder(folder.path()));
     let (ok, unfinished, all) = outcomes(&manifest);
-    assert_eq!((all, ok + unfinished), (400, 400), "{}", told(&output));
+    assert_eq!((all, ok + unfinished), (400, 400), "{}", printed(&output));
     assert_eq!(
         ok,
         server.truth().len() as u64,
         "what the server completed was waited for"
     );
     assert_eq!(manifest["run"]["partial"], true);
-    assert_eq!(manifest["verdict"]["level"], "INVALID", "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(
+        manifest["verdict"]["level"],
+        "INVALID",
+        "{}",
+        printed(&output)
+    );
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(result["completed"].as_u64(), Some(ok));
     assert_eq!(result["inferometer"]["partial"], true);
     server.stop().unwrap();
 }
 
 #[test]
-fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
+fn an_interrupt_during_warm_up_leaves_no_result() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(20.0, 100.0);
-    let mut child = inferometer(folder.path())
+    let mut child = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--backend",
@@ -141,22 +162,18 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut screen = BufReader::new(child.stdout.take().unwrap());
     let mut words = String::new();
     while !words.contains("Warming up") {
-        assert!(said.read_line(&mut words).unwrap() > 0, "{words}");
+        assert!(screen.read_line(&mut words).unwrap() > 0, "{words}");
     }
-    signal(&child, "-INT");
-    // The second must not be merged with the first.
-    std::thread::sleep(Duration::from_millis(100));
-    signal(&child, "-INT");
-    said.read_to_string(&mut words).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}{}", told(&output));
+    let output = interrupt_twice(child);
+    screen.read_to_string(&mut words).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}{}", printed(&output));
     assert!(
-        told(&output).contains("nothing was measured"),
+        printed(&output).contains("nothing was measured"),
         "{words}{}",
-        told(&output)
+        printed(&output)
     );
     assert!(!words.contains("Successful requests"), "{words}");
     assert!(!folder.path().join("r.json").exists());
@@ -168,11 +185,12 @@ fn an_interrupt_during_warm_up_leaves_no_result_of_nothing() {
 }
 
 #[test]
-fn a_second_interrupt_gives_up_what_is_in_flight() {
+fn a_second_interrupt_cancels_what_is_in_flight() {
     let folder = tempfile::tempdir().unwrap();
-    // Answers that take ten minutes, after a first batch of quick ones.
+    // Answers that take ten minutes.
     let server = server(20.0, 10.0);
-    let child = inferometer(folder.path())
+    let child = INFEROMETER
+        .command(folder.path())
         .args([
             "run",
             "--backend",
@@ -197,27 +215,16 @@ fn a_second_interrupt_gives_up_what_is_in_flight() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = || {
-        fs::read_dir(folder.path().join("inferometer-runs"))
-            .ok()
-            .and_then(|mut runs| runs.next())
-    };
-    while log().is_none_or(|run| !run.unwrap().path().join("requests.arrows").exists()) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    std::thread::sleep(Duration::from_millis(300));
-    signal(&child, "-INT");
-    std::thread::sleep(Duration::from_millis(100));
-    signal(&child, "-INT");
-    let output = child.wait_with_output().unwrap();
+    wait_for_in_flight(&server.url(), 10);
+    let output = interrupt_twice(child);
     assert_eq!(
         output.status.code(),
         Some(1),
         "nothing was completed: {}",
-        told(&output)
+        printed(&output)
     );
     let (ok, unfinished, all) = outcomes(&manifest(&run_folder(folder.path())));
-    assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", told(&output));
+    assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", printed(&output));
     drop(server.stop());
 }
 
@@ -228,43 +235,42 @@ fn a_killed_run_is_recovered_from_its_log() {
     let server = server(20.0, 2.0);
     let mut child = start_run(folder.path(), &server);
     let run = run_folder(folder.path());
-    while server.truth().len() < 250 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 250);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!folder.path().join("r.json").exists() && !run.join("requests.parquet").exists());
-    let refused = inferometer(folder.path())
+    let refused = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(&run)
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(
-        told(&refused).contains("inferometer recover"),
+        printed(&refused).contains("inferometer recover"),
         "{}",
-        told(&refused)
+        printed(&refused)
     );
 
-    // From another folder: the result goes where the run would have put it.
-    let output = inferometer(elsewhere.path())
+    // From another folder: the result is written where the run would have written it.
+    let output = INFEROMETER
+        .command(elsewhere.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
-    assert_eq!(all, 400, "{}", told(&output));
+    assert_eq!(all, 400, "{}", printed(&output));
     // At most a second of the run, which is 100 requests, may be missing from the log.
-    assert!(ok >= 100 && ok + unfinished == 400, "{}", told(&output));
+    assert!(ok >= 100 && ok + unfinished == 400, "{}", printed(&output));
     assert_eq!(
         (&manifest["run"]["partial"], &manifest["run"]["recovered"]),
         (&true.into(), &true.into())
     );
-    // vLLM's file is there too, says what it is, and counts tokens as a run that ended would.
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    // vLLM's file is there too, is marked, and counts tokens as a finished run does.
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         (result["completed"].as_u64(), result["num_prompts"].as_u64()),
         (Some(ok), Some(400))
@@ -280,7 +286,8 @@ fn a_killed_run_is_recovered_from_its_log() {
         (&own["partial"], &own["recovered"]),
         (&true.into(), &true.into())
     );
-    let report = inferometer(folder.path())
+    let report = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(&run)
         .output()
@@ -288,7 +295,7 @@ fn a_killed_run_is_recovered_from_its_log() {
     assert!(
         stdout(&report).contains("Successful requests:"),
         "{}",
-        told(&report)
+        printed(&report)
     );
     server.stop().unwrap();
 }
@@ -301,65 +308,67 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     let run = run_folder(folder.path());
     let before = fs::metadata(run.join("requests.arrows")).unwrap().len();
     for command in ["recover", "report"] {
-        let refused = inferometer(folder.path())
+        let refused = INFEROMETER
+            .command(folder.path())
             .arg(command)
             .arg(&run)
             .output()
             .unwrap();
-        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        assert_eq!(refused.status.code(), Some(2), "{}", printed(&refused));
         assert!(
-            told(&refused).contains("still in progress"),
+            printed(&refused).contains("still in progress"),
             "{}",
-            told(&refused)
+            printed(&refused)
         );
     }
     assert!(fs::metadata(run.join("requests.arrows")).unwrap().len() >= before);
     assert!(!run.join("requests.parquet").exists());
-    while server.truth().len() < 200 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 200);
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // A recovery that fails (its result has no place) can be repeated.
+    // A recovery that fails (its result cannot be written) can be repeated.
     fs::create_dir(folder.path().join("r.json")).unwrap();
-    let failed = inferometer(folder.path())
+    let failed = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_ne!(failed.status.code(), Some(0), "{}", told(&failed));
-    assert!(run.join("requests.arrows").exists(), "{}", told(&failed));
+    assert_ne!(failed.status.code(), Some(0), "{}", printed(&failed));
+    assert!(run.join("requests.arrows").exists(), "{}", printed(&failed));
     fs::remove_dir(folder.path().join("r.json")).unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let (ok, unfinished, all) = outcomes(&manifest(&run));
     assert!(
         all == 400 && ok >= 80 && ok + unfinished == 400,
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert!(!run.join("requests.arrows").exists());
 
-    let again = inferometer(folder.path())
+    let again = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
     assert!(
-        told(&again).contains("nothing to recover"),
+        printed(&again).contains("nothing to recover"),
         "{}",
-        told(&again)
+        printed(&again)
     );
     server.stop().unwrap();
 }
 
 #[test]
-fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
+fn a_recovered_result_uses_the_clock_of_a_finished_one() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let (before, wall) = (clock::now(), clock::wall());
@@ -373,21 +382,19 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     ];
     let load = [&ramp[..], &["--save-detailed"]].concat();
     let mut child = start_loaded_run(folder.path(), &server, &load);
-    while server.truth().len() < 150 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_answers(&server, 150);
     child.kill().unwrap();
     child.wait().unwrap();
     let after = clock::now();
     let run = run_folder(folder.path());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .arg("recover")
         .arg(&run)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let result = read_json(&folder.path().join("r.json"));
     let errors = result["errors"].as_array().unwrap();
     let starts = result["start_times"].as_array().unwrap();
     let sent: Vec<f64> = starts
@@ -396,7 +403,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
         .filter(|(_, error)| error.as_str() == Some(""))
         .map(|(start, _)| start.as_f64().unwrap())
         .collect();
-    assert!(sent.len() > 10, "{}", told(&output));
+    assert!(sent.len() > 10, "{}", printed(&output));
     let within = before.as_secs_f64()..after.as_secs_f64();
     assert!(
         sent.iter().all(|start| within.contains(start)),
@@ -404,7 +411,7 @@ fn a_recovered_result_is_on_the_clock_that_a_finished_one_is_on() {
     );
     let changes = result["rps_change_events"].as_array().unwrap();
     assert!(changes.len() > 1 && changes[0]["rps"] == 60, "{changes:?}");
-    // Local time without a zone: the manifest says which instant that is.
+    // vLLM's date is local time without a zone; the manifest has the instant.
     let started = manifest(&run)["run"]["started_wall_ns"].as_u64().unwrap();
     assert!((wall.0..clock::wall().0).contains(&started), "{started}");
     server.stop().unwrap();

@@ -1,14 +1,15 @@
-//! Workloads that are larger than they may be in memory.
+//! Workloads that are too large to be held in memory.
 
 use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use inferometer_testkit::{read_json, server};
 
-use crate::support::{inferometer, server};
+use crate::INFEROMETER;
 
-/// Waits for the child and gives the most memory of its own that it was seen with, in bytes.
+/// Waits for the child to succeed and returns the peak of its anonymous memory, in bytes, as
+/// sampled.
 fn peak(mut child: Child) -> u64 {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
@@ -32,7 +33,7 @@ fn peak(mut child: Child) -> u64 {
 fn a_workload_larger_than_memory_is_built_and_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let start = |arguments: &str| {
-        let mut command = inferometer(folder.path());
+        let mut command = INFEROMETER.command(folder.path());
         command
             .args(arguments.split_whitespace())
             .stdout(Stdio::null())
@@ -60,13 +61,12 @@ fn a_workload_larger_than_memory_is_built_and_replayed() {
         replayed < file * 4 / 5,
         "{replayed} bytes of memory for a file of {file}"
     );
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    let result = read_json(&folder.path().join("r.json"));
     assert_eq!(
         (&result["completed"], &result["total_input_tokens"]),
         (&20_000.into(), &20_480_000.into())
     );
-    // What the server counted is what was asked for: bodies came back from their file whole.
+    // The server counts what was sent: bodies came back complete from their file.
     let truth = sim.truth();
     assert_eq!(truth.len(), 20_000);
     assert!(

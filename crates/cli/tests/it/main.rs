@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use inferometer_testkit::Binary;
+
 mod bad_input;
+mod beside;
 mod campaign;
 mod chat_template;
 mod compat;
@@ -11,10 +14,14 @@ mod export;
 mod files;
 mod interrupted;
 mod large;
+mod limits;
 mod memory;
-mod recorder;
+mod outputs;
 mod secrets;
 mod shims;
-mod support;
-mod truth;
+mod simulated;
 mod tutorial;
+mod workloads;
+
+/// The binary under test.
+const INFEROMETER: Binary = inferometer_testkit::binary!();

@@ -1,17 +1,18 @@
-//! Runs with more events than memory should hold: they stay in the record log, and nothing else
+//! Runs with more events than memory should hold: events stay in the record log, and nothing else
 //! changes.
 
 use std::fs;
 use std::process::Output;
 
 use inferometer_sim::SimSettings;
+use inferometer_testkit::{printed, read_json, run_folder, server};
 use serde_json::Value;
 
-use crate::support::{inferometer, run_folder, server, told};
+use crate::INFEROMETER;
 
 /// A run of 60 requests that may keep no more than ten events in memory.
 fn spilling(folder: &std::path::Path, url: &str, more: &[&str]) -> Output {
-    let mut command = inferometer(folder);
+    let mut command = INFEROMETER.command(folder);
     command.env("INFEROMETER_EVENTS_IN_MEMORY", "10").args([
         "run",
         "--base-url",
@@ -39,12 +40,12 @@ fn spilling(folder: &std::path::Path, url: &str, more: &[&str]) -> Output {
 }
 
 fn result(folder: &std::path::Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap()
+    read_json(&folder.join("r.json"))
 }
 
 /// Every answer has its eight events, seven gaps and text in `result`.
 fn assert_whole(result: &Value, output: &Output) {
-    assert_eq!(result["completed"], 60, "{}", told(output));
+    assert_eq!(result["completed"], 60, "{}", printed(output));
     assert_eq!(result["total_output_tokens"], 480);
     let gaps: Vec<_> = result["itls"]
         .as_array()
@@ -75,7 +76,7 @@ fn events_beyond_the_limit_are_read_from_the_log() {
     let server = server(5.0, 1.0);
     let output = spilling(folder.path(), &server.url(), &[]);
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert_whole(&result(folder.path()), &output);
     let run = run_folder(folder.path());
     assert!(run.join("requests.parquet").is_file());
@@ -83,7 +84,8 @@ fn events_beyond_the_limit_are_read_from_the_log() {
         !run.join("requests.arrows").exists(),
         "the log goes when the table is written"
     );
-    let again = inferometer(folder.path())
+    let again = INFEROMETER
+        .command(folder.path())
         .arg("report")
         .arg(&run)
         .output()
@@ -98,12 +100,12 @@ fn events_beyond_the_limit_are_read_from_the_log() {
 }
 
 #[test]
-fn without_a_run_folder_they_go_to_a_temporary_log() {
+fn without_a_run_folder_events_go_to_a_temporary_log() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);
     let output = spilling(folder.path(), &server.url(), &["--no-run-folder"]);
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert_whole(&result(folder.path()), &output);
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
@@ -138,7 +140,7 @@ fn answers_without_usage_are_counted_from_the_log() {
         )
         .unwrap();
         let output = spilling(folder.path(), &server.url(), more);
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         let result = result(folder.path());
         let counted = result["total_output_tokens"].as_u64().unwrap();
         assert!(
@@ -148,17 +150,18 @@ fn answers_without_usage_are_counted_from_the_log() {
                 counted == 60
             },
             "{counted}: {}",
-            told(&output)
+            printed(&output)
         );
     }
     server.stop().unwrap();
 }
 
 #[test]
-fn a_limit_that_is_no_number_is_refused() {
+fn an_invalid_limit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(1.0, 1.0);
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .env("INFEROMETER_EVENTS_IN_MEMORY", "lots")
         .args([
             "run",
@@ -172,10 +175,10 @@ fn a_limit_that_is_no_number_is_refused() {
         .output()
         .unwrap();
     server.stop().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     assert!(
-        told(&output).contains("INFEROMETER_EVENTS_IN_MEMORY=lots: give a whole number"),
+        printed(&output).contains("INFEROMETER_EVENTS_IN_MEMORY=lots: give a whole number"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }

@@ -1,5 +1,5 @@
-//! Secrets planted in every place that takes one: none of them is found in anything that a run says
-//! or leaves.
+//! Secrets planted in every place that takes one: none of them is found in anything that a run
+//! prints or leaves.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use inferometer_results::RunFolder;
+use inferometer_testkit::{printed, run_folder};
 
-use crate::support::{inferometer, run_folder, told};
+use crate::INFEROMETER;
 
 /// What must not be seen, and where it is planted.
 const PLANTED: [(&str, &str); 8] = [
@@ -27,8 +28,8 @@ const PLANTED: [(&str, &str); 8] = [
 const BODY: &str = r#"{"api_key": "key-in-body-74", "store": {"password": "key-deep-in-body-75"}}"#;
 const ENDPOINT: &str = "/v1/completions?api_key=key-in-query-76";
 
-/// A server that repeats all it was sent in its refusals, as some gateways do; every second request
-/// is answered.
+/// A server that repeats everything it receives in its refusals, as some gateways do; it answers
+/// every second request.
 fn repeating_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -81,7 +82,7 @@ fn answer(mut stream: TcpStream, good: bool) {
 }
 
 fn with_secrets(folder: &Path) -> Command {
-    let mut command = inferometer(folder);
+    let mut command = INFEROMETER.command(folder);
     command
         .env("OPENAI_API_KEY", "key-in-environment-71")
         .env("HF_TOKEN", "key-of-the-hub-78");
@@ -159,7 +160,7 @@ fn assert_clean(text: &[u8], place: &str) {
     }
 }
 
-/// Looks at every file below `folder`, and at the records of its run folders, which are compressed.
+/// Searches every file below `folder`, and the records of its run folders, which are compressed.
 fn assert_clean_folder(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -186,7 +187,7 @@ fn assert_clean_folder(folder: &Path) {
 }
 
 fn assert_clean_output(output: &Output, what: &str) {
-    assert_clean(told(output).as_bytes(), what);
+    assert_clean(printed(output).as_bytes(), what);
 }
 
 #[test]
@@ -215,11 +216,15 @@ fn a_run_shows_no_secret_anywhere() {
         .output()
         .unwrap();
     assert!(
-        told(&output).contains("Failed requests:"),
+        printed(&output).contains("Failed requests:"),
         "{}",
-        told(&output)
+        printed(&output)
     );
-    assert!(told(&output).contains("refused: "), "{}", told(&output));
+    assert!(
+        printed(&output).contains("refused: "),
+        "{}",
+        printed(&output)
+    );
     assert_clean_output(&output, "the run's output");
     assert_clean_folder(folder.path());
     let run = run_folder(folder.path());
@@ -250,7 +255,11 @@ fn a_refused_connection_shows_no_password() {
             .args(&arguments)
             .output()
             .unwrap();
-        assert!(told(&output).contains("127.0.0.1:9"), "{}", told(&output));
+        assert!(
+            printed(&output).contains("127.0.0.1:9"),
+            "{}",
+            printed(&output)
+        );
         assert_clean_output(&output, &arguments[0]);
     }
 }
@@ -288,7 +297,7 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
         .unwrap();
     let mut seen = Vec::new();
     let mut runs = 0;
-    // Two seconds of requests, so that the run is met on the way.
+    // Two seconds of requests, so that the run is seen while it lasts.
     for _ in 0..150 {
         let listed = Command::new("ps")
             .args(["-eo", "ppid,args"])
@@ -310,13 +319,17 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
         thread::sleep(Duration::from_millis(20));
     }
     let output = child.wait_with_output().unwrap();
-    assert!(runs > 0, "no run of the sweep was seen: {}", told(&output));
+    assert!(
+        runs > 0,
+        "no run of the sweep was seen: {}",
+        printed(&output)
+    );
     assert_clean(&seen, "the list of processes");
     assert_clean_output(&output, "the sweep's output");
     assert!(
-        told(&output).contains("1 of 1 runs done"),
+        printed(&output).contains("1 of 1 runs done"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert_clean_folder(folder.path());
 }
@@ -338,7 +351,11 @@ fn commands_of_servers_are_shown_without_their_keys() {
         .args(["--experiment-name", "e"])
         .output()
         .unwrap();
-    assert!(told(&output).contains("--resume"), "{}", told(&output));
+    assert!(
+        printed(&output).contains("--resume"),
+        "{}",
+        printed(&output)
+    );
     assert_clean_output(&output, "sweep serve");
     assert_clean_folder(folder.path());
 }

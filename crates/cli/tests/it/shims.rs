@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use inferometer_testkit::{Recorder, printed, stderr, stdout};
 use serde_json::Value;
 
-use crate::recorder::Recorder;
-use crate::support::{inferometer, stderr, stdout, told};
+use crate::INFEROMETER;
 
 fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("python3");
@@ -23,13 +23,14 @@ fn python(folder: &Path, script: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn scripts_of_the_old_names_run_the_binary() {
+fn scripts_with_the_old_names_run_the_binary() {
     let (server, folder) = (Recorder::start(), tempfile::tempdir().unwrap());
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args(["install-shims", "shims", "--with-vllm"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let names = [
         "benchmark_serving.py",
         "run_sweep.py",
@@ -50,26 +51,27 @@ fn scripts_of_the_old_names_run_the_binary() {
         "--num-prompts=3",
     ];
     let output = python(folder.path(), "benchmark_serving.py", &arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(
         stdout(&output).starts_with("Namespace("),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert_eq!(server.to("/v1/completions").len(), 3);
-    // Exit codes come through.
+    // Exit codes are passed on.
     let output = python(
         folder.path(),
         "benchmark_serving.py",
         &["--use-beam-search"],
     );
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
 }
 
 #[test]
-fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
+fn the_vllm_wrapper_forwards_everything_else_to_the_real_one() {
     let folder = tempfile::tempdir().unwrap();
-    inferometer(folder.path())
+    INFEROMETER
+        .command(folder.path())
         .args(["install-shims", "shims", "--with-vllm"])
         .output()
         .unwrap();
@@ -106,15 +108,16 @@ fn the_vllm_wrapper_sends_everything_else_to_the_real_one() {
         "real bench latency\n"
     );
     let ours = vllm(&["bench", "serve", "--best-of", "2"], true);
-    assert!(stderr(&ours).contains("--best-of"), "{}", told(&ours));
+    assert!(stderr(&ours).contains("--best-of"), "{}", printed(&ours));
 }
 
 #[test]
-fn nobody_elses_script_is_overwritten() {
+fn a_foreign_script_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shims")).unwrap();
     fs::write(folder.path().join("shims/visualize.py"), "print('mine')\n").unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args(["install-shims", "shims"])
         .output()
         .unwrap();
@@ -122,7 +125,7 @@ fn nobody_elses_script_is_overwritten() {
     assert!(
         stderr(&output).contains("visualize.py"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert_eq!(
         fs::read_dir(folder.path().join("shims")).unwrap().count(),
@@ -131,7 +134,7 @@ fn nobody_elses_script_is_overwritten() {
 }
 
 #[test]
-fn results_of_other_tools_are_brought_into_our_form() {
+fn results_of_other_tools_are_imported() {
     let folder = tempfile::tempdir().unwrap();
     // A legacy result, whose key had a colon, and two of SGLang's lines.
     fs::write(
@@ -144,11 +147,12 @@ fn results_of_other_tools_are_brought_into_our_form() {
     .unwrap();
     let line = r#"{"backend": "sglang", "completed": 5, "duration": 2.0, "request_throughput": 2.5, "mean_e2e_latency_ms": 7.5, "odd": 1}"#;
     fs::write(folder.path().join("sg.jsonl"), format!("{line}\n{line}\n")).unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args(["import", "old.json", "sg.jsonl", "-o", "ours"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let read = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(folder.path().join("ours").join(name)).unwrap()).unwrap()
     };
@@ -170,10 +174,11 @@ fn results_of_other_tools_are_brought_into_our_form() {
         (&sglang["mean_e2el_ms"], &sglang["odd"]),
         (&Value::from(7.5), &Value::from(1))
     );
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .args(["import", "nothing.json"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     assert!(stderr(&output).contains("nothing.json"));
 }

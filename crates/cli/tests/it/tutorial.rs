@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use inferometer_sim::Server;
+use inferometer_testkit::{Recorder, printed, server, stderr, stdout};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::recorder::Recorder;
-use crate::support::{inferometer, server, stderr, stdout, told};
+use crate::INFEROMETER;
 
 /// The reader's folder and server.
 struct Desk {
@@ -21,11 +21,12 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let output = inferometer(folder.path())
+        let output = INFEROMETER
+            .command(folder.path())
             .args(["install-shims", "."])
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         Self {
             folder,
             server: server(5.0, 1.0),
@@ -46,7 +47,12 @@ impl Desk {
         let output = self.python(&format!(
             "benchmark_serving.py {line} --base-url {url} --model sim --tokenizer builtin --disable-tqdm"
         ));
-        assert_eq!(output.status.code(), Some(0), "{line}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{line}: {}",
+            printed(&output)
+        );
         stdout(&output)
     }
 
@@ -109,7 +115,7 @@ fn steps_1_to_3_a_first_run_concurrencies_and_lengths() {
             "--backend vllm --dataset-name random --random-input-len {length} --random-output-len 4 --num-prompts 5 \
              --request-rate 100 --save-result --result-filename input_len_{length}.json"
         ));
-        // The server's own count holds, and it counts otherwise than the client.
+        // The server's own count is used, which differs from the client's.
         let total = desk.result(&format!("input_len_{length}.json"))["total_input_tokens"]
             .as_i64()
             .unwrap();
@@ -171,7 +177,7 @@ fn step_6_images_in_both_spellings_of_the_dataset() {
             output.status.code(),
             Some(0),
             "{dataset}: {}",
-            told(&output)
+            printed(&output)
         );
         let asked = recorder.to("/v1/chat/completions").pop().unwrap();
         let content = &asked.body["messages"][0]["content"];
@@ -204,7 +210,7 @@ fn step_7_the_profiler() {
         .env("VLLM_TORCH_PROFILER_DIR", "./profiles")
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert_eq!(
         (
             recorder.to("/start_profile").len(),
@@ -233,11 +239,16 @@ fn steps_8_and_9_a_sweep_its_table_and_its_figures() {
     fs::write(desk.path("combos.yaml"), text).unwrap();
     for script in ["run_sweep.py", "aggregate_result.py", "visualize.py --all"] {
         let output = desk.python(script);
-        assert_eq!(output.status.code(), Some(0), "{script}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{script}: {}",
+            printed(&output)
+        );
     }
-    // Who runs the tutorial twice loses nothing.
+    // Running the tutorial twice loses nothing.
     let again = desk.python("run_sweep.py");
-    assert_eq!(again.status.code(), Some(0), "{}", told(&again));
+    assert_eq!(again.status.code(), Some(0), "{}", printed(&again));
     assert!(
         stderr(&again)
             .contains("note: earlier results of the same names in results were moved to results-")
@@ -272,7 +283,12 @@ fn steps_8_and_9_a_sweep_its_table_and_its_figures() {
         let output = desk.python(&format!(
             "visualize.py {flag} --csv custom_results.csv --output custom_analysis/"
         ));
-        assert_eq!(output.status.code(), Some(0), "{flag}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{flag}: {}",
+            printed(&output)
+        );
     }
     for name in figures.iter().chain(&["performance_report.txt"]) {
         assert!(desk.path("custom_analysis").join(name).is_file(), "{name}");

@@ -97,7 +97,7 @@ fn an_empty_folder_gives_an_empty_table() {
 }
 
 #[test]
-fn sweep_names_go_both_ways() {
+fn sweep_names_are_written_and_parsed() {
     let name = "bench_io512x256_mc16_np160.json";
     let bench = BenchName::parse(name).unwrap();
     assert_eq!(

@@ -73,7 +73,7 @@ fn a_second_run_of_the_same_name_gets_its_own_folder() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_names_flag_and_remedy() {
+fn an_unwritable_path_is_reported_with_flag_and_remedy() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
     fs::write(&file, "in the way").unwrap();
@@ -130,7 +130,7 @@ fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
 }
 
 #[test]
-fn a_folder_that_is_written_to_is_refused_until_its_writer_is_gone() {
+fn a_folder_in_use_is_refused_until_its_writer_ends() {
     let parent = tempfile::tempdir().unwrap();
     let writer = RunFolder::create(parent.path(), "run").unwrap();
     let mut log = writer.begin_log().unwrap();
@@ -145,7 +145,7 @@ fn a_folder_that_is_written_to_is_refused_until_its_writer_is_gone() {
 }
 
 #[test]
-fn a_manifest_reads_back_and_refuses_the_future() {
+fn a_manifest_reads_back_and_newer_versions_are_refused() {
     let parent = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(parent.path(), "run").unwrap();
     let mut manifest = Manifest::begin();
@@ -197,7 +197,7 @@ fn a_manifest_reads_back_and_refuses_the_future() {
 }
 
 #[test]
-fn hashes_tell_workloads_and_schedules_apart() {
+fn hashes_distinguish_workloads_and_schedules() {
     let request = |index, tokens| Request {
         index,
         prompt_tokens: tokens,
@@ -275,7 +275,7 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_for_every_file() {
+fn a_full_disk_is_reported_for_every_file() {
     let full = std::path::Path::new("/dev/full");
     let errors = [
         write_parquet(&[record(0)][..], full).unwrap_err(),

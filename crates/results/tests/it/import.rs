@@ -1,4 +1,4 @@
-//! Results of other tools and other times.
+//! Results of other tools and of older versions.
 
 use std::fs;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ fn vllms_real_files_are_read_with_and_without_details() {
 }
 
 #[test]
-fn the_era_is_told_by_the_keys() {
+fn the_version_is_recognised_by_the_keys() {
     let base =
         r#""duration": 2.0, "completed": 3, "request_throughput": 1.5, "total_input_tokens": 6"#;
     for (keys, era) in [
@@ -137,7 +137,7 @@ fn sglangs_end_to_end_latency_gets_vllms_name() {
 }
 
 #[test]
-fn nvidias_inter_token_latency_is_a_mean_a_request_and_so_tpot() {
+fn nvidias_inter_token_latency_is_a_mean_per_request_and_so_tpot() {
     let aiperf = one(r#"{"schema_version": "1.0", "aiperf_version": "0.12.0",
            "request_throughput": {"unit": "requests/sec", "avg": 2.5}, "benchmark_duration": {"unit": "sec", "avg": 4.0},
            "request_count": {"unit": "requests", "avg": 10.0}, "time_to_first_token": {"unit": "ms", "avg": 20.0, "p50": 19.0, "p99": 35.0, "std": 2.0},
@@ -176,7 +176,7 @@ fn nvidias_inter_token_latency_is_a_mean_a_request_and_so_tpot() {
 }
 
 #[test]
-fn guidellm_gives_a_run_a_benchmark() {
+fn guidellm_gives_one_run_per_benchmark() {
     let entry = |ttft: f64| {
         json!({
             "config": {"strategy": {"type_": "concurrent", "streams": 4}, "backend": {"model": "m"}}, "duration": 3.0,
@@ -247,7 +247,7 @@ fn llmperfs_seconds_become_milliseconds_and_its_own_meanings_keep_their_names() 
 }
 
 #[test]
-fn what_is_no_result_is_refused_with_its_keys() {
+fn a_file_that_is_not_a_result_is_refused_with_its_keys() {
     for (text, part) in [
         ("", "empty"),
         ("hello", "not JSON"),

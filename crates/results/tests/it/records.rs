@@ -180,7 +180,7 @@ proptest! {
 }
 
 #[test]
-fn a_log_cut_anywhere_keeps_every_whole_batch() {
+fn a_truncated_log_keeps_every_complete_batch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("requests.arrows");
     let records = sample(6);
@@ -240,7 +240,7 @@ fn a_log_flushes_by_time_and_by_number() {
 }
 
 #[test]
-fn foreign_and_damaged_files_are_named_not_trusted() {
+fn foreign_and_damaged_files_are_reported_not_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("requests.parquet");
     for content in [&b""[..], b"PAR1", b"{\"a\": 1}", &[0xff; 64]] {
@@ -259,7 +259,7 @@ fn foreign_and_damaged_files_are_named_not_trusted() {
 
 #[test]
 fn a_log_with_a_damaged_frame_is_read_up_to_it_or_refused() {
-    // Found by fuzzing: a buffer that lies outside of its message made the reader panic.
+    // Found by fuzzing: a buffer outside of its message made the reader panic.
     let golden = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/format-1/requests.arrows"

@@ -216,7 +216,7 @@ fn metadata_replaces_what_is_before_it_and_is_replaced_by_what_is_after() {
 }
 
 #[test]
-fn what_json_has_no_number_for_stays_valid_json() {
+fn numbers_that_json_lacks_stay_valid_json() {
     let mut result = detailed();
     result.header.burstiness = f64::INFINITY;
     result.stats[0].mean = f64::NAN;
@@ -253,7 +253,7 @@ fn pooling_has_its_own_keys() {
 }
 
 #[test]
-fn speculative_decoding_stands_before_the_statistics() {
+fn speculative_decoding_comes_before_the_statistics() {
     let mut result = detailed();
     result.spec_decode = Some(VllmSpecDecode {
         acceptance_rate: 75.0,
@@ -270,7 +270,7 @@ fn speculative_decoding_stands_before_the_statistics() {
 }
 
 #[test]
-fn results_are_replaced_or_appended_as_asked() {
+fn results_are_replaced_or_appended_as_requested() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("new/results");
     let result = detailed();
@@ -292,7 +292,7 @@ fn results_are_replaced_or_appended_as_asked() {
 }
 
 #[test]
-fn an_unwritable_place_is_refused_before_the_run() {
+fn an_unwritable_path_is_refused_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     let error =

@@ -1,16 +1,6 @@
-//! The reasons of the verdict that the client's own host brings about: a wall clock that is set, a
-//! control group's quota, a kernel without stamps, a client that stands still, a worker without a
-//! moment to spare. Each is brought about on the binary.
-
-#![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/live.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod live;
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod support;
+//! The reasons of the verdict that the client's own host causes: a stepped wall clock, a control
+//! group's quota, a kernel without stamps, a stopped client, a saturated worker. Each is provoked
+//! on the binary.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -18,22 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use inferometer_testkit::{or_skip, program};
-use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
+use inferometer_testkit::{
+    SimProcess, alone, finish, or_skip, program, signal, verdict_codes, verdict_codes_without_host,
+};
 use serde_json::Value;
 
-/// Waits until the server has answered so many requests: the run is well under way then.
-fn until_answered(sim: &Sim, count: usize) {
-    for _ in 0..400 {
-        if sim.truth().len() >= count {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the run does not get under way");
-}
+use crate::INFEROMETER;
 
-/// A library for `LD_PRELOAD`, made of one of the C files beside these tests.
+/// A library for `LD_PRELOAD`, compiled from one of the C files in `tests/data`.
 fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
     let compiler = or_skip(program(&["cc", "gcc", "clang"]), "a C compiler")?;
     let library = folder.join(name).with_extension("so");
@@ -51,7 +33,7 @@ fn compiled(folder: &Path, name: &str) -> Option<PathBuf> {
     Some(library)
 }
 
-/// The arguments of a run that leaves `r.json`.
+/// Starts a run that leaves `r.json` through `program`.
 fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Child {
     program
         .current_dir(folder)
@@ -81,9 +63,9 @@ fn run_by(program: &mut Command, folder: &Path, url: &str, more: &[&str]) -> Chi
         .unwrap()
 }
 
-/// How far each TTFT and each gap is from the server's own instants, in milliseconds, in order of
-/// size.
-fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
+/// Differences of each TTFT and each gap from the server's own instants, in milliseconds, in
+/// ascending order.
+fn errors(sim: &SimProcess, result: &Value) -> Vec<f64> {
     let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
     let ttfts: Vec<f64> = serde_json::from_value(result["ttfts"].clone()).unwrap();
     let mut errors = Vec::new();
@@ -111,7 +93,7 @@ fn errors(sim: &Sim, result: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
+fn a_step_of_the_wall_clock_is_named_and_changes_no_latency() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = compiled(folder.path(), "stepped_clock") else {
@@ -131,10 +113,10 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         (3_000, &["clock_step"][..]),
         (-3_000, &["clock_step"]),
     ] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "10"]);
         let path = folder.path().join("step");
         fs::write(&path, [0; 16]).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
+        let mut program = Command::new(INFEROMETER.path());
         program
             .env("LD_PRELOAD", &library)
             .env("STEPPED_CLOCK", &path);
@@ -144,8 +126,8 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
             &sim.url,
             &[&load[..], &["--random-output-len", "20"]].concat(),
         );
-        until_answered(&sim, 10);
-        // The instant is written last, and lies ahead: clock and stamps step together.
+        sim.wait_for_answers(10);
+        // The instant is written last and is in the future, so that clock and stamps step together.
         let file = File::options().write(true).open(&path).unwrap();
         file.write_all_at(&i64::to_ne_bytes(step_ms * 1_000_000), 8)
             .unwrap();
@@ -153,7 +135,7 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         file.write_all_at(&at.to_ne_bytes(), 0).unwrap();
         let result = finish(run, folder.path());
         assert_eq!(
-            own_codes(&result),
+            verdict_codes_without_host(&result),
             expected,
             "{:#}",
             result["inferometer"]["verdict"]
@@ -166,8 +148,8 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
         );
         let errors = errors(&sim, &result);
         assert_eq!(errors.len(), 150 * 20);
-        // Until the step is noticed the process's own stamps stand in, which a busy machine makes
-        // late.
+        // Until the step is noticed the process's own stamps are used, which are late on a busy
+        // machine.
         let (most, worst) = (errors[errors.len() * 95 / 100], errors[errors.len() - 1]);
         assert!(
             most < 5.0 && worst < 500.0,
@@ -176,10 +158,11 @@ fn a_wall_clock_that_is_set_is_named_and_moves_no_latency() {
     }
 }
 
-/// A control group below the one that all processes see, removed in the end.
+/// A control group below the root of the hierarchy, removed when dropped.
 struct Group {
     folder: PathBuf,
-    /// File of the quota, what limits to a hundredth of a processor, and what lifts it.
+    /// File of the quota, the value that limits to a hundredth of a processor, and the one that
+    /// lifts the limit.
     quota: (&'static str, &'static str, &'static str),
 }
 
@@ -204,7 +187,7 @@ impl Group {
     }
 
     fn set(&self, quota: &str) -> bool {
-        // Writing must not create the file where something else than the kernel keeps the folder.
+        // The file must not be created where the folder is not the kernel's.
         let file = File::options()
             .write(true)
             .open(self.folder.join(self.quota.0));
@@ -221,7 +204,7 @@ impl Drop for Group {
 #[test]
 fn a_quota_that_stops_the_client_is_named() {
     let _alone = alone();
-    // Containers may forbid it, so this is no failure even where nothing may be skipped.
+    // Containers may forbid it, so this test may be skipped even where others must run.
     let Some(group) = Group::make() else {
         eprintln!("skipped: no control group with a CPU quota can be made here");
         return;
@@ -237,26 +220,26 @@ fn a_quota_that_stops_the_client_is_named() {
         "--ignore-eos",
     ];
     for (limited, expected) in [(false, &[][..]), (true, &["throttled"][..])] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "5"]);
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "5"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
         shell
             .arg(group.folder.join("cgroup.procs"))
-            .arg(env!("CARGO_BIN_EXE_inferometer"));
+            .arg(INFEROMETER.path());
         let load = [&load[..], &["--random-output-len", "20"]].concat();
         let run = run_by(&mut shell, folder.path(), &sim.url, &load);
-        until_answered(&sim, 30);
+        sim.wait_for_answers(30);
         if limited {
             assert!(group.set(group.quota.1));
-            // Long enough to lose more than one part in two hundred of the run, short enough that
-            // not one event in ten comes together with the next.
+            // Long enough to lose more than 0.5 % of the run, short enough that fewer than one
+            // event in ten arrives together with the next.
             std::thread::sleep(Duration::from_millis(200));
             assert!(group.set(group.quota.2));
         }
         let result = finish(run, folder.path());
-        let mut codes = own_codes(&result);
-        // What came while the client was stopped came together; a group has a small share of a busy
-        // machine.
+        let mut codes = verdict_codes_without_host(&result);
+        // Events that arrived while the client was stopped are read together; on a busy machine
+        // the group gets little of the processor.
         codes.retain(|code| code != "coalesced");
         assert_eq!(codes, expected, "{:#}", result["inferometer"]["verdict"]);
     }
@@ -279,11 +262,11 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         "--ignore-eos",
     ];
     for stopped in [false, true] {
-        let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "10"]);
-        let mut program = Command::new(env!("CARGO_BIN_EXE_inferometer"));
+        let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "10"]);
+        let mut program = Command::new(INFEROMETER.path());
         program.env("LD_PRELOAD", &library);
         let run = run_by(&mut program, folder.path(), &sim.url, &load);
-        until_answered(&sim, 10);
+        sim.wait_for_answers(10);
         if stopped {
             signal(run.id(), "-STOP");
             std::thread::sleep(Duration::from_millis(100));
@@ -293,7 +276,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
         assert_eq!(result["inferometer"]["client"]["kernel_stamps"], false);
         if stopped {
             assert_eq!(
-                own_codes(&result),
+                verdict_codes_without_host(&result),
                 ["stall_in_stamps"],
                 "{:#}",
                 result["inferometer"]["verdict"]
@@ -301,8 +284,8 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
             let worst = errors(&sim, &result).pop().unwrap();
             assert!(worst > 50.0, "at worst {worst} ms");
         } else {
-            let mut codes = own_codes(&result);
-            // A busy machine stalls the client, too.
+            let mut codes = verdict_codes_without_host(&result);
+            // A busy machine stalls the client too.
             codes.retain(|code| code != "stall_in_stamps");
             assert_eq!(codes, [""; 0], "{:#}", result["inferometer"]["verdict"]);
         }
@@ -313,7 +296,7 @@ fn a_stall_where_the_kernel_gives_no_stamps_is_in_the_numbers_and_is_named() {
 fn a_rate_that_was_not_offered_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
     let load = [
         "--num-prompts",
         "200",
@@ -323,30 +306,30 @@ fn a_rate_that_was_not_offered_is_named() {
         "inf",
         "--ignore-eos",
     ];
-    let run = start_run(
+    let run = INFEROMETER.start_run(
         folder.path(),
         &sim.url,
         &[&load[..], &["--random-output-len", "2"]].concat(),
     );
-    until_answered(&sim, 100);
-    // Until all would have been sent long ago.
+    sim.wait_for_answers(100);
+    // Longer than the rest of the schedule.
     signal(run.id(), "-STOP");
     std::thread::sleep(Duration::from_secs(2));
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
     assert!(
-        codes(&result).contains(&"offered_rate".to_owned()),
+        verdict_codes(&result).contains(&"offered_rate".to_owned()),
         "{:#}",
         result["inferometer"]["verdict"]
     );
 }
 
 #[test]
-fn a_worker_without_a_moment_to_spare_is_named() {
+fn a_saturated_worker_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    // One worker, and a server that writes many events at once and never waits.
-    let sim = Sim::start(folder.path(), &["--flood", "64"]);
+    // One worker, and a server that writes many events at once and never pauses.
+    let sim = INFEROMETER.sim(folder.path(), &["--flood", "64"]);
     let load = [
         "--num-prompts",
         "50",
@@ -356,19 +339,22 @@ fn a_worker_without_a_moment_to_spare_is_named() {
         "20000",
     ];
     let load = [&load[..], &["--ignore-eos", "--workers", "1"]].concat();
-    // Other processes may take the worker's processor away, which is no work of its own: one of
-    // some tries must do.
+    // Other processes may take the worker's processor, which does not count as its own work: one
+    // of several tries must do.
     let mut found = Vec::new();
     for _ in 0..5 {
-        let result = finish(start_run(folder.path(), &sim.url, &load), folder.path());
-        // Events that were written together come together.
+        let result = finish(
+            INFEROMETER.start_run(folder.path(), &sim.url, &load),
+            folder.path(),
+        );
+        // Events that are written together arrive together.
         assert_eq!(
-            own_codes(&result),
+            verdict_codes_without_host(&result),
             ["coalesced"],
             "{:#}",
             result["inferometer"]["verdict"]
         );
-        if codes(&result).contains(&"client_cpu".to_owned()) {
+        if verdict_codes(&result).contains(&"client_cpu".to_owned()) {
             return;
         }
         let client = &result["inferometer"]["client"];
@@ -376,7 +362,7 @@ fn a_worker_without_a_moment_to_spare_is_named() {
         let worker = &client["workers"][0];
         found.push((share(&worker["cpu"]), share(&worker["run_queue_delay"])));
     }
-    // A machine so busy that the worker always had to wait for a processor cannot bring it about.
+    // On a machine so busy that the worker always waits for a processor it cannot be provoked.
     let shared = found.iter().all(|&(_, waited)| waited > 0.1);
     assert!(
         shared,

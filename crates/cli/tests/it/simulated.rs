@@ -1,48 +1,32 @@
 //! `inferometer simulate` and `inferometer calibrate`: runs without a server.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use inferometer_os::clock;
-use inferometer_sim::engine::{ClusterConfig, EngineConfig, PresetFile, StepCost};
+use inferometer_sim::engine::PresetFile;
 use inferometer_sim::{SimSettings, start};
+use inferometer_testkit::{printed, read_json, slow_engine, snapshot, transcript};
 use serde_json::Value;
 
+use crate::INFEROMETER;
+
 fn inferometer(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_inferometer"))
+    INFEROMETER
+        .command(folder)
         .args(arguments)
-        .current_dir(folder)
-        .env_remove("OPENAI_API_KEY")
-        .env("HF_HUB_OFFLINE", "1")
-        .env("NO_COLOR", "1")
-        .env("XDG_CACHE_HOME", folder)
         .output()
         .unwrap()
 }
 
-fn told(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!(
-        "{}\n{}\n{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    )
-}
-
+/// Everything that a command prints; it must succeed.
 fn good(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", told(output));
-    told(output)
+    assert_eq!(output.status.code(), Some(0), "{}", printed(output));
+    printed(output)
 }
 
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// The only run folder of this label.
+/// The only run folder with this label.
 fn run_folder(folder: &Path, label: &str) -> PathBuf {
     let runs = fs::read_dir(folder.join("inferometer-runs"))
         .unwrap()
@@ -54,7 +38,7 @@ fn run_folder(folder: &Path, label: &str) -> PathBuf {
     runs.remove(0)
 }
 
-/// A request that mixes all that is random: lengths, arrivals, the engine's jitter, the router.
+/// A command with every source of randomness: lengths, arrivals, the engine's jitter, the router.
 fn simulation<'a>(seed: &'a str, label: &'a str) -> Vec<&'a str> {
     let fixed = "simulate --num-prompts 300 --request-rate 40 --random-input-len 200 --random-output-len 60 \
                  --random-range-ratio 0.5 --replicas 2 --router power-of-two --save-result --save-detailed";
@@ -81,7 +65,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     good(&inferometer(folder, &simulation("7", "b")));
     good(&inferometer(folder, &simulation("8", "c")));
 
-    // The label is a part of the result; everything else must agree to the byte.
+    // The label is part of the result; everything else must be identical.
     let result = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     assert_eq!(
         result("a.json"),
@@ -92,14 +76,14 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
     assert_eq!(records("a"), records("b"));
     assert_ne!(records("a"), records("c"));
 
-    let manifest = json(&run_folder(folder, "a").join("manifest.json"));
+    let manifest = read_json(&run_folder(folder, "a").join("manifest.json"));
     assert_eq!(manifest["run"]["simulated"], true);
     assert_eq!(manifest["settings"]["engine_model"]["replicas"], 2);
-    let result = json(&folder.join("a.json"));
+    let result = read_json(&folder.join("a.json"));
     assert_eq!(result["completed"], 300);
     let counters = &result["inferometer"]["simulated"]["counters"];
     assert_eq!(counters["finished"], 300);
-    // Conservation: each token asked for was computed, or found in the cache.
+    // Conservation: each requested token is computed or found in the cache.
     let count = |key: &str| counters[key].as_u64().unwrap();
     let needed = count("prompt_tokens") + count("generated_tokens") - 300 + count("lost_tokens");
     assert_eq!(count("computed_tokens") + count("prefix_hits"), needed);
@@ -115,7 +99,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
 }
 
 #[test]
-fn shared_prefixes_are_found_in_the_cache_and_make_the_first_token_sooner() {
+fn shared_prefixes_hit_the_cache_and_lower_the_ttft() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let base = "simulate --num-prompts 100 --request-rate 10 --dataset-name prefix_repetition \
@@ -129,8 +113,8 @@ fn shared_prefixes_are_found_in_the_cache_and_make_the_first_token_sooner() {
         &[&base[..], &["without.json", "--no-prefix-caching"]].concat(),
     ));
     let (with, without) = (
-        json(&folder.join("with.json")),
-        json(&folder.join("without.json")),
+        read_json(&folder.join("with.json")),
+        read_json(&folder.join("without.json")),
     );
     let hits = |result: &Value| {
         result["inferometer"]["simulated"]["counters"]["prefix_hits"]
@@ -158,7 +142,7 @@ fn later_turns_find_the_conversation_so_far_in_the_cache() {
         folder,
         &arguments.split_whitespace().collect::<Vec<_>>(),
     ));
-    let result = json(&folder.join("r.json"));
+    let result = read_json(&folder.join("r.json"));
     assert_eq!(result["failed"], 0);
     let counters = &result["inferometer"]["simulated"]["counters"];
     let share =
@@ -195,131 +179,42 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
             "p99_ttft<0.1",
         ],
     );
-    assert_eq!(hopeless.status.code(), Some(1), "{}", told(&hopeless));
+    assert_eq!(hopeless.status.code(), Some(1), "{}", printed(&hopeless));
     assert!(
-        told(&hopeless).contains("No rate keeps p99_ttft<0.1"),
+        printed(&hopeless).contains("No rate keeps p99_ttft<0.1"),
         "{}",
-        told(&hopeless)
+        printed(&hopeless)
     );
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_a_remedy() {
+fn bad_arguments_are_refused_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    for (arguments, part) in [
-        ("simulate --preset gpt@h100", "llama-3.1-8b"),
-        ("simulate --backend openai-embeddings", "generates tokens"),
-        ("simulate --find-rate p99_ttft", "there is no <"),
-        (
-            "simulate --find-rate p99_ttft<5 --save-result",
-            "--request-rate",
-        ),
-        (
-            "simulate --find-rate p99_ttft<5 --find-duration 0",
-            "--find-duration",
-        ),
-        ("simulate --speculation 0.5,2", "from 0 to 1"),
-        ("simulate --draft-time 1", "--speculation"),
-        ("simulate --transfer 5", "two numbers"),
-        ("sim --replicas 2", "--preset"),
-        ("calibrate nothing.json", "nothing.json"),
+    let mut text = String::new();
+    for arguments in [
+        "simulate --preset gpt@h100",
+        "simulate --backend openai-embeddings",
+        "simulate --find-rate p99_ttft",
+        "simulate --find-rate p99_ttft<5 --save-result",
+        "simulate --find-rate p99_ttft<5 --find-duration 0",
+        "simulate --speculation 0.5,2",
+        "simulate --draft-time 1",
+        "simulate --transfer 5",
+        "sim --replicas 2",
+        "calibrate nothing.json",
     ] {
-        let output = inferometer(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{arguments}: {}",
-            told(&output)
-        );
-        assert!(
-            told(&output).contains(part),
-            "{arguments}: {}",
-            told(&output)
-        );
+        let mut command = INFEROMETER.command(folder.path());
+        let shown = transcript(command.args(arguments.split(' ')));
+        assert!(shown.contains("\nexit code 2\n"), "{shown}");
+        text += &shown;
+        text.push('\n');
     }
+    snapshot!("refused_simulation", text);
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         0,
         "nothing is left behind"
     );
-}
-
-/// Steps long enough that the noise of a busy host does not hide them.
-fn slow_engine() -> EngineConfig {
-    EngineConfig {
-        max_num_seqs: 8,
-        cost: StepCost {
-            base: 20e6,
-            prefill: 100_000.0,
-            decode: 1e6,
-            kv: 1_000.0,
-            jitter: 0.0,
-        },
-        ..EngineConfig::default()
-    }
-}
-
-#[test]
-fn the_real_clock_agrees_with_the_virtual_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let engine = slow_engine();
-    fs::write(
-        folder.join("slow.json"),
-        PresetFile::new("slow", engine.clone()).to_json().unwrap(),
-    )
-    .unwrap();
-    let cluster = ClusterConfig {
-        engine,
-        ..ClusterConfig::default()
-    };
-    let server = start(SimSettings {
-        engine: Some(cluster),
-        ..SimSettings::default()
-    })
-    .unwrap();
-    let load = "--backend vllm --model sim --tokenizer builtin --num-prompts 60 --request-rate 12 --prompt-token-ids \
-                --random-input-len 100 --random-output-len 20 --random-range-ratio 0.5 --seed 3 --disable-tqdm \
-                --percentile-metrics ttft,tpot,itl,e2el --save-result --no-run-folder --result-filename";
-    let load: Vec<&str> = load.split_whitespace().collect();
-    let url = server.url();
-    let on_server = [&["run", "--base-url", &url][..], &load, &["real.json"]].concat();
-    good(&inferometer(folder, &on_server));
-    let alone = [
-        &["simulate", "--preset", "slow.json"][..],
-        &load,
-        &["virtual.json"],
-    ]
-    .concat();
-    good(&inferometer(folder, &alone));
-    server.stop().unwrap();
-    let (real, simulated) = (
-        json(&folder.join("real.json")),
-        json(&folder.join("virtual.json")),
-    );
-    for key in ["total_input_tokens", "total_output_tokens", "completed"] {
-        assert_eq!(real[key], simulated[key], "{key}");
-    }
-    for key in [
-        "mean_ttft_ms",
-        "median_ttft_ms",
-        "mean_itl_ms",
-        "median_itl_ms",
-        "mean_e2el_ms",
-        "p99_e2el_ms",
-    ] {
-        let (real, simulated) = (
-            real[key].as_f64().unwrap(),
-            simulated[key].as_f64().unwrap(),
-        );
-        // An arrival just before or after the end of a step can change places in the real run:
-        // hence the share.
-        let within = 3.0 + 0.05 * simulated;
-        assert!(
-            (real - simulated).abs() < within,
-            "{key}: real {real}, virtual {simulated}"
-        );
-    }
 }
 
 #[test]
@@ -367,7 +262,7 @@ fn a_calibrated_preset_predicts_the_load_that_it_was_fitted_to() {
             .unwrap()
             .starts_with("<svg")
     );
-    let fitted = json(&folder.join("fitted.json"));
+    let fitted = read_json(&folder.join("fitted.json"));
     let base_ns = fitted["engine"]["cost"]["base"].as_f64().unwrap();
     assert!((base_ns / 20e6 - 1.0).abs() < 0.2, "{text}");
     for entry in fitted["origin"]["relative_differences"].as_array().unwrap() {

@@ -1,37 +1,30 @@
-//! Each reason of the verdict that a server, a load or a signal can bring about, brought about on
-//! the binary.
+//! Each reason of the verdict that a server, a load or a signal can cause, provoked on the binary.
 //!
-//! Those that the client's own host brings about (a stepped clock, a control group's quota, a
-//! kernel without stamps, a worker without a moment to spare) are in `hosts.rs`; all of them are
-//! provoked on synthetic runs, too: `crates/metrics/tests/synthetic/verdict.rs`.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/live.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod live;
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod support;
+//! Those that the client's own host causes (a stepped clock, a control group's quota, a kernel
+//! without stamps, a saturated worker) are in `hosts.rs`; the tests of the metrics crate provoke all
+//! of them on synthetic runs too.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use live::{Sim, alone, codes, finish, own_codes, signal, start_run};
+use inferometer_testkit::{
+    alone, finish, printed, read_json, signal, verdict_codes, verdict_codes_without_host,
+};
 use serde_json::{Value, json};
-use support::{inferometer, told};
+
+use crate::INFEROMETER;
 
 /// A run of `load` against a simulator with `flags`: the codes, without those that a busy machine
-/// brings.
+/// causes.
 fn found(folder: &Path, flags: &[&str], load: &[&str]) -> (Vec<String>, Value) {
-    let sim = Sim::start(folder, flags);
-    let result = finish(start_run(folder, &sim.url, load), folder);
-    (own_codes(&result), result)
+    let sim = INFEROMETER.sim(folder, flags);
+    let result = finish(INFEROMETER.start_run(folder, &sim.url, load), folder);
+    (verdict_codes_without_host(&result), result)
 }
 
 #[test]
-fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
+fn servers_and_loads_that_distort_a_run_are_named_and_nothing_else_is() {
     let _alone = alone();
     let quick = ["--ttft", "20", "--itl", "2"];
     let even = [
@@ -77,7 +70,7 @@ fn servers_and_loads_that_spoil_a_run_are_named_and_nothing_else_is() {
 }
 
 #[test]
-fn answers_shorter_than_asked_and_prompts_that_repeat_are_named() {
+fn short_answers_and_repeated_prompts_are_named() {
     let _alone = alone();
     let load = [
         "--num-prompts",
@@ -141,7 +134,7 @@ fn a_server_that_falls_behind_is_named() {
 fn a_warm_prefix_cache_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--preset", "llama-3.1-8b@h100"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--preset", "llama-3.1-8b@h100"]);
     let load = [
         "--num-prompts",
         "20",
@@ -153,25 +146,25 @@ fn a_warm_prefix_cache_is_named() {
     ];
     let more = ["--random-input-len", "200", "--seed", "5"];
     let load = [&load[..], &more].concat();
-    let cold = codes(&finish(
-        start_run(folder.path(), &sim.url, &load),
+    let cold = verdict_codes(&finish(
+        INFEROMETER.start_run(folder.path(), &sim.url, &load),
         folder.path(),
     ));
     assert!(!cold.contains(&"cache_hits".to_owned()), "{cold:?}");
-    let warm = codes(&finish(
-        start_run(folder.path(), &sim.url, &load),
+    let warm = verdict_codes(&finish(
+        INFEROMETER.start_run(folder.path(), &sim.url, &load),
         folder.path(),
     ));
     assert!(warm.contains(&"cache_hits".to_owned()), "{warm:?}");
 }
 
 #[test]
-fn a_client_that_stands_still_is_late_and_says_so() {
+fn a_stopped_client_is_late_and_reports_it() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    // Answers of 100 ms: of all events some 3 % come during the pause, which the p99 of the lag
-    // must show.
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    // Answers take 100 ms, so about 3 % of all events arrive during the pause; the p99 of the lag
+    // must show them.
     let load = [
         "--num-prompts",
         "300",
@@ -181,27 +174,28 @@ fn a_client_that_stands_still_is_late_and_says_so() {
         "80",
         "--ignore-eos",
     ];
-    let run = start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(1));
+    let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
+    // Half of the run.
+    sim.wait_for_answers(150);
     signal(run.id(), "-STOP");
     std::thread::sleep(Duration::from_millis(600));
     signal(run.id(), "-CONT");
     let result = finish(run, folder.path());
     for code in ["late_sends", "worker_stall", "receive_lag"] {
         assert!(
-            codes(&result).contains(&code.to_owned()),
+            verdict_codes(&result).contains(&code.to_owned()),
             "no {code} in {:?}",
-            codes(&result)
+            verdict_codes(&result)
         );
     }
     assert_eq!(result["inferometer"]["verdict"]["level"], "INVALID");
 }
 
 #[test]
-fn a_run_that_is_broken_off_is_named() {
+fn an_interrupted_run_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
     let load = [
         "--num-prompts",
         "1000",
@@ -211,14 +205,14 @@ fn a_run_that_is_broken_off_is_named() {
         "5",
         "--ignore-eos",
     ];
-    let run = start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(2));
+    let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
+    sim.wait_for_answers(100);
     signal(run.id(), "-INT");
     let result = finish(run, folder.path());
     assert!(
-        codes(&result).contains(&"partial_run".to_owned()),
+        verdict_codes(&result).contains(&"partial_run".to_owned()),
         "{:?}",
-        codes(&result)
+        verdict_codes(&result)
     );
 }
 
@@ -226,7 +220,7 @@ fn a_run_that_is_broken_off_is_named() {
 fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
     let host = fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap()
         .trim()
@@ -242,11 +236,12 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
         "events_per_s": 1e9, "open_streams": 1_000_000, "streams_limited_by": "", "stamp_error_ms": tail,
         "kernel_stamps": true
     });
-    // Under the program's name of that time, as a self-test before November 2026 left it.
+    // Under the program's former name, as a self-test before November 2026 left it.
     let cache = folder.path().join("servebench");
     fs::create_dir(&cache).unwrap();
     fs::write(cache.join("selftest.json"), ceiling.to_string()).unwrap();
-    let output = inferometer(folder.path())
+    let output = INFEROMETER
+        .command(folder.path())
         .env("XDG_CACHE_HOME", folder.path())
         .args([
             "run",
@@ -275,12 +270,11 @@ fn a_run_near_the_ceiling_that_a_self_test_found_is_named() {
         .args(["--save-result", "--result-filename", "r.json"])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let result = read_json(&folder.path().join("r.json"));
     assert!(
-        codes(&result).contains(&"near_ceiling".to_owned()),
+        verdict_codes(&result).contains(&"near_ceiling".to_owned()),
         "{:?}",
-        codes(&result)
+        verdict_codes(&result)
     );
 }

@@ -1,21 +1,14 @@
-//! What sets inferometer apart, seen on the binary: numbers stay right when something stands still,
-//! and the verdict says that it did.
-
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/live.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod live;
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test programs use the rest")]
-mod support;
+//! What sets inferometer apart, tested on the binary: numbers stay right when the server or the
+//! client is stopped, and the verdict reports it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use live::{Sim, alone, codes, finish, signal, start_run};
+use inferometer_testkit::{alone, finish, signal, verdict_codes, wait_for_in_flight};
 use serde_json::Value;
+
+use crate::INFEROMETER;
 
 fn number(result: &Value, path: &str) -> f64 {
     result
@@ -34,11 +27,11 @@ fn floats(result: &Value, key: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_server_that_stands_still_shows_in_the_response_latency() {
+fn a_stopped_server_shows_in_the_response_latency() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "20", "--itl", "1"]);
-    // A cap that is far from binding until the server stands still.
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "20", "--itl", "1"]);
+    // A cap that is far from binding until the server is stopped.
     let load = [
         "--num-prompts",
         "1200",
@@ -48,11 +41,11 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
         "1",
     ];
     let cap = ["--max-concurrency", "100"];
-    let run = start_run(folder.path(), &sim.url, &[&load[..], &cap[..]].concat());
-    std::thread::sleep(Duration::from_secs(2));
-    signal(sim.child.id(), "-STOP");
+    let run = INFEROMETER.start_run(folder.path(), &sim.url, &[&load[..], &cap[..]].concat());
+    sim.wait_for_answers(350);
+    signal(sim.id(), "-STOP");
     std::thread::sleep(Duration::from_secs(3));
-    signal(sim.child.id(), "-CONT");
+    signal(sim.id(), "-CONT");
     let result = finish(run, folder.path());
 
     // A hundred requests were in flight when the server stopped; those have a service latency of up
@@ -82,18 +75,18 @@ fn a_server_that_stands_still_shows_in_the_response_latency() {
         "{response} against {expected}"
     );
     assert!(
-        codes(&result).contains(&"cap_binding".to_owned()),
+        verdict_codes(&result).contains(&"cap_binding".to_owned()),
         "{:?}",
-        codes(&result)
+        verdict_codes(&result)
     );
 }
 
 #[test]
-fn the_simulator_tells_the_arrival_of_a_request_that_it_was_slow_to_read() {
+fn the_simulator_reports_the_arrival_of_a_request_that_it_read_late() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "1", "--itl", "1"]);
-    signal(sim.child.id(), "-STOP");
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "1", "--itl", "1"]);
+    signal(sim.id(), "-STOP");
     let mut socket = TcpStream::connect(sim.url.trim_start_matches("http://")).unwrap();
     let body = r#"{"prompt": "x", "max_tokens": 1, "stream": true}"#;
     let length = body.len();
@@ -103,7 +96,7 @@ fn the_simulator_tells_the_arrival_of_a_request_that_it_was_slow_to_read() {
     )
     .unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    signal(sim.child.id(), "-CONT");
+    signal(sim.id(), "-CONT");
     socket.read_to_end(&mut Vec::new()).unwrap();
     let truth = sim.truth().remove(0);
     if cfg!(target_os = "linux") {
@@ -121,7 +114,7 @@ fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     // Service takes 100 ms, requests come every 20 ms, one at a time is served: request i waits i ·
     // 80 ms.
-    let sim = Sim::start(folder.path(), &["--ttft", "100", "--itl", "1"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "100", "--itl", "1"]);
     let load = [
         "--num-prompts",
         "40",
@@ -132,7 +125,7 @@ fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
     ];
     let more = ["--max-concurrency", "1", "--random-output-len", "1"];
     let result = finish(
-        start_run(folder.path(), &sim.url, &[&load[..], &more[..]].concat()),
+        INFEROMETER.start_run(folder.path(), &sim.url, &[&load[..], &more[..]].concat()),
         folder.path(),
     );
     let service = number(&result, "/inferometer/extras/service/e2el_ms/mean");
@@ -151,17 +144,17 @@ fn a_cap_that_binds_is_named_and_the_wait_is_counted() {
         "{response} against {expected}"
     );
     assert!(
-        codes(&result).contains(&"cap_binding".to_owned()),
+        verdict_codes(&result).contains(&"cap_binding".to_owned()),
         "{:?}",
-        codes(&result)
+        verdict_codes(&result)
     );
 }
 
 #[test]
-fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
+fn a_client_stopped_for_50_ms_keeps_its_stamps_and_reports_the_stall() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let sim = Sim::start(folder.path(), &["--ttft", "200", "--itl", "200"]);
+    let sim = INFEROMETER.sim(folder.path(), &["--ttft", "200", "--itl", "200"]);
     let load = [
         "--num-prompts",
         "8",
@@ -170,8 +163,8 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
         "--random-output-len",
         "15",
     ];
-    let run = start_run(folder.path(), &sim.url, &load);
-    std::thread::sleep(Duration::from_secs(1));
+    let run = INFEROMETER.start_run(folder.path(), &sim.url, &load);
+    wait_for_in_flight(&sim.url, 8);
     for _ in 0..8 {
         signal(run.id(), "-STOP");
         std::thread::sleep(Duration::from_millis(50));
@@ -200,15 +193,15 @@ fn a_client_that_stands_still_for_50_ms_keeps_its_stamps_and_says_so() {
     }
     assert_eq!(errors.len(), 8 * 14);
     errors.sort_by(f64::total_cmp);
-    // Were it the process that stamps, every fourth gap would be tens of milliseconds off. The
-    // simulator may lose its processor between reading the clock and writing, hence not the largest
-    // error.
+    // If the process took the stamps, every fourth gap would be tens of milliseconds off. The
+    // simulator may lose its processor between reading the clock and writing: hence the p95 instead
+    // of the largest error.
     let error = errors[errors.len() * 95 / 100];
     assert!(error < 0.2, "gaps are {error} ms off");
     let level = result["inferometer"]["verdict"]["level"].as_str().unwrap();
     assert!(
-        level != "VALID" && codes(&result).contains(&"worker_stall".to_owned()),
+        level != "VALID" && verdict_codes(&result).contains(&"worker_stall".to_owned()),
         "{level} {:?}",
-        codes(&result)
+        verdict_codes(&result)
     );
 }

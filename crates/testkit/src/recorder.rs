@@ -1,5 +1,5 @@
-//! A server that keeps what it is sent: every request with its body, in order of arrival. It is a
-//! small copy of the Hugging Face hub as well, with one dataset.
+//! A server that keeps what it receives: every request with its body, in order of arrival. It also
+//! serves a small copy of the Hugging Face hub, with one dataset.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,50 +8,56 @@ use std::thread;
 
 use serde_json::Value;
 
-/// One request as it came.
+/// One request as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) path: String,
-    pub(crate) id: Option<String>,
-    pub(crate) body: Value,
+pub struct Received {
+    /// The path of its URL.
+    pub path: String,
+    /// The header `x-request-id`.
+    pub id: Option<String>,
+    /// The body, null if it is not JSON.
+    pub body: Value,
 }
 
 /// A recording server; answers completions and chat with two tokens.
-pub(crate) struct Recorder {
-    pub(crate) url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+#[derive(Debug)]
+pub struct Recorder {
+    /// Where it listens.
+    pub url: String,
+    received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Recorder {
-    pub(crate) fn start() -> Self {
+    /// Starts one on a free port; it ends with the test program.
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let keep = Arc::clone(&asked);
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&received);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let keep = Arc::clone(&keep);
                 thread::spawn(move || serve(&stream.unwrap(), &keep));
             }
         });
-        Self { url, asked }
+        Self { url, received }
     }
 
     /// All requests so far.
-    pub(crate) fn all(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub fn all(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
     }
 
     /// The requests to paths that end in `ending`.
-    pub(crate) fn to(&self, ending: &str) -> Vec<Asked> {
+    pub fn to(&self, ending: &str) -> Vec<Received> {
         self.all()
             .into_iter()
-            .filter(|asked| asked.path.ends_with(ending))
+            .filter(|received| received.path.ends_with(ending))
             .collect()
     }
 }
 
-fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
+fn serve(stream: &TcpStream, keep: &Mutex<Vec<Received>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut out = stream.try_clone().unwrap();
     loop {
@@ -84,10 +90,10 @@ fn serve(stream: &TcpStream, keep: &Mutex<Vec<Asked>>) {
             .lock()
             .unwrap()
             .iter()
-            .filter(|asked| asked.path.ends_with("completions"))
+            .filter(|received| received.path.ends_with("completions"))
             .count();
         let (status, kind, answer) = answer(&path, &body, done);
-        keep.lock().unwrap().push(Asked { path, id, body });
+        keep.lock().unwrap().push(Received { path, id, body });
         let head = format!(
             "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\netag: \"e1\"\r\n\
              x-repo-commit: c1\r\n\r\n",
@@ -122,7 +128,7 @@ fn answer(path: &str, body: &Value, done: usize) -> (u16, &'static str, String) 
             );
             (200, JSON, format!("{row}\n{row}\n"))
         }
-        // Counters of a server that drafts two tokens a request, of which one is accepted.
+        // Counters of a server that drafts two tokens per request and accepts one of them.
         "/metrics" => {
             let counter = |name: &str, more: &str, value: usize| {
                 format!("vllm:spec_decode_{name}_total{{{more}}} {value}.0\n")

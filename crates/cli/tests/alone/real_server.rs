@@ -1,23 +1,17 @@
 //! Against a real inference engine: llama.cpp's own server, with a tiny model of random weights.
 //!
 //! Needs a Python with the packages xllamacpp, gguf and numpy, named by
-//! `INFEROMETER_LLAMACPP_PYTHON`; `.ci/run` makes one. The server has a habit worth a test: it
-//! announces keep-alive and closes each connection after its stream.
+//! `INFEROMETER_LLAMACPP_PYTHON`; `.ci/run` makes one. The server is worth a test because it
+//! announces keep-alive and closes each connection after its stream all the same.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "it/support.rs"]
-#[allow(dead_code, reason = "the other test program uses the rest")]
-mod support;
-
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use inferometer_testkit::{or_skip, project_root};
+use inferometer_testkit::{alone, or_skip, printed, project_root, read_json};
 use serde_json::Value;
-use support::{inferometer, told};
+
+use crate::INFEROMETER;
 
 struct LlamaCpp {
     child: Child,
@@ -55,9 +49,10 @@ impl Drop for LlamaCpp {
     }
 }
 
-/// Runs, and returns the result after checking what must hold for every run.
+/// Makes a run, checks what must hold for each, and returns its result.
 fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
-    let output = inferometer(folder)
+    let output = INFEROMETER
+        .command(folder)
         .args([
             "run",
             "--base-url",
@@ -79,26 +74,26 @@ fn run(folder: &Path, url: &str, more: &[&str]) -> Value {
         .args(more)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let result: Value =
-        serde_json::from_str(&fs::read_to_string(folder.join("r.json")).unwrap()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let result = read_json(&folder.join("r.json"));
     assert_eq!(
         (&result["completed"], &result["failed"]),
         (&60.into(), &0.into()),
         "{}",
-        told(&output)
+        printed(&output)
     );
     assert_eq!(
         result["inferometer"]["extras"]["tokens"]["from_usage"],
         60,
         "{}",
-        told(&output)
+        printed(&output)
     );
     result
 }
 
 #[test]
 fn llama_cpp_is_measured_without_a_lost_request() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = LlamaCpp::start(folder.path()) else {
         return;
@@ -126,7 +121,7 @@ fn llama_cpp_is_measured_without_a_lost_request() {
             );
         }
     }
-    // Connections are used again under a cap, and the server closes them behind our back.
+    // Under a cap connections are reused, and the server closes them without notice.
     let cap = ["--backend", "vllm", "--max-concurrency", "4"];
     let result = run(
         folder.path(),
