@@ -378,7 +378,8 @@ mod tests {
             "mix",
         ];
         for of in inferometer_workload::dataset::ALL {
-            let is_synthetic = inferometer_workload::dataset::find(of.name).map(|info| info.text.is_synthetic(true));
+            let is_synthetic = inferometer_workload::dataset::find(of.name)
+                .map(|info| info.text.is_synthetic(true));
             assert_eq!(
                 is_synthetic,
                 Some(synthetic.contains(&of.name)),

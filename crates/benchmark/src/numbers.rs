@@ -99,8 +99,7 @@ impl Numbers {
             response: extras
                 .response
                 .as_ref()
-                .and_then(|response| response.e2el_ms)
-                ,
+                .and_then(|response| response.e2el_ms),
             partial: facts.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inferometer_arrival::Rate;
+use inferometer_core::python::float_repr;
 use inferometer_core::{Record, redact_url};
 use inferometer_engine::{
     EngineError, Finished, Progress, StopHandle, StopLevel, run as run_plan, send_once,
 };
 use inferometer_os::clock::{self, Anchor};
-use inferometer_core::python::float_repr;
 use inferometer_results::{
     Manifest, RunFolder, RunInfo, ScheduleInfo, Target, VllmHeader, VllmResult, rfc3339,
 };
@@ -30,8 +30,8 @@ use crate::run_records::{LogPlace, RunRecords, count_tokens};
 use crate::save::{self, Places};
 use crate::settings::Settings;
 use crate::spec::{RunFacts, RunSpec};
-use inferometer_metrics::traffic::TrafficSettings;
 use crate::{profiler, vllm};
+use inferometer_metrics::traffic::TrafficSettings;
 
 /// Pause between two ready checks, as vLLM has it.
 const READY_PAUSE: Duration = Duration::from_secs(5);

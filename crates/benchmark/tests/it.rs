@@ -1,5 +1,7 @@
 //! One run as a library: measured, watched, stopped, and read again.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 

@@ -189,7 +189,11 @@ impl ProcessRunner {
         let timeout = self.settings.server_ready_timeout;
         let deadline = clock::now() + timeout.into();
         loop {
-            let ended = self.server.as_ref().map(ProcessGroup::has_ended).transpose();
+            let ended = self
+                .server
+                .as_ref()
+                .map(ProcessGroup::has_ended)
+                .transpose();
             if ended.map_err(|error| error.to_string())? != Some(false) {
                 let status = self.server.take().map(ProcessGroup::finish).transpose();
                 let status = status
@@ -268,11 +272,7 @@ impl World for ProcessRunner {
         // vLLM offers to empty its caches only in this mode.
         command.env("VLLM_SERVER_DEV_MODE", "1");
         self.redirect(&mut command, log)?;
-        if self
-            .client(&own_server(spec))?
-            .get("/health")
-            .is_ok()
-        {
+        if self.client(&own_server(spec))?.get("/health").is_ok() {
             return Err(format!(
                 "a server is already listening at {}: it would be measured in place of the one to be started; \
                  stop it, or choose another port in --serve-cmd",

@@ -1,29 +1,22 @@
 //! The binary `inferometer`: arguments → settings → one call into a room below → exit code.
 
 mod args;
-mod argv;
-mod background;
+mod arguments;
 mod commands;
 mod compat;
 mod exit;
-mod live;
-mod output;
-mod progress;
 mod settings;
-mod signals;
-mod sweep_view;
-mod tui;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use inferometer_argparse::Understood;
 use inferometer_campaign::reveal_arguments;
+use inferometer_terminal::Output;
 
 use crate::args::{Cli, Command};
-use crate::argv::Understood;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
 
 fn main() -> ExitCode {
     let output = Output::default();
@@ -33,7 +26,7 @@ fn main() -> ExitCode {
     let exit = match dispatch(arguments, &output) {
         Ok(exit) => exit,
         Err(failure) => {
-            output.error(&failure);
+            output.error(&failure.report());
             Exit::from(&failure)
         }
     };
@@ -41,10 +34,10 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
-    let (arguments, warnings) = match argv::understand(arguments)? {
+    let (arguments, warnings) = match arguments::read(arguments)? {
         Understood::Parse(arguments, warnings) => (arguments, warnings),
-        Understood::Help(text) => {
-            output.print(&text);
+        Understood::Help(word) => {
+            output.print(&compat::find_help(&word)?);
             return Ok(Exit::Good);
         }
     };

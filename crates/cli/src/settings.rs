@@ -18,6 +18,7 @@ use inferometer_core::redact;
 use inferometer_metrics::{
     Kind, Metric, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
+use inferometer_terminal::View;
 use inferometer_wire::{Backend, BackendKind, backend};
 use inferometer_workload::WorkloadSettings;
 use serde_json::json;
@@ -25,7 +26,7 @@ use serde_json::json;
 pub(crate) use self::saving::exports_of;
 use crate::args::RampStrategy as RampFlag;
 use crate::args::{
-    DatasetArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, TrafficArgs, Ui,
+    DatasetArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, TrafficArgs,
 };
 use crate::compat;
 use crate::exit::{Failure, OrFail};
@@ -52,7 +53,7 @@ pub(crate) struct ViewSettings {
     /// Show it at all.
     pub(crate) show_progress: bool,
     /// In which form.
-    pub(crate) ui: Ui,
+    pub(crate) ui: View,
 }
 
 impl RunSettings {
@@ -77,7 +78,7 @@ impl RunSettings {
         } = args;
         let view = ViewSettings {
             show_progress: !load.disable_tqdm,
-            ui: load.ui,
+            ui: load.ui.into(),
         };
         let strict = reporting.strict;
         let shapes = shapes::resolve(&traffic, &dataset, load.seed)?;
@@ -360,7 +361,7 @@ fn target_settings(
         served_model_name,
         tokenizer,
         has_tokenizer: !skip_tokenizer_init,
-        lora: (!lora_modules.is_empty()).then(|| LoraSettings {
+        lora: (!lora_modules.is_empty()).then_some(LoraSettings {
             modules: lora_modules,
             assignment: match lora_assignment {
                 LoraAssignment::Random => benchmark::LoraAssignment::Random,

@@ -7,13 +7,10 @@ use inferometer_benchmark::{Look, Measuring, Observer, Shown};
 use inferometer_engine::StopHandle;
 use inferometer_os::clock;
 
-use crate::args::Ui;
-use crate::live::{Live, LivePublisher};
-use crate::output::Output;
-use crate::progress::{RunBar, SlowBar};
 use crate::settings::ViewSettings;
-use crate::signals::{self, Interrupts};
-use crate::tui::{Head, Tui};
+use inferometer_terminal::{
+    Head, Interrupts, Live, LivePublisher, Output, RunBar, SlowBar, Tui, View, on_interrupt,
+};
 
 /// Label of the bar while requests are made.
 const PREPARING: &str = "making requests";
@@ -45,7 +42,7 @@ impl<'a> Watch<'a> {
         if !self.view.show_progress {
             return None;
         }
-        if self.view.ui == Ui::Tui {
+        if self.view.ui == View::FullScreen {
             let title = run.title.clone();
             let heading = std::sync::Arc::new(Mutex::new(Head {
                 title,
@@ -93,7 +90,7 @@ impl Observer for Watch<'_> {
     }
 
     fn interruptible(&self, stop: &StopHandle) {
-        let listening = signals::on_interrupt(stop.clone(), self.output);
+        let listening = on_interrupt(stop.clone(), self.output);
         *self
             .interrupts
             .lock()

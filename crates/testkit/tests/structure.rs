@@ -19,24 +19,56 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["core", "os"]),
     ("telemetry", &["core", "os"]),
     ("sim", &["core", "os"]),
-    ("engine", &["core", "os", "wire", "metrics", "results", "telemetry", "sim"]),
+    (
+        "engine",
+        &[
+            "core",
+            "os",
+            "wire",
+            "metrics",
+            "results",
+            "telemetry",
+            "sim",
+        ],
+    ),
     ("report", &["core", "metrics"]),
     (
         "benchmark",
         &[
-            "core", "os", "arrival", "workload", "wire", "metrics", "results", "telemetry", "sim",
-            "engine", "report",
+            "core",
+            "os",
+            "arrival",
+            "workload",
+            "wire",
+            "metrics",
+            "results",
+            "telemetry",
+            "sim",
+            "engine",
+            "report",
         ],
     ),
     ("campaign", &["core", "os", "wire", "metrics", "results"]),
-    ("argparse", &["core", "workload", "benchmark"]),
-    ("terminal", &["core", "os", "metrics", "engine", "campaign"]),
-    ("testkit", &["core", "os", "results", "sim"]),
+    ("argparse", &["workload", "benchmark"]),
+    (
+        "terminal",
+        &["core", "os", "metrics", "results", "engine", "campaign"],
+    ),
+    ("testkit", &["sim"]),
 ];
 
 /// Crates that may read a clock. The command line reads it for dates and for what it shows.
-const MAY_READ_A_CLOCK: [&str; 9] =
-    ["os", "wire", "engine", "sim", "telemetry", "benchmark", "campaign", "terminal", "cli"];
+const MAY_READ_A_CLOCK: [&str; 9] = [
+    "os",
+    "wire",
+    "engine",
+    "sim",
+    "telemetry",
+    "benchmark",
+    "campaign",
+    "terminal",
+    "cli",
+];
 
 /// Lines of the command line, which only turns arguments into settings and calls a crate below.
 const MAX_CLI_LINES: usize = 7_000;
@@ -49,7 +81,12 @@ fn crates() -> Vec<(String, PathBuf)> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|folder| folder.join("Cargo.toml").exists())
-        .map(|folder| (folder.file_name().unwrap().to_string_lossy().into_owned(), folder))
+        .map(|folder| {
+            (
+                folder.file_name().unwrap().to_string_lossy().into_owned(),
+                folder,
+            )
+        })
         .collect();
     found.sort();
     assert!(found.len() > 14, "only {} crates were found", found.len());
@@ -107,7 +144,10 @@ fn every_crate_uses_only_what_is_below_it() {
 #[test]
 fn every_declared_dependency_is_used() {
     for (name, folder) in crates() {
-        let text: String = sources(&folder.join("src")).into_iter().map(|(_, text)| text).collect();
+        let text: String = sources(&folder.join("src"))
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
         for dependency in dependencies(&folder) {
             let used = text.contains(&dependency.replace('-', "_"));
             assert!(
@@ -124,7 +164,11 @@ fn only_named_crates_read_a_clock() {
         for (path, text) in sources(&folder.join("src")) {
             let reads = text.contains("clock::now") || text.contains("clock::wall");
             let may = MAY_READ_A_CLOCK.contains(&name.as_str());
-            assert!(may || !reads, "{} reads a clock: pass the time in", path.display());
+            assert!(
+                may || !reads,
+                "{} reads a clock: pass the time in",
+                path.display()
+            );
         }
     }
 }
@@ -133,7 +177,10 @@ fn only_named_crates_read_a_clock() {
 fn a_run_knows_no_command_line_and_prints_nothing() {
     let folder = project_root().join("crates/benchmark");
     for banned in ["clap", "anyhow", "indicatif", "ratatui"] {
-        assert!(!dependencies(&folder).iter().any(|name| name == banned), "benchmark uses {banned}");
+        assert!(
+            !dependencies(&folder).iter().any(|name| name == banned),
+            "benchmark uses {banned}"
+        );
     }
     for (path, text) in sources(&folder.join("src")) {
         for banned in ["println!", "eprintln!", "print!(", "process::exit"] {
@@ -156,7 +203,11 @@ fn the_command_line_stays_small() {
 fn unsafe_code_is_in_one_crate() {
     for (name, folder) in crates().iter().filter(|(name, _)| name != "os") {
         for (path, text) in sources(&folder.join("src")) {
-            assert!(!text.contains("unsafe {"), "{name}: unsafe code in {}", path.display());
+            assert!(
+                !text.contains("unsafe {"),
+                "{name}: unsafe code in {}",
+                path.display()
+            );
         }
     }
 }
@@ -179,7 +230,11 @@ fn no_modules_import_one_another() {
 fn imports(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let module_of = |path: &Path| {
         let first = path.strip_prefix(src).unwrap().iter().next().unwrap();
-        Path::new(first).file_stem().unwrap().to_string_lossy().into_owned()
+        Path::new(first)
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
     };
     let files = sources(src);
     let modules: BTreeSet<String> = files.iter().map(|(path, _)| module_of(path)).collect();
@@ -192,8 +247,13 @@ fn imports(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let found = code.match_indices("crate::").flat_map(|(at, found)| {
             let rest = &code[at + found.len()..];
-            let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
-            let names = group.unwrap_or(rest).split(',').take(if group.is_some() { 99 } else { 1 });
+            let group = rest
+                .strip_prefix('{')
+                .and_then(|rest| rest.split('}').next());
+            let names = group
+                .unwrap_or(rest)
+                .split(',')
+                .take(if group.is_some() { 99 } else { 1 });
             names.map(first_word).collect::<Vec<_>>()
         });
         let others = found.filter(|other| *other != module && modules.contains(other));
@@ -203,7 +263,10 @@ fn imports(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn first_word(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 fn reachable(uses: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
@@ -227,12 +290,18 @@ fn every_path_in_the_map_exists() {
             .iter()
             .any(|start| span.starts_with(start));
         if is_path && !span.contains(['*', ' ']) {
-            assert!(project_root().join(span).exists(), "ARCHITECTURE.md names {span}");
+            assert!(
+                project_root().join(span).exists(),
+                "ARCHITECTURE.md names {span}"
+            );
             seen += 1;
         }
     }
     assert!(seen > 20, "only {seen} paths were found in the map");
     for (name, _) in crates() {
-        assert!(map.contains(&format!("  {name}/ ")), "{name} is missing in the map's tree");
+        assert!(
+            map.contains(&format!("  {name}/ ")),
+            "{name} is missing in the map's tree"
+        );
     }
 }

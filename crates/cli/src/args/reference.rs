@@ -23,10 +23,16 @@ fn page() -> String {
 
 fn describe(page: &mut String, command: &Command, parent: &str) {
     let name = format!("{parent} {}", command.get_name());
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let _ = write!(page, "\n## {name}\n\n{}\n", one_line(&about));
     let mut groups: Vec<(String, Vec<&Arg>)> = Vec::new();
-    for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+    for argument in command
+        .get_arguments()
+        .filter(|argument| argument.get_id() != "help")
+    {
         let heading = argument.get_help_heading().unwrap_or_default().to_owned();
         match groups.iter_mut().find(|(known, _)| *known == heading) {
             Some((_, group)) => group.push(argument),
@@ -42,7 +48,10 @@ fn describe(page: &mut String, command: &Command, parent: &str) {
             let _ = writeln!(page, "{}", row(argument));
         }
     }
-    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| inner.get_name() != "help")
+    {
         describe(page, inner, &name);
     }
 }
@@ -60,8 +69,15 @@ fn row(argument: &Arg) -> String {
         .iter()
         .map(|value| format!("`{}`", value.to_string_lossy()))
         .collect();
-    let default = if takes_value { defaults.join(" ") } else { String::new() };
-    let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let default = if takes_value {
+        defaults.join(" ")
+    } else {
+        String::new()
+    };
+    let mut help = argument
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let possible: Vec<String> = argument
         .get_possible_values()
         .iter()
@@ -74,7 +90,10 @@ fn row(argument: &Arg) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }
 
 #[test]

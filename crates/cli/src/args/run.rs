@@ -220,6 +220,15 @@ pub(crate) enum Ui {
     Tui,
 }
 
+impl From<Ui> for inferometer_terminal::View {
+    fn from(ui: Ui) -> Self {
+        match ui {
+            Ui::Bar => Self::Bar,
+            Ui::Tui => Self::FullScreen,
+        }
+    }
+}
+
 /// How the rate grows in a ramp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]

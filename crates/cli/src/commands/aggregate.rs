@@ -8,7 +8,7 @@ use inferometer_results::{Aggregate, aggregate as read_all};
 
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Name of the table in the results folder.
 pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";

@@ -7,8 +7,8 @@ use inferometer_benchmark::{Calibrated, Calibration, calibrate as fit};
 use super::report::NO_VIEW;
 use crate::args::CalibrateArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
 use crate::watch::Watch;
+use inferometer_terminal::Output;
 
 /// Fits, prints how well, and writes the preset.
 pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, Failure> {

@@ -14,10 +14,10 @@ use inferometer_campaign::{Identity, RunOutput, Settings, Start, World};
 use self::findings::Findings;
 use self::settings::{common_settings, run_with, target};
 use super::sweep::{ExecutionSettings, Links, process_runner};
-use crate::args::{CheckArgs, Cli, Command, Ui};
+use crate::args::{CheckArgs, Cli, Command};
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
 use crate::settings::RunSettings;
+use inferometer_terminal::{Output, View};
 
 /// Checks the server that `args` name.
 pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> {
@@ -32,7 +32,7 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
         start: Start::Fresh,
         show_stdout: false,
         server_ready_timeout: Duration::ZERO,
-        ui: Ui::Bar,
+        ui: View::Bar,
     };
     let mut runner = process_runner(&settings, Links::default())?;
     let identity = match runner.identify(&target(args)) {

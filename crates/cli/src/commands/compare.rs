@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Prints the comparison that `args` ask for.
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::ImportArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Keys without which no reader takes a file for a result.
 const NEEDED: [&str; 3] = ["request_throughput", "completed", "duration"];

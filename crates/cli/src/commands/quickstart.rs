@@ -9,7 +9,7 @@ use inferometer_workload::{BUILTIN, Tokenizer};
 use super::{run, sim};
 use crate::args::{Cli, Command, QuickstartArgs};
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Model name of the simulator that is benchmarked.
 const MODEL: &str = "sim";

@@ -3,16 +3,16 @@
 use inferometer_benchmark::{FolderRun, RunSpec};
 
 use super::run;
-use crate::args::{ReportArgs, Ui};
+use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
 use crate::settings::{ViewSettings, exports_of};
 use crate::watch::Watch;
+use inferometer_terminal::{Output, View};
 
 /// Nothing is in progress that could be shown.
 pub(super) const NO_VIEW: ViewSettings = ViewSettings {
     show_progress: false,
-    ui: Ui::Bar,
+    ui: View::Bar,
 };
 
 /// Prints the result of a finished run from its records and manifest.

@@ -6,9 +6,9 @@ use inferometer_core::Level;
 use crate::args::RunArgs;
 use crate::compat;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
 use crate::settings::RunSettings;
 use crate::watch::Watch;
+use inferometer_terminal::Output;
 
 /// Runs the benchmark that `args` ask for.
 pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {

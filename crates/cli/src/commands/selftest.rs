@@ -21,8 +21,8 @@ use inferometer_wire::{SideClient, Wire};
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
 use crate::settings::RunSettings;
+use inferometer_terminal::Output;
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
@@ -117,7 +117,10 @@ struct Measured {
 impl Measured {
     /// What the server logged.
     fn truth(&self) -> Result<Vec<TruthRecord>, Failure> {
-        let reply = SideClient::new(&self.wire).or_failure()?.get("/truth").or_failure()?;
+        let reply = SideClient::new(&self.wire)
+            .or_failure()?
+            .get("/truth")
+            .or_failure()?;
         let text = String::from_utf8_lossy(&reply.body);
         let records = text.lines().filter(|line| line.contains("\"events\""));
         records

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::args::ShimArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Stands in every script that we wrote, so that nobody else's is overwritten.
 const MARK: &str = "runs inferometer in place of";

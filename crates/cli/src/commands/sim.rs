@@ -13,7 +13,7 @@ use inferometer_workload::{HubSettings, Tokenizer};
 use super::engine_model;
 use crate::args::SimArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// Serves until interrupted.
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {

@@ -12,9 +12,9 @@ use super::run;
 use super::sim::parse;
 use crate::args::{EngineArgs, RunArgs, SimulateArgs};
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
 use crate::settings::RunSettings;
 use crate::watch::Watch;
+use inferometer_terminal::Output;
 
 /// The engine that is simulated unless another is named.
 const PRESET: &str = "llama-3.1-8b@h100";
@@ -58,17 +58,18 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
         .transpose()?;
     let watch = Watch::new(output, view);
     let simulation = Simulation::prepare(&settings, &model, answer_tokens.as_ref(), &watch)?;
-    match search {
-        Some(search) => {
-            let requests = &simulation.ready.workload.requests;
-            let arrivals = &settings.load.arrivals;
-            let found = search.run(&simulation.plan, requests, arrivals, &model, &watch)?;
-            Ok(if found.is_some() { Exit::Good } else { Exit::RunFailed })
-        }
-        None => {
-            let done = run_virtually(&settings, &model, simulation, &watch)?;
-            Ok(run::exit(&done.numbers, strict))
-        }
+    if let Some(search) = search {
+        let requests = &simulation.ready.workload.requests;
+        let arrivals = &settings.load.arrivals;
+        let found = search.run(&simulation.plan, requests, arrivals, &model, &watch)?;
+        Ok(if found.is_some() {
+            Exit::Good
+        } else {
+            Exit::RunFailed
+        })
+    } else {
+        let done = run_virtually(&settings, &model, simulation, &watch)?;
+        Ok(run::exit(&done.numbers, strict))
     }
 }
 

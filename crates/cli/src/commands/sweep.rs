@@ -17,12 +17,11 @@ use inferometer_core::Secret;
 use inferometer_os::clock;
 use inferometer_results::{rfc3339, vllm_date};
 
-use crate::args::{SweepArgs, Ui};
+use crate::args::SweepArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::live::LiveSubscriber;
-use crate::output::Output;
-use crate::signals;
-use crate::sweep_view::{Sources, SweepView};
+use inferometer_terminal::LiveSubscriber;
+use inferometer_terminal::{Output, View};
+use inferometer_terminal::{Sources, SweepView, count_interrupts};
 
 /// Executes the sweep that `args` ask for.
 pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> {
@@ -41,7 +40,7 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         },
         show_stdout: args.show_stdout,
         server_ready_timeout: Duration::from_secs(args.server_ready_timeout),
-        ui: args.ui,
+        ui: args.ui.into(),
     };
     if args.again {
         let mut runner = process_runner(&settings, Links::default())?;
@@ -71,7 +70,7 @@ pub(crate) struct ExecutionSettings {
     /// How long a server may take to be healthy.
     pub(crate) server_ready_timeout: Duration,
     /// How the sweep is shown while it runs.
-    pub(crate) ui: Ui,
+    pub(crate) ui: View,
 }
 
 /// What ties the processes of a campaign to the one that shows it.
@@ -92,7 +91,7 @@ pub(crate) fn execute_campaign(
     output: &Output,
 ) -> Result<(Tally, Journal), Failure> {
     let interrupts = Arc::new(AtomicUsize::new(0));
-    let _counting = signals::count_interrupts(Arc::clone(&interrupts), output).or_failure()?;
+    let _counting = count_interrupts(Arc::clone(&interrupts), output).or_failure()?;
     let subscriber = LiveSubscriber::open().or_failure()?;
     let current_log = CurrentLog::default();
     let links = Links {

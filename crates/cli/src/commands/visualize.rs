@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 
 use super::aggregate::{TABLE_NAME, write_table};
 use super::{sim, sweep};
-use crate::args::{Ui, VisualizeArgs};
+use crate::args::VisualizeArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
+use inferometer_terminal::{Output, View};
 
 /// Pixels of a PNG for each unit of its SVG: sharp on screens of twice the density.
 const PNG_SCALE: f32 = 2.0;
@@ -222,7 +222,7 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
         start: Start::Overwrite,
         show_stdout: false,
         server_ready_timeout: Duration::ZERO,
-        ui: Ui::Bar,
+        ui: View::Bar,
     };
     let (tally, _) = sweep::execute_campaign(&campaign, &settings, output)?;
     sim::stop(server)?;

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
 use crate::exit::{Exit, Failure, OrFail};
-use crate::output::Output;
 use crate::settings::RunSettings;
 use crate::watch::Watch;
+use inferometer_terminal::Output;
 
 /// Request ids of a file begin alike, so that the same flags give the same file.
 const ID_PREFIX: &str = "bench-";

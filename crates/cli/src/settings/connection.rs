@@ -28,8 +28,8 @@ pub(super) fn resolve(args: ConnectionArgs) -> Result<ConnectionSettings, Failur
         tls: TlsSettings {
             insecure,
             ca_file: ca_cert,
-            client_cert: client_cert,
-            client_key: client_key,
+            client_cert,
+            client_key,
         },
         http2,
         proxy: match proxy {

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::INFEROMETER;
 
-const FLAGS_0_33: &str = include_str!("data/vllm_0.33_flags.txt");
-const LEGACY_FLAGS: &str = include_str!("data/legacy_script_flags.txt");
+const FLAGS_0_33: &str = include_str!("../../../argparse/data/vllm_0.33_flags.txt");
+const LEGACY_FLAGS: &str = include_str!("../../../argparse/data/legacy_script_flags.txt");
 
 /// Flags that are refused, each with a word of its reason.
 const REFUSED: [(&str, &str); 3] = [

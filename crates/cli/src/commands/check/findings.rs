@@ -1,7 +1,7 @@
 //! What a check finds, and what to do about it.
 
 use crate::exit::Exit;
-use crate::output::Output;
+use inferometer_terminal::Output;
 
 /// What was found so far; each finding is printed at once.
 pub(super) struct Findings<'a> {

@@ -9,8 +9,8 @@ use inferometer_wire::Wire;
 use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::findings::Findings;
-use inferometer_benchmark::{Ready, describe_failure};
 use crate::exit::{Failure, OrFail};
+use inferometer_benchmark::{Ready, describe_failure};
 
 /// Output tokens that each request asks for.
 pub(super) const OUTPUT_TOKENS: u64 = 32;

@@ -7,10 +7,11 @@ use clap::Parser;
 use inferometer_campaign::{Campaign, Cell, Form, Work, line_of_flag};
 
 use crate::args::{Cli, Command};
-use crate::argv::{self, Understood};
+use crate::arguments;
 use crate::commands::simulate;
 use crate::exit::Failure;
 use crate::settings::RunSettings;
+use inferometer_argparse::Understood;
 
 /// Checks the settings of all our runs. `file` is the one that describes the campaign.
 pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure> {
@@ -36,7 +37,7 @@ pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure
 /// Reads the arguments of a run as the run itself will: with argparse's habits.
 fn check_run(cell: &Cell) -> Result<(), String> {
     let problem = |failure: Failure| failure.to_string();
-    let arguments = match argv::understand(cell.work.words()).map_err(problem)? {
+    let arguments = match arguments::read(cell.work.words()).map_err(problem)? {
         Understood::Parse(arguments, _) => arguments,
         Understood::Help(_) => return Err("--help is not a setting of a run".to_owned()),
     };

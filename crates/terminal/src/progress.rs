@@ -11,14 +11,14 @@ use crate::live::TICK;
 
 /// A bar that follows a run until it is dropped.
 #[derive(Debug)]
-pub(crate) struct RunBar {
+pub struct RunBar {
     _thread: Background,
 }
 
 impl RunBar {
     /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last
     /// state.
-    pub(crate) fn follow(progress: Arc<Progress>, total: usize) -> Self {
+    pub fn follow(progress: Arc<Progress>, total: usize) -> Self {
         let thread = Background::spawn(move |stopped| {
             let bar = bar(
                 total as u64,
@@ -53,7 +53,7 @@ fn describe(now: &Snapshot, last_events: u64) -> String {
 
 /// A bar for work before the run, shown only if it takes longer than a second.
 #[derive(Debug)]
-pub(crate) struct SlowBar {
+pub struct SlowBar {
     bar: ProgressBar,
     label: &'static str,
     started: inferometer_core::Nanos,
@@ -61,7 +61,7 @@ pub(crate) struct SlowBar {
 
 impl SlowBar {
     /// A bar with a label, invisible for the first second.
-    pub(crate) fn new(label: &'static str) -> Self {
+    pub fn new(label: &'static str) -> Self {
         let bar = ProgressBar::hidden();
         Self {
             bar,
@@ -71,7 +71,7 @@ impl SlowBar {
     }
 
     /// Reports that `done` of `total` are done. May be called from many threads.
-    pub(crate) fn update(&self, done: usize, total: usize) {
+    pub fn update(&self, done: usize, total: usize) {
         if inferometer_os::clock::now().since(self.started).0 < 1_000_000_000 {
             return;
         }

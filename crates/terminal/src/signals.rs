@@ -12,12 +12,12 @@ use crate::output::Output;
 
 /// Listens until dropped.
 #[derive(Debug)]
-pub(crate) struct Interrupts {
+pub struct Interrupts {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 /// Raises `stop` a level with each interrupt of a run.
-pub(crate) fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
+pub fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let output = output.clone();
     // Without signals the run works all the same, so that an error is not passed on.
     let listening = Interrupts::listen(move || match stop.escalate() {
@@ -33,16 +33,13 @@ pub(crate) fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
 }
 
 /// Counts the interrupts of a sweep.
-pub(crate) fn count_interrupts(
-    interrupts: Arc<AtomicUsize>,
-    output: &Output,
-) -> io::Result<Interrupts> {
+pub fn count_interrupts(interrupts: Arc<AtomicUsize>, output: &Output) -> io::Result<Interrupts> {
     let output = output.clone();
     Interrupts::listen(move || count_interrupt(&interrupts, &output))
 }
 
 /// Counts one interrupt of a sweep and prints what it does.
-pub(crate) fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
+pub fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
     match interrupts.fetch_add(1, Ordering::Relaxed) {
         0 => output.warn(
             "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \

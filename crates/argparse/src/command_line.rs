@@ -16,31 +16,31 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clap::{ArgAction, CommandFactory};
+use inferometer_benchmark::{Compat, Error, check_integers};
 use inferometer_workload::dataset;
 use serde_json::{Map, Value};
 
-use crate::args::Cli;
-use inferometer_benchmark::check_integers;
-
-use crate::compat::{self, flags};
-use crate::exit::Failure;
+use crate::{config, dotted, flags, names};
 
 /// Options that may be given several times, each adding to the others.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
 
 /// What came of the arguments.
 #[derive(Debug)]
-pub(crate) enum Understood {
+pub enum Understood {
     /// To be parsed, and warnings to be shown.
     Parse(Vec<String>, Vec<String>),
-    /// The answer to `--help=WORD`.
+    /// `--help=WORD`.
     Help(String),
 }
 
 /// Brings arguments, the program's name included, into the form that the parser knows.
-pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> {
-    let arguments = compat::resolve_names(arguments)?;
+///
+/// # Errors
+///
+/// A usage error when an option is ambiguous, refused, or lacks its value.
+pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understood, Error> {
+    let arguments = names::resolve(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
         return Ok(Understood::Parse(
             arguments.into_iter().map(normalise).collect(),
@@ -48,23 +48,22 @@ pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> 
         ));
     }
     let (command, typed) = arguments.split_at(2);
-    let options = Options::of_run();
     if let Some(word) = typed
         .iter()
         .find_map(|argument| argument.strip_prefix("--help="))
     {
-        return compat::find_help(word).map(Understood::Help);
+        return Ok(Understood::Help(word.to_owned()));
     }
     let mut line = Line::default();
     let (config, typed) = options.take_config(typed)?;
     if let Some(path) = config {
         let known = |name: &str| options.kind(name).is_some();
-        line.read(&options, &compat::expand_config(Path::new(&path), &known)?)?;
+        line.read(options, &config::expand(Path::new(&path), &known)?)?;
         // An option of the file that the command line overrides is no mistake.
         line.count_from_here();
     }
-    line.read(&options, &typed)?;
-    let (arguments, warnings) = line.finish(&options)?;
+    line.read(options, &typed)?;
+    let (arguments, warnings) = line.finish(options)?;
     Ok(Understood::Parse(
         [command, arguments.as_slice()].concat(),
         warnings,
@@ -72,7 +71,7 @@ pub(crate) fn understand(arguments: Vec<String>) -> Result<Understood, Failure> 
 }
 
 /// An option as typed, with dashes for underscores.
-pub(crate) fn normalise(argument: String) -> String {
+pub fn normalise(argument: String) -> String {
     let Some(option) = argument.strip_prefix("--") else {
         return argument;
     };
@@ -86,8 +85,10 @@ pub(crate) fn normalise(argument: String) -> String {
 
 /// How many values follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arity {
+pub enum Arity {
+    /// It is a switch.
     None,
+    /// Exactly one.
     One,
     /// All up to the next option.
     Many,
@@ -95,31 +96,27 @@ enum Arity {
 
 /// The options that can be typed after `run`.
 #[derive(Debug)]
-struct Options {
+pub struct Options {
     all: Vec<(String, Arity)>,
 }
 
+/// An option of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// Its name without dashes.
+    pub name: String,
+    /// How many values follow it.
+    pub arity: Arity,
+}
+
 impl Options {
-    fn of_run() -> Self {
-        let mut cli = Cli::command();
-        cli.build();
-        let mut all: Vec<(String, Arity)> = Vec::new();
-        for argument in cli
-            .find_subcommand("run")
+    /// The options of `run`, and those of vLLM's benchmark that have other names here or are
+    /// refused.
+    pub fn of_run(known: impl IntoIterator<Item = OptionInfo>) -> Self {
+        let mut all: Vec<(String, Arity)> = known
             .into_iter()
-            .flat_map(clap::Command::get_arguments)
-        {
-            let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
-            let many = argument
-                .get_num_args()
-                .is_some_and(|range| range.max_values() > 1);
-            let arity = match (takes, many) {
-                (false, _) => Arity::None,
-                (true, false) => Arity::One,
-                (true, true) => Arity::Many,
-            };
-            all.extend(argument.get_long().map(|long| (long.to_owned(), arity)));
-        }
+            .map(|option| (option.name, option.arity))
+            .collect();
         let one_if = |takes: bool| if takes { Arity::One } else { Arity::None };
         all.extend(
             flags::REFUSED
@@ -145,7 +142,7 @@ impl Options {
     }
 
     /// The full name for what was typed; `None` when no option begins so.
-    fn resolve(&self, typed: &str) -> Result<Option<&str>, Failure> {
+    fn resolve(&self, typed: &str) -> Result<Option<&str>, Error> {
         if let Some((name, _)) = self.all.iter().find(|(known, _)| known == typed) {
             return Ok(Some(name));
         }
@@ -170,7 +167,7 @@ impl Options {
                     .iter()
                     .map(|(name, _)| format!("--{name}"))
                     .collect();
-                Err(Failure::usage(format!(
+                Err(Error::usage(format!(
                     "--{typed} is ambiguous: it could be {}; write the name in full",
                     names.join(", ")
                 )))
@@ -179,7 +176,7 @@ impl Options {
     }
 
     /// Takes `--config FILE` out of the arguments.
-    fn take_config(&self, typed: &[String]) -> Result<(Option<String>, Vec<String>), Failure> {
+    fn take_config(&self, typed: &[String]) -> Result<(Option<String>, Vec<String>), Error> {
         let mut config = None;
         let mut rest = Vec::with_capacity(typed.len());
         let mut arguments = typed.iter();
@@ -197,10 +194,10 @@ impl Options {
                 continue;
             }
             let path = inline.or_else(|| arguments.next().cloned());
-            let path = path
-                .ok_or_else(|| Failure::usage("--config: the name of a .yaml file is missing"))?;
+            let path =
+                path.ok_or_else(|| Error::usage("--config: the name of a .yaml file is missing"))?;
             if config.replace(path).is_some() {
-                return Err(Failure::usage(
+                return Err(Error::usage(
                     "--config is given more than once; put all options into one file",
                 ));
             }
@@ -231,7 +228,7 @@ impl Line {
         self.counted_from = self.given.len();
     }
 
-    fn read(&mut self, options: &Options, typed: &[String]) -> Result<(), Failure> {
+    fn read(&mut self, options: &Options, typed: &[String]) -> Result<(), Error> {
         let mut at = 0;
         while let Some(argument) = typed.get(at) {
             at += 1;
@@ -257,13 +254,12 @@ impl Line {
                 continue;
             };
             if let Some(refused) = flags::REFUSED.iter().find(|refused| refused.flag == full) {
-                return Err(Failure::usage(format!("--{full}: {}", refused.reason)));
+                return Err(Error::usage(format!("--{full}: {}", refused.reason)));
             }
             if let Some(path) = path {
                 let value = inline.or_else(|| typed.get(at).cloned().inspect(|_| at += 1));
-                let value = value.ok_or_else(|| {
-                    Failure::usage(format!("--{full}.{path}: a value is missing"))
-                })?;
+                let value = value
+                    .ok_or_else(|| Error::usage(format!("--{full}.{path}: a value is missing")))?;
                 self.dotted.push((full.to_owned(), path.to_owned(), value));
                 continue;
             }
@@ -307,7 +303,7 @@ impl Line {
         }
     }
 
-    fn finish(mut self, options: &Options) -> Result<(Vec<String>, Vec<String>), Failure> {
+    fn finish(mut self, options: &Options) -> Result<(Vec<String>, Vec<String>), Error> {
         self.merge_dotted()?;
         let mut warnings = self.without_effect();
         let vllm = self
@@ -361,7 +357,7 @@ impl Line {
     fn without_effect(&self) -> Vec<String> {
         let legacy = self
             .last("compat")
-            .and_then(|rules| rules.parse::<compat::Compat>().ok());
+            .and_then(|rules| rules.parse::<Compat>().ok());
         let usual = legacy.unwrap_or_default().default_dataset();
         let dataset = self.last("dataset-name").unwrap_or(usual);
         let own = dataset::find(dataset).map_or(&[][..], |info| info.flag_prefixes);
@@ -380,7 +376,7 @@ impl Line {
     }
 
     /// Turns dotted entries into one JSON object an option, on top of what was given as JSON.
-    fn merge_dotted(&mut self) -> Result<(), Failure> {
+    fn merge_dotted(&mut self) -> Result<(), Error> {
         let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
             let base = self.given.iter().rev().find(|given| given.name == name);
@@ -391,7 +387,7 @@ impl Line {
                 Some(text) => match serde_json::from_str(text) {
                     Ok(Value::Object(map)) => map,
                     _ => {
-                        return Err(Failure::usage(format!(
+                        return Err(Error::usage(format!(
                             "--{name} {text}: must be a JSON object, because --{name}.… adds to it"
                         )));
                     }
@@ -407,7 +403,7 @@ impl Line {
             for (path, value) in entries.iter().filter(|(path, _)| !path.ends_with('+')) {
                 check_integers(&format!("--{name}.{path}"), value)?;
             }
-            compat::merge_dotted(&mut map, &entries);
+            dotted::merge(&mut map, &entries);
             self.given.retain(|given| given.name != name);
             self.counted_from = self.counted_from.min(self.given.len());
             self.given.push(Given {
@@ -431,12 +427,44 @@ fn is_value(argument: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// The options of vLLM's parsers, with the values that the lists give them, and some of ours.
+    fn options() -> Options {
+        const MANY: [&str; 6] = [
+            "goodput",
+            "metadata",
+            "header",
+            "lora-modules",
+            "base-url",
+            "bfcl-categories",
+        ];
+        let ours = [
+            "--compat r",
+            "--omit-field x",
+            "--skip-chat-template",
+            "--no-streaming",
+        ];
+        let lines = flags::lines().chain(ours);
+        Options::of_run(lines.filter_map(|line| {
+            let mut words = line.strip_prefix("--")?.split(' ');
+            let name = words.next()?.to_owned();
+            let arity = match words.next() {
+                None => Arity::None,
+                Some(_) if MANY.contains(&name.as_str()) || name == "omit-field" => Arity::Many,
+                Some(_) => Arity::One,
+            };
+            let own = flags::RENAMED.iter().any(|(old, _)| *old == name)
+                || flags::REFUSED.iter().any(|refused| refused.flag == name)
+                || ["config", "dataset"].contains(&name.as_str());
+            (!own).then_some(OptionInfo { name, arity })
+        }))
+    }
+
     fn parse(typed: &str) -> Result<(String, Vec<String>), String> {
         let arguments = format!("inferometer run {typed}")
             .split_whitespace()
             .map(str::to_owned)
             .collect();
-        match understand(arguments) {
+        match understand(arguments, &options()) {
             Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
             Ok(Understood::Help(text)) => Ok((text, Vec::new())),
             Err(failure) => Err(failure.to_string()),
@@ -515,7 +543,7 @@ mod tests {
 
     #[test]
     fn every_family_of_a_dataset_has_flags() {
-        let options = Options::of_run();
+        let options = options();
         for prefix in dataset::ALL.iter().flat_map(|info| info.flag_prefixes) {
             let has_flag = options
                 .all

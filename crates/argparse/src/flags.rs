@@ -42,15 +42,18 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
 /// Options of vLLM's parsers, old and new. A shortened option means one of these before it means
 /// one of ours, because scripts were written before ours existed.
 const LISTS: [&str; 2] = [
-    include_str!("../../tests/it/data/vllm_0.33_flags.txt"),
-    include_str!("../../tests/it/data/legacy_script_flags.txt"),
+    include_str!("../data/vllm_0.33_flags.txt"),
+    include_str!("../data/legacy_script_flags.txt"),
 ];
 
 /// The names of vLLM's options, without dashes.
 pub(crate) fn of_vllm() -> impl Iterator<Item = &'static str> {
-    LISTS
-        .into_iter()
-        .flat_map(str::lines)
+    lines()
         .filter_map(|line| line.strip_prefix("--"))
         .map(|line| line.split(' ').next().unwrap_or(line))
+}
+
+/// The lines of the lists: an option, and a value that its parser takes.
+pub(crate) fn lines() -> impl Iterator<Item = &'static str> {
+    LISTS.into_iter().flat_map(str::lines)
 }

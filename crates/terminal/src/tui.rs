@@ -18,12 +18,13 @@ use crate::background::Background;
 use crate::live::{Live, TICK};
 use crate::output::{Hold, Output};
 
-pub(crate) use view::{CampaignProgress, Head};
+pub(crate) use view::CampaignProgress;
+pub use view::Head;
 use view::{MESSAGES, View};
 
 /// The view of a run, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Tui {
+pub struct Tui {
     _thread: Background,
     // Dropped last, when the terminal is restored.
     _hold: Hold,
@@ -37,7 +38,7 @@ impl Tui {
     /// progress. Returns `None` where there is no terminal.
     ///
     /// `q` and Ctrl-C call `interrupt`, which stops the run: once gently, twice at once.
-    pub(crate) fn follow(
+    pub fn follow(
         mut poll: impl FnMut() -> Option<Live> + Send + 'static,
         interrupt: impl Fn() + Send + 'static,
         heading: Heading,

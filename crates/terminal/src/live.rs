@@ -27,52 +27,52 @@ const LARGEST: usize = 4096;
 
 /// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Live {
+pub struct Live {
     /// Requests of the run.
-    pub(crate) total: u64,
+    pub total: u64,
     /// Requests that succeeded.
-    pub(crate) ok: u64,
+    pub ok: u64,
     /// Requests that ended in any other way.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Requests in flight.
-    pub(crate) in_flight: u64,
+    pub in_flight: u64,
     /// Token events received.
-    pub(crate) events: u64,
+    pub events: u64,
     /// Seconds since the run is watched.
-    pub(crate) elapsed_s: f64,
+    pub elapsed_s: f64,
     /// The requests that ended last.
-    pub(crate) recent: RecentRequests,
+    pub recent: RecentRequests,
 }
 
 /// The requests that ended in the last ten seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RecentRequests {
+pub struct RecentRequests {
     /// How many they are.
-    pub(crate) count: usize,
+    pub count: usize,
     /// Their times to first token.
-    pub(crate) ttft: Option<Spread>,
+    pub ttft: Option<Spread>,
     /// Their mean gaps between tokens.
-    pub(crate) itl: Option<Spread>,
+    pub itl: Option<Spread>,
     /// How late they were sent.
-    pub(crate) lateness: Option<Spread>,
+    pub lateness: Option<Spread>,
 }
 
 /// Percentiles of a duration, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// Median.
-    pub(crate) p50: f64,
+    pub p50: f64,
     /// 90th percentile.
-    pub(crate) p90: f64,
+    pub p90: f64,
     /// 99th percentile.
-    pub(crate) p99: f64,
+    pub p99: f64,
     /// Largest value.
-    pub(crate) max: f64,
+    pub max: f64,
 }
 
 impl Live {
     /// The state of `progress` at `now`, if it began at `started`.
-    pub(crate) fn of(progress: &Progress, started: Nanos, now: Nanos) -> Self {
+    pub fn of(progress: &Progress, started: Nanos, now: Nanos) -> Self {
         let snapshot = progress.snapshot();
         Self {
             total: snapshot.total,
@@ -126,13 +126,13 @@ impl Spread {
 
 /// Sends the state of the run to the sweep that started this process, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct LivePublisher {
+pub struct LivePublisher {
     _thread: Background,
 }
 
 impl LivePublisher {
     /// Starts to send; `None` when no sweep listens.
-    pub(crate) fn follow(progress: Arc<Progress>) -> Option<Self> {
+    pub fn follow(progress: Arc<Progress>) -> Option<Self> {
         let path = std::env::var_os(VARIABLE)?;
         let socket = UnixDatagram::unbound().ok()?;
         // A slow subscriber misses states; the run does not wait for it.
@@ -156,11 +156,11 @@ impl LivePublisher {
 
 /// The last state that the present run of a sweep sent.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastUpdate(Arc<Mutex<Option<Live>>>);
+pub struct LastUpdate(Arc<Mutex<Option<Live>>>);
 
 impl LastUpdate {
     /// The last state; `None` before the first one.
-    pub(crate) fn last(&self) -> Option<Live> {
+    pub fn last(&self) -> Option<Live> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -168,7 +168,7 @@ impl LastUpdate {
     }
 
     /// Forgets the last state: another run begins.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.put(None);
     }
 
@@ -179,14 +179,14 @@ impl LastUpdate {
 
 /// Receives the states of the runs of a sweep until it is dropped.
 #[derive(Debug)]
-pub(crate) struct LiveSubscriber {
+pub struct LiveSubscriber {
     folder: TempDir,
     last_update: LastUpdate,
 }
 
 impl LiveSubscriber {
     /// Opens a socket in a folder of its own.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("inferometer-").tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("live"))?;
         let last_update = LastUpdate::default();
@@ -210,12 +210,12 @@ impl LiveSubscriber {
     }
 
     /// The last state, as it changes.
-    pub(crate) fn last_update(&self) -> LastUpdate {
+    pub fn last_update(&self) -> LastUpdate {
         self.last_update.clone()
     }
 
     /// The environment variable that runs need: name and value.
-    pub(crate) fn variable(&self) -> (String, String) {
+    pub fn variable(&self) -> (String, String) {
         (VARIABLE.to_owned(), self.path().display().to_string())
     }
 

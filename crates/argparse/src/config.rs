@@ -4,22 +4,22 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::exit::{Failure, OrFail};
+use inferometer_benchmark::{Error, OrError};
 
 /// The arguments that a file stands for. `is_flag` tells whether a name, without dashes, is an
 /// option: a false value becomes `--no-NAME` where that exists, and else nothing.
-pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Failure> {
+pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let shown = path.display();
     let ending = path.extension().and_then(|ending| ending.to_str());
     if !matches!(ending, Some("yaml" | "yml")) {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "--config {shown}: the file's name must end in .yaml or .yml"
         )));
     }
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("--config {shown}: cannot be read: {error}")))?;
+        .map_err(|error| Error::usage(format!("--config {shown}: cannot be read: {error}")))?;
     let value: Value = yaml_serde::from_str(&text)
-        .map_err(|error| Failure::usage(format!("--config {shown}: not YAML: {error}")))?;
+        .map_err(|error| Error::usage(format!("--config {shown}: not YAML: {error}")))?;
     match value {
         Value::Null => Ok(Vec::new()),
         Value::Object(map) => {
@@ -29,7 +29,7 @@ pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<
             }
             Ok(arguments)
         }
-        _ => Err(Failure::usage(format!(
+        _ => Err(Error::usage(format!(
             "--config {shown}: must hold a mapping of option names to values, such as `request-rate: 10`"
         ))),
     }
@@ -40,7 +40,7 @@ fn option(
     value: &Value,
     is_flag: &dyn Fn(&str) -> bool,
     arguments: &mut Vec<String>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let name = key.replace('_', "-");
     match value {
         Value::Null => {}
@@ -67,7 +67,7 @@ fn option(
     Ok(())
 }
 
-fn scalar(value: &Value) -> Result<String, Failure> {
+fn scalar(value: &Value) -> Result<String, Error> {
     match value {
         Value::String(text) => Ok(text.clone()),
         other => serde_json::to_string(other).or_usage(),

@@ -13,7 +13,7 @@ use crate::live::{Live, Spread};
 /// Ticks in the curves: a minute.
 const HISTORY: usize = 600;
 /// Messages that are shown.
-pub(super) const MESSAGES: usize = 5;
+pub(crate) const MESSAGES: usize = 5;
 /// Ticks over which rates are taken.
 const RATE_TICKS: usize = 20;
 /// Rows of the screen from which there is room for curves of latencies.
@@ -21,29 +21,29 @@ const TALL: u16 = 26;
 
 /// What is shown above the run.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Head {
+pub struct Head {
     /// Which run it is.
-    pub(crate) title: String,
+    pub title: String,
     /// The last log line of a command whose state is unknown.
-    pub(crate) log_line: Option<String>,
+    pub log_line: Option<String>,
     /// The progress of a sweep.
-    pub(crate) campaign: Option<CampaignProgress>,
+    pub campaign: Option<CampaignProgress>,
 }
 
 /// The progress of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct CampaignProgress {
+pub struct CampaignProgress {
     /// Runs that have ended.
-    pub(crate) ended: usize,
+    pub ended: usize,
     /// All runs.
-    pub(crate) total: usize,
+    pub total: usize,
     /// The time that is left, in words.
-    pub(crate) left: String,
+    pub left: String,
 }
 
 /// What is on the screen.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(crate) struct View {
     head: Head,
     live: Live,
     messages: Vec<String>,
@@ -92,7 +92,7 @@ struct Areas {
 
 impl View {
     /// Takes over the present state. A clock that starts over means another run.
-    pub(super) fn advance(&mut self, head: Head, live: Option<Live>, messages: Vec<String>) {
+    pub(crate) fn advance(&mut self, head: Head, live: Option<Live>, messages: Vec<String>) {
         let live = live.unwrap_or_default();
         if live.elapsed_s < self.live.elapsed_s {
             *self = Self::default();
@@ -118,7 +118,7 @@ impl View {
         (self.head, self.live, self.messages) = (head, live, messages);
     }
 
-    pub(super) fn draw(&self, frame: &mut Frame<'_>) {
+    pub(crate) fn draw(&self, frame: &mut Frame<'_>) {
         let areas = self.areas(frame.area());
         if let Some(campaign) = &self.head.campaign {
             let label = format!(

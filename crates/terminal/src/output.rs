@@ -2,13 +2,12 @@
 
 use inferometer_core::redact::redact_text;
 
-use crate::exit::Failure;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The way to the user.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub struct Output {
     color: bool,
     /// What is said while the whole terminal shows something else.
     held: Arc<Mutex<Option<Vec<Said>>>>,
@@ -38,7 +37,7 @@ impl Said {
 
 /// Keeps what is said from the screen; it is written when this goes.
 #[derive(Debug)]
-pub(crate) struct Hold(Output);
+pub struct Hold(Output);
 
 impl Drop for Hold {
     fn drop(&mut self) {
@@ -63,12 +62,12 @@ impl Default for Output {
 
 impl Output {
     /// True when colour codes are welcome on stdout.
-    pub(crate) fn color(&self) -> bool {
+    pub fn color(&self) -> bool {
         self.color
     }
 
     /// Keeps everything that is said from now on until the [`Hold`] goes.
-    pub(crate) fn hold(&self) -> Hold {
+    pub fn hold(&self) -> Hold {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +76,7 @@ impl Output {
     }
 
     /// The last lines that are being kept, at most `count`.
-    pub(crate) fn last_held(&self, count: usize) -> Vec<String> {
+    pub fn last_held(&self, count: usize) -> Vec<String> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let texts = held.iter().flatten().flat_map(|said| match said {
             Said::Out(text) | Said::Talk(text) => text.lines(),
@@ -102,27 +101,27 @@ impl Output {
     }
 
     /// A line for people that scripts of vLLM's tool may also look for.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         self.print(&format!("{line}\n"));
     }
 
     /// A result, as it stands.
-    pub(crate) fn print(&self, text: &str) {
+    pub fn print(&self, text: &str) {
         self.put(Said::Out(text.to_owned()));
     }
 
     /// Something that the user may want to know.
-    pub(crate) fn note(&self, message: &str) {
+    pub fn note(&self, message: &str) {
         self.put(Said::Talk(format!("note: {message}")));
     }
 
     /// Something that is wrong but not fatal.
-    pub(crate) fn warn(&self, message: &str) {
+    pub fn warn(&self, message: &str) {
         self.put(Said::Talk(format!("warning: {message}")));
     }
 
     /// Why the command failed.
-    pub(crate) fn error(&self, failure: &Failure) {
-        self.put(Said::Talk(format!("error: {}", failure.report())));
+    pub fn error(&self, report: &str) {
+        self.put(Said::Talk(format!("error: {report}")));
     }
 }

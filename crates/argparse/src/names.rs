@@ -1,11 +1,11 @@
 //! Other names for our commands: the tails of vLLM's command lines.
 
-use crate::exit::Failure;
+use inferometer_benchmark::Error;
 
 /// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the
 /// arguments include the program's name. A name of vLLM's implies its rules, unless `--compat` says
 /// otherwise later on.
-pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Failure> {
+pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {
         ["vllm", "bench", "serve", ..] => (3, &["run", "--compat=vllm"]),
@@ -13,7 +13,7 @@ pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Failure> {
         ["vllm", "bench", "sweep", ..] => (3, &["sweep"]),
         ["bench", "sweep", ..] => (2, &["sweep"]),
         ["vllm" | "bench", ..] => {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "{}: of vLLM's commands only `vllm bench serve` and `vllm bench sweep` are here; the others measure \
                  or run vLLM itself",
                 words.iter().take(3).copied().collect::<Vec<_>>().join(" ")

@@ -12,7 +12,7 @@ use inferometer_campaign::estimate::span;
 use inferometer_campaign::{CurrentLog, Event, findings_of, verdict_of};
 use inferometer_results::ImportedRun;
 
-use crate::args::Ui;
+use crate::View;
 use crate::background::Background;
 use crate::live::{LastUpdate, Live, LiveSubscriber, TICK};
 use crate::output::Output;
@@ -22,7 +22,7 @@ use crate::tui::{CampaignProgress, Heading, Tui};
 
 /// Shows a sweep until it is dropped.
 #[derive(Debug)]
-pub(crate) struct SweepView {
+pub struct SweepView {
     // Dropped first: what follows is written on an ordinary terminal.
     tui: Option<Tui>,
     lines: Lines,
@@ -35,18 +35,18 @@ pub(crate) struct SweepView {
 
 /// Where the view learns what the present run does, and how it interrupts it.
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub struct Sources {
     /// States of runs of this program.
-    pub(crate) subscriber: LiveSubscriber,
+    pub subscriber: LiveSubscriber,
     /// The log of any other command.
-    pub(crate) current_log: CurrentLog,
+    pub current_log: CurrentLog,
     /// How often the user has asked to stop.
-    pub(crate) interrupts: Arc<AtomicUsize>,
+    pub interrupts: Arc<AtomicUsize>,
 }
 
 impl SweepView {
     /// Begins to show a sweep of `total` runs.
-    pub(crate) fn begin(ui: Ui, total: usize, sources: Sources, output: &Output) -> Self {
+    pub fn begin(view: View, total: usize, sources: Sources, output: &Output) -> Self {
         let Sources {
             subscriber,
             current_log,
@@ -54,7 +54,7 @@ impl SweepView {
         } = sources;
         let heading = Heading::default();
         let last_update = subscriber.last_update();
-        let tui = (ui == Ui::Tui)
+        let tui = (view == View::FullScreen)
             .then(|| {
                 let (log, shared) = (current_log.clone(), Arc::clone(&heading));
                 let poll = move || {
@@ -82,7 +82,7 @@ impl SweepView {
     }
 
     /// Shows what has happened.
-    pub(crate) fn show(&mut self, event: &Event<'_>) {
+    pub fn show(&mut self, event: &Event<'_>) {
         let total = self.total;
         match event {
             Event::ServerStarting(spec) => {
