@@ -51,3 +51,75 @@ pub fn judge(
     let reasons = RULES.iter().filter_map(|rule| rule.reason(&findings));
     Verdict::from_reasons(reasons.collect())
 }
+
+impl Rule {
+    /// The rule with this code.
+    pub fn find(code: &str) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.code == code)
+    }
+
+    /// The rules as a Markdown table, for the documentation.
+    pub fn table() -> String {
+        use std::fmt::Write as _;
+        let mut text =
+            String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
+        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        for rule in RULES {
+            let Self { code, quantity, .. } = rule;
+            let Advice { meaning, remedy } = rule.en;
+            let definition = rule
+                .definition
+                .map(|definition| format!(" ({definition})"))
+                .unwrap_or_default();
+            let (caution, invalid) = (rule.caution.show(rule.unit), rule.invalid.show(rule.unit));
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "| `{code}` | {quantity}{definition} | {caution} | {invalid} | {meaning} | {remedy} |"
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inferometer_core::Level;
+
+    use super::Limit::Never;
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_an_invalid_limit_is_beyond_the_caution() {
+        for rule in RULES {
+            let same = RULES.iter().filter(|other| other.code == rule.code);
+            assert_eq!(same.count(), 1, "{}", rule.code);
+            assert!(
+                rule.caution != Never || rule.invalid != Never,
+                "{}",
+                rule.code
+            );
+            if rule.caution != Never {
+                assert!(
+                    rule.invalid.value(100.0) > rule.caution.value(100.0),
+                    "{}",
+                    rule.code
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn limits_are_met_at_their_value() {
+        let late = Rule::find("late_sends").unwrap();
+        assert_eq!(late.level(2.9, 100.0), Level::Valid);
+        assert_eq!(late.level(3.0, 100.0), Level::Caution);
+        assert_eq!(late.level(10.0, 100.0), Level::Invalid);
+        assert_eq!(late.level(19.0, 1000.0), Level::Valid);
+        assert_eq!(late.level(49.0, 1000.0), Level::Caution);
+        let failures = Rule::find("failures").unwrap();
+        assert_eq!(failures.level(0.0, 0.0), Level::Valid);
+        assert_eq!(failures.level(0.001, 0.0), Level::Caution);
+        assert_eq!(failures.level(0.05, 0.0), Level::Invalid);
+    }
+}

@@ -5,7 +5,6 @@ use std::fmt;
 use inferometer_core::{Level, Reason};
 
 use super::findings::Findings;
-use super::rules::RULES;
 
 /// One rule: what is measured, from which value on it is a finding, and what to do.
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +73,6 @@ pub enum Limit {
 use Limit::{Any, From, Never, OfTtft};
 
 impl Rule {
-    /// The rule with this code.
-    pub fn find(code: &str) -> Option<&'static Self> {
-        RULES.iter().find(|rule| rule.code == code)
-    }
-
     /// The level of a run with this `value`; `median_ms` is the median that [`Limit::OfTtft`]
     /// refers to.
     pub fn level(&self, value: f64, median_ms: f64) -> Level {
@@ -129,29 +123,6 @@ impl Rule {
             self.en.meaning
         )
     }
-
-    /// The rules as a Markdown table, for the documentation.
-    pub fn table() -> String {
-        use std::fmt::Write as _;
-        let mut text =
-            String::from("| code | measure | CAUTION | INVALID | what it means | what to do |\n");
-        text.push_str("| --- | --- | --- | --- | --- | --- |\n");
-        for rule in RULES {
-            let Self { code, quantity, .. } = rule;
-            let Advice { meaning, remedy } = rule.en;
-            let definition = rule
-                .definition
-                .map(|definition| format!(" ({definition})"))
-                .unwrap_or_default();
-            let (caution, invalid) = (rule.caution.show(rule.unit), rule.invalid.show(rule.unit));
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "| `{code}` | {quantity}{definition} | {caution} | {invalid} | {meaning} | {remedy} |"
-            );
-        }
-        text
-    }
 }
 
 impl Limit {
@@ -165,7 +136,7 @@ impl Limit {
     }
 
     /// The smallest value that is a finding.
-    fn value(self, median_ms: f64) -> f64 {
+    pub(super) fn value(self, median_ms: f64) -> f64 {
         match self {
             Never => f64::INFINITY,
             Any => 0.0,
@@ -177,7 +148,7 @@ impl Limit {
         }
     }
 
-    fn show(self, unit: Unit) -> String {
+    pub(super) fn show(self, unit: Unit) -> String {
         match self {
             Never => "–".into(),
             Any => "above 0".into(),
@@ -224,40 +195,6 @@ impl fmt::Display for Rounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_are_unique_and_an_invalid_limit_is_beyond_the_caution() {
-        for rule in RULES {
-            let same = RULES.iter().filter(|other| other.code == rule.code);
-            assert_eq!(same.count(), 1, "{}", rule.code);
-            assert!(
-                rule.caution != Never || rule.invalid != Never,
-                "{}",
-                rule.code
-            );
-            if rule.caution != Never {
-                assert!(
-                    rule.invalid.value(100.0) > rule.caution.value(100.0),
-                    "{}",
-                    rule.code
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn limits_are_met_at_their_value() {
-        let late = Rule::find("late_sends").unwrap();
-        assert_eq!(late.level(2.9, 100.0), Level::Valid);
-        assert_eq!(late.level(3.0, 100.0), Level::Caution);
-        assert_eq!(late.level(10.0, 100.0), Level::Invalid);
-        assert_eq!(late.level(19.0, 1000.0), Level::Valid);
-        assert_eq!(late.level(49.0, 1000.0), Level::Caution);
-        let failures = Rule::find("failures").unwrap();
-        assert_eq!(failures.level(0.0, 0.0), Level::Valid);
-        assert_eq!(failures.level(0.001, 0.0), Level::Caution);
-        assert_eq!(failures.level(0.05, 0.0), Level::Invalid);
-    }
 
     #[test]
     fn numbers_are_shown_with_three_digits() {

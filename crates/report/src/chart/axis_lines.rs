@@ -2,7 +2,8 @@
 
 use super::axis::{Axis, Placed, Scale};
 use super::fonts::text_width;
-use super::panel::{Frame, Panel};
+use super::frame::Frame;
+use super::panel::Panel;
 use super::svg::{Anchor, Svg, TextStyle};
 use super::theme;
 

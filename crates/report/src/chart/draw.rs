@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::fonts::text_width;
+use super::frame::Frame;
 use super::geometry::Rect;
 use super::marks::{Bar, Heat, Interval, Line, Mark, Marker, Points};
-use super::panel::Frame;
 use super::svg::{Anchor, Svg, TextStyle, number};
 use super::theme;
 

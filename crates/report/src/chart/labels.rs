@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::fonts::fitted;
+use super::frame::Frame;
 use super::marks::Mark;
-use super::panel::Frame;
 use super::svg::{Anchor, Svg, TextStyle, number};
 use super::theme;
 

@@ -1,14 +1,7 @@
-//! One panel: title, axes, marks and their labels.
+//! One panel: title, axes and marks.
 
-use super::axis::{Axis, Placed, Scale};
-use super::axis_lines::{draw_axes, room_below, room_left};
-use super::draw::draw_mark;
-use super::fonts::text_width;
-use super::geometry::Rect;
-use super::labels::{draw_end_labels, draw_reference_text, end_labels};
+use super::axis::Axis;
 use super::marks::Mark;
-use super::svg::{Anchor, Svg, TextStyle};
-use super::theme;
 
 /// One chart of a figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,35 +17,6 @@ pub struct Panel {
     /// Said instead of a chart when there is nothing to draw.
     pub empty: String,
 }
-
-/// The plot's rectangle and its axes.
-pub(super) struct Frame {
-    pub(super) plot: Rect,
-    pub(super) x: Placed,
-    pub(super) y: Placed,
-    /// Room for labels to the right of the plot.
-    pub(super) label_room: f64,
-}
-
-impl Frame {
-    /// The pixel of a value; `None` where an axis has no place for it.
-    pub(super) fn at(&self, x: f64, y: f64) -> Option<(f64, f64)> {
-        Some((self.px(x)?, self.py(y)?))
-    }
-
-    pub(super) fn px(&self, x: f64) -> Option<f64> {
-        Some(self.plot.left + self.x.place(x)? * self.plot.width)
-    }
-
-    pub(super) fn py(&self, y: f64) -> Option<f64> {
-        Some(self.plot.top + (1.0 - self.y.place(y)?) * self.plot.height)
-    }
-}
-
-/// Height of the title above the plot.
-const TITLE_BAND: f64 = 36.0;
-/// Room for labels at the ends of lines, at most, as a fraction of the panel's width.
-const MAX_LABEL_ROOM: f64 = 0.34;
 
 impl Panel {
     /// A panel without marks yet.
@@ -75,76 +39,10 @@ impl Panel {
         xs.is_empty() && !self.has_heat()
     }
 
-    fn has_heat(&self) -> bool {
+    /// True when a mark is a heat map with cells.
+    pub(super) fn has_heat(&self) -> bool {
         self.marks
             .iter()
             .any(|mark| matches!(mark, Mark::Heat(cells) if !cells.is_empty()))
-    }
-
-    /// Draws the panel into `area`; `id` names its clip path and must be unique in the document.
-    pub(crate) fn draw(&self, svg: &mut Svg, area: Rect, id: &str) {
-        let title = TextStyle::new(theme::PANEL_TITLE_SIZE, theme::INK, Anchor::Start).bold();
-        svg.text((area.left, area.top + 14.0), &self.title, title);
-        if self.is_empty() {
-            self.draw_empty(svg, area);
-            return;
-        }
-        let frame = self.frame(area);
-        draw_axes(svg, self, &frame, area.left, self.has_heat());
-        svg.clip_group(id, frame.plot.grown(8.0));
-        for mark in &self.marks {
-            draw_mark(svg, &frame, mark);
-        }
-        svg.end_group();
-        draw_end_labels(svg, &frame, &self.marks);
-        for mark in &self.marks {
-            draw_reference_text(svg, &frame, mark);
-        }
-    }
-
-    fn draw_empty(&self, svg: &mut Svg, area: Rect) {
-        let below_title = Rect {
-            top: area.top + TITLE_BAND,
-            height: area.height - TITLE_BAND,
-            ..area
-        };
-        svg.rect(below_title, "#f7f8fa", "rx=\"6\"");
-        svg.text(
-            (area.left + area.width / 2.0, area.top + area.height / 2.0),
-            &self.empty,
-            TextStyle::new(theme::LABEL_SIZE, theme::SOFT, Anchor::Middle),
-        );
-    }
-
-    fn frame(&self, area: Rect) -> Frame {
-        let (mut xs, mut ys) = (Vec::new(), Vec::new());
-        self.marks
-            .iter()
-            .for_each(|mark| mark.extents(&mut xs, &mut ys));
-        let bars = self.marks.iter().any(|mark| matches!(mark, Mark::Bars(_)));
-        let x_pad = if bars || self.x.scale == Scale::Linear {
-            0.0
-        } else {
-            0.04
-        };
-        let x = Placed::new(&self.x, &xs, x_pad);
-        let y = Placed::new(&self.y, &ys, 0.04);
-        let left = room_left(&self.y, &y);
-        // Labels are semi-bold, which is about 4 % wider than the regular weight.
-        let right = end_labels(&self.marks)
-            .map(|label| text_width(label.text, theme::LABEL_SIZE) * 1.04 + 16.0)
-            .fold(10.0, f64::max)
-            .min(area.width * MAX_LABEL_ROOM);
-        Frame {
-            plot: Rect {
-                left: area.left + left,
-                top: area.top + TITLE_BAND,
-                width: area.width - left - right,
-                height: area.height - TITLE_BAND - room_below(&self.x, &x),
-            },
-            x,
-            y,
-            label_room: right,
-        }
     }
 }

@@ -5,6 +5,9 @@ use inferometer_metrics::{Estimate, Metric};
 use super::rows::{Run, Stat};
 use crate::Lang;
 
+/// Lines of a distribution or of a length panel that can still be distinguished.
+pub(super) const MAX_LINES: usize = 6;
+
 /// What varies from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {

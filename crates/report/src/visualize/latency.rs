@@ -2,7 +2,7 @@
 
 use inferometer_metrics::Metric;
 
-use super::groups::{Load, Series, drawn, lens_name, series, thinned};
+use super::groups::{Load, MAX_LINES, Series, drawn, lens_name, series, thinned};
 use super::rows::{Run, Stat};
 use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
 use crate::Lang;
@@ -253,9 +253,6 @@ fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
         }
     }
 }
-
-/// Lines of a distribution or of a length panel that can still be distinguished.
-pub(super) const MAX_LINES: usize = 6;
 
 /// Runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.
 fn ttft_details(runs: &[Run]) -> Vec<(&Run, Vec<f64>)> {

@@ -3,9 +3,9 @@
 use inferometer_metrics::{Estimate, Metric};
 
 use super::groups::{
-    DRAWN, Level, Load, Series, by_input_length, drawn, lens_name, loads, series, thinned,
+    DRAWN, Level, Load, MAX_LINES, Series, by_input_length, drawn, lens_name, loads, series,
+    thinned,
 };
-use super::latency::MAX_LINES;
 use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::chart::{Axis, Figure, Heat, Interval, Key, Line, Mark, Marker, Panel, theme};

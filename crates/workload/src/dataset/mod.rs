@@ -21,6 +21,7 @@ mod spec_bench;
 mod texts;
 mod timed_trace;
 mod trace;
+mod trace_rows;
 mod words;
 
 use std::ops::Range;

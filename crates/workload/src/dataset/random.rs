@@ -9,7 +9,7 @@
 use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
 
-use super::texts::{NativeTexts, Prefixes};
+use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError};
 
@@ -165,7 +165,7 @@ impl Drawn {
         count: usize,
     ) -> Result<Self, WorkloadError> {
         let vocab = tokenizer.vocab_size();
-        let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+        let allowed = allowed_ids(tokenizer, tokenizer.special_ids());
         let lengths = Lengths::draw(rng, tokenizer, options, count)?;
         let offsets = rng.integers_vec(0, vocab as i64, count);
         let prefix_len = usize::try_from(options.prefix_len).unwrap_or(0);
@@ -202,13 +202,6 @@ pub(super) mod vllm {
     use std::ops::Range;
 
     use super::{Context, Drawn, NumpyGenerator, Text, Tokenizer, WorkloadError};
-
-    /// All ids of the vocabulary but `prohibited`, ascending.
-    pub(in super::super) fn allowed(tokenizer: &Tokenizer, prohibited: &[u32]) -> Vec<u32> {
-        (0..tokenizer.vocab_size() as u32)
-            .filter(|id| prohibited.binary_search(id).is_err())
-            .collect()
-    }
 
     /// The tokens that all prompts start with.
     pub(super) fn prefix(

@@ -6,7 +6,7 @@ use inferometer_core::Prompt;
 use inferometer_core::random::NumpyGenerator;
 
 use super::random::{Drawn, Lengths, vllm};
-use super::texts::{NativeTexts, Prefixes};
+use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{RandomSettings, RerankSettings, Tokenizer, WorkloadError};
 
@@ -48,7 +48,7 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
         is_reranker: options.is_reranker,
     };
     if context.settings.is_vllm() {
-        let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+        let allowed = allowed_ids(tokenizer, tokenizer.special_ids());
         let drawn = Drawn {
             lengths,
             offsets,

@@ -7,7 +7,6 @@ use std::ops::Range;
 use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
 
-use super::random::vllm;
 use super::words::Words;
 use super::{Context, chunk_size, chunks};
 use crate::{Tokenizer, WorkloadError};
@@ -305,6 +304,13 @@ fn spot_check(tokenizer: &Tokenizer, words: &WordTexts, prefix: usize, lengths: 
     })
 }
 
+/// All ids of the vocabulary but `prohibited`, ascending.
+pub(super) fn allowed_ids(tokenizer: &Tokenizer, prohibited: &[u32]) -> Vec<u32> {
+    (0..tokenizer.vocab_size() as u32)
+        .filter(|id| prohibited.binary_search(id).is_err())
+        .collect()
+}
+
 /// For tokenizers without enough words.
 fn adjusted(
     context: &Context<'_>,
@@ -313,7 +319,7 @@ fn adjusted(
     lengths: &[usize],
 ) -> Result<Way, WorkloadError> {
     let seed = context.text_seed();
-    let allowed = vllm::allowed(tokenizer, tokenizer.special_ids());
+    let allowed = allowed_ids(tokenizer, tokenizer.special_ids());
     if allowed.is_empty() {
         return Err(WorkloadError::Unreachable {
             tokenizer: tokenizer.name().to_owned(),

@@ -5,8 +5,9 @@ use inferometer_core::{Nanos, Prompt};
 use rand::Rng;
 use serde_json::Value;
 
-use super::random::vllm;
-use super::{Context, Emit, Sample, chunk_size, chunks, fnv1a, request};
+use super::texts::allowed_ids;
+use super::trace_rows::{backwards, block_id, check_range, outside_range};
+use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{TimedTraceSettings, WorkloadError, read};
 
 struct Row {
@@ -28,7 +29,7 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     let (rows, rows_in_file) = read_rows(context, options)?;
     let is_vllm = context.settings.is_vllm();
     let prompts = Prompts {
-        allowed: vllm::allowed(tokenizer, tokenizer.special_ids()),
+        allowed: allowed_ids(tokenizer, tokenizer.special_ids()),
         block_tokens,
         seed: context.text_seed(),
         fills_up: !is_vllm,
@@ -87,7 +88,7 @@ fn check(context: &Context<'_>, options: &TimedTraceSettings) -> Result<usize, W
             message,
         ));
     }
-    super::trace::check_range(options.speed, options.start, options.duration)?;
+    check_range(options.speed, options.start, options.duration)?;
     Ok(block_tokens)
 }
 
@@ -143,11 +144,6 @@ fn read_rows(
     Ok((rows, rows_in_file))
 }
 
-/// The message for a trace without a row in the range that the flags give.
-pub(super) fn outside_range(rows: usize) -> String {
-    format!("none of its {rows} rows is in the range of --trace-start and --trace-duration")
-}
-
 /// What the token ids of the prompts are drawn from.
 struct Prompts {
     /// Ids that may be sent.
@@ -177,20 +173,6 @@ impl Prompts {
         }
         ids
     }
-}
-
-/// The error for a trace whose time goes backwards.
-pub(super) fn backwards(
-    path: &std::path::Path,
-    line: usize,
-    before: f64,
-    after: f64,
-) -> WorkloadError {
-    WorkloadError::format(
-        path,
-        Some(line),
-        format!("time goes backwards, from {before} to {after}; sort the rows by time"),
-    )
 }
 
 fn push(ids: &mut Vec<u32>, allowed: &[u32], rng: &mut StreamRng, count: usize) {
@@ -228,13 +210,6 @@ fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, 
             .map(|ids| ids.iter().map(block_id).collect())
             .unwrap_or_default(),
     })
-}
-
-/// A block is named by a number, or by anything that can be turned into one.
-pub(super) fn block_id(value: &Value) -> u64 {
-    value
-        .as_u64()
-        .unwrap_or_else(|| fnv1a(value.to_string().bytes()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt};
 
 use super::texts::push_words;
-use super::timed_trace::{backwards, block_id, outside_range};
+use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::words::Words;
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{TraceSettings, WorkloadError, read};
@@ -214,33 +214,6 @@ fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
         })
     };
     rows.iter().map(parse).collect()
-}
-
-/// Refuses an invalid speed or range.
-pub(super) fn check_range(
-    speed: f64,
-    start: f64,
-    duration: Option<f64>,
-) -> Result<(), WorkloadError> {
-    if !(speed > 0.0 && speed.is_finite()) {
-        return Err(WorkloadError::setting(
-            "--trace-speed",
-            "must be a number above 0",
-        ));
-    }
-    if !(start >= 0.0 && start.is_finite()) {
-        return Err(WorkloadError::setting(
-            "--trace-start",
-            "must be a number of seconds, 0 or more",
-        ));
-    }
-    if !duration.is_none_or(|duration| duration > 0.0) {
-        return Err(WorkloadError::setting(
-            "--trace-duration",
-            "must be a number of seconds above 0",
-        ));
-    }
-    Ok(())
 }
 
 /// Seconds since 1970 of `YYYY-MM-DD HH:MM:SS.fraction`, with or without an offset of zero.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::Response;
 
-use super::http::{Facts, header};
+use super::facts::{Facts, header, is_plain};
 use super::{HubError, HubSettings, REVISION, RepoKind};
 
 impl HubSettings {
@@ -59,17 +59,6 @@ impl HubSettings {
         let path = self.snapshot(kind, repo)?.join(file);
         path.is_file().then_some(path)
     }
-}
-
-/// True for names that are plain file names, so that no text from a server becomes a path of the
-/// server's choice.
-pub(super) fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 128
-        && !name.starts_with('.')
-        && name
-            .chars()
-            .all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
 }
 
 /// True for a relative path of plain components: joined to a folder, it stays below that folder.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::cache::{StoreError, is_plain, store};
+use super::cache::{StoreError, store};
+use super::facts::{Facts, header};
 use super::{HubError, HubSettings, REVISION, RepoKind};
 
 /// Redirects that are followed. A download takes one to the storage, and one more where the
@@ -131,31 +132,6 @@ impl HubSettings {
             },
         }
     }
-}
-
-/// What the answers along a chain of redirects say about a file.
-#[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub(super) commit: Option<String>,
-    pub(super) etag: Option<String>,
-}
-
-impl Facts {
-    fn learn(&mut self, headers: &HeaderMap) {
-        if self.commit.is_none() {
-            self.commit = header(headers, "x-repo-commit").filter(|commit| is_plain(commit));
-        }
-        if self.etag.is_none() {
-            let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
-            self.etag = etag
-                .map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned())
-                .filter(|etag| is_plain(etag));
-        }
-    }
-}
-
-pub(super) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 /// Scheme, host and port of a URL.

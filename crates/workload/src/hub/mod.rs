@@ -11,6 +11,7 @@
 
 mod cache;
 mod error;
+mod facts;
 mod http;
 
 use std::fs;
