@@ -443,7 +443,12 @@ mod tests {
             "--skip-chat-template",
             "--no-streaming",
         ];
-        let lines = flags::lines().chain(ours);
+        // An option that both lists have is one option.
+        let lines: BTreeSet<&str> = flags::lines().chain(ours).collect();
+        let mut seen = BTreeSet::new();
+        let lines = lines
+            .into_iter()
+            .filter(move |line| seen.insert(line.split(' ').next().unwrap_or_default().to_owned()));
         Options::of_run(lines.filter_map(|line| {
             let mut words = line.strip_prefix("--")?.split(' ');
             let name = words.next()?.to_owned();

@@ -35,14 +35,14 @@ fn each_time_limit_ends_what_it_limits() {
         (
             "stall_before_headers",
             "--first-byte-timeout",
-            "no byte of an answer within 0.2 s",
+            "no first byte within 0.2 s",
         ),
         ("stall", "--idle-timeout", "no data for 0.2 s"),
         // No fault at all: 8 tokens, 50 ms apart.
         (
             "crlf",
             "--total-timeout",
-            "not complete 0.2 s after the send",
+            "not complete within 0.2 s of the send",
         ),
     ] {
         let server = faulty(fault);

@@ -78,7 +78,7 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
 
     let manifest = read_json(&run_folder(folder, "a").join("manifest.json"));
     assert_eq!(manifest["run"]["simulated"], true);
-    assert_eq!(manifest["settings"]["engine_model"]["replicas"], 2);
+    assert_eq!(manifest["engine_model"]["replicas"], 2);
     let result = read_json(&folder.join("a.json"));
     assert_eq!(result["completed"], 300);
     let counters = &result["inferometer"]["simulated"]["counters"];
