@@ -1,4 +1,4 @@
-//! The binary `inferometer`: arguments → settings → one call into a room below → exit code.
+//! The binary `inferometer`: arguments → settings → one call into a crate below → exit code.
 
 mod args;
 mod arguments;
@@ -44,7 +44,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
     let parsed = match Cli::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(shown) => {
-            // Help and version come this way too, on stdout and with exit code 0.
+            // Help and version are such errors too; they go to stdout with exit code 0.
             let exit = if shown.use_stderr() {
                 Exit::BadUsage
             } else {

@@ -1,4 +1,5 @@
-//! What the arguments mean: everything is checked here, before a file is opened or a byte is sent.
+//! Resolves arguments to settings. Everything is checked here, before a file is opened or a byte is
+//! sent.
 
 mod connection;
 mod content;
@@ -31,33 +32,33 @@ use crate::args::{
 use crate::compat;
 use crate::exit::{Failure, OrFail};
 
-/// `--metric-percentiles` when it is not given.
+/// Default of `--metric-percentiles`.
 pub(crate) const DEFAULT_PERCENTILES: &str = "99";
 
-/// A benchmark as the arguments ask for it.
+/// A benchmark, as the arguments describe it.
 #[derive(Debug)]
 pub(crate) struct RunSettings {
     /// The benchmark itself.
     pub(crate) benchmark: Settings,
-    /// How it is shown while it runs.
+    /// Its progress display.
     pub(crate) view: ViewSettings,
-    /// INVALID is a failure.
+    /// An INVALID verdict is a failure.
     pub(crate) strict: bool,
-    /// What the user should know about the arguments.
+    /// Notes about the arguments for the user.
     pub(crate) notes: Vec<String>,
 }
 
 /// How a run in progress is shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ViewSettings {
-    /// Show it at all.
+    /// Whether it is shown.
     pub(crate) show_progress: bool,
-    /// In which form.
+    /// How it is shown.
     pub(crate) ui: View,
 }
 
 impl RunSettings {
-    /// Understands and checks arguments; reads the environment and the small files that flags name.
+    /// Checks and resolves arguments; reads the environment and the small files that flags name.
     pub(crate) fn resolve(args: RunArgs) -> Result<Self, Failure> {
         let compat = args.target.compat;
         let id_prefix = args
@@ -83,7 +84,7 @@ impl RunSettings {
         let strict = reporting.strict;
         let shapes = shapes::resolve(&traffic, &dataset, load.seed)?;
         let target = target_settings(target, compat, &mut notes)?;
-        // Servers repeat what they were sent in their errors.
+        // Servers repeat requests in their error messages, so every secret in them is registered.
         target
             .base_urls
             .iter()
@@ -132,7 +133,7 @@ impl RunSettings {
     }
 }
 
-/// What the workload's settings are made from.
+/// The inputs of the workload's settings.
 struct WorkloadArguments<'a> {
     load: &'a LoadArgs,
     dataset: &'a DatasetArgs,
@@ -163,8 +164,8 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
     };
     if num_prompts <= 0 && !dataset.info().takes_all_rows {
         return Err(Failure::usage(format!(
-            "--num-prompts {num_prompts}: give at least 1 (only datasets made of rows, such as custom, take \
-             0 for \"all rows\")"
+            "--num-prompts {num_prompts}: must be at least 1 (0 means \"all rows\", for datasets made of rows such as \
+             custom)"
         )));
     }
     let salt = traffic.salt.clone();
@@ -178,7 +179,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
             inferometer_workload::Compat::Native
         },
         request_id_prefix: id_prefix,
-        // vLLM's datasets know one chat backend by its name, and put the template around prompts
+        // vLLM's datasets recognise a single chat backend, by name, and apply the template to prompts
         // for all others.
         is_chat: if compat.is_vllm() {
             is_openai_chat
@@ -195,7 +196,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
     })
 }
 
-/// True when requests may be due when a file says.
+/// True when a file sets the due instants of requests.
 fn has_clock(shapes: &ShapeSettings, workload: &WorkloadSettings) -> bool {
     match &shapes.replay {
         Some(replay) => !replay.bundle.schedule.is_at_once(),
@@ -216,8 +217,8 @@ fn report_settings(
     target: &TargetSettings,
     stream: bool,
 ) -> Result<ReportSettings, Failure> {
-    // What forbids a stream, if anything does: a flag, or an API that has none.
-    let whole = match (stream, target.backend.can_stream()) {
+    // What rules out streaming, if anything: a flag, or an API without streams.
+    let no_stream = match (stream, target.backend.can_stream()) {
         (false, _) => Some("--no-streaming".to_owned()),
         (true, false) => Some(format!(
             "--backend {}, whose API does not stream",
@@ -225,28 +226,29 @@ fn report_settings(
         )),
         (true, true) => None,
     };
-    let whole = whole.filter(|_| kind == Kind::Generation);
+    let no_stream = no_stream.filter(|_| kind == Kind::Generation);
     let percentiles = reporting.metric_percentiles.as_deref();
     Ok(ReportSettings {
         metrics: selected_metrics(
             reporting.percentile_metrics.as_deref(),
             kind,
-            whole.as_deref(),
+            no_stream.as_deref(),
         )?,
         percentiles: parse_percentiles(percentiles.unwrap_or(DEFAULT_PERCENTILES)).or_usage()?,
         percentiles_named: percentiles.is_some(),
-        goodput: goodput(&reporting.goodput, whole.as_deref())?,
+        goodput: goodput(&reporting.goodput, no_stream.as_deref())?,
     })
 }
 
-/// Without a stream, which `whole` forbids, there is nothing to see before the end of an answer.
+/// The metrics of `--percentile-metrics`. Where `no_stream` says why there are no streams, nothing can
+/// be observed before the end of a response, so only the end-to-end latency is left.
 fn selected_metrics(
     list: Option<&str>,
     kind: Kind,
-    whole: Option<&str>,
+    no_stream: Option<&str>,
 ) -> Result<Vec<Metric>, Failure> {
     let Some(list) = list else {
-        return Ok(if whole.is_none() {
+        return Ok(if no_stream.is_none() {
             default_metrics(kind)
         } else {
             vec![Metric::E2el]
@@ -254,20 +256,20 @@ fn selected_metrics(
     };
     let selected = parse_metrics(list).or_usage()?;
     let needs_stream = selected.iter().find(|metric| metric.needs_stream());
-    match (needs_stream, whole) {
+    match (needs_stream, no_stream) {
         (Some(metric), Some(reason)) => Err(Failure::usage(format!(
-            "--percentile-metrics {list}: {} cannot be measured with {reason}; ask for e2el",
+            "--percentile-metrics {list}: {} cannot be measured with {reason}; use e2el",
             metric.key()
         ))),
         _ => Ok(selected),
     }
 }
 
-fn goodput(limits: &[String], whole: Option<&str>) -> Result<Vec<(Slo, f64)>, Failure> {
+fn goodput(limits: &[String], no_stream: Option<&str>) -> Result<Vec<(Slo, f64)>, Failure> {
     let limits = parse_goodput(limits).or_usage()?;
     match (
         limits.iter().find(|(slo, _)| slo.metric().needs_stream()),
-        whole,
+        no_stream,
     ) {
         (Some((slo, _)), Some(reason)) => Err(Failure::usage(format!(
             "--goodput: {} cannot be measured with {reason}; set a limit on e2el",
@@ -306,20 +308,20 @@ fn target_settings(
         .is_some_and(|name| name == "sim" || name.starts_with("sim:"))
     {
         return Err(Failure::usage(
-            "--backend sim: a run needs a server; simulate one run with inferometer simulate, or many with inferometer \
+            "--backend sim: run needs a server; simulate one run with inferometer simulate, or many with inferometer \
              sweep --backend sim",
         ));
     }
     let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
     if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
         return Err(Failure::usage(format!(
-            "--tokenizer-mode {tokenizer_mode}: tokenizers are read from a tokenizer.json here; leave the flag out, \
-             or name one that has such a file with --tokenizer"
+            "--tokenizer-mode {tokenizer_mode}: must be auto or hf, because tokenizers are loaded from a tokenizer.json; \
+             choose one that has such a file with --tokenizer"
         )));
     }
     if trust_remote_code {
         notes.push(
-            "--trust-remote-code has no effect: no code out of a model's repository is ever run"
+            "--trust-remote-code has no effect: no code from a model's repository is ever run"
                 .to_owned(),
         );
     }
@@ -334,8 +336,8 @@ fn target_settings(
         .iter()
         .map(|pair| {
             let (name, value) = pair.split_once('=').ok_or_else(|| {
-                // The text may hold a secret, so it is not shown.
-                Failure::usage("--header: an entry has no \"=\"; write --header NAME=VALUE")
+                // The entry may hold a secret, so the message does not show it.
+                Failure::usage("--header: invalid entry: expected NAME=VALUE")
             })?;
             Ok((name.trim().to_owned(), Secret::new(value.trim())))
         })
@@ -369,20 +371,20 @@ fn target_settings(
             },
         }),
         omit_fields: omit_field,
-        // vLLM sends whatever name it is given, and a server may take names that it does not list.
+        // vLLM's benchmark sends any name, and a server may accept names that it does not list.
         check_model: !skip_model_check && !compat.is_vllm(),
     })
 }
 
-/// A URL to which the endpoint can be appended, as vLLM does. A slash at its end is left out: the
-/// endpoint brings its own.
+/// A URL to which the endpoint can be appended, as vLLM does, without a slash at its end: the endpoint
+/// starts with one.
 fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
     let base = if endpoint.starts_with('/') {
         url.trim_end_matches('/')
     } else {
         url
     };
-    // A host may well be named like the endpoint's first part.
+    // Only the path is compared: a host may be named like the endpoint's first part.
     let host_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
     let path = host_and_path
         .find('/')
@@ -399,8 +401,8 @@ fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
         return Ok(base.to_owned());
     };
     Err(Failure::usage(format!(
-        "--base-url {url}: requests would go to {base}{endpoint}, with {end} twice; leave {end} out of --base-url (the \
-         endpoint {endpoint} is appended), or name another --endpoint"
+        "--base-url {url}: requests would go to {base}{endpoint}, with {end} twice; remove {end} from --base-url (the \
+         endpoint {endpoint} is appended), or set another --endpoint"
     )))
 }
 
@@ -435,8 +437,8 @@ fn load_settings(
     } = *args;
     if (self_timed || no_self_timed) && !has_clock {
         return Err(Failure::usage(format!(
-            "{}: only --dataset-name timed_trace and trace, and workload files with due instants, have a clock of \
-             their own (--dataset-name trace reads BurstGPT, Azure and Mooncake files)",
+            "{}: only --dataset-name timed_trace and trace, and workload files with due instants, set the times of \
+             requests (--dataset-name trace reads BurstGPT, Azure and Mooncake files)",
             if self_timed {
                 "--self-timed"
             } else {
@@ -450,7 +452,7 @@ fn load_settings(
         && !compat.is_vllm()
     {
         return Err(Failure::usage(
-            "--request-rate: the requests are sent when the trace says; leave the rate out, or add --no-self-timed",
+            "--request-rate: the trace sets the times of requests; omit the rate, or add --no-self-timed",
         ));
     }
     let strategy = ramp_up_strategy.map(|strategy| match strategy {
@@ -474,20 +476,18 @@ fn load_settings(
         .map(|cap| match usize::try_from(cap) {
             Ok(cap) if cap > 0 => Ok(cap),
             _ => Err(Failure::usage(format!(
-                "--max-concurrency {cap}: give at least 1, or leave it out for no limit"
+                "--max-concurrency {cap}: must be at least 1; omit it for no limit"
             ))),
         })
         .transpose()?;
     if !(probe_request_rate >= 0.0 && probe_request_rate.is_finite()) {
         return Err(Failure::usage(format!(
-            "--probe-request-rate {probe_request_rate}: give requests per second, or 0 for none"
+            "--probe-request-rate {probe_request_rate}: must be a number of requests per second, or 0 for none"
         )));
     }
     let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
     if workers == Some(0) {
-        return Err(Failure::usage(
-            "--workers 0: give at least 1, or leave it out",
-        ));
+        return Err(Failure::usage("--workers 0: must be at least 1"));
     }
     Ok(LoadSettings {
         arrivals,
@@ -509,20 +509,20 @@ fn load_settings(
 fn cancellation(fraction: f64, delay: f64) -> Result<Option<Cancellation>, Failure> {
     if !(0.0..=1.0).contains(&fraction) {
         return Err(Failure::usage(format!(
-            "--request-cancellation-rate {fraction}: give the fraction of requests to cancel, from 0 to 1"
+            "--request-cancellation-rate {fraction}: must be a fraction from 0 to 1"
         )));
     }
     let delay = connection::seconds("--request-cancellation-delay", delay)?;
     Ok((fraction > 0.0).then_some(Cancellation { fraction, delay }))
 }
 
-/// `bench-` and eight random hexadecimal digits, so that the ids of two runs never meet.
+/// `bench-` and eight random hexadecimal digits, so that the ids of two runs do not collide.
 fn random_prefix() -> String {
     let unique = uuid::Uuid::new_v4().simple().to_string();
     format!("bench-{}-", &unique[..8])
 }
 
-/// Eight letters that no other run has.
+/// Eight random letters.
 fn random_salt() -> String {
     uuid::Uuid::new_v4().as_bytes()[..8]
         .iter()

@@ -11,7 +11,7 @@ use super::RunArgs;
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Traffic")]
 pub(crate) struct TrafficArgs {
-    /// Send exactly the requests of this file, at the times in it (written by inferometer workload
+    /// Send exactly the requests of this file at their due instants (see inferometer workload
     /// build).
     #[arg(long, value_name = "FILE")]
     pub(crate) workload: Option<PathBuf>,
@@ -120,7 +120,7 @@ pub(crate) struct WorkloadArgs {
 /// The commands of `inferometer workload`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadCommand {
-    /// Write the requests and send times of a run with these flags to a file; contacts no server.
+    /// Write the requests and due instants of a run with these flags to a file; contacts no server.
     #[command(args_override_self = true)]
     Build(Box<BuildArgs>),
     /// Show what a workload file holds.

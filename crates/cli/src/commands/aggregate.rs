@@ -13,7 +13,7 @@ use inferometer_terminal::Output;
 /// Name of the table in the results folder.
 pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";
 
-/// Settings that are shown; the file has all.
+/// Maximum number of settings to print; the file has all.
 const SHOWN: usize = 40;
 
 /// Writes the table of all results in a folder.
@@ -44,7 +44,7 @@ pub(crate) fn write_table(
     }
     if table.rows.is_empty() {
         return Err(Failure::usage(format!(
-            "{} holds no result that can be read ({} files looked at): make some with inferometer sweep, or with \
+            "no readable results in {} ({} files checked): create some with inferometer sweep, or with \
              inferometer run --save-result --result-dir {}",
             results.display(),
             files.len(),
@@ -102,7 +102,7 @@ fn repeats_path(target: &Path) -> PathBuf {
     target.with_file_name(format!("{stem}_repeats{ending}"))
 }
 
-/// The folded runs for people: what differs between settings, then the main numbers.
+/// A table of the folded runs: the settings that differ, then the main numbers.
 fn overview(groups: &[Folded]) -> String {
     let mut keys: Vec<&String> = Vec::new();
     for group in groups {
@@ -117,8 +117,8 @@ fn overview(groups: &[Folded]) -> String {
                 .iter()
                 .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
     });
-    // The name of the files is shown only where nothing else tells two settings apart.
-    let told = |group: &Folded| {
+    // File names are shown only if nothing else distinguishes two settings.
+    let differing = |group: &Folded| {
         keys.iter()
             .map(|key| group.settings.get(*key).cloned())
             .collect::<Vec<_>>()
@@ -127,7 +127,7 @@ fn overview(groups: &[Folded]) -> String {
         groups[..index]
             .iter()
             .take(SHOWN)
-            .any(|other| told(other) == told(group))
+            .any(|other| differing(other) == differing(group))
     });
     if names_needed {
         keys.extend(all.into_iter().filter(|key| *key == "filename"));

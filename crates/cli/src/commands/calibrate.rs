@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// Fits, prints how well, and writes the preset.
+/// Fits the model, prints the quality of the fit, and writes the preset.
 pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, Failure> {
     let calibration = Calibration {
         results: args.results.clone(),

@@ -10,7 +10,7 @@ use crate::settings::RunSettings;
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// Runs the benchmark that `args` ask for.
+/// Runs the benchmark that `args` describe.
 pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
     let RunSettings {
         benchmark,

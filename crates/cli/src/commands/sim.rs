@@ -1,4 +1,4 @@
-//! `inferometer sim`: a server whose truth is known.
+//! `inferometer sim`: a server that logs the true times.
 
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -19,7 +19,7 @@ use inferometer_terminal::Output;
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
     let server = start(settings(args)?).or_usage()?;
     output.say(&format!(
-        "simulator ready: {} (truth log: {}/truth, Ctrl-C ends it)",
+        "simulator ready: {} (truth log: {}/truth, Ctrl-C to stop)",
         server.url(),
         server.url()
     ));
@@ -28,7 +28,7 @@ pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-/// Ends a simulator; its truth file must be complete.
+/// Stops a simulator and completes its truth file.
 pub(crate) fn stop(server: Server) -> Result<(), Failure> {
     server.stop().or_failure()
 }
@@ -36,7 +36,7 @@ pub(crate) fn stop(server: Server) -> Result<(), Failure> {
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
     if args.kernel_stamps && !cfg!(target_os = "linux") {
         return Err(Failure::usage(
-            "--kernel-stamps: this system gives none; the truth log has the program's own",
+            "--kernel-stamps: only supported on Linux; the truth log has the program's own timestamps",
         ));
     }
     let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
@@ -45,7 +45,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         "sglang" => MetricNames::Sglang,
         other => {
             return Err(Failure::usage(format!(
-                "--metrics {other}: choose vllm or sglang"
+                "--metrics {other}: must be vllm or sglang"
             )));
         }
     };
@@ -59,7 +59,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         "reasoning_content" => ReasoningKey::ReasoningContent,
         other => {
             return Err(Failure::usage(format!(
-                "--reasoning-key {other}: choose reasoning or reasoning_content"
+                "--reasoning-key {other}: must be reasoning or reasoning_content"
             )));
         }
     };
@@ -69,7 +69,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
     ] {
         if !(0.0..1e9).contains(&seconds) {
             return Err(Failure::usage(format!(
-                "{flag} {seconds}: give seconds, at least 0"
+                "{flag} {seconds}: must be a number of seconds, at least 0"
             )));
         }
     }
@@ -91,7 +91,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         faults: args
             .fault
             .iter()
-            .map(|share| parse("--fault", share))
+            .map(|fault| parse("--fault", fault))
             .collect::<Result<_, _>>()?,
         truth_file: args.truth,
         kernel_stamps: args.kernel_stamps,
@@ -127,7 +127,7 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
         .to_socket_addrs()
         .ok()
         .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| Failure::usage(format!("--host {host}: this name has no address")))
+        .ok_or_else(|| Failure::usage(format!("--host {host}: cannot resolve this name")))
 }
 
 fn wait_for_interrupt() -> Result<(), Failure> {
@@ -140,13 +140,13 @@ fn wait_for_interrupt() -> Result<(), Failure> {
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                 .or_failure()?;
         tokio::select! {
-            heard = tokio::signal::ctrl_c() => heard.or_failure(),
+            received = tokio::signal::ctrl_c() => received.or_failure(),
             _ = terminate.recv() => Ok(()),
         }
     })
 }
 
-/// Lets the simulator count tokens as the client does.
+/// The client's tokenizer for the simulator.
 pub(crate) struct ForSim(pub Tokenizer);
 
 impl inferometer_sim::Tokenizer for ForSim {

@@ -1,4 +1,5 @@
-//! `inferometer workload`: requests and due instants as a file that can be replayed on any machine.
+//! `inferometer workload`: requests and their due instants as a file that can be replayed on any
+//! machine.
 
 use std::fmt::Write as _;
 
@@ -13,12 +14,12 @@ use crate::settings::RunSettings;
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// Request ids of a file begin alike, so that the same flags give the same file.
+/// Prefix of request ids, fixed so that the same flags give the same file.
 const ID_PREFIX: &str = "bench-";
 /// Bars of a histogram.
 const BARS: usize = 12;
 /// Characters of the longest bar.
-const WIDE: usize = 40;
+const BAR_WIDTH: usize = 40;
 
 /// Runs the command.
 pub(crate) fn workload(args: WorkloadArgs, output: &Output) -> Result<Exit, Failure> {
@@ -35,7 +36,7 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     } = args;
     if let Some(file) = &run.traffic.workload {
         return Err(Failure::usage(format!(
-            "--workload {}: this is a workload file already; copy it, or build a new one from its flags",
+            "--workload {}: must not be set for workload build; copy the file, or build a new one from its flags",
             file.display()
         )));
     }
@@ -59,14 +60,14 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     let mut writer = None;
     let (workload, schedule) =
         offline(&settings, &Watch::new(output, view), &mut |due, request| {
-            // Only now, when the settings were found good, an older file may go.
+            // An older file is replaced only after the settings have been checked.
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(BundleWriter::create(&path, &about).or_failure()?),
             };
             writer.push(due, request).or_failure()
         })?;
-    let writer = writer.ok_or_else(|| Failure::usage("there are no requests to write"))?;
+    let writer = writer.ok_or_else(|| Failure::usage("no requests to write"))?;
     let sha256 = writer.finish(&workload).or_failure()?;
     for warning in &workload.warnings {
         output.warn(warning);
@@ -100,15 +101,15 @@ fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-/// What is kept of a file's requests, so that it need not fit into memory.
+/// What is kept of the requests of a file, which may not fit into memory.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Tokens of prompt and answer of each.
+    /// Prompt and output tokens of each request.
     lengths: Vec<(u32, Option<u32>)>,
     conversations: usize,
 }
 
-/// The file in words and histograms.
+/// The file as text and histograms.
 fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let requests = &counts.lengths;
     let span = bundle.schedule.last().as_secs_f64();
@@ -123,11 +124,11 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         0.0 => writeln!(text, "all due at once"),
         _ => writeln!(
             text,
-            "due over {span:.3} s, {:.3} a second",
+            "due over {span:.3} s, {:.3} requests/s",
             requests.len() as f64 / span
         ),
     };
-    if let Some(share) = bundle
+    if let Some(fraction) = bundle
         .workload
         .about
         .get("reusable_prefix_share")
@@ -136,7 +137,7 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         let _ = writeln!(
             text,
             "reusable prefixes: {:.1} % of the prompt tokens (predicted)",
-            share * 100.0
+            fraction * 100.0
         );
     }
     if counts.conversations > 0 {
@@ -158,7 +159,7 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         .map(|pair| pair[1].since(pair[0]).as_millis_f64())
         .collect();
     histogram("prompt tokens", &prompts, &mut text);
-    histogram("output tokens asked for", &outputs, &mut text);
+    histogram("requested output tokens", &outputs, &mut text);
     if span > 0.0 {
         histogram("milliseconds between due instants", &gaps, &mut text);
     }
@@ -194,16 +195,16 @@ fn histogram(title: &str, values: &[f64], text: &mut String) {
     }
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
     for (bar, count) in counts.iter().enumerate() {
-        let blocks = "█".repeat((count * WIDE).div_ceil(most));
+        let blocks = "█".repeat((count * BAR_WIDTH).div_ceil(most));
         let _ = writeln!(
             text,
-            "{:>10.1} {blocks:<WIDE$} {count}",
+            "{:>10.1} {blocks:<BAR_WIDTH$} {count}",
             low + width * bar as f64
         );
     }
 }
 
-/// The file as a page.
+/// The file as an HTML page.
 fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let lengths: Vec<(u32, u32)> = counts
         .lengths
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_histogram_has_a_bar_for_every_value() {
+    fn every_value_is_counted_in_a_bar() {
         let mut text = String::new();
         histogram("x", &[1.0, 1.0, 2.0, 13.0], &mut text);
         let counts: Vec<usize> = text

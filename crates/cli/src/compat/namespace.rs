@@ -1,4 +1,4 @@
-//! vLLM's first line of output: all arguments, as Python shows them.
+//! vLLM's first line of output: all arguments, as Python prints them.
 
 use std::fmt::Write as _;
 
@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::args::{DatasetArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs};
 use crate::settings::DEFAULT_PERCENTILES;
 
-/// Arguments whose text is shown without quotes: Python's own literals, and infinite numbers.
+/// Arguments whose text is printed without quotes: Python literals.
 const BARE: [&str; 1] = ["random_mm_bucket_config"];
-/// Numbers that may be infinite, which JSON cannot say.
+/// Numbers that may be infinite, which JSON cannot express.
 const MAYBE_INFINITE: [&str; 3] = ["request_rate", "burstiness", "asr_max_audio_len_sec"];
 
 /// The arguments under vLLM's names and in its order, without secrets; infinite numbers are the
@@ -78,11 +78,11 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
     all.put("ramp_up_strategy", strategy);
     all.put("ramp_up_start_rps", args.load.ramp_up_start_rps);
     all.put("ramp_up_end_rps", args.load.ramp_up_end_rps);
-    let patience = args
+    let timeout = args
         .load
         .ready_check_timeout_sec
         .unwrap_or_else(|| compat.ready_check_seconds());
-    all.put("ready_check_timeout_sec", patience);
+    all.put("ready_check_timeout_sec", timeout);
     all.put(
         "chat_template_kwargs",
         object(content.chat_template_kwargs.as_deref()),
@@ -301,7 +301,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("goodput", list(goodput));
 }
 
-/// Sizes and shares as Python shows the dict.
+/// Sizes and probabilities, as Python prints the dict.
 fn buckets(text: &str) -> String {
     let Ok(buckets) = MmBucket::parse_all(text) else {
         return text.to_owned();
@@ -347,9 +347,10 @@ mod tests {
         line(&echo(&args, "bench-0-"))
     }
 
-    /// What vLLM 0.32 printed for these arguments, without what names its own code and its logging.
+    /// From the output of vLLM 0.32 for these arguments, without its logging options and the names of
+    /// its functions.
     #[test]
-    fn the_line_is_that_of_vllm() {
+    fn the_line_is_the_one_vllm_prints() {
         let line = shown(&[
             "--backend=vllm",
             "--base-url=http://127.0.0.1:8000",

@@ -1,9 +1,9 @@
-//! What a check finds, and what to do about it.
+//! The findings of a check, with their remedies.
 
 use crate::exit::Exit;
 use inferometer_terminal::Output;
 
-/// What was found so far; each finding is printed at once.
+/// The findings so far; each is printed immediately.
 pub(super) struct Findings<'a> {
     output: &'a Output,
     list: Vec<Finding>,

@@ -1,5 +1,5 @@
-//! A check of all runs before the first one starts, so that a wrong value in the last is not found
-//! after hours.
+//! A check of all runs before the first one starts, so that an invalid value in the last run is not
+//! found hours later.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure
     Ok(())
 }
 
-/// Reads the arguments of a run as the run itself will: with argparse's habits.
+/// Parses the arguments of a run as the run itself will: by argparse's rules.
 fn check_run(cell: &Cell) -> Result<(), String> {
     let problem = |failure: Failure| failure.to_string();
     let arguments = match arguments::read(cell.work.words()).map_err(problem)? {
