@@ -1,15 +1,15 @@
-//! argparse's habits: people's scripts rely on them.
+//! The rules of Python's argparse, on which scripts rely.
 //!
-//! The arguments of `inferometer run` are brought into the plain form that the parser behind knows:
-//! one occurrence an option, in full spelling, as `--name=value`. What this does:
+//! The arguments of `inferometer run` are normalised for the actual parser: each option occurs once,
+//! in full spelling, as `--name=value`. The rules:
 //!
-//! | habit | example |
+//! | rule | example |
 //! | --- | --- |
 //! | underscores, up to the first dot | `--random_input_len 5` |
-//! | any unambiguous beginning of a name | `--max-conc 8` |
+//! | any unambiguous prefix of a name | `--max-conc 8` |
 //! | the last one wins, with a warning | `--seed 1 --seed 2` |
-//! | a file of options under the command line | `--config run.yaml` |
-//! | parts of JSON options | `--extra-body.a.b 1`, `--extra-body.stop+ x,y` |
+//! | a file of options, which the command line overrides | `--config run.yaml` |
+//! | fields of JSON options | `--extra-body.a.b 1`, `--extra-body.stop+ x,y` |
 //! | negative values | `--temperature -1` |
 //! | old names | `--endpoint-type`, `--dataset` |
 
@@ -22,23 +22,23 @@ use serde_json::{Map, Value};
 
 use crate::{config, dotted, flags, names};
 
-/// Options that may be given several times, each adding to the others.
+/// Options that may be repeated, with all values kept.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
 
-/// What came of the arguments.
+/// Normalised arguments.
 #[derive(Debug)]
 pub enum Understood {
-    /// To be parsed, and warnings to be shown.
+    /// Arguments for the parser, and warnings for the user.
     Parse(Vec<String>, Vec<String>),
     /// `--help=WORD`.
     Help(String),
 }
 
-/// Brings arguments, the program's name included, into the form that the parser knows.
+/// Normalises arguments, including the program's name, for the parser.
 ///
 /// # Errors
 ///
-/// A usage error when an option is ambiguous, refused, or lacks its value.
+/// A usage error if an option is ambiguous or refused, or its value is missing.
 pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understood, Error> {
     let arguments = names::resolve(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
@@ -59,7 +59,7 @@ pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understoo
     if let Some(path) = config {
         let known = |name: &str| options.kind(name).is_some();
         line.read(options, &config::expand(Path::new(&path), &known)?)?;
-        // An option of the file that the command line overrides is no mistake.
+        // The command line may override options of the file without a warning.
         line.count_from_here();
     }
     line.read(options, &typed)?;
@@ -70,7 +70,7 @@ pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understoo
     ))
 }
 
-/// An option as typed, with dashes for underscores.
+/// An option as typed, with dashes instead of underscores.
 pub fn normalise(argument: String) -> String {
     let Some(option) = argument.strip_prefix("--") else {
         return argument;
@@ -86,7 +86,7 @@ pub fn normalise(argument: String) -> String {
 /// How many values follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {
-    /// It is a switch.
+    /// None: it is a switch.
     None,
     /// Exactly one.
     One,
@@ -94,7 +94,7 @@ pub enum Arity {
     Many,
 }
 
-/// The options that can be typed after `run`.
+/// The options of `run`.
 #[derive(Debug)]
 pub struct Options {
     all: Vec<(String, Arity)>,
@@ -110,8 +110,7 @@ pub struct OptionInfo {
 }
 
 impl Options {
-    /// The options of `run`, and those of vLLM's benchmark that have other names here or are
-    /// refused.
+    /// The `known` options of `run`, and those of vLLM's benchmark that are renamed or refused.
     pub fn of_run(known: impl IntoIterator<Item = OptionInfo>) -> Self {
         let mut all: Vec<(String, Arity)> = known
             .into_iter()
@@ -141,21 +140,21 @@ impl Options {
             .map(|&(_, arity)| arity)
     }
 
-    /// The full name for what was typed; `None` when no option begins so.
+    /// The full name of a typed option; `None` if no option has this prefix.
     fn resolve(&self, typed: &str) -> Result<Option<&str>, Error> {
         if let Some((name, _)) = self.all.iter().find(|(known, _)| known == typed) {
             return Ok(Some(name));
         }
         let vllm: BTreeSet<&str> = flags::of_vllm().collect();
-        let begins = |(name, _): &&(String, Arity)| name.starts_with(typed);
+        let has_prefix = |(name, _): &&(String, Arity)| name.starts_with(typed);
         let of_vllm: Vec<_> = self
             .all
             .iter()
-            .filter(begins)
+            .filter(has_prefix)
             .filter(|(name, _)| vllm.contains(name.as_str()))
             .collect();
         let found = if of_vllm.is_empty() {
-            self.all.iter().filter(begins).collect()
+            self.all.iter().filter(has_prefix).collect()
         } else {
             of_vllm
         };
@@ -175,7 +174,7 @@ impl Options {
         }
     }
 
-    /// Takes `--config FILE` out of the arguments.
+    /// Removes `--config FILE` from the arguments.
     fn take_config(&self, typed: &[String]) -> Result<(Option<String>, Vec<String>), Error> {
         let mut config = None;
         let mut rest = Vec::with_capacity(typed.len());
@@ -194,11 +193,12 @@ impl Options {
                 continue;
             }
             let path = inline.or_else(|| arguments.next().cloned());
-            let path =
-                path.ok_or_else(|| Error::usage("--config: the name of a .yaml file is missing"))?;
+            let path = path.ok_or_else(|| {
+                Error::usage("--config: missing value: expected the name of a .yaml file")
+            })?;
             if config.replace(path).is_some() {
                 return Err(Error::usage(
-                    "--config is given more than once; put all options into one file",
+                    "--config is given more than once; put all options in one file",
                 ));
             }
         }
@@ -206,13 +206,13 @@ impl Options {
     }
 }
 
-/// Arguments taken apart.
+/// Parsed arguments.
 #[derive(Debug, Default)]
 struct Line {
     given: Vec<Given>,
     /// Entries of JSON options: option, path, value.
     dotted: Vec<(String, String, String)>,
-    /// What is no option.
+    /// Arguments that are not options.
     loose: Vec<String>,
     counted_from: usize,
 }
@@ -249,7 +249,7 @@ impl Line {
             };
             let name = name.replace('_', "-");
             let Some(full) = options.resolve(&name)? else {
-                // The parser behind says what is wrong, with suggestions.
+                // The actual parser reports it, with suggestions.
                 self.loose.push(normalise(argument.clone()));
                 continue;
             };
@@ -258,8 +258,8 @@ impl Line {
             }
             if let Some(path) = path {
                 let value = inline.or_else(|| typed.get(at).cloned().inspect(|_| at += 1));
-                let value = value
-                    .ok_or_else(|| Error::usage(format!("--{full}.{path}: a value is missing")))?;
+                let value =
+                    value.ok_or_else(|| Error::usage(format!("--{full}.{path}: missing value")))?;
                 self.dotted.push((full.to_owned(), path.to_owned(), value));
                 continue;
             }
@@ -281,25 +281,25 @@ impl Line {
         Ok(())
     }
 
-    /// Takes an option down, old names under their new ones.
+    /// Stores an option, old names under their new ones.
     fn put(&mut self, name: &str, values: Vec<String>) {
-        let mut give = |name: &str, values: Vec<String>| {
+        let mut store = |name: &str, values: Vec<String>| {
             self.given.push(Given {
                 name: name.to_owned(),
                 values,
             });
         };
         if name == "dataset" {
-            give("dataset-name", vec!["sharegpt".to_owned()]);
-            give("dataset-path", values);
+            store("dataset-name", vec!["sharegpt".to_owned()]);
+            store("dataset-path", values);
         } else if name == "dataset-name" && values == ["custom_mm"] {
-            give(name, vec!["custom_image".to_owned()]);
+            store(name, vec!["custom_image".to_owned()]);
         } else {
             let new = flags::RENAMED
                 .iter()
                 .find(|(old, _)| *old == name)
                 .map_or(name, |&(_, new)| new);
-            give(new, values);
+            store(new, values);
         }
     }
 
@@ -314,10 +314,10 @@ impl Line {
         for (at, given) in self.given.iter().enumerate() {
             let name = given.name.as_str();
             let same = || self.given.iter().filter(|other| other.name == name);
-            // Several URLs are ours; in vLLM the last one counts.
+            // vLLM takes one URL, the last.
             let adds_up = REPEATABLE.contains(&name) && !(vllm && name == "base-url");
             let is_last = !self.given[at + 1..].iter().any(|other| other.name == name);
-            // What stands in the file, or comes from a command's name, is meant to be overridden.
+            // Options from the file, and the --compat of a command's name, are meant to be overridden.
             let is_counted = at >= self.counted_from && name != "compat";
             if !is_last {
                 if !adds_up && is_counted && seen.insert(name) {
@@ -347,19 +347,19 @@ impl Line {
         Ok((arguments, warnings))
     }
 
-    /// The value that counts.
+    /// The effective value: the last one.
     fn last(&self, name: &str) -> Option<&str> {
         let given = self.given.iter().rev().find(|given| given.name == name)?;
         given.values.first().map(String::as_str)
     }
 
-    /// Options of a dataset that is not the one of this run: vLLM takes no notice of them.
+    /// Warnings about options of a dataset other than this run's, which vLLM ignores silently.
     fn without_effect(&self) -> Vec<String> {
         let legacy = self
             .last("compat")
             .and_then(|rules| rules.parse::<Compat>().ok());
-        let usual = legacy.unwrap_or_default().default_dataset();
-        let dataset = self.last("dataset-name").unwrap_or(usual);
+        let default = legacy.unwrap_or_default().default_dataset();
+        let dataset = self.last("dataset-name").unwrap_or(default);
         let own = dataset::find(dataset).map_or(&[][..], |info| info.flag_prefixes);
         let mut names: Vec<&str> = Vec::new();
         for given in &self.given {
@@ -375,7 +375,7 @@ impl Line {
             .collect()
     }
 
-    /// Turns dotted entries into one JSON object an option, on top of what was given as JSON.
+    /// Merges dotted entries into one JSON object per option, on top of the option's JSON value.
     fn merge_dotted(&mut self) -> Result<(), Error> {
         let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
@@ -399,7 +399,7 @@ impl Line {
                 .filter(|(of, ..)| *of == name)
                 .map(|(_, path, value)| (path.clone(), value.clone()))
                 .collect();
-            // What is appended to a list by `+` is text.
+            // Values that `+` appends to a list are text.
             for (path, value) in entries.iter().filter(|(path, _)| !path.ends_with('+')) {
                 check_integers(&format!("--{name}.{path}"), value)?;
             }
@@ -415,7 +415,7 @@ impl Line {
     }
 }
 
-/// True for a value: no option, though it may be a negative number.
+/// True for a value, which may be a negative number, and false for an option.
 fn is_value(argument: &str) -> bool {
     match argument.strip_prefix('-') {
         None | Some("") => true,
@@ -427,7 +427,7 @@ fn is_value(argument: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The options of vLLM's parsers, with the values that the lists give them, and some of ours.
+    /// The options of vLLM's parsers, with the values in the lists, and some of ours.
     fn options() -> Options {
         const MANY: [&str; 6] = [
             "goodput",
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_argparse_are_brought_into_one_form() {
+    fn spellings_of_argparse_are_normalised() {
         for (typed, meant) in [
             ("--random_input_len 5", "--random-input-len=5"),
             ("--request_rate=in_f", "--request-rate=in_f"),
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_counts_and_the_user_is_told() {
+    fn the_last_of_several_counts_with_a_warning() {
         let (arguments, warnings) =
             parse("--metadata a=1 b=2 --seed 1 --see=2 --metadata c=3").unwrap();
         assert_eq!(arguments, "--seed=2 --metadata c=3");
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_another_dataset_are_told() {
+    fn options_of_another_dataset_cause_a_warning() {
         let (_, warnings) =
             parse("--sharegpt-output-len 5 --random-mm-ba 2 --random-input-len 3").unwrap();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
@@ -569,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_beginning_is_refused_with_its_candidates() {
+    fn an_ambiguous_prefix_is_refused_with_its_candidates() {
         let error = parse("--random 1").unwrap_err();
         assert!(
             error.contains("--random-input-len") && error.contains("ambiguous"),
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file_lies_under_the_command_line() {
+    fn the_command_line_overrides_the_config_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.yaml");
         std::fs::write(&path, "seed: 1\nnum_prompts: 9\nsave_result: true\n").unwrap();
