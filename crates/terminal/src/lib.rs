@@ -1,7 +1,7 @@
 //! What a terminal shows of a run or a sweep: lines, a progress bar, a live view of the whole
 //! screen; and the signals that a terminal sends.
 //!
-//! Everything here reads snapshots and cannot slow a run. Results go to stdout, talk to stderr.
+//! Everything here reads snapshots and cannot slow a run. Results go to stdout, messages to stderr.
 
 mod background;
 mod live;
