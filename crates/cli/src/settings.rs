@@ -4,31 +4,24 @@
 mod connection;
 mod content;
 mod dataset;
+mod load;
 mod saving;
 mod shapes;
+mod target;
 
-use std::time::Duration;
-
-use inferometer_arrival::{ArrivalSettings, RampStrategy, Rate};
-use inferometer_benchmark::settings::{
-    Cancellation, LoadSettings, LoraSettings, ReportSettings, ShapeSettings, TargetSettings,
-};
-use inferometer_benchmark::{Compat, Settings, settings as benchmark};
-use inferometer_core::Secret;
+use inferometer_benchmark::settings::{ReportSettings, ShapeSettings, TargetSettings};
+use inferometer_benchmark::{Compat, Settings};
 use inferometer_core::redact;
 use inferometer_metrics::{
     Kind, Metric, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
 use inferometer_terminal::View;
-use inferometer_wire::{Backend, BackendKind, backend};
+use inferometer_wire::{Backend, BackendKind};
 use inferometer_workload::WorkloadSettings;
 use serde_json::json;
 
 pub(crate) use self::saving::exports_of;
-use crate::args::RampStrategy as RampFlag;
-use crate::args::{
-    DatasetArgs, LoadArgs, LoraAssignment, ReportingArgs, RunArgs, TargetArgs, TrafficArgs,
-};
+use crate::args::{DatasetArgs, LoadArgs, ReportingArgs, RunArgs, TrafficArgs};
 use crate::compat;
 use crate::exit::{Failure, OrFail};
 
@@ -83,7 +76,7 @@ impl RunSettings {
         };
         let strict = reporting.strict;
         let shapes = shapes::resolve(&traffic, &dataset, load.seed)?;
-        let target = target_settings(target, compat, &mut notes)?;
+        let target = target::resolve(target, compat, &mut notes)?;
         // Servers repeat requests in their error messages, so every secret in them is registered.
         target
             .base_urls
@@ -100,7 +93,7 @@ impl RunSettings {
             compat,
             id_prefix,
         })?;
-        let load = load_settings(&load, compat, has_clock(&shapes, &workload))?;
+        let load = load::resolve(&load, compat, has_clock(&shapes, &workload))?;
         let content = content::resolve(content, compat, target.backend)?;
         content
             .extra_body
@@ -279,243 +272,6 @@ fn goodput(limits: &[String], no_stream: Option<&str>) -> Result<Vec<(Slo, f64)>
     }
 }
 
-fn target_settings(
-    args: TargetArgs,
-    compat: Compat,
-    notes: &mut Vec<String>,
-) -> Result<TargetSettings, Failure> {
-    let TargetArgs {
-        compat: _,
-        backend: name,
-        base_url,
-        host,
-        port,
-        endpoint,
-        header,
-        model,
-        served_model_name,
-        tokenizer,
-        tokenizer_mode,
-        trust_remote_code,
-        skip_tokenizer_init,
-        lora_modules,
-        lora_assignment,
-        omit_field,
-        skip_model_check,
-    } = args;
-    if name
-        .as_deref()
-        .is_some_and(|name| name == "sim" || name.starts_with("sim:"))
-    {
-        return Err(Failure::usage(
-            "--backend sim: run needs a server; simulate one run with inferometer simulate, or many with inferometer \
-             sweep --backend sim",
-        ));
-    }
-    let backend = backend::find(name.as_deref().unwrap_or(compat.default_backend())).or_usage()?;
-    if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
-        return Err(Failure::usage(format!(
-            "--tokenizer-mode {tokenizer_mode}: must be auto or hf, because tokenizers are loaded from a tokenizer.json; \
-             choose one that has such a file with --tokenizer"
-        )));
-    }
-    if trust_remote_code {
-        notes.push(
-            "--trust-remote-code has no effect: no code from a model's repository is ever run"
-                .to_owned(),
-        );
-    }
-    let endpoint = endpoint.unwrap_or_else(|| backend.default_endpoint().to_owned());
-    backend.check_endpoint(&endpoint).or_usage()?;
-    let host = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host
-    };
-    let headers = header
-        .iter()
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(|| {
-                // The entry may hold a secret, so the message does not show it.
-                Failure::usage("--header: invalid entry: expected NAME=VALUE")
-            })?;
-            Ok((name.trim().to_owned(), Secret::new(value.trim())))
-        })
-        .collect::<Result<Vec<_>, Failure>>()?;
-    let mut base_urls = base_url
-        .iter()
-        .map(|url| without_endpoint(url, &endpoint))
-        .collect::<Result<Vec<_>, _>>()?;
-    if base_urls.is_empty() {
-        base_urls.push(format!("http://{host}:{port}"));
-    }
-    Ok(TargetSettings {
-        backend,
-        base_url: base_urls[0].clone(),
-        base_urls,
-        endpoint,
-        headers,
-        api_key: std::env::var("OPENAI_API_KEY")
-            .ok()
-            .filter(|key| !key.is_empty())
-            .map(Secret::new),
-        model,
-        served_model_name,
-        tokenizer,
-        has_tokenizer: !skip_tokenizer_init,
-        lora: (!lora_modules.is_empty()).then_some(LoraSettings {
-            modules: lora_modules,
-            assignment: match lora_assignment {
-                LoraAssignment::Random => benchmark::LoraAssignment::Random,
-                LoraAssignment::RoundRobin => benchmark::LoraAssignment::RoundRobin,
-            },
-        }),
-        omit_fields: omit_field,
-        // vLLM's benchmark sends any name, and a server may accept names that it does not list.
-        check_model: !skip_model_check && !compat.is_vllm(),
-    })
-}
-
-/// A URL to which the endpoint can be appended, as vLLM does, without a slash at its end: the endpoint
-/// starts with one.
-fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
-    let base = if endpoint.starts_with('/') {
-        url.trim_end_matches('/')
-    } else {
-        url
-    };
-    // Only the path is compared: a host may be named like the endpoint's first part.
-    let host_and_path = base.split_once("://").map_or(base, |(_, rest)| rest);
-    let path = host_and_path
-        .find('/')
-        .map_or("", |at| &host_and_path[at..]);
-    let twice = |end: &str| path.ends_with(end) && endpoint.starts_with('/');
-    let first = endpoint
-        .strip_prefix('/')
-        .and_then(|rest| rest.find('/'))
-        .map(|at| &endpoint[..=at]);
-    let Some(end) = Some(endpoint)
-        .filter(|end| twice(end))
-        .or(first.filter(|end| twice(end)))
-    else {
-        return Ok(base.to_owned());
-    };
-    Err(Failure::usage(format!(
-        "--base-url {url}: requests would go to {base}{endpoint}, with {end} twice; remove {end} from --base-url (the \
-         endpoint {endpoint} is appended), or set another --endpoint"
-    )))
-}
-
-fn load_settings(
-    args: &LoadArgs,
-    compat: Compat,
-    has_clock: bool,
-) -> Result<LoadSettings, Failure> {
-    let LoadArgs {
-        num_prompts: _,
-        request_rate,
-        burstiness,
-        max_concurrency,
-        ramp_up_strategy,
-        ramp_up_start_rps,
-        ramp_up_end_rps,
-        self_timed,
-        no_self_timed,
-        num_warmups,
-        ready_check_timeout_sec,
-        seed,
-        disable_tqdm: _,
-        ui: _,
-        request_id_prefix: _,
-        probe_request_rate,
-        profile,
-        reset_prefix_cache,
-        request_cancellation_rate,
-        request_cancellation_delay,
-        workers,
-        pin,
-    } = *args;
-    if (self_timed || no_self_timed) && !has_clock {
-        return Err(Failure::usage(format!(
-            "{}: only --dataset-name timed_trace and trace, and workload files with due instants, set the times of \
-             requests (--dataset-name trace reads BurstGPT, Azure and Mooncake files)",
-            if self_timed {
-                "--self-timed"
-            } else {
-                "--no-self-timed"
-            }
-        )));
-    }
-    if has_clock
-        && !no_self_timed
-        && (request_rate.is_finite() || ramp_up_strategy.is_some())
-        && !compat.is_vllm()
-    {
-        return Err(Failure::usage(
-            "--request-rate: the trace sets the times of requests; omit the rate, or add --no-self-timed",
-        ));
-    }
-    let strategy = ramp_up_strategy.map(|strategy| match strategy {
-        RampFlag::Linear => RampStrategy::Linear,
-        RampFlag::Exponential => RampStrategy::Exponential,
-    });
-    let rate = Rate::from_flags(
-        request_rate,
-        strategy,
-        ramp_up_start_rps.map(|rate| rate as f64),
-        ramp_up_end_rps.map(|rate| rate as f64),
-    )
-    .or_usage()?;
-    let arrivals = ArrivalSettings {
-        rate,
-        burstiness,
-        seed,
-    };
-    arrivals.check().or_usage()?;
-    let max_concurrency = max_concurrency
-        .map(|cap| match usize::try_from(cap) {
-            Ok(cap) if cap > 0 => Ok(cap),
-            _ => Err(Failure::usage(format!(
-                "--max-concurrency {cap}: must be at least 1; omit it for no limit"
-            ))),
-        })
-        .transpose()?;
-    if !(probe_request_rate >= 0.0 && probe_request_rate.is_finite()) {
-        return Err(Failure::usage(format!(
-            "--probe-request-rate {probe_request_rate}: must be a number of requests per second, or 0 for none"
-        )));
-    }
-    let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
-    if workers == Some(0) {
-        return Err(Failure::usage("--workers 0: must be at least 1"));
-    }
-    Ok(LoadSettings {
-        arrivals,
-        max_concurrency,
-        self_timed: has_clock && !no_self_timed,
-        num_warmups,
-        ready_check: Duration::from_secs(
-            ready_check_timeout_sec.unwrap_or_else(|| compat.ready_check_seconds()),
-        ),
-        probe_rate: (probe_request_rate > 0.0).then_some(probe_request_rate),
-        profile,
-        reset_prefix_cache,
-        cancellation,
-        workers,
-        pin,
-    })
-}
-
-fn cancellation(fraction: f64, delay: f64) -> Result<Option<Cancellation>, Failure> {
-    if !(0.0..=1.0).contains(&fraction) {
-        return Err(Failure::usage(format!(
-            "--request-cancellation-rate {fraction}: must be a fraction from 0 to 1"
-        )));
-    }
-    let delay = connection::seconds("--request-cancellation-delay", delay)?;
-    Ok((fraction > 0.0).then_some(Cancellation { fraction, delay }))
-}
-
 /// `bench-` and eight random hexadecimal digits, so that the ids of two runs do not collide.
 fn random_prefix() -> String {
     let unique = uuid::Uuid::new_v4().simple().to_string();
@@ -528,29 +284,4 @@ fn random_salt() -> String {
         .iter()
         .map(|byte| char::from(b'a' + byte % 26))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_path_can_repeat_the_endpoint() {
-        for (url, endpoint, base) in [
-            ("http://h:1", "/v1/completions", Some("http://h:1")),
-            ("http://h:1/", "/v1/completions", Some("http://h:1")),
-            ("http://h:1/api", "/v1/completions", Some("http://h:1/api")),
-            ("http://v1", "/v1/completions", Some("http://v1")),
-            ("http://h:1/v1", "/v1/completions", None),
-            ("http://h:1/v1/completions", "/v1/completions", None),
-            ("http://h:1", "é/x", Some("http://h:1")),
-            ("http://h:1", "/é/x", Some("http://h:1")),
-        ] {
-            assert_eq!(
-                without_endpoint(url, endpoint).ok().as_deref(),
-                base,
-                "{url} {endpoint}"
-            );
-        }
-    }
 }

@@ -102,8 +102,42 @@ fn repeats_path(target: &Path) -> PathBuf {
     target.with_file_name(format!("{stem}_repeats{ending}"))
 }
 
+/// The main numbers of a run, in the order of the overview's columns.
+const NUMBERS: [&str; 5] = [
+    "request_throughput",
+    "output_throughput",
+    "mean_ttft_ms",
+    "p99_ttft_ms",
+    "mean_tpot_ms",
+];
+
 /// A table of the folded runs: the settings that differ, then the main numbers.
 fn overview(groups: &[Folded]) -> String {
+    let keys = differing_keys(groups);
+    let mut rows: Vec<Vec<String>> = vec![
+        keys.iter()
+            .map(|key| (*key).clone())
+            .chain(["runs".to_owned()])
+            .chain(NUMBERS.map(str::to_owned))
+            .collect(),
+    ];
+    rows.extend(groups.iter().take(SHOWN).map(|group| row(group, &keys)));
+    let mut text = align(&rows);
+    if groups.len() > SHOWN {
+        let _ = writeln!(
+            text,
+            "  … and {} more settings in the file",
+            groups.len() - SHOWN
+        );
+    }
+    text.push_str(
+        "± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n",
+    );
+    text
+}
+
+/// The settings whose values differ between groups.
+fn differing_keys(groups: &[Folded]) -> Vec<&String> {
     let mut keys: Vec<&String> = Vec::new();
     for group in groups {
         keys.extend(group.settings.keys());
@@ -118,7 +152,7 @@ fn overview(groups: &[Folded]) -> String {
                 .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
     });
     // File names are shown only if nothing else distinguishes two settings.
-    let differing = |group: &Folded| {
+    let values = |group: &Folded| {
         keys.iter()
             .map(|key| group.settings.get(*key).cloned())
             .collect::<Vec<_>>()
@@ -127,63 +161,40 @@ fn overview(groups: &[Folded]) -> String {
         groups[..index]
             .iter()
             .take(SHOWN)
-            .any(|other| differing(other) == differing(group))
+            .any(|other| values(other) == values(group))
     });
     if names_needed {
         keys.extend(all.into_iter().filter(|key| *key == "filename"));
     }
-    let numbers = [
-        "request_throughput",
-        "output_throughput",
-        "mean_ttft_ms",
-        "p99_ttft_ms",
-        "mean_tpot_ms",
-    ];
-    let mut rows: Vec<Vec<String>> = vec![
-        keys.iter()
-            .map(|key| (*key).clone())
-            .chain(["runs".to_owned()])
-            .chain(numbers.map(str::to_owned))
-            .collect(),
-    ];
-    for group in groups.iter().take(SHOWN) {
-        let setting = |key: &&String| match group.settings.get(*key) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
+    keys
+}
+
+/// The row of a group: its settings, number of runs, and main numbers.
+fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
+    let setting = |key: &&String| match group.settings.get(*key) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "–".to_owned(),
+    };
+    let mut row: Vec<String> = keys.iter().map(setting).collect();
+    let invalid = if group.invalid > 0 {
+        format!(" ({} INVALID)", group.invalid)
+    } else {
+        String::new()
+    };
+    row.push(format!("{}{invalid}", group.runs));
+    for key in NUMBERS {
+        row.push(match group.numbers.get(key) {
             None => "–".to_owned(),
-        };
-        let mut row: Vec<String> = keys.iter().map(setting).collect();
-        let invalid = if group.invalid > 0 {
-            format!(" ({} INVALID)", group.invalid)
-        } else {
-            String::new()
-        };
-        row.push(format!("{}{invalid}", group.runs));
-        for key in numbers {
-            row.push(match group.numbers.get(key) {
-                None => "–".to_owned(),
-                Some(estimate) => match estimate.interval {
-                    Some((_, high)) => {
-                        format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean)
-                    }
-                    None => format!("{:.2}", estimate.mean),
-                },
-            });
-        }
-        rows.push(row);
+            Some(estimate) => match estimate.interval {
+                Some((_, high)) => {
+                    format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean)
+                }
+                None => format!("{:.2}", estimate.mean),
+            },
+        });
     }
-    let mut text = align(&rows);
-    if groups.len() > SHOWN {
-        let _ = writeln!(
-            text,
-            "  … and {} more settings in the file",
-            groups.len() - SHOWN
-        );
-    }
-    text.push_str(
-        "± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n",
-    );
-    text
+    row
 }
 
 /// Columns of the same width, right-aligned, two spaces apart.

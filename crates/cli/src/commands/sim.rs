@@ -40,39 +40,15 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         ));
     }
     let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
-    let metric_names = match args.metrics.as_str() {
-        "vllm" => MetricNames::Vllm,
-        "sglang" => MetricNames::Sglang,
-        other => {
-            return Err(Failure::usage(format!(
-                "--metrics {other}: must be vllm or sglang"
-            )));
-        }
-    };
+    let metric_names = metric_names(&args.metrics)?;
     let tokenizer = args
         .tokenizer
         .map(|spec| Tokenizer::load(&spec, &HubSettings::from_env()).or_usage())
         .transpose()?
         .map(|tokenizer| Arc::new(ForSim(tokenizer)) as Arc<dyn inferometer_sim::Tokenizer>);
-    let reasoning_key = match args.reasoning_key.as_str() {
-        "reasoning" => ReasoningKey::Reasoning,
-        "reasoning_content" => ReasoningKey::ReasoningContent,
-        other => {
-            return Err(Failure::usage(format!(
-                "--reasoning-key {other}: must be reasoning or reasoning_content"
-            )));
-        }
-    };
-    for (flag, seconds) in [
-        ("--ready-after", args.ready_after),
-        ("--listen-after", args.listen_after),
-    ] {
-        if !(0.0..1e9).contains(&seconds) {
-            return Err(Failure::usage(format!(
-                "{flag} {seconds}: must be a number of seconds, at least 0"
-            )));
-        }
-    }
+    let reasoning_key = reasoning_key(&args.reasoning_key)?;
+    let ready_after = delay("--ready-after", args.ready_after)?;
+    let listen_after = delay("--listen-after", args.listen_after)?;
     Ok(SimSettings {
         address: address(&args.host, args.port)?,
         threads: args.threads,
@@ -102,9 +78,9 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         reasoning_key,
         tool_calls: args.tool_calls,
         lora_modules: args.lora_modules,
-        listen_after: Duration::from_secs_f64(args.listen_after),
+        listen_after,
         metric_names,
-        ready_after: Duration::from_secs_f64(args.ready_after),
+        ready_after,
         tls: args
             .tls_cert
             .zip(args.tls_key)
@@ -115,6 +91,36 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
             }),
         ..SimSettings::default()
     })
+}
+
+fn metric_names(name: &str) -> Result<MetricNames, Failure> {
+    match name {
+        "vllm" => Ok(MetricNames::Vllm),
+        "sglang" => Ok(MetricNames::Sglang),
+        other => Err(Failure::usage(format!(
+            "--metrics {other}: must be vllm or sglang"
+        ))),
+    }
+}
+
+fn reasoning_key(name: &str) -> Result<ReasoningKey, Failure> {
+    match name {
+        "reasoning" => Ok(ReasoningKey::Reasoning),
+        "reasoning_content" => Ok(ReasoningKey::ReasoningContent),
+        other => Err(Failure::usage(format!(
+            "--reasoning-key {other}: must be reasoning or reasoning_content"
+        ))),
+    }
+}
+
+fn delay(flag: &str, seconds: f64) -> Result<Duration, Failure> {
+    if (0.0..1e9).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Failure::usage(format!(
+            "{flag} {seconds}: must be a number of seconds, at least 0"
+        )))
+    }
 }
 
 pub(super) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {

@@ -71,13 +71,7 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
         LoraAssignment::RoundRobin => "round-robin",
     };
     all.put("lora_assignment", assignment);
-    let strategy = args.load.ramp_up_strategy.map(|strategy| match strategy {
-        RampStrategy::Linear => "linear",
-        RampStrategy::Exponential => "exponential",
-    });
-    all.put("ramp_up_strategy", strategy);
-    all.put("ramp_up_start_rps", args.load.ramp_up_start_rps);
-    all.put("ramp_up_end_rps", args.load.ramp_up_end_rps);
+    ramp(&mut all, &args.load);
     let timeout = args
         .load
         .ready_check_timeout_sec
@@ -200,6 +194,11 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
     all.put("blazedit_max_distance", args.blazedit_max_distance);
     all.number("asr_max_audio_len_sec", args.asr_max_audio_len_sec);
     all.put("asr_min_audio_len_sec", args.asr_min_audio_len_sec);
+    generated_and_hub(all, args);
+}
+
+/// The flags of datasets that are generated or come from the hub.
+fn generated_and_hub(all: &mut Echo, args: &DatasetArgs) {
     all.put("random_input_len", args.random_input_len);
     all.put("random_output_len", args.random_output_len);
     all.put("random_range_ratio", args.random_range_ratio.clone());
@@ -260,6 +259,16 @@ fn load(all: &mut Echo, args: &LoadArgs) {
     all.put("profile", args.profile);
 }
 
+fn ramp(all: &mut Echo, args: &LoadArgs) {
+    let strategy = args.ramp_up_strategy.map(|strategy| match strategy {
+        RampStrategy::Linear => "linear",
+        RampStrategy::Exponential => "exponential",
+    });
+    all.put("ramp_up_strategy", strategy);
+    all.put("ramp_up_start_rps", args.ramp_up_start_rps);
+    all.put("ramp_up_end_rps", args.ramp_up_end_rps);
+}
+
 fn reporting(all: &mut Echo, args: &RunArgs) {
     let ReportingArgs {
         save_result,
@@ -271,7 +280,14 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
         percentile_metrics,
         metric_percentiles,
         goodput,
-        ..
+        label: _,                   // echo
+        plot_timeline: _,           // echo
+        timeline_itl_thresholds: _, // echo
+        plot_dataset_stats: _,      // echo
+        runs_dir: _,                // ours
+        no_run_folder: _,           // ours
+        strict: _,                  // ours
+        exports: _,                 // ours
     } = &args.reporting;
     all.put("save_result", *save_result);
     all.put("save_detailed", *save_detailed);
@@ -290,7 +306,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("ignore_eos", args.content.ignore_eos);
     let self_timed = match (args.load.self_timed, args.load.no_self_timed) {
         (false, false) => None,
-        (given, _) => Some(given),
+        (self_timed, _) => Some(self_timed),
     };
     all.put("self_timed", self_timed);
     all.put("percentile_metrics", percentile_metrics.clone());
