@@ -8,5 +8,7 @@ mod config;
 mod dotted;
 mod flags;
 mod names;
+mod options;
 
-pub use command_line::{Arity, OptionInfo, Options, Understood, normalise, understand};
+pub use command_line::{Understood, normalise, understand};
+pub use options::{Arity, OptionInfo, Options};
