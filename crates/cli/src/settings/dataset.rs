@@ -163,7 +163,7 @@ fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
     let limits: Map<String, Value> =
         serde_json::from_str(&args.random_mm_limit_mm_per_prompt).map_err(|error| {
             Failure::usage(format!(
-                "--random-mm-limit-mm-per-prompt {}: not a JSON object such as {{\"image\": 3, \"video\": 0}}: \
+                "--random-mm-limit-mm-per-prompt {}: must be a JSON object such as {{\"image\": 3, \"video\": 0}}: \
                  {error}",
                 args.random_mm_limit_mm_per_prompt
             ))
@@ -171,7 +171,7 @@ fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
     let limit = |kind: &str| limits.get(kind).map_or(Some(0), Value::as_u64);
     let (Some(image_limit), Some(video_limit)) = (limit("image"), limit("video")) else {
         return Err(Failure::usage(format!(
-            "--random-mm-limit-mm-per-prompt {}: the limits must be whole numbers",
+            "--random-mm-limit-mm-per-prompt {}: limits must be whole numbers, at least 0",
             args.random_mm_limit_mm_per_prompt
         )));
     };

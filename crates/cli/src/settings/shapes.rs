@@ -1,5 +1,6 @@
 //! Settings of traffic shapes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use inferometer_benchmark::Structured;
@@ -26,13 +27,13 @@ pub(super) fn resolve(
 ) -> Result<ShapeSettings, Failure> {
     let TrafficArgs {
         workload,
-        mix,
-        prefix_groups: _,      // dataset
-        prefix_group_len: _,   // dataset
-        prefix_zipf: _,        // dataset
-        cache_hit_fraction: _, // dataset
-        salt,
-        multi_turn,
+        mix: _,                  // dataset, replay
+        prefix_groups: _,        // dataset
+        prefix_group_len: _,     // dataset
+        prefix_zipf: _,          // dataset
+        cache_hit_fraction: _,   // dataset
+        salt: _,                 // replay, workload_settings
+        multi_turn: _,           // wants_conversations, replay
         multi_turn_min_turns: _, // multi_turn
         multi_turn_max_turns: _, // multi_turn
         multi_turn_max_active,
@@ -46,25 +47,10 @@ pub(super) fn resolve(
         structured_output_file,
         no_verify_lengths,
     } = args;
-    let replay = workload.as_ref().map(|path| {
-        let others = [
-            (dataset.dataset_name.is_some(), "--dataset-name"),
-            (dataset.dataset_path.is_some(), "--dataset-path"),
-            (mix.is_some(), "--mix"),
-            (*multi_turn, "--multi-turn"),
-            (salt.is_some(), "--salt"),
-            (structured_output.is_some(), "--structured-output"),
-        ];
-        if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
-            return Err(Failure::usage(format!(
-                "--workload {}: the file holds complete requests, so {flag} cannot change them; omit it, \
-                 or pass it to inferometer workload build",
-                path.display()
-            )));
-        }
-        Replay::read(path).map(Arc::new)
-    });
-    let replay = replay.transpose()?;
+    let replay = workload
+        .as_ref()
+        .map(|path| replay(path, args, dataset))
+        .transpose()?;
     let structured = structured_output
         .map(|kind| {
             let file = structured_output_file.as_ref();
@@ -80,20 +66,7 @@ pub(super) fn resolve(
             .any(|request| request.session.is_some())
     });
     let conversations = replays_conversations || wants_conversations(args, dataset);
-    match *multi_turn_max_active {
-        Some(0) => {
-            return Err(Failure::usage(
-                "--multi-turn-max-active 0: must be at least 1",
-            ));
-        }
-        Some(most) if !conversations => {
-            return Err(Failure::usage(format!(
-                "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
-                 --max-concurrency limits requests"
-            )));
-        }
-        _ => {}
-    }
+    check_max_active(*multi_turn_max_active, conversations)?;
     Ok(ShapeSettings {
         conversations,
         most_conversations: *multi_turn_max_active,
@@ -101,6 +74,39 @@ pub(super) fn resolve(
         structured,
         verify_lengths: !no_verify_lengths,
     })
+}
+
+/// The workload file at `path`; flags that cannot change its requests are refused.
+fn replay(path: &Path, args: &TrafficArgs, dataset: &DatasetArgs) -> Result<Arc<Replay>, Failure> {
+    let others = [
+        (dataset.dataset_name.is_some(), "--dataset-name"),
+        (dataset.dataset_path.is_some(), "--dataset-path"),
+        (args.mix.is_some(), "--mix"),
+        (args.multi_turn, "--multi-turn"),
+        (args.salt.is_some(), "--salt"),
+        (args.structured_output.is_some(), "--structured-output"),
+    ];
+    if let Some((_, flag)) = others.iter().find(|(is_set, _)| *is_set) {
+        return Err(Failure::usage(format!(
+            "--workload {}: the file holds complete requests, so {flag} cannot change them; omit it, \
+             or pass it to inferometer workload build",
+            path.display()
+        )));
+    }
+    Replay::read(path).map(Arc::new)
+}
+
+fn check_max_active(limit: Option<usize>, has_conversations: bool) -> Result<(), Failure> {
+    match limit {
+        Some(0) => Err(Failure::usage(
+            "--multi-turn-max-active 0: must be at least 1",
+        )),
+        Some(limit) if !has_conversations => Err(Failure::usage(format!(
+            "--multi-turn-max-active {limit}: there are no conversations without --multi-turn; \
+             --max-concurrency limits requests"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn wants_conversations(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {
@@ -113,7 +119,7 @@ pub(super) fn dataset(
     dataset: &DatasetArgs,
 ) -> Result<Option<DatasetSettings>, Failure> {
     let name = dataset.dataset_name.as_deref();
-    let grouped =
+    let has_groups =
         args.prefix_groups > 0 || args.cache_hit_fraction.is_some() || args.prefix_group_len > 0;
     if wants_conversations(args, dataset) {
         if let Some(name) = name.filter(|name| !matches!(*name, "multi-turn" | "sharegpt")) {
@@ -138,7 +144,7 @@ pub(super) fn dataset(
         let mut mix = MixSettings::parse(classes).or_usage()?;
         mix.shared = SharedPrefixes {
             // One group if only a fraction is set.
-            groups: if grouped {
+            groups: if has_groups {
                 args.prefix_groups.max(1)
             } else {
                 0
@@ -149,7 +155,7 @@ pub(super) fn dataset(
         };
         return Ok(Some(DatasetSettings::Mix(mix)));
     }
-    if grouped {
+    if has_groups {
         return Err(Failure::usage(
             "--prefix-groups, --prefix-group-len and --cache-hit-fraction need --mix: add its classes, such \
              as --mix 1:1024/128",
