@@ -61,7 +61,7 @@ pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understoo
         let known = |name: &str| options.kind(name).is_some();
         line.read(options, &config::expand(Path::new(&path), &known)?)?;
         // The command line may override options of the file without a warning.
-        line.count_from_here();
+        line.warn_from_here();
     }
     line.read(options, &typed)?;
     let (arguments, warnings) = line.finish(options)?;
@@ -87,23 +87,25 @@ pub fn normalise(argument: String) -> String {
 /// Parsed arguments.
 #[derive(Debug, Default)]
 struct Line {
-    given: Vec<Given>,
+    occurrences: Vec<Occurrence>,
     /// Entries of JSON options: option, path, value.
     dotted: Vec<(String, String, String)>,
     /// Arguments that are not options.
     loose: Vec<String>,
-    counted_from: usize,
+    /// Index of the first occurrence whose repetition causes a warning.
+    warn_from: usize,
 }
 
+/// An option with its values, as typed once.
 #[derive(Debug)]
-struct Given {
+struct Occurrence {
     name: String,
     values: Vec<String>,
 }
 
 impl Line {
-    fn count_from_here(&mut self) {
-        self.counted_from = self.given.len();
+    fn warn_from_here(&mut self) {
+        self.warn_from = self.occurrences.len();
     }
 
     fn read(&mut self, options: &Options, typed: &[String]) -> Result<(), Error> {
@@ -162,7 +164,7 @@ impl Line {
     /// Stores an option, old names under their new ones.
     fn put(&mut self, name: &str, values: Vec<String>) {
         let mut store = |name: &str, values: Vec<String>| {
-            self.given.push(Given {
+            self.occurrences.push(Occurrence {
                 name: name.to_owned(),
                 values,
             });
@@ -189,16 +191,18 @@ impl Line {
             .is_some_and(|rules| rules.starts_with("vllm"));
         let mut arguments = Vec::new();
         let mut seen = BTreeSet::new();
-        for (at, given) in self.given.iter().enumerate() {
-            let name = given.name.as_str();
-            let same = || self.given.iter().filter(|other| other.name == name);
+        for (at, occurrence) in self.occurrences.iter().enumerate() {
+            let name = occurrence.name.as_str();
+            let same = || self.occurrences.iter().filter(|other| other.name == name);
             // vLLM takes one URL, the last.
             let adds_up = REPEATABLE.contains(&name) && !(vllm && name == "base-url");
-            let is_last = !self.given[at + 1..].iter().any(|other| other.name == name);
+            let is_last = !self.occurrences[at + 1..]
+                .iter()
+                .any(|other| other.name == name);
             // Options from the file, and the --compat of a command's name, are meant to be overridden.
-            let is_counted = at >= self.counted_from && name != "compat";
+            let causes_warning = at >= self.warn_from && name != "compat";
             if !is_last {
-                if !adds_up && is_counted && seen.insert(name) {
+                if !adds_up && causes_warning && seen.insert(name) {
                     warnings.push(format!(
                         "--{name} is given more than once; the last one counts"
                     ));
@@ -207,10 +211,10 @@ impl Line {
             }
             let values: Vec<String> = if adds_up {
                 same()
-                    .flat_map(|given| given.values.iter().cloned())
+                    .flat_map(|occurrence| occurrence.values.iter().cloned())
                     .collect()
             } else {
-                given.values.clone()
+                occurrence.values.clone()
             };
             match (options.kind(name), values.as_slice()) {
                 (Some(Arity::Many), values) if !values.is_empty() => {
@@ -227,8 +231,12 @@ impl Line {
 
     /// The effective value: the last one.
     fn last(&self, name: &str) -> Option<&str> {
-        let given = self.given.iter().rev().find(|given| given.name == name)?;
-        given.values.first().map(String::as_str)
+        let occurrence = self
+            .occurrences
+            .iter()
+            .rev()
+            .find(|occurrence| occurrence.name == name)?;
+        occurrence.values.first().map(String::as_str)
     }
 
     /// Warnings about options of a dataset other than this run's, which vLLM ignores silently.
@@ -240,11 +248,12 @@ impl Line {
         let dataset = self.last("dataset-name").unwrap_or(default);
         let own = dataset::find(dataset).map_or(&[][..], |info| info.flag_prefixes);
         let mut names: Vec<&str> = Vec::new();
-        for given in &self.given {
-            let family = dataset::flag_family(&given.name);
-            if family.is_some_and(|family| !own.contains(&family)) && !names.contains(&&*given.name)
+        for occurrence in &self.occurrences {
+            let family = dataset::flag_family(&occurrence.name);
+            if family.is_some_and(|family| !own.contains(&family))
+                && !names.contains(&&*occurrence.name)
             {
-                names.push(&given.name);
+                names.push(&occurrence.name);
             }
         }
         names
@@ -257,8 +266,12 @@ impl Line {
     fn merge_dotted(&mut self) -> Result<(), Error> {
         let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
-            let base = self.given.iter().rev().find(|given| given.name == name);
-            let base = base.and_then(|given| given.values.first());
+            let base = self
+                .occurrences
+                .iter()
+                .rev()
+                .find(|occurrence| occurrence.name == name);
+            let base = base.and_then(|occurrence| occurrence.values.first());
             check_integers(&format!("--{name}"), base.map_or("", String::as_str))?;
             let mut map = match base {
                 None => Map::new(),
@@ -282,9 +295,10 @@ impl Line {
                 check_integers(&format!("--{name}.{path}"), value)?;
             }
             dotted::merge(&mut map, &entries);
-            self.given.retain(|given| given.name != name);
-            self.counted_from = self.counted_from.min(self.given.len());
-            self.given.push(Given {
+            self.occurrences
+                .retain(|occurrence| occurrence.name != name);
+            self.warn_from = self.warn_from.min(self.occurrences.len());
+            self.occurrences.push(Occurrence {
                 name,
                 values: vec![Value::Object(map).to_string()],
             });

@@ -116,7 +116,7 @@ impl Observer for Watch<'_> {
     }
 
     fn numbers(&self, shown: &Shown<'_>) {
-        let look = Look {
+        let style = Look {
             color: self.output.color(),
             run_folder: shown.run_folder.map(|folder| folder.display().to_string()),
             ..Look::default()
@@ -125,7 +125,7 @@ impl Observer for Watch<'_> {
         self.output.print(
             &shown
                 .numbers
-                .render(shown.spec, shown.facts, shown.health, &look),
+                .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
             self.output.say(sentence);

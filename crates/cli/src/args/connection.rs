@@ -1,4 +1,4 @@
-//! Flags about connections, which vLLM's benchmark does not have.
+//! Flags for connections, which vLLM's benchmark does not have.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-/// How connections are made.
+/// How connections are opened.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Connections")]
 pub(crate) struct ConnectionArgs {

@@ -30,7 +30,7 @@ pub(crate) struct EngineArgs {
     /// it were, such as 0.8,0.7,0.6.
     #[arg(long, value_name = "CHANCES")]
     pub(crate) speculation: Option<String>,
-    /// Time to make one draft token, in milliseconds [default: 0].
+    /// Time to generate one draft token, in milliseconds [default: 0].
     #[arg(long, value_name = "MS")]
     pub(crate) draft_time: Option<f64>,
     /// Disaggregated prefill: prompts run on separate engines, and transferring their KV cache

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use super::Cli;
 
 const HEAD: &str = "# Flags\n\n\
-    Every command with its flags, made from their definitions by a test: `INFEROMETER_BLESS=1 cargo test -p inferometer \
+    Every command with its flags, generated from their definitions by a test: `INFEROMETER_BLESS=1 cargo test -p inferometer \
     flags_page` renews it. `inferometer COMMAND --help` shows the same.\n";
 
 fn page() -> String {

@@ -30,7 +30,7 @@ pub(crate) struct RunArgs {
     /// Traffic shapes that vLLM's benchmark does not have.
     #[command(flatten)]
     pub(crate) traffic: TrafficArgs,
-    /// How connections are made.
+    /// How connections are opened.
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     /// What is reported and saved.

@@ -95,11 +95,11 @@ fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
 /// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
 fn repeats_path(target: &Path) -> PathBuf {
     let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = target
+    let extension = target
         .extension()
-        .map(|ending| format!(".{}", ending.to_string_lossy()))
+        .map(|extension| format!(".{}", extension.to_string_lossy()))
         .unwrap_or_default();
-    target.with_file_name(format!("{stem}_repeats{ending}"))
+    target.with_file_name(format!("{stem}_repeats{extension}"))
 }
 
 /// The main numbers of a run, in the order of the overview's columns.

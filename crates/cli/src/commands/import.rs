@@ -55,7 +55,7 @@ fn converted(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
         "position": run.position,
     });
     match result.entry("inferometer").or_insert_with(|| json!({})) {
-        Value::Object(ours) => drop(ours.insert("imported_from".to_owned(), source)),
+        Value::Object(map) => drop(map.insert("imported_from".to_owned(), source)),
         other => *other = json!({ "imported_from": source }),
     }
     result

@@ -76,7 +76,7 @@ pub(crate) struct ExecutionSettings {
 /// What connects the processes of a campaign to the one that shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    /// How often the user has asked to stop.
+    /// The number of interrupts by the user.
     pub(crate) interrupts: Arc<AtomicUsize>,
     /// Further environment variables of runs: name and value.
     pub(crate) variables: Vec<(String, String)>,

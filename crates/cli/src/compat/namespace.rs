@@ -284,10 +284,10 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
         plot_timeline: _,           // echo
         timeline_itl_thresholds: _, // echo
         plot_dataset_stats: _,      // echo
-        runs_dir: _,                // ours
-        no_run_folder: _,           // ours
-        strict: _,                  // ours
-        exports: _,                 // ours
+        runs_dir: _,                // not vLLM's
+        no_run_folder: _,           // not vLLM's
+        strict: _,                  // not vLLM's
+        exports: _,                 // not vLLM's
     } = &args.reporting;
     all.put("save_result", *save_result);
     all.put("save_detailed", *save_detailed);

@@ -33,7 +33,7 @@ pub(super) fn resolve(
     let generates = backend.kind() == BackendKind::Generation;
     let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
     // In vLLM's order, which the bodies keep.
-    let given = [
+    let parameters = [
         ("top_p", number("--top-p", top_p)?),
         ("top_k", top_k.map(Value::from)),
         ("min_p", number("--min-p", min_p)?),
@@ -51,7 +51,7 @@ pub(super) fn resolve(
             number("--repetition-penalty", repetition_penalty)?,
         ),
     ];
-    let sampling: Map<String, Value> = given
+    let sampling: Map<String, Value> = parameters
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();

@@ -12,7 +12,7 @@ use super::findings::Findings;
 use crate::exit::{Failure, OrFail};
 use inferometer_benchmark::{Ready, describe_failure};
 
-/// Output tokens that each request asks for.
+/// Output tokens per request.
 pub(super) const OUTPUT_TOKENS: u64 = 32;
 /// Tokens by which a server's count of a prompt may differ: those for its start and end.
 const SPECIAL_TOKENS: u32 = 2;
