@@ -28,9 +28,14 @@ const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
 
 /// Normalised arguments.
 #[derive(Debug)]
-pub enum Understood {
-    /// Arguments for the parser, and warnings for the user.
-    Parse(Vec<String>, Vec<String>),
+pub enum Normalised {
+    /// A command line to parse.
+    CommandLine {
+        /// The arguments, including the program's name.
+        arguments: Vec<String>,
+        /// Warnings for the user.
+        warnings: Vec<String>,
+    },
     /// `--help=WORD`.
     Help(String),
 }
@@ -40,20 +45,20 @@ pub enum Understood {
 /// # Errors
 ///
 /// A usage error if an option is ambiguous or refused, or its value is missing.
-pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understood, Error> {
+pub fn normalise(arguments: Vec<String>, options: &Options) -> Result<Normalised, Error> {
     let arguments = names::resolve(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
-        return Ok(Understood::Parse(
-            arguments.into_iter().map(normalise).collect(),
-            Vec::new(),
-        ));
+        return Ok(Normalised::CommandLine {
+            arguments: arguments.into_iter().map(with_dashes).collect(),
+            warnings: Vec::new(),
+        });
     }
     let (command, typed) = arguments.split_at(2);
     if let Some(word) = typed
         .iter()
         .find_map(|argument| argument.strip_prefix("--help="))
     {
-        return Ok(Understood::Help(word.to_owned()));
+        return Ok(Normalised::Help(word.to_owned()));
     }
     let mut line = Line::default();
     let (config, typed) = options.take_config(typed)?;
@@ -65,14 +70,14 @@ pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understoo
     }
     line.read(options, &typed)?;
     let (arguments, warnings) = line.finish(options)?;
-    Ok(Understood::Parse(
-        [command, arguments.as_slice()].concat(),
+    Ok(Normalised::CommandLine {
+        arguments: [command, arguments.as_slice()].concat(),
         warnings,
-    ))
+    })
 }
 
 /// An option as typed, with dashes instead of underscores.
-pub fn normalise(argument: String) -> String {
+fn with_dashes(argument: String) -> String {
     let Some(option) = argument.strip_prefix("--") else {
         return argument;
     };
@@ -130,7 +135,7 @@ impl Line {
             let name = name.replace('_', "-");
             let Some(full) = options.resolve(&name)? else {
                 // The actual parser reports it, with suggestions.
-                self.loose.push(normalise(argument.clone()));
+                self.loose.push(with_dashes(argument.clone()));
                 continue;
             };
             if let Some(refused) = flags::REFUSED.iter().find(|refused| refused.flag == full) {
@@ -357,9 +362,12 @@ mod tests {
             .split_whitespace()
             .map(str::to_owned)
             .collect();
-        match understand(arguments, &options()) {
-            Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
-            Ok(Understood::Help(text)) => Ok((text, Vec::new())),
+        match normalise(arguments, &options()) {
+            Ok(Normalised::CommandLine {
+                arguments,
+                warnings,
+            }) => Ok((arguments[2..].join(" "), warnings)),
+            Ok(Normalised::Help(word)) => Ok((word, Vec::new())),
             Err(failure) => Err(failure.to_string()),
         }
     }

@@ -10,5 +10,5 @@ mod flags;
 mod names;
 mod options;
 
-pub use command_line::{Understood, normalise, understand};
+pub use command_line::{Normalised, normalise};
 pub use options::{Arity, OptionInfo, Options};

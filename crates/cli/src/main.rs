@@ -11,7 +11,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use inferometer_argparse::Understood;
+use inferometer_argparse::Normalised;
 use inferometer_campaign::reveal_arguments;
 use inferometer_terminal::Output;
 
@@ -35,8 +35,11 @@ fn main() -> ExitCode {
 
 fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
     let (arguments, warnings) = match arguments::read(arguments)? {
-        Understood::Parse(arguments, warnings) => (arguments, warnings),
-        Understood::Help(word) => {
+        Normalised::CommandLine {
+            arguments,
+            warnings,
+        } => (arguments, warnings),
+        Normalised::Help(word) => {
             output.print(&compat::find_help(&word)?);
             return Ok(Exit::Good);
         }

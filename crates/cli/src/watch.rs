@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn line(&self, line: &str) {
-        self.output.say(line);
+        self.output.print_line(line);
     }
 
     fn note(&self, message: &str) {
@@ -128,7 +128,7 @@ impl Observer for Watch<'_> {
                 .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
-            self.output.say(sentence);
+            self.output.print_line(sentence);
         }
     }
 }

@@ -100,7 +100,7 @@ impl Output {
     }
 
     /// Prints a line on stdout, where scripts for vLLM's tool expect its lines.
-    pub fn say(&self, line: &str) {
+    pub fn print_line(&self, line: &str) {
         self.print(&format!("{line}\n"));
     }
 

@@ -94,7 +94,7 @@ impl SweepView {
                 } else {
                     format!(" {}", spec.name)
                 };
-                self.say(&format!("server{name} is healthy after {took:.1} s"));
+                self.print_line(&format!("server{name} is healthy after {took:.1} s"));
             }
             Event::WarmingUp(cell) => self.head(format!("warming up for {}", cell.name), None),
             Event::Started {
@@ -113,7 +113,7 @@ impl SweepView {
                 seconds,
                 run,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  {seconds:.1} s{}",
                     index + 1,
                     cell.name,
@@ -125,7 +125,7 @@ impl SweepView {
                 cell,
                 reason,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  FAILED: {reason}",
                     index + 1,
                     cell.name
@@ -136,7 +136,7 @@ impl SweepView {
                 cell,
                 reason,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  skipped: {reason}",
                     index + 1,
                     cell.name
@@ -160,8 +160,8 @@ impl SweepView {
         });
     }
 
-    fn say(&self, text: &str) {
-        self.lines.print_above(|| self.output.say(text));
+    fn print_line(&self, text: &str) {
+        self.lines.print_above(|| self.output.print_line(text));
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn write_table(
         )));
     }
     write_both(&table, target)?;
-    output.say(&format!(
+    output.print_line(&format!(
         "{} runs from {} files: {} and .parquet",
         table.rows.len(),
         files.len() - table.broken.len(),
@@ -62,7 +62,7 @@ pub(crate) fn write_table(
     if groups.iter().any(|group| group.runs > 1) {
         let path = repeats_path(target);
         write_both(&folded_table(&groups), &path)?;
-        output.say(&format!(
+        output.print_line(&format!(
             "{} settings, repeats folded into mean, standard deviation and 95 % interval: {} and .parquet",
             groups.len(),
             path.display()

@@ -28,7 +28,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     } = fit(&calibration, &Watch::new(output, NO_VIEW))?;
     output.print(&table);
     write(&args.output, &preset.to_json().or_failure()?)?;
-    output.say(&format!(
+    output.print_line(&format!(
         "Wrote {}. Use it: inferometer simulate --preset {}",
         args.output.display(),
         args.output.display()

@@ -25,7 +25,7 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
     shorten_names(&mut rows);
     let comparison = Comparison::new(&rows, args.lang).or_usage()?;
     if args.json {
-        output.say(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
+        output.print_line(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
     } else if args.markdown {
         output.print(&comparison.to_markdown());
     } else {

@@ -27,7 +27,7 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
         fs::write(&path, text + "\n").map_err(|error| {
             Failure::usage(format!("{}: cannot write: {error}", path.display()))
         })?;
-        output.say(&format!(
+        output.print_line(&format!(
             "{}: {} ({})",
             path.display(),
             run.file.display(),

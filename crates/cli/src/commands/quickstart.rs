@@ -26,11 +26,11 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     })
     .or_failure()?;
     let url = server.url();
-    output.say(&format!(
+    output.print_line(&format!(
         "A simulated inference server is listening on {url}. Benchmarking it with:\n"
     ));
     let arguments = arguments(args, &url);
-    output.say(&format!("  inferometer {}\n", arguments.join(" ")));
+    output.print_line(&format!("  inferometer {}\n", arguments.join(" ")));
     let command = std::iter::once("inferometer").chain(arguments.iter().map(String::as_str));
     let Command::Run(parsed) = Cli::try_parse_from(command).or_failure()?.command else {
         return Err(Failure::usage(
@@ -39,7 +39,9 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     };
     let exit = run::run(*parsed, output)?;
     sim::stop(server)?;
-    output.say("\nFor a real server:  inferometer run --base-url http://HOST:PORT --model MODEL");
+    output.print_line(
+        "\nFor a real server:  inferometer run --base-url http://HOST:PORT --model MODEL",
+    );
     Ok(exit)
 }
 

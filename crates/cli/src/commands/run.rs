@@ -19,7 +19,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
         notes,
     } = RunSettings::resolve(args)?;
     if benchmark.compat.is_vllm() {
-        output.say(&compat::namespace_line(&benchmark.saving.vllm_arguments));
+        output.print_line(&compat::namespace_line(&benchmark.saving.vllm_arguments));
     }
     for note in &notes {
         output.note(note);

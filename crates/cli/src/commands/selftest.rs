@@ -137,7 +137,7 @@ fn measure(
     tokens: usize,
     output: &Output,
 ) -> Result<Measured, Failure> {
-    output.say(&format!(
+    output.print_line(&format!(
         "measuring: sim {} · run {}",
         sim.join(" "),
         load.join(" ")
@@ -333,7 +333,7 @@ fn save(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), F
     }
     let Some(path) = kept_at() else { return Ok(()) };
     match write(&path) {
-        Ok(()) => output.say(&format!(
+        Ok(()) => output.print_line(&format!(
             "Saved in {}; later runs are compared with it.",
             path.display()
         )),

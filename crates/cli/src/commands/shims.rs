@@ -66,7 +66,7 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
             Failure::usage(format!("{}: cannot write: {error}", path.display()))
         })?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_failure()?;
-        output.say(&path.display().to_string());
+        output.print_line(&path.display().to_string());
     }
     Ok(Exit::Good)
 }

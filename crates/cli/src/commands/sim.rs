@@ -18,7 +18,7 @@ use inferometer_terminal::Output;
 /// Serves until interrupted.
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
     let server = start(settings(args)?).or_usage()?;
-    output.say(&format!(
+    output.print_line(&format!(
         "simulator ready: {} (truth log: {}/truth, Ctrl-C to stop)",
         server.url(),
         server.url()

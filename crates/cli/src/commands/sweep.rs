@@ -55,7 +55,7 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
     output.print(&text::conclusion(&campaign, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
     if !good {
-        output.say(&format!("Resume with: {}", text::resume_command()));
+        output.print_line(&format!("Resume with: {}", text::resume_command()));
     }
     Ok(if good { Exit::Good } else { Exit::RunFailed })
 }

@@ -91,13 +91,13 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
             written.push(write(folder, name, text.as_bytes())?);
         }
     }
-    output.say(&format!(
+    output.print_line(&format!(
         "{} runs from {} ({detailed} with per-request data):",
         runs.len(),
         csv.display()
     ));
     for path in written {
-        output.say(&format!("  {path}"));
+        output.print_line(&format!("  {path}"));
     }
     Ok(Exit::Good)
 }
@@ -215,7 +215,7 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     };
     let campaign =
         sweep_campaign(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
-    output.say(&format!(
+    output.print_line(&format!(
         "A campaign of {} runs on the built-in simulator:",
         campaign.cells.len()
     ));

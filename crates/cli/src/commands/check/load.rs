@@ -177,6 +177,7 @@ impl RateTable {
         let mut table = vec![head.map(str::to_owned).to_vec()];
         table.extend(self.rows);
         findings.print(&align(&table));
-        findings.say("  (these few requests show that the server works, not how fast it is)");
+        findings
+            .print_line("  (these few requests show that the server works, not how fast it is)");
     }
 }
