@@ -14,7 +14,7 @@ pub(crate) struct AggregateArgs {
     /// aggregate_results.csv in the results folder].
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write one row per run and do not fold repeats.
+    /// Only write one row per run; do not fold repeats.
     #[arg(long)]
     pub(crate) per_run: bool,
 }

@@ -27,10 +27,14 @@ use inferometer_terminal::Output;
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
+/// Fraction of the requests with `--quick`.
+const QUICK: f64 = 0.2;
+/// File descriptors for everything but the streams.
+const OTHER_FILES: u64 = 128;
 
 /// Measures, prints and saves the ceiling.
 pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Failure> {
-    let scale = if args.quick { 0.2 } else { 1.0 };
+    let scale = if args.quick { QUICK } else { 1.0 };
     let count = |full: usize| ((full as f64 * scale) as usize).max(1).to_string();
     let mut ceiling = Ceiling {
         format_version: FORMAT,
@@ -245,9 +249,9 @@ fn spans(records: &[Record], of: impl Fn(&Record) -> Option<Nanos>) -> Vec<f64> 
 
 /// The number of streams that the limits of this process and host allow, and the lowest limit.
 fn stream_limit(wanted: usize) -> (usize, String) {
-    let files = limits::raise_file_limit(wanted as u64 + 128)
+    let files = limits::raise_file_limit(wanted as u64 + OTHER_FILES)
         .soft
-        .saturating_sub(128) as usize;
+        .saturating_sub(OTHER_FILES) as usize;
     let ports =
         limits::local_port_range().map_or(usize::MAX, |(low, high)| usize::from(high - low));
     let least = wanted.min(files).min(ports);
