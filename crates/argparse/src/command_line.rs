@@ -1,7 +1,7 @@
 //! The rules of Python's argparse, on which scripts rely.
 //!
-//! The arguments of `inferometer run` are normalised for the actual parser: each option occurs once,
-//! in full spelling, as `--name=value`. The rules:
+//! The arguments of `inferometer run` are normalised for the actual parser: each option occurs
+//! once, in full spelling, as `--name=value`. The rules:
 //!
 //! | rule | example |
 //! | --- | --- |
@@ -204,7 +204,8 @@ impl Line {
             let is_last = !self.occurrences[at + 1..]
                 .iter()
                 .any(|other| other.name == name);
-            // Options from the file, and the --compat of a command's name, are meant to be overridden.
+            // Options from the file, and the --compat of a command's name, are meant to be
+            // overridden.
             let causes_warning = at >= self.warn_from && name != "compat";
             if !is_last {
                 if !adds_up && causes_warning && seen.insert(name) {

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use inferometer_benchmark::{Error, OrError};
 
-/// The arguments in a file. `is_flag` is true if a name, without dashes, is an option: a false value
-/// becomes `--no-NAME` if that exists, otherwise nothing.
+/// The arguments in a file. `is_flag` is true if a name, without dashes, is an option: a false
+/// value becomes `--no-NAME` if that exists, otherwise nothing.
 pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let shown = path.display();
     let extension = path.extension().and_then(|extension| extension.to_str());

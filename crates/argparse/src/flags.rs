@@ -38,8 +38,8 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("endpoint-type", "backend"),
 ];
 
-/// Options of vLLM's parsers, old and new. An abbreviated option means one of these rather than one of
-/// ours, because scripts that predate ours use such abbreviations.
+/// Options of vLLM's parsers, old and new. An abbreviated option means one of these rather than one
+/// of ours, because scripts that predate ours use such abbreviations.
 const LISTS: [&str; 2] = [
     include_str!("../data/vllm_0.33_flags.txt"),
     include_str!("../data/legacy_script_flags.txt"),

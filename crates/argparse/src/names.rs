@@ -2,8 +2,9 @@
 
 use inferometer_benchmark::Error;
 
-/// Replaces `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` by our commands; the arguments
-/// include the program's name. `bench serve` implies vLLM's rules, which a later `--compat` overrides.
+/// Replaces `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` by our commands; the
+/// arguments include the program's name. `bench serve` implies vLLM's rules, which a later
+/// `--compat` overrides.
 pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {

@@ -172,8 +172,8 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
             inferometer_workload::Compat::Native
         },
         request_id_prefix: id_prefix,
-        // vLLM's datasets recognise a single chat backend, by name, and apply the template to prompts
-        // for all others.
+        // vLLM's datasets recognise a single chat backend, by name, and apply the template to
+        // prompts for all others.
         is_chat: if compat.is_vllm() {
             is_openai_chat
         } else {
@@ -233,8 +233,8 @@ fn report_settings(
     })
 }
 
-/// The metrics of `--percentile-metrics`. Where `no_stream` says why there are no streams, nothing can
-/// be observed before the end of a response, so only the end-to-end latency is left.
+/// The metrics of `--percentile-metrics`. Where `no_stream` says why there are no streams, nothing
+/// can be observed before the end of a response, so only the end-to-end latency is left.
 fn selected_metrics(
     list: Option<&str>,
     kind: Kind,

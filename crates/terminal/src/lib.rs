@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod signals;
 mod sweep_view;
+mod text;
 mod tui;
 
 pub use live::{LastUpdate, Live, LivePublisher, LiveSubscriber};
@@ -16,6 +17,7 @@ pub use output::{Hold, Output};
 pub use progress::{RunBar, SlowBar};
 pub use signals::{Interrupts, count_interrupt, count_interrupts, on_interrupt};
 pub use sweep_view::{Sources, SweepView};
+pub use text::{align, histogram};
 pub use tui::{Head, Tui};
 
 /// How a run or a sweep in progress is shown.

@@ -1,5 +1,5 @@
-//! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What was
-//! measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C.
+//! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
+//! was measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C.
 
 use std::io;
 use std::sync::Arc;

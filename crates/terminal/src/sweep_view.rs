@@ -1,5 +1,5 @@
-//! The progress display of a sweep: one line for the campaign and one for its current run, or both on
-//! the whole terminal.
+//! The progress display of a sweep: one line for the campaign and one for its current run, or both
+//! on the whole terminal.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -177,8 +177,8 @@ const COUNTS: &str = "  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}";
 /// The line of a command that only writes a log.
 const LOG: &str = "  {wide_msg}";
 
-/// The running time and the last output line of a command whose state is unknown: another program's,
-/// or a server that is starting.
+/// The running time and the last output line of a command whose state is unknown: another
+/// program's, or a server that is starting.
 fn log_line(current_log: &CurrentLog) -> Option<String> {
     let log = current_log.state()?;
     Some(format!(

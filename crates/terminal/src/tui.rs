@@ -1,8 +1,8 @@
-//! The live view of a run, or of a sweep and its current run: rates, latencies and errors over time,
-//! on the whole terminal.
+//! The live view of a run, or of a sweep and its current run: rates, latencies and errors over
+//! time, on the whole terminal.
 //!
-//! It only reads snapshots, ten times per second, so it cannot slow the run. The terminal is restored
-//! however the run ends; output of the meantime is written then.
+//! It only reads snapshots, ten times per second, so it cannot slow the run. The terminal is
+//! restored however the run ends; output of the meantime is written then.
 
 mod view;
 
@@ -54,7 +54,8 @@ impl Tui {
         let thread = Background::spawn(move |stopped| {
             let mut terminal = Restored(terminal);
             let mut view = View::default();
-            // A panic anywhere restores the terminal at once: nothing may be drawn over its message.
+            // A panic anywhere restores the terminal at once: nothing may be drawn over its
+            // message.
             while !panicked.load(Ordering::Acquire) {
                 let head = heading
                     .lock()
@@ -114,7 +115,8 @@ fn is_stop_requested(timeout: Duration) -> bool {
         },
         Ok(false) => false,
         Err(_) => {
-            // Without the pause, a terminal that cannot be polled would make the caller's loop spin.
+            // Without the pause, a terminal that cannot be polled would make the caller's loop
+            // spin.
             std::thread::sleep(timeout);
             false
         }

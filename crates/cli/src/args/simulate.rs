@@ -21,7 +21,8 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "LIMITS", help_heading = "Search")]
     pub(crate) find_rate: Option<String>,
     /// Runs per rate, each with its own seed; all of them must meet the limits.
-    // Five good runs show, with 95 % confidence, that at least 55 % (0.05^(1/5)) of such runs are good.
+    // Five good runs show, with 95 % confidence, that at least 55 % (0.05^(1/5)) of such runs are
+    // good.
     #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Search")]
     pub(crate) find_seeds: u64,
     /// Minimum time over which requests arrive in each run; requests are repeated with other tokens

@@ -8,7 +8,7 @@ use inferometer_results::{Aggregate, aggregate as read_all};
 
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use inferometer_terminal::Output;
+use inferometer_terminal::{Output, align};
 
 /// Name of the table in the results folder.
 pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";
@@ -195,26 +195,4 @@ fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
         });
     }
     row
-}
-
-/// Columns of the same width, right-aligned, two spaces apart.
-pub(crate) fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "  {}{cell}", " ".repeat(width - cell.chars().count()));
-        }
-        text.push('\n');
-    }
-    text
 }

@@ -1,8 +1,8 @@
 //! `inferometer selftest`: the limits of the client on this host, measured against the built-in
 //! simulator.
 //!
-//! The simulator runs in a separate process, as a server would. Its truth log uses the same clock as
-//! the client, so the error of every timestamp is known, not estimated.
+//! The simulator runs in a separate process, as a server would. Its truth log uses the same clock
+//! as the client, so the error of every timestamp is known, not estimated.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

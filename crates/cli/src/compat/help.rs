@@ -5,7 +5,8 @@ use clap::CommandFactory;
 use crate::args::Cli;
 use crate::exit::Failure;
 
-/// Help for the options of a group, or for those whose name or help contains `word`; `all` shows all.
+/// Help for the options of a group, or for those whose name or help contains `word`; `all` shows
+/// all.
 pub(crate) fn find(word: &str) -> Result<String, Failure> {
     let wanted = word.to_lowercase();
     let mut cli = Cli::command();

@@ -363,8 +363,8 @@ mod tests {
         line(&echo(&args, "bench-0-"))
     }
 
-    /// From the output of vLLM 0.32 for these arguments, without its logging options and the names of
-    /// its functions.
+    /// From the output of vLLM 0.32 for these arguments, without its logging options and the names
+    /// of its functions.
     #[test]
     fn the_line_is_the_one_vllm_prints() {
         let line = shown(&[

@@ -18,8 +18,8 @@ const DEFAULT_TURNS: usize = 4;
 /// Default number of tokens of an answer in synthetic conversations.
 const DEFAULT_ANSWER: &str = "128";
 
-/// Checks and resolves the flags; reads the files that they name. Destructures them exhaustively, so
-/// that a new flag does not compile until it is used.
+/// Checks and resolves the flags; reads the files that they name. Destructures them exhaustively,
+/// so that a new flag does not compile until it is used.
 pub(super) fn resolve(
     args: &TrafficArgs,
     dataset: &DatasetArgs,

@@ -114,8 +114,8 @@ fn headers(entries: &[String]) -> Result<Vec<(String, Secret)>, Failure> {
     entries.iter().map(header).collect()
 }
 
-/// A URL to which the endpoint can be appended, as vLLM does, without a slash at its end: the endpoint
-/// starts with one.
+/// A URL to which the endpoint can be appended, as vLLM does, without a slash at its end: the
+/// endpoint starts with one.
 fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
     let base = if endpoint.starts_with('/') {
         url.trim_end_matches('/')

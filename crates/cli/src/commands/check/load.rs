@@ -9,8 +9,8 @@ use inferometer_results::{ImportedRun, read_result_summary};
 
 use super::findings::Findings;
 use super::settings::run_with;
-use crate::commands::aggregate::align;
 use crate::exit::{Failure, OrFail};
+use inferometer_terminal::align;
 
 /// Runs all benchmarks; if the tiny one fails, the rates are skipped.
 pub(super) fn benchmarks(

@@ -124,8 +124,8 @@ fn of_file(args: &SweepArgs) -> Result<Campaign, Failure> {
     sweep_campaign(&file, &flag_table(), &options).or_usage()
 }
 
-/// The flags of `run` and `simulate`, from their definitions, without those of the rate search, which
-/// is not a single run.
+/// The flags of `run` and `simulate`, from their definitions, without those of the rate search,
+/// which is not a single run.
 fn flag_table() -> FlagTable {
     let cli = Cli::command();
     let mut table = FlagTable::default();
