@@ -1,15 +1,15 @@
-//! argparse's habits: people's scripts rely on them.
+//! The rules of Python's argparse, on which scripts rely.
 //!
-//! The arguments of `inferometer run` are brought into the plain form that the parser behind knows:
-//! one occurrence an option, in full spelling, as `--name=value`. What this does:
+//! The arguments of `inferometer run` are normalised for the actual parser: each option occurs
+//! once, in full spelling, as `--name=value`. The rules:
 //!
-//! | habit | example |
+//! | rule | example |
 //! | --- | --- |
 //! | underscores, up to the first dot | `--random_input_len 5` |
-//! | any unambiguous beginning of a name | `--max-conc 8` |
+//! | any unambiguous prefix of a name | `--max-conc 8` |
 //! | the last one wins, with a warning | `--seed 1 --seed 2` |
-//! | a file of options under the command line | `--config run.yaml` |
-//! | parts of JSON options | `--extra-body.a.b 1`, `--extra-body.stop+ x,y` |
+//! | a file of options, which the command line overrides | `--config run.yaml` |
+//! | fields of JSON options | `--extra-body.a.b 1`, `--extra-body.stop+ x,y` |
 //! | negative values | `--temperature -1` |
 //! | old names | `--endpoint-type`, `--dataset` |
 
@@ -20,58 +20,64 @@ use inferometer_benchmark::{Compat, Error, check_integers};
 use inferometer_workload::dataset;
 use serde_json::{Map, Value};
 
+use crate::options::{Arity, Options};
 use crate::{config, dotted, flags, names};
 
-/// Options that may be given several times, each adding to the others.
+/// Options that may be repeated, with all values kept.
 const REPEATABLE: [&str; 4] = ["omit-field", "base-url", "source-ip", "export"];
 
-/// What came of the arguments.
+/// Normalised arguments.
 #[derive(Debug)]
-pub enum Understood {
-    /// To be parsed, and warnings to be shown.
-    Parse(Vec<String>, Vec<String>),
+pub enum Normalised {
+    /// A command line to parse.
+    CommandLine {
+        /// The arguments, including the program's name.
+        arguments: Vec<String>,
+        /// Warnings for the user.
+        warnings: Vec<String>,
+    },
     /// `--help=WORD`.
     Help(String),
 }
 
-/// Brings arguments, the program's name included, into the form that the parser knows.
+/// Normalises arguments, including the program's name, for the parser.
 ///
 /// # Errors
 ///
-/// A usage error when an option is ambiguous, refused, or lacks its value.
-pub fn understand(arguments: Vec<String>, options: &Options) -> Result<Understood, Error> {
+/// A usage error if an option is ambiguous or refused, or its value is missing.
+pub fn normalise(arguments: Vec<String>, options: &Options) -> Result<Normalised, Error> {
     let arguments = names::resolve(arguments)?;
     if !matches!(arguments.get(1).map(String::as_str), Some("run" | "serve")) {
-        return Ok(Understood::Parse(
-            arguments.into_iter().map(normalise).collect(),
-            Vec::new(),
-        ));
+        return Ok(Normalised::CommandLine {
+            arguments: arguments.into_iter().map(with_dashes).collect(),
+            warnings: Vec::new(),
+        });
     }
     let (command, typed) = arguments.split_at(2);
     if let Some(word) = typed
         .iter()
         .find_map(|argument| argument.strip_prefix("--help="))
     {
-        return Ok(Understood::Help(word.to_owned()));
+        return Ok(Normalised::Help(word.to_owned()));
     }
     let mut line = Line::default();
     let (config, typed) = options.take_config(typed)?;
     if let Some(path) = config {
         let known = |name: &str| options.kind(name).is_some();
         line.read(options, &config::expand(Path::new(&path), &known)?)?;
-        // An option of the file that the command line overrides is no mistake.
-        line.count_from_here();
+        // The command line may override options of the file without a warning.
+        line.warn_from_here();
     }
     line.read(options, &typed)?;
     let (arguments, warnings) = line.finish(options)?;
-    Ok(Understood::Parse(
-        [command, arguments.as_slice()].concat(),
+    Ok(Normalised::CommandLine {
+        arguments: [command, arguments.as_slice()].concat(),
         warnings,
-    ))
+    })
 }
 
-/// An option as typed, with dashes for underscores.
-pub fn normalise(argument: String) -> String {
+/// An option as typed, with dashes instead of underscores.
+fn with_dashes(argument: String) -> String {
     let Some(option) = argument.strip_prefix("--") else {
         return argument;
     };
@@ -83,149 +89,28 @@ pub fn normalise(argument: String) -> String {
     format!("--{}{rest}", name.replace('_', "-"))
 }
 
-/// How many values follow an option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arity {
-    /// It is a switch.
-    None,
-    /// Exactly one.
-    One,
-    /// All up to the next option.
-    Many,
-}
-
-/// The options that can be typed after `run`.
-#[derive(Debug)]
-pub struct Options {
-    all: Vec<(String, Arity)>,
-}
-
-/// An option of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OptionInfo {
-    /// Its name without dashes.
-    pub name: String,
-    /// How many values follow it.
-    pub arity: Arity,
-}
-
-impl Options {
-    /// The options of `run`, and those of vLLM's benchmark that have other names here or are
-    /// refused.
-    pub fn of_run(known: impl IntoIterator<Item = OptionInfo>) -> Self {
-        let mut all: Vec<(String, Arity)> = known
-            .into_iter()
-            .map(|option| (option.name, option.arity))
-            .collect();
-        let one_if = |takes: bool| if takes { Arity::One } else { Arity::None };
-        all.extend(
-            flags::REFUSED
-                .iter()
-                .map(|option| (option.flag.to_owned(), one_if(option.takes_value))),
-        );
-        all.extend(["config", "dataset"].map(|name| (name.to_owned(), Arity::One)));
-        for (old, new) in flags::RENAMED {
-            let arity = all
-                .iter()
-                .find(|(name, _)| name == new)
-                .map_or(Arity::One, |&(_, arity)| arity);
-            all.push(((*old).to_owned(), arity));
-        }
-        Self { all }
-    }
-
-    fn kind(&self, name: &str) -> Option<Arity> {
-        self.all
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|&(_, arity)| arity)
-    }
-
-    /// The full name for what was typed; `None` when no option begins so.
-    fn resolve(&self, typed: &str) -> Result<Option<&str>, Error> {
-        if let Some((name, _)) = self.all.iter().find(|(known, _)| known == typed) {
-            return Ok(Some(name));
-        }
-        let vllm: BTreeSet<&str> = flags::of_vllm().collect();
-        let begins = |(name, _): &&(String, Arity)| name.starts_with(typed);
-        let of_vllm: Vec<_> = self
-            .all
-            .iter()
-            .filter(begins)
-            .filter(|(name, _)| vllm.contains(name.as_str()))
-            .collect();
-        let found = if of_vllm.is_empty() {
-            self.all.iter().filter(begins).collect()
-        } else {
-            of_vllm
-        };
-        match found.as_slice() {
-            [] => Ok(None),
-            [(name, _)] => Ok(Some(name)),
-            several => {
-                let names: Vec<_> = several
-                    .iter()
-                    .map(|(name, _)| format!("--{name}"))
-                    .collect();
-                Err(Error::usage(format!(
-                    "--{typed} is ambiguous: it could be {}; write the name in full",
-                    names.join(", ")
-                )))
-            }
-        }
-    }
-
-    /// Takes `--config FILE` out of the arguments.
-    fn take_config(&self, typed: &[String]) -> Result<(Option<String>, Vec<String>), Error> {
-        let mut config = None;
-        let mut rest = Vec::with_capacity(typed.len());
-        let mut arguments = typed.iter();
-        while let Some(argument) = arguments.next() {
-            let (name, inline) = match argument.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (argument.as_str(), None),
-            };
-            let is_config = name
-                .strip_prefix("--")
-                .filter(|name| name.len() > 1)
-                .is_some_and(|name| matches!(self.resolve(name), Ok(Some("config"))));
-            if !is_config {
-                rest.push(argument.clone());
-                continue;
-            }
-            let path = inline.or_else(|| arguments.next().cloned());
-            let path =
-                path.ok_or_else(|| Error::usage("--config: the name of a .yaml file is missing"))?;
-            if config.replace(path).is_some() {
-                return Err(Error::usage(
-                    "--config is given more than once; put all options into one file",
-                ));
-            }
-        }
-        Ok((config, rest))
-    }
-}
-
-/// Arguments taken apart.
+/// Parsed arguments.
 #[derive(Debug, Default)]
 struct Line {
-    given: Vec<Given>,
+    occurrences: Vec<Occurrence>,
     /// Entries of JSON options: option, path, value.
     dotted: Vec<(String, String, String)>,
-    /// What is no option.
+    /// Arguments that are not options.
     loose: Vec<String>,
-    counted_from: usize,
+    /// Index of the first occurrence whose repetition causes a warning.
+    warn_from: usize,
 }
 
+/// An option with its values, as typed once.
 #[derive(Debug)]
-struct Given {
+struct Occurrence {
     name: String,
     values: Vec<String>,
 }
 
 impl Line {
-    fn count_from_here(&mut self) {
-        self.counted_from = self.given.len();
+    fn warn_from_here(&mut self) {
+        self.warn_from = self.occurrences.len();
     }
 
     fn read(&mut self, options: &Options, typed: &[String]) -> Result<(), Error> {
@@ -249,8 +134,8 @@ impl Line {
             };
             let name = name.replace('_', "-");
             let Some(full) = options.resolve(&name)? else {
-                // The parser behind says what is wrong, with suggestions.
-                self.loose.push(normalise(argument.clone()));
+                // The actual parser reports it, with suggestions.
+                self.loose.push(with_dashes(argument.clone()));
                 continue;
             };
             if let Some(refused) = flags::REFUSED.iter().find(|refused| refused.flag == full) {
@@ -258,8 +143,8 @@ impl Line {
             }
             if let Some(path) = path {
                 let value = inline.or_else(|| typed.get(at).cloned().inspect(|_| at += 1));
-                let value = value
-                    .ok_or_else(|| Error::usage(format!("--{full}.{path}: a value is missing")))?;
+                let value =
+                    value.ok_or_else(|| Error::usage(format!("--{full}.{path}: missing value")))?;
                 self.dotted.push((full.to_owned(), path.to_owned(), value));
                 continue;
             }
@@ -281,25 +166,25 @@ impl Line {
         Ok(())
     }
 
-    /// Takes an option down, old names under their new ones.
+    /// Stores an option, old names under their new ones.
     fn put(&mut self, name: &str, values: Vec<String>) {
-        let mut give = |name: &str, values: Vec<String>| {
-            self.given.push(Given {
+        let mut store = |name: &str, values: Vec<String>| {
+            self.occurrences.push(Occurrence {
                 name: name.to_owned(),
                 values,
             });
         };
         if name == "dataset" {
-            give("dataset-name", vec!["sharegpt".to_owned()]);
-            give("dataset-path", values);
+            store("dataset-name", vec!["sharegpt".to_owned()]);
+            store("dataset-path", values);
         } else if name == "dataset-name" && values == ["custom_mm"] {
-            give(name, vec!["custom_image".to_owned()]);
+            store(name, vec!["custom_image".to_owned()]);
         } else {
             let new = flags::RENAMED
                 .iter()
                 .find(|(old, _)| *old == name)
                 .map_or(name, |&(_, new)| new);
-            give(new, values);
+            store(new, values);
         }
     }
 
@@ -311,16 +196,19 @@ impl Line {
             .is_some_and(|rules| rules.starts_with("vllm"));
         let mut arguments = Vec::new();
         let mut seen = BTreeSet::new();
-        for (at, given) in self.given.iter().enumerate() {
-            let name = given.name.as_str();
-            let same = || self.given.iter().filter(|other| other.name == name);
-            // Several URLs are ours; in vLLM the last one counts.
+        for (at, occurrence) in self.occurrences.iter().enumerate() {
+            let name = occurrence.name.as_str();
+            let same = || self.occurrences.iter().filter(|other| other.name == name);
+            // vLLM takes one URL, the last.
             let adds_up = REPEATABLE.contains(&name) && !(vllm && name == "base-url");
-            let is_last = !self.given[at + 1..].iter().any(|other| other.name == name);
-            // What stands in the file, or comes from a command's name, is meant to be overridden.
-            let is_counted = at >= self.counted_from && name != "compat";
+            let is_last = !self.occurrences[at + 1..]
+                .iter()
+                .any(|other| other.name == name);
+            // Options from the file, and the --compat of a command's name, are meant to be
+            // overridden.
+            let causes_warning = at >= self.warn_from && name != "compat";
             if !is_last {
-                if !adds_up && is_counted && seen.insert(name) {
+                if !adds_up && causes_warning && seen.insert(name) {
                     warnings.push(format!(
                         "--{name} is given more than once; the last one counts"
                     ));
@@ -329,10 +217,10 @@ impl Line {
             }
             let values: Vec<String> = if adds_up {
                 same()
-                    .flat_map(|given| given.values.iter().cloned())
+                    .flat_map(|occurrence| occurrence.values.iter().cloned())
                     .collect()
             } else {
-                given.values.clone()
+                occurrence.values.clone()
             };
             match (options.kind(name), values.as_slice()) {
                 (Some(Arity::Many), values) if !values.is_empty() => {
@@ -347,26 +235,31 @@ impl Line {
         Ok((arguments, warnings))
     }
 
-    /// The value that counts.
+    /// The effective value: the last one.
     fn last(&self, name: &str) -> Option<&str> {
-        let given = self.given.iter().rev().find(|given| given.name == name)?;
-        given.values.first().map(String::as_str)
+        let occurrence = self
+            .occurrences
+            .iter()
+            .rev()
+            .find(|occurrence| occurrence.name == name)?;
+        occurrence.values.first().map(String::as_str)
     }
 
-    /// Options of a dataset that is not the one of this run: vLLM takes no notice of them.
+    /// Warnings about options of a dataset other than this run's, which vLLM ignores silently.
     fn without_effect(&self) -> Vec<String> {
         let legacy = self
             .last("compat")
             .and_then(|rules| rules.parse::<Compat>().ok());
-        let usual = legacy.unwrap_or_default().default_dataset();
-        let dataset = self.last("dataset-name").unwrap_or(usual);
+        let default = legacy.unwrap_or_default().default_dataset();
+        let dataset = self.last("dataset-name").unwrap_or(default);
         let own = dataset::find(dataset).map_or(&[][..], |info| info.flag_prefixes);
         let mut names: Vec<&str> = Vec::new();
-        for given in &self.given {
-            let family = dataset::flag_family(&given.name);
-            if family.is_some_and(|family| !own.contains(&family)) && !names.contains(&&*given.name)
+        for occurrence in &self.occurrences {
+            let family = dataset::flag_family(&occurrence.name);
+            if family.is_some_and(|family| !own.contains(&family))
+                && !names.contains(&&*occurrence.name)
             {
-                names.push(&given.name);
+                names.push(&occurrence.name);
             }
         }
         names
@@ -375,12 +268,16 @@ impl Line {
             .collect()
     }
 
-    /// Turns dotted entries into one JSON object an option, on top of what was given as JSON.
+    /// Merges dotted entries into one JSON object per option, on top of the option's JSON value.
     fn merge_dotted(&mut self) -> Result<(), Error> {
         let names: BTreeSet<String> = self.dotted.iter().map(|(name, ..)| name.clone()).collect();
         for name in names {
-            let base = self.given.iter().rev().find(|given| given.name == name);
-            let base = base.and_then(|given| given.values.first());
+            let base = self
+                .occurrences
+                .iter()
+                .rev()
+                .find(|occurrence| occurrence.name == name);
+            let base = base.and_then(|occurrence| occurrence.values.first());
             check_integers(&format!("--{name}"), base.map_or("", String::as_str))?;
             let mut map = match base {
                 None => Map::new(),
@@ -399,14 +296,15 @@ impl Line {
                 .filter(|(of, ..)| *of == name)
                 .map(|(_, path, value)| (path.clone(), value.clone()))
                 .collect();
-            // What is appended to a list by `+` is text.
+            // Values that `+` appends to a list are text.
             for (path, value) in entries.iter().filter(|(path, _)| !path.ends_with('+')) {
                 check_integers(&format!("--{name}.{path}"), value)?;
             }
             dotted::merge(&mut map, &entries);
-            self.given.retain(|given| given.name != name);
-            self.counted_from = self.counted_from.min(self.given.len());
-            self.given.push(Given {
+            self.occurrences
+                .retain(|occurrence| occurrence.name != name);
+            self.warn_from = self.warn_from.min(self.occurrences.len());
+            self.occurrences.push(Occurrence {
                 name,
                 values: vec![Value::Object(map).to_string()],
             });
@@ -415,7 +313,7 @@ impl Line {
     }
 }
 
-/// True for a value: no option, though it may be a negative number.
+/// True for a value, which may be a negative number, and false for an option.
 fn is_value(argument: &str) -> bool {
     match argument.strip_prefix('-') {
         None | Some("") => true,
@@ -426,8 +324,9 @@ fn is_value(argument: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::OptionInfo;
 
-    /// The options of vLLM's parsers, with the values that the lists give them, and some of ours.
+    /// The options of vLLM's parsers, with the values in the lists, and some of ours.
     fn options() -> Options {
         const MANY: [&str; 6] = [
             "goodput",
@@ -469,15 +368,18 @@ mod tests {
             .split_whitespace()
             .map(str::to_owned)
             .collect();
-        match understand(arguments, &options()) {
-            Ok(Understood::Parse(arguments, warnings)) => Ok((arguments[2..].join(" "), warnings)),
-            Ok(Understood::Help(text)) => Ok((text, Vec::new())),
+        match normalise(arguments, &options()) {
+            Ok(Normalised::CommandLine {
+                arguments,
+                warnings,
+            }) => Ok((arguments[2..].join(" "), warnings)),
+            Ok(Normalised::Help(word)) => Ok((word, Vec::new())),
             Err(failure) => Err(failure.to_string()),
         }
     }
 
     #[test]
-    fn spellings_of_argparse_are_brought_into_one_form() {
+    fn spellings_of_argparse_are_normalised() {
         for (typed, meant) in [
             ("--random_input_len 5", "--random-input-len=5"),
             ("--request_rate=in_f", "--request-rate=in_f"),
@@ -515,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_counts_and_the_user_is_told() {
+    fn the_last_of_several_counts_with_a_warning() {
         let (arguments, warnings) =
             parse("--metadata a=1 b=2 --seed 1 --see=2 --metadata c=3").unwrap();
         assert_eq!(arguments, "--seed=2 --metadata c=3");
@@ -531,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_another_dataset_are_told() {
+    fn options_of_another_dataset_cause_a_warning() {
         let (_, warnings) =
             parse("--sharegpt-output-len 5 --random-mm-ba 2 --random-input-len 3").unwrap();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
@@ -574,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_beginning_is_refused_with_its_candidates() {
+    fn an_ambiguous_prefix_is_refused_with_its_candidates() {
         let error = parse("--random 1").unwrap_err();
         assert!(
             error.contains("--random-input-len") && error.contains("ambiguous"),
@@ -598,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file_lies_under_the_command_line() {
+    fn the_command_line_overrides_the_config_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.yaml");
         std::fs::write(&path, "seed: 1\nnum_prompts: 9\nsave_result: true\n").unwrap();

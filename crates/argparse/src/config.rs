@@ -1,4 +1,4 @@
-//! `--config FILE.yaml`: a mapping that becomes arguments, put under those of the command line.
+//! `--config FILE.yaml`: a mapping that becomes arguments, which the command line overrides.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use serde_json::Value;
 
 use inferometer_benchmark::{Error, OrError};
 
-/// The arguments that a file stands for. `is_flag` tells whether a name, without dashes, is an
-/// option: a false value becomes `--no-NAME` where that exists, and else nothing.
+/// The arguments in a file. `is_flag` is true if a name, without dashes, is an option: a false
+/// value becomes `--no-NAME` if that exists, otherwise nothing.
 pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let shown = path.display();
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    if !matches!(ending, Some("yaml" | "yml")) {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if !matches!(extension, Some("yaml" | "yml")) {
         return Err(Error::usage(format!(
-            "--config {shown}: the file's name must end in .yaml or .yml"
+            "--config {shown}: must be a .yaml or .yml file"
         )));
     }
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::usage(format!("--config {shown}: cannot be read: {error}")))?;
+        .map_err(|error| Error::usage(format!("--config {shown}: cannot read: {error}")))?;
     let value: Value = yaml_serde::from_str(&text)
-        .map_err(|error| Error::usage(format!("--config {shown}: not YAML: {error}")))?;
+        .map_err(|error| Error::usage(format!("--config {shown}: invalid YAML: {error}")))?;
     match value {
         Value::Null => Ok(Vec::new()),
         Value::Object(map) => {
@@ -30,7 +30,7 @@ pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<
             Ok(arguments)
         }
         _ => Err(Error::usage(format!(
-            "--config {shown}: must hold a mapping of option names to values, such as `request-rate: 10`"
+            "--config {shown}: must contain a mapping of option names to values, such as `request-rate: 10`"
         ))),
     }
 }
@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mapping_or_no_yaml_is_refused() {
+    fn other_files_than_a_yaml_mapping_are_refused() {
         assert!(expanded("c.json", "{}").unwrap_err().contains(".yaml"));
         assert!(expanded("c.yaml", "- 1\n").unwrap_err().contains("mapping"));
         assert!(
             expanded("c.yaml", "a: [1\n")
                 .unwrap_err()
-                .contains("not YAML")
+                .contains("invalid YAML")
         );
     }
 }

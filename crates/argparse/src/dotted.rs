@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// Merges the dotted entries `(path, value)` into the JSON object `base`, in order. A path ends in
-/// `+` where the value is a comma-separated list that is appended. Values are JSON where they can
-/// be, then whole numbers with a suffix such as `4k`, and else text.
+/// Merges the dotted entries `(path, value)` into the JSON object `base`, in order. A path that
+/// ends in `+` appends the comma-separated values to a list. Other values are read as JSON, then as
+/// whole numbers with a suffix such as `4k`, then as text.
 pub(crate) fn merge(base: &mut Map<String, Value>, entries: &[(String, String)]) {
     for (path, text) in entries {
         let (path, value) = match path.strip_suffix('+') {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_make_objects_and_lists_grow() {
+    fn paths_create_objects_and_extend_lists() {
         assert_eq!(
             merged(
                 "{}",

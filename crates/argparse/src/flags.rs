@@ -1,15 +1,14 @@
-//! The options of vLLM's benchmark that inferometer does not take as they are: renamed ones, and
-//! refused ones with the reason and a substitute. Whatever stands in neither list is an argument of
-//! `inferometer run`.
+//! The options of vLLM's benchmark that inferometer does not accept unchanged: renamed ones, and
+//! refused ones with the reason and a substitute. All others are arguments of `inferometer run`.
 
 /// An option that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     /// The option without dashes.
     pub(crate) flag: &'static str,
-    /// It is followed by a value.
+    /// Whether a value follows it.
     pub(crate) takes_value: bool,
-    /// Why, and what to do instead.
+    /// Why it is refused, and what to do instead.
     pub(crate) reason: &'static str,
 }
 
@@ -18,7 +17,7 @@ pub(crate) const REFUSED: &[Refused] = &[
     Refused {
         flag: "best-of",
         takes_value: true,
-        reason: "servers no longer know it; leave it out, or send it with --extra-body.best_of N",
+        reason: "servers no longer accept it; leave it out, or send it with --extra-body.best_of N",
     },
     Refused {
         flag: "use-beam-search",
@@ -29,18 +28,18 @@ pub(crate) const REFUSED: &[Refused] = &[
     Refused {
         flag: "log-config-file",
         takes_value: true,
-        reason: "it configures vLLM's own Python logging, of which there is none here; leave it out",
+        reason: "it configures vLLM's Python logging, which does not exist here; leave it out",
     },
 ];
 
-/// Old spellings that are new ones with the same value.
+/// Old names and the options that take the same values.
 pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("custom-skip-chat-template", "skip-chat-template"),
     ("endpoint-type", "backend"),
 ];
 
-/// Options of vLLM's parsers, old and new. A shortened option means one of these before it means
-/// one of ours, because scripts were written before ours existed.
+/// Options of vLLM's parsers, old and new. An abbreviated option means one of these rather than one
+/// of ours, because scripts that predate ours use such abbreviations.
 const LISTS: [&str; 2] = [
     include_str!("../data/vllm_0.33_flags.txt"),
     include_str!("../data/legacy_script_flags.txt"),

@@ -1,12 +1,14 @@
-//! What was written for vLLM's benchmark and for Python's argparse → plain arguments.
+//! Command lines for vLLM's benchmark and Python's argparse → normalised arguments.
 //!
-//! Nothing here knows what a flag means: the caller says which options exist and how many values
-//! follow each ([`Options`]).
+//! This crate does not know the meaning of flags: the caller lists the options and the number of
+//! values of each ([`Options`]).
 
 mod command_line;
 mod config;
 mod dotted;
 mod flags;
 mod names;
+mod options;
 
-pub use command_line::{Arity, OptionInfo, Options, Understood, normalise, understand};
+pub use command_line::{Normalised, normalise};
+pub use options::{Arity, OptionInfo, Options};

@@ -1,10 +1,10 @@
-//! Other names for our commands: the tails of vLLM's command lines.
+//! vLLM's names for our commands.
 
 use inferometer_benchmark::Error;
 
-/// Turns `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` into our commands; the
-/// arguments include the program's name. A name of vLLM's implies its rules, unless `--compat` says
-/// otherwise later on.
+/// Replaces `vllm bench serve …`, `bench serve …`, `vllm bench sweep …` by our commands; the
+/// arguments include the program's name. `bench serve` implies vLLM's rules, which a later
+/// `--compat` overrides.
 pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {
@@ -14,8 +14,8 @@ pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
         ["bench", "sweep", ..] => (2, &["sweep"]),
         ["vllm" | "bench", ..] => {
             return Err(Error::usage(format!(
-                "{}: of vLLM's commands only `vllm bench serve` and `vllm bench sweep` are here; the others measure \
-                 or run vLLM itself",
+                "{}: unsupported command of vLLM: only `vllm bench serve` and `vllm bench sweep` are available; the \
+                 others measure or run vLLM itself",
                 words.iter().take(3).copied().collect::<Vec<_>>().join(" ")
             )));
         }
@@ -33,8 +33,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tails_of_vllm_command_lines_are_our_commands() {
-        for (typed, meant) in [
+    fn commands_of_vllm_become_ours() {
+        for (typed, expected) in [
             (
                 "sb vllm bench serve --model m",
                 "sb run --compat=vllm --model m",
@@ -45,7 +45,7 @@ mod tests {
             ("sb", "sb"),
         ] {
             let typed = typed.split(' ').map(str::to_owned).collect();
-            assert_eq!(resolve(typed).unwrap().join(" "), meant);
+            assert_eq!(resolve(typed).unwrap().join(" "), expected);
         }
     }
 

@@ -1,14 +1,14 @@
-//! What was typed, in the plain form that the parser knows.
+//! The typed arguments, normalised for the parser.
 
 use clap::{ArgAction, Command, CommandFactory};
-use inferometer_argparse::{Arity, OptionInfo, Options, Understood, understand};
+use inferometer_argparse::{Arity, Normalised, OptionInfo, Options, normalise};
 
 use crate::args::Cli;
 use crate::exit::Failure;
 
-/// Brings arguments, the program's name included, into the form that the parser knows.
-pub(crate) fn read(arguments: Vec<String>) -> Result<Understood, Failure> {
-    understand(arguments, &Options::of_run(options_of_run()))
+/// Normalises arguments, including the program's name, for the parser.
+pub(crate) fn read(arguments: Vec<String>) -> Result<Normalised, Failure> {
+    normalise(arguments, &Options::of_run(options_of_run()))
 }
 
 fn options_of_run() -> Vec<OptionInfo> {

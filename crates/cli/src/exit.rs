@@ -2,10 +2,10 @@
 //!
 //! | code | meaning |
 //! | --- | --- |
-//! | 0 | good |
+//! | 0 | success |
 //! | 1 | the run failed: for example, every request failed |
 //! | 2 | bad usage: a flag, a file or the server's address is wrong; nothing was measured |
-//! | 3 | the verdict is INVALID, and `--strict` was given |
+//! | 3 | the verdict is INVALID, and `--strict` is set |
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ pub(crate) use inferometer_benchmark::{Error as Failure, OrError as OrFail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Good.
+    /// Success.
     Good = 0,
     /// The run failed.
     RunFailed = 1,

@@ -1,4 +1,4 @@
-//! The binary `inferometer`: arguments → settings → one call into a room below → exit code.
+//! The binary `inferometer`: arguments → settings → one call into a crate below → exit code.
 
 mod args;
 mod arguments;
@@ -11,7 +11,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use inferometer_argparse::Understood;
+use inferometer_argparse::Normalised;
 use inferometer_campaign::reveal_arguments;
 use inferometer_terminal::Output;
 
@@ -35,8 +35,11 @@ fn main() -> ExitCode {
 
 fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
     let (arguments, warnings) = match arguments::read(arguments)? {
-        Understood::Parse(arguments, warnings) => (arguments, warnings),
-        Understood::Help(word) => {
+        Normalised::CommandLine {
+            arguments,
+            warnings,
+        } => (arguments, warnings),
+        Normalised::Help(word) => {
             output.print(&compat::find_help(&word)?);
             return Ok(Exit::Good);
         }
@@ -44,7 +47,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
     let parsed = match Cli::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(shown) => {
-            // Help and version come this way too, on stdout and with exit code 0.
+            // Help and version are such errors too; they go to stdout with exit code 0.
             let exit = if shown.use_stderr() {
                 Exit::BadUsage
             } else {

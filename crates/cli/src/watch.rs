@@ -1,4 +1,4 @@
-//! Shows a run on the terminal: its lines, its progress, its numbers.
+//! Shows a run on the terminal: lines, progress, numbers.
 
 use std::any::Any;
 use std::sync::{Mutex, PoisonError};
@@ -12,21 +12,21 @@ use inferometer_terminal::{
     Head, Interrupts, Live, LivePublisher, Output, RunBar, SlowBar, Tui, View, on_interrupt,
 };
 
-/// Label of the bar while requests are made.
-const PREPARING: &str = "making requests";
+/// Label of the bar while requests are generated.
+const PREPARING: &str = "generating requests";
 
 /// Shows a run on the terminal, and to the sweep that started it.
 pub(crate) struct Watch<'a> {
     output: &'a Output,
     view: ViewSettings,
     preparing: Mutex<Option<SlowBar>>,
-    /// What is shown from the first measured request to the last answer; it ends when dropped.
+    /// The displays from the first measured request to the last response; they end when dropped.
     measuring: Mutex<Vec<Box<dyn Any + Send>>>,
     interrupts: Mutex<Option<Interrupts>>,
 }
 
 impl<'a> Watch<'a> {
-    /// Shows a run as `view` asks.
+    /// Shows a run as `view` sets.
     pub(crate) fn new(output: &'a Output, view: ViewSettings) -> Self {
         Self {
             output,
@@ -37,7 +37,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The bar or the full screen, where one is wanted.
+    /// The bar or the full screen, if either is enabled.
     fn view(&self, run: &Measuring) -> Option<Box<dyn Any + Send>> {
         if !self.view.show_progress {
             return None;
@@ -50,9 +50,9 @@ impl<'a> Watch<'a> {
             }));
             let (progress, stop) = (run.progress.clone(), run.stop.clone());
             let started = clock::now();
-            let look = move || Some(Live::of(&progress, started, clock::now()));
+            let poll = move || Some(Live::of(&progress, started, clock::now()));
             let end = move || _ = stop.escalate();
-            if let Some(tui) = Tui::follow(look, end, heading, self.output) {
+            if let Some(tui) = Tui::follow(poll, end, heading, self.output) {
                 return Some(Box::new(tui));
             }
         }
@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn line(&self, line: &str) {
-        self.output.say(line);
+        self.output.print_line(line);
     }
 
     fn note(&self, message: &str) {
@@ -116,7 +116,7 @@ impl Observer for Watch<'_> {
     }
 
     fn numbers(&self, shown: &Shown<'_>) {
-        let look = Look {
+        let style = Look {
             color: self.output.color(),
             run_folder: shown.run_folder.map(|folder| folder.display().to_string()),
             ..Look::default()
@@ -125,10 +125,10 @@ impl Observer for Watch<'_> {
         self.output.print(
             &shown
                 .numbers
-                .render(shown.spec, shown.facts, shown.health, &look),
+                .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
-            self.output.say(sentence);
+            self.output.print_line(sentence);
         }
     }
 }

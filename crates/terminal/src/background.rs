@@ -1,22 +1,22 @@
-//! A thread beside the work: it shows or tells how things stand, until it is let go.
+//! A background thread that shows or publishes a state until it is dropped.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A thread that is told to stop, and waited for, when this is dropped.
+/// A thread that is stopped and joined when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Background {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread knows of its end.
+/// The thread's side of the stop signal.
 #[derive(Debug)]
 pub(crate) struct Stopped(Receiver<()>);
 
 impl Background {
-    /// Begins `work`, which returns soon after it was told to stop.
+    /// Starts `work`, which must return soon after it is stopped.
     pub(crate) fn spawn(work: impl FnOnce(Stopped) + Send + 'static) -> Self {
         let (stop, stopped) = sync_channel(1);
         let thread = std::thread::spawn(move || work(Stopped(stopped)));
@@ -31,16 +31,16 @@ impl Drop for Background {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // What it does is decoration: whatever became of it, the work beside it is done.
+            // It only displays or publishes: if it panicked, the run itself is not affected.
             drop(thread.join());
         }
     }
 }
 
 impl Stopped {
-    /// Waits for the end, but not longer than `patience`. True when it has come.
-    pub(crate) fn within(&self, patience: Duration) -> bool {
-        self.0.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
+    /// Waits for the stop signal for at most `timeout`. True if it has come.
+    pub(crate) fn within(&self, timeout: Duration) -> bool {
+        self.0.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
     }
 }
 

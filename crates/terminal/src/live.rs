@@ -16,14 +16,14 @@ use tempfile::TempDir;
 
 use crate::background::Background;
 
-/// Time between two polls of a run's state.
+/// Time between two polls of a run's state: ten frames per second.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Latencies are those of requests that ended within this time before the last one.
 const WINDOW: Nanos = Nanos::from_millis(10_000);
 /// Environment variable with the path of the socket to which runs of a sweep send their states.
 const VARIABLE: &str = "INFEROMETER_LIVE";
-/// Bytes of the longest message: more than any state takes.
-const LARGEST: usize = 4096;
+/// Bytes of the longest message, more than any state needs.
+const MAX_MESSAGE: usize = 4096;
 
 /// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Live {
     pub in_flight: u64,
     /// Token events received.
     pub events: u64,
-    /// Seconds since the run is watched.
+    /// Seconds since this process began to watch the run.
     pub elapsed_s: f64,
     /// The requests that ended last.
     pub recent: RecentRequests,
@@ -47,7 +47,7 @@ pub struct Live {
 /// The requests that ended in the last ten seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecentRequests {
-    /// How many they are.
+    /// Their number.
     pub count: usize,
     /// Their times to first token.
     pub ttft: Option<Spread>,
@@ -131,7 +131,7 @@ pub struct LivePublisher {
 }
 
 impl LivePublisher {
-    /// Starts to send; `None` when no sweep listens.
+    /// Starts sending; `None` if no sweep listens.
     pub fn follow(progress: Arc<Progress>) -> Option<Self> {
         let path = std::env::var_os(VARIABLE)?;
         let socket = UnixDatagram::unbound().ok()?;
@@ -154,7 +154,7 @@ impl LivePublisher {
     }
 }
 
-/// The last state that the present run of a sweep sent.
+/// The last state that the current run of a sweep sent.
 #[derive(Clone, Debug, Default)]
 pub struct LastUpdate(Arc<Mutex<Option<Live>>>);
 
@@ -185,15 +185,15 @@ pub struct LiveSubscriber {
 }
 
 impl LiveSubscriber {
-    /// Opens a socket in a folder of its own.
+    /// Opens a socket in a temporary folder.
     pub fn open() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("inferometer-").tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("live"))?;
         let last_update = LastUpdate::default();
         let shared = last_update.clone();
-        // The thread waits for the next state as long as the process lives; it holds nothing else.
+        // The thread waits for states until an empty message arrives; it holds no other resource.
         std::thread::spawn(move || {
-            let mut buffer = [0; LARGEST];
+            let mut buffer = [0; MAX_MESSAGE];
             while let Ok(length) = socket.recv(&mut buffer) {
                 let Some(text) = buffer.get(..length).filter(|text| !text.is_empty()) else {
                     return;

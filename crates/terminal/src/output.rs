@@ -1,41 +1,40 @@
-//! Who hears what: results on stdout, talk on stderr, colour only for people.
+//! Results on stdout, messages on stderr, colour only on a terminal.
 
 use inferometer_core::redact::redact_text;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The way to the user.
+/// The output of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
     color: bool,
-    /// What is said while the whole terminal shows something else.
-    held: Arc<Mutex<Option<Vec<Said>>>>,
+    /// What is printed while the live view occupies the terminal.
+    held: Arc<Mutex<Option<Vec<Text>>>>,
 }
 
-/// A text, and where it goes to.
+/// A text and its stream.
 #[derive(Clone, Debug)]
-enum Said {
-    Out(String),
-    Talk(String),
+enum Text {
+    Result(String),
+    Message(String),
 }
 
-impl Said {
+impl Text {
     fn write(&self) {
         match self {
-            // Nobody reads any more (`| head`), or the disk is full: the result must be saved all
-            // the same.
-            Self::Out(text) => {
+            // The reader may be gone (`| head`) or the disk full: the result must still be saved.
+            Self::Result(text) => {
                 let mut out = stdout();
                 drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
             }
-            // That nobody can read it is no failure of the command.
-            Self::Talk(line) => drop(writeln!(stderr(), "{line}")),
+            // A closed stderr is not a failure of the command.
+            Self::Message(line) => drop(writeln!(stderr(), "{line}")),
         }
     }
 }
 
-/// Keeps what is said from the screen; it is written when this goes.
+/// Holds back all output; it is written when this is dropped.
 #[derive(Debug)]
 pub struct Hold(Output);
 
@@ -47,7 +46,7 @@ impl Drop for Hold {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        held.unwrap_or_default().iter().for_each(Said::write);
+        held.unwrap_or_default().iter().for_each(Text::write);
     }
 }
 
@@ -61,12 +60,12 @@ impl Default for Output {
 }
 
 impl Output {
-    /// True when colour codes are welcome on stdout.
+    /// True if stdout is a terminal and `NO_COLOR` is not set.
     pub fn color(&self) -> bool {
         self.color
     }
 
-    /// Keeps everything that is said from now on until the [`Hold`] goes.
+    /// Holds back all output until the [`Hold`] is dropped.
     pub fn hold(&self) -> Hold {
         self.held
             .lock()
@@ -75,11 +74,11 @@ impl Output {
         Hold(self.clone())
     }
 
-    /// The last lines that are being kept, at most `count`.
+    /// The last lines that are held back, at most `count`.
     pub fn last_held(&self, count: usize) -> Vec<String> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = held.iter().flatten().flat_map(|said| match said {
-            Said::Out(text) | Said::Talk(text) => text.lines(),
+        let texts = held.iter().flatten().flat_map(|text| match text {
+            Text::Result(text) | Text::Message(text) => text.lines(),
         });
         let lines: Vec<&str> = texts.collect();
         lines[lines.len().saturating_sub(count)..]
@@ -88,40 +87,40 @@ impl Output {
             .collect()
     }
 
-    /// Everything that this program says comes through here, so no secret gets past.
-    fn put(&self, said: Said) {
-        let said = match said {
-            Said::Out(text) => Said::Out(redact_text(&text).into_owned()),
-            Said::Talk(line) => Said::Talk(redact_text(&line).into_owned()),
+    /// All output passes through here, so that every secret is redacted.
+    fn put(&self, text: Text) {
+        let text = match text {
+            Text::Result(text) => Text::Result(redact_text(&text).into_owned()),
+            Text::Message(line) => Text::Message(redact_text(&line).into_owned()),
         };
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(held) => held.push(said),
-            None => said.write(),
+            Some(held) => held.push(text),
+            None => text.write(),
         }
     }
 
-    /// A line for people that scripts of vLLM's tool may also look for.
-    pub fn say(&self, line: &str) {
+    /// Prints a line on stdout, where scripts for vLLM's tool expect its lines.
+    pub fn print_line(&self, line: &str) {
         self.print(&format!("{line}\n"));
     }
 
-    /// A result, as it stands.
+    /// Prints text on stdout unchanged.
     pub fn print(&self, text: &str) {
-        self.put(Said::Out(text.to_owned()));
+        self.put(Text::Result(text.to_owned()));
     }
 
-    /// Something that the user may want to know.
+    /// Prints a note on stderr.
     pub fn note(&self, message: &str) {
-        self.put(Said::Talk(format!("note: {message}")));
+        self.put(Text::Message(format!("note: {message}")));
     }
 
-    /// Something that is wrong but not fatal.
+    /// Prints a warning on stderr.
     pub fn warn(&self, message: &str) {
-        self.put(Said::Talk(format!("warning: {message}")));
+        self.put(Text::Message(format!("warning: {message}")));
     }
 
-    /// Why the command failed.
+    /// Prints on stderr why the command failed.
     pub fn error(&self, report: &str) {
-        self.put(Said::Talk(format!("error: {report}")));
+        self.put(Text::Message(format!("error: {report}")));
     }
 }

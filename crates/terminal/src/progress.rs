@@ -1,4 +1,4 @@
-//! The progress bar: one line on stderr, fed with snapshots ten times a second.
+//! The progress bar: one line on stderr, updated from snapshots ten times per second.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ pub struct RunBar {
 }
 
 impl RunBar {
-    /// Shows how `progress` moves. Without a terminal on stderr nothing is drawn but the last
-    /// state.
+    /// Shows `progress`. Without a terminal on stderr only the last state is drawn.
     pub fn follow(progress: Arc<Progress>, total: usize) -> Self {
         let thread = Background::spawn(move |stopped| {
             let bar = bar(
@@ -51,7 +50,7 @@ fn describe(now: &Snapshot, last_events: u64) -> String {
     format!("{} in flight, {per_second} events/s{failed}", now.in_flight)
 }
 
-/// A bar for work before the run, shown only if it takes longer than a second.
+/// A bar for work before the run, shown only if the work takes longer than a second.
 #[derive(Debug)]
 pub struct SlowBar {
     bar: ProgressBar,
@@ -70,7 +69,7 @@ impl SlowBar {
         }
     }
 
-    /// Reports that `done` of `total` are done. May be called from many threads.
+    /// Shows that `done` of `total` are done. May be called from many threads.
     pub fn update(&self, done: usize, total: usize) {
         if inferometer_os::clock::now().since(self.started).0 < 1_000_000_000 {
             return;

@@ -1,5 +1,5 @@
-//! Ctrl-C: once stops sending and waits a little, twice cancels the requests in flight. Nothing is
-//! lost. A termination signal and a lost terminal (SIGHUP) count as a Ctrl-C.
+//! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
+//! was measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Interrupts {
 /// Raises `stop` a level with each interrupt of a run.
 pub fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     let output = output.clone();
-    // Without signals the run works all the same, so that an error is not passed on.
+    // The run also works without signal handling, so an error is not returned.
     let listening = Interrupts::listen(move || match stop.escalate() {
         StopLevel::Drain => output.warn(
             "stopping: nothing more is sent, requests in flight have 5 s; press Ctrl-C again to \
@@ -42,7 +42,7 @@ pub fn count_interrupts(interrupts: Arc<AtomicUsize>, output: &Output) -> io::Re
 pub fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
     match interrupts.fetch_add(1, Ordering::Relaxed) {
         0 => output.warn(
-            "stopping: the present run sends nothing more and its requests in flight have 5 s; everything \
+            "stopping: the current run sends nothing more and its requests in flight have 5 s; everything \
              measured before is kept. Press Ctrl-C again to cancel them",
         ),
         1 => output.warn("cancelling requests in flight; press Ctrl-C again to kill the run"),
@@ -57,7 +57,7 @@ impl Interrupts {
             .worker_threads(1)
             .enable_all()
             .build()?;
-        // The streams are made here, so that no signal can fall in between.
+        // The handlers are installed before this returns, so that no signal is missed.
         let mut signals = {
             let _entered = runtime.enter();
             Signals::new()?
@@ -89,7 +89,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one; false when there will be none.
+    /// Waits for the next signal; false if there will be no more.
     async fn next(&mut self) -> bool {
         let received = tokio::select! {
             received = self.interrupt.recv() => received,

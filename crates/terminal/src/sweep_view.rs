@@ -1,4 +1,4 @@
-//! How a sweep is shown while it runs: a line for the campaign and one for its present run, or both
+//! The progress display of a sweep: one line for the campaign and one for its current run, or both
 //! on the whole terminal.
 
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ use crate::tui::{CampaignProgress, Heading, Tui};
 /// Shows a sweep until it is dropped.
 #[derive(Debug)]
 pub struct SweepView {
-    // Dropped first: what follows is written on an ordinary terminal.
+    // Dropped first, to restore the terminal before the rest is written.
     tui: Option<Tui>,
     lines: Lines,
     heading: Heading,
@@ -33,19 +33,19 @@ pub struct SweepView {
     ended: usize,
 }
 
-/// Where the view learns what the present run does, and how it interrupts it.
+/// The sources of the current run's state, and how to interrupt it.
 #[derive(Debug)]
 pub struct Sources {
-    /// States of runs of this program.
+    /// The states of runs of this program.
     pub subscriber: LiveSubscriber,
     /// The log of any other command.
     pub current_log: CurrentLog,
-    /// How often the user has asked to stop.
+    /// The number of interrupts.
     pub interrupts: Arc<AtomicUsize>,
 }
 
 impl SweepView {
-    /// Begins to show a sweep of `total` runs.
+    /// Starts showing a sweep of `total` runs.
     pub fn begin(view: View, total: usize, sources: Sources, output: &Output) -> Self {
         let Sources {
             subscriber,
@@ -81,7 +81,7 @@ impl SweepView {
         }
     }
 
-    /// Shows what has happened.
+    /// Shows an event.
     pub fn show(&mut self, event: &Event<'_>) {
         let total = self.total;
         match event {
@@ -94,7 +94,7 @@ impl SweepView {
                 } else {
                     format!(" {}", spec.name)
                 };
-                self.say(&format!("server{name} is healthy after {took:.1} s"));
+                self.print_line(&format!("server{name} is healthy after {took:.1} s"));
             }
             Event::WarmingUp(cell) => self.head(format!("warming up for {}", cell.name), None),
             Event::Started {
@@ -113,7 +113,7 @@ impl SweepView {
                 seconds,
                 run,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  {seconds:.1} s{}",
                     index + 1,
                     cell.name,
@@ -125,7 +125,7 @@ impl SweepView {
                 cell,
                 reason,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  FAILED: {reason}",
                     index + 1,
                     cell.name
@@ -136,7 +136,7 @@ impl SweepView {
                 cell,
                 reason,
             } => {
-                self.say(&format!(
+                self.print_line(&format!(
                     "[{}/{total}] {}  skipped: {reason}",
                     index + 1,
                     cell.name
@@ -146,7 +146,7 @@ impl SweepView {
         }
     }
 
-    /// Something else runs now.
+    /// Shows the title of the next run or step.
     fn head(&mut self, title: String, left: Option<String>) {
         self.subscriber.last_update().clear();
         self.lines.head(self.ended, &title, left.as_deref());
@@ -160,8 +160,8 @@ impl SweepView {
         });
     }
 
-    fn say(&self, text: &str) {
-        self.lines.print_above(|| self.output.say(text));
+    fn print_line(&self, text: &str) {
+        self.lines.print_above(|| self.output.print_line(text));
     }
 }
 
@@ -177,8 +177,8 @@ const COUNTS: &str = "  {percent:>3}%|{wide_bar}| {pos}/{len} {msg}";
 /// The line of a command that only writes a log.
 const LOG: &str = "  {wide_msg}";
 
-/// How long a command has been running whose state is unknown (one that is not ours, or a server
-/// that starts), and what it wrote last.
+/// The running time and the last output line of a command whose state is unknown: another
+/// program's, or a server that is starting.
 fn log_line(current_log: &CurrentLog) -> Option<String> {
     let log = current_log.state()?;
     Some(format!(
@@ -260,7 +260,7 @@ impl Lines {
 
 fn describe(now: &Live, last: &Live) -> String {
     if now.total == 0 {
-        return "no request yet".to_owned();
+        return "no requests yet".to_owned();
     }
     let span = now.elapsed_s - last.elapsed_s;
     let events = now.events.saturating_sub(last.events) as f64;
@@ -282,7 +282,7 @@ fn describe(now: &Live, last: &Live) -> String {
     format!("{} in flight{rate}{ttft}{failed}", now.in_flight)
 }
 
-/// The most important numbers of a run.
+/// The key figures of a run, for one line.
 fn key_figures(run: &ImportedRun) -> String {
     let mut text = String::new();
     for (key, name, unit) in [

@@ -1,8 +1,8 @@
-//! The live view of a run, or of a sweep and its present run: rates, latencies and errors over
+//! The live view of a run, or of a sweep and its current run: rates, latencies and errors over
 //! time, on the whole terminal.
 //!
-//! It reads snapshots ten times per second and nothing else, so it cannot slow the run. The terminal
-//! is restored however the run ends, and what was printed meanwhile is written then.
+//! It only reads snapshots, ten times per second, so it cannot slow the run. The terminal is
+//! restored however the run ends; output of the meantime is written then.
 
 mod view;
 
@@ -22,7 +22,7 @@ pub(crate) use view::CampaignProgress;
 pub use view::Head;
 use view::{MESSAGES, View};
 
-/// The view of a run, until it is dropped.
+/// Shows a run until it is dropped.
 #[derive(Debug)]
 pub struct Tui {
     _thread: Background,
@@ -34,10 +34,10 @@ pub struct Tui {
 pub(crate) type Heading = Arc<Mutex<Head>>;
 
 impl Tui {
-    /// Takes over the terminal and shows the state that `poll` returns, `None` while no run is in
-    /// progress. Returns `None` where there is no terminal.
+    /// Takes over the terminal and shows the states that `poll` returns, `None` while no run is in
+    /// progress. Returns `None` without a terminal.
     ///
-    /// `q` and Ctrl-C call `interrupt`, which stops the run: once gently, twice at once.
+    /// `q` and Ctrl-C call `interrupt`: the first stops the run gracefully, the second immediately.
     pub fn follow(
         mut poll: impl FnMut() -> Option<Live> + Send + 'static,
         interrupt: impl Fn() + Send + 'static,
@@ -48,14 +48,15 @@ impl Tui {
             return None;
         }
         let terminal = ratatui::try_init().ok()?;
-        let broken = notice_panics();
+        let panicked = watch_for_panics();
         let hold = output.hold();
         let output = output.clone();
         let thread = Background::spawn(move |stopped| {
             let mut terminal = Restored(terminal);
             let mut view = View::default();
-            // A panic anywhere restores the terminal at once: nothing may be drawn over its message.
-            while !broken.load(Ordering::Acquire) {
+            // A panic anywhere restores the terminal at once: nothing may be drawn over its
+            // message.
+            while !panicked.load(Ordering::Acquire) {
                 let head = heading
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -64,8 +65,8 @@ impl Tui {
                 if terminal.0.draw(|frame| view.draw(frame)).is_err() {
                     return;
                 }
-                // Between two frames it waits for keys, and checks for the end of the run.
-                if asked_to_stop(TICK) {
+                // Between two frames, wait for keys and check for the end of the run.
+                if is_stop_requested(TICK) {
                     interrupt();
                 }
                 if stopped.within(Duration::ZERO) {
@@ -80,19 +81,19 @@ impl Tui {
     }
 }
 
-/// Becomes true when a thread panics. The hook that restores the terminal runs after this is set.
-fn notice_panics() -> Arc<AtomicBool> {
-    let broken = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&broken);
+/// A flag that becomes true when a thread panics, before the hook that restores the terminal runs.
+fn watch_for_panics() -> Arc<AtomicBool> {
+    let panicked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&panicked);
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        noted.store(true, Ordering::Release);
+        flag.store(true, Ordering::Release);
         hook(info);
     }));
-    broken
+    panicked
 }
 
-/// Restores the terminal when it is dropped, also by a panic.
+/// Restores the terminal when it is dropped, also on a panic.
 struct Restored(DefaultTerminal);
 
 impl Drop for Restored {
@@ -101,8 +102,9 @@ impl Drop for Restored {
     }
 }
 
-fn asked_to_stop(patience: Duration) -> bool {
-    match event::poll(patience) {
+/// Waits up to `timeout` for a key; true if it is `q` or Ctrl-C.
+fn is_stop_requested(timeout: Duration) -> bool {
+    match event::poll(timeout) {
         Ok(true) => match event::read() {
             Ok(Event::Key(key)) if key.is_press() => {
                 let interrupt =
@@ -113,8 +115,9 @@ fn asked_to_stop(patience: Duration) -> bool {
         },
         Ok(false) => false,
         Err(_) => {
-            // A terminal that cannot be polled would make this loop spin.
-            std::thread::sleep(patience);
+            // Without the pause, a terminal that cannot be polled would make the caller's loop
+            // spin.
+            std::thread::sleep(timeout);
             false
         }
     }

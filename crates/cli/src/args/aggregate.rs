@@ -7,14 +7,14 @@ use clap::Args;
 /// Arguments of `inferometer aggregate`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AggregateArgs {
-    /// Folder of result files; folders in it are searched too.
+    /// Folder of result files, searched recursively.
     #[arg(default_value = "results", value_name = "DIR")]
     pub(crate) results: PathBuf,
-    /// The table; a Parquet file of the same name is written beside it [default:
+    /// File for the table; a Parquet file of the same name is written next to it [default:
     /// aggregate_results.csv in the results folder].
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// One row a run only: do not fold repeats.
+    /// Only write one row per run; do not fold repeats.
     #[arg(long)]
     pub(crate) per_run: bool,
 }

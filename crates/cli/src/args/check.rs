@@ -8,10 +8,10 @@ pub(crate) struct CheckArgs {
     /// URL of the server.
     #[arg(long, default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub(crate) base_url: String,
-    /// The API that the server speaks.
+    /// API of the server.
     #[arg(long, default_value = "vllm", value_name = "NAME")]
     pub(crate) backend: String,
-    /// Path of the API [default: the backend's own].
+    /// Path of the API [default: the backend's].
     #[arg(long, value_name = "PATH")]
     pub(crate) endpoint: Option<String>,
     /// Model [default: the first one that the server lists].
@@ -29,7 +29,7 @@ pub(crate) struct CheckArgs {
     /// Seconds to wait for a server that is still starting.
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub(crate) ready_check_timeout_sec: u64,
-    /// Rates 5 and 20 with 10 prompts each, in place of 1 2 5 10 20 with 20 each.
+    /// Test rates 5 and 20 with 10 prompts each, instead of 1, 2, 5, 10 and 20 with 20 each.
     #[arg(long)]
     pub(crate) quick: bool,
 }

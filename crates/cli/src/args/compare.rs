@@ -8,13 +8,13 @@ use inferometer_report::Lang;
 /// Arguments of `inferometer compare`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Result files or run folders; the first is what the others are compared with.
+    /// Result files or run folders; the first is the baseline.
     #[arg(required = true, num_args = 2.., value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// As Markdown.
+    /// Print Markdown.
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
     /// Language: en or zh.

@@ -8,37 +8,37 @@ use serde::Serialize;
 #[command(next_help_heading = "Engine model")]
 pub(crate) struct EngineArgs {
     /// Engine with continuous batching: MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100, or a
-    /// file of `inferometer calibrate`.
+    /// file written by `inferometer calibrate`.
     #[arg(long, value_name = "PRESET")]
     pub(crate) preset: Option<String>,
-    /// Most requests that run at once in each engine.
+    /// Maximum number of requests that run at once in each engine.
     #[arg(long)]
     pub(crate) max_num_seqs: Option<usize>,
-    /// Most tokens computed in one step.
+    /// Maximum number of tokens computed in one step.
     #[arg(long)]
     pub(crate) max_num_batched_tokens: Option<u32>,
-    /// KV blocks of each engine [default: what fits into the GPU].
+    /// KV blocks of each engine [default: as many as fit into the GPU's memory].
     #[arg(long)]
     pub(crate) num_blocks: Option<usize>,
-    /// No prefix cache.
+    /// Disable the prefix cache.
     #[arg(long)]
     pub(crate) no_prefix_caching: bool,
-    /// A prompt waits until it fits into one step whole.
+    /// Disable chunked prefill: a prompt waits until it fits into one step.
     #[arg(long)]
     pub(crate) no_chunked_prefill: bool,
-    /// Speculative decoding: for each draft token the chance that it is accepted if all before it
-    /// were, such as 0.8,0.7,0.6.
+    /// Speculative decoding: for each draft token the probability that it is accepted if all before
+    /// it were, such as 0.8,0.7,0.6.
     #[arg(long, value_name = "CHANCES")]
     pub(crate) speculation: Option<String>,
-    /// Time to make one draft token, in milliseconds [default: 0].
+    /// Time to generate one draft token, in milliseconds [default: 0].
     #[arg(long, value_name = "MS")]
     pub(crate) draft_time: Option<f64>,
-    /// Prompts run on engines of their own, and their keys and values travel: milliseconds a prompt
-    /// and microseconds a token, such as 2,1.5.
+    /// Disaggregated prefill: prompts run on separate engines, and transferring their KV cache
+    /// takes MS milliseconds per prompt and US microseconds per token, such as 2,1.5.
     #[arg(long, value_name = "MS,US")]
     pub(crate) transfer: Option<String>,
-    /// Requests that lose their place in the KV cache go to the host's memory instead of being
-    /// computed again: its blocks, and microseconds a token each way, such as 20000,5.
+    /// Swap preempted requests to host memory instead of recomputing them: blocks of host memory,
+    /// and microseconds per token each way, such as 20000,5.
     #[arg(long, value_name = "BLOCKS,US")]
     pub(crate) swap: Option<String>,
     /// LoRA adapters that are active at once [default: 1].
@@ -47,15 +47,14 @@ pub(crate) struct EngineArgs {
     /// Time to load an adapter that is not active, in milliseconds [default: 0].
     #[arg(long, value_name = "MS")]
     pub(crate) lora_load_time: Option<f64>,
-    /// Spread of the duration of steps: standard deviation of its logarithm [default: the
-    /// preset's].
+    /// Spread of step durations: standard deviation of their logarithm [default: the preset's].
     #[arg(long, value_name = "SIGMA")]
     pub(crate) step_jitter: Option<f64>,
     /// Number of engines.
     #[arg(long, default_value_t = 1)]
     pub(crate) replicas: usize,
-    /// Which engine takes a request: round-robin, least-in-flight, power-of-two, prefix-affinity,
-    /// sticky.
+    /// How requests are routed to engines: round-robin, least-in-flight, power-of-two,
+    /// prefix-affinity, sticky.
     #[arg(long, default_value = "round-robin")]
     pub(crate) router: String,
 }

@@ -1,4 +1,4 @@
-//! Flags about the forms of other tools.
+//! Flags for the result formats of other tools.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use clap::{Args, ValueEnum};
 use inferometer_results::ExportForm;
 use serde::Serialize;
 
-/// Results in the forms of other tools.
+/// Results in the formats of other tools.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ExportArgs {
-    /// Also write the result as another tool does: sglang (`sglang_bench.jsonl`), aiperf
+    /// Also write the result in the format of another tool: sglang (`sglang_bench.jsonl`), aiperf
     /// (`profile_export_aiperf.json`), llm-d (`benchmark_report_v0.2.1.json`).
     #[arg(long, value_enum, num_args = 1.., value_delimiter = ',', value_name = "FORM")]
     pub(crate) export: Vec<ExportFlag>,
-    /// Folder of these files [default: the run folder].
+    /// Folder for the exported files [default: the run folder].
     #[arg(long, value_name = "DIR")]
     pub(crate) export_dir: Option<PathBuf>,
 }
 
-/// The form of another tool's result.
+/// The result format of another tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ExportFlag {

@@ -1,4 +1,4 @@
-//! What can be typed. Meaning is given to it in `settings`.
+//! The command line. `settings` resolves its meaning.
 //!
 //! The doc comments of the fields are the help text; there is no other copy of it.
 
@@ -62,38 +62,38 @@ pub(crate) enum Command {
     /// Benchmark a server (the flags of vLLM's `bench serve`).
     #[command(visible_alias = "serve", args_override_self = true)]
     Run(Box<RunArgs>),
-    /// Benchmark the built-in simulator: shows in ten seconds what a run looks like.
+    /// Benchmark the built-in simulator: a ten-second demonstration of a run.
     Quickstart(QuickstartArgs),
-    /// Serve the built-in simulator: an OpenAI-compatible server whose truth is known.
+    /// Serve the built-in simulator: an OpenAI-compatible server that logs the true times.
     #[command(args_override_self = true)]
     Sim(Box<SimArgs>),
-    /// Run a benchmark against a model of an engine, on a virtual clock: no server, no waiting.
+    /// Run a benchmark against an engine model on a virtual clock: no server, no waiting.
     #[command(args_override_self = true)]
     Simulate(Box<SimulateArgs>),
     /// Fit the engine model to results of a real server.
     Calibrate(CalibrateArgs),
-    /// Write what a run would send into a file that can be replayed anywhere, or show such a file.
+    /// Write the requests of a run to a file that can be replayed anywhere, or show such a file.
     #[command(args_override_self = true)]
     Workload(WorkloadArgs),
-    /// Measure what this host's client can do, against the built-in simulator.
+    /// Measure the limits of the client on this host, against the built-in simulator.
     Selftest(SelftestArgs),
     /// Print the result of a finished run again, from its records.
     Report(ReportArgs),
-    /// Write the result of a run that was cut off, from its log.
+    /// Write the result of an interrupted run, from its log.
     Recover(ReportArgs),
-    /// Make many runs: combos.yaml, an experiment file, or vLLM's server and benchmark commands.
+    /// Execute many runs: combos.yaml, an experiment file, or vLLM's server and benchmark commands.
     Sweep(Box<SweepArgs>),
-    /// Bring all results of a folder into one table.
+    /// Collect all results of a folder in one table.
     Aggregate(AggregateArgs),
     /// Draw figures, a dashboard and a report of many runs.
     Visualize(VisualizeArgs),
-    /// Put runs side by side.
+    /// Compare runs side by side.
     Compare(CompareArgs),
-    /// Try out what works with a server.
+    /// Check what works with a server.
     Check(CheckArgs),
     /// Write scripts named benchmark_serving.py, run_sweep.py … that run inferometer.
     InstallShims(ShimArgs),
-    /// Bring result files of vLLM and other tools into our form.
+    /// Convert result files of vLLM and other tools to inferometer's format.
     Import(ImportArgs),
 }
 
@@ -106,10 +106,10 @@ pub(crate) struct QuickstartArgs {
     /// Requests per second.
     #[arg(long, default_value_t = 40.0)]
     pub(crate) request_rate: f64,
-    /// Folder in which the run folder is made.
+    /// Folder in which the run folder is created.
     #[arg(long, default_value = "inferometer-runs")]
     pub(crate) runs_dir: PathBuf,
-    /// Show no progress bar.
+    /// Do not show a progress bar.
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
 }
@@ -119,7 +119,7 @@ pub(crate) struct QuickstartArgs {
 pub(crate) struct ReportArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
-    /// Forms of other tools.
+    /// Formats of other tools.
     #[command(flatten)]
     pub(crate) export: ExportArgs,
 }
@@ -127,10 +127,10 @@ pub(crate) struct ReportArgs {
 /// Arguments of `inferometer selftest`.
 #[derive(Debug, Args)]
 pub(crate) struct SelftestArgs {
-    /// A fifth of the requests: quicker, and rougher.
+    /// Send a fifth of the requests: faster but less precise.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Streams to open at once.
+    /// Maximum number of streams to open at once.
     #[arg(long, default_value_t = 20_000)]
     pub(crate) max_streams: usize,
     /// Also write the result to this file.

@@ -1,4 +1,4 @@
-//! `docs/flags.md`, made from the definitions of the flags.
+//! `docs/flags.md`, generated from the definitions of the flags.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use super::Cli;
 
 const HEAD: &str = "# Flags\n\n\
-    Every command with its flags, made from their definitions by a test: `INFEROMETER_BLESS=1 cargo test -p inferometer \
+    Every command with its flags, generated from their definitions by a test: `INFEROMETER_BLESS=1 cargo test -p inferometer \
     flags_page` renews it. `inferometer COMMAND --help` shows the same.\n";
 
 fn page() -> String {
@@ -97,15 +97,15 @@ fn one_line(text: &str) -> String {
 }
 
 #[test]
-fn the_flags_page_is_that_of_the_definitions() {
+fn the_flags_page_matches_the_definitions() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/flags.md");
     let page = page();
     if std::env::var_os("INFEROMETER_BLESS").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    let saved = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        there == page,
+        saved == page,
         "docs/flags.md is out of date: INFEROMETER_BLESS=1 cargo test -p inferometer flags_page renews it"
     );
 }

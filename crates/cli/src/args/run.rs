@@ -21,16 +21,16 @@ pub(crate) struct RunArgs {
     /// How much, and when.
     #[command(flatten)]
     pub(crate) load: LoadArgs,
-    /// What the requests say besides the prompt.
+    /// What the requests contain besides the prompt.
     #[command(flatten)]
     pub(crate) content: ContentArgs,
-    /// What is asked.
+    /// The prompts.
     #[command(flatten)]
     pub(crate) dataset: DatasetArgs,
-    /// Shapes of traffic that vLLM's benchmark does not have.
+    /// Traffic shapes that vLLM's benchmark does not have.
     #[command(flatten)]
     pub(crate) traffic: TrafficArgs,
-    /// How connections are made.
+    /// How connections are opened.
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
     /// What is reported and saved.
@@ -42,16 +42,16 @@ pub(crate) struct RunArgs {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// Whose rules hold where vLLM's benchmark and inferometer differ: native, vllm (the newest
-    /// known), or a version such as vllm-0.10. With vllm, the same seed gives vLLM's prompts.
-    /// Implied by the names `bench serve` and `benchmark_serving.py`.
+    /// Which tool's behaviour to follow where vLLM's benchmark and inferometer differ: native, vllm
+    /// (the newest known), or a version such as vllm-0.10. With vllm, the same seed gives vLLM's
+    /// prompts. Implied by the names `bench serve` and `benchmark_serving.py`.
     #[arg(long, default_value_t = Compat::Native, value_name = "RULES")]
     pub(crate) compat: Compat,
-    /// The API that the server speaks [default: openai; with --compat vllm-0.10 and older: vllm].
+    /// API of the server [default: openai; with --compat vllm-0.10 and older: vllm].
     #[arg(long, value_name = "NAME")]
     pub(crate) backend: Option<String>,
-    /// URL of the server; the endpoint is appended as it stands. Wins over --host and --port.
-    /// Several URLs are used by --balance; `unix:/path` is a Unix socket.
+    /// URL of the server; the endpoint is appended unchanged. Overrides --host and --port. Requests
+    /// are distributed over several URLs (--balance); `unix:/path` is a Unix socket.
     #[arg(long, num_args = 1.., value_name = "URL")]
     pub(crate) base_url: Vec<String>,
     /// Host of the server.
@@ -60,39 +60,39 @@ pub(crate) struct TargetArgs {
     /// Port of the server.
     #[arg(long, default_value_t = 8000)]
     pub(crate) port: u16,
-    /// Path of the API [default: the backend's own].
+    /// Path of the API [default: the backend's].
     #[arg(long, value_name = "PATH")]
     pub(crate) endpoint: Option<String>,
-    /// Extra headers, each KEY=VALUE; their values are never shown or saved.
+    /// Extra headers, each KEY=VALUE; their values are never printed or saved.
     #[arg(long, num_args = 0.., value_name = "KEY=VALUE")]
     pub(crate) header: Vec<String>,
     /// Model name [default: the first one that the server lists].
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Value of `model` in the requests, if it differs from --model.
+    /// Value of `model` in the requests, if different from --model.
     #[arg(long)]
     pub(crate) served_model_name: Option<String>,
     /// Tokenizer: a directory, a tokenizer.json, a Hugging Face id, or `builtin` [default: the
     /// model].
     #[arg(long)]
     pub(crate) tokenizer: Option<String>,
-    /// How the tokenizer is read: auto or hf, which are the same here.
+    /// How the tokenizer is loaded: auto or hf, which are equivalent here.
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub(crate) tokenizer_mode: String,
-    /// Accepted for scripts that give it; no code out of a model's repository is ever run here.
+    /// Accepted for compatibility, without effect: no code from a model's repository is ever run.
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
-    /// Load no tokenizer: only custom datasets work then, and token metrics are not reported.
+    /// Do not load a tokenizer: only custom datasets work, and token metrics are not reported.
     #[arg(long)]
     pub(crate) skip_tokenizer_init: bool,
-    /// LoRA adapters: the requests name these in place of the model.
+    /// LoRA adapters that the requests name instead of the model.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub(crate) lora_modules: Vec<String>,
-    /// Which request gets which adapter.
+    /// How adapters are assigned to requests.
     #[arg(long, value_enum, default_value_t = LoraAssignment::Random)]
     pub(crate) lora_assignment: LoraAssignment,
-    /// Fields that the server does not accept, as `a,b` or one by one; they are left out of the
-    /// requests. May be repeated.
+    /// Fields to omit from the requests because the server rejects them, separated by commas or
+    /// spaces. May be repeated.
     #[arg(
         long,
         num_args = 1..,
@@ -106,13 +106,13 @@ pub(crate) struct TargetArgs {
     pub(crate) skip_model_check: bool,
 }
 
-/// Which request gets which LoRA adapter.
+/// How LoRA adapters are assigned to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LoraAssignment {
-    /// Any one, drawn with the seed.
+    /// At random, from the seed.
     Random,
-    /// By turns.
+    /// In turn.
     RoundRobin,
 }
 
@@ -123,54 +123,53 @@ pub(crate) struct LoadArgs {
     /// Number of requests.
     #[arg(long, default_value_t = 1000, allow_hyphen_values = true)]
     pub(crate) num_prompts: i64,
-    /// Requests per second; inf sends all at once (as far as --max-concurrency allows).
+    /// Requests per second; inf sends all at once, up to --max-concurrency.
     #[arg(long, default_value_t = f64::INFINITY, allow_hyphen_values = true)]
     #[serde(serialize_with = "number_or_inf")]
     pub(crate) request_rate: f64,
-    /// Shape of the gaps between arrivals: 1 is Poisson, less is burstier, more is more even.
+    /// Burstiness of arrivals: 1 is a Poisson process, less is burstier, more is more regular.
     #[arg(long, default_value_t = 1.0, allow_hyphen_values = true)]
     #[serde(serialize_with = "number_or_inf")]
     pub(crate) burstiness: f64,
-    /// Most requests in flight at once.
+    /// Maximum number of requests in flight.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) max_concurrency: Option<i64>,
-    /// Let the rate grow during the run.
+    /// Ramp the request rate up during the run.
     #[arg(long, value_enum)]
     pub(crate) ramp_up_strategy: Option<RampStrategy>,
-    /// Rate at the first request of a ramp.
+    /// Request rate at the start of a ramp.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) ramp_up_start_rps: Option<i64>,
-    /// Rate at the last request of a ramp.
+    /// Request rate at the end of a ramp.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) ramp_up_end_rps: Option<i64>,
-    /// Send each request at the instant that the trace names; the default for timed_trace and
-    /// trace.
+    /// Send each request at its time in the trace; the default for timed_trace and trace.
     #[arg(long, conflicts_with = "no_self_timed")]
     pub(crate) self_timed: bool,
     /// Send the requests of a trace at --request-rate instead.
     #[arg(long)]
     pub(crate) no_self_timed: bool,
-    /// Requests sent and waited for before the run, not counted.
+    /// Number of warm-up requests before the run; they are not measured.
     #[arg(long, default_value_t = 0)]
     pub(crate) num_warmups: usize,
-    /// Wait so long for the server to answer a first request; 0 asks nothing [default: 0; with
-    /// --compat vllm-0.14 and older: 600].
+    /// Seconds to wait for a first successful response before the run; 0 skips the check [default:
+    /// 0; with --compat vllm-0.14 and older: 600].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) ready_check_timeout_sec: Option<u64>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Show no progress bar.
+    /// Do not show a progress bar.
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
-    /// How a run under way is shown: a progress bar, or the whole terminal.
+    /// Progress display: a progress bar, or a live view on the whole terminal.
     #[arg(long, value_enum, default_value_t = Ui::Bar)]
     pub(crate) ui: Ui,
-    /// Start of the `x-request-id` of each request [default: `bench-` and eight random digits].
+    /// Prefix of the `x-request-id` of each request [default: `bench-` and eight random digits].
     #[arg(long, value_name = "PREFIX")]
     pub(crate) request_id_prefix: Option<String>,
-    /// Also send one-token requests, so many seconds after one another, past --max-concurrency, and
-    /// report their latency on its own: 2 means half a second after each answer.
+    /// Send one-token probe requests at up to RATE per second, outside --max-concurrency, and
+    /// report their latency separately.
     #[arg(
         long,
         default_value_t = 0.0,
@@ -178,22 +177,22 @@ pub(crate) struct LoadArgs {
         value_name = "RATE"
     )]
     pub(crate) probe_request_rate: f64,
-    /// Have the server profile the run (POST /start_profile and /stop_profile). vLLM needs
-    /// VLLM_TORCH_PROFILER_DIR or --profiler-config for it.
+    /// Have the server profile the run (POST /start_profile and /stop_profile). vLLM must be
+    /// started with VLLM_TORCH_PROFILER_DIR or --profiler-config.
     #[arg(long)]
     pub(crate) profile: bool,
-    /// Empty the server's prefix cache before the run (POST /reset_prefix_cache).
+    /// Reset the server's prefix cache before the run (POST /reset_prefix_cache).
     #[arg(long)]
     pub(crate) reset_prefix_cache: bool,
-    /// Share of the requests that are given up by hanging up, 0 to 1.
+    /// Fraction of requests to cancel by disconnecting, 0 to 1.
     #[arg(
         long,
         default_value_t = 0.0,
         allow_hyphen_values = true,
-        value_name = "SHARE"
+        value_name = "FRACTION"
     )]
     pub(crate) request_cancellation_rate: f64,
-    /// How long after the request was sent it is given up, in seconds.
+    /// Seconds after sending until a request is cancelled.
     #[arg(
         long,
         default_value_t = 0.5,
@@ -204,12 +203,12 @@ pub(crate) struct LoadArgs {
     /// Worker threads [default: one, or more for heavy loads].
     #[arg(long)]
     pub(crate) workers: Option<usize>,
-    /// Tie each worker to a processor, counted from this one.
+    /// Pin workers to consecutive CPUs, starting at CPU.
     #[arg(long, value_name = "CPU")]
     pub(crate) pin: Option<usize>,
 }
 
-/// How a run or a sweep under way is shown.
+/// How a run or a sweep in progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ui {
@@ -249,10 +248,10 @@ pub(crate) struct ContentArgs {
     /// Nucleus sampling.
     #[arg(long)]
     pub(crate) top_p: Option<f64>,
-    /// Sample among the k likeliest tokens.
+    /// Sample from the k most likely tokens.
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) top_k: Option<i64>,
-    /// Least probability relative to the likeliest token.
+    /// Minimum probability relative to the most likely token.
     #[arg(long)]
     pub(crate) min_p: Option<f64>,
     /// Frequency penalty.
@@ -264,11 +263,12 @@ pub(crate) struct ContentArgs {
     /// Repetition penalty.
     #[arg(long)]
     pub(crate) repetition_penalty: Option<f64>,
-    /// Ask the server to go on after the end-of-text token; always on for random data and traces.
+    /// Ask the server to ignore the EOS token and generate to the limit; always on for random data
+    /// and traces.
     #[arg(long)]
     pub(crate) ignore_eos: bool,
-    /// Further fields of the request body, as a JSON object; they win over the flags. Parts of it
-    /// can be given as --extra-body.NAME VALUE.
+    /// Extra fields of the request body, as a JSON object; they override the flags. Single fields
+    /// can be set with --extra-body.NAME VALUE.
     #[arg(long, value_name = "JSON")]
     pub(crate) extra_body: Option<String>,
     /// Arguments for the tokenizer's chat template, as a JSON object (custom, speed_bench).
@@ -277,10 +277,10 @@ pub(crate) struct ContentArgs {
     /// Number of log probabilities per token (completions only).
     #[arg(long)]
     pub(crate) logprobs: Option<i64>,
-    /// Ask for whole answers instead of streams: only the end-to-end latency is measured then.
+    /// Request complete responses instead of streams: only the end-to-end latency is measured.
     #[arg(long)]
     pub(crate) no_streaming: bool,
-    /// Ask for usage numbers on every event, so that the tokens of each are known (vLLM).
+    /// Request usage numbers with every event, so that the tokens of each are known (vLLM).
     #[arg(long)]
     pub(crate) continuous_usage: bool,
     /// Send prompts as token ids (completions only).
@@ -293,22 +293,24 @@ pub(crate) struct ContentArgs {
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ReportingArgs {
     /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time,
-    /// e2el_including_client_queue [default: ttft,tpot,itl; e2el for embeddings and the like].
+    /// e2el_including_client_queue [default: ttft,tpot,itl; e2el for embedding, rerank and similar
+    /// backends].
     #[arg(long, value_name = "LIST")]
     pub(crate) percentile_metrics: Option<String>,
     /// Percentiles to print and save [default: 99].
     #[arg(long, value_name = "LIST")]
     pub(crate) metric_percentiles: Option<String>,
-    /// Latency limits in milliseconds that a good request meets: ttft:200 tpot:50 e2el:5000.
+    /// Latency limits in milliseconds that a request must meet to count as goodput: ttft:200
+    /// tpot:50 e2el:5000.
     #[arg(long, num_args = 1.., value_name = "METRIC:MS")]
     pub(crate) goodput: Vec<String>,
-    /// Write vLLM's result file.
+    /// Write a result file in vLLM's format.
     #[arg(long)]
     pub(crate) save_result: bool,
-    /// Keep the arrays of per-request numbers in it.
+    /// Include per-request arrays in the result file.
     #[arg(long)]
     pub(crate) save_detailed: bool,
-    /// Append the result as one line to the file.
+    /// Append the result as one line to the result file.
     #[arg(long)]
     pub(crate) append_result: bool,
     /// Strings to add to the result, each KEY=VALUE.
@@ -317,31 +319,33 @@ pub(crate) struct ReportingArgs {
     /// Folder of the result file.
     #[arg(long, value_name = "DIR")]
     pub(crate) result_dir: Option<PathBuf>,
-    /// Name of the result file [default: made from backend, rate, model and date].
+    /// Name of the result file [default: from backend, rate, model and date].
     #[arg(long, value_name = "FILE")]
     pub(crate) result_filename: Option<PathBuf>,
-    /// Label of this run; starts the file name.
+    /// Label of this run, the first part of the default file name.
     #[arg(long)]
     pub(crate) label: Option<String>,
-    /// Write a page with the timeline of every request beside the result (NAME.timeline.html).
+    /// Write a page with the timeline of every request next to the result file
+    /// (NAME.timeline.html).
     #[arg(long)]
     pub(crate) plot_timeline: bool,
-    /// Gaps in milliseconds from which the timeline's colour changes, two numbers.
+    /// Two thresholds in milliseconds at which gaps change colour in the timeline.
     #[arg(long, default_value = "25,50", value_name = "MS,MS")]
     pub(crate) timeline_itl_thresholds: String,
-    /// Draw histograms of the prompt and answer lengths beside the result (NAME.dataset_stats.png).
+    /// Draw histograms of prompt and output lengths next to the result file
+    /// (NAME.dataset_stats.png).
     #[arg(long)]
     pub(crate) plot_dataset_stats: bool,
-    /// Folder in which the run folder is made.
+    /// Folder in which the run folder is created.
     #[arg(long, default_value = "inferometer-runs", value_name = "DIR")]
     pub(crate) runs_dir: PathBuf,
-    /// Make no run folder.
+    /// Do not create a run folder.
     #[arg(long)]
     pub(crate) no_run_folder: bool,
-    /// End with exit code 3 when the verdict is INVALID.
+    /// Exit with code 3 if the verdict is INVALID.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Forms of other tools.
+    /// Formats of other tools.
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
 }

@@ -19,7 +19,7 @@ pub(crate) struct SweepArgs {
     /// Folder of the results [default: results, or as set in the file].
     #[arg(long, short = 'o', value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
-    /// Runs of each setting [default: 1, or as set in the file; 3 with --serve-cmd].
+    /// Runs per setting [default: 1, or as set in the file; 3 with --serve-cmd].
     #[arg(long, value_name = "N")]
     pub(crate) num_runs: Option<usize>,
     /// Resume: skip completed runs.
@@ -29,7 +29,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, overrides_with = "again")]
     pub(crate) overwrite: bool,
     /// Resume an unfinished sweep of the same settings; otherwise move earlier results to a folder
-    /// with the date next to theirs, and start over. `run_sweep.py` does so.
+    /// with the date in its name, next to theirs, and start over. `run_sweep.py` uses this.
     #[arg(long, overrides_with_all = ["overwrite", "resume"], conflicts_with = "serve_cmd")]
     pub(crate) again: bool,
     /// Stop at the first run that fails (always with --serve-cmd, unless --continue-on-error).
@@ -41,11 +41,11 @@ pub(crate) struct SweepArgs {
     /// Print output of runs and servers to the terminal instead of `logs/`.
     #[arg(long)]
     pub(crate) show_stdout: bool,
-    /// How the sweep is shown: one line for it and one for its present run, or both on the whole
-    /// terminal.
+    /// Progress display: one line for the sweep and one for the current run, or a live view on the
+    /// whole terminal.
     #[arg(long, value_enum, default_value_t = Ui::Bar)]
     pub(crate) ui: Ui,
-    /// Do not keep run folders (single requests) in `runs/` of the results folder.
+    /// Do not keep run folders (per-request records) in `runs/` of the results folder.
     #[arg(long, conflicts_with = "serve_cmd")]
     pub(crate) no_run_folders: bool,
 
@@ -65,7 +65,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) bench_cmd: Option<String>,
-    /// Command after each run, instead of emptying the server's caches.
+    /// Command after each run, instead of resetting the server's caches.
     #[arg(
         long,
         value_name = "COMMAND",
@@ -107,7 +107,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) experiment_name: Option<String>,
-    /// Prompts of an unmeasured run before each combination.
+    /// Number of prompts of a warm-up run before each combination.
     #[arg(
         long,
         value_name = "N",
@@ -116,7 +116,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) warmup_num_prompts: u64,
-    /// Seconds that the server may take to become healthy.
+    /// Seconds to wait for the server to become healthy.
     #[arg(
         long,
         value_name = "S",
@@ -125,7 +125,7 @@ pub(crate) struct SweepArgs {
         help_heading = "vLLM's form"
     )]
     pub(crate) server_ready_timeout: u64,
-    /// Continue after a run that failed.
+    /// Continue after a failed run.
     #[arg(long, requires = "serve_cmd", help_heading = "vLLM's form")]
     pub(crate) continue_on_error: bool,
 

@@ -17,13 +17,13 @@ pub(crate) struct VisualizeArgs {
     /// Dashboard: interactive_dashboard.html, one file that needs no network.
     #[arg(long)]
     pub(crate) interactive: bool,
-    /// Report in words: performance_report.txt and .md.
+    /// Written report: performance_report.txt and .md.
     #[arg(long)]
     pub(crate) report: bool,
-    /// All of these; so without any of them.
+    /// All of these; the default.
     #[arg(long)]
     pub(crate) all: bool,
-    /// The table that `aggregate` wrote.
+    /// Table written by `aggregate`.
     #[arg(
         long,
         default_value = "results/aggregate_results.csv",
@@ -34,7 +34,7 @@ pub(crate) struct VisualizeArgs {
     /// Folder of the figures.
     #[arg(long, default_value = "figures", value_name = "DIR")]
     pub(crate) output: PathBuf,
-    /// Make a small campaign on the built-in simulator first, and show that.
+    /// Run a small campaign on the built-in simulator first, and visualize it.
     #[arg(long)]
     pub(crate) demo: bool,
     /// Language: en or zh.

@@ -1,4 +1,4 @@
-//! Flags about shapes of traffic that vLLM's benchmark does not have, and the command `workload`.
+//! Flags for traffic shapes that vLLM's benchmark does not have, and the command `workload`.
 
 use std::path::PathBuf;
 
@@ -7,74 +7,76 @@ use serde::Serialize;
 
 use super::RunArgs;
 
-/// Shapes of traffic.
+/// Traffic shapes.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Traffic")]
 pub(crate) struct TrafficArgs {
-    /// Send exactly what this file holds, when it says (inferometer workload build).
+    /// Send exactly the requests of this file at their due instants (see inferometer workload
+    /// build).
     #[arg(long, value_name = "FILE")]
     pub(crate) workload: Option<PathBuf>,
-    /// Several classes of traffic: WEIGHT:INPUT/OUTPUT,…; lengths are N, uniform(LOW,HIGH),
+    /// Several classes of requests: WEIGHT:INPUT/OUTPUT,…; lengths are N, uniform(LOW,HIGH),
     /// normal(MEAN,DEVIATION), lognormal(MEDIAN,SIGMA) or file(PATH).
     #[arg(long, value_name = "CLASSES")]
     pub(crate) mix: Option<String>,
-    /// Groups of requests that share their beginning (mix).
+    /// Number of groups of requests that share a prefix (mix).
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) prefix_groups: usize,
-    /// Tokens that a group shares; a prompt's own tokens come after them (mix).
+    /// Tokens of the prefix that a group shares, followed by the prompt's own tokens (mix).
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub(crate) prefix_group_len: u64,
-    /// Popularity of the groups: group k gets requests in proportion to 1/k^S; 0 makes all alike
-    /// (mix).
+    /// Popularity of the groups: group k gets requests in proportion to 1/k^S; with 0 all are
+    /// equally popular (mix).
     #[arg(long, default_value_t = 0.0, value_name = "S")]
     pub(crate) prefix_zipf: f64,
-    /// Share of each prompt's tokens that it has in common with its group (mix), in place of a
-    /// fixed length.
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of each prompt's tokens that it shares with its group, instead of a fixed length
+    /// (mix).
+    #[arg(long, value_name = "FRACTION")]
     pub(crate) cache_hit_fraction: Option<f64>,
     /// Make the prompts differ from those of any other run, so that a warm prefix cache cannot
-    /// flatter the result; without TEXT, the salt is random. It is part of the result.
+    /// improve the result; without TEXT, the salt is random. It is saved with the result.
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "")]
     pub(crate) salt: Option<String>,
-    /// Conversations of several turns, whose history holds the server's own replies: from
-    /// --dataset-path (ShareGPT, or the input of vLLM's multi-turn script), or synthetic.
-    /// --request-rate counts conversations.
+    /// Multi-turn conversations, whose history holds the server's own replies: from --dataset-path
+    /// (ShareGPT, or the input of vLLM's multi-turn script), or synthetic. --request-rate counts
+    /// conversations.
     #[arg(long)]
     pub(crate) multi_turn: bool,
-    /// Leave out conversations with fewer turns; synthetic ones have at least so many.
+    /// Minimum turns per conversation; shorter recorded ones are skipped.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) multi_turn_min_turns: usize,
-    /// Most turns of a conversation [default: all; of synthetic ones: 4].
+    /// Maximum turns per conversation [default: all; of synthetic ones: 4].
     #[arg(long, value_name = "N")]
     pub(crate) multi_turn_max_turns: Option<usize>,
-    /// Most conversations under way at once, those included whose user thinks; --max-concurrency
-    /// counts requests [default: no limit].
+    /// Maximum concurrent conversations, including those in think time; --max-concurrency counts
+    /// requests [default: no limit].
     #[arg(long, value_name = "N", visible_alias = "max-active-conversations")]
     pub(crate) multi_turn_max_active: Option<usize>,
-    /// Pause between an answer and the next turn.
+    /// Think time between an answer and the next turn.
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
     pub(crate) multi_turn_think_time: f64,
-    /// Tokens at the start of the first turn that all synthetic conversations share.
+    /// Tokens of a prefix of the first turn that all synthetic conversations share.
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     pub(crate) multi_turn_prefix_len: u64,
-    /// Tokens of a first turn of synthetic conversations, without the shared ones; lengths as in
-    /// --mix.
+    /// Tokens of the first turn of synthetic conversations, without the shared prefix; lengths as
+    /// in --mix.
     #[arg(long, default_value = "256", value_name = "LENGTHS")]
     pub(crate) multi_turn_first_len: String,
-    /// Tokens of a later turn of synthetic conversations.
+    /// Tokens of each later turn of synthetic conversations; lengths as in --mix.
     #[arg(long, default_value = "64", value_name = "LENGTHS")]
     pub(crate) multi_turn_input_len: String,
-    /// Tokens of an answer [default: as recorded; of synthetic conversations: 128].
+    /// Tokens of each answer; lengths as in --mix for synthetic conversations, one number for those
+    /// from a file [default: as recorded; of synthetic conversations: 128].
     #[arg(long, value_name = "LENGTHS")]
     pub(crate) multi_turn_output_len: Option<String>,
-    /// Ask for answers of a structure (vLLM's structured_outputs), and report the share that has
-    /// it.
+    /// Request structured answers (vLLM's structured_outputs), and report the fraction that
+    /// conforms.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) structured_output: Option<StructuredKind>,
-    /// Share of the requests that ask for it.
-    #[arg(long, default_value_t = 1.0, value_name = "SHARE")]
+    /// Fraction of the requests that ask for structured answers.
+    #[arg(long, default_value_t = 1.0, value_name = "FRACTION")]
     pub(crate) structured_output_ratio: f64,
-    /// The schema, pattern, grammar, or choices (one a line), in place of a built-in one.
+    /// The schema, pattern, grammar, or choices (one per line), instead of a built-in one.
     #[arg(long, value_name = "FILE", requires = "structured_output")]
     pub(crate) structured_output_file: Option<PathBuf>,
     /// Do not check the lengths of synthetic prompts with the server's /tokenize.
@@ -82,17 +84,17 @@ pub(crate) struct TrafficArgs {
     pub(crate) no_verify_lengths: bool,
 }
 
-/// Structures of answers.
+/// Kinds of structured answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StructuredKind {
-    /// JSON of a schema.
+    /// JSON that matches a schema.
     Json,
-    /// Text that a pattern matches.
+    /// Text that matches a pattern.
     Regex,
     /// One of several texts.
     Choice,
-    /// A sentence of a grammar.
+    /// Text that a grammar generates.
     Grammar,
 }
 
@@ -118,7 +120,7 @@ pub(crate) struct WorkloadArgs {
 /// The commands of `inferometer workload`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadCommand {
-    /// Write the requests and due instants that a run with these flags would send; asks no server.
+    /// Write the requests and due instants of a run with these flags to a file; contacts no server.
     #[command(args_override_self = true)]
     Build(Box<BuildArgs>),
     /// Show what a workload file holds.
@@ -141,7 +143,7 @@ pub(crate) struct BuildArgs {
 pub(crate) struct ShowArgs {
     /// The workload file.
     pub(crate) file: PathBuf,
-    /// Also write a page with the histograms.
+    /// Also write an HTML page with the histograms.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }

@@ -8,12 +8,12 @@ use inferometer_results::{Aggregate, aggregate as read_all};
 
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
-use inferometer_terminal::Output;
+use inferometer_terminal::{Output, align};
 
 /// Name of the table in the results folder.
 pub(crate) const TABLE_NAME: &str = "aggregate_results.csv";
 
-/// Settings that are shown; the file has all.
+/// Maximum number of settings to print; the file has all.
 const SHOWN: usize = 40;
 
 /// Writes the table of all results in a folder.
@@ -44,7 +44,7 @@ pub(crate) fn write_table(
     }
     if table.rows.is_empty() {
         return Err(Failure::usage(format!(
-            "{} holds no result that can be read ({} files looked at): make some with inferometer sweep, or with \
+            "no readable results in {} ({} files checked): create some with inferometer sweep, or with \
              inferometer run --save-result --result-dir {}",
             results.display(),
             files.len(),
@@ -52,7 +52,7 @@ pub(crate) fn write_table(
         )));
     }
     write_both(&table, target)?;
-    output.say(&format!(
+    output.print_line(&format!(
         "{} runs from {} files: {} and .parquet",
         table.rows.len(),
         files.len() - table.broken.len(),
@@ -62,7 +62,7 @@ pub(crate) fn write_table(
     if groups.iter().any(|group| group.runs > 1) {
         let path = repeats_path(target);
         write_both(&folded_table(&groups), &path)?;
-        output.say(&format!(
+        output.print_line(&format!(
             "{} settings, repeats folded into mean, standard deviation and 95 % interval: {} and .parquet",
             groups.len(),
             path.display()
@@ -95,83 +95,33 @@ fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
 /// `aggregate_results.csv` → `aggregate_results_repeats.csv`.
 fn repeats_path(target: &Path) -> PathBuf {
     let stem = target.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = target
+    let extension = target
         .extension()
-        .map(|ending| format!(".{}", ending.to_string_lossy()))
+        .map(|extension| format!(".{}", extension.to_string_lossy()))
         .unwrap_or_default();
-    target.with_file_name(format!("{stem}_repeats{ending}"))
+    target.with_file_name(format!("{stem}_repeats{extension}"))
 }
 
-/// The folded runs for people: what differs between settings, then the main numbers.
+/// The main numbers of a run, in the order of the overview's columns.
+const NUMBERS: [&str; 5] = [
+    "request_throughput",
+    "output_throughput",
+    "mean_ttft_ms",
+    "p99_ttft_ms",
+    "mean_tpot_ms",
+];
+
+/// A table of the folded runs: the settings that differ, then the main numbers.
 fn overview(groups: &[Folded]) -> String {
-    let mut keys: Vec<&String> = Vec::new();
-    for group in groups {
-        keys.extend(group.settings.keys());
-    }
-    keys.sort();
-    keys.dedup();
-    let all = keys.clone();
-    keys.retain(|key| {
-        *key != "filename"
-            && groups
-                .iter()
-                .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
-    });
-    // The name of the files is shown only where nothing else tells two settings apart.
-    let told = |group: &Folded| {
-        keys.iter()
-            .map(|key| group.settings.get(*key).cloned())
-            .collect::<Vec<_>>()
-    };
-    let names_needed = groups.iter().enumerate().any(|(index, group)| {
-        groups[..index]
-            .iter()
-            .take(SHOWN)
-            .any(|other| told(other) == told(group))
-    });
-    if names_needed {
-        keys.extend(all.into_iter().filter(|key| *key == "filename"));
-    }
-    let numbers = [
-        "request_throughput",
-        "output_throughput",
-        "mean_ttft_ms",
-        "p99_ttft_ms",
-        "mean_tpot_ms",
-    ];
+    let keys = differing_keys(groups);
     let mut rows: Vec<Vec<String>> = vec![
         keys.iter()
             .map(|key| (*key).clone())
             .chain(["runs".to_owned()])
-            .chain(numbers.map(str::to_owned))
+            .chain(NUMBERS.map(str::to_owned))
             .collect(),
     ];
-    for group in groups.iter().take(SHOWN) {
-        let setting = |key: &&String| match group.settings.get(*key) {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-            None => "–".to_owned(),
-        };
-        let mut row: Vec<String> = keys.iter().map(setting).collect();
-        let invalid = if group.invalid > 0 {
-            format!(" ({} INVALID)", group.invalid)
-        } else {
-            String::new()
-        };
-        row.push(format!("{}{invalid}", group.runs));
-        for key in numbers {
-            row.push(match group.numbers.get(key) {
-                None => "–".to_owned(),
-                Some(estimate) => match estimate.interval {
-                    Some((_, high)) => {
-                        format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean)
-                    }
-                    None => format!("{:.2}", estimate.mean),
-                },
-            });
-        }
-        rows.push(row);
-    }
+    rows.extend(groups.iter().take(SHOWN).map(|group| row(group, &keys)));
     let mut text = align(&rows);
     if groups.len() > SHOWN {
         let _ = writeln!(
@@ -186,24 +136,63 @@ fn overview(groups: &[Folded]) -> String {
     text
 }
 
-/// Columns of the same width, right-aligned, two spaces apart.
-pub(crate) fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "  {}{cell}", " ".repeat(width - cell.chars().count()));
-        }
-        text.push('\n');
+/// The settings whose values differ between groups.
+fn differing_keys(groups: &[Folded]) -> Vec<&String> {
+    let mut keys: Vec<&String> = Vec::new();
+    for group in groups {
+        keys.extend(group.settings.keys());
     }
-    text
+    keys.sort();
+    keys.dedup();
+    let all = keys.clone();
+    keys.retain(|key| {
+        *key != "filename"
+            && groups
+                .iter()
+                .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
+    });
+    // File names are shown only if nothing else distinguishes two settings.
+    let values = |group: &Folded| {
+        keys.iter()
+            .map(|key| group.settings.get(*key).cloned())
+            .collect::<Vec<_>>()
+    };
+    let names_needed = groups.iter().enumerate().any(|(index, group)| {
+        groups[..index]
+            .iter()
+            .take(SHOWN)
+            .any(|other| values(other) == values(group))
+    });
+    if names_needed {
+        keys.extend(all.into_iter().filter(|key| *key == "filename"));
+    }
+    keys
+}
+
+/// The row of a group: its settings, number of runs, and main numbers.
+fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
+    let setting = |key: &&String| match group.settings.get(*key) {
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "–".to_owned(),
+    };
+    let mut row: Vec<String> = keys.iter().map(setting).collect();
+    let invalid = if group.invalid > 0 {
+        format!(" ({} INVALID)", group.invalid)
+    } else {
+        String::new()
+    };
+    row.push(format!("{}{invalid}", group.runs));
+    for key in NUMBERS {
+        row.push(match group.numbers.get(key) {
+            None => "–".to_owned(),
+            Some(estimate) => match estimate.interval {
+                Some((_, high)) => {
+                    format!("{:.2} ± {:.2}", estimate.mean, high - estimate.mean)
+                }
+                None => format!("{:.2}", estimate.mean),
+            },
+        });
+    }
+    row
 }

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure, OrFail};
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// Fits, prints how well, and writes the preset.
+/// Fits the model, prints the quality of the fit, and writes the preset.
 pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, Failure> {
     let calibration = Calibration {
         results: args.results.clone(),
@@ -28,7 +28,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, output: &Output) -> Result<Exit, F
     } = fit(&calibration, &Watch::new(output, NO_VIEW))?;
     output.print(&table);
     write(&args.output, &preset.to_json().or_failure()?)?;
-    output.say(&format!(
+    output.print_line(&format!(
         "Wrote {}. Use it: inferometer simulate --preset {}",
         args.output.display(),
         args.output.display()

@@ -1,4 +1,4 @@
-//! `inferometer check`: what works with a server, what does not, and what to do about it.
+//! `inferometer check`: what works with a server, what does not, and how to fix it.
 
 mod findings;
 mod load;
@@ -26,7 +26,7 @@ pub(crate) fn check(args: &CheckArgs, output: &Output) -> Result<Exit, Failure> 
     Ok(findings.conclude())
 }
 
-/// All checks in order; those that would fail for an earlier one's reason are not made.
+/// All checks in order; a check is skipped if it would fail for the same reason as an earlier one.
 fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> {
     let settings = ExecutionSettings {
         start: Start::Fresh,
@@ -62,7 +62,7 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     load::benchmarks(args.quick, &common, &mut runner, findings)
 }
 
-/// Reports what the server is; false when it serves no model that could be checked.
+/// Reports the server's version and models; false if there is no model to check.
 fn report_identity(args: &CheckArgs, identity: Identity, findings: &mut Findings<'_>) -> bool {
     let version = identity
         .version
@@ -70,7 +70,7 @@ fn report_identity(args: &CheckArgs, identity: Identity, findings: &mut Findings
     findings.good("connection", format!("{} answers{version}", args.base_url));
     match &identity.models {
         Some(models) if !models.is_empty() => {
-            findings.good("models", format!("it serves {}", models.join(", ")));
+            findings.good("models", format!("the server serves {}", models.join(", ")));
         }
         Some(_) | None if args.model.is_some() => {
             findings.note(

@@ -12,7 +12,7 @@ use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
-/// Prints the comparison that `args` ask for.
+/// Prints the comparison of the runs in `args`.
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {
     let mut rows = Vec::new();
     for path in &args.runs {
@@ -22,10 +22,10 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
             file_rows(path)?
         });
     }
-    tell_apart(&mut rows);
+    shorten_names(&mut rows);
     let comparison = Comparison::new(&rows, args.lang).or_usage()?;
     if args.json {
-        output.say(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
+        output.print_line(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
     } else if args.markdown {
         output.print(&comparison.to_markdown());
     } else {
@@ -61,15 +61,15 @@ fn file_rows(path: &Path) -> Result<Vec<Row>, Failure> {
         .collect())
 }
 
-/// A run folder in the keys of a result file.
+/// A run folder, with the keys of a result file.
 fn folder_row(path: &Path) -> Result<Row, Failure> {
     let mut row: Row = FolderRun::open(path)?.row()?.collect();
     row.insert("filename".to_owned(), path.display().to_string().into());
     Ok(row)
 }
 
-/// The shortest ending of each path that no other run has.
-fn tell_apart(rows: &mut [Row]) {
+/// Shortens each path to its shortest suffix that no other run shares.
+fn shorten_names(rows: &mut [Row]) {
     let names: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -85,14 +85,14 @@ fn tell_apart(rows: &mut [Row]) {
         .collect();
     for (index, row) in rows.iter_mut().enumerate() {
         let own = &names[index];
-        let ending = |count: usize| &own[own.len().saturating_sub(count)..];
-        let alone = |count: &usize| {
+        let suffix = |count: usize| &own[own.len().saturating_sub(count)..];
+        let is_unique = |count: &usize| {
             names
                 .iter()
                 .enumerate()
-                .all(|(other, name)| other == index || !name.ends_with(ending(*count)))
+                .all(|(other, name)| other == index || !name.ends_with(suffix(*count)))
         };
-        let count = (1..=own.len()).find(alone).unwrap_or(own.len());
-        row.insert("filename".to_owned(), ending(count).join("/").into());
+        let count = (1..=own.len()).find(is_unique).unwrap_or(own.len());
+        row.insert("filename".to_owned(), suffix(count).join("/").into());
     }
 }

@@ -1,4 +1,4 @@
-//! What the flags of the engine model mean.
+//! Settings of the engine model.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::sim::parse;
 use crate::args::EngineArgs;
 use crate::exit::{Failure, OrFail};
 
-/// The engines that the flags ask for; `None` without a preset.
+/// The engines that the flags describe; `None` without a preset.
 pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure> {
     let Some(preset) = &args.preset else {
         let none = EngineArgs {
@@ -22,8 +22,8 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
         };
         if *args != none {
             return Err(Failure::usage(
-                "the flags of the engine model (--replicas, --max-num-seqs and so on) need --preset, which says \
-                 what engine it is",
+                "the flags of the engine model (--replicas, --max-num-seqs and so on) need --preset, which selects \
+                 the engine",
             ));
         }
         return Ok(None);
@@ -45,12 +45,12 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
         engine.lora_load = milliseconds("--lora-load-time", time)?;
     }
     match &args.speculation {
-        Some(chances) => {
-            engine.speculation = Some(speculation(chances, args.draft_time.unwrap_or(0.0))?);
+        Some(probabilities) => {
+            engine.speculation = Some(speculation(probabilities, args.draft_time.unwrap_or(0.0))?);
         }
         None if args.draft_time.is_some() => {
             return Err(Failure::usage(
-                "--draft-time needs --speculation: which drafts are accepted?",
+                "--draft-time needs --speculation, the acceptance probabilities of the drafts",
             ));
         }
         None => {}
@@ -67,30 +67,30 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
         router,
         transfer,
     };
-    // Building it finds out whether the settings go together.
+    // Building it checks that the settings are compatible.
     inferometer_sim::engine::Cluster::new(cluster.clone(), 0).or_usage()?;
     Ok(Some(EngineModel { name, cluster }))
 }
 
-/// A preset by its name, or out of a file.
+/// A preset by name or from a file.
 fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
     let path = Path::new(preset);
     if !path.is_file() {
         let known: Preset = parse("--preset", preset)?;
         return Ok((known.to_string(), known.engine().or_usage()?));
     }
-    let wrong =
+    let invalid =
         |error: &dyn std::fmt::Display| Failure::usage(format!("--preset {preset}: {error}"));
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let file = PresetFile::from_json(&text).map_err(|error| wrong(&error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
+    let file = PresetFile::from_json(&text).map_err(|error| invalid(&error))?;
     Ok((file.name, file.engine))
 }
 
-fn speculation(chances: &str, draft_time: f64) -> Result<Speculation, Failure> {
+fn speculation(probabilities: &str, draft_time: f64) -> Result<Speculation, Failure> {
     let acceptance: Vec<f64> = numbers(
         "--speculation",
-        chances,
-        "chances from 0 to 1, such as 0.8,0.7,0.6",
+        probabilities,
+        "probabilities from 0 to 1, such as 0.8,0.7,0.6",
     )?;
     Ok(Speculation {
         acceptance,
@@ -99,14 +99,14 @@ fn speculation(chances: &str, draft_time: f64) -> Result<Speculation, Failure> {
 }
 
 fn swap(text: &str) -> Result<Swap, Failure> {
-    let form = "blocks and microseconds a token, such as 20000,5";
+    let form = "blocks and microseconds per token, such as 20000,5";
     let &[blocks, per_token] = numbers("--swap", text, form)?.as_slice() else {
         return Err(Failure::usage(format!(
-            "--swap {text}: give two numbers, {form}"
+            "--swap {text}: must be two numbers, {form}"
         )));
     };
     if !(0.0..1e12).contains(&blocks) || blocks.fract() != 0.0 || !(0.0..1e9).contains(&per_token) {
-        return Err(Failure::usage(format!("--swap {text}: give {form}")));
+        return Err(Failure::usage(format!("--swap {text}: must be {form}")));
     }
     Ok(Swap {
         blocks: blocks as usize,
@@ -115,10 +115,10 @@ fn swap(text: &str) -> Result<Swap, Failure> {
 }
 
 fn transfer(text: &str, engine: &EngineConfig) -> Result<Transfer, Failure> {
-    let form = "milliseconds a prompt and microseconds a token, such as 2,1.5";
+    let form = "milliseconds per prompt and microseconds per token, such as 2,1.5";
     let &[base, per_token] = numbers("--transfer", text, form)?.as_slice() else {
         return Err(Failure::usage(format!(
-            "--transfer {text}: give two numbers, {form}"
+            "--transfer {text}: must be two numbers, {form}"
         )));
     };
     Ok(Transfer {
@@ -130,7 +130,7 @@ fn transfer(text: &str, engine: &EngineConfig) -> Result<Transfer, Failure> {
 
 fn numbers(flag: &str, text: &str, form: &str) -> Result<Vec<f64>, Failure> {
     let parsed: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    parsed.map_err(|error| Failure::usage(format!("{flag} {text}: {error}; give {form}")))
+    parsed.map_err(|error| Failure::usage(format!("{flag} {text}: {error}; expected {form}")))
 }
 
 fn milliseconds(flag: &str, value: f64) -> Result<Nanos, Failure> {
@@ -138,7 +138,7 @@ fn milliseconds(flag: &str, value: f64) -> Result<Nanos, Failure> {
         Ok(Nanos::from_secs_f64(value / 1e3))
     } else {
         Err(Failure::usage(format!(
-            "{flag} {value}: give a time of at least 0"
+            "{flag} {value}: must be a time of at least 0"
         )))
     }
 }

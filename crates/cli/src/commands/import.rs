@@ -1,4 +1,4 @@
-//! `inferometer import`: results of other tools and times in our form.
+//! `inferometer import`: results of other tools and older versions, in inferometer's format.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::args::ImportArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
-/// Keys without which no reader takes a file for a result.
+/// Keys by which readers recognise a result.
 const NEEDED: [&str; 3] = ["request_throughput", "completed", "duration"];
 
-/// Reads all files, then writes one result a run: nothing is written when a file cannot be read.
+/// Reads all files, then writes one result per run: nothing is written if a file cannot be read.
 pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure> {
     let mut runs = Vec::new();
     for file in &args.files {
@@ -23,11 +23,11 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
         .map_err(|error| Failure::usage(format!("--output {}: {error}", args.output.display())))?;
     for run in &runs {
         let path = free_path(&args.output, run);
-        let text = serde_json::to_string(&form(run, args.detailed)).or_failure()?;
+        let text = serde_json::to_string(&converted(run, args.detailed)).or_failure()?;
         fs::write(&path, text + "\n").map_err(|error| {
-            Failure::usage(format!("{}: cannot be written: {error}", path.display()))
+            Failure::usage(format!("{}: cannot write: {error}", path.display()))
         })?;
-        output.say(&format!(
+        output.print_line(&format!(
             "{}: {} ({})",
             path.display(),
             run.file.display(),
@@ -37,31 +37,31 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
     Ok(Exit::Good)
 }
 
-/// vLLM's keys, the other tool's own keys beside them, and where it all comes from.
-fn form(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
+/// vLLM's keys, the other tool's own keys, and the source.
+fn converted(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
     let details = run.details.iter().filter(|_| detailed);
-    let mut form: Map<String, Value> = run
+    let mut result: Map<String, Value> = run
         .keys
         .iter()
         .chain(details)
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     for key in NEEDED {
-        form.entry(key).or_insert(Value::Null);
+        result.entry(key).or_insert(Value::Null);
     }
     let source = json!({
         "tool": run.source.to_string(),
         "file": run.file.file_name().map(|name| name.to_string_lossy()),
         "position": run.position,
     });
-    match form.entry("inferometer").or_insert_with(|| json!({})) {
-        Value::Object(ours) => drop(ours.insert("imported_from".to_owned(), source)),
+    match result.entry("inferometer").or_insert_with(|| json!({})) {
+        Value::Object(map) => drop(map.insert("imported_from".to_owned(), source)),
         other => *other = json!({ "imported_from": source }),
     }
-    form
+    result
 }
 
-/// The file's name, with a number where it has several runs or another file has the same name.
+/// A free file name: the source's, with a number for further runs and for names in use.
 fn free_path(folder: &Path, run: &ImportedRun) -> PathBuf {
     let stem = run
         .file

@@ -1,4 +1,4 @@
-//! `inferometer quickstart`: a whole benchmark on a fresh machine, with nothing to set up.
+//! `inferometer quickstart`: a complete benchmark without any setup.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::args::{Cli, Command, QuickstartArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
-/// Model name of the simulator that is benchmarked.
+/// Model name of the simulator.
 const MODEL: &str = "sim";
 
-/// Starts the simulator, benchmarks it, and says how the same is done to a real server.
+/// Starts the simulator, benchmarks it, and prints the command for a real server.
 pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit, Failure> {
     let tokenizer = Tokenizer::builtin().or_failure()?;
     let server = start(SimSettings {
@@ -26,18 +26,22 @@ pub(crate) fn quickstart(args: &QuickstartArgs, output: &Output) -> Result<Exit,
     })
     .or_failure()?;
     let url = server.url();
-    output.say(&format!(
-        "A simulated inference server listens on {url}. Benchmarking it with:\n"
+    output.print_line(&format!(
+        "A simulated inference server is listening on {url}. Benchmarking it with:\n"
     ));
     let arguments = arguments(args, &url);
-    output.say(&format!("  inferometer {}\n", arguments.join(" ")));
+    output.print_line(&format!("  inferometer {}\n", arguments.join(" ")));
     let command = std::iter::once("inferometer").chain(arguments.iter().map(String::as_str));
     let Command::Run(parsed) = Cli::try_parse_from(command).or_failure()?.command else {
-        return Err(Failure::usage("the quickstart's own command is not a run"));
+        return Err(Failure::usage(
+            "invalid command of the quickstart: expected a run",
+        ));
     };
     let exit = run::run(*parsed, output)?;
     sim::stop(server)?;
-    output.say("\nNow a real server:  inferometer run --base-url http://HOST:PORT --model MODEL");
+    output.print_line(
+        "\nFor a real server:  inferometer run --base-url http://HOST:PORT --model MODEL",
+    );
     Ok(exit)
 }
 

@@ -10,7 +10,7 @@ use crate::settings::RunSettings;
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// Runs the benchmark that `args` ask for.
+/// Runs the benchmark that `args` describe.
 pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
     let RunSettings {
         benchmark,
@@ -19,7 +19,7 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
         notes,
     } = RunSettings::resolve(args)?;
     if benchmark.compat.is_vllm() {
-        output.say(&compat::namespace_line(&benchmark.saving.vllm_arguments));
+        output.print_line(&compat::namespace_line(&benchmark.saving.vllm_arguments));
     }
     for note in &notes {
         output.note(note);

@@ -1,7 +1,8 @@
-//! `inferometer selftest`: what this host's client can do, measured against the built-in simulator.
+//! `inferometer selftest`: the limits of the client on this host, measured against the built-in
+//! simulator.
 //!
-//! The simulator runs in a process of its own, as a server would. Its truth log shares the client's
-//! clock, so that the error of every stamp is known and not estimated.
+//! The simulator runs in a separate process, as a server would. Its truth log uses the same clock
+//! as the client, so the error of every timestamp is known, not estimated.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,10 +27,14 @@ use inferometer_terminal::Output;
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
+/// Fraction of the requests with `--quick`.
+const QUICK: f64 = 0.2;
+/// File descriptors for everything but the streams.
+const OTHER_FILES: u64 = 128;
 
-/// Measures, prints and keeps the ceiling.
+/// Measures, prints and saves the ceiling.
 pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Failure> {
-    let scale = if args.quick { 0.2 } else { 1.0 };
+    let scale = if args.quick { QUICK } else { 1.0 };
     let count = |full: usize| ((full as f64 * scale) as usize).max(1).to_string();
     let mut ceiling = Ceiling {
         format_version: FORMAT,
@@ -103,11 +108,11 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
     ceiling.kernel_stamps = stamps.finished.health.kernel_stamps;
 
     output.print(&table(&ceiling));
-    keep(&ceiling, args, output)?;
+    save(&ceiling, args, output)?;
     Ok(Exit::Good)
 }
 
-/// A finished run, and the server that it was made against.
+/// A finished run and its server.
 struct Measured {
     finished: Finished,
     wire: Arc<Wire>,
@@ -115,7 +120,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// What the server logged.
+    /// The server's truth log.
     fn truth(&self) -> Result<Vec<TruthRecord>, Failure> {
         let reply = SideClient::new(&self.wire)
             .or_failure()?
@@ -136,7 +141,7 @@ fn measure(
     tokens: usize,
     output: &Output,
 ) -> Result<Measured, Failure> {
-    output.say(&format!(
+    output.print_line(&format!(
         "measuring: sim {} · run {}",
         sim.join(" "),
         load.join(" ")
@@ -162,7 +167,9 @@ fn measure(
     ];
     let parsed = Cli::try_parse_from(fixed.iter().chain(load)).or_failure()?;
     let Command::Run(args) = parsed.command else {
-        return Err(Failure::usage("the selftest's own command is not a run"));
+        return Err(Failure::usage(
+            "invalid command of the selftest: expected a run",
+        ));
     };
     let settings = RunSettings::resolve(*args)?.benchmark;
     let ready = prepare(&settings, &Silent)?;
@@ -191,7 +198,7 @@ fn measure(
     })
 }
 
-/// The built-in simulator in a process of its own.
+/// The built-in simulator in a separate process.
 struct SimProcess {
     child: Child,
     url: String,
@@ -226,7 +233,7 @@ impl SimProcess {
 
 impl Drop for SimProcess {
     fn drop(&mut self) {
-        // It has no files of ours to finish; that it may be gone already is no news.
+        // It has no files to finish, and it may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -240,11 +247,11 @@ fn spans(records: &[Record], of: impl Fn(&Record) -> Option<Nanos>) -> Vec<f64> 
         .collect()
 }
 
-/// How many streams the limits of this process and host allow, and which limit it is.
+/// The number of streams that the limits of this process and host allow, and the lowest limit.
 fn stream_limit(wanted: usize) -> (usize, String) {
-    let files = limits::raise_file_limit(wanted as u64 + 128)
+    let files = limits::raise_file_limit(wanted as u64 + OTHER_FILES)
         .soft
-        .saturating_sub(128) as usize;
+        .saturating_sub(OTHER_FILES) as usize;
     let ports =
         limits::local_port_range().map_or(usize::MAX, |(low, high)| usize::from(high - low));
     let least = wanted.min(files).min(ports);
@@ -256,7 +263,7 @@ fn stream_limit(wanted: usize) -> (usize, String) {
     (least, by.to_owned())
 }
 
-/// Client stamp minus the server's hand-over, for every event, in milliseconds.
+/// Client timestamp minus the server's time of writing, for every event, in milliseconds.
 fn stamp_errors(finished: &Finished, truth: &[TruthRecord]) -> Vec<f64> {
     let start = finished.start.monotonic;
     let truth: BTreeMap<&str, &TruthRecord> = truth
@@ -318,7 +325,7 @@ fn table(ceiling: &Ceiling) -> String {
     text
 }
 
-fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {
+fn save(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(ceiling).or_failure()? + "\n";
     let write = |path: &PathBuf| {
         path.parent()
@@ -330,11 +337,11 @@ fn keep(ceiling: &Ceiling, args: &SelftestArgs, output: &Output) -> Result<(), F
     }
     let Some(path) = kept_at() else { return Ok(()) };
     match write(&path) {
-        Ok(()) => output.say(&format!(
-            "Kept in {}: later runs are compared with it.",
+        Ok(()) => output.print_line(&format!(
+            "Saved in {}; later runs are compared with it.",
             path.display()
         )),
-        Err(error) => output.warn(&format!("{}: not kept: {error}", path.display())),
+        Err(error) => output.warn(&format!("{}: not saved: {error}", path.display())),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `inferometer install-shims`: scripts under the names that people's scripts call.
+//! `inferometer install-shims`: scripts with the names of the tools that they replace.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,11 +10,11 @@ use crate::args::ShimArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
-/// Stands in every script that we wrote, so that nobody else's is overwritten.
+/// Text in every script that this command writes, so that it never overwrites another file.
 const MARK: &str = "runs inferometer in place of";
-/// The same in scripts from before November 2026, which are replaced as well.
+/// The text in scripts from before November 2026, which are replaced as well.
 const OLD_MARK: &str = "runs servebench in place of";
-/// Name of a script, what it stands in for, and our command.
+/// Name of a script, what it replaces, and our command.
 const SCRIPTS: [(&str, &str, &[&str]); 4] = [
     (
         "benchmark_serving.py",
@@ -38,7 +38,7 @@ const SCRIPTS: [(&str, &str, &[&str]); 4] = [
 pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure> {
     let folder = &args.folder;
     fs::create_dir_all(folder).map_err(|error| {
-        Failure::usage(format!("{}: cannot be made: {error}", folder.display()))
+        Failure::usage(format!("{}: cannot be created: {error}", folder.display()))
     })?;
     let binary = std::env::current_exe().or_failure()?;
     let mut scripts: Vec<(&str, String)> = SCRIPTS
@@ -55,7 +55,7 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
                 .is_ok_and(|text| text.contains(MARK) || text.contains(OLD_MARK));
         if foreign {
             return Err(Failure::usage(format!(
-                "{}: there is another file of this name; move it away, or choose another folder",
+                "{}: another file has this name; move it away, or choose another folder",
                 path.display()
             )));
         }
@@ -63,10 +63,10 @@ pub(crate) fn install(args: &ShimArgs, output: &Output) -> Result<Exit, Failure>
     for (name, text) in scripts {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| {
-            Failure::usage(format!("{}: cannot be written: {error}", path.display()))
+            Failure::usage(format!("{}: cannot write: {error}", path.display()))
         })?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).or_failure()?;
-        output.say(&path.display().to_string());
+        output.print_line(&path.display().to_string());
     }
     Ok(Exit::Good)
 }
@@ -107,7 +107,7 @@ fn vllm_script(binary: &Path) -> String {
     )
 }
 
-/// A path as a Python literal; JSON's text is one.
+/// A path as a Python literal, which a JSON string also is.
 fn literal(path: &Path) -> String {
     Value::from(path.display().to_string()).to_string()
 }

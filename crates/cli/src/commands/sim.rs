@@ -1,4 +1,4 @@
-//! `inferometer sim`: a server whose truth is known.
+//! `inferometer sim`: a server that logs the true times.
 
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,8 +18,8 @@ use inferometer_terminal::Output;
 /// Serves until interrupted.
 pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
     let server = start(settings(args)?).or_usage()?;
-    output.say(&format!(
-        "simulator ready: {} (truth log: {}/truth, Ctrl-C ends it)",
+    output.print_line(&format!(
+        "simulator ready: {} (truth log: {}/truth, Ctrl-C to stop)",
         server.url(),
         server.url()
     ));
@@ -28,7 +28,7 @@ pub(crate) fn sim(args: SimArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-/// Ends a simulator; its truth file must be complete.
+/// Stops a simulator and completes its truth file.
 pub(crate) fn stop(server: Server) -> Result<(), Failure> {
     server.stop().or_failure()
 }
@@ -36,43 +36,19 @@ pub(crate) fn stop(server: Server) -> Result<(), Failure> {
 fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
     if args.kernel_stamps && !cfg!(target_os = "linux") {
         return Err(Failure::usage(
-            "--kernel-stamps: this system gives none; the truth log has the program's own",
+            "--kernel-stamps: only supported on Linux; the truth log has the program's own timestamps",
         ));
     }
     let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
-    let metric_names = match args.metrics.as_str() {
-        "vllm" => MetricNames::Vllm,
-        "sglang" => MetricNames::Sglang,
-        other => {
-            return Err(Failure::usage(format!(
-                "--metrics {other}: choose vllm or sglang"
-            )));
-        }
-    };
+    let metric_names = metric_names(&args.metrics)?;
     let tokenizer = args
         .tokenizer
         .map(|spec| Tokenizer::load(&spec, &HubSettings::from_env()).or_usage())
         .transpose()?
         .map(|tokenizer| Arc::new(ForSim(tokenizer)) as Arc<dyn inferometer_sim::Tokenizer>);
-    let reasoning_key = match args.reasoning_key.as_str() {
-        "reasoning" => ReasoningKey::Reasoning,
-        "reasoning_content" => ReasoningKey::ReasoningContent,
-        other => {
-            return Err(Failure::usage(format!(
-                "--reasoning-key {other}: choose reasoning or reasoning_content"
-            )));
-        }
-    };
-    for (flag, seconds) in [
-        ("--ready-after", args.ready_after),
-        ("--listen-after", args.listen_after),
-    ] {
-        if !(0.0..1e9).contains(&seconds) {
-            return Err(Failure::usage(format!(
-                "{flag} {seconds}: give seconds, at least 0"
-            )));
-        }
-    }
+    let reasoning_key = reasoning_key(&args.reasoning_key)?;
+    let ready_after = delay("--ready-after", args.ready_after)?;
+    let listen_after = delay("--listen-after", args.listen_after)?;
     Ok(SimSettings {
         address: address(&args.host, args.port)?,
         threads: args.threads,
@@ -91,7 +67,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         faults: args
             .fault
             .iter()
-            .map(|share| parse("--fault", share))
+            .map(|fault| parse("--fault", fault))
             .collect::<Result<_, _>>()?,
         truth_file: args.truth,
         kernel_stamps: args.kernel_stamps,
@@ -102,9 +78,9 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         reasoning_key,
         tool_calls: args.tool_calls,
         lora_modules: args.lora_modules,
-        listen_after: Duration::from_secs_f64(args.listen_after),
+        listen_after,
         metric_names,
-        ready_after: Duration::from_secs_f64(args.ready_after),
+        ready_after,
         tls: args
             .tls_cert
             .zip(args.tls_key)
@@ -117,6 +93,36 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
     })
 }
 
+fn metric_names(name: &str) -> Result<MetricNames, Failure> {
+    match name {
+        "vllm" => Ok(MetricNames::Vllm),
+        "sglang" => Ok(MetricNames::Sglang),
+        other => Err(Failure::usage(format!(
+            "--metrics {other}: must be vllm or sglang"
+        ))),
+    }
+}
+
+fn reasoning_key(name: &str) -> Result<ReasoningKey, Failure> {
+    match name {
+        "reasoning" => Ok(ReasoningKey::Reasoning),
+        "reasoning_content" => Ok(ReasoningKey::ReasoningContent),
+        other => Err(Failure::usage(format!(
+            "--reasoning-key {other}: must be reasoning or reasoning_content"
+        ))),
+    }
+}
+
+fn delay(flag: &str, seconds: f64) -> Result<Duration, Failure> {
+    if (0.0..1e9).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(Failure::usage(format!(
+            "{flag} {seconds}: must be a number of seconds, at least 0"
+        )))
+    }
+}
+
 pub(super) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
     text.parse()
         .map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
@@ -127,7 +133,7 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
         .to_socket_addrs()
         .ok()
         .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| Failure::usage(format!("--host {host}: this name has no address")))
+        .ok_or_else(|| Failure::usage(format!("--host {host}: cannot resolve this name")))
 }
 
 fn wait_for_interrupt() -> Result<(), Failure> {
@@ -140,13 +146,13 @@ fn wait_for_interrupt() -> Result<(), Failure> {
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                 .or_failure()?;
         tokio::select! {
-            heard = tokio::signal::ctrl_c() => heard.or_failure(),
+            received = tokio::signal::ctrl_c() => received.or_failure(),
             _ = terminate.recv() => Ok(()),
         }
     })
 }
 
-/// Lets the simulator count tokens as the client does.
+/// The client's tokenizer for the simulator.
 pub(crate) struct ForSim(pub Tokenizer);
 
 impl inferometer_sim::Tokenizer for ForSim {

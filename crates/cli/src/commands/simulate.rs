@@ -16,12 +16,12 @@ use crate::settings::RunSettings;
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
-/// The engine that is simulated unless another is named.
-const PRESET: &str = "llama-3.1-8b@h100";
-/// Start of request ids unless one is given: a random one would be another in every file.
+/// The default engine.
+const DEFAULT_PRESET: &str = "llama-3.1-8b@h100";
+/// Default prefix of request ids, fixed because a random one would differ in every file.
 const ID_PREFIX: &str = "bench-simulated-";
 
-/// Runs the simulation that `args` ask for.
+/// Runs the simulation that `args` describe.
 pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Failure> {
     let SimulateArgs {
         engine,
@@ -48,13 +48,13 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
     let answer_tokens = answer_tokens
         .map(|text| parse("--answer-tokens", &text))
         .transpose()?;
-    let effort = SearchBudget {
+    let budget = SearchBudget {
         seeds: find_seeds,
         seconds: find_duration,
         precision: find_precision,
     };
     let search = find_rate
-        .map(|limits| RateSearch::new(&limits, effort, &settings))
+        .map(|limits| RateSearch::new(&limits, budget, &settings))
         .transpose()?;
     let watch = Watch::new(output, view);
     let simulation = Simulation::prepare(&settings, &model, answer_tokens.as_ref(), &watch)?;
@@ -77,7 +77,7 @@ pub(crate) fn simulate(args: SimulateArgs, output: &Output) -> Result<Exit, Fail
 pub(crate) fn check(args: SimulateArgs) -> Result<(), Failure> {
     if args.find_rate.is_some() {
         return Err(Failure::usage(
-            "--find-rate searches by itself; a sweep goes through given rates",
+            "--find-rate cannot be used in a sweep, which runs the rates of its file",
         ));
     }
     if let Some(text) = &args.answer_tokens {
@@ -86,12 +86,14 @@ pub(crate) fn check(args: SimulateArgs) -> Result<(), Failure> {
     resolve(args.engine, args.run).map(|_| ())
 }
 
-/// What the flags mean, with the defaults of a simulation.
+/// Resolves the flags, with the defaults of a simulation.
 fn resolve(
     mut engine: EngineArgs,
     mut run: RunArgs,
 ) -> Result<(EngineModel, RunSettings), Failure> {
-    engine.preset.get_or_insert_with(|| PRESET.to_owned());
+    engine
+        .preset
+        .get_or_insert_with(|| DEFAULT_PRESET.to_owned());
     let model =
         engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
     run.target
@@ -103,22 +105,21 @@ fn resolve(
     let settings = RunSettings::resolve(run)?;
     if settings.benchmark.kind() == Kind::Pooling {
         return Err(Failure::usage(format!(
-            "--backend {}: the engine model generates tokens; choose a backend for completions or chats",
+            "--backend {}: the engine model generates tokens; choose a backend for completions or chat",
             settings.benchmark.target.backend.name()
         )));
     }
     Ok((model, settings))
 }
 
-/// Flags that ask for something which only a server can do.
+/// Notes about flags that need a server.
 fn without_effect(load: &crate::args::LoadArgs) -> Vec<String> {
-    let asked = [
+    let flags = [
         ("--num-warmups", load.num_warmups > 0),
         ("--profile", load.profile),
         ("--reset-prefix-cache", load.reset_prefix_cache),
     ];
-    let named = asked.iter().filter(|(_, asked)| *asked);
-    named
-        .map(|(flag, _)| format!("{flag} has no effect: no server takes part in a simulation"))
+    let set = flags.iter().filter(|(_, is_set)| *is_set);
+    set.map(|(flag, _)| format!("{flag} has no effect: a simulation has no server"))
         .collect()
 }

@@ -23,7 +23,7 @@ use inferometer_terminal::LiveSubscriber;
 use inferometer_terminal::{Output, View};
 use inferometer_terminal::{Sources, SweepView, count_interrupts};
 
-/// Executes the sweep that `args` ask for.
+/// Executes the sweep that `args` describe.
 pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> {
     let campaign = request::campaign(args)?;
     let file = args.file.as_deref();
@@ -55,7 +55,7 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
     output.print(&text::conclusion(&campaign, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
     if !good {
-        output.say(&format!("Resume with: {}", text::resume_command()));
+        output.print_line(&format!("Resume with: {}", text::resume_command()));
     }
     Ok(if good { Exit::Good } else { Exit::RunFailed })
 }
@@ -63,24 +63,24 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
 /// How a campaign is executed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExecutionSettings {
-    /// What to do about earlier results.
+    /// What happens to earlier results.
     pub(crate) start: Start,
     /// Print the output of runs and servers to the terminal.
     pub(crate) show_stdout: bool,
-    /// How long a server may take to be healthy.
+    /// How long to wait for a server to become healthy.
     pub(crate) server_ready_timeout: Duration,
-    /// How the sweep is shown while it runs.
+    /// Its progress display.
     pub(crate) ui: View,
 }
 
-/// What ties the processes of a campaign to the one that shows it.
+/// What connects the processes of a campaign to the one that shows it.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    /// How often the user has asked to stop.
+    /// The number of interrupts by the user.
     pub(crate) interrupts: Arc<AtomicUsize>,
     /// Further environment variables of runs: name and value.
     pub(crate) variables: Vec<(String, String)>,
-    /// The log of the command that runs now.
+    /// The log of the current command.
     pub(crate) current_log: CurrentLog,
 }
 

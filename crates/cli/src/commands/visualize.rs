@@ -26,10 +26,10 @@ use crate::args::VisualizeArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::{Output, View};
 
-/// Pixels of a PNG for each unit of its SVG: sharp on screens of twice the density.
+/// Pixels of a PNG per unit of its SVG; 2 is sharp on high-density screens.
 const PNG_SCALE: f32 = 2.0;
 
-/// Writes what `args` ask for.
+/// Writes the figures and reports that `args` select.
 pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, Failure> {
     let csv = if args.demo {
         demo(args, output)?
@@ -38,7 +38,7 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
     };
     if !csv.is_file() {
         return Err(Failure::usage(format!(
-            "--csv: {} is not there: make it with inferometer aggregate, or try inferometer visualize --demo",
+            "--csv: {} does not exist: create it with inferometer aggregate, or try inferometer visualize --demo",
             csv.display()
         )));
     }
@@ -91,19 +91,19 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
             written.push(write(folder, name, text.as_bytes())?);
         }
     }
-    output.say(&format!(
-        "{} runs from {} ({detailed} with single requests):",
+    output.print_line(&format!(
+        "{} runs from {} ({detailed} with per-request data):",
         runs.len(),
         csv.display()
     ));
     for path in written {
-        output.say(&format!("  {path}"));
+        output.print_line(&format!("  {path}"));
     }
     Ok(Exit::Good)
 }
 
-/// The verdict of a CSV row is spread over columns, its reasons as JSON text; the figures read an
-/// object.
+/// Joins the verdict of a CSV row to the object that the figures read: the table has it in several
+/// columns, with the reasons as JSON text.
 fn restore_verdict(row: &mut Row) {
     let Some(level) = row
         .get("inferometer.verdict.level")
@@ -124,15 +124,15 @@ fn restore_verdict(row: &mut Row) {
     );
 }
 
-/// A table has no lists of single requests, but the result files beside it may (`--save-detailed`):
-/// they give distributions and timelines. Returns for how many rows they were found.
+/// Adds per-request arrays, for distributions and timelines: a table has none, but the result files
+/// next to it may (`--save-detailed`). Returns the number of rows with them.
 fn add_details(rows: &mut [Row], folder: &Path) -> usize {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {
         folder
     };
-    // A table that was moved away from its results is shown without them.
+    // A table that was moved away from its results is drawn without them.
     let files = result_files(folder).unwrap_or_default();
     let runs: Vec<ImportedRun> = files
         .par_iter()
@@ -142,14 +142,14 @@ fn add_details(rows: &mut [Row], folder: &Path) -> usize {
         .collect();
     let mut found = 0;
     for row in rows {
-        // Repeats have one name in different folders; the date tells them apart.
-        let is_it = |run: &&ImportedRun| {
+        // Repeats have the same name in different folders; their dates differ.
+        let is_same = |run: &&ImportedRun| {
             run.file.file_name().and_then(OsStr::to_str)
                 == row.get("filename").and_then(Value::as_str)
                 && run.keys.get("date").and_then(Value::as_str)
                     == row.get("date").and_then(Value::as_str)
         };
-        let mut matching = runs.iter().filter(is_it);
+        let mut matching = runs.iter().filter(is_same);
         if let (Some(run), None) = (matching.next(), matching.next()) {
             row.extend(run.details.clone());
             found += 1;
@@ -182,7 +182,8 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
     Ok(path.display().to_string())
 }
 
-/// A campaign on the built-in simulator, whose engine model gets slower under load as real ones do.
+/// Runs a campaign on the built-in simulator, whose engine model slows down under load like a real
+/// engine, and returns its table.
 fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Failure> {
     let folder = args.output.join("demo");
     fs::create_dir_all(&folder).map_err(|error| {
@@ -199,7 +200,7 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     })
     .or_failure()?;
     let combos = format!(
-        "# Made by inferometer visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
+        "# Written by inferometer visualize --demo\nmodel: sim\nbase_url: {}\ntokenizer: {BUILTIN}\n\
          input_output:\n  - [128, 32]\n  - [512, 32]\n\
          concurrency_prompts:\n  - [1, 8]\n  - [4, 32]\n  - [16, 96]\n  - [48, 192]\n",
         server.url()
@@ -214,7 +215,7 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Fai
     };
     let campaign =
         sweep_campaign(&folder.join("combos.yaml"), &FlagTable::default(), &options).or_usage()?;
-    output.say(&format!(
+    output.print_line(&format!(
         "A campaign of {} runs on the built-in simulator:",
         campaign.cells.len()
     ));

@@ -1,4 +1,5 @@
-//! `inferometer workload`: requests and due instants as a file that can be replayed on any machine.
+//! `inferometer workload`: requests and their due instants as a file that can be replayed on any
+//! machine.
 
 use std::fmt::Write as _;
 
@@ -11,14 +12,10 @@ use crate::args::{BuildArgs, ShowArgs, WorkloadArgs, WorkloadCommand};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::settings::RunSettings;
 use crate::watch::Watch;
-use inferometer_terminal::Output;
+use inferometer_terminal::{Output, histogram};
 
-/// Request ids of a file begin alike, so that the same flags give the same file.
+/// Prefix of request ids, fixed so that the same flags give the same file.
 const ID_PREFIX: &str = "bench-";
-/// Bars of a histogram.
-const BARS: usize = 12;
-/// Characters of the longest bar.
-const WIDE: usize = 40;
 
 /// Runs the command.
 pub(crate) fn workload(args: WorkloadArgs, output: &Output) -> Result<Exit, Failure> {
@@ -35,7 +32,7 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     } = args;
     if let Some(file) = &run.traffic.workload {
         return Err(Failure::usage(format!(
-            "--workload {}: this is a workload file already; copy it, or build a new one from its flags",
+            "--workload {}: must not be set for workload build; copy the file, or build a new one from its flags",
             file.display()
         )));
     }
@@ -59,14 +56,14 @@ fn build(args: BuildArgs, output: &Output) -> Result<Exit, Failure> {
     let mut writer = None;
     let (workload, schedule) =
         offline(&settings, &Watch::new(output, view), &mut |due, request| {
-            // Only now, when the settings were found good, an older file may go.
+            // An older file is replaced only after the settings have been checked.
             let writer = match &mut writer {
                 Some(writer) => writer,
                 None => writer.insert(BundleWriter::create(&path, &about).or_failure()?),
             };
             writer.push(due, request).or_failure()
         })?;
-    let writer = writer.ok_or_else(|| Failure::usage("there are no requests to write"))?;
+    let writer = writer.ok_or_else(|| Failure::usage("no requests to write"))?;
     let sha256 = writer.finish(&workload).or_failure()?;
     for warning in &workload.warnings {
         output.warn(warning);
@@ -100,15 +97,15 @@ fn show(args: &ShowArgs, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-/// What is kept of a file's requests, so that it need not fit into memory.
+/// What is kept of the requests of a file, which may not fit into memory.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Tokens of prompt and answer of each.
+    /// Prompt and output tokens of each request.
     lengths: Vec<(u32, Option<u32>)>,
     conversations: usize,
 }
 
-/// The file in words and histograms.
+/// The file as text and histograms.
 fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let requests = &counts.lengths;
     let span = bundle.schedule.last().as_secs_f64();
@@ -123,11 +120,11 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         0.0 => writeln!(text, "all due at once"),
         _ => writeln!(
             text,
-            "due over {span:.3} s, {:.3} a second",
+            "due over {span:.3} s, {:.3} requests/s",
             requests.len() as f64 / span
         ),
     };
-    if let Some(share) = bundle
+    if let Some(fraction) = bundle
         .workload
         .about
         .get("reusable_prefix_share")
@@ -136,7 +133,7 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         let _ = writeln!(
             text,
             "reusable prefixes: {:.1} % of the prompt tokens (predicted)",
-            share * 100.0
+            fraction * 100.0
         );
     }
     if counts.conversations > 0 {
@@ -158,7 +155,7 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
         .map(|pair| pair[1].since(pair[0]).as_millis_f64())
         .collect();
     histogram("prompt tokens", &prompts, &mut text);
-    histogram("output tokens asked for", &outputs, &mut text);
+    histogram("requested output tokens", &outputs, &mut text);
     if span > 0.0 {
         histogram("milliseconds between due instants", &gaps, &mut text);
     }
@@ -168,42 +165,7 @@ fn describe(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     text
 }
 
-fn histogram(title: &str, values: &[f64], text: &mut String) {
-    let Some(low) = values.iter().copied().reduce(f64::min) else {
-        return;
-    };
-    let high = values.iter().copied().fold(low, f64::max);
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |p: f64| sorted[((sorted.len() - 1) as f64 * p).round() as usize];
-    let _ = writeln!(
-        text,
-        "\n{title}: mean {mean:.1}, min {low:.1}, p50 {:.1}, p90 {:.1}, p99 {:.1}, max {high:.1}",
-        at(0.5),
-        at(0.9),
-        at(0.99)
-    );
-    let width = (high - low) / BARS as f64;
-    if width <= 0.0 {
-        return;
-    }
-    let mut counts = [0_usize; BARS];
-    for value in values {
-        counts[(((value - low) / width) as usize).min(BARS - 1)] += 1;
-    }
-    let most = counts.iter().copied().max().unwrap_or(1).max(1);
-    for (bar, count) in counts.iter().enumerate() {
-        let blocks = "█".repeat((count * WIDE).div_ceil(most));
-        let _ = writeln!(
-            text,
-            "{:>10.1} {blocks:<WIDE$} {count}",
-            low + width * bar as f64
-        );
-    }
-}
-
-/// The file as a page.
+/// The file as an HTML page.
 fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
     let lengths: Vec<(u32, u32)> = counts
         .lengths
@@ -218,22 +180,4 @@ fn page(bundle: &Bundle, counts: &Counts, sha256: &str) -> String {
          overflow-x: auto }}</style></head>\n<body>\n{figure}\n<pre>{words}</pre>\n</body></html>\n",
         &sha256[..12]
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_histogram_has_a_bar_for_every_value() {
-        let mut text = String::new();
-        histogram("x", &[1.0, 1.0, 2.0, 13.0], &mut text);
-        let counts: Vec<usize> = text
-            .lines()
-            .skip(2)
-            .map(|line| line.split_whitespace().last().unwrap().parse().unwrap())
-            .collect();
-        assert_eq!(counts.iter().sum::<usize>(), 4);
-        assert_eq!((counts[0], counts[1], counts[11]), (2, 1, 1));
-    }
 }

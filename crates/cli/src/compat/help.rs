@@ -1,12 +1,12 @@
-//! `--help=all`, `--help=GROUP`, `--help=WORD`: a part of the long help.
+//! `--help=all`, `--help=GROUP`, `--help=WORD`: parts of the long help.
 
 use clap::CommandFactory;
 
 use crate::args::Cli;
 use crate::exit::Failure;
 
-/// Help for the options of a group, or whose name or explanation contains `word`; `all` shows
-/// everything.
+/// Help for the options of a group, or for those whose name or help contains `word`; `all` shows
+/// all.
 pub(crate) fn find(word: &str) -> Result<String, Failure> {
     let wanted = word.to_lowercase();
     let mut cli = Cli::command();
@@ -36,7 +36,7 @@ pub(crate) fn find(word: &str) -> Result<String, Failure> {
         let mut names = groups;
         names.dedup();
         return Err(Failure::usage(format!(
-            "--help={word}: no group and no option is like that; the groups are {}",
+            "--help={word}: no matching group or option; the groups are {}",
             names.join(", ")
         )));
     }

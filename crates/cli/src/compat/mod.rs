@@ -1,4 +1,4 @@
-//! vLLM's own lines of output, and a part of the help on request.
+//! vLLM's own lines of output, and parts of the help.
 
 mod help;
 mod namespace;

@@ -1,4 +1,4 @@
-//! vLLM's first line of output: all arguments, as Python shows them.
+//! vLLM's first line of output: all arguments, as Python prints them.
 
 use std::fmt::Write as _;
 
@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::args::{DatasetArgs, LoadArgs, LoraAssignment, RampStrategy, ReportingArgs, RunArgs};
 use crate::settings::DEFAULT_PERCENTILES;
 
-/// Arguments whose text is shown without quotes: Python's own literals, and infinite numbers.
+/// Arguments whose text is printed without quotes: Python literals.
 const BARE: [&str; 1] = ["random_mm_bucket_config"];
-/// Numbers that may be infinite, which JSON cannot say.
+/// Numbers that may be infinite, which JSON cannot express.
 const MAYBE_INFINITE: [&str; 3] = ["request_rate", "burstiness", "asr_max_audio_len_sec"];
 
 /// The arguments under vLLM's names and in its order, without secrets; infinite numbers are the
@@ -71,18 +71,12 @@ pub(crate) fn echo(args: &RunArgs, id_prefix: &str) -> Map<String, Value> {
         LoraAssignment::RoundRobin => "round-robin",
     };
     all.put("lora_assignment", assignment);
-    let strategy = args.load.ramp_up_strategy.map(|strategy| match strategy {
-        RampStrategy::Linear => "linear",
-        RampStrategy::Exponential => "exponential",
-    });
-    all.put("ramp_up_strategy", strategy);
-    all.put("ramp_up_start_rps", args.load.ramp_up_start_rps);
-    all.put("ramp_up_end_rps", args.load.ramp_up_end_rps);
-    let patience = args
+    ramp(&mut all, &args.load);
+    let timeout = args
         .load
         .ready_check_timeout_sec
         .unwrap_or_else(|| compat.ready_check_seconds());
-    all.put("ready_check_timeout_sec", patience);
+    all.put("ready_check_timeout_sec", timeout);
     all.put(
         "chat_template_kwargs",
         object(content.chat_template_kwargs.as_deref()),
@@ -200,6 +194,11 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
     all.put("blazedit_max_distance", args.blazedit_max_distance);
     all.number("asr_max_audio_len_sec", args.asr_max_audio_len_sec);
     all.put("asr_min_audio_len_sec", args.asr_min_audio_len_sec);
+    generated_and_hub(all, args);
+}
+
+/// The flags of datasets that are generated or come from the hub.
+fn generated_and_hub(all: &mut Echo, args: &DatasetArgs) {
     all.put("random_input_len", args.random_input_len);
     all.put("random_output_len", args.random_output_len);
     all.put("random_range_ratio", args.random_range_ratio.clone());
@@ -260,6 +259,16 @@ fn load(all: &mut Echo, args: &LoadArgs) {
     all.put("profile", args.profile);
 }
 
+fn ramp(all: &mut Echo, args: &LoadArgs) {
+    let strategy = args.ramp_up_strategy.map(|strategy| match strategy {
+        RampStrategy::Linear => "linear",
+        RampStrategy::Exponential => "exponential",
+    });
+    all.put("ramp_up_strategy", strategy);
+    all.put("ramp_up_start_rps", args.ramp_up_start_rps);
+    all.put("ramp_up_end_rps", args.ramp_up_end_rps);
+}
+
 fn reporting(all: &mut Echo, args: &RunArgs) {
     let ReportingArgs {
         save_result,
@@ -271,7 +280,14 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
         percentile_metrics,
         metric_percentiles,
         goodput,
-        ..
+        label: _,                   // echo
+        plot_timeline: _,           // echo
+        timeline_itl_thresholds: _, // echo
+        plot_dataset_stats: _,      // echo
+        runs_dir: _,                // not vLLM's
+        no_run_folder: _,           // not vLLM's
+        strict: _,                  // not vLLM's
+        exports: _,                 // not vLLM's
     } = &args.reporting;
     all.put("save_result", *save_result);
     all.put("save_detailed", *save_detailed);
@@ -290,7 +306,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("ignore_eos", args.content.ignore_eos);
     let self_timed = match (args.load.self_timed, args.load.no_self_timed) {
         (false, false) => None,
-        (given, _) => Some(given),
+        (self_timed, _) => Some(self_timed),
     };
     all.put("self_timed", self_timed);
     all.put("percentile_metrics", percentile_metrics.clone());
@@ -301,7 +317,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
     all.put("goodput", list(goodput));
 }
 
-/// Sizes and shares as Python shows the dict.
+/// Sizes and probabilities, as Python prints the dict.
 fn buckets(text: &str) -> String {
     let Ok(buckets) = MmBucket::parse_all(text) else {
         return text.to_owned();
@@ -347,9 +363,10 @@ mod tests {
         line(&echo(&args, "bench-0-"))
     }
 
-    /// What vLLM 0.32 printed for these arguments, without what names its own code and its logging.
+    /// From the output of vLLM 0.32 for these arguments, without its logging options and the names
+    /// of its functions.
     #[test]
-    fn the_line_is_that_of_vllm() {
+    fn the_line_is_the_one_vllm_prints() {
         let line = shown(&[
             "--backend=vllm",
             "--base-url=http://127.0.0.1:8000",

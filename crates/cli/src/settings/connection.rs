@@ -1,4 +1,4 @@
-//! What the flags about connections mean.
+//! Settings of connections.
 
 use inferometer_benchmark::settings::ConnectionSettings;
 use inferometer_core::{Nanos, Secret};
@@ -7,7 +7,7 @@ use inferometer_wire::{Balance, ConnectPolicy, ProxySettings, Timeouts, TlsSetti
 use crate::args::{self, ConnectionArgs};
 use crate::exit::Failure;
 
-/// Understands the flags.
+/// Checks and resolves the flags.
 pub(super) fn resolve(args: ConnectionArgs) -> Result<ConnectionSettings, Failure> {
     let ConnectionArgs {
         insecure,
@@ -60,24 +60,22 @@ pub(super) fn resolve(args: ConnectionArgs) -> Result<ConnectionSettings, Failur
     })
 }
 
-/// A limit of so many seconds.
+/// A timeout, which must be greater than 0.
 fn limit(flag: &str, limit: f64) -> Result<Nanos, Failure> {
     let limit = seconds(flag, limit)?;
     if limit == Nanos::ZERO {
-        return Err(Failure::usage(format!(
-            "{flag} 0: nothing is that fast; give a number of seconds"
-        )));
+        return Err(Failure::usage(format!("{flag} 0: must be greater than 0")));
     }
     Ok(limit)
 }
 
-/// So many seconds, at most a year.
+/// A number of seconds, at most a year.
 pub(super) fn seconds(flag: &str, seconds: f64) -> Result<Nanos, Failure> {
     if (0.0..=31_536_000.0).contains(&seconds) {
         Ok(Nanos::from_secs_f64(seconds))
     } else {
         Err(Failure::usage(format!(
-            "{flag} {seconds}: give a number of seconds from 0 to 31536000"
+            "{flag} {seconds}: must be a number of seconds from 0 to 31536000 (a year)"
         )))
     }
 }

@@ -1,4 +1,4 @@
-//! What goes into every body.
+//! Settings of request bodies.
 
 use inferometer_benchmark::settings::ContentSettings;
 use inferometer_benchmark::{Compat, check_integers};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::args::ContentArgs;
 use crate::exit::Failure;
 
-/// Understands the flags.
+/// Checks and resolves the flags.
 pub(super) fn resolve(
     args: ContentArgs,
     compat: Compat,
@@ -32,8 +32,8 @@ pub(super) fn resolve(
     } = args;
     let generates = backend.kind() == BackendKind::Generation;
     let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
-    // vLLM's order of keys.
-    let given = [
+    // In vLLM's order, which the bodies keep.
+    let parameters = [
         ("top_p", number("--top-p", top_p)?),
         ("top_k", top_k.map(Value::from)),
         ("min_p", number("--min-p", min_p)?),
@@ -51,20 +51,20 @@ pub(super) fn resolve(
             number("--repetition-penalty", repetition_penalty)?,
         ),
     ];
-    let sampling: Map<String, Value> = given
+    let sampling: Map<String, Value> = parameters
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
     if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {
         return Err(Failure::usage(format!(
-            "--{}: --backend {} takes no sampling parameters; leave it out, or send it with --extra-body",
+            "--{}: --backend {} takes no sampling parameters; omit it, or send it with --extra-body",
             name.replace('_', "-"),
             backend.name()
         )));
     }
     if prompt_token_ids && !backend.endpoint_suffixes().contains(&"completions") {
         return Err(Failure::usage(format!(
-            "--prompt-token-ids: --backend {} sends text; only completions take token ids",
+            "--prompt-token-ids: --backend {} sends text; only backends for completions take token ids",
             backend.name()
         )));
     }
@@ -84,11 +84,12 @@ pub(super) fn resolve(
     })
 }
 
-/// A number for a body. JSON has no word for NaN and infinity: they would be sent as null.
+/// A number for a body. NaN and infinity are refused: JSON cannot express them, and they would be
+/// sent as null.
 fn number(flag: &str, value: Option<f64>) -> Result<Option<Value>, Failure> {
     match value.filter(|value| !value.is_finite()) {
-        Some(odd) => Err(Failure::usage(format!(
-            "{flag} {odd}: give a finite number"
+        Some(number) => Err(Failure::usage(format!(
+            "{flag} {number}: must be a finite number"
         ))),
         None => Ok(value.map(Value::from)),
     }
@@ -108,7 +109,7 @@ fn json_object(
             text.unwrap_or_default()
         ))),
         Some(Err(error)) => Err(Failure::usage(format!(
-            "{flag} {}: not JSON: {error}",
+            "{flag} {}: invalid JSON: {error}",
             text.unwrap_or_default()
         ))),
     }

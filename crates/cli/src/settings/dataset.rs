@@ -1,4 +1,4 @@
-//! What the flags about datasets mean.
+//! Settings of datasets.
 
 use std::path::PathBuf;
 
@@ -14,151 +14,118 @@ use serde_json::{Map, Value};
 use crate::args::DatasetArgs;
 use crate::exit::{Failure, OrFail};
 
-/// Names of hub datasets that tutorials still use, and where these are now.
+/// Old names of hub datasets that tutorials still use, and their new names.
 const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionArena-Chat")];
 
-/// The dataset that the flags ask for.
-///
-/// Takes every flag apart, so that a new one does not compile before somebody reads it.
+/// The dataset that the flags describe.
 pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
-    let DatasetArgs {
-        dataset_name,
-        dataset_path,
-        no_stream: _,              // hub
-        no_oversample: _,          // RunSettings::resolve
-        skip_chat_template: _,     // RunSettings::resolve
-        enable_multimodal_chat: _, // custom_media
-        disable_shuffle: _,        // RunSettings::resolve
-        input_len,
-        output_len,
-        random_input_len,
-        random_output_len: _, // random
-        random_range_ratio,
-        random_prefix_len: _, // random
-        random_batch_size,
-        no_reranker,
-        random_mm_base_items_per_request: _,   // random_mm
-        random_mm_num_mm_items_range_ratio: _, // random_mm
-        random_mm_limit_mm_per_prompt: _,      // random_mm
-        random_mm_bucket_config: _,            // random_mm
-        sharegpt_output_len,
-        custom_output_len,
-        custom_ensure_client_side_data: _, // custom_media
-        hf_subset: _,                      // hub
-        hf_split: _,                       // hub
-        hf_name: _,                        // hub
-        hf_output_len: _,                  // hub
-        bfcl_categories: _,                // hub
-        blazedit_min_distance: _,          // hub
-        blazedit_max_distance: _,          // hub
-        asr_max_audio_len_sec: _,          // hub
-        asr_min_audio_len_sec: _,          // hub
-        prefix_repetition_prefix_len,
-        prefix_repetition_suffix_len,
-        prefix_repetition_num_prefixes,
-        prefix_repetition_output_len,
-        spec_bench_output_len,
-        spec_bench_category,
-        speed_bench_dataset_subset,
-        speed_bench_output_len,
-        speed_bench_category,
-        timed_trace_chunk_hash_size: _,     // timed_trace
-        timed_trace_sec_multiplier: _,      // timed_trace
-        timed_trace_label_timestamp: _,     // timed_trace
-        timed_trace_label_input_length: _,  // timed_trace
-        timed_trace_label_output_length: _, // timed_trace
-        timed_trace_label_hash_ids: _,      // timed_trace
-        sonnet_input_len,
-        sonnet_output_len,
-        sonnet_prefix_len,
-        trace_speed,
-        trace_start,
-        trace_duration,
-    } = args;
-    let name = dataset_name.as_deref().unwrap_or(compat.default_dataset());
+    assert_every_flag_has_a_reader(args);
+    let name = args
+        .dataset_name
+        .as_deref()
+        .unwrap_or(compat.default_dataset());
     check_flags(args, name)?;
     let path = || {
-        dataset_path.clone().ok_or_else(|| {
+        args.dataset_path.clone().ok_or_else(|| {
             Failure::usage(format!(
-                "--dataset-name {name} reads a file: give its --dataset-path"
+                "--dataset-name {name} reads a file: set its --dataset-path"
             ))
         })
     };
     Ok(match name {
         "random" => DatasetSettings::Random(random(args)?),
         "random-mm" => DatasetSettings::RandomMm(random_mm(args)?),
-        "random-rerank" => DatasetSettings::RandomRerank(RerankSettings {
-            input_len: input_len.unwrap_or(*random_input_len),
-            range_ratio: random_range_ratio.parse().or_usage()?,
-            batch_size: *random_batch_size,
-            is_reranker: !no_reranker,
-        }),
-        "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
-            path: path()?,
-            output_len: output_len.or(*sharegpt_output_len),
-        }),
-        "sonnet" => DatasetSettings::Sonnet(SonnetSettings {
-            path: dataset_path.clone(),
-            input_len: *sonnet_input_len,
-            output_len: *sonnet_output_len,
-            prefix_len: *sonnet_prefix_len,
-        }),
+        "random-rerank" => DatasetSettings::RandomRerank(rerank(args)?),
+        "sharegpt" => DatasetSettings::ShareGpt(share_gpt(args, path()?)),
+        "sonnet" => DatasetSettings::Sonnet(sonnet(args)),
         "burstgpt" => DatasetSettings::BurstGpt(BurstGptSettings { path: path()? }),
-        "custom" => DatasetSettings::Custom(CustomSettings {
-            path: path()?,
-            output_len: output_len.unwrap_or(*custom_output_len),
-        }),
+        "custom" => DatasetSettings::Custom(custom(args, path()?)),
         "custom_image" => DatasetSettings::CustomImage(custom_media(args, path()?)),
         "custom_audio" => DatasetSettings::CustomAudio(custom_media(args, path()?)),
         "hf" => DatasetSettings::Hf(hub(args)?),
-        "prefix_repetition" => DatasetSettings::PrefixRepetition(PrefixRepetitionSettings {
-            prefix_len: *prefix_repetition_prefix_len,
-            suffix_len: *prefix_repetition_suffix_len,
-            num_prefixes: *prefix_repetition_num_prefixes,
-            output_len: output_len.unwrap_or(*prefix_repetition_output_len),
-        }),
-        "spec_bench" => DatasetSettings::SpecBench(SpecBenchSettings {
-            path: path()?,
-            output_len: output_len.unwrap_or(*spec_bench_output_len),
-            category: spec_bench_category.clone(),
-        }),
-        "speed_bench" => DatasetSettings::SpeedBench(SpeedBenchSettings {
-            path: path()?,
-            subset: speed_bench_dataset_subset.clone(),
-            // vLLM leaves --output-len out here, so that its users know the dataset's own flag.
-            output_len: match output_len {
-                Some(length) if !compat.is_vllm() => *length,
-                _ => *speed_bench_output_len,
-            },
-            category: speed_bench_category.clone(),
-        }),
+        "prefix_repetition" => DatasetSettings::PrefixRepetition(prefix_repetition(args)),
+        "spec_bench" => DatasetSettings::SpecBench(spec_bench(args, path()?)),
+        "speed_bench" => DatasetSettings::SpeedBench(speed_bench(args, path()?, compat)),
         "timed_trace" => DatasetSettings::TimedTrace(timed_trace(args, path()?)),
-        "trace" => DatasetSettings::Trace(TraceSettings {
-            path: path()?,
-            speed: *trace_speed,
-            start: *trace_start,
-            duration: *trace_duration,
-        }),
+        "trace" => DatasetSettings::Trace(trace(args, path()?)),
         // `mix` and `multi-turn` come from `shapes::dataset`.
         _ => return Err(unknown(name)),
     })
 }
 
-/// Refuses an unknown dataset, and flags that would have no effect on this one.
+/// Lists every flag with its reader, so that a new flag does not compile until it is listed here.
+fn assert_every_flag_has_a_reader(args: &DatasetArgs) {
+    let DatasetArgs {
+        dataset_name: _,                       // settings
+        dataset_path: _,                       // settings
+        no_stream: _,                          // hub
+        no_oversample: _,                      // workload_settings
+        skip_chat_template: _,                 // workload_settings
+        enable_multimodal_chat: _,             // custom_media
+        disable_shuffle: _,                    // workload_settings
+        input_len: _,                          // random, rerank
+        output_len: _,                         // most datasets
+        random_input_len: _,                   // random, rerank
+        random_output_len: _,                  // random
+        random_range_ratio: _,                 // random, rerank
+        random_prefix_len: _,                  // random
+        random_batch_size: _,                  // random, rerank
+        no_reranker: _,                        // rerank
+        random_mm_base_items_per_request: _,   // random_mm
+        random_mm_num_mm_items_range_ratio: _, // random_mm
+        random_mm_limit_mm_per_prompt: _,      // random_mm
+        random_mm_bucket_config: _,            // random_mm
+        sharegpt_output_len: _,                // share_gpt
+        custom_output_len: _,                  // custom
+        custom_ensure_client_side_data: _,     // custom_media
+        hf_subset: _,                          // hub
+        hf_split: _,                           // hub
+        hf_name: _,                            // hub
+        hf_output_len: _,                      // hub
+        bfcl_categories: _,                    // hub
+        blazedit_min_distance: _,              // hub
+        blazedit_max_distance: _,              // hub
+        asr_max_audio_len_sec: _,              // hub
+        asr_min_audio_len_sec: _,              // hub
+        prefix_repetition_prefix_len: _,       // prefix_repetition
+        prefix_repetition_suffix_len: _,       // prefix_repetition
+        prefix_repetition_num_prefixes: _,     // prefix_repetition
+        prefix_repetition_output_len: _,       // prefix_repetition
+        spec_bench_output_len: _,              // spec_bench
+        spec_bench_category: _,                // spec_bench
+        speed_bench_dataset_subset: _,         // speed_bench
+        speed_bench_output_len: _,             // speed_bench
+        speed_bench_category: _,               // speed_bench
+        timed_trace_chunk_hash_size: _,        // timed_trace
+        timed_trace_sec_multiplier: _,         // timed_trace
+        timed_trace_label_timestamp: _,        // timed_trace
+        timed_trace_label_input_length: _,     // timed_trace
+        timed_trace_label_output_length: _,    // timed_trace
+        timed_trace_label_hash_ids: _,         // timed_trace
+        sonnet_input_len: _,                   // sonnet
+        sonnet_output_len: _,                  // sonnet
+        sonnet_prefix_len: _,                  // sonnet
+        trace_speed: _,                        // trace, timed_trace
+        trace_start: _,                        // trace, timed_trace
+        trace_duration: _,                     // trace, timed_trace
+    } = args;
+}
+
+/// Refuses an unknown dataset, and flags without effect on this one.
 fn check_flags(args: &DatasetArgs, name: &str) -> Result<(), Failure> {
     let info = dataset::find(name).ok_or_else(|| unknown(name))?;
     if let (Some(path), false) = (&args.dataset_path, info.reads_file) {
         return Err(Failure::usage(format!(
-            "--dataset-path {}: --dataset-name {name} generates its text and reads no file; leave the path out, \
-             or name the dataset it belongs to",
+            "--dataset-path {}: --dataset-name {name} generates its text and reads no file; omit the path, \
+             or set the dataset it belongs to",
             path.display()
         )));
     }
-    let stretched =
+    let has_trace_flags =
         args.trace_speed != 1.0 || args.trace_start != 0.0 || args.trace_duration.is_some();
-    if stretched && !info.has_clock {
+    if has_trace_flags && !info.has_clock {
         return Err(Failure::usage(format!(
-            "--trace-speed, --trace-start and --trace-duration are for --dataset-name trace and timed_trace, not \
+            "--trace-speed, --trace-start and --trace-duration need --dataset-name trace or timed_trace, not \
              {name}; --dataset-name trace reads BurstGPT, Azure and Mooncake files with their times"
         )));
     }
@@ -183,11 +150,20 @@ fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
     })
 }
 
+fn rerank(args: &DatasetArgs) -> Result<RerankSettings, Failure> {
+    Ok(RerankSettings {
+        input_len: args.input_len.unwrap_or(args.random_input_len),
+        range_ratio: args.random_range_ratio.parse().or_usage()?,
+        batch_size: args.random_batch_size,
+        is_reranker: !args.no_reranker,
+    })
+}
+
 fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
     let limits: Map<String, Value> =
         serde_json::from_str(&args.random_mm_limit_mm_per_prompt).map_err(|error| {
             Failure::usage(format!(
-                "--random-mm-limit-mm-per-prompt {}: not a JSON object such as {{\"image\": 3, \"video\": 0}}: \
+                "--random-mm-limit-mm-per-prompt {}: must be a JSON object such as {{\"image\": 3, \"video\": 0}}: \
                  {error}",
                 args.random_mm_limit_mm_per_prompt
             ))
@@ -195,7 +171,7 @@ fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
     let limit = |kind: &str| limits.get(kind).map_or(Some(0), Value::as_u64);
     let (Some(image_limit), Some(video_limit)) = (limit("image"), limit("video")) else {
         return Err(Failure::usage(format!(
-            "--random-mm-limit-mm-per-prompt {}: the limits must be whole numbers",
+            "--random-mm-limit-mm-per-prompt {}: limits must be whole numbers, at least 0",
             args.random_mm_limit_mm_per_prompt
         )));
     };
@@ -227,7 +203,7 @@ fn custom_media(args: &DatasetArgs, path: PathBuf) -> CustomMediaSettings {
 fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
     let path = args.dataset_path.as_ref().ok_or_else(|| {
         Failure::usage(
-            "--dataset-name hf: name the dataset with --dataset-path, such as lmarena-ai/VisionArena-Chat",
+            "--dataset-name hf: set --dataset-path to the id of the dataset, such as lmarena-ai/VisionArena-Chat",
         )
     })?;
     let path = path.display().to_string();
@@ -237,7 +213,7 @@ fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
             .find(|(old, _)| *old == name)
             .map(|(_, new)| (*new).to_owned())
     };
-    let usual = HfSettings::new(newer(&path).unwrap_or(path), HubSettings::from_env());
+    let defaults = HfSettings::new(newer(&path).unwrap_or(path), HubSettings::from_env());
     Ok(HfSettings {
         name: args
             .hf_name
@@ -249,12 +225,74 @@ fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
         no_stream: args.no_stream,
         bfcl_categories: match &args.bfcl_categories {
             Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
-            None => usual.bfcl_categories.clone(),
+            None => defaults.bfcl_categories.clone(),
         },
         blazedit_distance: (args.blazedit_min_distance, args.blazedit_max_distance),
         audio_seconds: (args.asr_min_audio_len_sec, args.asr_max_audio_len_sec),
-        ..usual
+        ..defaults
     })
+}
+
+fn share_gpt(args: &DatasetArgs, path: PathBuf) -> ShareGptSettings {
+    ShareGptSettings {
+        path,
+        output_len: args.output_len.or(args.sharegpt_output_len),
+    }
+}
+
+fn sonnet(args: &DatasetArgs) -> SonnetSettings {
+    SonnetSettings {
+        path: args.dataset_path.clone(),
+        input_len: args.sonnet_input_len,
+        output_len: args.sonnet_output_len,
+        prefix_len: args.sonnet_prefix_len,
+    }
+}
+
+fn custom(args: &DatasetArgs, path: PathBuf) -> CustomSettings {
+    CustomSettings {
+        path,
+        output_len: args.output_len.unwrap_or(args.custom_output_len),
+    }
+}
+
+fn prefix_repetition(args: &DatasetArgs) -> PrefixRepetitionSettings {
+    PrefixRepetitionSettings {
+        prefix_len: args.prefix_repetition_prefix_len,
+        suffix_len: args.prefix_repetition_suffix_len,
+        num_prefixes: args.prefix_repetition_num_prefixes,
+        output_len: args.output_len.unwrap_or(args.prefix_repetition_output_len),
+    }
+}
+
+fn spec_bench(args: &DatasetArgs, path: PathBuf) -> SpecBenchSettings {
+    SpecBenchSettings {
+        path,
+        output_len: args.output_len.unwrap_or(args.spec_bench_output_len),
+        category: args.spec_bench_category.clone(),
+    }
+}
+
+fn speed_bench(args: &DatasetArgs, path: PathBuf, compat: Compat) -> SpeedBenchSettings {
+    SpeedBenchSettings {
+        path,
+        subset: args.speed_bench_dataset_subset.clone(),
+        // vLLM ignores --output-len for this dataset; its users set the dataset's own flag.
+        output_len: match args.output_len {
+            Some(length) if !compat.is_vllm() => length,
+            _ => args.speed_bench_output_len,
+        },
+        category: args.speed_bench_category.clone(),
+    }
+}
+
+fn trace(args: &DatasetArgs, path: PathBuf) -> TraceSettings {
+    TraceSettings {
+        path,
+        speed: args.trace_speed,
+        start: args.trace_start,
+        duration: args.trace_duration,
+    }
 }
 
 fn timed_trace(args: &DatasetArgs, path: PathBuf) -> TimedTraceSettings {

@@ -1,4 +1,4 @@
-//! What is written, and where.
+//! Settings of the files that a run writes.
 
 use inferometer_benchmark::Exports;
 use inferometer_benchmark::settings::SavingSettings;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::args::{ExportArgs, ReportingArgs};
 use crate::exit::Failure;
 
-/// Understands the flags.
+/// Checks and resolves the flags.
 pub(super) fn resolve(
     args: ReportingArgs,
     kind: Kind,
@@ -37,10 +37,10 @@ pub(super) fn resolve(
         .as_ref()
         .filter(|label| label.contains(['/', '\0']) && result_filename.is_none())
     {
-        // vLLM finds out after the run, when the file cannot be opened.
+        // vLLM fails only after the run, when it cannot open the file.
         return Err(Failure::usage(format!(
-            "--label {label}: the name of the result file begins with it, so it must not hold a \"/\"; name a folder with \
-             --result-dir, or the file with --result-filename"
+            "--label {label}: must not contain a \"/\", because the name of the result file starts with it; set the folder \
+             with --result-dir, or the file with --result-filename"
         )));
     }
     let timeline = plot_timeline
@@ -51,7 +51,7 @@ pub(super) fn resolve(
         .map(|pair| {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 Failure::usage(format!(
-                    "--metadata {pair}: no \"=\" in it; write --metadata KEY=VALUE"
+                    "--metadata {pair}: invalid entry: expected KEY=VALUE"
                 ))
             })?;
             Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -73,7 +73,7 @@ pub(super) fn resolve(
     })
 }
 
-/// The forms of other tools, for a run of this kind.
+/// The exports to the formats of other tools, for a run of this kind.
 pub(crate) fn exports_of(
     args: ExportArgs,
     kind: Kind,
@@ -92,7 +92,7 @@ fn thresholds(text: &str) -> Result<(f64, f64), Failure> {
     match numbers.as_deref() {
         Some(&[low, high]) if low.is_finite() && high.is_finite() => Ok((low, high)),
         _ => Err(Failure::usage(format!(
-            "--timeline-itl-thresholds {text}: give two numbers of milliseconds, such as 25,50"
+            "--timeline-itl-thresholds {text}: must be two numbers of milliseconds, such as 25,50"
         ))),
     }
 }

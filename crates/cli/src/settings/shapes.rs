@@ -1,5 +1,6 @@
-//! What the flags about shapes of traffic mean.
+//! Settings of traffic shapes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use inferometer_benchmark::Structured;
@@ -12,13 +13,13 @@ use inferometer_workload::{
 use crate::args::{DatasetArgs, TrafficArgs};
 use crate::exit::{Failure, OrFail};
 
-/// Turns of synthetic conversations where the user does not say.
-const USUAL_TURNS: usize = 4;
-/// Tokens of an answer in synthetic conversations where the user does not say.
-const USUAL_ANSWER: &str = "128";
+/// Default number of turns of a synthetic conversation.
+const DEFAULT_TURNS: usize = 4;
+/// Default number of tokens of an answer in synthetic conversations.
+const DEFAULT_ANSWER: &str = "128";
 
-/// Understands the flags; reads the files that they name. Takes every flag apart, so that a new one
-/// does not compile before somebody reads it.
+/// Checks and resolves the flags; reads the files that they name. Destructures them exhaustively,
+/// so that a new flag does not compile until it is used.
 pub(super) fn resolve(
     args: &TrafficArgs,
     dataset: &DatasetArgs,
@@ -26,13 +27,13 @@ pub(super) fn resolve(
 ) -> Result<ShapeSettings, Failure> {
     let TrafficArgs {
         workload,
-        mix,
-        prefix_groups: _,      // dataset
-        prefix_group_len: _,   // dataset
-        prefix_zipf: _,        // dataset
-        cache_hit_fraction: _, // dataset
-        salt,
-        multi_turn,
+        mix: _,                  // dataset, replay
+        prefix_groups: _,        // dataset
+        prefix_group_len: _,     // dataset
+        prefix_zipf: _,          // dataset
+        cache_hit_fraction: _,   // dataset
+        salt: _,                 // replay, workload_settings
+        multi_turn: _,           // wants_conversations, replay
         multi_turn_min_turns: _, // multi_turn
         multi_turn_max_turns: _, // multi_turn
         multi_turn_max_active,
@@ -46,25 +47,10 @@ pub(super) fn resolve(
         structured_output_file,
         no_verify_lengths,
     } = args;
-    let replay = workload.as_ref().map(|path| {
-        let others = [
-            (dataset.dataset_name.is_some(), "--dataset-name"),
-            (dataset.dataset_path.is_some(), "--dataset-path"),
-            (mix.is_some(), "--mix"),
-            (*multi_turn, "--multi-turn"),
-            (salt.is_some(), "--salt"),
-            (structured_output.is_some(), "--structured-output"),
-        ];
-        if let Some((_, flag)) = others.iter().find(|(given, _)| *given) {
-            return Err(Failure::usage(format!(
-                "--workload {}: the file holds finished requests, so {flag} cannot change them; leave it out, \
-                 or give it to inferometer workload build",
-                path.display()
-            )));
-        }
-        Replay::read(path).map(Arc::new)
-    });
-    let replay = replay.transpose()?;
+    let replay = workload
+        .as_ref()
+        .map(|path| replay(path, args, dataset))
+        .transpose()?;
     let structured = structured_output
         .map(|kind| {
             let file = structured_output_file.as_ref();
@@ -80,16 +66,7 @@ pub(super) fn resolve(
             .any(|request| request.session.is_some())
     });
     let conversations = replays_conversations || wants_conversations(args, dataset);
-    match *multi_turn_max_active {
-        Some(0) => return Err(Failure::usage("--multi-turn-max-active 0: give at least 1")),
-        Some(most) if !conversations => {
-            return Err(Failure::usage(format!(
-                "--multi-turn-max-active {most}: there are no conversations without --multi-turn; \
-                 --max-concurrency limits requests"
-            )));
-        }
-        _ => {}
-    }
+    check_max_active(*multi_turn_max_active, conversations)?;
     Ok(ShapeSettings {
         conversations,
         most_conversations: *multi_turn_max_active,
@@ -99,17 +76,50 @@ pub(super) fn resolve(
     })
 }
 
+/// The workload file at `path`; flags that cannot change its requests are refused.
+fn replay(path: &Path, args: &TrafficArgs, dataset: &DatasetArgs) -> Result<Arc<Replay>, Failure> {
+    let others = [
+        (dataset.dataset_name.is_some(), "--dataset-name"),
+        (dataset.dataset_path.is_some(), "--dataset-path"),
+        (args.mix.is_some(), "--mix"),
+        (args.multi_turn, "--multi-turn"),
+        (args.salt.is_some(), "--salt"),
+        (args.structured_output.is_some(), "--structured-output"),
+    ];
+    if let Some((_, flag)) = others.iter().find(|(is_set, _)| *is_set) {
+        return Err(Failure::usage(format!(
+            "--workload {}: the file holds complete requests, so {flag} cannot change them; omit it, \
+             or pass it to inferometer workload build",
+            path.display()
+        )));
+    }
+    Replay::read(path).map(Arc::new)
+}
+
+fn check_max_active(limit: Option<usize>, has_conversations: bool) -> Result<(), Failure> {
+    match limit {
+        Some(0) => Err(Failure::usage(
+            "--multi-turn-max-active 0: must be at least 1",
+        )),
+        Some(limit) if !has_conversations => Err(Failure::usage(format!(
+            "--multi-turn-max-active {limit}: there are no conversations without --multi-turn; \
+             --max-concurrency limits requests"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn wants_conversations(args: &TrafficArgs, dataset: &DatasetArgs) -> bool {
     args.multi_turn || dataset.dataset_name.as_deref() == Some("multi-turn")
 }
 
-/// The dataset, where it is one of ours.
+/// The dataset, if it is one that vLLM does not have.
 pub(super) fn dataset(
     args: &TrafficArgs,
     dataset: &DatasetArgs,
 ) -> Result<Option<DatasetSettings>, Failure> {
     let name = dataset.dataset_name.as_deref();
-    let grouped =
+    let has_groups =
         args.prefix_groups > 0 || args.cache_hit_fraction.is_some() || args.prefix_group_len > 0;
     if wants_conversations(args, dataset) {
         if let Some(name) = name.filter(|name| !matches!(*name, "multi-turn" | "sharegpt")) {
@@ -123,18 +133,18 @@ pub(super) fn dataset(
     if args.mix.is_some() || name == Some("mix") {
         if let Some(name) = name.filter(|name| *name != "mix") {
             return Err(Failure::usage(format!(
-                "--mix and --dataset-name {name}: a mix is a dataset of its own; leave one of them out"
+                "--mix and --dataset-name {name}: a mix is a dataset itself; omit one of the two"
             )));
         }
         let classes = args.mix.as_deref().ok_or_else(|| {
             Failure::usage(
-                "--dataset-name mix: name the classes, such as --mix 70:256/128,30:2048/512",
+                "--dataset-name mix: set the classes with --mix, such as --mix 70:256/128,30:2048/512",
             )
         })?;
         let mut mix = MixSettings::parse(classes).or_usage()?;
         mix.shared = SharedPrefixes {
-            // One group when only a share is asked for.
-            groups: if grouped {
+            // One group if only a fraction is set.
+            groups: if has_groups {
                 args.prefix_groups.max(1)
             } else {
                 0
@@ -145,9 +155,9 @@ pub(super) fn dataset(
         };
         return Ok(Some(DatasetSettings::Mix(mix)));
     }
-    if grouped {
+    if has_groups {
         return Err(Failure::usage(
-            "--prefix-groups, --prefix-group-len and --cache-hit-fraction shape a mix: give its classes too, such \
+            "--prefix-groups, --prefix-group-len and --cache-hit-fraction need --mix: add its classes, such \
              as --mix 1:1024/128",
         ));
     }
@@ -173,7 +183,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
             shared_prefix: args.multi_turn_prefix_len,
             first_input: lengths("--multi-turn-first-len", &args.multi_turn_first_len)?,
             input: lengths("--multi-turn-input-len", &args.multi_turn_input_len)?,
-            output: lengths("--multi-turn-output-len", output.unwrap_or(USUAL_ANSWER))?,
+            output: lengths("--multi-turn-output-len", output.unwrap_or(DEFAULT_ANSWER))?,
         }),
     };
     let from_file = matches!(source, MultiTurnSource::File(_));
@@ -182,7 +192,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
         Some(Ok(length)) if length > 0 => Some(length),
         Some(_) => {
             return Err(Failure::usage(format!(
-                "--multi-turn-output-len {}: conversations from a file take one number of at least 1 for all answers",
+                "--multi-turn-output-len {}: must be one number of at least 1 for conversations from a file",
                 output.unwrap_or_default()
             )));
         }
@@ -192,7 +202,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
         max_turns: args.multi_turn_max_turns.unwrap_or(if from_file {
             usize::MAX
         } else {
-            USUAL_TURNS.max(args.multi_turn_min_turns)
+            DEFAULT_TURNS.max(args.multi_turn_min_turns)
         }),
         output_len,
         think_seconds: args.multi_turn_think_time,

@@ -1,4 +1,4 @@
-//! What the live view draws.
+//! The content of the live view.
 
 use std::collections::VecDeque;
 
@@ -10,19 +10,19 @@ use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
 use crate::live::{Live, Spread};
 
-/// Ticks in the curves: a minute.
+/// Ticks in the curves: a minute at ten per second.
 const HISTORY: usize = 600;
-/// Messages that are shown.
+/// Number of messages shown.
 pub(crate) const MESSAGES: usize = 5;
-/// Ticks over which rates are taken.
+/// Ticks over which rates are averaged: two seconds.
 const RATE_TICKS: usize = 20;
-/// Rows of the screen from which there is room for curves of latencies.
-const TALL: u16 = 26;
+/// Minimum rows of the screen for the curves of latencies.
+const LATENCY_ROWS: u16 = 26;
 
 /// What is shown above the run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
-    /// Which run it is.
+    /// The run's name.
     pub title: String,
     /// The last log line of a command whose state is unknown.
     pub log_line: Option<String>,
@@ -33,15 +33,15 @@ pub struct Head {
 /// The progress of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CampaignProgress {
-    /// Runs that have ended.
+    /// Finished runs.
     pub ended: usize,
     /// All runs.
     pub total: usize,
-    /// The time that is left, in words.
+    /// The remaining time, as text.
     pub left: String,
 }
 
-/// What is on the screen.
+/// The state of the screen.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     head: Head,
@@ -91,7 +91,7 @@ struct Areas {
 }
 
 impl View {
-    /// Takes over the present state. A clock that starts over means another run.
+    /// Adds the current state. An elapsed time that decreases marks the next run.
     pub(crate) fn advance(&mut self, head: Head, live: Option<Live>, messages: Vec<String>) {
         let live = live.unwrap_or_default();
         if live.elapsed_s < self.live.elapsed_s {
@@ -176,7 +176,7 @@ impl View {
         };
         let rows = [
             Constraint::Fill(1),
-            Constraint::Fill(u16::from(frame.area().height >= TALL)),
+            Constraint::Fill(u16::from(frame.area().height >= LATENCY_ROWS)),
         ];
         let [upper, lower] = Layout::vertical(rows).areas(area);
         let halves = || Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]);
@@ -200,7 +200,7 @@ impl View {
         frame.render_widget(messages, area);
     }
 
-    /// Requests sent and ended per second over the last moments.
+    /// Requests sent and ended per second over the last [`RATE_TICKS`].
     fn rates(&self) -> Rates {
         let (Some(first), Some(last)) = (self.counts.front(), self.counts.back()) else {
             return Rates::default();
@@ -222,7 +222,7 @@ impl View {
     fn draw_run(&self, frame: &mut Frame<'_>, area: Rect) {
         let live = &self.live;
         if live.total == 0 {
-            let line = self.head.log_line.as_deref().unwrap_or("no request yet");
+            let line = self.head.log_line.as_deref().unwrap_or("no requests yet");
             return frame.render_widget(Paragraph::new(line).dim(), area);
         }
         let done = live.ok + live.failed;
@@ -267,7 +267,7 @@ impl View {
     }
 }
 
-/// How much of `total` is done, 0 to 1.
+/// The completed fraction of `total`, 0 to 1.
 fn fraction(done: u64, total: u64) -> f64 {
     if total > 0 {
         (done as f64 / total as f64).min(1.0)
@@ -297,8 +297,8 @@ impl Curve<'_> {
         let shown =
             |value: Option<u64>| format!("{:.digits$}", value.unwrap_or(0) as f64 / self.unit);
         let last = shown(self.history.back().copied());
-        let most = shown(self.history.iter().copied().max());
-        let block = Block::bordered().title(format!("{}: {last} (max {most})", self.name));
+        let max = shown(self.history.iter().copied().max());
+        let block = Block::bordered().title(format!("{}: {last} (max {max})", self.name));
         let width = usize::from(block.inner(area).width);
         let hidden = self.history.len().saturating_sub(width);
         let data: Vec<u64> = self.history.iter().skip(hidden).copied().collect();
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_shown_above_its_present_run_and_each_run_has_its_own_curves() {
+    fn a_sweep_is_shown_above_its_current_run_and_each_run_has_its_own_curves() {
         let mut view = View::default();
         let head = |done| Head {
             title: "io16x4 mc1 np4".into(),
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn an_empty_run_and_a_tiny_terminal_can_be_drawn() {
-        assert!(screen(&View::default(), 18).contains("no request yet"));
+        assert!(screen(&View::default(), 18).contains("no requests yet"));
         let mut view = View::default();
         view.advance(
             Head {

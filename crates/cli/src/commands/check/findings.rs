@@ -1,9 +1,9 @@
-//! What a check finds, and what to do about it.
+//! The findings of a check, with their remedies.
 
 use crate::exit::Exit;
 use inferometer_terminal::Output;
 
-/// What was found so far; each finding is printed at once.
+/// The findings so far; each is printed immediately.
 pub(super) struct Findings<'a> {
     output: &'a Output,
     list: Vec<Finding>,
@@ -52,7 +52,8 @@ impl<'a> Findings<'a> {
             Level::Note => "note",
             Level::Bad => "FAILED",
         };
-        self.output.say(&format!("{word:<7}{what:<20} {detail}"));
+        self.output
+            .print_line(&format!("{word:<7}{what:<20} {detail}"));
         self.list.push(Finding {
             what,
             level,
@@ -66,8 +67,8 @@ impl<'a> Findings<'a> {
     }
 
     /// Prints a line of progress.
-    pub(super) fn say(&self, text: &str) {
-        self.output.say(text);
+    pub(super) fn print_line(&self, text: &str) {
+        self.output.print_line(text);
     }
 
     /// Prints the remedies, and returns how the check ended.
@@ -80,7 +81,7 @@ impl<'a> Findings<'a> {
         };
         let (good, bad) = (count(Level::Good), count(Level::Bad));
         self.output
-            .say(&format!("\n{good} of {} checks passed.", self.list.len()));
+            .print_line(&format!("\n{good} of {} checks passed.", self.list.len()));
         for finding in &self.list {
             if let Some(remedy) = &finding.remedy {
                 let word = if finding.level == Level::Bad {
@@ -89,7 +90,7 @@ impl<'a> Findings<'a> {
                     "note"
                 };
                 self.output
-                    .say(&format!("  {word}: {}: {remedy}", finding.what));
+                    .print_line(&format!("  {word}: {}: {remedy}", finding.what));
             }
         }
         if bad > 0 { Exit::RunFailed } else { Exit::Good }

@@ -9,10 +9,10 @@ use inferometer_results::{ImportedRun, read_result_summary};
 
 use super::findings::Findings;
 use super::settings::run_with;
-use crate::commands::aggregate::align;
 use crate::exit::{Failure, OrFail};
+use inferometer_terminal::align;
 
-/// Runs all benchmarks; without a tiny one that succeeds, the rates are not tried.
+/// Runs all benchmarks; if the tiny one fails, the rates are skipped.
 pub(super) fn benchmarks(
     quick: bool,
     common: &Settings,
@@ -42,7 +42,7 @@ pub(super) fn benchmarks(
             findings.bad(
                 "tiny benchmark",
                 reason,
-                "see the reason; inferometer run gives more detail",
+                "fix the cause; inferometer run prints more details",
             );
             return Ok(());
         }
@@ -93,7 +93,7 @@ impl Bench<'_> {
         let runs = read_result_summary(&result).map_err(|error| error.to_string())?;
         runs.into_iter()
             .next()
-            .ok_or_else(|| "it left no result".to_owned())
+            .ok_or_else(|| "no result was written".to_owned())
     }
 }
 
@@ -177,6 +177,7 @@ impl RateTable {
         let mut table = vec![head.map(str::to_owned).to_vec()];
         table.extend(self.rows);
         findings.print(&align(&table));
-        findings.say("  (this few requests show that it works, not how fast it is)");
+        findings
+            .print_line("  (these few requests show that the server works, not how fast it is)");
     }
 }

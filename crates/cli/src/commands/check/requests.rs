@@ -12,14 +12,14 @@ use super::findings::Findings;
 use crate::exit::{Failure, OrFail};
 use inferometer_benchmark::{Ready, describe_failure};
 
-/// Output tokens that each request asks for.
+/// Output tokens per request.
 pub(super) const OUTPUT_TOKENS: u64 = 32;
-/// Tokens by which a server may count a prompt differently: those that mark its start and end.
+/// Tokens by which a server's count of a prompt may differ: those for its start and end.
 const SPECIAL_TOKENS: u32 = 2;
 /// Words in the names of backends that put prompts into a chat template.
 const CHAT: [&str; 3] = ["chat", "responses", "anthropic"];
-/// Fraction by which two counts of an answer may differ: text that was cut at tokens does not always
-/// give the same tokens again.
+/// Fraction by which two counts of an answer may differ: the text of some tokens does not always
+/// tokenize to the same tokens again.
 const ANSWER_TOLERANCE: f64 = 0.05;
 
 /// Sends both requests; returns the record of the streamed one if it succeeded.
@@ -42,7 +42,7 @@ pub(super) fn send_both(
                 findings.bad(
                     "streamed request",
                     format!("{events} event with output: the answer was not streamed"),
-                    "look for a proxy that buffers (nginx: proxy_buffering off); without a stream TTFT and ITL are meaningless",
+                    "check for a buffering proxy (nginx: proxy_buffering off); without a stream, TTFT and ITL are meaningless",
                 );
             }
             Ok(Some(record))
@@ -90,7 +90,7 @@ fn send_plain(
 }
 
 fn report_failure(name: &'static str, record: Option<&Record>, findings: &mut Findings<'_>) {
-    let failure = record.map_or_else(|| "it was not sent".to_owned(), describe_failure);
+    let failure = record.map_or_else(|| "the request was not sent".to_owned(), describe_failure);
     findings.bad(name, failure, advice(record));
 }
 
@@ -145,14 +145,14 @@ pub(super) fn check_tokens(
         findings.note(
             "ignore_eos",
             format!("{OUTPUT_TOKENS} tokens requested, {answer} received"),
-            "answers have other lengths than requested, so that runs differ in work: use a server that supports \
+            "answers have other lengths than requested, so the work differs between runs: use a server that supports \
              ignore_eos or min_tokens (--extra-body), or compare tokens, not requests",
         );
     }
     Ok(())
 }
 
-/// Tokens of an exchange, as the server reports them and as the tokenizer counts them.
+/// Tokens of a request and its answer, as the server reports them and as the tokenizer counts them.
 struct Counts {
     prompt: u32,
     answer: u32,
@@ -173,7 +173,7 @@ fn check_tokenizer(counts: &Counts, backend: &str, findings: &mut Findings<'_>) 
         counted_prompt,
         counted_answer,
     } = *counts;
-    // A chat template adds tokens, and how many only the server knows.
+    // A chat template adds tokens; only the server knows how many.
     let template = prompt.saturating_sub(counted_prompt);
     let chat = CHAT.iter().any(|word| backend.contains(word)) && prompt >= counted_prompt;
     let mut detail = format!(
@@ -187,7 +187,7 @@ fn check_tokenizer(counts: &Counts, backend: &str, findings: &mut Findings<'_>) 
         findings.bad(
             "tokenizer",
             detail,
-            "it is not the model's tokenizer, so that prompts have other lengths than requested: correct --tokenizer",
+            "this is not the model's tokenizer, so prompts have other lengths than requested: correct --tokenizer",
         );
     } else if answer_off > 2.0 + ANSWER_TOLERANCE * f64::from(answer) {
         findings.note(

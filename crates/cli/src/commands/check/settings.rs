@@ -5,7 +5,7 @@ use inferometer_core::Secret;
 
 use crate::args::CheckArgs;
 
-/// Where the checks send.
+/// The server to check.
 pub(super) fn target(args: &CheckArgs) -> Target {
     let pairs = args.header.iter().filter_map(|pair| pair.split_once('='));
     Target {

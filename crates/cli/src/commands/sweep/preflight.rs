@@ -1,5 +1,5 @@
-//! A check of all runs before the first one starts, so that a wrong value in the last is not found
-//! after hours.
+//! A check of all runs before the first one starts, so that an invalid value in the last run is not
+//! found hours later.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::arguments;
 use crate::commands::simulate;
 use crate::exit::Failure;
 use crate::settings::RunSettings;
-use inferometer_argparse::Understood;
+use inferometer_argparse::Normalised;
 
 /// Checks the settings of all our runs. `file` is the one that describes the campaign.
 pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure> {
@@ -34,12 +34,12 @@ pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure
     Ok(())
 }
 
-/// Reads the arguments of a run as the run itself will: with argparse's habits.
+/// Parses the arguments of a run as the run itself will: by argparse's rules.
 fn check_run(cell: &Cell) -> Result<(), String> {
     let problem = |failure: Failure| failure.to_string();
     let arguments = match arguments::read(cell.work.words()).map_err(problem)? {
-        Understood::Parse(arguments, _) => arguments,
-        Understood::Help(_) => return Err("--help is not a setting of a run".to_owned()),
+        Normalised::CommandLine { arguments, .. } => arguments,
+        Normalised::Help(_) => return Err("--help is not a setting of a run".to_owned()),
     };
     let parsed = Cli::try_parse_from(arguments).map_err(|error| {
         let text = error.to_string();

@@ -1,4 +1,4 @@
-//! The campaign that the arguments of `inferometer sweep` ask for.
+//! The campaign that the arguments of `inferometer sweep` describe.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use inferometer_results::vllm_date;
 use crate::args::{Cli, SweepArgs};
 use crate::exit::{Failure, OrFail};
 
-/// The other commands that vLLM has under `bench sweep`, with what to use here instead.
+/// The other commands of vLLM's `bench sweep`, with what to use here instead.
 const OTHER_SWEEPS: [(&str, &str); 5] = [
     (
         "serve_workload",
@@ -36,9 +36,9 @@ const OTHER_SWEEPS: [(&str, &str); 5] = [
     ),
 ];
 
-/// The campaign that `args` ask for.
+/// The campaign that `args` describe.
 pub(super) fn campaign(args: &SweepArgs) -> Result<Campaign, Failure> {
-    // `vllm bench sweep serve …` arrives here with its last word as a file.
+    // `vllm bench sweep serve …` arrives here with `serve` as the file.
     let word = args
         .file
         .as_deref()
@@ -75,7 +75,7 @@ fn of_commands(args: &SweepArgs, serve_cmd: &str, bench_cmd: &str) -> Result<Cam
     let name = name.unwrap_or_else(|| vllm_date(clock::wall()).replace('-', "_"));
     if args.resume && args.experiment_name.is_none() {
         return Err(Failure::usage(
-            "--resume: name the experiment to resume with --experiment-name",
+            "--resume: set --experiment-name to the experiment to resume",
         ));
     }
     let folder = args.output_dir.clone();
@@ -104,7 +104,7 @@ fn of_file(args: &SweepArgs) -> Result<Campaign, Failure> {
         .unwrap_or_else(|| PathBuf::from("combos.yaml"));
     if args.file.is_none() && !file.exists() {
         return Err(Failure::usage(
-            "combos.yaml is not in this folder: write one (docs/sweeps.md shows how), or name a file: inferometer \
+            "no combos.yaml in this folder: write one (see docs/sweeps.md), or name another file: inferometer \
              sweep FILE",
         ));
     }
@@ -124,8 +124,8 @@ fn of_file(args: &SweepArgs) -> Result<Campaign, Failure> {
     sweep_campaign(&file, &flag_table(), &options).or_usage()
 }
 
-/// The flags of `run` and `simulate`, from their own definitions; those of a search are left out,
-/// because a search is not a run.
+/// The flags of `run` and `simulate`, from their definitions, without those of the rate search,
+/// which is not a single run.
 fn flag_table() -> FlagTable {
     let cli = Cli::command();
     let mut table = FlagTable::default();

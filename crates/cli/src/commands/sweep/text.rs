@@ -6,10 +6,10 @@ use inferometer_campaign::estimate::{Calibration, remaining, seconds, span};
 use inferometer_campaign::{Campaign, Journal, SELF_PROGRAM, Status, Tally};
 use inferometer_core::redact::redact_arguments;
 
-/// Runs that are listed before the rest is only counted.
+/// Maximum number of runs to list; the rest is only counted.
 const SHOWN: usize = 30;
 
-/// The plan for people: what is left of it, or, when nothing will be executed, all of it with its
+/// The plan: the runs that are left, or, for `--dry-run` (without a journal), all runs with their
 /// commands.
 pub(super) fn plan(campaign: &Campaign, journal: Option<&Journal>) -> String {
     let is_done = |index: usize| journal.is_some_and(|journal| journal.is_done(index));
@@ -43,7 +43,7 @@ pub(super) fn plan(campaign: &Campaign, journal: Option<&Journal>) -> String {
     text
 }
 
-/// The first line of a plan: how many runs and servers, how long, and where the results will be.
+/// The first line of a plan: number of runs and servers, estimated time, folder of the results.
 fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) -> String {
     let all = campaign.cells.len();
     let total = remaining(campaign, |index| !is_done(index), &Calibration::default());
@@ -78,7 +78,7 @@ fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) ->
     text
 }
 
-/// A command as it is typed, without secrets.
+/// A command as typed in a shell, without secrets.
 fn shell_line(command: &[String]) -> String {
     let words = redact_arguments(command);
     let quoted = words.iter().map(|word| {
@@ -92,7 +92,7 @@ fn shell_line(command: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// The command that was typed, with `--resume`.
+/// The command line of this process, with `--resume`.
 pub(super) fn resume_command() -> String {
     let mut words: Vec<String> = std::env::args()
         .skip(1)

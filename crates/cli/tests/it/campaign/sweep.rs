@@ -43,7 +43,7 @@ fn the_tutorials_sweep_aggregate_and_visualize() {
     assert_eq!(code(&output), 0, "{}", printed(&output));
     assert!(
         stdout(&output)
-            .contains("4 runs from results/aggregate_results.csv (4 with single requests)")
+            .contains("4 runs from results/aggregate_results.csv (4 with per-request data)")
     );
     for name in [
         "throughput_analysis.png",
