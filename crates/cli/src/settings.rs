@@ -4,6 +4,7 @@
 mod connection;
 mod content;
 mod dataset;
+pub(crate) mod engine;
 mod load;
 mod saving;
 mod shapes;

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 /// How connections are opened.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connections")]
 pub(crate) struct ConnectionArgs {
     /// Do not verify TLS certificates.
@@ -28,7 +27,6 @@ pub(crate) struct ConnectionArgs {
     /// HTTP proxy; `none` uses no proxy [default: from http_proxy, https_proxy, all_proxy and
     /// no_proxy].
     #[arg(long, value_name = "URL")]
-    #[serde(skip)]
     pub(crate) proxy: Option<String>,
     /// When connections are opened.
     #[arg(long, value_enum, default_value_t = Connect::Ahead)]
@@ -54,8 +52,7 @@ pub(crate) struct ConnectionArgs {
 }
 
 /// When connections are opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Connect {
     /// Before the clock starts; then reused.
     Ahead,
@@ -66,8 +63,7 @@ pub(crate) enum Connect {
 }
 
 /// How requests are distributed over several servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Balance {
     /// In turn.
     RoundRobin,

@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
-
-use super::run::number_or_inf;
 
 /// Datasets.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Dataset")]
 pub(crate) struct DatasetArgs {
     /// Dataset [default: random; with --compat vllm-0.10 and older: sharegpt].
@@ -114,7 +111,6 @@ pub(crate) struct DatasetArgs {
     pub(crate) blazedit_max_distance: f64,
     /// Maximum audio length (speech datasets).
     #[arg(long, default_value_t = f64::INFINITY, value_name = "SECONDS")]
-    #[serde(serialize_with = "number_or_inf")]
     pub(crate) asr_max_audio_len_sec: f64,
     /// Minimum audio length (speech datasets).
     #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]

@@ -1,10 +1,9 @@
 //! The flags of the engine model, for `sim` and `simulate`.
 
 use clap::Args;
-use serde::Serialize;
 
 /// Which engine is modelled, and how many.
-#[derive(Clone, Debug, Default, PartialEq, Args, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Engine model")]
 pub(crate) struct EngineArgs {
     /// Engine with continuous batching: MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100, or a

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use inferometer_results::ExportForm;
-use serde::Serialize;
 
 /// Results in the formats of other tools.
-#[derive(Clone, Debug, Default, Args, Serialize)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ExportArgs {
     /// Also write the result in the format of another tool: sglang (`sglang_bench.jsonl`), aiperf
@@ -20,8 +19,7 @@ pub(crate) struct ExportArgs {
 }
 
 /// The result format of another tool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFlag {
     /// A line of SGLang's `bench_serving`.
     Sglang,

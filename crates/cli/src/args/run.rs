@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use super::connection::ConnectionArgs;
 use super::dataset::DatasetArgs;
@@ -13,7 +12,7 @@ use super::workload::TrafficArgs;
 use crate::compat::Compat;
 
 /// Arguments of `inferometer run`.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {
     /// Where to send.
     #[command(flatten)]
@@ -39,7 +38,7 @@ pub(crate) struct RunArgs {
 }
 
 /// Target, endpoint and identity.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
     /// Which tool's behaviour to follow where vLLM's benchmark and inferometer differ: native, vllm
@@ -107,8 +106,7 @@ pub(crate) struct TargetArgs {
 }
 
 /// How LoRA adapters are assigned to requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LoraAssignment {
     /// At random, from the seed.
     Random,
@@ -117,7 +115,7 @@ pub(crate) enum LoraAssignment {
 }
 
 /// Load shape.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
     /// Number of requests.
@@ -125,11 +123,9 @@ pub(crate) struct LoadArgs {
     pub(crate) num_prompts: i64,
     /// Requests per second; inf sends all at once, up to --max-concurrency.
     #[arg(long, default_value_t = f64::INFINITY, allow_hyphen_values = true)]
-    #[serde(serialize_with = "number_or_inf")]
     pub(crate) request_rate: f64,
     /// Burstiness of arrivals: 1 is a Poisson process, less is burstier, more is more regular.
     #[arg(long, default_value_t = 1.0, allow_hyphen_values = true)]
-    #[serde(serialize_with = "number_or_inf")]
     pub(crate) burstiness: f64,
     /// Maximum number of requests in flight.
     #[arg(long, allow_hyphen_values = true)]
@@ -209,8 +205,7 @@ pub(crate) struct LoadArgs {
 }
 
 /// How a run or a sweep in progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Ui {
     /// Lines on stderr.
     #[default]
@@ -229,8 +224,7 @@ impl From<Ui> for inferometer_terminal::View {
 }
 
 /// How the rate grows in a ramp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RampStrategy {
     /// By the same amount from request to request.
     Linear,
@@ -239,7 +233,7 @@ pub(crate) enum RampStrategy {
 }
 
 /// Request content.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Content")]
 pub(crate) struct ContentArgs {
     /// Sampling temperature [default: the server's; with --compat vllm-0.14 and older: 0].
@@ -289,7 +283,7 @@ pub(crate) struct ContentArgs {
 }
 
 /// Reporting and saving.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reporting")]
 pub(crate) struct ReportingArgs {
     /// Metrics to print and save: ttft, tpot, itl, e2el, client_queue_time,
@@ -348,17 +342,4 @@ pub(crate) struct ReportingArgs {
     /// Formats of other tools.
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
-}
-
-/// JSON has no infinity: `"inf"`, as vLLM's files have it.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-pub(super) fn number_or_inf<S: serde::Serializer>(
-    number: &f64,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    if number.is_finite() {
-        serializer.serialize_f64(*number)
-    } else {
-        serializer.serialize_str(&number.to_string())
-    }
 }

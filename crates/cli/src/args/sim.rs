@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::EngineArgs;
 
 /// Arguments of `inferometer sim`.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct SimArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
@@ -78,7 +77,6 @@ pub(crate) struct SimArgs {
     pub(crate) listen_after: f64,
     /// Key that requests must carry.
     #[arg(long, help_heading = "Faults and access")]
-    #[serde(skip)]
     pub(crate) api_key: Option<String>,
     /// Certificate chain for TLS (PEM).
     #[arg(long, requires = "tls_key", help_heading = "Faults and access")]

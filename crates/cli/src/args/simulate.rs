@@ -1,12 +1,11 @@
 //! The flags of `inferometer simulate`.
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{EngineArgs, RunArgs};
 
 /// Arguments of `inferometer simulate`.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// The engine [default: --preset llama-3.1-8b@h100].
     #[command(flatten)]

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
 
 use super::RunArgs;
 
 /// Traffic shapes.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Traffic")]
 pub(crate) struct TrafficArgs {
     /// Send exactly the requests of this file at their due instants (see inferometer workload
@@ -85,8 +84,7 @@ pub(crate) struct TrafficArgs {
 }
 
 /// Kinds of structured answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StructuredKind {
     /// JSON that matches a schema.
     Json,

@@ -4,7 +4,6 @@ pub(crate) mod aggregate;
 pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod compare;
-pub(crate) mod engine_model;
 pub(crate) mod import;
 pub(crate) mod quickstart;
 pub(crate) mod report;

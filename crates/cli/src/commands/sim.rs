@@ -1,8 +1,6 @@
 //! `inferometer sim`: a server that logs the true times.
 
-use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +8,9 @@ use inferometer_core::Secret;
 use inferometer_sim::{MetricNames, ReasoningKey, Server, SimSettings, TlsIdentity, start};
 use inferometer_workload::{HubSettings, Tokenizer};
 
-use super::engine_model;
 use crate::args::SimArgs;
 use crate::exit::{Exit, Failure, OrFail};
+use crate::settings::engine::{self, parse};
 use inferometer_terminal::Output;
 
 /// Serves until interrupted.
@@ -39,7 +37,7 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
             "--kernel-stamps: only supported on Linux; the truth log has the program's own timestamps",
         ));
     }
-    let engine = engine_model::resolve(&args.engine)?.map(|model| model.cluster);
+    let engine = engine::resolve(&args.engine)?.map(|model| model.cluster);
     let metric_names = metric_names(&args.metrics)?;
     let tokenizer = args
         .tokenizer
@@ -121,11 +119,6 @@ fn delay(flag: &str, seconds: f64) -> Result<Duration, Failure> {
             "{flag} {seconds}: must be a number of seconds, at least 0"
         )))
     }
-}
-
-pub(super) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
-    text.parse()
-        .map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
 }
 
 fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {

@@ -7,12 +7,11 @@ use inferometer_metrics::Kind;
 use inferometer_sim::Distribution;
 use inferometer_workload::BUILTIN;
 
-use super::engine_model;
 use super::run;
-use super::sim::parse;
 use crate::args::{EngineArgs, RunArgs, SimulateArgs};
 use crate::exit::{Exit, Failure};
 use crate::settings::RunSettings;
+use crate::settings::engine::{self, parse};
 use crate::watch::Watch;
 use inferometer_terminal::Output;
 
@@ -94,8 +93,7 @@ fn resolve(
     engine
         .preset
         .get_or_insert_with(|| DEFAULT_PRESET.to_owned());
-    let model =
-        engine_model::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
+    let model = engine::resolve(&engine)?.ok_or_else(|| Failure::usage("--preset is missing"))?;
     run.target
         .tokenizer
         .get_or_insert_with(|| BUILTIN.to_owned());

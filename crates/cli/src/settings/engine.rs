@@ -1,6 +1,8 @@
 //! Settings of the engine model.
 
+use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
 use inferometer_benchmark::EngineModel;
 use inferometer_core::Nanos;
@@ -8,7 +10,6 @@ use inferometer_sim::engine::{
     ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer,
 };
 
-use super::sim::parse;
 use crate::args::EngineArgs;
 use crate::exit::{Failure, OrFail};
 
@@ -79,8 +80,7 @@ fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
         let known: Preset = parse("--preset", preset)?;
         return Ok((known.to_string(), known.engine().or_usage()?));
     }
-    let invalid =
-        |error: &dyn std::fmt::Display| Failure::usage(format!("--preset {preset}: {error}"));
+    let invalid = |error: &dyn Display| Failure::usage(format!("--preset {preset}: {error}"));
     let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
     let file = PresetFile::from_json(&text).map_err(|error| invalid(&error))?;
     Ok((file.name, file.engine))
@@ -141,4 +141,10 @@ fn milliseconds(flag: &str, value: f64) -> Result<Nanos, Failure> {
             "{flag} {value}: must be a time of at least 0"
         )))
     }
+}
+
+/// The value of a flag, with the flag in the error.
+pub(crate) fn parse<T: FromStr<Err: Display>>(flag: &str, text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|error| Failure::usage(format!("{flag} {text}: {error}")))
 }
