@@ -58,7 +58,8 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     };
     let tokenizer = args.tokenizer.as_ref().or(args.model.as_ref());
     let tokenizer = tokenizer.unwrap_or(&ready.model.id);
-    requests::check_tokens(&streamed, &args.backend, tokenizer, findings)?;
+    let template = ready.plan.wire.settings().backend.applies_chat_template();
+    requests::check_tokens(&streamed, template, tokenizer, findings)?;
     load::benchmarks(args.quick, &common, &mut runner, findings)
 }
 

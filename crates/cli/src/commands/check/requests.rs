@@ -16,8 +16,6 @@ use inferometer_benchmark::{Ready, describe_failure};
 pub(super) const OUTPUT_TOKENS: u64 = 32;
 /// Tokens by which a server's count of a prompt may differ: those for its start and end.
 const SPECIAL_TOKENS: u32 = 2;
-/// Words in the names of backends that put prompts into a chat template.
-const CHAT: [&str; 3] = ["chat", "responses", "anthropic"];
 /// Fraction by which two counts of an answer may differ: the text of some tokens does not always
 /// tokenize to the same tokens again.
 const ANSWER_TOLERANCE: f64 = 0.05;
@@ -112,7 +110,7 @@ fn advice(record: Option<&Record>) -> &'static str {
 /// Checks usage, tokenizer and ignore_eos with one streamed answer.
 pub(super) fn check_tokens(
     record: &Record,
-    backend: &str,
+    applies_chat_template: bool,
     tokenizer: &str,
     findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
@@ -135,7 +133,7 @@ pub(super) fn check_tokens(
         counted_prompt: record.prompt_tokens,
         counted_answer: count_answer(record, tokenizer)?,
     };
-    check_tokenizer(&counts, backend, findings);
+    check_tokenizer(&counts, applies_chat_template, findings);
     if u64::from(answer) == OUTPUT_TOKENS {
         findings.good(
             "ignore_eos",
@@ -166,7 +164,7 @@ fn count_answer(record: &Record, tokenizer: &str) -> Result<usize, Failure> {
         + count_output_tokens(&tokenizer, &record.other_text))
 }
 
-fn check_tokenizer(counts: &Counts, backend: &str, findings: &mut Findings<'_>) {
+fn check_tokenizer(counts: &Counts, applies_chat_template: bool, findings: &mut Findings<'_>) {
     let Counts {
         prompt,
         answer,
@@ -175,7 +173,7 @@ fn check_tokenizer(counts: &Counts, backend: &str, findings: &mut Findings<'_>) 
     } = *counts;
     // A chat template adds tokens; only the server knows how many.
     let template = prompt.saturating_sub(counted_prompt);
-    let chat = CHAT.iter().any(|word| backend.contains(word)) && prompt >= counted_prompt;
+    let chat = applies_chat_template && prompt >= counted_prompt;
     let mut detail = format!(
         "prompt: server {prompt}, tokenizer {counted_prompt}; answer: server {answer}, tokenizer {counted_answer}"
     );
