@@ -30,6 +30,18 @@ impl Signal {
     }
 }
 
+/// True when this process was started with SIGHUP ignored, as `nohup` does: whoever did that wants
+/// the process to outlive its terminal.
+pub fn ignores_hangup() -> bool {
+    // SAFETY: an all-zero sigaction is valid, and with a null pointer for the new action the call
+    // only fills the old one.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut old) == 0
+            && old.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// A child process that leads a process group of its own.
 ///
 /// The leader is not reaped before [`ProcessGroup::finish`], so that its id cannot meanwhile go to

@@ -1,11 +1,13 @@
 //! Ctrl-C: the first stops sending and waits 5 s, the second cancels the requests in flight. What
-//! was measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C.
+//! was measured is kept. SIGTERM and SIGHUP (a closed terminal) count as Ctrl-C, but for a SIGHUP that
+//! the process was started to ignore (`nohup`).
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use inferometer_engine::{StopHandle, StopLevel};
+use inferometer_os::process::ignores_hangup;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::output::Output;
@@ -77,7 +79,8 @@ impl Interrupts {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` under `nohup`: an ignored signal stays ignored.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -85,16 +88,26 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: if ignores_hangup() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
         })
     }
 
     /// Waits for the next signal; false if there will be no more.
     async fn next(&mut self) -> bool {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let received = tokio::select! {
             received = self.interrupt.recv() => received,
             received = self.terminate.recv() => received,
-            received = self.hangup.recv() => received,
+            received = hangup => received,
         };
         received.is_some()
     }

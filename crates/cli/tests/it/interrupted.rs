@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use inferometer_os::clock;
 use inferometer_sim::Server;
@@ -414,5 +414,60 @@ fn a_recovered_result_uses_the_clock_of_a_finished_one() {
     // vLLM's date is local time without a zone; the manifest has the instant.
     let started = manifest(&run)["run"]["started_wall_ns"].as_u64().unwrap();
     assert!((wall.0..clock::wall().0).contains(&started), "{started}");
+    server.stop().unwrap();
+}
+
+/// Under `nohup` a closed terminal must not end the run.
+#[test]
+fn a_hangup_that_the_process_was_started_to_ignore_stays_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(5.0, 1.0);
+    let mut run = INFEROMETER.command(folder.path());
+    run.args([
+        "run",
+        "--backend",
+        "vllm",
+        "--base-url",
+        &server.url(),
+        "--model",
+        "sim",
+    ])
+    .args([
+        "--tokenizer",
+        "builtin",
+        "--random-input-len",
+        "8",
+        "--random-output-len",
+        "20",
+    ])
+    .args([
+        "--num-prompts",
+        "150",
+        "--request-rate",
+        "100",
+        "--disable-tqdm",
+    ]);
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(folder.path());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => nohup.env(name, value),
+            None => nohup.env_remove(name),
+        };
+    }
+    let child = nohup
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = child.spawn().unwrap();
+    wait_for_answers(&server, 30);
+    signal(child.id(), "-HUP");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let (ok, unfinished, all) = outcomes(&manifest(&run_folder(folder.path())));
+    assert_eq!((ok, unfinished, all), (150, 0, 150), "{}", printed(&output));
     server.stop().unwrap();
 }
