@@ -48,7 +48,7 @@ pub struct Ready {
     /// The workload for the manifest.
     pub workload_info: WorkloadInfo,
     /// Requests for the ready check and the warm-up, none of which is measured.
-    pub spare: Vec<Prepared>,
+    pub extra_requests: Vec<Prepared>,
     /// Counts tokens after the run; `None` with `--skip-tokenizer-init`.
     pub tokenizer: Option<Tokenizer>,
     /// What the tokenizer was loaded from.
@@ -179,7 +179,7 @@ fn assemble(
     mut known: Known,
     observer: &dyn Observer,
 ) -> Result<Ready, Error> {
-    let (mut workload, own_spare) = workload(settings, known.tokenizer.as_ref(), observer)?;
+    let (mut workload, own_extra) = workload(settings, known.tokenizer.as_ref(), observer)?;
     let wire = wire(settings, &known.model, workload.force_ignore_eos)?;
     let large = large_replay(settings, &known);
     if let (Some(replay), None) = (&settings.shapes.replay, &known.server) {
@@ -191,7 +191,7 @@ fn assemble(
             .warnings
             .extend(nothing_to_omit(settings, &known.model, &workload));
     }
-    let conversations = chat_turns(&mut workload.requests, settings.shapes.most_conversations)?;
+    let conversations = chat_turns(&mut workload.requests, settings.shapes.max_conversations)?;
     known.warnings.append(&mut workload.warnings.clone());
     let mut requests = match large {
         Some(replay) => serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?,
@@ -204,8 +204,8 @@ fn assemble(
         None => WorkloadInfo::of(&workload),
     };
     let measured = known.server.is_some();
-    let spare = if measured {
-        serialise(&wire, &extra_requests(settings, &workload, own_spare))?
+    let extra = if measured {
+        serialise(&wire, &extra_requests(settings, &workload, own_extra))?
     } else {
         Vec::new()
     };
@@ -236,7 +236,7 @@ fn assemble(
         },
         workload,
         workload_info,
-        spare,
+        extra_requests: extra,
         tokenizer: known.tokenizer,
         tokenizer_id: known.tokenizer_id,
         model: known.model,
@@ -429,7 +429,7 @@ fn chat_turns(
     }
     let conversations = Conversations::of(requests).or_usage()?;
     Ok(conversations.map(|mut all| {
-        all.most_active = most;
+        all.max_active = most;
         Arc::new(all)
     }))
 }
@@ -590,14 +590,14 @@ fn workload(
     observer.prepared();
     let mut workload = workload?;
     let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
-    let spare = if own {
+    let extra = if own {
         workload
             .requests
             .split_off(count.min(workload.requests.len()))
     } else {
         Vec::new()
     };
-    Ok((workload, spare))
+    Ok((workload, extra))
 }
 
 /// Requests that are sent before the run.
@@ -608,9 +608,9 @@ fn extra_wanted(settings: &Settings) -> usize {
 /// Requests to be sent before the run, without ids. Where there are none of their own, the first
 /// request of the run has to serve, as in vLLM.
 fn extra_requests(settings: &Settings, workload: &Workload, own: Vec<Request>) -> Vec<Request> {
-    let mut spare = own;
-    if spare.is_empty() {
-        spare = workload
+    let mut extra = own;
+    if extra.is_empty() {
+        extra = workload
             .requests
             .first()
             .cloned()
@@ -619,12 +619,12 @@ fn extra_requests(settings: &Settings, workload: &Workload, own: Vec<Request>) -
             .take(extra_wanted(settings))
             .collect();
     }
-    for request in &mut spare {
+    for request in &mut extra {
         request.id = None;
         request.model = None;
         request.session = None;
     }
-    spare
+    extra
 }
 
 fn serialise(wire: &Wire, requests: &[Request]) -> Result<Vec<Prepared>, Error> {

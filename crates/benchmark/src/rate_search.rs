@@ -304,7 +304,7 @@ impl RateSearch {
                     schedule: arrivals_of(requests, &arrivals)?,
                     seed,
                     max_concurrency: plan.max_concurrency,
-                    most_conversations: plan.most_conversations,
+                    max_conversations: plan.max_conversations,
                     cluster: plan.cluster.clone(),
                 };
                 let (mut finished, _) = simulate(plan).or_failure()?;

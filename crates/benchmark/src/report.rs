@@ -239,7 +239,7 @@ fn tokenizer_if_needed(
     records: &[Record],
     observer: &dyn Observer,
 ) -> Option<Tokenizer> {
-    let uncounted = |record: &Record| record.is_ok() && record.told_output_tokens().is_none();
+    let uncounted = |record: &Record| record.is_ok() && record.reported_output_tokens().is_none();
     let spec = manifest
         .target
         .tokenizer

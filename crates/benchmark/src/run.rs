@@ -376,7 +376,7 @@ fn ready_check(
 ) -> Result<(), Error> {
     observer.line("Starting initial single prompt test run...");
     let patience = settings.load.ready_check;
-    let Some(request) = ready.spare.first().filter(|_| !patience.is_zero()) else {
+    let Some(request) = ready.extra_requests.first().filter(|_| !patience.is_zero()) else {
         observer.line("Skipping endpoint ready check.");
         return Ok(());
     };
@@ -418,7 +418,7 @@ fn warm_up(
         return Ok(());
     }
     observer.line(&format!("Warming up with {count} requests..."));
-    let requests = &ready.spare[ready.spare.len() - count..];
+    let requests = &ready.extra_requests[ready.extra_requests.len() - count..];
     let slots = settings.load.max_concurrency.unwrap_or(count);
     let records = send_once(&ready.plan, requests, slots, stop).or_failure()?;
     let failed: Vec<_> = records.iter().filter(|record| !record.is_ok()).collect();

@@ -197,7 +197,7 @@ fn count(tokenizer: &Tokenizer, record: &Record) -> u32 {
 }
 
 fn settle(record: &mut Record) {
-    let told = record.told_output_tokens().filter(|&told| told > 0);
+    let told = record.reported_output_tokens().filter(|&told| told > 0);
     let counted = record
         .tokenizer_output_tokens
         .filter(|&counted| counted > 0);

@@ -294,7 +294,7 @@ fn virtual_plan(
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,
-        most_conversations: settings.shapes.most_conversations,
+        max_conversations: settings.shapes.max_conversations,
         cluster: model.cluster.clone(),
         seed: settings.workload.seed,
     })

@@ -368,10 +368,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Takes from memory what grows with the length of an answer: its events and texts. To be
-    /// called only when they are safe elsewhere. Their number stays, as the count of last resort of
-    /// the output tokens.
-    pub fn let_go(&mut self) {
+    /// Frees what grows with the length of an answer: its events and texts. To be called only when
+    /// they are safe elsewhere. The number of events is kept, as the count of last resort of the
+    /// output tokens.
+    pub fn drop_events(&mut self) {
         if self.is_ok() && self.output_tokens == 0 {
             self.output_tokens = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
             self.token_source = TokenSource::Events;
@@ -492,7 +492,7 @@ impl Record {
 
     /// Output tokens by the server's usage; `None` if it told none or a number that cannot be
     /// ([`Record::has_impossible_usage`]).
-    pub fn told_output_tokens(&self) -> Option<u32> {
+    pub fn reported_output_tokens(&self) -> Option<u32> {
         self.usage
             .completion_tokens
             .filter(|_| !self.has_impossible_usage())
@@ -612,7 +612,7 @@ mod tests {
             };
         let absurd = record(4_000_000_000, None, Some(10), 2_500);
         assert_eq!(
-            (absurd.told_output_tokens(), absurd.input_tokens()),
+            (absurd.reported_output_tokens(), absurd.input_tokens()),
             (None, 7)
         );
         assert!(absurd.has_impossible_usage());
@@ -624,16 +624,16 @@ mod tests {
             record(4_000, None, Some(4_000), 2_500),
             record(4_000, None, None, 0),
         ] {
-            assert_eq!(good.told_output_tokens(), good.usage.completion_tokens);
+            assert_eq!(good.reported_output_tokens(), good.usage.completion_tokens);
         }
         assert_eq!(
-            record(5_000, None, Some(128), 2_500).told_output_tokens(),
+            record(5_000, None, Some(128), 2_500).reported_output_tokens(),
             None
         );
         assert_eq!(
-            record(u32::MAX, Some(u32::MAX), None, 2_500).told_output_tokens(),
+            record(u32::MAX, Some(u32::MAX), None, 2_500).reported_output_tokens(),
             None
         );
-        assert_eq!(Record::default().told_output_tokens(), None);
+        assert_eq!(Record::default().reported_output_tokens(), None);
     }
 }

@@ -26,7 +26,7 @@ pub struct SpilledRecords<'a> {
 }
 
 impl<'a> SpilledRecords<'a> {
-    /// `records` in order of their index, all but what [`Record::let_go`] takes; records that have
+    /// `records` in order of their index, all but what [`Record::drop_events`] takes; records that have
     /// events are taken as they are, and so are those that were never sent.
     pub fn new(records: &'a [Record], log: &Path) -> Self {
         Self {
@@ -178,7 +178,7 @@ mod tests {
                 .cloned()
                 .map(|mut record| {
                     if !flag(kept, record.index) {
-                        record.let_go();
+                        record.drop_events();
                     }
                     record
                 })

@@ -214,7 +214,7 @@ pub struct ShapeSettings {
     /// Requests are turns of conversations.
     pub conversations: bool,
     /// Maximum concurrent conversations.
-    pub most_conversations: Option<usize>,
+    pub max_conversations: Option<usize>,
 }
 
 impl Default for ShapeSettings {
@@ -224,7 +224,7 @@ impl Default for ShapeSettings {
             structured: None,
             verify_lengths: true,
             conversations: false,
-            most_conversations: None,
+            max_conversations: None,
         }
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
             arrivals,
             self_timed: traffic.self_timed,
             max_concurrency: metrics.cap,
-            max_conversations: metrics.most_conversations,
+            max_conversations: metrics.max_conversations,
             ..LoadSpec::default()
         },
         workload: WorkloadSpec {

@@ -92,7 +92,7 @@ pub(super) fn resolve(
     }
     Ok(ShapeSettings {
         conversations,
-        most_conversations: *multi_turn_max_active,
+        max_conversations: *multi_turn_max_active,
         replay,
         structured,
         verify_lengths: !no_verify_lengths,
