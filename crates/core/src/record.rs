@@ -19,10 +19,10 @@ pub enum Outcome {
     HttpError,
     /// An error object or an error event inside the stream.
     StreamError,
-    /// The answer broke off: the connection ended before the body was complete, or the stream ended
+    /// The answer was cut off: the connection ended before the body was complete, or the stream ended
     /// cleanly without any sign (`[DONE]`, `finish_reason`) that it was finished.
     Truncated,
-    /// The answer was complete but held no output at all.
+    /// The answer was complete but had no output at all.
     Empty,
     /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size
     /// limit.
@@ -30,7 +30,7 @@ pub enum Outcome {
     /// The answer came in another content type than the one asked for (one JSON body instead of a
     /// stream).
     WrongContentType,
-    /// No connection could be made, or it broke before any byte of the answer.
+    /// No connection could be made, or it closed before any byte of the answer.
     ConnectError,
     /// A connect, first-byte, idle or total time limit ran out.
     Timeout,
@@ -150,8 +150,7 @@ pub struct Event {
     /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from
     /// run start.
     pub at: Nanos,
-    /// How much later the process had it in hand, in nanoseconds; the largest value stands for "or
-    /// more".
+    /// How much later the process read it, in nanoseconds; the largest value means "or more".
     pub lag_ns: u32,
     /// Output tokens in this event; 0 when not (yet) known.
     pub tokens: u16,
@@ -243,7 +242,7 @@ pub struct Marks {
     pub done: Option<Nanos>,
 }
 
-/// Token counts as the server told them.
+/// Token counts as the server reported them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// `prompt_tokens`, `input_tokens`.
@@ -264,15 +263,16 @@ pub enum TokenSource {
     Usage,
     /// The answer's text, encoded after the run.
     Tokenizer,
-    /// The number of token events; nothing better was to be had.
+    /// The number of token events: neither usage nor a tokenizer was available.
     Events,
     /// No output was counted (a failure, or an endpoint without generation).
     #[default]
     None,
 }
 
-/// More tokens than any answer or prompt has: beyond it a count is a mistake or a lie.
-const MOST_TOKENS: u32 = 1 << 26;
+/// More tokens (67 million) than any answer or prompt has: a larger count is wrong. Chosen, not
+/// measured.
+const MAX_TOKENS: u32 = 1 << 26;
 
 /// The connection that carried a request, and what opening it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,11 +300,10 @@ pub struct Record {
     pub index: usize,
     /// The `x-request-id` that was sent.
     pub id: Option<String>,
-    /// When the schedule wanted it sent. Never changed afterwards.
+    /// When the schedule wants it sent. Never changed afterwards.
     pub due: Nanos,
-    /// When it had a slot and the client turned to it, though never before `due` (what is made
-    /// ready ahead is no earlier for it): the lateness against `due` is queueing by the cap plus
-    /// the client's own delay.
+    /// When it had a slot and the client took it up, never before `due` (even if it was prepared
+    /// ahead of time): the lateness against `due` is queueing for a slot plus the client's own delay.
     pub dequeued: Option<Nanos>,
     /// Just before the first byte was handed to the kernel.
     pub send_start: Option<Nanos>,
@@ -315,25 +314,25 @@ pub struct Record {
     pub marks: Marks,
     /// Token events in order of arrival.
     pub events: Vec<Event>,
-    /// When the answer was complete or given up.
+    /// When the answer was complete, failed or was cancelled.
     pub end: Option<Nanos>,
     /// How it ended.
     pub outcome: Outcome,
     /// HTTP status, if one came.
     pub status: Option<u16>,
-    /// Why it failed, for people; holds the first 2 KiB of an error body.
+    /// Why it failed, as text; has the first 2 KiB of an error body.
     pub error: Option<String>,
     /// Prompt tokens as the client counted them.
     pub prompt_tokens: u32,
-    /// Output tokens that were asked for.
+    /// Output tokens that were requested.
     pub asked_output_tokens: Option<u32>,
-    /// What the server said of tokens.
+    /// Token counts that the server reported.
     pub usage: Usage,
-    /// Output tokens, from the best source there is.
+    /// Output tokens, from the best available source.
     pub output_tokens: u32,
     /// Which source that was.
     pub token_source: TokenSource,
-    /// Output tokens as the client's tokenizer counts the answer, where it was asked to.
+    /// Output tokens as the client's tokenizer counts the answer, where it did.
     pub tokenizer_output_tokens: Option<u32>,
     /// `finish_reason` or the API's equivalent.
     pub finish_reason: Option<String>,
@@ -423,8 +422,8 @@ impl Record {
         self.send_start.map(|sent| sent.since(self.due))
     }
 
-    /// Arrival of the first token event. `None` for an answer that was not streamed: nobody can say
-    /// when its first token was ready.
+    /// Arrival of the first token event. `None` for an answer that was not streamed: when its first
+    /// token was ready is unknown.
     pub fn first_token(&self) -> Option<Nanos> {
         self.events.first().map(|event| event.at)
     }
@@ -442,7 +441,7 @@ impl Record {
     }
 
     /// Counts every instant from `start`, the monotonic instant at which the run began, except
-    /// [`Record::due`], which is counted from there all along.
+    /// [`Record::due`], which always counts from there.
     pub fn rebase(&mut self, start: Nanos) {
         let Marks {
             first_byte,
@@ -482,15 +481,15 @@ impl Record {
         }
     }
 
-    /// Input tokens: the server's count where it gave a possible one, else the client's.
+    /// Input tokens: the server's count where it reported a possible one, else the client's.
     pub fn input_tokens(&self) -> u32 {
         self.usage
             .prompt_tokens
-            .filter(|&told| told <= MOST_TOKENS)
+            .filter(|&count| count <= MAX_TOKENS)
             .unwrap_or(self.prompt_tokens)
     }
 
-    /// Output tokens by the server's usage; `None` if it told none or a number that cannot be
+    /// Output tokens by the server's usage; `None` if it reported none or an impossible number
     /// ([`Record::has_impossible_usage`]).
     pub fn reported_output_tokens(&self) -> Option<u32> {
         self.usage
@@ -498,22 +497,23 @@ impl Record {
             .filter(|_| !self.has_impossible_usage())
     }
 
-    /// True when the server claims more output tokens than it was asked for *and* than there are
-    /// bytes in its answer. Hidden reasoning has tokens without bytes, and is left out as far as
-    /// the server tells it.
+    /// True when the server reports more output tokens than were requested *and* than there are bytes
+    /// in its answer. Hidden reasoning has tokens without bytes, and is left out as far as the server
+    /// reports it.
     pub fn has_impossible_usage(&self) -> bool {
-        let Some(told) = self.usage.completion_tokens else {
+        let Some(reported) = self.usage.completion_tokens else {
             return false;
         };
-        let seen = told.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
-        let asked = u64::from(self.asked_output_tokens.unwrap_or_default());
+        let visible = reported.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
+        let requested = u64::from(self.asked_output_tokens.unwrap_or_default());
         // Simulated answers have no bytes.
-        let crowded = self.bytes_received > 0 && u64::from(seen) > self.bytes_received.max(asked);
-        told > MOST_TOKENS || crowded
+        let exceeds_bytes =
+            self.bytes_received > 0 && u64::from(visible) > self.bytes_received.max(requested);
+        reported > MAX_TOKENS || exceeds_bytes
     }
 }
 
-/// Records in order of their request's index, visited as often as needed.
+/// Records in order of their request's index, which can be visited any number of times.
 ///
 /// A trait rather than a slice so that a run whose events do not fit into memory can be summarised
 /// from its log.
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usage_that_cannot_be_is_not_believed() {
+    fn an_impossible_usage_is_ignored() {
         let record =
             |completion: u32, reasoning: Option<u32>, asked: Option<u32>, bytes: u64| Record {
                 usage: Usage {

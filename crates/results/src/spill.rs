@@ -1,4 +1,4 @@
-//! Records whose events and texts lie in the log, for runs with more of them than memory should
+//! Records whose events and texts are in the log, for runs with more of them than memory should
 //! hold.
 
 use std::cell::RefCell;
@@ -12,12 +12,12 @@ use crate::log::visit_log;
 
 /// Records in memory, joined on each visit with their events and texts from the run's log.
 ///
-/// The log is in the order in which requests ended, a visit in the order in which they were sent;
-/// what comes early waits for its turn, so a visit holds about as many records as were ever in
-/// flight.
+/// The log is in the order in which requests ended, a visit in the order in which they were sent.
+/// A record that comes early waits for its turn, so a visit holds about as many records as were ever
+/// in flight.
 ///
 /// [`Records::visit`] cannot fail, so a read error ends the visit early and is kept for
-/// [`SpilledRecords::check`], which must be asked after the last visit.
+/// [`SpilledRecords::check`], which must be called after the last visit.
 #[derive(Debug)]
 pub struct SpilledRecords<'a> {
     records: &'a [Record],

@@ -1,7 +1,7 @@
 //! The result file of vLLM's `bench serve`, version 0.33: same keys, order, types and spelling of
 //! numbers.
 //!
-//! Our own additions stand under one last key, `inferometer`. Departures, each because vLLM's
+//! Our own additions are under one last key, `inferometer`. Departures, each because vLLM's
 //! choice gives invalid JSON: infinite numbers are the strings `"inf"` and `"-inf"` everywhere
 //! (vLLM does so for the request rate alone and prints a bare `Infinity` elsewhere), and what is
 //! not a number is `null`.
@@ -30,9 +30,9 @@ pub struct VllmResult {
     pub header: VllmHeader,
     /// The numbers of the endpoint's kind.
     pub body: VllmBody,
-    /// Server-reported queue times in seconds, one a request; written with details only.
+    /// Server-reported queue times in seconds, one per request; written with details only.
     pub server_queue_times: Option<Vec<f64>>,
-    /// Server-reported times to first token in seconds, one a request; written with details only.
+    /// Server-reported times to first token in seconds, one per request; written with details only.
     pub server_ttfts: Option<Vec<f64>>,
     /// Numbers of the probe stream (`--probe-request-rate`).
     pub probe: Option<VllmProbe>,
@@ -123,7 +123,7 @@ impl Default for VllmBody {
     }
 }
 
-/// Numbers of text generation. Lists have one item a request in the order of the workload, failed
+/// Numbers of text generation. Lists have one item per request in the order of the workload, failed
 /// ones included with zeros; seconds throughout.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(
@@ -210,7 +210,7 @@ pub struct VllmSpecDecode {
     pub num_drafts: u64,
     pub draft_tokens: u64,
     pub accepted_tokens: u64,
-    /// Between 0 and 1, one a position.
+    /// Between 0 and 1, one per position.
     pub per_position_acceptance_rates: Vec<f64>,
 }
 
@@ -275,7 +275,7 @@ enum Field<'a> {
     Answers(&'a dyn Records),
 }
 
-/// Whether the lists with one value a request or event are written (`--save-detailed`).
+/// Whether the lists with one value per request or event are written (`--save-detailed`).
 #[derive(Clone, Copy)]
 pub enum Details<'a> {
     /// They are left out.
@@ -515,7 +515,7 @@ impl Field<'_> {
     }
 }
 
-/// One value a record.
+/// One value per record.
 fn collected(records: &dyn Records, of: fn(&Record) -> Value) -> Value {
     let mut values = Vec::with_capacity(records.count());
     records.visit(&mut |record| values.push(of(record)));
@@ -556,7 +556,7 @@ fn write_field<W: Write + ?Sized>(out: &mut W, field: &Field<'_>) -> io::Result<
     }
 }
 
-/// A list with one element a record, written as the records are visited.
+/// A list with one element per record, written as the records are visited.
 fn write_visited<W: Write + ?Sized>(
     out: &mut W,
     records: &dyn Records,
