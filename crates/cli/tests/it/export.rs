@@ -351,7 +351,7 @@ fn an_invalid_export_is_refused_before_anything_is_sent() {
             "--export sglang --no-run-folder",
             "name one with --export-dir",
         ),
-        ("--export-dir out", "nothing is exported"),
+        ("--export-dir out", "nothing to export"),
         (
             "--export sglang --backend openai-embeddings",
             "is for text generation",
