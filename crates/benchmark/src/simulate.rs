@@ -27,10 +27,10 @@ use crate::settings::Settings;
 use crate::spec::RunSpec;
 use crate::vllm;
 
-/// Date in result files: the virtual clock begins at zero.
+/// Date in result files: the virtual clock starts at zero.
 const DATE: &str = "19700101-000000";
-/// Length of an answer for which neither request nor settings name one, as the simulator's server
-/// has it.
+/// Tokens of an answer for which neither request nor settings give a length: that of the simulated
+/// server.
 const ANSWER_TOKENS: u32 = 128;
 
 /// Engines to simulate.
@@ -43,7 +43,7 @@ pub struct EngineModel {
 }
 
 impl EngineModel {
-    /// For manifests and results.
+    /// The model as JSON, for manifests and results.
     pub fn describe(&self) -> Value {
         let transfer = self.cluster.transfer.as_ref();
         json!({
@@ -58,7 +58,7 @@ impl EngineModel {
         })
     }
 
-    /// For people.
+    /// The model in a few words, for messages.
     pub fn title(&self) -> String {
         let split = if self.cluster.transfer.is_some() {
             ", prompts on engines of their own"
@@ -75,7 +75,7 @@ impl EngineModel {
 /// A simulation that is ready to run.
 #[derive(Debug)]
 pub struct Simulation {
-    /// What is sent, and when.
+    /// What is sent and when, as for a measured run.
     pub ready: Ready,
     /// The requests as the engine sees them.
     pub plan: VirtualJob,
@@ -83,8 +83,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Makes workload and schedule for `model`. Answers end by themselves after a number of tokens
-    /// drawn from `answer_tokens`, where that is given and the settings do not forbid it.
+    /// Builds workload and schedule for `model`. With `answer_tokens`, answers end after a number of
+    /// tokens drawn from it, unless the settings ignore the end of text.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Simulation {
     }
 }
 
-/// Lets the simulator count tokens as the client does.
+/// Makes the simulator count tokens as the client does.
 struct SimTokenizer(Tokenizer);
 
 impl inferometer_sim::Tokenizer for SimTokenizer {
@@ -117,11 +117,12 @@ impl inferometer_sim::Tokenizer for SimTokenizer {
     }
 }
 
-/// Runs a simulation from its plan to its files.
+/// Runs a simulation on the virtual clock and writes its files.
 ///
 /// # Errors
 ///
-/// Usage errors come before the virtual run; failures are those of writing files.
+/// A usage error when a file cannot be written later, before the simulation; a failure when the
+/// simulation fails or a file cannot be written.
 pub fn simulate(
     settings: &Settings,
     model: &EngineModel,
@@ -133,7 +134,7 @@ pub fn simulate(
     let label = settings.saving.label.as_deref();
     let identity = Identity::of_run(&spec, &ready.model, ready.tokenizer_id.as_deref(), label);
     let mut header = header(&spec, identity, began);
-    // The name tells runs apart by the time of day; the content must not.
+    // File names have the time of day; the content must not depend on it.
     let places = Places::prepare(&settings.saving, &header, began)?;
     DATE.clone_into(&mut header.date);
     let facts = known_facts(settings, &ready);
@@ -305,16 +306,16 @@ fn is_later_turn(request: &Request) -> bool {
     request.session.as_ref().is_some_and(|turn| turn.turn > 0)
 }
 
-/// Made-up tokens, which the next turn of the conversation repeats.
+/// Synthetic tokens, which the next turn of the conversation repeats.
 fn answer(seed: u64, index: usize, tokens: u32) -> Vec<u32> {
     use rand::Rng as _;
     let mut random = indexed_stream(seed, "sim answer text", index as u64);
     (0..tokens).map(|_| random.next_u32()).collect()
 }
 
-/// Appends the tokens of a request, so that the prefix cache finds what it would find on a server.
+/// Appends the tokens of a request, so that the prefix cache hits as it would on a server.
 fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), Error> {
-    let understood = match &request.prompt {
+    let is_supported = match &request.prompt {
         Prompt::Text(text) => {
             prompt.text(text);
             true
@@ -325,19 +326,19 @@ fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), 
         }
         Prompt::Texts(_) => {
             return Err(Error::usage(
-                "batches of texts in one request are for embeddings and the like, which the engine model does \
-                 not know",
+                "several texts in one request are for embeddings and the like, which the engine model does not \
+                 support",
             ));
         }
         Prompt::Messages(messages) => prompt.messages(messages),
         Prompt::Parts(parts) => prompt.content(&Value::Array(parts.clone())),
     };
     let media = request.media.is_empty() || prompt.content(&Value::Array(request.media.clone()));
-    if understood && media {
+    if is_supported && media {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "request {}: its messages cannot be understood",
+        "request {}: unsupported messages",
         request.index
     )))
 }

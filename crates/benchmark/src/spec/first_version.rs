@@ -30,7 +30,7 @@ struct NumbersV1 {
     probe: Option<ProbeNumbers>,
 }
 
-/// What a manifest of version 1 says, as far as a later program reads it.
+/// Reads a manifest of version 1, as far as later versions need it.
 pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
     let numbers = manifest
         .settings
@@ -45,7 +45,7 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
         probe,
     } = serde_json::from_value(numbers).map_err(|error| {
         Error::usage(format!(
-            "manifest.json has no usable settings.numbers: {error}"
+            "invalid settings.numbers in manifest.json: {error}"
         ))
     })?;
     let arrivals: Option<ArrivalSettings> = manifest
