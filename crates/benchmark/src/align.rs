@@ -1,8 +1,8 @@
-//! vLLM's alignment of made-up prompts with the server's tokenizer.
+//! vLLM's alignment of synthetic prompts with the server's tokenizer.
 //!
-//! When the server counts the first prompt otherwise than the client, every prompt that is too long
+//! When the server's count of the first prompt differs from the client's, every prompt that is too long
 //! for the server is cut to its length there and sent as the server's `/detokenize` gives it back;
-//! one that is too short stays. Without `/tokenize` nothing happens.
+//! one that is too short stays as it is. Without `/tokenize` nothing happens.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use inferometer_wire::{SideClient, Wire};
 
 use crate::error::{Error, OrError};
 
-/// Questions under way at once.
+/// Requests to `/tokenize` in flight at once. Chosen, not measured.
 const IN_FLIGHT: usize = 64;
 
-/// Aligns `requests`; returns the lines that vLLM prints about it.
+/// Aligns `requests`; returns the message that vLLM prints about it.
 pub(crate) fn align(
     wire: &Arc<Wire>,
     model: &str,

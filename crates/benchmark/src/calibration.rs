@@ -14,13 +14,16 @@ use crate::error::{Error, OrError};
 use crate::observer::Observer;
 use crate::spec::RunSpec;
 
-/// Colours of loads that were fitted and of those that were only compared.
-const COLORS: [&str; 2] = ["#2f6db5", "#d9730d"];
+/// Colour of loads that the model was fitted to.
+const FITTED_COLOR: &str = "#2f6db5";
+/// Colour of loads that were only compared with the model.
+const CHECKED_COLOR: &str = "#d9730d";
 
-/// Blocks of a preset whose server's cache is not known.
+/// KV-cache blocks of a preset whose server's cache size is not known: more than any load uses.
+/// Chosen, not measured.
 const UNLIMITED_BLOCKS: usize = 1_000_000;
 
-/// A load, and what the fitted model makes of it.
+/// A load, and how the fitted model compares with it.
 struct Judged {
     load: String,
     requests: usize,
@@ -28,29 +31,29 @@ struct Judged {
     compared: Vec<Compared>,
 }
 
-/// What an engine model is fitted to, and what is known of the engine beforehand.
+/// What an engine model is fitted to, and what is known about the engine beforehand.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     /// Run folders and result files to fit to.
     pub results: Vec<PathBuf>,
     /// Results that are only compared with the fitted model.
     pub check: Vec<PathBuf>,
-    /// Name of the preset; `None` takes the model's.
+    /// Name of the preset; `None` uses the model's.
     pub name: Option<String>,
-    /// Requests that the server batches at most.
+    /// Maximum number of requests that the server batches.
     pub max_num_seqs: usize,
-    /// Tokens that it computes in one step at most.
+    /// Maximum number of tokens that it computes in one step.
     pub max_num_batched_tokens: u32,
-    /// Blocks of its KV cache, where they are known.
+    /// Blocks of its KV cache of 16 tokens each, where known.
     pub num_blocks: Option<usize>,
-    /// It splits long prompts over several steps.
+    /// Whether it splits long prompts over several steps.
     pub chunked_prefill: bool,
 }
 
 /// A fitted engine model.
 #[derive(Debug)]
 pub struct Calibrated {
-    /// For `inferometer simulate --preset`.
+    /// The preset, for `inferometer simulate --preset`.
     pub preset: PresetFile,
     /// How well the model fits, as a table.
     pub table: String,
@@ -58,11 +61,11 @@ pub struct Calibrated {
     pub figure: Figure,
 }
 
-/// Fits an engine model to results.
+/// Fits an engine model to results; `observer` gets messages about it.
 ///
 /// # Errors
 ///
-/// A usage error when a result lacks what the fit needs.
+/// A usage error when a result cannot be read or lacks what the fit needs.
 pub fn calibrate(calibration: &Calibration, observer: &dyn Observer) -> Result<Calibrated, Error> {
     let mut model = None;
     let fitted = read_all(&calibration.results, &mut model, observer)?;
@@ -74,7 +77,7 @@ pub fn calibrate(calibration: &Calibration, observer: &dyn Observer) -> Result<C
             .num_blocks
             .unwrap_or_else(|| enough_blocks(&fitted, &checked, calibration.max_num_seqs)),
         chunked_prefill: calibration.chunked_prefill,
-        // What was cached is known from the results; the prompts' content is not.
+        // The results say how many tokens were cached, but not what the prompts contain.
         prefix_caching: true,
         max_model_len: u32::MAX,
         ..EngineConfig::default()
@@ -120,8 +123,8 @@ pub fn calibrate(calibration: &Calibration, observer: &dyn Observer) -> Result<C
     })
 }
 
-/// KV blocks that never run out under these loads. A cache of any size would do, but building a
-/// large one takes time, and the fit builds thousands.
+/// KV-cache blocks that never run out under these loads. A cache of any larger size gives the same
+/// fit, but building it takes time, and the fit builds thousands.
 fn enough_blocks(fitted: &[MeasuredLoad], checked: &[MeasuredLoad], max_num_seqs: usize) -> usize {
     let requests = || fitted.iter().chain(checked).flat_map(|load| &load.requests);
     let longest = requests()
@@ -149,7 +152,7 @@ fn read_all(
         for load in found {
             if load.requests.is_empty() {
                 return Err(Error::usage(format!(
-                    "{}: no request in it was answered well and streamed",
+                    "{}: no request has a successful streamed answer",
                     path.display()
                 )));
             }
@@ -164,8 +167,8 @@ fn read_all(
                     });
             if tokens * 20 > events * 21 {
                 observer.warning(&format!(
-                    "{}: {tokens} tokens came in {events} events; the model gives each token an event of its own, \
-                     so that its ITL cannot be compared",
+                    "{}: {tokens} tokens arrived in {events} events; the model gives each token its own event, so its ITL \
+                     cannot be compared",
                     load.name
                 ));
             }
@@ -175,7 +178,7 @@ fn read_all(
     Ok(loads)
 }
 
-/// A run folder: everything is known of every request.
+/// Reads a run folder, which has everything about every request.
 fn read_folder(path: &Path, model: &mut Option<String>) -> Result<MeasuredLoad, Error> {
     let folder = RunFolder::open(path).or_usage()?;
     let manifest = folder.read_manifest().or_usage()?;
@@ -210,13 +213,13 @@ fn request(record: &Record) -> Option<MeasuredRequest> {
     })
 }
 
-/// A result file with details.
+/// Reads a result file with details.
 fn read_file(run: &ImportedRun, model: &mut Option<String>) -> Result<MeasuredLoad, Error> {
     let list = |key: &str| -> Result<&[Value], Error> {
         let found = run.details.get(key).and_then(Value::as_array);
         found.map(Vec::as_slice).ok_or_else(|| {
             Error::usage(format!(
-                "{}: there is no list {key} in it; save the result with --save-detailed, or give the run folder",
+                "{}: the list {key} is missing; save the result with --save-detailed, or give the run folder",
                 run.file.display()
             ))
         })
@@ -233,8 +236,8 @@ fn read_file(run: &ImportedRun, model: &mut Option<String>) -> Result<MeasuredLo
         .filter(|cap| cap.is_finite() && *cap >= 1.0);
     let at_once = run.number("request_rate").is_none_or(f64::is_infinite);
     let closed = at_once && cap.is_some();
-    // Without slots the instants themselves are needed; with them, each request follows an earlier
-    // one's end.
+    // Without slots the send instants are needed; with slots, each request follows the end of an
+    // earlier one.
     let starts: Vec<f64> = match starts {
         Ok(starts) => starts.iter().map(number).collect(),
         Err(_) if at_once => vec![0.0; ttfts.len()],
@@ -278,7 +281,7 @@ fn coefficients(found: &Fit) -> String {
     );
     let mut row = |name: &str, value: String| {
         let doubt = if found.undetermined.contains(&name) {
-            "  (hardly determined by these loads)"
+            "  (poorly determined by these loads)"
         } else {
             ""
         };
@@ -287,13 +290,13 @@ fn coefficients(found: &Fit) -> String {
     row("base", format!("{:.4} ms", cost.base / 1e6));
     row(
         "prefill",
-        format!("{:.3} µs a prompt token", cost.prefill / 1e3),
+        format!("{:.3} µs per prompt token", cost.prefill / 1e3),
     );
     row(
         "decode",
-        format!("{:.3} µs a decoding request", cost.decode / 1e3),
+        format!("{:.3} µs per decoding request", cost.decode / 1e3),
     );
-    row("kv", format!("{:.3} ns a token of context", cost.kv));
+    row("kv", format!("{:.3} ns per token of context", cost.kv));
     row(
         "request overhead",
         format!("{:.3} ms", found.engine.request_overhead.as_millis_f64()),
@@ -308,7 +311,7 @@ fn coefficients(found: &Fit) -> String {
     text
 }
 
-/// Statistic's name and how to get it.
+/// The name of a statistic and how to get it.
 type Statistic = (
     &'static str,
     fn(&inferometer_engine::calibrate::Summary) -> f64,
@@ -377,7 +380,7 @@ fn origin(found: &Fit, judged: &[Judged]) -> Value {
     })
 }
 
-/// Fitted against measured values: on the diagonal they agree.
+/// Fitted against measured values: points on the diagonal agree.
 fn figure(judged: &[Judged]) -> Figure {
     let panel = |metric: &'static str| {
         let title = |what: &str| format!("{what} {metric}, ms");
@@ -394,7 +397,7 @@ fn figure(judged: &[Judged]) -> Figure {
         };
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
         let mut marks = Vec::new();
-        for (fitted, color) in [(true, COLORS[0]), (false, COLORS[1])] {
+        for (fitted, color) in [(true, FITTED_COLOR), (false, CHECKED_COLOR)] {
             for (at, (_, of)) in STATISTICS.iter().enumerate() {
                 let points: Vec<(f64, f64)> = judged
                     .iter()
@@ -439,15 +442,15 @@ fn figure(judged: &[Judged]) -> Figure {
         .enumerate()
         .map(|(at, (name, _))| key("#5f6368", at, name))
         .collect();
-    keys.push(key(COLORS[0], 0, "loads that were fitted"));
+    keys.push(key(FITTED_COLOR, 0, "fitted loads"));
     if judged.iter().any(|one| !one.fitted) {
-        keys.push(key(COLORS[1], 0, "loads that were not"));
+        keys.push(key(CHECKED_COLOR, 0, "other loads"));
     }
     Figure {
         width: 1000.0,
         row_height: 330.0,
         title: "Engine model against a real server".to_owned(),
-        subtitle: "One point a load and statistic; on the dashed line the model agrees with the measurement."
+        subtitle: "One point per load and statistic; on the dashed line the model agrees with the measurement."
             .to_owned(),
         keys,
         rows: vec![["TTFT", "ITL", "E2EL"].map(panel).into()],

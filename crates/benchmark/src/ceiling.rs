@@ -15,26 +15,26 @@ pub struct Ceiling {
     pub host: String,
     /// Build that was measured: `debug` or `release`.
     pub build: String,
-    /// Lateness of sends at 500 requests a second, in milliseconds.
+    /// Lateness of sends at 500 requests per second, in milliseconds.
     pub lateness_ms: Tail,
     /// Requests completed per second over 64 connections.
     pub requests_per_s: f64,
     /// Token events received per second over 64 streams.
     pub events_per_s: f64,
-    /// Streams that were open at once, and all answered.
+    /// Streams that were open at once, all of them answered.
     pub open_streams: usize,
-    /// What stopped `open_streams` from being more.
+    /// What limited `open_streams`.
     pub streams_limited_by: String,
     /// Difference between the client's stamp of an event and the server's hand-over to the kernel,
-    /// in milliseconds, at 100 streams of 50 tokens a second.
+    /// in milliseconds, at 100 streams of 50 tokens per second.
     pub stamp_error_ms: Tail,
     /// True when the stamps were the kernel's.
     pub kernel_stamps: bool,
 }
 
 impl Ceiling {
-    /// The largest share of this host's ceilings that a run has used: of events, requests or open
-    /// streams.
+    /// The largest fraction of this host's ceilings that a run has used, of events per second, requests
+    /// per second or open streams; 1 is the ceiling. `None` where nothing can be compared.
     pub fn used(&self, records: &dyn Records, health: &ClientHealth) -> Option<f64> {
         let wall = health.wall.as_secs_f64();
         let (mut events, mut sent) = (0, 0);
@@ -49,12 +49,12 @@ impl Ceiling {
         ]
         .into_iter()
         .map(|(used, ceiling)| used / ceiling)
-        .filter(|share| share.is_finite())
+        .filter(|fraction| fraction.is_finite())
         .reduce(f64::max)
     }
 }
 
-/// Middle and tail of a distribution.
+/// Median and tail of a distribution.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Tail {
     /// Median.
@@ -66,7 +66,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Of values in any order.
+    /// The tail of values in any order; zeros without any.
     pub fn of(mut values: Vec<f64>) -> Self {
         numpy::sort(&mut values);
         let at = |p| numpy::percentile(&values, p);
@@ -78,7 +78,8 @@ impl Tail {
     }
 }
 
-/// Where the ceiling of this host is kept for later runs.
+/// The file in the user's cache folder that keeps the ceiling of this host for later runs; `None`
+/// without a home folder.
 pub fn kept_at() -> Option<PathBuf> {
     cache_file(names::NAME)
 }
@@ -99,7 +100,7 @@ pub fn kept() -> Option<Ceiling> {
         .then_some(ceiling)
 }
 
-/// Name of this host.
+/// Name of this host; empty where the system reports none.
 pub fn host() -> String {
     inferometer_telemetry::host_name().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Which tool's rules a run follows where vLLM's benchmark and this one differ.
+//! Which tool's behaviour a run follows where vLLM's benchmark and inferometer differ.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,21 +12,21 @@ const NEWEST: u16 = 33;
 /// The oldest version whose script is known: 0.OLDEST.
 const OLDEST: u16 = 6;
 
-/// Whose rules hold where vLLM's benchmark and inferometer differ (`--compat`).
+/// Which tool's behaviour to follow where vLLM's benchmark and inferometer differ (`--compat`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compat {
-    /// Our own.
+    /// inferometer's own.
     #[default]
     Native,
-    /// Those of vLLM 0.N.
+    /// That of vLLM 0.N.
     Vllm(u16),
 }
 
 impl Compat {
-    /// The rules of the newest known version of vLLM.
+    /// The behaviour of the newest known version of vLLM.
     pub const NEWEST: Self = Self::Vllm(NEWEST);
 
-    /// True for the rules of any version of vLLM.
+    /// True for the behaviour of any version of vLLM.
     pub fn is_vllm(self) -> bool {
         self != Self::Native
     }
@@ -35,7 +35,7 @@ impl Compat {
         matches!(self, Self::Vllm(own) if own < version)
     }
 
-    /// `temperature` 0 goes into generation requests that set none: until January 2026.
+    /// True where `temperature` 0 is sent in generation requests that set none: until January 2026.
     pub fn sends_temperature_zero(self) -> bool {
         self.before(15)
     }
@@ -45,12 +45,12 @@ impl Compat {
         if self.before(15) { 600 } else { 0 }
     }
 
-    /// The last throughput row was "Total Token throughput (tok/s)" until December 2025.
+    /// True where the last throughput row is "Total Token throughput (tok/s)" until December 2025.
     pub fn has_old_total_label(self) -> bool {
         self.before(13)
     }
 
-    /// The legacy script, `benchmark_serving.py`, with its own defaults.
+    /// True for the legacy script, `benchmark_serving.py`, with its own defaults.
     pub fn is_legacy_script(self) -> bool {
         self.before(11)
     }
@@ -80,7 +80,7 @@ impl FromStr for Compat {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = || {
             format!(
-                "known are native, vllm (the same as vllm-0.{NEWEST}), and vllm-0.{OLDEST} to vllm-0.{NEWEST}"
+                "expected native, vllm (the same as vllm-0.{NEWEST}), or vllm-0.{OLDEST} to vllm-0.{NEWEST}"
             )
         };
         match text {
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Compat {
     }
 }
 
-/// What vLLM prints when it has read a timed_trace.
+/// vLLM's message after reading a timed_trace.
 pub(crate) fn trace_line(trace: &TimedTraceSettings) -> String {
     format!(
         "timed-trace: chunk_size: {}, sec_multiplier: {}, label_ts: \"{}\", label_input_length: \"{}\", \
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_keep_their_habits_and_new_ones_do_not_have_them() {
+    fn old_versions_behave_as_they_did_and_new_ones_differ() {
         let (old, new) = (Compat::Vllm(10), Compat::NEWEST);
         assert!(
             old.sends_temperature_zero() && old.has_old_total_label() && old.is_legacy_script()

@@ -1,4 +1,4 @@
-//! What the server's own counters say of its decoding: speculative drafts, diffusion steps.
+//! What the server's own counters report about its decoding: speculative drafts, diffusion steps.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use inferometer_wire::{Client, Live, Wire};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The gain of the counters during a run, kept in the manifest because no record tells it.
+/// The gain of the counters during a run, kept in the manifest because no record has it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decoding {
     /// Drafts and how many tokens of them were accepted.
@@ -22,7 +22,7 @@ pub struct Decoding {
 }
 
 impl Decoding {
-    /// The gain between two pages over `seconds`; `None` when the server does neither.
+    /// The gain between two metrics pages that are `seconds` apart; `None` when the server reports neither.
     pub fn between(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Option<Self> {
         let (before, after) = (before?, after?);
         let found = Self {
@@ -32,7 +32,7 @@ impl Decoding {
         (found != Self::default()).then_some(found)
     }
 
-    /// Sections at the end of the table; as in vLLM, diffusion takes the place of drafts.
+    /// Sections for the end of the table; as in vLLM, diffusion replaces drafts.
     pub fn sections(&self) -> Vec<Section> {
         match (&self.diffusion, &self.spec) {
             (Some(diffusion), _) => vec![diffusion_section(diffusion)],
@@ -48,7 +48,7 @@ impl Decoding {
         }
     }
 
-    /// Tokens a step of speculative decoding.
+    /// Tokens per step of speculative decoding.
     pub fn acceptance_length(&self) -> Option<f64> {
         self.spec.as_ref().map(|spec| spec.acceptance_length)
     }
@@ -74,8 +74,8 @@ impl Decoding {
     }
 }
 
-/// What the server's own counters say of the run: their gain, and its state at both ends. `Null`
-/// where they were not read or are of no engine that we know. They count all of the server's
+/// What the server's own counters report about the run: their gain, and the server's state at both
+/// ends. `Null` where they were not read or are of an unknown engine. They count all of the server's
 /// traffic, so nothing measured is mixed with them.
 pub(crate) fn counter_deltas(before: Option<&Page>, after: Option<&Page>, seconds: f64) -> Value {
     let Some((before, after)) = before.zip(after) else {
@@ -86,7 +86,7 @@ pub(crate) fn counter_deltas(before: Option<&Page>, after: Option<&Page>, second
         return Value::Null;
     }
     let known = |value: serde_json::Result<Value>| match value {
-        // What the engine does not tell is left out.
+        // What the engine does not report is left out.
         Ok(Value::Object(map)) => map
             .into_iter()
             .filter(|(_, value)| !value.is_null())

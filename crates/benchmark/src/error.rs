@@ -1,9 +1,9 @@
-//! Why a benchmark could not be made: the two kinds that users tell apart.
+//! Why a benchmark failed: usage errors and failures.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Why a benchmark, or a part of one, could not be done.
+/// Why a benchmark, or a part of one, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The user has to change something: a setting, a file, the server's address. Nothing was
@@ -15,7 +15,7 @@ pub enum Error {
     Failure(#[source] Cause),
 }
 
-/// A sentence for the user, and what lies behind it.
+/// A sentence for the user, and the error that caused it.
 #[derive(Debug)]
 pub struct Cause {
     message: String,
@@ -23,7 +23,7 @@ pub struct Cause {
 }
 
 impl Error {
-    /// A usage error from a finished sentence.
+    /// A usage error with this message.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(Cause {
             message: message.into(),
@@ -31,7 +31,7 @@ impl Error {
         })
     }
 
-    /// A failure from a finished sentence.
+    /// A failure with this message.
     pub fn failure(message: impl Into<String>) -> Self {
         Self::Failure(Cause {
             message: message.into(),
@@ -44,7 +44,7 @@ impl Error {
         matches!(self, Self::Usage(_))
     }
 
-    /// The same kind of error with `context` in front of its sentence.
+    /// The same kind of error with `context` and a colon before its message.
     #[must_use]
     pub fn context(self, context: &str) -> Self {
         let with = |cause: Cause| Cause {
@@ -57,8 +57,8 @@ impl Error {
         }
     }
 
-    /// The sentence followed by the causes behind it, each once: some libraries repeat their cause
-    /// in their own text.
+    /// The message followed by its causes, each once: some libraries repeat the cause in their own
+    /// message.
     pub fn report(&self) -> String {
         let (Self::Usage(cause) | Self::Failure(cause)) = self;
         let mut text = cause.message.clone();
@@ -85,7 +85,7 @@ impl fmt::Display for Cause {
 
 impl StdError for Cause {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // The sentence is that of the source itself, so what comes next is the source's own cause.
+        // The message is that of the source itself, so the next one is the source's own cause.
         self.source.as_deref().and_then(StdError::source)
     }
 }
@@ -99,11 +99,11 @@ impl Cause {
     }
 }
 
-/// Sorts the errors of libraries into the kinds of [`Error`].
+/// Turns the errors of libraries into an [`Error`] of one of its kinds.
 pub trait OrError<T> {
-    /// The user has to change something.
+    /// As a usage error: the user has to change something.
     fn or_usage(self) -> Result<T, Error>;
-    /// Something failed.
+    /// As a failure: something failed while running.
     fn or_failure(self) -> Result<T, Error>;
 }
 

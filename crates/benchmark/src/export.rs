@@ -1,4 +1,4 @@
-//! `--export`: a run in the forms of other tools, from its manifest and records alone.
+//! `--export`: a run in the formats of other tools, from its manifest and records alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use crate::vllm;
 /// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
 const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
 
-/// What is to be exported, and where to.
+/// What to export, and where.
 #[derive(Clone, Debug, Default)]
 pub struct Exports {
     /// Each form once.
     forms: Vec<ExportForm>,
-    /// `--export-dir`; without it the run folder is the place.
+    /// `--export-dir`; without it the exports go to the run folder.
     folder: Option<PathBuf>,
 }
 
 impl Exports {
-    /// These forms for a run of this kind, in `folder` or in the run folder.
+    /// Exports in these formats for a run of this kind, to `export_dir` or else to the run folder.
     ///
     /// # Errors
     ///
-    /// A usage error when a form does not suit the run, or has no place.
+    /// A usage error when a format does not fit the run, or when there is no folder for it.
     pub fn new(
         mut forms: Vec<ExportForm>,
         export_dir: Option<PathBuf>,
@@ -44,17 +44,17 @@ impl Exports {
         forms.dedup();
         if forms.contains(&ExportForm::Sglang) && kind == Kind::Pooling {
             return Err(Error::usage(
-                "--export sglang: this form is for text generation; embeddings and the like can be exported as \
-                 aiperf and llm-d",
+                "--export sglang: this format is for text generation only; export embeddings and the like as aiperf \
+                 or llm-d",
             ));
         }
         match (&export_dir, forms.is_empty()) {
             (Some(folder), true) => Err(Error::usage(format!(
-                "--export-dir {}: nothing is exported; say in which form with --export sglang, aiperf or llm-d",
+                "--export-dir {}: nothing to export; choose a format with --export sglang, aiperf or llm-d",
                 folder.display()
             ))),
             (None, false) if !has_run_folder => Err(Error::usage(
-                "--export: without a run folder there is no place for it; name one with --export-dir",
+                "--export: there is no run folder to write to; choose a folder with --export-dir",
             )),
             _ => Ok(Self {
                 forms,
@@ -63,8 +63,8 @@ impl Exports {
         }
     }
 
-    /// Checks the place; to be called before the first request. A file in `--export-dir` is never
-    /// replaced.
+    /// Checks that the folder can be written to; to be called before the first request. A file in
+    /// `--export-dir` is never replaced.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         let Some(folder) = &self.folder else {
             return Ok(());
@@ -75,8 +75,8 @@ impl Exports {
             .or_usage()
     }
 
-    /// Writes all forms and returns their paths; `run_folder` is the place unless another one was
-    /// named.
+    /// Writes all formats and returns their paths; they go to `run_folder` unless another folder was
+    /// given.
     pub(crate) fn write(
         &self,
         run_folder: Option<&Path>,
@@ -101,7 +101,7 @@ impl Exports {
     }
 }
 
-/// Everything that the forms can hold.
+/// Everything that the formats can contain.
 fn export_run<'a>(
     manifest: &'a Manifest,
     records: &dyn Records,
@@ -139,7 +139,7 @@ fn export_run<'a>(
             .and_then(of_stats)
     };
     let generates = kind == Kind::Generation;
-    // An answer that comes in one piece has no first token and no gaps.
+    // An answer that is not streamed has no first token and no gaps.
     let streams = generates && spec.content.stream;
     let streamed = |metric| if streams { stat(metric) } else { None };
     let dataset = spec.workload.dataset.as_ref();
@@ -210,14 +210,14 @@ fn export_run<'a>(
     }
 }
 
-/// What `value` finds in the records.
+/// The values of `value` for all records that have one.
 fn all<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T> {
     let mut values = Vec::new();
     records.visit(&mut |record| values.extend(value(record)));
     values
 }
 
-/// The same of the good answers alone.
+/// [`all`] of the successful answers only.
 fn good<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T> {
     all(
         records,
@@ -225,7 +225,7 @@ fn good<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T
     )
 }
 
-/// Conversations, and their turns that had a good answer.
+/// Number of conversations, and of their turns that were answered successfully.
 fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
     let turns = all(records, |record| Some((record.session?.0, record.is_ok())));
     let answered = turns.iter().filter(|(_, ok)| *ok).count();
@@ -233,7 +233,7 @@ fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
     (!turns.is_empty()).then_some((sessions.len() as u64, answered as u64))
 }
 
-/// The dataset's name in the forms.
+/// The dataset's name in the exports.
 fn export_name(dataset: &DatasetSpec) -> String {
     if dataset.name == "multi-turn" && dataset.path.is_none() {
         return SYNTHETIC_TURNS.to_owned();
@@ -241,7 +241,7 @@ fn export_name(dataset: &DatasetSpec) -> String {
     dataset.name.clone()
 }
 
-/// Lengths that were asked for, where the dataset is one of random text or of ShareGPT.
+/// Requested lengths, where the dataset is one of random text or of ShareGPT.
 fn export_lengths(dataset: &DatasetSpec) -> ExportLengths {
     let lengths = &dataset.lengths;
     let spread = (lengths.input_spread == lengths.output_spread).then_some(lengths.input_spread);
@@ -260,7 +260,8 @@ fn export_lengths(dataset: &DatasetSpec) -> ExportLengths {
     }
 }
 
-/// Failed by the server or on the way, as opposed to given up.
+/// True for a request that failed at the server or on the connection, as opposed to one that was
+/// cancelled or unfinished.
 fn failed(record: &Record) -> bool {
     !matches!(
         record.outcome,
@@ -268,8 +269,7 @@ fn failed(record: &Record) -> bool {
     )
 }
 
-/// What went wrong, each with its number of requests, and whether it was the server's or the way's
-/// doing.
+/// The errors of all requests, each with its number of requests, and whether it [`failed`].
 fn errors(records: &dyn Records) -> Vec<(bool, ExportError)> {
     let mut counts: BTreeMap<(ExportError, bool), u64> = BTreeMap::new();
     records.visit(&mut |record| {

@@ -1,4 +1,4 @@
-//! The head of vLLM's result file, made in one place for runs, simulations and run folders.
+//! The header of vLLM's result file, built in one place for runs, simulations and run folders.
 
 use inferometer_arrival::Rate;
 use inferometer_core::Nanos;
@@ -7,7 +7,7 @@ use inferometer_results::{Manifest, VllmHeader, VllmRamp, vllm_date};
 use crate::server::ModelNames;
 use crate::spec::RunSpec;
 
-/// What the head holds besides the settings.
+/// What the header has besides the settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) model_id: String,
@@ -17,7 +17,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of a run that is being made.
+    /// The identity of a run in progress.
     pub(crate) fn of_run(
         spec: &RunSpec,
         model: &ModelNames,
@@ -32,7 +32,7 @@ impl Identity {
         }
     }
 
-    /// Of a run folder.
+    /// The identity of a run folder.
     pub(crate) fn of_manifest(manifest: &Manifest) -> Self {
         Self {
             model_id: manifest.target.model.clone(),
@@ -43,7 +43,7 @@ impl Identity {
     }
 }
 
-/// The head of the file. `wall` is the local time that is in it and in the file's name.
+/// The header of the file. `wall` is the local time in it and in the file's name.
 pub(crate) fn header(spec: &RunSpec, identity: Identity, wall: Nanos) -> VllmHeader {
     let (request_rate, ramp) = match spec.load.arrivals.as_ref().map(|one| one.rate) {
         Some(Rate::PerSecond(rate)) => (rate, None),

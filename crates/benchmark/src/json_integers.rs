@@ -1,23 +1,27 @@
-//! JSON in flags, whose numbers must arrive as they were written.
+//! JSON in flags, whose numbers must be sent as they were written.
 
 use crate::error::Error;
 
-/// Refuses whole numbers that would lose digits: Python's have no limit, but those of the bodies
-/// sent here end at 64 bits. `text` is JSON, or anything else, which is left to its reader.
+/// Refuses integers that would lose digits: Python's have no limit, but those in request bodies here
+/// have 64 bits. A `text` that is not JSON is accepted, for its own parser to judge.
+///
+/// # Errors
+///
+/// A usage error with the number and `flag`.
 pub fn check_integers(flag: &str, text: &str) -> Result<(), Error> {
     let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match beyond_64_bits(text).filter(|_| is_json()) {
         None => Ok(()),
         Some(number) => Err(Error::usage(format!(
-            "{flag}: the whole number {number} has more than 64 bits and would be sent with other digits; give one \
-             from {} to {}, a decimal number, or a text",
+            "{flag}: the integer {number} has more than 64 bits and would be sent with other digits; give one from \
+             {} to {}, a decimal number, or a string",
             i64::MIN,
             u64::MAX
         ))),
     }
 }
 
-/// The first whole number outside of strings that neither `i64` nor `u64` holds.
+/// The first integer outside of strings that fits neither `i64` nor `u64`.
 fn beyond_64_bits(text: &str) -> Option<&str> {
     let of_number = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     let bytes = text.as_bytes();
@@ -60,13 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_that_is_no_json_may_hold_any_digits() {
+    fn text_that_is_not_json_may_have_any_digits() {
         assert!(check_integers("--x", "call 99999999999999999999 now").is_ok());
         assert!(check_integers("--x", "99999999999999999999").is_err());
     }
 
     #[test]
-    fn whole_numbers_of_more_than_64_bits_are_found_and_nothing_else_is() {
+    fn integers_of_more_than_64_bits_are_found_and_nothing_else_is() {
         for (text, found) in [
             (
                 r#"{"seed": 18446744073709551616}"#,

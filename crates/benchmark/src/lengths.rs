@@ -1,9 +1,9 @@
-//! Are synthetic prompts as long for the server as they are meant to be?
+//! Checks that synthetic prompts have the requested length by the server's tokenizer.
 //!
-//! A few prompts are counted by the server's `/tokenize`. When they all have their length, nothing
-//! else is asked. Otherwise every prompt is corrected: one that is too long is cut to the server's
-//! tokens and written again by its `/detokenize`, one that is too short gets more of its own words,
-//! until the server counts what was asked for.
+//! A few prompts are counted by the server's `/tokenize`. If all have their length,
+//! nothing else is asked. Otherwise every prompt is corrected: one that is too long is cut to the server's
+//! tokens and decoded by its `/detokenize`, one that is too short gets more of its own words, until
+//! the server counts the requested number.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, OrError};
 
-/// Prompts counted before it is decided whether all must be.
+/// Prompts counted to decide whether all must be. Chosen, not measured.
 const SAMPLE: usize = 8;
-/// Questions under way at once.
+/// Requests to `/tokenize` in flight at once. Chosen, not measured.
 const IN_FLIGHT: usize = 32;
-/// Corrections of one prompt.
+/// Maximum corrections of one prompt. Chosen, not measured.
 const ATTEMPTS: usize = 6;
 
 /// Checks and corrects `requests`; `None` when the server has no `/tokenize`, or nothing can be
@@ -83,19 +83,18 @@ pub(crate) fn verify(
 /// The server's tokens of `text`, special tokens included.
 async fn tokenize(side: &SideClient, model: &str, text: &str) -> Option<Vec<Value>> {
     let tokens = side.tokenize(model, text, true).await?;
-    // A server that has this path for something else finds no text in our question.
+    // A server that uses this path for something else finds no text in the request.
     (text.is_empty() || !tokens.is_empty()).then_some(tokens)
 }
 
-/// `text` with as many of the server's tokens as wanted, or as close as it gets; and their
-/// number.
+/// `text` changed to `wanted` of the server's tokens, or as close as possible; and their number.
 async fn correct(
     side: &SideClient,
     model: &str,
     mut text: String,
     wanted: usize,
 ) -> Option<(String, usize)> {
-    // Special tokens in front must not be written out as text.
+    // Special tokens at the start must not become text.
     let special = tokenize(side, model, "").await?.len();
     let mut tokens = tokenize(side, model, &text).await?;
     let mut best = (text.clone(), tokens.len());

@@ -1,25 +1,30 @@
 //! One benchmark run as a library: settings → prepare → measure → numbers → save.
 //!
-//! ```no_run
-//! use inferometer_benchmark::{Settings, Silent, run};
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = inferometer_sim::start(inferometer_sim::SimSettings::default())?;
+//! # let url = server.url();
 //! use inferometer_arrival::Rate;
+//! use inferometer_benchmark::{Settings, Silent, run};
 //!
-//! # fn main() -> Result<(), inferometer_benchmark::Error> {
-//! let mut settings = Settings::new("http://127.0.0.1:8000")?;
-//! settings.workload.num_prompts = 100;
-//! settings.load.arrivals.rate = Rate::PerSecond(10.0);
-//! let run = run(&settings, &Silent)?;
-//! println!("{:?}: {} of 100", run.numbers.verdict.level, run.numbers.summary.completed);
-//! for metric in &run.numbers.summary.stats {
-//!     println!("median {} {:.2} ms", metric.metric.key(), metric.median_ms);
+//! let mut settings = Settings::new(url)?; // such as "http://127.0.0.1:8000"
+//! settings.workload.num_prompts = 20;
+//! settings.load.arrivals.rate = Rate::PerSecond(100.0);
+//! # settings.target.tokenizer = Some("builtin".to_owned());
+//! let numbers = run(&settings, &Silent)?.numbers;
+//! println!("{:?}: {} of 20", numbers.verdict.level, numbers.summary.completed);
+//! for stats in &numbers.summary.stats {
+//!     println!("median {} {:.2} ms", stats.metric.key(), stats.median_ms);
 //! }
+//! # assert_eq!(numbers.summary.completed, 20);
+//! # server.stop()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`run`] measures a server, [`simulate`] an engine model on a virtual clock, [`report()`] makes
-//! the numbers of a run folder again, and [`recover`] those of a run that was killed. All four give
-//! the same [`Numbers`] and the same files. An [`Observer`] watches.
+//! [`run`] measures a server, [`simulate`] an engine model on a virtual clock, [`report()`]
+//! recomputes the numbers of a run folder, and [`recover`] computes those of a run that was killed. All four give
+//! the same [`Numbers`] and the same files. An [`Observer`] gets messages and progress.
 //!
 //! Nothing here prints, exits, or reads a command line; errors are of [two kinds](Error).
 

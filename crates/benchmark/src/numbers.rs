@@ -1,5 +1,5 @@
-//! From records to what is printed. `run` and `report` both come through here, which is why a
-//! report can be made again from the run folder.
+//! From records to what is printed, for `run` and `report` alike, so that a run folder gives the same
+//! report again.
 
 use inferometer_core::{ClientHealth, Records, Verdict};
 use inferometer_metrics::traffic::Traffic;
@@ -14,23 +14,23 @@ use crate::decoding::Decoding;
 use crate::probe::ProbeNumbers;
 use crate::spec::{RunFacts, RunSpec};
 
-/// The numbers of a run and the judgement on them.
+/// The numbers of a run and the verdict on them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Numbers {
-    /// Under vLLM's definitions.
+    /// Metrics under vLLM's definitions; times in milliseconds.
     pub summary: Summary,
-    /// What vLLM does not have.
+    /// Metrics that vLLM does not have.
     pub extras: Extras,
-    /// Traces, conversations and other shapes.
+    /// Metrics of traces, conversations and other kinds of traffic.
     #[serde(skip_serializing_if = "Traffic::is_empty")]
     pub traffic: Traffic,
-    /// May they be trusted?
+    /// Whether the numbers can be trusted.
     #[serde(skip)]
     pub verdict: Verdict,
 }
 
 impl Numbers {
-    /// Everything that can be said of `records`.
+    /// Computes everything from `records`.
     pub fn of(
         records: &dyn Records,
         spec: &RunSpec,
@@ -48,7 +48,7 @@ impl Numbers {
         }
     }
 
-    /// vLLM's table, then our block.
+    /// vLLM's table, then inferometer's block, as text.
     pub fn render(
         &self,
         spec: &RunSpec,
@@ -108,18 +108,18 @@ impl Numbers {
     }
 }
 
-/// How the text is to look.
+/// How the text of [`Numbers::render`] looks.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
-    /// Language of our own block.
+    /// Language of inferometer's block.
     pub lang: Lang,
-    /// With colour codes.
+    /// Whether colour codes are used.
     pub color: bool,
-    /// The run folder to name.
+    /// The run folder to mention.
     pub run_folder: Option<String>,
 }
 
-/// The busiest worker's use of its processor, without the time spent spinning towards due instants.
+/// The busiest worker's CPU use, 0 to 1, without the time spent spinning until due instants.
 fn worker_cpu(health: &ClientHealth) -> Option<f64> {
     let wall = health.wall.as_secs_f64();
     let busiest = health

@@ -1,4 +1,4 @@
-//! Watching a run: what it says and how far it has come, for terminals, logs and tests.
+//! Watching a run: its messages and its progress, for terminals, logs and tests.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use inferometer_engine::{Progress, StopHandle};
 use crate::numbers::Numbers;
 use crate::spec::{RunFacts, RunSpec};
 
-/// Watches a run. All methods have an empty default; they are called by the thread that runs the
-/// benchmark, but [`Observer::preparing`], which is called by many.
+/// Watches a run. All methods do nothing by default. They are called by the thread that runs the
+/// benchmark, except [`Observer::preparing`], which is called by several.
 pub trait Observer: Sync {
-    /// A line of the run's story. vLLM's own words where its tool says the same, since scripts
-    /// look for them.
+    /// A message about the course of the run. vLLM's wording where its tool prints the same, since
+    /// scripts search for it.
     fn line(&self, _line: &str) {}
 
-    /// Something that the user may want to know.
+    /// A hint for the user.
     fn note(&self, _message: &str) {}
 
-    /// Something that is wrong but not fatal.
+    /// A problem that does not end the run.
     fn warning(&self, _message: &str) {}
 
-    /// `done` of `total` requests of the workload are there.
+    /// `done` of `total` requests of the workload are built.
     fn preparing(&self, _done: usize, _total: usize) {}
 
-    /// The workload is there; nothing more is prepared.
+    /// The workload is built.
     fn prepared(&self) {}
 
     /// From here on an interrupt should raise `stop` instead of ending the process, so that nothing
@@ -35,20 +35,20 @@ pub trait Observer: Sync {
     /// [`Observer::measured`].
     fn measuring(&self, _run: &Measuring) {}
 
-    /// The last answer has come, or will not be waited for any longer.
+    /// The last answer has arrived, or is not waited for any longer.
     fn measured(&self) {}
 
     /// The numbers of the run are known. They come before anything is written, so that a full disk
-    /// does not cost them.
+    /// does not lose them.
     fn numbers(&self, _result: &Shown<'_>) {}
 }
 
 /// A run in progress.
 #[derive(Clone, Debug)]
 pub struct Measuring {
-    /// Moves with the run; reading it does not slow the run down.
+    /// Counters that advance with the run; reading them does not slow it down.
     pub progress: Arc<Progress>,
-    /// Requests of the run.
+    /// Number of measured requests.
     pub requests: usize,
     /// Model and server, for a title.
     pub title: String,
@@ -56,14 +56,14 @@ pub struct Measuring {
     pub stop: StopHandle,
 }
 
-/// The numbers of a run and what belongs beside them.
+/// The numbers of a run and what is shown with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     /// The numbers.
     pub numbers: &'a Numbers,
     /// What the run was asked to do.
     pub spec: &'a RunSpec,
-    /// What it found out besides.
+    /// What the run found out besides its records.
     pub facts: &'a RunFacts,
     /// The client's own state.
     pub health: &'a ClientHealth,
@@ -71,11 +71,11 @@ pub struct Shown<'a> {
     pub failures: &'a str,
     /// The run folder, where there is one.
     pub run_folder: Option<&'a std::path::Path>,
-    /// What was simulated, where no server was measured: a sentence.
+    /// In a simulation: a sentence that says so.
     pub simulated: Option<&'a str>,
 }
 
-/// Watches nothing.
+/// Ignores everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

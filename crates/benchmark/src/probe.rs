@@ -1,8 +1,7 @@
-//! `--probe-request-rate`: a trickle of one-token requests beside the load, past its slots.
+//! `--probe-request-rate`: one-token requests besides the load, outside its slots.
 //!
-//! It shows what a small request meets while the load is on. As in vLLM, the next one goes out so
-//! many seconds after the answer to the last one, so that a slow server is not asked more than once
-//! at a time.
+//! They show the latency of a small request under the load. As in vLLM, the next one is sent a fixed
+//! time after the answer to the last one, so that a slow server has at most one at a time.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,23 +18,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OrError};
 
-/// What became of the probe requests; kept in the manifest, because they are no records of the run.
+/// Latencies of the probe requests; kept in the manifest, because they are not records of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeNumbers {
-    /// Good answers.
+    /// Successful requests.
     pub completed: u64,
-    /// Failures.
+    /// Failed requests.
     pub failed: u64,
     /// Median end-to-end latency in milliseconds.
     pub median_ms: f64,
-    /// 99th percentile.
+    /// 99th percentile in milliseconds.
     pub p99_ms: f64,
-    /// The slowest.
+    /// Maximum in milliseconds.
     pub max_ms: f64,
 }
 
 impl ProbeNumbers {
-    /// `None` without a good answer, as in vLLM.
+    /// `None` without a successful request, as in vLLM.
     fn of(records: &[Record], kind: Kind) -> Option<Self> {
         let good = records.iter().filter(|record| record.is_ok());
         let mut latencies: Vec<f64> = good
@@ -51,7 +50,7 @@ impl ProbeNumbers {
         })
     }
 
-    /// The section of the table.
+    /// The section for the table.
     pub fn section(&self) -> Section {
         Section::probes(
             self.completed,
@@ -62,7 +61,7 @@ impl ProbeNumbers {
         )
     }
 
-    /// The keys of the result.
+    /// The form in vLLM's result.
     pub fn form(&self) -> VllmProbe {
         VllmProbe {
             completed: self.completed,
@@ -74,7 +73,7 @@ impl ProbeNumbers {
     }
 }
 
-/// The stream of probes, until it is finished.
+/// The running probe requests.
 #[derive(Debug)]
 pub(crate) struct Probe {
     stop: SyncSender<()>,
@@ -83,7 +82,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Begins to probe with `rate` requests a second on a connection of its own.
+    /// Starts to probe with up to `rate` requests per second on a connection of its own.
     pub(crate) fn start(wire: &Arc<Wire>, rate: f64, kind: Kind) -> Result<Self, Error> {
         let request = Request {
             prompt: Prompt::Text("Hi".into()),
@@ -104,8 +103,8 @@ impl Probe {
             let local = tokio::task::LocalSet::new();
             let mut records = Vec::new();
             loop {
-                // As a task, like those of the run: only then has it the turns that it needs for
-                // its stamps.
+                // As a task, like those of the run: only then does it get the turns of the event loop
+                // that its stamps need.
                 let asking = tokio::task::LocalSet::spawn_local(
                     &local,
                     ask(Rc::clone(&client), prepared.clone()),
@@ -119,7 +118,7 @@ impl Probe {
         Ok(Self { stop, thread, kind })
     }
 
-    /// Ends the stream after the answer that is under way.
+    /// Stops after the answer to the request in flight.
     pub(crate) fn finish(self) -> Option<ProbeNumbers> {
         drop(self.stop);
         let records = self.thread.join().unwrap_or_default();

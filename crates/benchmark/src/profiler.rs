@@ -1,4 +1,4 @@
-//! Errands at the server around a run: its profiler, its prefix cache.
+//! Requests to the server around a run: its profiler, its prefix cache.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::error::{Error, OrError};
 use crate::observer::Observer;
 
-/// How long the profiler may take to begin or end.
-const PATIENCE: Nanos = Nanos::from_millis(600_000);
+/// How long the profiler may take to start or stop. Chosen, not measured.
+const PROFILER_TIMEOUT: Nanos = Nanos::from_millis(600_000);
 
 /// Asks the server to profile from here on. A server without a profiler does not end the run.
 pub(crate) fn start(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Error> {
@@ -19,7 +19,7 @@ pub(crate) fn start(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Err
     post(wire, "/start_profile", "Profiler started", observer)
 }
 
-/// Ends what [`start`] began.
+/// Stops the profiler that [`start`] started.
 pub(crate) fn stop(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Error> {
     observer.line("Stopping profiler...");
     post(wire, "/stop_profile", "Profiler stopped", observer)
@@ -28,11 +28,14 @@ pub(crate) fn stop(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Erro
 fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Result<(), Error> {
     let mut settings = wire.settings().clone();
     // A profiler may write for minutes before it answers.
-    settings.timeouts.side = PATIENCE;
-    match SideClient::new(&Wire::new(settings).or_failure()?).or_failure()?.ask(Method::POST, path, None) {
+    settings.timeouts.side = PROFILER_TIMEOUT;
+    match SideClient::new(&Wire::new(settings).or_failure()?)
+        .or_failure()?
+        .ask(Method::POST, path, None)
+    {
         Ok(reply) if reply.status == 200 => observer.line(done),
         Ok(reply) => observer.warning(&format!(
-            "the server does not profile: {path} answers with status {}; vLLM has to be started with \
+            "the server does not profile: {path} returns status {}; start vLLM with \
              VLLM_TORCH_PROFILER_DIR or --profiler-config",
             reply.status
         )),
@@ -41,7 +44,7 @@ fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Re
     Ok(())
 }
 
-/// Empties the server's prefix cache; what the answer says counts, not only its status.
+/// Empties the server's prefix cache; the answer's content is checked as well as its status.
 pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Error> {
     const PATH: &str = "/reset_prefix_cache";
     let hint = "vLLM has this only when started with VLLM_SERVER_DEV_MODE=1";
@@ -52,14 +55,14 @@ pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Error> {
         .map_err(|error| error.context("--reset-prefix-cache: the server did not answer"))?;
     if reply.status != 200 {
         return Err(Error::usage(format!(
-            "--reset-prefix-cache: {PATH} answers with status {}; {hint}",
+            "--reset-prefix-cache: {PATH} returns status {}; {hint}",
             reply.status
         )));
     }
-    let told: Option<Value> = serde_json::from_slice(&reply.body).ok();
-    match told.as_ref().and_then(|told| told.get("success")) {
+    let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    match answer.as_ref().and_then(|answer| answer.get("success")) {
         Some(Value::Bool(false)) => Err(Error::usage(
-            "--reset-prefix-cache: the server says that it did not empty its cache (success: false); requests \
+            "--reset-prefix-cache: the server reports that it did not empty its cache (success: false); requests \
              may still be running",
         )),
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The highest request rate that keeps limits, searched on the virtual clock.
+//! Search on the virtual clock for the highest request rate that keeps latency limits.
 
 use std::fmt::Write as _;
 
@@ -17,30 +17,30 @@ use crate::settings::Settings;
 use crate::simulate::EngineModel;
 use crate::spec::RunSpec;
 
-/// Where the search begins unless `--request-rate` names a rate.
+/// First rate that is tried, in requests per second, unless `--request-rate` gives one.
 const FIRST_RATE: f64 = 1.0;
-/// Rates below this are as good as none.
+/// Lowest rate that is tried, in requests per second. Chosen, not measured.
 const MIN_RATE: f64 = 1e-3;
-/// Requests of one run that are still simulated in seconds.
+/// Maximum requests of one run, which take seconds to simulate. Chosen, not measured.
 const MAX_REQUESTS: usize = 200_000;
 
-/// A search that can be made.
+/// A search whose limits and budget are valid.
 #[derive(Debug)]
 pub struct RateSearch {
     limits: Vec<Limit>,
     text: String,
-    effort: SearchBudget,
+    budget: SearchBudget,
     metrics: MetricSettings,
 }
 
-/// How hard a search tries.
+/// How much is simulated, and how exact the answer is.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchBudget {
-    /// Runs at each rate.
+    /// Runs at each rate, each with its own seed.
     pub seeds: u64,
-    /// Least time over which requests arrive in each run.
+    /// Minimum time over which requests arrive in each run, in simulated seconds.
     pub seconds: f64,
-    /// How closely the rate is found.
+    /// Relative precision of the rate, 0.0001 to 1.
     pub precision: f64,
 }
 
@@ -62,23 +62,23 @@ impl Limit {
     fn parse(text: &str) -> Result<Self, Error> {
         let wrong = |why: &str| {
             Error::usage(format!(
-                "--find-rate {text}: {why}; write STATISTIC_METRIC<MILLISECONDS, such as p99_ttft<500, with mean, \
+                "--find-rate {text}: {why}; expected STATISTIC_METRIC<MILLISECONDS, such as p99_ttft<500, with mean, \
                  median or pNN and ttft, tpot, itl, e2el"
             ))
         };
-        let (name, limit) = text.split_once('<').ok_or_else(|| wrong("there is no <"))?;
+        let (name, limit) = text.split_once('<').ok_or_else(|| wrong("missing <"))?;
         let below_ms = limit
             .trim_start_matches('=')
             .trim()
             .parse()
             .ok()
             .filter(|limit: &f64| *limit > 0.0);
-        let below_ms = below_ms.ok_or_else(|| wrong("the limit is no number above 0"))?;
+        let below_ms = below_ms.ok_or_else(|| wrong("invalid limit: expected a number above 0"))?;
         let (statistic, metric) = name
             .trim()
             .split_once('_')
-            .ok_or_else(|| wrong("there is no _"))?;
-        let metric = Metric::from_key(metric).ok_or_else(|| wrong("there is no such metric"))?;
+            .ok_or_else(|| wrong("missing _"))?;
+        let metric = Metric::from_key(metric).ok_or_else(|| wrong("unknown metric"))?;
         let statistic = match statistic {
             "mean" => Statistic::Mean,
             "median" => Statistic::Percentile(50.0),
@@ -87,9 +87,7 @@ impl Limit {
                     .strip_prefix('p')
                     .and_then(|number| number.parse().ok());
                 let percentile = percentile.filter(|number| (0.0..=100.0).contains(number));
-                Statistic::Percentile(
-                    percentile.ok_or_else(|| wrong("there is no such statistic"))?,
-                )
+                Statistic::Percentile(percentile.ok_or_else(|| wrong("unknown statistic"))?)
             }
         };
         Ok(Self {
@@ -123,7 +121,7 @@ impl Limit {
     }
 }
 
-/// What happened at one rate.
+/// The outcome at one rate.
 #[derive(Clone, Debug)]
 struct Point {
     rate: f64,
@@ -135,8 +133,13 @@ struct Point {
 }
 
 impl RateSearch {
-    /// Understands the flags.
-    pub fn new(limits: &str, effort: SearchBudget, settings: &Settings) -> Result<Self, Error> {
+    /// Checks the flags: `limits` as `p99_ttft<500,mean_itl<30`, and the budget.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when a limit or the budget is invalid, or when the settings do not have a constant
+    /// rate to search for.
+    pub fn new(limits: &str, budget: SearchBudget, settings: &Settings) -> Result<Self, Error> {
         let text = limits.to_owned();
         let limits: Vec<Limit> = limits
             .split([',', ' '])
@@ -145,43 +148,41 @@ impl RateSearch {
             .collect::<Result<_, _>>()?;
         if limits.is_empty() {
             return Err(Error::usage(
-                "--find-rate: name a limit, such as p99_ttft<500",
+                "--find-rate: missing limit, such as p99_ttft<500",
             ));
         }
         let SearchBudget {
             seeds,
             seconds,
             precision,
-        } = effort;
+        } = budget;
         if seeds == 0 {
-            return Err(Error::usage(
-                "--find-seeds 0: at least one run must be made at each rate",
-            ));
+            return Err(Error::usage("--find-seeds must be at least 1"));
         }
         if !(1e-4..=1.0).contains(&precision) {
             return Err(Error::usage(format!(
-                "--find-precision {precision}: give a share from 0.0001 to 1"
+                "invalid --find-precision {precision}: expected a fraction from 0.0001 to 1"
             )));
         }
         if !(1.0..=1e5).contains(&seconds) {
             return Err(Error::usage(format!(
-                "--find-duration {seconds}: give from 1 to 100000 seconds"
+                "invalid --find-duration {seconds}: expected 1 to 100000 seconds"
             )));
         }
         if settings.saving.save {
             return Err(Error::usage(
-                "--find-rate writes no result: leave --save-result out, and simulate the rate that it finds with \
+                "--find-rate writes no result: remove --save-result, and simulate the rate that it finds with \
                  --request-rate",
             ));
         }
         if settings.load.self_timed {
             return Err(Error::usage(
-                "--find-rate: a trace has its own clock; give --no-self-timed to send it at a rate",
+                "--find-rate: a trace has its own clock; add --no-self-timed to send it at a rate",
             ));
         }
         if matches!(settings.load.arrivals.rate, Rate::Ramp { .. }) {
             return Err(Error::usage(
-                "--find-rate searches constant rates: leave --ramp-up-strategy out",
+                "--find-rate searches for a constant rate: remove --ramp-up-strategy",
             ));
         }
         let percentiles = limits.iter().filter_map(|limit| match limit.statistic {
@@ -197,13 +198,17 @@ impl RateSearch {
         Ok(Self {
             limits,
             text,
-            effort,
+            budget,
             metrics,
         })
     }
 
-    /// Brackets the rate by doubling and halving, then bisects, and prints every rate that was
-    /// tried.
+    /// Brackets the rate by doubling and halving, then bisects; `observer` gets a line for every rate
+    /// that was tried. Returns the highest rate that kept the limits, in requests per second, or `None`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the requests do not have a limit's metric; a failure of the simulation.
     pub fn run(
         &self,
         plan: &VirtualJob,
@@ -213,12 +218,12 @@ impl RateSearch {
         observer: &dyn Observer,
     ) -> Result<Option<f64>, Error> {
         observer.line(&format!(
-            "Searching the highest request rate that keeps {} on {}: {} runs at each rate, requests arriving for {} s \
+            "Searching for the highest request rate that keeps {} on {}: {} runs at each rate, requests arriving for {} s \
              or more",
             self.text,
             model.title(),
-            self.effort.seeds,
-            self.effort.seconds
+            self.budget.seeds,
+            self.budget.seconds
         ));
         observer.line(&self.head());
         let at = |rate: f64| {
@@ -249,7 +254,7 @@ impl RateSearch {
         };
         while let Some(above) = bad
             .as_ref()
-            .filter(|bad| bad.rate / good.rate > 1.0 + self.effort.precision)
+            .filter(|bad| bad.rate / good.rate > 1.0 + self.budget.precision)
         {
             let middle = at((above.rate * good.rate).sqrt())?;
             if self.is_good(&middle) {
@@ -262,19 +267,18 @@ impl RateSearch {
         Ok(Some(good.rate))
     }
 
-    /// How often the requests are sent so that they arrive long enough.
+    /// How many times the requests are repeated so that they arrive for long enough.
     fn passes(&self, requests: &[Request], rate: f64) -> usize {
         let opens = |request: &&Request| request.session.as_ref().is_none_or(|turn| turn.turn == 0);
         let arrivals = requests.iter().filter(opens).count().max(1);
-        ((rate * self.effort.seconds / arrivals as f64).ceil() as usize).max(1)
+        ((rate * self.budget.seconds / arrivals as f64).ceil() as usize).max(1)
     }
 
     fn is_good(&self, point: &Point) -> bool {
-        point.kept == self.effort.seeds
+        point.kept == self.budget.seeds
     }
 
-    /// All runs at one rate. The requests are the same; arrivals and the engines' randomness are
-    /// drawn anew.
+    /// All runs at one rate. The requests are the same; arrivals and the engines' random numbers differ.
     fn point(
         &self,
         plan: &VirtualJob,
@@ -289,10 +293,10 @@ impl RateSearch {
             Vec::new()
         };
         let requests = if passes > 1 { &all } else { requests };
-        let runs = (0..self.effort.seeds)
+        let runs = (0..self.budget.seeds)
             .into_par_iter()
             .map(|offset| {
-                // NumPy's generator takes 32 bits.
+                // NumPy's generator has a seed of 32 bits.
                 let seed = arrivals.seed.wrapping_add(offset) % (1 << 32);
                 let arrivals = ArrivalSettings {
                     rate: Rate::PerSecond(rate),
@@ -300,11 +304,11 @@ impl RateSearch {
                     ..arrivals.clone()
                 };
                 let plan = VirtualJob {
-                    requests: again(&plan.requests, passes),
+                    requests: repeated_for_engine(&plan.requests, passes),
                     schedule: arrivals_of(requests, &arrivals)?,
                     seed,
                     max_concurrency: plan.max_concurrency,
-                    most_conversations: plan.most_conversations,
+                    max_conversations: plan.max_conversations,
                     cluster: plan.cluster.clone(),
                 };
                 let (mut finished, _) = simulate(plan).or_failure()?;
@@ -345,7 +349,7 @@ impl RateSearch {
     }
 
     fn row(&self, point: &Point) -> String {
-        let kept = format!("{} of {}", point.kept, self.effort.seeds);
+        let kept = format!("{} of {}", point.kept, self.budget.seeds);
         let mut text = format!("{:>12.3}  {:>8}  {kept:>9}", point.rate, point.requests);
         for worst in &point.worst {
             let _ = write!(text, "  {worst:>16.2}");
@@ -357,7 +361,7 @@ impl RateSearch {
         match last {
             Some(last) => format!(
                 "No rate keeps {}: even at {:.3} req/s only {} of {} runs did.",
-                self.text, last.rate, last.kept, self.effort.seeds
+                self.text, last.rate, last.kept, self.budget.seeds
             ),
             None => {
                 "No rate was tried: start lower with --request-rate, or shorten --find-duration."
@@ -367,11 +371,11 @@ impl RateSearch {
     }
 
     fn answer(&self, good: &Point, bad: Option<&Point>, model: &EngineModel) -> String {
-        let n = self.effort.seeds;
-        // If a share q of such runs kept the limits, all n would do so with probability q^n.
-        let share = 0.05_f64.powf(1.0 / n as f64) * 100.0;
+        let n = self.budget.seeds;
+        // If a fraction q of such runs kept the limits, all n would do so with probability q^n.
+        let percent = 0.05_f64.powf(1.0 / n as f64) * 100.0;
         let mut text = format!(
-            "Answer: {:.2} req/s on {} keep {}; {n} of {n} runs did, so with 95 % confidence at least {share:.0} % of \
+            "Answer: {:.2} req/s on {} keep {}; {n} of {n} runs did, so with 95 % confidence at least {percent:.0} % of \
              such runs do.",
             good.rate,
             model.title(),
@@ -389,9 +393,9 @@ impl RateSearch {
     }
 }
 
-/// The requests one after the other so many times, for their arrivals.
+/// The requests repeated `passes` times, for their arrivals.
 fn repeated(requests: &[Request], passes: usize) -> Vec<Request> {
-    // Only the place in a conversation matters here, so that the prompts need not be copied.
+    // Only the place in a conversation matters here, so the prompts need not be copied.
     let bare = requests.iter().map(|request| Request {
         session: request.session.clone(),
         ..Request::default()
@@ -400,16 +404,16 @@ fn repeated(requests: &[Request], passes: usize) -> Vec<Request> {
     std::iter::repeat_n(bare, passes).flatten().collect()
 }
 
-/// The same requests so many times. The tokens of each pass are others, so that the prefix cache
-/// finds within a pass what it would find, and nothing of an earlier one.
-fn again(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
+/// The requests repeated `passes` times. Each pass has different tokens, so that the prefix cache hits
+/// within a pass as it would without repetition, and never across passes.
+fn repeated_for_engine(requests: &[VirtualRequest], passes: usize) -> Vec<VirtualRequest> {
     let mut all = Vec::with_capacity(requests.len() * passes);
     for pass in 0..passes {
         let salt = (pass as u32).wrapping_mul(0x9e37_79b1);
         for request in requests {
             let mut copy = request.clone();
             copy.engine.id = all.len() as u64;
-            // Conversations of one pass go on as such; those of another are others.
+            // Each pass has conversations of its own.
             copy.engine.conversation = copy
                 .engine
                 .conversation
@@ -447,8 +451,8 @@ mod tests {
             Statistic::Percentile(50.0)
         );
         for (wrong, why) in [
-            ("p99_ttft", "no <"),
-            ("p99<5", "no _"),
+            ("p99_ttft", "missing <"),
+            ("p99<5", "missing _"),
             ("p101_ttft<5", "statistic"),
             ("p99_speed<5", "metric"),
             ("p99_ttft<0", "above 0"),
@@ -470,7 +474,7 @@ mod tests {
             cancel_after: None,
             think: None,
         };
-        let all = again(&[request(&[1, 2]), request(&[1, 3])], 2);
+        let all = repeated_for_engine(&[request(&[1, 2]), request(&[1, 3])], 2);
         let tokens: Vec<_> = all
             .iter()
             .map(|one| match &one.engine.prompt {

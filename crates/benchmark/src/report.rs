@@ -1,11 +1,13 @@
-//! The numbers of a run folder again, and those of a run that was killed.
+//! Recomputing the numbers of a run folder, and those of a run that was killed.
 
 use std::path::{Path, PathBuf};
 
 use inferometer_arrival::ArrivalSettings;
 use inferometer_core::{Record, Records, Schedule};
 use inferometer_report::Lang;
-use inferometer_results::{Details, Manifest, RunFolder, ScheduleInfo, StoredRecords, VllmResult};
+use inferometer_results::{
+    Details, Manifest, Recovered, RunFolder, ScheduleInfo, StoredRecords, VllmResult,
+};
 use inferometer_workload::{HubSettings, Tokenizer};
 
 use crate::error::{Error, OrError};
@@ -17,18 +19,18 @@ use crate::run_records::count_in_memory;
 use crate::spec::{RunFacts, RunSpec};
 use crate::{page, vllm};
 
-/// A run folder with its numbers made again from its records.
+/// A run folder, with its numbers recomputed from its records.
 #[derive(Debug)]
 pub struct FolderRun {
     /// The folder.
     pub folder: PathBuf,
-    /// What it says of the run.
+    /// The folder's manifest.
     pub manifest: Manifest,
     /// What the run was asked to do.
     pub spec: RunSpec,
-    /// What it found out besides its records.
+    /// What the run found out besides its records.
     pub facts: RunFacts,
-    /// The numbers.
+    /// The recomputed numbers and the verdict on them.
     pub numbers: Numbers,
     records: StoredRecords,
 }
@@ -38,15 +40,15 @@ impl FolderRun {
     ///
     /// # Errors
     ///
-    /// A usage error when it is not one, when the run is still in progress, or when it was cut off
-    /// and has to be [recovered](recover) first.
+    /// A usage error when `path` is not a run folder, when the run is still in progress, or when it
+    /// was cut off and has to be [recovered](recover) first.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let mut folder = RunFolder::open(path).or_usage()?;
         let manifest = folder.read_manifest().or_usage()?;
         if !folder.records_path().is_file() {
             folder.claim().or_usage()?;
             return Err(Error::usage(format!(
-                "{} holds no requests.parquet: the run was cut off; write its result with: inferometer recover {}",
+                "{} has no requests.parquet: the run was cut off; write its result with: inferometer recover {}",
                 path.display(),
                 path.display()
             )));
@@ -66,7 +68,7 @@ impl FolderRun {
         })
     }
 
-    /// The records.
+    /// The records, read from the folder on each visit.
     pub fn records(&self) -> &dyn Records {
         &self.records
     }
@@ -91,7 +93,7 @@ impl FolderRun {
         Ok(result.to_map(Details::Without).into_iter())
     }
 
-    /// Writes the forms of other tools.
+    /// Writes the result in the forms of other tools.
     fn export(&self, exports: &Exports, observer: &dyn Observer) -> Result<(), Error> {
         let written = exports.write(
             Some(&self.folder),
@@ -123,12 +125,12 @@ impl FolderRun {
     }
 }
 
-/// Makes the numbers of a finished run again, from its records and its manifest. `exports` are the
-/// forms of other tools to write, for a run of the kind that the folder holds.
+/// Recomputes the numbers of a finished run from its records and its manifest, and shows them.
+/// `exports` gives the forms of other tools to write, for a run with the folder's settings.
 ///
 /// # Errors
 ///
-/// As [`FolderRun::open`]; a failure when an export cannot be written.
+/// As [`FolderRun::open`], and those of `exports`; a failure when an export cannot be written.
 pub fn report(
     path: &Path,
     exports: impl FnOnce(&RunSpec) -> Result<Exports, Error>,
@@ -144,7 +146,8 @@ pub fn report(
 
 /// Writes the result of a run that was killed, from its log, and shows it.
 ///
-/// A recovery that fails can be repeated: the log goes last, when everything else is on the disk.
+/// A recovery that fails can be repeated: the log is removed last, when everything else is on the
+/// disk.
 ///
 /// # Errors
 ///
@@ -160,10 +163,10 @@ pub fn recover(
     let mut manifest = folder.read_manifest().or_usage()?;
     if folder.records_path().is_file() && manifest.verdict.is_some() && !manifest.run.recovered {
         // It was killed after its result was written, or left the log for another reason.
-        let left = folder.log_path().exists();
+        let has_log = folder.log_path().exists();
         folder.remove_log().or_failure()?;
-        observer.line(if left {
-            "nothing to recover: the run finished; its log, which was left, is removed"
+        observer.line(if has_log {
+            "nothing to recover: the run finished; its leftover log was removed"
         } else {
             "nothing to recover: the run finished"
         });
@@ -172,17 +175,7 @@ pub fn recover(
     let (spec, mut facts) = RunSpec::read(&manifest)?;
     let schedule = schedule(&folder, &manifest, spec.load.arrivals.as_ref())?;
     let mut recovered = folder.recover(schedule.as_ref()).or_usage()?;
-    let missing = manifest.workload.requests.saturating_sub(recovered.logged);
-    observer.line(&format!(
-        "{} of {} requests are in the log{}; {missing} are missing and count as unfinished",
-        recovered.logged,
-        manifest.workload.requests,
-        if recovered.truncated {
-            ", whose last part was cut off"
-        } else {
-            ""
-        },
-    ));
+    observer.line(&summary_line(&recovered, manifest.workload.requests));
     let exports = exports(&spec)?;
     exports.prepare()?;
     facts.interrupted = true;
@@ -190,42 +183,14 @@ pub fn recover(
     manifest.run.recovered = true;
     let tokenizer = tokenizer_if_needed(&manifest, &recovered.records, observer);
     count_in_memory(&mut recovered.records, tokenizer.as_ref());
-    let end = recovered
-        .records
-        .iter()
-        .filter_map(|record| record.end)
-        .max()
-        .unwrap_or_default();
-    manifest.run.duration_ns = end.0;
-    manifest.health.wall = end;
-    let intended = vllm::IntendedResult::of(&manifest);
-    spec.write(&facts, &mut manifest)?;
-    let numbers = Numbers::of(&recovered.records, &spec, &facts, &manifest.health);
-    manifest.summary = serde_json::to_value(&numbers).or_failure()?;
-    manifest.verdict = Some(numbers.verdict.clone());
-    folder.store_records(&recovered.records).or_failure()?;
-    folder.write_manifest(&manifest).or_failure()?;
-    if let Some(intended) = intended {
-        let arrivals = spec.load.arrivals.as_ref();
-        let written = intended.write(
-            &manifest,
-            &recovered.records,
-            &numbers,
-            arrivals,
-            schedule.as_ref(),
-        )?;
-        observer.line(&format!(
-            "The result, marked partial, is in {}",
-            written.display()
-        ));
-    }
-    page::write(
-        &folder,
-        &manifest,
-        &recovered.records,
-        &numbers,
-        Lang::default(),
-    )?;
+    let recovery = Recovery {
+        folder: &folder,
+        spec: &spec,
+        facts: &facts,
+        schedule: schedule.as_ref(),
+        records: &recovered.records,
+    };
+    recovery.write(manifest, observer)?;
     folder.remove_log().or_failure()?;
     let run = FolderRun::open(path)?;
     run.show(observer);
@@ -233,13 +198,70 @@ pub fn recover(
     Ok(run)
 }
 
-/// The run's tokenizer, if an answer came without usage: its tokens have not been counted yet.
+/// How much of a run of `requests` requests is in its log, as a sentence.
+fn summary_line(recovered: &Recovered, requests: usize) -> String {
+    let missing = requests.saturating_sub(recovered.logged);
+    let end = if recovered.truncated {
+        ", whose last part was cut off"
+    } else {
+        ""
+    };
+    format!(
+        "{} of {requests} requests are in the log{end}; {missing} are missing and count as unfinished",
+        recovered.logged
+    )
+}
+
+/// What is known of a run that was killed.
+struct Recovery<'a> {
+    folder: &'a RunFolder,
+    spec: &'a RunSpec,
+    facts: &'a RunFacts,
+    schedule: Option<&'a Schedule>,
+    records: &'a [Record],
+}
+
+impl Recovery<'_> {
+    /// Writes every file of the run but its exports; the log stays.
+    fn write(&self, mut manifest: Manifest, observer: &dyn Observer) -> Result<(), Error> {
+        let Self {
+            folder,
+            spec,
+            facts,
+            schedule,
+            records,
+        } = *self;
+        let ends = records.iter().filter_map(|record| record.end);
+        let end = ends.max().unwrap_or_default();
+        manifest.run.duration_ns = end.0;
+        manifest.health.wall = end;
+        let intended = vllm::IntendedResult::of(&manifest);
+        spec.write(facts, &mut manifest)?;
+        let numbers = Numbers::of(&records, spec, facts, &manifest.health);
+        manifest.summary = serde_json::to_value(&numbers).or_failure()?;
+        manifest.verdict = Some(numbers.verdict.clone());
+        folder.store_records(records).or_failure()?;
+        folder.write_manifest(&manifest).or_failure()?;
+        if let Some(intended) = intended {
+            let arrivals = spec.load.arrivals.as_ref();
+            let written = intended.write(&manifest, &records, &numbers, arrivals, schedule)?;
+            observer.line(&format!(
+                "The result, marked partial, is in {}",
+                written.display()
+            ));
+        }
+        page::write(folder, &manifest, &records, &numbers, Lang::default())?;
+        Ok(())
+    }
+}
+
+/// The run's tokenizer, if an answer came without usage, so that its tokens are not counted yet.
 fn tokenizer_if_needed(
     manifest: &Manifest,
     records: &[Record],
     observer: &dyn Observer,
 ) -> Option<Tokenizer> {
-    let uncounted = |record: &Record| record.is_ok() && record.told_output_tokens().is_none();
+    let uncounted = |record: &Record| record.is_ok() && record.reported_output_tokens().is_none();
     let spec = manifest
         .target
         .tokenizer
@@ -256,8 +278,8 @@ fn tokenizer_if_needed(
     }
 }
 
-/// The schedule of the run, as it was kept or made again from its settings, so that requests which
-/// the log lacks are counted as unfinished; checked against the hash that the run noted.
+/// The schedule of the run, from its file or recomputed from its settings, so that requests which
+/// the log lacks are counted as unfinished; `None` if its hash is not the one in the manifest.
 fn schedule(
     folder: &RunFolder,
     manifest: &Manifest,

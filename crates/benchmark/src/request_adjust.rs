@@ -1,4 +1,4 @@
-//! What flags change about requests of any dataset: adapters, structures, token ids.
+//! Changes that flags make to requests of any dataset: adapters, structures, token ids.
 
 use inferometer_core::random::PythonRandom;
 use inferometer_core::{Prompt, Request};
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::error::Error;
 use crate::settings::{LoraAssignment, LoraSettings, Settings};
 
-/// Changes requests as flags say, all at once or piece by piece, in order.
+/// Changes requests as flags say, all at once or in chunks, in order.
 pub(crate) struct Adjust<'a> {
     settings: &'a Settings,
     /// Chooses adapters.
@@ -18,7 +18,7 @@ pub(crate) struct Adjust<'a> {
 }
 
 impl<'a> Adjust<'a> {
-    /// Begins with the first request.
+    /// Starts with the first request.
     pub(crate) fn new(settings: &'a Settings) -> Self {
         // vLLM draws from Python's generator, which is fresh where the dataset drew from NumPy's.
         Self {
@@ -58,9 +58,7 @@ impl<'a> Adjust<'a> {
         }
         if settings.content.token_ids {
             let tokenizer = tokenizer.ok_or_else(|| {
-                Error::usage(
-                    "--prompt-token-ids needs a tokenizer: leave --skip-tokenizer-init out",
-                )
+                Error::usage("--prompt-token-ids needs a tokenizer: remove --skip-tokenizer-init")
             })?;
             requests.par_iter_mut().for_each(|request| {
                 if let Some(text) = request.prompt.as_text() {

@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use crate::error::{Error, OrError};
 
-/// Changes how many events are held in memory before they are left in the log.
+/// Environment variable: how many events to hold in memory before they are kept in the log only.
 const VARIABLE: &str = "INFEROMETER_EVENTS_IN_MEMORY";
-/// Events held in memory unless the variable says otherwise: 128 MiB.
+/// Events held in memory by default: 128 MiB, since an event has 16 bytes. Chosen, not measured.
 const EVENTS: usize = 8 << 20;
-/// Events that an answer of unknown length is taken to have.
+/// Assumed number of events of an answer of unknown length. Chosen, not measured.
 const UNKNOWN_LENGTH: usize = 4_096;
-/// Answers that are encoded at a time.
+/// Answers that are encoded at a time. Chosen, not measured.
 const BATCH: usize = 4_096;
 
 /// How many events a run may hold in memory.
@@ -26,14 +26,14 @@ pub(crate) fn events_in_memory() -> Result<usize, Error> {
         Err(_) => Ok(EVENTS),
         Ok(text) => text.trim().parse().map_err(|_| {
             Error::usage(format!(
-                "{VARIABLE}={text}: give a whole number of events (16 bytes each)"
+                "{VARIABLE}={text}: expected a whole number of events (16 bytes each)"
             ))
         }),
     }
 }
 
-/// Where the log of a run goes: into its folder, or to a temporary place if the run keeps no folder
-/// but may have more events than memory should hold.
+/// Where the log of a run is: in its folder, or in a temporary folder if the run has no folder but may
+/// have more events than memory should hold.
 #[derive(Debug)]
 pub(crate) struct LogPlace {
     path: PathBuf,
@@ -69,13 +69,13 @@ impl LogPlace {
         }))
     }
 
-    /// Begins the log.
+    /// Creates the log.
     pub(crate) fn begin(&self) -> Result<RecordLog, Error> {
         RecordLog::create(&self.path).or_usage()
     }
 }
 
-/// The records of a finished run, whole.
+/// The complete records of a finished run.
 #[derive(Debug)]
 pub(crate) enum RunRecords<'a> {
     /// Everything is in memory.
@@ -93,7 +93,7 @@ impl<'a> RunRecords<'a> {
         }
     }
 
-    /// Whether all visits so far saw everything.
+    /// An error if a visit so far did not see everything.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -118,7 +118,7 @@ impl Records for RunRecords<'_> {
     }
 }
 
-/// Settles how many tokens each answer had: by the server's usage, else by encoding the text, else
+/// Determines how many tokens each answer had: by the server's usage, else by encoding the text, else
 /// by the number of events. Encoding waits until now because it must not disturb the run.
 pub(crate) fn count_tokens(
     finished: &mut Finished,
@@ -137,7 +137,9 @@ pub(crate) fn count_tokens(
     Ok(())
 }
 
-/// The same for records whose texts are in memory, or were counted already.
+/// Determines how many output tokens each successful record has, for records whose texts are in
+/// memory or were counted already: by the server's usage, else by `tokenizer`, else by the number of
+/// events.
 pub fn count_in_memory(records: &mut [Record], tokenizer: Option<&Tokenizer>) {
     records
         .par_iter_mut()
@@ -160,7 +162,7 @@ fn count_in_log(
 ) -> Result<Vec<(usize, u32)>, Error> {
     let spilled = SpilledRecords::new(records, log);
     let (mut counts, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
-    let mut empty = |batch: &mut Vec<Record>| {
+    let mut count_batch = |batch: &mut Vec<Record>| {
         counts.par_extend(
             batch
                 .par_drain(..)
@@ -178,10 +180,10 @@ fn count_in_log(
             });
         }
         if batch.len() == BATCH {
-            empty(&mut batch);
+            count_batch(&mut batch);
         }
     });
-    empty(&mut batch);
+    count_batch(&mut batch);
     spilled.check().or_failure()?;
     Ok(counts)
 }
@@ -197,16 +199,16 @@ fn count(tokenizer: &Tokenizer, record: &Record) -> u32 {
 }
 
 fn settle(record: &mut Record) {
-    let told = record.told_output_tokens().filter(|&told| told > 0);
+    let reported = record.reported_output_tokens().filter(|&tokens| tokens > 0);
     let counted = record
         .tokenizer_output_tokens
         .filter(|&counted| counted > 0);
     let events = u32::try_from(record.events.len()).unwrap_or(u32::MAX);
-    (record.output_tokens, record.token_source) = match (told, counted) {
-        (Some(told), _) => (told, TokenSource::Usage),
+    (record.output_tokens, record.token_source) = match (reported, counted) {
+        (Some(reported), _) => (reported, TokenSource::Usage),
         (None, Some(counted)) => (counted, TokenSource::Tokenizer),
         (None, None) if events > 0 => (events, TokenSource::Events),
-        // Let go of its events, and their number kept; or an answer without any.
+        // Its events were dropped and their number was kept, or it has none.
         (None, None) => return,
     };
 }

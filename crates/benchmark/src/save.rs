@@ -1,4 +1,4 @@
-//! The files that a run leaves, written in one place for measured, simulated and recovered runs.
+//! The files of a run, written in one place for measured and simulated runs.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::settings::SavingSettings;
 use crate::spec::{RunFacts, RunSpec};
 use crate::{page, sidecars, vllm};
 
-/// The places that a run will write to, found writable before the first request.
+/// Where a run will write, checked to be writable before the first request.
 #[derive(Debug)]
 pub(crate) struct Places {
     /// vLLM's file, and the files beside it.
@@ -25,7 +25,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Finds and checks the places of a run that began at the local time `began`.
+    /// Determines and checks the paths of a run that began at the local time `began`.
     pub(crate) fn prepare(
         saving: &SavingSettings,
         header: &VllmHeader,
@@ -73,7 +73,7 @@ impl Places {
     }
 }
 
-/// Everything that is known of a finished run.
+/// Everything that is known about a finished run.
 pub(crate) struct Finished<'a> {
     pub(crate) saving: &'a SavingSettings,
     pub(crate) spec: &'a RunSpec,
@@ -84,7 +84,7 @@ pub(crate) struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    /// Writes every file that was asked for; the record log is left where it is.
+    /// Writes every requested file; the record log stays.
     pub(crate) fn write(
         &self,
         places: &Places,

@@ -1,4 +1,4 @@
-//! What the server says of itself before the first request is measured.
+//! What the server reports of itself before the first request is measured.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use inferometer_wire::{ConnectStep, ServerFacts, SideClient, WireError};
 use crate::error::Error;
 use crate::settings::TargetSettings;
 
-/// Asks the server for its models and version, waiting up to `patience` for it to be reachable.
+/// Asks the server for its models and version, waiting up to `timeout` for it to be reachable.
 pub(crate) fn inspect(
     side: &SideClient,
     target: &TargetSettings,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<ServerFacts, Error> {
-    side.inspect(patience).map_err(|error| match error {
-        WireError::Connect { step, .. } => unreachable(&error, step, target, patience),
+    side.inspect(timeout).map_err(|error| match error {
+        WireError::Connect { step, .. } => unreachable(&error, step, target, timeout),
         other => Error::usage(other.to_string()),
     })
 }
@@ -23,16 +23,16 @@ fn unreachable(
     error: &WireError,
     step: ConnectStep,
     target: &TargetSettings,
-    patience: Duration,
+    timeout: Duration,
 ) -> Error {
     let url = &target.base_url;
     let remedy = match step {
         ConnectStep::Reach => {
-            let waited = if patience.is_zero() {
-                "start the server first, or let inferometer wait for it with --ready-check-timeout-sec 600"
+            let waited = if timeout.is_zero() {
+                "start the server first, or wait for it with --ready-check-timeout-sec 600"
                     .into()
             } else {
-                format!("it was not there within --ready-check-timeout-sec {}", patience.as_secs())
+                format!("it was not reachable within --ready-check-timeout-sec {}", timeout.as_secs())
             };
             format!("Nothing answers at {url} (--base-url, or --host and --port): {waited}")
         }
@@ -42,28 +42,33 @@ fn unreachable(
                 .into()
         }
         ConnectStep::Proxy => {
-            "Check --proxy, or http_proxy and the like in the environment; --proxy none goes without".into()
+            "Check --proxy, or http_proxy and the like in the environment; --proxy none uses no proxy".into()
         }
         ConnectStep::Tls => format!(
-            "Something answers at {url}, but TLS cannot be agreed on: trust its authority with --ca-cert FILE, give \
-             --client-cert and --client-key if it wants to know us, use http:// if it speaks no TLS, or verify \
-             nothing with --insecure"
+            "A server answers at {url}, but the TLS handshake failed: trust its authority with --ca-cert FILE, give \
+             --client-cert and --client-key if it requires them, use http:// if it does not use TLS, or skip \
+             verification with --insecure"
         ),
-        ConnectStep::Http2 => format!("Something answers at {url}, but not in HTTP/2"),
+        ConnectStep::Http2 => format!("A server answers at {url}, but not with HTTP/2"),
     };
     Error::usage(format!("{error}. {remedy}"))
 }
 
-/// The model's names in a run.
+/// The names of a run's model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelNames {
-    /// Sent in requests.
+    /// Value of `model` in requests.
     pub request: String,
-    /// Stands in results, and names the tokenizer unless one is given.
+    /// In results; also the tokenizer's name unless one is given.
     pub id: String,
 }
 
-/// Settles which model is benchmarked.
+/// Determines which model is measured.
+///
+/// # Errors
+///
+/// A usage error when no model is named and the server lists none, or when it does not list the named
+/// one and that is not allowed.
 pub fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<ModelNames, Error> {
     let listed = facts.models.as_deref().unwrap_or_default();
     let Some(model) = &target.model else {
@@ -80,7 +85,7 @@ pub fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<Model
         });
     };
     let request = target.served_model_name.as_ref().unwrap_or(model);
-    // llama.cpp lists one model and takes any name.
+    // llama.cpp lists one model and accepts any name.
     let any_name = listed
         .iter()
         .any(|served| served.owned_by.as_deref() == Some("llamacpp"));

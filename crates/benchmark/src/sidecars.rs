@@ -1,4 +1,4 @@
-//! Files beside the result: timeline page, drawing of the lengths, PyTorch's benchmark form.
+//! Files beside the result: timeline page, drawing of the lengths, PyTorch's benchmark format.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::error::{Error, OrError};
 use crate::settings::SavingSettings;
 use crate::vllm;
 
-/// Set to anything, this variable asks for `NAME.pytorch.json`.
+/// vLLM's variable: set to anything, it asks for `NAME.pytorch.json`.
 const PYTORCH: &str = "SAVE_TO_PYTORCH_BENCHMARK_FORMAT";
 
-/// Writes what is wanted beside `file`; returns the paths.
+/// Writes the requested files beside `file`; returns their paths.
 pub(crate) fn write(
     saving: &SavingSettings,
     file: &ResultFile,

@@ -11,6 +11,7 @@ use inferometer_os::clock;
 use inferometer_results::{VllmHeader, VllmResult, rfc3339};
 use inferometer_sim::engine::{ClusterConfig, EngineRequest};
 use inferometer_sim::{Distribution, PromptBuilder};
+use inferometer_wire::Prepared;
 use inferometer_workload::Tokenizer;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -27,10 +28,10 @@ use crate::settings::Settings;
 use crate::spec::RunSpec;
 use crate::vllm;
 
-/// Date in result files: the virtual clock begins at zero.
+/// Date in result files: the virtual clock starts at zero.
 const DATE: &str = "19700101-000000";
-/// Length of an answer for which neither request nor settings name one, as the simulator's server
-/// has it.
+/// Tokens of an answer for which neither request nor settings give a length: that of the simulated
+/// server.
 const ANSWER_TOKENS: u32 = 128;
 
 /// Engines to simulate.
@@ -43,7 +44,7 @@ pub struct EngineModel {
 }
 
 impl EngineModel {
-    /// For manifests and results.
+    /// The model as JSON, for manifests and results.
     pub fn describe(&self) -> Value {
         let transfer = self.cluster.transfer.as_ref();
         json!({
@@ -58,7 +59,7 @@ impl EngineModel {
         })
     }
 
-    /// For people.
+    /// The model in a few words, for messages.
     pub fn title(&self) -> String {
         let split = if self.cluster.transfer.is_some() {
             ", prompts on engines of their own"
@@ -75,7 +76,7 @@ impl EngineModel {
 /// A simulation that is ready to run.
 #[derive(Debug)]
 pub struct Simulation {
-    /// What is sent, and when.
+    /// What is sent and when, as for a measured run.
     pub ready: Ready,
     /// The requests as the engine sees them.
     pub plan: VirtualJob,
@@ -83,8 +84,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Makes workload and schedule for `model`. Answers end by themselves after a number of tokens
-    /// drawn from `answer_tokens`, where that is given and the settings do not forbid it.
+    /// Builds workload and schedule for `model`. With `answer_tokens`, answers end after a number of
+    /// tokens drawn from it, unless the settings ignore the end of text.
     ///
     /// # Errors
     ///
@@ -104,7 +105,7 @@ impl Simulation {
     }
 }
 
-/// Lets the simulator count tokens as the client does.
+/// Makes the simulator count tokens as the client does.
 struct SimTokenizer(Tokenizer);
 
 impl inferometer_sim::Tokenizer for SimTokenizer {
@@ -117,11 +118,12 @@ impl inferometer_sim::Tokenizer for SimTokenizer {
     }
 }
 
-/// Runs a simulation from its plan to its files.
+/// Runs a simulation on the virtual clock and writes its files.
 ///
 /// # Errors
 ///
-/// Usage errors come before the virtual run; failures are those of writing files.
+/// A usage error when a file cannot be written later, before the simulation; a failure when the
+/// simulation fails or a file cannot be written.
 pub fn simulate(
     settings: &Settings,
     model: &EngineModel,
@@ -133,7 +135,7 @@ pub fn simulate(
     let label = settings.saving.label.as_deref();
     let identity = Identity::of_run(&spec, &ready.model, ready.tokenizer_id.as_deref(), label);
     let mut header = header(&spec, identity, began);
-    // The name tells runs apart by the time of day; the content must not.
+    // File names have the time of day; the content must not depend on it.
     let places = Places::prepare(&settings.saving, &header, began)?;
     DATE.clone_into(&mut header.date);
     let facts = known_facts(settings, &ready);
@@ -220,12 +222,12 @@ fn virtual_plan(
     answer_tokens: Option<&Distribution>,
 ) -> Result<VirtualJob, Error> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
-    let adapters: &[String] = settings
-        .target
-        .lora
-        .as_ref()
-        .map_or(&[], |lora| &lora.modules);
-    let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
+    let lora = settings.target.lora.as_ref();
+    let conversion = Conversion {
+        seed: settings.workload.seed,
+        adapters: lora.map_or(&[], |lora| &lora.modules),
+        answer_tokens: answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos),
+    };
     let all: Vec<_> = ready
         .workload
         .requests
@@ -240,52 +242,7 @@ fn virtual_plan(
             let mut prompt = PromptBuilder::for_engine(tokenizer);
             turns
                 .iter()
-                .map(|&(request, prepared)| {
-                    let mut facts = prepared.record();
-                    let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
-                    let mut output = asked;
-                    if let Some(natural) = natural {
-                        let seed = settings.workload.seed;
-                        let mut random = indexed_stream(seed, "sim answer", request.index as u64);
-                        output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
-                        if output < asked {
-                            facts.finish_reason = Some("stop".to_owned());
-                        }
-                    }
-                    add_content(&mut prompt, request)?;
-                    let content = prompt.clone().build();
-                    facts.prompt_tokens = if is_later_turn(request) {
-                        content.len()
-                    } else {
-                        facts.prompt_tokens
-                    };
-                    let mut engine = EngineRequest::new(request.index as u64, content, output);
-                    if request.session.as_ref().is_some_and(|turn| turn.has_next) {
-                        engine.answer = answer(settings.workload.seed, request.index, output);
-                        prompt.answer(&engine.answer);
-                    }
-                    engine.conversation = request.session.as_ref().map(|turn| turn.session as u64);
-                    engine.lora = request
-                        .model
-                        .as_ref()
-                        .and_then(|name| adapters.iter().position(|adapter| adapter == name))
-                        .map(|number| number as u32);
-                    let priority = request
-                        .overrides
-                        .get("priority")
-                        .and_then(Value::as_i64)
-                        .unwrap_or(0);
-                    engine.priority = i32::try_from(priority).unwrap_or(0);
-                    let think = is_later_turn(request)
-                        .then(|| request.session.as_ref().map(|turn| turn.think));
-                    let think = think.flatten();
-                    Ok(VirtualRequest {
-                        engine,
-                        facts,
-                        cancel_after: prepared.cancel_after,
-                        think,
-                    })
-                })
+                .map(|&(request, prepared)| conversion.turn(&mut prompt, request, prepared))
                 .collect::<Result<Vec<_>, Error>>()
         })
         .collect::<Result<Vec<_>, Error>>()?
@@ -294,10 +251,68 @@ fn virtual_plan(
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,
-        most_conversations: settings.shapes.most_conversations,
+        max_conversations: settings.shapes.max_conversations,
         cluster: model.cluster.clone(),
         seed: settings.workload.seed,
     })
+}
+
+/// How requests become those of the engine.
+struct Conversion<'a> {
+    seed: u64,
+    /// Names of the LoRA adapters; the engine has their numbers.
+    adapters: &'a [String],
+    /// Natural length of answers; `None` where every answer has the requested length.
+    answer_tokens: Option<&'a Distribution>,
+}
+
+impl Conversion<'_> {
+    /// One request, whose `prompt` so far is that of the conversation's earlier turns.
+    fn turn(
+        &self,
+        prompt: &mut PromptBuilder<'_>,
+        request: &Request,
+        prepared: &Prepared,
+    ) -> Result<VirtualRequest, Error> {
+        let mut facts = prepared.record();
+        let requested = request.output_tokens.unwrap_or(ANSWER_TOKENS);
+        let mut output = requested;
+        if let Some(natural) = self.answer_tokens {
+            let mut random = indexed_stream(self.seed, "sim answer", request.index as u64);
+            output = (natural.sample(&mut random).round().max(1.0) as u32).min(requested);
+            if output < requested {
+                facts.finish_reason = Some("stop".to_owned());
+            }
+        }
+        add_content(prompt, request)?;
+        let content = prompt.clone().build();
+        if is_later_turn(request) {
+            facts.prompt_tokens = content.len();
+        }
+        let mut engine = EngineRequest::new(request.index as u64, content, output);
+        let session = request.session.as_ref();
+        if session.is_some_and(|turn| turn.has_next) {
+            engine.answer = answer(self.seed, request.index, output);
+            prompt.answer(&engine.answer);
+        }
+        engine.conversation = session.map(|turn| turn.session as u64);
+        let adapter = |name| self.adapters.iter().position(|adapter| adapter == name);
+        engine.lora = request
+            .model
+            .as_ref()
+            .and_then(adapter)
+            .map(|number| number as u32);
+        let priority = request.overrides.get("priority").and_then(Value::as_i64);
+        engine.priority = i32::try_from(priority.unwrap_or(0)).unwrap_or(0);
+        Ok(VirtualRequest {
+            engine,
+            facts,
+            cancel_after: prepared.cancel_after,
+            think: session
+                .filter(|_| is_later_turn(request))
+                .map(|turn| turn.think),
+        })
+    }
 }
 
 /// True for a turn that follows an answer.
@@ -305,16 +320,16 @@ fn is_later_turn(request: &Request) -> bool {
     request.session.as_ref().is_some_and(|turn| turn.turn > 0)
 }
 
-/// Made-up tokens, which the next turn of the conversation repeats.
+/// Synthetic tokens, which the next turn of the conversation repeats.
 fn answer(seed: u64, index: usize, tokens: u32) -> Vec<u32> {
     use rand::Rng as _;
     let mut random = indexed_stream(seed, "sim answer text", index as u64);
     (0..tokens).map(|_| random.next_u32()).collect()
 }
 
-/// Appends the tokens of a request, so that the prefix cache finds what it would find on a server.
+/// Appends the tokens of a request, so that the prefix cache hits as it would on a server.
 fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), Error> {
-    let understood = match &request.prompt {
+    let is_supported = match &request.prompt {
         Prompt::Text(text) => {
             prompt.text(text);
             true
@@ -325,19 +340,19 @@ fn add_content(prompt: &mut PromptBuilder<'_>, request: &Request) -> Result<(), 
         }
         Prompt::Texts(_) => {
             return Err(Error::usage(
-                "batches of texts in one request are for embeddings and the like, which the engine model does \
-                 not know",
+                "several texts in one request are for embeddings and the like, which the engine model does not \
+                 support",
             ));
         }
         Prompt::Messages(messages) => prompt.messages(messages),
         Prompt::Parts(parts) => prompt.content(&Value::Array(parts.clone())),
     };
     let media = request.media.is_empty() || prompt.content(&Value::Array(request.media.clone()));
-    if understood && media {
+    if is_supported && media {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "request {}: its messages cannot be understood",
+        "request {}: unsupported messages",
         request.index
     )))
 }

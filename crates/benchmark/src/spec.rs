@@ -1,6 +1,6 @@
-//! What a run was asked to do, in the form that its manifest keeps (format version 2).
+//! The settings of a run, in the form that its manifest keeps (format version 2).
 //!
-//! The names here are the file's own: renaming a flag or a setting does not change them. Together
+//! The names here are those of the file: renaming a flag or a setting must not change them. Together
 //! with the records and [`RunFacts`], a [`RunSpec`] decides every number that is reported.
 
 mod dataset;
@@ -22,27 +22,27 @@ use crate::probe::ProbeNumbers;
 use crate::settings::{LoraAssignment, Settings};
 use inferometer_metrics::traffic::TrafficSettings;
 
-/// What a run was asked to do. Secrets are left out.
+/// The settings of a run as its manifest keeps them, without secrets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunSpec {
-    /// Which tool's rules hold.
+    /// Which tool's behaviour was followed.
     pub compat: Compat,
-    /// Where requests go.
+    /// Where requests were sent.
     pub target: TargetSpec,
-    /// When they go, and how many at a time.
+    /// When requests were sent, and how many at a time.
     pub load: LoadSpec,
-    /// What they ask.
+    /// What requests contained.
     pub workload: WorkloadSpec,
-    /// What every body holds besides the prompt.
+    /// What every body had besides the prompt.
     pub content: ContentSpec,
-    /// How connections are made.
+    /// How connections were made.
     pub connection: ConnectionSpec,
-    /// Which numbers are reported.
+    /// Which numbers were reported.
     pub report: ReportSpec,
 }
 
-/// Where requests go.
+/// Where requests were sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TargetSpec {
@@ -91,13 +91,13 @@ impl Default for TargetSpec {
     }
 }
 
-/// When requests go, and how many at a time.
+/// When requests were sent, and how many at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadSpec {
-    /// Rate, burstiness and seed; `None` only in manifests of early versions.
+    /// Rate in requests per second, burstiness and seed; `None` only in manifests of early versions.
     pub arrivals: Option<ArrivalSettings>,
-    /// Requests were due when a trace or a workload file said.
+    /// Requests were due at the instants of a trace or a workload file.
     pub self_timed: bool,
     /// Slots; `None` for no limit.
     pub max_concurrency: Option<usize>,
@@ -105,13 +105,13 @@ pub struct LoadSpec {
     pub max_conversations: Option<usize>,
     /// Warm-up requests.
     pub warmups: usize,
-    /// How long a first answer was waited for, in seconds.
+    /// Maximum wait for a first successful answer, in seconds.
     pub ready_check_s: f64,
-    /// Probe requests per second.
+    /// Maximum probe requests per second.
     pub probe_rate: Option<f64>,
-    /// Fraction of requests that were cancelled by disconnecting.
+    /// Fraction of requests that were cancelled by disconnecting, 0 to 1.
     pub cancelled_fraction: Option<f64>,
-    /// How long after the send, in seconds.
+    /// Time from the send to the cancellation, in seconds.
     pub cancelled_after_s: Option<f64>,
     /// The server profiled the run.
     pub profile: bool,
@@ -133,7 +133,7 @@ impl LoadSpec {
                 .is_some_and(|one| one.rate.is_finite())
     }
 
-    /// The constant rate that was asked for, if it was one.
+    /// The requested rate in requests per second, if it was constant.
     pub fn request_rate(&self) -> Option<f64> {
         match self.arrivals.as_ref()?.rate {
             Rate::PerSecond(rate) => Some(rate),
@@ -142,17 +142,17 @@ impl LoadSpec {
     }
 }
 
-/// What requests ask.
+/// What requests contained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkloadSpec {
-    /// Where the prompts come from; `None` for a workload file.
+    /// Source of the prompts; `None` for a workload file.
     pub dataset: Option<DatasetSpec>,
     /// The workload file that was replayed.
     pub file: Option<std::path::PathBuf>,
-    /// Requests wanted; zero or less takes all rows.
+    /// Requested number of requests; zero or less uses all rows.
     pub num_prompts: i64,
-    /// Seed of every draw.
+    /// Seed of everything random.
     pub seed: u64,
     /// Start of every request id.
     pub request_id_prefix: String,
@@ -162,33 +162,33 @@ pub struct WorkloadSpec {
     pub oversample: bool,
     /// Prompts were sent without the tokenizer's chat template.
     pub skip_chat_template: bool,
-    /// What was put into every prompt.
+    /// Text that was put into every prompt.
     pub salt: Option<String>,
     /// Lengths were checked with the server's tokenizer.
     pub verify_lengths: bool,
     /// Prompts were sent as token ids.
     pub token_ids: bool,
-    /// `json`, `regex`, `choice` or `grammar`, where answers had to have a structure.
+    /// `json`, `regex`, `choice` or `grammar`, where structured answers were requested.
     pub structured_output: Option<String>,
 }
 
-/// What every body holds besides the prompt.
+/// What every body had besides the prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContentSpec {
     /// Sampling parameters that were given.
     pub sampling: Map<String, Value>,
-    /// Further fields.
+    /// Additional body fields.
     pub extra_body: Map<String, Value>,
-    /// The server was asked to ignore the end-of-text token.
+    /// The server was asked to ignore the EOS token.
     pub ignore_eos: bool,
     /// Log probabilities per token.
     pub logprobs: Option<i64>,
     /// Answers were streamed.
     pub stream: bool,
-    /// Usage was asked for on every event.
+    /// Usage was requested on every event.
     pub continuous_usage: bool,
-    /// For chat templates.
+    /// Arguments for chat templates.
     pub chat_template_kwargs: Map<String, Value>,
 }
 
@@ -206,13 +206,13 @@ impl Default for ContentSpec {
     }
 }
 
-/// How connections are made. Times are in seconds.
+/// How connections were made. Times are in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionSpec {
     /// Certificates were not verified.
     pub insecure: bool,
-    /// HTTP/2.
+    /// HTTP/2 was used.
     pub http2: bool,
     /// `environment`, `none`, or a URL.
     pub proxy: String,
@@ -222,17 +222,17 @@ pub struct ConnectionSpec {
     pub balance: String,
     /// Local addresses.
     pub source_ips: Vec<std::net::IpAddr>,
-    /// For connecting.
+    /// Limit for connecting.
     pub connect_timeout_s: f64,
-    /// For the first byte of an answer.
+    /// Limit for the first byte of an answer.
     pub first_byte_timeout_s: f64,
-    /// Between two reads.
+    /// Limit between two reads.
     pub idle_timeout_s: f64,
-    /// For the whole exchange.
+    /// Limit for the whole exchange; `None` for none.
     pub total_timeout_s: Option<f64>,
 }
 
-/// Which numbers are reported.
+/// Which numbers were reported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportSpec {
@@ -240,13 +240,13 @@ pub struct ReportSpec {
     pub metrics: Vec<Metric>,
     /// Percentiles from 0 to 100.
     pub percentiles: Vec<f64>,
-    /// True when the user named them.
+    /// True when the user gave them.
     pub percentiles_named: bool,
-    /// Limits in milliseconds.
+    /// Latency limits in milliseconds.
     pub goodput: Vec<(Slo, f64)>,
     /// Per-request arrays were saved.
     pub detailed: bool,
-    /// Strings for the top level of the result.
+    /// Key-value pairs for the top level of the result.
     pub metadata: Vec<(String, String)>,
 }
 
@@ -268,33 +268,33 @@ impl Default for ReportSpec {
     }
 }
 
-/// What a run found out besides its records and the client's health: of the workload before it,
-/// of the server after it. Kept in the manifest.
+/// What a run found out besides its records and the client's health: about the workload before it,
+/// about the server after it. Kept in the manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunFacts {
-    /// Every answer had to have the length asked for, because of a flag or of the dataset.
+    /// Every answer had to have the requested length, because of a flag or of the dataset.
     pub ignore_eos: bool,
-    /// Fraction of prompts that repeat an earlier one.
+    /// Fraction of prompts that repeat an earlier one, 0 to 1.
     pub duplicate_prompts: Option<f64>,
-    /// Prompts are meant to share prefixes.
+    /// Prompts share prefixes on purpose.
     pub cache_expected: bool,
-    /// What is known of the traffic.
+    /// What is known about the traffic.
     pub traffic: TrafficSettings,
     /// The run was stopped early.
     pub interrupted: bool,
-    /// How much of the host's ceiling the run used, where that is known.
+    /// Fraction of the host's ceiling that the run used, where that is known.
     pub ceiling_used: Option<f64>,
-    /// What the server's counters say of its decoding.
+    /// What the server's counters report about its decoding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoding: Option<Decoding>,
-    /// Outcome of the probe requests.
+    /// Latencies of the probe requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeNumbers>,
 }
 
 impl RunSpec {
-    /// The form of `settings` that is kept.
+    /// `settings` in the form that the manifest keeps.
     pub fn of(settings: &Settings) -> Self {
         Self {
             compat: settings.compat,
@@ -314,7 +314,7 @@ impl RunSpec {
         }
     }
 
-    /// What `manifest` says, of whichever version it is.
+    /// Reads settings and facts from `manifest`, of any version.
     ///
     /// # Errors
     ///
@@ -324,7 +324,7 @@ impl RunSpec {
             return first_version::read(manifest);
         }
         let unreadable = |part: &str, error: serde_json::Error| {
-            Error::usage(format!("manifest.json has no usable {part}: {error}"))
+            Error::usage(format!("invalid {part} in manifest.json: {error}"))
         };
         let spec = serde_json::from_value(manifest.settings.clone())
             .map_err(|error| unreadable("settings", error))?;
@@ -333,7 +333,7 @@ impl RunSpec {
         Ok((spec, facts))
     }
 
-    /// Puts itself and `facts` into `manifest`.
+    /// Writes itself and `facts` into `manifest`.
     ///
     /// # Errors
     ///
@@ -346,21 +346,21 @@ impl RunSpec {
         Ok(())
     }
 
-    /// What decides the numbers under vLLM's definitions.
+    /// The settings that determine the numbers under vLLM's definitions.
     pub fn metric_settings(&self) -> MetricSettings {
         MetricSettings {
             selected: self.report.metrics.clone(),
             percentiles: self.report.percentiles.clone(),
             goodput: self.report.goodput.clone(),
             cap: self.load.max_concurrency,
-            most_conversations: self.load.max_conversations,
+            max_conversations: self.load.max_conversations,
             finite_rate: self.load.has_finite_rate(),
             kind: self.target.kind,
             has_tokenizer: self.target.has_tokenizer,
         }
     }
 
-    /// What the verdict needs to know besides the numbers.
+    /// The settings and facts that the verdict needs besides the numbers.
     pub fn verdict_settings(&self, facts: &RunFacts) -> VerdictSettings {
         VerdictSettings {
             finite_rate: self.load.has_finite_rate(),
@@ -411,7 +411,7 @@ fn load(settings: &Settings) -> LoadSpec {
         arrivals: Some(load.arrivals.clone()),
         self_timed: load.self_timed,
         max_concurrency: load.max_concurrency,
-        max_conversations: settings.shapes.most_conversations,
+        max_conversations: settings.shapes.max_conversations,
         warmups: load.num_warmups,
         ready_check_s: load.ready_check.as_secs_f64(),
         probe_rate: load.probe_rate,

@@ -1,4 +1,4 @@
-//! Answers with a structure: what is asked for, and how many answers have it.
+//! Structured answers: what requests ask for, and how many answers conform.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use crate::json_integers::check_integers;
 /// Structures of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StructuredKind {
-    /// JSON of a schema.
+    /// JSON that conforms to a schema.
     Json,
-    /// Text that a pattern matches.
+    /// Text that a regular expression matches.
     Regex,
     /// One of several texts.
     Choice,
-    /// A sentence of a grammar.
+    /// A sentence of a grammar (EBNF).
     Grammar,
 }
 
@@ -36,22 +36,22 @@ impl StructuredKind {
     }
 }
 
-/// The structure that is asked for.
+/// The structure that requests ask for.
 #[derive(Clone, Debug)]
 pub struct Structured {
     kind: StructuredKind,
     /// The schema, pattern, list or grammar as it is sent.
     rule: Value,
-    /// Share of the requests that ask for it.
+    /// Fraction of requests that ask for it, 0 to 1.
     ratio: f64,
     seed: u64,
 }
 
-/// Says whether an answer is what was asked for.
+/// True for an answer that conforms.
 type Judge<'a> = Box<dyn Fn(&str) -> bool + 'a>;
 
 const PATTERN: &str = r"\w+@\w+\.com\n";
-/// SQL of the simplest kind, in the grammar notation that vLLM's engines read (EBNF).
+/// The simplest kind of SQL, in the grammar notation that vLLM's engines read (EBNF).
 const GRAMMAR: &str = "root ::= select_statement\nselect_statement ::= \"SELECT \" column \" from \" table \" where \" \
     condition\ncolumn ::= \"col_1 \" | \"col_2 \"\ntable ::= \"table_1 \" | \"table_2 \"\ncondition ::= column \"= \" \
     number\nnumber ::= \"1 \" | \"2 \"\n";
@@ -78,7 +78,7 @@ fn default_rule(kind: StructuredKind) -> Value {
     }
 }
 
-/// What the model is asked, so that an answer of the structure makes sense.
+/// A question whose answer has the structure.
 fn question(kind: StructuredKind) -> &'static str {
     match kind {
         StructuredKind::Json => {
@@ -97,7 +97,7 @@ fn question(kind: StructuredKind) -> &'static str {
 }
 
 impl Structured {
-    /// Which structure.
+    /// The kind of structure.
     pub fn kind(&self) -> StructuredKind {
         self.kind
     }
@@ -116,7 +116,7 @@ impl Structured {
     ) -> Result<Self, Error> {
         if !(0.0..=1.0).contains(&ratio) {
             return Err(Error::usage(format!(
-                "--structured-output-ratio {ratio}: give the share of requests that ask for it, from 0 to 1"
+                "invalid --structured-output-ratio {ratio}: expected a fraction of requests from 0 to 1"
             )));
         }
         let Some(path) = file else {
@@ -135,7 +135,7 @@ impl Structured {
         })?;
         let wrong = |what: &str| {
             Error::usage(format!(
-                "--structured-output-file {}: must hold {what}",
+                "--structured-output-file {}: expected {what}",
                 path.display()
             ))
         };
@@ -155,14 +155,14 @@ impl Structured {
                     .filter(|line| !line.trim().is_empty())
                     .collect();
                 if choices.is_empty() {
-                    return Err(wrong("one choice a line"));
+                    return Err(wrong("one choice per line"));
                 }
                 json!(choices)
             }
             StructuredKind::Regex => {
                 let pattern = text.trim_end_matches('\n');
                 fancy_regex::Regex::new(pattern)
-                    .map_err(|error| wrong(&format!("a pattern ({error})")))?;
+                    .map_err(|error| wrong(&format!("a regular expression ({error})")))?;
                 pattern.into()
             }
             StructuredKind::Grammar => text.into(),
@@ -175,8 +175,8 @@ impl Structured {
         })
     }
 
-    /// Makes a share of the requests ask for the structure. With `ask`, which is for synthetic
-    /// prompts, the question that belongs to it is put in front of their own text.
+    /// Makes a fraction of the requests ask for the structure. With `ask`, which is for synthetic
+    /// prompts, a matching question is put before their own text.
     pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>) {
         for request in requests
             .iter_mut()
@@ -199,7 +199,7 @@ impl Structured {
         f64::from(draw) < self.ratio * 4_294_967_296.0
     }
 
-    /// Looks at the answers.
+    /// Counts the answers that conform.
     pub(crate) fn check(&self, records: &dyn Records) -> Result<Conformity, Error> {
         let judge = self.judge()?;
         let (mut asked, mut answered, mut conforming) = (0, 0, 0);
@@ -250,9 +250,8 @@ impl Structured {
     }
 }
 
-/// True when `value` has what the common part of JSON Schema asks for: `type`, `enum`, `const`,
-/// `properties`, `required`, `additionalProperties: false` and `items`. Other words are not looked
-/// at.
+/// True when `value` conforms to the common part of JSON Schema: `type`, `enum`, `const`,
+/// `properties`, `required`, `additionalProperties: false` and `items`. Other keywords are ignored.
 fn fits(value: &Value, schema: &Value) -> bool {
     let of_type = |name: &str| match name {
         "object" => value.is_object(),
@@ -306,7 +305,7 @@ mod tests {
 
     use super::*;
 
-    fn share(kind: StructuredKind, answers: &[&str]) -> Option<usize> {
+    fn conforming(kind: StructuredKind, answers: &[&str]) -> Option<usize> {
         let records: Vec<Record> = answers
             .iter()
             .enumerate()
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_held_against_their_structure() {
+    fn answers_are_checked_against_their_structure() {
         let person = r#"{"name": "a", "email": "b", "age": 3, "city": "c"}"#;
         let wrong = [
             person.replace('3', "\"3\""),
@@ -351,27 +350,30 @@ mod tests {
             "{".to_owned(),
         ];
         let all = [person, &wrong[0], &wrong[1], &wrong[2]];
-        assert_eq!(share(StructuredKind::Json, &all), Some(1));
+        assert_eq!(conforming(StructuredKind::Json, &all), Some(1));
         assert_eq!(
-            share(
+            conforming(
                 StructuredKind::Choice,
                 &["Positive", "positive", "Positive."]
             ),
             Some(1)
         );
         assert_eq!(
-            share(
+            conforming(
                 StructuredKind::Regex,
                 &["a@b.com\n", "a@b.org\n", "x a@b.com\n"]
             ),
             Some(1)
         );
         let sql = "SELECT col_1  from table_2  where col_2 = 1 ";
-        assert_eq!(share(StructuredKind::Grammar, &[sql, "SELECT x"]), Some(1));
+        assert_eq!(
+            conforming(StructuredKind::Grammar, &[sql, "SELECT x"]),
+            Some(1)
+        );
     }
 
     #[test]
-    fn a_share_of_the_requests_asks() {
+    fn a_fraction_of_the_requests_asks() {
         let structured = Structured::resolve(StructuredKind::Choice, 0.25, None, 1).unwrap();
         let mut requests: Vec<Request> = (0..1000)
             .map(|index| Request {

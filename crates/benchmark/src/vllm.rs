@@ -16,8 +16,7 @@ use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 use crate::settings::SavingSettings;
 
-/// Where the file goes and what stands at its head, for a run that is killed before it can write
-/// it.
+/// Path and header of the result file, for a run that is killed before it can write the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IntendedResult {
     path: PathBuf,
@@ -27,7 +26,7 @@ pub(crate) struct IntendedResult {
 }
 
 impl IntendedResult {
-    /// Notes it in `manifest`.
+    /// Adds it to `manifest`.
     pub(crate) fn note(
         saving: &SavingSettings,
         file: &ResultFile,
@@ -35,7 +34,7 @@ impl IntendedResult {
         manifest: &mut Manifest,
     ) -> Result<(), Error> {
         let intended = Self {
-            // Whoever recovers the run may stand in another folder.
+            // The run may be recovered from another working folder.
             path: std::path::absolute(file.path()).or_failure()?,
             append: saving.append,
             detailed: saving.detailed,
@@ -45,7 +44,7 @@ impl IntendedResult {
         Ok(())
     }
 
-    /// What `manifest` says, if the run was to write a result.
+    /// Reads it from `manifest`, if the run was to write a result.
     pub(crate) fn of(manifest: &Manifest) -> Option<Self> {
         // Version 1 of the manifest kept it among the settings.
         let first = manifest.settings.get("result");
@@ -55,7 +54,7 @@ impl IntendedResult {
         serde_json::from_value(kept.clone()).ok()
     }
 
-    /// Writes the result of what was recovered of a run with this load; returns its place.
+    /// Writes the result of a recovered run; returns its path.
     pub(crate) fn write(
         self,
         manifest: &Manifest,
@@ -91,12 +90,12 @@ pub(crate) fn anchor(manifest: &Manifest) -> Anchor {
     }
 }
 
-/// Says that the run did not come to its planned end.
+/// Marks a run that did not reach its planned end.
 pub(crate) fn mark_partial(result: &mut VllmResult) {
     result.inferometer["partial"] = true.into();
 }
 
-/// The whole file but gaps and texts, which are taken from the records while the file is written:
+/// The whole file except gaps and texts, which are taken from the records while the file is written:
 /// see [`details`].
 pub(crate) fn result(
     header: VllmHeader,
@@ -135,7 +134,7 @@ pub(crate) fn result(
     }
 }
 
-/// What is written of single requests and events.
+/// Whether and from where single requests and events are written.
 pub(crate) fn details(detailed: bool, records: &dyn Records) -> Details<'_> {
     if detailed {
         Details::Of(records)
@@ -176,7 +175,7 @@ pub(crate) fn rate_changes(
     })
 }
 
-/// One value a request, in order of the index.
+/// One value per request, in order of the index.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     pub(crate) input_lens: Vec<u64>,
@@ -189,7 +188,7 @@ pub(crate) struct Lists {
     server_times: Vec<ServerTimes>,
 }
 
-/// What the server reported of its own times.
+/// Times that the server reported, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct ServerTimes {
     server_queue_s: Option<f64>,
@@ -197,7 +196,7 @@ struct ServerTimes {
 }
 
 impl Lists {
-    /// In one visit, because the records may lie in a log. Starts are counted from `base` seconds.
+    /// In one visit, because the records may be in a log. Starts are counted from `base` seconds.
     pub(crate) fn of(records: &dyn Records, kind: Kind, base: f64) -> Self {
         let mut lists = Self::default();
         records.visit(&mut |record| {
@@ -210,7 +209,7 @@ impl Lists {
                 0
             });
             lists.ttfts.push(times.ttft);
-            // A failed request has latency 0, which is how scripts tell it from a good one.
+            // A failed request has latency 0, by which scripts recognise it.
             lists.latencies.push(if good { times.latency } else { 0.0 });
             lists.start_times.push(base + times.start);
             lists.queue_times.push(times.queue);
@@ -276,7 +275,7 @@ fn pooling(lists: Lists, summary: &Summary) -> VllmPooling {
     }
 }
 
-/// What vLLM's file says of a request that failed; nothing of a good one.
+/// The text of vLLM's file for a failed request; empty for a successful one.
 pub(crate) fn error(record: &Record) -> String {
     match (&record.error, record.is_ok()) {
         (_, true) => String::new(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use inferometer_core::hex;
 use inferometer_core::redact::redact_arguments;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -263,16 +264,6 @@ pub(crate) fn file_part(text: &str) -> String {
         &plain[..end],
         &hex(&Sha256::digest(text.as_bytes()))[..12]
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::Nanos;
 pub struct ClientHealth {
     /// Length of the run on the monotonic clock.
     pub wall: Nanos,
-    /// One entry a worker.
+    /// One entry per worker.
     pub workers: Vec<WorkerHealth>,
     /// True when receive stamps came from the kernel.
     pub kernel_stamps: bool,
@@ -26,13 +26,13 @@ pub struct ClientHealth {
     pub tcp_retransmits: Option<u64>,
     /// Soft limit on open descriptors, and the most that were open.
     pub file_limit: Option<u64>,
-    /// The most descriptors that were open at once, as far as sampled.
+    /// Maximum number of descriptors open at once, as far as sampled.
     pub open_files_peak: Option<u64>,
     /// Local ports available for outgoing connections.
     pub local_ports: Option<u32>,
     /// Connections that the run opened.
     pub connections_opened: u64,
-    /// The most requests that were in flight at once, counted by the engine.
+    /// Maximum number of requests in flight at once, counted by the engine.
     pub in_flight_peak: u64,
 }
 
@@ -42,14 +42,14 @@ pub struct ClientHealth {
 pub struct WorkerHealth {
     /// Processor time used during the run.
     pub cpu: Nanos,
-    /// Time spent spinning towards due instants, which is part of `cpu` but no sign of overload.
+    /// Time spent spinning towards due instants, which is part of `cpu` but not a sign of overload.
     pub spin: Nanos,
     /// How long before each due instant the spinning began, as calibrated on this host.
     #[serde(default)]
     pub guard: Nanos,
     /// Largest gap between two turns of the event loop while it was needed.
     pub largest_stall: Nanos,
-    /// Time ready to run but without a processor, where the platform tells.
+    /// Time ready to run but without a processor, where the platform reports it.
     pub run_queue_delay: Option<Nanos>,
 }
 

@@ -1,9 +1,9 @@
-//! The words of inferometer as types: request, workload, schedule, record, event, outcome, verdict.
+//! The terms of inferometer as types: request, workload, schedule, record, event, outcome, verdict.
 //!
-//! Everything else is built on this crate, so it knows nothing of sockets, files, async runtimes or
+//! Everything else is built on this crate, so it knows nothing about sockets, files, async runtimes or
 //! clocks: instants come in as [`Nanos`] and go out as [`Nanos`].
 //!
-//! | word | type |
+//! | term | type |
 //! | --- | --- |
 //! | request | [`Request`] |
 //! | workload | [`Workload`] |
@@ -14,6 +14,7 @@
 //! | verdict | [`Verdict`], [`Reason`] |
 
 mod health;
+mod hex;
 pub mod names;
 pub mod python;
 pub mod random;
@@ -26,6 +27,7 @@ mod time;
 mod verdict;
 
 pub use health::{ClientHealth, Throttling, WorkerHealth};
+pub use hex::hex;
 pub use record::{
     Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource,
     Usage,

@@ -1,7 +1,7 @@
 //! Values exactly as Python prints them: JSON, floats, and `repr`.
 //!
 //! Request bodies must be byte for byte those of vLLM's client, and scripts compare, diff and grep
-//! result files, so that neither may show who wrote them. `json.dumps` with its defaults puts a
+//! result files, so neither may depend on which program wrote them. `json.dumps` with its defaults puts a
 //! space after `,` and `:`, escapes everything outside printable ASCII, and prints floats as `repr`
 //! does.
 

@@ -1,7 +1,7 @@
 //! What may be shown of texts, URLs, arguments and JSON that hold secrets.
 //!
 //! One place decides it for every way out: the terminal, files, and the arguments of child
-//! processes. Two rules work together. By *form*: what stands where secrets stand (the user part of
+//! processes. Two rules work together. By *form*: a value in the place of a secret (the user part of
 //! a URL, a header's value, a JSON member named `api_key`) is left out whatever it is. By *value*:
 //! every [`Secret`] of the process is left out of foreign text, such as a server's error message
 //! that repeats the key it was sent.
@@ -11,9 +11,9 @@ use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
 
-/// What stands in place of a secret.
+/// What is shown in place of a secret.
 const MASK: &str = "***";
-/// Shorter values are not looked for in foreign text: they occur in it by chance.
+/// Shorter values are not searched for in foreign text: they occur in it by chance.
 const SHORTEST: usize = 6;
 /// Values that people give where a server wants a key and none is needed; found in innocent text as
 /// well.
@@ -166,7 +166,7 @@ pub fn redact_url(url: &str) -> String {
 }
 
 /// Replaces every string under a secret's name, at any depth, and every secret of this process in
-/// the others. Strings that hold JSON are looked into as well.
+/// the others. Strings that contain JSON are searched as well.
 pub fn redact_json(value: &mut Value) {
     match value {
         Value::String(text) => {
@@ -305,15 +305,15 @@ fn command(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut quote = None;
     // White space within quotes belongs to the word.
-    for piece in line.split(' ') {
+    for part in line.split(' ') {
         match (&quote, words.last_mut()) {
             (Some(_), Some(word)) => {
                 word.push(' ');
-                word.push_str(piece);
+                word.push_str(part);
             }
-            _ => words.push(piece.to_owned()),
+            _ => words.push(part.to_owned()),
         }
-        for symbol in piece.chars().filter(|c| matches!(c, '"' | '\'')) {
+        for symbol in part.chars().filter(|c| matches!(c, '"' | '\'')) {
             match quote {
                 None => quote = Some(symbol),
                 Some(open) if open == symbol => quote = None,
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_secrets_are_told_from_names_of_counts() {
+    fn names_of_secrets_are_distinguished_from_names_of_counts() {
         for name in [
             "api_key",
             "apiKey",

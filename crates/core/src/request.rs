@@ -27,7 +27,7 @@ pub struct Request {
     /// Images, video and audio as OpenAI content parts, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<Value>,
-    /// A sound file for the transcription endpoints.
+    /// An audio file for the transcription endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio: Option<Arc<Audio>>,
     /// Body fields of this request alone; they win over the run's extra body.
@@ -36,7 +36,7 @@ pub struct Request {
     /// The model name of this request alone (LoRA), else the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// When a trace says that this request arrived, from the start of the trace.
+    /// When this request arrived according to a trace, from the start of the trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_at: Option<Nanos>,
     /// Place of this request in a conversation.
@@ -70,7 +70,7 @@ impl Default for Prompt {
 }
 
 impl Prompt {
-    /// Number of input sequences that the prompt stands for (1 unless it is a batch).
+    /// Number of input sequences in the prompt (1 unless it is a batch).
     pub fn sequences(&self) -> usize {
         match self {
             Self::Texts(texts) => texts.len(),
@@ -87,10 +87,10 @@ impl Prompt {
     }
 }
 
-/// A sound file held in memory.
+/// An audio file in memory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audio {
-    /// File name told to the server.
+    /// File name sent to the server.
     pub file_name: String,
     /// The file's bytes (WAV, FLAC, …).
     pub bytes: Vec<u8>,
@@ -111,12 +111,12 @@ pub struct SessionTurn {
     pub think: Nanos,
 }
 
-/// The ordered requests of a run, with what the report says of them.
+/// The requests of a run in order, with facts about them for the report.
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
     /// The requests in the order in which they are sent.
     pub requests: Vec<Request>,
-    /// Things the user should know (lengths not reachable, rows skipped …), each one sentence.
+    /// Warnings for the user (lengths not reachable, rows skipped …), each one sentence.
     pub warnings: Vec<String>,
     /// True when the dataset forces `ignore_eos` (random and trace data have no natural end).
     pub force_ignore_eos: bool,

@@ -13,7 +13,7 @@ pub struct Schedule {
     due: Vec<Nanos>,
 }
 
-/// Why a list of instants is no schedule.
+/// Why a list of instants is not a schedule.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
     /// A later request would be due before an earlier one.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Nanoseconds on the monotonic clock, either as an instant or as a span.
 ///
 /// Inside a running process an instant is the raw reading of the monotonic clock, so that the
-/// simulator and the client on one host speak of the same axis. In a finished
+/// simulator and the client on one host have the same time axis. In a finished
 /// [`Record`](crate::Record) instants count from the start of the run.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

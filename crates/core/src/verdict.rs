@@ -1,21 +1,21 @@
-//! May the numbers be trusted?
+//! Whether the numbers of a run can be trusted.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How far the numbers of a run may be trusted.
+/// How far the numbers of a run can be trusted.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
-    /// The load was as asked, and the client's own error is within its limits.
+    /// The load was as requested, and the client's own error is within its limits.
     #[default]
     Valid,
     /// The numbers are right but need the reader's attention.
     Caution,
-    /// The numbers must not be used as they stand.
+    /// The numbers must not be used as they are.
     Invalid,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Collector<'a> {
     /// The crash-safe log, if one is kept.
     pub(crate) log: Option<RecordLog>,
     /// Events to keep in memory. Beyond that, records that are safely in the log drop theirs
-    /// ([`Record::let_go`]).
+    /// ([`Record::drop_events`]).
     pub(crate) events_in_memory: usize,
     /// Polled while records come in.
     pub(crate) watch: &'a mut HostWatch,
@@ -204,7 +204,7 @@ impl Store {
     fn spill(&mut self, index: usize) {
         if let Some(record) = &mut self.records[index] {
             self.events -= record.events.len();
-            record.let_go();
+            record.drop_events();
             self.spilled = true;
         }
     }

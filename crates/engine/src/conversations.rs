@@ -21,7 +21,7 @@ pub struct Conversations {
     requests: Vec<Request>,
     starts: Vec<usize>,
     /// Most of them under way at once, those in think time included; `None` for no limit.
-    pub most_active: Option<usize>,
+    pub max_active: Option<usize>,
 }
 
 /// The turns of a conversation are not adjacent.
@@ -62,7 +62,7 @@ impl Conversations {
         Ok(Some(Self {
             requests: requests.to_vec(),
             starts,
-            most_active: None,
+            max_active: None,
         }))
     }
 
@@ -163,7 +163,7 @@ impl ConversationState {
             .prompt_tokens
             .unwrap_or(tokens.saturating_add(request.prompt_tokens));
         let answer = record
-            .told_output_tokens()
+            .reported_output_tokens()
             .unwrap_or(record.events.len() as u32);
         self.histories.borrow_mut().insert(
             next,

@@ -35,6 +35,6 @@ pub struct Job {
 impl Job {
     /// Most conversations under way at once, or `None` for no limit.
     pub(crate) fn max_conversations(&self) -> Option<usize> {
-        self.conversations.as_ref()?.most_active
+        self.conversations.as_ref()?.max_active
     }
 }

@@ -27,7 +27,7 @@ pub struct VirtualJob {
     /// Slots, or `None` for no limit.
     pub max_concurrency: Option<usize>,
     /// Most conversations under way, or `None` for no limit.
-    pub most_conversations: Option<usize>,
+    pub max_conversations: Option<usize>,
     /// The engines.
     pub cluster: ClusterConfig,
     /// Seed of the engines' jitter and draws.
@@ -61,7 +61,7 @@ pub fn simulate(job: VirtualJob) -> Result<(Finished, EngineStats), EngineError>
     let only = Source::Strided { next: 0, stride: 1 };
     let dispatcher = Dispatcher::new(&job.schedule, only, job.max_concurrency)
         .with_starts(&starts)
-        .with_max_conversations(job.most_conversations);
+        .with_max_conversations(job.max_conversations);
     let turns = job
         .requests
         .into_iter()

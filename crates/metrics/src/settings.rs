@@ -17,8 +17,13 @@ pub struct MetricSettings {
     /// Requests that may be in flight at once (`--max-concurrency`).
     pub cap: Option<usize>,
     /// Conversations that may be active at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub most_conversations: Option<usize>,
+    // The name in manifests of version 1.
+    #[serde(
+        default,
+        rename = "most_conversations",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_conversations: Option<usize>,
     /// True when the request rate is finite.
     pub finite_rate: bool,
     /// Kind of the endpoint.
@@ -34,7 +39,7 @@ impl Default for MetricSettings {
             percentiles: vec![99.0],
             goodput: Vec::new(),
             cap: None,
-            most_conversations: None,
+            max_conversations: None,
             finite_rate: false,
             kind: Kind::Generation,
             has_tokenizer: true,

@@ -104,7 +104,7 @@ impl<'a> SummaryCollector<'a> {
         summary.rtfx = per_second(self.audio_seconds);
         if summary.kind == Kind::Generation {
             summary.max_output_tokens_per_s = self.seconds.most_events() as f64;
-            summary.max_concurrent_requests = self.seconds.most_active();
+            summary.max_concurrent_requests = self.seconds.max_active();
         }
         let shown =
             |metric: &Metric| self.settings.selected.contains(metric) && self.settings.has(*metric);
@@ -273,7 +273,7 @@ impl SecondBuckets {
         self.events.values().copied().max().unwrap_or_default()
     }
 
-    fn most_active(&self) -> usize {
+    fn max_active(&self) -> usize {
         let running = self.active.values().scan(0, |active, change| {
             *active += change;
             Some(*active)

@@ -19,14 +19,14 @@ use crate::atomic::write_atomically;
 use crate::import::{ImportedRun, ReadError, read_result_summary};
 use crate::{ExportForm, ResultsError};
 
-/// Folders below a results folder that are searched at most.
+/// Maximum depth of folders that are searched below a results folder.
 const MAX_DEPTH: usize = 8;
 /// Rows whose text is made on one processor at a time.
 const CSV_CHUNK: usize = 64;
 /// Last columns of every table.
 const LAST_COLUMNS: [&str; 3] = ["input_len", "output_len", "filename"];
 
-/// Many results as one table: a row a run, a column a key.
+/// Many results as one table: one row per run, one column per key.
 #[derive(Debug, Default)]
 pub struct Aggregate {
     /// All keys in order of their first appearance, then `input_len`, `output_len`, `filename`.
@@ -48,7 +48,7 @@ pub struct Row {
 
 /// The result files in a folder and the folders below it, sorted by path.
 ///
-/// Files that other files summarise or that are no results are left out by name: manifests, sweep
+/// Files that other files summarise or that are not results are left out by name: manifests, sweep
 /// summaries and failures, `.pytorch.json`, warm-up runs, and our own tables.
 pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     let mut files = Vec::new();
@@ -165,7 +165,7 @@ impl Row {
     }
 }
 
-/// Objects become one column a leaf, parts joined by dots; lists become JSON text.
+/// Objects become one column per leaf, parts joined by dots; lists become JSON text.
 fn flatten(values: &mut IndexMap<String, Value>, name: &str, value: &Value) {
     match value {
         Value::Object(object) => {
@@ -257,7 +257,7 @@ impl Aggregate {
     }
 
     /// The values of some rows in the order of the columns. Row by row, because the values of a row
-    /// lie together in memory and those of a column do not.
+    /// are next to one another in memory and those of a column are not.
     fn cells<'a>(&self, rows: &'a [Row]) -> Vec<Vec<Option<&'a Value>>> {
         let places: HashMap<&str, usize> = self
             .columns

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Files that are either complete or absent.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::ResultsError;
 
 /// Writes `path` through a temporary file beside it, so that a reader, or a crash, never sees a
-/// half.
+/// partial file.
 ///
 /// What is not a regular file, such as `/dev/stdout`, cannot be replaced and is written directly.
 pub(crate) fn write_atomically<T>(

@@ -289,7 +289,7 @@ pub(crate) fn schema_version(schema: &Schema) -> Result<u32, String> {
     let text = [VERSION_KEY, OLD_VERSION_KEY]
         .iter()
         .find_map(|&key| metadata.get(key));
-    let text = text.ok_or("this is no file of inferometer records")?;
+    let text = text.ok_or("not a file of inferometer records")?;
     text.parse()
-        .map_err(|_| format!("'{text}' is no format version"))
+        .map_err(|_| format!("invalid format version '{text}': expected a whole number"))
 }

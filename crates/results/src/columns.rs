@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     Text(fn(&Record) -> Option<&str>, fn(&mut Record, &str) -> bool),
 }
 
-/// Names of the list columns with one element an event.
+/// Names of the list columns with one element per event.
 pub(crate) const EVENT_NS: &str = "event_ns";
 pub(crate) const EVENT_LAG_NS: &str = "event_lag_ns";
 pub(crate) const EVENT_TOKENS: &str = "event_tokens";

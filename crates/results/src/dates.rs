@@ -1,4 +1,4 @@
-//! Wall-clock instants as text. This room reads no clock: instants come in as nanoseconds since
+//! Wall-clock instants as text. Nothing here reads a clock: instants come in as nanoseconds since
 //! 1970.
 
 use std::sync::OnceLock;
@@ -37,7 +37,7 @@ fn local(wall: Nanos) -> ZonedDateTime {
 
 /// The local time zone, looked up once.
 ///
-/// Its rules are read from `/etc/localtime` where nothing else is asked for: to learn its *name*,
+/// Its rules are read from `/etc/localtime` where nothing else is asked for: for its *name*,
 /// which none of our formats shows, the library would walk the whole time zone database, some
 /// milliseconds before every run.
 fn local_zone() -> TimeZone {

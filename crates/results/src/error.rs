@@ -17,8 +17,8 @@ pub enum ResultsError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A place that is to hold results cannot be written; found out before anything is sent.
-    #[error("{flag}: cannot write in {}: {source}; {remedy}", path.display())]
+    /// A place for results cannot be written to; found before anything is sent.
+    #[error("{flag}: cannot write to {}: {source}; {remedy}", path.display())]
     NotWritable {
         /// The flag that names the place.
         flag: &'static str,
@@ -29,7 +29,7 @@ pub enum ResultsError {
         /// What to do about it.
         remedy: &'static str,
     },
-    /// The folder belongs to a process that still writes in it.
+    /// Another process still writes in the folder.
     #[error(
         "{}: the run is still in progress; wait for it, or stop it with Ctrl-C or SIGTERM, which saves its result",
         path.display()
@@ -38,7 +38,7 @@ pub enum ResultsError {
         /// The folder.
         path: PathBuf,
     },
-    /// The file is not what it should be.
+    /// The file's content is invalid.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
@@ -72,24 +72,11 @@ impl ResultsError {
         }
     }
 
-    /// A complaint about the content of a file.
+    /// An error about the content of a file.
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {
         Self::Format {
             path: path.to_owned(),
             problem: problem.into(),
-        }
-    }
-
-    /// True when the reason is a full disk or an exhausted quota.
-    pub fn is_disk_full(&self) -> bool {
-        match self {
-            Self::Io { source, .. } | Self::NotWritable { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                )
-            }
-            Self::InUse { .. } | Self::Format { .. } | Self::TooNew { .. } => false,
         }
     }
 }

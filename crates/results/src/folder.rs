@@ -1,7 +1,7 @@
-//! The folder that a run leaves.
+//! The folder that a run writes.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +9,19 @@ use inferometer_core::{Nanos, Record, Records, Schedule};
 
 use crate::atomic::write_atomically;
 use crate::manifest::Manifest;
-use crate::{RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
+use crate::{ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
 
-/// A run folder: where its files are and how they come to be.
+/// A run folder: where its files are, and how they are written and read.
 ///
 /// | file | content |
 /// | --- | --- |
 /// | `manifest.json` | settings, seeds, versions, environment, hashes, verdict, summary |
-/// | `requests.arrows` | the record log, while the run lasts |
-/// | `requests.parquet` | one row a request, afterwards |
-/// | `telemetry.parquet` | what server and host said meanwhile, where collected |
-/// | `outputs.jsonl` | the answers' texts, where asked for |
-/// | `schedule.json` | the due instants, where they cannot be made again from the settings |
+/// | `requests.arrows` | the record log, during the run |
+/// | `requests.parquet` | one row per request, after the run |
+/// | `schedule.json` | the due instants, where the settings alone do not give them |
 ///
-/// Who creates or [claims](RunFolder::claim) a folder holds a lock on it until the last clone is
-/// dropped, or the process ends, however it ends.
+/// A process that creates or [claims](RunFolder::claim) a folder holds a lock on it until the last
+/// clone is dropped, or the process ends, however it ends.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
@@ -32,14 +30,18 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder `name` in `parent`, with a number added if it is taken, and checks that
-    /// files can be written in it.
+    /// Creates the folder `name` in `parent`, with a number appended if the name is taken, and checks
+    /// that files can be written in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ResultsError::NotWritable`] names `--runs-dir`.
     pub fn create(parent: &Path, name: &str) -> Result<Self, ResultsError> {
         let not_writable = |path: &Path, source| ResultsError::NotWritable {
             flag: "--runs-dir",
             path: path.to_owned(),
             source,
-            remedy: "name a folder that can be written to",
+            remedy: "choose a writable folder",
         };
         fs::create_dir_all(parent).map_err(|source| not_writable(parent, source))?;
         for number in 1_u32.. {
@@ -50,10 +52,10 @@ impl RunFolder {
             });
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    // A full disk lets folders be made but no content.
+                    // A full disk accepts folders but no content.
                     crate::atomic::check_writable(&path.join("manifest.json"))
                         .map_err(|source| not_writable(&path, source))?;
-                    // A folder that was made a moment ago is nobody else's.
+                    // A folder that was just created is nobody else's.
                     let lock = lock(&path).ok().flatten().map(Arc::new);
                     return Ok(Self { path, lock });
                 }
@@ -65,6 +67,10 @@ impl RunFolder {
     }
 
     /// Opens the folder of an earlier run.
+    ///
+    /// # Errors
+    ///
+    /// When `path` does not exist or has none of a run folder's files.
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
         let folder = Self {
             path: path.to_owned(),
@@ -85,14 +91,18 @@ impl RunFolder {
         }
         Err(ResultsError::format(
             path,
-            "this is no run folder: it has neither manifest.json nor requests.parquet nor requests.arrows",
+            "not a run folder: it has neither manifest.json nor requests.parquet nor requests.arrows",
         ))
     }
 
-    /// Takes the folder for this process alone; an error while another process still writes in it.
+    /// Locks the folder for this process alone.
     ///
     /// The lock is on the folder itself (`flock`), so that it leaves no file and ends with its
-    /// process. Where the file system has no locks, nothing is held and nothing refused.
+    /// process. On a file system without locks this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ResultsError::InUse`] while another process still writes in it.
     pub fn claim(&mut self) -> Result<(), ResultsError> {
         if self.lock.is_none() {
             self.lock = lock(&self.path)?.map(Arc::new);
@@ -120,23 +130,17 @@ impl RunFolder {
         self.path.join("requests.parquet")
     }
 
-    /// `telemetry.parquet`.
-    pub fn telemetry_path(&self) -> PathBuf {
-        self.path.join("telemetry.parquet")
-    }
-
-    /// `outputs.jsonl`.
-    pub fn outputs_path(&self) -> PathBuf {
-        self.path.join("outputs.jsonl")
-    }
-
     /// `schedule.json`.
     pub fn schedule_path(&self) -> PathBuf {
         self.path.join("schedule.json")
     }
 
-    /// Keeps the due instants of a run whose schedule its settings alone do not give: a trace's,
-    /// say.
+    /// Writes `schedule.json`, for a run whose settings alone do not give its schedule, such as a
+    /// replayed trace.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
     pub fn write_schedule(&self, schedule: &Schedule) -> Result<(), ResultsError> {
         let path = self.schedule_path();
         write_atomically(&path, |out| {
@@ -146,7 +150,11 @@ impl RunFolder {
         })
     }
 
-    /// The due instants, where they were kept.
+    /// The due instants of `schedule.json`; `None` without such a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
     pub fn read_schedule(&self) -> Result<Option<Schedule>, ResultsError> {
         let path = self.schedule_path();
         if !path.exists() {
@@ -158,29 +166,39 @@ impl RunFolder {
             .map_err(|error| ResultsError::format(&path, error.to_string()))
     }
 
-    /// Begins the record log.
-    pub fn begin_log(&self) -> Result<RecordLog, ResultsError> {
-        RecordLog::create(&self.log_path())
-    }
-
     /// Writes the manifest; an older one is replaced in one step.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), ResultsError> {
         manifest.write(&self.manifest_path())
     }
 
     /// Reads the manifest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::read`].
     pub fn read_manifest(&self) -> Result<Manifest, ResultsError> {
         Manifest::read(&self.manifest_path())
     }
 
-    /// Writes `requests.parquet`; returns the number of rows. It replaces the record log, which may
-    /// go when nothing reads from it any more: see [`RunFolder::remove_log`].
+    /// Writes `requests.parquet`; returns the number of rows. It replaces the record log, which can be
+    /// removed when nothing reads it any more: see [`RunFolder::remove_log`].
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
     pub fn store_records(&self, records: &(impl Records + ?Sized)) -> Result<usize, ResultsError> {
         write_parquet(records, &self.records_path())
     }
 
-    /// All records: from `requests.parquet`, else what the log of an unfinished run holds, sorted
-    /// by index.
+    /// All records, sorted by index: from `requests.parquet`, else from the log of an unfinished run.
+    ///
+    /// # Errors
+    ///
+    /// When neither file can be read.
     pub fn read_records(&self) -> Result<Vec<Record>, ResultsError> {
         if self.records_path().exists() {
             return read_parquet(&self.records_path());
@@ -190,26 +208,13 @@ impl RunFolder {
         Ok(records)
     }
 
-    /// The records of `requests.parquet` without reading them into memory.
+    /// The records of `requests.parquet`, without reading them into memory.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or is not one of records.
     pub fn stored_records(&self) -> Result<StoredRecords, ResultsError> {
         StoredRecords::open(&self.records_path())
-    }
-
-    /// Writes the answers to `outputs.jsonl`: one object a request with `index`, `id`, `outcome`,
-    /// `text`, `other_text` (reasoning and tool calls) and `error`.
-    pub fn write_outputs(&self, records: &(impl Records + ?Sized)) -> Result<(), ResultsError> {
-        let path = self.outputs_path();
-        write_atomically(&path, |out| {
-            let mut failure = None;
-            records.visit(&mut |record| {
-                if failure.is_none() {
-                    failure = write_output(out, record).err();
-                }
-            });
-            failure
-                .map_or(Ok(()), Err)
-                .map_err(ResultsError::io("write", &path))
-        })
     }
 
     /// Reads the record log of a run that was killed, in order.
@@ -218,12 +223,15 @@ impl RunFolder {
     /// `unfinished` and their true due instant; without it they are only counted, because a due
     /// instant cannot be guessed. Nothing is written: the caller stores the records and removes the
     /// log last, so that a recovery that fails can be repeated.
+    ///
+    /// # Errors
+    ///
+    /// When the run is still in progress, has no log, or its log cannot be read.
     pub fn recover(&mut self, schedule: Option<&Schedule>) -> Result<Recovered, ResultsError> {
         self.claim()?;
         if !self.log_path().exists() {
             let problem = if self.records_path().exists() {
-                "nothing to recover: requests.parquet is there and requests.arrows is not, so the run ended in \
-                 good order"
+                "nothing to recover: there is a requests.parquet and no requests.arrows, so the run ended normally"
             } else {
                 "nothing to recover: there is no requests.arrows, so nothing was measured"
             };
@@ -245,6 +253,10 @@ impl RunFolder {
     }
 
     /// Removes the folder of a run that measured nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it holds records, or cannot be removed.
     pub fn discard(&self) -> Result<(), ResultsError> {
         if self.records_path().exists() || self.log_path().exists() {
             return Err(ResultsError::format(
@@ -255,7 +267,11 @@ impl RunFolder {
         fs::remove_dir_all(&self.path).map_err(ResultsError::io("remove", &self.path))
     }
 
-    /// Removes the folder of a run that broke off, if its log holds no record; says whether it did.
+    /// Removes the folder of a run that failed, if its log holds no record; true if it did.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read or the folder not be removed.
     pub fn discard_unless_measured(&self) -> Result<bool, ResultsError> {
         let log = self.log_path();
         if self.records_path().exists() || (log.exists() && !read_log(&log)?.records.is_empty()) {
@@ -266,8 +282,12 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Removes the record log, if there is one. What was renamed into the folder before is on the
-    /// disk by then.
+    /// Removes the record log, if there is one, after waiting until the files that were renamed into
+    /// the folder are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the disk cannot be written or the log not be removed.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
         #[cfg(unix)]
         File::open(&self.path)
@@ -289,12 +309,12 @@ pub struct Recovered {
     pub records: Vec<Record>,
     /// How many of them came from the log.
     pub logged: usize,
-    /// True when the log breaks off instead of ending.
+    /// True when the log is cut off: it has no end mark.
     pub truncated: bool,
 }
 
-/// Locks the folder at `path`; `None` where the file system cannot, and an error while somebody
-/// else holds it.
+/// Locks the folder at `path`; `None` where the file system has no locks, and an error while another
+/// process holds it.
 fn lock(path: &Path) -> Result<Option<File>, ResultsError> {
     let Ok(folder) = File::open(path) else {
         return Ok(None);
@@ -317,7 +337,7 @@ pub fn run_folder_name(started_wall: Nanos, label: Option<&str>) -> String {
     }
 }
 
-/// `text` with everything replaced that file systems or shells stumble over.
+/// `text` with `_` for characters that are special to file systems or shells; at most 100 characters.
 fn plain_name(text: &str) -> String {
     let name: String = text
         .chars()
@@ -351,24 +371,13 @@ fn with_unfinished(logged: Vec<Record>, schedule: &Schedule) -> Vec<Record> {
     records
 }
 
-fn write_output(out: &mut (dyn Write + Send), record: &Record) -> io::Result<()> {
-    let line = serde_json::json!({
-        "index": record.index,
-        "id": record.id,
-        "outcome": record.outcome,
-        "text": record.text,
-        "other_text": record.other_text,
-        "error": record.error,
-    });
-    writeln!(out, "{line}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RecordLog;
 
     #[test]
-    fn a_run_that_broke_off_leaves_a_folder_only_with_records() {
+    fn a_failed_run_leaves_a_folder_only_if_it_has_records() {
         let parent = tempfile::tempdir().unwrap();
         let empty = RunFolder::create(parent.path(), "empty").unwrap();
         RecordLog::create(&empty.log_path())

@@ -2,11 +2,11 @@
 //!
 //! - [`RunFolder`]: `manifest.json`, the crash-safe [`RecordLog`], `requests.parquet`.
 //! - [`VllmResult`]: the result file of vLLM's benchmark.
-//! - [`read_result`]: result files of vLLM's every era and of other tools.
-//! - [`ExportForm`]: a run in the forms of SGLang, AIPerf and llm-d.
+//! - [`read_result`]: result files of every era of vLLM and of other tools.
+//! - [`ExportForm`]: a run in the formats of SGLang, AIPerf and llm-d.
 //! - [`aggregate()`]: many result files as one table.
 //!
-//! Every format is described in `docs/files.md`. This room turns facts into files and back; it
+//! Every format is described in `docs/files.md`. This crate turns facts into files and back; it
 //! computes no metric and reads no clock.
 
 mod aggregate;

@@ -15,10 +15,10 @@ use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, decode, schema_version};
 
 /// A crash loses at most what was pushed during this time.
 pub const FLUSH_INTERVAL: Nanos = Nanos::from_millis(1_000);
-/// Records that wait for a flush at most.
+/// A flush comes at the latest when this many records wait for it. Chosen, not measured.
 const MAX_PENDING: usize = 4_096;
 
-/// The record log of a running benchmark: an Arrow IPC stream with one record batch a flush.
+/// The record log of a running benchmark: an Arrow IPC stream with one record batch per flush.
 ///
 /// A flush hands the batch to the kernel, which keeps it even if the process is killed the next
 /// moment. Only [`RecordLog::finish`] waits for the disk.
@@ -40,7 +40,11 @@ impl fmt::Debug for RecordLog {
 }
 
 impl RecordLog {
-    /// Begins a log; the file must not exist yet.
+    /// Creates a log; the file must not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// When the file exists or cannot be written.
     pub fn create(path: &Path) -> Result<Self, ResultsError> {
         let file = File::options()
             .write(true)
@@ -51,7 +55,8 @@ impl RecordLog {
         let mut writer =
             StreamWriter::try_new(BufWriter::with_capacity(1 << 18, file), pending.schema())
                 .map_err(arrow("write", path))?;
-        // The schema goes out at once: a log without it could not be told from a foreign file.
+        // The schema is written at once: a log without it could not be distinguished from a foreign
+        // file.
         writer.flush().map_err(arrow("write", path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -63,8 +68,12 @@ impl RecordLog {
         })
     }
 
-    /// Adds a record. It is safe from a crash after the next flush, which comes by itself when many
-    /// wait.
+    /// Adds a record. It survives a crash after the next flush, which happens by itself when many
+    /// records wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of a flush.
     pub fn push(&mut self, record: &Record) -> Result<(), ResultsError> {
         self.pending.push(record);
         self.pending_rows += 1;
@@ -121,12 +130,16 @@ impl RecordLog {
 pub struct LogContents {
     /// The records in the order in which they ended.
     pub records: Vec<Record>,
-    /// True when the log breaks off, as it does after a crash: its last batch is cut, or the end
+    /// True when the log is cut off, as it is after a crash: its last batch is incomplete, or the end
     /// mark is missing.
     pub truncated: bool,
 }
 
-/// Reads a record log up to its last whole batch.
+/// Reads a record log up to its last complete batch.
+///
+/// # Errors
+///
+/// When the file cannot be read, is not a record log, or is of a later version.
 pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
     let mut contents = LogContents::default();
     contents.truncated = visit_log(path, &mut |record| contents.records.push(record))?;
@@ -134,7 +147,7 @@ pub fn read_log(path: &Path) -> Result<LogContents, ResultsError> {
 }
 
 /// Gives the records of a log to `visitor`, batch by batch, in the order in which they ended. True
-/// when the log breaks off: see [`LogContents::truncated`].
+/// when the log is cut off: see [`LogContents::truncated`].
 pub(crate) fn visit_log(
     path: &Path,
     visitor: &mut dyn FnMut(Record),
@@ -146,10 +159,7 @@ pub(crate) fn visit_log(
         return if extent.file_len == 0 {
             Ok(true)
         } else {
-            Err(ResultsError::format(
-                path,
-                "this is no inferometer record log",
-            ))
+            Err(ResultsError::format(path, "not an inferometer record log"))
         };
     }
     file.seek(SeekFrom::Start(0))
@@ -185,12 +195,12 @@ pub(crate) fn check_version(
     Ok(())
 }
 
-/// How much of a log is whole.
+/// How much of a log is complete.
 struct Extent {
     file_len: u64,
-    /// Bytes up to the end of the last whole message.
+    /// Bytes up to the end of the last complete message.
     len: u64,
-    /// Whole messages, the schema included.
+    /// Complete messages, the schema included.
     messages: usize,
     /// The end mark was found.
     ended: bool,
@@ -198,8 +208,8 @@ struct Extent {
 
 /// Walks the frames of an Arrow IPC stream: continuation mark, length, metadata, body.
 ///
-/// Done before the real reader runs, which would take a length from a torn frame for granted and
-/// reserve that much memory.
+/// Done before the real reader runs, which would trust the length in a torn frame and reserve that
+/// much memory.
 fn whole_messages(file: &mut File) -> io::Result<Extent> {
     const CONTINUATION: [u8; 4] = [0xff; 4];
     let file_len = file.metadata()?.len();
@@ -297,7 +307,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_told_and_what_was_written_stays_readable() {
+    fn a_full_disk_is_an_error_and_what_was_written_stays_readable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("requests.arrows");
         let mut log = RecordLog::create(&path).unwrap();
@@ -307,7 +317,10 @@ mod tests {
         let real = std::mem::replace(log.writer.get_mut().get_mut(), full);
         log.push(&Record::default()).unwrap();
         let error = log.flush().unwrap_err();
-        assert!(error.is_disk_full(), "{error}");
+        let ResultsError::Io { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{error}");
         *log.writer.get_mut().get_mut() = real;
         log.push(&Record::default()).unwrap();
         assert!(

@@ -1,12 +1,11 @@
 //! `manifest.json`: everything about a run that is not in its records.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use inferometer_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload};
+use inferometer_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload, hex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -32,14 +31,14 @@ pub struct Manifest {
     pub format_version: u32,
     /// What wrote it.
     pub tool: Tool,
-    /// When it ran, and whether it came to its end.
+    /// When it ran, and whether it reached its end.
     pub run: RunInfo,
-    /// The resolved settings. The caller leaves secrets out.
+    /// The resolved settings. The caller removes secrets.
     pub settings: Value,
     /// What the run found out besides its records: of the workload before it, of the server after
     /// it. Since version 2.
     pub facts: Value,
-    /// Where vLLM's result file goes, for a run that is killed before it can write it. Since
+    /// Where vLLM's result file goes, for a run that is killed before it writes it. Since
     /// version 2.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub intended_result: Value,
@@ -52,7 +51,7 @@ pub struct Manifest {
     pub target: Target,
     /// What was sent.
     pub workload: WorkloadInfo,
-    /// When it was due.
+    /// When requests were due.
     pub schedule: ScheduleInfo,
     /// Host and process.
     pub environment: Value,
@@ -62,7 +61,7 @@ pub struct Manifest {
     pub server_metrics: Value,
     /// The numbers of the run.
     pub summary: Value,
-    /// May they be trusted?
+    /// Whether the numbers can be trusted.
     pub verdict: Option<Verdict>,
 }
 
@@ -97,7 +96,7 @@ impl Tool {
     }
 }
 
-/// When a run took place, and whether it came to its end.
+/// When a run took place, and whether it reached its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunInfo {
@@ -113,7 +112,7 @@ pub struct RunInfo {
     pub anchor_uncertainty_ns: u64,
     /// Length of the measured part, which rates are divided by, in nanoseconds.
     pub duration_ns: u64,
-    /// True until the run has come to its planned end: it was stopped early, or killed.
+    /// True until the run reaches its planned end; stays true if it is stopped early or killed.
     pub partial: bool,
     /// True when the records were recovered from the log of a killed run.
     pub recovered: bool,
@@ -133,9 +132,9 @@ pub struct Target {
     pub urls: Vec<String>,
     /// The model as it was named in requests.
     pub model: String,
-    /// The model as the server names it, where it was asked.
+    /// What the server loaded the model from, where it reports it.
     pub served_model: Option<String>,
-    /// The server's version, where it told.
+    /// The server's version, where it reports one.
     pub server_version: Option<String>,
     /// The tokenizer used for counting.
     pub tokenizer: Option<String>,
@@ -149,7 +148,7 @@ pub struct WorkloadInfo {
     pub requests: usize,
     /// SHA-256 over all requests.
     pub sha256: String,
-    /// What the user should know of it.
+    /// Warnings about the workload, each one sentence.
     pub warnings: Vec<String>,
 }
 
@@ -164,7 +163,7 @@ impl WorkloadInfo {
     }
 }
 
-/// Makes a [`WorkloadInfo`] of a workload that is not in memory as a whole.
+/// Builds a [`WorkloadInfo`] for a workload that is not in memory as a whole.
 #[derive(Debug)]
 pub struct WorkloadDigest {
     hash: HashWriter,
@@ -181,7 +180,7 @@ impl Default for WorkloadDigest {
 }
 
 impl WorkloadDigest {
-    /// Takes the next request in.
+    /// Adds the next request.
     pub fn add(&mut self, request: &Request) {
         serde_json::to_writer(&mut self.hash, request)
             .expect("a request is plain data, and hashing cannot fail");
@@ -189,7 +188,7 @@ impl WorkloadDigest {
         self.requests += 1;
     }
 
-    /// Describes the workload, of which `workload` tells everything but the requests.
+    /// Describes the workload; `workload` has everything but the requests.
     pub fn finish(self, workload: &Workload) -> WorkloadInfo {
         WorkloadInfo {
             requests: self.requests,
@@ -240,12 +239,16 @@ impl Manifest {
         }
     }
 
-    /// What the run was asked to do, for people: version 1 kept other things beside it.
+    /// The settings for display: version 1 kept other values beside them.
     pub fn settings_for_display(&self) -> &Value {
         self.settings.get("flags").unwrap_or(&self.settings)
     }
 
-    /// Writes the manifest, readable for people, in one step.
+    /// Writes the manifest as indented JSON, in one step.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
         write_atomically(path, |out| {
             serde_json::to_writer_pretty(&mut *out, self)
@@ -256,6 +259,10 @@ impl Manifest {
     }
 
     /// Reads a manifest of this or an older version.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not a manifest; [`ResultsError::TooNew`] for a later version.
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
         let text = fs::read_to_string(path).map_err(ResultsError::io("read", path))?;
         let manifest: Self = serde_json::from_str(&text)
@@ -263,7 +270,7 @@ impl Manifest {
         match manifest.format_version {
             0 => Err(ResultsError::format(
                 path,
-                "format_version is missing: this is no inferometer manifest",
+                "not an inferometer manifest: format_version is missing",
             )),
             1..=MANIFEST_FORMAT_VERSION => Ok(manifest),
             found => Err(ResultsError::TooNew {
@@ -287,13 +294,4 @@ impl io::Write for HashWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }

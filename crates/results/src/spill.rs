@@ -1,4 +1,4 @@
-//! Records whose events and texts lie in the log, for runs with more of them than memory should
+//! Records whose events and texts are in the log, for runs with more of them than memory should
 //! hold.
 
 use std::cell::RefCell;
@@ -12,12 +12,12 @@ use crate::log::visit_log;
 
 /// Records in memory, joined on each visit with their events and texts from the run's log.
 ///
-/// The log is in the order in which requests ended, a visit in the order in which they were sent;
-/// what comes early waits for its turn, so a visit holds about as many records as were ever in
-/// flight.
+/// The log is in the order in which requests ended, a visit in the order in which they were sent.
+/// A record that comes early waits for its turn, so a visit holds about as many records as were ever
+/// in flight.
 ///
 /// [`Records::visit`] cannot fail, so a read error ends the visit early and is kept for
-/// [`SpilledRecords::check`], which must be asked after the last visit.
+/// [`SpilledRecords::check`], which must be called after the last visit.
 #[derive(Debug)]
 pub struct SpilledRecords<'a> {
     records: &'a [Record],
@@ -26,7 +26,7 @@ pub struct SpilledRecords<'a> {
 }
 
 impl<'a> SpilledRecords<'a> {
-    /// `records` in order of their index, all but what [`Record::let_go`] takes; records that have
+    /// `records` in order of their index, all but what [`Record::drop_events`] takes; records that have
     /// events are taken as they are, and so are those that were never sent.
     pub fn new(records: &'a [Record], log: &Path) -> Self {
         Self {
@@ -178,7 +178,7 @@ mod tests {
                 .cloned()
                 .map(|mut record| {
                     if !flag(kept, record.index) {
-                        record.let_go();
+                        record.drop_events();
                     }
                     record
                 })

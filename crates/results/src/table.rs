@@ -1,4 +1,4 @@
-//! `requests.parquet`: one row a request.
+//! `requests.parquet`: one row per request.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -21,9 +21,9 @@ use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, VERSION_KEY, decode};
 use crate::columns::{EVENT_LAG_NS, EVENT_NS};
 use crate::log::check_version;
 
-/// Rows of a row group at most.
+/// Maximum rows of a row group.
 const ROW_GROUP_ROWS: usize = 65_536;
-/// Bytes of a row group at most, before compression: bounds what a reader must hold.
+/// Maximum bytes of a row group before compression: bounds what a reader must hold.
 const ROW_GROUP_BYTES: usize = 128 << 20;
 /// Rows decoded at a time.
 const READ_ROWS: usize = 4_096;
@@ -74,7 +74,7 @@ pub fn read_parquet(path: &Path) -> Result<Vec<Record>, ResultsError> {
 /// The records of a Parquet file, decoded anew on each visit so that they need not fit into memory.
 ///
 /// [`Records::visit`] cannot fail, so a read error ends the visit early and is kept for
-/// [`StoredRecords::check`], which must be asked after the last visit.
+/// [`StoredRecords::check`], which must be called after the last visit.
 #[derive(Debug)]
 pub struct StoredRecords {
     path: PathBuf,

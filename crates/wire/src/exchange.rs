@@ -53,7 +53,7 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
         // The counts of single events come from the same source.
         record.events.iter_mut().for_each(|event| event.tokens = 0);
     }
-    if keep == KeepText::UntilUsage && record.told_output_tokens().is_some() {
+    if keep == KeepText::UntilUsage && record.reported_output_tokens().is_some() {
         record.text = String::new();
         record.other_text = String::new();
     }

@@ -1,6 +1,6 @@
-//! What a benchmark is to do: every setting understood, before a file is opened or a byte is sent.
+//! The settings of a benchmark: every setting checked, before a file is opened or a byte is sent.
 //!
-//! Nothing that is measured is written into these. Their form in the manifest is
+//! Nothing measured is stored in them. Their form in the manifest is
 //! [`RunSpec`](crate::RunSpec).
 
 mod replay;
@@ -26,10 +26,10 @@ use crate::error::{Error, OrError};
 use crate::export::Exports;
 use crate::structured::Structured;
 
-/// A benchmark as asked for.
+/// The settings of a benchmark.
 #[derive(Debug)]
 pub struct Settings {
-    /// Which tool's rules hold.
+    /// Which tool's behaviour to follow.
     pub compat: Compat,
     /// Where to send.
     pub target: TargetSettings,
@@ -39,9 +39,9 @@ pub struct Settings {
     pub load: LoadSettings,
     /// What goes into every body.
     pub content: ContentSettings,
-    /// What is asked.
+    /// What requests contain.
     pub workload: WorkloadSettings,
-    /// Shapes of traffic.
+    /// Replay, conversations and structured answers.
     pub shapes: ShapeSettings,
     /// Which numbers are reported.
     pub report: ReportSettings,
@@ -64,11 +64,11 @@ pub struct TargetSettings {
     pub headers: Vec<(String, Secret)>,
     /// Sent as a bearer token.
     pub api_key: Option<Secret>,
-    /// Model name; `None` takes the first one that the server lists.
+    /// Model name; `None` uses the first one that the server lists.
     pub model: Option<String>,
     /// Value of `model` in the requests, if it differs.
     pub served_model_name: Option<String>,
-    /// What the tokenizer is loaded from; `None` takes the model's.
+    /// What the tokenizer is loaded from; `None` uses the model's.
     pub tokenizer: Option<String>,
     /// False when no tokenizer is loaded.
     pub has_tokenizer: bool,
@@ -76,7 +76,7 @@ pub struct TargetSettings {
     pub lora: Option<LoraSettings>,
     /// Fields that are left out of the requests.
     pub omit_fields: Vec<String>,
-    /// Ask the server whether it serves the model.
+    /// Check that the server lists the model.
     pub check_model: bool,
 }
 
@@ -92,7 +92,7 @@ pub struct LoraSettings {
 /// Which request gets which LoRA adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoraAssignment {
-    /// Any one, drawn with the seed.
+    /// A random one, drawn with the seed.
     Random,
     /// In turn.
     RoundRobin,
@@ -101,11 +101,11 @@ pub enum LoraAssignment {
 /// How connections are made.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionSettings {
-    /// Certificates.
+    /// Certificates and keys.
     pub tls: TlsSettings,
-    /// Speak HTTP/2.
+    /// Use HTTP/2.
     pub http2: bool,
-    /// The way through a proxy.
+    /// Which proxy to use.
     pub proxy: ProxySettings,
     /// When connections are opened.
     pub connect: ConnectPolicy,
@@ -118,7 +118,7 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Puts these settings into those of the client.
+    /// Copies these settings into those of the client.
     pub(crate) fn apply(&self, client: &mut ClientSettings) {
         client.tls = self.tls.clone();
         client.http2 = self.http2;
@@ -133,27 +133,27 @@ impl ConnectionSettings {
 /// When to send.
 #[derive(Clone, Debug)]
 pub struct LoadSettings {
-    /// Rate, burstiness and seed.
+    /// Rate in requests per second, burstiness and seed.
     pub arrivals: ArrivalSettings,
-    /// Slots; `None` for no limit.
+    /// Maximum number of requests in flight; `None` for no limit.
     pub max_concurrency: Option<usize>,
-    /// Requests are due when the trace says.
+    /// Requests are due at the instants of the trace or the workload file.
     pub self_timed: bool,
     /// Warm-up requests.
     pub num_warmups: usize,
-    /// How long the server may take to answer a first request; zero asks nothing.
+    /// Maximum wait for a first successful answer; zero skips the check.
     pub ready_check: Duration,
-    /// Probe requests per second, at most.
+    /// Maximum probe requests per second; `None` for no probes.
     pub probe_rate: Option<f64>,
-    /// Have the server profile the run.
+    /// Ask the server to profile the run.
     pub profile: bool,
     /// Empty the server's prefix cache first.
     pub reset_prefix_cache: bool,
     /// Requests that are cancelled by disconnecting.
     pub cancellation: Option<Cancellation>,
-    /// Worker threads; `None` takes what the load needs.
+    /// Worker threads; `None` uses as many as the load needs.
     pub workers: Option<usize>,
-    /// First processor to pin workers to.
+    /// First CPU to pin workers to.
     pub pin: Option<usize>,
 }
 
@@ -162,7 +162,7 @@ pub struct LoadSettings {
 pub struct Cancellation {
     /// Fraction of the requests, 0 to 1.
     pub fraction: f64,
-    /// How long after the send.
+    /// Time from the send to the cancellation.
     pub delay: Nanos,
 }
 
@@ -171,9 +171,9 @@ pub struct Cancellation {
 pub struct ContentSettings {
     /// Sampling parameters that were given.
     pub sampling: Map<String, Value>,
-    /// Further fields.
+    /// Additional body fields.
     pub extra_body: Map<String, Value>,
-    /// Ask the server to ignore the end-of-text token.
+    /// Ask the server to ignore the EOS token.
     pub ignore_eos: bool,
     /// Log probabilities per token.
     pub logprobs: Option<i64>,
@@ -183,7 +183,7 @@ pub struct ContentSettings {
     pub continuous_usage: bool,
     /// Send prompts as token ids.
     pub token_ids: bool,
-    /// For chat templates.
+    /// Arguments for chat templates.
     pub chat_template_kwargs: Map<String, Value>,
 }
 
@@ -202,19 +202,19 @@ impl Default for ContentSettings {
     }
 }
 
-/// Shapes of traffic.
+/// Kinds of traffic: replay, conversations, structured answers.
 #[derive(Debug)]
 pub struct ShapeSettings {
     /// A workload file to replay.
     pub replay: Option<Arc<Replay>>,
-    /// The structure of answers.
+    /// Structured answers to ask for.
     pub structured: Option<Structured>,
     /// Check lengths with the server's tokenizer.
     pub verify_lengths: bool,
     /// Requests are turns of conversations.
     pub conversations: bool,
     /// Maximum concurrent conversations.
-    pub most_conversations: Option<usize>,
+    pub max_conversations: Option<usize>,
 }
 
 impl Default for ShapeSettings {
@@ -224,13 +224,13 @@ impl Default for ShapeSettings {
             structured: None,
             verify_lengths: true,
             conversations: false,
-            most_conversations: None,
+            max_conversations: None,
         }
     }
 }
 
 impl ShapeSettings {
-    /// True when answers' texts are needed after the run or during it.
+    /// True when answers' texts are needed during or after the run.
     pub(crate) fn needs_text(&self) -> bool {
         self.conversations || self.structured.is_some()
     }
@@ -239,13 +239,13 @@ impl ShapeSettings {
 /// Which numbers are reported.
 #[derive(Clone, Debug)]
 pub struct ReportSettings {
-    /// Metrics with statistics. Those that the run cannot have are left out.
+    /// Metrics with statistics. Those that the run does not have are left out.
     pub metrics: Vec<Metric>,
     /// Percentiles from 0 to 100.
     pub percentiles: Vec<f64>,
-    /// True when the user named the percentiles instead of taking the default.
+    /// True when the user gave the percentiles instead of using the default.
     pub percentiles_named: bool,
-    /// Limits in milliseconds that a request has to meet to count for goodput.
+    /// Latency limits in milliseconds that a request has to meet to count for goodput.
     pub goodput: Vec<(Slo, f64)>,
 }
 
@@ -263,34 +263,34 @@ impl Default for ReportSettings {
 /// What is written, and where.
 #[derive(Debug, Default)]
 pub struct SavingSettings {
-    /// Write vLLM's file.
+    /// Write vLLM's result file.
     pub save: bool,
-    /// With per-request arrays.
+    /// Include per-request arrays in it.
     pub detailed: bool,
-    /// As one more line of an existing file.
+    /// Append it as a line to an existing file.
     pub append: bool,
-    /// Strings for its top level.
+    /// Key-value pairs for its top level.
     pub metadata: Vec<(String, String)>,
-    /// Its folder.
+    /// Its folder; `None` for the working folder.
     pub result_dir: Option<PathBuf>,
-    /// Its name.
+    /// Its name; `None` for vLLM's.
     pub result_filename: Option<PathBuf>,
-    /// Thresholds of the timeline page in milliseconds, if one is wanted.
+    /// Thresholds of the timeline page in milliseconds; `None` for no page.
     pub timeline: Option<(f64, f64)>,
-    /// Draw the lengths.
+    /// Write a drawing of prompt and answer lengths.
     pub dataset_stats: bool,
     /// Label of the run.
     pub label: Option<String>,
-    /// Folder for the run folder, if one is wanted.
+    /// Folder for the run folder; `None` for no run folder.
     pub runs_dir: Option<PathBuf>,
-    /// Forms of other tools.
+    /// Results in the formats of other tools.
     pub exports: Exports,
     /// The arguments under vLLM's names, without secrets, for PyTorch's benchmark form.
     pub vllm_arguments: Map<String, Value>,
 }
 
 impl SavingSettings {
-    /// True when a file is written whose place has to be settled before the run.
+    /// True when a file is written whose path is determined before the run.
     pub(crate) fn needs_result_file(&self) -> bool {
         self.save || self.timeline.is_some() || self.dataset_stats
     }
@@ -299,6 +299,10 @@ impl SavingSettings {
 impl Settings {
     /// A run against the server at `base_url` as `inferometer run --base-url URL` makes it: 1,000
     /// random prompts, all at once, over the API `openai`, without any file.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the default API is unknown.
     pub fn new(base_url: impl Into<String>) -> Result<Self, Error> {
         let base_url = base_url.into();
         let compat = Compat::Native;
@@ -342,7 +346,7 @@ impl Settings {
         })
     }
 
-    /// What the API does.
+    /// Whether the API generates text or pools embeddings.
     pub fn kind(&self) -> Kind {
         match self.target.backend.kind() {
             BackendKind::Pooling => Kind::Pooling,
@@ -350,7 +354,7 @@ impl Settings {
         }
     }
 
-    /// No temperature is sent, so that the server's own default decides.
+    /// True when no temperature is sent, so that the server's default applies.
     pub fn leaves_temperature_to_server(&self) -> bool {
         self.kind() == Kind::Generation && !self.content.sampling.contains_key("temperature")
     }

@@ -8,30 +8,36 @@ use inferometer_workload::{Bundle, BundleReader};
 
 use crate::error::{Error, OrError};
 
-/// Files larger than this are not held in memory.
+/// Files larger than this (64 MiB) are not held in memory. Chosen, not measured.
 const LARGE: u64 = 64 << 20;
-/// Most requests of a chunk, and most bytes of their lines.
-const CHUNK: (usize, usize) = (2048, 16 << 20);
+/// Maximum requests of a chunk. Chosen, not measured.
+const CHUNK_REQUESTS: usize = 2048;
+/// Maximum bytes of the lines of a chunk (16 MiB). Chosen, not measured.
+const CHUNK_BYTES: usize = 16 << 20;
 
-/// A workload file that has been read once and found whole.
+/// A workload file that has been read once and found complete.
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
-    /// Hash of its content.
+    /// SHA-256 of its content.
     pub sha256: String,
-    /// What it holds. Of a large file, only the first request has its prompt.
+    /// Its content. Of a large file, only the first request has its prompt.
     pub bundle: Bundle,
-    /// What the manifest says of a large file's requests.
+    /// The requests as the manifest describes them; only of a large file.
     pub large: Option<WorkloadInfo>,
 }
 
 impl Replay {
-    /// The file.
+    /// Path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when it cannot be read or is not a workload file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let large = std::fs::metadata(path).is_ok_and(|file| file.len() > LARGE);
         if large && let Some(replay) = Self::read_lean(path)? {
@@ -46,7 +52,8 @@ impl Replay {
         })
     }
 
-    /// Keeps no prompts. `None` if they are needed, because answers are put between them.
+    /// Reads a file without keeping prompts. `None` if they are needed, because the file has
+    /// conversations, in which answers are inserted between them.
     fn read_lean(path: &Path) -> Result<Option<Self>, Error> {
         let mut reader = BundleReader::open(path).or_usage()?;
         let (mut digest, mut requests) = (WorkloadDigest::default(), Vec::new());
@@ -72,7 +79,11 @@ impl Replay {
         }))
     }
 
-    /// Everything that is sent, in memory.
+    /// The whole workload, in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replay::each_chunk`].
     pub fn whole(&self) -> Result<Workload, Error> {
         let mut workload = self.bundle.workload.clone();
         if self.large.is_some() {
@@ -85,7 +96,12 @@ impl Replay {
         Ok(workload)
     }
 
-    /// Reads the file again and gives its requests away in chunks.
+    /// Reads the file again and passes its requests to `give` in chunks.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the file cannot be read or has changed since the first time; those of
+    /// `give`.
     pub fn each_chunk(
         &self,
         mut give: impl FnMut(Vec<Request>) -> Result<(), Error>,
@@ -95,7 +111,7 @@ impl Replay {
         while let Some(request) = reader.next_request().or_usage()? {
             bytes += reader.line_bytes();
             chunk.push(request);
-            if chunk.len() >= CHUNK.0 || bytes >= CHUNK.1 {
+            if chunk.len() >= CHUNK_REQUESTS || bytes >= CHUNK_BYTES {
                 give(std::mem::take(&mut chunk))?;
                 bytes = 0;
             }
@@ -104,7 +120,7 @@ impl Replay {
         let (_, sha256) = reader.finish().or_usage()?;
         if sha256 != self.sha256 {
             return Err(Error::usage(format!(
-                "--workload {}: the file was replaced while it was read; start again",
+                "--workload {}: the file changed while it was read; run again",
                 self.path.display()
             )));
         }
@@ -112,7 +128,7 @@ impl Replay {
     }
 }
 
-/// All that is needed of a request beside its serialised form.
+/// The parts of a request that are needed besides its serialised form.
 fn without_content(request: Request) -> Request {
     Request {
         prompt: Prompt::default(),

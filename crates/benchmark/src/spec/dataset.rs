@@ -1,4 +1,4 @@
-//! Where prompts came from, as the manifest keeps it.
+//! The source of the prompts, as the manifest keeps it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,33 +10,33 @@ use inferometer_workload::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Where prompts came from.
+/// Source of the prompts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DatasetSpec {
-    /// Name of the dataset, as `--dataset-name` takes it.
+    /// Name of the dataset, as in `--dataset-name`.
     pub name: String,
     /// The file, folder or repository that it was read from.
     pub path: Option<PathBuf>,
-    /// Lengths in tokens, where they were asked for.
+    /// Lengths in tokens, where they were requested.
     pub lengths: LengthsSpec,
-    /// What is particular to this dataset.
+    /// Settings of this dataset only.
     pub options: Map<String, Value>,
 }
 
-/// Lengths in tokens that were asked for.
+/// Requested lengths in tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LengthsSpec {
-    /// Of prompts.
+    /// Prompts.
     pub input: Option<i64>,
-    /// Of answers.
+    /// Answers.
     pub output: Option<i64>,
     /// Half-width of the uniform spread of input lengths, as a fraction of the length.
     pub input_spread: Option<f64>,
     /// The same of output lengths.
     pub output_spread: Option<f64>,
-    /// Of the prefix that prompts share.
+    /// Prefix that prompts share.
     pub prefix: Option<i64>,
 }
 
@@ -68,7 +68,7 @@ impl LengthsSpec {
 }
 
 impl DatasetSpec {
-    /// The form of `settings` that is kept.
+    /// `settings` in the form that the manifest keeps.
     pub fn of(settings: &DatasetSettings) -> Self {
         let none = json!({});
         let file = |path: &Path| Some(path.to_owned());

@@ -30,7 +30,7 @@ struct NumbersV1 {
     probe: Option<ProbeNumbers>,
 }
 
-/// What a manifest of version 1 says, as far as a later program reads it.
+/// Reads a manifest of version 1, as far as later versions need it.
 pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
     let numbers = manifest
         .settings
@@ -45,15 +45,10 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
         probe,
     } = serde_json::from_value(numbers).map_err(|error| {
         Error::usage(format!(
-            "manifest.json has no usable settings.numbers: {error}"
+            "invalid settings.numbers in manifest.json: {error}"
         ))
     })?;
-    let arrivals: Option<ArrivalSettings> = manifest
-        .settings
-        .get("arrivals")
-        .map(|kept| serde_json::from_value(kept.clone()))
-        .transpose()
-        .or_usage()?;
+    let arrivals = arrivals(manifest)?;
     let flags = Flags(manifest.settings.get("flags"));
     let spec = RunSpec {
         compat: flags
@@ -72,7 +67,7 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
             arrivals,
             self_timed: traffic.self_timed,
             max_concurrency: metrics.cap,
-            max_conversations: metrics.most_conversations,
+            max_conversations: metrics.max_conversations,
             ..LoadSpec::default()
         },
         workload: WorkloadSpec {
@@ -111,6 +106,14 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
         probe,
     };
     Ok((spec, facts))
+}
+
+/// Rate, burstiness and seed, where the manifest has them.
+fn arrivals(manifest: &Manifest) -> Result<Option<ArrivalSettings>, Error> {
+    let kept = manifest.settings.get("arrivals");
+    kept.map(|kept| serde_json::from_value(kept.clone()))
+        .transpose()
+        .or_usage()
 }
 
 /// The arguments of `run`, as version 1 kept them.
@@ -158,12 +161,8 @@ impl Flags<'_> {
         } else if self.is_set("traffic/multi_turn") {
             "multi-turn".to_owned()
         } else {
-            self.text("dataset/dataset_name").unwrap_or_else(|| {
-                compat
-                    .unwrap_or_else(crate::compat::Compat::default)
-                    .default_dataset()
-                    .to_owned()
-            })
+            self.text("dataset/dataset_name")
+                .unwrap_or_else(|| compat.unwrap_or_default().default_dataset().to_owned())
         };
         let mut spec = DatasetSpec {
             path: self.text("dataset/dataset_path").map(PathBuf::from),

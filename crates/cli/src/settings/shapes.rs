@@ -69,7 +69,7 @@ pub(super) fn resolve(
     check_max_active(*multi_turn_max_active, conversations)?;
     Ok(ShapeSettings {
         conversations,
-        most_conversations: *multi_turn_max_active,
+        max_conversations: *multi_turn_max_active,
         replay,
         structured,
         verify_lengths: !no_verify_lengths,

@@ -93,7 +93,7 @@ fn tls_is_verified_unless_insecure_is_given() {
     );
     // Waiting for the server would not help.
     let patient = INFEROMETER.run(folder.path(), &url, &["--ready-check-timeout-sec", "600"]);
-    refused(&patient, &["--ca-cert"], "was not there within");
+    refused(&patient, &["--ca-cert"], "was not reachable within");
     assert_eq!(server.truth().len(), 40);
     server.stop().unwrap();
 }

@@ -258,12 +258,12 @@ fn an_old_run_is_exported_as_a_new_one_and_counted_once() {
     let taken = report(&["--export", "sglang", "--export-dir", "out"]);
     assert_eq!(taken.status.code(), Some(2));
     assert!(
-        stderr(&taken).contains("--export-dir: cannot write in out/sglang_bench.jsonl"),
+        stderr(&taken).contains("--export-dir: cannot write to out/sglang_bench.jsonl"),
         "{}",
         printed(&taken)
     );
     assert!(
-        stderr(&taken).contains("it is not overwritten"),
+        stderr(&taken).contains("existing files are not overwritten"),
         "{}",
         printed(&taken)
     );
@@ -351,14 +351,14 @@ fn an_invalid_export_is_refused_before_anything_is_sent() {
             "--export sglang --no-run-folder",
             "name one with --export-dir",
         ),
-        ("--export-dir out", "nothing is exported"),
+        ("--export-dir out", "nothing to export"),
         (
             "--export sglang --backend openai-embeddings",
             "is for text generation",
         ),
         (
             "--export aiperf --export-dir /dev/null/x",
-            "--export-dir: cannot write in /dev/null/x",
+            "--export-dir: cannot write to /dev/null/x",
         ),
     ] {
         // Nothing listens there: the refusal comes before a connection is tried.

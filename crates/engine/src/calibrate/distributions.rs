@@ -60,7 +60,7 @@ impl Distributions {
             schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect())
                 .unwrap_or_else(|_backwards| Schedule::at_once(load.requests.len())),
             max_concurrency: load.max_concurrency,
-            most_conversations: None,
+            max_conversations: None,
             cluster: ClusterConfig {
                 engine: engine.clone(),
                 ..ClusterConfig::default()

@@ -57,7 +57,7 @@ fn load(engine: &EngineConfig, gap_ms: u64) -> MeasuredLoad {
         requests: requests.collect(),
         schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect()).unwrap(),
         max_concurrency: None,
-        most_conversations: None,
+        max_conversations: None,
         cluster: ClusterConfig {
             engine: engine.clone(),
             ..ClusterConfig::default()

@@ -24,7 +24,7 @@ fn job(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualJob {
         requests,
         schedule: Schedule::new(due).unwrap(),
         max_concurrency: cap,
-        most_conversations: None,
+        max_conversations: None,
         cluster: ClusterConfig::default(),
         seed: 7,
     }
@@ -119,7 +119,7 @@ fn the_limit_on_conversations_holds_and_a_failed_one_makes_room() {
     for (index, request) in job.requests.iter_mut().enumerate() {
         request.think = (index % 3 > 0).then_some(Nanos::from_millis(400));
     }
-    job.most_conversations = Some(2);
+    job.max_conversations = Some(2);
     // The second turn of the second conversation can never run.
     job.requests[4].engine.prompt = Content::Unshared(1_000_000);
     let (finished, _) = simulate(job).unwrap();

@@ -25,7 +25,7 @@ impl ExtrasCollector<'_> {
         let delays = sweep::delays(
             &mut self.spans,
             self.settings.cap,
-            self.settings.most_conversations,
+            self.settings.max_conversations,
         );
         self.extras.service = self.service.finish();
         self.extras.response = self.is_scheduled().then(|| self.response.finish());
@@ -64,7 +64,7 @@ impl ExtrasCollector<'_> {
 
     /// True when a request may have to wait for others to end.
     fn is_limited(&self) -> bool {
-        self.settings.cap.is_some() || self.settings.most_conversations.is_some()
+        self.settings.cap.is_some() || self.settings.max_conversations.is_some()
     }
 
     fn arrival(&self, delays: &[Delay]) -> Arrival {

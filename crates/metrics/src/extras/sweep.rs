@@ -33,15 +33,15 @@ pub(super) struct Delay {
 ///
 /// With `cap` slots the k-th send (from 0) is possible once k − cap + 1 requests have ended,
 /// whichever those are; so the earliest possible instant follows from the sorted ends. The same
-/// holds for the first turns of conversations when at most `most_conversations` may be active, and
+/// holds for the first turns of conversations when at most `max_conversations` may be active, and
 /// the ends of conversations.
 pub(super) fn delays(
     spans: &mut [Span],
     cap: Option<usize>,
-    most_conversations: Option<usize>,
+    max_conversations: Option<usize>,
 ) -> Vec<Delay> {
     spans.sort_unstable_by_key(|span| span.send);
-    let conversation_ends = if most_conversations.is_some() {
+    let conversation_ends = if max_conversations.is_some() {
         conversation_ends(spans)
     } else {
         Vec::new()
@@ -56,7 +56,7 @@ pub(super) fn delays(
         .map(|(k, span)| {
             let mut free = k.checked_sub(cap).map_or(Nanos::ZERO, |freed| ends[freed]);
             let mut followed = k >= cap;
-            if let Some(most) = most_conversations.filter(|_| span.opens) {
+            if let Some(most) = max_conversations.filter(|_| span.opens) {
                 if let Some(over) = usize::checked_sub(opened, most) {
                     free = free.max(conversation_ends[over]);
                     followed = true;

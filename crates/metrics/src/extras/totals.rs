@@ -30,9 +30,10 @@ impl TokenTotals {
             *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
         }
         counts.usage_impossible += usize::from(record.has_impossible_usage());
-        if let (Some(usage), Some(own)) =
-            (record.told_output_tokens(), record.tokenizer_output_tokens)
-        {
+        if let (Some(usage), Some(own)) = (
+            record.reported_output_tokens(),
+            record.tokenizer_output_tokens,
+        ) {
             self.agreement.requests += 1;
             self.agreement.equal += usize::from(usage == own);
             self.agreement.usage_total += u64::from(usage);

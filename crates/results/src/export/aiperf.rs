@@ -33,7 +33,7 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
     for (key, metric) in metrics(run) {
         form[key] = metric;
     }
-    // The model takes further keys; ours stands under its own name.
+    // The model takes further keys; ours has its own name.
     form["inferometer"] = json!({
         "version": run.manifest.tool.version,
         "verdict": run.manifest.verdict,
@@ -139,7 +139,7 @@ fn single(unit: &str, value: impl Into<Value>) -> Value {
     json!({ "unit": unit, "avg": value.into() })
 }
 
-/// A metric with one value a request, or several.
+/// A metric with one value per request, or several.
 fn spread(unit: &str, of: Option<&Distribution>) -> Option<Value> {
     let of = of?;
     let head = [("unit", json!(unit)), ("avg", number(of.mean))];

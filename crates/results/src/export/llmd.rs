@@ -1,7 +1,7 @@
 //! llm-d's Benchmark Report 0.2.1: `schema_v0_2.py` of the package `llmd-benchmark-report`, version
 //! 0.2.1.
 //!
-//! The report allows no keys but its own, save in a few places: settings stand under
+//! The report allows no keys but its own, except in a few places: settings are under
 //! `scenario.load.native`, the verdict under `results.observability`.
 
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ fn source(synthetic: Option<bool>) -> &'static str {
     }
 }
 
-/// A length is called fixed when all are the same; otherwise their mean and limits are told.
+/// A length is called fixed when all are the same; otherwise their mean, minimum and maximum are given.
 fn length(asked: &Distribution) -> Value {
     let (min, max) = (asked.min(), asked.max());
     if min == max {

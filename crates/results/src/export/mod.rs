@@ -1,7 +1,7 @@
 //! A run in the forms of other tools: SGLang's JSON Lines, AIPerf's JSON, llm-d's Benchmark Report.
 //!
 //! The forms are filled from [`ExportRun`] alone. What it does not hold is left out, or null where
-//! a form wants the key; nothing is made up. `docs/files.md` says which number stands under which
+//! a format requires the key; nothing is invented. `docs/files.md` says which number is under which
 //! key.
 
 mod aiperf;
@@ -12,11 +12,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use inferometer_core::Nanos;
+use inferometer_core::hex;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
 use crate::atomic::{check_writable, write_atomically};
-use crate::manifest::hex;
 use crate::{Manifest, ResultsError, rfc3339};
 
 /// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
@@ -58,7 +58,7 @@ impl ExportForm {
     }
 
     /// Checks that the file can be written to `folder`, which is created. To be called before the
-    /// first request; leaves no file behind.
+    /// first request; leaves no file.
     ///
     /// # Errors
     ///
@@ -72,13 +72,13 @@ impl ExportForm {
             source,
             remedy,
         };
-        let other = "name a folder that can be written to with --export-dir";
+        let other = "choose a writable folder with --export-dir";
         std::fs::create_dir_all(folder).map_err(|source| refused(source, other))?;
         if fresh && path.exists() {
             let there = io::Error::from(io::ErrorKind::AlreadyExists);
             return Err(refused(
                 there,
-                "it is not overwritten; name another folder with --export-dir",
+                "existing files are not overwritten; choose another folder with --export-dir",
             ));
         }
         check_writable(&path).map_err(|source| refused(source, other))?;
@@ -100,7 +100,7 @@ impl ExportForm {
     }
 }
 
-/// What the forms are made of. Good answers only, and milliseconds, unless a name says otherwise.
+/// The content of all formats. Successful answers only, and milliseconds, unless a name says otherwise.
 #[derive(Clone, Debug)]
 pub struct ExportRun<'a> {
     /// Settings, target, times and verdict.
@@ -119,7 +119,7 @@ pub struct ExportRun<'a> {
     pub completed: u64,
     /// Requests that the server or the connection failed.
     pub failures: u64,
-    /// Requests that the client gave up, or that the end of the run cut off.
+    /// Requests that the client cancelled, or that the end of the run cut off.
     pub incomplete: u64,
     /// Requests without a good answer by what went wrong.
     pub errors: Vec<ExportError>,
@@ -129,9 +129,9 @@ pub struct ExportRun<'a> {
     pub ttft: Option<Distribution>,
     /// From the first to the second token event.
     pub second_token: Option<Distribution>,
-    /// Per output token without the first: one value an answer.
+    /// Per output token without the first: one value per answer.
     pub tpot: Option<Distribution>,
-    /// Per output token with the first: one value an answer.
+    /// Per output token with the first: one value per answer.
     pub normalized_tpot: Option<Distribution>,
     /// Gaps between token events, those of all answers together.
     pub itl: Option<Distribution>,
@@ -155,11 +155,11 @@ pub struct ExportRun<'a> {
     /// The text of the prompts is synthetic, as opposed to recorded; `None` where nothing is known
     /// about it. Traces record lengths alone, so their text is synthetic.
     pub synthetic_text: Option<bool>,
-    /// vLLM's peak of token events in a second.
+    /// vLLM's peak of token events per second.
     pub max_output_tokens_per_s: f64,
     /// vLLM's peak of requests that touch a second.
     pub max_concurrent_requests: u64,
-    /// Tokens a step of speculative decoding, by the server's counters.
+    /// Tokens per step of speculative decoding, by the server's counters.
     pub accept_length: Option<f64>,
     /// Requests per second that were asked for, where that is one number.
     pub request_rate: Option<f64>,
@@ -167,7 +167,7 @@ pub struct ExportRun<'a> {
     pub max_concurrency: Option<u64>,
     /// Conversations: how many, and how many turns had a good answer.
     pub sessions: Option<(u64, u64)>,
-    /// One entry a request, where details are wanted.
+    /// One entry per request, where details are wanted.
     pub details: Option<ExportDetails>,
 }
 
@@ -245,7 +245,7 @@ impl<'a> ExportRun<'a> {
         )
     }
 
-    /// A UUID that depends on the run alone, so that exporting twice gives one id.
+    /// A UUID that depends on the run alone, so that exporting twice gives the same id.
     fn id(&self) -> String {
         let run = &self.manifest.run;
         let hash = Sha256::new()
@@ -291,7 +291,7 @@ pub struct ExportGoodput {
     pub good: u64,
 }
 
-/// One entry a request in the order of the workload; seconds.
+/// One entry per request in the order of the workload; seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(
     missing_docs,
@@ -359,7 +359,7 @@ impl Distribution {
     }
 }
 
-/// A number, or null for what is none.
+/// A number, or null for infinity and NaN.
 fn number(number: f64) -> Value {
     Number::from_f64(number).map_or(Value::Null, Value::Number)
 }

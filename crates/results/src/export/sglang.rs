@@ -101,7 +101,7 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
     form
 }
 
-/// SGLang writes a bare `Infinity`, which is no JSON; the text stands for it, as in our other
+/// SGLang writes a bare `Infinity`, which is not JSON; the text `inf` is written instead, as in our other
 /// files.
 fn request_rate(run: &ExportRun<'_>) -> Value {
     match run.request_rate {

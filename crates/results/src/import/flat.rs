@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{ImportedRun, RawObject, Source, VllmEra};
 
-/// Lists with one item a request, by vLLM's names; SGLang uses the same.
+/// Lists with one item per request, by vLLM's names; SGLang uses the same.
 const DETAILS: [&str; 11] = [
     "input_lens",
     "output_lens",

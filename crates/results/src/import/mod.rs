@@ -42,7 +42,7 @@ pub enum Source {
     Llmperf,
 }
 
-/// When a version of vLLM's benchmark wrote a result, told by its keys. Results of different eras
+/// When a version of vLLM's benchmark wrote a result, recognised by its keys. Results of different eras
 /// are not comparable without care: connections were not reused before August 2025, for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum VllmEra {
@@ -87,7 +87,7 @@ pub struct ImportedRun {
     pub source: Source,
     /// Values by vLLM's key where there is one, else by their own; in the file's order.
     pub keys: IndexMap<String, Value>,
-    /// Lists with one item a request, under vLLM's names and in its units, where they were read.
+    /// Lists with one item per request, under vLLM's names and in its units, where they were read.
     pub details: IndexMap<String, Value>,
     /// The file it came from.
     pub file: PathBuf,
@@ -105,7 +105,7 @@ impl ImportedRun {
     }
 }
 
-/// Why a file is no result.
+/// Why a file could not be read as a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -125,9 +125,9 @@ pub enum ReadError {
         /// What the parser found.
         problem: String,
     },
-    /// JSON, but no result of a known tool.
+    /// JSON, but not a result of a known tool.
     #[error(
-        "{}: no result of vLLM, SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf or inferometer; its keys are {keys}",
+        "{}: not a result of vLLM, SGLang, AIPerf, GenAI-Perf, GuideLLM, llmperf or inferometer; its keys are {keys}",
         path.display()
     )]
     Unknown {
@@ -137,7 +137,7 @@ pub enum ReadError {
         keys: String,
     },
     /// Larger than any result should be.
-    #[error("{}: {bytes} bytes are more than a result file may have", path.display())]
+    #[error("{}: {bytes} bytes are more than the limit for a result file", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -146,12 +146,20 @@ pub enum ReadError {
     },
 }
 
-/// Reads all runs of a result file, lists of single requests included.
+/// Reads all runs of a result file, with their lists of single requests.
+///
+/// # Errors
+///
+/// When the file cannot be read, is too large, or is not a result of a known tool.
 pub fn read_result(path: &Path) -> Result<Vec<ImportedRun>, ReadError> {
     read(path, true)
 }
 
 /// Reads all runs of a result file without the lists of single requests, which is much faster.
+///
+/// # Errors
+///
+/// As [`read_result`].
 pub fn read_result_summary(path: &Path) -> Result<Vec<ImportedRun>, ReadError> {
     read(path, false)
 }
@@ -177,7 +185,7 @@ fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
     match parse_document(text, details) {
         Ok(found) => runs = found,
         Err(whole) => {
-            // Not one document: perhaps one a line, as with --append-result.
+            // Not one document: perhaps one per line, as with --append-result.
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 match parse_document(line, details) {
                     Ok(mut found) => runs.append(&mut found),
@@ -198,7 +206,7 @@ fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
     Ok(runs)
 }
 
-/// Why a document is no result, before the file is named.
+/// Why a document is not a result, before the file is named.
 enum Problem {
     NotJson(String),
     Unknown(String),

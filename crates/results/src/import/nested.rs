@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::flat::milliseconds;
 use super::{ImportedRun, Source};
 
-/// Values that are kept beside the translated ones at most, per run: enough for all settings, not
+/// Maximum number of values kept per run beside the translated ones: enough for all settings, not
 /// enough for lists of requests.
 const MAX_KEPT: usize = 2_000;
 
@@ -140,8 +140,8 @@ fn to_milliseconds(unit: &str) -> Option<f64> {
     }
 }
 
-/// One entry of GuideLLM's `benchmarks`. Its statistics are told apart by how requests ended; those
-/// of the successful ones are taken, as vLLM does.
+/// One entry of GuideLLM's `benchmarks`. Its statistics are grouped by how requests ended; those of
+/// the successful ones are used, as vLLM does.
 fn guidellm(entry: &Value, report: &Map<String, Value>) -> Option<ImportedRun> {
     let metrics = entry.get("metrics")?.as_object()?;
     let successful = |name: &str| metrics.get(name)?.get("successful");

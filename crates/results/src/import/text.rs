@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Bytes as text; a byte order mark is dropped, and bytes that are no UTF-8 are replaced, since a
+/// Bytes as text; a byte order mark is dropped, and bytes that are not UTF-8 are replaced, since a
 /// broken answer of a model in a list of texts must not hide the numbers.
 pub(super) fn decode(bytes: Vec<u8>) -> String {
     let text = String::from_utf8(bytes)

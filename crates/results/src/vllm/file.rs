@@ -42,8 +42,8 @@ pub struct ResultFile {
 }
 
 impl ResultFile {
-    /// Settles the place of the result and checks that it can be written, creating the folder as
-    /// vLLM does. To be called before the first request; leaves no file behind.
+    /// Determines the path of the result and checks that it can be written, creating the folder as
+    /// vLLM does. To be called before the first request; leaves no file.
     ///
     /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and
     /// `append` is `--append-result`.
@@ -62,7 +62,7 @@ impl ResultFile {
             flag,
             path: path.to_owned(),
             source,
-            remedy: "name a folder that can be written to with --result-dir",
+            remedy: "choose a writable folder with --result-dir",
         };
         if let Some(directory) = directory {
             fs::create_dir_all(directory).map_err(|source| not_writable(directory, source))?;

@@ -1,4 +1,4 @@
-//! `{stem}.pytorch.json`: the form of the PyTorch benchmark database, one record a metric.
+//! `{stem}.pytorch.json`: the form of the PyTorch benchmark database, one record per metric.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ const METRICS: [&str; 12] = [
     "p99_itl_ms",
 ];
 
-/// Lists that are left out because they are big.
+/// Lists that are left out because of their size.
 const IGNORED: [&str; 6] = [
     "ttfts",
     "itls",

@@ -7,8 +7,8 @@ use inferometer_core::{
     Workload,
 };
 use inferometer_results::{
-    Details, Manifest, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool, VllmResult,
-    WorkloadInfo, run_folder_name, write_parquet,
+    Details, Manifest, RecordLog, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool,
+    VllmResult, WorkloadInfo, run_folder_name, write_parquet,
 };
 
 fn record(index: usize) -> Record {
@@ -25,7 +25,7 @@ fn record(index: usize) -> Record {
 fn a_run_leaves_parquet_and_no_log() {
     let parent = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(&parent.path().join("inferometer-runs"), "run").unwrap();
-    let mut log = folder.begin_log().unwrap();
+    let mut log = RecordLog::create(&folder.log_path()).unwrap();
     let records: Vec<_> = (0..3).map(record).collect();
     for i in [1, 0, 2] {
         log.push(&records[i]).unwrap();
@@ -68,7 +68,7 @@ fn a_second_run_of_the_same_name_gets_its_own_folder() {
         RunFolder::open(first.path())
             .unwrap_err()
             .to_string()
-            .contains("no run folder")
+            .contains("not a run folder")
     );
 }
 
@@ -92,7 +92,7 @@ fn an_unwritable_path_is_reported_with_flag_and_remedy() {
 fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
     let parent = tempfile::tempdir().unwrap();
     let mut folder = RunFolder::create(parent.path(), "run").unwrap();
-    let mut log = folder.begin_log().unwrap();
+    let mut log = RecordLog::create(&folder.log_path()).unwrap();
     for index in [3, 1] {
         log.push(&record(index)).unwrap();
     }
@@ -133,7 +133,7 @@ fn recovery_keeps_the_log_and_adds_what_was_never_sent() {
 fn a_folder_in_use_is_refused_until_its_writer_ends() {
     let parent = tempfile::tempdir().unwrap();
     let writer = RunFolder::create(parent.path(), "run").unwrap();
-    let mut log = writer.begin_log().unwrap();
+    let mut log = RecordLog::create(&writer.log_path()).unwrap();
     log.push(&record(0)).unwrap();
     log.flush().unwrap();
     let mut other = RunFolder::open(writer.path()).unwrap();
@@ -295,9 +295,13 @@ fn a_full_disk_is_reported_for_every_file() {
         .write(&VllmResult::default(), Details::Held)
         .unwrap();
     for error in errors {
-        assert!(
-            error.is_disk_full() && error.to_string().contains("/dev/full"),
-            "{error}"
-        );
+        let kind = match &error {
+            ResultsError::Io { source, .. } | ResultsError::NotWritable { source, .. } => {
+                source.kind()
+            }
+            other => panic!("{other}"),
+        };
+        assert_eq!(kind, std::io::ErrorKind::StorageFull, "{error}");
+        assert!(error.to_string().contains("/dev/full"), "{error}");
     }
 }

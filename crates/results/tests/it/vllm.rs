@@ -300,14 +300,14 @@ fn an_unwritable_path_is_refused_before_the_run() {
     assert!(
         error
             .to_string()
-            .starts_with("--result-dir: cannot write in"),
+            .starts_with("--result-dir: cannot write to"),
         "{error}"
     );
     let error = ResultFile::prepare(None, folder.path().to_str().unwrap(), false).unwrap_err();
     assert!(
         error
             .to_string()
-            .starts_with("--result-filename: cannot write in"),
+            .starts_with("--result-filename: cannot write to"),
         "{error}"
     );
 }

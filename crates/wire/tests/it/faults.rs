@@ -597,13 +597,13 @@ fn impossible_usage_numbers_are_ignored() {
         (record.outcome, record.usage.completion_tokens),
         (Outcome::Ok, Some(4_000_000_000))
     );
-    assert_eq!(record.told_output_tokens(), None);
+    assert_eq!(record.reported_output_tokens(), None);
     // The text stays, so that its tokens can be counted instead.
     assert_eq!((record.text.as_str(), record.events[1].tokens), ("xxy", 0));
     let record = answer(&[&event(1), &event(40), LAST, "[DONE]"]);
     assert_eq!(
         (
-            record.told_output_tokens(),
+            record.reported_output_tokens(),
             record.events[1].tokens,
             record.text.as_str()
         ),

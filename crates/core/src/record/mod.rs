@@ -1,222 +1,13 @@
 //! What happened: the facts of one attempted request.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod event;
+mod outcome;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::event::{Event, EventKind};
+pub use self::outcome::{Outcome, OutcomeCounts};
 use crate::Nanos;
-
-/// How a request ended. Every request of a run ends in exactly one outcome.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A complete and valid answer.
-    Ok,
-    /// The server answered with another status than 200.
-    HttpError,
-    /// An error object or an error event inside the stream.
-    StreamError,
-    /// The answer broke off: the connection ended before the body was complete, or the stream ended
-    /// cleanly without any sign (`[DONE]`, `finish_reason`) that it was finished.
-    Truncated,
-    /// The answer was complete but held no output at all.
-    Empty,
-    /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size
-    /// limit.
-    Malformed,
-    /// The answer came in another content type than the one asked for (one JSON body instead of a
-    /// stream).
-    WrongContentType,
-    /// No connection could be made, or it broke before any byte of the answer.
-    ConnectError,
-    /// A connect, first-byte, idle or total time limit ran out.
-    Timeout,
-    /// The client hung up on purpose (`--request-cancellation-rate`).
-    Cancelled,
-    /// The run ended first: never sent, or still in flight when the run was stopped.
-    #[default]
-    Unfinished,
-}
-
-impl Outcome {
-    /// All outcomes, in the order in which tables show them.
-    pub const ALL: [Self; 11] = [
-        Self::Ok,
-        Self::HttpError,
-        Self::StreamError,
-        Self::Truncated,
-        Self::Empty,
-        Self::Malformed,
-        Self::WrongContentType,
-        Self::ConnectError,
-        Self::Timeout,
-        Self::Cancelled,
-        Self::Unfinished,
-    ];
-
-    /// The name used in files and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::HttpError => "http_error",
-            Self::StreamError => "stream_error",
-            Self::Truncated => "truncated",
-            Self::Empty => "empty",
-            Self::Malformed => "malformed",
-            Self::WrongContentType => "wrong_content_type",
-            Self::ConnectError => "connect_error",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::Unfinished => "unfinished",
-        }
-    }
-
-    /// The outcome with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// How many requests ended in each outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OutcomeCounts(BTreeMap<Outcome, usize>);
-
-impl OutcomeCounts {
-    /// Counts one request.
-    pub fn add(&mut self, outcome: Outcome) {
-        *self.0.entry(outcome).or_default() += 1;
-    }
-
-    /// Requests that ended in `outcome`.
-    pub fn get(&self, outcome: Outcome) -> usize {
-        self.0.get(&outcome).copied().unwrap_or_default()
-    }
-
-    /// All requests.
-    pub fn total(&self) -> usize {
-        self.0.values().sum()
-    }
-
-    /// Outcomes that occurred, with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Outcome, usize)> + '_ {
-        self.0.iter().map(|(&outcome, &count)| (outcome, count))
-    }
-}
-
-/// What an event carried first of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum EventKind {
-    /// Answer text.
-    #[default]
-    Text = 0,
-    /// Reasoning text (`reasoning`, `reasoning_content`).
-    Reasoning = 1,
-    /// A tool-call or function-call delta.
-    ToolCall = 2,
-    /// A token event without visible text (a special token, or a closing event with
-    /// `finish_reason`).
-    Blank = 3,
-}
-
-impl EventKind {
-    /// The kind with this number in files.
-    pub const fn from_u8(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Text),
-            1 => Some(Self::Reasoning),
-            2 => Some(Self::ToolCall),
-            3 => Some(Self::Blank),
-            _ => None,
-        }
-    }
-}
-
-/// One token event of a streamed answer: 16 bytes, because a run may hold a hundred million of
-/// them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Event {
-    /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from
-    /// run start.
-    pub at: Nanos,
-    /// How much later the process had it in hand, in nanoseconds; the largest value stands for "or
-    /// more".
-    pub lag_ns: u32,
-    /// Output tokens in this event; 0 when not (yet) known.
-    pub tokens: u16,
-    /// What it carried.
-    pub kind: EventKind,
-    flags: u8,
-}
-
-const COALESCED: u8 = 1;
-const KERNEL: u8 = 2;
-
-impl Event {
-    /// An event at `at` with the stamps' properties: see [`Event::coalesced`] and
-    /// [`Event::kernel_stamped`].
-    pub fn new(
-        at: Nanos,
-        lag: Nanos,
-        kind: EventKind,
-        coalesced: bool,
-        kernel_stamped: bool,
-    ) -> Self {
-        let flags = if coalesced { COALESCED } else { 0 } | if kernel_stamped { KERNEL } else { 0 };
-        Self {
-            at,
-            lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX),
-            tokens: 0,
-            kind,
-            flags,
-        }
-    }
-
-    /// True when it came in one read with a later event of the same stream (or in two reads of what
-    /// the kernel had joined under one stamp), so that `at` is only an upper bound: it arrived
-    /// between the previous event and `at`.
-    pub const fn coalesced(self) -> bool {
-        self.flags & COALESCED != 0
-    }
-
-    /// True when `at` is the kernel's receive stamp.
-    pub const fn kernel_stamped(self) -> bool {
-        self.flags & KERNEL != 0
-    }
-
-    /// The flag byte as files keep it.
-    pub const fn flags(self) -> u8 {
-        self.flags
-    }
-
-    /// The event that a file describes.
-    pub const fn from_parts(
-        at: Nanos,
-        lag_ns: u32,
-        tokens: u16,
-        kind: EventKind,
-        flags: u8,
-    ) -> Self {
-        Self {
-            at,
-            lag_ns,
-            tokens,
-            kind,
-            flags,
-        }
-    }
-}
 
 /// Instants of the answer's milestones, from run start; `None` for what never came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,7 +34,7 @@ pub struct Marks {
     pub done: Option<Nanos>,
 }
 
-/// Token counts as the server told them.
+/// Token counts as the server reported them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// `prompt_tokens`, `input_tokens`.
@@ -264,15 +55,16 @@ pub enum TokenSource {
     Usage,
     /// The answer's text, encoded after the run.
     Tokenizer,
-    /// The number of token events; nothing better was to be had.
+    /// The number of token events: neither usage nor a tokenizer was available.
     Events,
     /// No output was counted (a failure, or an endpoint without generation).
     #[default]
     None,
 }
 
-/// More tokens than any answer or prompt has: beyond it a count is a mistake or a lie.
-const MOST_TOKENS: u32 = 1 << 26;
+/// More tokens (67 million) than any answer or prompt has: a larger count is wrong. Chosen, not
+/// measured.
+const MAX_TOKENS: u32 = 1 << 26;
 
 /// The connection that carried a request, and what opening it cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,11 +92,10 @@ pub struct Record {
     pub index: usize,
     /// The `x-request-id` that was sent.
     pub id: Option<String>,
-    /// When the schedule wanted it sent. Never changed afterwards.
+    /// When the schedule wants it sent. Never changed afterwards.
     pub due: Nanos,
-    /// When it had a slot and the client turned to it, though never before `due` (what is made
-    /// ready ahead is no earlier for it): the lateness against `due` is queueing by the cap plus
-    /// the client's own delay.
+    /// When it had a slot and the client took it up, never before `due` (even if it was prepared
+    /// ahead of time): the lateness against `due` is queueing for a slot plus the client's own delay.
     pub dequeued: Option<Nanos>,
     /// Just before the first byte was handed to the kernel.
     pub send_start: Option<Nanos>,
@@ -315,25 +106,25 @@ pub struct Record {
     pub marks: Marks,
     /// Token events in order of arrival.
     pub events: Vec<Event>,
-    /// When the answer was complete or given up.
+    /// When the answer was complete, failed or was cancelled.
     pub end: Option<Nanos>,
     /// How it ended.
     pub outcome: Outcome,
     /// HTTP status, if one came.
     pub status: Option<u16>,
-    /// Why it failed, for people; holds the first 2 KiB of an error body.
+    /// Why it failed, as text; has the first 2 KiB of an error body.
     pub error: Option<String>,
     /// Prompt tokens as the client counted them.
     pub prompt_tokens: u32,
-    /// Output tokens that were asked for.
+    /// Output tokens that were requested.
     pub asked_output_tokens: Option<u32>,
-    /// What the server said of tokens.
+    /// Token counts that the server reported.
     pub usage: Usage,
-    /// Output tokens, from the best source there is.
+    /// Output tokens, from the best available source.
     pub output_tokens: u32,
     /// Which source that was.
     pub token_source: TokenSource,
-    /// Output tokens as the client's tokenizer counts the answer, where it was asked to.
+    /// Output tokens as the client's tokenizer counts the answer, where it did.
     pub tokenizer_output_tokens: Option<u32>,
     /// `finish_reason` or the API's equivalent.
     pub finish_reason: Option<String>,
@@ -368,10 +159,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Takes from memory what grows with the length of an answer: its events and texts. To be
-    /// called only when they are safe elsewhere. Their number stays, as the count of last resort of
-    /// the output tokens.
-    pub fn let_go(&mut self) {
+    /// Frees what grows with the length of an answer: its events and texts. To be called only when
+    /// they are safe elsewhere. The number of events is kept, as the count of last resort of the
+    /// output tokens.
+    pub fn drop_events(&mut self) {
         if self.is_ok() && self.output_tokens == 0 {
             self.output_tokens = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
             self.token_source = TokenSource::Events;
@@ -423,8 +214,8 @@ impl Record {
         self.send_start.map(|sent| sent.since(self.due))
     }
 
-    /// Arrival of the first token event. `None` for an answer that was not streamed: nobody can say
-    /// when its first token was ready.
+    /// Arrival of the first token event. `None` for an answer that was not streamed: when its first
+    /// token was ready is unknown.
     pub fn first_token(&self) -> Option<Nanos> {
         self.events.first().map(|event| event.at)
     }
@@ -442,7 +233,7 @@ impl Record {
     }
 
     /// Counts every instant from `start`, the monotonic instant at which the run began, except
-    /// [`Record::due`], which is counted from there all along.
+    /// [`Record::due`], which always counts from there.
     pub fn rebase(&mut self, start: Nanos) {
         let Marks {
             first_byte,
@@ -482,38 +273,39 @@ impl Record {
         }
     }
 
-    /// Input tokens: the server's count where it gave a possible one, else the client's.
+    /// Input tokens: the server's count where it reported a possible one, else the client's.
     pub fn input_tokens(&self) -> u32 {
         self.usage
             .prompt_tokens
-            .filter(|&told| told <= MOST_TOKENS)
+            .filter(|&count| count <= MAX_TOKENS)
             .unwrap_or(self.prompt_tokens)
     }
 
-    /// Output tokens by the server's usage; `None` if it told none or a number that cannot be
+    /// Output tokens by the server's usage; `None` if it reported none or an impossible number
     /// ([`Record::has_impossible_usage`]).
-    pub fn told_output_tokens(&self) -> Option<u32> {
+    pub fn reported_output_tokens(&self) -> Option<u32> {
         self.usage
             .completion_tokens
             .filter(|_| !self.has_impossible_usage())
     }
 
-    /// True when the server claims more output tokens than it was asked for *and* than there are
-    /// bytes in its answer. Hidden reasoning has tokens without bytes, and is left out as far as
-    /// the server tells it.
+    /// True when the server reports more output tokens than were requested *and* than there are bytes
+    /// in its answer. Hidden reasoning has tokens without bytes, and is left out as far as the server
+    /// reports it.
     pub fn has_impossible_usage(&self) -> bool {
-        let Some(told) = self.usage.completion_tokens else {
+        let Some(reported) = self.usage.completion_tokens else {
             return false;
         };
-        let seen = told.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
-        let asked = u64::from(self.asked_output_tokens.unwrap_or_default());
+        let visible = reported.saturating_sub(self.usage.reasoning_tokens.unwrap_or_default());
+        let requested = u64::from(self.asked_output_tokens.unwrap_or_default());
         // Simulated answers have no bytes.
-        let crowded = self.bytes_received > 0 && u64::from(seen) > self.bytes_received.max(asked);
-        told > MOST_TOKENS || crowded
+        let exceeds_bytes =
+            self.bytes_received > 0 && u64::from(visible) > self.bytes_received.max(requested);
+        reported > MAX_TOKENS || exceeds_bytes
     }
 }
 
-/// Records in order of their request's index, visited as often as needed.
+/// Records in order of their request's index, which can be visited any number of times.
 ///
 /// A trait rather than a slice so that a run whose events do not fit into memory can be summarised
 /// from its log.
@@ -559,19 +351,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_sixteen_bytes() {
-        assert_eq!(size_of::<Event>(), 16);
-    }
-
-    #[test]
     fn rebasing_leaves_the_due_instant_alone() {
         let mut record = Record {
             due: Nanos(5),
             send_start: Some(Nanos(1_006)),
-            events: vec![Event {
-                at: Nanos(1_010),
-                ..Event::default()
-            }],
+            events: vec![Event::new(
+                Nanos(1_010),
+                Nanos::ZERO,
+                EventKind::Text,
+                false,
+                false,
+            )],
             marks: Marks {
                 done: Some(Nanos(1_020)),
                 ..Marks::default()
@@ -588,15 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_has_its_own_name() {
-        for outcome in Outcome::ALL {
-            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
-            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
-        }
-    }
-
-    #[test]
-    fn a_usage_that_cannot_be_is_not_believed() {
+    fn an_impossible_usage_is_ignored() {
         let record =
             |completion: u32, reasoning: Option<u32>, asked: Option<u32>, bytes: u64| Record {
                 usage: Usage {
@@ -612,7 +394,7 @@ mod tests {
             };
         let absurd = record(4_000_000_000, None, Some(10), 2_500);
         assert_eq!(
-            (absurd.told_output_tokens(), absurd.input_tokens()),
+            (absurd.reported_output_tokens(), absurd.input_tokens()),
             (None, 7)
         );
         assert!(absurd.has_impossible_usage());
@@ -624,16 +406,16 @@ mod tests {
             record(4_000, None, Some(4_000), 2_500),
             record(4_000, None, None, 0),
         ] {
-            assert_eq!(good.told_output_tokens(), good.usage.completion_tokens);
+            assert_eq!(good.reported_output_tokens(), good.usage.completion_tokens);
         }
         assert_eq!(
-            record(5_000, None, Some(128), 2_500).told_output_tokens(),
+            record(5_000, None, Some(128), 2_500).reported_output_tokens(),
             None
         );
         assert_eq!(
-            record(u32::MAX, Some(u32::MAX), None, 2_500).told_output_tokens(),
+            record(u32::MAX, Some(u32::MAX), None, 2_500).reported_output_tokens(),
             None
         );
-        assert_eq!(Record::default().told_output_tokens(), None);
+        assert_eq!(Record::default().reported_output_tokens(), None);
     }
 }

@@ -1,0 +1,302 @@
+//! From settings to a plan: server, tokenizer, workload, schedule. The last moment to refuse.
+
+mod limits;
+mod server;
+mod wire;
+mod workload;
+
+use std::sync::Arc;
+
+use inferometer_core::{Nanos, Workload};
+use inferometer_engine::Job;
+use inferometer_results::WorkloadInfo;
+use inferometer_telemetry::Environment;
+use inferometer_wire::{Prepared, ServerFacts, Wire};
+use inferometer_workload::{DatasetSettings, Tokenizer};
+
+pub use self::workload::{arrivals, offline};
+use crate::error::Error;
+use crate::observer::Observer;
+use crate::request_adjust::Adjust;
+use crate::run_records::events_in_memory;
+use crate::server::ModelNames;
+use crate::settings::{Replay, Settings};
+use crate::{align, compat, lengths};
+
+/// How long to wait for requests in flight after the first Ctrl-C. Chosen, not measured.
+const DRAIN: Nanos = Nanos::from_millis(5_000);
+
+/// Everything that a run needs, ready to start.
+#[derive(Debug)]
+pub struct Ready {
+    /// The job of the load generator: serialised requests, schedule, slots, workers.
+    pub plan: Job,
+    /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] holds
+    /// all of them serialised.
+    pub workload: Workload,
+    /// The workload as the manifest describes it: number of requests and hash.
+    pub workload_info: WorkloadInfo,
+    /// Requests for the ready check and the warm-up, none of which is measured.
+    pub extra_requests: Vec<Prepared>,
+    /// Counts tokens after the run; `None` with `--skip-tokenizer-init`.
+    pub tokenizer: Option<Tokenizer>,
+    /// What the tokenizer was loaded from.
+    pub tokenizer_id: Option<String>,
+    /// Names of the model in requests and in results.
+    pub model: ModelNames,
+    /// What the server reported of itself; empty in a simulation.
+    pub facts: ServerFacts,
+    /// Host and process, captured while the tokenizer was loading.
+    pub environment: Environment,
+    /// Messages for the user.
+    pub lines: Vec<String>,
+    /// Warnings for the user.
+    pub warnings: Vec<String>,
+}
+
+/// Does everything that can fail before the first measured request.
+///
+/// # Errors
+///
+/// Usage errors name the setting, what was expected, and the remedy. Nothing has been measured.
+pub fn prepare(settings: &Settings, observer: &dyn Observer) -> Result<Ready, Error> {
+    limits::check_descriptors(settings)?;
+    let known = ask(settings)?;
+    assemble(settings, known, observer)
+}
+
+/// [`prepare`] for a run without a server: nothing is asked, and nothing will be sent. `model` is the
+/// model's name in results unless the settings name one.
+pub(crate) fn prepare_without_server(
+    settings: &Settings,
+    model: &str,
+    observer: &dyn Observer,
+) -> Result<Ready, Error> {
+    let id = settings
+        .target
+        .model
+        .clone()
+        .unwrap_or_else(|| model.to_owned());
+    let request = settings
+        .target
+        .served_model_name
+        .clone()
+        .unwrap_or_else(|| id.clone());
+    let tokenizer_id = settings
+        .target
+        .tokenizer
+        .clone()
+        .filter(|_| settings.target.has_tokenizer);
+    let known = Known {
+        server: None,
+        model: ModelNames { request, id },
+        tokenizer: tokenizer_id
+            .as_deref()
+            .map(server::load_tokenizer)
+            .transpose()?,
+        tokenizer_id,
+        environment: Environment::capture(),
+        lines: Vec::new(),
+        warnings: Vec::new(),
+    };
+    assemble(settings, known, observer)
+}
+
+/// What has to be known before the workload can be built.
+struct Known {
+    /// What the server reports of itself; `None` without a server.
+    server: Option<ServerFacts>,
+    model: ModelNames,
+    tokenizer: Option<Tokenizer>,
+    tokenizer_id: Option<String>,
+    environment: Environment,
+    lines: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Asks the server and loads the tokenizer at the same time: loading takes longer.
+fn ask(settings: &Settings) -> Result<Known, Error> {
+    let named = settings
+        .target
+        .tokenizer
+        .clone()
+        .or_else(|| settings.target.model.clone());
+    let spec = named.filter(|_| settings.target.has_tokenizer);
+    let (tokenizer, server, environment) = std::thread::scope(|scope| {
+        let loading = spec
+            .clone()
+            .map(|spec| scope.spawn(move || server::load_tokenizer(&spec)));
+        let server = server::ask_server(settings);
+        let environment = Environment::capture();
+        let tokenizer = loading.map(|thread| {
+            thread.join().unwrap_or_else(|_panic| {
+                Err(Error::failure(
+                    "the tokenizer loader panicked; please report this bug",
+                ))
+            })
+        });
+        (tokenizer, server, environment)
+    });
+    let (facts, model) = server?;
+    let mut lines = Vec::new();
+    if settings.target.model.is_none() {
+        lines.push(format!(
+            "First model name: {}, first model id: {}",
+            model.request, model.id
+        ));
+    }
+    let tokenizer_id = settings
+        .target
+        .has_tokenizer
+        .then(|| spec.unwrap_or_else(|| model.id.clone()));
+    let tokenizer = match (tokenizer, &tokenizer_id) {
+        (Some(tokenizer), _) => Some(tokenizer?),
+        (None, Some(id)) => Some(server::load_tokenizer(id)?),
+        (None, None) => None,
+    };
+    Ok(Known {
+        warnings: server::unlisted(settings, &facts, &model)
+            .into_iter()
+            .collect(),
+        server: Some(facts),
+        model,
+        tokenizer,
+        tokenizer_id,
+        environment,
+        lines,
+    })
+}
+
+/// Builds the workload and the schedule, and serialises every request.
+fn assemble(
+    settings: &Settings,
+    mut known: Known,
+    observer: &dyn Observer,
+) -> Result<Ready, Error> {
+    let (mut workload, own_extra) =
+        workload::workload(settings, known.tokenizer.as_ref(), observer)?;
+    let wire = wire::wire(settings, &known.model, workload.force_ignore_eos)?;
+    let large = large_replay(settings, &known);
+    if let (Some(replay), None) = (&settings.shapes.replay, &known.server) {
+        workload = replay.whole()?;
+    }
+    fit_lengths(settings, &mut known, &wire, &mut workload)?;
+    if known.server.is_some() {
+        known
+            .warnings
+            .extend(wire::nothing_to_omit(settings, &known.model, &workload));
+    }
+    let conversations =
+        workload::chat_turns(&mut workload.requests, settings.shapes.max_conversations)?;
+    known.warnings.append(&mut workload.warnings.clone());
+    let mut requests = match large {
+        Some(large) => wire::serialise_to_file(&wire, large, settings.saving.runs_dir.as_deref())?,
+        None => wire::serialise(&wire, &workload.requests)?,
+    };
+    workload::mark_cancellations(settings, &mut requests);
+    let schedule = workload::schedule(settings, &workload)?;
+    let workload_info = match large.and_then(|replay| replay.large.clone()) {
+        Some(large) => large,
+        None => WorkloadInfo::of(&workload),
+    };
+    let is_measured = known.server.is_some();
+    let mut extra_requests = Vec::new();
+    if is_measured {
+        let extra = workload::extra_requests(settings, &workload, own_extra);
+        extra_requests = wire::serialise(&wire, &extra)?;
+        // A million requests take half a gigabyte.
+        workload.requests.truncate(1);
+        workload.requests.shrink_to_fit();
+    }
+    Ok(Ready {
+        plan: Job {
+            requests: requests.into(),
+            conversations,
+            max_concurrency: settings.load.max_concurrency,
+            workers: if is_measured {
+                limits::workers(settings, &schedule)?
+            } else {
+                1
+            },
+            pin: settings.load.pin.filter(|_| is_measured),
+            schedule: Arc::new(schedule),
+            wire,
+            events_in_memory: if is_measured {
+                events_in_memory()?
+            } else {
+                usize::MAX
+            },
+            drain: DRAIN,
+        },
+        workload,
+        workload_info,
+        extra_requests,
+        tokenizer: known.tokenizer,
+        tokenizer_id: known.tokenizer_id,
+        model: known.model,
+        facts: known.server.unwrap_or_default(),
+        environment: known.environment,
+        lines: known.lines,
+        warnings: known.warnings,
+    })
+}
+
+/// The workload file, if its bodies are too large to hold in memory.
+fn large_replay<'a>(settings: &'a Settings, known: &Known) -> Option<&'a Replay> {
+    let replay = settings.shapes.replay.as_deref();
+    replay.filter(|replay| replay.large.is_some() && known.server.is_some())
+}
+
+/// Corrects prompts to the requested lengths by the server's tokenizer, and applies adapters,
+/// structures and token ids. Requests of a workload file are finished and stay as they are.
+fn fit_lengths(
+    settings: &Settings,
+    known: &mut Known,
+    wire: &Arc<Wire>,
+    workload: &mut Workload,
+) -> Result<(), Error> {
+    if let DatasetSettings::TimedTrace(trace) = &settings.workload.dataset
+        && settings.compat.is_vllm()
+        && known.server.is_some()
+    {
+        known.lines.push(compat::trace_line(trace));
+    }
+    if settings.shapes.replay.is_some() {
+        return Ok(());
+    }
+    if known.server.is_some() {
+        if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
+            let line = align::align(wire, &known.model.id, &mut workload.requests)?;
+            known.lines.extend(line);
+        } else if !settings.compat.is_vllm() && verifies(settings) {
+            verify_lengths(wire, &known.model.id, workload)?;
+        }
+    }
+    Adjust::new(settings).apply(known.tokenizer.as_ref(), &mut workload.requests)
+}
+
+/// True when the lengths of prompts are checked with the server's tokenizer: the dataset has exact
+/// lengths, and the settings do not forbid it.
+fn verifies(settings: &Settings) -> bool {
+    settings.shapes.verify_lengths
+        && settings.target.has_tokenizer
+        && settings.workload.dataset.info().exact_lengths
+}
+
+/// Checks and corrects the lengths of prompts, and notes the outcome in the workload.
+fn verify_lengths(wire: &Arc<Wire>, model: &str, workload: &mut Workload) -> Result<(), Error> {
+    let Some(found) = lengths::verify(wire, model, &mut workload.requests)? else {
+        return Ok(());
+    };
+    let number = |name: &str| found[name].as_u64().unwrap_or_default();
+    if number("corrected") > 0 || number("wrong") > 0 {
+        workload.warnings.push(format!(
+            "The server's tokenizer counts differently from the client's: {} prompts were corrected to their length by \
+             the server's count; {} could not be corrected.",
+            number("corrected"),
+            number("wrong")
+        ));
+    }
+    workload.about.insert("lengths".to_owned(), found);
+    Ok(())
+}
