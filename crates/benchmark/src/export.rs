@@ -8,97 +8,40 @@ use inferometer_metrics::{
     Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise,
 };
 use inferometer_results::{
-    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
-    ExportLengths, ExportRun, Manifest,
+    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportGoodput, ExportLengths,
+    ExportRun, Manifest,
 };
 
 use crate::error::{Error, OrError};
-use crate::spec::{DatasetSpec, RunFacts, RunSpec};
+use crate::settings::{DatasetSpec, Exports};
+use crate::spec::{RunFacts, RunSpec};
 use crate::vllm;
 
 /// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
 const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
 
-/// What to export, and where.
-#[derive(Clone, Debug, Default)]
-pub struct Exports {
-    /// Each form once.
-    forms: Vec<ExportForm>,
-    /// `--export-dir`; without it the exports go to the run folder.
-    folder: Option<PathBuf>,
-}
-
-impl Exports {
-    /// Exports in these formats for a run of this kind, to `export_dir` or else to the run folder.
-    ///
-    /// # Errors
-    ///
-    /// A usage error when a format does not fit the run, or when there is no folder for it.
-    pub fn new(
-        mut forms: Vec<ExportForm>,
-        export_dir: Option<PathBuf>,
-        kind: Kind,
-        has_run_folder: bool,
-    ) -> Result<Self, Error> {
-        forms.sort_unstable();
-        forms.dedup();
-        if forms.contains(&ExportForm::Sglang) && kind == Kind::Pooling {
-            return Err(Error::usage(
-                "--export sglang: this format is for text generation only; export embeddings and the like as aiperf \
-                 or llm-d",
-            ));
-        }
-        match (&export_dir, forms.is_empty()) {
-            (Some(folder), true) => Err(Error::usage(format!(
-                "--export-dir {}: nothing to export; choose a format with --export sglang, aiperf or llm-d",
-                folder.display()
-            ))),
-            (None, false) if !has_run_folder => Err(Error::usage(
-                "--export: there is no run folder to write to; choose a folder with --export-dir",
-            )),
-            _ => Ok(Self {
-                forms,
-                folder: export_dir,
-            }),
-        }
-    }
-
-    /// Checks that the folder can be written to; to be called before the first request. A file in
-    /// `--export-dir` is never replaced.
-    pub(crate) fn prepare(&self) -> Result<(), Error> {
-        let Some(folder) = &self.folder else {
-            return Ok(());
-        };
-        self.forms
-            .iter()
-            .try_for_each(|form| form.prepare(folder, true).map(drop))
-            .or_usage()
-    }
-
-    /// Writes all formats and returns their paths; they go to `run_folder` unless another folder was
-    /// given.
-    pub(crate) fn write(
-        &self,
-        run_folder: Option<&Path>,
-        manifest: &Manifest,
-        records: &dyn Records,
-        spec: &RunSpec,
-        facts: &RunFacts,
-    ) -> Result<Vec<PathBuf>, Error> {
-        let Some(folder) = self
-            .folder
-            .as_deref()
-            .or(run_folder)
-            .filter(|_| !self.forms.is_empty())
-        else {
-            return Ok(Vec::new());
-        };
-        let run = export_run(manifest, records, spec, facts);
-        self.forms
-            .iter()
-            .map(|form| form.write(folder, &run).or_failure())
-            .collect()
-    }
+/// Writes all formats and returns their paths; they go to `run_folder` unless another folder was
+/// given.
+pub(crate) fn write(
+    exports: &Exports,
+    run_folder: Option<&Path>,
+    manifest: &Manifest,
+    records: &dyn Records,
+    spec: &RunSpec,
+    facts: &RunFacts,
+) -> Result<Vec<PathBuf>, Error> {
+    let Some(folder) = exports
+        .folder(run_folder)
+        .filter(|_| !exports.forms().is_empty())
+    else {
+        return Ok(Vec::new());
+    };
+    let run = export_run(manifest, records, spec, facts);
+    exports
+        .forms()
+        .iter()
+        .map(|form| form.write(folder, &run).or_failure())
+        .collect()
 }
 
 /// Everything that the formats can contain.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use inferometer_arrival::{ArrivalSettings, Rate};
 use inferometer_core::Request;
-use inferometer_engine::{VirtualJob, VirtualRequest, simulate};
+use inferometer_engine::{VirtualRequest, VirtualRun, simulate};
 use inferometer_metrics::{Metric, MetricSettings, Summary, summarise};
 use inferometer_sim::engine::Content;
 use rayon::prelude::*;
@@ -211,7 +211,7 @@ impl RateSearch {
     /// A usage error when the requests do not have a limit's metric; a failure of the simulation.
     pub fn run(
         &self,
-        plan: &VirtualJob,
+        plan: &VirtualRun,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         model: &EngineModel,
@@ -281,7 +281,7 @@ impl RateSearch {
     /// All runs at one rate. The requests are the same; arrivals and the engines' random numbers differ.
     fn point(
         &self,
-        plan: &VirtualJob,
+        plan: &VirtualRun,
         requests: &[Request],
         arrivals: &ArrivalSettings,
         rate: f64,
@@ -303,7 +303,7 @@ impl RateSearch {
                     seed,
                     ..arrivals.clone()
                 };
-                let plan = VirtualJob {
+                let plan = VirtualRun {
                     requests: repeated_for_engine(&plan.requests, passes),
                     schedule: arrivals_of(requests, &arrivals)?,
                     seed,

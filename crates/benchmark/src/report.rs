@@ -11,13 +11,13 @@ use inferometer_results::{
 use inferometer_workload::{HubSettings, Tokenizer};
 
 use crate::error::{Error, OrError};
-use crate::export::Exports;
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
 use crate::observer::{Observer, Shown};
 use crate::run_records::count_in_memory;
+use crate::settings::Exports;
 use crate::spec::{RunFacts, RunSpec};
-use crate::{page, vllm};
+use crate::{export, page, vllm};
 
 /// A run folder, with its numbers recomputed from its records.
 #[derive(Debug)]
@@ -95,7 +95,8 @@ impl FolderRun {
 
     /// Writes the result in the forms of other tools.
     fn export(&self, exports: &Exports, observer: &dyn Observer) -> Result<(), Error> {
-        let written = exports.write(
+        let written = export::write(
+            exports,
             Some(&self.folder),
             &self.manifest,
             &self.records,

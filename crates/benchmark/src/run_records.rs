@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inferometer_core::{Record, Records, TokenSource};
-use inferometer_engine::{Finished, Job};
+use inferometer_engine::{Finished, RunInput};
 use inferometer_results::{RecordLog, RunFolder, SpilledRecords};
 use inferometer_workload::{Tokenizer, count_output_tokens};
 use rayon::prelude::*;
@@ -42,7 +42,7 @@ pub(crate) struct LogPlace {
 
 impl LogPlace {
     /// The place for a run of `plan`; `None` where the run needs no log.
-    pub(crate) fn of(folder: Option<&RunFolder>, plan: &Job) -> Result<Option<Self>, Error> {
+    pub(crate) fn of(folder: Option<&RunFolder>, plan: &RunInput) -> Result<Option<Self>, Error> {
         if let Some(folder) = folder {
             return Ok(Some(Self {
                 path: folder.log_path(),

@@ -13,7 +13,7 @@ use crate::numbers::Numbers;
 use crate::observer::Observer;
 use crate::settings::SavingSettings;
 use crate::spec::{RunFacts, RunSpec};
-use crate::{page, sidecars, vllm};
+use crate::{export, page, sidecars, vllm};
 
 /// Where a run will write, checked to be writable before the first request.
 #[derive(Debug)]
@@ -110,7 +110,8 @@ impl Finished<'_> {
             )?;
         }
         let exports = &self.saving.exports;
-        let exported = exports.write(
+        let exported = export::write(
+            exports,
             places.folder_path(),
             self.manifest,
             self.records,

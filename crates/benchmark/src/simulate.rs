@@ -6,7 +6,7 @@
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request};
-use inferometer_engine::{Finished, VirtualJob, VirtualRequest, simulate as run_virtually};
+use inferometer_engine::{Finished, VirtualRequest, VirtualRun, simulate as run_virtually};
 use inferometer_os::clock;
 use inferometer_results::{VllmHeader, VllmResult, rfc3339};
 use inferometer_sim::engine::{ClusterConfig, EngineRequest};
@@ -79,7 +79,7 @@ pub struct Simulation {
     /// What is sent and when, as for a measured run.
     pub ready: Ready,
     /// The requests as the engine sees them.
-    pub plan: VirtualJob,
+    pub plan: VirtualRun,
     began: Nanos,
 }
 
@@ -220,7 +220,7 @@ fn virtual_plan(
     model: &EngineModel,
     tokenizer: Option<&SimTokenizer>,
     answer_tokens: Option<&Distribution>,
-) -> Result<VirtualJob, Error> {
+) -> Result<VirtualRun, Error> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
     let lora = settings.target.lora.as_ref();
     let conversion = Conversion {
@@ -247,7 +247,7 @@ fn virtual_plan(
         })
         .collect::<Result<Vec<_>, Error>>()?
         .concat();
-    Ok(VirtualJob {
+    Ok(VirtualRun {
         requests,
         schedule: ready.plan.schedule.as_ref().clone(),
         max_concurrency: settings.load.max_concurrency,

@@ -19,9 +19,9 @@ use crate::collector::{Collected, Collector};
 use crate::conversations::ConversationState;
 use crate::dispatch::{Dispatcher, LOOKAHEAD_REQUESTS, Source};
 use crate::error::EngineError;
-use crate::job::Job;
 use crate::pacer::Pacer;
 use crate::progress::Progress;
+use crate::run_input::RunInput;
 use crate::stop::{StopHandle, StopLevel};
 use crate::worker::{OPEN_AHEAD, WorkerConfig, run_worker};
 
@@ -53,36 +53,36 @@ pub struct Finished {
     pub log_error: Option<ResultsError>,
 }
 
-/// Runs a job to its end, or until `stop` is raised.
+/// Runs a input to its end, or until `stop` is raised.
 ///
 /// `log` receives the records during the run. `progress` may be read from another thread
 /// meanwhile.
 pub fn run(
-    job: &Job,
+    input: &RunInput,
     log: Option<RecordLog>,
     stop: &StopHandle,
     progress: &Progress,
 ) -> Result<Finished, EngineError> {
-    let team = Team::new(job);
-    progress.attach(job.requests.len(), &team.lives);
+    let team = Team::new(input);
+    progress.attach(input.requests.len(), &team.lives);
     // Held until the end, so that the kernel continues to stamp.
     let _stamping = stamps::warm_up();
     let mut watch = HostWatch::start();
     let collector = Collector {
-        requests: &job.requests,
+        requests: &input.requests,
         log,
-        events_in_memory: job.events_in_memory,
+        events_in_memory: input.events_in_memory,
         watch: &mut watch,
         progress,
     };
-    let (collected, reports) = team.run(job, stop, collector)?;
+    let (collected, reports) = team.run(input, stop, collector)?;
     let Collected {
         mut records,
         spilled,
         kernel_stamps,
         log_error,
     } = collected;
-    fill_due(&mut records, &job.schedule);
+    fill_due(&mut records, &input.schedule);
     let mut health = ClientHealth::default();
     watch.finish().fill(&mut health);
     for report in reports {
@@ -105,20 +105,20 @@ pub fn run(
 /// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check
 /// and for warm-up. Nothing else is kept.
 pub fn send_once(
-    job: &Job,
+    input: &RunInput,
     requests: &[Prepared],
     slots: usize,
     stop: &StopHandle,
 ) -> Result<Vec<Record>, EngineError> {
-    let job = Job {
+    let input = RunInput {
         schedule: Arc::new(Schedule::at_once(requests.len())),
         max_concurrency: Some(slots.max(1)),
         workers: 1,
         conversations: None,
         requests: requests.into(),
-        ..job.clone()
+        ..input.clone()
     };
-    run(&job, None, stop, &Progress::default()).map(|finished| finished.records)
+    run(&input, None, stop, &Progress::default()).map(|finished| finished.records)
 }
 
 /// When the last request ended.
@@ -176,14 +176,14 @@ struct Team {
 }
 
 impl Team {
-    /// As many workers as the job wants, but none that could never have a slot.
-    fn new(job: &Job) -> Self {
-        let limits = job
+    /// As many workers as the input wants, but none that could never have a slot.
+    fn new(input: &RunInput) -> Self {
+        let limits = input
             .max_concurrency
             .into_iter()
-            .chain(job.max_conversations());
+            .chain(input.max_conversations());
         let slots = limits.min().unwrap_or(usize::MAX);
-        let workers = job.workers.clamp(1, slots.min(u16::MAX as usize));
+        let workers = input.workers.clamp(1, slots.min(u16::MAX as usize));
         Self {
             line: StartingLine::new(workers),
             counter: Arc::new(AtomicUsize::new(0)),
@@ -194,7 +194,7 @@ impl Team {
     /// Runs the worker threads and the collector's thread to their ends.
     fn run(
         &self,
-        job: &Job,
+        input: &RunInput,
         stop: &StopHandle,
         collector: Collector<'_>,
     ) -> Result<(Collected, Vec<WorkerReport>), EngineError> {
@@ -204,7 +204,7 @@ impl Team {
                 .map(|number| {
                     let slot = self.slot(number);
                     let sender = sender.clone();
-                    scope.spawn(move || work(job, &slot, &self.line, stop, sender))
+                    scope.spawn(move || work(input, &slot, &self.line, stop, sender))
                 })
                 .collect();
             // The collector ends when the last sender is gone.
@@ -277,9 +277,9 @@ impl WorkerSlot {
 
     /// The dispatcher of this worker. Under a limit all workers take their requests from one
     /// counter, for a request must not wait for a full worker while another one is idle.
-    fn dispatcher<'a>(&self, job: &'a Job) -> Dispatcher<'a> {
-        let slots = job.max_concurrency.map(|cap| self.part_of(cap));
-        let max_conversations = job.max_conversations();
+    fn dispatcher<'a>(&self, input: &'a RunInput) -> Dispatcher<'a> {
+        let slots = input.max_concurrency.map(|cap| self.part_of(cap));
+        let max_conversations = input.max_conversations();
         let source = match slots.or(max_conversations) {
             Some(_) => Source::Shared(Arc::clone(&self.counter)),
             None => Source::Strided {
@@ -287,8 +287,8 @@ impl WorkerSlot {
                 stride: self.workers,
             },
         };
-        let dispatcher = Dispatcher::new(&job.schedule, source, slots);
-        match &job.conversations {
+        let dispatcher = Dispatcher::new(&input.schedule, source, slots);
+        match &input.conversations {
             None => dispatcher,
             Some(conversations) => dispatcher
                 .with_starts(conversations.starts())
@@ -318,7 +318,7 @@ impl WorkerReport {
 /// A worker that fails before the start must still come to the starting line, or the others would
 /// wait for ever: hence the two stages.
 fn work(
-    job: &Job,
+    input: &RunInput,
     slot: &WorkerSlot,
     line: &StartingLine,
     stop: &StopHandle,
@@ -326,24 +326,24 @@ fn work(
 ) -> Result<WorkerReport, EngineError> {
     // One for preparation and run: HTTP/2 connections are tasks in it, and end with it.
     let local = LocalSet::new();
-    let prepared = prepare_thread(job, slot).and_then(|runtime| {
-        let ready = local.block_on(&runtime, prepare_client(job, slot))?;
+    let prepared = prepare_thread(input, slot).and_then(|runtime| {
+        let ready = local.block_on(&runtime, prepare_client(input, slot))?;
         Ok((runtime, ready))
     });
     let start = line.wait();
     let (runtime, (client, pacer)) = prepared?;
-    let opens_ahead = job.wire.settings().connect == ConnectPolicy::Ahead;
+    let opens_ahead = input.wire.settings().connect == ConnectPolicy::Ahead;
     let config = WorkerConfig {
-        requests: Arc::clone(&job.requests),
-        dispatcher: slot.dispatcher(job),
-        conversations: job
+        requests: Arc::clone(&input.requests),
+        dispatcher: slot.dispatcher(input),
+        conversations: input
             .conversations
             .as_ref()
-            .map(|all| ConversationState::new(all, &job.wire)),
+            .map(|all| ConversationState::new(all, &input.wire)),
         number: slot.number as u16,
         start,
-        drain: job.drain,
-        opens_ahead: opens_ahead && job.max_concurrency.is_none(),
+        drain: input.drain,
+        opens_ahead: opens_ahead && input.max_concurrency.is_none(),
         stop: stop.watch(),
         records,
     };
@@ -356,9 +356,9 @@ fn work(
     })
 }
 
-/// Pins the calling thread if the job says so, and makes its event loop.
-fn prepare_thread(job: &Job, slot: &WorkerSlot) -> Result<Runtime, EngineError> {
-    if let Some(first) = job.pin {
+/// Pins the calling thread if the input says so, and makes its event loop.
+fn prepare_thread(input: &RunInput, slot: &WorkerSlot) -> Result<Runtime, EngineError> {
+    if let Some(first) = input.pin {
         let cpu = first + slot.number;
         if !thread::pin_to_cpu(cpu) {
             return Err(EngineError::Pin(cpu));
@@ -372,11 +372,14 @@ fn prepare_thread(job: &Job, slot: &WorkerSlot) -> Result<Runtime, EngineError> 
 }
 
 /// Opens the connections that are needed first, and calibrates the pacer.
-async fn prepare_client(job: &Job, slot: &WorkerSlot) -> Result<(Rc<Client>, Pacer), EngineError> {
-    let client = Client::new(&job.wire, slot.number as u16, Arc::clone(&slot.live));
-    if job.wire.settings().connect == ConnectPolicy::Ahead {
+async fn prepare_client(
+    input: &RunInput,
+    slot: &WorkerSlot,
+) -> Result<(Rc<Client>, Pacer), EngineError> {
+    let client = Client::new(&input.wire, slot.number as u16, Arc::clone(&slot.live));
+    if input.wire.settings().connect == ConnectPolicy::Ahead {
         client
-            .open_ahead(slot.part_of(first_connections(job)))
+            .open_ahead(slot.part_of(first_connections(input)))
             .await?;
     }
     let may_spin = thread::may_spin() && cpu_quota().is_none_or(|cpus| cpus > 1.0);
@@ -387,16 +390,16 @@ async fn prepare_client(job: &Job, slot: &WorkerSlot) -> Result<(Rc<Client>, Pac
 }
 
 /// Connections that all workers together open before the start.
-fn first_connections(job: &Job) -> usize {
-    let most = job
+fn first_connections(input: &RunInput) -> usize {
+    let most = input
         .conversations
         .as_ref()
-        .map_or(job.requests.len(), |all| all.starts().len());
-    match job.max_concurrency {
+        .map_or(input.requests.len(), |all| all.starts().len());
+    match input.max_concurrency {
         Some(cap) => cap.min(most),
-        None if job.schedule.is_at_once() => most,
+        None if input.schedule.is_at_once() => most,
         None => {
-            let first = job
+            let first = input
                 .schedule
                 .as_slice()
                 .partition_point(|&due| due <= OPEN_AHEAD);

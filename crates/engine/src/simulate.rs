@@ -19,7 +19,7 @@ use crate::stop::StopLevel;
 
 /// A run that needs no server.
 #[derive(Clone, Debug)]
-pub struct VirtualJob {
+pub struct VirtualRun {
     /// The requests in order: what the engine gets, and the record as far as it is known.
     pub requests: Vec<VirtualRequest>,
     /// Their due instants.
@@ -34,10 +34,10 @@ pub struct VirtualJob {
     pub seed: u64,
 }
 
-/// One request of a [`VirtualJob`].
+/// One request of a [`VirtualRun`].
 #[derive(Clone, Debug)]
 pub struct VirtualRequest {
-    /// What the engine gets. Its id must be its position in the job.
+    /// What the engine gets. Its id must be its position in the input.
     pub engine: EngineRequest,
     /// Facts known beforehand: id, token counts, conversation. A `finish_reason` given here is
     /// kept; else it is `length`.
@@ -50,25 +50,25 @@ pub struct VirtualRequest {
     pub think: Option<Nanos>,
 }
 
-/// Runs `job` on a virtual clock that begins at zero. The same job gives the same records, always.
+/// Runs `input` on a virtual clock that begins at zero. The same input gives the same records, always.
 ///
 /// Also returns the engines' own counters at the end.
-pub fn simulate(job: VirtualJob) -> Result<(Finished, EngineStats), EngineError> {
-    let cluster = Cluster::new(job.cluster, job.seed)?;
-    let starts: Vec<usize> = (0..job.requests.len())
-        .filter(|&index| job.requests[index].think.is_none())
+pub fn simulate(input: VirtualRun) -> Result<(Finished, EngineStats), EngineError> {
+    let cluster = Cluster::new(input.cluster, input.seed)?;
+    let starts: Vec<usize> = (0..input.requests.len())
+        .filter(|&index| input.requests[index].think.is_none())
         .collect();
     let only = Source::Strided { next: 0, stride: 1 };
-    let dispatcher = Dispatcher::new(&job.schedule, only, job.max_concurrency)
+    let dispatcher = Dispatcher::new(&input.schedule, only, input.max_concurrency)
         .with_starts(&starts)
-        .with_max_conversations(job.max_conversations);
-    let turns = job
+        .with_max_conversations(input.max_conversations);
+    let turns = input
         .requests
         .into_iter()
         .enumerate()
-        .map(|(index, request)| Turn::new(index, request, job.schedule.due(index)))
+        .map(|(index, request)| Turn::new(index, request, input.schedule.due(index)))
         .collect();
-    let mut run = VirtualRun {
+    let mut run = VirtualRunState {
         cluster,
         dispatcher,
         turns,
@@ -113,7 +113,7 @@ impl Turn {
 }
 
 /// A simulation in progress.
-struct VirtualRun<'a> {
+struct VirtualRunState<'a> {
     cluster: Cluster,
     dispatcher: Dispatcher<'a>,
     turns: Vec<Turn>,
@@ -126,7 +126,7 @@ struct VirtualRun<'a> {
     occupied: u128,
 }
 
-impl VirtualRun<'_> {
+impl VirtualRunState<'_> {
     /// Jumps from event to event until nothing is left.
     fn drive(&mut self) {
         let mut tokens = Vec::new();
@@ -228,7 +228,7 @@ impl VirtualRun<'_> {
             in_flight_peak: self.peak,
             ..ClientHealth::default()
         };
-        // No clock of this host has a part in it: the same job gives the same bytes in files.
+        // No clock of this host has a part in it: the same input gives the same bytes in files.
         let start = Anchor {
             monotonic: Nanos::ZERO,
             wall: Nanos::ZERO,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use inferometer_core::{Nanos, Outcome, OutcomeCounts, Prompt, Request, Schedule};
-use inferometer_engine::{Finished, Job, Progress, StopHandle, StopLevel, run};
+use inferometer_engine::{Finished, Progress, RunInput, StopHandle, StopLevel, run};
 use inferometer_sim::{ALL_FAULTS, FaultFraction, Server, SimSettings, start};
 use inferometer_wire::{ClientSettings, Limits, Timeouts, Wire, backend};
 
@@ -29,7 +29,7 @@ fn server(fraction: f64) -> Server {
     .unwrap()
 }
 
-fn job(url: &str, requests: usize, cap: usize, workers: usize) -> Job {
+fn input(url: &str, requests: usize, cap: usize, workers: usize) -> RunInput {
     let wire = Wire::new(ClientSettings {
         timeouts: Timeouts {
             // Longer than a busy machine stops a healthy server.
@@ -55,7 +55,7 @@ fn job(url: &str, requests: usize, cap: usize, workers: usize) -> Job {
         })
         .map(|request| wire.prepare(&request).unwrap())
         .collect();
-    Job {
+    RunInput {
         requests: prepared.into(),
         schedule: Arc::new(Schedule::at_once(requests)),
         conversations: None,
@@ -68,8 +68,8 @@ fn job(url: &str, requests: usize, cap: usize, workers: usize) -> Job {
     }
 }
 
-fn execute(job: &Job) -> Finished {
-    run(job, None, &StopHandle::default(), &Progress::default()).unwrap()
+fn execute(input: &RunInput) -> Finished {
+    run(input, None, &StopHandle::default(), &Progress::default()).unwrap()
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn ninety_thousand_requests_under_other_mixes_are_all_accounted_for() {
 /// Runs `requests` with a `fraction` of faults, and compares each record with the fault that it met.
 fn account(fraction: f64, requests: usize, cap: usize, workers: usize) {
     let server = server(fraction);
-    let finished = execute(&job(&server.url(), requests, cap, workers));
+    let finished = execute(&input(&server.url(), requests, cap, workers));
     let fault_of: BTreeMap<String, Option<String>> = server
         .truth()
         .into_iter()
@@ -131,11 +131,11 @@ fn account(fraction: f64, requests: usize, cap: usize, workers: usize) {
 #[test]
 fn an_aborted_run_accounts_for_requests_that_were_never_sent() {
     let server = server(0.0);
-    let job = job(&server.url(), 5_000, 20, 1);
+    let input = input(&server.url(), 5_000, 20, 1);
     let stop = StopHandle::default();
     let progress = Progress::default();
     let finished = std::thread::scope(|scope| {
-        let running = scope.spawn(|| run(&job, None, &stop, &progress));
+        let running = scope.spawn(|| run(&input, None, &stop, &progress));
         while progress.snapshot().ok < 100 {
             std::thread::yield_now();
         }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use inferometer_core::{Nanos, Prompt, Request, Schedule};
-use inferometer_engine::{Job, Progress, StopHandle, run};
+use inferometer_engine::{Progress, RunInput, StopHandle, run};
 use inferometer_sim::{SimSettings, start};
 use inferometer_wire::{ClientSettings, Wire, backend};
 
@@ -17,8 +17,8 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A job that sends a request at each of these instants.
-fn job(url: &str, due: Vec<Nanos>, workers: usize) -> Job {
+/// A input that sends a request at each of these instants.
+fn input(url: &str, due: Vec<Nanos>, workers: usize) -> RunInput {
     let wire = Wire::new(ClientSettings::new(
         backend::find("vllm").unwrap(),
         url,
@@ -35,7 +35,7 @@ fn job(url: &str, due: Vec<Nanos>, workers: usize) -> Job {
         })
         .map(|request| wire.prepare(&request).unwrap())
         .collect();
-    Job {
+    RunInput {
         requests: requests.into(),
         schedule: Arc::new(Schedule::new(due).unwrap()),
         conversations: None,
@@ -66,8 +66,8 @@ fn requests_that_are_due_together_leave_in_order_and_never_early() {
     let mut due = due;
     due.sort_unstable();
     for workers in [1, 2] {
-        let job = job(&server.url(), due.clone(), workers);
-        let finished = run(&job, None, &StopHandle::default(), &Progress::default()).unwrap();
+        let input = input(&server.url(), due.clone(), workers);
+        let finished = run(&input, None, &StopHandle::default(), &Progress::default()).unwrap();
         assert_eq!(finished.records.len(), due.len());
         let mut last = vec![Nanos::ZERO; workers];
         for (record, &due) in finished.records.iter().zip(&due) {
@@ -106,7 +106,7 @@ fn a_burst_finds_its_connections_open() {
         .flat_map(|&ms| vec![Nanos::from_millis(ms); 20])
         .collect();
     let finished = run(
-        &job(&server.url(), due, 1),
+        &input(&server.url(), due, 1),
         None,
         &StopHandle::default(),
         &Progress::default(),
@@ -143,7 +143,7 @@ fn a_burst_that_takes_long_to_make_ready_does_not_hold_its_first_request_back() 
     .unwrap();
     let due = vec![Nanos::from_millis(5); 2_000];
     let finished = run(
-        &job(&server.url(), due, 1),
+        &input(&server.url(), due, 1),
         None,
         &StopHandle::default(),
         &Progress::default(),

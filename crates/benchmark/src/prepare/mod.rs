@@ -8,7 +8,7 @@ mod workload;
 use std::sync::Arc;
 
 use inferometer_core::{Nanos, Workload};
-use inferometer_engine::Job;
+use inferometer_engine::RunInput;
 use inferometer_results::WorkloadInfo;
 use inferometer_telemetry::Environment;
 use inferometer_wire::{Prepared, ServerFacts, Wire};
@@ -30,7 +30,7 @@ const DRAIN: Nanos = Nanos::from_millis(5_000);
 #[derive(Debug)]
 pub struct Ready {
     /// The job of the load generator: serialised requests, schedule, slots, workers.
-    pub plan: Job,
+    pub plan: RunInput,
     /// What is sent. Of a run against a server only the first request is kept: [`Ready::plan`] holds
     /// all of them serialised.
     pub workload: Workload,
@@ -209,7 +209,7 @@ fn assemble(
         workload.requests.shrink_to_fit();
     }
     Ok(Ready {
-        plan: Job {
+        plan: RunInput {
             requests: requests.into(),
             conversations,
             max_concurrency: settings.load.max_concurrency,

@@ -8,13 +8,14 @@ use inferometer_results::Manifest;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    ContentSpec, DatasetSpec, LengthsSpec, LoadSpec, ReportSpec, RunFacts, RunSpec, TargetSpec,
-    WorkloadSpec,
-};
+use super::{RunFacts, RunSpec};
+use crate::compat::Compat;
 use crate::decoding::Decoding;
 use crate::error::{Error, OrError};
 use crate::probe::ProbeNumbers;
+use crate::settings::{
+    ContentSpec, DatasetSpec, LengthsSpec, LoadSpec, ReportSpec, TargetSpec, WorkloadSpec,
+};
 use inferometer_metrics::traffic::TrafficSettings;
 
 /// `settings.numbers` of version 1: settings and measurements together.
@@ -85,7 +86,7 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
             stream: !flags.is_set("content/no_streaming"),
             ..ContentSpec::default()
         },
-        connection: super::ConnectionSpec::default(),
+        connection: crate::settings::ConnectionSpec::default(),
         report: ReportSpec {
             metrics: metrics.selected,
             percentiles: metrics.percentiles,
@@ -153,7 +154,7 @@ impl Flags<'_> {
         if self.get("traffic/workload").is_some() {
             return None;
         }
-        let compat = self
+        let compat: Option<Compat> = self
             .text("target/compat")
             .and_then(|text| text.parse().ok());
         let name = if self.get("traffic/mix").is_some() {

@@ -6,7 +6,7 @@ use inferometer_sim::engine::{ClusterConfig, Content, EngineConfig, EngineReques
 
 use super::load::MeasuredLoad;
 use crate::error::EngineError;
-use crate::simulate::{VirtualJob, VirtualRequest, simulate};
+use crate::simulate::{VirtualRequest, VirtualRun, simulate};
 
 /// Quantiles at which distributions are compared.
 const QUANTILES: [f64; 6] = [10.0, 25.0, 50.0, 75.0, 90.0, 99.0];
@@ -55,7 +55,7 @@ impl Distributions {
                 think: None,
             }
         });
-        let job = VirtualJob {
+        let input = VirtualRun {
             requests: requests.collect(),
             schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect())
                 .unwrap_or_else(|_backwards| Schedule::at_once(load.requests.len())),
@@ -67,7 +67,7 @@ impl Distributions {
             },
             seed: 0,
         };
-        let (finished, _) = simulate(job)?;
+        let (finished, _) = simulate(input)?;
         let (mut ttft, mut itl, mut e2el) = (Vec::new(), Vec::new(), Vec::new());
         for record in &finished.records {
             let (Some(sent), Some(first), Some(last)) =

@@ -4,7 +4,7 @@ use inferometer_core::{Record, Schedule};
 use inferometer_sim::engine::{ClusterConfig, Content, EngineRequest, StepCost};
 
 use super::*;
-use crate::simulate::{VirtualJob, VirtualRequest, simulate};
+use crate::simulate::{VirtualRequest, VirtualRun, simulate};
 
 fn truth() -> EngineConfig {
     EngineConfig {
@@ -53,7 +53,7 @@ fn load(engine: &EngineConfig, gap_ms: u64) -> MeasuredLoad {
             cancel_after: None,
             think: None,
         });
-    let job = VirtualJob {
+    let input = VirtualRun {
         requests: requests.collect(),
         schedule: Schedule::new(load.requests.iter().map(|request| request.at).collect()).unwrap(),
         max_concurrency: None,
@@ -67,7 +67,7 @@ fn load(engine: &EngineConfig, gap_ms: u64) -> MeasuredLoad {
     for (request, record) in load
         .requests
         .iter_mut()
-        .zip(simulate(job).unwrap().0.records)
+        .zip(simulate(input).unwrap().0.records)
     {
         let sent = record.send_start.unwrap();
         request.ttft = record.first_token().unwrap().since(sent).as_secs_f64();

@@ -4,7 +4,7 @@ use inferometer_sim::engine::{Content, EngineConfig};
 
 use super::*;
 
-fn job(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualJob {
+fn input(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualRun {
     let due = (0..n as u64)
         .map(|i| Nanos::from_millis(i * gap_ms))
         .collect();
@@ -20,7 +20,7 @@ fn job(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualJob {
             think: None,
         })
         .collect();
-    VirtualJob {
+    VirtualRun {
         requests,
         schedule: Schedule::new(due).unwrap(),
         max_concurrency: cap,
@@ -32,8 +32,8 @@ fn job(n: usize, gap_ms: u64, cap: Option<usize>) -> VirtualJob {
 
 #[test]
 fn every_request_is_answered_in_full_and_the_same_job_gives_the_same_records() {
-    let (first, stats) = simulate(job(200, 5, None)).unwrap();
-    let (second, _) = simulate(job(200, 5, None)).unwrap();
+    let (first, stats) = simulate(input(200, 5, None)).unwrap();
+    let (second, _) = simulate(input(200, 5, None)).unwrap();
     assert_eq!(first.records, second.records);
     for record in &first.records {
         assert_eq!(
@@ -49,7 +49,7 @@ fn every_request_is_answered_in_full_and_the_same_job_gives_the_same_records() {
 
 #[test]
 fn a_cap_of_one_serves_one_after_the_other() {
-    let (finished, _) = simulate(job(20, 0, Some(1))).unwrap();
+    let (finished, _) = simulate(input(20, 0, Some(1))).unwrap();
     for pair in finished.records.windows(2) {
         assert_eq!(pair[1].send_start, pair[0].end);
     }
@@ -58,12 +58,12 @@ fn a_cap_of_one_serves_one_after_the_other() {
 
 #[test]
 fn a_request_that_can_never_run_gets_status_400() {
-    let mut job = job(3, 1, Some(1));
-    job.cluster.engine = EngineConfig {
+    let mut input = input(3, 1, Some(1));
+    input.cluster.engine = EngineConfig {
         max_model_len: 110,
-        ..job.cluster.engine
+        ..input.cluster.engine
     };
-    let (finished, _) = simulate(job).unwrap();
+    let (finished, _) = simulate(input).unwrap();
     for record in &finished.records {
         assert_eq!(
             (record.outcome, record.status),
@@ -74,9 +74,9 @@ fn a_request_that_can_never_run_gets_status_400() {
 
 #[test]
 fn a_cancelled_request_frees_its_slot_and_keeps_its_tokens() {
-    let mut job = job(3, 0, Some(1));
-    job.requests[1].cancel_after = Some(Nanos::from_millis(50));
-    let (finished, stats) = simulate(job).unwrap();
+    let mut input = input(3, 0, Some(1));
+    input.requests[1].cancel_after = Some(Nanos::from_millis(50));
+    let (finished, stats) = simulate(input).unwrap();
     let cancelled = &finished.records[1];
     assert_eq!(cancelled.outcome, Outcome::Cancelled);
     assert_eq!(
@@ -92,17 +92,17 @@ fn a_cancelled_request_frees_its_slot_and_keeps_its_tokens() {
 
 #[test]
 fn a_turn_follows_the_answer_before_it_and_finds_it_in_the_cache() {
-    let mut job = job(4, 0, None);
+    let mut input = input(4, 0, None);
     let answer: Vec<u32> = (1_000..1_020).collect();
     let mut said: Vec<u32> = (0..100).collect();
-    for (turn, request) in job.requests.iter_mut().enumerate() {
+    for (turn, request) in input.requests.iter_mut().enumerate() {
         request.engine.prompt = Content::Tokens(said.clone());
         request.engine.answer.clone_from(&answer);
         said.extend(&answer);
         said.extend(0..12);
         request.think = (turn > 0).then_some(Nanos::from_millis(250));
     }
-    let (finished, _) = simulate(job).unwrap();
+    let (finished, _) = simulate(input).unwrap();
     for pair in finished.records.windows(2) {
         let due = pair[0].end.map(|end| end + Nanos::from_millis(250));
         assert_eq!((Some(pair[1].due), pair[1].send_start), (due, due));
@@ -115,14 +115,14 @@ fn a_turn_follows_the_answer_before_it_and_finds_it_in_the_cache() {
 
 #[test]
 fn the_limit_on_conversations_holds_and_a_failed_one_makes_room() {
-    let mut job = job(12, 0, None);
-    for (index, request) in job.requests.iter_mut().enumerate() {
+    let mut input = input(12, 0, None);
+    for (index, request) in input.requests.iter_mut().enumerate() {
         request.think = (index % 3 > 0).then_some(Nanos::from_millis(400));
     }
-    job.max_conversations = Some(2);
+    input.max_conversations = Some(2);
     // The second turn of the second conversation can never run.
-    job.requests[4].engine.prompt = Content::Unshared(1_000_000);
-    let (finished, _) = simulate(job).unwrap();
+    input.requests[4].engine.prompt = Content::Unshared(1_000_000);
+    let (finished, _) = simulate(input).unwrap();
     let spans: Vec<(Nanos, Nanos)> = finished
         .records
         .chunks(3)
@@ -150,15 +150,15 @@ fn the_limit_on_conversations_holds_and_a_failed_one_makes_room() {
 
 #[test]
 fn turns_after_one_that_is_refused_are_not_sent() {
-    let mut job = job(3, 0, None);
-    job.cluster.engine = EngineConfig {
+    let mut input = input(3, 0, None);
+    input.cluster.engine = EngineConfig {
         max_model_len: 110,
-        ..job.cluster.engine
+        ..input.cluster.engine
     };
-    for request in &mut job.requests[1..] {
+    for request in &mut input.requests[1..] {
         request.think = Some(Nanos::ZERO);
     }
-    let (finished, _) = simulate(job).unwrap();
+    let (finished, _) = simulate(input).unwrap();
     let outcomes: Vec<_> = finished
         .records
         .iter()

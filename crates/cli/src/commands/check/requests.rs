@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use inferometer_core::Record;
-use inferometer_engine::{Job, StopHandle, send_once};
+use inferometer_engine::{RunInput, StopHandle, send_once};
 use inferometer_wire::Wire;
 use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
 
@@ -61,7 +61,7 @@ fn send_plain(
     settings.body.stream = false;
     let plain = Wire::new(settings).or_usage()?;
     let request = plain.prepare(&ready.workload.requests[0]).or_usage()?;
-    let plan = Job {
+    let plan = RunInput {
         requests: Arc::clone(&ready.plan.requests),
         schedule: Arc::clone(&ready.plan.schedule),
         wire: plain,

@@ -9,7 +9,7 @@ use crate::conversations::Conversations;
 
 /// The input of one run: serialised workload × schedule × target.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct RunInput {
     /// The requests in order, serialised, with their records begun.
     pub requests: Arc<[Prepared]>,
     /// Their due instants; all turns of a conversation have that of its first turn.
@@ -32,7 +32,7 @@ pub struct Job {
     pub drain: Nanos,
 }
 
-impl Job {
+impl RunInput {
     /// Most conversations under way at once, or `None` for no limit.
     pub(crate) fn max_conversations(&self) -> Option<usize> {
         self.conversations.as_ref()?.max_active
