@@ -11,6 +11,7 @@ use inferometer_os::clock;
 use inferometer_results::{VllmHeader, VllmResult, rfc3339};
 use inferometer_sim::engine::{ClusterConfig, EngineRequest};
 use inferometer_sim::{Distribution, PromptBuilder};
+use inferometer_wire::Prepared;
 use inferometer_workload::Tokenizer;
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -221,12 +222,12 @@ fn virtual_plan(
     answer_tokens: Option<&Distribution>,
 ) -> Result<VirtualJob, Error> {
     let tokenizer = tokenizer.map(|one| one as &dyn inferometer_sim::Tokenizer);
-    let adapters: &[String] = settings
-        .target
-        .lora
-        .as_ref()
-        .map_or(&[], |lora| &lora.modules);
-    let natural = answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos);
+    let lora = settings.target.lora.as_ref();
+    let conversion = Conversion {
+        seed: settings.workload.seed,
+        adapters: lora.map_or(&[], |lora| &lora.modules),
+        answer_tokens: answer_tokens.filter(|_| !ready.plan.wire.settings().body.ignore_eos),
+    };
     let all: Vec<_> = ready
         .workload
         .requests
@@ -241,52 +242,7 @@ fn virtual_plan(
             let mut prompt = PromptBuilder::for_engine(tokenizer);
             turns
                 .iter()
-                .map(|&(request, prepared)| {
-                    let mut facts = prepared.record();
-                    let asked = request.output_tokens.unwrap_or(ANSWER_TOKENS);
-                    let mut output = asked;
-                    if let Some(natural) = natural {
-                        let seed = settings.workload.seed;
-                        let mut random = indexed_stream(seed, "sim answer", request.index as u64);
-                        output = (natural.sample(&mut random).round().max(1.0) as u32).min(asked);
-                        if output < asked {
-                            facts.finish_reason = Some("stop".to_owned());
-                        }
-                    }
-                    add_content(&mut prompt, request)?;
-                    let content = prompt.clone().build();
-                    facts.prompt_tokens = if is_later_turn(request) {
-                        content.len()
-                    } else {
-                        facts.prompt_tokens
-                    };
-                    let mut engine = EngineRequest::new(request.index as u64, content, output);
-                    if request.session.as_ref().is_some_and(|turn| turn.has_next) {
-                        engine.answer = answer(settings.workload.seed, request.index, output);
-                        prompt.answer(&engine.answer);
-                    }
-                    engine.conversation = request.session.as_ref().map(|turn| turn.session as u64);
-                    engine.lora = request
-                        .model
-                        .as_ref()
-                        .and_then(|name| adapters.iter().position(|adapter| adapter == name))
-                        .map(|number| number as u32);
-                    let priority = request
-                        .overrides
-                        .get("priority")
-                        .and_then(Value::as_i64)
-                        .unwrap_or(0);
-                    engine.priority = i32::try_from(priority).unwrap_or(0);
-                    let think = is_later_turn(request)
-                        .then(|| request.session.as_ref().map(|turn| turn.think));
-                    let think = think.flatten();
-                    Ok(VirtualRequest {
-                        engine,
-                        facts,
-                        cancel_after: prepared.cancel_after,
-                        think,
-                    })
-                })
+                .map(|&(request, prepared)| conversion.turn(&mut prompt, request, prepared))
                 .collect::<Result<Vec<_>, Error>>()
         })
         .collect::<Result<Vec<_>, Error>>()?
@@ -299,6 +255,64 @@ fn virtual_plan(
         cluster: model.cluster.clone(),
         seed: settings.workload.seed,
     })
+}
+
+/// How requests become those of the engine.
+struct Conversion<'a> {
+    seed: u64,
+    /// Names of the LoRA adapters; the engine has their numbers.
+    adapters: &'a [String],
+    /// Natural length of answers; `None` where every answer has the requested length.
+    answer_tokens: Option<&'a Distribution>,
+}
+
+impl Conversion<'_> {
+    /// One request, whose `prompt` so far is that of the conversation's earlier turns.
+    fn turn(
+        &self,
+        prompt: &mut PromptBuilder<'_>,
+        request: &Request,
+        prepared: &Prepared,
+    ) -> Result<VirtualRequest, Error> {
+        let mut facts = prepared.record();
+        let requested = request.output_tokens.unwrap_or(ANSWER_TOKENS);
+        let mut output = requested;
+        if let Some(natural) = self.answer_tokens {
+            let mut random = indexed_stream(self.seed, "sim answer", request.index as u64);
+            output = (natural.sample(&mut random).round().max(1.0) as u32).min(requested);
+            if output < requested {
+                facts.finish_reason = Some("stop".to_owned());
+            }
+        }
+        add_content(prompt, request)?;
+        let content = prompt.clone().build();
+        if is_later_turn(request) {
+            facts.prompt_tokens = content.len();
+        }
+        let mut engine = EngineRequest::new(request.index as u64, content, output);
+        let session = request.session.as_ref();
+        if session.is_some_and(|turn| turn.has_next) {
+            engine.answer = answer(self.seed, request.index, output);
+            prompt.answer(&engine.answer);
+        }
+        engine.conversation = session.map(|turn| turn.session as u64);
+        let adapter = |name| self.adapters.iter().position(|adapter| adapter == name);
+        engine.lora = request
+            .model
+            .as_ref()
+            .and_then(adapter)
+            .map(|number| number as u32);
+        let priority = request.overrides.get("priority").and_then(Value::as_i64);
+        engine.priority = i32::try_from(priority.unwrap_or(0)).unwrap_or(0);
+        Ok(VirtualRequest {
+            engine,
+            facts,
+            cancel_after: prepared.cancel_after,
+            think: session
+                .filter(|_| is_later_turn(request))
+                .map(|turn| turn.think),
+        })
+    }
 }
 
 /// True for a turn that follows an answer.

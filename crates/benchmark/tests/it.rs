@@ -112,7 +112,7 @@ fn an_observer_sees_the_numbers_before_anything_is_written_and_a_report_gives_th
     let read = report(&folder, |_| Ok(Exports::default()), &again).unwrap();
     assert_eq!(
         again.0.into_inner().unwrap(),
-        [table.clone()],
+        *std::slice::from_ref(table),
         "byte for byte"
     );
     assert_eq!(

@@ -190,9 +190,7 @@ fn assemble(
         workload::chat_turns(&mut workload.requests, settings.shapes.max_conversations)?;
     known.warnings.append(&mut workload.warnings.clone());
     let mut requests = match large {
-        Some(replay) => {
-            wire::serialise_to_file(&wire, replay, settings.saving.runs_dir.as_deref())?
-        }
+        Some(large) => wire::serialise_to_file(&wire, large, settings.saving.runs_dir.as_deref())?,
         None => wire::serialise(&wire, &workload.requests)?,
     };
     workload::mark_cancellations(settings, &mut requests);
@@ -201,16 +199,11 @@ fn assemble(
         Some(large) => large,
         None => WorkloadInfo::of(&workload),
     };
-    let measured = known.server.is_some();
-    let extra = if measured {
-        wire::serialise(
-            &wire,
-            &workload::extra_requests(settings, &workload, own_extra),
-        )?
-    } else {
-        Vec::new()
-    };
-    if measured {
+    let is_measured = known.server.is_some();
+    let mut extra_requests = Vec::new();
+    if is_measured {
+        let extra = workload::extra_requests(settings, &workload, own_extra);
+        extra_requests = wire::serialise(&wire, &extra)?;
         // A million requests take half a gigabyte.
         workload.requests.truncate(1);
         workload.requests.shrink_to_fit();
@@ -220,15 +213,15 @@ fn assemble(
             requests: requests.into(),
             conversations,
             max_concurrency: settings.load.max_concurrency,
-            workers: if measured {
+            workers: if is_measured {
                 limits::workers(settings, &schedule)?
             } else {
                 1
             },
-            pin: settings.load.pin.filter(|_| measured),
+            pin: settings.load.pin.filter(|_| is_measured),
             schedule: Arc::new(schedule),
             wire,
-            events_in_memory: if measured {
+            events_in_memory: if is_measured {
                 events_in_memory()?
             } else {
                 usize::MAX
@@ -237,7 +230,7 @@ fn assemble(
         },
         workload,
         workload_info,
-        extra_requests: extra,
+        extra_requests,
         tokenizer: known.tokenizer,
         tokenizer_id: known.tokenizer_id,
         model: known.model,

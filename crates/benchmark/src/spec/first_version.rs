@@ -48,12 +48,7 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
             "invalid settings.numbers in manifest.json: {error}"
         ))
     })?;
-    let arrivals: Option<ArrivalSettings> = manifest
-        .settings
-        .get("arrivals")
-        .map(|kept| serde_json::from_value(kept.clone()))
-        .transpose()
-        .or_usage()?;
+    let arrivals = arrivals(manifest)?;
     let flags = Flags(manifest.settings.get("flags"));
     let spec = RunSpec {
         compat: flags
@@ -113,6 +108,14 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
     Ok((spec, facts))
 }
 
+/// Rate, burstiness and seed, where the manifest has them.
+fn arrivals(manifest: &Manifest) -> Result<Option<ArrivalSettings>, Error> {
+    let kept = manifest.settings.get("arrivals");
+    kept.map(|kept| serde_json::from_value(kept.clone()))
+        .transpose()
+        .or_usage()
+}
+
 /// The arguments of `run`, as version 1 kept them.
 struct Flags<'a>(Option<&'a Value>);
 
@@ -150,7 +153,7 @@ impl Flags<'_> {
         if self.get("traffic/workload").is_some() {
             return None;
         }
-        let compat = self
+        let compat: Option<crate::compat::Compat> = self
             .text("target/compat")
             .and_then(|text| text.parse().ok());
         let name = if self.get("traffic/mix").is_some() {
@@ -158,12 +161,8 @@ impl Flags<'_> {
         } else if self.is_set("traffic/multi_turn") {
             "multi-turn".to_owned()
         } else {
-            self.text("dataset/dataset_name").unwrap_or_else(|| {
-                compat
-                    .unwrap_or_else(crate::compat::Compat::default)
-                    .default_dataset()
-                    .to_owned()
-            })
+            self.text("dataset/dataset_name")
+                .unwrap_or_else(|| compat.unwrap_or_default().default_dataset().to_owned())
         };
         let mut spec = DatasetSpec {
             path: self.text("dataset/dataset_path").map(PathBuf::from),

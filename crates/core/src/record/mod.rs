@@ -1,221 +1,13 @@
 //! What happened: the facts of one attempted request.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod event;
+mod outcome;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::event::{Event, EventKind};
+pub use self::outcome::{Outcome, OutcomeCounts};
 use crate::Nanos;
-
-/// How a request ended. Every request of a run ends in exactly one outcome.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A complete and valid answer.
-    Ok,
-    /// The server answered with another status than 200.
-    HttpError,
-    /// An error object or an error event inside the stream.
-    StreamError,
-    /// The answer was cut off: the connection ended before the body was complete, or the stream ended
-    /// cleanly without any sign (`[DONE]`, `finish_reason`) that it was finished.
-    Truncated,
-    /// The answer was complete but had no output at all.
-    Empty,
-    /// Bytes that are not what the protocol allows: malformed SSE, JSON or UTF-8, or over a size
-    /// limit.
-    Malformed,
-    /// The answer came in another content type than the one asked for (one JSON body instead of a
-    /// stream).
-    WrongContentType,
-    /// No connection could be made, or it closed before any byte of the answer.
-    ConnectError,
-    /// A connect, first-byte, idle or total time limit ran out.
-    Timeout,
-    /// The client hung up on purpose (`--request-cancellation-rate`).
-    Cancelled,
-    /// The run ended first: never sent, or still in flight when the run was stopped.
-    #[default]
-    Unfinished,
-}
-
-impl Outcome {
-    /// All outcomes, in the order in which tables show them.
-    pub const ALL: [Self; 11] = [
-        Self::Ok,
-        Self::HttpError,
-        Self::StreamError,
-        Self::Truncated,
-        Self::Empty,
-        Self::Malformed,
-        Self::WrongContentType,
-        Self::ConnectError,
-        Self::Timeout,
-        Self::Cancelled,
-        Self::Unfinished,
-    ];
-
-    /// The name used in files and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::HttpError => "http_error",
-            Self::StreamError => "stream_error",
-            Self::Truncated => "truncated",
-            Self::Empty => "empty",
-            Self::Malformed => "malformed",
-            Self::WrongContentType => "wrong_content_type",
-            Self::ConnectError => "connect_error",
-            Self::Timeout => "timeout",
-            Self::Cancelled => "cancelled",
-            Self::Unfinished => "unfinished",
-        }
-    }
-
-    /// The outcome with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// How many requests ended in each outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OutcomeCounts(BTreeMap<Outcome, usize>);
-
-impl OutcomeCounts {
-    /// Counts one request.
-    pub fn add(&mut self, outcome: Outcome) {
-        *self.0.entry(outcome).or_default() += 1;
-    }
-
-    /// Requests that ended in `outcome`.
-    pub fn get(&self, outcome: Outcome) -> usize {
-        self.0.get(&outcome).copied().unwrap_or_default()
-    }
-
-    /// All requests.
-    pub fn total(&self) -> usize {
-        self.0.values().sum()
-    }
-
-    /// Outcomes that occurred, with their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (Outcome, usize)> + '_ {
-        self.0.iter().map(|(&outcome, &count)| (outcome, count))
-    }
-}
-
-/// What an event carried first of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum EventKind {
-    /// Answer text.
-    #[default]
-    Text = 0,
-    /// Reasoning text (`reasoning`, `reasoning_content`).
-    Reasoning = 1,
-    /// A tool-call or function-call delta.
-    ToolCall = 2,
-    /// A token event without visible text (a special token, or a closing event with
-    /// `finish_reason`).
-    Blank = 3,
-}
-
-impl EventKind {
-    /// The kind with this number in files.
-    pub const fn from_u8(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Text),
-            1 => Some(Self::Reasoning),
-            2 => Some(Self::ToolCall),
-            3 => Some(Self::Blank),
-            _ => None,
-        }
-    }
-}
-
-/// One token event of a streamed answer: 16 bytes, because a run may hold a hundred million of
-/// them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Event {
-    /// When the kernel received it (or the process, if [`Event::kernel_stamped`] is false), from
-    /// run start.
-    pub at: Nanos,
-    /// How much later the process read it, in nanoseconds; the largest value means "or more".
-    pub lag_ns: u32,
-    /// Output tokens in this event; 0 when not (yet) known.
-    pub tokens: u16,
-    /// What it carried.
-    pub kind: EventKind,
-    flags: u8,
-}
-
-const COALESCED: u8 = 1;
-const KERNEL: u8 = 2;
-
-impl Event {
-    /// An event at `at` with the stamps' properties: see [`Event::coalesced`] and
-    /// [`Event::kernel_stamped`].
-    pub fn new(
-        at: Nanos,
-        lag: Nanos,
-        kind: EventKind,
-        coalesced: bool,
-        kernel_stamped: bool,
-    ) -> Self {
-        let flags = if coalesced { COALESCED } else { 0 } | if kernel_stamped { KERNEL } else { 0 };
-        Self {
-            at,
-            lag_ns: u32::try_from(lag.0).unwrap_or(u32::MAX),
-            tokens: 0,
-            kind,
-            flags,
-        }
-    }
-
-    /// True when it came in one read with a later event of the same stream (or in two reads of what
-    /// the kernel had joined under one stamp), so that `at` is only an upper bound: it arrived
-    /// between the previous event and `at`.
-    pub const fn coalesced(self) -> bool {
-        self.flags & COALESCED != 0
-    }
-
-    /// True when `at` is the kernel's receive stamp.
-    pub const fn kernel_stamped(self) -> bool {
-        self.flags & KERNEL != 0
-    }
-
-    /// The flag byte as files keep it.
-    pub const fn flags(self) -> u8 {
-        self.flags
-    }
-
-    /// The event that a file describes.
-    pub const fn from_parts(
-        at: Nanos,
-        lag_ns: u32,
-        tokens: u16,
-        kind: EventKind,
-        flags: u8,
-    ) -> Self {
-        Self {
-            at,
-            lag_ns,
-            tokens,
-            kind,
-            flags,
-        }
-    }
-}
 
 /// Instants of the answer's milestones, from run start; `None` for what never came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -559,19 +351,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_sixteen_bytes() {
-        assert_eq!(size_of::<Event>(), 16);
-    }
-
-    #[test]
     fn rebasing_leaves_the_due_instant_alone() {
         let mut record = Record {
             due: Nanos(5),
             send_start: Some(Nanos(1_006)),
-            events: vec![Event {
-                at: Nanos(1_010),
-                ..Event::default()
-            }],
+            events: vec![Event::new(
+                Nanos(1_010),
+                Nanos::ZERO,
+                EventKind::Text,
+                false,
+                false,
+            )],
             marks: Marks {
                 done: Some(Nanos(1_020)),
                 ..Marks::default()
@@ -585,14 +375,6 @@ mod tests {
             (Nanos(10), Some(Nanos(20)))
         );
         assert_eq!(record.lateness(), Some(Nanos(1)));
-    }
-
-    #[test]
-    fn every_outcome_has_its_own_name() {
-        for outcome in Outcome::ALL {
-            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
-            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
-        }
     }
 
     #[test]
