@@ -135,7 +135,7 @@ impl TargetSettings {
             backend: backend.name().to_owned(),
             kind: self.kind(),
             base_urls: base_urls.iter().map(|url| redact_url(url)).collect(),
-            endpoint: redact_url(&endpoint),
+            endpoint: redact_url(endpoint),
             model: model.clone(),
             served_model_name: served_model_name.clone(),
             tokenizer: tokenizer.clone(),
