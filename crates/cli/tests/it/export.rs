@@ -349,7 +349,7 @@ fn an_invalid_export_is_refused_before_anything_is_sent() {
         ("--export csv", "invalid value 'csv'"),
         (
             "--export sglang --no-run-folder",
-            "name one with --export-dir",
+            "choose a folder with --export-dir",
         ),
         ("--export-dir out", "nothing to export"),
         (

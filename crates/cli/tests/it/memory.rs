@@ -177,7 +177,7 @@ fn an_invalid_limit_is_refused() {
     server.stop().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     assert!(
-        printed(&output).contains("INFEROMETER_EVENTS_IN_MEMORY=lots: give a whole number"),
+        printed(&output).contains("INFEROMETER_EVENTS_IN_MEMORY=lots: expected a whole number"),
         "{}",
         printed(&output)
     );

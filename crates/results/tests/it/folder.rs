@@ -83,7 +83,7 @@ fn an_unwritable_path_is_reported_with_flag_and_remedy() {
     assert!(
         message.contains("--runs-dir")
             && message.contains("/file")
-            && message.contains("name a folder"),
+            && message.contains("choose a writable folder"),
         "{message}"
     );
 }
