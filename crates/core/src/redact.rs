@@ -3,7 +3,7 @@
 //! One place decides it for every way out: the terminal, files, and the arguments of child
 //! processes. Two rules work together. By *form*: a value in the place of a secret (the user part of
 //! a URL, a header's value, a JSON member named `api_key`) is left out whatever it is. By *value*:
-//! every [`Secret`] of the process is left out of foreign text, such as a server's error message
+//! every [`Secret`](crate::Secret) of the process is left out of foreign text, such as a server's error message
 //! that repeats the key it was sent.
 
 use std::borrow::Cow;

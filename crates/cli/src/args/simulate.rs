@@ -7,7 +7,7 @@ use super::{EngineArgs, RunArgs};
 /// Arguments of `inferometer simulate`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimulateArgs {
-    /// The engine [default: --preset llama-3.1-8b@h100].
+    /// The engine; without `--preset` it is `llama-3.1-8b@h100`.
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Natural length of answers in tokens, for requests without `ignore_eos`: 200, normal:200,50,
