@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use inferometer_core::{Nanos, Outcome, Record, Records};
 use inferometer_metrics::{
-    Kind, Metric, MetricSettings, MetricStats, Slo, Times, numpy, summarise,
+    Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, numpy, summarise,
 };
 use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportGoodput, ExportLengths,
@@ -58,22 +58,7 @@ fn export_run<'a>(
             value(record, &Times::of(record, kind))
         }))
     };
-    let asked = |value: fn(&Record) -> Option<u32>| {
-        let lengths = all(records, |record| Some(value(record).map(f64::from)));
-        lengths
-            .into_iter()
-            .collect::<Option<Vec<f64>>>()
-            .and_then(distribution)
-    };
-    let summary = summarise(
-        records,
-        &MetricSettings {
-            selected: vec![Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el],
-            percentiles: EXPORT_PERCENTILES.to_vec(),
-            has_tokenizer: true,
-            ..metrics.clone()
-        },
-    );
+    let summary = export_summary(records, &metrics);
     let stat = |metric| {
         summary
             .stats
@@ -85,9 +70,6 @@ fn export_run<'a>(
     // An answer that is not streamed has no first token and no gaps.
     let streams = generates && spec.content.stream;
     let streamed = |metric| if streams { stat(metric) } else { None };
-    let dataset = spec.workload.dataset.as_ref();
-    let info = dataset.and_then(|one| inferometer_workload::dataset::find(&one.name));
-    let has_file = dataset.is_some_and(|one| one.path.is_some());
     let rates = |value: &dyn Fn(&Record, &Times) -> Option<f64>| of(value).filter(|_| streams);
     let errors = errors(records);
     let failures = errors
@@ -97,8 +79,6 @@ fn export_run<'a>(
         .sum();
     let unanswered: u64 = errors.iter().map(|(_, error)| error.count).sum();
     ExportRun {
-        text_only: info.is_some_and(|info| info.text_only),
-        synthetic_text: info.map(|info| info.text.is_synthetic(has_file)),
         duration_s: summary.duration_s,
         completed: summary.completed as u64,
         failures,
@@ -127,30 +107,72 @@ fn export_run<'a>(
         input_tokens: of(&|record, _| Some(f64::from(record.input_tokens()))),
         output_tokens: of(&|record, _| Some(f64::from(record.output_tokens))).filter(|_| generates),
         asked: (
-            asked(|record| Some(record.prompt_tokens).filter(|&tokens| tokens > 0)),
-            asked(|record| record.asked_output_tokens).filter(|_| facts.ignore_eos),
+            requested(records, |record| {
+                Some(record.prompt_tokens).filter(|&tokens| tokens > 0)
+            }),
+            requested(records, |record| record.asked_output_tokens).filter(|_| facts.ignore_eos),
         ),
-        retokenized: good(records, |record| {
-            Some(record.tokenizer_output_tokens.map(u64::from))
-        })
-        .into_iter()
-        .sum(),
+        retokenized: retokenized(records),
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
         accept_length: facts
             .decoding
             .as_ref()
             .and_then(crate::decoding::Decoding::acceptance_length),
-        request_rate: spec.load.request_rate().filter(|_| !spec.load.self_timed),
-        self_timed: spec.load.self_timed,
-        metadata: spec.report.metadata.clone(),
         max_concurrency: metrics.cap.map(|cap| cap as u64),
         sessions: sessions(records),
         details: spec.report.detailed.then(|| details(records, kind)),
+        ..planned(manifest, spec)
+    }
+}
+
+/// What the settings alone determine; everything measured is absent.
+fn planned<'a>(manifest: &'a Manifest, spec: &RunSpec) -> ExportRun<'a> {
+    let dataset = spec.workload.dataset.as_ref();
+    let info = dataset.and_then(|one| inferometer_workload::dataset::find(&one.name));
+    let has_file = dataset.is_some_and(|one| one.path.is_some());
+    ExportRun {
+        text_only: info.is_some_and(|info| info.text_only),
+        synthetic_text: info.map(|info| info.text.is_synthetic(has_file)),
+        request_rate: spec.load.request_rate().filter(|_| !spec.load.self_timed),
+        self_timed: spec.load.self_timed,
+        metadata: spec.report.metadata.clone(),
         dataset: dataset.map(export_name),
         lengths: dataset.map(export_lengths).unwrap_or_default(),
         ..ExportRun::of(manifest)
     }
+}
+
+/// The latencies of the run with the percentiles that the formats contain.
+fn export_summary(records: &dyn Records, metrics: &MetricSettings) -> Summary {
+    summarise(
+        records,
+        &MetricSettings {
+            selected: vec![Metric::Ttft, Metric::Tpot, Metric::Itl, Metric::E2el],
+            percentiles: EXPORT_PERCENTILES.to_vec(),
+            has_tokenizer: true,
+            ..metrics.clone()
+        },
+    )
+}
+
+/// Output tokens of the successful answers, as the tokenizer counts their text; `None` if a text was
+/// not counted.
+fn retokenized(records: &dyn Records) -> Option<u64> {
+    good(records, |record| {
+        Some(record.tokenizer_output_tokens.map(u64::from))
+    })
+    .into_iter()
+    .sum()
+}
+
+/// Lengths that were requested; `None` if a request has none.
+fn requested(records: &dyn Records, value: fn(&Record) -> Option<u32>) -> Option<Distribution> {
+    let lengths = all(records, |record| Some(value(record).map(f64::from)));
+    lengths
+        .into_iter()
+        .collect::<Option<Vec<f64>>>()
+        .and_then(distribution)
 }
 
 /// The values of `value` for all records that have one.

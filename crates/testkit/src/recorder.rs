@@ -152,40 +152,29 @@ fn answer(path: &str, body: &Value, done: usize) -> (u16, &'static str, String) 
         "/v1/completions" => {
             let token = r#"data: {"choices": [{"text": "a"}]}"#;
             let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
-            (
-                200,
-                "text/event-stream",
-                format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"),
-            )
+            events(format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
         }
         "/v1/chat/completions" => {
             let token = r#"data: {"choices": [{"delta": {"content": "a"}}]}"#;
             let usage = format!(r#"data: {{"choices": [], "usage": {USAGE}}}"#);
-            (
-                200,
-                "text/event-stream",
-                format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"),
-            )
+            events(format!("{token}\n\n{token}\n\n{usage}\n\ndata: [DONE]\n\n"))
         }
         "/v1/messages" => {
             let delta = r#"data: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}"#;
             let usage = r#"data: {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"input_tokens": 3, "output_tokens": 2}}"#;
             let stop = r#"data: {"type": "message_stop"}"#;
-            (
-                200,
-                "text/event-stream",
-                format!("{delta}\n\n{delta}\n\n{usage}\n\n{stop}\n\n"),
-            )
+            events(format!("{delta}\n\n{delta}\n\n{usage}\n\n{stop}\n\n"))
         }
         "/v1/responses" => {
             let delta = r#"data: {"type": "response.output_text.delta", "delta": "a"}"#;
             let end = r#"data: {"type": "response.completed", "response": {"status": "completed", "usage": {"input_tokens": 3, "output_tokens": 2}}}"#;
-            (
-                200,
-                "text/event-stream",
-                format!("{delta}\n\n{delta}\n\n{end}\n\n"),
-            )
+            events(format!("{delta}\n\n{delta}\n\n{end}\n\n"))
         }
         _ => (404, JSON, "{}".into()),
     }
+}
+
+/// An answer that is a stream of events.
+fn events(text: String) -> (u16, &'static str, String) {
+    (200, "text/event-stream", text)
 }

@@ -69,6 +69,7 @@ impl LengthsSpec {
 
 impl DatasetSpec {
     /// `settings` in the form that the manifest keeps.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub fn of(settings: &DatasetSettings) -> Self {
         let none = json!({});
         let file = |path: &Path| Some(path.to_owned());

@@ -100,6 +100,10 @@ fn check_all(folder: &Path) -> [Value; 3] {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn every_export_has_the_keys_types_and_units_of_its_tool_and_our_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);

@@ -14,6 +14,10 @@ fn table(text: &str) -> &str {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn a_run_prints_the_table_and_leaves_files_that_give_the_same_table_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = server(5.0, 1.0);

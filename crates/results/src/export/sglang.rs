@@ -34,13 +34,7 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
 
     let input = tokens(run.input_tokens.as_ref());
     let output = tokens(run.output_tokens.as_ref());
-    let text = |all: u64| {
-        if run.text_only {
-            json!(all)
-        } else {
-            Value::Null
-        }
-    };
+    let text = |all: u64| json!(run.text_only.then_some(all));
     put("duration", number(run.duration_s));
     put("completed", json!(run.completed));
     put("total_input_tokens", json!(input));
@@ -70,7 +64,7 @@ fn form(run: &ExportRun<'_>) -> Map<String, Value> {
         put(&format!("p95_{name}_ms"), of(|one| one.at(95.0)));
         put(&format!("p99_{name}_ms"), of(|one| one.at(99.0)));
     }
-    // Mean number of requests under way.
+    // Mean number of requests in flight.
     put(
         "concurrency",
         run.per_second(run.e2el.as_ref().map_or(0.0, Distribution::sum) / 1000.0),

@@ -32,6 +32,49 @@ fn run(source: Source, keys: IndexMap<String, Value>) -> ImportedRun {
     }
 }
 
+/// Keys of a result and where AIPerf and GenAI-Perf keep them in `input_config`, by version.
+const NVIDIA_SETTINGS: [(&str, &[&str]); 6] = [
+    (
+        "model_id",
+        &[
+            "/endpoint/model_names/0",
+            "/model_names/0",
+            "/model/0",
+            "/model",
+        ],
+    ),
+    ("tokenizer_id", &["/tokenizer/name", "/tokenizer"]),
+    ("backend", &["/endpoint/type", "/endpoint_type"]),
+    ("request_rate", &["/loadgen/request_rate", "/request_rate"]),
+    (
+        "max_concurrency",
+        &[
+            "/loadgen/concurrency",
+            "/concurrency",
+            "/perf_analyzer/stimulus/concurrency",
+        ],
+    ),
+    ("num_prompts", &["/loadgen/request_count", "/request_count"]),
+];
+/// Keys of a result and the names of the metrics whose average they are.
+const NVIDIA_TOTALS: [(&str, &str); 9] = [
+    ("duration", "benchmark_duration"),
+    ("completed", "request_count"),
+    ("failed", "error_request_count"),
+    ("total_input_tokens", "total_isl"),
+    ("total_output_tokens", "total_osl"),
+    ("request_throughput", "request_throughput"),
+    ("request_goodput", "goodput"),
+    ("output_throughput", "output_token_throughput"),
+    ("total_token_throughput", "total_token_throughput"),
+];
+/// Latencies, their names in GuideLLM, and the factor from its unit to milliseconds.
+const GUIDELLM_LATENCIES: [(&str, &str, f64); 3] = [
+    ("ttft", "time_to_first_token_ms", 1.0),
+    ("tpot", "inter_token_latency_ms", 1.0),
+    ("e2el", "request_latency", 1e3),
+];
+
 /// `profile_export_aiperf.json` and `profile_export_genai_perf.json`: a metric is an object with
 /// `unit`, `avg`, `min`, `max`, `std`, `p50` ….
 fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
@@ -58,30 +101,7 @@ fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
 
     let mut keys = IndexMap::new();
     let config = object.get("input_config").unwrap_or(&Value::Null);
-    let settings: [(&str, &[&str]); 6] = [
-        (
-            "model_id",
-            &[
-                "/endpoint/model_names/0",
-                "/model_names/0",
-                "/model/0",
-                "/model",
-            ],
-        ),
-        ("tokenizer_id", &["/tokenizer/name", "/tokenizer"]),
-        ("backend", &["/endpoint/type", "/endpoint_type"]),
-        ("request_rate", &["/loadgen/request_rate", "/request_rate"]),
-        (
-            "max_concurrency",
-            &[
-                "/loadgen/concurrency",
-                "/concurrency",
-                "/perf_analyzer/stimulus/concurrency",
-            ],
-        ),
-        ("num_prompts", &["/loadgen/request_count", "/request_count"]),
-    ];
-    for (key, paths) in settings {
+    for (key, paths) in NVIDIA_SETTINGS {
         let scalar = |path: &&str| {
             config
                 .pointer(path)
@@ -91,18 +111,7 @@ fn nvidia(object: &Map<String, Value>) -> Option<ImportedRun> {
             keys.insert(key.to_owned(), value.clone());
         }
     }
-    let totals = [
-        ("duration", "benchmark_duration"),
-        ("completed", "request_count"),
-        ("failed", "error_request_count"),
-        ("total_input_tokens", "total_isl"),
-        ("total_output_tokens", "total_osl"),
-        ("request_throughput", "request_throughput"),
-        ("request_goodput", "goodput"),
-        ("output_throughput", "output_token_throughput"),
-        ("total_token_throughput", "total_token_throughput"),
-    ];
-    for (key, name) in totals {
+    for (key, name) in NVIDIA_TOTALS {
         let is_seconds =
             key != "duration" || unit(metrics, name).is_some_and(|unit| unit.starts_with('s'));
         if let (Some(value), true) = (average(name), is_seconds) {
@@ -196,11 +205,7 @@ fn guidellm(entry: &Value, report: &Map<String, Value>) -> Option<ImportedRun> {
     put("request_throughput", mean("requests_per_second"));
     put("output_throughput", mean("output_tokens_per_second"));
     put("total_token_throughput", mean("tokens_per_second"));
-    for (metric, name, factor) in [
-        ("ttft", "time_to_first_token_ms", 1.0),
-        ("tpot", "inter_token_latency_ms", 1.0),
-        ("e2el", "request_latency", 1e3),
-    ] {
+    for (metric, name, factor) in GUIDELLM_LATENCIES {
         if let Some(stats) = successful(name).and_then(Value::as_object) {
             let percentiles = stats
                 .get("percentiles")

@@ -189,6 +189,10 @@ fn a_completions_exchange_with_token_counts_for_each_event() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn every_completions_and_chat_backend_has_its_golden_exchange() {
     let completions = (
         "/v1/completions",
@@ -402,6 +406,10 @@ fn an_audio_exchange() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn pooling_exchanges() {
     let vectors = r#"{"object":"list","data":[{"embedding":[0.1,0.2]}],"usage":{"prompt_tokens":6,"total_tokens":6}}"#;
     let mut batch = text("");

@@ -404,6 +404,10 @@ fn errors_inside_streams() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn unreadable_side_fields_do_not_cost_the_answer() {
     let odd = [
         (r#""usage":"n/a""#, r#""stop""#),

@@ -41,6 +41,10 @@ fn of(dataset: DatasetSettings, num_prompts: i64) -> WorkloadSettings {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn chunks_are_the_whole() {
     let random = |input_len| RandomSettings {
         input_len,

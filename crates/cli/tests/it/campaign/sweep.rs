@@ -344,6 +344,10 @@ fn repeats_are_summarised_beside_the_runs_and_broken_files_are_named() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn a_sweep_on_the_virtual_clock_needs_no_server_and_leaves_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
     let text = "run: {num_prompts: 200, random_input_len: 64, random_output_len: 32, request_rate: [5, 50],\n  backend: \

@@ -28,6 +28,10 @@ fn build(folder: &Path, file: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a sequence of steps or a table of cases"
+)]
 fn a_workload_file_is_replayed_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let flags = [
