@@ -32,7 +32,7 @@ pub struct Fit {
     pub error: f64,
     /// Simulations of all loads that the search made.
     pub evaluations: usize,
-    /// Coefficients on which these loads hardly depend: half or twice as much fits nearly as well.
+    /// Coefficients that these loads determine poorly: half or double the value fits nearly as well.
     pub undetermined: Vec<&'static str>,
 }
 

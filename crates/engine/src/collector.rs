@@ -42,7 +42,7 @@ pub(crate) struct Collector<'a> {
     pub(crate) events_in_memory: usize,
     /// Polled while records come in.
     pub(crate) watch: &'a mut HostWatch,
-    /// Told of each finished record.
+    /// Notified of each finished record.
     pub(crate) progress: &'a Progress,
 }
 

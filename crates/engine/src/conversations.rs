@@ -20,7 +20,7 @@ pub(crate) const EARLIER_TURN_FAILED: &str = "not sent: an earlier turn of its c
 pub struct Conversations {
     requests: Vec<Request>,
     starts: Vec<usize>,
-    /// Most of them under way at once, those in think time included; `None` for no limit.
+    /// Maximum number active at once, those in think time included; `None` for no limit.
     pub max_active: Option<usize>,
 }
 

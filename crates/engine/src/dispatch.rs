@@ -8,7 +8,7 @@
 //!
 //! In conversations the schedule holds the first turns only. A later turn becomes due by
 //! [`Dispatcher::follow_up`] when the answer before it has ended; where slots are scarce,
-//! conversations under way go before new ones. A limit on conversations holds back new ones only,
+//! active conversations go before new ones. A limit on conversations holds back new ones only,
 //! whatever slots are free.
 
 use std::cmp::Reverse;
@@ -73,7 +73,7 @@ pub struct Dispatcher<'a> {
     follow_ups: BinaryHeap<Reverse<(Nanos, usize)>>,
     slots: Option<usize>,
     in_flight: usize,
-    /// Most conversations under way, those in think time included.
+    /// Maximum number of active conversations, those in think time included.
     max_conversations: Option<usize>,
     conversations: usize,
     next: Option<usize>,
@@ -109,7 +109,7 @@ impl<'a> Dispatcher<'a> {
         self
     }
 
-    /// Starts a conversation only while fewer than `most` are under way. The end of each must be
+    /// Starts a conversation only while fewer than `most` are active. The end of each must be
     /// reported with [`Dispatcher::conversation_ended`].
     #[must_use]
     pub fn with_max_conversations(mut self, most: Option<usize>) -> Self {

@@ -33,7 +33,7 @@ pub struct RunInput {
 }
 
 impl RunInput {
-    /// Most conversations under way at once, or `None` for no limit.
+    /// Maximum number of active conversations, or `None` for no limit.
     pub(crate) fn max_conversations(&self) -> Option<usize> {
         self.conversations.as_ref()?.max_active
     }

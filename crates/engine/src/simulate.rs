@@ -26,7 +26,7 @@ pub struct VirtualRun {
     pub schedule: Schedule,
     /// Slots, or `None` for no limit.
     pub max_concurrency: Option<usize>,
-    /// Most conversations under way, or `None` for no limit.
+    /// Maximum number of active conversations, or `None` for no limit.
     pub max_conversations: Option<usize>,
     /// The engines.
     pub cluster: ClusterConfig,

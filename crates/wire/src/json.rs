@@ -349,11 +349,11 @@ mod tests {
         assert_eq!(usage("null"), None);
         assert_eq!(usage("\"n/a\""), None);
         assert_eq!(usage("1e400"), None);
-        let told = usage(
+        let reported = usage(
             r#"{"prompt_tokens":3,"completion_tokens":1e400,"prompt_tokens_details":"none","completion_tokens_details":[1e999]}"#,
         );
         assert_eq!(
-            told,
+            reported,
             Some(Usage {
                 prompt_tokens: Some(3),
                 completion_tokens: Some(u32::MAX),

@@ -188,7 +188,7 @@ fn keep_what_was_measured(places: &Places, observer: &dyn Observer) {
     }
 }
 
-/// What goes on besides the load while it is sent.
+/// What runs alongside the load while it is sent.
 struct UnderWay {
     before: Option<Page>,
     probe: Option<Probe>,

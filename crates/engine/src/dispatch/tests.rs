@@ -98,7 +98,7 @@ fn a_new_conversation_waits_for_another_to_end_although_slots_are_free() {
     assert_eq!(machine.step(Nanos(0)), Step::WaitForSlot);
     machine.completed();
     machine.follow_up(1, Nanos(50));
-    // In think time the conversation is still under way.
+    // In think time the conversation is still active.
     assert_eq!(machine.step(Nanos(10)), Step::WaitUntil(Nanos(50)));
     assert_eq!(machine.step(Nanos(50)), Step::Send(1));
     assert_eq!(machine.step(Nanos(50)), Step::WaitForSlot);

@@ -255,7 +255,7 @@ impl Tokenizer {
         self.encoder.special_added_ids()
     }
 
-    /// True when encoding is our own, and so many times faster than the crate's.
+    /// True when the fast encoder of this crate is used instead of the `tokenizers` crate's.
     pub(crate) fn is_fast(&self) -> bool {
         matches!(self.encoder, Encoder::Fast(_))
     }
