@@ -84,35 +84,27 @@ impl Run<'_> {
             record.send_start.get_or_insert_with(clock::now);
         }
         let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
+        let answer = |driver| Answer {
+            probe: &probe,
+            before,
+            deadline,
+            driver,
+            record,
+            taken: None,
+        };
         match &mut conn.kind {
             ConnKind::Http1 {
                 sender, connection, ..
             } => {
                 let head = sender.send_request(request);
                 let driver = Driver::Own(connection);
-                let answer = Answer {
-                    probe: &probe,
-                    before,
-                    deadline,
-                    driver,
-                    record,
-                    taken: None,
-                };
-                self.read(answer, pin!(head)).await
+                self.read(answer(driver), pin!(head)).await
             }
             ConnKind::Http2 { sender, .. } => {
                 let (body, sending) = Outgoing::new(body, Rc::clone(&probe));
                 let head = sender.send_request(request.map(|_| body));
                 let driver = Driver::Task(sending);
-                let answer = Answer {
-                    probe: &probe,
-                    before,
-                    deadline,
-                    driver,
-                    record,
-                    taken: None,
-                };
-                self.read(answer, pin!(head)).await
+                self.read(answer(driver), pin!(head)).await
             }
         }
     }

@@ -39,14 +39,9 @@ pub(super) static ANTHROPIC: Backend = Backend {
 };
 
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-    let refuse = |what| WireError::Prompt {
-        backend: backend.name(),
-        what,
-        remedy: "use a dataset of plain text",
-    };
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse("images, video or audio"));
-    }
+    let remedy = "use a dataset of plain text";
+    backend.refuse_media(request, remedy)?;
+    let refuse = |what| backend.refuse(what, remedy);
     let user = |content: Value| serde_json::json!([{"role": "user", "content": content}]);
     let messages = match &request.prompt {
         Prompt::Text(text) => user(text.as_str().into()),

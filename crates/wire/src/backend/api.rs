@@ -74,6 +74,27 @@ impl Backend {
         self.suffixes
     }
 
+    /// The error for a request with content that this API cannot carry.
+    pub(super) fn refuse(&self, what: &'static str, remedy: &'static str) -> WireError {
+        WireError::Prompt {
+            backend: self.name,
+            what,
+            remedy,
+        }
+    }
+
+    /// Refuses a request with media, for an API of text only.
+    pub(super) fn refuse_media(
+        &self,
+        request: &Request,
+        remedy: &'static str,
+    ) -> Result<(), WireError> {
+        if request.media.is_empty() && request.audio.is_none() {
+            return Ok(());
+        }
+        Err(self.refuse("images, video or audio", remedy))
+    }
+
     /// What it measures.
     pub fn kind(&self) -> BackendKind {
         self.kind

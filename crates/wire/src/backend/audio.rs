@@ -25,14 +25,8 @@ pub(super) static OPENAI_AUDIO: Backend = Backend {
 };
 
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-    let backend = backend.name();
     let Some(audio) = &request.audio else {
-        let remedy = "use a dataset with audio";
-        return Err(WireError::Prompt {
-            backend,
-            what: "a request without audio",
-            remedy,
-        });
+        return Err(backend.refuse("a request without audio", "use a dataset with audio"));
     };
     let mut fields = Map::new();
     fields.insert("model".into(), model(request, settings).into());

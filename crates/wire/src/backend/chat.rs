@@ -35,7 +35,7 @@ pub(super) static OPENAI_CHAT: Backend = Backend {
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
     let mut body = Map::new();
     body.insert("model".into(), model(request, settings).into());
-    body.insert("messages".into(), messages(request, backend.name())?);
+    body.insert("messages".into(), messages(request, backend)?);
     if let Some(tokens) = request.output_tokens {
         body.insert("max_completion_tokens".into(), tokens.into());
     }
@@ -49,36 +49,30 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
 
 /// The messages for `request`: ready ones as they are, anything else as one user message whose
 /// content is a list of parts, the text first.
-pub(super) fn messages(request: &Request, backend: &'static str) -> Result<Value, WireError> {
+pub(super) fn messages(request: &Request, backend: &Backend) -> Result<Value, WireError> {
     let mut content = match &request.prompt {
         Prompt::Messages(messages) if request.media.is_empty() => {
             return Ok(messages.clone().into());
         }
         Prompt::Messages(_) => {
-            let remedy = "put the images into the messages themselves";
-            return Err(WireError::Prompt {
-                backend,
-                what: "messages with separate media",
-                remedy,
-            });
+            return Err(backend.refuse(
+                "messages with separate media",
+                "put the images into the messages themselves",
+            ));
         }
         Prompt::Text(text) => vec![json!({"type": "text", "text": text})],
         Prompt::Parts(parts) => parts.clone(),
         Prompt::Tokens(_) => {
-            let remedy = "token ids need a completions backend such as --backend vllm";
-            return Err(WireError::Prompt {
-                backend,
-                what: "token ids",
-                remedy,
-            });
+            return Err(backend.refuse(
+                "token ids",
+                "token ids need a completions backend such as --backend vllm",
+            ));
         }
         Prompt::Texts(_) => {
-            let remedy = "batches need a completions or embeddings backend";
-            return Err(WireError::Prompt {
-                backend,
-                what: "several prompts in one request",
-                remedy,
-            });
+            return Err(backend.refuse(
+                "several prompts in one request",
+                "batches need a completions or embeddings backend",
+            ));
         }
     };
     content.extend(request.media.iter().cloned());

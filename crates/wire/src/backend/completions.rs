@@ -80,14 +80,9 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
 }
 
 fn prompt(backend: &Backend, request: &Request) -> Result<Value, WireError> {
-    let refuse = |what| WireError::Prompt {
-        backend: backend.name(),
-        what,
-        remedy: "use --backend openai-chat with --endpoint /v1/chat/completions",
-    };
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse("images, video or audio"));
-    }
+    let remedy = "use --backend openai-chat with --endpoint /v1/chat/completions";
+    backend.refuse_media(request, remedy)?;
+    let refuse = |what| backend.refuse(what, remedy);
     match &request.prompt {
         Prompt::Text(text) => Ok(text.as_str().into()),
         Prompt::Tokens(ids) => Ok(ids.clone().into()),

@@ -15,15 +15,10 @@ use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 
 /// The only kind of prompt that these APIs accept.
-fn plain_text<'a>(request: &'a Request, backend: &'static str) -> Result<&'a str, WireError> {
-    let refuse = |what| WireError::Prompt {
-        backend,
-        what,
-        remedy: "use a dataset of plain text",
-    };
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse("images, video or audio"));
-    }
+fn plain_text<'a>(backend: &Backend, request: &'a Request) -> Result<&'a str, WireError> {
+    let remedy = "use a dataset of plain text";
+    backend.refuse_media(request, remedy)?;
+    let refuse = |what| backend.refuse(what, remedy);
     request.prompt.as_text().ok_or_else(|| {
         refuse(match request.prompt {
             Prompt::Tokens(_) => "token ids",
@@ -73,7 +68,7 @@ fn tgi_body(
         parameters.shift_remove(field);
     }
     let mut body = Map::new();
-    body.insert("inputs".into(), plain_text(request, backend.name())?.into());
+    body.insert("inputs".into(), plain_text(backend, request)?.into());
     body.insert("parameters".into(), parameters.into());
     Ok(json_body(body, settings))
 }
@@ -182,10 +177,7 @@ fn tensorrt_body(
     let mut body = Map::new();
     // Deltas, not the whole text again with every token: the bytes would grow with its square.
     body.insert("accumulate_tokens".into(), false.into());
-    body.insert(
-        "text_input".into(),
-        plain_text(request, backend.name())?.into(),
-    );
+    body.insert("text_input".into(), plain_text(backend, request)?.into());
     body.insert("temperature".into(), 0.0.into());
     body.insert("top_p".into(), 1.0.into());
     if let Some(tokens) = request.output_tokens {
@@ -273,7 +265,7 @@ fn mii_body(
 ) -> Result<Body, WireError> {
     let mut body = Map::new();
     body.insert("model".into(), model(request, settings).into());
-    body.insert("prompt".into(), plain_text(request, backend.name())?.into());
+    body.insert("prompt".into(), plain_text(backend, request)?.into());
     if let Some(tokens) = request.output_tokens {
         body.insert("max_tokens".into(), tokens.into());
     }

@@ -113,7 +113,7 @@ fn body(
             body.insert("truncate_prompt_tokens".into(), (-1).into());
             match (&request.prompt, request.media.is_empty()) {
                 (Prompt::Messages(_) | Prompt::Parts(_), _) | (Prompt::Text(_), false) => {
-                    body.insert("messages".into(), messages(request, backend.name())?);
+                    body.insert("messages".into(), messages(request, backend)?);
                 }
                 _ => drop(body.insert("input".into(), input(backend, request)?)),
             }
@@ -134,31 +134,15 @@ fn body(
     Ok(json_body(body, &settings))
 }
 
-fn refuse(backend: &Backend, what: &'static str, remedy: &'static str) -> WireError {
-    WireError::Prompt {
-        backend: backend.name(),
-        what,
-        remedy,
-    }
-}
-
 fn input(backend: &Backend, request: &Request) -> Result<Value, WireError> {
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse(
-            backend,
-            "images, video or audio",
-            "use --backend openai-embeddings-chat",
-        ));
-    }
+    backend.refuse_media(request, "use --backend openai-embeddings-chat")?;
     match &request.prompt {
         Prompt::Text(text) => Ok(text.as_str().into()),
         Prompt::Tokens(ids) => Ok(ids.clone().into()),
         Prompt::Texts(texts) => Ok(texts.clone().into()),
-        Prompt::Messages(_) | Prompt::Parts(_) => Err(refuse(
-            backend,
-            "chat messages",
-            "use --backend openai-embeddings-chat",
-        )),
+        Prompt::Messages(_) | Prompt::Parts(_) => {
+            Err(backend.refuse("chat messages", "use --backend openai-embeddings-chat"))
+        }
     }
 }
 
@@ -174,8 +158,7 @@ fn rerank(
             body.insert("truncate_prompt_tokens".into(), (-1).into());
             Ok(())
         }
-        _ => Err(refuse(
-            backend,
+        _ => Err(backend.refuse(
             "a prompt without a query and documents",
             "use --dataset-name random-rerank",
         )),
@@ -191,11 +174,10 @@ fn chat(backend: &Backend, shape: Shape, request: &Request) -> Result<Value, Wir
         text.clear();
     }
     if shape != Shape::Vlm2Vec || request.media.is_empty() {
-        return messages(&request, backend.name());
+        return messages(&request, backend);
     }
     let Prompt::Text(question) = &request.prompt else {
-        return Err(refuse(
-            backend,
+        return Err(backend.refuse(
             "images with anything but plain text",
             "use a dataset of plain text and images",
         ));
@@ -233,8 +215,7 @@ fn infinity(
                 .into_iter()
                 .find_map(Value::as_str);
             let Some(url) = url else {
-                return Err(refuse(
-                    backend,
+                return Err(backend.refuse(
                     "this kind of content part",
                     "use image_url, video_url or audio_url",
                 ));
@@ -244,18 +225,15 @@ fn infinity(
             body.insert("modality".into(), modality.into());
         }
         [_] => {
-            return Err(refuse(
-                backend,
+            return Err(backend.refuse(
                 "text and an image at once",
                 "use --backend infinity-embeddings-clip",
             ));
         }
         _ => {
-            return Err(refuse(
-                backend,
-                "several images in one request",
-                "use one image per request",
-            ));
+            return Err(
+                backend.refuse("several images in one request", "use one image per request")
+            );
         }
     }
     Ok(())

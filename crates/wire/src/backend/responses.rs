@@ -33,14 +33,9 @@ pub(super) static OPENAI_RESPONSES: Backend = Backend {
 };
 
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-    let refuse = |what| WireError::Prompt {
-        backend: backend.name(),
-        what,
-        remedy: "use --backend openai-chat or a dataset of plain text",
-    };
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse("images, video or audio"));
-    }
+    let remedy = "use --backend openai-chat or a dataset of plain text";
+    backend.refuse_media(request, remedy)?;
+    let refuse = |what| backend.refuse(what, remedy);
     let input: Value = match &request.prompt {
         Prompt::Text(text) => text.as_str().into(),
         Prompt::Messages(messages) => messages.clone().into(),

@@ -34,14 +34,9 @@ pub(super) static SGLANG_NATIVE: Backend = Backend {
 };
 
 fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result<Body, WireError> {
-    let refuse = |what| WireError::Prompt {
-        backend: backend.name(),
-        what,
-        remedy: "use a dataset of plain text, or --backend openai-chat",
-    };
-    if !request.media.is_empty() || request.audio.is_some() {
-        return Err(refuse("images, video or audio"));
-    }
+    let remedy = "use a dataset of plain text, or --backend openai-chat";
+    backend.refuse_media(request, remedy)?;
+    let refuse = |what| backend.refuse(what, remedy);
     let mut sampling = Map::new();
     if let Some(tokens) = request.output_tokens {
         sampling.insert("max_new_tokens".into(), tokens.into());
