@@ -1,7 +1,7 @@
 //! `--export`: a run in the formats of other tools, from its manifest and records alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use inferometer_core::{Nanos, Outcome, Record, Records};
 use inferometer_metrics::{
@@ -13,6 +13,7 @@ use inferometer_results::{
 };
 
 use crate::error::{Error, OrError};
+use crate::observer::Observer;
 use crate::settings::{DatasetSpec, Exports};
 use crate::spec::{RunFacts, RunSpec};
 use crate::vllm;
@@ -20,8 +21,8 @@ use crate::vllm;
 /// Name in the exports of `multi-turn` with `--multi-turn` and without a file.
 const SYNTHETIC_TURNS: &str = "multi-turn-synthetic";
 
-/// Writes all formats and returns their paths; they go to `run_folder` unless another folder was
-/// given.
+/// Writes all formats and names their files to `observer`; they go to `run_folder` unless another
+/// folder was given.
 pub(crate) fn write(
     exports: &Exports,
     run_folder: Option<&Path>,
@@ -29,19 +30,24 @@ pub(crate) fn write(
     records: &dyn Records,
     spec: &RunSpec,
     facts: &RunFacts,
-) -> Result<Vec<PathBuf>, Error> {
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let Some(folder) = exports
         .folder(run_folder)
         .filter(|_| !exports.forms().is_empty())
     else {
-        return Ok(Vec::new());
+        return Ok(());
     };
     let run = export_run(manifest, records, spec, facts);
-    exports
+    let written = exports
         .forms()
         .iter()
         .map(|form| form.write(folder, &run).or_failure())
-        .collect()
+        .collect::<Result<Vec<_>, _>>()?;
+    for path in written {
+        observer.line(&format!("Exported: {}", path.display()));
+    }
+    Ok(())
 }
 
 /// Everything that the formats can contain.

@@ -4,7 +4,8 @@ use inferometer_arrival::Rate;
 use inferometer_core::Nanos;
 use inferometer_results::{Manifest, VllmHeader, VllmRamp, vllm_date};
 
-use crate::server::ModelNames;
+use crate::prepare::Ready;
+use crate::settings::Settings;
 use crate::spec::RunSpec;
 
 /// What the header has besides the settings.
@@ -18,17 +19,12 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The identity of a run in progress.
-    pub(crate) fn of_run(
-        spec: &RunSpec,
-        model: &ModelNames,
-        tokenizer: Option<&str>,
-        label: Option<&str>,
-    ) -> Self {
+    pub(crate) fn of_run(settings: &Settings, ready: &Ready) -> Self {
         Self {
-            model_id: model.id.clone(),
-            tokenizer_id: tokenizer.map(str::to_owned),
-            label: label.map(str::to_owned),
-            num_prompts: spec.workload.num_prompts.max(0) as u64,
+            model_id: ready.model.id.clone(),
+            tokenizer_id: ready.tokenizer_id.clone(),
+            label: settings.saving.label.clone(),
+            num_prompts: settings.workload.num_prompts.max(0) as u64,
         }
     }
 

@@ -95,17 +95,15 @@ impl FolderRun {
 
     /// Writes the result in the forms of other tools.
     fn export(&self, exports: &Exports, observer: &dyn Observer) -> Result<(), Error> {
-        let written = export::write(
+        export::write(
             exports,
             Some(&self.folder),
             &self.manifest,
             &self.records,
             &self.spec,
             &self.facts,
+            observer,
         )?;
-        for path in written {
-            observer.line(&format!("Exported: {}", path.display()));
-        }
         self.records.check().or_usage()
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use inferometer_core::{Nanos, Records};
+use inferometer_core::{Nanos, Records, Schedule};
+use inferometer_engine as engine;
 use inferometer_report::Lang;
 use inferometer_results::{
     Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, result_file_name, run_folder_name,
@@ -11,7 +12,7 @@ use inferometer_results::{
 use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 use crate::observer::Observer;
-use crate::settings::SavingSettings;
+use crate::settings::{SavingSettings, Settings};
 use crate::spec::{RunFacts, RunSpec};
 use crate::{export, page, sidecars, vllm};
 
@@ -31,7 +32,6 @@ impl Places {
         header: &VllmHeader,
         began: Nanos,
     ) -> Result<Self, Error> {
-        saving.exports.prepare()?;
         let result = if saving.needs_result_file() {
             let name = match &saving.result_filename {
                 Some(name) => name.display().to_string(),
@@ -84,6 +84,21 @@ pub(crate) struct Finished<'a> {
 }
 
 impl Finished<'_> {
+    /// vLLM's result, as far as measured and simulated runs have it in common. `load` is what the
+    /// engine returned.
+    pub(crate) fn result(
+        &self,
+        header: VllmHeader,
+        settings: &Settings,
+        schedule: &Schedule,
+        load: &engine::Finished,
+    ) -> VllmResult {
+        let mut result = vllm::result(header, self.records, self.numbers, &load.health, load.start);
+        result.rps_change_events =
+            vllm::rate_changes(&settings.load.arrivals, schedule, load.start);
+        result
+    }
+
     /// Writes every requested file; the record log stays.
     pub(crate) fn write(
         &self,
@@ -109,18 +124,14 @@ impl Finished<'_> {
                 Lang::default(),
             )?;
         }
-        let exports = &self.saving.exports;
-        let exported = export::write(
-            exports,
+        export::write(
+            &self.saving.exports,
             places.folder_path(),
             self.manifest,
             self.records,
             self.spec,
             self.facts,
-        )?;
-        for path in exported {
-            observer.line(&format!("Exported: {}", path.display()));
-        }
-        Ok(())
+            observer,
+        )
     }
 }

@@ -6,9 +6,9 @@
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt, Request};
-use inferometer_engine::{Finished, VirtualRequest, VirtualRun, simulate as run_virtually};
+use inferometer_engine::{VirtualRequest, VirtualRun, simulate as run_virtually};
 use inferometer_os::clock;
-use inferometer_results::{VllmHeader, VllmResult, rfc3339};
+use inferometer_results::rfc3339;
 use inferometer_sim::engine::{ClusterConfig, EngineRequest};
 use inferometer_sim::{Distribution, PromptBuilder};
 use inferometer_wire::Prepared;
@@ -26,7 +26,6 @@ use crate::run_records::count_tokens;
 use crate::save::{self, Places};
 use crate::settings::Settings;
 use crate::spec::RunSpec;
-use crate::vllm;
 
 /// Date in result files: the virtual clock starts at zero.
 const DATE: &str = "19700101-000000";
@@ -132,9 +131,8 @@ pub fn simulate(
 ) -> Result<Run, Error> {
     let Simulation { ready, plan, began } = simulation;
     let spec = RunSpec::of(settings);
-    let label = settings.saving.label.as_deref();
-    let identity = Identity::of_run(&spec, &ready.model, ready.tokenizer_id.as_deref(), label);
-    let mut header = header(&spec, identity, began);
+    let mut header = header(&spec, Identity::of_run(settings, &ready), began);
+    settings.saving.exports.prepare()?;
     // File names have the time of day; the content must not depend on it.
     let places = Places::prepare(&settings.saving, &header, began)?;
     DATE.clone_into(&mut header.date);
@@ -177,7 +175,8 @@ pub fn simulate(
         numbers: &numbers,
         manifest: &manifest,
     };
-    let result = result(settings, &ready, header, &outcome, &finished);
+    let mut result = outcome.result(header, settings, &ready.plan.schedule, &finished);
+    result.inferometer["simulated"] = manifest.engine_model.clone();
     outcome.write(&places, &result, observer)?;
     Ok(Run {
         numbers,
@@ -187,30 +186,6 @@ pub fn simulate(
         interrupted: false,
         records: finished.records,
     })
-}
-
-/// vLLM's result of the simulation.
-fn result(
-    settings: &Settings,
-    ready: &Ready,
-    header: VllmHeader,
-    outcome: &save::Finished<'_>,
-    finished: &Finished,
-) -> VllmResult {
-    let mut result = vllm::result(
-        header,
-        outcome.records,
-        outcome.numbers,
-        &finished.health,
-        finished.start,
-    );
-    result.rps_change_events = vllm::rate_changes(
-        &settings.load.arrivals,
-        &ready.plan.schedule,
-        finished.start,
-    );
-    result.inferometer["simulated"] = outcome.manifest.engine_model.clone();
-    result
 }
 
 /// The requests as the engine sees them.

@@ -155,9 +155,7 @@ impl Planned {
         let ready = prepare(settings, observer)?;
         introduce(settings, &ready, observer);
         let spec = RunSpec::of(settings);
-        let label = settings.saving.label.as_deref();
-        let identity = Identity::of_run(&spec, &ready.model, ready.tokenizer_id.as_deref(), label);
-        let header = header(&spec, identity, began);
+        let header = header(&spec, Identity::of_run(settings, &ready), began);
         let places = Places::prepare(&settings.saving, &header, began)?;
         if settings.load.reset_prefix_cache {
             profiler::reset_prefix_cache(&ready.plan.wire)
@@ -308,18 +306,7 @@ fn result(
     outcome: &save::Finished<'_>,
     finished: &Finished,
 ) -> VllmResult {
-    let mut result = vllm::result(
-        header,
-        outcome.records,
-        outcome.numbers,
-        &finished.health,
-        finished.start,
-    );
-    result.rps_change_events = vllm::rate_changes(
-        &settings.load.arrivals,
-        &ready.plan.schedule,
-        finished.start,
-    );
+    let mut result = outcome.result(header, settings, &ready.plan.schedule, finished);
     if let Some(decoding) = &outcome.facts.decoding {
         decoding.fill(&mut result);
     }
