@@ -19,7 +19,7 @@ pub use output::{
 };
 pub use process::{alone, finish, signal, wait_until};
 pub use recorder::{Received, Recorder};
-pub use sim::{SimProcess, server, slow_engine, wait_for_in_flight};
+pub use sim::{SimProcess, request_index, server, slow_engine, wait_for_in_flight};
 pub use snapshot::{MEASURED, Redaction, snapshot_settings, transcript, transcript_of};
 
 #[doc(hidden)]

@@ -45,6 +45,11 @@ fn get(url: &str, path: &str) -> String {
     response
 }
 
+/// Index in the workload of the request with this id, whose last part it is.
+pub fn request_index(id: &str) -> usize {
+    id.rsplit('-').next().unwrap().parse().unwrap()
+}
+
 /// Waits until exactly this many requests are in flight at the simulator at `url`.
 pub fn wait_for_in_flight(url: &str, count: u32) {
     wait_until(&format!("{count} requests in flight"), || {

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use inferometer_testkit::{
-    SimProcess, alone, finish, or_skip, program, signal, verdict_codes, verdict_codes_without_host,
+    SimProcess, alone, finish, or_skip, program, request_index, signal, verdict_codes,
+    verdict_codes_without_host,
 };
 use serde_json::Value;
 
@@ -70,14 +71,7 @@ fn errors(sim: &SimProcess, result: &Value) -> Vec<f64> {
     let ttfts: Vec<f64> = serde_json::from_value(result["ttfts"].clone()).unwrap();
     let mut errors = Vec::new();
     for truth in sim.truth() {
-        let index: usize = truth["id"]
-            .as_str()
-            .unwrap()
-            .rsplit('-')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let index = request_index(truth["id"].as_str().unwrap());
         let sent: Vec<f64> = serde_json::from_value(truth["events"].clone()).unwrap();
         let first = sent[0] - truth["request_arrived"].as_f64().unwrap();
         errors.push((ttfts[index] * 1e3 - first / 1e6).abs());

@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use inferometer_testkit::{alone, finish, signal, verdict_codes, wait_for_in_flight};
+use inferometer_testkit::{
+    alone, finish, request_index, signal, verdict_codes, wait_for_in_flight,
+};
 use serde_json::Value;
 
 use crate::INFEROMETER;
@@ -176,14 +178,7 @@ fn a_client_stopped_for_50_ms_keeps_its_stamps_and_reports_the_stall() {
     let itls: Vec<Vec<f64>> = serde_json::from_value(result["itls"].clone()).unwrap();
     let mut errors = Vec::new();
     for truth in sim.truth() {
-        let index: usize = truth["id"]
-            .as_str()
-            .unwrap()
-            .rsplit('-')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let index = request_index(truth["id"].as_str().unwrap());
         let sent: Vec<f64> = floats(&truth, "events");
         errors.extend(
             sent.windows(2)

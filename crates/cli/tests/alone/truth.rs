@@ -6,7 +6,9 @@ use std::path::Path;
 
 use inferometer_sim::engine::{ClusterConfig, PresetFile};
 use inferometer_sim::{SimSettings, start};
-use inferometer_testkit::{alone, printed, read_json, run_folder, server, slow_engine};
+use inferometer_testkit::{
+    alone, printed, read_json, request_index, run_folder, server, slow_engine,
+};
 
 use crate::INFEROMETER;
 
@@ -69,7 +71,7 @@ fn two_hundred_streams_are_measured_as_the_server_sent_them() {
     let mut seen = BTreeSet::new();
     for truth in server.truth() {
         let id = truth.id.unwrap();
-        let index: usize = id.rsplit('-').next().unwrap().parse().unwrap();
+        let index = request_index(&id);
         assert!(seen.insert(index), "{id} came twice");
         let events: Vec<f64> = truth.events.iter().map(|at| at.as_secs_f64()).collect();
         assert_eq!((events.len(), itls[index].len()), (50, 49));
