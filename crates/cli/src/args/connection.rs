@@ -54,7 +54,7 @@ pub(crate) struct ConnectionArgs {
 /// When connections are opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Connect {
-    /// Before the clock starts; then reused.
+    /// Before the first request that needs them is due; then reused.
     Ahead,
     /// When first needed; then reused.
     Lazy,

@@ -17,7 +17,8 @@ pub(crate) struct DatasetArgs {
     /// Load the whole dataset before rows are sampled (hf).
     #[arg(long)]
     pub(crate) no_stream: bool,
-    /// Send fewer requests if the dataset is too short, instead of repeating some.
+    /// Do not repeat rows: a dataset that is too short is an error (with --compat vllm, fewer
+    /// requests are sent).
     #[arg(long)]
     pub(crate) no_oversample: bool,
     /// Send prompts as they are, without the tokenizer's chat template.

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// Benchmark a server (the flags of vLLM's `bench serve`).
     #[command(visible_alias = "serve", args_override_self = true)]
     Run(Box<RunArgs>),
-    /// Benchmark the built-in simulator: a ten-second demonstration of a run.
+    /// Benchmark the built-in simulator: a demonstration that takes a few seconds.
     Quickstart(QuickstartArgs),
     /// Serve the built-in simulator: an OpenAI-compatible server that logs the true times.
     #[command(args_override_self = true)]
@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Visualize(VisualizeArgs),
     /// Compare runs side by side.
     Compare(CompareArgs),
-    /// Check what works with a server.
+    /// Check that a server works with inferometer, and say what to fix.
     Check(CheckArgs),
     /// Write scripts named benchmark_serving.py, run_sweep.py … that run inferometer.
     InstallShims(ShimArgs),

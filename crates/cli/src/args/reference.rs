@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use clap::builder::PossibleValue;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use super::Cli;
@@ -78,13 +79,14 @@ fn row(argument: &Arg) -> String {
         .get_help()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let possible: Vec<String> = argument
-        .get_possible_values()
-        .iter()
-        .map(|value| format!("`{}`", value.get_name()))
-        .collect();
-    if takes_value && !possible.is_empty() {
-        let _ = write!(help, " ({})", possible.join(", "));
+    let possible = argument.get_possible_values();
+    let is_named = |value: &PossibleValue| help.contains(value.get_name());
+    if takes_value && !possible.iter().all(is_named) {
+        let names: Vec<String> = possible
+            .iter()
+            .map(|value| format!("`{}`", value.get_name()))
+            .collect();
+        let _ = write!(help, " ({})", names.join(", "));
     }
     format!("| {flag} | {} | {} |", one_line(&default), one_line(&help))
 }

@@ -81,7 +81,8 @@ pub(crate) struct TargetArgs {
     /// Accepted for compatibility, without effect: no code from a model's repository is ever run.
     #[arg(long)]
     pub(crate) trust_remote_code: bool,
-    /// Do not load a tokenizer: only custom datasets work, and token metrics are not reported.
+    /// Do not load a tokenizer: only the custom datasets, spec_bench and speed_bench work, and token
+    /// metrics are not reported.
     #[arg(long)]
     pub(crate) skip_tokenizer_init: bool,
     /// LoRA adapters that the requests name instead of the model.

@@ -15,7 +15,7 @@ pub(crate) struct TrafficArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) workload: Option<PathBuf>,
     /// Several classes of requests: WEIGHT:INPUT/OUTPUT,…; lengths are N, uniform(LOW,HIGH),
-    /// normal(MEAN,DEVIATION), lognormal(MEDIAN,SIGMA) or file(PATH).
+    /// normal(MEAN,DEVIATION), lognormal(MEDIAN,SIGMA), zipf(S), poisson(MEAN) or file(PATH).
     #[arg(long, value_name = "CLASSES")]
     pub(crate) mix: Option<String>,
     /// Number of groups of requests that share a prefix (mix).
@@ -68,11 +68,11 @@ pub(crate) struct TrafficArgs {
     /// from a file [default: as recorded; of synthetic conversations: 128].
     #[arg(long, value_name = "LENGTHS")]
     pub(crate) multi_turn_output_len: Option<String>,
-    /// Request structured answers (vLLM's structured_outputs), and report the fraction that
-    /// conforms.
+    /// Request structured output (vLLM's structured_outputs), and report the fraction of answers
+    /// that conform.
     #[arg(long, value_enum, value_name = "KIND")]
     pub(crate) structured_output: Option<StructuredKind>,
-    /// Fraction of the requests that ask for structured answers.
+    /// Fraction of the requests that ask for structured output.
     #[arg(long, default_value_t = 1.0, value_name = "FRACTION")]
     pub(crate) structured_output_ratio: f64,
     /// The schema, pattern, grammar, or choices (one per line), instead of a built-in one.
@@ -121,7 +121,7 @@ pub(crate) enum WorkloadCommand {
     /// Write the requests and due instants of a run with these flags to a file; contacts no server.
     #[command(args_override_self = true)]
     Build(Box<BuildArgs>),
-    /// Show what a workload file holds.
+    /// Show the content of a workload file.
     Show(ShowArgs),
 }
 
