@@ -177,7 +177,7 @@ impl Rate {
         if start == 0.0 {
             let why = match strategy {
                 RampStrategy::Linear => "the first request would never be due",
-                RampStrategy::Exponential => "nothing grows from zero by a factor",
+                RampStrategy::Exponential => "an exponential ramp cannot start at zero",
             };
             return Err(ArrivalError::RampFromZero {
                 strategy: strategy.name(),

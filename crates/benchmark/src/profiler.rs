@@ -35,16 +35,16 @@ fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Re
     {
         Ok(reply) if reply.status == 200 => observer.line(done),
         Ok(reply) => observer.warning(&format!(
-            "the server does not profile: {path} returns status {}; start vLLM with \
+            "the server does not support profiling: {path} returns status {}; start vLLM with \
              VLLM_TORCH_PROFILER_DIR or --profiler-config",
             reply.status
         )),
-        Err(error) => observer.warning(&format!("the server does not profile: {error}")),
+        Err(error) => observer.warning(&format!("the server cannot be profiled: {error}")),
     }
     Ok(())
 }
 
-/// Empties the server's prefix cache; the answer's content is checked as well as its status.
+/// Resets the server's prefix cache; the answer's content is checked as well as its status.
 pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Error> {
     const PATH: &str = "/reset_prefix_cache";
     let hint = "vLLM has this only when started with VLLM_SERVER_DEV_MODE=1";
@@ -62,7 +62,7 @@ pub(crate) fn reset_prefix_cache(wire: &Arc<Wire>) -> Result<(), Error> {
     let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
     match answer.as_ref().and_then(|answer| answer.get("success")) {
         Some(Value::Bool(false)) => Err(Error::usage(
-            "--reset-prefix-cache: the server reports that it did not empty its cache (success: false); requests \
+            "--reset-prefix-cache: the server reports that it did not reset its cache (success: false); requests \
              may still be running",
         )),
         _ => Ok(()),

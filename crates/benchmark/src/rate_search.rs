@@ -177,7 +177,7 @@ impl RateSearch {
         }
         if settings.load.self_timed {
             return Err(Error::usage(
-                "--find-rate: a trace has its own clock; add --no-self-timed to send it at a rate",
+                "--find-rate: a trace sets its own times; add --no-self-timed to send it at a rate",
             ));
         }
         if matches!(settings.load.arrivals.rate, Rate::Ramp { .. }) {
@@ -218,7 +218,7 @@ impl RateSearch {
         observer: &dyn Observer,
     ) -> Result<Option<f64>, Error> {
         observer.line(&format!(
-            "Searching for the highest request rate that keeps {} on {}: {} runs at each rate, requests arriving for {} s \
+            "Searching for the highest request rate that meets {} on {}: {} runs at each rate, requests arriving for {} s \
              or more",
             self.text,
             model.title(),
@@ -328,7 +328,7 @@ impl RateSearch {
                 let value = limit.value(summary).ok_or_else(|| {
                     Error::usage(format!(
                         "--find-rate: these requests have no {} (answers of one token have no gaps, and without \
-                         --max-concurrency there is no client queue)",
+                         --max-concurrency no request waits in the client)",
                         limit.metric.key()
                     ))
                 })?;
@@ -341,7 +341,7 @@ impl RateSearch {
     }
 
     fn head(&self) -> String {
-        let mut text = format!("{:>12}  {:>8}  {:>9}", "req/s", "requests", "kept");
+        let mut text = format!("{:>12}  {:>8}  {:>9}", "req/s", "requests", "met");
         for limit in &self.limits {
             let _ = write!(text, "  {:>16}", limit.name());
         }
@@ -360,7 +360,7 @@ impl RateSearch {
     fn never(&self, last: Option<&Point>) -> String {
         match last {
             Some(last) => format!(
-                "No rate keeps {}: even at {:.3} req/s only {} of {} runs did.",
+                "No rate meets {}: even at {:.3} req/s only {} of {} runs did.",
                 self.text, last.rate, last.kept, self.budget.seeds
             ),
             None => {
@@ -375,7 +375,7 @@ impl RateSearch {
         // If a fraction q of such runs kept the limits, all n would do so with probability q^n.
         let percent = 0.05_f64.powf(1.0 / n as f64) * 100.0;
         let mut text = format!(
-            "Answer: {:.2} req/s on {} keep {}; {n} of {n} runs did, so with 95 % confidence at least {percent:.0} % of \
+            "Answer: {:.2} req/s on {} meet {}; {n} of {n} runs did, so with 95 % confidence at least {percent:.0} % of \
              such runs do.",
             good.rate,
             model.title(),
@@ -385,7 +385,7 @@ impl RateSearch {
             Some(bad) => write!(text, " At {:.2} req/s {} of {n} did.", bad.rate, bad.kept),
             None => write!(
                 text,
-                " Higher rates were not tried: their runs have more than {MAX_REQUESTS} requests."
+                " Higher rates were not tried: their runs would have more than {MAX_REQUESTS} requests."
             ),
         };
         text.push_str(" This is simulated: no server was measured.");

@@ -61,7 +61,7 @@ impl EngineModel {
     /// The model in a few words, for messages.
     pub fn title(&self) -> String {
         let split = if self.cluster.transfer.is_some() {
-            ", prompts on engines of their own"
+            ", disaggregated prefill"
         } else {
             ""
         };

@@ -212,7 +212,7 @@ impl CellMaker<'_> {
         }
         let result = in_repeat(Path::new(&format!("{stem}.json")), run, self.repeats);
         let our_run = self.our_run(&all, &result)?;
-        // There is no server that could be warmed up.
+        // A simulated run has no server to warm up.
         let warmup = self
             .warmup
             .filter(|_| our_run.command() == OurCommand::Run)

@@ -323,7 +323,7 @@ impl World for ProcessRunner {
             }
             self.pause(HEALTH_PAUSE);
         }
-        Err(format!("the server's caches could not be emptied: {last}"))
+        Err(format!("the server's caches could not be reset: {last}"))
     }
 
     fn pause(&mut self, time: Duration) {

@@ -60,9 +60,8 @@ fn start(answer: &SideReply) -> String {
         .collect()
 }
 
-/// Empties the caches of vLLM. The server has them behind its developer mode, and says in the
-/// body whether it has done so; a server without one of the later two caches does not know its
-/// path.
+/// Resets the caches of vLLM. The paths exist in its developer mode only, and the body reports
+/// whether the cache was reset; a server without one of the later two caches lacks its path.
 pub(crate) fn reset_caches(side: &SideClient) -> Result<(), Reset> {
     for (path, needed) in [
         ("/reset_prefix_cache", true),
@@ -87,9 +86,9 @@ pub(crate) fn reset_caches(side: &SideClient) -> Result<(), Reset> {
             404 | 405 if !needed => {}
             404 | 405 => {
                 return Err(Reset::Impossible(format!(
-                    "the server does not know {path}, so its cache cannot be emptied between runs: vLLM needs \
+                    "the server has no {path}, so its cache cannot be reset between runs: vLLM needs \
                      VLLM_SERVER_DEV_MODE=1 for it; for other servers give --after-bench-cmd with a command \
-                     that does it, or --after-bench-cmd '' to do without"
+                     that resets it, or --after-bench-cmd '' to skip the reset"
                 )));
             }
             status => {

@@ -231,9 +231,9 @@ impl RunFolder {
         self.claim()?;
         if !self.log_path().exists() {
             let problem = if self.records_path().exists() {
-                "nothing to recover: there is a requests.parquet and no requests.arrows, so the run ended normally"
+                "nothing to recover: requests.parquet is complete, so the run ended normally"
             } else {
-                "nothing to recover: there is no requests.arrows, so nothing was measured"
+                "nothing to recover: requests.arrows is missing, so nothing was measured"
             };
             return Err(ResultsError::format(&self.path, problem));
         }

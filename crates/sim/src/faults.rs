@@ -53,7 +53,7 @@ faults! {
     UsageInconsistent, "usage_inconsistent", Ok, "usage counts three output tokens too many";
     ErrorInStream, "error_in_stream", StreamError, "half-way an error object comes instead of a token, and the stream ends";
     Gzip, "gzip", WrongContentType, "the answer is compressed although the client did not ask for it";
-    WrongContentType, "wrong_content_type", WrongContentType, "a stream was requested, one JSON body comes";
+    WrongContentType, "wrong_content_type", WrongContentType, "one JSON body comes although a stream was requested";
     DuplicateDone, "duplicate_done", Ok, "the end marker comes twice";
     CloseAfterStream, "close_after_stream", Ok, "keep-alive is announced, but the connection is closed after the answer";
 }

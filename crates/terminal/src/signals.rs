@@ -24,11 +24,11 @@ pub fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
     // The run also works without signal handling, so an error is not returned.
     let listening = Interrupts::listen(move || match stop.escalate() {
         StopLevel::Drain => output.warn(
-            "stopping: nothing more is sent, requests in flight have 5 s; press Ctrl-C again to \
-             cancel them",
+            "stopping: no more requests are sent, and those in flight have 5 s to finish; press \
+             Ctrl-C again to cancel them",
         ),
         StopLevel::Run | StopLevel::Abort => {
-            output.warn("cancelling requests in flight; what was measured is being written");
+            output.warn("cancelling requests in flight; writing what was measured");
         }
     });
     listening.unwrap_or(Interrupts { runtime: None })
@@ -44,8 +44,8 @@ pub fn count_interrupts(interrupts: Arc<AtomicUsize>, output: &Output) -> io::Re
 pub fn count_interrupt(interrupts: &AtomicUsize, output: &Output) {
     match interrupts.fetch_add(1, Ordering::Relaxed) {
         0 => output.warn(
-            "stopping: the current run sends nothing more and its requests in flight have 5 s; everything \
-             measured before is kept. Press Ctrl-C again to cancel them",
+            "stopping: the current run sends no more requests, and those in flight have 5 s to finish; \
+             completed runs are kept. Press Ctrl-C again to cancel the requests in flight",
         ),
         1 => output.warn("cancelling requests in flight; press Ctrl-C again to kill the run"),
         _ => output.warn("killing the run"),

@@ -45,7 +45,8 @@ impl Shared {
     /// The gate before the first byte of a request that is due at `instant` (zero for what has no
     /// gate).
     ///
-    /// Pending while the gates are shut, in which case whoever shut them polls again. Otherwise it spins until the instant, and nothing else of the worker runs meanwhile.
+    /// Pending while the gates are shut, in which case whoever shut them polls again. Otherwise it
+    /// spins until the instant, and nothing else of the worker runs meanwhile.
     pub(crate) fn poll_gate(&self, instant: Nanos) -> Poll<()> {
         if instant == Nanos::ZERO {
             return Poll::Ready(());

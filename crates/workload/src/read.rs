@@ -112,7 +112,7 @@ pub(crate) fn csv_rows(
             .position(|column| column == name)
             .ok_or_else(|| {
                 let message = format!(
-                    "there is no column `{name}`; the columns are {}",
+                    "missing column `{name}`; the columns are {}",
                     header.join(", ")
                 );
                 WorkloadError::format(path, Some(1), message)

@@ -42,7 +42,7 @@ impl Exports {
                 folder.display()
             ))),
             (None, false) if !has_run_folder => Err(Error::usage(
-                "--export: there is no run folder to write to; choose a folder with --export-dir",
+                "--export with --no-run-folder: choose a folder with --export-dir",
             )),
             _ => Ok(Self {
                 forms,

@@ -102,8 +102,7 @@ fn check_max_active(limit: Option<usize>, has_conversations: bool) -> Result<(),
             "--multi-turn-max-active 0: must be at least 1",
         )),
         Some(limit) if !has_conversations => Err(Failure::usage(format!(
-            "--multi-turn-max-active {limit}: there are no conversations without --multi-turn; \
-             --max-concurrency limits requests"
+            "--multi-turn-max-active {limit}: needs --multi-turn; --max-concurrency limits requests"
         ))),
         _ => Ok(()),
     }

@@ -151,7 +151,7 @@ fn later_turns_find_the_conversation_so_far_in_the_cache() {
 }
 
 #[test]
-fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
+fn the_rate_that_meets_a_limit_is_found_and_the_next_one_misses_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let base = "simulate --num-prompts 400 --random-input-len 500 --random-output-len 50 --find-rate p99_ttft<300 \
@@ -181,7 +181,7 @@ fn the_rate_that_keeps_a_limit_is_found_and_the_next_one_breaks_it() {
     );
     assert_eq!(hopeless.status.code(), Some(1), "{}", printed(&hopeless));
     assert!(
-        printed(&hopeless).contains("No rate keeps p99_ttft<0.1"),
+        printed(&hopeless).contains("No rate meets p99_ttft<0.1"),
         "{}",
         printed(&hopeless)
     );

@@ -52,7 +52,7 @@ fn fidelity_line(text: &mut String, fidelity: &Fidelity) {
     };
     let _ = writeln!(
         text,
-        "Schedule kept: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {order}",
+        "Replay: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {order}",
         fidelity.rows_used,
         fidelity.timing_error_p50_ms,
         fidelity.timing_error_p99_ms,

@@ -128,7 +128,7 @@ fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<()
                 "`prompt` must be a string".to_owned()
             } else {
                 format!(
-                    "there is no column `prompt`; the row has {}",
+                    "missing column `prompt`; the row has {}",
                     read::columns(row)
                 )
             };

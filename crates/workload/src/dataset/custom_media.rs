@@ -113,7 +113,7 @@ fn image_request(
     let Some(prompt) = row["prompt"].as_str() else {
         let columns = read::columns(row);
         return Err(wrong(format!(
-            "there is neither `prompt` nor `content`; the row has {columns}"
+            "missing `prompt` or `content`; the row has {columns}"
         )));
     };
     let files = match &row["image_files"] {
@@ -189,7 +189,7 @@ fn audio_request(
     let output = output(options, line, row)?;
     let name = row["audio"].as_str().ok_or_else(|| {
         wrong(format!(
-            "there is no path in `audio`; the row has {}",
+            "missing path in `audio`; the row has {}",
             read::columns(row)
         ))
     })?;
@@ -307,7 +307,7 @@ mod tests {
         for (lines, part) in [
             (
                 "{\"text\": 1}\n",
-                "line 1: there is neither `prompt` nor `content`; the row has `text`",
+                "line 1: missing `prompt` or `content`; the row has `text`",
             ),
             (
                 "\n{\"prompt\": \"x\", \"image_files\": 3}\n",

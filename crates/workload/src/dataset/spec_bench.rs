@@ -94,7 +94,7 @@ fn load(
                 path,
                 Some(*line),
                 format!(
-                    "there is no text in the column `{column}`; the row has {}",
+                    "missing text in the column `{column}`; the row has {}",
                     read::columns(row)
                 ),
             ));

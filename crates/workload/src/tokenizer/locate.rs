@@ -46,7 +46,7 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
         reason,
     };
     if !is_hub_id(spec) {
-        return Err(not_found("there is no such file or folder".into()));
+        return Err(not_found("no such file or folder".into()));
     }
     let file = match hub.file(RepoKind::Model, spec, TOKENIZER) {
         Ok(file) => file,
@@ -59,7 +59,7 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
         }
         Err(HubError::NoSuchRepo { endpoint, .. }) => {
             return Err(not_found(format!(
-                "there is no such file or folder, and no repository of that name on {endpoint}"
+                "no such file or folder, and no repository of that name on {endpoint}"
             )));
         }
         Err(error) => return Err(error.into()),

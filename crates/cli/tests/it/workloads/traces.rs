@@ -33,7 +33,7 @@ fn a_trace_keeps_its_clock_and_reports_how_well() {
     );
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(
-        stdout(&output).contains("Schedule kept: 3 of 6 rows sent"),
+        stdout(&output).contains("Replay: 3 of 6 rows sent"),
         "{}",
         printed(&output)
     );
@@ -58,11 +58,7 @@ fn a_trace_keeps_its_clock_and_reports_how_well() {
         &server.url(),
         &[&trace[..], &["--no-self-timed"]].concat(),
     );
-    assert!(
-        !stdout(&other).contains("Schedule kept"),
-        "{}",
-        printed(&other)
-    );
+    assert!(!stdout(&other).contains("Replay:"), "{}", printed(&other));
     let refused = run(
         folder.path(),
         &server.url(),
