@@ -8,13 +8,14 @@ use inferometer_metrics::{
     Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, numpy, summarise,
 };
 use inferometer_results::{
-    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportGoodput, ExportLengths,
-    ExportRun, Manifest,
+    Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError,
+    ExportGoodput, ExportLengths, ExportLimit, ExportRun, Manifest, RequestedLengths,
 };
+use inferometer_workload::DatasetSpec;
 
 use crate::error::{Error, OrError};
 use crate::observer::Observer;
-use crate::settings::{DatasetSpec, Exports};
+use crate::settings::Exports;
 use crate::spec::{RunFacts, RunSpec};
 use crate::vllm;
 
@@ -112,12 +113,13 @@ fn export_run<'a>(
         .filter(|_| generates),
         input_tokens: of(&|record, _| Some(f64::from(record.input_tokens()))),
         output_tokens: of(&|record, _| Some(f64::from(record.output_tokens))).filter(|_| generates),
-        asked: (
-            requested(records, |record| {
+        requested: RequestedLengths {
+            input: requested(records, |record| {
                 Some(record.prompt_tokens).filter(|&tokens| tokens > 0)
             }),
-            requested(records, |record| record.asked_output_tokens).filter(|_| facts.ignore_eos),
-        ),
+            output: requested(records, |record| record.asked_output_tokens)
+                .filter(|_| facts.ignore_eos),
+        },
         retokenized: retokenized(records),
         max_output_tokens_per_s: summary.max_output_tokens_per_s,
         max_concurrent_requests: summary.max_concurrent_requests as u64,
@@ -126,7 +128,7 @@ fn export_run<'a>(
             .as_ref()
             .and_then(crate::decoding::Decoding::acceptance_length),
         max_concurrency: metrics.cap.map(|cap| cap as u64),
-        sessions: sessions(records),
+        conversations: conversations(records),
         details: spec.report.detailed.then(|| details(records, kind)),
         ..planned(manifest, spec)
     }
@@ -196,12 +198,14 @@ fn good<T>(records: &dyn Records, value: impl Fn(&Record) -> Option<T>) -> Vec<T
     )
 }
 
-/// Number of conversations, and of their turns that were answered successfully.
-fn sessions(records: &dyn Records) -> Option<(u64, u64)> {
+fn conversations(records: &dyn Records) -> Option<ExportConversations> {
     let turns = all(records, |record| Some((record.session?.0, record.is_ok())));
     let answered = turns.iter().filter(|(_, ok)| *ok).count();
-    let sessions: BTreeSet<usize> = turns.iter().map(|(session, _)| *session).collect();
-    (!turns.is_empty()).then_some((sessions.len() as u64, answered as u64))
+    let conversations: BTreeSet<usize> = turns.iter().map(|(session, _)| *session).collect();
+    (!turns.is_empty()).then_some(ExportConversations {
+        total: conversations.len() as u64,
+        answered_turns: answered as u64,
+    })
 }
 
 /// The dataset's name in the exports.
@@ -275,7 +279,11 @@ fn goodput(records: &dyn Records, settings: &MetricSettings) -> Option<ExportGoo
         limits: settings
             .goodput
             .iter()
-            .map(|&(slo, limit)| (slo.key().to_owned(), limit, within(&[(slo, limit)])))
+            .map(|&(slo, limit)| ExportLimit {
+                metric: slo.key().to_owned(),
+                limit_ms: limit,
+                good: within(&[(slo, limit)]),
+            })
             .collect(),
         good: within(&settings.goodput),
     })

@@ -62,6 +62,7 @@ pub use calibration::{Calibrated, Calibration, calibrate};
 pub use compat::Compat;
 pub use decoding::Decoding;
 pub use error::{Cause, Error, OrError};
+pub use inferometer_workload::{DatasetSpec, LengthsSpec};
 pub use json_integers::check_integers;
 pub use numbers::{Look, Numbers};
 pub use observer::{Measuring, Observer, Shown, Silent};
@@ -72,8 +73,7 @@ pub use report::{FolderRun, recover, report};
 pub use run::{Run, describe_failure, run, run_with_stop};
 pub use run_records::count_in_memory;
 pub use settings::{
-    ConnectionSpec, ContentSpec, DatasetSpec, Exports, LengthsSpec, LoadSpec, ReportSpec, Settings,
-    TargetSpec, WorkloadSpec,
+    ConnectionSpec, ContentSpec, Exports, LoadSpec, ReportSpec, Settings, TargetSpec, WorkloadSpec,
 };
 pub use simulate::{EngineModel, Simulation, simulate};
 pub use spec::{RunFacts, RunSpec};

@@ -30,8 +30,8 @@ pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use error::ResultsError;
 pub use export::{
-    Distribution, EXPORT_PERCENTILES, ExportDetails, ExportError, ExportForm, ExportGoodput,
-    ExportLengths, ExportRun,
+    Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError, ExportForm,
+    ExportGoodput, ExportLengths, ExportLimit, ExportRun, RequestedLengths,
 };
 pub use folder::{Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};

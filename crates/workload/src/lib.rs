@@ -5,7 +5,7 @@
 //!
 //! | to add | write |
 //! | --- | --- |
-//! | a dataset | one file under `src/dataset/`, its row in [`dataset::ALL`], its settings |
+//! | a dataset | one file under `src/dataset/`, its row in the table of `src/dataset/mod.rs` |
 //! | a tokenizer step to the fast encoder | a case in `tokenizer::pipeline` |
 
 mod build;
@@ -22,14 +22,15 @@ mod tokenizer;
 
 pub use build::{build, build_in_chunks};
 pub use bundle::{Bundle, BundleError, BundleReader, BundleWriter, FORMAT_VERSION};
+pub use dataset::{
+    BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, DatasetSpec,
+    HfSettings, LengthsSpec, MmBucket, MultiTurnSettings, MultiTurnSource,
+    PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio, RerankSettings,
+    ShareGptSettings, SonnetSettings, SpecBenchSettings, SpeedBenchSettings, SyntheticTurns,
+    TimedTraceSettings, TraceSettings,
+};
 pub use error::WorkloadError;
 pub use hub::{HubError, HubSettings, RepoKind};
-pub use settings::{
-    BurstGptSettings, Compat, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
-    MmBucket, MultiTurnSettings, MultiTurnSource, PrefixRepetitionSettings, RandomMmSettings,
-    RandomSettings, RangeRatio, RerankSettings, ShareGptSettings, SonnetSettings,
-    SpecBenchSettings, SpeedBenchSettings, SyntheticTurns, TimedTraceSettings, TraceSettings,
-    WorkloadSettings,
-};
+pub use settings::{Compat, WorkloadSettings};
 pub use shape::{LengthDistribution, MixSettings, SharedPrefixes, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

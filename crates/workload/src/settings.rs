@@ -1,22 +1,8 @@
 //! The settings of a workload.
 
-mod files;
-mod synthetic;
-mod turns;
-
 use serde_json::{Map, Value};
 
-use crate::MixSettings;
-
-pub use files::{
-    BurstGptSettings, CustomMediaSettings, CustomSettings, HfSettings, ShareGptSettings,
-    SonnetSettings, SpecBenchSettings, SpeedBenchSettings, TimedTraceSettings, TraceSettings,
-};
-pub use synthetic::{
-    MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings, RangeRatio,
-    RerankSettings,
-};
-pub use turns::{MultiTurnSettings, MultiTurnSource, SyntheticTurns};
+use crate::DatasetSettings;
 
 /// Which tool's behaviour to follow where vLLM's benchmark has a defect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,43 +71,4 @@ impl WorkloadSettings {
     pub(crate) fn is_vllm(&self) -> bool {
         self.compat == Compat::Vllm
     }
-}
-
-/// A dataset with its options.
-#[derive(Clone, Debug)]
-pub enum DatasetSettings {
-    /// Synthetic text of given lengths.
-    Random(RandomSettings),
-    /// Conversations in the ShareGPT layout.
-    ShareGpt(ShareGptSettings),
-    /// JSON Lines with a `prompt` column.
-    Custom(CustomSettings),
-    /// A query and documents to rank.
-    RandomRerank(RerankSettings),
-    /// Few prefixes, each shared by many prompts.
-    PrefixRepetition(PrefixRepetitionSettings),
-    /// Lines of Shakespeare's sonnets.
-    Sonnet(SonnetSettings),
-    /// Lengths from a BurstGPT trace.
-    BurstGpt(BurstGptSettings),
-    /// Questions of Spec-Bench.
-    SpecBench(SpecBenchSettings),
-    /// Questions of SPEED-Bench.
-    SpeedBench(SpeedBenchSettings),
-    /// Lengths, times and shared blocks from a trace, sent as token ids.
-    TimedTrace(TimedTraceSettings),
-    /// Lengths and times from a recorded trace, sent as text.
-    Trace(TraceSettings),
-    /// Synthetic text with images.
-    RandomMm(RandomMmSettings),
-    /// JSON Lines with images.
-    CustomImage(CustomMediaSettings),
-    /// JSON Lines with audio.
-    CustomAudio(CustomMediaSettings),
-    /// A known dataset of the Hugging Face hub.
-    Hf(HfSettings),
-    /// Synthetic traffic of several classes.
-    Mix(MixSettings),
-    /// Conversations of several turns.
-    MultiTurn(MultiTurnSettings),
 }

@@ -5,7 +5,6 @@
 
 mod connection;
 mod content;
-mod dataset;
 mod exports;
 mod load;
 mod replay;
@@ -22,7 +21,7 @@ use inferometer_workload::{DatasetSettings, RandomSettings, WorkloadSettings};
 
 pub use self::connection::{ConnectionSettings, ConnectionSpec};
 pub use self::content::{ContentSettings, ContentSpec};
-pub use self::dataset::{DatasetSpec, LengthsSpec};
+
 pub use self::exports::Exports;
 pub use self::load::{Cancellation, LoadSettings, LoadSpec};
 pub use self::replay::Replay;

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use inferometer_workload::WorkloadSettings;
+use inferometer_workload::{DatasetSpec, WorkloadSettings};
 use serde::{Deserialize, Serialize};
 
 use super::Replay;
-use super::dataset::DatasetSpec;
 use crate::structured::Structured;
 
 /// Kinds of traffic: replay, conversations, structured answers.
@@ -100,7 +99,7 @@ impl WorkloadSpec {
             max_conversations: _, // in LoadSpec
         } = shapes;
         Self {
-            dataset: replay.is_none().then(|| DatasetSpec::of(dataset)),
+            dataset: replay.is_none().then(|| dataset.spec()),
             file: replay.as_ref().map(|replay| replay.path().to_owned()),
             num_prompts: *num_prompts,
             seed: *seed,

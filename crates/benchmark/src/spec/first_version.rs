@@ -13,10 +13,9 @@ use crate::compat::Compat;
 use crate::decoding::Decoding;
 use crate::error::{Error, OrError};
 use crate::probe::ProbeNumbers;
-use crate::settings::{
-    ContentSpec, DatasetSpec, LengthsSpec, LoadSpec, ReportSpec, TargetSpec, WorkloadSpec,
-};
+use crate::settings::{ContentSpec, LoadSpec, ReportSpec, TargetSpec, WorkloadSpec};
 use inferometer_metrics::traffic::TrafficSettings;
+use inferometer_workload::{DatasetSpec, LengthsSpec};
 
 /// `settings.numbers` of version 1: settings and measurements together.
 #[derive(Deserialize)]

@@ -39,7 +39,7 @@ pub(super) fn form(run: &ExportRun<'_>) -> Value {
 
 /// The load; null when not even the length of the prompts is known, which the report insists on.
 fn load(run: &ExportRun<'_>) -> Value {
-    let Some(input) = run.asked.0.as_ref().or(run.input_tokens.as_ref()) else {
+    let Some(input) = run.requested.input.as_ref().or(run.input_tokens.as_ref()) else {
         return Value::Null;
     };
     let manifest = run.manifest;
@@ -50,11 +50,11 @@ fn load(run: &ExportRun<'_>) -> Value {
         ("input_seq_len", length(input)),
         (
             "output_seq_len",
-            run.asked.1.as_ref().map_or(Value::Null, length),
+            run.requested.output.as_ref().map_or(Value::Null, length),
         ),
         (
             "multi_turn",
-            run.sessions
+            run.conversations
                 .map_or(Value::Null, |_| json!({ "enabled": true })),
         ),
         ("rate_qps", run.request_rate.map_or(Value::Null, number)),
@@ -123,14 +123,14 @@ fn aggregate(run: &ExportRun<'_>) -> Value {
 }
 
 fn sessions(run: &ExportRun<'_>) -> Value {
-    let Some((total, completed)) = run.sessions else {
+    let Some(conversations) = run.conversations else {
         return Value::Null;
     };
     json!({
         "sessions": {
-            "total": total,
+            "total": conversations.total,
             "total_events": run.issued(),
-            "total_events_completed": completed,
+            "total_events_completed": conversations.answered_turns,
         },
     })
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use inferometer_core::python::write_json;
 use serde_json::{Map, Value, json};
 
-use super::{Distribution, ExportGoodput, ExportRun, number};
+use super::{Distribution, ExportGoodput, ExportLimit, ExportRun, number};
 
 /// Writes one line, in SGLang's order of keys.
 pub(super) fn write<W: Write + ?Sized>(out: &mut W, run: &ExportRun<'_>) -> io::Result<()> {
@@ -111,17 +111,20 @@ fn tokens(spread: Option<&Distribution>) -> u64 {
 
 fn put_goodput(run: &ExportRun<'_>, goodput: &ExportGoodput, put: &mut impl FnMut(&str, Value)) {
     let share = |count: u64| number(count as f64 / run.issued() as f64);
-    let by_name = |of: &dyn Fn(&(String, f64, u64)) -> Value| {
+    let by_name = |of: &dyn Fn(&ExportLimit) -> Value| {
         Value::Object(
             goodput
                 .limits
                 .iter()
-                .map(|limit| (limit.0.clone(), of(limit)))
+                .map(|limit| (limit.metric.clone(), of(limit)))
                 .collect(),
         )
     };
-    put("goodput_slos_ms", by_name(&|limit| number(limit.1)));
+    put("goodput_slos_ms", by_name(&|limit| number(limit.limit_ms)));
     put("request_goodput", run.per_second(goodput.good as f64));
     put("slo_attainment", share(goodput.good));
-    put("slo_attainment_by_metric", by_name(&|limit| share(limit.2)));
+    put(
+        "slo_attainment_by_metric",
+        by_name(&|limit| share(limit.good)),
+    );
 }

@@ -1,15 +1,32 @@
 //! `burstgpt`: prompt and answer lengths from a BurstGPT trace. Its arrival times are for the
 //! dataset `trace`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use inferometer_core::Prompt;
 use inferometer_core::random::NumpyLegacy;
+use serde_json::json;
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes};
 use super::trace::{BurstGptRow, burstgpt_rows};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{BurstGptSettings, WorkloadError};
+use crate::WorkloadError;
+
+/// Options of `burstgpt`.
+#[derive(Clone, Debug, Default)]
+pub struct BurstGptSettings {
+    /// The CSV file.
+    pub path: PathBuf,
+}
+
+impl BurstGptSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self { path } = self;
+        DatasetSpec::of_file(path, LengthsSpec::default(), json!({}))
+    }
+}
 
 /// Makes the requests chunk by chunk. What it returns holds everything but the requests.
 pub(super) fn in_chunks<E: From<WorkloadError>>(

@@ -1,11 +1,31 @@
 //! `custom`: JSON Lines with a `prompt` and, optionally, `output_tokens`.
 
+use std::path::PathBuf;
+
 use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
 use serde_json::{Value, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample, request};
-use crate::{CustomSettings, WorkloadError, read};
+use crate::{WorkloadError, read};
+
+/// Options of `custom`.
+#[derive(Clone, Debug)]
+pub struct CustomSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Output tokens for every request; -1 takes `output_tokens` of the row.
+    pub output_len: i64,
+}
+
+impl CustomSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self { path, output_len } = self;
+        DatasetSpec::of_file(path, LengthsSpec::output(Some(*output_len)), json!({}))
+    }
+}
 
 pub(super) fn sample(
     context: &Context<'_>,

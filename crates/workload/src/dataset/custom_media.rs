@@ -1,6 +1,6 @@
 //! `custom_image` and `custom_audio`: JSON Lines with images or audio in each row.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,8 +10,50 @@ use inferometer_core::{Audio, Prompt, Request};
 use serde_json::{Value, json};
 
 use super::custom::{output_tokens, templated};
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample, media_part, request};
-use crate::{CustomMediaSettings, WorkloadError, media, read};
+use crate::{WorkloadError, media, read};
+
+/// Options of `custom_image` and `custom_audio`.
+#[derive(Clone, Debug)]
+pub struct CustomMediaSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Output tokens for every request; -1 takes `output_tokens` of the row.
+    pub output_len: i64,
+    /// Images are read or fetched here and sent inside the request
+    /// (`--custom-ensure-client-side-data`).
+    pub client_side_data: bool,
+    /// Audio is sent inside chat messages (`--enable-multimodal-chat`).
+    pub multimodal_chat: bool,
+}
+
+impl Default for CustomMediaSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            output_len: 256,
+            client_side_data: false,
+            multimodal_chat: false,
+        }
+    }
+}
+
+impl CustomMediaSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            output_len,
+            client_side_data,
+            multimodal_chat,
+        } = self;
+        let lengths = LengthsSpec::output(Some(*output_len));
+        let options =
+            json!({"client_side_data": client_side_data, "multimodal_chat": multimodal_chat});
+        DatasetSpec::of_file(path, lengths, options)
+    }
+}
 
 type Row = (usize, Value);
 

@@ -1,6 +1,4 @@
-//! The table of datasets: what the rest of the program has to know about each of them.
-
-use crate::{DatasetSettings, MultiTurnSource};
+//! What the rest of the program has to know about a dataset, and the form of the table.
 
 /// The facts about one dataset.
 #[derive(Clone, Copy, Debug)]
@@ -8,7 +6,7 @@ pub struct Info {
     /// The name after `--dataset-name`.
     pub name: &'static str,
     /// Prefixes of the flags that shape this dataset, without the dashes in front. Of several
-    /// prefixes that fit a flag, the longest decides ([`flag_family`]).
+    /// prefixes that fit a flag, the longest decides ([`super::flag_family`]).
     pub flag_prefixes: &'static [&'static str],
     /// Where the text of the prompts comes from.
     pub text: TextSource,
@@ -55,311 +53,64 @@ impl TextSource {
     }
 }
 
-/// All datasets, in the order in which messages list them.
-pub const ALL: &[Info] = &[
-    Info {
-        name: "random",
-        flag_prefixes: &["random-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: true,
-        aligned_by_vllm: true,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: true,
-    },
-    Info {
-        name: "random-mm",
-        flag_prefixes: &["random-", "random-mm-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "random-rerank",
-        flag_prefixes: &["random-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "sharegpt",
-        flag_prefixes: &["sharegpt-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "sonnet",
-        flag_prefixes: &["sonnet-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "burstgpt",
-        flag_prefixes: &[],
-        text: TextSource::Synthetic,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "custom",
-        flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "custom_image",
-        flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "custom_audio",
-        flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "hf",
-        flag_prefixes: &["hf-", "bfcl-", "blazedit-", "asr-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "prefix_repetition",
-        flag_prefixes: &["prefix-repetition-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: true,
-        aligned_by_vllm: true,
-        text_only: true,
-        has_ids_in_vllm: false,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "spec_bench",
-        flag_prefixes: &["spec-bench-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "speed_bench",
-        flag_prefixes: &["speed-bench-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "timed_trace",
-        flag_prefixes: &["timed-trace-"],
-        text: TextSource::Synthetic,
-        reads_file: true,
-        has_clock: true,
-        takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "trace",
-        flag_prefixes: &[],
-        text: TextSource::Synthetic,
-        reads_file: true,
-        has_clock: true,
-        takes_all_rows: true,
-        exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "mix",
-        flag_prefixes: &[],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-    Info {
-        name: "multi-turn",
-        flag_prefixes: &[],
-        text: TextSource::SyntheticWithoutFile,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
-    },
-];
-
-/// The dataset with this name, if there is one.
-pub fn find(name: &str) -> Option<&'static Info> {
-    ALL.iter().find(|info| info.name == name)
-}
-
-/// The prefix of the family that a flag belongs to; `None` for a flag of no dataset. The flag is
-/// without the dashes in front.
-pub fn flag_family(flag: &str) -> Option<&'static str> {
-    ALL.iter()
-        .flat_map(|info| info.flag_prefixes)
-        .filter(|prefix| flag.starts_with(**prefix))
-        .max_by_key(|prefix| prefix.len())
-        .copied()
-}
-
-impl DatasetSettings {
-    /// The row of the table. A dataset without one does not compile.
-    pub fn info(&self) -> &'static Info {
-        match self {
-            Self::Random(_) => const { row("random") },
-            Self::ShareGpt(_) => const { row("sharegpt") },
-            Self::Custom(_) => const { row("custom") },
-            Self::RandomRerank(_) => const { row("random-rerank") },
-            Self::PrefixRepetition(_) => const { row("prefix_repetition") },
-            Self::Sonnet(_) => const { row("sonnet") },
-            Self::BurstGpt(_) => const { row("burstgpt") },
-            Self::SpecBench(_) => const { row("spec_bench") },
-            Self::SpeedBench(_) => const { row("speed_bench") },
-            Self::TimedTrace(_) => const { row("timed_trace") },
-            Self::Trace(_) => const { row("trace") },
-            Self::RandomMm(_) => const { row("random-mm") },
-            Self::CustomImage(_) => const { row("custom_image") },
-            Self::CustomAudio(_) => const { row("custom_audio") },
-            Self::Hf(_) => const { row("hf") },
-            Self::Mix(_) => const { row("mix") },
-            Self::MultiTurn(_) => const { row("multi-turn") },
+/// Makes of the table: the enum of settings, the list of facts, and what differs by dataset alone.
+/// A dataset without a row does not exist, and one that lacks a part does not compile.
+macro_rules! datasets {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident($settings:ty) $kind:ident $what:ident $load:path, $info:expr;
+    )+) => {
+        /// A dataset with its options.
+        #[derive(Clone, Debug)]
+        pub enum DatasetSettings {
+            $($(#[$doc])* $variant($settings),)+
         }
-    }
 
-    /// The name on the command line.
-    pub fn name(&self) -> &'static str {
-        self.info().name
-    }
+        /// All datasets, in the order in which messages list them.
+        pub const ALL: &[Info] = &[$($info),+];
 
-    /// True where the text of the prompts is generated here.
-    pub fn is_synthetic(&self) -> bool {
-        let has_file = match self {
-            Self::MultiTurn(options) => matches!(options.source, MultiTurnSource::File(_)),
-            _ => self.info().reads_file,
-        };
-        self.info().text.is_synthetic(has_file)
-    }
-}
+        impl DatasetSettings {
+            /// The facts about this dataset.
+            pub fn info(&self) -> &'static Info {
+                match self {
+                    $(Self::$variant(_) => const { &$info },)+
+                }
+            }
 
-/// The row with this name. It is called at compile time alone, where a missing row is an error.
-const fn row(name: &str) -> &'static Info {
-    let mut at = 0;
-    while at < ALL.len() {
-        if equal(ALL[at].name.as_bytes(), name.as_bytes()) {
-            return &ALL[at];
+            /// The form that the manifest keeps.
+            pub fn spec(&self) -> DatasetSpec {
+                let spec = match self {
+                    $(Self::$variant(options) => options.spec(),)+
+                };
+                DatasetSpec {
+                    name: self.name().to_owned(),
+                    ..spec
+                }
+            }
         }
-        at += 1;
-    }
-    panic!("a dataset has no row in the table");
-}
 
-/// `==`, which compile-time functions do not have for slices.
-const fn equal(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < one.len() {
-        if one[at] != other[at] {
-            return false;
+        /// Loads the dataset that the settings name. Synthetic requests go to `emit`.
+        pub(crate) fn load<E: From<WorkloadError>>(
+            context: &Context<'_>,
+            emit: Emit<'_, E>,
+        ) -> Result<Loaded, E> {
+            match &context.settings.dataset {
+                $(DatasetSettings::$variant(options) => {
+                    info::load_one!($kind $what $load, context, options, emit)
+                })+
+            }
         }
-        at += 1;
-    }
-    true
+    };
 }
 
-#[cfg(test)]
-mod tests;
+/// One arm of `load`: `in chunks` or `as rows`.
+macro_rules! load_one {
+    (in chunks $load:path, $context:expr, $options:expr, $emit:expr) => {
+        $load($context, $options, $emit).map(Loaded::Emitted)
+    };
+    (as rows $load:path, $context:expr, $options:expr, $emit:expr) => {
+        Ok(Loaded::Whole($load($context, $options)?))
+    };
+}
+
+pub(super) use {datasets, load_one};

@@ -1,10 +1,11 @@
-//! Datasets: one file each.
+//! Datasets: one file each, and the table of them.
 //!
-//! A dataset turns its settings into requests: all at once (`sample`) where it reads rows, chunk by
-//! chunk (`in_chunks`) where they are synthetic. To add one, write its file and its settings, and
-//! add it to `load` and to the table [`ALL`].
+//! A dataset is a file with its settings, their form in the manifest, and the function that turns
+//! them into requests: all at once (`as rows`) where it reads rows, chunk by chunk (`in chunks`)
+//! where they are synthetic. To add one, write its file and its row in the table below.
 
 mod burstgpt;
+mod context;
 mod custom;
 mod custom_media;
 mod hf;
@@ -17,6 +18,7 @@ mod rerank;
 mod shaped;
 mod sharegpt;
 mod sonnet;
+mod spec;
 mod spec_bench;
 mod texts;
 mod timed_trace;
@@ -24,123 +26,302 @@ mod trace;
 mod trace_rows;
 mod words;
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::{MixSettings, WorkloadError};
 
-use inferometer_core::{Prompt, Request};
-use rayon::prelude::*;
-use serde_json::{Map, Value, json};
+pub use burstgpt::BurstGptSettings;
+pub use custom::CustomSettings;
+pub use custom_media::CustomMediaSettings;
+pub use hf::HfSettings;
+pub use info::{Info, TextSource};
+pub use multi_turn::{MultiTurnSettings, MultiTurnSource, SyntheticTurns};
+pub use prefix_repetition::PrefixRepetitionSettings;
+pub use random::{RandomSettings, RangeRatio};
+pub use random_mm::{MmBucket, RandomMmSettings};
+pub use rerank::RerankSettings;
+pub use sharegpt::ShareGptSettings;
+pub use sonnet::SonnetSettings;
+pub use spec::{DatasetSpec, LengthsSpec};
+pub use spec_bench::{SpecBenchSettings, SpeedBenchSettings};
+pub use timed_trace::TimedTraceSettings;
+pub use trace::TraceSettings;
 
-pub use info::{ALL, Info, TextSource, find, flag_family};
+pub(crate) use context::{
+    Context, Emit, Loaded, Sample, chunk_size, chunks, fnv1a, is_valid_sequence, media_part,
+    request,
+};
 
-use crate::{DatasetSettings, Tokenizer, WorkloadError, WorkloadSettings};
-
-/// The input of a dataset.
-pub(crate) struct Context<'a> {
-    pub(crate) settings: &'a WorkloadSettings,
-    pub(crate) tokenizer: Option<&'a Tokenizer>,
-    pub(crate) progress: &'a (dyn Fn(usize, usize) + Sync),
-}
-
-/// The output of a dataset.
-#[derive(Debug, Default)]
-pub(crate) struct Sample {
-    /// Requests in order; `index` and `id` are filled in later.
-    pub(crate) requests: Vec<Request>,
-    pub(crate) warnings: Vec<String>,
-    pub(crate) force_ignore_eos: bool,
-    /// Too few requests may be repeated.
-    pub(crate) may_oversample: bool,
-    /// Requests carry an id.
-    pub(crate) with_ids: bool,
-    /// The file, for messages.
-    pub(crate) path: PathBuf,
-    /// Why rows were left out, for messages.
-    pub(crate) skipped: String,
-    /// Facts for the result.
-    pub(crate) about: Map<String, Value>,
-}
-
-impl Sample {
-    /// The sample of a dataset made of rows.
-    pub(crate) fn of_rows(path: &Path, requests: Vec<Request>) -> Self {
-        Self {
-            requests,
-            may_oversample: true,
-            with_ids: true,
-            path: path.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    /// The error for a dataset without a usable row.
-    pub(crate) fn no_rows(&self) -> WorkloadError {
-        let message = if self.skipped.is_empty() {
-            "it is empty".into()
-        } else {
-            self.skipped.clone()
-        };
-        WorkloadError::NoRows {
-            path: self.path.clone(),
-            message,
-        }
-    }
-}
-
-/// Takes requests chunk by chunk, in order, with the number of requests that there will be in all.
-pub(crate) type Emit<'a, E> = &'a mut dyn FnMut(Vec<Request>, usize) -> Result<(), E>;
-
-/// What [`load`] returns.
-pub(crate) enum Loaded {
-    /// The requests are synthetic and were emitted chunk by chunk, since they need not fit into
-    /// memory; this is everything else.
-    Emitted(Sample),
-    /// The requests are in here: rows of a file, or conversations.
-    Whole(Sample),
-}
-
-/// Loads the dataset that the settings name. Synthetic requests go to `emit`.
-pub(crate) fn load<E: From<WorkloadError>>(
-    context: &Context<'_>,
-    emit: Emit<'_, E>,
-) -> Result<Loaded, E> {
-    let whole = match &context.settings.dataset {
-        DatasetSettings::Random(options) => {
-            return random::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::RandomMm(options) => {
-            return random_mm::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::RandomRerank(options) => {
-            return rerank::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::PrefixRepetition(options) => {
-            return prefix_repetition::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::BurstGpt(options) => {
-            return burstgpt::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::TimedTrace(options) => {
-            return timed_trace::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::Trace(options) => {
-            return trace::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::Mix(options) => {
-            return shaped::in_chunks(context, options, emit).map(Loaded::Emitted);
-        }
-        DatasetSettings::ShareGpt(options) => sharegpt::sample(context, options),
-        DatasetSettings::Custom(options) => custom::sample(context, options),
-        DatasetSettings::Sonnet(options) => sonnet::sample(context, options),
-        DatasetSettings::SpecBench(options) => spec_bench::sample(context, options),
-        DatasetSettings::SpeedBench(options) => spec_bench::sample_speed(context, options),
-        DatasetSettings::CustomImage(options) => custom_media::sample_images(context, options),
-        DatasetSettings::CustomAudio(options) => custom_media::sample_audio(context, options),
-        DatasetSettings::Hf(options) => hf::sample(context, options),
-        DatasetSettings::MultiTurn(options) => multi_turn::sample(context, options),
+// A row: what it is, its variant and settings, how it is loaded and by what, and its facts.
+// Messages list the datasets in this order.
+info::datasets! {
+    /// Synthetic text of given lengths.
+    Random(RandomSettings) in chunks random::in_chunks, Info {
+        name: "random",
+        flag_prefixes: &["random-"],
+        text: TextSource::Synthetic,
+        reads_file: false,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: true,
+        aligned_by_vllm: true,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: true,
     };
-    Ok(Loaded::Whole(whole?))
+    /// Synthetic text with images.
+    RandomMm(RandomMmSettings) in chunks random_mm::in_chunks, Info {
+        name: "random-mm",
+        flag_prefixes: &["random-", "random-mm-"],
+        text: TextSource::Synthetic,
+        reads_file: false,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: false,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// A query and documents to rank.
+    RandomRerank(RerankSettings) in chunks rerank::in_chunks, Info {
+        name: "random-rerank",
+        flag_prefixes: &["random-"],
+        text: TextSource::Synthetic,
+        reads_file: false,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Conversations in the ShareGPT layout.
+    ShareGpt(ShareGptSettings) as rows sharegpt::sample, Info {
+        name: "sharegpt",
+        flag_prefixes: &["sharegpt-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Lines of Shakespeare's sonnets.
+    Sonnet(SonnetSettings) as rows sonnet::sample, Info {
+        name: "sonnet",
+        flag_prefixes: &["sonnet-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Lengths from a BurstGPT trace.
+    BurstGpt(BurstGptSettings) in chunks burstgpt::in_chunks, Info {
+        name: "burstgpt",
+        flag_prefixes: &[],
+        text: TextSource::Synthetic,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: true,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// JSON Lines with a `prompt` column.
+    Custom(CustomSettings) as rows custom::sample, Info {
+        name: "custom",
+        flag_prefixes: &["custom-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// JSON Lines with images.
+    CustomImage(CustomMediaSettings) as rows custom_media::sample_images, Info {
+        name: "custom_image",
+        flag_prefixes: &["custom-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: false,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// JSON Lines with audio.
+    CustomAudio(CustomMediaSettings) as rows custom_media::sample_audio, Info {
+        name: "custom_audio",
+        flag_prefixes: &["custom-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: false,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// A known dataset of the Hugging Face hub.
+    Hf(HfSettings) as rows hf::sample, Info {
+        name: "hf",
+        flag_prefixes: &["hf-", "bfcl-", "blazedit-", "asr-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: false,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Few prefixes, each shared by many prompts.
+    PrefixRepetition(PrefixRepetitionSettings) in chunks prefix_repetition::in_chunks, Info {
+        name: "prefix_repetition",
+        flag_prefixes: &["prefix-repetition-"],
+        text: TextSource::Synthetic,
+        reads_file: false,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: true,
+        aligned_by_vllm: true,
+        text_only: true,
+        has_ids_in_vllm: false,
+        has_own_warmup: false,
+    };
+    /// Questions of Spec-Bench.
+    SpecBench(SpecBenchSettings) as rows spec_bench::sample, Info {
+        name: "spec_bench",
+        flag_prefixes: &["spec-bench-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Questions of SPEED-Bench.
+    SpeedBench(SpeedBenchSettings) as rows spec_bench::sample_speed, Info {
+        name: "speed_bench",
+        flag_prefixes: &["speed-bench-"],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Lengths, times and shared blocks from a trace, sent as token ids.
+    TimedTrace(TimedTraceSettings) in chunks timed_trace::in_chunks, Info {
+        name: "timed_trace",
+        flag_prefixes: &["timed-trace-"],
+        text: TextSource::Synthetic,
+        reads_file: true,
+        has_clock: true,
+        takes_all_rows: true,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Lengths and times from a recorded trace, sent as text.
+    Trace(TraceSettings) in chunks trace::in_chunks, Info {
+        name: "trace",
+        flag_prefixes: &[],
+        text: TextSource::Synthetic,
+        reads_file: true,
+        has_clock: true,
+        takes_all_rows: true,
+        exact_lengths: true,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Synthetic traffic of several classes.
+    Mix(MixSettings) in chunks shaped::in_chunks, Info {
+        name: "mix",
+        flag_prefixes: &[],
+        text: TextSource::Synthetic,
+        reads_file: false,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: true,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// Conversations of several turns.
+    MultiTurn(MultiTurnSettings) as rows multi_turn::sample, Info {
+        name: "multi-turn",
+        flag_prefixes: &[],
+        text: TextSource::SyntheticWithoutFile,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+}
+
+/// The dataset with this name, if there is one.
+pub fn find(name: &str) -> Option<&'static Info> {
+    ALL.iter().find(|info| info.name == name)
+}
+
+/// The prefix of the family that a flag belongs to; `None` for a flag of no dataset. The flag is
+/// without the dashes in front.
+pub fn flag_family(flag: &str) -> Option<&'static str> {
+    ALL.iter()
+        .flat_map(|info| info.flag_prefixes)
+        .filter(|prefix| flag.starts_with(**prefix))
+        .max_by_key(|prefix| prefix.len())
+        .copied()
+}
+
+impl DatasetSettings {
+    /// The name on the command line.
+    pub fn name(&self) -> &'static str {
+        self.info().name
+    }
+
+    /// True where the text of the prompts is generated here.
+    pub fn is_synthetic(&self) -> bool {
+        let has_file = match self {
+            Self::MultiTurn(options) => matches!(options.source, MultiTurnSource::File(_)),
+            _ => self.info().reads_file,
+        };
+        self.info().text.is_synthetic(has_file)
+    }
 }
 
 /// Loads the dataset that the settings name, all requests in memory.
@@ -159,164 +340,5 @@ pub(crate) fn sample(context: &Context<'_>) -> Result<Sample, WorkloadError> {
     })
 }
 
-/// Cuts `0..count` into chunks of `size`.
-pub(crate) fn chunks(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..count)
-        .step_by(size)
-        .map(move |start| start..(start + size).min(count))
-}
-
-/// Number of prompts in a chunk, for prompts of `mean` tokens: enough to keep all cores busy, few
-/// enough that a chunk is small (2 million tokens are of the order of 10 MB of text).
-pub(crate) fn chunk_size(mean: usize) -> usize {
-    const TOKENS: usize = 2 << 20;
-    (TOKENS / mean.max(1)).clamp(32, 1024)
-}
-
-impl<'a> Context<'a> {
-    /// The tokenizer, for a dataset that needs one.
-    pub(crate) fn tokenizer(&self) -> Result<&'a Tokenizer, WorkloadError> {
-        self.tokenizer.ok_or(WorkloadError::TokenizerNeeded {
-            dataset: self.settings.dataset.name(),
-        })
-    }
-
-    /// Seed of the synthetic text, as opposed to its lengths and order: the salt changes this one
-    /// alone.
-    pub(crate) fn text_seed(&self) -> u64 {
-        let seed = self.settings.seed;
-        self.settings
-            .salt
-            .as_ref()
-            .map_or(seed, |salt| fnv1a(salt.bytes().chain(seed.to_le_bytes())))
-    }
-
-    /// The seed for NumPy's legacy generator, which takes 32 bits.
-    pub(crate) fn numpy_seed(&self) -> Result<u32, WorkloadError> {
-        u32::try_from(self.settings.seed).map_err(|_| {
-            WorkloadError::setting("--seed", "must be below 2^32 for this dataset, as in NumPy")
-        })
-    }
-
-    /// The number of requests, for a dataset that needs one.
-    pub(crate) fn count(&self) -> Result<usize, WorkloadError> {
-        usize::try_from(self.settings.num_prompts)
-            .ok()
-            .filter(|&n| n > 0)
-            .ok_or_else(|| {
-                WorkloadError::setting(
-                    "--num-prompts",
-                    format!(
-                        "is {}, but {} needs at least 1",
-                        self.settings.num_prompts,
-                        self.settings.dataset.name()
-                    ),
-                )
-            })
-    }
-
-    /// The number of requests from a dataset of `rows` rows, where zero or less means all.
-    pub(crate) fn count_or_all(&self, rows: usize) -> usize {
-        usize::try_from(self.settings.num_prompts)
-            .ok()
-            .filter(|&n| n > 0)
-            .unwrap_or(rows)
-    }
-
-    /// Applies `make` to `0..n` on all cores and keeps the order; reports progress.
-    pub(crate) fn parallel<T: Send>(&self, n: usize, make: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        self.parallel_of(0..n, n, make)
-    }
-
-    /// The same for `range`, a part of `0..n`.
-    pub(crate) fn parallel_of<T: Send>(
-        &self,
-        range: Range<usize>,
-        n: usize,
-        make: impl Fn(usize) -> T + Sync,
-    ) -> Vec<T> {
-        let done = AtomicUsize::new(range.start);
-        let chunk = (n / 256).clamp(1, 64);
-        range
-            .into_par_iter()
-            .with_min_len(chunk.min(8))
-            .map(|at| {
-                let item = make(at);
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                if done.is_multiple_of(chunk) || done == n {
-                    (self.progress)(done, n);
-                }
-                item
-            })
-            .collect()
-    }
-
-    /// Like [`Self::parallel`] over candidates, until `wanted` of them are kept. Returns those, in
-    /// order. Candidates are consumed, so that each leaves memory once it has been tried.
-    pub(crate) fn parallel_until<C: Send, T: Send, E: Send>(
-        &self,
-        candidates: impl IntoIterator<Item = C>,
-        wanted: usize,
-        make: impl Fn(C) -> Result<Option<T>, E> + Sync,
-    ) -> Result<Vec<T>, E> {
-        // Candidates that are tried together, and so are in memory with what is made of them.
-        const MAX_BATCH: usize = 4096;
-        let mut kept = Vec::new();
-        let mut candidates = candidates.into_iter();
-        while kept.len() < wanted {
-            let ask = ((wanted - kept.len()) * 5 / 4 + 16).min(MAX_BATCH);
-            let batch: Vec<C> = candidates.by_ref().take(ask).collect();
-            if batch.is_empty() {
-                break;
-            }
-            let made: Vec<Result<Option<T>, E>> = batch.into_par_iter().map(&make).collect();
-            for item in made {
-                if kept.len() == wanted {
-                    break;
-                }
-                kept.extend(item?);
-            }
-            (self.progress)(kept.len(), wanted);
-        }
-        Ok(kept)
-    }
-}
-
-/// The 64-bit FNV-1a hash, which is the same on every machine and in every version.
-pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// A request with a prompt and lengths, and nothing else.
-pub(crate) fn request(prompt: Prompt, prompt_tokens: usize, output_tokens: Option<i64>) -> Request {
-    Request {
-        prompt,
-        prompt_tokens: u32::try_from(prompt_tokens).unwrap_or(u32::MAX),
-        output_tokens: output_tokens.map(|n| u32::try_from(n.max(0)).unwrap_or(u32::MAX)),
-        ..Request::default()
-    }
-}
-
-/// vLLM's filter for conversations: neither too short to mean anything nor too long for small
-/// models.
-pub(crate) fn is_valid_sequence(prompt: usize, output: usize, skip_min_output: bool) -> bool {
-    prompt >= 4 && (output >= 4 || skip_min_output) && prompt <= 1024 && prompt + output <= 2048
-}
-
-/// An OpenAI content part for an image or video named by URL, data URL or local path.
-pub(crate) fn media_part(kind: &str, source: &Value) -> Value {
-    let url = match source {
-        Value::String(url)
-            if ["http://", "https://", "file://", "data:"]
-                .iter()
-                .any(|s| url.starts_with(s)) =>
-        {
-            url.clone()
-        }
-        Value::String(path) => format!("file://{path}"),
-        other => other["url"].as_str().unwrap_or_default().to_owned(),
-    };
-    json!({"type": kind, kind: {"url": url}})
-}
+#[cfg(test)]
+mod tests;

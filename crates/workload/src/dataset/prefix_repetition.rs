@@ -3,11 +3,56 @@
 use inferometer_core::random::{NumpyLegacy, PythonRandom, stream};
 use inferometer_core::{Prompt, Request};
 use rand::Rng;
+use serde_json::json;
 
 use super::random::vllm::Adjusting;
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{PrefixRepetitionSettings, Tokenizer, WorkloadError};
+use crate::{Tokenizer, WorkloadError};
+
+/// Options of `prefix_repetition`.
+#[derive(Clone, Debug)]
+pub struct PrefixRepetitionSettings {
+    /// Tokens of a prefix.
+    pub prefix_len: i64,
+    /// Tokens after the prefix.
+    pub suffix_len: i64,
+    /// Number of prefixes.
+    pub num_prefixes: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+}
+
+impl Default for PrefixRepetitionSettings {
+    fn default() -> Self {
+        Self {
+            prefix_len: 256,
+            suffix_len: 256,
+            num_prefixes: 10,
+            output_len: 128,
+        }
+    }
+}
+
+impl PrefixRepetitionSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            prefix_len,
+            suffix_len,
+            num_prefixes,
+            output_len,
+        } = self;
+        let lengths = LengthsSpec {
+            input: Some(prefix_len + suffix_len),
+            output: Some(*output_len),
+            prefix: Some(*prefix_len),
+            ..LengthsSpec::default()
+        };
+        DatasetSpec::generated(lengths, json!({"num_prefixes": num_prefixes}))
+    }
+}
 
 /// The lengths in tokens and the number of prefixes.
 #[derive(Clone, Copy)]

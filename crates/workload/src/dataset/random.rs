@@ -6,12 +6,127 @@
 //! ([`super::words::Words`]), which gives exact lengths and different prompts for different
 //! requests, and takes a small part of the time (`examples/speed.rs` measures both).
 
+use std::str::FromStr;
+
 use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
+use serde_json::{Value, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{RandomSettings, Tokenizer, WorkloadError};
+use crate::{Tokenizer, WorkloadError};
+
+/// Options of `random`.
+#[derive(Clone, Debug)]
+pub struct RandomSettings {
+    /// Tokens of a prompt, special tokens included, without the shared prefix.
+    pub input_len: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// How far lengths spread around these.
+    pub range_ratio: RangeRatio,
+    /// Tokens at the start of every prompt that are the same for all.
+    pub prefix_len: i64,
+    /// Prompts in one request (pooling backends only).
+    pub batch_size: i64,
+}
+
+impl Default for RandomSettings {
+    fn default() -> Self {
+        Self {
+            input_len: 1024,
+            output_len: 128,
+            range_ratio: RangeRatio::default(),
+            prefix_len: 0,
+            batch_size: 1,
+        }
+    }
+}
+
+impl RandomSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let options = json!({"batch_size": self.batch_size});
+        DatasetSpec::generated(self.lengths(), options)
+    }
+
+    /// The requested lengths, as the manifest keeps them.
+    pub(super) fn lengths(&self) -> LengthsSpec {
+        let Self {
+            input_len,
+            output_len,
+            range_ratio,
+            prefix_len,
+            batch_size: _,
+        } = self;
+        let RangeRatio { input, output } = *range_ratio;
+        LengthsSpec {
+            input: Some(*input_len),
+            output: Some(*output_len),
+            input_spread: Some(input),
+            output_spread: Some(output),
+            prefix: Some(*prefix_len),
+        }
+    }
+}
+
+/// Spread of lengths: uniform in `len·(1−r) ..= len·(1+r)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RangeRatio {
+    /// Spread of the input length, in [0, 1).
+    pub input: f64,
+    /// Spread of the output length, in [0, 1).
+    pub output: f64,
+}
+
+impl FromStr for RangeRatio {
+    type Err = WorkloadError;
+
+    /// A number for both, or `{"input": X, "output": Y}`.
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        let wrong = |message: String| WorkloadError::setting("--random-range-ratio", message);
+        let number = text.trim().parse::<f64>().ok();
+        let ratio = if let Some(both) = number {
+            Self {
+                input: both,
+                output: both,
+            }
+        } else {
+            let value: Value = serde_json::from_str(text).map_err(|_| {
+                wrong(format!(
+                    "{text:?} is neither a number nor JSON like {{\"input\": 0.1, \"output\": 0.5}}"
+                ))
+            })?;
+            let part = |name: &str| {
+                value[name].as_f64().ok_or_else(|| {
+                    wrong(format!("{text} must hold the numbers `input` and `output`"))
+                })
+            };
+            Self {
+                input: part("input")?,
+                output: part("output")?,
+            }
+        };
+        ratio.check()?;
+        Ok(ratio)
+    }
+}
+
+impl RangeRatio {
+    /// Refuses spreads outside [0, 1).
+    pub fn check(self) -> Result<(), WorkloadError> {
+        for (name, ratio) in [("input", self.input), ("output", self.output)] {
+            if !(0.0..1.0).contains(&ratio) {
+                return Err(WorkloadError::setting(
+                    "--random-range-ratio",
+                    format!("the {name} ratio is {ratio}, but must be at least 0 and below 1"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Makes the requests chunk by chunk. What it returns holds everything but the requests.
 pub(super) fn in_chunks<E: From<WorkloadError>>(

@@ -7,10 +7,136 @@ use inferometer_core::Request;
 use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
 use rayon::prelude::*;
+use serde_json::{Value, json};
 
 use super::random;
+use super::spec::DatasetSpec;
 use super::{Context, Emit, Sample, chunks};
-use crate::{MmBucket, RandomMmSettings, WorkloadError, media};
+use crate::{RandomSettings, WorkloadError, media};
+
+/// Options of `random-mm`.
+#[derive(Clone, Debug)]
+pub struct RandomMmSettings {
+    /// The text.
+    pub text: RandomSettings,
+    /// Images of a request.
+    pub base_items: u64,
+    /// How far the number of images spreads around this, from 0 to 1.
+    pub items_range_ratio: f64,
+    /// Maximum images in a request.
+    pub image_limit: u64,
+    /// Maximum videos in a request.
+    pub video_limit: u64,
+    /// Sizes and their probabilities.
+    pub buckets: Vec<MmBucket>,
+}
+
+impl Default for RandomMmSettings {
+    fn default() -> Self {
+        let bucket = |height, width, frames, probability| MmBucket {
+            height,
+            width,
+            frames,
+            probability,
+        };
+        Self {
+            text: RandomSettings::default(),
+            base_items: 1,
+            items_range_ratio: 0.0,
+            image_limit: 255,
+            video_limit: 1,
+            buckets: vec![
+                bucket(256, 256, 1, 0.5),
+                bucket(720, 1280, 1, 0.5),
+                bucket(720, 1280, 16, 0.0),
+            ],
+        }
+    }
+}
+
+impl RandomMmSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            text,
+            base_items,
+            items_range_ratio,
+            image_limit,
+            video_limit,
+            buckets,
+        } = self;
+        let buckets: Vec<Value> = buckets
+            .iter()
+            .map(|one| json!({"height": one.height, "width": one.width, "frames": one.frames, "probability": one.probability}))
+            .collect();
+        let options = json!({
+            "base_items": base_items, "items_spread": items_range_ratio, "image_limit": image_limit,
+            "video_limit": video_limit, "buckets": buckets,
+        });
+        DatasetSpec::generated(text.lengths(), options)
+    }
+}
+
+/// A size of images or videos, and its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MmBucket {
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// 1 for an image; more for a video.
+    pub frames: u32,
+    /// Probability; need not sum to 1.
+    pub probability: f64,
+}
+
+impl MmBucket {
+    /// Reads `{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}`: height, width, frames and probability.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, WorkloadError> {
+        const FLAG: &str = "--random-mm-bucket-config";
+        let wrong = || {
+            WorkloadError::setting(
+                FLAG,
+                format!("{text:?} must look like {{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}}"),
+            )
+        };
+        let body = text
+            .trim()
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'))
+            .ok_or_else(wrong)?;
+        let mut buckets = Vec::new();
+        for entry in body.split('(').skip(1) {
+            let (size, probability) = entry.split_once(')').ok_or_else(wrong)?;
+            let size: Option<Vec<u32>> = size
+                .trim_end_matches([' ', ','])
+                .split(',')
+                .map(|part| part.trim().parse().ok())
+                .collect();
+            let probability = probability.trim().strip_prefix(':').ok_or_else(wrong)?;
+            let probability = probability
+                .trim()
+                .trim_end_matches(',')
+                .trim()
+                .parse()
+                .map_err(|_| wrong())?;
+            match size.ok_or_else(wrong)?.as_slice() {
+                &[height, width, frames] => buckets.push(Self {
+                    height,
+                    width,
+                    frames,
+                    probability,
+                }),
+                _ => return Err(wrong()),
+            }
+        }
+        if buckets.is_empty() {
+            Err(wrong())
+        } else {
+            Ok(buckets)
+        }
+    }
+}
 
 /// Requests of a chunk. Images are large, so chunks are small.
 const CHUNK: usize = 64;
@@ -274,6 +400,31 @@ mod tests {
             });
             let error = error.unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_read_from_pythons_spelling() {
+        let buckets = MmBucket::parse_all("{(256, 256, 1): 0.5, (720, 1280, 16): 0.25,}").unwrap();
+        assert_eq!(
+            buckets[1],
+            MmBucket {
+                height: 720,
+                width: 1280,
+                frames: 16,
+                probability: 0.25
+            }
+        );
+        assert_eq!(buckets.len(), 2);
+        for bad in [
+            "",
+            "{}",
+            "{(1,2): 3}",
+            "{(1,2,3) 4}",
+            "(1,2,3): 0.5",
+            "{(a,2,3): 0.5}",
+        ] {
+            assert!(MmBucket::parse_all(bad).is_err(), "{bad}");
         }
     }
 }

@@ -4,11 +4,57 @@ use std::ops::Range;
 
 use inferometer_core::Prompt;
 use inferometer_core::random::NumpyGenerator;
+use serde_json::json;
 
 use super::random::{Drawn, Lengths, vllm};
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{RandomSettings, RerankSettings, Tokenizer, WorkloadError};
+use crate::{RandomSettings, RangeRatio, Tokenizer, WorkloadError};
+
+/// Options of `random-rerank`.
+#[derive(Clone, Debug)]
+pub struct RerankSettings {
+    /// Tokens of a query and one document together.
+    pub input_len: i64,
+    /// How far lengths spread around this (`input` counts).
+    pub range_ratio: RangeRatio,
+    /// Documents in one request.
+    pub batch_size: i64,
+    /// The model is a reranker; else an embedding model, which gets the query as one more text
+    /// (`--no-reranker`).
+    pub is_reranker: bool,
+}
+
+impl Default for RerankSettings {
+    fn default() -> Self {
+        Self {
+            input_len: 1024,
+            range_ratio: RangeRatio::default(),
+            batch_size: 1,
+            is_reranker: true,
+        }
+    }
+}
+
+impl RerankSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            input_len,
+            range_ratio,
+            batch_size,
+            is_reranker,
+        } = self;
+        let lengths = LengthsSpec {
+            input: Some(*input_len),
+            input_spread: Some(range_ratio.input),
+            ..LengthsSpec::default()
+        };
+        let options = json!({"batch_size": batch_size, "is_reranker": is_reranker});
+        DatasetSpec::generated(lengths, options)
+    }
+}
 
 /// Makes the requests chunk by chunk. What it returns holds everything but the requests.
 pub(super) fn in_chunks<E: From<WorkloadError>>(

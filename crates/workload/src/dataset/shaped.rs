@@ -5,11 +5,37 @@ use std::ops::Range;
 use inferometer_core::Prompt;
 use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
+use serde_json::{Value, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
+
+impl MixSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self { classes, shared } = self;
+        let classes: Vec<Value> = classes
+            .iter()
+            .map(|class| {
+                json!({
+                    "weight": class.weight, "input": class.input.to_string(),
+                    "output": class.output.to_string(),
+                })
+            })
+            .collect();
+        let options = json!({
+            "classes": classes,
+            "shared_prefixes": {
+                "groups": shared.groups, "len": shared.len, "zipf": shared.zipf,
+                "fraction": shared.fraction,
+            },
+        });
+        DatasetSpec::generated(LengthsSpec::default(), options)
+    }
+}
 
 /// Makes the requests chunk by chunk. What it returns holds everything but the requests.
 pub(super) fn in_chunks<E: From<WorkloadError>>(

@@ -1,13 +1,33 @@
 //! `sharegpt`: a JSON list of conversations; the first turn is the prompt, the second gives the
 //! output length.
 
+use std::path::PathBuf;
+
 use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample, is_valid_sequence, request};
-use crate::{ShareGptSettings, WorkloadError, read};
+use crate::{WorkloadError, read};
+
+/// Options of `sharegpt`.
+#[derive(Clone, Debug, Default)]
+pub struct ShareGptSettings {
+    /// The JSON file.
+    pub path: PathBuf,
+    /// Output tokens for every request; `None` takes the length of the recorded answer.
+    pub output_len: Option<i64>,
+}
+
+impl ShareGptSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self { path, output_len } = self;
+        DatasetSpec::of_file(path, LengthsSpec::output(*output_len), json!({}))
+    }
+}
 
 /// What is kept of a conversation with at least two turns.
 struct Pair {

@@ -1,11 +1,60 @@
 //! `sonnet`: prompts of lines from Shakespeare's sonnets, the first lines the same for all.
 
+use std::path::PathBuf;
+
 use inferometer_core::random::PythonRandom;
 use inferometer_core::{Prompt, Request};
 use serde_json::{Map, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample, request};
-use crate::{SonnetSettings, Tokenizer, TokenizerError, WorkloadError, read};
+use crate::{Tokenizer, TokenizerError, WorkloadError, read};
+
+/// Options of `sonnet`.
+#[derive(Clone, Debug)]
+pub struct SonnetSettings {
+    /// A text file to take lines from; `None` takes the sonnets inside the binary.
+    pub path: Option<PathBuf>,
+    /// Maximum tokens of a prompt, chat template included.
+    pub input_len: i64,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Tokens of the lines that all prompts share.
+    pub prefix_len: i64,
+}
+
+impl Default for SonnetSettings {
+    fn default() -> Self {
+        Self {
+            path: None,
+            input_len: 550,
+            output_len: 150,
+            prefix_len: 200,
+        }
+    }
+}
+
+impl SonnetSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            input_len,
+            output_len,
+            prefix_len,
+        } = self;
+        let lengths = LengthsSpec {
+            input: Some(*input_len),
+            output: Some(*output_len),
+            prefix: Some(*prefix_len),
+            ..LengthsSpec::default()
+        };
+        DatasetSpec {
+            path: path.clone(),
+            ..DatasetSpec::generated(lengths, json!({}))
+        }
+    }
+}
 
 /// The sonnets, one verse a line. Public domain.
 const SONNETS: &str = include_str!("../../data/sonnet.txt");

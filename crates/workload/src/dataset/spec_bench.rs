@@ -1,11 +1,87 @@
 //! `spec_bench` and `speed_bench`: question sets for speculative decoding.
 
+use std::path::PathBuf;
+
 use inferometer_core::random::PythonRandom;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::custom::templated;
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample};
-use crate::{SpecBenchSettings, SpeedBenchSettings, WorkloadError, WorkloadSettings, read};
+use crate::{WorkloadError, WorkloadSettings, read};
+
+/// Options of `spec_bench`.
+#[derive(Clone, Debug)]
+pub struct SpecBenchSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Only rows of this category.
+    pub category: Option<String>,
+}
+
+impl Default for SpecBenchSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            output_len: 256,
+            category: None,
+        }
+    }
+}
+
+impl SpecBenchSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            output_len,
+            category,
+        } = self;
+        let lengths = LengthsSpec::output(Some(*output_len));
+        DatasetSpec::of_file(path, lengths, json!({"category": category}))
+    }
+}
+
+/// Options of `speed_bench`.
+#[derive(Clone, Debug)]
+pub struct SpeedBenchSettings {
+    /// The folder with `SUBSET.jsonl`.
+    pub path: PathBuf,
+    /// Name of the subset.
+    pub subset: String,
+    /// Tokens of an answer.
+    pub output_len: i64,
+    /// Only rows of this category.
+    pub category: Option<String>,
+}
+
+impl Default for SpeedBenchSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            subset: "qualitative".into(),
+            output_len: 4096,
+            category: None,
+        }
+    }
+}
+
+impl SpeedBenchSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            subset,
+            output_len,
+            category,
+        } = self;
+        let lengths = LengthsSpec::output(Some(*output_len));
+        let options = json!({"subset": subset, "category": category});
+        DatasetSpec::of_file(path, lengths, options)
+    }
+}
 
 pub(super) fn sample(
     context: &Context<'_>,

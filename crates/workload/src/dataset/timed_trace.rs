@@ -1,14 +1,84 @@
 //! `timed_trace`: lengths, times and shared blocks from a trace, sent as token ids.
 
+use std::path::PathBuf;
+
 use inferometer_core::random::{StreamRng, indexed_stream};
 use inferometer_core::{Nanos, Prompt};
 use rand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::allowed_ids;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{TimedTraceSettings, WorkloadError, read};
+use crate::{WorkloadError, read};
+
+/// Options of `timed_trace`.
+#[derive(Clone, Debug)]
+pub struct TimedTraceSettings {
+    /// The JSON Lines file.
+    pub path: PathBuf,
+    /// Tokens that one hash id stands for.
+    pub chunk_hash_size: i64,
+    /// Seconds in one unit of the time column.
+    pub sec_multiplier: f64,
+    /// Name of the time column.
+    pub label_timestamp: String,
+    /// Name of the column of input lengths.
+    pub label_input_length: String,
+    /// Name of the column of output lengths.
+    pub label_output_length: String,
+    /// Name of the column of hash ids.
+    pub label_hash_ids: String,
+    /// The trace runs this many times as fast.
+    pub speed: f64,
+    /// Rows before this many seconds from the first row are left out.
+    pub start: f64,
+    /// Rows after this many seconds from the start are left out.
+    pub duration: Option<f64>,
+}
+
+impl Default for TimedTraceSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            chunk_hash_size: 16,
+            sec_multiplier: 1.0,
+            label_timestamp: "timestamp".into(),
+            label_input_length: "input_length".into(),
+            label_output_length: "output_length".into(),
+            label_hash_ids: "hash_ids".into(),
+            speed: 1.0,
+            start: 0.0,
+            duration: None,
+        }
+    }
+}
+
+impl TimedTraceSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            chunk_hash_size,
+            sec_multiplier,
+            label_timestamp,
+            label_input_length,
+            label_output_length,
+            label_hash_ids,
+            speed,
+            start,
+            duration,
+        } = self;
+        let options = json!({
+            "chunk_hash_size": chunk_hash_size, "seconds_per_unit": sec_multiplier,
+            "timestamp_column": label_timestamp, "input_length_column": label_input_length,
+            "output_length_column": label_output_length, "hash_ids_column": label_hash_ids,
+            "speed": speed, "start_s": start, "duration_s": duration,
+        });
+        DatasetSpec::of_file(path, LengthsSpec::default(), options)
+    }
+}
 
 struct Row {
     seconds: f64,

@@ -3,16 +3,57 @@
 //! Known files: the Azure LLM inference traces (CSV), BurstGPT (CSV), Mooncake (JSON Lines, blocks
 //! of 512 tokens). Their columns tell which is which.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt};
+use serde_json::json;
 
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::push_words;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::words::Words;
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{TraceSettings, WorkloadError, read};
+use crate::{WorkloadError, read};
+
+/// Options of `trace`: recorded traffic with its own clock.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// The file: an Azure LLM trace or BurstGPT (CSV), or Mooncake (JSON Lines). Told apart by
+    /// their columns.
+    pub path: PathBuf,
+    /// The trace runs this many times as fast.
+    pub speed: f64,
+    /// Rows before this many seconds of the trace are left out.
+    pub start: f64,
+    /// Rows after this many seconds from the start are left out.
+    pub duration: Option<f64>,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            speed: 1.0,
+            start: 0.0,
+            duration: None,
+        }
+    }
+}
+
+impl TraceSettings {
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            speed,
+            start,
+            duration,
+        } = self;
+        let options = json!({"speed": speed, "start_s": start, "duration_s": duration});
+        DatasetSpec::of_file(path, LengthsSpec::default(), options)
+    }
+}
 
 /// Tokens that one hash of a Mooncake trace stands for, by the description of the trace.
 const MOONCAKE_BLOCK: usize = 512;

@@ -6,19 +6,89 @@ mod files;
 mod order;
 mod parquet;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use inferometer_core::{Audio, Prompt, Request};
 use rayon::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::classes::{Class, Item, Output};
 use super::custom::templated;
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::{Context, Sample, is_valid_sequence, request};
-use crate::{HfSettings, RepoKind, WorkloadError, media, read};
+use crate::{HubSettings, RepoKind, WorkloadError, media, read};
+
+/// Options of `hf`.
+#[derive(Clone, Debug)]
+pub struct HfSettings {
+    /// A local folder, or the dataset's name on the hub.
+    pub path: String,
+    /// The dataset's name on the hub, when `path` is a folder.
+    pub name: Option<String>,
+    /// Subset (configuration).
+    pub subset: Option<String>,
+    /// Split; `None` takes the dataset's default.
+    pub split: Option<String>,
+    /// Tokens of an answer; `None` takes the dataset's default.
+    pub output_len: Option<i64>,
+    /// Shuffle over all rows instead of a window of 1,000 (`--no-stream`).
+    pub no_stream: bool,
+    /// Categories of BFCL.
+    pub bfcl_categories: Vec<String>,
+    /// Least and greatest edit distance of Blazedit rows.
+    pub blazedit_distance: (f64, f64),
+    /// Shortest and longest audio, in seconds.
+    pub audio_seconds: (f64, f64),
+    /// Where the hub is.
+    pub hub: HubSettings,
+}
+
+impl HfSettings {
+    /// The default options for a dataset.
+    pub fn new(path: impl Into<String>, hub: HubSettings) -> Self {
+        Self {
+            path: path.into(),
+            name: None,
+            subset: None,
+            split: None,
+            output_len: None,
+            no_stream: false,
+            bfcl_categories: ["simple", "live_simple", "multiple"]
+                .map(str::to_owned)
+                .to_vec(),
+            blazedit_distance: (0.0, 1.0),
+            audio_seconds: (0.0, f64::INFINITY),
+            hub,
+        }
+    }
+
+    /// The form that the manifest keeps.
+    pub(super) fn spec(&self) -> DatasetSpec {
+        let Self {
+            path,
+            name,
+            subset,
+            split,
+            output_len,
+            no_stream,
+            bfcl_categories,
+            blazedit_distance,
+            audio_seconds,
+            hub: _,
+        } = self;
+        // JSON has no infinity, which is the default of the longest audio.
+        let finite = |(low, high): (f64, f64)| json!([low, high.is_finite().then_some(high)]);
+        let options = json!({
+            "name": name, "subset": subset, "split": split, "no_stream": no_stream,
+            "bfcl_categories": bfcl_categories, "blazedit_distance": finite(*blazedit_distance),
+            "audio_seconds": finite(*audio_seconds),
+        });
+        DatasetSpec::of_file(Path::new(path), LengthsSpec::output(*output_len), options)
+    }
+}
 
 pub(super) fn sample(context: &Context<'_>, options: &HfSettings) -> Result<Sample, WorkloadError> {
     let class = classes::find(options)?;

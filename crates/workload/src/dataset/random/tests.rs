@@ -182,3 +182,35 @@ fn batches_hold_several_prompts() {
     assert_eq!(workload.requests[0].output_tokens, Some(0));
     assert!(!workload.force_ignore_eos);
 }
+
+#[test]
+fn a_range_ratio_is_a_number_or_json() {
+    assert_eq!(
+        "0.25".parse::<RangeRatio>().unwrap(),
+        RangeRatio {
+            input: 0.25,
+            output: 0.25
+        }
+    );
+    let json = r#"{"input": 0.1, "output": 0}"#;
+    assert_eq!(
+        json.parse::<RangeRatio>().unwrap(),
+        RangeRatio {
+            input: 0.1,
+            output: 0.0
+        }
+    );
+    for bad in [
+        "-0.1",
+        "1",
+        "nan",
+        "inf",
+        "x",
+        "{}",
+        r#"{"input": 0.1}"#,
+        r#"{"input": 2, "output": 0}"#,
+    ] {
+        let error = bad.parse::<RangeRatio>().unwrap_err().to_string();
+        assert!(error.contains("--random-range-ratio"), "{bad}: {error}");
+    }
+}
