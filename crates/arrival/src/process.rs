@@ -20,6 +20,10 @@ pub struct RpsChange {
 }
 
 /// The schedule of `n` requests.
+///
+/// # Errors
+///
+/// Settings that [`ArrivalSettings::check`] refuses.
 pub fn schedule(n: usize, settings: &ArrivalSettings) -> Result<Schedule, ArrivalError> {
     let due = schedule_seconds(n, settings)?
         .into_iter()
@@ -31,6 +35,10 @@ pub fn schedule(n: usize, settings: &ArrivalSettings) -> Result<Schedule, Arriva
 }
 
 /// The due instants in seconds before they are rounded to nanoseconds: vLLM's numbers, bit for bit.
+///
+/// # Errors
+///
+/// As [`schedule`].
 pub fn schedule_seconds(n: usize, settings: &ArrivalSettings) -> Result<Vec<f64>, ArrivalError> {
     settings.check()?;
     // Where nothing is drawn, a seed beyond 32 bits is accepted and does not matter.

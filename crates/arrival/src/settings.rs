@@ -85,6 +85,11 @@ impl Rate {
     /// The rate of `--request-rate`, `--ramp-up-strategy`, `--ramp-up-start-rps` and
     /// `--ramp-up-end-rps`. vLLM ignores the ends of a ramp when no strategy is given; here
     /// that is an error, since the load would not be the intended one.
+    ///
+    /// # Errors
+    ///
+    /// A strategy without both ends or with a constant rate, an end without a strategy, and rates
+    /// that are not positive.
     pub fn from_flags(
         request_rate: f64,
         strategy: Option<RampStrategy>,
@@ -190,6 +195,10 @@ impl Rate {
 
 impl ArrivalSettings {
     /// Checks everything that does not depend on the number of requests.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that no schedule can follow.
     pub fn check(&self) -> Result<(), ArrivalError> {
         self.rate.check()?;
         if self.burstiness.is_nan() || self.burstiness <= 0.0 {

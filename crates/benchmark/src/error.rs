@@ -102,8 +102,16 @@ impl Cause {
 /// Turns the errors of libraries into an [`Error`] of one of its kinds.
 pub trait OrError<T> {
     /// As a usage error: the user has to change something.
+    ///
+    /// # Errors
+    ///
+    /// The error of `self`, as a usage error.
     fn or_usage(self) -> Result<T, Error>;
     /// As a failure: something failed while running.
+    ///
+    /// # Errors
+    ///
+    /// The error of `self`, as a failure.
     fn or_failure(self) -> Result<T, Error>;
 }
 

@@ -136,6 +136,10 @@ impl Cell {
 
 impl Campaign {
     /// Refuses campaigns that cannot be executed: no cells, or two that would write the same file.
+    ///
+    /// # Errors
+    ///
+    /// No cells, or two cells with one result file.
     pub fn check(&self) -> Result<(), CampaignError> {
         if self.cells.is_empty() {
             return Err(CampaignError::setting(

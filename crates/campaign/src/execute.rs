@@ -11,6 +11,11 @@ use crate::serve_files::{annotate, write_failure};
 use crate::world::{Event, Exit, Tally, World};
 
 /// Executes `campaign`. Each finished cell is on disk before the next starts.
+///
+/// # Errors
+///
+/// A journal that cannot be written. A cell that fails is an event and part of the tally, not an
+/// error.
 pub fn execute(
     campaign: &Campaign,
     journal: &mut Journal,
@@ -378,6 +383,10 @@ impl<'a> Execution<'a> {
 }
 
 /// Asks each server that is running already for its identity, and compares it with the journal.
+///
+/// # Errors
+///
+/// A server that does not answer, or whose models or version differ from the journal's.
 pub fn check_servers(
     campaign: &Campaign,
     journal: &mut Journal,

@@ -184,6 +184,10 @@ fn line_of(path: &Path, key: &str) -> String {
 }
 
 /// The result files in a folder and the folders below it, without the journals of campaigns.
+///
+/// # Errors
+///
+/// A folder that cannot be read.
 pub fn result_files(folder: &Path) -> Result<Vec<PathBuf>, CampaignError> {
     let mut files = inferometer_results::find_result_files(folder)?;
     files.retain(|file| file.file_name().is_none_or(|name| name != JOURNAL_NAME));
@@ -191,6 +195,10 @@ pub fn result_files(folder: &Path) -> Result<Vec<PathBuf>, CampaignError> {
 }
 
 /// Reads a CSV file with a header line; every value is text, and empty cells are left out.
+///
+/// # Errors
+///
+/// A file that cannot be read or is not CSV.
 pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignError> {
     let broken = |error: csv::Error| CampaignError::file(path, error.to_string());
     let file = fs::File::open(path).map_err(CampaignError::io("read", path))?;

@@ -117,6 +117,10 @@ impl Journal {
     /// Resuming needs a journal whose finished cells have the same settings as those of
     /// `campaign`.
     /// Cells may have been added since.
+    ///
+    /// # Errors
+    ///
+    /// A journal that cannot be read or written, that is in use, or whose finished cells differ.
     pub fn begin(campaign: &Campaign, start: Start, created: &str) -> Result<Self, CampaignError> {
         let path = campaign.output.join(JOURNAL_NAME);
         let mut journal = match start {

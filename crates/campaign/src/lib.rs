@@ -63,6 +63,10 @@ pub use world::{Event, Exit, Tally, World};
 
 /// The campaign of a sweep that is described by a file: combinations (`combos.yaml`) or an
 /// experiment. Which one it is follows from its keys.
+///
+/// # Errors
+///
+/// A file that cannot be read, keys that are unknown, and values that a flag refuses.
 pub fn sweep_campaign(
     path: &Path,
     flags: &FlagTable,

@@ -48,6 +48,10 @@ pub struct ServeOptions {
 type Combination = Map<String, Value>;
 
 /// The campaign of a sweep in vLLM's form.
+///
+/// # Errors
+///
+/// Parameter files that cannot be read, and commands that cannot be split into words.
 pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError> {
     let serve_cmd = words("--serve-cmd", &options.serve_cmd)?;
     let mut bench_cmd = words("--bench-cmd", &options.bench_cmd)?;

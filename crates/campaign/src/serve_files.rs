@@ -77,6 +77,10 @@ pub(crate) fn write_failure(path: &Path, cell: &Cell, reason: &str) -> Result<()
 }
 
 /// Writes `summary.json` for each finished combination and `summary.csv` for all runs.
+///
+/// # Errors
+///
+/// A result file that cannot be read, or a summary that cannot be written.
 pub fn write_summaries(campaign: &Campaign, journal: &Journal) -> Result<(), CampaignError> {
     let mut folders: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     let mut files = Vec::new();

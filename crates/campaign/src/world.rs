@@ -15,12 +15,24 @@ pub trait World {
     /// Runs a command; its output goes to `log`.
     fn run(&mut self, work: &Work, log: &Path) -> Exit;
     /// Starts a server and waits until it is healthy.
+    ///
+    /// # Errors
+    ///
+    /// The server ends, or is not healthy within its limit; the message ends with its last words.
     fn start_server(&mut self, server: &ServerSpec, log: &Path) -> Result<(), String>;
     /// Stops the server, if one runs.
     fn stop_server(&mut self);
     /// Asks a server for its models and version.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer, in words for people.
     fn identify(&mut self, target: &Target) -> Result<Identity, String>;
     /// Empties the caches of a server.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses or does not answer, in words for people.
     fn reset_caches(&mut self, target: &Target) -> Result<(), String>;
     /// Waits; returns early when interrupted.
     fn pause(&mut self, time: Duration);

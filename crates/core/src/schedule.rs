@@ -33,6 +33,10 @@ impl Schedule {
     }
 
     /// A schedule from due instants in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// Instants that descend.
     pub fn new(due: Vec<Nanos>) -> Result<Self, ScheduleError> {
         match due.windows(2).position(|pair| pair[1] < pair[0]) {
             Some(before) => Err(ScheduleError::Backwards { index: before + 1 }),

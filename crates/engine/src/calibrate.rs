@@ -79,6 +79,10 @@ const EVALUATIONS: usize = 300;
 const SEARCHES: [f64; 5] = [0.7, -0.7, 0.4, -0.3, 0.2];
 
 /// Finds the coefficients with which `engine` predicts `loads` best. Its other settings are kept.
+///
+/// # Errors
+///
+/// A load that `engine` can never run, and a worker that panicked.
 pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineError> {
     let measured = loads
         .iter()
@@ -160,6 +164,10 @@ fn loss(
 }
 
 /// Measured against predicted, for TTFT, ITL and E2EL.
+///
+/// # Errors
+///
+/// A load that `engine` can never run.
 pub fn compare(load: &MeasuredLoad, engine: &EngineConfig) -> Result<Vec<Compared>, EngineError> {
     let measured = Distributions::measured(load);
     let predicted = Distributions::predicted(load, engine)?;

@@ -35,6 +35,10 @@ pub struct BrokenConversation {
 impl Conversations {
     /// The conversations of `requests`, whose turns must be adjacent and in order; `None` when no
     /// request belongs to one.
+    ///
+    /// # Errors
+    ///
+    /// Turns that are not adjacent or not in order.
     pub fn of(requests: &[Request]) -> Result<Option<Self>, BrokenConversation> {
         if requests.iter().all(|request| request.session.is_none()) {
             return Ok(None);

@@ -57,6 +57,11 @@ pub struct Finished {
 ///
 /// `log` receives the records during the run. `progress` may be read from another thread
 /// meanwhile.
+///
+/// # Errors
+///
+/// A worker that cannot be started or that panicked. Requests that fail are records, and a log
+/// that fails is part of [`Finished`].
 pub fn run(
     input: &RunInput,
     log: Option<RecordLog>,
@@ -104,6 +109,11 @@ pub fn run(
 
 /// Sends `requests` once, at most `slots` at a time, and returns their records: for the ready check
 /// and for warm-up. Nothing else is kept.
+///
+/// # Errors
+///
+/// A worker that cannot be started or that panicked. A request that fails is a record, not an
+/// error.
 pub fn send_once(
     input: &RunInput,
     requests: &[Prepared],

@@ -53,6 +53,10 @@ pub struct VirtualRequest {
 /// Runs `input` on a virtual clock that begins at zero. The same input gives the same records, always.
 ///
 /// Also returns the engines' own counters at the end.
+///
+/// # Errors
+///
+/// A request that the engines can never run, and settings that no virtual run can follow.
 pub fn simulate(input: VirtualRun) -> Result<(Finished, EngineStats), EngineError> {
     let cluster = Cluster::new(input.cluster, input.seed)?;
     let starts: Vec<usize> = (0..input.requests.len())

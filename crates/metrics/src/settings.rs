@@ -153,6 +153,10 @@ fn metric_names() -> String {
 
 /// Parses `--percentile-metrics`, a comma-separated list. vLLM ignores unknown names; here they are
 /// errors, because the intended metric would silently be missing. The result is in vLLM's order.
+///
+/// # Errors
+///
+/// Unknown names.
 pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
     let mut metrics = Vec::new();
     for name in items(list) {
@@ -168,6 +172,10 @@ pub fn parse_metrics(list: &str) -> Result<Vec<Metric>, MetricFlagError> {
 
 /// Parses `--metric-percentiles`, a comma-separated list of numbers from 0 to 100. Keeps the order
 /// and drops repetitions.
+///
+/// # Errors
+///
+/// Anything but numbers from 0 to 100.
 pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
     let mut percentiles = Vec::new();
     for text in items(list) {
@@ -186,6 +194,10 @@ pub fn parse_percentiles(list: &str) -> Result<Vec<f64>, MetricFlagError> {
 
 /// Parses the values of `--goodput`, each `NAME:MILLISECONDS`. A later limit on the same metric
 /// wins.
+///
+/// # Errors
+///
+/// Anything but `NAME:MILLISECONDS` with a known name and a limit that is not negative.
 pub fn parse_goodput<S: AsRef<str>>(pairs: &[S]) -> Result<Vec<(Slo, f64)>, MetricFlagError> {
     let mut limits = std::collections::BTreeMap::new();
     for pair in pairs {

@@ -57,6 +57,10 @@ impl ProcessGroup {
     ///
     /// On Linux the leader is killed should this process die first; for that the calling thread
     /// must live as long as the group.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         command.process_group(0);
         #[cfg(target_os = "linux")]
@@ -94,6 +98,10 @@ impl ProcessGroup {
     }
 
     /// Sends a signal to all processes of the group. A group that has ended already is not an error.
+    ///
+    /// # Errors
+    ///
+    /// `kill` failed, but for a group that has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // SAFETY: killpg takes two integers. The leader is not reaped yet, so that the number is
         // ours.
@@ -108,6 +116,10 @@ impl ProcessGroup {
     }
 
     /// True when the leader has ended. It is not reaped by asking.
+    ///
+    /// # Errors
+    ///
+    /// `waitid` failed.
     pub fn has_ended(&self) -> io::Result<bool> {
         // SAFETY: siginfo_t is plain old data that waitid fills in; the child is ours and not
         // reaped yet.
@@ -127,6 +139,10 @@ impl ProcessGroup {
     }
 
     /// Kills whatever is left of the group and returns how the leader ended.
+    ///
+    /// # Errors
+    ///
+    /// `wait` failed.
     pub fn finish(mut self) -> io::Result<ExitStatus> {
         self.end()
     }

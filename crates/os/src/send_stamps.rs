@@ -40,6 +40,10 @@ pub fn enable(socket: BorrowedFd<'_>) -> bool {
 }
 
 /// Appends the stamps that are there to `stamps`, in the order of departure; never waits.
+///
+/// # Errors
+///
+/// The error queue of the socket cannot be read.
 pub fn drain(socket: BorrowedFd<'_>, stamps: &mut Vec<SendStamp>) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {

@@ -66,6 +66,10 @@ struct Control([u8; 64]);
 /// Reads what is there into `buffer`, without blocking if the socket is non-blocking.
 ///
 /// On success the first [`Read::len`] bytes of `buffer` are initialised.
+///
+/// # Errors
+///
+/// `recvmsg` failed; `WouldBlock` where nothing is there on a non-blocking socket.
 pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Result<Read> {
     let mut control = Control([0; 64]);
     let mut part = libc::iovec {
@@ -93,6 +97,10 @@ pub fn recv(socket: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>]) -> io::Resul
 
 /// Like [`recv`], into memory that is initialised already, so that the caller can read it without
 /// `unsafe` code of its own.
+///
+/// # Errors
+///
+/// As [`recv`].
 pub fn recv_into(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Read> {
     let len = buffer.len();
     // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and `recv` only ever writes initialised
@@ -106,6 +114,10 @@ pub fn recv_into(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Read> 
 
 /// Like [`recv`], into the room that `buffer` has behind its content; what is read becomes content.
 /// A buffer without room gets some, for a read of nothing would look like the end.
+///
+/// # Errors
+///
+/// As [`recv`].
 pub fn recv_append(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> io::Result<Read> {
     if buffer.len() == buffer.capacity() {
         buffer.reserve(4096);

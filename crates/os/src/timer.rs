@@ -25,6 +25,10 @@ pub struct PreciseTimer {
 #[cfg(target_os = "linux")]
 impl PreciseTimer {
     /// A timer in the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The kernel gives no timer, or no runtime is entered.
     pub fn new() -> io::Result<Self> {
         use std::os::fd::{FromRawFd, OwnedFd};
         // SAFETY: the call takes no pointers; the result is checked before use.
@@ -46,6 +50,10 @@ impl PreciseTimer {
     /// Waits until `instant`; returns at once if it has passed.
     ///
     /// Dropping the future before it is ready is safe: the next call sets the alarm anew.
+    ///
+    /// # Errors
+    ///
+    /// The timer cannot be set or read.
     pub async fn sleep_until(&self, instant: Nanos) -> io::Result<()> {
         if instant <= clock::now() {
             return Ok(());

@@ -12,6 +12,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Registers a non-blocking descriptor with the current runtime.
+///
+/// # Errors
+///
+/// The runtime cannot watch the descriptor.
 pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd owns its descriptor, gives the same number on every call, and closes it
     // only when dropped, which AsyncFd does after deregistering.

@@ -50,6 +50,10 @@ pub struct TooFewRuns {
 
 impl Comparison {
     /// Compares `rows`, each under the name that the user knows (its `filename`, if it has one).
+    ///
+    /// # Errors
+    ///
+    /// Fewer than two rows.
     pub fn new(rows: &[Row], lang: Lang) -> Result<Self, TooFewRuns> {
         if rows.len() < 2 {
             return Err(TooFewRuns { given: rows.len() });

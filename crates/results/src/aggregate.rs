@@ -50,6 +50,10 @@ pub struct Row {
 ///
 /// Files that other files summarise or that are not results are left out by name: manifests, sweep
 /// summaries and failures, `.pytorch.json`, warm-up runs, and our own tables.
+///
+/// # Errors
+///
+/// A folder that cannot be read.
 pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     let mut files = Vec::new();
     collect(folder, MAX_DEPTH, &mut files)?;
@@ -188,6 +192,10 @@ fn flatten(values: &mut IndexMap<String, Value>, name: &str, value: &Value) {
 impl Aggregate {
     /// Writes the table as CSV with a header line. Numbers are printed as Python prints them; what
     /// a run does not have stays empty.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<(), ResultsError> {
         write_atomically(path, |out| {
             self.csv_to(out).map_err(ResultsError::io("write", path))
@@ -222,6 +230,10 @@ impl Aggregate {
 
     /// Writes the table as Parquet. A column of whole numbers is `int64`, of numbers `double`, of
     /// truth values `bool`, and of anything else text; `"inf"` among numbers is infinity.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
         let cells: Vec<_> = self
             .rows

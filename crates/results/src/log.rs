@@ -86,6 +86,10 @@ impl RecordLog {
 
     /// Flushes if the last flush is [`FLUSH_INTERVAL`] or more before `now` (any monotonic axis,
     /// but always the same one).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::flush`].
     pub fn maybe_flush(&mut self, now: Nanos) -> Result<(), ResultsError> {
         if now.since(self.last_flush) < FLUSH_INTERVAL {
             return Ok(());
@@ -98,6 +102,10 @@ impl RecordLog {
     ///
     /// After an error the log takes nothing more, so that it stays readable up to its last whole
     /// batch.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be written, now or before.
     pub fn flush(&mut self) -> Result<(), ResultsError> {
         if self.broken {
             let source = io::Error::other("an earlier write failed");
@@ -114,6 +122,10 @@ impl RecordLog {
     }
 
     /// Flushes, ends the stream and waits until it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::flush`], and where the disk refuses.
     pub fn finish(mut self) -> Result<(), ResultsError> {
         self.flush()?;
         self.writer.finish().map_err(arrow("write", &self.path))?;

@@ -37,6 +37,10 @@ impl<'a> SpilledRecords<'a> {
     }
 
     /// The first error of any visit so far.
+    ///
+    /// # Errors
+    ///
+    /// That error.
     pub fn check(&self) -> Result<(), ResultsError> {
         self.failure.take().map_or(Ok(()), Err)
     }

@@ -32,6 +32,10 @@ const READ_ROWS: usize = 4_096;
 /// number.
 ///
 /// The file appears whole or not at all.
+///
+/// # Errors
+///
+/// The file cannot be written.
 pub fn write_parquet(
     records: &(impl Records + ?Sized),
     path: &Path,
@@ -62,6 +66,10 @@ pub fn write_parquet(
 }
 
 /// Reads all records of a Parquet file written by [`write_parquet`] of this or an older version.
+///
+/// # Errors
+///
+/// The file cannot be read, is not a table of records, or is of a newer version.
 pub fn read_parquet(path: &Path) -> Result<Vec<Record>, ResultsError> {
     let mut records = Vec::new();
     for batch in open(path)? {
@@ -84,6 +92,10 @@ pub struct StoredRecords {
 
 impl StoredRecords {
     /// Opens a file written by [`write_parquet`].
+    ///
+    /// # Errors
+    ///
+    /// As [`read_parquet`].
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
         let file = File::open(path).map_err(ResultsError::io("read", path))?;
         let builder =
@@ -98,6 +110,10 @@ impl StoredRecords {
     }
 
     /// The first error of any visit so far.
+    ///
+    /// # Errors
+    ///
+    /// That error.
     pub fn check(&self) -> Result<(), ResultsError> {
         self.failure.take().map_or(Ok(()), Err)
     }

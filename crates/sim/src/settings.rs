@@ -212,6 +212,10 @@ pub enum SimError {
 
 impl SimSettings {
     /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that no server can have.
     pub fn check(&self) -> Result<(), SimError> {
         let wrong = |text: &str| Err(SimError::Setting(text.into()));
         if let Some(first) = self.pin {

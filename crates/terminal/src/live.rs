@@ -186,6 +186,10 @@ pub struct LiveSubscriber {
 
 impl LiveSubscriber {
     /// Opens a socket in a temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder or the socket cannot be created.
     pub fn open() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("inferometer-").tempdir()?;
         let socket = UnixDatagram::bind(folder.path().join("live"))?;

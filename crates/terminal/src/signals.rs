@@ -35,6 +35,10 @@ pub fn on_interrupt(stop: StopHandle, output: &Output) -> Interrupts {
 }
 
 /// Counts the interrupts of a sweep.
+///
+/// # Errors
+///
+/// The signal handler cannot be installed.
 pub fn count_interrupts(interrupts: Arc<AtomicUsize>, output: &Output) -> io::Result<Interrupts> {
     let output = output.clone();
     Interrupts::listen(move || count_interrupt(&interrupts, &output))

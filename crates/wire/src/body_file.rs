@@ -27,6 +27,10 @@ impl BodyFile {
     }
 
     /// Moves the body of a request to the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn take(&mut self, prepared: &mut Prepared) -> io::Result<()> {
         let bytes = prepared.body.bytes()?;
         self.file.write_all_at(&bytes, self.end)?;

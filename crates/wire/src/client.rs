@@ -89,6 +89,10 @@ impl Client {
 
     /// Opens `count` connections to each target, so that no request has to wait for them. Does
     /// nothing where every request has a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// A connection cannot be opened.
     pub async fn open_ahead(&self, count: usize) -> Result<(), WireError> {
         self.pool.open_ahead(count).await
     }
@@ -205,6 +209,10 @@ impl Client {
     /// `/metrics` …
     ///
     /// `body` is sent as JSON. The answer's status is the caller's to judge.
+    ///
+    /// # Errors
+    ///
+    /// No connection, no answer within the limits, or an answer that is not HTTP.
     pub async fn fetch(
         &self,
         method: Method,
@@ -215,6 +223,10 @@ impl Client {
     }
 
     /// Like [`Client::fetch`], from target `number`, in the order of the base URLs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::fetch`].
     pub async fn fetch_from(
         &self,
         number: usize,

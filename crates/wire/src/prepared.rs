@@ -69,6 +69,10 @@ impl Prepared {
     }
 
     /// The body that will be sent, from its file if it is in one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
     pub fn body(&self) -> io::Result<Bytes> {
         self.body.bytes()
     }

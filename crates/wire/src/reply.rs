@@ -72,12 +72,24 @@ pub fn printable(text: &str) -> String {
 /// Reads one answer of one backend.
 pub trait ReplyReader: std::fmt::Debug {
     /// Takes one server-sent event of a streamed answer.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the event, or the error that it reports.
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault>;
 
     /// Takes the whole body of an answer that is not streamed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the body, or the error that it reports.
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault>;
 
     /// Takes the headers of a good answer, before any of its body.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the headers.
     fn headers(&mut self, headers: &http::HeaderMap, sink: &mut Sink<'_>) -> Result<(), Fault> {
         let (_, _) = (headers, sink);
         Ok(())

@@ -65,11 +65,19 @@ impl SideClient {
     }
 
     /// Asks the first target for `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::fetch`].
     pub fn get(&self, path: &str) -> Result<SideReply, WireError> {
         self.ask(Method::GET, path, None)
     }
 
     /// Sends `body`, which is JSON, to `path` on the first target.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::fetch`].
     pub fn ask(
         &self,
         method: Method,

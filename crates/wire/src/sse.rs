@@ -79,6 +79,10 @@ impl Framer {
 
     /// Takes the next bytes and calls `each` for every event that they complete; an error of `each`
     /// stops the work and is returned.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`, and an event beyond the limit of memory.
     pub fn push<E: From<SseError>>(
         &mut self,
         chunk: &[u8],
@@ -126,6 +130,10 @@ impl Framer {
     ///
     /// The standard drops it. Servers that forget the last line feed mean it, and dropping it would
     /// lose a token or the usage numbers.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`.
     pub fn finish<E: From<SseError>>(
         &mut self,
         mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,

@@ -35,6 +35,10 @@ pub struct Wire {
 impl Wire {
     /// Checks the settings and resolves the hosts' names, which blocks until the resolver has
     /// answered.
+    ///
+    /// # Errors
+    ///
+    /// URLs, headers or certificates that cannot be used, and hosts without an address.
     pub fn new(settings: ClientSettings) -> Result<Arc<Self>, WireError> {
         let endpoint = settings
             .endpoint
@@ -112,6 +116,10 @@ impl Wire {
     }
 
     /// Builds everything that `request` needs to be sent. Any thread may call this.
+    ///
+    /// # Errors
+    ///
+    /// Content that the backend cannot carry.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, WireError> {
         let body = self.settings.backend.body(request, &self.settings.body)?;
         let content_type =

@@ -10,6 +10,10 @@ use crate::{Tokenizer, WorkloadError, WorkloadSettings, dataset, prefixes};
 ///
 /// `progress` is called from time to time, from any thread, with the number of requests made so far
 /// and the number of requests in all.
+///
+/// # Errors
+///
+/// Settings that the dataset refuses, files that cannot be read, and rows that cannot be used.
 pub fn build(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,
@@ -77,6 +81,10 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable: Option<f64>) 
 /// Of a synthetic dataset only one chunk is in memory, so that a workload may be larger than
 /// memory. Rows of a file are held in memory and emitted at once; where they have to be repeated,
 /// the copies are made in chunks. Conversations come in one chunk.
+///
+/// # Errors
+///
+/// As [`build`], and the error of `emit`.
 pub fn build_in_chunks<E: From<WorkloadError>>(
     settings: &WorkloadSettings,
     tokenizer: Option<&Tokenizer>,

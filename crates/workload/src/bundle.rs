@@ -99,6 +99,10 @@ struct Trailer {
 
 impl Bundle {
     /// Writes the bundle and returns its content hash.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<String, BundleError> {
         let mut writer = BundleWriter::create(path, &self.about)?;
         for (at, request) in self.workload.requests.iter().enumerate() {
@@ -113,6 +117,10 @@ impl Bundle {
     }
 
     /// Reads a bundle, checks its hash and returns it too.
+    ///
+    /// # Errors
+    ///
+    /// As [`BundleReader::open`] and [`BundleReader::next_request`].
     pub fn read(path: &Path) -> Result<(Self, String), BundleError> {
         let mut reader = BundleReader::open(path)?;
         let mut requests = Vec::new();
@@ -138,6 +146,10 @@ pub struct BundleWriter {
 
 impl BundleWriter {
     /// Starts a file. `about` names the settings, for readers of the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be created.
     pub fn create(path: &Path, about: &Map<String, Value>) -> Result<Self, BundleError> {
         let failed = |source| BundleError::Io {
             path: path.to_owned(),
@@ -171,6 +183,10 @@ impl BundleWriter {
     }
 
     /// Appends the next request and its due instant.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn push(&mut self, due: Nanos, request: &Request) -> Result<(), BundleError> {
         self.requests += 1;
         self.out
@@ -183,6 +199,10 @@ impl BundleWriter {
 
     /// Writes the facts about `workload` that are not in its requests, and returns the content
     /// hash.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn finish(mut self, workload: &Workload) -> Result<String, BundleError> {
         let path = self.path.clone();
         let failed = |source| BundleError::Io {
@@ -237,6 +257,10 @@ pub struct BundleReader {
 
 impl BundleReader {
     /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, is not a workload, or is of a newer version.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let failed = |source| BundleError::Io {
             path: path.to_owned(),
@@ -278,6 +302,10 @@ impl BundleReader {
     }
 
     /// The next request, `None` after the last; then the hash has been checked.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, ends early, or whose hash does not match.
     pub fn next_request(&mut self) -> Result<Option<Request>, BundleError> {
         while self.sha256.is_none() {
             self.hash.update(&self.text);
@@ -317,6 +345,10 @@ impl BundleReader {
     }
 
     /// All but the requests, and the hash. Reads to the end first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::next_request`].
     pub fn finish(mut self) -> Result<(Bundle, String), BundleError> {
         while self.next_request()?.is_some() {}
         let schedule = Schedule::new(std::mem::take(&mut self.due))

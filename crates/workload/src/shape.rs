@@ -97,6 +97,10 @@ const FLAG: &str = "--mix";
 
 impl MixSettings {
     /// Reads `70:256/128,30:lognormal(2048,0.5)/512`: weight, input lengths, output lengths.
+    ///
+    /// # Errors
+    ///
+    /// Text of another form, and lengths or weights that are not positive.
     pub fn parse(text: &str) -> Result<Self, WorkloadError> {
         let classes = split(text, ',')
             .into_iter()

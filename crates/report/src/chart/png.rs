@@ -28,6 +28,10 @@ pub enum PngError {
 }
 
 /// Draws `svg` at `zoom` pixels per unit.
+///
+/// # Errors
+///
+/// An SVG that cannot be read, or a picture too large to be drawn.
 pub fn to_png(svg: &str, zoom: f32) -> Result<Vec<u8>, PngError> {
     let options = Options {
         fontdb: font_database(),

@@ -36,6 +36,10 @@ impl Wanted {
 }
 
 /// Name and content of each wanted file.
+///
+/// # Errors
+///
+/// A figure that cannot be drawn as PNG.
 pub fn files(
     runs: &[Run],
     wanted: Wanted,

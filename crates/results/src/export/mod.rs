@@ -86,6 +86,10 @@ impl ExportForm {
     }
 
     /// Writes `run` in this form to `folder` and returns the path; a file of that name is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn write(self, folder: &Path, run: &ExportRun<'_>) -> Result<PathBuf, ResultsError> {
         let path = folder.join(self.file_name());
         write_atomically(&path, |out| {

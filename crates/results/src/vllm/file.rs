@@ -47,6 +47,10 @@ impl ResultFile {
     ///
     /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and
     /// `append` is `--append-result`.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be created, or the file cannot be written to.
     pub fn prepare(
         directory: Option<&Path>,
         name: &str,
@@ -83,6 +87,10 @@ impl ResultFile {
 
     /// Writes the result. Without `append` an existing file is replaced in one step; with it the
     /// result becomes one more line of a JSON Lines file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
     pub fn write(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
         if self.append {
             return self.append(result, details);

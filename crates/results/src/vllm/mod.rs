@@ -291,6 +291,10 @@ impl fmt::Debug for Details<'_> {
 
 impl VllmResult {
     /// Writes the result as one line of JSON, without a line end, as Python's `json.dump` does.
+    ///
+    /// # Errors
+    ///
+    /// `out` fails.
     pub fn write_to(
         &self,
         out: &mut (impl Write + ?Sized),

@@ -88,6 +88,10 @@ pub fn pytorch_records(
 }
 
 /// Writes [`pytorch_records`] beside the result file and returns the path, `{stem}.pytorch.json`.
+///
+/// # Errors
+///
+/// The file cannot be written.
 pub fn write_pytorch(result_file: &Path, records: &Value) -> Result<PathBuf, ResultsError> {
     let path = result_file.with_extension("pytorch.json");
     write_atomically(&path, |out| {

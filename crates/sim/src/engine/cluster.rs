@@ -160,6 +160,10 @@ impl fmt::Debug for Cluster {
 
 impl Cluster {
     /// Idle engines. Each has its own random stream.
+    ///
+    /// # Errors
+    ///
+    /// Settings that no engine can have.
     pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, ModelError> {
         if config.replicas == 0 {
             return Err(ModelError::Setting {
@@ -218,6 +222,10 @@ impl Cluster {
     }
 
     /// Refuses a request that can never run.
+    ///
+    /// # Errors
+    ///
+    /// A request that needs more tokens than the model's context or more blocks than the cache.
     pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         self.replicas[0].engine.check(prompt, output)?;
         self.replicas[0]
@@ -227,6 +235,10 @@ impl Cluster {
     }
 
     /// Routes a request that arrives at `now` and returns its replica.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
     pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<u32, ModelError> {
         let id = request.id;
         self.check(request.prompt.len(), request.output_tokens)?;

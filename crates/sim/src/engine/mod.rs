@@ -167,6 +167,10 @@ pub struct Engine {
 
 impl Engine {
     /// An idle engine. The seed decides jitter and the acceptance of drafts.
+    ///
+    /// # Errors
+    ///
+    /// Settings that no engine can have.
     pub fn new(config: EngineConfig, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
         Ok(Self {
@@ -207,6 +211,10 @@ impl Engine {
     }
 
     /// Refuses a request that can never run.
+    ///
+    /// # Errors
+    ///
+    /// A request that needs more tokens than the model's context or more blocks than the cache.
     pub fn check(&self, prompt: u32, output: u32) -> Result<(), ModelError> {
         if prompt == 0 || output == 0 {
             return Err(ModelError::EmptyRequest);
@@ -221,6 +229,10 @@ impl Engine {
     }
 
     /// Takes in a request that arrives at `now`. An idle engine begins a step with it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
     pub fn submit(&mut self, request: EngineRequest, now: Nanos) -> Result<(), ModelError> {
         self.check(request.prompt.len(), request.output_tokens)?;
         if request.lora.is_some() && self.config.max_loras == 0 {

@@ -204,6 +204,10 @@ impl Preset {
     }
 
     /// The engine's settings.
+    ///
+    /// # Errors
+    ///
+    /// A model whose weights leave too little of the memory for a cache.
     pub fn engine(&self) -> Result<EngineConfig, PresetError> {
         let n = f64::from(self.gpus);
         let weights = self.model.parameters_e9 * 1e9 * BYTES;

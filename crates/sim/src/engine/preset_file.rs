@@ -51,6 +51,10 @@ impl PresetFile {
     }
 
     /// Reads the text of a file and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Text that is not such a file, of a newer version, or with settings that no engine can have.
     pub fn from_json(text: &str) -> Result<Self, PresetFileError> {
         let file: Self = serde_json::from_str(text)?;
         if file.format_version > PRESET_FORMAT_VERSION {
@@ -61,6 +65,10 @@ impl PresetFile {
     }
 
     /// The text of the file.
+    ///
+    /// # Errors
+    ///
+    /// Numbers that JSON cannot hold.
     pub fn to_json(&self) -> Result<String, PresetFileError> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }

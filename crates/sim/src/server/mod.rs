@@ -54,6 +54,11 @@ impl std::fmt::Debug for Server {
 }
 
 /// Starts a simulated server on threads of its own and returns once it listens.
+///
+/// # Errors
+///
+/// Settings that [`SimSettings::check`] refuses, an address that cannot be bound, and a truth file
+/// that cannot be created.
 pub fn start(settings: SimSettings) -> Result<Server, SimError> {
     settings.check()?;
     let truth =
@@ -259,6 +264,10 @@ impl Server {
     }
 
     /// Stops serving, closes all connections, and completes the truth file.
+    ///
+    /// # Errors
+    ///
+    /// The truth file cannot be completed, or a thread of the server panicked.
     pub fn stop(mut self) -> Result<(), SimError> {
         self.shut_down()
     }

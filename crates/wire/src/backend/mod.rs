@@ -48,6 +48,10 @@ pub static ALL: &[&Backend] = &[
 ];
 
 /// The backend with this name.
+///
+/// # Errors
+///
+/// An unknown name.
 pub fn find(name: &str) -> Result<&'static Backend, WireError> {
     ALL.iter()
         .copied()

@@ -115,6 +115,10 @@ impl FromStr for RangeRatio {
 
 impl RangeRatio {
     /// Refuses spreads outside [0, 1).
+    ///
+    /// # Errors
+    ///
+    /// A spread outside [0, 1).
     pub fn check(self) -> Result<(), WorkloadError> {
         for (name, ratio) in [("input", self.input), ("output", self.output)] {
             if !(0.0..1.0).contains(&ratio) {

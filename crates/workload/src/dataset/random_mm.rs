@@ -92,6 +92,10 @@ pub struct MmBucket {
 
 impl MmBucket {
     /// Reads `{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}`: height, width, frames and probability.
+    ///
+    /// # Errors
+    ///
+    /// Text of another form, and an empty set.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, WorkloadError> {
         const FLAG: &str = "--random-mm-bucket-config";
         let wrong = || {

@@ -108,6 +108,11 @@ impl HubSettings {
     /// The path of a file of the `main` revision: cached, else downloaded.
     ///
     /// `file` may come from a mirror's listing, so it is checked before any path is made of it.
+    ///
+    /// # Errors
+    ///
+    /// A name that leaves the cache, a repository or file that does not exist, and a hub that does
+    /// not answer.
     pub fn file(&self, kind: RepoKind, repo: &str, file: &str) -> Result<PathBuf, HubError> {
         self.check_inside(repo, file)?;
         if let Some(path) = self.cached(kind, repo, file) {
@@ -124,6 +129,10 @@ impl HubSettings {
     }
 
     /// The names of all files of the `main` revision.
+    ///
+    /// # Errors
+    ///
+    /// A repository that does not exist, and a hub that does not answer.
     pub fn list(&self, kind: RepoKind, repo: &str) -> Result<Vec<String>, HubError> {
         if self.offline {
             return self.list_cached(kind, repo);

@@ -110,6 +110,10 @@ impl Tokenizer {
     /// id.
     ///
     /// An id is first searched in the cache of the Python library, then downloaded into it.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be found, downloaded or understood.
     pub fn load(spec: &str, hub: &HubSettings) -> Result<Self, TokenizerError> {
         if spec == BUILTIN {
             return Self::builtin();
@@ -119,6 +123,10 @@ impl Tokenizer {
     }
 
     /// The vocabulary inside the binary, which needs no download.
+    ///
+    /// # Errors
+    ///
+    /// Never in a build that passes its tests.
     pub fn builtin() -> Result<Self, TokenizerError> {
         Self::from_parts(
             BUILTIN,
@@ -222,6 +230,10 @@ impl Tokenizer {
     }
 
     /// The text that the chat template makes of messages, up to where the answer begins.
+    ///
+    /// # Errors
+    ///
+    /// No template, and a template that fails.
     pub fn apply_chat_template(
         &self,
         messages: &[Value],
