@@ -158,6 +158,64 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
     assert_eq!(log.lock().unwrap().len(), before);
 }
 
+/// As transformers 5.19 does from a folder and from the hub.
+#[test]
+fn the_template_in_a_file_of_its_own_wins_and_absent_files_are_asked_for_once() {
+    let (hub, log) = serve(|path, _| match path {
+        "/org/both/resolve/main/tokenizer.json" | "/org/bare/resolve/main/tokenizer.json" => (
+            200,
+            vec![("x-repo-commit", "c0ffee".into())],
+            TOKENIZER.into(),
+        ),
+        "/org/both/resolve/main/tokenizer_config.json" => (
+            200,
+            vec![("x-repo-commit", "c0ffee".into())],
+            br#"{"chat_template": "config"}"#.to_vec(),
+        ),
+        "/org/both/resolve/main/chat_template.jinja" => (
+            200,
+            vec![("x-repo-commit", "c0ffee".into())],
+            b"file".to_vec(),
+        ),
+        _ => (
+            404,
+            vec![
+                ("x-error-code", "EntryNotFound".into()),
+                ("x-repo-commit", "c0ffee".into()),
+            ],
+            Vec::new(),
+        ),
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let settings = settings(&hub, cache.path());
+    for _ in 0..2 {
+        let tokenizer = Tokenizer::load("org/both", &settings).unwrap();
+        let text = tokenizer.apply_chat_template(&[], &serde_json::Map::new());
+        assert_eq!(text.unwrap(), "file");
+    }
+    let both = log.lock().unwrap().len();
+    let bare = Tokenizer::load("org/bare", &settings).unwrap();
+    assert!(!bare.has_chat_template());
+    let first = log.lock().unwrap().len();
+    assert!(
+        cache
+            .path()
+            .join("models--org--bare/.no_exist/c0ffee/chat_template.jinja")
+            .is_file(),
+        "the mark of the Python library"
+    );
+    let settings = HubSettings {
+        endpoint: "http://127.0.0.1:9".into(),
+        ..settings
+    };
+    for repo in ["org/both", "org/bare"] {
+        Tokenizer::load(repo, &settings).unwrap();
+    }
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), first, "nothing is asked for twice: {log:?}");
+    assert!(both <= 5, "{log:?}");
+}
+
 /// A mirror once named `/home/user/file` in its listing, and the user's file of that name was
 /// replaced by a link.
 #[test]

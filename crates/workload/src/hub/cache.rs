@@ -49,15 +49,53 @@ impl HubSettings {
     }
 
     fn snapshot(&self, kind: RepoKind, repo: &str) -> Option<PathBuf> {
-        let dir = self.repo_dir(kind, repo);
-        let commit = fs::read_to_string(dir.join("refs").join(REVISION)).ok()?;
-        let commit = Some(commit.trim()).filter(|commit| is_plain(commit))?;
-        Some(dir.join("snapshots").join(commit))
+        let commit = self.commit(kind, repo)?;
+        Some(self.repo_dir(kind, repo).join("snapshots").join(commit))
     }
 
-    pub(super) fn cached(&self, kind: RepoKind, repo: &str, file: &str) -> Option<PathBuf> {
+    /// The commit that the cache holds of a repository.
+    fn commit(&self, kind: RepoKind, repo: &str) -> Option<String> {
+        let reference = self.repo_dir(kind, repo).join("refs").join(REVISION);
+        let commit = fs::read_to_string(reference).ok()?;
+        Some(commit.trim().to_owned()).filter(|commit| is_plain(commit))
+    }
+
+    /// The path of a file in the cache.
+    pub(crate) fn cached(&self, kind: RepoKind, repo: &str, file: &str) -> Option<PathBuf> {
         let path = self.snapshot(kind, repo)?.join(file);
         path.is_file().then_some(path)
+    }
+
+    /// True when the cache tells whether the repository has the file: it holds the file, or the
+    /// mark that there is none.
+    pub(crate) fn is_settled(&self, kind: RepoKind, repo: &str, file: &str) -> bool {
+        self.cached(kind, repo, file).is_some() || self.is_known_absent(kind, repo, file)
+    }
+
+    /// True when the hub once answered that the repository has no such file.
+    pub(super) fn is_known_absent(&self, kind: RepoKind, repo: &str, file: &str) -> bool {
+        self.commit(kind, repo)
+            .is_some_and(|commit| self.absence_mark(kind, repo, &commit, file).is_file())
+    }
+
+    /// Remembers, as the Python library does, that a commit has no such file. A mark that cannot be
+    /// written costs a request in the next run, so that failures are not reported.
+    pub(super) fn mark_absent(&self, kind: RepoKind, repo: &str, commit: Option<&str>, file: &str) {
+        let Some(commit) = commit
+            .map(str::to_owned)
+            .or_else(|| self.commit(kind, repo))
+        else {
+            return;
+        };
+        let mark = self.absence_mark(kind, repo, &commit, file);
+        if let Some(parent) = mark.parent() {
+            let _ = fs::create_dir_all(parent).and_then(|()| fs::write(&mark, ""));
+        }
+    }
+
+    fn absence_mark(&self, kind: RepoKind, repo: &str, commit: &str, file: &str) -> PathBuf {
+        let dir = self.repo_dir(kind, repo).join(".no_exist");
+        dir.join(commit).join(file)
     }
 }
 

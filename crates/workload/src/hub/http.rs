@@ -31,7 +31,14 @@ impl HubSettings {
             ""
         };
         let url = format!("{}/{prefix}{repo}/resolve/{REVISION}/{file}", self.endpoint);
-        let (answer, facts) = self.get(&url, repo, file)?;
+        let mut facts = Facts::default();
+        let answer = match self.follow(&url, repo, file, &mut facts) {
+            Err(error @ HubError::NoSuchFile { .. }) => {
+                self.mark_absent(kind, repo, facts.commit.as_deref(), file);
+                return Err(error);
+            }
+            other => other?,
+        };
         let dir = self.repo_dir(kind, repo);
         store(answer, &dir, &facts, file).map_err(|failed| match failed {
             StoreError::Write(path, source) => HubError::Cache { path, source },
@@ -39,13 +46,19 @@ impl HubSettings {
         })
     }
 
+    /// Asks for `url`, of the repository as a whole, and follows redirects.
+    pub(super) fn get(&self, url: &str, repo: &str) -> Result<Response<Body>, HubError> {
+        self.follow(url, repo, "", &mut Facts::default())
+    }
+
     /// Asks for `url` and follows redirects. The token goes to the hub's own host only.
-    pub(super) fn get(
+    fn follow(
         &self,
         url: &str,
         repo: &str,
         file: &str,
-    ) -> Result<(Response<Body>, Facts), HubError> {
+        facts: &mut Facts,
+    ) -> Result<Response<Body>, HubError> {
         let agent: Agent = Agent::config_builder()
             .max_redirects(0)
             .http_status_as_error(false)
@@ -53,7 +66,6 @@ impl HubSettings {
             .timeout_recv_response(Some(RESPONSE_TIMEOUT))
             .build()
             .into();
-        let mut facts = Facts::default();
         let mut target = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = agent
@@ -86,7 +98,7 @@ impl HubSettings {
                 continue;
             }
             if status.is_success() {
-                return Ok((answer, facts));
+                return Ok(answer);
             }
             return Err(self.refusal(&answer, &target, repo, file));
         }

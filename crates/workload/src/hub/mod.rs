@@ -118,6 +118,13 @@ impl HubSettings {
         if let Some(path) = self.cached(kind, repo, file) {
             return Ok(path);
         }
+        if self.is_known_absent(kind, repo, file) {
+            return Err(HubError::NoSuchFile {
+                repo: repo.into(),
+                file: file.into(),
+                endpoint: self.endpoint.clone(),
+            });
+        }
         if self.offline {
             return Err(HubError::OfflineMiss {
                 repo: repo.into(),
@@ -143,7 +150,7 @@ impl HubSettings {
             "models"
         };
         let url = format!("{}/api/{plural}/{repo}/revision/{REVISION}", self.endpoint);
-        let mut answer = self.get(&url, repo, "")?.0;
+        let mut answer = self.get(&url, repo)?;
         let text = answer
             .body_mut()
             .with_config()

@@ -89,15 +89,13 @@ fn token_text(value: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A template is a string, or a list of named ones of which `default` counts.
+/// A template is a string, or a list of named ones of which `default` counts: without that one, the
+/// Python library has no template for plain messages either.
 pub(super) fn template_source(value: &Value) -> Option<String> {
     match value {
         Value::String(source) => Some(source.clone()),
         Value::Array(named) => {
-            let default = named
-                .iter()
-                .find(|item| item["name"] == "default")
-                .or_else(|| named.first())?;
+            let default = named.iter().find(|item| item["name"] == "default")?;
             default["template"].as_str().map(str::to_owned)
         }
         _ => None,
@@ -125,5 +123,9 @@ mod tests {
         assert_eq!(config.named("pad_token"), Some("<pad>"));
         assert_eq!(config.special.len(), 5);
         assert_eq!(config.chat_template.as_deref(), Some("D"));
+        assert_eq!(
+            template_source(&json!([{"name": "tool_use", "template": "T"}])),
+            None
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Finding a tokenizer's files on disk or on the hub.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -22,14 +22,21 @@ pub(super) struct Files {
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
-const TEMPLATE: &str = "chat_template.jinja";
+/// Files with the chat template alone, in the order in which the Python library prefers them; both
+/// win over the template in the configuration.
+const TEMPLATES: [&str; 2] = [
+    "additional_chat_templates/default.jinja",
+    "chat_template.jinja",
+];
+/// The template of older processors, which counts where the tokenizer has none.
 const TEMPLATE_JSON: &str = "chat_template.json";
 
 /// Finds the tokenizer that `spec` names: a folder, a file or a Hugging Face id.
 pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerError> {
     let path = Path::new(spec);
     if path.is_file() {
-        return from_folder(path, path.parent().unwrap_or(Path::new(".")));
+        let dir = path.parent().unwrap_or(Path::new("."));
+        return read_files(&Source::Folder(dir), path, path.display().to_string());
     }
     if path.is_dir() {
         let file = path.join(TOKENIZER);
@@ -39,7 +46,7 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
                 holds: listing(path),
             });
         }
-        return from_folder(&file, path);
+        return read_files(&Source::Folder(path), &file, file.display().to_string());
     }
     let not_found = |reason: String| TokenizerError::NotFound {
         spec: spec.to_owned(),
@@ -64,58 +71,96 @@ pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerEr
         }
         Err(error) => return Err(error.into()),
     };
-    from_hub(spec, &file, hub)
+    let source = Source::of_repo(spec, hub);
+    read_files(&source, &file, format!("{TOKENIZER} of {spec}"))
 }
 
-fn from_folder(tokenizer: &Path, dir: &Path) -> Result<Files, TokenizerError> {
+/// Where the files beside the tokenizer are.
+enum Source<'a> {
+    Folder(&'a Path),
+    Repo {
+        repo: &'a str,
+        hub: &'a HubSettings,
+        /// All files that the tokenizer has are in the cache.
+        is_complete: bool,
+    },
+}
+
+impl<'a> Source<'a> {
+    /// A repository. The configuration is fetched last, here and, where the Python library filled
+    /// the cache, together with the rest, so that nothing is missing where it is cached.
+    fn of_repo(repo: &'a str, hub: &'a HubSettings) -> Self {
+        Self::Repo {
+            repo,
+            hub,
+            is_complete: hub.is_settled(RepoKind::Model, repo, CONFIG),
+        }
+    }
+
+    /// The path of an optional file.
+    fn file(&self, name: &str) -> Result<Option<PathBuf>, TokenizerError> {
+        match self {
+            Self::Folder(dir) => Ok(Some(dir.join(name)).filter(|path| path.is_file())),
+            Self::Repo {
+                repo,
+                hub,
+                is_complete: true,
+            } => Ok(hub.cached(RepoKind::Model, repo, name)),
+            Self::Repo { repo, hub, .. } => match hub.file(RepoKind::Model, repo, name) {
+                Ok(path) => Ok(Some(path)),
+                Err(HubError::NoSuchFile { .. } | HubError::OfflineMiss { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, TokenizerError> {
+        self.file(name)?.map(|path| read(&path)).transpose()
+    }
+
+    fn json(&self, name: &str) -> Result<Option<Value>, TokenizerError> {
+        let Some(path) = self.file(name)? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&read(&path)?)
+            .map(Some)
+            .map_err(|error| TokenizerError::Parse {
+                file: path.display().to_string(),
+                message: error.to_string(),
+            })
+    }
+}
+
+fn read_files(
+    source: &Source<'_>,
+    tokenizer: &Path,
+    tokenizer_name: String,
+) -> Result<Files, TokenizerError> {
+    let mut template = None;
+    for name in TEMPLATES {
+        if template.is_none() {
+            template = source.text(name)?;
+        }
+    }
+    let special = source.json(SPECIAL)?;
+    let processor = match template {
+        None => source.json(TEMPLATE_JSON)?,
+        Some(_) => None,
+    };
     let mut config = Config {
-        chat_template: optional(&dir.join(TEMPLATE))?,
+        chat_template: template,
         ..Config::default()
     };
-    if let Some(value) = optional_json(&dir.join(CONFIG))? {
-        config.merge(&value);
-    }
-    if let Some(value) = optional_json(&dir.join(SPECIAL))? {
-        config.merge(&value);
+    for file in [source.json(CONFIG)?, special].into_iter().flatten() {
+        config.merge(&file);
     }
     if config.chat_template.is_none()
-        && let Some(value) = optional_json(&dir.join(TEMPLATE_JSON))?
+        && let Some(processor) = processor
     {
-        config.chat_template = template_source(&value["chat_template"]);
+        config.chat_template = template_source(&processor["chat_template"]);
     }
     Ok(Files {
-        tokenizer_name: tokenizer.display().to_string(),
-        tokenizer: read_bytes(tokenizer)?,
-        config,
-    })
-}
-
-fn from_hub(spec: &str, tokenizer: &Path, hub: &HubSettings) -> Result<Files, TokenizerError> {
-    // The other files are optional, and requested only when earlier ones do not settle everything.
-    let fetch = |name: &str| match hub.file(RepoKind::Model, spec, name) {
-        Ok(path) => Ok(Some(path)),
-        Err(HubError::NoSuchFile { .. } | HubError::OfflineMiss { .. }) => Ok(None),
-        Err(error) => Err(TokenizerError::from(error)),
-    };
-    let mut config = Config::default();
-    if let Some(path) = fetch(CONFIG)?
-        && let Some(value) = optional_json(&path)?
-    {
-        config.merge(&value);
-    }
-    if config.special.is_empty()
-        && let Some(path) = fetch(SPECIAL)?
-        && let Some(value) = optional_json(&path)?
-    {
-        config.merge(&value);
-    }
-    if config.chat_template.is_none()
-        && let Some(path) = fetch(TEMPLATE)?
-    {
-        config.chat_template = optional(&path)?;
-    }
-    Ok(Files {
-        tokenizer_name: format!("{TOKENIZER} of {spec}"),
+        tokenizer_name,
         tokenizer: read_bytes(tokenizer)?,
         config,
     })
@@ -133,26 +178,6 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn optional(path: &Path) -> Result<Option<String>, TokenizerError> {
-    if path.is_file() {
-        read(path).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
-fn optional_json(path: &Path) -> Result<Option<Value>, TokenizerError> {
-    let Some(text) = optional(path)? else {
-        return Ok(None);
-    };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| TokenizerError::Parse {
-            file: path.display().to_string(),
-            message: error.to_string(),
-        })
 }
 
 /// `name` or `owner/name` in the characters that the hub allows.
@@ -221,5 +246,34 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("it holds tokenizer.model"), "{message}");
         assert!(message.contains("save_pretrained"), "{message}");
+    }
+
+    /// The order of `PreTrainedTokenizerBase.from_pretrained` in transformers 5.19; the last one is
+    /// that of its processors.
+    #[test]
+    fn templates_in_files_of_their_own_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        let template = || {
+            locate(dir.path().to_str().unwrap(), &HubSettings::offline())
+                .unwrap()
+                .config
+                .chat_template
+        };
+        write(TOKENIZER, "{}");
+        assert_eq!(template(), None);
+        write(TEMPLATE_JSON, r#"{"chat_template": "processor"}"#);
+        assert_eq!(template().as_deref(), Some("processor"));
+        write(CONFIG, r#"{"chat_template": "config"}"#);
+        assert_eq!(template().as_deref(), Some("config"));
+        write("additional_chat_templates/tool_use.jinja", "tools");
+        write("chat_template.jinja", "file");
+        assert_eq!(template().as_deref(), Some("file"));
+        write("additional_chat_templates/default.jinja", "named default");
+        assert_eq!(template().as_deref(), Some("named default"));
     }
 }
