@@ -21,6 +21,7 @@ mod pipeline;
 mod scan;
 mod split;
 mod tables;
+mod tags;
 mod template;
 
 use std::path::PathBuf;
@@ -245,7 +246,7 @@ impl Tokenizer {
             });
         };
         let template = self.template.get_or_init(|| {
-            ChatTemplate::compile(source.clone(), self.config.named_special.clone())
+            ChatTemplate::compile(source, self.config.named_special.clone())
                 .map_err(|error| error.to_string())
         });
         match template {
