@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use inferometer_core::random::indexed_stream;
 use inferometer_core::{Prompt, Records, Request};
 use inferometer_metrics::traffic::Conformity;
+use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_workload::Tokenizer;
 use serde_json::{Map, Value, json};
 
@@ -97,6 +98,11 @@ fn question(kind: StructuredKind) -> &'static str {
 }
 
 impl Structured {
+    /// True where every request asks for the structure.
+    pub(crate) fn is_asked_of_all(&self) -> bool {
+        self.ratio >= 1.0
+    }
+
     /// The kind of structure.
     pub fn kind(&self) -> StructuredKind {
         self.kind
@@ -127,7 +133,7 @@ impl Structured {
                 seed,
             });
         };
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = files::text(path, SMALL_FILE).map_err(|error| {
             Error::usage(format!(
                 "--structured-output-file {}: {error}",
                 path.display()
@@ -176,8 +182,9 @@ impl Structured {
     }
 
     /// Makes a fraction of the requests ask for the structure. With `ask`, which is for synthetic
-    /// prompts, a matching question is put before their own text.
-    pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>) {
+    /// prompts, a matching question is put before their own text. With `may_end`, the answers end
+    /// where the structure does although the others of the run go on to their length.
+    pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>, may_end: bool) {
         for request in requests
             .iter_mut()
             .filter(|request| self.is_asked(request.index))
@@ -186,6 +193,9 @@ impl Structured {
                 "structured_outputs".into(),
                 json!({(self.kind.name()): self.rule.clone()}),
             );
+            if may_end {
+                request.overrides.insert("ignore_eos".into(), false.into());
+            }
             if let (Some(tokenizer), Prompt::Text(text)) = (ask, &mut request.prompt) {
                 text.insert_str(0, &format!("{} ", question(self.kind)));
                 request.prompt_tokens = tokenizer.count(text, true) as u32;
@@ -381,11 +391,15 @@ mod tests {
                 ..Request::default()
             })
             .collect();
-        structured.apply(&mut requests, None);
+        structured.apply(&mut requests, None, true);
         let asking = requests
             .iter()
             .filter(|request| !request.overrides.is_empty())
             .count();
+        // Those end with their structure, the others of the run at their length.
+        assert!(requests.iter().all(
+            |request| request.overrides.is_empty() || request.overrides["ignore_eos"] == false
+        ));
         assert!((200..300).contains(&asking), "{asking}");
         assert!(Structured::resolve(StructuredKind::Choice, f64::NAN, None, 1).is_err());
     }

@@ -5,6 +5,7 @@
 //! the result says so.
 
 pub mod clock;
+pub mod files;
 pub mod limits;
 pub mod process;
 pub mod send_stamps;

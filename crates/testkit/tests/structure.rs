@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("os", &["core"]),
     ("arrival", &["core"]),
-    ("workload", &["core"]),
+    ("workload", &["core", "os"]),
     ("metrics", &["core"]),
     ("results", &["core"]),
     ("wire", &["core", "os"]),
@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("campaign", &["core", "os", "wire", "metrics", "results"]),
-    ("argparse", &["workload", "benchmark"]),
+    ("argparse", &["os", "workload", "results", "benchmark"]),
     (
         "terminal",
         &["core", "os", "metrics", "results", "engine", "campaign"],

@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use inferometer_core::{Nanos, Request, Schedule, Workload, names};
+use inferometer_os::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -268,7 +269,7 @@ impl BundleReader {
         };
         let mut reader = Self {
             path: path.to_owned(),
-            lines: BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?),
+            lines: BufReader::with_capacity(1 << 16, files::open(path).map_err(failed)?),
             hash: Sha256::new(),
             text: Vec::new(),
             line: 1,

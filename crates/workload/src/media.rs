@@ -1,12 +1,12 @@
 //! Images and audio: reading, generating and packing them into messages.
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use inferometer_core::random::StreamRng;
+use inferometer_os::files;
 use rand::Rng;
 use serde_json::{Value, json};
 
@@ -92,6 +92,9 @@ fn jpeg(image: &image::RgbImage) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// Largest image, video or audio file: 1 GB. It is held in memory, in base64.
+pub(crate) const MAX_MEDIA: u64 = 1 << 30;
+
 /// The bytes of a file that a dataset names.
 pub(crate) fn local_file(
     dataset: &Path,
@@ -99,7 +102,7 @@ pub(crate) fn local_file(
     name: &str,
 ) -> Result<Vec<u8>, WorkloadError> {
     let path = Path::new(name.strip_prefix("file://").unwrap_or(name));
-    fs::read(path).map_err(|error| {
+    files::bytes(path, MAX_MEDIA).map_err(|error| {
         WorkloadError::format(
             dataset,
             Some(line),

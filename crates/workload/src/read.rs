@@ -1,13 +1,22 @@
 //! Reading dataset files chunk by chunk, with line numbers for messages.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
+use inferometer_os::files::{self, SMALL_FILE};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::WorkloadError;
+
+/// Longest row of a file: 256 MB, more than a request of the longest context with its images.
+const MAX_ROW: usize = 256 << 20;
+
+fn too_long(path: &Path, line: usize) -> WorkloadError {
+    let message = format!("the row is longer than {} MB", MAX_ROW >> 20);
+    WorkloadError::format(path, Some(line), message)
+}
 
 fn open(path: &Path) -> Result<File, WorkloadError> {
     let failed = |source| WorkloadError::Io {
@@ -20,11 +29,7 @@ fn open(path: &Path) -> Result<File, WorkloadError> {
             "is missing; this dataset is read from a file",
         ));
     }
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(failed(io::Error::other("it is a folder; expected a file")));
-    }
-    Ok(file)
+    files::open(path).map_err(failed)
 }
 
 /// The rows of a JSON Lines file with their line numbers, counted from 1. Empty lines are skipped.
@@ -39,9 +44,13 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
     let mut number = 0;
     while {
         line.clear();
-        reader.read_until(b'\n', &mut line).map_err(failed)? > 0
+        let mut limited = reader.by_ref().take(MAX_ROW as u64);
+        limited.read_until(b'\n', &mut line).map_err(failed)? > 0
     } {
         number += 1;
+        if line.len() == MAX_ROW {
+            return Err(too_long(path, number));
+        }
         let text = line.trim_ascii();
         let text = if number == 1 {
             text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
@@ -77,12 +86,11 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
 
 /// The content of a text file.
 pub(crate) fn text(path: &Path) -> Result<String, WorkloadError> {
-    let mut text = String::new();
-    io::Read::read_to_string(&mut open(path)?, &mut text).map_err(|source| WorkloadError::Io {
+    open(path)?;
+    files::text(path, SMALL_FILE).map_err(|source| WorkloadError::Io {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(text)
+    })
 }
 
 /// The column names of a CSV file.
@@ -271,6 +279,9 @@ impl<'a> Elements<'a> {
                 path: self.path.to_owned(),
                 source,
             };
+            if self.at > BATCH + MAX_ROW {
+                return Err(too_long(self.path, self.line));
+            }
             let more = self.reader.fill_buf().map_err(failed)?;
             let n = more.len();
             self.buffer.extend_from_slice(more);

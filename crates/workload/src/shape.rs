@@ -1,10 +1,13 @@
 //! Shapes of synthetic traffic: distributions of lengths and mixes of classes.
 
 use std::fmt;
-use std::fs;
+use std::path::Path;
 use std::str::FromStr;
 
+use inferometer_os::files::{self, SMALL_FILE};
+
 use crate::WorkloadError;
+use crate::dataset::MAX_TOKENS;
 
 /// How lengths in tokens are distributed.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,10 +177,10 @@ impl FromStr for LengthDistribution {
             )
         };
         if let Ok(len) = text.parse::<u64>() {
-            return if len > 0 {
+            return if (1..=MAX_TOKENS as u64).contains(&len) {
                 Ok(Self::Constant(len))
             } else {
-                Err(wrong("a length must be at least 1"))
+                Err(wrong(&format!("a length must be 1 to {MAX_TOKENS}")))
             };
         }
         let call = text.strip_suffix(')').and_then(|text| text.split_once('('));
@@ -187,9 +190,16 @@ impl FromStr for LengthDistribution {
         }
         let numbers: Option<Vec<f64>> = inside
             .split(',')
-            .map(|n| n.trim().parse::<f64>().ok().filter(|n| n.is_finite()))
+            .map(|n| {
+                let number = n.trim().parse::<f64>().ok();
+                number.filter(|n| n.abs() <= MAX_TOKENS as f64)
+            })
             .collect();
-        let numbers = numbers.ok_or_else(|| wrong("expected numbers in the parentheses"))?;
+        let numbers = numbers.ok_or_else(|| {
+            wrong(&format!(
+                "expected numbers up to {MAX_TOKENS} in the parentheses"
+            ))
+        })?;
         match (name, numbers.as_slice()) {
             ("uniform", &[low, high]) if low >= 0.0 && high >= low.max(1.0) => Ok(Self::Uniform {
                 low: low as u64,
@@ -212,7 +222,7 @@ impl FromStr for LengthDistribution {
 }
 
 fn empirical(path: &str) -> Result<LengthDistribution, WorkloadError> {
-    let text = fs::read_to_string(path).map_err(|source| WorkloadError::Io {
+    let text = files::text(Path::new(path), SMALL_FILE).map_err(|source| WorkloadError::Io {
         path: path.into(),
         source,
     })?;
@@ -225,12 +235,12 @@ fn empirical(path: &str) -> Result<LengthDistribution, WorkloadError> {
             line.trim()
                 .parse::<u64>()
                 .ok()
-                .filter(|len| *len > 0)
+                .filter(|len| (1..=MAX_TOKENS as u64).contains(len))
                 .ok_or_else(|| {
                     WorkloadError::format(
                         path,
                         Some(at + 1),
-                        format!("{line:?} is not a length of at least 1"),
+                        format!("invalid length {line:?}: expected 1 to {MAX_TOKENS}"),
                     )
                 })
         })
@@ -246,6 +256,8 @@ fn empirical(path: &str) -> Result<LengthDistribution, WorkloadError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -296,6 +308,8 @@ mod tests {
             "1:zipf(1)/1",
             "1:gamma(2)/1",
             "1:uniform(1)/1",
+            "1:99999999999/1",
+            "1:1/uniform(1,1e300)",
         ] {
             let error = MixSettings::parse(bad).unwrap_err().to_string();
             assert!(error.contains("--mix"), "{bad}: {error}");

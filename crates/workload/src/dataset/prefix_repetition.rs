@@ -5,6 +5,7 @@ use inferometer_core::{Prompt, Request};
 use rand::Rng;
 use serde_json::json;
 
+use super::limits::check_tokens;
 use super::random::vllm::Adjusting;
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes};
@@ -65,6 +66,7 @@ struct Shape {
 impl Shape {
     fn check(options: &PrefixRepetitionSettings, count: usize) -> Result<Self, WorkloadError> {
         let at_least = |flag, value: i64, least: usize| {
+            check_tokens(flag, value)?;
             usize::try_from(value)
                 .ok()
                 .filter(|&value| value >= least)

@@ -13,6 +13,7 @@ use inferometer_core::{Prompt, Request};
 use serde_json::{Value, json};
 
 use super::spec::{DatasetSpec, LengthsSpec};
+use super::limits::check_tokens;
 use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{Tokenizer, WorkloadError};
@@ -238,6 +239,9 @@ impl Lengths {
         options: &RandomSettings,
         count: usize,
     ) -> Result<Self, WorkloadError> {
+        check_tokens("--random-input-len", options.input_len)?;
+        check_tokens("--random-output-len", options.output_len)?;
+        check_tokens("--random-prefix-len", options.prefix_len)?;
         let special = tokenizer.num_special_tokens_to_add() as i64;
         let real = (options.input_len - special).max(0);
         let ratio = options.range_ratio;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
-use super::{Context, Emit, Sample, chunk_size, chunks, request};
+use super::{Context, Emit, MAX_TOKENS, Sample, chunk_size, chunks, request};
 use crate::{LengthDistribution, MixSettings, SharedPrefixes, Tokenizer, WorkloadError};
 
 impl MixSettings {
@@ -260,7 +260,7 @@ pub(super) fn draw(lengths: &LengthDistribution, rng: &mut StreamRng) -> usize {
         }
     };
     // A draw from the far tail must not exceed what a request can hold.
-    value.round().clamp(1.0, 16_777_216.0) as usize
+    value.round().clamp(1.0, MAX_TOKENS as f64) as usize
 }
 
 /// A number k from 1 on, in proportion to 1/k^s, by the rejection method of Devroye (1986, chapter
@@ -269,10 +269,11 @@ fn zipf(exponent: f64, rng: &mut StreamRng) -> f64 {
     let power = exponent - 1.0;
     let scale = 2_f64.powf(power);
     loop {
-        let k = (1.0 - unit(rng)).powf(-1.0 / power).floor();
+        // Beyond a billion, which is cut below anyway, the ratio loses all its digits.
+        let k = (1.0 - unit(rng)).powf(-1.0 / power).floor().min(1e9);
         let ratio = (1.0 + 1.0 / k).powf(power);
         if unit(rng) * k * (ratio - 1.0) / (scale - 1.0) <= ratio / scale {
-            return k.min(1e9);
+            return k;
         }
     }
 }

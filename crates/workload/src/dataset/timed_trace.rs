@@ -8,6 +8,7 @@ use rand::Rng;
 use serde_json::{Value, json};
 
 use super::spec::{DatasetSpec, LengthsSpec};
+use super::limits::{check_span, row_tokens};
 use super::texts::allowed_ids;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
@@ -81,6 +82,7 @@ impl TimedTraceSettings {
 }
 
 struct Row {
+    line: usize,
     seconds: f64,
     input: usize,
     output: i64,
@@ -211,6 +213,9 @@ fn read_rows(
             return Err(no_rows(outside_range(rows_in_file)));
         }
     }
+    if let Some(last) = rows.last() {
+        check_span(&options.path, last.line, last.seconds / options.speed)?;
+    }
     Ok((rows, rows_in_file))
 }
 
@@ -271,11 +276,13 @@ fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, 
                 )
             })
     };
+    let tokens = |label: &str| row_tokens(&options.path, line, label, number(label)?);
     let hashes = row[&options.label_hash_ids].as_array();
     Ok(Row {
+        line,
         seconds: number(&options.label_timestamp)? * options.sec_multiplier,
-        input: number(&options.label_input_length)? as usize,
-        output: number(&options.label_output_length)? as i64,
+        input: tokens(&options.label_input_length)?,
+        output: tokens(&options.label_output_length)? as i64,
         blocks: hashes
             .map(|ids| ids.iter().map(block_id).collect())
             .unwrap_or_default(),
@@ -350,6 +357,14 @@ mod tests {
         for (lines, part) in [
             (backwards, "line 2: time goes backwards"),
             (missing, "line 2: the column"),
+            (
+                TRACE.replace("\"input_length\": 6", "\"input_length\": 1e15"),
+                "line 2: invalid `input_length`",
+            ),
+            (
+                TRACE.replace("\"timestamp\": 4", "\"timestamp\": 1e300"),
+                "line 3: the row is due",
+            ),
         ] {
             let error = run(&lines, Compat::Native).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

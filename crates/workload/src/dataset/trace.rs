@@ -10,6 +10,7 @@ use inferometer_core::{Nanos, Prompt};
 use serde_json::json;
 
 use super::spec::{DatasetSpec, LengthsSpec};
+use super::limits::{check_span, row_tokens};
 use super::texts::push_words;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::words::Words;
@@ -170,6 +171,10 @@ fn read_rows(
             message: outside_range(total),
         });
     }
+    if let [first, .., last] = rows.as_slice() {
+        let seconds = (last.seconds - first.seconds) / options.speed;
+        check_span(&options.path, last.line, seconds)?;
+    }
     Ok((rows, total))
 }
 
@@ -227,8 +232,8 @@ fn mooncake(path: &Path) -> Result<Vec<Row>, WorkloadError> {
         Ok(Row {
             line: *line,
             seconds: number("timestamp")? / 1000.0,
-            input: number("input_length")? as usize,
-            output: number("output_length")? as i64,
+            input: row_tokens(path, *line, "input_length", number("input_length")?)?,
+            output: row_tokens(path, *line, "output_length", number("output_length")?)? as i64,
             blocks: row["hash_ids"]
                 .as_array()
                 .into_iter()
@@ -246,11 +251,15 @@ fn azure(path: &Path) -> Result<Vec<Row>, WorkloadError> {
         let wrong = |what: &str| {
             WorkloadError::format(path, Some(*line), format!("{what:?} cannot be read"))
         };
+        let tokens = |label: &str, cell: &str| {
+            let number = cell.trim().parse::<u64>().map_err(|_| wrong(cell))?;
+            row_tokens(path, *line, label, number as f64)
+        };
         Ok(Row {
             line: *line,
             seconds: timestamp(&cells[0]).ok_or_else(|| wrong(&cells[0]))?,
-            input: cells[1].parse().map_err(|_| wrong(&cells[1]))?,
-            output: cells[2].parse().map_err(|_| wrong(&cells[2]))?,
+            input: tokens("ContextTokens", &cells[1])?,
+            output: tokens("GeneratedTokens", &cells[2])? as i64,
             blocks: Vec::new(),
         })
     };
@@ -269,6 +278,14 @@ fn timestamp(text: &str) -> Option<f64> {
     let mut time = time.split(':');
     let (hour, minute): (f64, f64) = (time.next()?.parse().ok()?, time.next()?.parse().ok()?);
     let second: f64 = time.next()?.parse().ok()?;
+    let is_date =
+        (0..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let is_time = (0.0..24.0).contains(&hour)
+        && (0.0..60.0).contains(&minute)
+        && (0.0..61.0).contains(&second);
+    if !is_date || !is_time {
+        return None;
+    }
     // Days of the civil calendar, with years that begin in March.
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);
@@ -303,8 +320,8 @@ pub(super) fn burstgpt_rows(path: &Path) -> Result<Vec<BurstGptRow>, WorkloadErr
             line: *line,
             seconds: number(0)?,
             model: cells[1].clone(),
-            input: number(2)? as usize,
-            output: number(3)? as usize,
+            input: row_tokens(path, *line, "Request tokens", number(2)?)?,
+            output: row_tokens(path, *line, "Response tokens", number(3)?)?,
         })
     };
     rows.iter().map(parse).collect()
@@ -398,6 +415,22 @@ mod tests {
             (
                 "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n",
                 "line 2: \"yesterday\"",
+            ),
+            (
+                "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 00:00:nan,1,1\n",
+                "cannot be read",
+            ),
+            (
+                "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 00:00:00,99999999999999,1\n",
+                "line 2: invalid `ContextTokens`",
+            ),
+            (
+                "Timestamp,Model,Request tokens,Response tokens\n0,GPT-4,1e18,7\n",
+                "line 2: invalid `Request tokens`",
+            ),
+            (
+                "Timestamp,Model,Request tokens,Response tokens\n0,GPT-4,5,7\n1e15,GPT-4,5,7\n",
+                "line 3: the row is due",
             ),
         ] {
             let error = run("x.csv", content, |_| {}).unwrap_err().to_string();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use inferometer_core::{Audio, Prompt, Request};
+use inferometer_os::files::bytes;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -328,7 +329,7 @@ fn video_part(
             std::path::absolute(&path).map_err(unreadable)?.display()
         ));
     }
-    let bytes = std::fs::read(&path).map_err(unreadable)?;
+    let bytes = bytes(&path, media::MAX_MEDIA).map_err(unreadable)?;
     part(media::data_url(media::video_type(file), &bytes))
 }
 

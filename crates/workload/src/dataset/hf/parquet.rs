@@ -1,6 +1,5 @@
 //! Rows of a Parquet file as JSON values. Bytes become base64 text.
 
-use std::fs::File;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -12,6 +11,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use inferometer_os::files;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ pub(super) fn rows(
 ) -> Result<Box<dyn Iterator<Item = Result<Value, WorkloadError>>>, WorkloadError> {
     let owned = path.to_owned();
     let wrong = move |message: String| WorkloadError::format(&owned, None, message);
-    let file = File::open(path).map_err(|source| WorkloadError::Io {
+    let file = files::open(path).map_err(|source| WorkloadError::Io {
         path: path.to_owned(),
         source,
     })?;

@@ -1,9 +1,9 @@
 //! The input of vLLM's multi-turn script that describes conversations instead of holding them.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use inferometer_os::files::{self, SMALL_FILE};
 use serde_json::Value;
 
 use crate::{LengthDistribution, SyntheticTurns, WorkloadError};
@@ -18,7 +18,7 @@ pub(super) fn read(path: &Path) -> Result<Option<SyntheticTurns>, WorkloadError>
         source,
     };
     let mut head = Vec::new();
-    File::open(path)
+    files::open(path)
         .map_err(failed)?
         .take(HEAD)
         .read_to_end(&mut head)
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path) -> Result<Option<SyntheticTurns>, WorkloadError>
         return Ok(None);
     }
     let wrong = |message: String| WorkloadError::format(path, None, message);
-    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let text = files::text(path, SMALL_FILE).map_err(failed)?;
     let all: Value = serde_json::from_str(&text)
         .map_err(|error| wrong(format!("not a JSON object: {error}")))?;
     if all["filetype"] != "generate_conversations" {
