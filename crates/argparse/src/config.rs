@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use inferometer_benchmark::{Error, OrError};
+use inferometer_os::files::{self, SMALL_FILE};
+use inferometer_results::parse_yaml;
 
 /// The arguments in a file. `is_flag` is true if a name, without dashes, is an option: a false
 /// value becomes `--no-NAME` if that exists, otherwise nothing.
@@ -16,9 +18,9 @@ pub(crate) fn expand(path: &Path, is_flag: &dyn Fn(&str) -> bool) -> Result<Vec<
             "--config {shown}: must be a .yaml or .yml file"
         )));
     }
-    let text = std::fs::read_to_string(path)
+    let text = files::text(path, SMALL_FILE)
         .map_err(|error| Error::usage(format!("--config {shown}: cannot read: {error}")))?;
-    let value: Value = yaml_serde::from_str(&text)
+    let value = parse_yaml(&text)
         .map_err(|error| Error::usage(format!("--config {shown}: invalid YAML: {error}")))?;
     match value {
         Value::Null => Ok(Vec::new()),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use inferometer_core::names;
+use inferometer_os::files::{self, SMALL_FILE};
+use inferometer_results::parse_yaml;
 use serde_json::{Map, Value};
 
 use crate::error::CampaignError;
@@ -14,19 +16,21 @@ use crate::suggest::hint;
 /// Reads a YAML, TOML or JSON file, by its extension; anything else is read as YAML, of which
 /// JSON is a part.
 pub(crate) fn document(path: &Path) -> Result<Value, CampaignError> {
-    let text = fs::read_to_string(path).map_err(CampaignError::io("read", path))?;
+    let text = files::text(path, SMALL_FILE).map_err(CampaignError::io("read", path))?;
+    // Editors on Windows put a byte-order mark in front.
+    let text = text.trim_start_matches('\u{feff}');
     let extension = path
         .extension()
         .and_then(|extension| extension.to_str())
         .unwrap_or_default();
     match extension {
         "toml" => {
-            toml::from_str(&text).map_err(|error| CampaignError::file(path, error.to_string()))
+            toml::from_str(text).map_err(|error| CampaignError::file(path, error.to_string()))
         }
-        "json" => serde_json::from_str(&text)
-            .map_err(|error| CampaignError::file(path, error.to_string())),
-        _ => yaml_serde::from_str(&text)
-            .map_err(|error| CampaignError::file(path, error.to_string())),
+        "json" => {
+            serde_json::from_str(text).map_err(|error| CampaignError::file(path, error.to_string()))
+        }
+        _ => parse_yaml(text).map_err(|error| CampaignError::file(path, error)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`read_result`]: result files of every era of vLLM and of other tools.
 //! - [`ExportForm`]: a run in the formats of SGLang, AIPerf and llm-d.
 //! - [`aggregate()`]: many result files as one table.
+//! - [`parse_yaml`]: YAML as vLLM's users write it.
 //!
 //! Every format is described in `docs/files.md`. This crate turns facts into files and back; it
 //! computes no metric and reads no clock.
@@ -24,6 +25,7 @@ mod manifest;
 mod spill;
 mod table;
 mod vllm;
+mod yaml;
 
 pub use aggregate::{Aggregate, BenchName, Row, aggregate, find_result_files};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
@@ -47,3 +49,4 @@ pub use vllm::{
     VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word,
     pytorch_records, result_file_name, write_pytorch,
 };
+pub use yaml::parse_yaml;
