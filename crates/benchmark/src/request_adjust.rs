@@ -54,7 +54,11 @@ impl<'a> Adjust<'a> {
                 settings.workload.dataset,
                 DatasetSettings::Random(_) | DatasetSettings::Mix(_)
             );
-            structured.apply(requests, synthetic.then_some(tokenizer).flatten());
+            // Where all ask for the structure, no request is told to ignore the end.
+            let may_end = settings.workload.dataset.is_synthetic()
+                && !structured.is_asked_of_all()
+                && !settings.content.ignore_eos;
+            structured.apply(requests, synthetic.then_some(tokenizer).flatten(), may_end);
         }
         if settings.content.token_ids {
             let tokenizer = tokenizer.ok_or_else(|| {

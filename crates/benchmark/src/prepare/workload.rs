@@ -37,6 +37,7 @@ pub(super) fn workload(
     let workload = build(&ask, tokenizer, &progress).or_usage();
     observer.prepared();
     let mut workload = workload?;
+    end_with_structures(settings, &mut workload);
     let count = usize::try_from(settings.workload.num_prompts).unwrap_or(0);
     let extra = if own {
         workload
@@ -46,6 +47,22 @@ pub(super) fn workload(
         Vec::new()
     };
     Ok((workload, extra))
+}
+
+/// Lets the answers of synthetic prompts end with the structure that all of them ask for: text that
+/// goes on to its length conforms to none.
+fn end_with_structures(settings: &Settings, workload: &mut Workload) {
+    let Some(structured) = &settings.shapes.structured else {
+        return;
+    };
+    workload.force_ignore_eos &= !structured.is_asked_of_all();
+    if settings.content.ignore_eos {
+        workload.warnings.push(
+            "--ignore-eos makes answers continue after the structure of --structured-output, so \
+             that they may not conform; omit it to let them end."
+                .to_owned(),
+        );
+    }
 }
 
 /// Number of requests that are sent before the run.
@@ -181,7 +198,7 @@ pub fn offline(
     let progress = |done, total| observer.preparing(done, total);
     let mut adjust = Adjust::new(settings);
     let (mut by_rate, mut traced) = (None, Vec::new());
-    let workload = build_in_chunks(
+    let mut workload = build_in_chunks(
         &settings.workload,
         tokenizer,
         &progress,
@@ -210,6 +227,7 @@ pub fn offline(
                 .try_for_each(|request| give(schedule.due(request.index), request))
         },
     )?;
+    end_with_structures(settings, &mut workload);
     let schedule = match by_rate {
         Some(schedule) => schedule,
         None => Schedule::new(traced).or_usage()?,

@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// Default of `--random-input-len`.
+const RANDOM_INPUT_LEN: i64 = 1024;
+/// Default of `--random-output-len`.
+const RANDOM_OUTPUT_LEN: i64 = 128;
+
 /// Datasets.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Dataset")]
@@ -36,12 +41,12 @@ pub(crate) struct DatasetArgs {
     /// Output tokens, for every dataset that has such an option.
     #[arg(long)]
     pub(crate) output_len: Option<i64>,
-    /// Prompt tokens of random data.
-    #[arg(long, default_value_t = 1024)]
-    pub(crate) random_input_len: i64,
-    /// Output tokens of random data.
-    #[arg(long, default_value_t = 128)]
-    pub(crate) random_output_len: i64,
+    /// Prompt tokens of random data [default: 1024].
+    #[arg(long)]
+    pub(crate) random_input_len: Option<i64>,
+    /// Output tokens of random data [default: 128].
+    #[arg(long)]
+    pub(crate) random_output_len: Option<i64>,
     /// Spread of random lengths: 0.2 means ±20 %; or {"input": x, "output": y}.
     #[arg(
         long,
@@ -179,4 +184,16 @@ pub(crate) struct DatasetArgs {
     /// Use this many seconds of the trace (trace, timed_trace) [default: all].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) trace_duration: Option<f64>,
+}
+
+impl DatasetArgs {
+    /// Prompt tokens of random data.
+    pub(crate) fn random_input(&self) -> i64 {
+        self.random_input_len.unwrap_or(RANDOM_INPUT_LEN)
+    }
+
+    /// Output tokens of random data.
+    pub(crate) fn random_output(&self) -> i64 {
+        self.random_output_len.unwrap_or(RANDOM_OUTPUT_LEN)
+    }
 }

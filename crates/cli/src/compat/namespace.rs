@@ -199,8 +199,8 @@ fn dataset(all: &mut Echo, args: &DatasetArgs, default_name: &str) {
 
 /// The flags of datasets that are generated or come from the hub.
 fn generated_and_hub(all: &mut Echo, args: &DatasetArgs) {
-    all.put("random_input_len", args.random_input_len);
-    all.put("random_output_len", args.random_output_len);
+    all.put("random_input_len", args.random_input());
+    all.put("random_output_len", args.random_output());
     all.put("random_range_ratio", args.random_range_ratio.clone());
     all.put("random_prefix_len", args.random_prefix_len);
     all.put("random_batch_size", args.random_batch_size);

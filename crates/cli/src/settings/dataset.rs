@@ -142,8 +142,8 @@ fn unknown(name: &str) -> Failure {
 
 fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
     Ok(RandomSettings {
-        input_len: args.input_len.unwrap_or(args.random_input_len),
-        output_len: args.output_len.unwrap_or(args.random_output_len),
+        input_len: args.input_len.unwrap_or(args.random_input()),
+        output_len: args.output_len.unwrap_or(args.random_output()),
         range_ratio: args.random_range_ratio.parse().or_usage()?,
         prefix_len: args.random_prefix_len,
         batch_size: args.random_batch_size,
@@ -152,7 +152,7 @@ fn random(args: &DatasetArgs) -> Result<RandomSettings, Failure> {
 
 fn rerank(args: &DatasetArgs) -> Result<RerankSettings, Failure> {
     Ok(RerankSettings {
-        input_len: args.input_len.unwrap_or(args.random_input_len),
+        input_len: args.input_len.unwrap_or(args.random_input()),
         range_ratio: args.random_range_ratio.parse().or_usage()?,
         batch_size: args.random_batch_size,
         is_reranker: !args.no_reranker,

@@ -135,6 +135,13 @@ pub(super) fn dataset(
                 "--mix and --dataset-name {name}: a mix is a dataset itself; omit one of the two"
             )));
         }
+        let lengths = "--mix WEIGHT:INPUT/OUTPUT";
+        refuse_other_lengths(dataset, "a mix", lengths, lengths)?;
+        if let Some(length) = dataset.output_len {
+            return Err(Failure::usage(format!(
+                "--output-len {length} has no effect on a mix: use {lengths}"
+            )));
+        }
         let classes = args.mix.as_deref().ok_or_else(|| {
             Failure::usage(
                 "--dataset-name mix: set the classes with --mix, such as --mix 70:256/128,30:2048/512",
@@ -163,7 +170,47 @@ pub(super) fn dataset(
     Ok(None)
 }
 
+/// Refuses lengths of other datasets, which a mix or conversations would ignore.
+fn refuse_other_lengths(
+    dataset: &DatasetArgs,
+    what: &str,
+    input: &str,
+    output: &str,
+) -> Result<(), Failure> {
+    let given = [
+        ("--input-len", dataset.input_len, input),
+        ("--random-input-len", dataset.random_input_len, input),
+        ("--random-output-len", dataset.random_output_len, output),
+        ("--sharegpt-output-len", dataset.sharegpt_output_len, output),
+        (
+            "--random-prefix-len",
+            Some(dataset.random_prefix_len).filter(|len| *len != 0),
+            "",
+        ),
+    ];
+    let found = given
+        .into_iter()
+        .find_map(|(flag, value, remedy)| Some((flag, value?, remedy)));
+    let Some((flag, value, remedy)) = found else {
+        return Ok(());
+    };
+    let remedy = if remedy.is_empty() {
+        "omit it".to_owned()
+    } else {
+        format!("use {remedy}")
+    };
+    Err(Failure::usage(format!(
+        "{flag} {value} has no effect on {what}: {remedy}"
+    )))
+}
+
 fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettings, Failure> {
+    refuse_other_lengths(
+        dataset,
+        "conversations",
+        "--multi-turn-first-len and --multi-turn-input-len",
+        "--multi-turn-output-len",
+    )?;
     let lengths = |flag: &str, text: &str| {
         text.parse::<LengthDistribution>().map_err(|error| {
             Failure::usage(format!(
@@ -172,7 +219,12 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
             ))
         })
     };
-    let output = args.multi_turn_output_len.as_deref();
+    // `--output-len` is for every dataset that has such an option.
+    let given = args
+        .multi_turn_output_len
+        .clone()
+        .or_else(|| dataset.output_len.map(|length| length.to_string()));
+    let output = given.as_deref();
     let source = match &dataset.dataset_path {
         Some(path) => MultiTurnSource::File(path.clone()),
         None => MultiTurnSource::Synthetic(SyntheticTurns {
@@ -187,7 +239,7 @@ fn multi_turn(args: &TrafficArgs, dataset: &DatasetArgs) -> Result<DatasetSettin
     };
     let from_file = matches!(source, MultiTurnSource::File(_));
     let output_len = match output.filter(|_| from_file).map(str::parse::<i64>) {
-        None => dataset.output_len.filter(|_| from_file),
+        None => None,
         Some(Ok(length)) if length > 0 => Some(length),
         Some(_) => {
             return Err(Failure::usage(format!(

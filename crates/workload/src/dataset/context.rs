@@ -8,6 +8,7 @@ use inferometer_core::{Prompt, Request};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::limits::MAX_REQUESTS;
 use crate::{Tokenizer, WorkloadError, WorkloadSettings};
 
 /// The input of a dataset.
@@ -117,12 +118,12 @@ impl<'a> Context<'a> {
     pub(crate) fn count(&self) -> Result<usize, WorkloadError> {
         usize::try_from(self.settings.num_prompts)
             .ok()
-            .filter(|&n| n > 0)
+            .filter(|n| (1..=MAX_REQUESTS).contains(n))
             .ok_or_else(|| {
                 WorkloadError::setting(
                     "--num-prompts",
                     format!(
-                        "is {}, but {} needs at least 1",
+                        "is {}, but {} needs at least 1 and at most {MAX_REQUESTS}",
                         self.settings.num_prompts,
                         self.settings.dataset.name()
                     ),

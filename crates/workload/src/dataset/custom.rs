@@ -1,14 +1,14 @@
-//! `custom`: JSON Lines with a `prompt` and, optionally, `output_tokens`.
+//! `custom`: JSON Lines with a `prompt`, or chat `messages`, and, optionally, `output_tokens`.
 
 use std::path::PathBuf;
 
-use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
+use inferometer_core::{Prompt, Request};
 use serde_json::{Value, json};
 
 use super::spec::{DatasetSpec, LengthsSpec};
-use super::{Context, Sample, request};
-use crate::{WorkloadError, read};
+use super::{Context, MAX_TOKENS, Sample, request};
+use crate::{Tokenizer, TokenizerError, WorkloadError, read};
 
 /// Options of `custom`.
 #[derive(Clone, Debug)]
@@ -61,20 +61,40 @@ pub(super) fn sample(
     let wanted = context.count_or_all(rows.len()).min(rows.len());
     let prompts = context.parallel(wanted, |at| {
         let (line, row) = &rows[at];
-        let prompt = row["prompt"].as_str().unwrap_or_default();
         let output = match options.output_len {
             -1 => output_tokens(&row["output_tokens"]),
             len => Some(len),
         };
-        templated(context, prompt, output).map_err(|error| match error {
-            WorkloadError::Tokenizer(error @ crate::TokenizerError::Template { .. }) => {
+        let made = match (row["prompt"].as_str(), messages(row)) {
+            (None, Some(messages)) => chat(context, unanswered(messages), output),
+            (prompt, _) => templated(context, prompt.unwrap_or_default(), output),
+        };
+        made.map_err(|error| match error {
+            WorkloadError::Tokenizer(error @ TokenizerError::Template { .. }) => {
                 WorkloadError::format(path, Some(*line), error.to_string())
             }
             other => other,
         })
     });
     let mut sample = Sample::of_rows(path, prompts.into_iter().collect::<Result<_, _>>()?);
-    if needs_template(context)
+    let answered = rows[..wanted]
+        .iter()
+        .filter(|(_, row)| {
+            row["prompt"].as_str().is_none()
+                && messages(row).is_some_and(|all| unanswered(all).len() < all.len())
+        })
+        .count();
+    if answered > 0 {
+        sample.warnings.push(format!(
+            "{answered} of {wanted} rows end with a message of the assistant, which is the recorded answer \
+             and is not sent."
+        ));
+    }
+    let has_prompts = rows[..wanted]
+        .iter()
+        .any(|(_, row)| row["prompt"].is_string());
+    if has_prompts
+        && needs_template(context)
         && context
             .tokenizer
             .is_some_and(|tokenizer| !tokenizer.has_chat_template())
@@ -86,6 +106,58 @@ pub(super) fn sample(
         );
     }
     Ok(sample)
+}
+
+/// The chat messages of a row.
+fn messages(row: &Value) -> Option<&Vec<Value>> {
+    row["messages"].as_array()
+}
+
+/// The messages without the answers at the end.
+fn unanswered(messages: &[Value]) -> &[Value] {
+    let answers = messages
+        .iter()
+        .rev()
+        .take_while(|message| message["role"] == "assistant");
+    &messages[..messages.len() - answers.count()]
+}
+
+/// A request of chat messages: as they are where the server applies its template, as the text of
+/// the tokenizer's template elsewhere.
+fn chat(
+    context: &Context<'_>,
+    messages: &[Value],
+    output: Option<i64>,
+) -> Result<Request, WorkloadError> {
+    let settings = context.settings;
+    if settings.is_chat {
+        // Without what the server's template adds, as for plain prompts.
+        let tokens = context.tokenizer.map_or(1, |tokenizer| {
+            let texts = messages.iter().flat_map(texts);
+            texts.map(|text| tokenizer.count(text, false)).sum()
+        });
+        return Ok(request(Prompt::Messages(messages.to_vec()), tokens, output));
+    }
+    if settings.skip_chat_template {
+        return Err(WorkloadError::setting(
+            "--skip-chat-template",
+            "rows with `messages` need a chat template for this backend; omit the flag or use --backend \
+             openai-chat",
+        ));
+    }
+    from_template(context, context.tokenizer()?, messages, output)
+}
+
+/// The texts of a message: its content, or the texts of its content parts.
+fn texts(message: &Value) -> Vec<&str> {
+    match &message["content"] {
+        Value::String(text) => vec![text],
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// True when the client, not the server, puts the chat template around a prompt.
@@ -101,7 +173,7 @@ pub(super) fn templated(
     context: &Context<'_>,
     prompt: &str,
     output: Option<i64>,
-) -> Result<inferometer_core::Request, WorkloadError> {
+) -> Result<Request, WorkloadError> {
     let settings = context.settings;
     let Some(tokenizer) = context.tokenizer else {
         return Ok(request(Prompt::Text(prompt.to_owned()), 1, Some(1)));
@@ -112,7 +184,18 @@ pub(super) fn templated(
         return Ok(request(Prompt::Text(prompt.to_owned()), tokens, output));
     }
     let messages = [json!({"role": "user", "content": prompt})];
-    let rendered = tokenizer.apply_chat_template(&messages, &settings.chat_template_kwargs)?;
+    from_template(context, tokenizer, &messages, output)
+}
+
+/// A request of the text that the tokenizer's template makes of messages.
+fn from_template(
+    context: &Context<'_>,
+    tokenizer: &Tokenizer,
+    messages: &[Value],
+    output: Option<i64>,
+) -> Result<Request, WorkloadError> {
+    let settings = context.settings;
+    let rendered = tokenizer.apply_chat_template(messages, &settings.chat_template_kwargs)?;
     let mut text = rendered.as_str();
     // The server puts its own token in front; a second one would change what the model sees.
     if !settings.is_vllm()
@@ -125,13 +208,43 @@ pub(super) fn templated(
     Ok(request(Prompt::Text(text.to_owned()), tokens, output))
 }
 
+/// The output tokens of a row; `None` for anything but a whole number that a request can ask for.
 pub(super) fn output_tokens(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| {
-        value
-            .as_f64()
-            .filter(|n| n.fract() == 0.0)
-            .map(|n| n as i64)
-    })
+    value
+        .as_f64()
+        .filter(|n| n.fract() == 0.0 && n.abs() <= MAX_TOKENS as f64)
+        .map(|n| n as i64)
+}
+
+/// What is wrong with the prompt or the messages of a row.
+fn wrong_prompt(row: &Value) -> Option<String> {
+    if row["prompt"].is_string() {
+        return None;
+    }
+    match (row.get("prompt"), row.get("messages")) {
+        (_, Some(Value::Array(messages))) => {
+            if let Some(at) = messages
+                .iter()
+                .position(|message| !message["role"].is_string())
+            {
+                return Some(format!(
+                    "`messages`: message {} has no `role`; expected objects with `role` and `content`",
+                    at + 1
+                ));
+            }
+            unanswered(messages)
+                .is_empty()
+                .then(|| "`messages` must have a message before the assistant's answer".to_owned())
+        }
+        (_, Some(_)) => {
+            Some("`messages` must be a list of objects with `role` and `content`".into())
+        }
+        (Some(_), None) => Some("`prompt` must be a string".into()),
+        (None, None) => Some(format!(
+            "missing column `prompt` or `messages`; the row has {}",
+            read::columns(row)
+        )),
+    }
 }
 
 fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<(), WorkloadError> {
@@ -143,15 +256,7 @@ fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<()
         });
     }
     for (line, row) in rows {
-        if !row["prompt"].is_string() {
-            let message = if row.get("prompt").is_some() {
-                "`prompt` must be a string".to_owned()
-            } else {
-                format!(
-                    "missing column `prompt`; the row has {}",
-                    read::columns(row)
-                )
-            };
+        if let Some(message) = wrong_prompt(row) {
             return Err(WorkloadError::format(path, Some(*line), message));
         }
         if options.output_len == -1 && output_tokens(&row["output_tokens"]).is_none_or(|n| n < 1) {
@@ -169,4 +274,84 @@ fn check_columns(options: &CustomSettings, rows: &[(usize, Value)]) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DatasetSettings, WorkloadSettings, build};
+
+    fn run(
+        rows: &str,
+        change: impl FnOnce(&mut WorkloadSettings),
+    ) -> Result<inferometer_core::Workload, WorkloadError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.jsonl");
+        std::fs::write(&path, rows).unwrap();
+        let mut settings = WorkloadSettings::new(DatasetSettings::Custom(CustomSettings {
+            path,
+            output_len: 8,
+        }));
+        settings.num_prompts = 0;
+        settings.shuffle = false;
+        change(&mut settings);
+        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
+    }
+
+    const ROWS: &str = "{\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, \
+        {\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Q\"}]}, \
+        {\"role\": \"assistant\", \"content\": \"A\"}]}\n{\"prompt\": \"plain\"}\n";
+
+    #[test]
+    fn messages_are_sent_as_they_are_where_the_server_has_the_template() {
+        let workload = run(ROWS, |settings| settings.is_chat = true).unwrap();
+        let Prompt::Messages(messages) = &workload.requests[0].prompt else {
+            panic!("{:?}", workload.requests[0].prompt);
+        };
+        assert_eq!(messages.len(), 2);
+        assert_eq!(messages[0]["role"], "system");
+        assert_eq!(workload.requests[0].prompt_tokens, 2);
+        assert_eq!(workload.requests[1].prompt.as_text(), Some("plain"));
+        assert!(workload.warnings[0].starts_with("1 of 2 rows end with"));
+    }
+
+    #[test]
+    fn messages_go_through_the_tokenizers_template_elsewhere() {
+        let rows = "{\"messages\": [{\"role\": \"user\", \"content\": \"Q\"}]}\n";
+        let workload = run(rows, |_| {}).unwrap();
+        let text = workload.requests[0].prompt.as_text().unwrap();
+        assert_eq!(
+            text,
+            "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+        );
+        let error = run(rows, |settings| settings.skip_chat_template = true).unwrap_err();
+        assert!(
+            error.to_string().starts_with("--skip-chat-template"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn rows_without_a_question_name_what_is_missing() {
+        for (row, part) in [
+            (r#"{"messages": []}"#, "must have a message"),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "A"}]}"#,
+                "must have a message",
+            ),
+            (
+                r#"{"messages": [{"content": "A"}]}"#,
+                "message 1 has no `role`",
+            ),
+            (r#"{"messages": "A"}"#, "must be a list"),
+            (r#"{"text": "A"}"#, "missing column `prompt` or `messages`"),
+            (r#"{"prompt": 3}"#, "must be a string"),
+        ] {
+            let error = run(row, |_| {}).unwrap_err().to_string();
+            assert!(
+                error.contains("line 1") && error.contains(part),
+                "{row}: {error}"
+            );
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod custom;
 mod custom_media;
 mod hf;
 mod info;
+mod limits;
 mod multi_turn;
 mod prefix_repetition;
 mod random;
@@ -24,6 +25,7 @@ mod texts;
 mod timed_trace;
 mod trace;
 mod trace_rows;
+mod turns;
 mod words;
 
 use crate::{MixSettings, WorkloadError};
@@ -49,6 +51,7 @@ pub(crate) use context::{
     Context, Emit, Loaded, Sample, chunk_size, chunks, fnv1a, is_valid_sequence, media_part,
     request,
 };
+pub(crate) use limits::MAX_TOKENS;
 
 // A row: what it is, its variant and settings, how it is loaded and by what, and its facts.
 // Messages list the datasets in this order.

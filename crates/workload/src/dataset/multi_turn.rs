@@ -12,12 +12,12 @@ use inferometer_core::random::{PythonRandom, indexed_stream};
 use inferometer_core::{Nanos, Prompt, Request, SessionTurn};
 use rand::Rng;
 use rayon::prelude::*;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shaped::draw;
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{Prefixes, native_texts};
+use super::turns::{LISTS, Row, Turn};
 use super::{Context, Sample, request};
 use crate::{LengthDistribution, Tokenizer, WorkloadError, read};
 
@@ -216,21 +216,6 @@ fn repeat(
     Ok(())
 }
 
-/// One conversation in either of the two usual layouts.
-#[derive(Deserialize)]
-struct Recorded {
-    #[serde(default, alias = "messages")]
-    conversations: Vec<Turn>,
-}
-
-#[derive(Deserialize)]
-struct Turn {
-    #[serde(default, alias = "role")]
-    from: String,
-    #[serde(default, alias = "content")]
-    value: Option<String>,
-}
-
 /// A message of the user and the recorded answer.
 struct Exchange {
     prompt: String,
@@ -245,7 +230,9 @@ fn recorded(
 ) -> Result<Vec<Vec<Request>>, WorkloadError> {
     let mut conversations: Vec<Vec<Exchange>> = Vec::new();
     let mut rows = 0;
-    let parse = |bytes: &[u8]| serde_json::from_slice::<Recorded>(bytes).map(exchanges);
+    let parse = |bytes: &[u8]| {
+        serde_json::from_slice::<Row>(bytes).map(|mut row| exchanges(row.take_turns()))
+    };
     read::json_array(path, parse, |line, parsed| {
         rows += 1;
         let exchanges = parsed.map_err(|error| {
@@ -258,8 +245,7 @@ fn recorded(
     })?;
     if conversations.is_empty() {
         let message = format!(
-            "none of its {rows} entries has a list `conversations` or `messages` with {} turns of a user, each \
-             with an answer",
+            "none of its {rows} entries has a list {LISTS} with {} turns of a user, each with an answer",
             options.min_turns.max(1)
         );
         return Err(WorkloadError::NoRows {
@@ -295,12 +281,13 @@ fn recorded(
 }
 
 /// The user turns that have an answer right after them. Messages before the first one are left out.
-fn exchanges(recorded: Recorded) -> Vec<Exchange> {
+fn exchanges(turns: Vec<Turn>) -> Vec<Exchange> {
     let mut exchanges = Vec::new();
     let mut pending = None;
-    for turn in recorded.conversations {
-        let text = turn.value.unwrap_or_default();
-        match turn.from.as_str() {
+    for turn in turns {
+        let speaker = turn.speaker().to_owned();
+        let text = turn.into_text().unwrap_or_default();
+        match speaker.as_str() {
             "human" | "user" if !text.is_empty() => pending = Some(text),
             "gpt" | "assistant" | "chatgpt" | "bing" | "bard" => {
                 let answer = text;

@@ -12,8 +12,8 @@ use inferometer_core::random::NumpyGenerator;
 use inferometer_core::{Prompt, Request};
 use serde_json::{Value, json};
 
-use super::spec::{DatasetSpec, LengthsSpec};
 use super::limits::check_tokens;
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, allowed_ids};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
 use crate::{Tokenizer, WorkloadError};

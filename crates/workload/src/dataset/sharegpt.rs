@@ -1,14 +1,15 @@
 //! `sharegpt`: a JSON list of conversations; the first turn is the prompt, the second gives the
-//! output length.
+//! output length. Turns in the form of OpenAI's messages are read too; of those, a system message
+//! is not the prompt.
 
 use std::path::PathBuf;
 
 use inferometer_core::Prompt;
 use inferometer_core::random::PythonRandom;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::spec::{DatasetSpec, LengthsSpec};
+use super::turns::{LISTS, Row, Turn};
 use super::{Context, Sample, is_valid_sequence, request};
 use crate::{WorkloadError, read};
 
@@ -108,7 +109,7 @@ fn load(options: &ShareGptSettings) -> Result<(Vec<Pair>, usize), WorkloadError>
         return Err(WorkloadError::NoRows {
             path: options.path.clone(),
             message: format!(
-                "none of its {rows} entries has a list `conversations` with two turns or more"
+                "none of its {rows} entries has a list {LISTS} with two turns or more"
             ),
         });
     }
@@ -117,26 +118,15 @@ fn load(options: &ShareGptSettings) -> Result<(Vec<Pair>, usize), WorkloadError>
 
 /// One entry; `None` when it has fewer than two turns.
 fn parse(bytes: &[u8]) -> Result<Option<Pair>, String> {
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        conversations: Option<Vec<Turn>>,
-        #[serde(default)]
-        image: Option<Value>,
-        #[serde(default)]
-        video: Option<Value>,
-    }
-    #[derive(Deserialize)]
-    struct Turn {
-        #[serde(default)]
-        value: Option<String>,
-    }
-    let entry: Entry = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let mut turns = entry.conversations.unwrap_or_default().into_iter();
+    let mut entry: Row = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut turns = entry
+        .take_turns()
+        .into_iter()
+        .skip_while(Turn::is_instruction);
     let (Some(first), Some(second)) = (turns.next(), turns.next()) else {
         return Ok(None);
     };
-    let (Some(prompt), Some(answer)) = (first.value, second.value) else {
+    let (Some(prompt), Some(answer)) = (first.into_text(), second.into_text()) else {
         return Ok(None);
     };
     let media = entry

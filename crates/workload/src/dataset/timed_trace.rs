@@ -7,8 +7,8 @@ use inferometer_core::{Nanos, Prompt};
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::spec::{DatasetSpec, LengthsSpec};
 use super::limits::{check_span, row_tokens};
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::allowed_ids;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};

@@ -9,8 +9,8 @@ use inferometer_core::random::indexed_stream;
 use inferometer_core::{Nanos, Prompt};
 use serde_json::json;
 
-use super::spec::{DatasetSpec, LengthsSpec};
 use super::limits::{check_span, row_tokens};
+use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::push_words;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::words::Words;
