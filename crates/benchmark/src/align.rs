@@ -7,16 +7,17 @@
 use std::sync::Arc;
 
 use inferometer_core::{Prompt, Request};
-use inferometer_wire::{SideClient, Wire};
+use inferometer_wire::{NoTokens, SideClient, Wire};
 
 use crate::error::{Error, OrError};
 
 /// Requests to `/tokenize` in flight at once. Chosen, not measured.
 const IN_FLIGHT: usize = 64;
 
-/// Aligns `requests`; returns the message that vLLM prints about it.
+/// Aligns `requests`; returns the message that vLLM prints about it. `url` is that of the server.
 pub(crate) fn align(
     wire: &Arc<Wire>,
+    url: &str,
     model: &str,
     requests: &mut [Request],
 ) -> Result<Option<String>, Error> {
@@ -29,10 +30,9 @@ pub(crate) fn align(
     let expected = first.prompt_tokens as usize;
     let side = SideClient::new(wire).or_failure()?;
     let text = first.prompt.as_text().unwrap_or_default();
-    let Some(tokens) = side.block_on(side.tokenize(model, text, false)) else {
-        return Ok(Some(
-            "WARNING: /tokenize unavailable, skipping alignment.".to_owned(),
-        ));
+    let tokens = match side.block_on(side.tokenize(model, text, false)) {
+        Ok(tokens) => tokens,
+        Err(why) => return Ok(Some(skipped(&why, url, model))),
     };
     if tokens.len() == expected {
         return Ok(None);
@@ -55,11 +55,49 @@ pub(crate) fn align(
     Ok(Some(line))
 }
 
+/// The line of vLLM 0.33 for a server without `/tokenize`. Reasons that vLLM prints as Python's
+/// exceptions are in our own words.
+fn skipped(why: &NoTokens, url: &str, model: &str) -> String {
+    let what = match why {
+        NoTokens::Unreachable(reason) => format!("{url} unreachable ({reason})"),
+        NoTokens::Status(404) => format!(
+            "/tokenize unavailable (404 Not Found: either this server has no /tokenize route, or it does not serve \
+             a model named `{model}` (its served names are listed by GET /v1/models))"
+        ),
+        NoTokens::Status(status) => format!("/tokenize unavailable (HTTP {status})"),
+        NoTokens::Answer(reason) => format!("/tokenize probe failed ({reason})"),
+    };
+    format!("WARNING: {what}, skipping alignment.")
+}
+
 /// `text` cut to `wanted` of the server's tokens, if it has more.
 async fn cut(side: &SideClient, model: &str, text: &str, wanted: usize) -> Option<String> {
-    let tokens = side.tokenize(model, text, false).await?;
+    let tokens = side.tokenize(model, text, false).await.ok()?;
     if tokens.len() <= wanted {
         return None;
     }
     side.detokenize(model, &tokens[..wanted]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_named_as_vllm_names_it() {
+        let line = |why| skipped(&why, "http://127.0.0.1:1", "m");
+        assert_eq!(
+            line(NoTokens::Status(404)),
+            "WARNING: /tokenize unavailable (404 Not Found: either this server has no /tokenize route, or it does \
+             not serve a model named `m` (its served names are listed by GET /v1/models)), skipping alignment."
+        );
+        assert_eq!(
+            line(NoTokens::Status(500)),
+            "WARNING: /tokenize unavailable (HTTP 500), skipping alignment."
+        );
+        assert_eq!(
+            line(NoTokens::Unreachable("refused".into())),
+            "WARNING: http://127.0.0.1:1 unreachable (refused), skipping alignment."
+        );
+    }
 }

@@ -82,7 +82,7 @@ pub(crate) fn verify(
 
 /// The server's tokens of `text`, special tokens included.
 async fn tokenize(side: &SideClient, model: &str, text: &str) -> Option<Vec<Value>> {
-    let tokens = side.tokenize(model, text, true).await?;
+    let tokens = side.tokenize(model, text, true).await.ok()?;
     // A server that uses this path for something else finds no text in the request.
     (text.is_empty() || !tokens.is_empty()).then_some(tokens)
 }

@@ -45,8 +45,8 @@ pub use manifest::{
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{
-    Details, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration, VllmHeader,
-    VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word,
-    pytorch_records, result_file_name, write_pytorch,
+    Details, MetadataClash, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration,
+    VllmHeader, VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat,
+    metadata_clash, percentile_word, pytorch_records, result_file_name, write_pytorch,
 };
 pub use yaml::parse_yaml;

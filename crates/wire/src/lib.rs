@@ -50,5 +50,5 @@ pub use reply::KeepText;
 pub use settings::{
     Balance, ClientSettings, ConnectPolicy, Limits, ProxySettings, Timeouts, TlsSettings,
 };
-pub use side::{ServedModel, ServerFacts, SideClient};
+pub use side::{NoTokens, ServedModel, ServerFacts, SideClient};
 pub use wire::Wire;

@@ -49,6 +49,17 @@ pub struct ServerFacts {
     pub version: Option<String>,
 }
 
+/// Why a server did not give the tokens of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoTokens {
+    /// It cannot be reached, with the reason.
+    Unreachable(String),
+    /// It answered with this HTTP status.
+    Status(u16),
+    /// Its answer is not usable, with the reason.
+    Answer(String),
+}
+
 impl SideClient {
     /// A client for the targets of `wire`.
     ///
@@ -138,13 +149,32 @@ impl SideClient {
         Ok(ServerFacts { models, version })
     }
 
-    /// The server's tokens of `text` by its `/tokenize`, `None` when it has none.
-    pub async fn tokenize(&self, model: &str, text: &str, special: bool) -> Option<Vec<Value>> {
+    /// The server's tokens of `text` by its `/tokenize`.
+    ///
+    /// # Errors
+    /// What became of the question instead.
+    pub async fn tokenize(
+        &self,
+        model: &str,
+        text: &str,
+        special: bool,
+    ) -> Result<Vec<Value>, NoTokens> {
         let body = json!({"model": model, "prompt": text, "add_special_tokens": special});
-        let mut answer = self.post("/tokenize", &body).await?;
-        match answer.get_mut("tokens")?.take() {
-            Value::Array(tokens) => Some(tokens),
-            _ => None,
+        let body = Bytes::from(body.to_string());
+        let reply = self.client.fetch(Method::POST, "/tokenize", Some(body));
+        let reply = reply.await.map_err(|error| match error {
+            WireError::Connect { reason, .. } => NoTokens::Unreachable(reason),
+            other => NoTokens::Answer(other.to_string()),
+        })?;
+        if reply.status != 200 {
+            return Err(NoTokens::Status(reply.status));
+        }
+        let mut answer = reply
+            .json()
+            .ok_or_else(|| NoTokens::Answer("the answer is not JSON".to_owned()))?;
+        match answer.get_mut("tokens").map(Value::take) {
+            Some(Value::Array(tokens)) => Ok(tokens),
+            _ => Err(NoTokens::Answer("the answer has no tokens".to_owned())),
         }
     }
 

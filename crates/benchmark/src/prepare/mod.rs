@@ -7,9 +7,11 @@ mod workload;
 
 use std::sync::Arc;
 
+use inferometer_core::redact::redact_url;
 use inferometer_core::{Nanos, Workload};
 use inferometer_engine::RunInput;
-use inferometer_results::WorkloadInfo;
+use inferometer_metrics::Kind;
+use inferometer_results::{MetadataClash, WorkloadInfo, metadata_clash};
 use inferometer_telemetry::Environment;
 use inferometer_wire::{Prepared, ServerFacts, Wire};
 use inferometer_workload::{DatasetSettings, Tokenizer};
@@ -189,6 +191,7 @@ fn assemble(
     let conversations =
         workload::chat_turns(&mut workload.requests, settings.shapes.max_conversations)?;
     known.warnings.append(&mut workload.warnings.clone());
+    known.warnings.extend(metadata_warnings(settings));
     let mut requests = match large {
         Some(large) => wire::serialise_to_file(&wire, large, settings.saving.runs_dir.as_deref())?,
         None => wire::serialise(&wire, &workload.requests)?,
@@ -266,13 +269,28 @@ fn fit_lengths(
     }
     if known.server.is_some() {
         if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
-            let line = align::align(wire, &known.model.id, &mut workload.requests)?;
+            let url = redact_url(&settings.target.base_url);
+            let line = align::align(wire, &url, &known.model.id, &mut workload.requests)?;
             known.lines.extend(line);
         } else if !settings.compat.is_vllm() && verifies(settings) {
             verify_lengths(wire, &known.model.id, workload)?;
         }
     }
     Adjust::new(settings).apply(known.tokenizer.as_ref(), &mut workload.requests)
+}
+
+/// Warnings of `--metadata` entries that meet keys of the result file.
+fn metadata_warnings(settings: &Settings) -> impl Iterator<Item = String> {
+    let is_pooling = settings.target.kind() == Kind::Pooling;
+    let saving = &settings.saving;
+    let metadata = saving.metadata.iter().filter(|_| saving.save);
+    metadata.filter_map(move |(key, _)| {
+        let what = match metadata_clash(key, is_pooling)? {
+            MetadataClash::Replaces => "this entry replaces the result's own value of this key",
+            MetadataClash::Lost => "the result has a key of this name, which replaces this entry",
+        };
+        Some(format!("--metadata {key}: {what}; rename the entry"))
+    })
 }
 
 /// True when the lengths of prompts are checked with the server's tokenizer: the dataset has exact

@@ -136,7 +136,8 @@ fn vllms_metric_names_print_vllms_lines_in_vllms_order() {
     let lines = [
         "Namespace(subparser='bench', bench_type='serve', ",
         "header='***', max_concurrency=3, model='m', ",
-        "WARNING: /tokenize unavailable, skipping alignment.\n",
+        "WARNING: /tokenize unavailable (404 Not Found: either this server has no /tokenize route, or it does not serve \
+         a model named `m` (its served names are listed by GET /v1/models)), skipping alignment.\n",
         "WARNING: vllm bench serve no longer sets temperature==0 (greedy) in requests by default. ",
         "Starting initial single prompt test run...\nSkipping endpoint ready check.\n",
         "Starting main benchmark run...\nTraffic request rate: 200.0\nBurstiness factor: 1.0 (Poisson process)\n",
