@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use inferometer_core::hex;
-use inferometer_core::redact::redact_arguments;
+use inferometer_core::redact::{redact_arguments, redact_url};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::CampaignError;
 use crate::load::Load;
 use crate::stop_rules::StopRules;
-use crate::target::Target;
+use crate::target::{Target, same_address};
 use crate::work::Work;
 
 /// Longest file name that is made of settings; longer ones end in a hash.
@@ -158,6 +158,27 @@ impl Campaign {
             }
         }
         Ok(())
+    }
+
+    /// What to tell the user about runs that send to another address than the server that is started
+    /// for them listens at: right where something forwards to it, else nothing answers.
+    pub fn address_notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = Vec::new();
+        for cell in &self.cells {
+            let Some(served_at) = &cell.served_at else {
+                continue;
+            };
+            let url = cell.target().url;
+            let note = format!(
+                "--bench-cmd sends to {}, and the server of --serve-cmd listens at {}",
+                redact_url(&url),
+                redact_url(served_at)
+            );
+            if !same_address(&url, served_at) && !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        notes
     }
 
     /// SHA-256 over the settings of all cells and servers, as stored in `campaign.json`.

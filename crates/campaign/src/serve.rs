@@ -14,7 +14,7 @@ use crate::files::document;
 use crate::flag_table::text;
 use crate::flags::override_parameter;
 use crate::stop_rules::StopRules;
-use crate::target::server_url;
+use crate::target::{DEFAULT_URL, has_default_url, server_url, url_of};
 use crate::work::Work;
 
 /// Key under which vLLM keeps the name of a combination.
@@ -143,6 +143,10 @@ impl CellMaker<'_> {
         };
         let mut base = self.bench_cmd.to_vec();
         apply(&mut base, bench);
+        // Its own default is another address than the one where the server is waited for.
+        if url_of(&base).is_none() && has_default_url(&base) && self.url != DEFAULT_URL {
+            base.extend(["--base-url".to_owned(), self.url.clone()]);
+        }
         override_parameter(
             &mut base,
             "percentile-metrics",

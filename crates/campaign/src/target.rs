@@ -62,3 +62,48 @@ pub(crate) fn server_url(serve_cmd: &[String], bench_cmd: &[String]) -> String {
         .or_else(|| url_of(bench_cmd))
         .unwrap_or_else(|| DEFAULT_URL.to_owned())
 }
+
+/// True for a benchmark that takes `--base-url` and without an address sends to [`DEFAULT_URL`]:
+/// vLLM's and ours, under any path.
+pub(crate) fn has_default_url(bench_cmd: &[String]) -> bool {
+    let name = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+    let program = bench_cmd.first().map(name).unwrap_or_default();
+    if ["vllm", inferometer_core::names::NAME].contains(&program.as_str()) {
+        return true;
+    }
+    // `python3 benchmark_serving.py …` and `python3 -m vllm.entrypoints.cli.main bench serve …`.
+    bench_cmd
+        .iter()
+        .take(3)
+        .any(|word| name(word) == "benchmark_serving.py" || word == "vllm.entrypoints.cli.main")
+}
+
+/// True when two URLs name the same address; `localhost` is the loopback address.
+pub(crate) fn same_address(one: &str, other: &str) -> bool {
+    let plain = |url: &str| url.replacen("//localhost", "//127.0.0.1", 1);
+    plain(one) == plain(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn programs_with_a_default_address_are_known() {
+        for (line, expected) in [
+            ("vllm bench serve", true),
+            ("/opt/bin/vllm bench serve", true),
+            ("inferometer run", true),
+            ("python3 scripts/benchmark_serving.py --model m", true),
+            ("python3 -m vllm.entrypoints.cli.main bench serve", true),
+            ("python3 load.py", false),
+            ("wrk -t2", false),
+        ] {
+            assert_eq!(has_default_url(&words(line)), expected, "{line}");
+        }
+    }
+}

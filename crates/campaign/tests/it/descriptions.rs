@@ -375,16 +375,19 @@ fn serve_options(folder: &std::path::Path) -> ServeOptions {
     }
 }
 
-/// A script that names no address benchmarks the server that is started for it.
+/// A benchmark that names no address benchmarks the server that is started for it.
 #[test]
-fn a_foreign_benchmark_without_an_address_uses_the_server_of_the_sweep() {
+fn a_benchmark_without_an_address_uses_the_server_of_the_sweep() {
     let folder = tempfile::tempdir().unwrap();
     for (bench, url) in [
         ("bash bench.sh", "http://127.0.0.1:9001"),
         ("bash bench.sh --port 7000", "http://127.0.0.1:7000"),
-        // These have a default of their own.
-        ("vllm bench serve --model m", "http://127.0.0.1:8000"),
-        ("inferometer run --model m", "http://127.0.0.1:8000"),
+        // These have a default of their own, so the address becomes an argument.
+        ("vllm bench serve --model m", "http://127.0.0.1:9001"),
+        ("/opt/bin/vllm bench serve", "http://127.0.0.1:9001"),
+        ("python3 benchmark_serving.py", "http://127.0.0.1:9001"),
+        ("inferometer run --model m", "http://127.0.0.1:9001"),
+        ("vllm bench serve --host h", "http://h:8000"),
     ] {
         let options = ServeOptions {
             bench_cmd: bench.to_owned(),
@@ -431,7 +434,7 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
     assert!(
         command.starts_with(
             "vllm bench serve --model m --num-prompts 100 --random-input-len 16 --max-num-seqs 32 \
-             --percentile-metrics ttft,tpot,itl,e2el --save-result --result-dir "
+             --base-url http://127.0.0.1:9001 --percentile-metrics ttft,tpot,itl,e2el --save-result --result-dir "
         ),
         "{command}"
     );
@@ -444,6 +447,24 @@ fn vllms_sweep_has_vllms_folders_and_commands() {
         Some("warmup.json")
     );
     assert!(campaign.reset_caches);
+}
+
+/// An address that was given stays: something may forward from it. It is named before the start.
+#[test]
+fn another_address_than_the_servers_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (address, notes) in [
+        ("", 0),
+        ("--base-url http://127.0.0.1:8000", 2),
+        ("--base-url http://localhost:8001", 1),
+    ] {
+        let options = ServeOptions {
+            bench_cmd: format!("vllm bench serve {address}"),
+            ..serve_options(folder.path())
+        };
+        let found = serve_campaign(&options).unwrap().address_notes();
+        assert_eq!(found.len(), notes, "{address}: {found:?}");
+    }
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
     let campaign = request::campaign(args)?;
     let file = args.file.as_deref();
     preflight::check_runs(&campaign, file.unwrap_or_else(|| Path::new("combos.yaml")))?;
+    for note in campaign.address_notes() {
+        output.note(&note);
+    }
     if args.dry_run {
         output.print(&text::plan(&campaign, None));
         return Ok(Exit::Good);
