@@ -14,8 +14,8 @@ pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
         ["bench", "sweep", ..] => (2, &["sweep"]),
         ["vllm" | "bench", ..] => {
             return Err(Error::usage(format!(
-                "{}: unsupported command of vLLM: only `vllm bench serve` and `vllm bench sweep` are available; the \
-                 others measure or run vLLM itself",
+                "{}: unsupported command of vLLM: only `vllm bench serve` and `vllm bench sweep serve` are available; \
+                 the others measure or run vLLM itself",
                 words.iter().take(3).copied().collect::<Vec<_>>().join(" ")
             )));
         }

@@ -16,10 +16,12 @@ const MARK: &str = "runs inferometer in place of";
 const OLD_MARK: &str = "runs servebench in place of";
 /// Name of a script, what it replaces, and our command.
 const SCRIPTS: [(&str, &str, &[&str]); 4] = [
+    // The last version of vLLM with this script is 0.10: from 0.11 on it prints a hint and ends. The
+    // scripts that call it read its labels and rely on its defaults.
     (
         "benchmark_serving.py",
-        "vLLM's script of this name",
-        &["bench", "serve"],
+        "vLLM's script of this name (rules of vLLM 0.10; --compat vllm for the newest)",
+        &["bench", "serve", "--compat=vllm-0.10"],
     ),
     (
         "run_sweep.py",
@@ -88,23 +90,38 @@ fn script(name: &str, of: &str, command: &[&str], binary: &Path) -> String {
     )
 }
 
+/// What `vllm` does: our commands, and everything else by the real one.
+const VLLM_SCRIPT: &str = r#"#!/usr/bin/env python3
+"""vllm: MARK the real one for `vllm bench serve` and `vllm bench sweep serve`, and passes on the rest."""
+import os
+import sys
+
+BINARY = os.environ.get("INFEROMETER") or os.environ.get("SERVEBENCH") or PATH_OF_BINARY
+WORDS = sys.argv[1:]
+if WORDS[:2] == ["bench", "serve"] or WORDS[:3] == ["bench", "sweep", "serve"]:
+    os.execv(BINARY, [BINARY, *WORDS])
+
+def is_shim(path):
+    with open(path, "rb") as file:
+        start = file.read(500)
+    return b"MARK" in start or b"FORMER" in start
+
+
+for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+    real = os.path.join(folder or ".", "vllm")
+    if os.path.isfile(real) and os.access(real, os.X_OK) and not is_shim(real):
+        os.execv(real, [real, *WORDS])
+if WORDS[:2] == ["bench", "sweep"]:
+    # It names what to use instead.
+    os.execv(BINARY, [BINARY, *WORDS])
+sys.exit("vllm: only `bench serve` and `bench sweep serve` run without vLLM, and no other vllm is in PATH")
+"#;
+
 fn vllm_script(binary: &Path) -> String {
-    format!(
-        "#!/usr/bin/env python3\n\
-         \"\"\"vllm: {MARK} `vllm bench serve` and `vllm bench sweep`; the rest goes to the real vllm.\"\"\"\n\
-         import os\n\
-         import sys\n\n\
-         BINARY = os.environ.get(\"INFEROMETER\") or os.environ.get(\"SERVEBENCH\") or {}\n\
-         if sys.argv[1:3] in ([\"bench\", \"serve\"], [\"bench\", \"sweep\"]):\n    \
-             os.execv(BINARY, [BINARY, *sys.argv[1:]])\n\
-         HERE = os.path.realpath(__file__)\n\
-         for folder in os.environ.get(\"PATH\", os.defpath).split(os.pathsep):\n    \
-             real = os.path.join(folder or \".\", \"vllm\")\n    \
-             if os.path.isfile(real) and os.access(real, os.X_OK) and os.path.realpath(real) != HERE:\n        \
-                 os.execv(real, [real, *sys.argv[1:]])\n\
-         sys.exit(\"vllm: only `bench serve` and `bench sweep` run without vLLM, and no other vllm is in PATH\")\n",
-        literal(binary)
-    )
+    VLLM_SCRIPT
+        .replace("MARK", MARK)
+        .replace("FORMER", OLD_MARK)
+        .replace("PATH_OF_BINARY", &literal(binary))
 }
 
 /// A path as a Python literal, which a JSON string also is.

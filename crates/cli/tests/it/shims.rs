@@ -49,6 +49,7 @@ fn scripts_with_the_old_names_run_the_binary() {
         "--model=m",
         "--tokenizer=builtin",
         "--num-prompts=3",
+        "--dataset-name=random",
     ];
     let output = python(folder.path(), "benchmark_serving.py", &arguments);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
@@ -57,7 +58,25 @@ fn scripts_with_the_old_names_run_the_binary() {
         "{}",
         printed(&output)
     );
-    assert_eq!(server.to("/v1/completions").len(), 3);
+    // The script's rules are those of its last version; its ready check is the fourth request.
+    assert!(
+        stdout(&output).contains("Total Token throughput (tok/s):"),
+        "{}",
+        printed(&output)
+    );
+    let sent = server.to("/v1/completions");
+    assert_eq!(sent.len(), 4);
+    assert!(
+        sent.iter()
+            .all(|request| request.body["temperature"] == 0.0)
+    );
+    let newest = [&arguments[..], &["--compat=vllm"]].concat();
+    let output = python(folder.path(), "benchmark_serving.py", &newest);
+    assert!(
+        stdout(&output).contains("Total token throughput (tok/s):"),
+        "{}",
+        printed(&output)
+    );
     // Exit codes are passed on.
     let output = python(
         folder.path(),
@@ -103,9 +122,33 @@ fn the_vllm_wrapper_forwards_everything_else_to_the_real_one() {
         stdout(&vllm(&["serve", "m", "--port", "1"], true)),
         "real serve m --port 1\n"
     );
-    assert_eq!(
-        stdout(&vllm(&["bench", "latency"], true)),
-        "real bench latency\n"
+    // `bench sweep plot` and its like are not ours.
+    for command in [
+        "latency",
+        "throughput",
+        "startup",
+        "mm-processor",
+        "forward",
+        "sweep plot x",
+        "sweep plot_pareto x",
+        "sweep startup --dry-run",
+        "sweep serve_workload --dry-run",
+        "sweep --help",
+    ] {
+        let words: Vec<&str> = std::iter::once("bench").chain(command.split(' ')).collect();
+        assert_eq!(
+            stdout(&vllm(&words, true)),
+            format!("real bench {command}\n")
+        );
+    }
+    let ours = vllm(&["bench", "sweep", "serve", "--resume"], true);
+    assert_eq!((stdout(&ours).as_str(), ours.status.code()), ("", Some(2)));
+    // Without it, ours says what to use instead.
+    let ours = vllm(&["bench", "sweep", "plot", "x"], false);
+    assert!(
+        stderr(&ours).contains("inferometer visualize"),
+        "{}",
+        printed(&ours)
     );
     let ours = vllm(&["bench", "serve", "--best-of", "2"], true);
     assert!(stderr(&ours).contains("--best-of"), "{}", printed(&ours));
