@@ -13,6 +13,7 @@ mod bundle;
 pub mod dataset;
 mod error;
 mod hub;
+mod jpeg;
 mod media;
 mod prefixes;
 mod read;

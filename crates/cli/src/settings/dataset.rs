@@ -61,7 +61,7 @@ fn assert_every_flag_has_a_reader(args: &DatasetArgs) {
         no_stream: _,                          // hub
         no_oversample: _,                      // workload_settings
         skip_chat_template: _,                 // workload_settings
-        enable_multimodal_chat: _,             // custom_media
+        enable_multimodal_chat: _,             // custom_media, random_mm
         disable_shuffle: _,                    // workload_settings
         input_len: _,                          // random, rerank
         output_len: _,                         // most datasets
@@ -168,13 +168,17 @@ fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
                 args.random_mm_limit_mm_per_prompt
             ))
         })?;
-    let limit = |kind: &str| limits.get(kind).map_or(Some(0), Value::as_u64);
-    let (Some(image_limit), Some(video_limit)) = (limit("image"), limit("video")) else {
-        return Err(Failure::usage(format!(
-            "--random-mm-limit-mm-per-prompt {}: limits must be whole numbers, at least 0",
-            args.random_mm_limit_mm_per_prompt
-        )));
+    let limit = |kind: &str| {
+        let limit = limits.get(kind);
+        match limit.map(Value::as_u64) {
+            Some(None) => Err(Failure::usage(format!(
+                "--random-mm-limit-mm-per-prompt {}: limits must be whole numbers, at least 0",
+                args.random_mm_limit_mm_per_prompt
+            ))),
+            limit => Ok(limit.flatten()),
+        }
     };
+    let (image_limit, video_limit) = (limit("image")?, limit("video")?);
     let base_items = u64::try_from(args.random_mm_base_items_per_request).map_err(|_| {
         Failure::usage(format!(
             "--random-mm-base-items-per-request {}: must not be negative",
@@ -188,6 +192,7 @@ fn random_mm(args: &DatasetArgs) -> Result<RandomMmSettings, Failure> {
         image_limit,
         video_limit,
         buckets: MmBucket::parse_all(&args.random_mm_bucket_config).or_usage()?,
+        multimodal_chat: args.enable_multimodal_chat,
     })
 }
 
@@ -307,6 +312,11 @@ fn timed_trace(args: &DatasetArgs, path: PathBuf) -> TimedTraceSettings {
         speed: args.trace_speed,
         start: args.trace_start,
         duration: args.trace_duration,
+        // vLLM's prompts depend on it; unset or `random`, each of its processes sends others.
+        hash_seed: std::env::var("PYTHONHASHSEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_default(),
     }
 }
 

@@ -8,10 +8,12 @@ mod legacy;
 mod mt19937;
 mod pcg64;
 mod python;
+mod python_hash;
 
 pub use legacy::NumpyLegacy;
 pub use pcg64::NumpyGenerator;
 pub use python::PythonRandom;
+pub use python_hash::PythonHash;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -235,12 +235,17 @@ fn audio_request(
             read::columns(row)
         ))
     })?;
-    let bytes = media::local_file(&options.path, line, name)?;
+    let file = media::local_file(&options.path, line, name)?;
+    let is_vllm = context.settings.is_vllm();
+    let rewritten = media::python_wav(&file).filter(|_| is_vllm);
+    let is_rewritten = rewritten.is_some();
+    let bytes = rewritten.unwrap_or(file);
     let prompt = row["prompt"].as_str().unwrap_or_default();
     if options.multimodal_chat {
         let format = Path::new(name)
             .extension()
             .and_then(|end| end.to_str())
+            .filter(|_| !is_rewritten)
             .unwrap_or("wav")
             .to_lowercase();
         let tokens = context
@@ -257,8 +262,19 @@ fn audio_request(
             "{name} is neither WAV nor FLAC, so its length is unknown"
         ))
     })?;
-    let mut made = templated(context, prompt, Some(output))?;
-    let file_name = Path::new(name)
+    let mut made = match context.tokenizer {
+        // A tokenizer without a template is no error here, other than with text.
+        Some(tokenizer) if is_vllm && !tokenizer.has_chat_template() => {
+            let tokens = tokenizer.count(prompt, true);
+            request(Prompt::Text(prompt.to_owned()), tokens, Some(output))
+        }
+        _ => templated(context, prompt, Some(output))?,
+    };
+    if is_vllm {
+        // vLLM counts the prompt and does not send it.
+        made.prompt = Prompt::Text(String::new());
+    }
+    let file_name = Path::new(if is_rewritten { "audio.wav" } else { name })
         .file_name()
         .map_or(name.into(), |name| name.to_string_lossy().into_owned());
     made.audio = Some(Arc::new(Audio {

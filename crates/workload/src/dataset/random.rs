@@ -154,7 +154,8 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
         ..Sample::default()
     };
     if context.settings.is_vllm() {
-        let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count)?;
+        let prohibited = tokenizer.special_ids();
+        let drawn = Drawn::for_vllm(&mut rng, tokenizer, options, count, prohibited)?;
         let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
         for range in ranges {
             emit(batched(texts.chunk(range), batch), requests)?;
@@ -190,7 +191,7 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
 /// A prompt with its number of tokens and its output tokens.
 pub(super) type Text = (String, usize, i64);
 
-fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
+pub(super) fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(), WorkloadError> {
     options.range_ratio.check()?;
     if options.prefix_len < 0 {
         return Err(WorkloadError::setting(
@@ -281,14 +282,16 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    fn for_vllm(
+    /// `prohibited` are the ids, ascending, that no prompt is made of.
+    pub(super) fn for_vllm(
         rng: &mut NumpyGenerator,
         tokenizer: &Tokenizer,
         options: &RandomSettings,
         count: usize,
+        prohibited: &[u32],
     ) -> Result<Self, WorkloadError> {
         let vocab = tokenizer.vocab_size();
-        let allowed = allowed_ids(tokenizer, tokenizer.special_ids());
+        let allowed = allowed_ids(tokenizer, prohibited);
         let lengths = Lengths::draw(rng, tokenizer, options, count)?;
         let offsets = rng.integers_vec(0, vocab as i64, count);
         let prefix_len = usize::try_from(options.prefix_len).unwrap_or(0);
@@ -385,6 +388,18 @@ pub(super) mod vllm {
 
         /// The prompts of `range`, which begins where the last one ended.
         pub(in super::super) fn chunk(&mut self, range: Range<usize>) -> Vec<Text> {
+            self.chunk_with(range, &mut |_| ())
+                .into_iter()
+                .map(|(text, ())| text)
+                .collect()
+        }
+
+        /// Like [`Self::chunk`]; `draw` draws what belongs to each prompt right behind it.
+        pub(in super::super) fn chunk_with<T>(
+            &mut self,
+            range: Range<usize>,
+            draw: &mut dyn FnMut(&mut NumpyGenerator) -> T,
+        ) -> Vec<(Text, T)> {
             let Self {
                 context,
                 tokenizer,
@@ -406,6 +421,7 @@ pub(super) mod vllm {
                 state.run_until_draw();
                 state
             });
+            let mut more = Vec::with_capacity(states.len());
             for state in &mut states {
                 state.run(&mut |n| {
                     rng.integers_vec(0, vocab, n)
@@ -414,9 +430,11 @@ pub(super) mod vllm {
                         .collect()
                 });
                 *off += state.ids.len() as i64 - state.wanted as i64;
+                more.push(draw(rng));
             }
-            let made = states.into_iter().zip(&drawn.lengths.output[range]);
-            made.map(|(state, output)| (state.text, state.ids.len(), *output))
+            let outputs = &drawn.lengths.output[range];
+            let made = states.into_iter().zip(outputs).zip(more);
+            made.map(|((state, output), more)| ((state.text, state.ids.len(), *output), more))
                 .collect()
         }
 

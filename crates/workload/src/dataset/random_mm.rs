@@ -1,18 +1,25 @@
 //! `random-mm`: synthetic text with images of random pixels.
 //!
-//! Lengths and the probabilities of image sizes follow vLLM. The pixels do not: another JPEG
-//! encoder writes other bytes anyway.
+//! In compatibility mode everything is vLLM's, which draws it from one generator: the lengths and
+//! offsets of all texts, then for each request the tokens that its text lacks, the number of its
+//! items, and for each item its size and its pixels. Natively every request has a stream of its
+//! own, so that the texts are those of `random` and requests are made on all cores.
 
-use inferometer_core::Request;
-use inferometer_core::random::{StreamRng, indexed_stream};
+mod bucket;
+#[cfg(test)]
+mod tests;
+
+use inferometer_core::random::{NumpyGenerator, StreamRng, indexed_stream};
+use inferometer_core::{Prompt, Request};
 use rand::Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::random;
+pub use self::bucket::MmBucket;
+use super::random::{self, vllm};
 use super::spec::DatasetSpec;
-use super::{Context, Emit, Sample, chunks};
-use crate::{RandomSettings, WorkloadError, media};
+use super::{Context, Emit, Sample, chunks, request};
+use crate::{RandomSettings, Tokenizer, WorkloadError, media};
 
 /// Options of `random-mm`.
 #[derive(Clone, Debug)]
@@ -23,12 +30,14 @@ pub struct RandomMmSettings {
     pub base_items: u64,
     /// How far the number of images spreads around this, from 0 to 1.
     pub items_range_ratio: f64,
-    /// Maximum images in a request.
-    pub image_limit: u64,
-    /// Maximum videos in a request.
-    pub video_limit: u64,
+    /// Maximum images in a request; `None` when the limits leave images out.
+    pub image_limit: Option<u64>,
+    /// Maximum videos in a request; `None` when the limits leave videos out.
+    pub video_limit: Option<u64>,
     /// Sizes and their probabilities.
     pub buckets: Vec<MmBucket>,
+    /// Text and images are one ready message (`--enable-multimodal-chat`).
+    pub multimodal_chat: bool,
 }
 
 impl Default for RandomMmSettings {
@@ -43,13 +52,14 @@ impl Default for RandomMmSettings {
             text: RandomSettings::default(),
             base_items: 1,
             items_range_ratio: 0.0,
-            image_limit: 255,
-            video_limit: 1,
+            image_limit: Some(255),
+            video_limit: Some(1),
             buckets: vec![
                 bucket(256, 256, 1, 0.5),
                 bucket(720, 1280, 1, 0.5),
                 bucket(720, 1280, 16, 0.0),
             ],
+            multimodal_chat: false,
         }
     }
 }
@@ -64,6 +74,7 @@ impl RandomMmSettings {
             image_limit,
             video_limit,
             buckets,
+            multimodal_chat,
         } = self;
         let buckets: Vec<Value> = buckets
             .iter()
@@ -72,78 +83,18 @@ impl RandomMmSettings {
         let options = json!({
             "base_items": base_items, "items_spread": items_range_ratio, "image_limit": image_limit,
             "video_limit": video_limit, "buckets": buckets,
+            "multimodal_chat": multimodal_chat,
         });
         DatasetSpec::generated(text.lengths(), options)
     }
 }
 
-/// A size of images or videos, and its probability.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MmBucket {
-    /// Pixels from top to bottom.
-    pub height: u32,
-    /// Pixels from left to right.
-    pub width: u32,
-    /// 1 for an image; more for a video.
-    pub frames: u32,
-    /// Probability; need not sum to 1.
-    pub probability: f64,
-}
-
-impl MmBucket {
-    /// Reads `{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}`: height, width, frames and probability.
-    ///
-    /// # Errors
-    ///
-    /// Text of another form, and an empty set.
-    pub fn parse_all(text: &str) -> Result<Vec<Self>, WorkloadError> {
-        const FLAG: &str = "--random-mm-bucket-config";
-        let wrong = || {
-            WorkloadError::setting(
-                FLAG,
-                format!("{text:?} must look like {{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}}"),
-            )
-        };
-        let body = text
-            .trim()
-            .strip_prefix('{')
-            .and_then(|rest| rest.strip_suffix('}'))
-            .ok_or_else(wrong)?;
-        let mut buckets = Vec::new();
-        for entry in body.split('(').skip(1) {
-            let (size, probability) = entry.split_once(')').ok_or_else(wrong)?;
-            let size: Option<Vec<u32>> = size
-                .trim_end_matches([' ', ','])
-                .split(',')
-                .map(|part| part.trim().parse().ok())
-                .collect();
-            let probability = probability.trim().strip_prefix(':').ok_or_else(wrong)?;
-            let probability = probability
-                .trim()
-                .trim_end_matches(',')
-                .trim()
-                .parse()
-                .map_err(|_| wrong())?;
-            match size.ok_or_else(wrong)?.as_slice() {
-                &[height, width, frames] => buckets.push(Self {
-                    height,
-                    width,
-                    frames,
-                    probability,
-                }),
-                _ => return Err(wrong()),
-            }
-        }
-        if buckets.is_empty() {
-            Err(wrong())
-        } else {
-            Ok(buckets)
-        }
-    }
-}
-
 /// Requests of a chunk. Images are large, so chunks are small.
 const CHUNK: usize = 64;
+/// The same where pixels are drawn before they are encoded: 16 images of 720 by 1280 are 44 MB.
+const DRAWN_CHUNK: usize = 16;
+/// Most pixels of an image.
+const PIXELS: u64 = 1 << 28;
 
 /// Makes the requests chunk by chunk. What it returns holds everything but the requests.
 pub(super) fn in_chunks<E: From<WorkloadError>>(
@@ -151,76 +102,266 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     options: &RandomMmSettings,
     emit: Emit<'_, E>,
 ) -> Result<Sample, E> {
-    let buckets = check(options)?;
-    let range = item_range(options)?;
+    let is_vllm = context.settings.is_vllm();
+    let plan = Plan::new(options, is_vllm)?;
+    if is_vllm {
+        return as_vllm(context, options, &plan, emit);
+    }
     let mut first = 0;
-    let mut sample = random::in_chunks(
+    random::in_chunks(
         context,
         &options.text,
         &mut |mut texts: Vec<Request>, total| {
             for chunk in chunks(texts.len(), CHUNK) {
                 let mut chunk: Vec<Request> = texts[chunk].iter_mut().map(std::mem::take).collect();
-                illustrate(context, options, &buckets, range, first, &mut chunk)?;
+                plan.illustrate(context.settings.seed, options, first, &mut chunk)?;
                 first += chunk.len();
                 emit(chunk, total)?;
             }
             Ok::<_, E>(())
         },
-    )?;
-    if context.settings.is_vllm() {
-        sample.warnings.push(
-            "The images of random-mm do not have vLLM's pixels; their sizes, frequencies and number are vLLM's."
-                .into(),
-        );
+    )
+}
+
+/// The requests of vLLM, byte for byte.
+fn as_vllm<E: From<WorkloadError>>(
+    context: &Context<'_>,
+    options: &RandomMmSettings,
+    plan: &Plan,
+    emit: Emit<'_, E>,
+) -> Result<Sample, E> {
+    random::check(context, &options.text)?;
+    let tokenizer = context.tokenizer()?;
+    let count = context.count()?;
+    let mut rng = NumpyGenerator::new(context.settings.seed);
+    let prohibited = prohibited(tokenizer);
+    let drawn = random::Drawn::for_vllm(&mut rng, tokenizer, &options.text, count, &prohibited)?;
+    let mut texts = vllm::Texts::new(context, tokenizer, rng, &drawn)?;
+    for range in chunks(count, DRAWN_CHUNK) {
+        let made = texts.chunk_with(range, &mut |rng| plan.draw(rng));
+        let requests: Result<Vec<Request>, WorkloadError> = made
+            .into_par_iter()
+            .map(|((text, tokens, output), pictures)| {
+                let parts = pictures
+                    .into_iter()
+                    .map(|picture| {
+                        media::pixels_part(picture.pixels, picture.width, picture.height)
+                    })
+                    .collect::<Result<_, _>>()
+                    .map_err(|message| no_image(&message))?;
+                let mut request = request(Prompt::Text(text), tokens, Some(output));
+                attach(options, &mut request, parts);
+                Ok(request)
+            })
+            .collect();
+        emit(requests?, count)?;
     }
+    let mut sample = Sample {
+        force_ignore_eos: true,
+        with_ids: true,
+        ..Sample::default()
+    };
+    texts.warn_of_lengths(&mut sample.warnings);
     Ok(sample)
 }
 
-/// Adds images to requests, the first of which has the index `first`.
-fn illustrate(
-    context: &Context<'_>,
-    options: &RandomMmSettings,
-    buckets: &[MmBucket],
-    (low, high): (u64, u64),
-    first: usize,
-    requests: &mut [Request],
-) -> Result<(), WorkloadError> {
-    let make = |at: usize| {
-        let mut rng = indexed_stream(context.settings.seed, "random-mm/items", at as u64);
-        let items = low + (unit(&mut rng) * (high - low + 1) as f64) as u64;
-        let mut left = options.image_limit;
-        let mut parts = Vec::new();
-        for _ in 0..items {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            let bucket = choose(buckets, unit(&mut rng));
-            parts.push(media::noise_part(&mut rng, bucket.width, bucket.height)?);
+/// Puts images beside the text, or with `--enable-multimodal-chat` both into one message.
+fn attach(options: &RandomMmSettings, request: &mut Request, parts: Vec<Value>) {
+    match &request.prompt {
+        Prompt::Text(text) if options.multimodal_chat => {
+            // The text's keys are the other way round than in the messages of `openai-chat`.
+            let mut content = vec![json!({"text": text, "type": "text"})];
+            content.extend(parts);
+            request.prompt = Prompt::Messages(vec![json!({"role": "user", "content": content})]);
         }
-        Ok(parts)
-    };
-    requests
-        .par_iter_mut()
-        .enumerate()
-        .try_for_each(|(at, request)| {
-            request.media = make(first + at).map_err(|message: String| {
-                WorkloadError::setting(
-                    "--random-mm-bucket-config",
-                    format!("cannot generate an image: {message}"),
-                )
-            })?;
-            Ok(())
-        })
+        _ => request.media = parts,
+    }
 }
 
-/// Images of each request, fewest and most.
-fn item_range(options: &RandomMmSettings) -> Result<(u64, u64), WorkloadError> {
+/// The ids that vLLM keeps out of these texts, ascending: all added tokens that are marked special,
+/// because one that stands for an image would be replaced by the server. `random` leaves out those
+/// only that the configuration names.
+fn prohibited(tokenizer: &Tokenizer) -> Vec<u32> {
+    let mut ids = tokenizer.special_added_ids();
+    // Python marks the named ones special when it loads the tokenizer.
+    ids.extend(tokenizer.special_ids());
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn no_image(message: &str) -> WorkloadError {
+    WorkloadError::setting(
+        "--random-mm-bucket-config",
+        format!("cannot generate an image: {message}"),
+    )
+}
+
+/// Kinds of items.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modality {
+    Image,
+    Video,
+}
+
+impl Modality {
+    fn of(bucket: &MmBucket) -> Self {
+        if bucket.frames == 1 {
+            Self::Image
+        } else {
+            Self::Video
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Video => "video",
+        }
+    }
+
+    fn limit(self, options: &RandomMmSettings) -> Option<u64> {
+        match self {
+            Self::Image => options.image_limit,
+            Self::Video => options.video_limit,
+        }
+    }
+}
+
+/// What is drawn from, after all checks.
+struct Plan {
+    /// Buckets of a probability above 0; probabilities sum to 1.
+    buckets: Vec<MmBucket>,
+    /// Items of a request, fewest and most.
+    low: u64,
+    high: u64,
+    image_limit: u64,
+}
+
+/// An image before it is encoded.
+struct Picture {
+    width: u32,
+    height: u32,
+    /// Red, green, blue, row by row.
+    pixels: Vec<u8>,
+}
+
+impl Plan {
+    fn new(options: &RandomMmSettings, is_vllm: bool) -> Result<Self, WorkloadError> {
+        check_numbers(options)?;
+        for bucket in &options.buckets {
+            // vLLM wants a limit for buckets that are never drawn, too.
+            if is_vllm || bucket.probability > 0.0 {
+                check_modality(options, bucket)?;
+            }
+        }
+        let mut buckets: Vec<MmBucket> = options
+            .buckets
+            .iter()
+            .filter(|bucket| bucket.probability > 0.0)
+            .cloned()
+            .collect();
+        if buckets.is_empty() {
+            return Err(WorkloadError::setting(
+                "--random-mm-bucket-config",
+                "at least one bucket needs a probability above 0",
+            ));
+        }
+        for bucket in &buckets {
+            check_size(options, bucket)?;
+        }
+        let limit = |modality: Modality| {
+            let has = buckets
+                .iter()
+                .any(|bucket| Modality::of(bucket) == modality);
+            let limit = modality.limit(options).filter(|_| has);
+            limit.unwrap_or_default()
+        };
+        let image_limit = limit(Modality::Image);
+        let most = image_limit.saturating_add(limit(Modality::Video));
+        let (low, high) = item_range(options, most)?;
+        normalise(&mut buckets);
+        Ok(Self {
+            buckets,
+            low,
+            high,
+            image_limit,
+        })
+    }
+
+    /// The items of a request as vLLM draws them.
+    fn draw(&self, rng: &mut NumpyGenerator) -> Vec<Picture> {
+        let wanted = rng.integers(self.low as i64, self.high as i64 + 1) as usize;
+        let mut buckets = self.buckets.clone();
+        let mut pictures = Vec::new();
+        while pictures.len() < wanted && !buckets.is_empty() {
+            let weights: Vec<f64> = buckets.iter().map(|bucket| bucket.probability).collect();
+            let drawn = buckets[rng.choice_weighted(&weights)].clone();
+            let modality = Modality::of(&drawn);
+            // Videos have a limit of 0 here.
+            if modality == Modality::Image && (pictures.len() as u64) < self.image_limit {
+                let bytes = drawn.width as usize * drawn.height as usize * 3;
+                pictures.push(Picture {
+                    width: drawn.width,
+                    height: drawn.height,
+                    pixels: rng.integers_u8(0, 256, bytes),
+                });
+            } else {
+                buckets.retain(|bucket| Modality::of(bucket) != modality);
+                normalise(&mut buckets);
+            }
+        }
+        pictures
+    }
+
+    /// Adds images to requests, the first of which has the index `first`, from their own streams.
+    fn illustrate(
+        &self,
+        seed: u64,
+        options: &RandomMmSettings,
+        first: usize,
+        requests: &mut [Request],
+    ) -> Result<(), WorkloadError> {
+        let images: Vec<&MmBucket> = self
+            .buckets
+            .iter()
+            .filter(|bucket| Modality::of(bucket) == Modality::Image)
+            .collect();
+        let make = |at: usize| {
+            let mut rng = indexed_stream(seed, "random-mm/items", at as u64);
+            let items = self.low + (unit(&mut rng) * (self.high - self.low + 1) as f64) as u64;
+            (0..items.min(self.image_limit))
+                .map_while(|_| choose(&images, unit(&mut rng)))
+                .map(|bucket| (bucket.width, bucket.height))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|(width, height)| media::noise_part(&mut rng, width, height))
+                .collect::<Result<Vec<Value>, String>>()
+        };
+        requests
+            .par_iter_mut()
+            .enumerate()
+            .try_for_each(|(at, request)| {
+                let parts = make(first + at).map_err(|message| no_image(&message))?;
+                attach(options, request, parts);
+                Ok(())
+            })
+    }
+}
+
+fn normalise(buckets: &mut [MmBucket]) {
+    let total: f64 = buckets.iter().map(|bucket| bucket.probability).sum();
+    for bucket in buckets {
+        bucket.probability /= total;
+    }
+}
+
+/// Items of each request, fewest and most, of which `limit` are allowed.
+fn item_range(options: &RandomMmSettings, limit: u64) -> Result<(u64, u64), WorkloadError> {
     let base = options.base_items as f64;
     let ratio = options.items_range_ratio;
     let low = (base * (1.0 - ratio)).floor().max(0.0) as u64;
-    let high =
-        ((base * (1.0 + ratio)).ceil() as u64).min(options.image_limit + options.video_limit);
+    let high = ((base * (1.0 + ratio)).ceil() as u64).min(limit);
     if low > high {
         return Err(WorkloadError::setting(
             "--random-mm-limit-mm-per-prompt",
@@ -232,9 +373,7 @@ fn item_range(options: &RandomMmSettings) -> Result<(u64, u64), WorkloadError> {
     Ok((low, high))
 }
 
-/// The buckets that can be drawn.
-fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
-    const FLAG: &str = "--random-mm-bucket-config";
+fn check_numbers(options: &RandomMmSettings) -> Result<(), WorkloadError> {
     if options.text.batch_size != 1 {
         return Err(WorkloadError::setting(
             "--random-batch-size",
@@ -253,182 +392,83 @@ fn check(options: &RandomMmSettings) -> Result<Vec<MmBucket>, WorkloadError> {
         .any(|bucket| !(bucket.probability >= 0.0 && bucket.probability.is_finite()))
     {
         return Err(WorkloadError::setting(
-            FLAG,
+            "--random-mm-bucket-config",
             "a probability must not be negative",
         ));
     }
-    let buckets: Vec<MmBucket> = options
-        .buckets
-        .iter()
-        .filter(|bucket| bucket.probability > 0.0)
-        .cloned()
-        .collect();
-    if buckets.is_empty() {
+    Ok(())
+}
+
+/// Refuses a bucket whose kind of item has no limit.
+fn check_modality(options: &RandomMmSettings, bucket: &MmBucket) -> Result<(), WorkloadError> {
+    let MmBucket {
+        height,
+        width,
+        frames,
+        ..
+    } = *bucket;
+    if frames == 0 {
         return Err(WorkloadError::setting(
-            FLAG,
-            "at least one bucket needs a probability above 0",
+            "--random-mm-bucket-config",
+            format!("invalid bucket ({height}, {width}, 0): expected at least 1 frame"),
         ));
     }
-    for bucket in &buckets {
-        if bucket.frames != 1 {
-            return Err(WorkloadError::setting(
-                FLAG,
-                format!(
-                    "the bucket ({}, {}, {}) is a video of {} frames, and there is no video encoder here; give \
-                     buckets of one frame, (HEIGHT, WIDTH, 1), or send real videos with --dataset-name hf \
-                     --dataset-path yale-nlp/MMVU",
-                    bucket.height, bucket.width, bucket.frames, bucket.frames
-                ),
-            ));
-        }
-        if bucket.width == 0
-            || bucket.height == 0
-            || u64::from(bucket.width) * u64::from(bucket.height) > 1 << 28
-        {
-            return Err(WorkloadError::setting(
-                FLAG,
-                "an image has no size, or more than 268 million pixels",
-            ));
-        }
+    let modality = Modality::of(bucket);
+    if modality.limit(options).is_some() {
+        return Ok(());
     }
-    Ok(buckets)
+    let name = modality.name();
+    Err(WorkloadError::setting(
+        "--random-mm-limit-mm-per-prompt",
+        format!(
+            "no limit for {name:?}, and --random-mm-bucket-config has the bucket ({height}, {width}, {frames}); \
+             add \"{name}\": N, where 0 allows none"
+        ),
+    ))
+}
+
+/// Refuses a bucket that can be drawn and cannot be made.
+fn check_size(options: &RandomMmSettings, bucket: &MmBucket) -> Result<(), WorkloadError> {
+    const FLAG: &str = "--random-mm-bucket-config";
+    let MmBucket {
+        height,
+        width,
+        frames,
+        ..
+    } = *bucket;
+    if Modality::of(bucket) == Modality::Video {
+        if options.video_limit == Some(0) {
+            return Ok(());
+        }
+        return Err(WorkloadError::setting(
+            FLAG,
+            format!(
+                "the bucket ({height}, {width}, {frames}) is a video of {frames} frames, and there is no video \
+                 encoder here; give buckets of one frame, (HEIGHT, WIDTH, 1), or send real videos with \
+                 --dataset-name hf --dataset-path yale-nlp/MMVU"
+            ),
+        ));
+    }
+    if width == 0 || height == 0 || u64::from(width) * u64::from(height) > PIXELS {
+        return Err(WorkloadError::setting(
+            FLAG,
+            "an image has no size, or more than 268 million pixels",
+        ));
+    }
+    Ok(())
 }
 
 fn unit(rng: &mut StreamRng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-fn choose(buckets: &[MmBucket], draw: f64) -> &MmBucket {
+/// The bucket that `draw`, from 0 to 1, falls into; `None` without buckets.
+fn choose<'a>(buckets: &[&'a MmBucket], draw: f64) -> Option<&'a MmBucket> {
     let total: f64 = buckets.iter().map(|bucket| bucket.probability).sum();
     let mut left = draw * total;
-    buckets
-        .iter()
-        .find(|bucket| {
-            left -= bucket.probability;
-            left < 0.0
-        })
-        .unwrap_or(&buckets[buckets.len() - 1])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DatasetSettings, RandomSettings, Tokenizer, WorkloadSettings, build};
-
-    fn run(
-        change: impl FnOnce(&mut RandomMmSettings),
-    ) -> Result<inferometer_core::Workload, WorkloadError> {
-        let mut options = RandomMmSettings {
-            text: RandomSettings {
-                input_len: 16,
-                ..RandomSettings::default()
-            },
-            base_items: 2,
-            buckets: vec![
-                MmBucket {
-                    height: 8,
-                    width: 16,
-                    frames: 1,
-                    probability: 0.5,
-                },
-                MmBucket {
-                    height: 8,
-                    width: 8,
-                    frames: 1,
-                    probability: 0.5,
-                },
-                MmBucket {
-                    height: 8,
-                    width: 8,
-                    frames: 16,
-                    probability: 0.0,
-                },
-            ],
-            ..RandomMmSettings::default()
-        };
-        change(&mut options);
-        let settings = WorkloadSettings {
-            num_prompts: 12,
-            is_chat: true,
-            ..WorkloadSettings::new(DatasetSettings::RandomMm(options))
-        };
-        build(&settings, Some(&Tokenizer::builtin().unwrap()), &|_, _| {})
-    }
-
-    #[test]
-    fn every_request_has_its_images() {
-        let workload = run(|options| options.items_range_ratio = 0.5).unwrap();
-        let counts: Vec<usize> = workload
-            .requests
-            .iter()
-            .map(|request| request.media.len())
-            .collect();
-        assert!(counts.iter().all(|n| (1..=3).contains(n)), "{counts:?}");
-        assert!(
-            counts.windows(2).any(|pair| pair[0] != pair[1]),
-            "{counts:?}"
-        );
-        assert_eq!(
-            workload.requests,
-            run(|options| options.items_range_ratio = 0.5)
-                .unwrap()
-                .requests
-        );
-    }
-
-    #[test]
-    fn invalid_settings_are_refused() {
-        type Change = fn(&mut RandomMmSettings);
-        let cases: [(Change, &str); 4] = [
-            (
-                |options| options.image_limit = 0,
-                "--random-mm-limit-mm-per-prompt",
-            ),
-            (
-                |options| options.buckets[2].probability = 0.1,
-                "--random-mm-bucket-config: the bucket (",
-            ),
-            (
-                |options| options.buckets[0].probability = -1.0,
-                "must not be negative",
-            ),
-            (
-                |options| options.items_range_ratio = 2.0,
-                "--random-mm-num-mm-items-range-ratio",
-            ),
-        ];
-        for (change, part) in cases {
-            let error = run(|options| {
-                options.video_limit = 0;
-                change(options);
-            });
-            let error = error.unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn buckets_are_read_from_pythons_spelling() {
-        let buckets = MmBucket::parse_all("{(256, 256, 1): 0.5, (720, 1280, 16): 0.25,}").unwrap();
-        assert_eq!(
-            buckets[1],
-            MmBucket {
-                height: 720,
-                width: 1280,
-                frames: 16,
-                probability: 0.25
-            }
-        );
-        assert_eq!(buckets.len(), 2);
-        for bad in [
-            "",
-            "{}",
-            "{(1,2): 3}",
-            "{(1,2,3) 4}",
-            "(1,2,3): 0.5",
-            "{(a,2,3): 0.5}",
-        ] {
-            assert!(MmBucket::parse_all(bad).is_err(), "{bad}");
-        }
-    }
+    let found = buckets.iter().find(|bucket| {
+        left -= bucket.probability;
+        left < 0.0
+    });
+    found.or(buckets.last()).copied()
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use inferometer_core::random::{StreamRng, indexed_stream};
+use inferometer_core::python;
+use inferometer_core::random::{PythonHash, PythonRandom, StreamRng, indexed_stream};
 use inferometer_core::{Nanos, Prompt};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::allowed_ids;
 use super::trace_rows::{backwards, block_id, check_range, outside_range};
 use super::{Context, Emit, Sample, chunk_size, chunks, request};
-use crate::{WorkloadError, read};
+use crate::{Tokenizer, WorkloadError, read};
 
 /// Options of `timed_trace`.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct TimedTraceSettings {
     pub start: f64,
     /// Rows after this many seconds from the start are left out.
     pub duration: Option<f64>,
+    /// `PYTHONHASHSEED` of the process of vLLM whose prompts are made under `--compat vllm`.
+    pub hash_seed: u32,
 }
 
 impl Default for TimedTraceSettings {
@@ -52,6 +55,7 @@ impl Default for TimedTraceSettings {
             speed: 1.0,
             start: 0.0,
             duration: None,
+            hash_seed: 0,
         }
     }
 }
@@ -70,12 +74,13 @@ impl TimedTraceSettings {
             speed,
             start,
             duration,
+            hash_seed,
         } = self;
         let options = json!({
             "chunk_hash_size": chunk_hash_size, "seconds_per_unit": sec_multiplier,
             "timestamp_column": label_timestamp, "input_length_column": label_input_length,
             "output_length_column": label_output_length, "hash_ids_column": label_hash_ids,
-            "speed": speed, "start_s": start, "duration_s": duration,
+            "speed": speed, "start_s": start, "duration_s": duration, "python_hash_seed": hash_seed,
         });
         DatasetSpec::of_file(path, LengthsSpec::default(), options)
     }
@@ -86,7 +91,7 @@ struct Row {
     seconds: f64,
     input: usize,
     output: i64,
-    blocks: Vec<u64>,
+    blocks: Vec<Value>,
 }
 
 /// Makes the requests chunk by chunk; the rows of the file are held. What it returns holds
@@ -101,10 +106,19 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     let (rows, rows_in_file) = read_rows(context, options)?;
     let is_vllm = context.settings.is_vllm();
     let prompts = Prompts {
-        allowed: allowed_ids(tokenizer, tokenizer.special_ids()),
+        allowed: if is_vllm {
+            ordinary_ids(tokenizer)
+        } else {
+            allowed_ids(tokenizer, tokenizer.special_ids())
+        },
         block_tokens,
-        seed: context.text_seed(),
-        fills_up: !is_vllm,
+        way: if is_vllm {
+            Way::Vllm(PythonHash::new(options.hash_seed))
+        } else {
+            Way::Native {
+                seed: context.text_seed(),
+            }
+        },
     };
     // vLLM does not count from the first row, so that a part from the middle of a trace starts
     // with a pause.
@@ -219,15 +233,30 @@ fn read_rows(
     Ok((rows, rows_in_file))
 }
 
+/// All ids but the special ones, ascending. vLLM draws from added tokens too.
+fn ordinary_ids(tokenizer: &Tokenizer) -> Vec<u32> {
+    let special = tokenizer.special_ids();
+    let mut ids = tokenizer.all_ids();
+    ids.retain(|id| special.binary_search(id).is_err());
+    ids
+}
+
 /// What the token ids of the prompts are drawn from.
 struct Prompts {
     /// Ids that may be sent.
     allowed: Vec<u32>,
     /// Tokens that one hash stands for.
     block_tokens: usize,
-    seed: u64,
-    /// Prompts with fewer hashes than tokens get further tokens; vLLM leaves them short.
-    fills_up: bool,
+    way: Way,
+}
+
+/// How the tokens of a block are drawn.
+enum Way {
+    /// From a stream of the block's own; a prompt with fewer hashes than tokens gets further tokens.
+    Native { seed: u64 },
+    /// As vLLM does: from Python's generator, seeded with the hash of the block's name. Prompts with
+    /// fewer hashes than tokens stay short.
+    Vllm(PythonHash),
 }
 
 impl Prompts {
@@ -235,18 +264,43 @@ impl Prompts {
     fn make(&self, at: usize, row: &Row) -> Vec<u32> {
         let mut ids: Vec<u32> = Vec::with_capacity(row.input);
         for block in &row.blocks {
-            let label = format!("timed_trace/{}", self.block_tokens);
-            let mut rng = indexed_stream(self.seed, &label, *block);
             let count = self.block_tokens.min(row.input - ids.len());
-            push(&mut ids, &self.allowed, &mut rng, count);
+            match self.way {
+                Way::Native { seed } => {
+                    let label = format!("timed_trace/{}", self.block_tokens);
+                    let mut rng = indexed_stream(seed, &label, block_id(block));
+                    push(&mut ids, &self.allowed, &mut rng, count);
+                }
+                Way::Vllm(hash) => {
+                    if count == 0 || self.allowed.is_empty() {
+                        break;
+                    }
+                    let seed = hash.of(&format!("{}:{count}", python_str(block))) as u32;
+                    let drawn = PythonRandom::new(seed.into()).choices(self.allowed.len(), count);
+                    ids.extend(drawn.into_iter().map(|at| self.allowed[at]));
+                }
+            }
         }
-        if self.fills_up && ids.len() < row.input {
+        if let Way::Native { seed } = self.way
+            && ids.len() < row.input
+        {
             // The rest is this request's own.
-            let mut rng = indexed_stream(self.seed, "timed_trace/rest", at as u64);
+            let mut rng = indexed_stream(seed, "timed_trace/rest", at as u64);
             let missing = row.input - ids.len();
             push(&mut ids, &self.allowed, &mut rng, missing);
         }
         ids
+    }
+}
+
+/// `str(value)` of Python for what names a block: a number or a text.
+fn python_str(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => {
+            python::float_repr(number.as_f64().unwrap_or_default())
+        }
+        other => other.to_string(),
     }
 }
 
@@ -283,9 +337,7 @@ fn parse(options: &TimedTraceSettings, line: usize, row: &Value) -> Result<Row, 
         seconds: number(&options.label_timestamp)? * options.sec_multiplier,
         input: tokens(&options.label_input_length)?,
         output: tokens(&options.label_output_length)? as i64,
-        blocks: hashes
-            .map(|ids| ids.iter().map(block_id).collect())
-            .unwrap_or_default(),
+        blocks: hashes.cloned().unwrap_or_default(),
     })
 }
 

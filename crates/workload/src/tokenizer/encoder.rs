@@ -138,6 +138,21 @@ impl Encoder {
         }
     }
 
+    /// The ids of all tokens, added ones included, ascending (`get_vocab().values()` in Python).
+    pub(super) fn all_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = match self {
+            Self::Fast(fast) => {
+                let tokens = &fast.bpe.tokens;
+                let own = (0..tokens.id_bound()).filter(|&id| tokens.text(id).is_some());
+                own.chain(fast.added.iter().map(|(id, ..)| *id)).collect()
+            }
+            Self::Library(tokenizer) => tokenizer.get_vocab(true).into_values().collect(),
+        };
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// Visits the model's own tokens in order of id, until `visit` breaks.
     pub(super) fn for_each_token(&self, visit: &mut dyn FnMut(&str) -> ControlFlow<()>) {
         match self {

@@ -262,6 +262,11 @@ impl Tokenizer {
         self.config.named("bos_token")
     }
 
+    /// Ids of all tokens, added ones included, ascending.
+    pub(crate) fn all_ids(&self) -> Vec<u32> {
+        self.encoder.all_ids()
+    }
+
     /// Ids of all tokens that were added to the model's vocabulary and are marked special,
     /// ascending.
     pub fn special_added_ids(&self) -> Vec<u32> {

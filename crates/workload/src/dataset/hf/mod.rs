@@ -234,9 +234,17 @@ fn make(
         made.media.push(part);
     }
     if let Some(audio) = audio {
-        let Some(audio) = audio_file(options, &audio) else {
+        let Some(mut audio) = audio_file(options, &audio) else {
             return Ok(None);
         };
+        if context.settings.is_vllm() {
+            if let Some(bytes) = media::python_wav(&audio.bytes) {
+                audio.bytes = bytes;
+                "audio.wav".clone_into(&mut audio.file_name);
+            }
+            // vLLM counts the prompt and does not send it.
+            made.prompt = Prompt::Text(String::new());
+        }
         made.audio = Some(Arc::new(audio));
     }
     Ok(Some(made))
