@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use crate::args::ContentArgs;
 use crate::exit::Failure;
 
+/// Backends whose requests have a temperature of their own, as in vLLM's legacy script.
+const OWN_TEMPERATURE: [&str; 3] = ["tgi", "tensorrt-llm", "deepspeed-mii"];
+
 /// Checks and resolves the flags.
 pub(super) fn resolve(
     args: ContentArgs,
@@ -30,8 +33,10 @@ pub(super) fn resolve(
         continuous_usage,
         prompt_token_ids,
     } = args;
-    let generates = backend.kind() == BackendKind::Generation;
-    let temperature = temperature.or((compat.sends_temperature_zero() && generates).then_some(0.0));
+    let greedy = compat.sends_temperature_zero()
+        && backend.kind() == BackendKind::Generation
+        && !OWN_TEMPERATURE.contains(&backend.name());
+    let temperature = temperature.or(greedy.then_some(0.0));
     // In vLLM's order, which the bodies keep.
     let parameters = [
         ("top_p", number("--top-p", top_p)?),

@@ -58,9 +58,7 @@ fn tgi_body(
     parameters.insert("temperature".into(), 0.01.into());
     parameters.insert("top_p".into(), 0.99.into());
     parameters.insert("truncate".into(), request.prompt_tokens.into());
-    if settings.ignore_eos {
-        parameters.insert("ignore_eos_token".into(), true.into());
-    }
+    parameters.insert("ignore_eos_token".into(), settings.ignore_eos.into());
     merge(&mut parameters, &settings.sampling);
     merge(&mut parameters, &settings.extra_body);
     merge(&mut parameters, &request.overrides);
