@@ -3,6 +3,7 @@ the tutorials that people follow, with fewer requests. Names in braces are fille
 
 import json
 import random
+import wave
 from dataclasses import dataclass, field
 
 
@@ -21,6 +22,16 @@ class Case:
     fetches_model: bool = False
     by_port: bool = False
     drafts: bool = False
+    # The server ends each answer with an event of its own for the end-of-text token.
+    ends: bool = False
+    # The server reports its own times in the last event.
+    times: bool = False
+    # The server takes 20 ms a step, and the times of both clients are compared.
+    timed: bool = False
+    # The real client is vLLM 0.10's benchmark_serving.py.
+    legacy: bool = False
+    # Fields of bodies with another value on purpose: name, and both values.
+    other_values: dict = field(default_factory=dict)
 
 
 def case(name, line, **options):
@@ -31,6 +42,10 @@ def case(name, line, **options):
 
 SMALL = "--random-input-len 24 --random-output-len 6 --num-prompts 8"
 SAVE = "--save-result --save-detailed"
+MM = ("--backend openai-chat --endpoint /v1/chat/completions --dataset-name random-mm --random-input-len 12 "
+      "--random-output-len 3")
+SHAREGPT = "--dataset-name sharegpt --dataset-path {sharegpt} --num-prompts 8 --max-concurrency 4"
+ALL_METRICS = "--percentile-metrics ttft,tpot,itl,e2el"
 
 CASES = [
     # The tutorial's first steps.
@@ -115,12 +130,36 @@ CASES = [
     case("prefix_repetition", "--backend vllm --dataset-name prefix_repetition --prefix-repetition-prefix-len 12 "
          "--prefix-repetition-suffix-len 8 --prefix-repetition-num-prefixes 2 --prefix-repetition-output-len 3 --num-prompts 8"),
     case("burstgpt", "--backend vllm --dataset-name burstgpt --dataset-path {burstgpt} --num-prompts 6 --request-rate 40"),
-    case("timed_trace", "--backend vllm --dataset-name timed_trace --dataset-path {timed_trace} --num-prompts 6",
-         known=[r"body differs"]),
+    case("timed_trace", "--backend vllm --dataset-name timed_trace --dataset-path {timed_trace} --num-prompts 6"),
+    case("timed_trace, smaller blocks", "--backend vllm --dataset-name timed_trace --dataset-path {timed_trace} "
+         "--num-prompts 20 --timed-trace-chunk-hash-size 7 --timed-trace-sec-multiplier 0.5 --tokenizer {chat_tokenizer}"),
+    case("timed_trace, other columns", "--backend vllm --dataset-name timed_trace --dataset-path {mooncake} --num-prompts 5 "
+         "--timed-trace-label-timestamp ts --timed-trace-label-input-length in --timed-trace-label-output-length out "
+         "--timed-trace-label-hash-ids blocks --timed-trace-sec-multiplier 0.001"),
+    case("timed_trace, at a rate", "--backend vllm --dataset-name timed_trace --dataset-path {timed_trace} --num-prompts 6 "
+         "--no-self-timed --request-rate 50 --max-concurrency 4"),
     case("images by URL", "--backend openai-chat --endpoint /v1/chat/completions --dataset-name custom_image --dataset-path "
          "{images} --num-prompts 5 --custom-output-len 3"),
-    case("random images", "--backend openai-chat --endpoint /v1/chat/completions --dataset-name random-mm --random-input-len 12 "
-         "--random-output-len 3 --num-prompts 3 --random-mm-bucket-config {(16,16,1):1.0}", known=[r"body differs"]),
+    case("random images", f"{MM} --num-prompts 3 --random-mm-bucket-config {{(16,16,1):1.0}}"),
+    case("random images of the usual sizes", f"{MM} --num-prompts 3 --seed 5"),
+    case("random images, several in a request", [*MM.split(), "--num-prompts", "8", "--random-mm-base-items-per-request", "3",
+         "--random-mm-num-mm-items-range-ratio", "0.7", "--random-mm-limit-mm-per-prompt", '{"image": 4, "video": 0}',
+         "--random-mm-bucket-config", "{(32, 48, 1): 0.5, (17, 9, 1): 0.3, (64, 64, 16): 0.2}", "--seed", "3"]),
+    case("random images, none in some", f"{MM} --num-prompts 8 --random-mm-num-mm-items-range-ratio 1.0 "
+         "--random-mm-bucket-config {(24,40,1):2,(40,24,1):1} --random-range-ratio 0.4 --random-prefix-len 5"),
+    case("random images, many special tokens", f"{MM} --num-prompts 6 --random-mm-bucket-config {{(8,8,1):1}} "
+         "--tokenizer {chat_tokenizer}"),
+    case("random images as one message", f"{MM} --num-prompts 3 --random-mm-bucket-config {{(16,16,1):1.0}} "
+         "--enable-multimodal-chat"),
+    case("refused: images without a limit", [*MM.split(), "--num-prompts", "2", "--random-mm-limit-mm-per-prompt",
+         '{"image": 3}'], refused=True),
+    case("refused: fewer images than asked for", [*MM.split(), "--num-prompts", "2", "--random-mm-base-items-per-request",
+         "3", "--random-mm-limit-mm-per-prompt", '{"image": 2, "video": 0}'], refused=True),
+    case("refused: images for completions", "--backend vllm --dataset-name random-mm --num-prompts 2", refused=True),
+    case("audio", "--backend openai-audio --endpoint /v1/audio/transcriptions --dataset-name custom_audio --dataset-path "
+         f"{{audio}} --num-prompts 5 --custom-output-len 4 {SAVE} --result-filename au.json"),
+    case("audio in a chat", "--backend openai-chat --endpoint /v1/chat/completions --dataset-name custom_audio --dataset-path "
+         "{audio} --num-prompts 5 --custom-output-len -1 --enable-multimodal-chat"),
     case("no tokenizer", "--backend vllm --dataset-name custom --dataset-path {custom} --num-prompts 5 --skip-tokenizer-init "
          "--skip-chat-template --save-result --result-filename n.json"),
     # Around the run, and things that go wrong.
@@ -130,10 +169,33 @@ CASES = [
          env={"SAVE_TO_PYTORCH_BENCHMARK_FORMAT": "1"}),
     case("speculative decoding", f"--backend vllm {SMALL} --save-result --result-filename d.json", drafts=True),
     case("probes", f"--backend vllm {SMALL} --max-concurrency 2 --probe-request-rate 200 --save-result --result-filename b.json",
-         known=[r"requests around the run differ", r"probe_(completed|failed): "]),
+         known=[r"^probe_(completed|failed): "]),
     case("no usage", f"--backend vllm {SMALL} {SAVE} --result-filename u.json", tells_usage=False),
     case("a failed request", f"--backend vllm {SMALL} {SAVE} --result-filename f.json", failing=True,
          known=[r"console: only theirs \['Error 0"]),
+    # Answers as vLLM's server gives them.
+    case("answers that end by themselves", f"--backend vllm {SMALL} --max-concurrency 1 {ALL_METRICS} {SAVE} --result-filename e.json", ends=True,
+         timed=True),
+    case("chats that end by themselves", f"--backend openai-chat --endpoint /v1/chat/completions {SMALL} --max-concurrency 1 {ALL_METRICS} {SAVE} "
+         "--result-filename e.json", ends=True, timed=True),
+    case("one token that ends", f"--backend vllm --random-input-len 10 --random-output-len 1 --num-prompts 4 {ALL_METRICS} "
+         f"{SAVE} --result-filename o.json", ends=True),
+    case("times reported by the server", f"--backend vllm {SMALL} {SAVE} --result-filename t.json", times=True),
+    case("times of the server, not saved", f"--backend openai-chat --endpoint /v1/chat/completions {SMALL} --save-result "
+         "--result-filename t.json", times=True),
+    case("metadata with keys of the result", f"--backend vllm {SMALL} --metadata duration=1 date=x num_prompts=y ttfts=z "
+         "burstiness=2 own=3 --save-result --result-filename k.json"),
+    # The legacy script, whose datasets of files are those of today. It counts input tokens itself.
+    case("legacy: completions", f"--backend vllm {SHAREGPT} {SAVE} --result-filename l.json", legacy=True,
+         known=[r"^table: no row 'Total input tokens", r"^total_input_tokens: ", r"^input_lens: "]),
+    case("legacy: TGI", f"--backend tgi --endpoint /generate_stream {SHAREGPT} {SAVE} --result-filename l.json", legacy=True),
+    case("legacy: TGI to the end", f"--backend tgi --endpoint /generate_stream {SHAREGPT} --ignore-eos", legacy=True),
+    case("legacy: TensorRT-LLM", f"--backend tensorrt-llm --endpoint /v2/models/e/generate_stream {SHAREGPT} {SAVE} "
+         "--result-filename l.json", legacy=True, other_values={"accumulate_tokens": (True, False)}),
+    case("legacy: TensorRT-LLM to the end", f"--backend tensorrt-llm --endpoint /generate_stream {SHAREGPT} --ignore-eos",
+         legacy=True, other_values={"accumulate_tokens": (True, False)}),
+    case("legacy: DeepSpeed-MII", f"--backend deepspeed-mii {SHAREGPT} {SAVE} --result-filename l.json", legacy=True,
+         known=[r"^keys: (mean|median|std|p99)_(ttft|tpot|itl)_ms is missing", r"^table: no row '(Mean|Median|P99) (TTFT|TPOT|ITL)"]),
     # Spellings.
     case("underscores and prefixes", "--backend vllm --random_input_len 24 --random-output-l 6 --num_prompts=8 --max-conc 3 "
          "--burst 2.0 --request-rate=50"),
@@ -154,6 +216,14 @@ WORDS = """the of and to in a is that for it was on are as with his they at be t
 were when we there can an your which their said if do will each about how up out them then she many some so these would other
 into has more her two like him see time could no make than first been its who now people my made over did down only way find
 use may water long little very after words called just where most know""".split()
+
+
+def write_wav(path, rng, rate, samples):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"".join(rng.randint(-30000, 30000).to_bytes(2, "little", signed=True) for _ in range(samples)))
 
 
 def write_data(folder, tokenizer, chat_tokenizer):
@@ -182,6 +252,14 @@ def write_data(folder, tokenizer, chat_tokenizer):
     put("burstgpt", "burstgpt.csv", "\n".join([header, *rows]) + "\n")
     rows = [{"timestamp": i * 0.04, "input_length": 20, "output_length": 3, "hash_ids": [i // 2, i]} for i in range(12)]
     put("timed_trace", "trace.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"ts": i * 30.5, "in": 40 - i, "out": 2, "blocks": [f"b{i % 3}", i + 0.5, "é", 10**12]} for i in range(6)]
+    put("mooncake", "mooncake.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    rows = []
+    for number, (rate, seconds) in enumerate([(16000, 0.5), (8000, 1.25), (16000, 0.01), (44100, 0.2), (16000, 2.0)]):
+        path = folder / f"sound {number}.wav"
+        write_wav(path, rng, rate, int(rate * seconds))
+        rows.append({"prompt": text(2, 6), "audio": str(path.absolute()), "output_tokens": number + 1})
+    put("audio", "audio.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     put("config", "run.yaml", "backend: vllm\nrandom_input_len: 24\nrandom-output-len: 4\nnum-prompts: 9\nrequest-rate: 40\n"
         "goodput: [ttft:200, tpot:50]\nsave-result: true\nresult-filename: config.json\nignore-eos: false\n")
     return names

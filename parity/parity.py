@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -70,6 +71,11 @@ class Recorder(ThreadingHTTPServer):
         return asked
 
 
+def boundary(content_type):
+    found = re.search(r'boundary="?([^";]+)', content_type)
+    return found[1].encode() if found else None
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -115,6 +121,7 @@ class Handler(BaseHTTPRequestHandler):
                     "path": self.path,
                     "id": self.headers.get("x-request-id"),
                     "type": self.headers.get("Content-Type", "").split(";")[0],
+                    "boundary": boundary(self.headers.get("Content-Type", "")),
                     "extra": self.headers.get("x-parity"),
                     "key": self.headers.get("Authorization"),
                     "body": body,
@@ -135,27 +142,35 @@ class Handler(BaseHTTPRequestHandler):
             data = [{"index": 0, "embedding": [0.5, 0.25], "data": [0.5]}]
             ranks = [{"index": 0, "relevance_score": 0.5}]
             return self.reply(200, {"object": "list", "data": data, "results": ranks, "usage": usage})
+        if self.path.endswith(("transcriptions", "translations")):
+            return self.stream({"max_tokens": 4})
         fields = json.loads(body)
+        if "stream" not in fields and not self.path.endswith("generate_stream") and "prompt" in fields:
+            # DeepSpeed-MII.
+            return self.reply(200, {"choices": [{"text": " a" * fields["max_tokens"]}]})
         if fields.get("fail") or (self.server.failing and self.headers.get("x-request-id", "").endswith("1")):
             return self.reply(500, {"error": "as asked"})
         self.stream(fields)
 
     def stream(self, fields):
-        count = fields.get("max_tokens") or fields.get("max_completion_tokens") or fields.get("max_output_tokens") or 1
-        asked = fields.get("prompt") or fields.get("messages") or fields.get("input")
-        prompt = len(asked if isinstance(asked, list) else str(asked))
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        time.sleep(0.004)
-        for event in self.events(count, prompt):
+        time.sleep(self.server.step or 0.004)
+        for event in self.events(fields):
             data = f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            time.sleep(0.001)
+            time.sleep(self.server.step or 0.001)
         self.wfile.write(b"0\r\n\r\n")
 
-    def events(self, count, prompt):
+    def events(self, fields):
+        if self.path.endswith("generate_stream"):
+            yield from generated(fields)
+            return
+        count = fields.get("max_tokens") or fields.get("max_completion_tokens") or fields.get("max_output_tokens") or 1
+        asked = fields.get("prompt") or fields.get("messages") or fields.get("input") or ""
+        prompt = len(asked if isinstance(asked, list) else str(asked))
         usage = {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
         if self.path.endswith("/responses"):
             for _ in range(count):
@@ -163,23 +178,65 @@ class Handler(BaseHTTPRequestHandler):
             done = {"output_tokens": count, "input_tokens": prompt}
             yield {"type": "response.completed", "response": {"usage": done}}
             return
-        if self.path.endswith("chat/completions"):
+        chat = self.path.endswith(("chat/completions", "transcriptions", "translations"))
+        wrap = (lambda text: {"delta": {"content": text}}) if chat else (lambda text: {"text": text})
+        if chat:
             yield {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
-            for _ in range(count):
-                yield {"choices": [{"index": 0, "delta": {"content": " a"}}]}
-        else:
-            for _ in range(count):
-                yield {"choices": [{"index": 0, "text": " a"}]}
+        for _ in range(count - self.server.ends):
+            yield {"choices": [{"index": 0, **wrap(" a"), "finish_reason": None}]}
+        if self.server.ends:
+            # As vLLM's server does at the end-of-text token: a message of its own, one step later, whose token
+            # is in the usage and whose text is empty.
+            yield {"choices": [{"index": 0, **wrap(""), "finish_reason": "stop"}]}
         if self.server.tells_usage:
-            yield {"choices": [], "usage": usage}
+            last = {"choices": [], "usage": usage}
+            if self.server.times:
+                last["metrics"] = {"queue_time_ms": 1.5, "time_to_first_token_ms": 3.25}
+            yield last
         yield "[DONE]"
 
 
+def generated(fields):
+    """TGI's and TensorRT-LLM's events, each with one token."""
+    if "inputs" not in fields:
+        for _ in range(fields["max_tokens"]):
+            yield {"text_output": " a"}
+        return
+    count = fields["parameters"]["max_new_tokens"]
+    for number in range(1, count + 1):
+        token = {"id": 9, "text": " a", "logprob": -0.5, "special": False}
+        yield {"index": number, "token": token, "generated_text": " a" * count if number == count else None}
+
+
 DRIVER = """
-import json, os, sys
+import importlib, json, os, runpy, sys, types
 sys.argv = ["vllm"]
 from vllm.entrypoints.cli.main import main
 import vllm.benchmarks.serve
+import vllm.benchmarks.datasets.datasets as datasets
+
+def legacy(folder, arguments):
+    # What benchmark_serving.py of 0.10 imports from vLLM and newer versions have elsewhere.
+    for name, members in (
+        ("vllm.lora.request", ["LoRARequest"]),
+        ("vllm.lora.utils", ["get_adapter_absolute_path"]),
+        ("vllm.multimodal", ["MultiModalDataDict"]),
+        ("vllm.multimodal.image", ["convert_image_mode"]),
+        ("vllm.transformers_utils.tokenizer", ["AnyTokenizer", "get_lora_tokenizer", "get_tokenizer"]),
+    ):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            module = sys.modules[name] = types.ModuleType(name)
+        for member in members:
+            if not hasattr(module, member):
+                setattr(module, member, getattr(datasets, member, None))
+    sys.path.insert(0, folder)
+    import backend_request_func
+    sys.modules["vllm.transformers_utils.tokenizer"].get_tokenizer = backend_request_func.get_tokenizer
+    sys.argv = ["benchmark_serving.py", *arguments]
+    runpy.run_path(os.path.join(folder, "benchmark_serving.py"), run_name="__main__")
+
 print("ready", flush=True)
 for line in sys.stdin:
     job = json.loads(line)
@@ -189,10 +246,13 @@ for line in sys.stdin:
         os.dup2(os.open(job["stdout"], os.O_WRONLY | os.O_CREAT), 1)
         os.dup2(os.open(job["stderr"], os.O_WRONLY | os.O_CREAT), 2)
         os.environ.update(job["env"])
-        sys.argv = ["vllm", "bench", "serve", *job["arguments"]]
         code = 1
         try:
-            main()
+            if job["legacy"]:
+                legacy(job["legacy"], job["arguments"])
+            else:
+                sys.argv = ["vllm", "bench", "serve", *job["arguments"]]
+                main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -227,8 +287,8 @@ class Vllm:
             if not line:
                 sys.exit(f"{command}: the client does not load")
 
-    def run(self, arguments, folder, env):
-        job = {"arguments": arguments, "folder": str(folder), "env": env}
+    def run(self, arguments, folder, env, legacy=None):
+        job = {"arguments": arguments, "folder": str(folder), "env": env, "legacy": legacy and str(legacy)}
         job |= {name: str(folder / name) for name in ("stdout", "stderr")}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -261,7 +321,25 @@ def measured(asked):
     return with_id, rest
 
 
+def comparable(case, request, side):
+    """The body without what is free: the boundary of a form, and for the legacy script the order of keys."""
+    body = request["body"]
+    if request["boundary"]:
+        body = body.replace(request["boundary"], b"BOUNDARY")
+    elif case.legacy:
+        fields = json.loads(body)
+        for name, values in case.other_values.items():
+            if fields.get(name) == values[side]:
+                fields[name] = values[0]
+        body = json.dumps(fields, sort_keys=True).encode()
+    return body
+
+
 def compare_requests(case, theirs, ours, tolerance):
+    if case.legacy:
+        # The script sends no ids.
+        for request in (*theirs, *ours):
+            request["id"] = None
     them, their_rest = measured(theirs)
     us, our_rest = measured(ours)
     if len(them) != len(us):
@@ -274,6 +352,9 @@ def compare_requests(case, theirs, ours, tolerance):
         # Requests that are due within a few ms of one another may change places on a busy machine.
         if any(abs(a - b) > 2 for a, b in early if a is not None and b is not None):
             yield f"another order: {early[:5]}"
+    for side, requests in enumerate((them, us)):
+        for request in requests:
+            request["body"] = comparable(case, request, side)
     key = (lambda r: index_of(r)) if index_of(them[0]) is not None else (lambda r: r["body"])
     them, us = sorted(them, key=key), sorted(us, key=key)
     for a, b in zip(them, us):
@@ -291,7 +372,9 @@ def compare_requests(case, theirs, ours, tolerance):
         off = max(abs((a["at"] - start_a) - (b["at"] - start_b)) for a, b in zip(them, us))
         if off > tolerance:
             yield f"arrivals are up to {off * 1000:.0f} ms apart"
-    kinds = lambda rest: sorted((r["path"], r["body"]) for r in rest if r["path"] not in ("/tokenize", "/detokenize"))
+    # How many probes fit into a run depends on the clock.
+    gather = set if "--probe-request-rate" in line else list
+    kinds = lambda rest: sorted(gather((r["path"], r["body"]) for r in rest if r["path"] not in ("/tokenize", "/detokenize")))
     if kinds(their_rest) != kinds(our_rest):
         paths = [[r["path"] for r in rest] for rest in (their_rest, our_rest)]
         yield f"requests around the run differ: {paths[0]} against {paths[1]}"
@@ -378,6 +461,40 @@ def compare_result(a, b):
             yield "rps_change_events: other rates"
 
 
+def compare_legacy(theirs, ours):
+    """Rows of the table and keys of the result that the legacy script has."""
+    rows = lambda place: [line for line in lines_of(place, True) if re.fullmatch(r".+: \*(True|False)", line) or line[:40].strip() in STEADY]
+    us = rows(ours)
+    for line in rows(theirs):
+        if line not in us:
+            yield f"table: no row {line!r}"
+    for a, b in zip(results_of(theirs), results_of(ours)):
+        a, b = json.loads(a.read_text()), json.loads(b.read_text())
+        for key in a:
+            if key == "tokenizer_id":
+                continue
+            if key not in b:
+                yield f"keys: {key} is missing"
+            elif not TIMED.match(key) and a[key] != b[key] and key != "errors":
+                yield f"{key}: {str(a[key])[:90]} against {str(b[key])[:90]}"
+            elif key == "itls" and [len(gaps) for gaps in a[key]] != [len(gaps) for gaps in b[key]]:
+                yield f"itls: {[len(gaps) for gaps in a[key]]} gaps against {[len(gaps) for gaps in b[key]]}"
+
+
+def compare_times(theirs, ours):
+    """Times against a server of 20 ms a step: the same number of gaps, and means within 15 %."""
+    for a, b in zip(results_of(theirs), results_of(ours)):
+        a, b = json.loads(a.read_text()), json.loads(b.read_text())
+        gaps = lambda result: [len(gaps) for gaps in result["itls"]]
+        if gaps(a) != gaps(b):
+            yield f"itls: {gaps(a)} gaps against {gaps(b)}"
+        for result in (a, b):
+            result["after the first token"] = result["median_e2el_ms"] - result["median_ttft_ms"]
+        for key in ("median_tpot_ms", "median_itl_ms", "after the first token"):
+            if abs(a[key] - b[key]) > 0.15 * a[key]:
+                yield f"{key}: {a[key]:.2f} against {b[key]:.2f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inferometer", default=os.environ.get("INFEROMETER", "inferometer"))
@@ -386,6 +503,7 @@ def main():
     parser.add_argument("--chat-tokenizer", default="Qwen/Qwen3-0.6B", help="tokenizer with a chat template")
     parser.add_argument("--only", help="run cases whose name matches this pattern")
     parser.add_argument("--tolerance", type=float, default=0.05, help="seconds between arrivals")
+    parser.add_argument("--legacy", type=Path, help="folder `benchmarks` of vLLM 0.10's source, with benchmark_serving.py")
     parser.add_argument("--keep", type=Path, help="keep all outputs in this folder")
     args = parser.parse_args()
     if not args.vllm:
@@ -396,9 +514,14 @@ def main():
     server, vllm = Recorder(), Vllm(args.vllm)
     binary = shutil.which(args.inferometer) or args.inferometer
     cases = [case for case in CASES if not args.only or re.search(args.only, case.name)]
+    if not args.legacy and any(case.legacy for case in cases):
+        cases = [case for case in cases if not case.legacy]
+        print("without --legacy: the cases of the legacy script are left out")
     different = 0
     for case in cases:
-        found = run_case(case, server, vllm, os.path.abspath(binary), folder, names, args.tolerance)
+        legacy = case.legacy and args.legacy.absolute()
+        clients = Clients(vllm, os.path.abspath(binary), legacy)
+        found = run_case(case, server, clients, folder, names, args.tolerance)
         unexpected = [text for text in found if not any(re.search(p, text) for p in case.known)]
         different += bool(unexpected)
         state = "differs" if unexpected else "same, with known differences" if found else "same"
@@ -411,27 +534,50 @@ def main():
     return 1 if different else 0
 
 
-def run_case(case, server, vllm, binary, folder, names, tolerance):
-    server.tokenizes, server.failing, server.tells_usage = case.tokenizes, case.failing, case.tells_usage
-    server.drafts = case.drafts
-    server.root = names["tokenizer"]
+@dataclass
+class Clients:
+    vllm: Vllm
+    binary: str
+    # Folder of the legacy script, in whose place the real client is run.
+    legacy: Path | None
+
+    def run(self, who, arguments, place, env):
+        if who == "theirs":
+            return self.vllm.run(arguments, place, env, self.legacy)
+        more = ["--no-run-folder"]
+        if self.legacy:
+            more.append("--compat=vllm-0.10")
+        return run_ours(self.binary, [*arguments, *more], place, env)
+
+
+def arguments_of(case, server, names):
     fill = lambda text: re.sub(r"\{(\w+)\}", lambda found: names[found[1]], text)
-    common = [fill(argument) for argument in case.arguments]
+    arguments = [fill(argument) for argument in case.arguments]
     place = ["--host", "127.0.0.1", "--port", str(server.server_address[1])]
-    common += place if case.by_port else ["--base-url", server.url]
-    common += ["--disable-tqdm", "--request-id-prefix", "p-"]
-    if not any(argument in ("--model", "--mod") for argument in common) and not case.fetches_model:
-        common += ["--model", "parity-model"]
-    if not any(argument.startswith(("--tokenizer", "--skip-tokenizer")) for argument in common) and not case.fetches_model:
-        common += ["--tokenizer", names["tokenizer"]]
+    arguments += place if case.by_port else ["--base-url", server.url]
+    arguments += ["--disable-tqdm"]
+    if not case.legacy:
+        arguments += ["--request-id-prefix", "p-"]
+    if not any(argument in ("--model", "--mod") for argument in arguments) and not case.fetches_model:
+        arguments += ["--model", "parity-model"]
+    if not any(argument.startswith(("--tokenizer", "--skip-tokenizer")) for argument in arguments) and not case.fetches_model:
+        arguments += ["--tokenizer", names["tokenizer"]]
+    return arguments
+
+
+def run_case(case, server, clients, folder, names, tolerance):
+    server.tokenizes, server.failing, server.tells_usage = case.tokenizes, case.failing, case.tells_usage
+    server.drafts, server.ends, server.times = case.drafts, case.ends, case.times
+    server.step = 0.02 if case.timed else None
+    server.root = names["tokenizer"]
+    arguments = arguments_of(case, server, names)
     outcome = []
-    for who, run in (("theirs", vllm.run), ("ours", lambda *a: run_ours(binary, *a))):
+    for who in ("theirs", "ours"):
         place = folder / re.sub(r"\W", "_", case.name) / who
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         server.take()
-        more = ["--no-run-folder"] if who == "ours" else []
-        code = run([*common, *more], place, case.env)
+        code = clients.run(who, arguments, place, case.env)
         outcome.append((place, code, server.take()))
     (their_place, their_code, theirs), (our_place, our_code, ours) = outcome
     if case.refused:
@@ -441,9 +587,16 @@ def run_case(case, server, vllm, binary, folder, names, tolerance):
         said = (our_place if our_code else their_place) / "stderr"
         found.append(f"exit code {their_code} against {our_code}: {said.read_text(errors='replace')[-300:]!r}")
         return found
+    if not theirs and not ours:
+        return [f"neither sends anything: {(our_place / 'stderr').read_text(errors='replace')[-300:]!r}"]
     found += compare_requests(case, theirs, ours, tolerance)
+    if case.legacy:
+        found += compare_legacy(their_place, our_place)
+        return found
     found += compare_console(their_place, our_place)
     found += compare_results(their_place, our_place)
+    if case.timed:
+        found += compare_times(their_place, our_place)
     return found
 
 
