@@ -61,7 +61,8 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     part(
         &mut bytes,
         &boundary,
-        &format!("name=\"file\"; filename=\"{name}\"\r\nContent-Type: {kind}"),
+        kind,
+        &format!("name=\"file\"; filename=\"{name}\""),
     );
     bytes.extend_from_slice(&audio.bytes);
     bytes.extend_from_slice(b"\r\n");
@@ -69,6 +70,7 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
         part(
             &mut bytes,
             &boundary,
+            "text/plain; charset=utf-8",
             &format!("name=\"{}\"", header_text(name)),
         );
         bytes.extend_from_slice(form_text(value).as_bytes());
@@ -81,10 +83,12 @@ fn body(backend: &Backend, request: &Request, settings: &BodySettings) -> Result
     })
 }
 
-fn part(bytes: &mut Vec<u8>, boundary: &str, disposition: &str) {
-    bytes.extend_from_slice(
-        format!("--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n").as_bytes(),
+/// The head of a part, laid out as aiohttp does it in vLLM's client.
+fn part(bytes: &mut Vec<u8>, boundary: &str, kind: &str, disposition: &str) {
+    let head = format!(
+        "--{boundary}\r\nContent-Type: {kind}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
     );
+    bytes.extend_from_slice(head.as_bytes());
 }
 
 /// A boundary that does not occur in the content. It is a function of the content alone, so that

@@ -364,11 +364,11 @@ fn an_audio_exchange() {
     )));
     let field = |name: &str, value: &str| {
         format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
         )
     };
     let wanted = [
-        format!("--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a_b.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\0\r\n"),
+        format!("--{boundary}\r\nContent-Type: audio/wav\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a_b.wav\"\r\n\r\nRIFF\0\r\n"),
         field("model", "m"),
         field("max_completion_tokens", "8"),
         field("stream", "True"),
