@@ -157,7 +157,8 @@ CASES = [
          "3", "--random-mm-limit-mm-per-prompt", '{"image": 2, "video": 0}'], refused=True),
     case("refused: images for completions", "--backend vllm --dataset-name random-mm --num-prompts 2", refused=True),
     case("audio", "--backend openai-audio --endpoint /v1/audio/transcriptions --dataset-name custom_audio --dataset-path "
-         f"{{audio}} --num-prompts 5 --custom-output-len 4 {SAVE} --result-filename au.json"),
+         f"{{audio}} --num-prompts 5 --custom-output-len 4 {SAVE} --result-filename au.json",
+         known=[r"^total_input_tokens: ", r"^input_lens: ", r"^console: only theirs \['Total input tokens"]),
     case("audio in a chat", "--backend openai-chat --endpoint /v1/chat/completions --dataset-name custom_audio --dataset-path "
          "{audio} --num-prompts 5 --custom-output-len -1 --enable-multimodal-chat"),
     case("no tokenizer", "--backend vllm --dataset-name custom --dataset-path {custom} --num-prompts 5 --skip-tokenizer-init "

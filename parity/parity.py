@@ -169,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
             yield from generated(fields)
             return
         count = fields.get("max_tokens") or fields.get("max_completion_tokens") or fields.get("max_output_tokens") or 1
-        asked = fields.get("prompt") or fields.get("messages") or fields.get("input") or ""
+        asked = fields.get("prompt") or fields.get("messages") or fields.get("input") or "an audio file"
         prompt = len(asked if isinstance(asked, list) else str(asked))
         usage = {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
         if self.path.endswith("/responses"):
@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         chat = self.path.endswith(("chat/completions", "transcriptions", "translations"))
         wrap = (lambda text: {"delta": {"content": text}}) if chat else (lambda text: {"text": text})
-        if chat:
+        if self.path.endswith("chat/completions"):
             yield {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
         for _ in range(count - self.server.ends):
             yield {"choices": [{"index": 0, **wrap(" a"), "finish_reason": None}]}
@@ -456,6 +456,8 @@ def compare_result(a, b):
             yield f"{key}: {str(a[key])[:90]} against {str(b[key])[:90]}"
         elif isinstance(a[key], list) and len(a[key]) != len(b[key]):
             yield f"{key}: {len(a[key])} items against {len(b[key])}"
+        elif key == "itls" and [len(gaps) for gaps in a[key]] != [len(gaps) for gaps in b[key]]:
+            yield f"itls: {[len(gaps) for gaps in a[key]]} gaps against {[len(gaps) for gaps in b[key]]}"
     if a.get("rps_change_events"):
         if [e["rps"] for e in a["rps_change_events"]] != [e["rps"] for e in b["rps_change_events"]]:
             yield "rps_change_events: other rates"
@@ -482,12 +484,9 @@ def compare_legacy(theirs, ours):
 
 
 def compare_times(theirs, ours):
-    """Times against a server of 20 ms a step: the same number of gaps, and means within 15 %."""
+    """Times against a server of 20 ms a step, within 15 %."""
     for a, b in zip(results_of(theirs), results_of(ours)):
         a, b = json.loads(a.read_text()), json.loads(b.read_text())
-        gaps = lambda result: [len(gaps) for gaps in result["itls"]]
-        if gaps(a) != gaps(b):
-            yield f"itls: {gaps(a)} gaps against {gaps(b)}"
         for result in (a, b):
             result["after the first token"] = result["median_e2el_ms"] - result["median_ttft_ms"]
         for key in ("median_tpot_ms", "median_itl_ms", "after the first token"):

@@ -71,8 +71,7 @@ const GOLDEN: [(u32, u32, &str, &str); 9] = [
 
 fn hash(width: u32, height: u32, pixels: Vec<u8>) -> String {
     let image = RgbImage::from_raw(width, height, pixels).unwrap();
-    let digest = Sha256::digest(encode(&image).unwrap());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    inferometer_core::hex(&Sha256::digest(encode(&image).unwrap()))
 }
 
 #[test]
