@@ -20,9 +20,18 @@ impl Messages {
             "{{\"id\":{},\"type\":\"message\",\"role\":\"assistant\",\"model\":{},\"content\":{content},\
              \"stop_reason\":{stop},\"stop_sequence\":null,\"usage\":{{\"input_tokens\":{},\
              \"cache_read_input_tokens\":{},\"output_tokens\":{}}}}}",
-            self.identity.id, self.identity.model, counts.prompt, counts.cached, counts.output
+            self.identity.id,
+            self.identity.model,
+            uncached(counts),
+            counts.cached,
+            counts.output
         )
     }
+}
+
+/// `input_tokens` of this API, which leaves out what came from the cache.
+fn uncached(counts: Counts) -> u32 {
+    counts.prompt.saturating_sub(counts.cached)
 }
 
 fn stop_reason(finish: Finish) -> &'static str {
@@ -92,7 +101,7 @@ impl Format for Messages {
         let counts = usage.unwrap_or_default();
         let last_block = if counts.reasoning > 0 { "1" } else { "0" };
         event(out, "content_block_stop", &[",\"index\":", last_block]);
-        let (prompt, output) = (counts.prompt.to_string(), counts.output.to_string());
+        let (prompt, output) = (uncached(counts).to_string(), counts.output.to_string());
         let delta = [
             ",\"delta\":{\"stop_reason\":",
             stop_reason(finish),
