@@ -205,7 +205,7 @@ fn request(record: &Record) -> Option<MeasuredRequest> {
     record.is_ok().then(|| MeasuredRequest {
         at: record.due,
         input: record.input_tokens(),
-        cached: record.usage.cached_tokens.unwrap_or(0),
+        cached: record.cached_tokens().unwrap_or(0),
         output: record.output_tokens,
         ttft: first.since(sent).as_secs_f64(),
         e2el: last.since(sent).as_secs_f64(),

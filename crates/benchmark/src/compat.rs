@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use inferometer_core::python::float_repr;
+use inferometer_wire::Counting;
 use inferometer_workload::TimedTraceSettings;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -53,6 +54,16 @@ impl Compat {
     /// True for the legacy script, `benchmark_serving.py`, with its own defaults.
     pub fn is_legacy_script(self) -> bool {
         self.before(11)
+    }
+
+    /// Which messages of an answer are token events. vLLM's client leaves the opening message of a
+    /// chat out since 0.33.
+    pub fn counting(self) -> Counting {
+        match self {
+            Self::Native => Counting::Output,
+            Self::Vllm(_) if self.before(33) => Counting::VllmEveryChoice,
+            Self::Vllm(_) => Counting::Vllm,
+        }
     }
 
     /// `--backend` when it is not given.
@@ -183,5 +194,9 @@ mod tests {
             (0, "openai")
         );
         assert!(!Compat::Native.sends_temperature_zero());
+        assert_eq!(
+            [Compat::Native, Compat::Vllm(32), new].map(Compat::counting),
+            [Counting::Output, Counting::VllmEveryChoice, Counting::Vllm]
+        );
     }
 }

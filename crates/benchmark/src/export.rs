@@ -103,7 +103,7 @@ fn export_run<'a>(
         e2el: stat(Metric::E2el),
         user_rate: rates(&|record, times| {
             times
-                .tpot(record.output_tokens)
+                .tpot(record, &metrics)
                 .filter(|&t| t > 0.0)
                 .map(f64::recip)
         }),

@@ -133,6 +133,7 @@ impl RunSpec {
             finite_rate: self.load.has_finite_rate(),
             kind: self.target.kind,
             has_tokenizer: self.target.has_tokenizer,
+            whole_answers: self.compat.is_vllm(),
         }
     }
 

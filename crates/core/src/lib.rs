@@ -29,8 +29,8 @@ mod verdict;
 pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use hex::hex;
 pub use record::{
-    Connection, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records, TokenSource,
-    Usage,
+    Choices, Connection, Ending, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records,
+    TokenSource, Usage, ending,
 };
 pub use redact::redact_url;
 pub use request::{Audio, Prompt, Request, SessionTurn, Workload};

@@ -30,6 +30,10 @@ pub struct MetricSettings {
     pub kind: Kind,
     /// False when there is no tokenizer; vLLM then leaves out TTFT, TPOT and ITL.
     pub has_tokenizer: bool,
+    /// True for vLLM's TPOT of an answer of several choices, which divides its time by the tokens of
+    /// all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_answers: bool,
 }
 
 impl Default for MetricSettings {
@@ -43,6 +47,7 @@ impl Default for MetricSettings {
             finite_rate: false,
             kind: Kind::Generation,
             has_tokenizer: true,
+            whole_answers: false,
         }
     }
 }

@@ -139,7 +139,7 @@ impl<'a> SummaryCollector<'a> {
         summary.total_input_sequences += u64::from(record.sequences);
         self.audio_seconds += record.audio_seconds;
         let times = Times::of(record, summary.kind);
-        let tpot = times.tpot(record.output_tokens);
+        let tpot = times.tpot(record, self.settings);
         self.ttft.extend(times.has_ttft.then_some(times.ttft));
         self.tpot.extend(tpot);
         self.e2el.push(times.latency);

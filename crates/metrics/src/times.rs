@@ -5,7 +5,7 @@
 
 use inferometer_core::{Nanos, Record};
 
-use crate::Kind;
+use crate::{Kind, MetricSettings};
 
 /// The entries of one record in vLLM's arrays `start_times`, `ttfts`, `latencies` and
 /// `queue_times`.
@@ -46,9 +46,17 @@ impl Times {
 
     /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to
     /// one token, and where there is no time to first token.
-    pub fn tpot(&self, output_tokens: u32) -> Option<f64> {
-        (output_tokens > 1 && self.has_ttft)
-            .then(|| (self.latency - self.ttft) / f64::from(output_tokens - 1))
+    ///
+    /// The choices of one answer are generated side by side: for several, it is the sum of their
+    /// spans, divided by the tokens without the first of each. [`MetricSettings::whole_answers`]
+    /// takes them for one.
+    pub fn tpot(&self, record: &Record, settings: &MetricSettings) -> Option<f64> {
+        let choices = record.choices.filter(|_| !settings.whole_answers);
+        let (count, span) = choices.map_or((1, self.latency - self.ttft), |choices| {
+            (choices.count, choices.span.as_secs_f64())
+        });
+        let tokens = record.output_tokens.checked_sub(count)?;
+        (tokens > 0 && self.has_ttft).then(|| span / f64::from(tokens))
     }
 }
 

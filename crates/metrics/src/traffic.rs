@@ -282,7 +282,7 @@ fn group(name: String, records: &[&Record]) -> Group {
     // Only requests for which the server reports it.
     let (mut cached, mut of) = (0.0, 0.0);
     for record in &good {
-        if let Some(tokens) = record.usage.cached_tokens {
+        if let Some(tokens) = record.cached_tokens() {
             cached += f64::from(tokens);
             of += f64::from(record.input_tokens());
         }

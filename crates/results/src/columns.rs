@@ -124,7 +124,7 @@ macro_rules! whole {
     };
 }
 
-static COLUMNS: [Column; 49] = [
+static COLUMNS: [Column; 52] = [
     whole!("index", index),
     text!("id", id),
     column!("due_ns", false, I64, |r| Some(to_i64(r.due)), |r, v| r
@@ -169,6 +169,21 @@ static COLUMNS: [Column; 49] = [
     ),
     optional!("tokenizer_output_tokens", U32, tokenizer_output_tokens),
     text!("finish_reason", finish_reason),
+    column!(
+        "choices",
+        true,
+        U32,
+        |r| r.choices.map(|choices| choices.count),
+        |r, v| r.choices.get_or_insert_default().count = v
+    ),
+    column!(
+        "choices_span_ns",
+        true,
+        I64,
+        |r| r.choices.map(|choices| to_i64(choices.span)),
+        |r, v| r.choices.get_or_insert_default().span = to_nanos(v)
+    ),
+    plain!("unseparated_events", U32, unseparated_events),
     column!("text", false, Text, |r| Some(&r.text), |r, v| {
         v.clone_into(&mut r.text);
         true

@@ -15,12 +15,16 @@ use inferometer_os::clock;
 
 use crate::connection::{OwnConnection, turn};
 use crate::deadline::{Activity, Deadline, Expired};
-use crate::judge::{broken_body, chain, conclusion, content_type, is_reset_of_stream};
+use crate::judge::{
+    broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream,
+    whole_conclusion,
+};
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
-use crate::reply::{Fault, Progress, ReplyReader, Sink, deliver, error_message, is_error_value};
+use crate::progress::Progress;
+use crate::reply::{Fault, ReplyReader, Sink, deliver, failure_words, is_error_value};
 use crate::settings::Limits;
-use crate::sse::Framer;
+use crate::sse::{Framer, looks_like_events};
 
 /// Bytes of an error body that are read: far more than the 2 KiB that are kept. If there is more,
 /// the connection cannot be used again.
@@ -63,6 +67,15 @@ impl Driver<'_> {
             turn(connection, context);
         }
     }
+}
+
+/// What a streamed answer is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<'a> {
+    pub(crate) live: &'a Live,
+    /// Its content type.
+    pub(crate) kind: &'a str,
+    pub(crate) limits: Limits,
 }
 
 /// An answer on its way, and the record that it fills.
@@ -263,14 +276,15 @@ impl Answer<'_> {
 
     pub(crate) async fn read_stream(
         &mut self,
-        live: &Live,
+        stream: Stream<'_>,
         mut body: Pin<&mut Incoming>,
         reader: &mut dyn ReplyReader,
         progress: &mut Progress,
-        limits: Limits,
     ) -> Result<(), Fault> {
+        let limits = stream.limits;
         let mut framer = Framer::new(limits.event);
         let mut received = 0_u64;
+        let mut trusted = may_be_event_stream(stream.kind);
         loop {
             let data = match self.next(body.as_mut()).await {
                 Ok(Some(data)) => data,
@@ -279,6 +293,12 @@ impl Answer<'_> {
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 Err(stop) => return Err(stop.fault()),
             };
+            if !trusted && !data.trim_ascii_start().is_empty() {
+                if !looks_like_events(&data) {
+                    return Err(self.not_a_stream(stream.kind, &data, body).await);
+                }
+                trusted = true;
+            }
             received += data.len() as u64;
             if received > limits.stream {
                 let message = format!("answer larger than the limit of {} bytes", limits.stream);
@@ -290,6 +310,7 @@ impl Answer<'_> {
             let pushed = framer.push(&data, |event| {
                 deliver(event, reader, record, progress, stamp, limits.events)
             });
+            self.record.unseparated_events = framer.unseparated();
             match pushed {
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 other => other?,
@@ -298,10 +319,14 @@ impl Answer<'_> {
                 let message = format!("answer text longer than the limit of {} bytes", limits.text);
                 return Err(Fault::malformed(message));
             }
+            let live = stream.live;
             live.count_events((self.record.events.len() - events) as u64);
             if progress.done {
                 self.deadline.done(self.activity());
             }
+        }
+        if !trusted {
+            return Err(self.not_a_stream(stream.kind, b"", body).await);
         }
         self.finish_stream(framer, reader, progress, limits)
     }
@@ -357,11 +382,7 @@ impl Answer<'_> {
         };
         let stamp = self.stamp();
         reader.body(&bytes, &mut Sink::new(self.record, progress, stamp))?;
-        let tokens = self.record.usage.completion_tokens.unwrap_or_default();
-        if progress.complete || self.record.marks.first_content.is_some() || tokens > 0 {
-            return Ok(());
-        }
-        Err(Fault::new(Outcome::Empty, "the answer has no output"))
+        whole_conclusion(self.record, progress)
     }
 
     /// Up to `limit` bytes of the body, and whether that was all.
@@ -381,7 +402,7 @@ impl Answer<'_> {
         Ok((bytes, true))
     }
 
-    /// Describes an answer with a status other than 200, with the start of the body.
+    /// Describes an answer with a status of failure, with the start of the body.
     pub(crate) async fn read_error(
         &mut self,
         status: StatusCode,
@@ -413,17 +434,17 @@ impl Answer<'_> {
         message
     }
 
-    /// The fault for a good answer that is not an event stream.
-    pub(crate) async fn not_a_stream(&mut self, kind: &str, body: Pin<&mut Incoming>) -> Fault {
-        let bytes = self
-            .collect(body, ERROR_BODY)
-            .await
-            .map(|(bytes, _)| bytes)
-            .unwrap_or_default();
+    /// The fault for a good answer that is not an event stream, of which `start` has been read.
+    async fn not_a_stream(&mut self, kind: &str, start: &[u8], body: Pin<&mut Incoming>) -> Fault {
+        let mut bytes = start.to_vec();
+        let room = ERROR_BODY.saturating_sub(bytes.len());
+        if let Ok((rest, _)) = self.collect(body, room).await {
+            bytes.extend_from_slice(&rest);
+        }
         if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
             && value.get("error").is_some_and(is_error_value)
         {
-            return Fault::new(Outcome::StreamError, error_message(&value));
+            return Fault::new(Outcome::StreamError, failure_words(&bytes));
         }
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
         let message = format!(

@@ -10,14 +10,15 @@ use hyper::body::Incoming;
 use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_os::clock;
 
-use crate::answer::{Answer, Before, Broken, Driver};
+use crate::answer::{Answer, Before, Broken, Driver, Stream};
 use crate::connection::{Conn, ConnKind};
 use crate::deadline::{self, Deadline};
-use crate::judge::{content_type, may_be_event_stream};
+use crate::judge::content_type;
 use crate::live::Live;
 use crate::outgoing::Outgoing;
 use crate::prepared::Prepared;
-use crate::reply::{ERROR_LENGTH, Fault, KeepText, Progress, Sink, printable};
+use crate::progress::Progress;
+use crate::reply::{ERROR_LENGTH, Fault, KeepText, Sink, printable};
 use crate::socket::Shared;
 use crate::target::Target;
 use crate::unknown_fields;
@@ -39,6 +40,11 @@ pub(crate) struct Run<'a> {
     pub(crate) close: bool,
 }
 
+/// True for a status that an answer may come with; 204 and 205 mean that there is none.
+fn is_good(status: StatusCode) -> bool {
+    status.is_success() && status != StatusCode::NO_CONTENT && status != StatusCode::RESET_CONTENT
+}
+
 /// Writes the end of an exchange into its record.
 pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut Record) {
     record.end.get_or_insert_with(clock::now);
@@ -49,7 +55,7 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
             record.error = Some(fault.message);
         }
     }
-    if record.has_impossible_usage() {
+    if record.has_impossible_output() {
         // The counts of single events come from the same source.
         record.events.iter_mut().for_each(|event| event.tokens = 0);
     }
@@ -125,7 +131,7 @@ impl Run<'_> {
         answer.record.marks.first_byte = Some(first.map_or(at, |first| first.at));
         answer.record.status = Some(head.status.as_u16());
         let mut body = pin!(body);
-        let result = if head.status == StatusCode::OK {
+        let result = if is_good(head.status) {
             self.read_good(&mut answer, &head.headers, body.as_mut())
                 .await
         } else {
@@ -143,7 +149,7 @@ impl Run<'_> {
         result.map_err(Broken::Settled)
     }
 
-    /// The fault for another status than 200, with a remedy where there is one.
+    /// The fault for a status of failure, with a remedy where there is one.
     fn refusal(&self, status: StatusCode, mut message: String) -> Fault {
         let remedy =
             unknown_fields::remedy(status.as_u16(), &message, || self.prepared.body().ok());
@@ -172,7 +178,7 @@ impl Run<'_> {
             return Err(Fault::new(Outcome::WrongContentType, message));
         }
         let mut reader = wire.settings.backend.reader();
-        let mut progress = Progress::new(wire.settings.keep_text);
+        let mut progress = Progress::new(wire.settings.keep_text, wire.settings.counting);
         let stamp = answer.stamp();
         reader.headers(headers, &mut Sink::new(answer.record, &mut progress, stamp))?;
         if !wire.streams() {
@@ -186,9 +192,7 @@ impl Run<'_> {
                 )
                 .await;
         }
-        if !may_be_event_stream(&content_type(headers)) {
-            return Err(answer.not_a_stream(&content_type(headers), body).await);
-        }
+        let kind = content_type(headers);
         let limits = wire.settings.limits;
         if let Some(asked) = answer.record.asked_output_tokens {
             answer
@@ -197,7 +201,16 @@ impl Run<'_> {
                 .reserve_exact(asked.min(RESERVE) as usize);
         }
         answer
-            .read_stream(self.live, body, reader.as_mut(), &mut progress, limits)
+            .read_stream(
+                Stream {
+                    live: self.live,
+                    kind: &kind,
+                    limits,
+                },
+                body,
+                reader.as_mut(),
+                &mut progress,
+            )
             .await
     }
 }

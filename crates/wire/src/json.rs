@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use inferometer_core::Usage;
 use serde::de::{
     Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
@@ -132,9 +131,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// Why a server stopped: a text, the `type` of an object, or a number's digits.
+/// Why a server stopped: a text, the `type` of an object with its `message`, or a number's digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reason<'a>(pub(crate) Cow<'a, str>);
+pub(crate) struct Reason<'a> {
+    /// The reason.
+    pub(crate) kind: Cow<'a, str>,
+    /// What the server says about it.
+    pub(crate) words: Option<Cow<'a, str>>,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -142,12 +146,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
         struct Typed<'a> {
             #[serde(borrow, rename = "type")]
             kind: Text<'a>,
+            #[serde(borrow, default)]
+            message: Lenient<Text<'a>>,
         }
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let plain = |kind| Self { kind, words: None };
         match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| Self(text.0)),
-            Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self(typed.kind.0)),
-            Some(b'-' | b'0'..=b'9') => Ok(Self(Cow::Borrowed(raw))),
+            // Some servers send it with every message.
+            _ if raw == "\"\"" => return Err(D::Error::custom("expected a reason to stop")),
+            Some(b'"') => serde_json::from_str::<Text<'de>>(raw).map(|text| plain(text.0)),
+            Some(b'{') => serde_json::from_str::<Typed<'de>>(raw).map(|typed| Self {
+                kind: typed.kind.0,
+                words: typed.message.0.map(|text| text.0),
+            }),
+            Some(b'-' | b'0'..=b'9') => Ok(plain(Cow::Borrowed(raw))),
             _ => return Err(D::Error::custom("expected a reason to stop")),
         }
         .map_err(D::Error::custom)
@@ -155,8 +167,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Reason<'a> {
 }
 
 /// The reason, where there is one.
-pub(crate) fn reason<'a>(reason: &'a Lenient<Reason<'_>>) -> Option<&'a str> {
-    reason.as_ref().map(|reason| &*reason.0)
+pub(crate) fn reason<'a>(reason: &'a Lenient<Reason<'a>>) -> Option<&'a Reason<'a>> {
+    reason.as_ref()
 }
 
 /// The value of `error`, unless it means that there is none: servers send null, an empty object or
@@ -165,7 +177,8 @@ pub(crate) fn actual_error(error: Option<&RawValue>) -> Option<&RawValue> {
     error.filter(|raw| serde_json::from_str(raw.get()).map_or(true, |value| is_error_value(&value)))
 }
 
-/// A token count: any JSON value is accepted, and anything but a count is unknown.
+/// A token count: any JSON value is accepted, and anything but a number is unknown. A number that is
+/// no count (negative, or too large) is `u32::MAX`, which the record takes for impossible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) Option<u32>);
 
@@ -179,9 +192,15 @@ impl<'de> Deserialize<'de> for Count {
         if let Ok(count) = digits.parse() {
             return Ok(Self(Some(count)));
         }
-        // Too large, or with a decimal point: unknown rather than wrong.
-        let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0);
-        Ok(Self(number.map(|number| number as u32)))
+        // Too large, negative, or with a decimal point.
+        let number = digits.parse::<f64>().ok().filter(|number| !number.is_nan());
+        Ok(Self(number.map(|number| {
+            if number < 0.0 {
+                u32::MAX
+            } else {
+                number as u32
+            }
+        })))
     }
 }
 
@@ -237,64 +256,6 @@ impl<'de> Visitor<'de> for ElementsVisitor {
     }
 }
 
-/// The `usage` object in the spellings of all servers.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub(crate) struct UsageObject {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    input_tokens: Count,
-    output_tokens: Count,
-    total_tokens: Count,
-    cache_read_input_tokens: Count,
-    prompt_tokens_details: Lenient<InputDetails>,
-    input_tokens_details: Lenient<InputDetails>,
-    completion_tokens_details: Lenient<OutputDetails>,
-    output_tokens_details: Lenient<OutputDetails>,
-}
-
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: Count,
-}
-
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    reasoning_tokens: Count,
-}
-
-impl UsageObject {
-    /// The counts as a [`Usage`].
-    pub(crate) fn usage(&self) -> Usage {
-        let cached = self
-            .prompt_tokens_details
-            .0
-            .or(self.input_tokens_details.0)
-            .and_then(|x| x.cached_tokens.0);
-        let reasoning = self
-            .completion_tokens_details
-            .0
-            .or(self.output_tokens_details.0);
-        Usage {
-            prompt_tokens: self.prompt_tokens.0.or(self.input_tokens.0),
-            completion_tokens: self.completion_tokens.0.or(self.output_tokens.0),
-            cached_tokens: cached.or(self.cache_read_input_tokens.0),
-            reasoning_tokens: reasoning.and_then(|details| details.reasoning_tokens.0),
-        }
-    }
-
-    /// The counts of an answer that has no output tokens, where some servers give only the total.
-    pub(crate) fn input_usage(&self) -> Usage {
-        let usage = self.usage();
-        Usage {
-            prompt_tokens: usage.prompt_tokens.or(self.total_tokens.0),
-            ..usage
-        }
-    }
-}
-
 /// Server-side times of a request (`--enable-per-request-metrics` of vLLM).
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
 #[serde(default)]
@@ -305,7 +266,10 @@ pub(crate) struct ServerMetrics {
 
 #[cfg(test)]
 mod tests {
+    use inferometer_core::Usage;
+
     use super::*;
+    use crate::usage::UsageObject;
 
     fn read<'a, T: Deserialize<'a>>(json: &'a str) -> serde_json::Result<T> {
         serde_json::from_str(json)
@@ -371,15 +335,10 @@ mod tests {
             [Some(7), Some(7), Some(7), Some(u32::MAX)]
         );
         assert_eq!(
-            [
-                count("-1"),
-                count("true"),
-                count("[1]"),
-                count("\"\""),
-                count("null")
-            ],
-            [None; 5]
+            [count("true"), count("[1]"), count("\"\""), count("null")],
+            [None; 4]
         );
+        assert_eq!([count("-1"), count("-0.5")], [Some(u32::MAX); 2]);
         let length = |json: &str| read::<Length>(json).unwrap().0;
         assert_eq!(
             [
@@ -393,16 +352,23 @@ mod tests {
             [length("1e400"), length("{}"), length(r#"{"tokens":1e400}"#)],
             [None; 3]
         );
-        let why = |json: &str| reason(&read(json).unwrap()).map(str::to_owned);
-        assert_eq!(why(r#""stop""#).as_deref(), Some("stop"));
+        let why = |json: &str| {
+            reason(&read(json).unwrap()).map(|reason| {
+                let words = reason.words.as_deref().unwrap_or_default().to_owned();
+                (reason.kind.clone().into_owned(), words)
+            })
+        };
+        let plain = |kind: &str| Some((kind.to_owned(), String::new()));
+        assert_eq!(why(r#""stop""#), plain("stop"));
+        assert_eq!(why(r#"{"type":"length","length":3}"#), plain("length"));
         assert_eq!(
-            why(r#"{"type":"length","length":3}"#).as_deref(),
-            Some("length")
+            why(r#"{"type":"abort","message":"too long","status_code":400}"#),
+            Some(("abort".to_owned(), "too long".to_owned()))
         );
-        assert_eq!(why("2").as_deref(), Some("2"));
+        assert_eq!(why("2"), plain("2"));
         assert_eq!(
-            [why("null"), why("true"), why("{}"), why("[]")],
-            [const { None }; 4]
+            [why("null"), why("true"), why("{}"), why("[]"), why("\"\"")],
+            [const { None }; 5]
         );
     }
 

@@ -5,16 +5,67 @@ use std::io;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use inferometer_core::{Outcome, Record};
+use inferometer_core::{Event, EventKind, Outcome, Record};
 
-use crate::reply::{Fault, Progress, ReplyReader};
+use crate::progress::{Counting, Progress};
+use crate::reply::{Fault, ReplyReader, failure_words};
 
-/// The verdict on a stream that ended cleanly.
+/// The server's own words, if it broke the answer off with a reason to stop.
+fn broken_off(progress: &Progress) -> Option<Fault> {
+    let words = progress.broken.as_ref()?;
+    Some(Fault::new(Outcome::StreamError, words))
+}
+
+/// A last message that is none of the API's, as the server's own words about a failure.
+fn stray(progress: &Progress) -> Option<Fault> {
+    let stray = progress.stray.as_ref()?;
+    Some(Fault::new(Outcome::StreamError, failure_words(stray)))
+}
+
+/// The fault for a complete answer without output.
+fn empty(record: &Record, progress: &Progress) -> Fault {
+    let mut message = "the answer is complete but has no output".to_owned();
+    if let Some(name) = &progress.unknown_output {
+        message = format!("{message} of a known kind; it has {name:?}");
+    } else if record.usage.completion_tokens == Some(0) {
+        message.push_str(", and the server reports 0 output tokens");
+    }
+    if let Some(reason) = &record.finish_reason {
+        message = format!("{message} (finish_reason {reason:?})");
+    }
+    Fault::new(Outcome::Empty, message)
+}
+
+/// The verdict on an answer that was not streamed.
+pub(crate) fn whole_conclusion(record: &Record, progress: &Progress) -> Result<(), Fault> {
+    if let Some(fault) = broken_off(progress) {
+        return Err(fault);
+    }
+    let tokens = record.usage.completion_tokens.unwrap_or_default();
+    if progress.complete || record.marks.first_content.is_some() || tokens > 0 {
+        return Ok(());
+    }
+    Err(stray(progress).unwrap_or_else(|| empty(record, progress)))
+}
+
+/// The verdict on a stream that ended cleanly, after what could not be decided while it arrived.
 pub(crate) fn conclusion(
-    record: &Record,
-    progress: &Progress,
+    record: &mut Record,
+    progress: &mut Progress,
     reader: &dyn ReplyReader,
 ) -> Result<(), Fault> {
+    let open = progress.open_choice();
+    progress.settle(record);
+    if reader.ends_by_closing() && progress.counting == Counting::Output {
+        drop_last_blank(record);
+    }
+    if let Some(fault) = broken_off(progress).or_else(|| stray(progress)) {
+        return Err(fault);
+    }
+    if let Some(open) = open {
+        let message = format!("the stream ended without a finish_reason of choice {open}");
+        return Err(Fault::new(Outcome::Truncated, message));
+    }
     if !(progress.done || progress.finished || reader.ends_by_closing()) {
         let message = format!(
             "the stream ended after {} events without [DONE] or finish_reason",
@@ -22,13 +73,21 @@ pub(crate) fn conclusion(
         );
         return Err(Fault::new(Outcome::Truncated, message));
     }
-    if record.events.is_empty() && !progress.complete {
-        return Err(Fault::new(
-            Outcome::Empty,
-            "the stream was complete but had no output",
-        ));
+    let nothing = record.events.is_empty()
+        || (record.usage.completion_tokens == Some(0) && record.marks.first_content.is_none());
+    if nothing && !progress.complete {
+        return Err(empty(record, progress));
     }
     Ok(())
+}
+
+/// Drops a last event without text, where no usage can say whether it carries a token: the tokens
+/// are counted by the text, and its time must not be divided among them.
+fn drop_last_blank(record: &mut Record) {
+    let is_blank = |event: &Event| event.kind == EventKind::Blank && event.tokens == 0;
+    if record.events.len() > 1 && record.events.last().is_some_and(is_blank) {
+        record.events.pop();
+    }
 }
 
 pub(crate) fn broken_body(error: &hyper::Error) -> Fault {

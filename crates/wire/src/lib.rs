@@ -14,6 +14,7 @@ mod body_file;
 mod client;
 mod connect;
 mod connection;
+mod content;
 mod deadline;
 mod error;
 mod exchange;
@@ -27,6 +28,7 @@ mod outgoing;
 mod pool;
 mod prepared;
 mod probe;
+mod progress;
 mod proxy;
 pub mod reply;
 mod settings;
@@ -37,6 +39,7 @@ mod target;
 mod template;
 mod tls;
 mod unknown_fields;
+mod usage;
 mod wire;
 
 pub use backend::{Backend, BackendKind, Body, BodySettings};
@@ -46,6 +49,7 @@ pub use error::{ConnectStep, WireError};
 pub use fetch::SideReply;
 pub use live::{Live, LiveCounts};
 pub use prepared::Prepared;
+pub use progress::Counting;
 pub use reply::KeepText;
 pub use settings::{
     Balance, ClientSettings, ConnectPolicy, Limits, ProxySettings, Timeouts, TlsSettings,

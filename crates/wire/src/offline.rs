@@ -1,11 +1,12 @@
 //! Reads an answer that is already in memory: for fuzzing, and for captured streams.
 
-use inferometer_core::{Outcome, Record};
+use inferometer_core::{Nanos, Outcome, Record};
 
 use crate::backend::Backend;
 use crate::judge::conclusion;
 use crate::probe::Stamp;
-use crate::reply::{Fault, KeepText, Progress, deliver};
+use crate::progress::{Counting, Progress};
+use crate::reply::{Fault, KeepText, deliver};
 use crate::settings::Limits;
 use crate::sse::{Framer, SseEvent};
 
@@ -14,8 +15,36 @@ use crate::sse::{Framer, SseEvent};
 ///
 /// The record holds the outcome and, if it is not a good one, the reason, as after a real exchange.
 pub fn read_stream<'a>(backend: &Backend, chunks: impl IntoIterator<Item = &'a [u8]>) -> Record {
+    let chunks = chunks.into_iter().map(|chunk| (Nanos::ZERO, chunk));
+    read(backend, Counting::default(), chunks, false)
+}
+
+/// As [`read_stream`], with each chunk read at its own instant.
+pub fn read_timed<'a>(
+    backend: &Backend,
+    counting: Counting,
+    chunks: impl IntoIterator<Item = (Nanos, &'a [u8])>,
+) -> Record {
+    read(backend, counting, chunks, true)
+}
+
+fn read<'a>(
+    backend: &Backend,
+    counting: Counting,
+    chunks: impl IntoIterator<Item = (Nanos, &'a [u8])>,
+    separate_reads: bool,
+) -> Record {
     let mut record = Record::default();
-    match try_read(backend, chunks, &mut record) {
+    let chunks = chunks.into_iter().zip(1..).map(|((at, chunk), number)| {
+        let stamp = Stamp {
+            at,
+            user: at,
+            kernel: false,
+            read: if separate_reads { number } else { 0 },
+        };
+        (stamp, chunk)
+    });
+    match try_read(backend, counting, chunks, &mut record) {
         Ok(()) => record.outcome = Outcome::Ok,
         Err(fault) => {
             record.outcome = fault.outcome;
@@ -27,37 +56,40 @@ pub fn read_stream<'a>(backend: &Backend, chunks: impl IntoIterator<Item = &'a [
 
 fn try_read<'a>(
     backend: &Backend,
-    chunks: impl IntoIterator<Item = &'a [u8]>,
+    counting: Counting,
+    chunks: impl IntoIterator<Item = (Stamp, &'a [u8])>,
     record: &mut Record,
 ) -> Result<(), Fault> {
     let limits = Limits::default();
     let mut reader = backend.reader();
-    let mut progress = Progress::new(KeepText::Always);
+    let mut progress = Progress::new(KeepText::Always, counting);
     let mut framer = Framer::new(limits.event);
-    let mut read = |framer: &mut Framer, chunk: Option<&[u8]>, progress: &mut Progress| {
+    let mut last = Stamp::default();
+    for chunk in chunks.into_iter().map(Some).chain([None]) {
+        let stamp = chunk.map_or(last, |(stamp, _)| stamp);
+        last = stamp;
         let each = |event: SseEvent<'_>| {
             deliver(
                 event,
                 reader.as_mut(),
                 record,
-                progress,
-                Stamp::default(),
+                &mut progress,
+                stamp,
                 limits.events,
             )
         };
-        match chunk {
-            Some(chunk) => framer.push(chunk, each),
+        let pushed = match chunk {
+            Some((_, chunk)) => framer.push(chunk, each),
             None => framer.finish(each),
-        }
-    };
-    for chunk in chunks.into_iter().map(Some).chain([None]) {
-        match read(&mut framer, chunk, &mut progress) {
+        };
+        match pushed {
             // What follows the end marker is not part of the answer.
             Err(_) if progress.done => break,
             other => other?,
         }
     }
-    conclusion(record, &progress, reader.as_ref())
+    record.unseparated_events = framer.unseparated();
+    conclusion(record, &mut progress, reader.as_ref())
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use inferometer_core::{Event, EventKind, Nanos, Outcome, Record, Usage};
+use inferometer_core::{Ending, Event, EventKind, Outcome, Record, Usage, ending};
 use serde_json::Value;
 
+use crate::json::Reason;
 use crate::probe::Stamp;
+use crate::progress::{Counting, Progress};
 use crate::sse::{SseError, SseEvent};
 
 /// Longest error text kept, in bytes: a run may hold a million records.
@@ -115,44 +117,27 @@ pub(crate) fn deliver(
     let mut sink = Sink::new(record, progress, stamp);
     sink.message(max_events)?;
     if over {
-        Ok(())
-    } else {
-        reader.event(event, &mut sink)
+        return Ok(());
     }
+    if !event.name.is_empty() && is_failure_name(event.name) && !event.data.is_empty() {
+        return Err(Fault::new(Outcome::StreamError, failure_words(event.data)));
+    }
+    reader.event(event, &mut sink)
 }
 
-/// The state of an answer while it arrives.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    keep: KeepText,
-    /// The read that completed the latest token event.
-    last_read: u64,
-    /// Output tokens up to the latest token event, while the server reports them with every event.
-    cumulative: Option<u32>,
-    /// Tokens reported by the current message, for its token event.
-    named_tokens: Option<u32>,
-    /// The server reported why it stopped.
-    pub(crate) finished: bool,
-    /// The end marker came.
-    pub(crate) done: bool,
-    /// Server-sent events of any kind.
-    pub(crate) messages: u64,
-    /// An answer that needs no output to be complete (embeddings, scores).
-    pub(crate) complete: bool,
+/// True for the names that servers give to events that report a failure. `response.failed` is left
+/// to the reader of its API, which knows where the message is.
+fn is_failure_name(name: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let has = |part: &[u8]| memchr::memmem::find(&lower, part).is_some();
+    lower != b"response.failed" && (has(b"error") || has(b"exception") || has(b"fail"))
 }
 
-impl Progress {
-    pub(crate) fn new(keep: KeepText) -> Self {
-        Self {
-            keep,
-            last_read: 0,
-            cumulative: Some(0),
-            named_tokens: None,
-            finished: false,
-            done: false,
-            messages: 0,
-            complete: false,
-        }
+/// What a server says about a failure: the message of a JSON object, or the text itself.
+pub(crate) fn failure_words(data: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(data) {
+        Ok(value) => error_message(&value),
+        Err(_) => String::from_utf8_lossy(&data[..data.len().min(ERROR_LENGTH)]).into_owned(),
     }
 }
 
@@ -183,18 +168,79 @@ impl<'a> Sink<'a> {
         }
         self.progress.messages += 1;
         self.progress.named_tokens = None;
+        self.progress.choice = 0;
         self.record.marks.first_event.get_or_insert(self.stamp.at);
         Ok(())
+    }
+
+    /// The choice that the rest of the message belongs to (until the next call).
+    pub fn choice(&mut self, index: usize) {
+        self.progress.set_choice(index, self.record);
+    }
+
+    /// Which messages count.
+    pub fn counting(&self) -> Counting {
+        self.progress.counting
     }
 
     /// A token event with some text, which may be empty ([`EventKind::Blank`]).
     pub fn token(&mut self, kind: EventKind, text: &str) {
         self.push_event(kind);
-        self.fragment(kind, text);
+        self.progress.note_output(self.stamp.at);
+        self.put(kind, text);
+    }
+
+    /// Output that is neither text nor a call: audio, an image. A token event unless the message
+    /// has one.
+    pub fn media(&mut self, counted: bool) {
+        if !counted {
+            self.token(EventKind::Blank, "");
+        }
+        let marks = &mut self.record.marks;
+        marks.first_content.get_or_insert(self.stamp.at);
+        marks.last_content = Some(self.stamp.at);
+    }
+
+    /// A closing message (one with a reason to stop) without output. Whether it is a token event is
+    /// decided at the end of the answer: see [`Progress::settle`]. `bare`: without even empty text.
+    pub fn closing(&mut self, bare: bool) {
+        if self.progress.counting != Counting::Output {
+            self.token(EventKind::Blank, "");
+            return;
+        }
+        let event = self.record.events.len();
+        let coalesced = |record: &Record| event > 0 && record.events[event - 1].coalesced();
+        let before = coalesced(self.record);
+        self.push_event(EventKind::Blank);
+        let coalesces = !before && coalesced(self.record);
+        self.progress.note_closing(event, bare, coalesces);
+    }
+
+    /// A message that is none of the API's: progress, results of a filter, or a failure in words of
+    /// the server's own. If no output and no reason to stop follows it, it is why.
+    pub fn stray(&mut self, data: &[u8]) {
+        if !self.progress.finished && has_content(data) {
+            self.progress.stray = Some(data[..data.len().min(MAX_STRAY)].to_vec());
+        }
+    }
+
+    /// A member of a message that may be output of a kind that is not known, for the message of an
+    /// answer without any that is.
+    pub fn unknown_output(&mut self, name: &str) {
+        if self.progress.unknown_output.is_none() {
+            self.progress.unknown_output = Some(printable(name));
+        }
     }
 
     /// Output text that comes with a token event recorded already (a second choice or channel).
     pub fn fragment(&mut self, kind: EventKind, text: &str) {
+        if !text.is_empty() || kind == EventKind::ToolCall {
+            self.progress.note_output(self.stamp.at);
+            self.put(kind, text);
+        }
+    }
+
+    fn put(&mut self, kind: EventKind, text: &str) {
         if text.is_empty() && kind != EventKind::ToolCall {
             return;
         }
@@ -216,6 +262,13 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// Replaces the answer's text so far, where it is kept.
+    pub(crate) fn replace_text(&mut self, text: String) {
+        if self.progress.keep != KeepText::Never {
+            self.record.text = text;
+        }
+    }
+
     fn push_event(&mut self, kind: EventKind) {
         let stamp = self.stamp;
         let same_read = self.progress.last_read == stamp.read;
@@ -224,10 +277,7 @@ impl<'a> Sink<'a> {
         {
             // It came in the same read as this one, or the kernel had merged the two before they
             // were read, so that its stamp is only an upper bound.
-            let lag = Nanos(u64::from(last.lag_ns));
-            let mut same = Event::new(last.at, lag, last.kind, true, last.kernel_stamped());
-            same.tokens = last.tokens;
-            *last = same;
+            last.coalesce();
         }
         self.progress.last_read = stamp.read;
         let mut event = Event::new(
@@ -270,7 +320,19 @@ impl<'a> Sink<'a> {
 
     /// Why the server stopped. The first reason is kept.
     pub fn finish(&mut self, reason: &str) {
-        self.progress.finished = true;
+        self.finish_with(reason, None);
+    }
+
+    /// Why the server stopped, with its own words about it where there are any.
+    pub(crate) fn finish_because(&mut self, reason: &Reason<'_>) {
+        self.finish_with(&reason.kind, reason.words.as_deref());
+    }
+
+    fn finish_with(&mut self, reason: &str, words: Option<&str>) {
+        self.progress.note_finish();
+        if ending(reason) == Ending::Broken {
+            self.progress.break_off(reason, words);
+        }
         self.record
             .finish_reason
             .get_or_insert_with(|| printable(reason));
@@ -298,6 +360,34 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// Bytes of a stray message that are kept.
+const MAX_STRAY: usize = 16 << 10;
+
+/// Members of a message that say nothing about the answer.
+const ENVELOPE: [&str; 10] = [
+    "id",
+    "object",
+    "created",
+    "model",
+    "system_fingerprint",
+    "service_tier",
+    "provider",
+    "choices",
+    "usage",
+    "error",
+];
+
+/// True for a JSON value that says something beyond the frame that every message of a stream has.
+fn has_content(data: &[u8]) -> bool {
+    match serde_json::from_slice::<Value>(data) {
+        Ok(Value::Object(members)) => members
+            .iter()
+            .any(|(name, value)| !ENVELOPE.contains(&name.as_str()) && is_error_value(value)),
+        Ok(value) => is_error_value(&value),
+        Err(_) => false,
+    }
+}
+
 /// False for the values of `error` that mean that there is none.
 pub(crate) fn is_error_value(value: &Value) -> bool {
     match value {
@@ -319,9 +409,16 @@ pub(crate) fn error_message(value: &Value) -> String {
             if let Some(inner) = inner {
                 return error_message(inner);
             }
-            let message = ["message", "detail", "error_message", "msg"]
-                .iter()
-                .find_map(|&key| map.get(key).filter(|message| !message.is_null()));
+            let message = [
+                "message",
+                "detail",
+                "error_message",
+                "error_msg",
+                "msg",
+                "reason",
+            ]
+            .iter()
+            .find_map(|&key| map.get(key).filter(|message| !message.is_null()));
             let Some(message) = message else {
                 return value.to_string();
             };

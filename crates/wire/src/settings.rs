@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use inferometer_core::{Nanos, Secret};
 
 use crate::backend::{Backend, BodySettings};
+use crate::progress::Counting;
 use crate::reply::KeepText;
 
 /// Settings of the client side of HTTP, as the command line gives them.
@@ -33,6 +34,8 @@ pub struct ClientSettings {
     pub limits: Limits,
     /// Whether the answer's text is kept.
     pub keep_text: KeepText,
+    /// Which messages of an answer are token events.
+    pub counting: Counting,
     /// Local addresses to connect from, used in turn.
     pub source_ips: Vec<IpAddr>,
     /// Speak HTTP/2 (by prior knowledge on `http://`, by ALPN on `https://`).
@@ -66,6 +69,7 @@ impl ClientSettings {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             keep_text: KeepText::default(),
+            counting: Counting::default(),
             source_ips: Vec::new(),
             http2: false,
             tls: TlsSettings::default(),

@@ -1,10 +1,15 @@
 //! Server-sent events, framed from a byte stream however it is cut.
 //!
 //! Follows the event stream format of the HTML standard (section 9.2.6, "Interpreting an event
-//! stream"), with two deliberate differences: a line that cannot be a field at all is an error
-//! rather than ignored, because what a server sends outside the protocol must not vanish from a
-//! measurement; and data that the end of the body leaves unterminated is still delivered (see
-//! [`Framer::finish`]).
+//! stream"), with deliberate differences, because what a server sends outside the protocol must not
+//! vanish from a measurement:
+//! - a line that cannot be a field at all is an error rather than ignored, except white space;
+//! - a field named `error` is an event of that name;
+//! - data that the end of the body leaves unterminated is still delivered (see [`Framer::finish`]);
+//! - data lines that are each a complete JSON object (or `[DONE]`) are events of their own even
+//!   without the blank line between them, and are counted ([`Framer::unseparated`]). So that such an
+//!   event has the stamp of its own read, data that is complete at the end of a chunk is delivered
+//!   at once.
 //!
 //! It is our own because every token passes through it after its stamp: it borrows an event from
 //! the read that brought it, and copies only what is split between reads. The cost per event is
@@ -52,6 +57,31 @@ pub struct Framer {
     skip_line_feed: bool,
     /// Nothing has been read yet: a byte order mark may follow.
     at_start: bool,
+    /// The event being collected has several lines of data.
+    several_lines: bool,
+    /// An event was delivered before its blank line.
+    early: bool,
+    unseparated: u32,
+}
+
+/// True for bytes at the start of a body that are, or may become, the first field of an event
+/// stream.
+pub(crate) fn looks_like_events(start: &[u8]) -> bool {
+    let start = start.trim_ascii_start();
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let fields: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+    fields
+        .iter()
+        .any(|field| start.starts_with(field) || field.starts_with(start))
+}
+
+/// True for the data of a whole event: a JSON object, or the end marker.
+fn is_complete(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    data == b"[DONE]"
+        || data.first() == Some(&b'{')
+            && data.last() == Some(&b'}')
+            && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
 }
 
 /// Where the data of the event being collected is.
@@ -74,7 +104,15 @@ impl Framer {
             has_data: false,
             skip_line_feed: false,
             at_start: true,
+            several_lines: false,
+            early: false,
+            unseparated: 0,
         }
+    }
+
+    /// Events so far that no blank line separated from the next.
+    pub fn unseparated(&self) -> u32 {
+        self.unseparated
     }
 
     /// Takes the next bytes and calls `each` for every event that they complete; an error of `each`
@@ -118,6 +156,10 @@ impl Framer {
                     None => self.skip_line_feed = true,
                 }
             }
+        }
+        if self.has_data && at == chunk.len() && self.is_whole(chunk, place) {
+            self.dispatch(chunk, &mut place, &mut each)?;
+            self.early = true;
         }
         self.keep(chunk, &mut place);
         self.grow(chunk.len() - at)?;
@@ -188,13 +230,54 @@ impl Framer {
         }
         let line = &chunk[from..to];
         if line.is_empty() {
+            self.early = false;
             return self.dispatch(chunk, place, each);
         }
         if let Some(value) = line.strip_prefix(b"data:") {
             let start = from + 5 + usize::from(value.first() == Some(&b' '));
+            if self.has_data || self.early {
+                self.separate(chunk, start, to, place, each)?;
+            }
             return self.add_data(chunk, start, to, place);
         }
-        self.other_field(line, chunk, place)
+        if line[0].is_ascii_whitespace() {
+            // Heartbeats are white space, alone or in front of a field.
+            let from = to - line.trim_ascii_start().len();
+            if from == to {
+                return Ok(());
+            }
+            return self.take_line(chunk, from, to, place, each);
+        }
+        self.other_field(line, chunk, place, each)
+    }
+
+    /// True if the data so far is one line that is an event by itself.
+    fn is_whole(&self, chunk: &[u8], place: Place) -> bool {
+        let data = match place {
+            Place::Chunk { from, to } => &chunk[from..to],
+            Place::Kept => &self.data,
+        };
+        !self.several_lines && is_complete(data)
+    }
+
+    /// Before another line of data, delivers the lines before it if each of them is an event.
+    fn separate<E: From<SseError>>(
+        &mut self,
+        chunk: &[u8],
+        from: usize,
+        to: usize,
+        place: &mut Place,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let apart = std::mem::take(&mut self.early)
+            || self.is_whole(chunk, *place) && is_complete(&chunk[from..to]);
+        if apart {
+            self.unseparated = self.unseparated.saturating_add(1);
+        }
+        if apart && self.has_data {
+            self.dispatch(chunk, place, each)?;
+        }
+        Ok(())
     }
 
     fn add_data<E: From<SseError>>(
@@ -206,6 +289,7 @@ impl Framer {
     ) -> Result<(), E> {
         self.grow(to - from)?;
         if self.has_data {
+            self.several_lines = true;
             self.keep(chunk, place);
             self.data.push(b'\n');
             self.data.extend_from_slice(&chunk[from..to]);
@@ -221,20 +305,31 @@ impl Framer {
         line: &[u8],
         chunk: &[u8],
         place: &mut Place,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (field, value) = match memchr::memchr(b':', line) {
             Some(0) => return Ok(()),
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &line[line.len()..]),
         };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" => self.add_data(chunk, 0, 0, place),
             b"event" => {
-                let value = value.strip_prefix(b" ").unwrap_or(value);
+                let apart = std::mem::take(&mut self.early)
+                    || self.has_data && self.is_whole(chunk, *place);
+                if apart {
+                    self.unseparated = self.unseparated.saturating_add(1);
+                    self.dispatch(chunk, place, each)?;
+                }
                 self.name.clear();
                 self.name.extend_from_slice(&value[..value.len().min(256)]);
                 Ok(())
             }
+            _ if field.eq_ignore_ascii_case(b"error") && !value.is_empty() => each(SseEvent {
+                data: value,
+                name: b"error",
+            }),
             _ if field
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) =>
@@ -268,6 +363,7 @@ impl Framer {
         };
         *place = Place::Kept;
         self.has_data = false;
+        self.several_lines = false;
         if self.data.capacity() > 1 << 16 {
             self.data = Vec::new();
         }
@@ -344,6 +440,77 @@ mod tests {
     fn invalid_lines_are_reported() {
         let error = frame(&[b"{\"error\": \"out of memory\"}\n\n"]).unwrap_err();
         assert!(matches!(error, SseError::InvalidLine { line } if line.contains("out of memory")));
+    }
+
+    #[test]
+    fn events_without_a_blank_line_between_them_are_told_apart() {
+        let stream =
+            "data: {\"a\":1}\ndata: {\"b\":2}\nevent: x\ndata: {\"c\":3}\ndata: [DONE]\n\n";
+        let read = |size: usize| {
+            let mut framer = Framer::new(1 << 20);
+            let mut seen = Vec::new();
+            let mut each = |event: SseEvent<'_>| {
+                seen.push(String::from_utf8([event.name, b"|", event.data].concat()).unwrap());
+                Ok::<(), SseError>(())
+            };
+            for chunk in stream.as_bytes().chunks(size) {
+                framer.push(chunk, &mut each).unwrap();
+            }
+            framer.finish(&mut each).unwrap();
+            (seen, framer.unseparated())
+        };
+        let wanted = ["|{\"a\":1}", "|{\"b\":2}", "x|{\"c\":3}", "|[DONE]"].map(String::from);
+        for size in [1, 3, 14, stream.len()] {
+            assert_eq!(read(size), (wanted.to_vec(), 3), "{size} bytes at a time");
+        }
+        // Several lines of one event, none of which is an event by itself.
+        assert_eq!(
+            data("data: {\ndata: \"a\": 1\ndata: }\n\n"),
+            ["{\n\"a\": 1\n}"]
+        );
+        assert_eq!(data("data: {}\ndata: text\n\n"), ["{}\ntext"]);
+    }
+
+    #[test]
+    fn complete_data_does_not_wait_for_its_blank_line() {
+        let mut framer = Framer::new(1_000);
+        let mut seen = 0;
+        for chunk in ["data: {\"a\":1}\n", "\n", "data: {\"b\":2}\n", "\n"] {
+            let each = |_: SseEvent<'_>| {
+                seen += 1;
+                Ok::<(), SseError>(())
+            };
+            framer.push(chunk.as_bytes(), each).unwrap();
+            assert_eq!(framer.unseparated(), 0);
+        }
+        assert_eq!(seen, 2);
+    }
+
+    #[test]
+    fn white_space_is_a_heartbeat_and_error_a_name() {
+        assert_eq!(
+            data("data: a\n\n\t\n\n \ndata: b\n\n   data: c\n\n"),
+            ["a", "b", "c"]
+        );
+        let seen = frame(&[b"error: model crashed\n\n"]).unwrap();
+        assert_eq!(seen, [(b"error".to_vec(), b"model crashed".to_vec())]);
+    }
+
+    #[test]
+    fn an_event_stream_is_recognised_by_its_first_bytes() {
+        for events in [
+            "data: {}",
+            "d",
+            "\r\n: ping",
+            "event: x",
+            "\u{feff}id: 1",
+            "retry",
+        ] {
+            assert!(looks_like_events(events.as_bytes()), "{events:?}");
+        }
+        for other in ["{\"error\":1}", "<html>", "[1]", "datum"] {
+            assert!(!looks_like_events(other.as_bytes()), "{other:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) fn wire(
         headers: target.headers.clone(),
         body: body_settings(settings, model, force_ignore_eos),
         keep_text: keep_text(settings),
+        counting: settings.compat.counting(),
         ..ClientSettings::new(target.backend, &target.base_url, &model.request)
     };
     settings.connection.apply(&mut client);

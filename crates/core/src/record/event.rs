@@ -80,6 +80,16 @@ impl Event {
         self.flags & COALESCED != 0
     }
 
+    /// Marks it as [`Event::coalesced`].
+    pub const fn coalesce(&mut self) {
+        self.flags |= COALESCED;
+    }
+
+    /// Takes [`Event::coalesce`] back, for a later event that turned out to be none.
+    pub const fn uncoalesce(&mut self) {
+        self.flags &= !COALESCED;
+    }
+
     /// True when `at` is the kernel's receive stamp.
     pub const fn kernel_stamped(self) -> bool {
         self.flags & KERNEL != 0

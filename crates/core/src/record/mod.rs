@@ -1,10 +1,12 @@
 //! What happened: the facts of one attempted request.
 
+mod ending;
 mod event;
 mod outcome;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::ending::{Ending, ending};
 pub use self::event::{Event, EventKind};
 pub use self::outcome::{Outcome, OutcomeCounts};
 use crate::Nanos;
@@ -37,7 +39,8 @@ pub struct Marks {
 /// Token counts as the server reported them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// `prompt_tokens`, `input_tokens`.
+    /// All tokens of the prompt, cached ones included. `u32::MAX` stands for a number that does not
+    /// fit, as in the other fields: a negative one, or a larger one.
     pub prompt_tokens: Option<u32>,
     /// `completion_tokens`, `output_tokens`.
     pub completion_tokens: Option<u32>,
@@ -60,6 +63,15 @@ pub enum TokenSource {
     /// No output was counted (a failure, or an endpoint without generation).
     #[default]
     None,
+}
+
+/// An answer of several choices (`n` > 1, or several prompts in one request).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choices {
+    /// Choices with output.
+    pub count: u32,
+    /// The sum over the choices of the time from the first to the last token event of each.
+    pub span: Nanos,
 }
 
 /// More tokens (67 million) than any answer or prompt has: a larger count is wrong. Chosen, not
@@ -128,6 +140,10 @@ pub struct Record {
     pub tokenizer_output_tokens: Option<u32>,
     /// `finish_reason` or the API's equivalent.
     pub finish_reason: Option<String>,
+    /// The choices of the answer, where it was streamed and there are several.
+    pub choices: Option<Choices>,
+    /// Events that no blank line separated from the next, as the event stream format requires.
+    pub unseparated_events: u32,
     /// The answer's text. Dropped after the run unless details are kept.
     pub text: String,
     /// The reasoning text and tool-call arguments, kept for counting tokens.
@@ -277,22 +293,45 @@ impl Record {
     pub fn input_tokens(&self) -> u32 {
         self.usage
             .prompt_tokens
-            .filter(|&count| count <= MAX_TOKENS)
+            .filter(|_| !self.has_impossible_prompt())
             .unwrap_or(self.prompt_tokens)
     }
 
+    /// Input tokens from the prefix cache; `None` if the server reported none or an impossible
+    /// number, which is one larger than [`Record::input_tokens`].
+    pub fn cached_tokens(&self) -> Option<u32> {
+        self.usage
+            .cached_tokens
+            .filter(|&cached| cached <= self.input_tokens())
+    }
+
     /// Output tokens by the server's usage; `None` if it reported none or an impossible number
-    /// ([`Record::has_impossible_usage`]).
+    /// ([`Record::has_impossible_output`]).
     pub fn reported_output_tokens(&self) -> Option<u32> {
         self.usage
             .completion_tokens
-            .filter(|_| !self.has_impossible_usage())
+            .filter(|_| !self.has_impossible_output())
     }
 
-    /// True when the server reports more output tokens than were requested *and* than there are bytes
-    /// in its answer. Hidden reasoning has tokens without bytes, and is left out as far as the server
-    /// reports it.
+    /// True when any number of the usage cannot be true and is not used.
     pub fn has_impossible_usage(&self) -> bool {
+        self.has_impossible_output()
+            || self.has_impossible_prompt()
+            || self.usage.cached_tokens != self.cached_tokens()
+    }
+
+    /// True when the server reports no prompt tokens although some were sent, or more than any
+    /// prompt has.
+    fn has_impossible_prompt(&self) -> bool {
+        self.usage
+            .prompt_tokens
+            .is_some_and(|count| count > MAX_TOKENS || (count == 0 && self.prompt_tokens > 0))
+    }
+
+    /// True when the server reports no output tokens although there is output, or more than were
+    /// requested *and* than there are bytes in its answer. Hidden reasoning has tokens without
+    /// bytes, and is left out as far as the server reports it.
+    pub fn has_impossible_output(&self) -> bool {
         let Some(reported) = self.usage.completion_tokens else {
             return false;
         };
@@ -301,7 +340,8 @@ impl Record {
         // Simulated answers have no bytes.
         let exceeds_bytes =
             self.bytes_received > 0 && u64::from(visible) > self.bytes_received.max(requested);
-        reported > MAX_TOKENS || exceeds_bytes
+        let denies_output = reported == 0 && self.marks.first_content.is_some();
+        reported > MAX_TOKENS || exceeds_bytes || denies_output
     }
 }
 
@@ -397,7 +437,7 @@ mod tests {
             (absurd.reported_output_tokens(), absurd.input_tokens()),
             (None, 7)
         );
-        assert!(absurd.has_impossible_usage());
+        assert!(absurd.has_impossible_usage() && absurd.has_impossible_output());
         // Hidden reasoning, a limit that the server ignored, tokens that decode to nothing, a
         // simulated answer.
         for good in [
@@ -417,5 +457,45 @@ mod tests {
             None
         );
         assert_eq!(Record::default().reported_output_tokens(), None);
+        let denied = Record {
+            marks: Marks {
+                first_content: Some(Nanos(5)),
+                ..Marks::default()
+            },
+            ..record(0, None, Some(10), 2_500)
+        };
+        assert_eq!(denied.reported_output_tokens(), None);
+    }
+
+    #[test]
+    fn no_prompt_is_free_and_no_cache_exceeds_its_prompt() {
+        let record = |prompt: Option<u32>, cached: Option<u32>| Record {
+            usage: Usage {
+                prompt_tokens: prompt,
+                cached_tokens: cached,
+                ..Usage::default()
+            },
+            prompt_tokens: 50,
+            ..Record::default()
+        };
+        let facts = |record: Record| {
+            (
+                record.input_tokens(),
+                record.cached_tokens(),
+                record.has_impossible_usage(),
+            )
+        };
+        assert_eq!(facts(record(Some(60), Some(60))), (60, Some(60), false));
+        assert_eq!(facts(record(Some(10), Some(11))), (10, None, true));
+        assert_eq!(facts(record(Some(0), Some(0))), (50, Some(0), true));
+        assert_eq!(facts(record(Some(u32::MAX), None)), (50, None, true));
+        assert_eq!(facts(record(None, Some(u32::MAX))), (50, None, true));
+        assert_eq!(facts(record(None, None)), (50, None, false));
+        // An image, of which the client counts no tokens, or an empty prompt.
+        let empty = Record {
+            prompt_tokens: 0,
+            ..record(Some(0), None)
+        };
+        assert_eq!(facts(empty), (0, None, false));
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Outcome {
     /// A complete and valid answer.
     Ok,
-    /// The server answered with another status than 200.
+    /// The server answered with a status that is not one of success (2xx).
     HttpError,
     /// An error object or an error event inside the stream.
     StreamError,

@@ -52,6 +52,9 @@ pub(crate) struct ExtrasCollector<'a> {
     pub(super) reasoning: ReasoningSamples,
     pub(super) connecting: ConnectSamples,
     pub(super) targets: BTreeMap<u16, TargetSamples>,
+    /// Successful requests with several choices.
+    pub(super) several_choices: usize,
+    pub(super) unseparated_events: u64,
 }
 
 /// The client's own time within one successful request.
@@ -135,6 +138,8 @@ impl<'a> ExtrasCollector<'a> {
             reasoning: ReasoningSamples::default(),
             connecting: ConnectSamples::default(),
             targets: BTreeMap::new(),
+            several_choices: 0,
+            unseparated_events: 0,
         }
     }
 
@@ -152,6 +157,7 @@ impl<'a> ExtrasCollector<'a> {
             self.coalesced += u64::from(event.coalesced());
         }
         self.rate.add(record);
+        self.unseparated_events += u64::from(record.unseparated_events);
         let target = self.targets.entry(record.target).or_default();
         target.row.target = record.target;
         target.row.requests += 1;
@@ -177,6 +183,7 @@ impl<'a> ExtrasCollector<'a> {
         target.row.completed += 1;
         target.row.output_tokens += u64::from(record.output_tokens);
         self.tokens.add(record);
+        self.several_choices += usize::from(record.choices.is_some());
         self.add_finish_reason(record);
         if let Some(reasoning) = record.marks.first_reasoning {
             let since = |at: Nanos| at.since(origin).as_secs_f64();
@@ -233,7 +240,7 @@ impl<'a> ExtrasCollector<'a> {
     fn add_goodput(&mut self, record: &Record, times: &Times) {
         let limits = &self.settings.goodput;
         let kind = self.settings.kind;
-        let tpot = times.tpot(record.output_tokens);
+        let tpot = times.tpot(record, self.settings);
         self.good += usize::from(meets(limits, times.ttft, tpot, times.latency));
         let from_due = |at: Option<Nanos>| at.map_or(0.0, |at| at.since(record.due).as_secs_f64());
         let ttft = from_due(first_output(record, kind));

@@ -249,7 +249,35 @@ impl ExtrasCollector<'_> {
                       latency from a due instant"
                 .into(),
         });
-        few.chain(user_stamps).chain(closed).collect()
+        few.chain(user_stamps)
+            .chain(closed)
+            .chain(self.answer_notes())
+            .collect()
+    }
+
+    /// What is particular about the answers.
+    fn answer_notes(&self) -> impl Iterator<Item = Note> + use<> {
+        let several = (self.several_choices > 0).then(|| Note {
+            code: "several_choices".into(),
+            message: format!(
+                "answers with several choices: {}; {}, ITL the gaps between events of any choice",
+                self.several_choices,
+                if self.settings.whole_answers {
+                    "TPOT divides the time of an answer by the tokens of all its choices"
+                } else {
+                    "TPOT is the time per token of a choice"
+                }
+            ),
+        });
+        let unseparated = (self.unseparated_events > 0).then(|| Note {
+            code: "nonconforming_sse".into(),
+            message: format!(
+                "events without the blank line that the event stream format requires after each: {}; they were read as \
+                 events of their own, but other clients may join them or fail",
+                self.unseparated_events
+            ),
+        });
+        several.into_iter().chain(unseparated)
     }
 
     /// The rows of several targets; none for a single one, whose numbers are those of the run.

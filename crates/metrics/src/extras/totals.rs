@@ -39,7 +39,7 @@ impl TokenTotals {
             self.agreement.usage_total += u64::from(usage);
             self.agreement.tokenizer_total += u64::from(own);
         }
-        if let Some(cached) = record.usage.cached_tokens {
+        if let Some(cached) = record.cached_tokens() {
             self.cached.requests += 1;
             self.cached.cached_tokens += u64::from(cached);
             self.cached.prompt_tokens += u64::from(record.input_tokens());

@@ -1,6 +1,6 @@
 //! What the rules measure: quantities that take more than one number of the run.
 
-use inferometer_core::{ClientHealth, Nanos, Outcome};
+use inferometer_core::{ClientHealth, Ending, Nanos, Outcome, ending};
 
 use super::{Rule, VerdictSettings};
 use crate::{Extras, Floor, Kind, Summary};
@@ -150,6 +150,21 @@ impl<'a> Findings<'a> {
         ))
     }
 
+    /// Fraction of the good answers that ended for a reason that is not known.
+    pub(super) fn unknown_endings(&self) -> Option<f64> {
+        let unknown: usize = self.unknown_reasons().map(|(_, count)| count).sum();
+        let all: usize = self.extras.finish_reasons.values().sum();
+        (all > 0).then(|| unknown as f64 / all as f64)
+    }
+
+    /// The reasons that are not known, with their numbers of answers.
+    pub(super) fn unknown_reasons(&self) -> impl Iterator<Item = (&'a str, usize)> {
+        let reasons = self.extras.finish_reasons.iter();
+        reasons
+            .filter(|(reason, _)| ending(reason) == Ending::Unknown)
+            .map(|(reason, &count)| (reason.as_str(), count))
+    }
+
     pub(super) fn usage_difference(&self) -> Option<f64> {
         let tokens = &self.extras.tokens;
         if tokens.usage_impossible > 0 {
@@ -164,7 +179,8 @@ impl<'a> Findings<'a> {
         let tokens = &self.extras.tokens;
         if tokens.usage_impossible > 0 {
             return Some(format!(
-                "answers that report more output tokens than they have bytes: {}; these counts were not used",
+                "answers whose usage cannot be true (more output tokens than bytes, none in spite of output, no prompt \
+                 tokens, more cached than prompt tokens): {}; these counts were not used",
                 tokens.usage_impossible
             ));
         }

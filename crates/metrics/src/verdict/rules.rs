@@ -265,6 +265,29 @@ pub const RULES: &[Rule] = &[
         detail: Some(|run| Some(run.count_of(Outcome::Truncated))),
     },
     Rule {
+        code: "unknown_ending",
+        quantity: "fraction of answers with an unknown finish_reason",
+        definition: None,
+        unit: Unit::Fraction,
+        caution: Any,
+        invalid: Never,
+        en: Advice {
+            meaning: "they count as successful, but the server may have broken them off",
+            remedy: "look up what the server means by this word; an answer that it broke off is not a measurement",
+        },
+        zh: Advice {
+            meaning: "这些回答计为成功，但也可能是被服务器中断的",
+            remedy: "查明服务器用这个词表示什么；被中断的回答不能作为测量结果",
+        },
+        measure: |run| run.unknown_endings(),
+        detail: Some(|run| {
+            let named = run
+                .unknown_reasons()
+                .map(|(reason, count)| format!("{reason:?}: {count}"));
+            Some(named.collect::<Vec<_>>().join(", "))
+        }),
+    },
+    Rule {
         code: "output_length",
         quantity: "deviation from the requested output length",
         definition: Some("the difference with --ignore-eos, else only the excess"),

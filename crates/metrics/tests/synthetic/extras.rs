@@ -1,6 +1,6 @@
 //! The extras of runs whose answers are known.
 
-use inferometer_core::{Event, EventKind, Nanos, Outcome, Record};
+use inferometer_core::{Choices, Event, EventKind, Nanos, Outcome, Record};
 use inferometer_metrics::{
     Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise,
 };
@@ -103,6 +103,52 @@ fn events_and_tokens_are_kept_apart() {
     );
     assert_eq!(gaps.mean_tokens_per_event, Some(9.0 / 5.0));
     assert_eq!(extras.peak_output_tokens_per_s, 9.0);
+}
+
+#[test]
+fn choices_side_by_side_do_not_make_tokens_faster() {
+    // Four choices with a token every 40 ms each: 20 events, of which four come together.
+    let mut record = answer(0, 0, 0, 50, 0, &[1; 20]);
+    for (number, event) in record.events.iter_mut().enumerate() {
+        event.at = Nanos((50 + number as u64 / 4 * 40) * MS);
+    }
+    record.choices = Some(Choices {
+        count: 4,
+        span: Nanos(4 * 160 * MS),
+    });
+    let records = vec![record];
+    let tpot = |settings: &MetricSettings| {
+        let (summary, extras) = analyse(&records, settings);
+        let codes: Vec<String> = extras.notes.into_iter().map(|note| note.code).collect();
+        let stats = summary
+            .stats
+            .into_iter()
+            .find(|stats| stats.metric == Metric::Tpot);
+        (
+            stats.unwrap().mean_ms,
+            codes.contains(&"several_choices".to_owned()),
+        )
+    };
+    assert_eq!(tpot(&open_loop()), (40.0, true));
+    // vLLM: 160 ms over 19 tokens.
+    let whole = MetricSettings {
+        whole_answers: true,
+        ..open_loop()
+    };
+    let (vllm, _) = tpot(&whole);
+    assert!((vllm - 160.0 / 19.0).abs() < 1e-9, "{vllm}");
+}
+
+#[test]
+fn unseparated_events_are_noted() {
+    let mut records = clean_run(3, 20.0, 5);
+    records[1].unseparated_events = 7;
+    let extras = extras(&records, &open_loop());
+    let note = extras
+        .notes
+        .iter()
+        .find(|note| note.code == "nonconforming_sse");
+    assert!(note.unwrap().message.contains("after each: 7;"));
 }
 
 #[test]

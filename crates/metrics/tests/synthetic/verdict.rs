@@ -178,7 +178,19 @@ const CASES: &[Case] = &[
         record.bytes_received = 2_500;
         record.tokenizer_output_tokens = None;
     })
-    .says("answers that report more output tokens than they have bytes: 1;"),
+    .says("whose usage cannot be true"),
+    case("usage_disagreement", Caution, |run| {
+        run.records[7].usage.prompt_tokens = Some(0);
+    })
+    .says("): 1;"),
+    case("usage_disagreement", Caution, |run| {
+        run.records[7].usage.cached_tokens = Some(101);
+    })
+    .says("): 1;"),
+    case("unknown_ending", Caution, |run| {
+        run.each(500, |record| record.finish_reason = Some("halt".into()));
+    })
+    .says("0.2 % (\"halt\": 2)"),
     case("clock_step", Caution, |run| step(run, 500)),
     case("clock_step", Invalid, |run| step(run, 50_000)),
     case("throttled", Caution, |run| throttle(run, 0.01)),

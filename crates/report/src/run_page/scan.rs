@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use inferometer_core::{Nanos, Outcome, Record, Records};
+use inferometer_core::{Choices, Nanos, Outcome, Record, Records};
 use serde_json::{Value, json};
 
 use super::histogram::Histogram;
@@ -23,6 +23,7 @@ struct RequestSpan {
     last: f64,
     end: f64,
     tokens: u32,
+    choices: Option<Choices>,
     outcome: Outcome,
     lateness_ms: f64,
 }
@@ -112,6 +113,7 @@ impl Scan {
                 .map_or(end, Nanos::as_secs_f64),
             end,
             tokens: record.output_tokens,
+            choices: record.choices,
             outcome: record.outcome,
             lateness_ms: record.lateness().unwrap_or_default().as_millis_f64(),
         });
@@ -242,8 +244,13 @@ impl Scan {
             (!ms.is_empty()).then(|| steps(ms.len() as u64, ecdf(&ms, STEPS)))
         };
         let tpot = |kept: &RequestSpan| {
-            let gaps = f64::from(kept.tokens.checked_sub(1).filter(|gaps| *gaps > 0)?);
-            Some((kept.last - kept.first?) * 1e3 / gaps)
+            let whole = kept.last - kept.first?;
+            // Several choices are generated side by side.
+            let (count, span) = kept.choices.map_or((1, whole), |choices| {
+                (choices.count, choices.span.as_secs_f64())
+            });
+            let gaps = f64::from(kept.tokens.checked_sub(count).filter(|gaps| *gaps > 0)?);
+            Some(span * 1e3 / gaps)
         };
         json!({
             "ttft": exact(good().filter_map(RequestSpan::ttft_ms).collect()),

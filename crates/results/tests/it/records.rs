@@ -3,7 +3,8 @@
 use std::fs;
 
 use inferometer_core::{
-    Connection, Event, EventKind, Marks, Nanos, Outcome, Record, Records, TokenSource, Usage,
+    Choices, Connection, Event, EventKind, Marks, Nanos, Outcome, Record, Records, TokenSource,
+    Usage,
 };
 use inferometer_results::{
     RecordLog, ResultsError, StoredRecords, read_log, read_parquet, write_parquet,
@@ -39,6 +40,20 @@ fn marks() -> impl Strategy<Value = Marks> {
     })
 }
 
+fn usage(counts: &[Option<u32>]) -> Usage {
+    Usage {
+        prompt_tokens: counts[0],
+        completion_tokens: counts[1],
+        cached_tokens: counts[2],
+        reasoning_tokens: counts[3],
+    }
+}
+
+fn choices(count: Option<u32>, span: Option<Nanos>) -> Option<Choices> {
+    let (count, span) = count.zip(span)?;
+    Some(Choices { count, span })
+}
+
 /// Records with every field set, so that a field without a column fails the round trip. A new field
 /// of `Record` fails to compile here.
 pub(crate) fn record() -> impl Strategy<Value = Record> {
@@ -55,7 +70,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         vec(event(), 0..20),
     );
     let texts = vec(option::of(".{0,12}"), 4);
-    let counts = vec(option::of(any::<u32>()), 9);
+    let counts = vec(option::of(any::<u32>()), 11);
     let small = (
         any::<[u16; 3]>(),
         option::of(any::<u16>()),
@@ -89,16 +104,13 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             error: texts[1].clone(),
             prompt_tokens: counts[0].unwrap_or(7),
             asked_output_tokens: counts[1],
-            usage: Usage {
-                prompt_tokens: counts[2],
-                completion_tokens: counts[3],
-                cached_tokens: counts[4],
-                reasoning_tokens: counts[5],
-            },
+            usage: usage(&counts[2..6]),
             output_tokens: counts[6].unwrap_or(9),
             token_source,
             tokenizer_output_tokens: counts[7],
             finish_reason: texts[2].clone(),
+            choices: choices(counts[9], spans[0]),
+            unseparated_events: counts[10].unwrap_or(2),
             text,
             other_text,
             connection: Connection {

@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences};
 use super::body::{Body, BodySettings, add_common, json_body, model};
-use super::message::is_marker;
+use super::message::{is_marker, object};
 use crate::error::WireError;
-use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
-use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
+use crate::json::{Lenient, Reason, Text, actual_error, reason, text};
+use crate::reply::{Fault, ReplyReader, Sink, failure_words};
 use crate::sse::SseEvent;
 use crate::template::Template;
+use crate::usage::{DividedPrompt, UsageObject};
 
 /// The version of the API that is spoken.
 const VERSION: &str = "2023-06-01";
@@ -29,11 +30,7 @@ pub(super) static ANTHROPIC: Backend = Backend {
     applies_chat_template: true,
     streaming: Streaming::OnRequest,
     body,
-    reader: || {
-        Box::new(Reader {
-            template: Template::new(),
-        })
-    },
+    reader: || Box::new(Reader::default()),
     sequences: all_sequences,
     headers,
 };
@@ -124,9 +121,10 @@ struct Part<'a> {
     input: Option<&'a RawValue>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reader {
     template: Template<EventKind>,
+    prompt: DividedPrompt,
 }
 
 impl Reader {
@@ -165,17 +163,16 @@ impl ReplyReader for Reader {
             return Ok(());
         }
         let data = event.data;
-        let message: Message<'_> =
-            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: Message<'_> = object(data)?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || actual_error(message.error).is_some() || event.name == b"error" {
+        if kind == "error" || actual_error(message.error).is_some() {
             return Err(failure(message.error, data));
         }
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
                     // Its output count is that of an empty message; the real one comes at the end.
-                    let start = usage.usage();
+                    let start = usage.divided_usage(&mut self.prompt);
                     sink.usage(inferometer_core::Usage {
                         completion_tokens: None,
                         ..start
@@ -189,30 +186,30 @@ impl ReplyReader for Reader {
             }
             "message_delta" => {
                 if let Some(usage) = message.usage.as_ref() {
-                    sink.usage(usage.usage());
+                    sink.usage(usage.divided_usage(&mut self.prompt));
                 }
                 if let Some(reason) = message
                     .delta
                     .as_ref()
                     .and_then(|delta| reason(&delta.stop_reason))
                 {
-                    sink.finish(reason);
+                    sink.finish_because(reason);
                 }
             }
             "message_stop" => sink.done(),
+            "" => sink.stray(data),
             _ => {}
         }
         Ok(())
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let whole: Whole<'_> =
-            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let whole: Whole<'_> = object(body)?;
         if actual_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
             return Err(failure(whole.error, body));
         }
         if let Some(usage) = whole.usage.as_ref() {
-            sink.usage(usage.usage());
+            sink.usage(usage.divided_usage(&mut self.prompt));
         }
         for part in whole.content.iter().flatten() {
             sink.fragment(
@@ -228,7 +225,10 @@ impl ReplyReader for Reader {
             }
         }
         if let Some(reason) = reason(&whole.stop_reason) {
-            sink.finish(reason);
+            sink.finish_because(reason);
+        }
+        if whole.content.is_none() {
+            sink.stray(body);
         }
         Ok(())
     }
@@ -236,8 +236,5 @@ impl ReplyReader for Reader {
 
 fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
     let raw = actual_error(error).map_or(data, |raw| raw.get().as_bytes());
-    let message = serde_json::from_slice::<Value>(raw)
-        .map(|value| error_message(&value))
-        .unwrap_or_default();
-    Fault::new(Outcome::StreamError, message)
+    Fault::new(Outcome::StreamError, failure_words(raw))
 }

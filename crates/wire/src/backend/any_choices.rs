@@ -3,10 +3,12 @@
 use inferometer_core::EventKind;
 use serde_json::value::RawValue;
 
+use super::message::object;
 use super::{chat, completions};
-use crate::json::Text;
-use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::json::{Lenient, Text, text};
+use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
+use crate::usage::UsageObject;
 
 /// Reads choices with either `text` or a chat `delta`, for APIs whose servers differ in it.
 #[derive(Debug, Default)]
@@ -30,19 +32,51 @@ impl AnyChoices {
 
 impl ReplyReader for AnyChoices {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        if memchr::memmem::find(event.data, b"\"transcript.text.").is_some() {
+            return transcript(event.data, sink);
+        }
         self.reader(event.data).event(event, sink)
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         // Transcriptions, and old versions of DeepSpeed-MII, have their text outside of any choice.
-        let bare: Bare<'_> =
-            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let bare: Bare<'_> = object(body)?;
         for text in &bare.text.0 {
             sink.fragment(EventKind::Text, &text.0);
         }
         // Everything else is in the same place in either form; other fields are ignored.
         self.reader(body).body(body, sink)
     }
+}
+
+/// An event of OpenAI's own streamed transcriptions, which have no choices.
+#[derive(Debug, serde::Deserialize)]
+struct Transcript<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    delta: Lenient<Text<'a>>,
+    #[serde(default)]
+    usage: Lenient<UsageObject>,
+}
+
+fn transcript(data: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
+    let event: Transcript<'_> = object(data)?;
+    if let Some(usage) = event.usage.as_ref() {
+        sink.usage(usage.usage());
+    }
+    match &*event.kind.0 {
+        "transcript.text.delta" => match text(event.delta.as_ref()).unwrap_or_default() {
+            "" => sink.token(EventKind::Blank, ""),
+            text => sink.token(EventKind::Text, text),
+        },
+        "transcript.text.done" => {
+            sink.finish("completed");
+            sink.done();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 #[derive(Debug, serde::Deserialize)]

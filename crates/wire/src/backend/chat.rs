@@ -1,8 +1,10 @@
 //! `openai-chat`: OpenAI's chat completions API.
 //!
-//! A token event is a message whose delta has content, reasoning (`reasoning` or
-//! `reasoning_content`), a tool call or a function call, or whose content is empty without a role:
-//! a token that decodes to nothing. The opening message with the role is not one.
+//! A token event is a message whose delta has content (text, or a list of parts), a refusal,
+//! reasoning (`reasoning`, `reasoning_content` and other names), a tool call, a function call, audio
+//! or images, or whose content is empty without a role: a token that decodes to nothing. The opening
+//! message with the role is not one. A closing message without output is one only if the usage holds
+//! more tokens than the events before it carry.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -10,12 +12,16 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
-use super::message::{check_error, is_marker, note_extras};
+use super::completions::index;
+use super::message::{Groq, check_error, is_marker, note_extras, object, unknown_member};
+use crate::content::Content;
 use crate::error::WireError;
-use crate::json::{Length, Lenient, Reason, ServerMetrics, Text, UsageObject, reason, text};
-use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::json::{Count, Length, Lenient, Reason, ServerMetrics, Text, reason, text};
+use crate::progress::Counting;
+use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
+use crate::usage::UsageObject;
 
 /// The chat completions API.
 pub(super) static OPENAI_CHAT: Backend = Backend {
@@ -91,10 +97,14 @@ struct Message<'a> {
     object: Lenient<Text<'a>>,
     #[serde(default)]
     metrics: Lenient<ServerMetrics>,
+    #[serde(default)]
+    x_groq: Lenient<Groq>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     /// In place of `delta` in an answer that is not streamed.
@@ -104,6 +114,9 @@ struct Choice<'a> {
     finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
+    /// Where Moonshot's API puts the usage.
+    #[serde(default)]
+    usage: Lenient<UsageObject>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -112,15 +125,34 @@ struct Delta<'a> {
     #[serde(borrow)]
     role: Lenient<Text<'a>>,
     #[serde(borrow)]
-    content: Option<Text<'a>>,
+    content: Option<Content<'a>>,
     #[serde(borrow)]
-    reasoning: Option<Text<'a>>,
+    reasoning: Option<Content<'a>>,
     #[serde(borrow)]
-    reasoning_content: Option<Text<'a>>,
+    reasoning_content: Option<Content<'a>>,
+    #[serde(borrow)]
+    thinking: Lenient<Content<'a>>,
+    /// OpenRouter's, beside `reasoning` or (where it is encrypted) instead of it.
+    #[serde(borrow)]
+    reasoning_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Lenient<Text<'a>>,
+    #[serde(borrow)]
+    audio: Lenient<Audio<'a>>,
+    images: Length,
     #[serde(borrow)]
     tool_calls: Option<Vec<ToolCall<'a>>>,
     #[serde(borrow)]
     function_call: Option<Function<'a>>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Audio<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    transcript: Lenient<Text<'a>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -139,29 +171,98 @@ struct Function<'a> {
     arguments: Option<Text<'a>>,
 }
 
+impl Message<'_> {
+    fn usage(&self) -> Option<&UsageObject> {
+        let in_choice = || {
+            self.choices
+                .iter()
+                .flatten()
+                .find_map(|choice| choice.usage.as_ref())
+        };
+        let groq = || self.x_groq.as_ref().and_then(|groq| groq.usage.as_ref());
+        self.usage.as_ref().or_else(in_choice).or_else(groq)
+    }
+}
+
 impl<'a> Choice<'a> {
     fn delta(&self) -> Option<&Delta<'a>> {
         self.delta.as_ref().or(self.message.as_ref())
     }
 }
 
-impl Delta<'_> {
-    fn reasoning(&self) -> Option<&Text<'_>> {
-        let filled = |text: &&Text<'_>| !text.0.is_empty();
-        self.reasoning
-            .as_ref()
-            .filter(filled)
-            .or(self.reasoning_content.as_ref().filter(filled))
+impl<'a> Delta<'a> {
+    /// The text of the reasoning, where its member holds it as a text.
+    fn reasoning(&self) -> Option<&Text<'a>> {
+        self.reasoning_members()
+            .map(|content| &content.text)
+            .find(|text| !text.0.is_empty())
     }
 
-    /// Everything in it that is output, in the order in which servers produce it.
+    fn reasoning_members(&self) -> impl Iterator<Item = &Content<'a>> {
+        [
+            self.reasoning.as_ref(),
+            self.reasoning_content.as_ref(),
+            self.thinking.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The answer's text, where it has any.
+    fn text(&self) -> Option<&Text<'a>> {
+        let text = self.content.as_ref().map(|content| &content.text);
+        text.filter(|text| !text.0.is_empty())
+    }
+
+    /// True for content that is there and empty.
+    fn is_blank(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| {
+            content.text.0.is_empty() && content.reasoning.is_empty() && !content.media
+        })
+    }
+
+    /// Everything in it that is output, in the order in which servers produce it; audio and images
+    /// are [`EventKind::Blank`].
     fn output(&self, mut each: impl FnMut(EventKind, &str)) {
+        let mut filled = |kind, text: &str| {
+            if !text.is_empty() {
+                each(kind, text);
+            }
+        };
         if let Some(reasoning) = self.reasoning() {
-            each(EventKind::Reasoning, &reasoning.0);
+            filled(EventKind::Reasoning, &reasoning.0);
+        } else if let Some(parts) = self.reasoning_members().find(|x| !x.reasoning.is_empty()) {
+            filled(EventKind::Reasoning, &parts.reasoning);
+        } else if let Some(details) = self.reasoning_details {
+            let details = serde_json::from_str::<Content<'_>>(details.get()).unwrap_or_default();
+            filled(EventKind::Reasoning, &details.text.0);
+            filled(EventKind::Reasoning, &details.reasoning);
         }
-        if let Some(content) = text(self.content.as_ref()).filter(|text| !text.is_empty()) {
-            each(EventKind::Text, content);
+        if let Some(content) = &self.content {
+            filled(EventKind::Reasoning, &content.reasoning);
+            filled(EventKind::Text, &content.text.0);
         }
+        filled(
+            EventKind::Text,
+            text(self.refusal.as_ref()).unwrap_or_default(),
+        );
+        if let Some(audio) = self.audio.as_ref() {
+            filled(
+                EventKind::Text,
+                text(audio.transcript.as_ref()).unwrap_or_default(),
+            );
+        }
+        self.calls(&mut each);
+        let sound = self.audio.as_ref().and_then(|audio| audio.data);
+        if sound.is_some_and(|data| !matches!(data.get(), "null" | "\"\""))
+            || self.images.0.is_some_and(|images| images > 0)
+            || self.content.as_ref().is_some_and(|content| content.media)
+        {
+            each(EventKind::Blank, "");
+        }
+    }
+
+    fn calls(&self, each: &mut impl FnMut(EventKind, &str)) {
         let calls = self
             .tool_calls
             .iter()
@@ -186,52 +287,35 @@ impl Delta<'_> {
 
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    template: Template<EventKind>,
+    /// Its kind is that of the text, and the number of the choice.
+    template: Template<(EventKind, usize)>,
 }
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        if let Some((kind, text)) = self.template.text(event.data) {
+        if let Some(((kind, choice), text)) = self.template.text(event.data) {
+            sink.choice(choice);
             sink.token(kind, text);
             return Ok(());
         }
         if is_marker(event, sink) {
             return Ok(());
         }
-        let message: Message<'_> =
-            serde_json::from_slice(event.data).map_err(|error| not_json(event.data, &error))?;
+        let message: Message<'_> = object(event.data)?;
         check_error(
             message.error,
-            event.name == b"error" || text(message.object.as_ref()) == Some("error"),
+            text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
+        if choices.is_empty() && message.usage().is_none() && message.metrics.is_none() {
+            sink.stray(event.data);
+        }
         if let Some(tokens) = choices.first().and_then(|choice| choice.token_ids.0) {
             sink.tokens_in_message(tokens);
         }
-        let mut counted = false;
-        for choice in choices {
-            if let Some(reason) = reason(&choice.finish_reason) {
-                sink.finish(reason);
-            }
-            let Some(delta) = choice.delta() else {
-                continue;
-            };
-            delta.output(|kind, text| {
-                if counted {
-                    sink.fragment(kind, text);
-                } else {
-                    sink.token(kind, text);
-                }
-                counted = true;
-            });
-            let blank = delta.role.is_none() && text(delta.content.as_ref()) == Some("");
-            if blank && !counted {
-                sink.token(EventKind::Blank, "");
-                counted = true;
-            }
-        }
+        take_choices(choices, event.data, sink);
         if let Some((kind, text)) = plain_text(&message) {
             self.template.learn(event.data, text, kind);
         }
@@ -239,49 +323,114 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let message: Message<'_> =
-            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let message: Message<'_> = object(body)?;
         check_error(
             message.error,
             text(message.object.as_ref()) == Some("error"),
             body,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, sink);
+        let mut any = false;
         for choice in message.choices.iter().flatten() {
             if let Some(message) = choice.delta() {
-                message.output(|kind, text| sink.fragment(kind, text));
+                message.output(|kind, text| {
+                    any = true;
+                    if kind == EventKind::Blank {
+                        sink.media(true);
+                    } else {
+                        sink.fragment(kind, text);
+                    }
+                });
             }
             if let Some(reason) = reason(&choice.finish_reason) {
-                sink.finish(reason);
+                sink.finish_because(reason);
             }
+        }
+        if message.choices.is_none() {
+            sink.stray(body);
+        } else if !any && let Some(name) = unknown_member(body) {
+            sink.unknown_output(&name);
         }
         Ok(())
     }
 }
 
+/// The choices of one message: at most one token event.
+fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
+    let mut counted = false;
+    for choice in choices {
+        sink.choice(index(choice.index));
+        if let Some(delta) = choice.delta() {
+            delta.output(|kind, text| {
+                match (kind, counted) {
+                    (EventKind::Blank, counted) => sink.media(counted),
+                    (kind, true) => sink.fragment(kind, text),
+                    (kind, false) => sink.token(kind, text),
+                }
+                counted = true;
+            });
+        }
+    }
+    if !counted && let Some(choice) = choices.first() {
+        counted = take_empty(choice, sink);
+    }
+    if !counted
+        && !sink.has_tokens()
+        && let Some(name) = unknown_member(data)
+    {
+        sink.unknown_output(&name);
+    }
+    for choice in choices {
+        if let Some(reason) = reason(&choice.finish_reason) {
+            sink.choice(index(choice.index));
+            sink.finish_because(reason);
+        }
+    }
+}
+
+/// A choice without output. True if it is, or may be, a token event.
+fn take_empty(choice: &Choice<'_>, sink: &mut Sink<'_>) -> bool {
+    sink.choice(index(choice.index));
+    let delta = choice.delta();
+    let opens = delta.is_some_and(|delta| !delta.role.is_none());
+    let blank = !opens && delta.is_some_and(Delta::is_blank);
+    let reason = reason(&choice.finish_reason);
+    // With this reason, the model has generated an end-of-text token.
+    let is_stop = reason.is_some_and(|reason| reason.kind.eq_ignore_ascii_case("stop"));
+    match sink.counting() {
+        Counting::VllmEveryChoice => sink.token(EventKind::Blank, ""),
+        Counting::Vllm if blank => sink.token(EventKind::Blank, ""),
+        Counting::Output if blank && reason.is_none() => sink.token(EventKind::Blank, ""),
+        Counting::Output if blank || is_stop => sink.closing(!blank),
+        Counting::Vllm | Counting::Output => return false,
+    }
+    true
+}
+
 /// The text of a message that carries one fragment of text and nothing else.
-fn plain_text<'a>(message: &'a Message<'_>) -> Option<(EventKind, &'a str)> {
+fn plain_text<'a>(message: &'a Message<'_>) -> Option<((EventKind, usize), &'a str)> {
     let [choice] = message.choices.as_deref()? else {
         return None;
     };
     let delta = choice.delta()?;
-    let nothing_else = message.usage.is_none()
+    let nothing_else = message.usage().is_none()
         && message.metrics.is_none()
         && choice.finish_reason.is_none()
         && choice.token_ids.0.is_none()
         && delta.tool_calls.as_ref().is_none_or(Vec::is_empty)
-        && delta.function_call.is_none();
+        && delta.function_call.is_none()
+        && delta.refusal.is_none()
+        && delta.audio.is_none()
+        && delta.images.0.is_none();
     if !nothing_else {
         return None;
     }
-    let filled = |text: &&Text<'_>| !text.0.is_empty();
-    match (delta.reasoning(), delta.content.as_ref().filter(filled)) {
-        (Some(reasoning), None)
-            if delta.reasoning.is_none() || delta.reasoning_content.is_none() =>
-        {
-            Some((EventKind::Reasoning, reasoning.borrowed()?))
+    let choice = index(choice.index);
+    match (delta.reasoning(), delta.text()) {
+        (Some(reasoning), None) if delta.reasoning_members().count() == 1 => {
+            Some(((EventKind::Reasoning, choice), reasoning.borrowed()?))
         }
-        (None, Some(content)) => Some((EventKind::Text, content.borrowed()?)),
+        (None, Some(content)) => Some(((EventKind::Text, choice), content.borrowed()?)),
         _ => None,
     }
 }

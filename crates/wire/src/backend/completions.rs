@@ -2,9 +2,10 @@
 //! `lmdeploy`, `scalellm`, `llama.cpp`): OpenAI's completions API.
 //!
 //! A message with a choice is a token event, as in vLLM's client, with one departure: a closing
-//! message with empty text and a `finish_reason` is not a token event if tokens came before.
-//! llama.cpp and transformers send such a message at the same instant as the last token, where it
-//! would count as a gap of zero. vLLM puts the reason on the last text itself.
+//! message with empty text and a `finish_reason` is one only if the usage holds more tokens than
+//! the events before it carry. vLLM sends such a message for an end-of-text token, one step after
+//! the last text. llama.cpp and transformers send it at the same instant as the last token, where
+//! it would count as a gap of zero.
 
 use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
@@ -12,12 +13,13 @@ use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
-use super::message::{check_error, is_marker, note_extras};
+use super::message::{Groq, check_error, is_marker, note_extras, object, unknown_member};
 use crate::error::WireError;
-use crate::json::{Length, Lenient, Reason, ServerMetrics, Text, UsageObject, reason, text};
-use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::json::{Count, Length, Lenient, Reason, ServerMetrics, Text, reason, text};
+use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
+use crate::usage::UsageObject;
 
 /// OpenAI's completions API, which all these servers have.
 const COMPLETIONS: Backend = Backend {
@@ -105,10 +107,14 @@ struct Message<'a> {
     object: Lenient<Text<'a>>,
     #[serde(default)]
     metrics: Lenient<ServerMetrics>,
+    #[serde(default)]
+    x_groq: Lenient<Groq>,
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -117,90 +123,137 @@ struct Choice<'a> {
     token_ids: Length,
     #[serde(default)]
     logprobs: Length,
+    /// Where some servers put the usage.
+    #[serde(default)]
+    usage: Lenient<UsageObject>,
+}
+
+impl Message<'_> {
+    fn usage(&self) -> Option<&UsageObject> {
+        let in_choice = || {
+            self.choices
+                .iter()
+                .flatten()
+                .find_map(|choice| choice.usage.as_ref())
+        };
+        let groq = || self.x_groq.as_ref().and_then(|groq| groq.usage.as_ref());
+        self.usage.as_ref().or_else(in_choice).or_else(groq)
+    }
+}
+
+impl Choice<'_> {
+    fn text(&self) -> &str {
+        text(self.text.as_ref()).unwrap_or_default()
+    }
+}
+
+/// The number of a choice, 0 where it has none.
+pub(super) fn index(index: Count) -> usize {
+    index
+        .0
+        .filter(|&index| index != u32::MAX)
+        .unwrap_or_default() as usize
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    template: Template<()>,
+    /// Its kind is the number of the choice.
+    template: Template<usize>,
 }
 
 impl ReplyReader for Reader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
-        if let Some(((), text)) = self.template.text(event.data) {
+        if let Some((choice, text)) = self.template.text(event.data) {
+            sink.choice(choice);
             sink.token(EventKind::Text, text);
             return Ok(());
         }
         if is_marker(event, sink) {
             return Ok(());
         }
-        let message: Message<'_> =
-            serde_json::from_slice(event.data).map_err(|error| not_json(event.data, &error))?;
+        let message: Message<'_> = object(event.data)?;
         check_error(
             message.error,
-            event.name == b"error" || text(message.object.as_ref()) == Some("error"),
+            text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
         let Some(first) = choices.first() else {
+            if message.usage().is_none() && message.metrics.is_none() {
+                sink.stray(event.data);
+            }
             return Ok(());
         };
         if let Some(tokens) = first.token_ids.0.or(first.logprobs.0) {
             sink.tokens_in_message(tokens);
         }
-        for choice in choices {
-            if let Some(reason) = reason(&choice.finish_reason) {
-                sink.finish(reason);
-            }
-        }
-        let empty = choices
-            .iter()
-            .all(|choice| text(choice.text.as_ref()).unwrap_or_default().is_empty());
-        if empty {
-            if first.finish_reason.is_none() || !sink.has_tokens() {
-                sink.token(EventKind::Blank, "");
-            }
-            return Ok(());
-        }
-        sink.token(
-            EventKind::Text,
-            text(first.text.as_ref()).unwrap_or_default(),
-        );
-        for choice in &choices[1..] {
-            sink.fragment(
-                EventKind::Text,
-                text(choice.text.as_ref()).unwrap_or_default(),
-            );
-        }
+        take_choices(choices, event.data, sink);
         let plain = choices.len() == 1
             && first.finish_reason.is_none()
             && first.token_ids.0.or(first.logprobs.0).is_none()
-            && message.usage.is_none()
+            && message.usage().is_none()
             && message.metrics.is_none();
         if let (true, Some(text)) = (plain, first.text.as_ref().and_then(Text::borrowed)) {
-            self.template.learn(event.data, text, ());
+            self.template.learn(event.data, text, index(first.index));
         }
         Ok(())
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        let message: Message<'_> =
-            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        let message: Message<'_> = object(body)?;
         check_error(
             message.error,
             text(message.object.as_ref()) == Some("error"),
             body,
         )?;
-        note_extras(message.usage.as_ref(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, sink);
         for choice in message.choices.iter().flatten() {
-            sink.fragment(
-                EventKind::Text,
-                text(choice.text.as_ref()).unwrap_or_default(),
-            );
+            sink.fragment(EventKind::Text, choice.text());
             if let Some(reason) = reason(&choice.finish_reason) {
-                sink.finish(reason);
+                sink.finish_because(reason);
             }
         }
+        if message.choices.is_none() {
+            sink.stray(body);
+        }
         Ok(())
+    }
+}
+
+/// The choices of one message, of which there is at least one: a token event, if any.
+fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
+    let mut counted = false;
+    for choice in choices.iter().filter(|choice| !choice.text().is_empty()) {
+        sink.choice(index(choice.index));
+        if counted {
+            sink.fragment(EventKind::Text, choice.text());
+        } else {
+            sink.token(EventKind::Text, choice.text());
+        }
+        counted = true;
+    }
+    if !counted {
+        let open = choices.iter().find(|choice| choice.finish_reason.is_none());
+        sink.choice(index(open.unwrap_or(&choices[0]).index));
+        if open.is_some() {
+            sink.token(EventKind::Blank, "");
+        } else {
+            sink.closing(false);
+        }
+        if let Some(name) = choices[0]
+            .text
+            .is_none()
+            .then(|| unknown_member(data))
+            .flatten()
+        {
+            sink.unknown_output(&name);
+        }
+    }
+    for choice in choices {
+        if let Some(reason) = reason(&choice.finish_reason) {
+            sink.choice(index(choice.index));
+            sink.finish_because(reason);
+        }
     }
 }

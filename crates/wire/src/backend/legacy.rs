@@ -8,10 +8,10 @@ use serde_json::{Map, json};
 use super::any_choices::AnyChoices;
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, merge, model};
-use super::message::check_error;
+use super::message::{check_error, is_marker, object};
 use crate::error::WireError;
 use crate::json::{Count, Lenient, Reason, Text, reason, text};
-use crate::reply::{Fault, ReplyReader, Sink, not_json};
+use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 
 /// The only kind of prompt that these APIs accept.
@@ -107,12 +107,11 @@ struct TgiReader;
 impl ReplyReader for TgiReader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
         let data = event.data;
-        if data.trim_ascii().is_empty() {
+        if is_marker(event, sink) {
             return Ok(());
         }
-        let message: TgiMessage<'_> =
-            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
-        check_error(message.error, event.name == b"error", data)?;
+        let message: TgiMessage<'_> = object(data)?;
+        check_error(message.error, false, data)?;
         if let Some(token) = &message.token {
             let fragment = text(token.text.as_ref()).unwrap_or_default();
             sink.tokens_in_message(1);
@@ -135,8 +134,13 @@ impl ReplyReader for TgiReader {
                 .details
                 .as_ref()
                 .and_then(|details| reason(&details.finish_reason));
-            sink.finish(why.unwrap_or("end"));
+            match why {
+                Some(why) => sink.finish_because(why),
+                None => sink.finish("end"),
+            }
             sink.done();
+        } else if message.token.is_none() {
+            sink.stray(data);
         }
         Ok(())
     }
@@ -207,11 +211,10 @@ struct TensorRtReader;
 impl ReplyReader for TensorRtReader {
     fn event(&mut self, event: SseEvent<'_>, sink: &mut Sink<'_>) -> Result<(), Fault> {
         let data = event.data;
-        if data.trim_ascii().is_empty() {
+        if is_marker(event, sink) {
             return Ok(());
         }
-        let message: TensorRtMessage<'_> =
-            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: TensorRtMessage<'_> = object(data)?;
         check_error(message.error, false, data)?;
         if let Some(fragment) = text(message.text_output.as_ref()) {
             sink.token(
@@ -222,6 +225,8 @@ impl ReplyReader for TensorRtReader {
                 },
                 fragment,
             );
+        } else {
+            sink.stray(data);
         }
         Ok(())
     }

@@ -1,12 +1,27 @@
 //! What messages of several APIs have in common: end markers, errors, usage numbers.
 
 use inferometer_core::Outcome;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::{ServerMetrics, UsageObject, actual_error};
-use crate::reply::{Fault, Sink, error_message};
+use crate::json::{Lenient, ServerMetrics, actual_error};
+use crate::reply::{Fault, Sink, failure_words, not_json};
 use crate::sse::SseEvent;
+use crate::usage::UsageObject;
+
+/// The object in `data`, as a `T`.
+///
+/// serde would read a list as an object's members in order, which no server means.
+pub(super) fn object<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Fault> {
+    if data.trim_ascii_start().first() == Some(&b'[') {
+        let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
+        return Err(Fault::malformed(format!(
+            "a list where an object was expected: {start}"
+        )));
+    }
+    serde_json::from_slice(data).map_err(|error| not_json(data, &error))
+}
 
 /// Handles events without a message: an empty one, and the end marker `[DONE]`. True for these.
 pub(super) fn is_marker(event: SseEvent<'_>, sink: &mut Sink<'_>) -> bool {
@@ -27,11 +42,45 @@ pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) ->
         None if whole => data,
         None => return Ok(()),
     };
-    let message = serde_json::from_slice::<Value>(raw).map_or_else(
-        |_| String::from_utf8_lossy(&raw[..raw.len().min(2 << 10)]).into_owned(),
-        |value| error_message(&value),
-    );
+    let message = failure_words(raw);
     Err(Fault::new(Outcome::StreamError, message))
+}
+
+/// What Groq adds to OpenAI's messages.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Groq {
+    pub(super) usage: Lenient<UsageObject>,
+}
+
+/// The name of the first member of the choices' deltas or messages that holds something: for
+/// messages in which no known member does.
+pub(super) fn unknown_member(data: &[u8]) -> Option<String> {
+    const NO_OUTPUT: [&str; 7] = [
+        "role",
+        "name",
+        "id",
+        "index",
+        "finish_reason",
+        "stop_reason",
+        "logprobs",
+    ];
+    let message: Value = serde_json::from_slice(data).ok()?;
+    let choices = message.get("choices")?.as_array()?;
+    let members = choices.iter().flat_map(|choice| {
+        let inner = choice.get("delta").or_else(|| choice.get("message"));
+        inner.unwrap_or(choice).as_object().into_iter().flatten()
+    });
+    let filled = |value: &Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        _ => false,
+    };
+    members
+        .filter(|(name, value)| !NO_OUTPUT.contains(&name.as_str()) && filled(value))
+        .map(|(name, _)| name.clone())
+        .next()
 }
 
 /// Usage numbers and server-side times, which any message may carry.

@@ -73,13 +73,14 @@ mod tests {
 
     use super::*;
     use crate::probe::Stamp;
-    use crate::reply::{KeepText, Progress, Sink};
+    use crate::progress::{Counting, Progress};
+    use crate::reply::{KeepText, Sink};
     use crate::sse::SseEvent;
 
     /// What a stream of events makes of a record, with a new reader for every event or one for all.
     fn read(backend: &Backend, events: &[String], afresh: bool) -> (Record, bool) {
         let mut record = Record::default();
-        let mut progress = Progress::new(KeepText::Always);
+        let mut progress = Progress::new(KeepText::Always, Counting::Output);
         let mut reader = backend.reader();
         let mut failed = false;
         for (number, event) in events.iter().enumerate() {
@@ -169,7 +170,7 @@ mod tests {
         fn no_reader_panics_on_any_event(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             for backend in ALL {
                 let mut record = Record::default();
-                let mut progress = Progress::new(KeepText::Always);
+                let mut progress = Progress::new(KeepText::Always, Counting::Output);
                 let mut reader = backend.reader();
                 let mut sink = Sink::new(&mut record, &mut progress, Stamp::default());
                 let _ = reader.event(SseEvent { data: &bytes, name: b"" }, &mut sink);

@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::chat::messages;
-use super::message::check_error;
+use super::message::{check_error, object};
 use crate::error::WireError;
-use crate::json::{Length, Lenient, UsageObject};
+use crate::json::{Length, Lenient};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
+use crate::usage::UsageObject;
 
 /// Instruction of the VLM2Vec models for an image alone.
 const DESCRIBE_IMAGE: &str = "Represent the given image.";
@@ -284,21 +285,55 @@ impl ReplyReader for Reader {
             }
             return Ok(());
         }
-        let answer: Answer<'_> =
-            serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            // TEI and others: the vectors, scores or labels themselves.
+            let Length(items) =
+                serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
+            if items.is_some_and(|items| items > 0) {
+                sink.complete();
+            }
+            return Ok(());
+        }
+        let answer: Answer<'_> = object(body)?;
         check_error(answer.error, false, body)?;
         if let Some(usage) = answer.usage.as_ref() {
             sink.usage(usage.input_usage());
         }
         // An answer without any vector or score is empty, which the exchange detects.
-        if answer
-            .data
-            .0
-            .or(answer.results.0)
-            .is_none_or(|length| length > 0)
-        {
-            sink.complete();
+        match answer.data.0.or(answer.results.0) {
+            Some(0) => {}
+            Some(_) => sink.complete(),
+            None if has_values(body) => sink.complete(),
+            None => sink.stray(body),
         }
         Ok(())
     }
+}
+
+/// True for an object with a number or a list, that is neither usage nor about the answer: vectors,
+/// scores or labels under another name.
+fn has_values(body: &[u8]) -> bool {
+    const ASIDE: [&str; 9] = [
+        "usage",
+        "meta",
+        "created",
+        "code",
+        "error_code",
+        "status",
+        "status_code",
+        "detail",
+        "errors",
+    ];
+    let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) else {
+        return false;
+    };
+    members.iter().any(|(name, value)| {
+        !ASIDE.contains(&name.as_str())
+            && match value {
+                Value::Number(_) => true,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(members) => !members.is_empty(),
+                _ => false,
+            }
+    })
 }

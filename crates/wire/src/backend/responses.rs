@@ -6,12 +6,14 @@ use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model};
-use super::message::is_marker;
+use super::message::{is_marker, object};
 use crate::error::WireError;
-use crate::json::{Lenient, Reason, Text, UsageObject, actual_error, reason, text};
-use crate::reply::{Fault, ReplyReader, Sink, error_message, not_json};
+use crate::json::{Lenient, Reason, Text, actual_error, reason, text};
+use crate::progress::Counting;
+use crate::reply::{Fault, ReplyReader, Sink, failure_words, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
+use crate::usage::UsageObject;
 
 /// The responses API.
 pub(super) static OPENAI_RESPONSES: Backend = Backend {
@@ -97,6 +99,10 @@ struct Item<'a> {
 struct Part<'a> {
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    refusal: Lenient<Text<'a>>,
+    #[serde(borrow, default)]
+    transcript: Lenient<Text<'a>>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -120,30 +126,36 @@ impl ReplyReader for Reader {
             return Ok(());
         }
         let data = event.data.trim_ascii();
-        let message: Message<'_> =
-            serde_json::from_slice(data).map_err(|error| not_json(data, &error))?;
+        let message: Message<'_> = object(data)?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
         if kind == "error" || kind == "response.failed" || actual_error(message.error).is_some() {
             return Err(failure(message.error, message.response, data));
         }
-        let part = match kind {
-            "response.output_text.delta" => EventKind::Text,
-            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
-                EventKind::Reasoning
+        if matches!(
+            kind,
+            "response.completed" | "response.incomplete" | "response.cancelled"
+        ) {
+            if let Some(raw) = message.response {
+                take_response(raw.get().as_bytes(), sink)?;
             }
-            "response.function_call_arguments.delta" => EventKind::ToolCall,
-            "response.completed" | "response.incomplete" => {
-                if let Some(raw) = message.response {
-                    take_response(raw.get().as_bytes(), sink)?;
-                }
-                sink.done();
-                return Ok(());
-            }
-            _ => return Ok(()),
+            sink.done();
+            return Ok(());
+        }
+        if kind.is_empty() {
+            sink.stray(data);
+            return Ok(());
+        }
+        let Some(part) = Delta::of(kind, sink.counting()) else {
+            return Ok(());
         };
         let delta = message.delta.map_or("\"\"", RawValue::get);
-        let fragment: Text<'_> =
-            serde_json::from_str(delta).map_err(|error| not_json(delta.as_bytes(), &error))?;
+        let Delta::Text(part) = part else {
+            sink.media(false);
+            return Ok(());
+        };
+        let Ok(fragment) = serde_json::from_str::<Text<'_>>(delta) else {
+            return unreadable(kind, delta, sink);
+        };
         sink.token(
             if fragment.0.is_empty() {
                 EventKind::Blank
@@ -163,20 +175,70 @@ impl ReplyReader for Reader {
     }
 }
 
+/// What an event's `delta` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delta {
+    Text(EventKind),
+    /// Audio or part of an image.
+    Media,
+}
+
+impl Delta {
+    /// That of the events of this type; `None` for events that are no output.
+    fn of(kind: &str, counting: Counting) -> Option<Self> {
+        let (name, is_delta) = match kind.strip_suffix(".delta") {
+            Some(name) => (name, true),
+            None => (kind, false),
+        };
+        // vLLM's client counts these two only.
+        let counted = matches!(name, "response.output_text" | "response.reasoning_text");
+        if counting != Counting::Output && !(counted && is_delta) {
+            return None;
+        }
+        let has = |part: &str| name.contains(part);
+        if has("image") && has("partial") {
+            return Some(Self::Media);
+        }
+        if !is_delta {
+            return None;
+        }
+        Some(if has("reasoning") {
+            Self::Text(EventKind::Reasoning)
+        } else if has("text") || has("refusal") || has("transcript") {
+            Self::Text(EventKind::Text)
+        } else if has("audio") {
+            Self::Media
+        } else {
+            // Arguments of calls, code, input of tools.
+            Self::Text(EventKind::ToolCall)
+        })
+    }
+}
+
+/// A delta that is no text: malformed where a text is due, else named if the answer stays empty.
+fn unreadable(kind: &str, delta: &str, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    if matches!(
+        kind,
+        "response.output_text.delta" | "response.reasoning_text.delta"
+    ) {
+        let error = serde_json::from_str::<Text<'_>>(delta).err();
+        let fault = error.map(|error| not_json(delta.as_bytes(), &error));
+        return fault.map_or(Ok(()), Err);
+    }
+    sink.unknown_output(kind);
+    Ok(())
+}
+
 fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
     let raw = actual_error(error)
         .or(response)
         .map_or(data, |raw| raw.get().as_bytes());
-    let message = serde_json::from_slice::<Value>(raw)
-        .map(|value| error_message(&value))
-        .unwrap_or_default();
-    Fault::new(Outcome::StreamError, message)
+    Fault::new(Outcome::StreamError, failure_words(raw))
 }
 
 /// Usage, status and (for answers that are not streamed) output of a response object.
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-    let response: Response<'_> =
-        serde_json::from_slice(raw).map_err(|error| not_json(raw, &error))?;
+    let response: Response<'_> = object(raw)?;
     if actual_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
         return Err(failure(response.error, None, raw));
     }
@@ -187,10 +249,10 @@ fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         .incomplete_details
         .as_ref()
         .and_then(|details| reason(&details.reason));
-    sink.finish(
-        why.or(text(response.status.as_ref()))
-            .unwrap_or("completed"),
-    );
+    match why {
+        Some(why) => sink.finish_because(why),
+        None => sink.finish(text(response.status.as_ref()).unwrap_or("completed")),
+    }
     if sink.has_tokens() {
         return Ok(());
     }
@@ -203,7 +265,13 @@ fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
             EventKind::Text
         };
         for part in item.content.iter().flatten() {
-            sink.fragment(kind, text(part.text.as_ref()).unwrap_or_default());
+            for text in [
+                part.text.as_ref(),
+                part.refusal.as_ref(),
+                part.transcript.as_ref(),
+            ] {
+                sink.fragment(kind, text.map_or("", |text| &text.0));
+            }
         }
         if let Some(arguments) = text(item.arguments.as_ref()) {
             sink.fragment(EventKind::ToolCall, arguments);

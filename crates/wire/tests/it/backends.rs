@@ -637,7 +637,8 @@ fn an_anthropic_exchange() {
             usage.completion_tokens,
             usage.cached_tokens
         ),
-        (Some(11), Some(4), Some(4))
+        // Of the prompt, 4 tokens came from the cache and 11 did not.
+        (Some(15), Some(4), Some(4))
     );
     let failed =
         stream(&[r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#]);

@@ -4,8 +4,10 @@
 //! whose load would disturb those of others.
 
 mod backends;
+mod closing;
 mod common;
 mod connections;
 mod exchange;
 mod faults;
+mod kinds;
 mod transcripts;

@@ -1,0 +1,228 @@
+//! The state of one answer while it arrives.
+
+use inferometer_core::{Choices, Event, Nanos, Record};
+
+use crate::reply::{KeepText, printable};
+
+/// Choices that are told apart; no server gives that many.
+const MAX_CHOICES: usize = 4_096;
+
+/// Which messages are token events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// Those that carry output: see `docs/backends.md`.
+    #[default]
+    Output,
+    /// As in vLLM's client from 0.33 on: in completions and transcriptions every message with a
+    /// choice, in chat those with output or empty content.
+    Vllm,
+    /// As in vLLM's client before 0.33: in chat, too, every message with a choice.
+    VllmEveryChoice,
+}
+
+/// A closing message without output, whose token is known only when the usage is.
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    /// Its place among the events.
+    event: usize,
+    choice: usize,
+    /// It has not even empty text.
+    bare: bool,
+    /// Because of it, the event before counts as coalesced.
+    coalesces: bool,
+}
+
+/// What is known of one choice of several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choice {
+    /// First and last token event.
+    span: Option<(Nanos, Nanos)>,
+    finished: bool,
+}
+
+/// The state of an answer while it arrives.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) keep: KeepText,
+    pub(crate) counting: Counting,
+    /// The read that completed the latest token event.
+    pub(crate) last_read: u64,
+    /// Output tokens up to the latest token event, while the server reports them with every event.
+    pub(crate) cumulative: Option<u32>,
+    /// Tokens reported by the current message, for its token event.
+    pub(crate) named_tokens: Option<u32>,
+    /// The server reported why it stopped.
+    pub(crate) finished: bool,
+    /// The end marker came.
+    pub(crate) done: bool,
+    /// Server-sent events of any kind.
+    pub(crate) messages: u64,
+    /// An answer that needs no output to be complete (embeddings, scores).
+    pub(crate) complete: bool,
+    /// Why the server broke the answer off, if it said so.
+    pub(crate) broken: Option<String>,
+    /// The latest message that is none of the API's, as long as no output or reason follows it.
+    pub(crate) stray: Option<Vec<u8>>,
+    /// A member of a message that may be output of a kind that is not known.
+    pub(crate) unknown_output: Option<String>,
+    /// The choice that the current message belongs to.
+    pub(crate) choice: usize,
+    /// Empty until a second choice appears: most answers have one.
+    choices: Vec<Choice>,
+    closing: Vec<Closing>,
+}
+
+impl Progress {
+    pub(crate) fn new(keep: KeepText, counting: Counting) -> Self {
+        Self {
+            keep,
+            counting,
+            last_read: 0,
+            cumulative: Some(0),
+            named_tokens: None,
+            finished: false,
+            done: false,
+            messages: 0,
+            complete: false,
+            broken: None,
+            stray: None,
+            unknown_output: None,
+            choice: 0,
+            choices: Vec::new(),
+            closing: Vec::new(),
+        }
+    }
+
+    /// Names the choice that what follows belongs to; `record` holds what came before.
+    pub(crate) fn set_choice(&mut self, index: usize, record: &Record) {
+        let index = index.min(MAX_CHOICES - 1);
+        self.choice = index;
+        if index == 0 && self.choices.is_empty() {
+            return;
+        }
+        if self.choices.is_empty() {
+            let span = record.first_token().zip(record.last_token());
+            self.choices.push(Choice {
+                span,
+                finished: self.finished,
+            });
+        }
+        if index >= self.choices.len() {
+            self.choices.resize(index + 1, Choice::default());
+        }
+    }
+
+    /// Output of the current choice at `at`.
+    #[inline]
+    pub(crate) fn note_output(&mut self, at: Nanos) {
+        if let Some(choice) = self.choices.get_mut(self.choice) {
+            let first = choice.span.map_or(at, |(first, _)| first);
+            choice.span = Some((first, at));
+        }
+        if self.stray.is_some() {
+            self.stray = None;
+        }
+    }
+
+    /// A reason to stop for the current choice.
+    pub(crate) fn note_finish(&mut self) {
+        self.finished = true;
+        self.stray = None;
+        if let Some(choice) = self.choices.get_mut(self.choice) {
+            choice.finished = true;
+        }
+    }
+
+    /// The latest event of the record belongs to a closing message without output.
+    pub(crate) fn note_closing(&mut self, event: usize, bare: bool, coalesces: bool) {
+        self.closing.push(Closing {
+            event,
+            choice: self.choice,
+            bare,
+            coalesces,
+        });
+    }
+
+    /// The number of the first choice that had output and no reason to stop, where other choices
+    /// had one.
+    pub(crate) fn open_choice(&self) -> Option<usize> {
+        let open = |choice: &Choice| choice.span.is_some() && !choice.finished;
+        self.choices.iter().position(open).filter(|_| self.finished)
+    }
+
+    /// Decides which closing messages carried a token, and gives the record its choices.
+    ///
+    /// A server that ends an answer with an end-of-text token sends a closing message without text
+    /// for it, and counts it in its usage; one that has nothing left to send does not. So closing
+    /// messages count as long as the usage holds more tokens than the events before them carry.
+    /// One without even empty text (`"delta": {}`) counts only if exactly its token is missing:
+    /// otherwise the events carry several tokens each, and nothing says that it carries one.
+    /// Without usage, tokens are counted by the text, which has none for it.
+    pub(crate) fn settle(&mut self, record: &mut Record) {
+        if !self.closing.is_empty() {
+            self.settle_closing(record);
+        }
+        let spans = self.choices.iter().filter_map(|choice| choice.span);
+        let (count, span) = spans.fold((0, Nanos::ZERO), |(count, sum), (first, last)| {
+            (count + 1, Nanos(sum.0 + last.since(first).0))
+        });
+        if count > 1 {
+            record.choices = Some(Choices { count, span });
+        }
+        self.choices.clear();
+    }
+
+    fn settle_closing(&mut self, record: &mut Record) {
+        let closing = std::mem::take(&mut self.closing);
+        let tokens = |event: &Event| u64::from(event.tokens.max(1));
+        let is_closing = |place: usize| closing.iter().any(|closing| closing.event == place);
+        let events = record.events.iter().enumerate();
+        let carried: u64 = events
+            .filter(|&(place, _)| !is_closing(place))
+            .map(|(_, event)| tokens(event))
+            .sum();
+        let only = closing.len() == record.events.len() && !closing[0].bare;
+        let hidden = match record.marks.first_reasoning {
+            Some(_) => 0,
+            None => record.usage.reasoning_tokens.unwrap_or_default(),
+        };
+        let reported = record
+            .reported_output_tokens()
+            .map(|tokens| u64::from(tokens.saturating_sub(hidden)));
+        let mut missing = match reported {
+            Some(reported) => reported.saturating_sub(carried),
+            // Nothing else came, and an answer of one end-of-text token is an answer.
+            None if only && record.usage.completion_tokens.is_none() => 1,
+            None => 0,
+        };
+        let exact = missing == closing.len() as u64;
+        let mut dropped = 0;
+        for closing in closing {
+            let place = closing.event - dropped;
+            if missing == 0 || (closing.bare && !exact) {
+                let event = record.events.remove(place);
+                if closing.coalesces && !event.coalesced() && place > 0 {
+                    record.events[place - 1].uncoalesce();
+                }
+                dropped += 1;
+                continue;
+            }
+            missing -= 1;
+            let at = record.events[place].at;
+            if let Some(choice) = self.choices.get_mut(closing.choice) {
+                let first = choice.span.map_or(at, |(first, _)| first);
+                choice.span = Some((first, at.max(first)));
+            }
+        }
+    }
+
+    /// Keeps the reason of an answer that the server broke off.
+    pub(crate) fn break_off(&mut self, reason: &str, words: Option<&str>) {
+        if self.broken.is_none() {
+            let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+            self.broken = Some(printable(&format!(
+                "the server ended the answer with {reason:?}{words}"
+            )));
+        }
+    }
+}

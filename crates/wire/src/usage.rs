@@ -1,0 +1,177 @@
+//! The token counts of an answer, as the servers' APIs name and define them.
+
+use inferometer_core::Usage;
+
+use crate::json::{Count, Lenient};
+
+/// The `usage` object in the spellings of all servers.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct UsageObject {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    input_tokens: Count,
+    output_tokens: Count,
+    total_tokens: Count,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    /// Moonshot's name.
+    cached_tokens: Count,
+    /// DeepSeek's names; the two sum up to the prompt.
+    prompt_cache_hit_tokens: Count,
+    prompt_cache_miss_tokens: Count,
+    /// vLLM's name within its engine, which some gateways keep.
+    num_cached_tokens: Count,
+    prompt_tokens_details: Lenient<InputDetails>,
+    prompt_token_details: Lenient<InputDetails>,
+    input_tokens_details: Lenient<InputDetails>,
+    completion_tokens_details: Lenient<OutputDetails>,
+    output_tokens_details: Lenient<OutputDetails>,
+    reasoning_tokens: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    reasoning_tokens: Count,
+}
+
+/// How Anthropic's API divides the prompt: three numbers without overlap. They come in several
+/// messages, of which a later one may have some of them only.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DividedPrompt {
+    uncached: Option<u32>,
+    read: Option<u32>,
+    created: Option<u32>,
+}
+
+impl UsageObject {
+    /// The counts as a [`Usage`], in APIs whose prompt includes what came from the cache.
+    pub(crate) fn usage(&self) -> Usage {
+        let details = self
+            .prompt_tokens_details
+            .0
+            .or(self.prompt_token_details.0)
+            .or(self.input_tokens_details.0)
+            .and_then(|details| details.cached_tokens.0);
+        let cached = details
+            .or(self.cached_tokens.0)
+            .or(self.prompt_cache_hit_tokens.0)
+            .or(self.num_cached_tokens.0)
+            .or(self.cache_read_input_tokens.0);
+        let divided = self
+            .prompt_cache_hit_tokens
+            .0
+            .zip(self.prompt_cache_miss_tokens.0)
+            .map(|(hit, miss)| hit.saturating_add(miss));
+        let reasoning = self
+            .completion_tokens_details
+            .0
+            .or(self.output_tokens_details.0)
+            .and_then(|details| details.reasoning_tokens.0);
+        Usage {
+            prompt_tokens: self.prompt_tokens.0.or(self.input_tokens.0).or(divided),
+            completion_tokens: self.completion_tokens.0.or(self.output_tokens.0),
+            cached_tokens: cached,
+            reasoning_tokens: reasoning.or(self.reasoning_tokens.0),
+        }
+    }
+
+    /// The counts in Anthropic's API, whose `input_tokens` are those that neither came from the
+    /// cache nor were written to it. `known` has what earlier messages of the answer said.
+    pub(crate) fn divided_usage(&self, known: &mut DividedPrompt) -> Usage {
+        let usage = self.usage();
+        known.uncached = self.input_tokens.0.or(known.uncached);
+        known.read = self.cache_read_input_tokens.0.or(known.read);
+        known.created = self.cache_creation_input_tokens.0.or(known.created);
+        let cached = known.read.unwrap_or_default();
+        let created = known.created.unwrap_or_default();
+        let sum = |uncached: u32| uncached.saturating_add(cached).saturating_add(created);
+        Usage {
+            prompt_tokens: self.prompt_tokens.0.or(known.uncached.map(sum)),
+            cached_tokens: known.read.or(usage.cached_tokens),
+            ..usage
+        }
+    }
+
+    /// The counts of an answer that has no output tokens, where some servers give only the total.
+    pub(crate) fn input_usage(&self) -> Usage {
+        let usage = self.usage();
+        Usage {
+            prompt_tokens: usage.prompt_tokens.or(self.total_tokens.0),
+            ..usage
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> UsageObject {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn cached_tokens_have_many_names_and_meanings() {
+        let usage = |json: &str| {
+            let usage = read(json).usage();
+            (usage.prompt_tokens, usage.cached_tokens)
+        };
+        for (json, cached) in [
+            (
+                r#"{"prompt_tokens":64,"prompt_tokens_details":{"cached_tokens":48}}"#,
+                48,
+            ),
+            (
+                r#"{"input_tokens":64,"input_tokens_details":{"cached_tokens":48}}"#,
+                48,
+            ),
+            (
+                r#"{"prompt_tokens":64,"prompt_cache_hit_tokens":48,"prompt_cache_miss_tokens":16}"#,
+                48,
+            ),
+            (
+                r#"{"prompt_cache_hit_tokens":48,"prompt_cache_miss_tokens":16}"#,
+                48,
+            ),
+            (r#"{"prompt_tokens":64,"cached_tokens":48}"#, 48),
+            (r#"{"prompt_tokens":64,"num_cached_tokens":48}"#, 48),
+            (r#"{"prompt_tokens":64,"cache_read_input_tokens":48}"#, 48),
+        ] {
+            assert_eq!(usage(json), (Some(64), Some(cached)), "{json}");
+        }
+    }
+
+    #[test]
+    fn anthropic_divides_the_prompt_and_may_do_so_in_two_messages() {
+        let divided = |messages: &[&str]| {
+            let mut known = DividedPrompt::default();
+            let mut last = Usage::default();
+            for json in messages {
+                last = read(json).divided_usage(&mut known);
+            }
+            (last.prompt_tokens, last.cached_tokens)
+        };
+        let all =
+            r#"{"input_tokens":10,"cache_read_input_tokens":50,"cache_creation_input_tokens":40}"#;
+        assert_eq!(divided(&[all]), (Some(100), Some(50)));
+        assert_eq!(
+            divided(&[all, r#"{"output_tokens":4}"#]),
+            (Some(100), Some(50))
+        );
+        // vLLM: the first message has the whole prompt, the last one divides it.
+        let last = r#"{"input_tokens":20,"cache_read_input_tokens":80,"output_tokens":4}"#;
+        assert_eq!(
+            divided(&[r#"{"input_tokens":100}"#, last]),
+            (Some(100), Some(80))
+        );
+        assert_eq!(divided(&[r#"{"output_tokens":4}"#]), (None, None));
+    }
+}
