@@ -36,8 +36,8 @@ pub(super) fn resolve(
     let backend = backend(name.as_deref().unwrap_or(compat.default_backend()))?;
     if !matches!(tokenizer_mode.as_str(), "auto" | "hf") {
         return Err(Failure::usage(format!(
-            "--tokenizer-mode {tokenizer_mode}: must be auto or hf, because tokenizers are loaded from a tokenizer.json; \
-             choose one that has such a file with --tokenizer"
+            "--tokenizer-mode {tokenizer_mode}: must be auto or hf: the format follows from the tokenizer's files \
+             (tokenizer.json, tekken.json, tokenizer.model, …), which --tokenizer names"
         )));
     }
     if trust_remote_code {

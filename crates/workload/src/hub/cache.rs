@@ -25,7 +25,7 @@ impl HubSettings {
         })
     }
 
-    pub(super) fn list_cached(&self, kind: RepoKind, repo: &str) -> Result<Vec<String>, HubError> {
+    pub(crate) fn list_cached(&self, kind: RepoKind, repo: &str) -> Result<Vec<String>, HubError> {
         let miss = || HubError::OfflineMiss {
             repo: repo.into(),
             file: "the list of files".into(),

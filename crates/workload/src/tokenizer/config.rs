@@ -1,6 +1,6 @@
 //! The files beside a `tokenizer.json`: special tokens, clean-up, chat template.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The settings of a tokenizer that are not in `tokenizer.json`.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,26 @@ impl Config {
         if self.chat_template.is_none() {
             self.chat_template = template_source(&file["chat_template"]);
         }
+    }
+
+    /// Sets a special token that no file names.
+    pub(super) fn set_default(&mut self, name: &str, token: &str) {
+        if self.named(name).is_none() {
+            self.named_special.push((name.to_owned(), token.to_owned()));
+            self.special.push((name.to_owned(), token.to_owned()));
+        }
+    }
+
+    /// The same if the vocabulary has the token.
+    pub(super) fn set_default_in(&mut self, name: &str, token: &str, vocab: &Map<String, Value>) {
+        if vocab.contains_key(token) {
+            self.set_default(name, token);
+        }
+    }
+
+    /// Adds a special token that has no name of its own.
+    pub(super) fn push_special(&mut self, list: &str, token: &str) {
+        self.special.push((list.to_owned(), token.to_owned()));
     }
 
     /// The special token of one kind.

@@ -3,25 +3,32 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use inferometer_os::files::{self, SMALL_FILE};
 use serde_json::Value;
 
-use super::TokenizerError;
 use super::config::{Config, template_source};
+use super::formats::{self, Side, Vocabulary};
+use super::{TokenizerError, hex_sha256};
 use crate::hub::{HubError, HubSettings, RepoKind};
 
 /// The files of a tokenizer, read.
 pub(super) struct Files {
     /// Name of the tokenizer file in messages.
     pub(super) tokenizer_name: String,
-    /// Content of `tokenizer.json`.
+    /// Content of `tokenizer.json`, or what was made of a vocabulary of another format.
     pub(super) tokenizer: Vec<u8>,
     /// The content of the other files.
     pub(super) config: Config,
+    /// Hash of the vocabulary's files where `tokenizer` was made of them.
+    pub(super) sha256: Option<String>,
 }
 
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+/// The model's own settings, which name the class of the tokenizer where nothing else does.
+const MODEL: &str = "config.json";
 /// Files with the chat template alone, in the order in which the Python library prefers them; both
 /// win over the template in the configuration.
 const TEMPLATES: [&str; 2] = [
@@ -31,48 +38,178 @@ const TEMPLATES: [&str; 2] = [
 /// The template of older processors, which counts where the tokenizer has none.
 const TEMPLATE_JSON: &str = "chat_template.json";
 
+/// The vocabulary in a folder or repository, by the names of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Json(String),
+    Tekken(String),
+    VocabMerges,
+    Model(String),
+    Ranks(String),
+    WordPiece(String),
+}
+
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+impl Kind {
+    /// The first kind that `names` hold, in the order of preference.
+    fn choose<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<Self> {
+        let has = |wanted: &str| names.clone().any(|name| name == wanted);
+        if has(TOKENIZER) {
+            return Some(Self::Json(TOKENIZER.into()));
+        }
+        if has(VOCAB) && has(MERGES) {
+            return Some(Self::VocabMerges);
+        }
+        let kinds = names.filter_map(Self::of_file);
+        kinds.min_by_key(|kind| match kind {
+            Self::Tekken(_) => 0,
+            Self::Ranks(_) => 1,
+            Self::Model(_) => 2,
+            _ => 3,
+        })
+    }
+
+    /// What a file of this name is; `None` for other files and for those that need a second one.
+    fn of_file(name: &str) -> Option<Self> {
+        let owned = || name.to_owned();
+        let is_model = [
+            "tokenizer.model",
+            "spiece.model",
+            "sentencepiece.bpe.model",
+            "spm.model",
+        ]
+        .contains(&name)
+            || name.starts_with("tokenizer.model.")
+            || name.contains(".model.v");
+        if name.starts_with("tekken") && has_extension(name, "json") {
+            Some(Self::Tekken(owned()))
+        } else if has_extension(name, "tiktoken") || name == "tiktoken.model" {
+            Some(Self::Ranks(owned()))
+        } else if is_model {
+            Some(Self::Model(owned()))
+        } else if name == "vocab.txt" {
+            Some(Self::WordPiece(owned()))
+        } else {
+            None
+        }
+    }
+
+    /// The names of its files.
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::VocabMerges => vec![VOCAB, MERGES],
+            Self::Json(name)
+            | Self::Tekken(name)
+            | Self::Model(name)
+            | Self::Ranks(name)
+            | Self::WordPiece(name) => vec![name],
+        }
+    }
+
+    /// The vocabulary of these contents; `None` for `tokenizer.json`, which is one already.
+    fn vocabulary(self, mut contents: Vec<Vec<u8>>) -> Option<Vocabulary> {
+        let second = contents.split_off(1).pop().unwrap_or_default();
+        let first = contents.pop().unwrap_or_default();
+        Some(match self {
+            Self::Json(_) => return None,
+            Self::Tekken(_) => Vocabulary::Tekken(first),
+            Self::VocabMerges => Vocabulary::VocabMerges {
+                vocab: first,
+                merges: second,
+            },
+            Self::Model(name) => Vocabulary::Model {
+                content: first,
+                name,
+            },
+            Self::Ranks(name) => Vocabulary::Ranks {
+                content: first,
+                name,
+            },
+            Self::WordPiece(_) => Vocabulary::WordPiece(first),
+        })
+    }
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
 /// Finds the tokenizer that `spec` names: a folder, a file or a Hugging Face id.
 pub(super) fn locate(spec: &str, hub: &HubSettings) -> Result<Files, TokenizerError> {
     let path = Path::new(spec);
     if path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let dir = path.parent().unwrap_or(Path::new("."));
-        return read_files(&Source::Folder(dir), path, path.display().to_string());
+        let kind = match &*name {
+            VOCAB | MERGES => Kind::VocabMerges,
+            other => Kind::of_file(other).unwrap_or_else(|| Kind::Json(other.to_owned())),
+        };
+        return Source::Folder(dir).read(kind, path.display().to_string());
     }
     if path.is_dir() {
-        let file = path.join(TOKENIZER);
-        if !file.is_file() {
-            return Err(TokenizerError::NoTokenizerFile {
+        let names = file_names(path);
+        let kind = Kind::choose(names.iter().map(String::as_str)).ok_or_else(|| {
+            TokenizerError::NoTokenizerFile {
                 dir: path.to_owned(),
-                holds: listing(path),
-            });
-        }
-        return read_files(&Source::Folder(path), &file, file.display().to_string());
+                holds: listing(names),
+            }
+        })?;
+        let shown = path.join(kind.names()[0]).display().to_string();
+        return Source::Folder(path).read(kind, shown);
+    }
+    if !is_hub_id(spec) {
+        return Err(TokenizerError::NotFound {
+            spec: spec.to_owned(),
+            reason: "there is no such file or folder".into(),
+        });
+    }
+    let kind = in_repo(spec, hub)?;
+    let shown = format!("{} of {spec}", kind.names()[0]);
+    Source::of_repo(spec, hub).read(kind, shown)
+}
+
+/// The vocabulary of a repository, fetched: what the cache has, else `tokenizer.json`, else the
+/// first other kind that the hub lists.
+fn in_repo(repo: &str, hub: &HubSettings) -> Result<Kind, TokenizerError> {
+    let choose = |names: &[String]| Kind::choose(names.iter().map(String::as_str));
+    let cached = hub
+        .list_cached(RepoKind::Model, repo)
+        .ok()
+        .and_then(|names| choose(&names));
+    if let Some(kind) = cached {
+        return Ok(kind);
     }
     let not_found = |reason: String| TokenizerError::NotFound {
-        spec: spec.to_owned(),
+        spec: repo.to_owned(),
         reason,
     };
-    if !is_hub_id(spec) {
-        return Err(not_found("no such file or folder".into()));
-    }
-    let file = match hub.file(RepoKind::Model, spec, TOKENIZER) {
-        Ok(file) => file,
-        Err(HubError::NoSuchFile { .. }) => {
-            return Err(not_found(format!(
-                "the repository {spec} on {} has no tokenizer.json (a tokenizer of another format can be \
-                 converted with Python: AutoTokenizer.from_pretrained({spec:?}).save_pretrained(FOLDER))",
-                hub.endpoint
-            )));
-        }
+    match hub.file(RepoKind::Model, repo, TOKENIZER) {
+        Ok(_) => return Ok(Kind::Json(TOKENIZER.into())),
+        Err(HubError::NoSuchFile { .. }) => {}
         Err(HubError::NoSuchRepo { endpoint, .. }) => {
             return Err(not_found(format!(
-                "no such file or folder, and no repository of that name on {endpoint}"
+                "there is no such file or folder, and no repository of that name on {endpoint}"
             )));
         }
         Err(error) => return Err(error.into()),
-    };
-    let source = Source::of_repo(spec, hub);
-    read_files(&source, &file, format!("{TOKENIZER} of {spec}"))
+    }
+    let listed = hub.list(RepoKind::Model, repo).unwrap_or_default();
+    let kind = choose(&listed).ok_or_else(|| {
+        not_found(format!(
+            "the repository {repo} on {} has no tokenizer.json or other tokenizer; expected {} (another format \
+             can be converted with Python: AutoTokenizer.from_pretrained({repo:?}).save_pretrained(FOLDER))",
+            hub.endpoint,
+            formats::NAMES
+        ))
+    })?;
+    for name in kind.names() {
+        hub.file(RepoKind::Model, repo, name)?;
+    }
+    Ok(kind)
 }
 
 /// Where the files beside the tokenizer are.
@@ -131,50 +268,87 @@ impl<'a> Source<'a> {
     }
 }
 
-fn read_files(
-    source: &Source<'_>,
-    tokenizer: &Path,
-    tokenizer_name: String,
-) -> Result<Files, TokenizerError> {
-    let mut template = None;
-    for name in TEMPLATES {
-        if template.is_none() {
-            template = source.text(name)?;
+impl Source<'_> {
+    /// Reads a vocabulary of this kind and the files beside it. `shown` is its name in messages.
+    fn read(&self, kind: Kind, shown: String) -> Result<Files, TokenizerError> {
+        let mut contents = Vec::new();
+        for name in kind.names() {
+            let path = self.file(name)?.ok_or_else(|| TokenizerError::Parse {
+                file: shown.clone(),
+                message: format!("the file {name} beside it is missing"),
+            })?;
+            contents.push(read_bytes(&path)?);
         }
+        let (mut config, side) = self.side_files(!matches!(kind, Kind::Json(_)))?;
+        let (tokenizer, sha256) = if let Kind::Json(_) = kind {
+            (contents.pop().unwrap_or_default(), None)
+        } else {
+            let all: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+            let sha256 = hex_sha256(&all);
+            let json = kind
+                .vocabulary(contents)
+                .map(|vocabulary| formats::tokenizer_json(vocabulary, &side, &mut config))
+                .transpose()
+                .map_err(|message| TokenizerError::Parse {
+                    file: shown.clone(),
+                    message,
+                })?;
+            (json.unwrap_or_default(), Some(sha256))
+        };
+        Ok(Files {
+            tokenizer_name: shown,
+            tokenizer,
+            config,
+            sha256,
+        })
     }
-    let special = source.json(SPECIAL)?;
-    let processor = match template {
-        None => source.json(TEMPLATE_JSON)?,
-        Some(_) => None,
-    };
-    let mut config = Config {
-        chat_template: template,
-        ..Config::default()
-    };
-    for file in [source.json(CONFIG)?, special].into_iter().flatten() {
-        config.merge(&file);
+
+    /// What the files beside a vocabulary say; with `all`, those too that a `tokenizer.json` makes
+    /// superfluous.
+    fn side_files(&self, all: bool) -> Result<(Config, Side), TokenizerError> {
+        let mut template = None;
+        for name in TEMPLATES {
+            if template.is_none() {
+                template = self.text(name)?;
+            }
+        }
+        let special = self.json(SPECIAL)?;
+        let processor = match template {
+            None => self.json(TEMPLATE_JSON)?,
+            Some(_) => None,
+        };
+        let mut side = Side::default();
+        if all {
+            side.added = self.json(ADDED)?.unwrap_or_default();
+            side.model = self.json(MODEL)?.unwrap_or_default();
+        }
+        let mut config = Config {
+            chat_template: template,
+            ..Config::default()
+        };
+        let own = self.json(CONFIG)?;
+        for file in [&own, &special].into_iter().flatten() {
+            config.merge(file);
+        }
+        if config.chat_template.is_none()
+            && let Some(processor) = processor
+        {
+            config.chat_template = template_source(&processor["chat_template"]);
+        }
+        side.config = own.unwrap_or_default();
+        Ok((config, side))
     }
-    if config.chat_template.is_none()
-        && let Some(processor) = processor
-    {
-        config.chat_template = template_source(&processor["chat_template"]);
-    }
-    Ok(Files {
-        tokenizer_name,
-        tokenizer: read_bytes(tokenizer)?,
-        config,
-    })
 }
 
 fn read(path: &Path) -> Result<String, TokenizerError> {
-    fs::read_to_string(path).map_err(|source| TokenizerError::Read {
+    files::text(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
     })
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    fs::read(path).map_err(|source| TokenizerError::Read {
+    files::bytes(path, SMALL_FILE).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
     })
@@ -191,18 +365,23 @@ fn is_hub_id(spec: &str) -> bool {
                 .all(|symbol| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol))
     };
     let ok = parts.by_ref().take(2).all(is_name) && parts.next().is_none();
-    ok && Path::new(spec)
-        .extension()
-        .is_none_or(|extension| extension != "json")
+    ok && !["json", "model", "tiktoken"]
+        .iter()
+        .any(|extension| has_extension(spec, extension))
 }
 
-fn listing(dir: &Path) -> String {
+/// The names in a folder, sorted.
+fn file_names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .into_iter()
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     names.sort_unstable();
+    names
+}
+
+fn listing(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(12);
     names.truncate(12);
     match (names.is_empty(), more) {
@@ -239,12 +418,12 @@ mod tests {
     #[test]
     fn a_folder_without_a_tokenizer_says_what_it_holds() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("tokenizer.model"), "x").unwrap();
+        fs::write(dir.path().join("model.bin"), "x").unwrap();
         let error = locate(dir.path().to_str().unwrap(), &HubSettings::offline())
             .err()
             .unwrap();
         let message = error.to_string();
-        assert!(message.contains("it holds tokenizer.model"), "{message}");
+        assert!(message.contains("it holds model.bin"), "{message}");
         assert!(message.contains("save_pretrained"), "{message}");
     }
 

@@ -16,6 +16,7 @@ mod classes;
 mod config;
 mod encoder;
 mod file;
+mod formats;
 mod locate;
 mod pipeline;
 mod scan;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use self::config::Config;
 use self::encoder::Encoder;
@@ -44,6 +46,7 @@ pub struct Tokenizer {
     config: Config,
     special_ids: Vec<u32>,
     template: OnceLock<Result<ChatTemplate, String>>,
+    sha256: String,
 }
 
 /// Why a tokenizer cannot be loaded or used.
@@ -60,10 +63,11 @@ pub enum TokenizerError {
         /// Where it was searched.
         reason: String,
     },
-    /// A folder without a `tokenizer.json`.
+    /// A folder without a tokenizer.
     #[error(
-        "the folder {} has no tokenizer.json; it holds {holds}. A tokenizer of another format can be converted \
-         with Python: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)", dir.display()
+        "the folder {} has no tokenizer.json or other tokenizer; it holds {holds}. Expected {}. A tokenizer of \
+         another format can be converted with Python: \
+         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)", dir.display(), formats::NAMES
     )]
     NoTokenizerFile {
         /// The folder.
@@ -120,7 +124,13 @@ impl Tokenizer {
             return Self::builtin();
         }
         let files = locate::locate(spec, hub)?;
-        Self::from_parts(spec, &files.tokenizer_name, &files.tokenizer, files.config)
+        Self::from_parts(
+            spec,
+            &files.tokenizer_name,
+            &files.tokenizer,
+            files.config,
+            files.sha256,
+        )
     }
 
     /// The vocabulary inside the binary, which needs no download.
@@ -134,6 +144,7 @@ impl Tokenizer {
             "the built-in tokenizer",
             builtin::tokenizer_json().as_bytes(),
             Config::builtin(),
+            None,
         )
     }
 
@@ -142,8 +153,14 @@ impl Tokenizer {
         file: &str,
         json: &[u8],
         config: Config,
+        sha256: Option<String>,
     ) -> Result<Self, TokenizerError> {
-        let encoder = Encoder::parse(json).map_err(|message| TokenizerError::Parse {
+        // The hash takes some time for a file of 10 MB; loading takes more.
+        let (encoder, sha256) = rayon::join(
+            || Encoder::parse(json),
+            || sha256.unwrap_or_else(|| hex_sha256(&[json])),
+        );
+        let encoder = encoder.map_err(|message| TokenizerError::Parse {
             file: file.to_owned(),
             message,
         })?;
@@ -160,7 +177,14 @@ impl Tokenizer {
             config,
             special_ids,
             template: OnceLock::new(),
+            sha256,
         })
+    }
+
+    /// SHA-256 of the vocabulary's file, in hexadecimal digits: of `tokenizer.json`, or of the file
+    /// in whose place it is read. Of several files, that of their contents one after another.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// The name it was loaded by: a path, a Hugging Face id or `builtin`.
@@ -290,6 +314,15 @@ impl std::fmt::Debug for Tokenizer {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
+}
+
+/// SHA-256 of contents one after another, in hexadecimal digits.
+fn hex_sha256(contents: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for content in contents {
+        hash.update(content);
+    }
+    format!("{:x}", hash.finalize())
 }
 
 /// Tokens of a text without special tokens, for counting an answer after a run.
