@@ -25,6 +25,7 @@ mod schedule;
 mod secret;
 mod time;
 mod verdict;
+mod visible;
 
 pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use hex::hex;
@@ -38,3 +39,4 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;
 pub use time::Nanos;
 pub use verdict::{Level, Reason, Verdict};
+pub use visible::visible;

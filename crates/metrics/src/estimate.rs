@@ -52,6 +52,23 @@ impl Estimate {
             interval: Some((mean - half, mean + half)),
         })
     }
+
+    /// Interval of how much larger this mean is than `other`'s, at [`CONFIDENCE`], by Welch's
+    /// method, which lets the two spread differently. `None` unless both have two values or more.
+    pub fn difference(&self, other: &Self) -> Option<(f64, f64)> {
+        let part = |one: &Self| Some((one.sd?.powi(2) / one.n as f64, one.n as f64 - 1.0));
+        let ((a, a_freedom), (b, b_freedom)) = (part(self)?, part(other)?);
+        let difference = self.mean - other.mean;
+        if a + b == 0.0 {
+            return Some((difference, difference));
+        }
+        let freedom = (a + b).powi(2) / (a.powi(2) / a_freedom + b.powi(2) / b_freedom);
+        let t = StudentsT::new(0.0, 1.0, freedom)
+            .ok()?
+            .inverse_cdf(f64::midpoint(1.0, CONFIDENCE));
+        let half = t * (a + b).sqrt();
+        Some((difference - half, difference + half))
+    }
 }
 
 #[cfg(test)]
@@ -72,5 +89,21 @@ mod tests {
         let one = Estimate::of(&[7.0]).unwrap();
         assert_eq!((one.mean, one.sd, one.interval), (7.0, None, None));
         assert_eq!(Estimate::of(&[]), None);
+    }
+
+    /// Means 2 and 6, variances 1 and 4, three values each: freedom (1/3 + 4/3)² / (1/18 + 16/18)
+    /// = 2.941176, t(0.975, 2.941176) = 3.218 (between 3.182446 for 3 and 4.302653 for 2).
+    #[test]
+    fn the_interval_of_a_difference_is_welchs() {
+        let a = Estimate::of(&[1.0, 2.0, 3.0]).unwrap();
+        let b = Estimate::of(&[4.0, 6.0, 8.0]).unwrap();
+        let (low, high) = b.difference(&a).unwrap();
+        assert!((f64::midpoint(low, high) - 4.0).abs() < 1e-12);
+        let t = (high - low) / 2.0 / (5.0_f64 / 3.0).sqrt();
+        assert!((3.182_446..3.3).contains(&t), "{t}");
+        let one = Estimate::of(&[7.0]).unwrap();
+        assert_eq!(a.difference(&one), None);
+        let same = Estimate::of(&[5.0, 5.0]).unwrap();
+        assert_eq!(same.difference(&same), Some((0.0, 0.0)));
     }
 }

@@ -10,6 +10,7 @@ pub mod numpy;
 mod passes;
 mod quantiles;
 mod settings;
+mod stored;
 mod summarise;
 mod summary;
 mod times;
@@ -20,13 +21,14 @@ pub use analyse::analyse;
 pub use estimate::{CONFIDENCE, Estimate};
 pub use extras::{
     Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
-    Latencies, Note, OutputLengths, Reasoning, Receive, Slow, Spread, Target, TokenAgreement,
-    TokenCounts, TokenGaps, extras, samples_needed,
+    Latencies, LengthRange, Note, OutputLengths, Reasoning, Receive, Slow, Spread, Target,
+    TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras, samples_needed,
 };
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,
     parse_percentiles,
 };
+pub use stored::{has_answers, measured};
 pub use summarise::summarise;
 pub use summary::{Kind, Metric, MetricStats, Summary};
 pub use times::Times;

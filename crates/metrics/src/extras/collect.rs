@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use inferometer_core::{Nanos, Record, Records};
 
+use super::lengths::Lengths;
 use super::sweep::Span;
 use super::totals::{TokenRate, TokenTotals, stamp_widths};
 use super::{Connections, Extras, Latencies, SPREAD, Slow, Spread, Target};
@@ -49,6 +50,7 @@ pub(crate) struct ExtrasCollector<'a> {
     pub(super) good_response: usize,
     pub(super) rate: TokenRate,
     pub(super) tokens: TokenTotals,
+    pub(super) lengths: Lengths,
     pub(super) reasoning: ReasoningSamples,
     pub(super) connecting: ConnectSamples,
     pub(super) targets: BTreeMap<u16, TargetSamples>,
@@ -135,6 +137,7 @@ impl<'a> ExtrasCollector<'a> {
             good_response: 0,
             rate: TokenRate::default(),
             tokens: TokenTotals::default(),
+            lengths: Lengths::default(),
             reasoning: ReasoningSamples::default(),
             connecting: ConnectSamples::default(),
             targets: BTreeMap::new(),
@@ -184,6 +187,7 @@ impl<'a> ExtrasCollector<'a> {
         target.row.output_tokens += u64::from(record.output_tokens);
         self.tokens.add(record);
         self.several_choices += usize::from(record.choices.is_some());
+        self.lengths.add(record);
         self.add_finish_reason(record);
         if let Some(reasoning) = record.marks.first_reasoning {
             let since = |at: Nanos| at.since(origin).as_secs_f64();

@@ -51,6 +51,7 @@ impl ExtrasCollector<'_> {
         connections.connect_ms = Spread::of_seconds(&mut self.connecting.connect);
         connections.tls_ms = Spread::of_seconds(&mut self.connecting.tls);
         self.extras.targets = self.target_rows();
+        self.extras.token_lengths = self.lengths.finish();
         let (tokens, lengths) = self.tokens.finish();
         self.extras.tokens = tokens;
         self.extras.output_lengths = lengths;

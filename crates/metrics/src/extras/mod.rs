@@ -6,6 +6,7 @@
 mod collect;
 mod finish;
 mod floors;
+mod lengths;
 mod sweep;
 mod totals;
 
@@ -56,6 +57,9 @@ pub struct Extras {
     /// Output lengths requested and received. Absent when none were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_lengths: Option<OutputLengths>,
+    /// Shortest and longest prompt and answer of the successful requests. Absent without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_lengths: Option<TokenLengths>,
     /// Where output token counts come from, and whether the sources agree.
     pub tokens: TokenCounts,
     /// Connections and the time it took to open them, which is never part of a latency from the
@@ -276,6 +280,25 @@ pub struct OutputLengths {
     pub shorter: usize,
     /// Longer ones.
     pub longer: usize,
+}
+
+/// Lengths of prompts and answers in tokens. A length is that of every request where both ends are
+/// equal; a mean does not show that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLengths {
+    /// Prompts.
+    pub input: LengthRange,
+    /// Answers.
+    pub output: LengthRange,
+}
+
+/// The ends of a range of lengths in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LengthRange {
+    /// Shortest.
+    pub min: u32,
+    /// Longest.
+    pub max: u32,
 }
 
 #[expect(
