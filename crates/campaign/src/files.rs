@@ -222,11 +222,18 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
             .filter(|(column, cell)| !column.is_empty() && !cell.is_empty());
         rows.push(
             cells
-                .map(|(column, cell)| (column.clone(), Value::from(cell)))
+                .map(|(column, cell)| (column.clone(), Value::from(unquoted(cell))))
                 .collect(),
         );
     }
     Ok(rows)
+}
+
+/// A cell without the apostrophe that keeps spreadsheets from running it as a formula.
+fn unquoted(cell: &str) -> &str {
+    cell.strip_prefix('\'')
+        .filter(|text| text.starts_with(['=', '+', '-', '@', '\t', '\r']))
+        .unwrap_or(cell)
 }
 
 #[cfg(test)]

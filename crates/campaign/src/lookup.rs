@@ -1,18 +1,23 @@
 //! Values of a result by the names that people use.
 
 use inferometer_core::names;
+use inferometer_metrics::measured;
 use inferometer_results::ImportedRun;
 use serde_json::Value;
 
 use crate::flag_table::text;
 
-/// A number of a result, by vLLM's key or by a path with dots; `failed_share` is calculated.
+/// A number of a result, by vLLM's key or by a path with dots; `failed_share` is calculated. A
+/// latency or rate of a run without answers is not a number.
 pub(crate) fn number_of(run: &ImportedRun, key: &str) -> Option<f64> {
     if key == "failed_share" {
         let (failed, completed) = (run.number("failed")?, run.number("completed")?);
         return (failed + completed > 0.0).then(|| failed / (failed + completed));
     }
-    run.number(key).or_else(|| value_at(run, key)?.as_f64())
+    match run.number(key) {
+        Some(_) => measured(key, |key| run.number(key)),
+        None => value_at(run, key)?.as_f64(),
+    }
 }
 
 /// A text of a result; `verdict` is the level of its verdict.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
-use inferometer_metrics::Estimate;
+use inferometer_metrics::{Estimate, has_answers, measured};
 use inferometer_results::{Aggregate, Row};
 use serde_json::Value;
 
@@ -27,6 +27,9 @@ const SETTINGS: [&str; 14] = [
     "ramp_up_end_rps",
 ];
 
+/// All settings of a run folder, as one word.
+const PLAN: &str = "inferometer.plan";
+
 /// Keys that may differ between repeats.
 const NEITHER: [&str; 3] = ["date", "filename", "run_number"];
 
@@ -37,9 +40,11 @@ pub struct Folded {
     pub settings: IndexMap<String, Value>,
     /// Number of runs.
     pub runs: usize,
-    /// Runs whose verdict is INVALID.
+    /// Runs whose verdict is INVALID; they are in none of the numbers.
     pub invalid: usize,
-    /// Their numbers, by vLLM's key.
+    /// Runs without a single answer that are not INVALID; they are in none of the numbers either.
+    pub unanswered: usize,
+    /// The numbers of the other runs, by vLLM's key.
     pub numbers: IndexMap<String, Estimate>,
 }
 
@@ -87,7 +92,17 @@ fn common_name(file: &Path) -> (PathBuf, String) {
     if folder_name.strip_prefix("run").is_some_and(is_number) {
         return (above.to_owned(), name);
     }
+    // A run folder is named by its date; what it was asked to do is in its plan.
+    if name.split(['-', '_']).take(2).map(str::len).eq([8, 6])
+        && name.bytes().take(8).all(|b| b.is_ascii_digit())
+    {
+        let label = name.get(16..).unwrap_or_default();
+        // A number is what a name gets that is taken.
+        let label = if is_number(label) { "" } else { label };
+        return (folder.to_owned(), label.to_owned());
+    }
     let stem = text(file.file_stem());
+    let stem = without_number(&stem);
     let parts: Vec<&str> = stem.rsplitn(3, '-').collect();
     if let [time, day, rest] = parts[..]
         && (time.len(), day.len()) == (6, 8)
@@ -99,10 +114,28 @@ fn common_name(file: &Path) -> (PathBuf, String) {
     (folder.to_owned(), name)
 }
 
+/// `stem` without the number that a default name gets when it is taken: `…-20261124-040016-2` is a
+/// result of the same second as `…-20261124-040016`.
+fn without_number(stem: &str) -> &str {
+    match stem.rsplit_once('-') {
+        Some((rest, number))
+            if number.len() < 6
+                && number.bytes().all(|b| b.is_ascii_digit())
+                && rest.len() > 15
+                && rest.as_bytes()[rest.len() - 6..]
+                    .iter()
+                    .all(u8::is_ascii_digit) =>
+        {
+            rest
+        }
+        _ => stem,
+    }
+}
+
 fn settings(row: &Row) -> IndexMap<String, Value> {
     let mut settings = IndexMap::new();
     for (key, value) in &row.values {
-        let known = SETTINGS.contains(&key.as_str());
+        let known = SETTINGS.contains(&key.as_str()) || key == PLAN;
         let metadata = value.is_string()
             && !NEITHER.contains(&key.as_str())
             && !key.starts_with("inferometer");
@@ -115,9 +148,27 @@ fn settings(row: &Row) -> IndexMap<String, Value> {
     settings
 }
 
+/// A number of a row by its key, where it is one and finite.
+fn number(row: &Row, key: &str) -> Option<f64> {
+    row.values
+        .get(key)?
+        .as_f64()
+        .filter(|value| value.is_finite())
+}
+
+fn is_invalid(row: &Row) -> bool {
+    let level = row.values.get("inferometer.verdict.level");
+    level.and_then(Value::as_str) == Some("INVALID")
+}
+
 fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
+    let (invalid, valid): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().copied().partition(|row| is_invalid(row));
+    let (sound, unanswered): (Vec<&Row>, Vec<&Row>) = valid
+        .into_iter()
+        .partition(|row| has_answers(|key| number(row, key)));
     let mut keys = IndexSet::new();
-    for row in rows {
+    for row in &sound {
         for (key, value) in &row.values {
             let ours = key.starts_with("inferometer");
             if value.is_number()
@@ -132,45 +183,36 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
     let numbers = keys
         .into_iter()
         .filter_map(|key| {
-            let values: Vec<f64> = rows
+            let values: Vec<f64> = sound
                 .iter()
-                .filter_map(|row| {
-                    row.values
-                        .get(key)?
-                        .as_f64()
-                        .filter(|value| value.is_finite())
-                })
+                .filter_map(|row| measured(key, |key| number(row, key)))
                 .collect();
             Some((key.to_owned(), Estimate::of(&values)?))
         })
         .collect();
-    let is_invalid = |row: &&&Row| {
-        row.values
-            .get("inferometer.verdict.level")
-            .and_then(Value::as_str)
-            == Some("INVALID")
-    };
     Folded {
         settings,
         runs: rows.len(),
-        invalid: rows.iter().filter(is_invalid).count(),
+        invalid: invalid.len(),
+        unanswered: unanswered.len(),
         numbers,
     }
 }
 
-/// The folded runs as a table: settings, `runs`, `invalid_runs`, and for each number its mean under
-/// its own key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
+/// The folded runs as a table: settings, `runs`, how many of them are in no number (`invalid_runs`,
+/// `unanswered_runs`), and for each number its mean under its own key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
 pub fn folded_table(groups: &[Folded]) -> Aggregate {
     let mut columns: IndexSet<String> = IndexSet::new();
     for group in groups {
         columns.extend(group.settings.keys().cloned());
     }
-    columns.extend(["runs", "invalid_runs"].map(str::to_owned));
+    columns.extend(["runs", "invalid_runs", "unanswered_runs"].map(str::to_owned));
     let mut rows = Vec::new();
     for group in groups {
         let mut values = group.settings.clone();
         values.insert("runs".to_owned(), group.runs.into());
         values.insert("invalid_runs".to_owned(), group.invalid.into());
+        values.insert("unanswered_runs".to_owned(), group.unanswered.into());
         for (key, estimate) in &group.numbers {
             let mut add = |ending: &str, value: Option<Value>| {
                 let name = format!("{key}{ending}");
@@ -197,13 +239,54 @@ pub fn folded_table(groups: &[Folded]) -> Aggregate {
     Aggregate {
         columns: columns.into_iter().collect(),
         rows,
-        broken: Vec::new(),
+        ..Aggregate::default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A repeat with these numbers and, where one is given, this verdict.
+    fn repeat(values: serde_json::Value) -> Row {
+        let run = inferometer_results::ImportedRun {
+            source: inferometer_results::Source::Inferometer,
+            keys: IndexMap::new(),
+            details: IndexMap::new(),
+            file: "r/run1/x.json".into(),
+            position: 0,
+        };
+        let values = serde_json::from_value(values).unwrap();
+        Row { values, run }
+    }
+
+    /// Two good repeats at 20 and 22 ms; an INVALID one, and two without answers, one of them with
+    /// a verdict of its own: the mean is 21 ms.
+    #[test]
+    fn numbers_are_those_of_runs_that_are_data() {
+        let level = "inferometer.verdict.level";
+        let rows = [
+            serde_json::json!({"completed": 10, "failed": 0, "mean_ttft_ms": 20.0, "output_throughput": 50.0, level: "VALID"}),
+            serde_json::json!({"completed": 10, "failed": 0, "mean_ttft_ms": 22.0, "output_throughput": 52.0, level: "CAUTION"}),
+            serde_json::json!({"completed": 10, "failed": 0, "mean_ttft_ms": 9000.0, "output_throughput": 1.0, level: "INVALID"}),
+            serde_json::json!({"completed": 0, "failed": 10, "mean_ttft_ms": 0.0, "output_throughput": 0.0, level: "INVALID"}),
+            serde_json::json!({"completed": 0, "failed": 10, "mean_ttft_ms": 0.0, "output_throughput": 0.0}),
+        ]
+        .map(repeat);
+        let table = Aggregate {
+            rows: rows.to_vec(),
+            ..Aggregate::default()
+        };
+        let [group] = &fold(&table)[..] else {
+            panic!("one setting")
+        };
+        assert_eq!((group.runs, group.invalid, group.unanswered), (5, 2, 1));
+        assert_eq!(group.numbers["mean_ttft_ms"].mean, 21.0);
+        assert_eq!(group.numbers["mean_ttft_ms"].n, 2);
+        assert_eq!(group.numbers["output_throughput"].mean, 51.0);
+        let folded = folded_table(std::slice::from_ref(group));
+        assert_eq!(folded.rows[0].values["unanswered_runs"], 1);
+    }
 
     #[test]
     fn repeats_are_recognised_by_their_names() {
@@ -214,7 +297,15 @@ mod tests {
             "r/vllm-infqps-m-20261124-040016.json",
             "r/vllm-infqps-m-20261125-111111.json"
         ));
+        assert!(same(
+            "r/vllm-infqps-m-20261124-040016.json",
+            "r/vllm-infqps-m-20261124-040016-2.json"
+        ));
+        assert!(same("runs/20261124-040016", "runs/20261125-111111-2"));
+        assert!(same("runs/20261124-040016-x", "runs/20261125-111111-x"));
+        assert!(!same("runs/20261124-040016-x", "runs/20261124-040016-y"));
         for (a, b) in [
+            ("r/config_a-1.json", "r/config_a-2.json"),
             ("r/config_a.json", "r/config_b.json"),
             ("r/run1/x.json", "r/run1/y.json"),
             ("a/run1/x.json", "b/run1/x.json"),

@@ -163,6 +163,26 @@ mod tests {
         }
     }
 
+    /// vLLM's file says TTFT 0 where nothing was answered; that is not below 100 ms.
+    #[test]
+    fn a_run_without_answers_has_no_latency() {
+        let mut run = run();
+        for (key, value) in [("completed", 0), ("failed", 10), ("p99_ttft_ms", 0)] {
+            run.keys.insert(key.to_owned(), value.into());
+        }
+        for (text, holds) in [
+            ("p99_ttft_ms < 100", false),
+            ("completed == 0", true),
+            ("failed_share > 0.5", true),
+        ] {
+            assert_eq!(
+                text.parse::<Condition>().unwrap().holds(&run),
+                holds,
+                "{text}"
+            );
+        }
+    }
+
     #[test]
     fn invalid_conditions_are_refused() {
         for text in ["", "p99", "> 5", "p99 > x", "a b > 5", "a =="] {

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::atomic::write_atomically;
+use crate::duplicates::{Duplicate, take_duplicates};
 use crate::import::{ImportedRun, ReadError, read_result_summary};
 use crate::{ExportForm, ResultsError};
 
@@ -35,6 +36,8 @@ pub struct Aggregate {
     pub rows: Vec<Row>,
     /// Files that could not be read, with the reason.
     pub broken: Vec<ReadError>,
+    /// Copies of runs that other files hold; they are in no row.
+    pub duplicates: Vec<Duplicate>,
 }
 
 /// One run of an [`Aggregate`].
@@ -61,6 +64,36 @@ pub fn find_result_files(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     Ok(files)
 }
 
+/// The run folders below a folder that hold a finished run, sorted by path.
+///
+/// # Errors
+///
+/// When a folder cannot be read.
+pub fn find_run_folders(folder: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    let mut found = Vec::new();
+    let mut open = vec![(folder.to_owned(), MAX_DEPTH)];
+    while let Some((folder, depth)) = open.pop() {
+        if is_run_folder(&folder) {
+            found.push(folder);
+            continue;
+        }
+        for entry in fs::read_dir(&folder).map_err(ResultsError::io("read", &folder))? {
+            let entry = entry.map_err(ResultsError::io("read", &folder))?;
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_dir && depth > 0 {
+                open.push((entry.path(), depth - 1));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// True for the folder of a finished run.
+pub fn is_run_folder(folder: &Path) -> bool {
+    folder.join("manifest.json").is_file() && folder.join("requests.parquet").is_file()
+}
+
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), ResultsError> {
     let in_run_folder = folder.join("manifest.json").is_file();
     for entry in fs::read_dir(folder).map_err(ResultsError::io("read", folder))? {
@@ -79,7 +112,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), 
             continue;
         };
         // What a run was exported as is that run again.
-        let exported = in_run_folder && ExportForm::ALL.iter().any(|form| form.file_name() == name);
+        let exported = in_run_folder
+            && (name == "schedule.json"
+                || ExportForm::ALL.iter().any(|form| form.file_name() == name));
         if is_result_name(name) && !exported {
             files.push(path);
         }
@@ -109,6 +144,14 @@ fn is_result_name(name: &str) -> bool {
 /// Reads result files on all processors and lines their keys up. A file that cannot be read is put
 /// into [`Aggregate::broken`] and does not keep the others from being read.
 pub fn aggregate(files: &[PathBuf]) -> Aggregate {
+    aggregate_with(files, Vec::new())
+}
+
+/// As [`aggregate`], with runs that were read otherwise, such as from run folders, after those of
+/// the files. A run that is there in several forms is one row, and its copies are in
+/// [`Aggregate::duplicates`]. Where file names alone do not distinguish the runs, `filename` holds
+/// the path below the folder that all of them share.
+pub fn aggregate_with(files: &[PathBuf], more: Vec<ImportedRun>) -> Aggregate {
     let rows_of = |file: &PathBuf| -> Result<Vec<Row>, ReadError> {
         Ok(read_result_summary(file)?
             .into_iter()
@@ -124,6 +167,9 @@ pub fn aggregate(files: &[PathBuf]) -> Aggregate {
             Err(error) => table.broken.push(error),
         }
     }
+    table.rows.extend(more.into_iter().map(Row::of));
+    table.duplicates = take_duplicates(&mut table.rows);
+    tell_names_apart(&mut table.rows);
     let mut last: Option<&Row> = None;
     for row in &table.rows {
         // Neighbours mostly have the same keys, and comparing is cheaper than looking up.
@@ -147,6 +193,34 @@ pub fn aggregate(files: &[PathBuf]) -> Aggregate {
         .chain(LAST_COLUMNS.map(str::to_owned))
         .collect();
     table
+}
+
+/// Where files in different folders have one name, names all files by their paths below the folder
+/// that they share.
+fn tell_names_apart(rows: &mut [Row]) {
+    let mut by_name: HashMap<&OsStr, &Path> = HashMap::new();
+    let clash = rows.iter().any(|row| {
+        let file = row.run.file.as_path();
+        let name = file.file_name().unwrap_or_default();
+        *by_name.entry(name).or_insert(file) != file
+    });
+    if !clash {
+        return;
+    }
+    let folders = rows.iter().filter_map(|row| row.run.file.parent());
+    let shared = folders
+        .map(Path::to_owned)
+        .reduce(|a, b| {
+            let both = a.components().zip(b.components());
+            both.take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+        })
+        .unwrap_or_default();
+    for row in rows {
+        let file = &row.run.file;
+        let name = file.strip_prefix(&shared).unwrap_or(file);
+        let name = name.to_string_lossy().into_owned();
+        row.values.insert("filename".to_owned(), name.into());
+    }
 }
 
 impl Row {
@@ -204,7 +278,8 @@ impl Aggregate {
 
     fn csv_to(&self, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
         let mut head = csv::Writer::from_writer(&mut *out);
-        head.write_record(&self.columns)?;
+        let names = self.columns.iter();
+        head.write_record(names.map(|name| csv_cell(&Value::from(name.as_str()))))?;
         head.flush()?;
         drop(head);
         let text = |rows: &[Row]| -> std::io::Result<Vec<u8>> {
@@ -213,7 +288,7 @@ impl Aggregate {
                 csv.write_record(
                     cells
                         .iter()
-                        .map(|value| value.map_or_else(String::new, cell)),
+                        .map(|value| value.map_or_else(String::new, csv_cell)),
                 )?;
             }
             csv.into_inner().map_err(csv::IntoInnerError::into_error)
@@ -339,6 +414,17 @@ fn cell(value: &Value) -> String {
         },
         other => other.to_string(),
     }
+}
+
+/// A cell of a CSV file. Text that a spreadsheet would run as a formula gets an apostrophe in front,
+/// by which spreadsheets mark text; numbers, also negative ones and those that a tool wrote as text,
+/// stay as they are.
+fn csv_cell(value: &Value) -> String {
+    let text = cell(value);
+    let is_formula = value.is_string()
+        && text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+        && text.trim().parse::<f64>().is_err();
+    if is_formula { format!("'{text}") } else { text }
 }
 
 /// The settings in a sweep's file name, `bench_io{I}x{O}_mc{C}_np{N}.json`.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::ResultsError;
 
@@ -24,6 +24,54 @@ pub(crate) fn write_atomically<T>(
         buffered.flush().map_err(ResultsError::io("write", path))?;
         return Ok(value);
     }
+    let (value, temporary) = write_beside(path, write)?;
+    // A symbolic link stays one: its target is what gets replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    temporary
+        .persist(&target)
+        .map_err(|error| ResultsError::io("write", path)(error.error))?;
+    Ok(value)
+}
+
+/// As [`write_atomically`], but an existing file is never replaced: the new one gets the first free
+/// of the names `NAME`, `NAME-2`, `NAME-3`, …, also where several processes write at once. Returns
+/// its path.
+pub(crate) fn write_new<T>(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
+) -> Result<PathBuf, ResultsError> {
+    let (_, mut temporary) = write_beside(path, write)?;
+    for number in 1_u32.. {
+        let name = numbered(path, number);
+        match temporary.persist_noclobber(&name) {
+            Ok(_) => return Ok(name),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {
+                temporary = error.file;
+            }
+            Err(error) => return Err(ResultsError::io("write", &name)(error.error)),
+        }
+    }
+    unreachable!("the loop ends by the limit on the number")
+}
+
+/// `DIR/NAME.EXT` for number 1, then `DIR/NAME-2.EXT` and so on.
+pub fn numbered(path: &Path, number: u32) -> PathBuf {
+    if number == 1 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path
+        .extension()
+        .map(|extension| format!(".{}", extension.to_string_lossy()))
+        .unwrap_or_default();
+    path.with_file_name(format!("{stem}-{number}{extension}"))
+}
+
+/// Writes a temporary file in the folder of `path`, complete and on the disk.
+fn write_beside<T>(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
+) -> Result<(T, tempfile::NamedTempFile), ResultsError> {
     let folder = folder_of(path);
     let temporary = temporary_in(folder).map_err(ResultsError::io("create a file in", folder))?;
     let mut buffered = BufWriter::with_capacity(1 << 16, temporary);
@@ -36,12 +84,7 @@ pub(crate) fn write_atomically<T>(
         .as_file()
         .sync_all()
         .map_err(ResultsError::io("write", path))?;
-    // A symbolic link stays one: its target is what gets replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    temporary
-        .persist(&target)
-        .map_err(|error| ResultsError::io("write", path)(error.error))?;
-    Ok(value)
+    Ok((value, temporary))
 }
 
 /// Checks that `path` can be written later, without leaving a trace or touching what is there.
@@ -113,6 +156,35 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         check_writable(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// Eight writers at once, twice in a row: sixteen files, none of them lost.
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result.json");
+        let write = |text: String| {
+            write_new(&path, |out| {
+                out.write_all(text.as_bytes())
+                    .map_err(ResultsError::io("write", &path))
+            })
+            .unwrap()
+        };
+        let mut texts = Vec::new();
+        for round in 0..2 {
+            std::thread::scope(|scope| {
+                let writers: Vec<_> = (0..8)
+                    .map(|writer| scope.spawn(move || write(format!("{round} {writer}"))))
+                    .collect();
+                for writer in writers {
+                    texts.push(fs::read_to_string(writer.join().unwrap()).unwrap());
+                }
+            });
+        }
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), 16);
+        assert!(folder.path().join("result-16.json").is_file());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The folder that a run writes.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use inferometer_core::{Nanos, Record, Records, Schedule};
+use inferometer_core::{Nanos, Record, Records, Schedule, hex};
+use sha2::{Digest, Sha256};
 
 use crate::atomic::write_atomically;
 use crate::manifest::Manifest;
@@ -166,6 +169,48 @@ impl RunFolder {
             .map_err(|error| ResultsError::format(&path, error.to_string()))
     }
 
+    /// SHA-256 of the data in the folder by file name: the records, and the schedule where there is
+    /// a file of it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn hashes(&self) -> Result<BTreeMap<String, String>, ResultsError> {
+        let mut hashes = BTreeMap::new();
+        for path in [self.records_path(), self.schedule_path()] {
+            if path.is_file() {
+                hashes.insert(file_name(&path), hash(&path)?);
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// The files that are not as the run wrote them, by the hashes in `manifest`; none where the
+    /// manifest has no hashes.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn changed_files(&self, manifest: &Manifest) -> Result<Vec<ChangedFile>, ResultsError> {
+        if manifest.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.hashes()?;
+        let mut changed = Vec::new();
+        for (name, expected) in &manifest.files {
+            match found.get(name) {
+                Some(hash) if hash == expected => {}
+                Some(_) => changed.push(ChangedFile::Edited(name.clone())),
+                None => changed.push(ChangedFile::Missing(name.clone())),
+            }
+        }
+        let added = found
+            .keys()
+            .filter(|name| !manifest.files.contains_key(*name));
+        changed.extend(added.cloned().map(ChangedFile::Added));
+        Ok(changed)
+    }
+
     /// Writes the manifest; an older one is replaced in one step.
     ///
     /// # Errors
@@ -302,6 +347,48 @@ impl RunFolder {
     }
 }
 
+/// A file of a run folder that is not as the run wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangedFile {
+    /// It has other content.
+    Edited(String),
+    /// It is gone.
+    Missing(String),
+    /// The run did not write it.
+    Added(String),
+}
+
+impl fmt::Display for ChangedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edited(name) => write!(f, "{name} was changed after the run"),
+            Self::Missing(name) => write!(f, "{name} is missing"),
+            Self::Added(name) => write!(f, "{name} was added after the run"),
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn hash(path: &Path) -> Result<String, ResultsError> {
+    let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&digest.finalize())),
+            Ok(read) => digest.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(ResultsError::io("read", path)(error)),
+        }
+    }
+}
+
 /// What [`RunFolder::recover`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
@@ -375,6 +462,29 @@ fn with_unfinished(logged: Vec<Record>, schedule: &Schedule) -> Vec<Record> {
 mod tests {
     use super::*;
     use crate::RecordLog;
+
+    #[test]
+    fn edited_data_is_not_as_the_run_wrote_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(parent.path(), "run").unwrap();
+        folder.store_records(&[Record::default()][..]).unwrap();
+        let mut manifest = Manifest::begin();
+        assert_eq!(folder.changed_files(&manifest).unwrap(), []);
+        manifest.files = folder.hashes().unwrap();
+        assert_eq!(folder.changed_files(&manifest).unwrap(), []);
+        let edited = Record {
+            output_tokens: 5,
+            ..Record::default()
+        };
+        folder.store_records(&[edited][..]).unwrap();
+        folder.write_schedule(&Schedule::default()).unwrap();
+        let names = ["requests.parquet", "schedule.json"].map(str::to_owned);
+        let [edited, added] = names;
+        assert_eq!(
+            folder.changed_files(&manifest).unwrap(),
+            [ChangedFile::Edited(edited), ChangedFile::Added(added)]
+        );
+    }
 
     #[test]
     fn a_failed_run_leaves_a_folder_only_if_it_has_records() {

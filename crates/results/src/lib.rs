@@ -15,6 +15,7 @@ mod atomic;
 mod batch;
 mod columns;
 mod dates;
+mod duplicates;
 mod error;
 mod export;
 mod folder;
@@ -27,15 +28,20 @@ mod table;
 mod vllm;
 mod yaml;
 
-pub use aggregate::{Aggregate, BenchName, Row, aggregate, find_result_files};
+pub use aggregate::{
+    Aggregate, BenchName, Row, aggregate, aggregate_with, find_result_files, find_run_folders,
+    is_run_folder,
+};
+pub use atomic::numbered;
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use dates::{python_isoformat, rfc3339, vllm_date};
+pub use duplicates::Duplicate;
 pub use error::ResultsError;
 pub use export::{
     Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError, ExportForm,
     ExportGoodput, ExportLengths, ExportLimit, ExportRun, RequestedLengths,
 };
-pub use folder::{Recovered, RunFolder, run_folder_name};
+pub use folder::{ChangedFile, Recovered, RunFolder, run_folder_name};
 pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
 pub use manifest::{
@@ -45,8 +51,8 @@ pub use manifest::{
 pub use spill::SpilledRecords;
 pub use table::{StoredRecords, read_parquet, write_parquet};
 pub use vllm::{
-    Details, MetadataClash, ResultFile, RpsChange, VllmBody, VllmDiffusion, VllmGeneration,
-    VllmHeader, VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode, VllmStat,
-    metadata_clash, percentile_word, pytorch_records, result_file_name, write_pytorch,
+    Details, Existing, MetadataClash, ResultFile, RpsChange, VllmBody, VllmDiffusion,
+    VllmGeneration, VllmHeader, VllmPooling, VllmProbe, VllmRamp, VllmResult, VllmSpecDecode,
+    VllmStat, metadata_clash, percentile_word, pytorch_records, result_file_name, write_pytorch,
 };
 pub use yaml::parse_yaml;

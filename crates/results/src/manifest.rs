@@ -45,6 +45,14 @@ pub struct Manifest {
     /// The simulated engine and what it counted. Since version 2.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub engine_model: Value,
+    /// The command that makes the run again, without secrets. Empty in manifests of earlier
+    /// versions, and where the library was used by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub command: String,
+    /// SHA-256 of the folder's data by file name, in hexadecimal, as the run wrote it. Empty until
+    /// the run has ended, and in manifests of earlier versions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
     /// Seeds by use.
     pub seeds: BTreeMap<String, u64>,
     /// What was measured.

@@ -1,6 +1,7 @@
 //! Results on stdout, messages on stderr, colour only on a terminal.
 
 use inferometer_core::redact::redact_text;
+use inferometer_core::visible;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,31 @@ impl Text {
             Self::Message(line) => drop(writeln!(stderr(), "{line}")),
         }
     }
+}
+
+/// `text` with every control sequence written out, except, on a terminal with colour, those that set
+/// a colour or end it.
+fn shown(text: &str, color: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("\u{1b}[").filter(|_| color) {
+        let after = &rest[start + 2..];
+        let digits = after.len()
+            - after
+                .trim_start_matches(|c: char| c.is_ascii_digit() || c == ';')
+                .len();
+        let end = if after[digits..].starts_with('m') {
+            out.push_str(&visible(&rest[..start]));
+            out.push_str(&rest[start..=start + 2 + digits]);
+            start + 3 + digits
+        } else {
+            out.push_str(&visible(&rest[..start + 2]));
+            start + 2
+        };
+        rest = &rest[end..];
+    }
+    out.push_str(&visible(rest));
+    out
 }
 
 /// Holds back all output; it is written when this is dropped.
@@ -87,11 +113,13 @@ impl Output {
             .collect()
     }
 
-    /// All output passes through here, so that every secret is redacted.
+    /// All output passes through here, so that every secret is redacted and nothing from outside
+    /// controls the terminal.
     fn put(&self, text: Text) {
+        let shown = |text: &str| shown(&redact_text(text), self.color);
         let text = match text {
-            Text::Result(text) => Text::Result(redact_text(&text).into_owned()),
-            Text::Message(line) => Text::Message(redact_text(&line).into_owned()),
+            Text::Result(text) => Text::Result(shown(&text)),
+            Text::Message(line) => Text::Message(shown(&line)),
         };
         match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) => held.push(text),
@@ -122,5 +150,21 @@ impl Output {
     /// Prints on stderr why the command failed.
     pub fn error(&self, report: &str) {
         self.put(Text::Message(format!("error: {report}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_colours_reach_the_terminal() {
+        let text = "\u{1b}[1;31mINVALID\u{1b}[0m \u{1b}[2J\u{1b}]0;title\u{7}";
+        assert_eq!(
+            shown(text, true),
+            "\u{1b}[1;31mINVALID\u{1b}[0m \\x1b[2J\\x1b]0;title\\x07"
+        );
+        assert!(!shown(text, false).contains('\u{1b}'));
+        assert_eq!(shown("plain\n", true), "plain\n");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use inferometer_campaign::estimate::span;
 use inferometer_campaign::{CurrentLog, Event, findings_of, verdict_of};
+use inferometer_metrics::measured;
 use inferometer_results::ImportedRun;
 
 use crate::View;
@@ -293,7 +294,7 @@ fn key_figures(run: &ImportedRun) -> String {
         ("median_tpot_ms", "TPOT ", " ms"),
         ("p99_tpot_ms", "p99 ", " ms"),
     ] {
-        if let Some(number) = run.number(key) {
+        if let Some(number) = measured(key, |key| run.number(key)) {
             let separator = if name == "p99 " { " / " } else { "  " };
             let digits = if number < 10.0 {
                 2

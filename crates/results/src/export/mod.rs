@@ -16,7 +16,7 @@ use inferometer_core::hex;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use crate::atomic::{check_writable, write_atomically};
+use crate::atomic::{check_writable, write_atomically, write_new};
 use crate::{Manifest, ResultsError, rfc3339};
 
 /// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
@@ -85,21 +85,32 @@ impl ExportForm {
         Ok(path)
     }
 
-    /// Writes `run` in this form to `folder` and returns the path; a file of that name is replaced.
+    /// Writes `run` in this form to `folder` and returns the path. With `fresh`, a file of that name
+    /// that has appeared since [`ExportForm::prepare`] stays, and this one gets a number; else it is
+    /// replaced.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn write(self, folder: &Path, run: &ExportRun<'_>) -> Result<PathBuf, ResultsError> {
+    pub fn write(
+        self,
+        folder: &Path,
+        run: &ExportRun<'_>,
+        fresh: bool,
+    ) -> Result<PathBuf, ResultsError> {
         let path = folder.join(self.file_name());
-        write_atomically(&path, |out| {
+        let write = |out: &mut (dyn io::Write + Send)| {
             match self {
                 Self::Sglang => sglang::write(out, run),
                 Self::Aiperf => pretty(out, &aiperf::form(run)),
                 Self::LlmD => pretty(out, &llmd::form(run)),
             }
             .map_err(ResultsError::io("write", &path))
-        })?;
+        };
+        if fresh {
+            return write_new(&path, write);
+        }
+        write_atomically(&path, write)?;
         Ok(path)
     }
 }
@@ -149,8 +160,9 @@ pub struct ExportRun<'a> {
     pub input_tokens: Option<Distribution>,
     /// Output tokens; `None` where there are none (embeddings and the like).
     pub output_tokens: Option<Distribution>,
-    /// Lengths that were requested.
-    pub requested: RequestedLengths,
+    /// Lengths that were asked for: of prompts, and of answers where they were enforced. All
+    /// requests.
+    pub asked: (Option<Distribution>, Option<Distribution>),
     /// Output tokens as the client's tokenizer counts them, where it counted every answer.
     pub retokenized: Option<u64>,
     /// Every prompt is text alone.
@@ -168,28 +180,10 @@ pub struct ExportRun<'a> {
     pub request_rate: Option<f64>,
     /// Slots.
     pub max_concurrency: Option<u64>,
-    /// Conversations, where requests are turns of them.
-    pub conversations: Option<ExportConversations>,
+    /// Conversations: how many, and how many turns had a good answer.
+    pub sessions: Option<(u64, u64)>,
     /// One entry per request, where details are wanted.
     pub details: Option<ExportDetails>,
-}
-
-/// Lengths in tokens that were requested, of all requests.
-#[derive(Clone, Debug, Default)]
-pub struct RequestedLengths {
-    /// Prompts.
-    pub input: Option<Distribution>,
-    /// Answers, where their lengths were enforced.
-    pub output: Option<Distribution>,
-}
-
-/// How many conversations there were, and how they were answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportConversations {
-    /// Conversations.
-    pub total: u64,
-    /// Turns with a good answer.
-    pub answered_turns: u64,
 }
 
 /// Lengths in tokens that were asked for, where the dataset is one of those that SGLang's form
@@ -231,7 +225,7 @@ impl<'a> ExportRun<'a> {
             e2e_rate: None,
             input_tokens: None,
             output_tokens: None,
-            requested: RequestedLengths::default(),
+            asked: (None, None),
             retokenized: None,
             text_only: false,
             synthetic_text: None,
@@ -240,7 +234,7 @@ impl<'a> ExportRun<'a> {
             accept_length: None,
             request_rate: None,
             max_concurrency: None,
-            conversations: None,
+            sessions: None,
             details: None,
         }
     }
@@ -306,20 +300,9 @@ pub struct ExportError {
 /// Latency limits and how they were met.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExportGoodput {
-    /// The limits, and how each was met.
-    pub limits: Vec<ExportLimit>,
+    /// The limits in milliseconds: name, limit, requests within it.
+    pub limits: Vec<(String, f64, u64)>,
     /// Requests within all of them.
-    pub good: u64,
-}
-
-/// One latency limit, and how it was met.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExportLimit {
-    /// Name of the metric.
-    pub metric: String,
-    /// The limit, in milliseconds.
-    pub limit_ms: f64,
-    /// Requests within it.
     pub good: u64,
 }
 

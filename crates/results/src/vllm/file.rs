@@ -8,7 +8,7 @@ use inferometer_core::python::float_repr;
 
 use super::{Details, VllmHeader, VllmResult};
 use crate::ResultsError;
-use crate::atomic::{check_writable, folder_of, write_atomically};
+use crate::atomic::{check_writable, folder_of, write_atomically, write_new};
 
 /// The file name that vLLM gives a result when none is asked for:
 /// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with
@@ -34,19 +34,31 @@ pub fn result_file_name(header: &VllmHeader) -> String {
     format!("{label}-{load}{concurrency}-{model}-{}.json", header.date)
 }
 
+/// What happens to a file that has the name of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced: the user named it.
+    Replace,
+    /// It stays, and the result gets a number: the name was not the user's.
+    Keep,
+    /// It gets one more line.
+    Append,
+}
+
 /// A result file that was checked to be writable before the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultFile {
     path: PathBuf,
-    append: bool,
+    existing: Existing,
 }
 
 impl ResultFile {
     /// Determines the path of the result and checks that it can be written, creating the folder as
     /// vLLM does. To be called before the first request; leaves no file.
     ///
-    /// `directory` is `--result-dir`, `name` is `--result-filename` or [`result_file_name`], and
-    /// `append` is `--append-result`.
+    /// `directory` is `--result-dir`, and `name` is `--result-filename` or [`result_file_name`].
+    /// The default name is made of the second, so that runs in the same second share it: a file of
+    /// that name is to be [kept](Existing::Keep).
     ///
     /// # Errors
     ///
@@ -54,7 +66,7 @@ impl ResultFile {
     pub fn prepare(
         directory: Option<&Path>,
         name: &str,
-        append: bool,
+        existing: Existing,
     ) -> Result<Self, ResultsError> {
         let path = directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name));
         let flag = if directory.is_some() {
@@ -77,7 +89,7 @@ impl ResultFile {
             fs::create_dir_all(folder).map_err(|source| not_writable(folder, source))?;
         }
         check_writable(&path).map_err(|source| not_writable(&path, source))?;
-        Ok(Self { path, append })
+        Ok(Self { path, existing })
     }
 
     /// Where the result goes.
@@ -85,21 +97,37 @@ impl ResultFile {
         &self.path
     }
 
-    /// Writes the result. Without `append` an existing file is replaced in one step; with it the
-    /// result becomes one more line of a JSON Lines file.
+    /// True when writing the result replaces a file that is there now.
+    pub fn replaces(&self) -> bool {
+        self.existing == Existing::Replace && self.path.is_file()
+    }
+
+    /// What happens to a file of this name.
+    pub const fn existing(&self) -> Existing {
+        self.existing
+    }
+
+    /// Writes the result and returns where: in one step, or as one more line of a JSON Lines file.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn write(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
-        if self.append {
-            return self.append(result, details);
-        }
-        write_atomically(&self.path, |out| {
+    pub fn write(
+        &self,
+        result: &VllmResult,
+        details: Details<'_>,
+    ) -> Result<PathBuf, ResultsError> {
+        let write = |out: &mut (dyn Write + Send)| {
             result
                 .write_to(out, details)
                 .map_err(ResultsError::io("write", &self.path))
-        })
+        };
+        match self.existing {
+            Existing::Append => self.append(result, details)?,
+            Existing::Replace => write_atomically(&self.path, write)?,
+            Existing::Keep => return write_new(&self.path, write),
+        }
+        Ok(self.path.clone())
     }
 
     fn append(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {

@@ -13,7 +13,7 @@ mod pytorch;
 
 pub(crate) use field::float_value;
 use field::{Field, write_field};
-pub use file::{ResultFile, result_file_name};
+pub use file::{Existing, ResultFile, result_file_name};
 pub use metadata::{MetadataClash, metadata_clash};
 pub use pytorch::{pytorch_records, write_pytorch};
 

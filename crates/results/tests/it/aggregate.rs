@@ -120,3 +120,69 @@ fn sweep_names_are_written_and_parsed() {
         assert_eq!(BenchName::parse(odd), None, "{odd}");
     }
 }
+
+/// A benchmark's result with this duration and these further keys.
+fn result(duration: f64, more: &str) -> String {
+    format!(
+        r#"{{"duration": {duration}, "completed": 3, "request_throughput": 1.5, "total_input_tokens": 6{more}}}"#
+    )
+}
+
+#[test]
+fn equal_names_in_different_folders_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "all/a/x.json", &result(1.0, ""));
+    put(folder.path(), "all/b/x.json", &result(2.0, ""));
+    put(folder.path(), "all/b/y.json", &result(3.0, ""));
+    let names = |folder: &Path| -> Vec<String> {
+        let table = aggregate(&find_result_files(folder).unwrap());
+        let name =
+            |row: &inferometer_results::Row| row.values["filename"].as_str().unwrap().to_owned();
+        table.rows.iter().map(name).collect()
+    };
+    assert_eq!(names(folder.path()), ["a/x.json", "b/x.json", "b/y.json"]);
+    assert_eq!(names(&folder.path().join("all/b")), ["x.json", "y.json"]);
+}
+
+/// A spreadsheet runs a cell that begins like a formula; numbers begin with a minus as well.
+#[test]
+fn text_that_looks_like_a_formula_is_marked_as_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = r#", "label": "=HYPERLINK(\"http://x\")", "note": "@SUM(A1)", "minus": "-5.5", "number": -5.5, "plus": "+cmd""#;
+    put(folder.path(), "x.json", &result(1.0, more));
+    let path = folder.path().join("table.csv");
+    let table = aggregate(&find_result_files(folder.path()).unwrap());
+    table.write_csv(&path).unwrap();
+    let mut reader = csv::Reader::from_path(&path).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let row = reader.records().next().unwrap().unwrap();
+    for (column, cell) in [
+        ("label", "'=HYPERLINK(\"http://x\")"),
+        ("note", "'@SUM(A1)"),
+        ("minus", "-5.5"),
+        ("number", "-5.5"),
+        ("plus", "'+cmd"),
+    ] {
+        let place = header.iter().position(|name| name == column).unwrap();
+        assert_eq!(&row[place], cell, "{column}");
+    }
+}
+
+#[test]
+fn an_imported_result_beside_its_source_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "r1.json", &result(1.0, ""));
+    put(folder.path(), "r2.json", &result(2.0, ""));
+    for (name, duration) in [("r1", 1.0), ("r2", 2.0)] {
+        let source = format!(r#", "inferometer": {{"imported_from": {{"file": "{name}.json"}}}}"#);
+        put(
+            folder.path(),
+            &format!("imported/{name}.json"),
+            &result(duration, &source),
+        );
+    }
+    let table = aggregate(&find_result_files(folder.path()).unwrap());
+    assert_eq!((table.rows.len(), table.duplicates.len()), (2, 2));
+    assert!(table.duplicates[0].file.ends_with("imported/r1.json"));
+    assert!(table.duplicates[0].of.ends_with("r1.json"));
+}

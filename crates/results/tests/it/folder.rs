@@ -7,8 +7,8 @@ use inferometer_core::{
     Workload,
 };
 use inferometer_results::{
-    Details, Manifest, RecordLog, ResultFile, ResultsError, RunFolder, ScheduleInfo, Tool,
-    VllmResult, WorkloadInfo, run_folder_name, write_parquet,
+    Details, Existing, Manifest, RecordLog, ResultFile, ResultsError, RunFolder, ScheduleInfo,
+    Tool, VllmResult, WorkloadInfo, run_folder_name, write_parquet,
 };
 
 fn record(index: usize) -> Record {
@@ -281,16 +281,16 @@ fn a_full_disk_is_reported_for_every_file() {
     let errors = [
         write_parquet(&[record(0)][..], full).unwrap_err(),
         Manifest::begin().write(full).unwrap_err(),
-        ResultFile::prepare(None, "/dev/full", false)
+        ResultFile::prepare(None, "/dev/full", Existing::Replace)
             .unwrap()
             .write(&VllmResult::default(), Details::Held)
             .unwrap_err(),
-        ResultFile::prepare(None, "/dev/full", true)
+        ResultFile::prepare(None, "/dev/full", Existing::Append)
             .unwrap()
             .write(&VllmResult::default(), Details::Held)
             .unwrap_err(),
     ];
-    ResultFile::prepare(None, "/dev/null", true)
+    ResultFile::prepare(None, "/dev/null", Existing::Append)
         .unwrap()
         .write(&VllmResult::default(), Details::Held)
         .unwrap();

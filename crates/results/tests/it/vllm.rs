@@ -4,9 +4,9 @@ use std::fs;
 
 use inferometer_core::python::write_json;
 use inferometer_results::{
-    Details, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling, VllmRamp,
-    VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records, result_file_name,
-    write_pytorch,
+    Details, Existing, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling,
+    VllmRamp, VllmResult, VllmSpecDecode, VllmStat, percentile_word, pytorch_records,
+    result_file_name, write_pytorch,
 };
 use serde_json::{Map, Value};
 
@@ -274,7 +274,7 @@ fn results_are_replaced_or_appended_as_requested() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("new/results");
     let result = detailed();
-    let file = ResultFile::prepare(Some(&dir), "r.json", false).unwrap();
+    let file = ResultFile::prepare(Some(&dir), "r.json", Existing::Replace).unwrap();
     assert_eq!(
         fs::read_dir(&dir).unwrap().count(),
         0,
@@ -284,7 +284,13 @@ fn results_are_replaced_or_appended_as_requested() {
         file.write(&result, Details::Held).unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), real(DETAILED));
     }
-    let lines = ResultFile::prepare(Some(&dir), "lines.jsonl", true).unwrap();
+    // A default name is another run's once a file has it.
+    let kept = ResultFile::prepare(Some(&dir), "r.json", Existing::Keep).unwrap();
+    for name in ["r-2.json", "r-3.json"] {
+        assert_eq!(kept.write(&result, Details::Held).unwrap(), dir.join(name));
+    }
+    assert!(file.replaces() && !kept.replaces());
+    let lines = ResultFile::prepare(Some(&dir), "lines.jsonl", Existing::Append).unwrap();
     lines.write(&result, Details::Held).unwrap();
     lines.write(&result, Details::Held).unwrap();
     let text = fs::read_to_string(lines.path()).unwrap();
@@ -295,15 +301,20 @@ fn results_are_replaced_or_appended_as_requested() {
 fn an_unwritable_path_is_refused_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
-    let error =
-        ResultFile::prepare(Some(&folder.path().join("file")), "r.json", false).unwrap_err();
+    let error = ResultFile::prepare(
+        Some(&folder.path().join("file")),
+        "r.json",
+        Existing::Replace,
+    )
+    .unwrap_err();
     assert!(
         error
             .to_string()
             .starts_with("--result-dir: cannot write to"),
         "{error}"
     );
-    let error = ResultFile::prepare(None, folder.path().to_str().unwrap(), false).unwrap_err();
+    let error =
+        ResultFile::prepare(None, folder.path().to_str().unwrap(), Existing::Replace).unwrap_err();
     assert!(
         error
             .to_string()
