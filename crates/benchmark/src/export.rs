@@ -43,7 +43,10 @@ pub(crate) fn write(
     let written = exports
         .forms()
         .iter()
-        .map(|form| form.write(folder, &run).or_failure())
+        .map(|form| {
+            form.write(folder, &run, exports.is_folder_named())
+                .or_failure()
+        })
         .collect::<Result<Vec<_>, _>>()?;
     for path in written {
         observer.line(&format!("Exported: {}", path.display()));

@@ -31,6 +31,7 @@
 mod align;
 mod calibration;
 pub mod ceiling;
+mod command;
 mod compat;
 mod decoding;
 mod error;
@@ -69,7 +70,7 @@ pub use observer::{Measuring, Observer, Shown, Silent};
 pub use prepare::{Ready, arrivals, offline, prepare};
 pub use probe::ProbeNumbers;
 pub use rate_search::{RateSearch, SearchBudget};
-pub use report::{FolderRun, recover, report};
+pub use report::{FolderRun, SavedResult, recover, report};
 pub use run::{Run, describe_failure, run, run_with_stop};
 pub use run_records::count_in_memory;
 pub use settings::{

@@ -1,12 +1,14 @@
 //! Recomputing the numbers of a run folder, and those of a run that was killed.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use inferometer_arrival::ArrivalSettings;
-use inferometer_core::{Record, Records, Schedule};
+use inferometer_core::{Level, Reason, Record, Records, Schedule, Verdict};
 use inferometer_report::Lang;
 use inferometer_results::{
-    Details, Manifest, Recovered, RunFolder, ScheduleInfo, StoredRecords, VllmResult,
+    ChangedFile, Details, Existing, Manifest, Recovered, ResultFile, RunFolder, ScheduleInfo,
+    StoredRecords, VllmResult, result_file_name,
 };
 use inferometer_workload::{HubSettings, Tokenizer};
 
@@ -14,10 +16,25 @@ use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
 use crate::observer::{Observer, Shown};
+use crate::probe::ProbeNumbers;
 use crate::run_records::count_in_memory;
 use crate::settings::Exports;
 use crate::spec::{RunFacts, RunSpec};
 use crate::{export, page, vllm};
+
+/// Where and how vLLM's result file of a run folder is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedResult {
+    /// With the lists of single requests and events.
+    pub detailed: bool,
+    /// Its folder; else the current one.
+    pub dir: Option<PathBuf>,
+    /// Its name; else vLLM's default.
+    pub name: Option<PathBuf>,
+}
+
+/// Code of the finding that the files of a run folder were changed after the run.
+const DATA_CHANGED: &str = "data_changed";
 
 /// A run folder, with its numbers recomputed from its records.
 #[derive(Debug)]
@@ -32,6 +49,8 @@ pub struct FolderRun {
     pub facts: RunFacts,
     /// The recomputed numbers and the verdict on them.
     pub numbers: Numbers,
+    /// Files that are not as the run wrote them: the numbers are not those of the run.
+    pub changed: Vec<ChangedFile>,
     records: StoredRecords,
 }
 
@@ -55,8 +74,12 @@ impl FolderRun {
         }
         let (spec, facts) =
             RunSpec::read(&manifest).map_err(|error| error.context(&path.display().to_string()))?;
+        let changed = folder.changed_files(&manifest).or_usage()?;
         let records = folder.stored_records().or_usage()?;
-        let numbers = Numbers::of(&records, &spec, &facts, &manifest.health);
+        let mut numbers = Numbers::of(&records, &spec, &facts, &manifest.health);
+        if !changed.is_empty() {
+            numbers.verdict = with_changed_data(numbers.verdict, &changed);
+        }
         records.check().or_usage()?;
         Ok(Self {
             folder: path.to_owned(),
@@ -64,6 +87,7 @@ impl FolderRun {
             spec,
             facts,
             numbers,
+            changed,
             records,
         })
     }
@@ -73,16 +97,51 @@ impl FolderRun {
         &self.records
     }
 
+    /// What the run was asked to do, without its seeds, as a short word: repeats share it, and runs
+    /// that differ in any setting do not.
+    pub fn plan(&self) -> String {
+        let mut settings = serde_json::to_value(&self.spec).unwrap_or_default();
+        without_seeds(&mut settings);
+        let mut hasher = DefaultHasher::new();
+        settings.to_string().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
     /// The run in the keys of vLLM's result file, without per-request lists.
     ///
     /// # Errors
     ///
     /// A usage error when the records cannot be read again.
     pub fn row(&self) -> Result<impl Iterator<Item = (String, serde_json::Value)> + use<>, Error> {
+        self.map(Details::Without)
+    }
+
+    /// As [`FolderRun::row`], with the lists of single requests and events.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the records cannot be read again.
+    pub fn detailed_row(
+        &self,
+    ) -> Result<impl Iterator<Item = (String, serde_json::Value)> + use<>, Error> {
+        self.map(Details::Of(&self.records))
+    }
+
+    fn map(
+        &self,
+        details: Details<'_>,
+    ) -> Result<impl Iterator<Item = (String, serde_json::Value)> + use<>, Error> {
+        let map = self.result()?.to_map(details);
+        self.records.check().or_usage()?;
+        Ok(map.into_iter())
+    }
+
+    /// The run as vLLM's result.
+    fn result(&self) -> Result<VllmResult, Error> {
         let wall = inferometer_core::Nanos(self.manifest.run.started_wall_ns);
         let header = header(&self.spec, Identity::of_manifest(&self.manifest), wall);
         let start = vllm::anchor(&self.manifest);
-        let result: VllmResult = vllm::result(
+        let mut result: VllmResult = vllm::result(
             header,
             &self.records,
             &self.numbers,
@@ -90,7 +149,41 @@ impl FolderRun {
             start,
         );
         self.records.check().or_usage()?;
-        Ok(result.to_map(Details::Without).into_iter())
+        if let Some(decoding) = &self.facts.decoding {
+            decoding.fill(&mut result);
+        }
+        result.probe = self.facts.probe.as_ref().map(ProbeNumbers::form);
+        if self.manifest.run.partial {
+            vllm::mark_partial(&mut result);
+        }
+        vllm::note_command(&mut result, &self.manifest);
+        Ok(result)
+    }
+
+    /// Writes vLLM's result file of the run where `saving` says; returns its path.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when the place cannot be written to; a failure when writing fails.
+    pub fn save(&self, saving: &SavedResult) -> Result<PathBuf, Error> {
+        let mut result = self.result()?;
+        let folder = RunFolder::open(&self.folder).or_usage()?;
+        let arrivals = self.spec.load.arrivals.as_ref();
+        let schedule = schedule(&folder, &self.manifest, arrivals)?;
+        if let (Some(arrivals), Some(schedule)) = (arrivals, &schedule) {
+            let start = vllm::anchor(&self.manifest);
+            result.rps_change_events = vllm::rate_changes(arrivals, schedule, start);
+        }
+        result.inferometer["written_from"] = "run folder".into();
+        let (name, existing) = match &saving.name {
+            Some(name) => (name.display().to_string(), Existing::Replace),
+            None => (result_file_name(&result.header), Existing::Keep),
+        };
+        let file = ResultFile::prepare(saving.dir.as_deref(), &name, existing).or_usage()?;
+        let details = vllm::details(saving.detailed, &self.records);
+        let path = file.write(&result, details).or_failure()?;
+        self.records.check().or_usage()?;
+        Ok(path)
     }
 
     /// Writes the result in the forms of other tools.
@@ -122,6 +215,34 @@ impl FolderRun {
                 .then_some("Simulated: no server was measured."),
         });
     }
+}
+
+/// Removes every seed from settings, at any depth.
+fn without_seeds(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.retain(|key, _| key != "seed" && key != "request_id_prefix");
+            map.values_mut().for_each(without_seeds);
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(without_seeds),
+        _ => {}
+    }
+}
+
+/// `verdict` with the finding that the data of the run were changed, which makes it INVALID.
+fn with_changed_data(verdict: Verdict, changed: &[ChangedFile]) -> Verdict {
+    let files: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    let mut reasons = vec![Reason {
+        code: DATA_CHANGED.into(),
+        level: Level::Invalid,
+        message: format!(
+            "{}, by the hash in its manifest: these numbers are not those of the run",
+            files.join(", ")
+        ),
+        remedy: "use an unchanged copy of the run folder".into(),
+    }];
+    reasons.extend(verdict.reasons);
+    Verdict::from_reasons(reasons)
 }
 
 /// Recomputes the numbers of a finished run from its records and its manifest, and shows them.
@@ -240,6 +361,7 @@ impl Recovery<'_> {
         manifest.summary = serde_json::to_value(&numbers).or_failure()?;
         manifest.verdict = Some(numbers.verdict.clone());
         folder.store_records(records).or_failure()?;
+        manifest.files = folder.hashes().or_failure()?;
         folder.write_manifest(&manifest).or_failure()?;
         if let Some(intended) = intended {
             let arrivals = spec.load.arrivals.as_ref();

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use inferometer_core::{Nanos, Records, Schedule};
 use inferometer_engine as engine;
-use inferometer_report::Lang;
 use inferometer_results::{
-    Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, result_file_name, run_folder_name,
+    Existing, Manifest, ResultFile, RunFolder, VllmHeader, VllmResult, result_file_name,
+    run_folder_name,
 };
 
 use crate::error::{Error, OrError};
@@ -31,19 +31,22 @@ impl Places {
         saving: &SavingSettings,
         header: &VllmHeader,
         began: Nanos,
+        observer: &dyn Observer,
     ) -> Result<Self, Error> {
         let result = if saving.needs_result_file() {
-            let name = match &saving.result_filename {
-                Some(name) => name.display().to_string(),
-                None => result_file_name(header),
-            };
-            Some(
-                ResultFile::prepare(saving.result_dir.as_deref(), &name, saving.append)
-                    .or_usage()?,
-            )
+            Some(result_file(saving, header)?)
         } else {
             None
         };
+        if let Some(file) = result
+            .as_ref()
+            .filter(|file| saving.save && file.replaces())
+        {
+            observer.note(&format!(
+                "{} exists and will be replaced",
+                file.path().display()
+            ));
+        }
         let name = run_folder_name(began, saving.label.as_deref());
         let folder = match &saving.runs_dir {
             Some(parent) => Some(RunFolder::create(parent, &name).or_usage()?),
@@ -63,14 +66,20 @@ impl Places {
     pub(crate) fn folder_path(&self) -> Option<&Path> {
         self.folder.as_ref().map(RunFolder::path)
     }
+}
 
-    /// The result file's path, if vLLM's file is written.
-    pub(crate) fn result_path(&self, saving: &SavingSettings) -> Option<PathBuf> {
-        self.result
-            .as_ref()
-            .filter(|_| saving.save)
-            .map(|file| file.path().to_owned())
-    }
+/// The result file that `saving` asks for.
+fn result_file(saving: &SavingSettings, header: &VllmHeader) -> Result<ResultFile, Error> {
+    let (name, named) = match &saving.result_filename {
+        Some(name) => (name.display().to_string(), Existing::Replace),
+        None => (result_file_name(header), Existing::Keep),
+    };
+    let existing = if saving.append {
+        Existing::Append
+    } else {
+        named
+    };
+    ResultFile::prepare(saving.result_dir.as_deref(), &name, existing).or_usage()
 }
 
 /// Everything that is known about a finished run.
@@ -96,32 +105,53 @@ impl Finished<'_> {
         let mut result = vllm::result(header, self.records, self.numbers, &load.health, load.start);
         result.rps_change_events =
             vllm::rate_changes(&settings.load.arrivals, schedule, load.start);
+        // A simulation's result is the same wherever it is saved.
+        if !self.manifest.run.simulated {
+            vllm::note_command(&mut result, self.manifest);
+        }
         result
     }
 
-    /// Writes every requested file; the record log stays.
+    /// Writes every requested file; the record log stays. Returns the path of vLLM's file, if there
+    /// is one.
     pub(crate) fn write(
         &self,
         places: &Places,
         result: &VllmResult,
         observer: &dyn Observer,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<PathBuf>, Error> {
+        let mut written = None;
         if let Some(file) = &places.result {
             if self.saving.save {
                 let details = vllm::details(self.saving.detailed, self.records);
-                file.write(result, details).or_failure()?;
+                let path = file.write(result, details).or_failure()?;
+                if path != file.path() {
+                    observer.note(&format!(
+                        "{} is another run's: the result is in {}",
+                        file.path().display(),
+                        path.display()
+                    ));
+                }
+                written = Some(path);
             }
-            sidecars::write(self.saving, file, self.records, result)?;
+            let beside = written.as_deref().unwrap_or(file.path());
+            // A saved result has a name of its own, which its neighbours share.
+            let keep = written.is_none() && file.existing() == Existing::Keep;
+            sidecars::write(self.saving, beside, keep, self.records, result)?;
         }
         if let Some(folder) = &places.folder {
             folder.store_records(self.records).or_failure()?;
-            folder.write_manifest(self.manifest).or_failure()?;
+            let manifest = Manifest {
+                files: folder.hashes().or_failure()?,
+                ..self.manifest.clone()
+            };
+            folder.write_manifest(&manifest).or_failure()?;
             page::write(
                 folder,
                 self.manifest,
                 self.records,
                 self.numbers,
-                Lang::default(),
+                self.saving.lang,
             )?;
         }
         export::write(
@@ -132,6 +162,7 @@ impl Finished<'_> {
             self.spec,
             self.facts,
             observer,
-        )
+        )?;
+        Ok(written)
     }
 }

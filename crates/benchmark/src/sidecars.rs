@@ -1,11 +1,12 @@
 //! Files beside the result: timeline page, drawing of the lengths, PyTorch's benchmark format.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use inferometer_core::Records;
 use inferometer_report::{Lang, chart, dataset_stats_figure, timeline_page};
-use inferometer_results::{ResultFile, VllmResult, pytorch_records, write_pytorch};
+use inferometer_results::{VllmResult, numbered, pytorch_records, write_pytorch};
 
 use crate::error::{Error, OrError};
 use crate::settings::SavingSettings;
@@ -14,10 +15,12 @@ use crate::vllm;
 /// vLLM's variable: set to anything, it asks for `NAME.pytorch.json`.
 const PYTORCH: &str = "SAVE_TO_PYTORCH_BENCHMARK_FORMAT";
 
-/// Writes the requested files beside `file`; returns their paths.
+/// Writes the requested files beside the result at `file`; returns their paths. With `keep` no
+/// existing file is replaced: the names get numbers.
 pub(crate) fn write(
     saving: &SavingSettings,
-    file: &ResultFile,
+    file: &Path,
+    keep: bool,
     records: &dyn Records,
     result: &VllmResult,
 ) -> Result<Vec<PathBuf>, Error> {
@@ -25,8 +28,9 @@ pub(crate) fn write(
     if let Some(thresholds) = saving.timeline {
         let page = timeline_page(records, thresholds, Lang::En);
         written.push(store(
-            &file.path().with_extension("timeline.html"),
+            &file.with_extension("timeline.html"),
             page.as_bytes(),
+            keep,
         )?);
     }
     if saving.dataset_stats {
@@ -35,22 +39,42 @@ pub(crate) fn write(
         let picture =
             chart::to_png(&dataset_stats_figure(&lengths, Lang::En).to_svg(), 1.5).or_failure()?;
         written.push(store(
-            &file.path().with_extension("dataset_stats.png"),
+            &file.with_extension("dataset_stats.png"),
             &picture,
+            keep,
         )?);
     }
     let asked = std::env::var_os(PYTORCH).is_some_and(|value| !value.is_empty());
     if saving.save && asked {
         let map = result.to_map(vllm::details(saving.detailed, records));
         let form = pytorch_records(&saving.vllm_arguments, &result.header.model_id, &map);
-        written.push(write_pytorch(file.path(), &form).or_failure()?);
+        written.push(write_pytorch(file, &form).or_failure()?);
     }
     Ok(written)
 }
 
-fn store(path: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
-    fs::write(path, bytes)
+fn store(path: &Path, bytes: &[u8], keep: bool) -> Result<PathBuf, Error> {
+    let stored = if keep {
+        store_new(path, bytes)
+    } else {
+        fs::write(path, bytes).map(|()| path.to_owned())
+    };
+    stored
         .or_failure()
-        .map_err(|error| error.context(&format!("cannot write {}", path.display())))?;
-    Ok(path.to_owned())
+        .map_err(|error| error.context(&format!("cannot write {}", path.display())))
+}
+
+/// Writes to the first free of the numbered names.
+fn store_new(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let name = numbered(path, number);
+        match fs::File::create_new(&name) {
+            Ok(mut file) => return file.write_all(bytes).map(|()| name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

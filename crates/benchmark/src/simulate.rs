@@ -16,6 +16,7 @@ use inferometer_workload::Tokenizer;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::command::command;
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
@@ -134,7 +135,7 @@ pub fn simulate(
     let mut header = header(&spec, Identity::of_run(settings, &ready), began);
     settings.saving.exports.prepare()?;
     // File names have the time of day; the content must not depend on it.
-    let places = Places::prepare(&settings.saving, &header, began)?;
+    let places = Places::prepare(&settings.saving, &header, began, observer)?;
     DATE.clone_into(&mut header.date);
     let facts = known_facts(settings, &ready);
     announce(settings, observer);
@@ -149,6 +150,7 @@ pub fn simulate(
     manifest.run.simulated = true;
     manifest.run.started = rfc3339(began);
     manifest.run.started_wall_ns = began.0;
+    manifest.command = command(settings, &ready, false);
     manifest.target.urls = Vec::new();
     manifest.engine_model = model.describe();
     manifest.engine_model["counters"] = json!(stats);
@@ -177,12 +179,12 @@ pub fn simulate(
     };
     let mut result = outcome.result(header, settings, &ready.plan.schedule, &finished);
     result.inferometer["simulated"] = manifest.engine_model.clone();
-    outcome.write(&places, &result, observer)?;
+    let result_file = outcome.write(&places, &result, observer)?;
     Ok(Run {
         numbers,
         manifest,
         folder: places.folder_path().map(std::path::Path::to_owned),
-        result_file: places.result_path(&settings.saving),
+        result_file,
         interrupted: false,
         records: finished.records,
     })

@@ -7,8 +7,8 @@ use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
 use inferometer_metrics::{Kind, Summary, Times};
 use inferometer_os::clock::Anchor;
 use inferometer_results::{
-    Details, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader, VllmPooling,
-    VllmResult, VllmStat, python_isoformat,
+    Details, Existing, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader,
+    VllmPooling, VllmResult, VllmStat, python_isoformat,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ use crate::settings::SavingSettings;
 pub(crate) struct IntendedResult {
     path: PathBuf,
     append: bool,
+    /// The path is the default one, so an existing file is not replaced.
+    #[serde(default)]
+    keep: bool,
     detailed: bool,
     header: VllmHeader,
 }
@@ -37,6 +40,7 @@ impl IntendedResult {
             // The run may be recovered from another working folder.
             path: std::path::absolute(file.path()).or_failure()?,
             append: saving.append,
+            keep: file.existing() == Existing::Keep,
             detailed: saving.detailed,
             header: header.clone(),
         };
@@ -73,11 +77,15 @@ impl IntendedResult {
         }
         mark_partial(&mut result);
         result.inferometer["recovered"] = true.into();
-        let file = ResultFile::prepare(None, &self.path.display().to_string(), self.append)
-            .or_failure()?;
+        let existing = match (self.append, self.keep) {
+            (true, _) => Existing::Append,
+            (false, true) => Existing::Keep,
+            (false, false) => Existing::Replace,
+        };
+        let file =
+            ResultFile::prepare(None, &self.path.display().to_string(), existing).or_failure()?;
         file.write(&result, details(self.detailed, records))
-            .or_failure()?;
-        Ok(self.path)
+            .or_failure()
     }
 }
 
@@ -87,6 +95,13 @@ pub(crate) fn anchor(manifest: &Manifest) -> Anchor {
         wall: Nanos(manifest.run.started_wall_ns),
         monotonic: Nanos(manifest.run.started_monotonic_ns),
         uncertainty: Nanos(manifest.run.anchor_uncertainty_ns),
+    }
+}
+
+/// Adds the command that makes the run again, where it is known.
+pub(crate) fn note_command(result: &mut VllmResult, manifest: &Manifest) {
+    if !manifest.command.is_empty() {
+        result.inferometer["command"] = manifest.command.as_str().into();
     }
 }
 

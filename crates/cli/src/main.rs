@@ -44,7 +44,8 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
             return Ok(Exit::Good);
         }
     };
-    let parsed = match Cli::try_parse_from(arguments) {
+    let typed: Vec<String> = arguments.iter().skip(1).cloned().collect();
+    let mut parsed = match Cli::try_parse_from(arguments) {
         Ok(parsed) => parsed,
         Err(shown) => {
             // Help and version are such errors too; they go to stdout with exit code 0.
@@ -60,6 +61,11 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
     for warning in warnings {
         output.warn(&warning);
     }
+    match &mut parsed.command {
+        Command::Run(args) => args.typed = typed,
+        Command::Simulate(args) => args.run.typed = typed,
+        _ => {}
+    }
     match parsed.command {
         Command::Run(args) => commands::run::run(*args, output),
         Command::Quickstart(args) => commands::quickstart::quickstart(&args, output),
@@ -69,6 +75,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Workload(args) => commands::workload::workload(args, output),
         Command::Selftest(args) => commands::selftest::selftest(&args, output),
         Command::Report(args) => commands::report::report(&args, output),
+        Command::Verify(args) => commands::verify::verify(&args, output),
         Command::Recover(args) => commands::report::recover(&args, output),
         Command::Sweep(args) => commands::sweep::sweep(&args, output),
         Command::Aggregate(args) => commands::aggregate::aggregate(&args, output),

@@ -16,6 +16,7 @@ use inferometer_core::redact;
 use inferometer_metrics::{
     Kind, Metric, Slo, default_metrics, parse_goodput, parse_metrics, parse_percentiles,
 };
+use inferometer_report::Lang;
 use inferometer_terminal::View;
 use inferometer_wire::{Backend, BackendKind};
 use inferometer_workload::WorkloadSettings;
@@ -49,6 +50,8 @@ pub(crate) struct ViewSettings {
     pub(crate) show_progress: bool,
     /// How it is shown.
     pub(crate) ui: View,
+    /// Language of what is said about it.
+    pub(crate) lang: Lang,
 }
 
 impl RunSettings {
@@ -70,10 +73,12 @@ impl RunSettings {
             traffic,
             connection,
             reporting,
+            typed,
         } = args;
         let view = ViewSettings {
             show_progress: !load.disable_tqdm,
             ui: load.ui.into(),
+            lang: reporting.lang,
         };
         let strict = reporting.strict;
         let shapes = shapes::resolve(&traffic, &dataset, load.seed)?;
@@ -106,7 +111,7 @@ impl RunSettings {
             chat_template_kwargs: content.chat_template_kwargs.clone(),
             ..workload
         };
-        let saving = saving::resolve(reporting, kind, vllm_arguments)?;
+        let saving = saving::resolve(reporting, kind, typed, vllm_arguments)?;
         let benchmark = Settings {
             compat,
             target,

@@ -119,7 +119,7 @@ impl Observer for Watch<'_> {
         let style = Look {
             color: self.output.color(),
             run_folder: shown.run_folder.map(|folder| folder.display().to_string()),
-            ..Look::default()
+            lang: self.view.lang,
         };
         self.output.print(shown.failures);
         self.output.print(

@@ -15,7 +15,7 @@ use inferometer_report::visualize::{
     throughput_figure,
 };
 use inferometer_report::{
-    Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page,
+    Comparison, Lang, RunAbout, RunPageInput, Side, dataset_stats_figure, run_page, timeline_page,
 };
 use serde_json::{Value, json};
 
@@ -40,7 +40,14 @@ fn page(n: usize, lang: Lang) -> String {
         extras: &extras,
         verdict: &verdict,
         health: &health,
+        about: &RunAbout {
+            started: "2026-11-03T10:15:00+01:00".into(),
+            version: "inferometer 0.1.0 (release, linux-x86_64)".into(),
+            command: "inferometer run --base-url http://127.0.0.1:8000 --model tiny --request-rate 20 --seed 0".into(),
+            urls: vec!["http://127.0.0.1:8000/v1/completions".into()],
+        },
         settings: &json!({"backend": "vllm", "model": "tiny", "request-rate": 20.0, "num-prompts": n}),
+        defaults: &json!({"backend": "vllm"}),
         environment: &json!({"host": "bench-01", "cpu": {"model": "synthetic", "cores": 8}}),
         server_metrics: &Value::Null,
         partial: false,
@@ -82,7 +89,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let pair = [
             fixture::campaign()[7].clone(),
             fixture::campaign()[30].clone(),
-        ];
+        ]
+        .map(Side::from);
         let comparison = Comparison::new(&pair, lang)?;
         fs::write(
             folder.join(format!("compare-{lang}.txt")),

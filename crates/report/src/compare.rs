@@ -1,6 +1,6 @@
 //! Runs side by side.
 
-use inferometer_core::Level;
+use inferometer_metrics::Estimate;
 use serde_json::{Value, json};
 
 use crate::Lang;
@@ -34,11 +34,60 @@ enum Better {
     Neither,
 }
 
-/// Runs side by side; the first is what the others are compared with.
+/// A run, or the repeats of one setting, under the name that the user knows.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Its name.
+    pub name: String,
+    /// The run, or each of the repeats.
+    pub rows: Vec<Row>,
+}
+
+impl From<Row> for Side {
+    /// A single run, under its `filename`.
+    fn from(row: Row) -> Self {
+        let name = row.get("filename").and_then(Value::as_str);
+        Self {
+            name: name.unwrap_or_default().to_owned(),
+            rows: vec![row],
+        }
+    }
+}
+
+/// Sides next to one another; the first is what the others are compared with.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    runs: Vec<Run>,
+    sides: Vec<Runs>,
     lang: Lang,
+}
+
+/// The runs of one side.
+#[derive(Clone, Debug)]
+struct Runs {
+    name: String,
+    runs: Vec<Run>,
+}
+
+impl Runs {
+    /// The runs that are data: with answers, and not INVALID.
+    fn sound(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.is_sound())
+    }
+
+    /// The first of the runs that stand for the side, for its settings and its verdict: a sound one
+    /// where there is one.
+    fn first(&self) -> &Run {
+        self.sound().next().unwrap_or(&self.runs[0])
+    }
+
+    /// Mean and interval of a number over the runs that are data, or of a side without any over
+    /// all that have answers.
+    fn value(&self, key: &str) -> Option<Estimate> {
+        let any = self.sound().next().is_some();
+        let used = self.runs.iter().filter(|run| !any || run.is_sound());
+        let values: Vec<f64> = used.filter_map(|run| number(run, key)).collect();
+        Estimate::of(&values)
+    }
 }
 
 /// Fewer than two runs.
@@ -49,19 +98,24 @@ pub struct TooFewRuns {
 }
 
 impl Comparison {
-    /// Compares `rows`, each under the name that the user knows (its `filename`, if it has one).
+    /// Compares `sides`, each with at least one run.
     ///
     /// # Errors
     ///
-    /// Fewer than two rows.
-    pub fn new(rows: &[Row], lang: Lang) -> Result<Self, TooFewRuns> {
-        if rows.len() < 2 {
-            return Err(TooFewRuns { given: rows.len() });
+    /// When there are fewer than two.
+    pub fn new(sides: &[Side], lang: Lang) -> Result<Self, TooFewRuns> {
+        let sides: Vec<Runs> = sides
+            .iter()
+            .filter(|side| !side.rows.is_empty())
+            .map(|side| Runs {
+                name: side.name.clone(),
+                runs: parse_rows(&side.rows),
+            })
+            .collect();
+        if sides.len() < 2 {
+            return Err(TooFewRuns { given: sides.len() });
         }
-        Ok(Self {
-            runs: parse_rows(rows),
-            lang,
-        })
+        Ok(Self { sides, lang })
     }
 
     /// As plain text.
@@ -80,19 +134,22 @@ impl Comparison {
             .metrics()
             .into_iter()
             .map(|(key, better)| {
-                let values: Vec<Option<f64>> = self.runs.iter().map(|run| run.number(&key)).collect();
+                let found: Vec<Option<Estimate>> = self.sides.iter().map(|side| side.value(&key)).collect();
+                let values: Vec<Option<f64>> = found.iter().map(|value| Some(value.as_ref()?.mean)).collect();
                 let base = values[0];
                 let against = |value: &Option<f64>| Some((*value)? - base?);
                 let relative = |value: &Option<f64>| {
                     let base = base.filter(|base| *base != 0.0)?;
                     Some(((*value)? - base) / base)
                 };
+                let decisions: Vec<Value> = self.sides.iter().map(|side| self.decision(side, &key, better).into()).collect();
                 json!({
                     "key": key,
                     "better": match better { Better::Higher => "higher", Better::Lower => "lower", Better::Neither => "neither" },
                     "values": values,
                     "difference": values.iter().map(against).collect::<Vec<_>>(),
                     "relative": values.iter().map(relative).collect::<Vec<_>>(),
+                    "decision": decisions,
                 })
             })
             .collect();
@@ -103,64 +160,108 @@ impl Comparison {
             .collect();
         json!({
             "format_version": 1,
-            "runs": self.runs.iter().map(|run| json!({"name": run.name, "verdict": run.verdict})).collect::<Vec<_>>(),
-            "noise": "unknown",
+            "runs": self.sides.iter().map(|side| json!({
+                "name": side.name,
+                "verdict": side.first().verdict,
+                "runs": side.runs.len(),
+                "used": side.sound().count(),
+            })).collect::<Vec<_>>(),
+            "noise": if self.has_repeats() { "repeats" } else { "unknown" },
             "settings": settings,
             "metrics": metrics,
         })
     }
 
+    /// True when at least two sides have two runs that are data, so that there is an interval.
+    fn has_repeats(&self) -> bool {
+        self.sides
+            .iter()
+            .filter(|side| side.sound().nth(1).is_some())
+            .count()
+            > 1
+    }
+
     fn document(&self) -> Document {
         let lang = self.lang;
-        let letters: Vec<String> = (0..self.runs.len()).map(letter).collect();
+        let letters: Vec<String> = (0..self.sides.len()).map(letter).collect();
         let mut doc = Document::default();
         doc.heading(1, lang.pick("Comparison", "运行对比"));
-        let rows = self.runs.iter().zip(&letters).map(|(run, letter)| {
-            let verdict = run.verdict.as_ref();
-            let level = verdict.map_or(lang.pick("no verdict", "无判定").to_owned(), |verdict| {
-                verdict.level.to_string()
-            });
-            let codes: Vec<&str> = verdict
-                .map(|verdict| {
-                    verdict
-                        .reasons
-                        .iter()
-                        .map(|reason| reason.code.as_str())
-                        .collect()
-                })
-                .unwrap_or_default();
-            vec![letter.clone(), run.name.clone(), level, codes.join(", ")]
-        });
-        let head = [
-            "",
-            lang.pick("Run", "运行"),
-            lang.pick("Verdict", "判定"),
-            lang.pick("Reasons", "原因"),
-        ];
-        doc.table(&head, rows.collect());
-        if self.runs.iter().any(Run::is_invalid) {
+        self.sides_part(&mut doc, &letters);
+        let runs = || self.sides.iter().flat_map(|side| &side.runs);
+        if runs().any(|run| !run.is_sound()) {
             doc.text(lang.pick(
-                "WARNING: do not use runs with the verdict INVALID; their differences below are meaningless.",
-                "警告：判定为 INVALID 的运行不可使用，其下列差异没有意义。",
+                "WARNING: runs that are INVALID or have no answer are no data: they are in no mean, and where a side has \
+                 no others, its differences below are meaningless.",
+                "警告：判定为 INVALID 或没有任何回答的运行不是数据：不计入均值；若一方没有其他运行，其下列差异没有意义。",
             ));
-        } else if self.runs.iter().any(|run| {
-            run.verdict
-                .as_ref()
-                .is_some_and(|v| v.level == Level::Caution)
-        }) {
+        } else if runs().any(Run::is_caution) {
             doc.text(lang.pick(
                 "Read the reasons for CAUTION first.",
                 "请先阅读 CAUTION 的原因。",
             ));
         }
-        doc.text(lang.pick(
-            "Each column is a single run, so the noise between runs is unknown: a difference may be chance. Repeat each \
-             setting to find out.",
-            "每列仅为一次运行，运行之间的波动未知：差异可能只是偶然。请重复每个设置以确认。",
-        ));
+        doc.text(if self.has_repeats() {
+            lang.pick(
+                "A number is the mean of a side's runs. \"Better\" and \"worse\" are said where the 95 % interval of the \
+                 difference (Welch's t) does not contain 0; elsewhere these runs cannot tell.",
+                "数值为一方各次运行的均值。仅当差值的 95 % 置信区间（Welch t）不含 0 时才称“更好”或“更差”；否则这些运行无法判断。",
+            )
+        } else {
+            lang.pick(
+                "Each side is a single run, so the noise between runs is unknown: a difference may be chance, and these runs \
+                 cannot tell. Repeat each setting, and compare the folders of the repeats.",
+                "每方仅为一次运行，运行之间的波动未知：差异可能只是偶然，这些运行无法判断。请重复每个设置，再对比存放重复运行的目录。",
+            )
+        });
         self.settings_part(&mut doc, &letters);
         self.metrics_part(&mut doc, &letters);
         doc
+    }
+
+    /// Names, numbers of runs, and verdicts.
+    fn sides_part(&self, doc: &mut Document, letters: &[String]) {
+        let lang = self.lang;
+        let rows = self.sides.iter().zip(letters).map(|(side, letter)| {
+            let (used, all) = (side.sound().count(), side.runs.len());
+            let levels = side
+                .runs
+                .iter()
+                .filter_map(|run| Some(run.verdict.as_ref()?.level));
+            let level = levels.max().map_or_else(
+                || lang.pick("no verdict", "无判定").to_owned(),
+                |level| level.to_string(),
+            );
+            let mut codes: Vec<&str> = Vec::new();
+            for reason in side
+                .runs
+                .iter()
+                .flat_map(|run| run.verdict.iter().flat_map(|verdict| &verdict.reasons))
+            {
+                if !codes.contains(&reason.code.as_str()) {
+                    codes.push(&reason.code);
+                }
+            }
+            let runs = if used == all {
+                all.to_string()
+            } else {
+                format!("{used}/{all}")
+            };
+            vec![
+                letter.clone(),
+                side.name.clone(),
+                runs,
+                level,
+                codes.join(", "),
+            ]
+        });
+        let head = [
+            "",
+            lang.pick("Run", "运行"),
+            lang.pick("runs", "次数"),
+            lang.pick("Verdict", "判定"),
+            lang.pick("Reasons", "原因"),
+        ];
+        doc.table(&head, rows.collect());
     }
 
     fn settings_part(&self, doc: &mut Document, letters: &[String]) {
@@ -210,20 +311,32 @@ impl Comparison {
                 format!("{letter} %"),
             ]);
         }
+        if self
+            .metrics()
+            .iter()
+            .any(|(key, _)| key.starts_with(RESPONSE))
+        {
+            doc.text(lang.pick(
+                "Response latency counts from the instant at which a request was due, so it has the wait for a free slot \
+                 in it: it is what users wait. Under a cap the latency from the send, below it, leaves that wait out.",
+                "响应延迟自请求应发时刻起算，含等待空闲名额的时间，即用户实际等待的时间。有并发上限时，其下自发送起的延迟不含这段等待。",
+            ));
+        }
         let rows = self.metrics().into_iter().map(|(key, better)| {
-            let base = self.runs[0].number(&key);
-            let mut row = vec![key.clone(), cell(base)];
-            for run in &self.runs[1..] {
-                let value = run.number(&key);
+            let base = self.sides[0].value(&key).map(|value| value.mean);
+            let mut row = vec![label(&key), cell(base)];
+            for side in &self.sides[1..] {
+                let value = side.value(&key).map(|value| value.mean);
                 let difference = value.zip(base).map(|(value, base)| value - base);
                 let relative = difference
                     .zip(base)
                     .filter(|(_, base)| *base != 0.0)
                     .map(|(d, base)| d / base * 100.0);
+                let decision = self.decision(side, &key, better);
                 row.extend([
                     cell(value),
                     signed(difference, ""),
-                    relative_text(relative, better, lang),
+                    relative_text(relative, decision, lang),
                 ]);
             }
             row
@@ -235,7 +348,7 @@ impl Comparison {
     /// Settings that at least one run has, with the value of each run.
     fn settings(&self) -> Vec<(String, Vec<Value>)> {
         let mut keys: Vec<String> = SETTINGS.iter().map(|key| (*key).to_owned()).collect();
-        for run in &self.runs {
+        for run in self.sides.iter().map(Runs::first) {
             for key in run.metadata.keys() {
                 if !keys.contains(key) {
                     keys.push(key.clone());
@@ -245,9 +358,9 @@ impl Comparison {
         keys.into_iter()
             .filter_map(|key| {
                 let values: Vec<Value> = self
-                    .runs
+                    .sides
                     .iter()
-                    .map(|run| run.row.get(&key).cloned().unwrap_or(Value::Null))
+                    .map(|side| side.first().row.get(&key).cloned().unwrap_or(Value::Null))
                     .collect();
                 values
                     .iter()
@@ -257,10 +370,40 @@ impl Comparison {
             .collect()
     }
 
-    /// Numeric keys other than settings that at least one run has, in file order.
+    /// Whether a side is better than the first by a number: only an interval tells.
+    fn decision(&self, side: &Runs, key: &str, better: Better) -> Decision {
+        let (Some(base), Some(value)) = (self.sides[0].value(key), side.value(key)) else {
+            return Decision::Nothing;
+        };
+        let is_first = std::ptr::eq(side, &self.sides[0]);
+        if better == Better::Neither || is_first {
+            return Decision::Nothing;
+        }
+        let data = self.sides[0].sound().next().is_some() && side.sound().next().is_some();
+        match value.difference(&base).filter(|_| data) {
+            Some((low, _)) if low > 0.0 => Decision::of(better == Better::Higher),
+            Some((_, high)) if high < 0.0 => Decision::of(better == Better::Lower),
+            _ => Decision::CannotTell,
+        }
+    }
+
+    /// Numbers other than settings that at least one run has: response latency, then E2EL, which
+    /// together are what users wait, then the others in file order.
     fn metrics(&self) -> Vec<(String, Better)> {
         let mut keys: Vec<String> = Vec::new();
-        for run in &self.runs {
+        let runs = || self.sides.iter().flat_map(|side| &side.runs);
+        let mut own: Vec<String> = Vec::new();
+        for metric in ["e2el_ms", "ttft_ms"] {
+            for stat in ["mean", "p50", "p99"] {
+                own.push(format!("{RESPONSE}.{metric}.{stat}"));
+            }
+        }
+        let has = |run: &Run, key: &str| run.row.contains_key(key);
+        if !runs().all(|run| has(run, "mean_e2el_ms")) {
+            own.extend(["mean", "p50", "p99"].map(|stat| format!("{SERVICE}.e2el_ms.{stat}")));
+        }
+        own.retain(|key| runs().any(|run| number(run, key).is_some()));
+        for run in runs() {
             for key in run.row.keys() {
                 let setting = SETTINGS.contains(&key.as_str())
                     || matches!(key.as_str(), "date" | "filename" | "run_number")
@@ -270,9 +413,75 @@ impl Comparison {
                 }
             }
         }
-        keys.into_iter()
+        let (e2el, others): (Vec<String>, Vec<String>) =
+            keys.into_iter().partition(|key| key.ends_with("_e2el_ms"));
+        own.into_iter()
+            .chain(e2el)
+            .chain(others)
             .map(|key| (key.clone(), better(&key)))
             .collect()
+    }
+}
+
+/// Latencies from the due instant, in our own part of a result.
+const RESPONSE: &str = "inferometer.extras.response";
+/// Latencies from the send.
+const SERVICE: &str = "inferometer.extras.service";
+
+/// A number of a run: by vLLM's key as far as it was measured, or by the path of one of ours.
+fn number(run: &Run, key: &str) -> Option<f64> {
+    if key.starts_with("inferometer.") {
+        run.own_number(key)
+    } else {
+        run.measured(key)
+    }
+}
+
+/// How a number is called: our own latencies by what they are.
+fn label(key: &str) -> String {
+    for (prefix, name) in [(RESPONSE, "response "), (SERVICE, "")] {
+        if let Some((metric, stat)) = key
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
+        {
+            return format!("{name}{stat}_{metric}");
+        }
+    }
+    key.to_owned()
+}
+
+/// What the runs say about a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Better,
+    Worse,
+    CannotTell,
+    /// Neither direction is an improvement, or a number is missing.
+    Nothing,
+}
+
+impl Decision {
+    const fn of(better: bool) -> Self {
+        if better { Self::Better } else { Self::Worse }
+    }
+
+    const fn word(self, lang: Lang) -> &'static str {
+        match self {
+            Self::Better => lang.pick("better", "更好"),
+            Self::Worse => lang.pick("worse", "更差"),
+            Self::CannotTell => lang.pick("cannot tell", "无法判断"),
+            Self::Nothing => "",
+        }
+    }
+}
+
+impl From<Decision> for Value {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Nothing => Self::Null,
+            Decision::CannotTell => "cannot_tell".into(),
+            decided => decided.word(Lang::En).into(),
+        }
     }
 }
 
@@ -308,7 +517,7 @@ fn setting_text(value: &Value) -> String {
 fn better(key: &str) -> Better {
     if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
         Better::Higher
-    } else if key.ends_with("_ms") || key == "failed" {
+    } else if key.ends_with("_ms") || key.contains("_ms.") || key == "failed" {
         Better::Lower
     } else {
         Better::Neither
@@ -322,18 +531,13 @@ fn signed(value: Option<f64>, unit: &str) -> String {
     })
 }
 
-/// The relative difference, with a word for its direction.
-fn relative_text(percent: Option<f64>, better: Better, lang: Lang) -> String {
+/// The relative difference, with what can be said about it.
+fn relative_text(percent: Option<f64>, decision: Decision, lang: Lang) -> String {
     let Some(value) = percent else {
         return "–".to_owned();
     };
     let sign = if value > 0.0 { "+" } else { "" };
-    let word = match better {
-        Better::Neither => "",
-        _ if value == 0.0 => "",
-        Better::Higher if value > 0.0 => lang.pick(" better", " 更好"),
-        Better::Lower if value < 0.0 => lang.pick(" better", " 更好"),
-        _ => lang.pick(" worse", " 更差"),
-    };
-    format!("{sign}{value:.1} %{word}")
+    format!("{sign}{value:.1} % {}", decision.word(lang))
+        .trim_end()
+        .to_owned()
 }

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use inferometer_core::visible;
+
+use crate::chart::escape;
 use crate::console::{display_width, wrap};
 
 /// Columns of running text in plain text.
@@ -54,6 +57,7 @@ impl Document {
         self.parts.push(Part::Code(lines));
     }
 
+    /// As plain text, without anything that a terminal would obey: texts come from files and servers.
     pub(crate) fn to_plain(&self) -> String {
         let mut out = String::new();
         for part in &self.parts {
@@ -69,13 +73,19 @@ impl Document {
                 Part::List(items) => items
                     .iter()
                     .for_each(|item| plain_lines(&mut out, "- ", item)),
-                Part::Table(head, rows) => plain_table(&mut out, head, rows),
+                Part::Table(head, rows) => {
+                    let shown: Vec<Vec<String>> = rows
+                        .iter()
+                        .map(|row| row.iter().map(|cell| one_line(cell)).collect())
+                        .collect();
+                    plain_table(&mut out, head, &shown);
+                }
                 Part::Code(lines) => lines.iter().for_each(|line| {
                     let _ = writeln!(out, "    {line}");
                 }),
             }
         }
-        out
+        visible(&out).into_owned()
     }
 
     pub(crate) fn to_markdown(&self) -> String {
@@ -100,13 +110,27 @@ impl Document {
                     let _ = writeln!(out, "- {}", markdown(item));
                 }),
                 Part::Table(head, rows) => markdown_table(&mut out, head, rows),
-                Part::Code(lines) => {
-                    let _ = writeln!(out, "```sh\n{}\n```", lines.join("\n"));
-                }
+                Part::Code(lines) => markdown_code(&mut out, lines),
             }
         }
-        out
+        visible(&out).into_owned()
     }
+}
+
+/// A cell as it is shown: in one line, because a line break would end the row.
+fn one_line(cell: &str) -> String {
+    visible(&cell.replace(['\n', '\r', '\t'], " ")).into_owned()
+}
+
+/// A block of code. Lines that could end a fence, or that a careless converter would take for markup,
+/// make it an HTML block with everything escaped.
+fn markdown_code(out: &mut String, lines: &[String]) {
+    let text = lines.join("\n");
+    let _ = if text.contains('<') || text.contains("```") {
+        writeln!(out, "<pre><code>{}</code></pre>", escape(&text))
+    } else {
+        writeln!(out, "```sh\n{text}\n```")
+    };
 }
 
 fn plain_lines(out: &mut String, lead: &str, text: &str) {
@@ -237,6 +261,26 @@ mod tests {
             document.to_plain(),
             "设置       n\n------  ----\na          5\n并发 8  1024\n"
         );
+    }
+
+    #[test]
+    fn text_from_results_cannot_control_a_terminal() {
+        let text = "\u{1b}[31mred\u{7}\nnext";
+        let mut document = Document::default();
+        document.heading(1, text);
+        document.text(text);
+        document.list(vec![text.into()]);
+        document.table(&["x"], vec![vec![text.into()]]);
+        document.code(vec![
+            text.into(),
+            "```".into(),
+            "<script>alert(1)</script>".into(),
+        ]);
+        for out in [document.to_plain(), document.to_markdown()] {
+            assert!(!out.contains(['\u{1b}', '\u{7}']), "{out:?}");
+            assert!(out.contains("\\x1b"), "{out}");
+        }
+        assert!(!document.to_markdown().contains("<script>"));
     }
 
     #[test]

@@ -16,8 +16,8 @@ mod run_page;
 mod timeline;
 pub mod visualize;
 
-pub use compare::{Comparison, TooFewRuns};
+pub use compare::{Comparison, Side, TooFewRuns};
 pub use dataset_stats::dataset_stats_figure;
 pub use lang::{Lang, UnknownLang};
-pub use run_page::{RunPageInput, run_page};
+pub use run_page::{RunAbout, RunPageInput, run_page};
 pub use timeline::timeline_page;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use inferometer_report::visualize::{Row, dashboard, parse_rows};
-use inferometer_report::{Lang, RunPageInput, run_page, timeline_page};
+use inferometer_report::{Lang, RunAbout, RunPageInput, run_page, timeline_page};
 use inferometer_testkit::{or_skip, program};
 use serde_json::{Value, json};
 
@@ -198,7 +198,9 @@ fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_samp
         extras: &extras,
         verdict: &judge(&summary, &extras, &health, &VerdictSettings::default()),
         health: &health,
+        about: &RunAbout::default(),
         settings: &Value::Null,
+        defaults: &Value::Null,
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: false,
@@ -237,7 +239,9 @@ fn the_run_page_shows_curves_slow_requests_and_errors() {
         extras: &extras,
         verdict: &verdict,
         health: &health,
+        about: &RunAbout::default(),
         settings: &json!({"model": "<b>tiny</b>"}),
+        defaults: &Value::Null,
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: true,

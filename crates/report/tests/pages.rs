@@ -6,7 +6,7 @@ use inferometer_metrics::{MetricSettings, VerdictSettings, analyse, judge};
 use inferometer_report::chart::to_png;
 use inferometer_report::visualize::{Row, dashboard, latency_figure, parse_rows};
 use inferometer_report::{
-    Comparison, Lang, RunPageInput, dataset_stats_figure, run_page, timeline_page,
+    Comparison, Lang, RunAbout, RunPageInput, Side, dataset_stats_figure, run_page, timeline_page,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn data(page: &str) -> Value {
         .expect("data is JSON")
 }
 
-fn pair() -> [Row; 2] {
+fn pair() -> [Side; 2] {
     let mut a = fixture::run(512, 128, 8, 0, false);
     let mut b = fixture::run(512, 128, 16, 0, false);
     a.insert("config".into(), "a|x".into());
@@ -28,7 +28,7 @@ fn pair() -> [Row; 2] {
         json!({"verdict": {"level": "INVALID", "reasons": [
             {"code": "late_sends", "level": "INVALID", "message": "", "remedy": ""}]}}),
     );
-    [a, b]
+    [a, b].map(Side::from)
 }
 
 #[test]
@@ -61,6 +61,82 @@ fn a_comparison_in_three_formats() {
         (&tpot["better"], &tpot["difference"][0]),
         (&json!("lower"), &json!(0.0))
     );
+}
+
+/// The tutorial's A/B under a cap: the responses of B come sooner (596 → 449 ms), although each of
+/// its requests, once sent, takes longer.
+#[test]
+fn response_latency_comes_first_and_one_run_each_cannot_tell() {
+    let one = |response: f64, service: f64| -> Row {
+        serde_json::from_value(json!({
+            "completed": 100, "mean_ttft_ms": service, "request_throughput": 1000.0 / response,
+            "inferometer": {"extras": {"response": {"e2el_ms": {"mean": response, "p50": response, "p99": response}}}},
+        }))
+        .unwrap()
+    };
+    let side = |name: &str, rows: Vec<Row>| Side {
+        name: name.into(),
+        rows,
+    };
+    let decision = |sides: &[Side], key: &str| {
+        let json = Comparison::new(sides, Lang::En).unwrap().to_json();
+        let metrics = json["metrics"].as_array().unwrap().clone();
+        let found = metrics.iter().find(|metric| metric["key"] == key).unwrap();
+        found["decision"][1].clone()
+    };
+    let response = "inferometer.extras.response.e2el_ms.mean";
+    let single = [
+        side("a", vec![one(596.0, 20.0)]),
+        side("b", vec![one(449.0, 31.0)]),
+    ];
+    let text = Comparison::new(&single, Lang::En).unwrap().to_text();
+    let first = text.find("response mean_e2el_ms").unwrap();
+    assert!(first < text.find("mean_ttft_ms").unwrap(), "{text}");
+    assert!(text.contains("cannot tell"), "{text}");
+    let table = &text[first..];
+    assert!(
+        !table.contains("worse") && !table.contains("better"),
+        "{text}"
+    );
+    assert_eq!(decision(&single, response), "cannot_tell");
+
+    let repeats = [
+        side(
+            "a",
+            vec![one(596.0, 20.0), one(601.0, 21.0), one(590.0, 19.0)],
+        ),
+        side(
+            "b",
+            vec![one(449.0, 20.5), one(455.0, 21.5), one(440.0, 18.5)],
+        ),
+    ];
+    assert_eq!(decision(&repeats, response), "better");
+    assert_eq!(decision(&repeats, "request_throughput"), "better");
+    assert_eq!(decision(&repeats, "mean_ttft_ms"), "cannot_tell");
+    let turned = [repeats[1].clone(), repeats[0].clone()];
+    assert_eq!(decision(&turned, response), "worse");
+}
+
+/// A side whose requests all failed has TTFT 0 in its file, which is not faster than 21 ms.
+#[test]
+fn a_side_without_answers_has_no_latency() {
+    let row = |completed: u32, ttft: f64| -> Row {
+        serde_json::from_value(json!({"completed": completed, "failed": 5, "mean_ttft_ms": ttft}))
+            .unwrap()
+    };
+    let sides = [row(10, 21.0), row(0, 0.0)].map(Side::from);
+    let comparison = Comparison::new(&sides, Lang::En).unwrap();
+    let json = comparison.to_json();
+    let metrics = json["metrics"].as_array().unwrap();
+    let ttft = metrics
+        .iter()
+        .find(|metric| metric["key"] == "mean_ttft_ms")
+        .unwrap();
+    assert_eq!(
+        (&ttft["values"][1], &ttft["decision"][1]),
+        (&json!(null), &json!(null))
+    );
+    assert!(comparison.to_text().contains("0/1"));
 }
 
 #[test]
@@ -135,7 +211,9 @@ fn the_run_page_has_the_data_of_the_records() {
         extras: &extras,
         verdict: &verdict,
         health: &health,
+        about: &RunAbout::default(),
         settings: &json!({"a": {"b": [1, 2]}, "c": "x"}),
+        defaults: &Value::Null,
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: false,

@@ -7,6 +7,7 @@ use inferometer_os::clock::Anchor;
 use inferometer_results::{Manifest, RunInfo, ScheduleInfo, Target, rfc3339};
 use inferometer_wire::Prepared;
 
+use crate::command::command;
 use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 use crate::prepare::Ready;
@@ -63,6 +64,7 @@ pub(crate) fn manifest(
             partial: true,
             ..RunInfo::default()
         },
+        command: command(settings, ready, true),
         seeds: [("all".to_owned(), settings.workload.seed)].into(),
         target: Target {
             backend: settings.target.backend.name().to_owned(),

@@ -117,7 +117,7 @@ pub fn run_with_stop(
         manifest: &manifest,
     };
     let result = result(settings, &ready, header, &outcome, &finished);
-    outcome.write(&places, &result, observer)?;
+    let result_file = outcome.write(&places, &result, observer)?;
     records.check()?;
     if let Some(folder) = &places.folder {
         folder.remove_log().or_failure()?;
@@ -129,7 +129,7 @@ pub fn run_with_stop(
         numbers,
         manifest,
         folder: places.folder_path().map(Path::to_owned),
-        result_file: places.result_path(&settings.saving),
+        result_file,
         interrupted: facts.interrupted,
         records: finished.records,
     })
@@ -156,7 +156,7 @@ impl Planned {
         introduce(settings, &ready, observer);
         let spec = RunSpec::of(settings);
         let header = header(&spec, Identity::of_run(settings, &ready), began);
-        let places = Places::prepare(&settings.saving, &header, began)?;
+        let places = Places::prepare(&settings.saving, &header, began, observer)?;
         if settings.load.reset_prefix_cache {
             profiler::reset_prefix_cache(&ready.plan.wire)
                 .inspect_err(|_| drop(places.discard()))?;

@@ -68,6 +68,11 @@ impl Exports {
         &self.forms
     }
 
+    /// True when the user named the folder, where nothing is replaced.
+    pub(crate) const fn is_folder_named(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// The folder for them: the named one, else `run_folder`.
     pub(crate) fn folder<'a>(&'a self, run_folder: Option<&'a Path>) -> Option<&'a Path> {
         self.folder.as_deref().or(run_folder)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use inferometer_metrics::{Kind, Metric, MetricSettings, Slo, default_metrics};
+use inferometer_report::Lang;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -57,6 +58,11 @@ pub struct SavingSettings {
     pub runs_dir: Option<PathBuf>,
     /// Results in the formats of other tools.
     pub exports: Exports,
+    /// Language of the page of the run.
+    pub lang: Lang,
+    /// The arguments that the program was started with, without its name; secrets are removed where
+    /// they are stored. Empty where there are none.
+    pub arguments: Vec<String>,
     /// The arguments under vLLM's names, without secrets, for PyTorch's benchmark form.
     pub vllm_arguments: Map<String, Value>,
 }

@@ -8,7 +8,7 @@ use inferometer_report::Lang;
 /// Arguments of `inferometer compare`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Result files or run folders; the first is the baseline.
+    /// Result files, run folders, or folders with the repeats of one setting; the first is the baseline.
     #[arg(required = true, num_args = 2.., value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
     /// Print Markdown.

@@ -41,6 +41,7 @@ pub(crate) use workload::{BuildArgs, ShowArgs, TrafficArgs, WorkloadArgs, Worklo
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use inferometer_report::Lang;
 
 /// Measures LLM inference servers: exact load, kernel time stamps, and a verdict on every run.
 #[derive(Debug, Parser)]
@@ -77,10 +78,12 @@ pub(crate) enum Command {
     Workload(WorkloadArgs),
     /// Measure the limits of the client on this host, against the built-in simulator.
     Selftest(SelftestArgs),
-    /// Print the result of a finished run again, from its records.
+    /// Print the result of a finished run again, from its records, or save it as vLLM's result file.
     Report(ReportArgs),
+    /// Check that the data in run folders are as the runs wrote them.
+    Verify(VerifyArgs),
     /// Write the result of an interrupted run, from its log.
-    Recover(ReportArgs),
+    Recover(RecoverArgs),
     /// Execute many runs: combos.yaml, an experiment file, or vLLM's server and benchmark commands.
     Sweep(Box<SweepArgs>),
     /// Collect all results of a folder in one table.
@@ -114,9 +117,42 @@ pub(crate) struct QuickstartArgs {
     pub(crate) disable_tqdm: bool,
 }
 
-/// Arguments of `inferometer report` and `inferometer recover`.
+/// Arguments of `inferometer report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
+    /// The run folder.
+    pub(crate) run: PathBuf,
+    /// Language of the verdict: en or zh.
+    #[arg(long, default_value = "en", value_name = "LANG")]
+    pub(crate) lang: Lang,
+    /// Also write vLLM's result file of the run.
+    #[arg(long)]
+    pub(crate) save_result: bool,
+    /// With the lists of single requests in it.
+    #[arg(long, requires = "save_result")]
+    pub(crate) save_detailed: bool,
+    /// Folder of the result file [default: the current one].
+    #[arg(long, value_name = "DIR", requires = "save_result")]
+    pub(crate) result_dir: Option<PathBuf>,
+    /// Name of the result file [default: vLLM's].
+    #[arg(long, value_name = "FILE", requires = "save_result")]
+    pub(crate) result_filename: Option<PathBuf>,
+    /// Formats of other tools.
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
+}
+
+/// Arguments of `inferometer verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Run folders.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+}
+
+/// Arguments of `inferometer recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
     /// Formats of other tools.

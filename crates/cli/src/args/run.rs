@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
+use inferometer_report::Lang;
 
 use super::connection::ConnectionArgs;
 use super::dataset::DatasetArgs;
@@ -35,6 +36,9 @@ pub(crate) struct RunArgs {
     /// What is reported and saved.
     #[command(flatten)]
     pub(crate) reporting: ReportingArgs,
+    /// The arguments themselves, after the program's name.
+    #[arg(skip)]
+    pub(crate) typed: Vec<String>,
 }
 
 /// Target, endpoint and identity.
@@ -339,6 +343,10 @@ pub(crate) struct ReportingArgs {
     /// Exit with code 3 if the verdict is INVALID.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Language of the verdict on the terminal and of the page of the run: en or zh. vLLM's table
+    /// stays as it is.
+    #[arg(long, default_value = "en", value_name = "LANG")]
+    pub(crate) lang: Lang,
     /// Formats of other tools.
     #[command(flatten)]
     pub(crate) exports: ExportArgs,

@@ -8,6 +8,9 @@ use inferometer_report::Lang;
 /// Arguments of `inferometer visualize`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VisualizeArgs {
+    /// Result files, run folders, or folders of them [default: the table of --csv].
+    #[arg(value_name = "RUN", conflicts_with_all = ["csv", "demo"])]
+    pub(crate) runs: Vec<PathBuf>,
     /// Throughput figures: throughput_analysis.png and .svg.
     #[arg(long)]
     pub(crate) throughput: bool,

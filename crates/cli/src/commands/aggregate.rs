@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use inferometer_campaign::{Folded, fold, folded_table, result_files};
-use inferometer_results::{Aggregate, aggregate as read_all};
+use inferometer_campaign::{Folded, fold, folded_table};
+use inferometer_results::Aggregate;
 
+use super::collect::{Collected, collect};
 use crate::args::AggregateArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::{Output, align};
@@ -37,17 +38,12 @@ pub(crate) fn write_table(
     per_run: bool,
     output: &Output,
 ) -> Result<usize, Failure> {
-    let files = result_files(results).or_usage()?;
-    let table = read_all(&files);
-    for error in &table.broken {
-        output.warn(&format!("left out: {error}"));
-    }
+    let Collected { table, sources } = collect(&[results.to_owned()], output)?;
     if table.rows.is_empty() {
         return Err(Failure::usage(format!(
-            "no readable results in {} ({} files checked): create some with inferometer sweep, or with \
-             inferometer run --save-result --result-dir {}",
+            "no readable results in {} ({sources} files and run folders checked): create some with inferometer \
+             sweep, or with inferometer run --save-result --result-dir {}",
             results.display(),
-            files.len(),
             results.display()
         )));
     }
@@ -55,7 +51,7 @@ pub(crate) fn write_table(
     output.print_line(&format!(
         "{} runs from {} files: {} and .parquet",
         table.rows.len(),
-        files.len() - table.broken.len(),
+        sources - table.broken.len() - table.duplicates.len(),
         target.display()
     ));
     let groups = if per_run { Vec::new() } else { fold(&table) };
@@ -133,6 +129,14 @@ fn overview(groups: &[Folded]) -> String {
     text.push_str(
         "± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n",
     );
+    if groups
+        .iter()
+        .any(|group| group.invalid + group.unanswered > 0)
+    {
+        text.push_str(
+            "Runs that are INVALID or have no answer are counted, and are in no number.\n",
+        );
+    }
     text
 }
 
@@ -146,7 +150,7 @@ fn differing_keys(groups: &[Folded]) -> Vec<&String> {
     keys.dedup();
     let all = keys.clone();
     keys.retain(|key| {
-        *key != "filename"
+        !["filename", "inferometer.plan"].contains(&key.as_str())
             && groups
                 .iter()
                 .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))
@@ -177,12 +181,7 @@ fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
         None => "–".to_owned(),
     };
     let mut row: Vec<String> = keys.iter().map(setting).collect();
-    let invalid = if group.invalid > 0 {
-        format!(" ({} INVALID)", group.invalid)
-    } else {
-        String::new()
-    };
-    row.push(format!("{}{invalid}", group.runs));
+    row.push(runs(group));
     for key in NUMBERS {
         row.push(match group.numbers.get(key) {
             None => "–".to_owned(),
@@ -195,4 +194,20 @@ fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
         });
     }
     row
+}
+
+/// The number of runs, and of those among them that are in no number.
+fn runs(group: &Folded) -> String {
+    let mut apart = Vec::new();
+    if group.invalid > 0 {
+        apart.push(format!("{} INVALID", group.invalid));
+    }
+    if group.unanswered > 0 {
+        apart.push(format!("{} without answers", group.unanswered));
+    }
+    if apart.is_empty() {
+        group.runs.to_string()
+    } else {
+        format!("{} ({})", group.runs, apart.join(", "))
+    }
 }

@@ -3,27 +3,28 @@
 use std::path::Path;
 
 use inferometer_benchmark::FolderRun;
-use inferometer_report::Comparison;
+use inferometer_campaign::{fold, result_files};
 use inferometer_report::visualize::Row;
-use inferometer_results::{BenchName, read_result_summary};
-use serde_json::Value;
+use inferometer_report::{Comparison, Side};
+use inferometer_results::{BenchName, find_run_folders, is_run_folder, read_result_summary};
 
+use super::collect::collect;
 use crate::args::CompareArgs;
 use crate::exit::{Exit, Failure, OrFail};
 use inferometer_terminal::Output;
 
 /// Prints the comparison of the runs in `args`.
 pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failure> {
-    let mut rows = Vec::new();
+    let mut sides: Vec<Side> = Vec::new();
     for path in &args.runs {
-        rows.extend(if path.is_dir() {
-            vec![folder_row(path)?]
+        if path.is_dir() {
+            sides.push(folder_side(path, output)?);
         } else {
-            file_rows(path)?
-        });
+            sides.extend(file_rows(path)?.into_iter().map(Side::from));
+        }
     }
-    shorten_names(&mut rows);
-    let comparison = Comparison::new(&rows, args.lang).or_usage()?;
+    shorten_names(&mut sides);
+    let comparison = Comparison::new(&sides, args.lang).or_usage()?;
     if args.json {
         output.print_line(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
     } else if args.markdown {
@@ -32,6 +33,39 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
         output.print(&comparison.to_text());
     }
     Ok(Exit::Good)
+}
+
+/// A run folder, or a folder with the repeats of one setting.
+fn folder_side(path: &Path, output: &Output) -> Result<Side, Failure> {
+    let name = path.display().to_string();
+    let holds_runs = !is_run_folder(path)
+        && (!result_files(path).or_usage()?.is_empty()
+            || !find_run_folders(path).or_usage()?.is_empty());
+    if !holds_runs {
+        let rows = vec![FolderRun::open(path)?.row()?.collect()];
+        return Ok(Side { name, rows });
+    }
+    let table = collect(&[path.to_owned()], output)?.table;
+    // Names of files that are repeats of one another by their settings may be anything here: the
+    // user says that the folder holds repeats, and only different settings contradict that.
+    let settings = fold(&table).into_iter().map(|mut group| {
+        group.settings.shift_remove("filename");
+        group.settings
+    });
+    let distinct: Vec<_> = settings.fold(Vec::new(), |mut all, one| {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+        all
+    });
+    if distinct.len() > 1 {
+        return Err(Failure::usage(format!(
+            "{name}: holds runs of {} different settings: expected the repeats of one; name the runs instead",
+            distinct.len()
+        )));
+    }
+    let rows = table.rows.into_iter().map(|row| row.values).collect();
+    Ok(Side { name, rows })
 }
 
 /// The runs of a result file.
@@ -61,29 +95,19 @@ fn file_rows(path: &Path) -> Result<Vec<Row>, Failure> {
         .collect())
 }
 
-/// A run folder, with the keys of a result file.
-fn folder_row(path: &Path) -> Result<Row, Failure> {
-    let mut row: Row = FolderRun::open(path)?.row()?.collect();
-    row.insert("filename".to_owned(), path.display().to_string().into());
-    Ok(row)
-}
-
-/// Shortens each path to its shortest suffix that no other run shares.
-fn shorten_names(rows: &mut [Row]) {
-    let names: Vec<Vec<String>> = rows
+/// Shortens each path to its shortest suffix that no other side shares.
+fn shorten_names(sides: &mut [Side]) {
+    let names: Vec<Vec<String>> = sides
         .iter()
-        .map(|row| {
-            let name = row
-                .get("filename")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            name.split('/')
+        .map(|side| {
+            side.name
+                .split('/')
                 .filter(|part| !part.is_empty())
                 .map(str::to_owned)
                 .collect()
         })
         .collect();
-    for (index, row) in rows.iter_mut().enumerate() {
+    for (index, side) in sides.iter_mut().enumerate() {
         let own = &names[index];
         let suffix = |count: usize| &own[own.len().saturating_sub(count)..];
         let is_unique = |count: &usize| {
@@ -93,6 +117,6 @@ fn shorten_names(rows: &mut [Row]) {
                 .all(|(other, name)| other == index || !name.ends_with(suffix(*count)))
         };
         let count = (1..=own.len()).find(is_unique).unwrap_or(own.len());
-        row.insert("filename".to_owned(), suffix(count).join("/").into());
+        side.name = suffix(count).join("/");
     }
 }

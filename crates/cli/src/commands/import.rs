@@ -1,6 +1,7 @@
 //! `inferometer import`: results of other tools and older versions, in inferometer's format.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use inferometer_results::{ImportedRun, read_result};
@@ -22,11 +23,8 @@ pub(crate) fn import(args: &ImportArgs, output: &Output) -> Result<Exit, Failure
     fs::create_dir_all(&args.output)
         .map_err(|error| Failure::usage(format!("--output {}: {error}", args.output.display())))?;
     for run in &runs {
-        let path = free_path(&args.output, run);
         let text = serde_json::to_string(&converted(run, args.detailed)).or_failure()?;
-        fs::write(&path, text + "\n").map_err(|error| {
-            Failure::usage(format!("{}: cannot write: {error}", path.display()))
-        })?;
+        let path = write_new(&args.output, run, &(text + "\n"))?;
         output.print_line(&format!(
             "{}: {} ({})",
             path.display(),
@@ -61,17 +59,26 @@ fn converted(run: &ImportedRun, detailed: bool) -> Map<String, Value> {
     result
 }
 
-/// A free file name: the source's, with a number for further runs and for names in use.
-fn free_path(folder: &Path, run: &ImportedRun) -> PathBuf {
+/// Writes to a free file name, the source's, with a number for further runs and for names in use;
+/// returns its path.
+fn write_new(folder: &Path, run: &ImportedRun, text: &str) -> Result<PathBuf, Failure> {
     let stem = run
         .file
         .file_stem()
         .map_or_else(|| "run".into(), |stem| stem.to_string_lossy().into_owned());
     let numbered = (1..).map(|number| folder.join(format!("{stem}-{number}.json")));
     let first = (run.position == 0).then(|| folder.join(format!("{stem}.json")));
-    first
-        .into_iter()
-        .chain(numbered)
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| folder.join(stem))
+    for path in first.into_iter().chain(numbered) {
+        let written =
+            fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let problem = format!("{}: cannot write: {error}", path.display());
+                return Err(Failure::usage(problem));
+            }
+        }
+    }
+    unreachable!("the names do not end")
 }

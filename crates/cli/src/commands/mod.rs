@@ -3,6 +3,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod calibrate;
 pub(crate) mod check;
+mod collect;
 pub(crate) mod compare;
 pub(crate) mod import;
 pub(crate) mod quickstart;
@@ -13,5 +14,6 @@ pub(crate) mod shims;
 pub(crate) mod sim;
 pub(crate) mod simulate;
 pub(crate) mod sweep;
+pub(crate) mod verify;
 pub(crate) mod visualize;
 pub(crate) mod workload;

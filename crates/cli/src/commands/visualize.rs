@@ -1,8 +1,7 @@
 //! `inferometer visualize`: figures, dashboard and report of many runs.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use inferometer_results::{ImportedRun, read_result};
+use inferometer_results::{ImportedRun, find_run_folders, read_result};
 use inferometer_sim::{SimSettings, start};
 use inferometer_workload::{BUILTIN, Tokenizer};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::aggregate::{TABLE_NAME, write_table};
+use super::collect::{collect, folder_details, read_details};
 use super::{sim, sweep};
 use crate::args::VisualizeArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -31,26 +31,16 @@ const PNG_SCALE: f32 = 2.0;
 
 /// Writes the figures and reports that `args` select.
 pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, Failure> {
-    let csv = if args.demo {
-        demo(args, output)?
+    let Drawn {
+        mut rows,
+        detailed,
+        source,
+    } = if args.runs.is_empty() {
+        from_table(args, output)?
     } else {
-        args.csv.clone()
+        from_runs(&args.runs, output)?
     };
-    if !csv.is_file() {
-        return Err(Failure::usage(format!(
-            "--csv: {} does not exist: create it with inferometer aggregate, or try inferometer visualize --demo",
-            csv.display()
-        )));
-    }
-    let mut rows: Vec<Row> = read_table(&csv).or_usage()?;
-    if rows.is_empty() {
-        return Err(Failure::usage(format!(
-            "--csv: {} has no rows",
-            csv.display()
-        )));
-    }
     rows.iter_mut().for_each(restore_verdict);
-    let detailed = add_details(&mut rows, csv.parent().unwrap_or(Path::new("")));
     let runs = parse_rows(&rows);
     let (lang, folder) = (args.lang, &args.output);
     fs::create_dir_all(folder).map_err(|error| {
@@ -92,14 +82,70 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
         }
     }
     output.print_line(&format!(
-        "{} runs from {} ({detailed} with per-request data):",
-        runs.len(),
-        csv.display()
+        "{} runs from {source} ({detailed} with per-request data):",
+        runs.len()
     ));
     for path in written {
         output.print_line(&format!("  {path}"));
     }
     Ok(Exit::Good)
+}
+
+/// What is drawn.
+struct Drawn {
+    rows: Vec<Row>,
+    /// Rows with the lists of single requests.
+    detailed: usize,
+    /// Where they are from, for people.
+    source: String,
+}
+
+/// The rows of the table in `args`, or of the demonstration's.
+fn from_table(args: &VisualizeArgs, output: &Output) -> Result<Drawn, Failure> {
+    let csv = if args.demo {
+        demo(args, output)?
+    } else {
+        args.csv.clone()
+    };
+    if !csv.is_file() {
+        return Err(Failure::usage(format!(
+            "--csv: {} does not exist: create it with inferometer aggregate, name run folders or result files instead, \
+             or try inferometer visualize --demo",
+            csv.display()
+        )));
+    }
+    let mut rows: Vec<Row> = read_table(&csv).or_usage()?;
+    if rows.is_empty() {
+        return Err(Failure::usage(format!(
+            "--csv: {} has no rows",
+            csv.display()
+        )));
+    }
+    let detailed = add_details(&mut rows, csv.parent().unwrap_or(Path::new("")));
+    Ok(Drawn {
+        rows,
+        detailed,
+        source: csv.display().to_string(),
+    })
+}
+
+/// The runs at `paths`.
+fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
+    let mut table = collect(paths, output)?.table;
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let source = names.join(", ");
+    if table.rows.is_empty() {
+        return Err(Failure::usage(format!("no readable results in {source}")));
+    }
+    let detailed = read_details(&mut table.rows);
+    Ok(Drawn {
+        rows: table.rows.into_iter().map(|row| row.values).collect(),
+        detailed,
+        source,
+    })
 }
 
 /// Joins the verdict of a CSV row to the object that the figures read: the table has it in several
@@ -125,7 +171,7 @@ fn restore_verdict(row: &mut Row) {
 }
 
 /// Adds per-request arrays, for distributions and timelines: a table has none, but the result files
-/// next to it may (`--save-detailed`). Returns the number of rows with them.
+/// next to it may (`--save-detailed`), and the run folders do. Returns the number of rows with them.
 fn add_details(rows: &mut [Row], folder: &Path) -> usize {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -134,6 +180,7 @@ fn add_details(rows: &mut [Row], folder: &Path) -> usize {
     };
     // A table that was moved away from its results is drawn without them.
     let files = result_files(folder).unwrap_or_default();
+    let folders = find_run_folders(folder).unwrap_or_default();
     let runs: Vec<ImportedRun> = files
         .par_iter()
         .filter(|file| fs::read(file).is_ok_and(|text| contains(&text, b"\"ttfts\"")))
@@ -143,15 +190,23 @@ fn add_details(rows: &mut [Row], folder: &Path) -> usize {
     let mut found = 0;
     for row in rows {
         // Repeats have the same name in different folders; their dates differ.
+        let Some(name) = row.get("filename").and_then(Value::as_str) else {
+            continue;
+        };
         let is_same = |run: &&ImportedRun| {
-            run.file.file_name().and_then(OsStr::to_str)
-                == row.get("filename").and_then(Value::as_str)
+            run.file.ends_with(name)
                 && run.keys.get("date").and_then(Value::as_str)
                     == row.get("date").and_then(Value::as_str)
         };
         let mut matching = runs.iter().filter(is_same);
-        if let (Some(run), None) = (matching.next(), matching.next()) {
-            row.extend(run.details.clone());
+        let mut own = folders.iter().filter(|folder| folder.ends_with(name));
+        let details = match (matching.next(), own.next()) {
+            (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
+            (None, Some(folder)) if own.next().is_none() => folder_details(folder),
+            _ => None,
+        };
+        if let Some(details) = details {
+            row.extend(details);
             found += 1;
         }
     }
@@ -184,7 +239,7 @@ fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
 
 /// Runs a campaign on the built-in simulator, whose engine model slows down under load like a real
 /// engine, and returns its table.
-fn demo(args: &VisualizeArgs, output: &Output) -> Result<std::path::PathBuf, Failure> {
+fn demo(args: &VisualizeArgs, output: &Output) -> Result<PathBuf, Failure> {
     let folder = args.output.join("demo");
     fs::create_dir_all(&folder).map_err(|error| {
         Failure::usage(format!(

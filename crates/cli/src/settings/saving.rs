@@ -12,6 +12,7 @@ use crate::exit::Failure;
 pub(super) fn resolve(
     args: ReportingArgs,
     kind: Kind,
+    arguments: Vec<String>,
     vllm_arguments: Map<String, Value>,
 ) -> Result<SavingSettings, Failure> {
     let ReportingArgs {
@@ -31,6 +32,7 @@ pub(super) fn resolve(
         runs_dir,
         no_run_folder,
         strict: _,
+        lang,
         exports,
     } = args;
     if let Some(label) = label
@@ -69,6 +71,8 @@ pub(super) fn resolve(
         label,
         runs_dir: (!no_run_folder).then_some(runs_dir),
         exports: exports_of(exports, kind, !no_run_folder)?,
+        lang,
+        arguments,
         vllm_arguments,
     })
 }

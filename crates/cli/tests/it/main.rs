@@ -17,6 +17,7 @@ mod large;
 mod limits;
 mod memory;
 mod outputs;
+mod run_folders;
 mod secrets;
 mod shims;
 mod simulated;

@@ -19,6 +19,8 @@ function percentiles(run, m) {
   }
   return found.sort((x, y) => x[0] - y[0]);
 }
+/** True when a run has fewer answers than a percentile needs to be estimated with 99 % confidence. */
+const fewFor = (run, p) => finite(run.m.completed) && finite(DATA.needs?.[p]) && run.m.completed < DATA.needs[p];
 const tail = (run, m) => percentiles(run, m).filter(([p]) => p <= 99).pop()?.[1];
 const lensOf = (run) => (run.input === null && run.output === null ? t("mixed") : `${run.input ?? "*"} → ${run.output ?? "*"}`);
 /** A run's lengths and load, or its file name where others have the same. */
@@ -28,12 +30,18 @@ function brief(run, among) {
 }
 const levelOf = (run) => run.verdict?.level ?? "none";
 const invalid = (run) => levelOf(run) === "INVALID";
+// Means, best values and frontiers are of runs that have answers and are not INVALID.
+const sound = (run) => !invalid(run) && run.m.completed !== 0;
+const bad = (runs) => !runs.some(sound);
+const caution = (runs) => runs.some((run) => sound(run) && levelOf(run) === "CAUTION");
+/** The runs that a level shows: the sound ones, else all, marked. */
+const used = (runs) => (bad(runs) ? runs : runs.filter(sound));
 function perUser(run) {
   const tput = run.m.output_throughput;
   if (!finite(tput)) return undefined;
-  // Requests in flight: Little's law where the mean latency is known, else the cap.
+  // Requests in flight: Little's law where the mean latency is known, else the cap of a closed loop.
   const flight = finite(run.m.mean_e2el_ms) && finite(run.m.request_throughput)
-    ? (run.m.request_throughput * run.m.mean_e2el_ms) / 1e3 : run.cap;
+    ? (run.m.request_throughput * run.m.mean_e2el_ms) / 1e3 : run.rate === null ? run.cap : undefined;
   return flight > 0 ? tput / flight : undefined;
 }
 
@@ -123,11 +131,14 @@ function fold(values) {
   return { mean, low: mean - half, high: mean + half, n: v.length };
 }
 
+/** Mean of a value over the runs of a level that are data. */
+const foldRuns = (runs, get) => fold(used(runs).map(get));
+
 const loadOf = (run) => (state.load === "cap" ? run.cap : run.rate);
 function identity(run) {
   const other = state.load === "cap" ? (run.rate === null ? "" : `${run.rate} req/s`) : run.cap === null ? "" : `cap ${run.cap}`;
-  const meta = Object.entries(run.meta).map(([k, v]) => `${k}=${v}`).join(" ");
-  return [lensOf(run), run.model.split("/").pop(), run.backend, run.label ?? "", other, meta];
+  const meta = metaKeys.map((key) => (run.meta[key] === undefined ? "" : `${key}=${run.meta[key]}`));
+  return [lensOf(run), run.model.split("/").pop(), run.backend, run.label ?? "", run.place ?? "", other, ...meta];
 }
 // Names and colours come from all runs, so that filtering never changes a series' colour.
 let seriesNames = new Map();
@@ -162,25 +173,35 @@ function loadAxis(list) {
   const loads = [...new Set(list.flatMap((one) => one.levels.map(([load]) => load)))];
   const log = spans(loads, 5);
   const powers = log && loads.every((l) => Number.isInteger(Math.log2(l)));
-  return axis(t(state.load === "cap" ? "conc_axis" : "rate_axis"), { at: "x", log, ...(powers ? { logBase: 2 } : {}), scale: true,
+  return axis(t(state.load === "cap" ? "conc_axis" : "rate_axis") + (log ? ` (${t("log")})` : ""), { at: "x", log, ...(powers ? { logBase: 2 } : {}), scale: true,
     ...(log ? {} : { min: 0 }) });
 }
 
 // Charts -------------------------------------------------------------------------------------------------
 
+/** How a point of a level looks: hollow for CAUTION, a red ring for what is no data. */
+function markOf(runs, c) {
+  if (bad(runs)) return { color: css("--card"), borderColor: css("--invalid"), borderWidth: 2 };
+  return caution(runs) ? { color: css("--card"), borderColor: c, borderWidth: 2 } : {};
+}
+
 function lineSeries(one, get) {
   const data = [];
+  const apart = [];
   const bars = [];
   for (const [load, runs] of one.levels) {
-    const found = fold(runs.map(get));
+    const found = foldRuns(runs, get);
     if (!found) continue;
-    const bad = runs.some(invalid);
-    data.push({ value: [load, found.mean], runs, found, symbol: shape(one.index), symbolSize: 9,
-      itemStyle: { opacity: dim(runs) ? 0.2 : 1, ...(bad ? { color: css("--card"), borderColor: css("--invalid"), borderWidth: 2 } : {}) } });
+    const point = { value: [load, found.mean], runs, found, symbol: shape(one.index), symbolSize: 9,
+      itemStyle: { opacity: dim(runs) ? 0.2 : 1, ...markOf(runs, color(one.index)) } };
+    // The line has a gap where there is no data.
+    if (bad(runs)) data.push([load, null]), apart.push(point);
+    else data.push(point);
     if (found.high > found.low) bars.push([load, Math.max(found.low, 0), found.high]);
   }
   const c = color(one.index);
   const series = [{ type: "line", name: one.name, data, lineStyle: { width: 2.2, color: c, opacity: dim(one.levels.flatMap(([, r]) => r)) ? 0.2 : 1 }, itemStyle: { color: c } }];
+  if (apart.length) series.push({ type: "scatter", name: one.name, data: apart, itemStyle: { color: c } });
   if (bars.length) {
     series.push({ type: "custom", name: one.name, data: bars, silent: true, z: 1, encode: { x: 0, y: [1, 2] },
       renderItem: (params, api) => {
@@ -195,55 +216,92 @@ function lineSeries(one, get) {
 }
 
 function pointTip(point, rows) {
-  const runs = point.runs ?? [point.run];
+  const runs = point.runs;
+  const worst = ["INVALID", "CAUTION", "VALID"].find((level) => used(runs).some((run) => levelOf(run) === level));
+  const mean = (get) => foldRuns(runs, get)?.mean;
+  const out = runs.length - used(runs).length;
   return tip(runs.map((run) => run.name).slice(0, 3).join("\n") + (runs.length > 3 ? ` +${runs.length - 3}` : ""), [
-    ...rows, ["TTFT p50", ms(median(runs[0], "ttft"))], ["TPOT p50", ms(median(runs[0], "tpot"))],
-    [t("requests"), num(runs[0].m.completed, 6)], [t("verdict"), levelOf(runs[0]) === "none" ? t("none") : levelOf(runs[0])]]);
+    ...rows, ["TTFT p50", ms(mean((r) => median(r, "ttft")))], ["TPOT p50", ms(mean((r) => median(r, "tpot")))],
+    [t("requests"), num(used(runs).reduce((sum, run) => sum + (run.m.completed ?? 0), 0), 6)], [t("verdict"), worst ?? t("none")],
+    ...(out ? [[t("not_used"), String(out)]] : [])]);
+}
+
+/** How many of the shown runs are no data, as a sentence. */
+function leftOut(runs) {
+  const count = runs.filter((run) => !sound(run)).length;
+  return count ? `${t("left_out")}${count} / ${runs.length}` : "";
+}
+
+/**
+ * The workload of a level: its lengths where they are fixed, else the mean prompt within a tenth. Only
+ * settings that were given the same work share a frontier.
+ */
+function workloads(points) {
+  const mean = (run) => (run.m.completed > 0 ? (run.m.total_input_tokens ?? 0) / run.m.completed : 0);
+  const open = points.filter((p) => p.runs[0].input === null).map((p) => mean(used(p.runs)[0])).sort((a, b) => a - b);
+  const starts = open.filter((value, i) => i === 0 || value > open[i - 1] * 1.1);
+  return (p) => {
+    const run = used(p.runs)[0];
+    return run.input === null ? `${lensOf(run)} #${starts.filter((start) => start <= mean(run)).length}` : lensOf(run);
+  };
 }
 
 function drawPareto(view, runs) {
-  const points = runs.map((run) => ({ run, x: perUser(run), y: run.m.output_throughput })).filter((p) => finite(p.x) && finite(p.y));
-  if (!points.length) return void draw(view.box, null);
-  let best = -Infinity;
-  const front = points.filter((p) => !invalid(p.run)).sort((a, b) => b.x - a.x || b.y - a.y)
-    .filter((p) => (p.y > best ? ((best = p.y), true) : false)).map((p) => [p.x, p.y]);
   const list = seriesOf(runs);
-  const groups = list.length ? list.map((one) => [one.name, one.index, one.levels.flatMap(([, r]) => r)]) : [[t("runs"), 0, runs]];
-  const series = groups.map(([name, index, members]) => ({
+  const groups = list.map((one) => [one.name, one.index, one.levels.map(([, r]) => r)]);
+  const loose = runs.filter((run) => loadOf(run) === null);
+  if (loose.length) groups.push([list.length ? t("no_load") : t("runs"), list.length, loose.map((run) => [run])]);
+  // One point a setting: the mean of its repeats, so that no lucky run stands for it.
+  const point = (members) => ({ runs: members, x: foldRuns(members, perUser)?.mean, y: foldRuns(members, (r) => r.m.output_throughput)?.mean });
+  const placed = groups.map(([name, index, levels]) => [name, index, levels.map(point).filter((p) => finite(p.x) && finite(p.y))]);
+  const points = placed.flatMap(([, , some]) => some);
+  if (!points.length) return void draw(view.box, null);
+  const workload = workloads(points);
+  const fronts = new Map();
+  for (const p of points.filter((p) => !bad(p.runs)).sort((a, b) => b.x - a.x || b.y - a.y)) {
+    const front = fronts.get(workload(p)) ?? [];
+    fronts.set(workload(p), front);
+    if (!front.length || p.y > front.at(-1)[1]) front.push([p.x, p.y]);
+  }
+  const series = placed.map(([name, index, some]) => ({
     type: "scatter", name, symbol: shape(index), symbolSize: 11, itemStyle: { color: color(index) },
-    data: points.filter((p) => members.includes(p.run)).map((p) => ({ value: [p.x, p.y], run: p.run,
-      itemStyle: { opacity: dim([p.run]) ? 0.15 : 0.95, ...(invalid(p.run) ? { color: "transparent", borderColor: css("--invalid"), borderWidth: 2 } : {}) } })),
+    data: some.map((p) => ({ value: [p.x, p.y], runs: p.runs, itemStyle: { opacity: dim(p.runs) ? 0.15 : 0.95, ...markOf(p.runs, color(index)) } })),
   }));
-  series.push({ type: "line", name: t("frontier"), data: front, symbol: "none", itemStyle: { color: css("--soft") }, lineStyle: { color: css("--soft"), width: 1.6, type: "dashed" }, silent: true, z: 1 });
+  for (const front of fronts.values()) {
+    series.push({ type: "line", name: t("frontier"), data: front, symbol: "none", itemStyle: { color: css("--soft") }, lineStyle: { color: css("--soft"), width: 1.6, type: "dashed" }, silent: true, z: 1 });
+  }
   const chart = draw(view.box, base(t("pareto"), {
-    xAxis: axis(t("per_user"), { at: "x" }), yAxis: axis(t("tput"), { log: spans(points.map((p) => p.y), 50) }), series,
+    xAxis: axis(t("per_user"), { at: "x" }), yAxis: axis(t("tput") + (spans(points.map((p) => p.y), 50) ? ` (${t("log")})` : ""), { log: spans(points.map((p) => p.y), 50) }), series,
     dataZoom: zoom(["x", "y"]),
     toolbox: { right: 4, top: 22, itemSize: 13, feature: { brush: { type: ["rect", "clear"] } }, iconStyle: { borderColor: css("--soft") } },
     brush: { toolbox: ["rect", "clear"], xAxisIndex: 0, yAxisIndex: 0, throttleType: "debounce", throttleDelay: 200, brushStyle: { color: "rgba(120,150,190,.15)", borderColor: css("--accent") } },
-    tooltip: { ...base("").tooltip, formatter: (p) => p.data.run ? pointTip(p.data, [[t("per_user"), num(p.value[0])], [t("tput"), num(p.value[1], 4)], [t("lens"), lensOf(p.data.run)], [t("cap"), p.data.run.cap ?? t("unlimited")]]) : "" },
+    tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[t("per_user"), num(p.value[0])], [t("tput"), num(p.value[1], 4)], [t("lens"), lensOf(p.data.runs[0])], [t("cap"), p.data.runs[0].cap ?? t("unlimited")], [t("repeats"), used(p.data.runs).length]]) : "" },
   }));
   chart.off("brushEnd");
   chart.on("brushEnd", (event) => {
     const area = event.areas[0]?.coordRange;
     if (!area) return;
-    select(points.filter((p) => p.x >= area[0][0] && p.x <= area[0][1] && p.y >= area[1][0] && p.y <= area[1][1]).map((p) => p.run.id));
+    select(points.filter((p) => p.x >= area[0][0] && p.x <= area[0][1] && p.y >= area[1][0] && p.y <= area[1][1]).flatMap((p) => p.runs.map((run) => run.id)));
   });
   chart.off("click");
-  chart.on("click", (event) => event.data?.run && toggle([event.data.run.id]));
+  chart.on("click", (event) => event.data?.runs && toggle(event.data.runs.map((run) => run.id)));
 }
+
+/** The values of the points of lines. */
+const valuesOf = (series) => series.filter((s) => s.type !== "custom").flatMap((s) => s.data.filter((d) => d.runs).map((d) => d.value[1]));
 
 function drawCurve(view, runs) {
   const list = seriesOf(runs);
   const about = VALUES[state.curve];
   const series = list.flatMap((one) => lineSeries(one, about.get));
-  const values = series.filter((s) => s.type === "line").flatMap((s) => s.data.map((d) => d.value[1]));
+  const values = valuesOf(series);
   if (!values.length) return void draw(view.box, null);
   const log = spans(values, 50);
   const chart = draw(view.box, base(t("curve"), {
     xAxis: loadAxis(list), yAxis: axis(about.name + (log ? ` (${t("log")})` : ""), { log }), series, dataZoom: zoom(),
     tooltip: { ...base("").tooltip, formatter: (p) => p.data.runs ? pointTip(p.data, [[p.seriesName, num(p.value[1], 4)], [t("load"), num(p.value[0])], [t("repeats"), p.data.found.n]]) : "" },
   }));
-  view.note.textContent = series.some((s) => s.type === "custom") ? t("intervals") : "";
+  view.note.textContent = [series.some((s) => s.type === "custom") ? t("intervals") : "", leftOut(runs)].join(" ").trim();
   chart.off("click");
   chart.on("click", (event) => event.data?.runs && toggle(event.data.runs.map((run) => run.id)));
 }
@@ -254,8 +312,9 @@ function drawBands(view, runs, picker) {
   options(picker, list.map((one) => [one.id, one.name]), state.bandSeries);
   const one = list.find((s) => s.id === state.bandSeries);
   const m = state.band;
-  const levels = (one?.levels ?? []).map(([load, r]) => ({ load, runs: r, mid: fold(r.map((x) => median(x, m)))?.mean, mean: fold(r.map((x) => x.m[`mean_${m}_ms`]))?.mean,
-    tails: new Map(percentiles(r[0], m).map(([p]) => [p, fold(r.map((x) => x.m[`p${p}_${m}_ms`]))?.mean])) })).filter((l) => finite(l.mid));
+  const levels = (one?.levels ?? []).filter(([, r]) => !bad(r)).map(([load, r]) => ({ load, runs: used(r), mid: foldRuns(r, (x) => median(x, m))?.mean, mean: foldRuns(r, (x) => x.m[`mean_${m}_ms`])?.mean,
+    tails: new Map(percentiles(used(r)[0], m).map(([p]) => [p, foldRuns(r, (x) => x.m[`p${p}_${m}_ms`])?.mean])) })).filter((l) => finite(l.mid));
+  const few = levels.flatMap((l) => [...l.tails.keys()].filter((p) => l.runs.some((run) => fewFor(run, p))).map((p) => `p${p} @${num(l.load)}`));
   if (!levels.length) return void draw(view.box, null);
   const c = color(one.index);
   const ps = [...new Set(levels.flatMap((l) => [...l.tails.keys()]))].sort((a, b) => b - a);
@@ -279,7 +338,7 @@ function drawBands(view, runs, picker) {
       return level ? tip(`${one.name} · ${t("load")} ${num(level.load)}`, [[t("median"), ms(level.mid)], [t("mean"), ms(level.mean)], ...[...level.tails].map(([p, v]) => [`p${p}`, ms(v)]), [t("repeats"), level.runs.length]]) : "";
     } },
   }));
-  view.note.textContent = t("band_note");
+  view.note.textContent = t("band_note") + (few.length ? ` ${t("few")}${few.slice(0, 6).join(", ")}${few.length > 6 ? ", …" : ""}` : "");
 }
 
 function drawHeat(view, runs) {
@@ -288,12 +347,13 @@ function drawHeat(view, runs) {
   const loads = [...new Set(list.flatMap((one) => one.levels.map(([load]) => load)))].sort((a, b) => a - b);
   const data = [];
   list.forEach((one, row) => one.levels.forEach(([load, r]) => {
-    const found = fold(r.map(about.get));
+    const found = foldRuns(r, about.get);
     if (found) data.push({ value: [loads.indexOf(load), row, found.mean], runs: r, itemStyle: { opacity: dim(r) ? 0.25 : 1 } });
   }));
   const room = (view.box.clientWidth - 150) / Math.max(1, loads.length) > 38;
   if (!data.length) return void draw(view.box, null);
-  const values = data.map((d) => d.value[2]);
+  // What is no data does not set the scale.
+  const values = (data.some((d) => !bad(d.runs)) ? data.filter((d) => !bad(d.runs)) : data).map((d) => d.value[2]);
   const low = Math.min(...values), high = Math.max(...values);
   const worse = state.heat.includes("_t") && !state.heat.endsWith("throughput") || state.heat.includes("itl") || state.heat.includes("e2el");
   const ramp = ["#0f2c5c", "#2c4c76", "#5c6b78", "#868979", "#b7ac68", "#f5dc62"];
@@ -308,7 +368,7 @@ function drawHeat(view, runs) {
     yAxis: { type: "category", inverse: true, data: list.map((one) => one.name), axisLabel: { color: css("--soft"), width: Math.min(150, view.box.clientWidth * 0.3), overflow: "truncate" }, axisTick: { show: false }, axisLine: { show: false } },
     visualMap: { min: high > low ? low : low - 1, max: high, calculable: true, orient: "horizontal", left: "center", bottom: 2, itemWidth: 12, itemHeight: 130, inRange: { color: worse ? ramp.slice().reverse() : ramp }, textStyle: { color: css("--soft") }, formatter: (v) => num(v) },
     series: [{ type: "heatmap", data, itemStyle: { borderColor: css("--card"), borderWidth: 2, borderRadius: 3 },
-      label: { show: room && data.length <= 200, formatter: (p) => (p.data.runs.some(invalid) ? "✕ " : "") + num(p.value[2]), fontSize: 12 } }],
+      label: { show: room && data.length <= 200, formatter: (p) => (bad(p.data.runs) ? "✕ " : caution(p.data.runs) ? "○ " : "") + num(p.value[2]), fontSize: 12 } }],
     tooltip: { ...base("").tooltip, formatter: (p) => pointTip(p.data, [[about.name, num(p.value[2], 4)], [t("load"), num(loads[p.value[0]])], [t("series"), list[p.value[1]].name]]) },
   }));
   chart.off("click");
@@ -321,7 +381,10 @@ function likelyPair(list) {
   const some = list.slice(0, 60).map((one) => [one, new Set(one.levels.map(([load]) => load)), lensOf(one.levels[0][1][0])]);
   some.forEach(([a, loadsA, lensA], i) => some.slice(i + 1).forEach(([b, loadsB, lensB]) => {
     const common = [...loadsA].filter((load) => loadsB.has(load)).length;
-    const score = common && common + (lensA === lensB ? 100 : 0);
+    // Of pairs with as many loads in common the one that differs in the fewest settings.
+    const [partsA, partsB] = [a.id, b.id].map((id) => id.split("\u0000"));
+    const differ = partsA.filter((part, k) => part !== partsB[k]).length;
+    const score = common && common + (lensA === lensB ? 100 : 0) - differ / 100;
     if (score > best[2]) best = [a.id, b.id, score];
   }));
   return best.slice(0, 2);
@@ -338,9 +401,10 @@ function drawAB(view, runs, pickA, pickB) {
   if (!a || !b) return void draw(view.box, null);
   const about = VALUES[state.ab];
   const series = [...lineSeries({ ...a, index: 0, name: "A: " + a.name }, about.get), ...lineSeries({ ...b, index: 1, name: "B: " + b.name }, about.get)];
-  const rows = a.levels.map(([load, r]) => [load, fold(r.map(about.get))?.mean, fold((b.levels.find(([l]) => l === load)?.[1] ?? []).map(about.get))?.mean])
+  const rows = a.levels.map(([load, r]) => [load, r, b.levels.find(([l]) => l === load)?.[1] ?? []])
+    .filter(([, x, y]) => y.length && !bad(x) && !bad(y)).map(([load, x, y]) => [load, foldRuns(x, about.get)?.mean, foldRuns(y, about.get)?.mean])
     .filter(([, x, y]) => finite(x) && finite(y) && x !== 0).map(([load, x, y]) => [load, y / x - 1]);
-  const values = series.filter((s) => s.type === "line").flatMap((s) => s.data.map((d) => d.value[1]));
+  const values = valuesOf(series);
   if (!values.length) return void draw(view.box, null);
   const log = spans(values, 30);
   const names = rows.map(([load]) => tick(load));
@@ -484,15 +548,19 @@ function build() {
 }
 
 function drawTiles(runs) {
-  const sound = runs.filter((run) => !invalid(run));
-  const extreme = (get, sign) => sound.filter((r) => finite(get(r))).sort((a, b) => sign * (get(a) - get(b)))[0];
+  const places = [...seriesOf(runs).flatMap((one) => one.levels.map(([load, r]) => ({ name: `${one.name} @${num(load)}`, runs: r }))),
+    ...runs.filter((run) => loadOf(run) === null).map((run) => ({ name: run.name, runs: [run] }))].filter((p) => !bad(p.runs));
+  // Means of repeats, so that no lucky run stands for its setting.
+  const extreme = (get, sign) => places.map((p) => ({ n: used(p.runs).length, value: foldRuns(p.runs, get)?.mean, name: p.name, run: used(p.runs)[0].name }))
+    .filter((p) => finite(p.value)).sort((a, b) => sign * (a.value - b.value))[0];
+  const at = (p) => p && (p.n > 1 ? `${p.name}, ${t("mean_of")} ${p.n}` : p.run);
   const tile = (key, value, unit, where) => el("div", { className: "tile" }, el("div", { className: "k", textContent: key }),
     el("div", { className: "v", textContent: value }, el("span", { className: "u", textContent: unit })), el("div", { className: "w", textContent: where ?? "", title: where ?? "" }));
   const tput = extreme((r) => r.m.output_throughput, -1), ttft = extreme((r) => median(r, "ttft"), 1), tpot = extreme((r) => median(r, "tpot"), 1);
   const sum = (key) => runs.reduce((a, r) => a + (r.m[key] ?? 0), 0);
   views.tiles.replaceChildren(
-    tile(t("best_tput"), num(tput?.m.output_throughput, 4), "tok/s", tput?.name), tile(t("best_ttft"), num(ttft && median(ttft, "ttft")), "ms", ttft?.name),
-    tile(t("best_tpot"), num(tpot && median(tpot, "tpot")), "ms", tpot?.name), tile(t("good"), num(sum("completed"), 8), "", `${num(sum("failed"), 8)} ${t("failed")}`));
+    tile(t("best_tput"), num(tput?.value, 4), "tok/s", at(tput)), tile(t("best_ttft"), num(ttft?.value), "ms", at(ttft)),
+    tile(t("best_tpot"), num(tpot?.value), "ms", at(tpot)), tile(t("good"), num(sum("completed"), 8), "", `${num(sum("failed"), 8)} ${t("failed")}`));
 }
 
 function refresh() {

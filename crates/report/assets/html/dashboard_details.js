@@ -2,7 +2,7 @@
 // The dashboard's charts of runs with details.
 
 function drawDist(view, runs) {
-  const detailed = runs.filter((run) => run.detail?.[state.dist]);
+  const detailed = runs.filter((run) => sound(run) && run.detail?.[state.dist]);
   const wanted = detailed.filter((run) => state.selected.has(run.id));
   const chosen = (wanted.length ? wanted : detailed).slice(0, 8);
   view.note.textContent = "";
@@ -12,7 +12,7 @@ function drawDist(view, runs) {
   draw(view.box, base(t("dist"), {
     xAxis: axis(`${state.dist.toUpperCase()} (ms)` + (log ? ` (${t("log")})` : ""), { at: "x", log, scale: true }),
     yAxis: axis(t("dist_y"), { min: 0, max: 1, axisLabel: { color: css("--soft"), formatter: (v) => Math.round(v * 100) + " %" } }), dataZoom: zoom(),
-    series: chosen.map((run, i) => ({ type: "line", name: brief(run, chosen), data: run.detail[state.dist].q, symbol: "none", step: "end", lineStyle: { width: 2, color: color(i), type: invalid(run) ? "dashed" : "solid" }, itemStyle: { color: color(i) },
+    series: chosen.map((run, i) => ({ type: "line", name: brief(run, chosen), data: run.detail[state.dist].q, symbol: "none", step: "end", lineStyle: { width: 2, color: color(i) }, itemStyle: { color: color(i) },
       markLine: i ? undefined : { silent: true, symbol: "none", lineStyle: { color: css("--line"), type: "solid" }, label: { color: css("--soft"), formatter: (p) => p.name, position: "insideStartTop" }, data: [0.5, 0.9, 0.99].map((p) => ({ yAxis: p, name: "p" + p * 100 })) } })),
     tooltip: { ...base("").tooltip, trigger: "axis", axisPointer: { type: "line" }, formatter: (ps) => tip(ms(ps[0]?.axisValue), ps.filter((p) => p.seriesName).map((p) => [p.seriesName, percent(p.value[1])])) },
   }));

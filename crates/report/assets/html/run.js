@@ -5,7 +5,7 @@ Object.assign(TEXT.en, {
   flight: "Requests in flight", flight_mean: "mean", flight_max: "max", tokens: "Output tokens per second", no_stream: "Answers were not streamed: only their ends are known.", tokens_unknown: "Events whose number of tokens is not known count as one.",
   ttft_time: "Time to first token by send time", itl_time: "Gap between token events over time", dist: "Distributions", dist_y: "Fraction at or below", timeline: "Request timeline",
   time_axis: "Time from the start of the run (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed", client: "Client: lateness and receive lag", late: "largest send lateness", lag: "largest receive lag",
-  slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", env: "Environment", server: "Server metrics", self: "Client self-check", stats: "Latencies (ms)",
+  slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", defaults: "Settings at their defaults", about: "This run", started: "Started", version: "Version", urls: "Server", command: "Command", env: "Environment", server: "Server metrics", self: "Client self-check", stats: "Latencies (ms)",
   metric: "Metric", samples: "samples", mean: "mean", median: "median", std: "std", idx: "Request", sent: "sent at (s)", outtok: "output tokens", outcome: "Outcome", status: "Status", count: "Count", example: "Example", message: "Message",
   verdict: "Verdict: ", verdict_ok: "No findings: nothing casts doubt on these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.",
   sampled: "Evenly down-sampled: ", itl_note: "Percentiles of gaps are exact to within 1 %.", bucket: "Each point covers", window: "Lines: percentiles of windows with at least 40 requests on average; dots: requests.", log: "log scale", workers: "Workers", busiest: "Busiest worker's CPU (spinning excluded)", stall_ms: "Largest stall (ms)", kernel_stamps: "Kernel receive stamps",
@@ -16,9 +16,9 @@ Object.assign(TEXT.zh, {
   flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "token 数未知的事件按一个计。",
   ttft_time: "首 token 延迟（按发送时间）", itl_time: "token 事件间隔随时间变化", dist: "分布", dist_y: "累计比例", timeline: "请求时间线",
   time_axis: "自运行开始的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败", client: "客户端：发送迟到与接收滞后", late: "最大发送迟到", lag: "最大接收滞后",
-  slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟 (ms)",
+  slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", defaults: "取默认值的设置", about: "本次运行", started: "开始时间", version: "版本", urls: "服务器地址", command: "命令", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟 (ms)",
   metric: "指标", samples: "样本数", mean: "均值", median: "中位数", std: "标准差", idx: "请求", sent: "发送时刻（秒）", outtok: "输出 token", outcome: "结局", status: "状态", count: "次数", example: "示例", message: "信息",
-  verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "输入+输出", partial: "运行被提前停止。",
+  verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "总吞吐量", partial: "运行被提前停止。",
   sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿 (ms)", kernel_stamps: "内核接收时间戳",
   clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流 (ms)", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
   service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
@@ -78,7 +78,7 @@ function build() {
   for (const chart of charts.values()) chart.dispose();
   charts.clear();
   document.title = DATA.title;
-  document.getElementById("top").replaceChildren(el("h1", { textContent: DATA.title }), badge(DATA.verdict), el("span", { className: "sub", textContent: DATA.partial ? t("partial") : "" }), el("span", { className: "grow" }), ...topButtons(build));
+  document.getElementById("top").replaceChildren(el("h1", { textContent: DATA.title }), badge(DATA.verdict), el("span", { className: "sub", textContent: [DATA.about.started, DATA.about.version, DATA.partial ? t("partial") : ""].filter(Boolean).join(" · ") }), el("span", { className: "grow" }), ...topButtons(build));
   const main = document.getElementById("main"), tiles = el("div", { className: "tiles" }), cards = el("div", { className: "cards" });
   main.replaceChildren(tiles, cards);
   const stat = (m) => S.stats.find((s) => s.metric === m);
@@ -116,7 +116,12 @@ function build() {
   const known = [[t("service"), spread(X.service?.e2el_ms)], [t("response"), spread(X.response?.e2el_ms)], [t("lateness"), spread(X.arrival?.lateness_ms)], [t("own"), spread(X.arrival?.own_lateness_ms)], [t("received"), spread(X.receive?.lag_ms)],
     [t("coalesced"), finite(X.receive?.coalesced_share) ? percent(X.receive.coalesced_share) : null], ...Object.entries(DATA.health).map(([k, v]) => [t(k), k === "busiest" ? percent(v) : typeof v === "number" ? num(v, 5) : String(v)])];
   plain(cards, t("self"), facts(known.filter(([, v]) => v !== null)));
-  for (const [key, title] of [["settings", "settings"], ["environment", "env"], ["server", "server"]]) {
+  const about = [[t("started"), DATA.about.started], [t("version"), DATA.about.version], [t("urls"), DATA.about.urls.join(", ")]].filter(([, v]) => v);
+  const command = DATA.about.command ? el("pre", { className: "command", tabIndex: 0, textContent: DATA.about.command }) : null;
+  if (about.length || command) plain(cards, t("about"), facts(about), ...(command ? [el("h3", { textContent: t("command") }), command] : []));
+  const defaults = DATA.defaults.length ? [el("details", { className: "defaults" }, el("summary", { textContent: `${t("defaults")} (${DATA.defaults.length})` }), facts(DATA.defaults))] : [];
+  if (DATA.settings.length || defaults.length) plain(cards, t("settings"), facts(DATA.settings), ...defaults);
+  for (const [key, title] of [["environment", "env"], ["server", "server"]]) {
     if (DATA[key].length) plain(cards, t(title), facts(DATA[key]));
   }
   echarts.connect("time");

@@ -64,8 +64,7 @@ function tick(x) {
 
 /** Message and remedy of a finding in the page's language. */
 function finding(reason) {
-  const known = lang === "zh" ? DATA.findings?.[reason.code] : undefined;
-  return known ? [reason.message ? `${known[0]}（${reason.message}）` : known[0], known[1]] : [reason.message, reason.remedy];
+  return lang === "zh" && reason.zh ? reason.zh : [reason.message, reason.remedy];
 }
 function badge(verdict) {
   const level = verdict?.level ?? "none";

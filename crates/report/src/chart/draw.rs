@@ -34,21 +34,19 @@ pub(super) fn draw_mark(svg: &mut Svg, frame: &Frame, mark: &Mark) {
 }
 
 fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
-    let upper = line
-        .band
-        .iter()
-        .filter_map(|part| frame.at(part.x, part.high));
-    let lower = line
-        .band
-        .iter()
-        .rev()
-        .filter_map(|part| frame.at(part.x, part.low));
-    let outline: Vec<_> = upper.chain(lower).collect();
-    svg.path(
-        &outline,
-        true,
-        &format!("fill=\"{}\" fill-opacity=\"0.14\"", line.color),
-    );
+    let is_placed = |part: &Interval| {
+        frame.at(part.x, part.low).is_some() && frame.at(part.x, part.high).is_some()
+    };
+    for band in line.band.split(|part| !is_placed(part)) {
+        let upper = band.iter().filter_map(|part| frame.at(part.x, part.high));
+        let lower = band
+            .iter()
+            .rev()
+            .filter_map(|part| frame.at(part.x, part.low));
+        let outline: Vec<_> = upper.chain(lower).collect();
+        let fill = format!("fill=\"{}\" fill-opacity=\"0.14\"", line.color);
+        svg.path(&outline, true, &fill);
+    }
     for &Interval { x, low, high } in &line.intervals {
         if let (Some((px, top)), Some((_, bottom))) = (frame.at(x, high), frame.at(x, low)) {
             svg.line((px, top), (px, bottom), &line.color, 1.4, "");
@@ -56,26 +54,7 @@ fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
             svg.line((px - 5.0, bottom), (px + 5.0, bottom), &line.color, 1.4, "");
         }
     }
-    let mut path: Vec<(f64, f64)> = Vec::with_capacity(line.points.len());
-    for (x, y) in line.points.iter().filter_map(|&(x, y)| frame.at(x, y)) {
-        if line.step
-            && let Some(&(_, before)) = path.last()
-        {
-            path.push((x, before));
-        }
-        path.push((x, y));
-    }
-    if line.width > 0.0 {
-        let mut attributes = format!(
-            "fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" stroke-linecap=\"round\"",
-            line.color,
-            number(line.width)
-        );
-        if !line.dash.is_empty() {
-            let _ = write!(attributes, " stroke-dasharray=\"{}\"", line.dash);
-        }
-        svg.path(&path, false, &attributes);
-    }
+    draw_strokes(svg, frame, line);
     for (position, place) in line.points.iter().enumerate() {
         let Some(place) = frame.at(place.0, place.1) else {
             continue;
@@ -83,7 +62,50 @@ fn draw_line(svg: &mut Svg, frame: &Frame, line: &Line) {
         if line.suspect.contains(&position) {
             draw_marker(svg, place, Marker::Cross, 6.0, theme::ALARM);
         } else if let Some(marker) = line.marker {
-            draw_marker(svg, place, marker, 5.0, &line.color);
+            let open = line.open.contains(&position);
+            draw_shape(svg, place, marker, 5.0, &Paint::of(&line.color, open));
+        }
+    }
+}
+
+/// Draws the line itself, in parts between its gaps; a part of one point that has no marker becomes
+/// a dot.
+fn draw_strokes(svg: &mut Svg, frame: &Frame, line: &Line) {
+    if line.width <= 0.0 {
+        return;
+    }
+    let mut attributes = format!(
+        "fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" stroke-linecap=\"round\"",
+        line.color,
+        number(line.width)
+    );
+    if !line.dash.is_empty() {
+        let _ = write!(attributes, " stroke-dasharray=\"{}\"", line.dash);
+    }
+    let places: Vec<Option<(f64, f64)>> = line
+        .points
+        .iter()
+        .enumerate()
+        .map(|(position, &(x, y))| {
+            let trusted = !line.suspect.contains(&position);
+            frame.at(x, y).filter(|_| trusted)
+        })
+        .collect();
+    for part in places.split(Option::is_none) {
+        let mut path: Vec<(f64, f64)> = Vec::with_capacity(part.len());
+        for &(x, y) in part.iter().flatten() {
+            if line.step
+                && let Some(&(_, before)) = path.last()
+            {
+                path.push((x, before));
+            }
+            path.push((x, y));
+        }
+        if let ([place], None) = (&path[..], line.marker) {
+            let dot = Paint::of(&line.color, false);
+            draw_shape(svg, *place, Marker::Circle, line.width * 1.3, &dot);
+        } else {
+            svg.path(&path, false, &attributes);
         }
     }
 }
@@ -149,12 +171,20 @@ fn draw_cell(svg: &mut Svg, frame: &Frame, cell: &Heat) {
             TextStyle::new(size, color, Anchor::Middle),
         );
     }
+    let corner = (right - 11.0, top + 11.0);
     if cell.suspect {
-        draw_marker(svg, (right - 11.0, top + 11.0), Marker::Cross, 5.0, color);
+        draw_marker(svg, corner, Marker::Cross, 5.0, color);
+    } else if cell.caution {
+        let circle = format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\"");
+        let paint = Paint {
+            color,
+            outline: circle,
+        };
+        draw_shape(svg, corner, Marker::Circle, 4.0, &paint);
     }
 }
 
-/// Draws `marker` of about `radius` around a place.
+/// Draws a filled `marker` of about `radius` around a place.
 pub(crate) fn draw_marker(
     svg: &mut Svg,
     (x, y): (f64, f64),
@@ -162,11 +192,40 @@ pub(crate) fn draw_marker(
     radius: f64,
     color: &str,
 ) {
+    draw_shape(svg, (x, y), marker, radius, &Paint::of(color, false));
+}
+
+/// Fill and outline of a marker.
+pub(crate) struct Paint<'a> {
+    color: &'a str,
+    outline: String,
+}
+
+impl<'a> Paint<'a> {
+    /// A marker of `color`: filled, or hollow when `open`.
+    pub(crate) fn of(color: &'a str, open: bool) -> Self {
+        let (fill, stroke, width) = if open {
+            (theme::PAPER, color, "2")
+        } else {
+            (color, theme::PAPER, "1.2")
+        };
+        Self {
+            color,
+            outline: format!("fill=\"{fill}\" stroke=\"{stroke}\" stroke-width=\"{width}\""),
+        }
+    }
+}
+
+/// Draws `marker` of about `radius` around a place.
+pub(crate) fn draw_shape(
+    svg: &mut Svg,
+    (x, y): (f64, f64),
+    marker: Marker,
+    radius: f64,
+    paint: &Paint<'_>,
+) {
     let r = radius;
-    let outline = format!(
-        "fill=\"{color}\" stroke=\"{}\" stroke-width=\"1.2\"",
-        theme::PAPER
-    );
+    let Paint { color, outline } = paint;
     match marker {
         Marker::Circle => {
             let _ = writeln!(
@@ -187,7 +246,7 @@ pub(crate) fn draw_marker(
                     (x - s, y + s),
                 ],
                 true,
-                &outline,
+                outline,
             );
         }
         Marker::Triangle => {
@@ -198,7 +257,7 @@ pub(crate) fn draw_marker(
                     (x - r, y + r * 0.8),
                 ],
                 true,
-                &outline,
+                outline,
             );
         }
         Marker::Down => {
@@ -209,7 +268,7 @@ pub(crate) fn draw_marker(
                     (x - r, y - r * 0.8),
                 ],
                 true,
-                &outline,
+                outline,
             );
         }
         Marker::Diamond => {
@@ -217,7 +276,7 @@ pub(crate) fn draw_marker(
             svg.path(
                 &[(x, y - s), (x + s, y), (x, y + s), (x - s, y)],
                 true,
-                &outline,
+                outline,
             );
         }
         Marker::Cross => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::draw::draw_marker;
+use super::draw::{Paint, draw_marker, draw_shape};
 use super::fonts::{FAMILY, text_width};
 use super::geometry::Rect;
 use super::marks::Marker;
@@ -21,6 +21,17 @@ pub enum Key {
         dash: String,
         /// Shape.
         marker: Option<Marker>,
+        /// Text.
+        text: String,
+    },
+    /// A point on its own.
+    Shape {
+        /// Colour.
+        color: String,
+        /// Shape.
+        marker: Marker,
+        /// Hollow.
+        open: bool,
         /// Text.
         text: String,
     },
@@ -65,8 +76,9 @@ impl Figure {
         let mut kept: Vec<Panel> = Vec::new();
         for panel in panels {
             if panel.is_empty() && !(all_empty && kept.is_empty()) {
+                let end = if panel.empty.is_ascii() { "." } else { "。" };
                 self.notes
-                    .push(format!("{} – {}.", panel.title, panel.empty));
+                    .push(format!("{} – {}{end}", panel.title, panel.empty));
             } else {
                 kept.push(panel);
             }
@@ -148,7 +160,7 @@ impl Figure {
         let mut x = MARGIN;
         for key in &self.keys {
             let text = match key {
-                Key::Line { text, .. } | Key::Area { text, .. } => text,
+                Key::Line { text, .. } | Key::Shape { text, .. } | Key::Area { text, .. } => text,
             };
             let width = 38.0 + text_width(text, theme::LABEL_SIZE) + 26.0;
             if x + width > self.width - MARGIN && x > MARGIN {
@@ -167,6 +179,15 @@ impl Figure {
                     if let Some(marker) = marker {
                         draw_marker(svg, (x + 15.0, middle), *marker, 5.0, color);
                     }
+                }
+                Key::Shape {
+                    color,
+                    marker,
+                    open,
+                    ..
+                } => {
+                    let paint = Paint::of(color, *open);
+                    draw_shape(svg, (x + 15.0, middle), *marker, 5.5, &paint);
                 }
                 Key::Area { color, opacity, .. } => {
                     let extra = format!("fill-opacity=\"{}\" rx=\"2\"", number(*opacity));

@@ -52,9 +52,98 @@ pub(crate) fn fitted(text: &str, size: f64, room: f64) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// Texts that each fit into their `rooms`. A text is cut at its end, but where that would make texts
+/// alike that are not, they are cut where they are alike: what they begin or end with in common.
+pub(crate) fn fitted_apart(texts: &[&str], size: f64, rooms: &[f64]) -> Vec<String> {
+    let plain: Vec<String> = texts
+        .iter()
+        .zip(rooms)
+        .map(|(text, room)| fitted(text, size, *room))
+        .collect();
+    (0..texts.len())
+        .map(|index| {
+            let mut alike: Vec<&str> = (0..texts.len())
+                .filter(|other| plain[*other] == plain[index])
+                .map(|other| texts[other])
+                .collect();
+            alike.sort_unstable();
+            alike.dedup();
+            if alike.len() > 1 {
+                cut_alike(texts[index], &alike, size, rooms[index])
+            } else {
+                plain[index].clone()
+            }
+        })
+        .collect()
+}
+
+/// `text` without what all of `texts` begin with and, if need be, end with.
+fn cut_alike(text: &str, texts: &[&str], size: f64, room: f64) -> String {
+    let front = common(texts, |text| Box::new(text.chars()));
+    let back = common(texts, |text| Box::new(text.chars().rev()));
+    let letters: Vec<char> = text.chars().collect();
+    let back = back.min(letters.len() - front);
+    let lead = if front > 0 { "…" } else { "" };
+    let rest: String = letters[front..].iter().collect();
+    let without_front = format!("{lead}{}", rest.trim_start());
+    if text_width(&without_front, size) <= room {
+        return without_front;
+    }
+    let own: String = letters[front..letters.len() - back].iter().collect();
+    let end = if back > 0 { "…" } else { "" };
+    fitted(&format!("{lead}{}{end}", own.trim()), size, room)
+}
+
+/// Number of characters that all of the texts begin with, in the order in which `letters` gives
+/// them, back to the last word's start so that no number or name is cut apart.
+fn common<'a>(
+    texts: &[&'a str],
+    letters: impl Fn(&'a str) -> Box<dyn Iterator<Item = char> + 'a>,
+) -> usize {
+    let Some((first, others)) = texts.split_first() else {
+        return 0;
+    };
+    let shared: Vec<char> = letters(first)
+        .enumerate()
+        .take_while(|(place, letter)| {
+            others
+                .iter()
+                .all(|text| letters(text).nth(*place) == Some(*letter))
+        })
+        .map(|(_, letter)| letter)
+        .collect();
+    shared
+        .iter()
+        .rposition(|letter| !letter.is_alphanumeric() && *letter != '.')
+        .map_or(0, |place| place + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_cut_where_they_are_alike() {
+        let cut = |texts: &[&str], room| fitted_apart(texts, 10.0, &vec![room; texts.len()]);
+        let names = [
+            "meta-llama/Llama-3.1-8B, config=a",
+            "meta-llama/Llama-3.1-8B, config=b",
+        ];
+        assert_eq!(cut(&names, 1000.0), names);
+        assert_eq!(cut(&names, 60.0), ["…a", "…b"]);
+        // The others are not alike, so they are cut at their ends.
+        let some = [
+            "256 → 16",
+            "512 → 16, config=a",
+            "512 → 16, config=b",
+            "mixed lengths, unlike",
+        ];
+        assert_eq!(cut(&some, 60.0), ["256 → 16", "…a", "…b", "mixed leng…"]);
+        let lengths = ["input 1024, a long name", "input 2048, a long name"];
+        assert_eq!(cut(&lengths, 60.0), ["…1024…", "…2048…"]);
+        // One text has nothing to be told apart from.
+        assert_eq!(cut(&["abcdefghijklmnop"], 40.0), ["abcde…"]);
+    }
 
     #[test]
     fn widths_follow_the_font() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::fonts::fitted;
+use super::fonts::fitted_apart;
 use super::frame::Frame;
 use super::marks::Mark;
 use super::svg::{Anchor, Svg, TextStyle, number};
@@ -23,7 +23,7 @@ pub(super) struct EndLabel<'a> {
 pub(super) fn end_labels(marks: &[Mark]) -> impl Iterator<Item = EndLabel<'_>> {
     marks.iter().filter_map(|mark| match mark {
         Mark::Line(line) => Some(EndLabel {
-            end: *line.points.last()?,
+            end: *line.points.iter().rfind(|(_, y)| y.is_finite())?,
             text: line.label.as_deref()?,
             color: &line.color,
         }),
@@ -41,9 +41,19 @@ pub(super) fn draw_end_labels(svg: &mut Svg, frame: &Frame, marks: &[Mark]) {
     let mut places: Vec<f64> = labels.iter().map(|(end, _)| end.1).collect();
     spread(&mut places, PITCH, plot.top + 2.0, plot.bottom());
     let edge = plot.right() + 2.0;
-    for (((from_x, from_y), label), y) in labels.iter().zip(places) {
+    let starts: Vec<f64> = labels
+        .iter()
+        .map(|((from_x, _), _)| (from_x + 11.0).max(edge))
+        .collect();
+    let names: Vec<&str> = labels.iter().map(|(_, label)| label.text).collect();
+    let rooms: Vec<f64> = starts
+        .iter()
+        .map(|x| frame.label_room - (x - edge))
+        .collect();
+    let texts = fitted_apart(&names, theme::LABEL_SIZE, &rooms);
+    for (index, (((from_x, from_y), label), y)) in labels.iter().zip(places).enumerate() {
         let color = label.color;
-        let x = (from_x + 11.0).max(edge);
+        let x = starts[index];
         // A line that ends early is joined to its label.
         if x - from_x > 30.0 {
             let _ = writeln!(
@@ -55,11 +65,10 @@ pub(super) fn draw_end_labels(svg: &mut Svg, frame: &Frame, marks: &[Mark]) {
                 number(y)
             );
         }
-        let text = fitted(label.text, theme::LABEL_SIZE, frame.label_room - (x - edge));
         let style = TextStyle::new(theme::LABEL_SIZE, color, Anchor::Start)
             .bold()
             .halo();
-        svg.text((x, y + 5.0), &text, style);
+        svg.text((x, y + 5.0), &texts[index], style);
     }
 }
 

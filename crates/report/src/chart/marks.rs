@@ -44,9 +44,10 @@ pub struct Interval {
 /// Points joined by a line, with an optional band and intervals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
-    /// (x, y) in drawing order.
+    /// (x, y) in drawing order. The line has a gap at a point without a place on the axes, such as
+    /// one that is not a number.
     pub points: Vec<(f64, f64)>,
-    /// A shaded band, in drawing order.
+    /// A shaded band, in drawing order, with a gap where an interval has no place on the axes.
     pub band: Vec<Interval>,
     /// Error bars.
     pub intervals: Vec<Interval>,
@@ -58,8 +59,10 @@ pub struct Line {
     pub dash: String,
     /// Shape at each point.
     pub marker: Option<Marker>,
-    /// Positions in `points` that must not be trusted: marked by a cross.
+    /// Positions in `points` that must not be trusted: marked by a cross, and joined to nothing.
     pub suspect: Vec<usize>,
+    /// Positions in `points` to be read with care: their markers are hollow.
+    pub open: Vec<usize>,
     /// Text at the line's end.
     pub label: Option<String>,
     /// Join points by steps (for cumulative distributions) instead of straight lines.
@@ -101,8 +104,10 @@ pub struct Heat {
     pub shade: f64,
     /// Text in the cell.
     pub text: String,
-    /// The run must not be trusted.
+    /// The run must not be trusted: marked by a cross.
     pub suspect: bool,
+    /// The run is to be read with care: marked by a hollow circle.
+    pub caution: bool,
 }
 
 /// A text at a place of the data.

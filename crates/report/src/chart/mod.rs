@@ -27,6 +27,7 @@ pub(crate) mod theme;
 
 pub use axis::{Axis, Scale};
 pub use figure::{Figure, Key};
+pub(crate) use fonts::fitted_apart;
 pub use marks::{Bar, Heat, Interval, Label, Line, Mark, Marker, Points};
 pub use panel::Panel;
 pub use png::{PngError, to_png};

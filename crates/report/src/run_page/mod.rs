@@ -29,8 +29,12 @@ pub struct RunPageInput<'a> {
     pub verdict: &'a Verdict,
     /// The state of the client.
     pub health: &'a ClientHealth,
-    /// The resolved settings, as flags name them. Must not hold secrets.
+    /// Where the run comes from. Must not hold secrets.
+    pub about: &'a RunAbout,
+    /// The resolved settings. Must not hold secrets.
     pub settings: &'a Value,
+    /// The settings of a run that chose none, in the same form; `null` if unknown.
+    pub defaults: &'a Value,
     /// Host and process; `null` if unknown.
     pub environment: &'a Value,
     /// The server's own counters; `null` where they were not read.
@@ -39,6 +43,19 @@ pub struct RunPageInput<'a> {
     pub partial: bool,
     /// Initial language; the page can switch.
     pub lang: Lang,
+}
+
+/// When a run took place, what made it, and how it is made again. What is unknown is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunAbout {
+    /// Start of the run, RFC 3339.
+    pub started: String,
+    /// The program, its version and build.
+    pub version: String,
+    /// The command that makes the run again.
+    pub command: String,
+    /// What was measured.
+    pub urls: Vec<String>,
 }
 
 impl std::fmt::Debug for RunPageInput<'_> {
@@ -55,12 +72,17 @@ impl std::fmt::Debug for RunPageInput<'_> {
 /// settings.
 pub fn run_page(input: &RunPageInput<'_>) -> String {
     let scan = Scan::of(input.records);
+    let (chosen, default): (Vec<Value>, Vec<Value>) = {
+        let defaults = flat(input.defaults);
+        flat(input.settings)
+            .into_iter()
+            .partition(|pair| !defaults.contains(pair))
+    };
     let data = json!({
         "lang": input.lang.code(),
-        "findings": findings::table(),
         "title": input.title,
         "partial": input.partial,
-        "verdict": input.verdict,
+        "verdict": findings::in_both(input.verdict),
         "summary": summary_value(input.summary),
         "extras": input.extras,
         "series": scan.series(),
@@ -69,7 +91,12 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "slowest": scan.slowest(20),
         "errors": scan.errors(),
         "health": health_facts(input.health, scan.most_in_flight()),
-        "settings": flat(input.settings),
+        "about": {
+            "started": input.about.started, "version": input.about.version,
+            "command": input.about.command, "urls": input.about.urls,
+        },
+        "settings": chosen,
+        "defaults": default,
         "environment": flat(input.environment),
         "server": flat(input.server_metrics),
     });
@@ -153,7 +180,7 @@ fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
 }
 
 /// Nested settings as (dotted key, value) pairs in order.
-fn flat(value: &Value) -> Value {
+fn flat(value: &Value) -> Vec<Value> {
     fn walk(prefix: &str, value: &Value, out: &mut Vec<Value>) {
         match value {
             Value::Object(map) if !map.is_empty() => {
@@ -173,5 +200,5 @@ fn flat(value: &Value) -> Value {
     }
     let mut pairs = Vec::new();
     walk("", value, &mut pairs);
-    Value::Array(pairs)
+    pairs
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 use serde::{Deserialize, Serialize};
 
 use super::groups::{Level, Load, Series};
@@ -149,7 +149,10 @@ pub(super) fn study(one: &Series<'_>, load: Load) -> Findings {
     Findings {
         knee,
         saturation: saturation(&curve),
-        limits: limits(&levels, load),
+        limits: limits(&levels, load)
+            .into_iter()
+            .chain(failures(one))
+            .collect(),
     }
 }
 
@@ -202,18 +205,6 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
     if let Some(ratio) = tail_ratio(Metric::Itl).filter(|ratio| *ratio > 3.0) {
         found.push(Limit::Stutter(ratio));
     }
-    let worst = levels
-        .iter()
-        .filter_map(|level| {
-            Some((
-                level.fold(super::rows::Run::failed_fraction)?.mean,
-                level.load,
-            ))
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((fraction, at)) = worst.filter(|(fraction, _)| *fraction > 0.0) {
-        found.push(Limit::Failures(fraction, at));
-    }
     if load == Load::Rate
         && let Some(rate) = last.number("request_throughput")
     {
@@ -225,6 +216,25 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
         }
     }
     found
+}
+
+/// The worst fraction of failed requests, over all runs: a failure is a fact also of a run whose
+/// latencies are not data.
+fn failures(one: &Series<'_>) -> Option<Limit> {
+    let failed = |level: &Level<'_>| {
+        let fractions: Vec<f64> = level
+            .runs
+            .iter()
+            .filter_map(|run| run.failed_fraction())
+            .collect();
+        Some(Estimate::of(&fractions)?.mean)
+    };
+    one.levels
+        .iter()
+        .filter_map(|level| Some((failed(level)?, level.load)))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(fraction, _)| *fraction > 0.0)
+        .map(|(fraction, at)| Limit::Failures(fraction, at))
 }
 
 #[cfg(test)]

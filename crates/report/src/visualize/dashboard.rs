@@ -1,6 +1,6 @@
 //! The interactive dashboard.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Metric, samples_needed};
 use serde_json::{Map, Value, json};
 
 use super::latency::ecdf;
@@ -29,7 +29,7 @@ pub fn dashboard(runs: &[Run], lang: Lang) -> String {
         .enumerate()
         .map(|(id, run)| run_value(id, run, most))
         .collect();
-    let data = json!({"lang": lang.code(), "findings": findings::table(), "runs": rows});
+    let data = json!({"lang": lang.code(), "needs": needs(runs), "runs": rows});
     Page {
         title: lang.pick("Benchmark dashboard", "基准测试仪表板"),
         lang,
@@ -50,7 +50,7 @@ fn run_value(id: usize, run: &Run, most: usize) -> Value {
         .row
         .keys()
         .filter(|key| !is_setting(key))
-        .filter_map(|key| Some((key.clone(), short(run.number(key)?))))
+        .filter_map(|key| Some((key.clone(), short(run.measured(key)?))))
         .collect();
     // A file of vLLM's may lack these statistics and still have the latencies themselves.
     for (key, stat) in [
@@ -83,13 +83,23 @@ fn run_value(id: usize, run: &Run, most: usize) -> Value {
         "cap": run.concurrency.map(short),
         "rate": run.rate.map(short),
         "meta": run.metadata,
-        "verdict": run.verdict,
+        "verdict": run.verdict.as_ref().map(findings::in_both),
+        "place": run.place(),
         "m": numbers,
     });
     if let Some(detail) = detail_value(run, most) {
         value["detail"] = detail;
     }
     value
+}
+
+/// Number of requests that each percentile in the runs needs.
+fn needs(runs: &[Run]) -> Value {
+    let percentiles = runs.iter().flat_map(Run::percentiles);
+    let needed = percentiles.filter_map(|percentile| {
+        Some((percentile.to_string(), samples_needed(percentile)?.into()))
+    });
+    Value::Object(needed.collect::<Map<_, _>>())
 }
 
 fn is_setting(key: &str) -> bool {

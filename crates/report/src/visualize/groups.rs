@@ -79,10 +79,29 @@ pub(crate) struct Series<'a> {
     pub(crate) levels: Vec<Level<'a>>,
 }
 
+/// How far a level can be trusted, for its mark in a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// Nothing speaks against its runs.
+    Sound,
+    /// A run among those that are used is CAUTION.
+    Caution,
+    /// Every run with answers is INVALID: shown with a cross, joined to nothing, used for nothing.
+    Suspect,
+}
+
 impl Level<'_> {
-    /// Mean and interval of a value over the repeats.
+    /// The runs that means and ratings use: with answers, and not INVALID.
+    pub(crate) fn sound(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().copied().filter(|run| run.is_sound())
+    }
+
+    /// Mean and interval of a value over the repeats: over the sound ones, or, of a level without
+    /// any, over the INVALID ones.
     pub(crate) fn fold(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
-        let values: Vec<f64> = self.runs.iter().filter_map(|run| value(run)).collect();
+        let suspect = self.is_suspect();
+        let used = self.runs.iter().filter(|run| suspect || run.is_sound());
+        let values: Vec<f64> = used.filter_map(|run| value(run)).collect();
         Estimate::of(&values)
     }
 
@@ -91,20 +110,37 @@ impl Level<'_> {
     }
 
     pub(crate) fn number(&self, key: &str) -> Option<Estimate> {
-        self.fold(|run| run.number(key))
+        self.fold(|run| run.measured(key))
     }
 
+    /// True when no run is data.
     pub(crate) fn is_suspect(&self) -> bool {
-        self.runs.iter().any(|run| run.is_invalid())
+        self.sound().next().is_none()
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        if self.is_suspect() {
+            Trust::Suspect
+        } else if self.sound().any(Run::is_caution) {
+            Trust::Caution
+        } else {
+            Trust::Sound
+        }
+    }
+
+    /// True when a sound run has fewer answers than `percentile` needs.
+    pub(crate) fn is_below_floor(&self, percentile: f64) -> bool {
+        self.sound().any(|run| run.is_below_floor(percentile))
     }
 }
 
 /// Sorts runs with a load into series. Order is by lengths, then name, so that it does not depend
 /// on the order of files.
 pub(crate) fn series(runs: &[Run], load: Load, lang: Lang) -> Vec<Series<'_>> {
+    let about = metadata_keys(runs);
     let mut keyed: Vec<(Vec<String>, &Run, f64)> = runs
         .iter()
-        .filter_map(|run| Some((identity(run, load, lang), run, load.value(run)?)))
+        .filter_map(|run| Some((identity(run, load, &about, lang), run, load.value(run)?)))
         .collect();
     keyed.sort_by(|a, b| {
         let lens = |run: &Run| {
@@ -206,10 +242,11 @@ pub(crate) struct Lengths<'a> {
 /// Runs sorted by everything but the input length, with at least two input lengths each; by load,
 /// then name.
 pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
+    let about = metadata_keys(runs);
     let mut keyed: Vec<(f64, Vec<String>, f64, &Run)> = runs
         .iter()
         .filter_map(|run| {
-            let mut key = identity(run, Load::Rate, lang);
+            let mut key = identity(run, Load::Rate, &about, lang);
             key[0] = run
                 .output_len
                 .map(|output| format!("* → {output}"))
@@ -273,28 +310,41 @@ pub(crate) fn by_input_length(runs: &[Run], lang: Lang) -> Vec<Lengths<'_>> {
         .collect()
 }
 
-/// The parts that distinguish a series: lengths, model, backend, label, the other load, metadata.
-fn identity(run: &Run, load: Load, lang: Lang) -> Vec<String> {
+/// The metadata keys of any run, in order.
+fn metadata_keys(runs: &[Run]) -> Vec<&str> {
+    let mut keys: Vec<&str> = runs
+        .iter()
+        .flat_map(|run| run.metadata.keys().map(String::as_str))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// The parts that distinguish a series: lengths, model, backend, label, the other load, and the
+/// metadata, one part for each key of `about`.
+fn identity(run: &Run, load: Load, about: &[&str], lang: Lang) -> Vec<String> {
     let other = match load {
         Load::Concurrency => run.rate.map(|rate| format!("{rate} req/s")),
         Load::Rate => run
             .concurrency
             .map(|cap| format!("{} {cap}", lang.pick("cap", "上限"))),
     };
-    let metadata = run
-        .metadata
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect::<Vec<_>>()
-        .join(" ");
-    vec![
+    let metadata = about.iter().map(|key| {
+        let value = run.metadata.get(*key);
+        value.map_or_else(String::new, |value| format!("{key}={value}"))
+    });
+    [
         lens_name((run.input_len, run.output_len), lang),
         short_model(&run.model).to_owned(),
         run.backend.clone(),
         run.label.clone().unwrap_or_default(),
+        run.place().unwrap_or_default().to_owned(),
         other.unwrap_or_default(),
-        metadata,
     ]
+    .into_iter()
+    .chain(metadata)
+    .collect()
 }
 
 /// "512 → 128", or words where lengths are not fixed.
@@ -330,6 +380,38 @@ pub(crate) fn loads(series: &[Series<'_>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn run(level: &str, completed: u32, ttft: f64) -> Run {
+        let row = serde_json::json!({
+            "max_concurrency": 4, "completed": completed, "median_ttft_ms": ttft, "mean_ttft_ms": ttft,
+            "inferometer": {"verdict": {"level": level, "reasons": []}},
+        });
+        crate::visualize::parse_rows(&[serde_json::from_value(row).unwrap()]).remove(0)
+    }
+
+    #[test]
+    fn only_sound_runs_are_data() {
+        let ttft = |runs: &[Run]| {
+            let all = series(runs, Load::Concurrency, Lang::En);
+            let level = &all[0].levels[0];
+            let found = level.latency(Metric::Ttft, Stat::Median);
+            (found.map(|found| (found.mean, found.n)), level.trust())
+        };
+        let invalid = run("INVALID", 9, 3358.0);
+        let unanswered = run("VALID", 0, 0.0);
+        let mixed = [
+            run("VALID", 10, 20.0),
+            run("CAUTION", 10, 22.0),
+            invalid.clone(),
+            unanswered.clone(),
+        ];
+        assert_eq!(ttft(&mixed), (Some((21.0, 2)), Trust::Caution));
+        assert_eq!(
+            ttft(&[invalid, unanswered.clone()]),
+            (Some((3358.0, 1)), Trust::Suspect)
+        );
+        assert_eq!(ttft(&[unanswered]), (None, Trust::Suspect));
+    }
 
     #[test]
     fn thinning_keeps_both_ends() {

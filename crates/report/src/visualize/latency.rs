@@ -1,12 +1,14 @@
 //! The latency figure: how long users wait.
 
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Estimate, Metric};
 
-use super::groups::{Load, MAX_LINES, Series, drawn, lens_name, series, thinned};
+use super::groups::{Level, Load, MAX_LINES, Series, drawn, lens_name, series, thinned};
 use super::rows::{Run, Stat};
-use super::throughput::{add_level, keys, load_axis, notes, nothing, shorten, subtitle};
+use super::throughput::{add_level, keys, load_axis, notes, nothing, panel, subtitle};
 use crate::Lang;
-use crate::chart::{Axis, Bar, Figure, Interval, Key, Line, Mark, Marker, Panel, theme};
+use crate::chart::{
+    Axis, Bar, Figure, Interval, Key, Line, Mark, Marker, Panel, fitted_apart, theme,
+};
 use crate::format::duration_ms;
 
 /// The four metrics against the load with median, mean and tail, the parts of an answer's time, and
@@ -62,6 +64,19 @@ pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
             text: tail,
         }
     });
+    if runs.iter().filter(|run| run.is_sound()).any(is_tail_thin) {
+        legend.push(Key::Shape {
+            color: theme::INK.into(),
+            marker: Marker::Diamond,
+            open: true,
+            text: lang
+                .pick(
+                    "tail of too few requests: largely chance",
+                    "样本不足的尾部百分位：多属偶然",
+                )
+                .into(),
+        });
+    }
     legend.extend(keys(runs, lang));
     Figure {
         width: 1400.0,
@@ -77,6 +92,12 @@ pub fn latency_figure(runs: &[Run], lang: Lang) -> Figure {
 
 /// Bands of more series than this would hide each other.
 const BANDS_UP_TO: usize = 3;
+
+/// True when a run has fewer requests than its tail needs.
+fn is_tail_thin(run: &Run) -> bool {
+    run.tail(Metric::Ttft)
+        .is_some_and(|(percentile, _)| run.is_below_floor(percentile))
+}
 
 /// The tails that the runs have, such as "p99" or "p95–p99".
 fn tail_name(runs: &[Run]) -> String {
@@ -108,63 +129,99 @@ fn metric_panel(all: &[Series<'_>], load: Load, metric: Metric, lang: Lang) -> P
     let mut marks = Vec::new();
     let mut values = Vec::new();
     for (index, one) in all.iter().enumerate() {
-        let color = theme::series(index);
-        let mut median = Line {
-            color: color.into(),
-            width: 2.4,
-            marker: Some(Marker::of(index)),
-            label: (all.len() > 1).then(|| one.name.clone()),
-            ..Line::default()
-        };
-        let mut mean = Line {
-            color: color.into(),
-            width: 1.8,
-            dash: "2 5".into(),
-            ..Line::default()
-        };
-        let mut tail = Line {
-            color: color.into(),
-            width: 1.4,
-            dash: "8 5".into(),
-            ..Line::default()
-        };
-        for level in &one.levels {
-            if let Some(found) = level.latency(metric, Stat::Mean) {
-                mean.points.push((level.load, found.mean));
-            }
-            let Some(centre) = level.latency(metric, Stat::Median) else {
-                continue;
-            };
-            values.push(centre.mean);
-            add_level(&mut median, level, &centre);
-            if let Some(high) = level.latency(metric, Stat::Tail) {
-                values.push(high.mean);
-                if all.len() <= BANDS_UP_TO {
-                    median.band.push(Interval {
-                        x: level.load,
-                        low: centre.mean,
-                        high: high.mean,
-                    });
-                } else {
-                    tail.points.push((level.load, high.mean));
-                }
-            }
-        }
-        marks.extend(
-            [mean, tail]
-                .into_iter()
-                .filter(|line| line.points.len() > 1)
-                .map(Mark::Line),
-        );
-        if !median.points.is_empty() {
-            marks.push(Mark::Line(median));
-        }
+        let lines = MetricLines::of(one, index, all.len(), metric);
+        lines.add_to(&mut marks, &mut values);
     }
     let y = Axis::spanning(format!("{name} (ms)"), values, 20.0);
     Panel {
         marks,
         empty: nothing(lang),
-        ..Panel::new(title, load_axis(all, load, lang), y)
+        ..panel(title, load_axis(all, load, lang), y, lang)
+    }
+}
+
+/// What a panel shows of one metric of one series.
+struct MetricLines {
+    median: Line,
+    mean: Line,
+    tail: Line,
+    /// Tails of too few requests.
+    thin: Line,
+}
+
+impl MetricLines {
+    /// The lines of series number `index` of `count`. Up to [`BANDS_UP_TO`] series have a band from
+    /// the median to the tail, more have a line for it.
+    fn of(one: &Series<'_>, index: usize, count: usize, metric: Metric) -> Self {
+        let of = |width: f64, dash: &str| Line {
+            color: theme::series(index).into(),
+            width,
+            dash: dash.into(),
+            ..Line::default()
+        };
+        let mut lines = Self {
+            median: Line {
+                marker: Some(Marker::of(index)),
+                label: (count > 1).then(|| one.name.clone()),
+                ..of(2.4, "")
+            },
+            mean: of(1.8, "2 5"),
+            tail: of(1.4, "8 5"),
+            thin: Line {
+                marker: Some(Marker::Diamond),
+                ..of(0.0, "")
+            },
+        };
+        for level in &one.levels {
+            lines.add(level, metric, count <= BANDS_UP_TO);
+        }
+        lines
+    }
+
+    fn add(&mut self, level: &Level<'_>, metric: Metric, band: bool) {
+        let Some(centre) = level.latency(metric, Stat::Median) else {
+            return;
+        };
+        add_level(&mut self.median, level, &centre);
+        // Nothing is joined to a level that is not data.
+        let data = |found: Option<Estimate>| match found {
+            Some(found) if !level.is_suspect() => found.mean,
+            _ => f64::NAN,
+        };
+        let mean = data(level.latency(metric, Stat::Mean));
+        self.mean.points.push((level.load, mean));
+        let high = data(level.latency(metric, Stat::Tail));
+        if band {
+            self.median.band.push(Interval {
+                x: level.load,
+                low: centre.mean,
+                high,
+            });
+        } else {
+            self.tail.points.push((level.load, high));
+        }
+        if level.sound().any(is_tail_thin) {
+            self.thin.open.push(self.thin.points.len());
+            self.thin.points.push((level.load, high));
+        }
+    }
+
+    /// Adds the marks, and the values that decide the scale.
+    fn add_to(self, marks: &mut Vec<Mark>, values: &mut Vec<f64>) {
+        let Self {
+            median,
+            mean,
+            tail,
+            thin,
+        } = self;
+        values.extend(median.points.iter().map(|(_, value)| *value));
+        values.extend(median.band.iter().map(|band| band.high));
+        values.extend(tail.points.iter().map(|(_, value)| *value));
+        for line in [mean, tail, median, thin] {
+            if line.points.iter().any(|(_, value)| value.is_finite()) {
+                marks.push(Mark::Line(line));
+            }
+        }
     }
 }
 
@@ -181,7 +238,8 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     };
     for (owner, one) in all.iter().enumerate() {
         for (position, level) in one.levels.iter().enumerate() {
-            if !wanted(position, one.levels.len()) || names.len() >= MAX_BARS {
+            if !wanted(position, one.levels.len()) || names.len() >= MAX_BARS || level.is_suspect()
+            {
                 continue;
             }
             let first = level.latency(Metric::Ttft, Stat::Mean).map(|e| e.mean);
@@ -233,31 +291,40 @@ fn component_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     Panel {
         marks,
         empty: nothing(lang),
-        ..Panel::new(title, Axis::categories(x_title, names), y)
+        ..panel(title, Axis::categories(x_title, names), y, lang)
     }
 }
 
 /// Writes each setting's name once, below the middle of its bars, as far as it fits there.
 fn name_groups(names: &mut [String], owners: &[usize], all: &[Series<'_>]) {
-    // A panel is about 560 pixels wide, and a letter about 8.
-    let letters_per_bar = 560.0 / names.len().max(1) as f64 / 8.0;
-    for (owner, one) in all.iter().enumerate() {
-        let Some(first) = owners.iter().position(|o| *o == owner) else {
-            continue;
-        };
+    // A panel is about 560 pixels wide.
+    let room_per_bar = 560.0 / names.len().max(1) as f64;
+    let mut groups = Vec::new();
+    for owner in 0..all.len() {
         let bars = owners.iter().filter(|o| **o == owner).count();
-        let room = (bars as f64 * letters_per_bar) as usize;
-        if room >= 4 {
-            let middle = &mut names[first + bars / 2];
-            *middle = format!("{middle}\n{}", shorten(&one.name, room));
+        if let Some(first) = owners.iter().position(|o| *o == owner) {
+            groups.push((owner, first + bars / 2, bars as f64 * room_per_bar));
+        }
+    }
+    let texts: Vec<&str> = groups
+        .iter()
+        .map(|(owner, ..)| all[*owner].name.as_str())
+        .collect();
+    let rooms: Vec<f64> = groups.iter().map(|(.., room)| *room).collect();
+    let fitted = fitted_apart(&texts, theme::TICK_SIZE, &rooms);
+    for ((_, middle, room), text) in groups.iter().zip(fitted) {
+        if *room >= 32.0 {
+            let name = &mut names[*middle];
+            *name = format!("{name}\n{text}");
         }
     }
 }
 
-/// Runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.
+/// Sound runs with the TTFT of each successful request in milliseconds, ascending; by load, then name.
 fn ttft_details(runs: &[Run]) -> Vec<(&Run, Vec<f64>)> {
     let mut detailed: Vec<(&Run, Vec<f64>)> = runs
         .iter()
+        .filter(|run| run.is_sound())
         .filter_map(|run| {
             let mut ms: Vec<f64> = run
                 .good_detail("ttfts")?
@@ -282,6 +349,7 @@ fn ttft_details(runs: &[Run]) -> Vec<(&Run, Vec<f64>)> {
 fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
     let all = ttft_details(runs);
     let found = all.len();
+    let asked = runs.iter().any(|run| run.detail("ttfts").is_some());
     let detailed = thinned(all, MAX_LINES);
     let names = run_names(
         &detailed.iter().map(|(run, _)| *run).collect::<Vec<_>>(),
@@ -297,7 +365,7 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
             color: theme::series(index).into(),
             width: 2.0,
             step: true,
-            label: Some(format!("{}, n={}", shorten(name, 20), ms.len())),
+            label: Some(format!("{name}, n={}", ms.len())),
             ..Line::default()
         }));
     }
@@ -315,16 +383,22 @@ fn distribution_panel(runs: &[Run], lang: Lang) -> Panel {
     let x = Axis::spanning("TTFT (ms)", values, 20.0);
     let y = Axis::linear(lang.pick("Fraction of requests at or below", "累计请求比例"))
         .with_range(0.0, 1.0);
-    let empty = lang
-        .pick(
-            "needs runs saved with --save-detailed",
-            "需要用 --save-detailed 保存的运行",
+    let empty = if asked {
+        lang.pick(
+            "no run with per-request data has a TTFT and a verdict other than INVALID",
+            "含逐请求数据的运行均无 TTFT，或判定为 INVALID",
         )
-        .to_owned();
+    } else {
+        lang.pick(
+            "the results hold no per-request data: draw the run folders themselves, or save with --save-detailed",
+            "结果中没有逐请求数据：请直接绘制运行目录，或用 --save-detailed 保存",
+        )
+    }
+    .to_owned();
     Panel {
         marks,
         empty,
-        ..Panel::new(title, x, y)
+        ..panel(title, x, y, lang)
     }
 }
 
@@ -333,7 +407,8 @@ fn run_names(runs: &[&Run], lang: Lang) -> Vec<String> {
     let settings = |run: &Run| {
         let lens = lens_name((run.input_len, run.output_len), lang);
         match (run.concurrency, run.rate) {
-            (Some(cap), _) => format!("{lens} @{cap}"),
+            (Some(cap), Some(rate)) => format!("{lens} @{cap}, {rate}/s"),
+            (Some(cap), None) => format!("{lens} @{cap}"),
             (None, Some(rate)) => format!("{lens} @{rate}/s"),
             (None, None) => lens,
         }
@@ -345,12 +420,7 @@ fn run_names(runs: &[&Run], lang: Lang) -> Vec<String> {
             if all.iter().filter(|other| *other == name).count() == 1 {
                 name.clone()
             } else {
-                run.name
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or(&run.name)
-                    .trim_end_matches(".json")
-                    .to_owned()
+                run.name.trim_end_matches(".json").to_owned()
             }
         })
         .collect()

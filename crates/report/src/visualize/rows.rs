@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use inferometer_core::{Level, Reason, Verdict};
-use inferometer_metrics::Metric;
+use inferometer_metrics::{Metric, has_answers, measured, samples_needed};
 use serde_json::Value;
 
 /// One run in vLLM's keys, plus `input_len`, `output_len`, `filename`.
@@ -88,9 +88,6 @@ impl Run {
                 .filter(|s| !s.is_empty())
                 .map(str::to_owned)
         };
-        let completed = number(row, "completed").filter(|n| *n > 0.0);
-        let mean_of =
-            |key: &str| Some(number(row, key)? / completed?).filter(|mean| mean.fract() == 0.0);
         let metadata = row
             .iter()
             .filter(|(key, value)| {
@@ -110,8 +107,8 @@ impl Run {
                 .unwrap_or_default(),
             label: text("label"),
             date: text("date").or_else(|| number(row, "date").map(|n| n.to_string())),
-            input_len: number(row, "input_len").or_else(|| mean_of("total_input_tokens")),
-            output_len: number(row, "output_len").or_else(|| mean_of("total_output_tokens")),
+            input_len: number(row, "input_len").or_else(|| equal_length(row, "input")),
+            output_len: number(row, "output_len").or_else(|| equal_length(row, "output")),
             concurrency: number(row, "max_concurrency").filter(|n| *n > 0.0),
             rate: number(row, "request_rate").filter(|n| *n > 0.0),
             num_prompts: number(row, "num_prompts"),
@@ -126,20 +123,67 @@ impl Run {
         number(&self.row, key)
     }
 
+    /// The number under `key` as far as it was measured: a rate or a latency of a run without
+    /// answers, which is 0 in its file, is not.
+    pub fn measured(&self, key: &str) -> Option<f64> {
+        measured(key, |key| number(&self.row, key))
+    }
+
+    /// A number of ours by its path, such as `inferometer.extras.concurrency.mean`.
+    pub(crate) fn own_number(&self, path: &str) -> Option<f64> {
+        own_number(&self.row, path)
+    }
+
+    /// True when at least one request was answered.
+    pub fn has_answers(&self) -> bool {
+        has_answers(|key| number(&self.row, key))
+    }
+
+    /// True when means, ratings and best settings may use the run: it has answers and is not
+    /// INVALID.
+    pub fn is_sound(&self) -> bool {
+        self.has_answers() && !self.is_invalid()
+    }
+
     /// A statistic of a latency metric in milliseconds. Where the median is not stored, p50 is
     /// used.
     pub fn latency(&self, metric: Metric, stat: Stat) -> Option<f64> {
         let name = metric.key();
         match stat {
             Stat::Mean => self
-                .number(&format!("mean_{name}_ms"))
+                .measured(&format!("mean_{name}_ms"))
                 .or_else(|| self.stored_latency(metric, None)),
             Stat::Median => self
-                .number(&format!("median_{name}_ms"))
-                .or_else(|| self.number(&format!("p50_{name}_ms")))
+                .measured(&format!("median_{name}_ms"))
+                .or_else(|| self.measured(&format!("p50_{name}_ms")))
                 .or_else(|| self.stored_latency(metric, Some(50.0))),
             Stat::Tail => self.tail(metric).map(|(_, value)| value),
         }
+    }
+
+    /// The percentiles that the run has of any latency.
+    pub(crate) fn percentiles(&self) -> impl Iterator<Item = f64> {
+        self.row.keys().filter_map(|key| {
+            let (percentile, metric) = key.strip_prefix('p')?.split_once('_')?;
+            let is_latency = metric.ends_with("_ms");
+            percentile.parse().ok().filter(|_| is_latency)
+        })
+    }
+
+    /// The folder that distinguishes the run from runs of the same file name elsewhere: what its
+    /// name has before the file, without the `runN` of a repeat. Names have a folder only where
+    /// file names alone are not enough. The folders of vLLM's sweep, whose files are `run=N.json`,
+    /// are settings that the file itself holds.
+    pub(crate) fn place(&self) -> Option<&str> {
+        let (folder, file) = self.name.rsplit_once('/')?;
+        if file.starts_with("run=") {
+            return None;
+        }
+        let (above, last) = folder.rsplit_once('/').unwrap_or(("", folder));
+        let number = last.strip_prefix("run");
+        let is_repeat =
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        Some(if is_repeat { above } else { folder }).filter(|place| !place.is_empty())
     }
 
     /// The highest percentile up to 99 (and from 75 on), with its value in milliseconds.
@@ -155,7 +199,7 @@ impl Run {
             })
             .filter(|p| (75.0..=99.0).contains(p))
             .max_by(f64::total_cmp)
-            .and_then(|p| Some((p, self.number(&format!("p{p}{ending}"))?)))
+            .and_then(|p| Some((p, self.measured(&format!("p{p}{ending}"))?)))
             .or_else(|| Some((99.0, self.stored_latency(metric, Some(99.0))?)))
     }
 
@@ -165,6 +209,12 @@ impl Run {
     fn stored_latency(&self, metric: Metric, percentile: Option<f64>) -> Option<f64> {
         if metric != Metric::E2el {
             return None;
+        }
+        // Our own results always have it, whatever metrics were asked for.
+        let stat = percentile.map_or("mean".to_owned(), |percentile| format!("p{percentile}"));
+        let own = format!("inferometer.extras.service.e2el_ms.{stat}");
+        if let Some(value) = own_number(&self.row, &own).filter(|_| self.has_answers()) {
+            return Some(value);
         }
         let mut ms: Vec<f64> = self
             .good_detail("latencies")?
@@ -182,6 +232,22 @@ impl Run {
         Some(ms[low] + (ms[(low + 1).min(last)] - ms[low]) * part)
     }
 
+    /// True when the run has fewer answers than `percentile` needs to be estimated with 99 %
+    /// confidence. A tool that does not report how many requests succeeded is believed to have
+    /// enough.
+    pub fn is_below_floor(&self, percentile: f64) -> bool {
+        let needed = samples_needed(percentile).unwrap_or(0);
+        self.number("completed")
+            .is_some_and(|completed| completed < needed as f64)
+    }
+
+    /// True when the verdict is CAUTION.
+    pub fn is_caution(&self) -> bool {
+        self.verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.level == Level::Caution)
+    }
+
     /// True when the verdict is INVALID.
     pub fn is_invalid(&self) -> bool {
         self.verdict
@@ -191,28 +257,31 @@ impl Run {
 
     /// The numbers of an array of details, `None` where there is none.
     pub fn detail(&self, key: &str) -> Option<Vec<f64>> {
-        let list = self.row.get(key)?.as_array()?;
-        let numbers: Vec<f64> = list.iter().filter_map(Value::as_f64).collect();
-        (!numbers.is_empty()).then_some(numbers)
+        detail(&self.row, key)
     }
 
     /// True when the details say that the request at this place failed. Files may hold the times of
     /// failed requests too, up to where they ended.
     pub(crate) fn has_failed(&self, place: usize) -> bool {
-        let errors = self.row.get("errors").and_then(Value::as_array);
-        errors
-            .and_then(|list| list.get(place)?.as_str())
-            .is_some_and(|error| !error.is_empty())
+        has_failed(&self.row, place)
     }
 
     /// The numbers of an array of details of requests that did not fail.
     pub(crate) fn good_detail(&self, key: &str) -> Option<Vec<f64>> {
-        let all = self.detail(key)?.into_iter().enumerate();
-        let good: Vec<f64> = all
-            .filter(|(place, _)| !self.has_failed(*place))
-            .map(|(_, value)| value)
-            .collect();
-        (!good.is_empty()).then_some(good)
+        good_detail(&self.row, key)
+    }
+
+    /// Mean number of requests in flight in a closed loop as a fraction of its cap, where known.
+    /// Below 1 by what the start and the end of the run, where not all slots are busy, take of it.
+    pub(crate) fn busy_slots(&self) -> Option<f64> {
+        let mean = own_number(&self.row, "inferometer.extras.concurrency.mean")?;
+        let cap = self.concurrency.filter(|_| self.is_closed_loop())?;
+        Some(mean / cap)
+    }
+
+    /// True when requests were sent as slots became free: a cap and no rate.
+    pub(crate) fn is_closed_loop(&self) -> bool {
+        self.concurrency.is_some() && self.rate.is_none()
     }
 
     /// Fraction of requests that failed, where known.
@@ -223,6 +292,29 @@ impl Run {
     }
 }
 
+fn detail(row: &Row, key: &str) -> Option<Vec<f64>> {
+    let list = row.get(key)?.as_array()?;
+    let numbers: Vec<f64> = list.iter().filter_map(Value::as_f64).collect();
+    (!numbers.is_empty()).then_some(numbers)
+}
+
+fn has_failed(row: &Row, place: usize) -> bool {
+    let errors = row.get("errors").and_then(Value::as_array);
+    errors
+        .and_then(|list| list.get(place)?.as_str())
+        .is_some_and(|error| !error.is_empty())
+}
+
+fn good_detail(row: &Row, key: &str) -> Option<Vec<f64>> {
+    let good: Vec<f64> = detail(row, key)?
+        .into_iter()
+        .enumerate()
+        .filter(|(place, _)| !has_failed(row, *place))
+        .map(|(_, value)| value)
+        .collect();
+    (!good.is_empty()).then_some(good)
+}
+
 fn number(row: &Row, key: &str) -> Option<f64> {
     match row.get(key)? {
         Value::Number(number) => number.as_f64(),
@@ -230,6 +322,31 @@ fn number(row: &Row, key: &str) -> Option<f64> {
         _ => None,
     }
     .filter(|value: &f64| value.is_finite())
+}
+
+/// A number of ours by its path with dots: nested in a result, a column of a table.
+fn own_number(row: &Row, path: &str) -> Option<f64> {
+    let mut parts = path.split('.');
+    let nested = parts
+        .next()
+        .and_then(|first| parts.try_fold(row.get(first)?, |value, key| value.get(key)));
+    nested.and_then(Value::as_f64).or_else(|| number(row, path))
+}
+
+/// The length of all prompts (`part` "input") or answers ("output") in tokens, where the data of
+/// the run say that it is the same: the range in our own result, in a file or a table, else the list
+/// of single requests. A total that is a multiple of the number of requests says nothing.
+fn equal_length(row: &Row, part: &str) -> Option<f64> {
+    let place = |end: &str| format!("inferometer.extras.token_lengths.{part}.{end}");
+    let end = |end: &str| own_number(row, &place(end));
+    if let (Some(min), Some(max)) = (end("min"), end("max")) {
+        return (min == max).then_some(min);
+    }
+    let lengths = good_detail(row, &format!("{part}_lens"))?;
+    lengths
+        .iter()
+        .all(|length| *length == lengths[0])
+        .then_some(lengths[0])
 }
 
 fn verdict(row: &Row) -> Option<Verdict> {
@@ -290,12 +407,41 @@ mod tests {
         }
     }
 
+    /// 13,360 / 80 = 167, and the prompts were 24 to 310 tokens long.
     #[test]
-    fn lengths_are_known_only_when_they_are_the_same_for_all_requests() {
-        let fixed =
-            row(json!({"completed": 10, "total_input_tokens": 5120, "total_output_tokens": 1281}));
-        let run = &parse_rows(&[fixed])[0];
-        assert_eq!((run.input_len, run.output_len), (Some(512.0), None));
+    fn lengths_are_known_only_from_the_data_of_the_run() {
+        let totals =
+            json!({"completed": 80, "total_input_tokens": 13_360, "total_output_tokens": 8_000});
+        let run = &parse_rows(&[row(totals.clone())])[0];
+        assert_eq!((run.input_len, run.output_len), (None, None));
+
+        let mut own = row(totals.clone());
+        let ranges = json!({"input": {"min": 24, "max": 310}, "output": {"min": 100, "max": 100}});
+        own.insert(
+            "inferometer".into(),
+            json!({"extras": {"token_lengths": ranges}}),
+        );
+        let run = &parse_rows(&[own])[0];
+        assert_eq!((run.input_len, run.output_len), (None, Some(100.0)));
+
+        let mut table = row(totals.clone());
+        for (end, value) in [("input.min", "167"), ("input.max", "167")] {
+            let column = format!("inferometer.extras.token_lengths.{end}");
+            table.insert(column, value.into());
+        }
+        assert_eq!(parse_rows(&[table])[0].input_len, Some(167.0));
+
+        // The third request failed: its answer has no length.
+        let mut details = row(totals);
+        for (key, list) in [
+            ("input_lens", json!([167, 167, 9])),
+            ("output_lens", json!([100, 101, 0])),
+            ("errors", json!(["", "", "timeout"])),
+        ] {
+            details.insert(key.into(), list);
+        }
+        let run = &parse_rows(&[details])[0];
+        assert_eq!((run.input_len, run.output_len), (Some(167.0), None));
     }
 
     #[test]

@@ -3,13 +3,18 @@
 use inferometer_metrics::{Estimate, Metric};
 
 use super::groups::{
-    DRAWN, Level, Load, MAX_LINES, Series, by_input_length, drawn, lens_name, loads, series,
+    DRAWN, Level, Load, MAX_LINES, Series, Trust, by_input_length, drawn, lens_name, loads, series,
     thinned,
 };
 use super::rows::{Run, Stat};
 use crate::Lang;
-use crate::chart::{Axis, Figure, Heat, Interval, Key, Line, Mark, Marker, Panel, theme};
-use crate::format::significant;
+use crate::chart::{
+    Axis, Figure, Heat, Interval, Key, Line, Mark, Marker, Panel, Scale, fitted_apart, theme,
+};
+use crate::format::{percent, significant};
+
+/// Room for a setting's name beside the heat map, in pixels.
+const NAME_ROOM: f64 = 190.0;
 
 /// Four panels: throughput against load, the effect of the input length, tokens per second per
 /// user, and scaling against the ideal.
@@ -58,21 +63,34 @@ pub(super) fn subtitle(runs: &[Run], lang: Lang) -> String {
 
 /// The entries of the legend that any figure may need.
 pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
+    let mut keys = Vec::new();
+    if runs.iter().any(|run| run.is_sound() && run.is_caution()) {
+        keys.push(Key::Shape {
+            color: theme::INK.into(),
+            marker: Marker::Circle,
+            open: true,
+            text: lang
+                .pick(
+                    "run with verdict CAUTION: read its reasons",
+                    "判定为 CAUTION 的运行：请先阅读原因",
+                )
+                .into(),
+        });
+    }
     if runs.iter().any(Run::is_invalid) {
-        vec![Key::Line {
+        keys.push(Key::Shape {
             color: theme::ALARM.into(),
-            dash: "0 100".into(),
-            marker: Some(Marker::Cross),
+            marker: Marker::Cross,
+            open: false,
             text: lang
                 .pick(
                     "run with verdict INVALID: do not use",
                     "判定为 INVALID 的运行：不可使用",
                 )
                 .into(),
-        }]
-    } else {
-        Vec::new()
+        });
     }
+    keys
 }
 
 /// What a reader must know about the samples.
@@ -80,7 +98,8 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let load = Load::of(runs);
     let repeats: Vec<usize> = series(runs, load, lang)
         .iter()
-        .flat_map(|s| s.levels.iter().map(|l| l.runs.len()))
+        .flat_map(|s| s.levels.iter().map(|l| l.sound().count()))
+        .filter(|count| *count > 0)
         .collect();
     let (least, most) = (
         repeats.iter().min().copied().unwrap_or(0),
@@ -102,6 +121,8 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
         )
         .to_owned()
     }];
+    notes.extend(left_out_note(runs, lang));
+    notes.extend(closed_loop_note(runs, lang));
     let without = runs.iter().filter(|run| load.value(run).is_none()).count();
     if without > 0 {
         notes.push(match lang {
@@ -131,6 +152,55 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     notes
 }
 
+/// How many runs no mean is taken over.
+fn left_out_note(runs: &[Run], lang: Lang) -> Option<String> {
+    let invalid = runs.iter().filter(|run| run.is_invalid()).count();
+    let unanswered = runs
+        .iter()
+        .filter(|run| !run.is_invalid() && !run.has_answers())
+        .count();
+    (invalid + unanswered > 0).then(|| match lang {
+        Lang::En => format!(
+            "Of {} runs, {invalid} INVALID and {unanswered} without answers are in no mean, rating or best setting.",
+            runs.len()
+        ),
+        Lang::Zh => format!(
+            "{} 次运行中，{invalid} 次 INVALID、{unanswered} 次没有任何回答，均不计入均值、评级与最佳配置。",
+            runs.len()
+        ),
+    })
+}
+
+/// What the start and the end of closed loops do to their numbers.
+fn closed_loop_note(runs: &[Run], lang: Lang) -> Option<String> {
+    runs.iter()
+        .find(|run| run.is_sound() && run.is_closed_loop())?;
+    let busy = runs
+        .iter()
+        .filter(|run| run.is_sound())
+        .filter_map(Run::busy_slots);
+    let (mut least, mut most) = (f64::INFINITY, 0.0_f64);
+    for fraction in busy {
+        (least, most) = (least.min(fraction), most.max(fraction));
+    }
+    let mut note = lang
+        .pick(
+            "With a cap and no rate, the start and the end of each run, where fewer requests than the cap are in \
+             flight, count in its throughput",
+            "仅有并发上限而无速率时，运行首尾在途请求不足上限的时段也计入吞吐量",
+        )
+        .to_owned();
+    if most > 0.0 {
+        let (least, most) = (percent(least), percent(most));
+        note += &match lang {
+            Lang::En => format!(": the mean number in flight was {least} to {most} of the cap"),
+            Lang::Zh => format!("：平均在途数为上限的 {least} 至 {most}"),
+        };
+    }
+    note += lang.pick(".", "。");
+    Some(note)
+}
+
 /// Lines of one statistic against the load, one for each series.
 pub(super) fn lines(
     all: &[Series<'_>],
@@ -158,9 +228,7 @@ pub(super) fn lines(
 
 /// Adds what was found at a level to a line: the mean, its interval, and a mark if it is suspect.
 pub(super) fn add_level(line: &mut Line, level: &Level<'_>, found: &Estimate) {
-    if level.is_suspect() {
-        line.suspect.push(line.points.len());
-    }
+    mark(line, level);
     line.points.push((level.load, found.mean));
     if let Some((low, high)) = found.interval
         && high > low
@@ -171,6 +239,26 @@ pub(super) fn add_level(line: &mut Line, level: &Level<'_>, found: &Estimate) {
             high,
         });
     }
+}
+
+/// Marks the next point of a line by how far its level can be trusted.
+fn mark(line: &mut Line, level: &Level<'_>) {
+    match level.trust() {
+        Trust::Suspect => line.suspect.push(line.points.len()),
+        Trust::Caution => line.open.push(line.points.len()),
+        Trust::Sound => {}
+    }
+}
+
+/// A panel whose logarithmic axes say so in their titles.
+pub(super) fn panel(title: impl Into<String>, x: Axis, y: Axis, lang: Lang) -> Panel {
+    let named = |mut axis: Axis| {
+        if axis.scale == Scale::Log {
+            axis.title += lang.pick(", log scale", "，对数刻度");
+        }
+        axis
+    };
+    Panel::new(title, named(x), named(y))
 }
 
 /// The load's axis, with ticks at the levels that were run.
@@ -185,12 +273,12 @@ fn throughput_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let y = Axis::spanning(lang.pick("Output tokens/s", "输出 token/秒"), values, 50.0);
     let title = lang.pick(
         "Output throughput by load and length (input → output tokens)",
-        "吞吐量与负载、长度（输入 → 输出 token）",
+        "输出吞吐量：按负载与长度（输入 → 输出 token）",
     );
     Panel {
         marks,
         empty: nothing(lang),
-        ..Panel::new(title, load_axis(all, load, lang), y)
+        ..panel(title, load_axis(all, load, lang), y, lang)
     }
 }
 
@@ -224,71 +312,103 @@ fn length_panel(runs: &[Run], lang: Lang) -> Panel {
     let marks = lines(&named, |level| level.number("total_token_throughput"));
     let lens = loads(&named);
     let y = Axis::spanning(
-        lang.pick("Input + output tokens/s", "输入+输出 token/秒"),
+        lang.pick("Input + output tokens/s", "总吞吐量（输入+输出 token/秒）"),
         values_of(&marks),
         50.0,
     );
     let x_title = lang.pick("Input length (tokens)", "输入长度（token）");
     let x = Axis::spanning(x_title, lens.iter().copied(), 5.0).with_ticks(lens);
-    let empty = lang
-        .pick(
-            "needs runs at two or more input lengths",
-            "需要至少两种输入长度的运行",
-        )
-        .to_owned();
+    let empty = no_lengths(runs, lang);
+    let title = lang.pick("Effect of the input length", "输入长度的影响");
     Panel {
         marks,
         empty,
-        ..Panel::new(
-            lang.pick("Effect of the input length", "输入长度的影响"),
-            x,
-            y,
-        )
+        ..panel(title, x, y, lang)
     }
 }
 
-/// Output tokens per second per user: throughput over the mean number of requests in flight,
-/// which is rate × mean latency (Little's law) where both are known, else the cap.
-pub(super) fn per_user(level: &Level<'_>, load: Load) -> Option<f64> {
-    let throughput = level.number("output_throughput")?.mean;
-    let by_law = level
-        .number("request_throughput")
-        .zip(level.latency(Metric::E2el, Stat::Mean))
-        .map(|(rate, latency)| rate.mean * latency.mean / 1e3);
-    let in_flight = by_law.or((load == Load::Concurrency).then_some(level.load))?;
+/// Why no line against the input length can be drawn, from what the runs have.
+fn no_lengths(runs: &[Run], lang: Lang) -> String {
+    let mut lengths: Vec<f64> = runs.iter().filter_map(|run| run.input_len).collect();
+    lengths.sort_by(f64::total_cmp);
+    lengths.dedup();
+    let unknown = runs.iter().filter(|run| run.input_len.is_none()).count();
+    match (lengths.len(), lang) {
+        (0 | 1, Lang::En) if unknown > 0 => format!(
+            "{unknown} of {} runs have prompts of different lengths, or lengths that their files do not hold",
+            runs.len()
+        ),
+        (0 | 1, Lang::Zh) if unknown > 0 => format!(
+            "{} 次运行中有 {unknown} 次的提示词长度不一，或结果文件中没有长度",
+            runs.len()
+        ),
+        (0 | 1, _) => lang
+            .pick(
+                "all runs have the same input length",
+                "所有运行的输入长度相同",
+            )
+            .to_owned(),
+        (count, Lang::En) => format!(
+            "no two runs differ in the input length alone: the runs at {count} input lengths differ in load or other \
+             settings as well"
+        ),
+        (count, Lang::Zh) => {
+            format!("没有两次运行仅输入长度不同：{count} 种输入长度的运行在负载或其他设置上也不同")
+        }
+    }
+}
+
+/// Output tokens per second per user of one run: throughput over the mean number of requests in
+/// flight, which is rate × mean latency (Little's law) where both are known, else the cap.
+fn per_user_of(run: &Run) -> Option<f64> {
+    let throughput = run.measured("output_throughput")?;
+    let by_law = run
+        .measured("request_throughput")
+        .zip(run.latency(Metric::E2el, Stat::Mean))
+        .map(|(rate, latency)| rate * latency / 1e3);
+    let in_flight = by_law.or(run.concurrency.filter(|_| run.is_closed_loop()))?;
     (in_flight > 0.0).then(|| throughput / in_flight)
+}
+
+/// Output tokens per second per user at a level: the mean over its runs, as in the dashboard.
+pub(super) fn per_user(level: &Level<'_>) -> Option<f64> {
+    level.fold(per_user_of).map(|found| found.mean)
 }
 
 fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     let columns = loads(all);
-    let mut cells: Vec<(usize, usize, f64, bool)> = Vec::new();
+    let mut cells: Vec<(usize, usize, f64, Trust)> = Vec::new();
     // Row 0 is at the bottom, so the shortest lengths come last.
     for (row, one) in all.iter().rev().enumerate() {
         for level in &one.levels {
             let Some(column) = columns.iter().position(|load| *load == level.load) else {
                 continue;
             };
-            if let Some(value) = per_user(level, load) {
-                cells.push((column, row, value, level.is_suspect()));
+            if let Some(value) = per_user(level) {
+                cells.push((column, row, value, level.trust()));
             }
         }
     }
-    let most = cells.iter().fold(0.0_f64, |most, cell| most.max(cell.2));
-    let least = cells.iter().fold(most, |least, cell| least.min(cell.2));
+    // What is not data does not set the scale.
+    let data = || cells.iter().filter(|cell| cell.3 != Trust::Suspect);
+    let most = data().fold(0.0_f64, |most, cell| most.max(cell.2));
+    let least = data().fold(most, |least, cell| least.min(cell.2));
     let heat = cells
         .iter()
-        .map(|&(column, row, value, suspect)| Heat {
+        .map(|&(column, row, value, trust)| Heat {
             at: (column, row),
             shade: if most > least {
-                (value - least) / (most - least)
+                ((value - least) / (most - least)).clamp(0.0, 1.0)
             } else {
                 1.0
             },
             text: significant(value, 3),
-            suspect,
+            suspect: trust == Trust::Suspect,
+            caution: trust == Trust::Caution,
         })
         .collect();
-    let names = all.iter().rev().map(|one| shorten(&one.name, 24)).collect();
+    let names: Vec<&str> = all.iter().rev().map(|one| one.name.as_str()).collect();
+    let names = fitted_apart(&names, theme::TICK_SIZE, &vec![NAME_ROOM; names.len()]);
     let x = Axis::categories(
         load.title(lang),
         columns.iter().map(ToString::to_string).collect(),
@@ -301,35 +421,29 @@ fn heat_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     Panel {
         marks: vec![Mark::Heat(heat)],
         empty: nothing(lang),
-        ..Panel::new(title, x, y)
+        ..panel(title, x, y, lang)
     }
 }
 
-pub(super) fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        text.to_owned()
-    } else {
-        let kept: String = text.chars().take(most - 1).collect();
-        format!("{kept}…")
-    }
+/// The lowest level whose throughput is data, which the others are compared with.
+fn lowest<'a, 'b>(one: &'b Series<'a>) -> Option<&'b Level<'a>> {
+    one.levels.iter().find(|level| {
+        let throughput = level.number("output_throughput");
+        !level.is_suspect() && throughput.is_some_and(|found| found.mean > 0.0)
+    })
 }
 
 /// Throughput of a series relative to its lowest load, against the load relative to the lowest one;
 /// `None` without two levels to compare.
 fn scaling_line(one: &Series<'_>) -> Option<Line> {
-    let first = one.levels.first()?;
+    let first = lowest(one)?;
     let base = first.number("output_throughput")?.mean;
-    if base <= 0.0 {
-        return None;
-    }
     let mut line = Line::default();
     for level in &one.levels {
         let Some(found) = level.number("output_throughput") else {
             continue;
         };
-        if level.is_suspect() {
-            line.suspect.push(line.points.len());
-        }
+        mark(&mut line, level);
         let place = (level.load / first.load, found.mean / base);
         line.points.push(place);
     }
@@ -375,7 +489,7 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
         .to_owned();
     let mut multiples: Vec<f64> = all
         .iter()
-        .filter_map(|one| Some((one, one.levels.first()?.load)))
+        .filter_map(|one| Some((one, lowest(one)?.load)))
         .flat_map(|(one, base)| one.levels.iter().map(move |level| level.load / base))
         .collect();
     multiples.sort_by(f64::total_cmp);
@@ -385,7 +499,7 @@ fn scaling_panel(all: &[Series<'_>], load: Load, lang: Lang) -> Panel {
     Panel {
         marks,
         empty,
-        ..Panel::new(title, x, y)
+        ..panel(title, x, y, lang)
     }
 }
 

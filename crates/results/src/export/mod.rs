@@ -160,9 +160,8 @@ pub struct ExportRun<'a> {
     pub input_tokens: Option<Distribution>,
     /// Output tokens; `None` where there are none (embeddings and the like).
     pub output_tokens: Option<Distribution>,
-    /// Lengths that were asked for: of prompts, and of answers where they were enforced. All
-    /// requests.
-    pub asked: (Option<Distribution>, Option<Distribution>),
+    /// Lengths that were requested.
+    pub requested: RequestedLengths,
     /// Output tokens as the client's tokenizer counts them, where it counted every answer.
     pub retokenized: Option<u64>,
     /// Every prompt is text alone.
@@ -180,10 +179,28 @@ pub struct ExportRun<'a> {
     pub request_rate: Option<f64>,
     /// Slots.
     pub max_concurrency: Option<u64>,
-    /// Conversations: how many, and how many turns had a good answer.
-    pub sessions: Option<(u64, u64)>,
+    /// Conversations, where requests are turns of them.
+    pub conversations: Option<ExportConversations>,
     /// One entry per request, where details are wanted.
     pub details: Option<ExportDetails>,
+}
+
+/// Lengths in tokens that were requested, of all requests.
+#[derive(Clone, Debug, Default)]
+pub struct RequestedLengths {
+    /// Prompts.
+    pub input: Option<Distribution>,
+    /// Answers, where their lengths were enforced.
+    pub output: Option<Distribution>,
+}
+
+/// How many conversations there were, and how they were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportConversations {
+    /// Conversations.
+    pub total: u64,
+    /// Turns with a good answer.
+    pub answered_turns: u64,
 }
 
 /// Lengths in tokens that were asked for, where the dataset is one of those that SGLang's form
@@ -225,7 +242,7 @@ impl<'a> ExportRun<'a> {
             e2e_rate: None,
             input_tokens: None,
             output_tokens: None,
-            asked: (None, None),
+            requested: RequestedLengths::default(),
             retokenized: None,
             text_only: false,
             synthetic_text: None,
@@ -234,7 +251,7 @@ impl<'a> ExportRun<'a> {
             accept_length: None,
             request_rate: None,
             max_concurrency: None,
-            sessions: None,
+            conversations: None,
             details: None,
         }
     }
@@ -300,9 +317,20 @@ pub struct ExportError {
 /// Latency limits and how they were met.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExportGoodput {
-    /// The limits in milliseconds: name, limit, requests within it.
-    pub limits: Vec<(String, f64, u64)>,
+    /// The limits, and how each was met.
+    pub limits: Vec<ExportLimit>,
     /// Requests within all of them.
+    pub good: u64,
+}
+
+/// One latency limit, and how it was met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportLimit {
+    /// Name of the metric.
+    pub metric: String,
+    /// The limit, in milliseconds.
+    pub limit_ms: f64,
+    /// Requests within it.
     pub good: u64,
 }
 

@@ -8,7 +8,7 @@ use inferometer_metrics::Metric;
 
 use super::advice::advice;
 use super::analysis::{Findings, RatingScale, Saturation, study};
-use super::groups::{Load, Series, series};
+use super::groups::{Level, Load, Series, series};
 use super::rows::{Run, Stat};
 use super::throughput::{full_name, notes, nothing, subtitle};
 use crate::Lang;
@@ -41,9 +41,10 @@ pub fn performance_report(
     let mut doc = Document::default();
     doc.heading(1, lang.pick("Performance report", "性能报告"));
     doc.text(subtitle(runs, lang));
-    key_figures(&mut doc, runs, lang);
+    let every = with_loose(&all, runs, load);
+    key_figures(&mut doc, runs, &every, load, lang);
     best(&mut doc, &all, load, lang);
-    ratings(&mut doc, &with_loose(&all, runs, load), load, scale, lang);
+    ratings(&mut doc, &every, load, scale, lang);
     findings(&mut doc, &all, load, lang);
     validity(&mut doc, runs, lang);
     environment(&mut doc, runs, lang);
@@ -58,17 +59,44 @@ pub fn performance_report(
     }
 }
 
-fn key_figures(doc: &mut Document, runs: &[Run], lang: Lang) {
+/// Key figures: of each setting the mean of its repeats, so that no lucky run stands for it.
+fn key_figures(doc: &mut Document, runs: &[Run], every: &[Series<'_>], load: Load, lang: Lang) {
     doc.heading(2, lang.pick("Key figures", "关键数据"));
     let mut items = vec![requests_item(runs, lang)];
-    let sound: Vec<&Run> = runs.iter().filter(|run| !run.is_invalid()).collect();
-    items.extend(highest_items(&sound, lang));
+    let sound: Vec<Place<'_>> = every
+        .iter()
+        .flat_map(|one| one.levels.iter().map(move |level| Place { one, level }))
+        .filter(|place| !place.level.is_suspect())
+        .collect();
+    items.extend(highest_items(&sound, load, lang));
     items.extend(
         [(Metric::Ttft, "TTFT"), (Metric::Tpot, "TPOT")]
             .iter()
             .filter_map(|(metric, name)| median_item(&sound, *metric, name, lang)),
     );
     doc.list(items);
+}
+
+/// A setting at a load.
+struct Place<'a> {
+    one: &'a Series<'a>,
+    level: &'a Level<'a>,
+}
+
+impl Place<'_> {
+    /// Its run, or its setting with the number of the runs that the mean is of.
+    fn name(&self, load: Load, lang: Lang) -> String {
+        let mut sound = self.level.sound();
+        if let (Some(run), None) = (sound.next(), sound.next()) {
+            return run.name.clone();
+        }
+        let (name, at) = (full_name(self.one, lang), self.level.load);
+        let (count, load) = (self.level.sound().count(), load.short(lang));
+        match lang {
+            Lang::En => format!("{name} at {load} {at} (mean of {count} runs)"),
+            Lang::Zh => format!("{name}，{load} {at}（{count} 次运行的均值）"),
+        }
+    }
 }
 
 fn requests_item(runs: &[Run], lang: Lang) -> String {
@@ -90,17 +118,19 @@ fn requests_item(runs: &[Run], lang: Lang) -> String {
     }
 }
 
-/// The highest throughputs, and the runs that have them.
-fn highest_items(sound: &[&Run], lang: Lang) -> Vec<String> {
+/// The highest throughputs, and the settings that have them.
+fn highest_items(sound: &[Place<'_>], load: Load, lang: Lang) -> Vec<String> {
     let highest = |name: &str, key: &str, unit: &str| {
-        let (value, run) = sound
+        let (value, place) = sound
             .iter()
-            .filter_map(|run| Some((run.number(key)?, run)))
-            .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.name.cmp(&a.1.name)))?;
-        let value = significant(value, 4);
+            .filter_map(|place| Some((place.level.number(key)?.mean, place)))
+            // Of equal ones the first.
+            .rev()
+            .max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let (value, place) = (significant(value, 4), place.name(load, lang));
         Some(match lang {
-            Lang::En => format!("{name}: {value} {unit}, in {}.", run.name),
-            Lang::Zh => format!("{name}：{value} {unit}，见 {}。", run.name),
+            Lang::En => format!("{name}: {value} {unit}, in {place}."),
+            Lang::Zh => format!("{name}：{value} {unit}，见 {place}。"),
         })
     };
     let items = [
@@ -124,10 +154,10 @@ fn highest_items(sound: &[&Run], lang: Lang) -> Vec<String> {
 }
 
 /// The range of a metric's medians.
-fn median_item(sound: &[&Run], metric: Metric, name: &str, lang: Lang) -> Option<String> {
+fn median_item(sound: &[Place<'_>], metric: Metric, name: &str, lang: Lang) -> Option<String> {
     let medians: Vec<f64> = sound
         .iter()
-        .filter_map(|run| run.latency(metric, Stat::Median))
+        .filter_map(|place| Some(place.level.latency(metric, Stat::Median)?.mean))
         .collect();
     let low = medians.iter().copied().reduce(f64::min)?;
     let high = medians.iter().copied().fold(0.0, f64::max);
@@ -237,12 +267,13 @@ fn definitions(lang: Lang) -> Vec<String> {
             "TTFT: time from sending a request to its first token. TPOT: time per output token after the first. ITL: gap \
              between successive token events. E2EL: time to the last token.".to_owned(),
             "Balance (knee): the load with the highest throughput per unit of delay.".to_owned(),
-            "Results marked INVALID are shown but not used for best settings, saturation and advice.".to_owned(),
+            "Results that are INVALID or have no answer are shown but not used for means, ratings, best settings, \
+             saturation and advice.".to_owned(),
         ],
         Lang::Zh => vec![
             "TTFT：从发送请求到首个 token 的时间。TPOT：首 token 之后每个输出 token 的时间。ITL：相邻 token 事件的间隔。E2EL：到最后一个 token 的时间。".to_owned(),
             "均衡（拐点）：单位延迟吞吐量最高的负载。".to_owned(),
-            "标为 INVALID 的结果仍会显示，但不参与最佳配置、饱和点与建议。".to_owned(),
+            "标为 INVALID 或没有任何回答的结果仍会显示，但不参与均值、评级、最佳配置、饱和点与建议。".to_owned(),
         ],
     }
 }

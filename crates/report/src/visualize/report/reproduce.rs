@@ -81,8 +81,9 @@ pub(super) fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
         .count();
     if known < runs.len() {
         doc.text(lang.pick(
-            "Reconstructed from the result files, which do not have every option; add --base-url and the options of your server.",
-            "根据结果文件整理；其中并不包含所有选项，请补充 --base-url 及服务器相关选项。",
+            "Commands without a URL are reconstructed from result files that do not hold every option; add --base-url, \
+             --seed and the options of your server.",
+            "不含地址的命令由结果文件整理而成，其中并不包含所有选项，请补充 --base-url、--seed 及服务器相关选项。",
         ));
     }
     let more = lines.len().saturating_sub(MAX_COMMANDS);
@@ -96,15 +97,14 @@ pub(super) fn commands(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.code(lines);
 }
 
-/// The command stored in the result file.
+/// The command stored in the result file, or in a table of them.
 fn stored_command(run: &Run) -> Option<String> {
-    Some(
-        run.row
-            .get("inferometer")?
-            .get("command")?
-            .as_str()?
-            .replace(['\n', '\r'], " "),
-    )
+    let nested = run
+        .row
+        .get("inferometer")
+        .and_then(|ours| ours.get("command"));
+    let stored = nested.or_else(|| run.row.get("inferometer.command"))?;
+    Some(stored.as_str()?.replace(['\n', '\r'], " "))
 }
 
 fn command(run: &Run) -> String {
@@ -120,6 +120,8 @@ fn command(run: &Run) -> String {
     };
     flag("backend", Some(run.backend.clone()));
     flag("model", Some(run.model.clone()));
+    let text = |key: &str| run.row.get(key).and_then(serde_json::Value::as_str);
+    flag("tokenizer", text("tokenizer_id").map(str::to_owned));
     if let (Some(input), Some(output)) = (run.input_len, run.output_len) {
         flag("dataset-name", Some("random".into()));
         flag("random-input-len", Some(input.to_string()));
