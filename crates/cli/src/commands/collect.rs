@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use inferometer_benchmark::FolderRun;
 use inferometer_campaign::result_files;
 use inferometer_results::{
-    Aggregate, ImportedRun, Row, Source, aggregate_with, find_run_folders, is_run_folder,
-    read_result,
+    Aggregate, ImportedRun, Row, RunFolder, Source, aggregate_with, find_run_folders,
+    is_run_folder, read_result,
 };
 use rayon::prelude::*;
 
@@ -22,7 +22,8 @@ pub(super) struct Collected {
 }
 
 /// Collects the runs at `paths`: result files, run folders, and folders with either at any depth.
-/// What is left out, and why, is said on `output`.
+/// What is left out, and why, is said on `output`. The folder of a run that was stopped early, such
+/// as a sweep leaves of the run in which it was interrupted, counts only if it is named itself.
 pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<Collected, Failure> {
     let mut files = BTreeSet::new();
     let mut folders = BTreeSet::new();
@@ -31,7 +32,17 @@ pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<Collected, F
             folders.insert(path.clone());
         } else if path.is_dir() {
             files.extend(result_files(path).or_usage()?);
-            folders.extend(find_run_folders(path).or_usage()?);
+            let (stopped, whole): (Vec<_>, Vec<_>) = find_run_folders(path)
+                .or_usage()?
+                .into_iter()
+                .partition(|folder| was_stopped(folder));
+            for folder in stopped {
+                output.note(&format!(
+                    "left out: {}: the run was stopped before its end",
+                    folder.display()
+                ));
+            }
+            folders.extend(whole);
         } else {
             files.insert(path.clone());
         }
@@ -68,6 +79,12 @@ pub(super) fn collect(paths: &[PathBuf], output: &Output) -> Result<Collected, F
         return Err(Failure::usage("no run folder could be read"));
     }
     Ok(Collected { table, sources })
+}
+
+/// True for the folder of a run that did not reach its planned end.
+fn was_stopped(folder: &Path) -> bool {
+    let manifest = RunFolder::open(folder).and_then(|folder| folder.read_manifest());
+    manifest.is_ok_and(|manifest| manifest.run.partial)
 }
 
 /// A run folder in the keys of a result file, without lists.

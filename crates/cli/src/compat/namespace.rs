@@ -287,6 +287,7 @@ fn reporting(all: &mut Echo, args: &RunArgs) {
         runs_dir: _,                // not vLLM's
         no_run_folder: _,           // not vLLM's
         strict: _,                  // not vLLM's
+        lang: _,                    // not vLLM's
         exports: _,                 // not vLLM's
     } = &args.reporting;
     all.put("save_result", *save_result);

@@ -11,7 +11,7 @@ use inferometer_testkit::{
 use crate::INFEROMETER;
 
 /// Every command that has help of its own.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "quickstart",
     "sim",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 18] = [
     "workload show",
     "selftest",
     "report",
+    "verify",
     "recover",
     "sweep",
     "aggregate",

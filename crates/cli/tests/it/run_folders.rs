@@ -164,7 +164,7 @@ fn text_from_files_controls_neither_terminal_nor_page() {
     let hostile = "\u{1b}[31m<script>alert(1)</script>";
     for (name, cap) in [("a", 1), ("b", 2)] {
         let result = serde_json::json!({
-            "model_id": hostile, "backend": "vllm", "label": "=1+1", "completed": 10, "failed": 0, "duration": 2.0 + f64::from(cap),
+            "model_id": hostile, "backend": "vllm", "note": "=1+1", "completed": 10, "failed": 0, "duration": 2.0 + f64::from(cap),
             "request_throughput": 5.0, "output_throughput": 50.0, "max_concurrency": cap, "total_input_tokens": 100,
         });
         fs::create_dir_all(folder.path().join("results")).unwrap();

@@ -138,8 +138,8 @@ mod tests {
             "512 → 16, config=b",
             "mixed lengths, unlike",
         ];
-        assert_eq!(cut(&some, 60.0), ["256 → 16", "…a", "…b", "mixed leng…"]);
-        let lengths = ["input 1024, a long name", "input 2048, a long name"];
+        assert_eq!(cut(&some, 60.0), ["256 → 16", "…a", "…b", "mixed len…"]);
+        let lengths = ["a long name, 1024, the end", "a long name, 2048, the end"];
         assert_eq!(cut(&lengths, 60.0), ["…1024…", "…2048…"]);
         // One text has nothing to be told apart from.
         assert_eq!(cut(&["abcdefghijklmnop"], 40.0), ["abcde…"]);

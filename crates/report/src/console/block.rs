@@ -125,14 +125,14 @@ fn client_lines(block: &mut Block, context: &BlockContext) {
         parts.push(format!(
             "{} {}",
             lang.pick("send lateness", "发送迟到"),
-            tails(&lateness)
+            tails(&lateness, lang)
         ));
     }
     if let Some(lag) = context.receive_lag {
         parts.push(format!(
             "{} {}",
             lang.pick("receive lag", "接收滞后"),
-            tails(&lag)
+            tails(&lag, lang)
         ));
     }
     if let Some(share) = context.coalesced_share {
@@ -179,7 +179,7 @@ fn latency_lines(block: &mut Block, context: &BlockContext) {
         let text = format!(
             "{} {}",
             lang.pick("from the send:", "自发送起："),
-            centre_and_tails(&service)
+            centre_and_tails(&service, lang)
         );
         block.entry(lang.pick("Service latency", "服务延迟"), &text);
     }
@@ -187,23 +187,25 @@ fn latency_lines(block: &mut Block, context: &BlockContext) {
         let text = format!(
             "{} {}",
             lang.pick("from the due instant:", "自应发时刻起："),
-            centre_and_tails(&response)
+            centre_and_tails(&response, lang)
         );
         block.entry(lang.pick("Response latency", "响应延迟"), &text);
     }
 }
 
-fn tails(spread: &Spread) -> String {
+fn tails(spread: &Spread, lang: Lang) -> String {
+    let max = lang.pick("max", "最大");
     format!(
-        "p99 {}, max {}",
+        "p99 {}, {max} {}",
         duration_ms(spread.p99),
         duration_ms(spread.max)
     )
 }
 
-fn centre_and_tails(spread: &Spread) -> String {
+fn centre_and_tails(spread: &Spread, lang: Lang) -> String {
+    let (mean, max) = (lang.pick("mean", "均值"), lang.pick("max", "最大"));
     format!(
-        "mean {}, p50 {}, p99 {}, max {}",
+        "{mean} {}, p50 {}, p99 {}, {max} {}",
         duration_ms(spread.mean),
         duration_ms(spread.p50),
         duration_ms(spread.p99),
