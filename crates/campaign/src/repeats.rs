@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     /// A repeat with these numbers and, where one is given, this verdict.
-    fn repeat(values: serde_json::Value) -> Row {
+    fn repeat(values: Value) -> Row {
         let run = inferometer_results::ImportedRun {
             source: inferometer_results::Source::Inferometer,
             keys: IndexMap::new(),

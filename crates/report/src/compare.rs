@@ -142,7 +142,8 @@ impl Comparison {
                     let base = base.filter(|base| *base != 0.0)?;
                     Some(((*value)? - base) / base)
                 };
-                let decisions: Vec<Value> = self.sides.iter().map(|side| self.decision(side, &key, better).into()).collect();
+                let others = self.sides[1..].iter().map(|side| self.decision(side, &key, better));
+                let decisions: Vec<Value> = std::iter::once(Decision::Nothing).chain(others).map(Value::from).collect();
                 json!({
                     "key": key,
                     "better": match better { Better::Higher => "higher", Better::Lower => "lower", Better::Neither => "neither" },
@@ -375,8 +376,7 @@ impl Comparison {
         let (Some(base), Some(value)) = (self.sides[0].value(key), side.value(key)) else {
             return Decision::Nothing;
         };
-        let is_first = std::ptr::eq(side, &self.sides[0]);
-        if better == Better::Neither || is_first {
+        if better == Better::Neither {
             return Decision::Nothing;
         }
         let data = self.sides[0].sound().next().is_some() && side.sound().next().is_some();

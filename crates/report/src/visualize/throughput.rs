@@ -183,22 +183,21 @@ fn closed_loop_note(runs: &[Run], lang: Lang) -> Option<String> {
     for fraction in busy {
         (least, most) = (least.min(fraction), most.max(fraction));
     }
-    let mut note = lang
-        .pick(
-            "With a cap and no rate, the start and the end of each run, where fewer requests than the cap are in \
-             flight, count in its throughput",
-            "仅有并发上限而无速率时，运行首尾在途请求不足上限的时段也计入吞吐量",
-        )
-        .to_owned();
-    if most > 0.0 {
-        let (least, most) = (percent(least), percent(most));
-        note += &match lang {
-            Lang::En => format!(": the mean number in flight was {least} to {most} of the cap"),
-            Lang::Zh => format!("：平均在途数为上限的 {least} 至 {most}"),
-        };
-    }
-    note += lang.pick(".", "。");
-    Some(note)
+    let rule = lang.pick(
+        "With a cap and no rate, the start and the end of each run, where fewer requests than the cap are in flight, \
+         count in its throughput",
+        "仅有并发上限而无速率时，运行首尾在途请求不足上限的时段也计入吞吐量",
+    );
+    let known = most > 0.0;
+    let (least, most) = (percent(least), percent(most));
+    Some(match lang {
+        Lang::En if known => {
+            format!("{rule}: the mean number in flight was {least} to {most} of the cap.")
+        }
+        Lang::Zh if known => format!("{rule}：平均在途数为上限的 {least} 至 {most}。"),
+        Lang::En => format!("{rule}."),
+        Lang::Zh => format!("{rule}。"),
+    })
 }
 
 /// Lines of one statistic against the load, one for each series.
