@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use inferometer_core::redact::redact_text;
+use inferometer_core::redact::{redact_text, without_secrets};
 use inferometer_core::{Nanos, Record};
 use inferometer_os::clock;
 use inferometer_results::{RecordLog, ResultsError};
@@ -67,7 +67,7 @@ impl Collector<'_> {
             self.watch.sample();
             for record in &mut batch {
                 record.rebase(start());
-                redact_error(record);
+                redact(record);
             }
             self.progress.finished(batch.iter());
             for record in batch {
@@ -99,9 +99,12 @@ impl Collector<'_> {
     }
 }
 
-/// Takes secrets out of a record's error before it is written anywhere: servers repeat the keys
-/// that they refuse.
-fn redact_error(record: &mut Record) {
+/// Takes secrets out of a record before it is written anywhere: servers repeat the keys that they
+/// refuse, and some answer with the request that they were sent.
+fn redact(record: &mut Record) {
+    if let Some(redacted) = without_secrets(&record.text) {
+        record.text = redacted;
+    }
     if let Some(error) = &mut record.error
         && let Cow::Owned(redacted) = redact_text(error)
     {

@@ -66,14 +66,22 @@ fn answer(mut stream: TcpStream, good: bool) {
             r#"{"data": [{"id": "m"}]}"#.to_owned(),
         )
     } else if request.starts_with("POST") && good {
-        let event = r#"{"choices": [{"index": 0, "text": "x", "finish_reason": "length"}]}"#;
+        // The answer repeats a key, in two events.
+        let events = [
+            r#""text": "key-in-envi""#,
+            r#""text": "ronment-71 x", "finish_reason": "length""#,
+        ];
+        let events =
+            events.map(|event| format!("data: {{\"choices\": [{{\"index\": 0, {event}}}]}}\n\n"));
         (
             "200 OK",
             "text/event-stream",
-            format!("data: {event}\n\ndata: [DONE]\n\n"),
+            events.concat() + "data: [DONE]\n\n",
         )
     } else {
-        let error = serde_json::json!({"error": {"message": format!("refused: {request}")}});
+        // Some servers show parts of the key that they refuse.
+        let parts = format!("refused: {request} key-in-env******t-71 key-in-hea... ...ronment-71");
+        let error = serde_json::json!({"error": {"message": parts}});
         ("401 Unauthorized", "application/json", error.to_string())
     };
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n");
@@ -157,6 +165,10 @@ fn assert_clean(text: &[u8], place: &str) {
             "{planted} is shown in {place}:\n{}",
             String::from_utf8_lossy(text)
         );
+    }
+    let text = String::from_utf8_lossy(text);
+    for part in ["key-in-env***", "key-in-hea...", "...ronment-71"] {
+        assert!(!text.contains(part), "{part} is shown in {place}:\n{text}");
     }
 }
 
