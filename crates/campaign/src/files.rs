@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::CampaignError;
 use crate::journal::JOURNAL_NAME;
-use crate::suggest::hint;
+use inferometer_core::suggest::hint;
 
 /// Reads a YAML, TOML or JSON file, by its extension; anything else is read as YAML, of which
 /// JSON is a part.

@@ -30,7 +30,6 @@ mod serve;
 mod serve_files;
 mod server;
 mod stop_rules;
-mod suggest;
 mod target;
 mod verdict;
 mod work;

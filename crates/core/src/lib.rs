@@ -23,6 +23,7 @@ pub mod redact;
 mod request;
 mod schedule;
 mod secret;
+pub mod suggest;
 mod time;
 mod verdict;
 mod visible;

@@ -1,5 +1,6 @@
 //! Which numbers to compute, and how flags select them.
 
+use inferometer_core::suggest::meant;
 use serde::{Deserialize, Serialize};
 
 use crate::{Kind, Metric};
@@ -109,8 +110,9 @@ impl Slo {
 pub enum MetricFlagError {
     /// A metric that does not exist.
     #[error(
-        "--percentile-metrics: unknown metric {name:?}; choose from {}",
-        metric_names()
+        "--percentile-metrics: unknown metric {name:?}; choose from {}{}",
+        metric_names(),
+        meant(name, Metric::ALL.map(Metric::key))
     )]
     UnknownMetric {
         /// The name that was given.
@@ -139,7 +141,10 @@ pub enum MetricFlagError {
         text: String,
     },
     /// A limit on a metric that does not support one.
-    #[error("--goodput: unknown metric {name:?}; choose from ttft, tpot, e2el")]
+    #[error(
+        "--goodput: unknown metric {name:?}; choose from ttft, tpot, e2el{}",
+        meant(name, Slo::ALL.map(Slo::key))
+    )]
     UnknownLimit {
         /// The name that was given.
         name: String,

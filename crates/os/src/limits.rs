@@ -45,6 +45,16 @@ pub fn raise_file_limit(needed: u64) -> FileLimit {
     file_limit()
 }
 
+/// Memory of the host in bytes, where the platform says.
+pub fn total_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 /// Number of descriptors that the process has open, where the platform says.
 pub fn open_files() -> Option<u64> {
     std::fs::read_dir("/proc/self/fd")

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use inferometer_core::Outcome;
+use inferometer_core::suggest::meant;
 
 macro_rules! faults {
     ($($variant:ident, $name:literal, $outcome:ident, $doc:literal;)+) => {
@@ -114,7 +115,7 @@ pub enum FaultError {
     #[error("invalid fault \"{0}\": expected NAME=FRACTION, such as reset_mid_stream=0.1")]
     NoFraction(String),
     /// The name is not known.
-    #[error("unknown fault \"{0}\": expected one of {names}", names = names())]
+    #[error("unknown fault \"{0}\": expected one of {names}{meant}", names = names(), meant = meant(.0, ALL_FAULTS.iter().map(|fault| fault.name)))]
     UnknownName(String),
     /// Not a number from 0 to 1.
     #[error("invalid fraction of requests \"{0}\": expected a number from 0 to 1")]

@@ -27,7 +27,7 @@ pub enum WireError {
     UnknownBackend {
         /// The name given.
         name: String,
-        /// All names, joined by commas.
+        /// All names, joined by commas, and the one that was probably meant.
         known: String,
     },
     /// The endpoint does not belong to the backend.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use inferometer_benchmark::Compat;
+use inferometer_core::suggest::meant;
 use inferometer_workload::{
     BurstGptSettings, CustomMediaSettings, CustomSettings, DatasetSettings, HfSettings,
     HubSettings, MmBucket, PrefixRepetitionSettings, RandomMmSettings, RandomSettings,
@@ -135,8 +136,9 @@ fn check_flags(args: &DatasetArgs, name: &str) -> Result<(), Failure> {
 fn unknown(name: &str) -> Failure {
     let known: Vec<_> = dataset::ALL.iter().map(|info| info.name).collect();
     Failure::usage(format!(
-        "--dataset-name {name}: unknown dataset; choose one of {}",
-        known.join(", ")
+        "--dataset-name {name}: unknown dataset; choose one of {}{}",
+        known.join(", "),
+        meant(name, known.iter().copied())
     ))
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use inferometer_core::Nanos;
 use inferometer_core::random::{StreamRng, stream};
+use inferometer_core::suggest::meant;
 use rand::RngExt;
 
 use super::{Content, Engine, EngineConfig, EngineRequest, EngineStats, ModelError, TokenEvent};
@@ -27,6 +28,10 @@ pub enum Router {
     /// By the conversation; requests without one go round-robin.
     Sticky,
 }
+
+/// Replicas and blocks of the largest cluster. Chosen, not measured: the blocks take some gigabytes.
+const MAX_REPLICAS: usize = 10_000;
+const MAX_BLOCKS_OF_ALL: usize = 100_000_000;
 
 /// Tokens at the start of a prompt that decide its replica: 16 blocks of 16. Documented in
 /// docs/simulator.md.
@@ -66,7 +71,8 @@ impl fmt::Display for Router {
 /// A name that no router has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown router `{0}`: expected round-robin, least-in-flight, power-of-two, prefix-affinity or sticky"
+    "unknown router `{0}`: expected round-robin, least-in-flight, power-of-two, prefix-affinity or sticky{meant}",
+    meant = meant(.0, Router::ALL.map(Router::name))
 )]
 pub struct RouterError(String);
 
@@ -165,6 +171,16 @@ impl Cluster {
     ///
     /// Settings that no engine can have.
     pub fn new(config: ClusterConfig, seed: u64) -> Result<Self, ModelError> {
+        if config.replicas > MAX_REPLICAS
+            || config.replicas > 1
+                && config.replicas.saturating_mul(config.engine.num_blocks) > MAX_BLOCKS_OF_ALL
+        {
+            return Err(ModelError::Setting {
+                name: "replicas",
+                wanted: "at most 10000, with at most 100000000 blocks of all together",
+                found: config.replicas.to_string(),
+            });
+        }
         if config.replicas == 0 {
             return Err(ModelError::Setting {
                 name: "replicas",

@@ -3,6 +3,9 @@
 use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
 
+/// Blocks of the largest cache: 160 million tokens in blocks of 16, more than the memory of any server.
+const MAX_BLOCKS: usize = 10_000_000;
+
 /// Duration of one engine step in nanoseconds: `base + prefill·P + decode·D + kv·K`, where P counts
 /// prompt tokens computed in the step, D sequences that decode in it, and K tokens whose keys and
 /// values the attention of the step reads.
@@ -174,6 +177,13 @@ impl EngineConfig {
                     found: "0".into(),
                 });
             }
+        }
+        if self.num_blocks > MAX_BLOCKS {
+            return Err(ModelError::Setting {
+                name: "num_blocks",
+                wanted: "at most 10000000",
+                found: self.num_blocks.to_string(),
+            });
         }
         let cost = &self.cost;
         for (name, value) in [

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use inferometer_core::suggest::meant;
+
 use super::{EngineConfig, StepCost};
 
 /// A model's numbers from its published configuration.
@@ -128,10 +130,10 @@ pub enum PresetError {
     #[error("unknown preset `{0}`: expected MODEL@GPU or MODEL@GPUxN, such as llama-3.1-8b@h100")]
     Form(String),
     /// Unknown model.
-    #[error("unknown model `{0}` in the preset: expected one of {models}", models = list(MODELS.iter().map(|m| m.name)))]
+    #[error("unknown model `{0}` in the preset: expected one of {models}{meant}", models = list(MODELS.iter().map(|m| m.name)), meant = meant(.0, MODELS.iter().map(|m| m.name)))]
     Model(String),
     /// Unknown GPU.
-    #[error("unknown GPU `{0}` in the preset: expected one of {gpus}", gpus = list(GPUS.iter().map(|g| g.name)))]
+    #[error("unknown GPU `{0}` in the preset: expected one of {gpus}{meant}", gpus = list(GPUS.iter().map(|g| g.name)), meant = meant(.0, GPUS.iter().map(|g| g.name)))]
     Gpu(String),
     /// The weights leave no room for a KV cache.
     #[error(

@@ -16,6 +16,8 @@ mod pooling;
 mod responses;
 mod sglang;
 
+use inferometer_core::suggest::meant;
+
 use crate::error::WireError;
 
 pub use api::{Backend, BackendKind};
@@ -56,13 +58,12 @@ pub fn find(name: &str) -> Result<&'static Backend, WireError> {
     ALL.iter()
         .copied()
         .find(|backend| backend.name() == name)
-        .ok_or_else(|| WireError::UnknownBackend {
-            name: name.to_owned(),
-            known: ALL
-                .iter()
-                .map(|backend| backend.name())
-                .collect::<Vec<_>>()
-                .join(", "),
+        .ok_or_else(|| {
+            let known: Vec<_> = ALL.iter().map(|backend| backend.name()).collect();
+            WireError::UnknownBackend {
+                name: name.to_owned(),
+                known: known.join(", ") + &meant(name, known.iter().copied()),
+            }
         })
 }
 
