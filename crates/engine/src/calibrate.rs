@@ -32,6 +32,9 @@ pub struct Fit {
     pub error: f64,
     /// Simulations of all loads that the search made.
     pub evaluations: usize,
+    /// How much each load counts, from 0 to 1, in their order: less than 1 for a load that differs from
+    /// the model much more than the others do.
+    pub weights: Vec<f64>,
     /// Coefficients that these loads determine poorly: half or double the value fits nearly as well.
     pub undetermined: Vec<&'static str>,
 }
@@ -75,6 +78,12 @@ const NAMES: [&str; 5] = ["base", "prefill", "decode", "kv", "request overhead"]
 const JITTERS: [f64; 8] = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5];
 /// Evaluations of one search. Each search begins at the best point so far.
 const EVALUATIONS: usize = 300;
+/// Times the median distance of all loads at which one begins to count less.
+const OUTLYING: f64 = 4.0;
+/// Distance below which no load is outlying: a typical relative difference of 5 %.
+const AGREES: f64 = 0.05 * 0.05;
+/// Edges of the simplexes of the searches after outlying loads were found.
+const REFINEMENTS: [f64; 2] = [0.3, -0.2];
 /// Edge of the first simplex of each search, in logarithms; the sign changes its side.
 const SEARCHES: [f64; 5] = [0.7, -0.7, 0.4, -0.3, 0.2];
 
@@ -92,12 +101,17 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
     plain.cost.jitter = 0.0;
     let mut evaluations = 0;
     let mut failure = None;
+    let weights = std::cell::RefCell::new(vec![1.0; loads.len()]);
     let mut evaluate = |point: &[f64; 5]| {
         evaluations += 1;
-        loss(loads, &measured, &with(&plain, point)).unwrap_or_else(|error| {
-            failure = Some(error);
-            f64::INFINITY
-        })
+        let found = distances(loads, &measured, &with(&plain, point));
+        found.map_or_else(
+            |error| {
+                failure = Some(error);
+                f64::INFINITY
+            },
+            |distances| weighted(&distances, &weights.borrow()),
+        )
     };
     let mut best = guess(loads);
     let mut least = evaluate(&best);
@@ -105,6 +119,18 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
         let (point, value) = nelder_mead(best, step, EVALUATIONS, &mut evaluate);
         if value < least {
             (best, least) = (point, value);
+        }
+    }
+    // A load that was disturbed pulls the coefficients away from all others.
+    let found = weights_of(&distances(loads, &measured, &with(&plain, &best))?);
+    if found.iter().any(|weight| *weight < 1.0) {
+        *weights.borrow_mut() = found;
+        least = evaluate(&best);
+        for step in REFINEMENTS {
+            let (point, value) = nelder_mead(best, step, EVALUATIONS, &mut evaluate);
+            if value < least {
+                (best, least) = (point, value);
+            }
         }
     }
     let undetermined = (0..NAMES.len())
@@ -121,11 +147,12 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
     if let Some(error) = failure {
         return Err(error);
     }
+    let weights = weights.into_inner();
     let mut engine = with(&plain, &best);
     for jitter in JITTERS {
         let mut tried = engine.clone();
         tried.cost.jitter = jitter;
-        let value = loss(loads, &measured, &tried)?;
+        let value = weighted(&distances(loads, &measured, &tried)?, &weights);
         if value < least {
             (least, engine) = (value, tried);
         }
@@ -134,17 +161,39 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
         engine,
         error: least.sqrt(),
         evaluations,
+        weights,
         undetermined,
     })
 }
 
-/// How far the predictions of `engine` are from what was measured, as a mean over the loads, each
-/// of which is simulated on a thread of its own.
-fn loss(
+/// How much each load counts, from its distance to the predictions. With fewer than three loads none can
+/// be called outlying.
+fn weights_of(distances: &[f64]) -> Vec<f64> {
+    let mut sorted = distances.to_vec();
+    numpy::sort(&mut sorted);
+    if sorted.len() < 3 {
+        return vec![1.0; sorted.len()];
+    }
+    // The lower of two middle values: of four loads two may be disturbed alike.
+    let usual = sorted[(sorted.len() - 1) / 2];
+    let limit = (OUTLYING * usual).max(AGREES);
+    let weight = |distance: &f64| (limit / distance).powi(2).min(1.0);
+    distances.iter().map(weight).collect()
+}
+
+/// Mean distance of the loads by their weights.
+fn weighted(distances: &[f64], weights: &[f64]) -> f64 {
+    let sum: f64 = distances.iter().zip(weights).map(|(a, b)| a * b).sum();
+    sum / weights.iter().sum::<f64>().max(f64::MIN_POSITIVE)
+}
+
+/// How far the predictions of `engine` are from what was measured under each load. Each is simulated on
+/// a thread of its own.
+fn distances(
     loads: &[MeasuredLoad],
     measured: &[Distributions],
     engine: &EngineConfig,
-) -> Result<f64, EngineError> {
+) -> Result<Vec<f64>, EngineError> {
     let predicted = std::thread::scope(|scope| {
         let threads: Vec<_> = loads
             .iter()
@@ -159,8 +208,8 @@ fn loss(
             })
             .collect::<Result<Vec<_>, _>>()
     })?;
-    let distances = predicted.iter().zip(measured).map(|(a, b)| a.distance(b));
-    Ok(distances.sum::<f64>() / loads.len().max(1) as f64)
+    let pairs = predicted.iter().zip(measured);
+    Ok(pairs.map(|(a, b)| a.distance(b)).collect())
 }
 
 /// Measured against predicted, for TTFT, ITL and E2EL.

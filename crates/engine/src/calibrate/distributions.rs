@@ -13,6 +13,9 @@ const QUANTILES: [f64; 6] = [10.0, 25.0, 50.0, 75.0, 90.0, 99.0];
 /// Differences of logarithms beyond this (a factor of 1.65) count linearly instead of squared, so
 /// that a disturbed load does not decide alone.
 const HUBER_LIMIT: f64 = 0.5;
+/// Relative error that every quantile may have, however many samples it has: the model is simpler than an
+/// engine, so that a difference of a few per cent says nothing. Chosen, not measured.
+const MODEL_ERROR: f64 = 0.03;
 /// Shortest time that is distinguished, in seconds: nothing on a network is faster. It keeps
 /// logarithms finite.
 pub(super) const MIN_SECONDS: f64 = 1e-6;
@@ -102,30 +105,49 @@ impl Distributions {
         ]
     }
 
-    /// Mean squared difference of the logarithms of means and quantiles, bounded as Huber proposes.
-    pub(super) fn distance(&self, other: &Self) -> f64 {
-        let (mut sum, mut count) = (0.0, 0.0);
-        for ((_, a), (_, b)) in self.all().into_iter().zip(other.all()) {
+    /// Mean squared difference of the logarithms of means and quantiles from those of `measured`, bounded
+    /// as Huber proposes. Each is weighted by what the measurement's own spread lets it say: the tail of a
+    /// few requests, or of a disturbed load, counts less than its middle.
+    pub(super) fn distance(&self, measured: &Self) -> f64 {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        // The gaps of a request are not independent of one another.
+        let samples = measured.ttft.len().max(1) as f64;
+        for ((_, a), (_, b)) in self.all().into_iter().zip(measured.all()) {
             if a.is_empty() || b.is_empty() {
                 continue;
             }
-            let mut add = |x: f64, y: f64| {
+            let mut add = |x: f64, y: f64, spread: f64| {
+                let weight =
+                    MODEL_ERROR * MODEL_ERROR / (MODEL_ERROR * MODEL_ERROR + spread * spread);
                 let difference = (x.max(MIN_SECONDS) / y.max(MIN_SECONDS)).ln().abs();
-                sum += if difference < HUBER_LIMIT {
+                let bounded = if difference < HUBER_LIMIT {
                     difference * difference
                 } else {
                     HUBER_LIMIT * (2.0 * difference - HUBER_LIMIT)
                 };
-                count += 1.0;
+                sum += weight * bounded;
+                weights += weight;
             };
-            add(numpy::mean(a), numpy::mean(b));
+            let mean = numpy::mean(b);
+            let of_mean = numpy::std(b) / mean.max(MIN_SECONDS) / samples.sqrt();
+            add(numpy::mean(a), mean, of_mean);
             for quantile in QUANTILES {
                 add(
                     numpy::percentile(a, quantile),
                     numpy::percentile(b, quantile),
+                    quantile_error(b, quantile, samples),
                 );
             }
         }
-        if count > 0.0 { sum / count } else { 0.0 }
+        if weights > 0.0 { sum / weights } else { 0.0 }
     }
+}
+
+/// Relative standard error of a quantile of `sorted`: half of the logarithmic distance between the order
+/// statistics one standard deviation below and above it (a binomial count of `samples` values).
+fn quantile_error(sorted: &[f64], quantile: f64, samples: f64) -> f64 {
+    let fraction = quantile / 100.0;
+    let deviation = 100.0 * (fraction * (1.0 - fraction) / samples).sqrt();
+    let at = |percent: f64| numpy::percentile(sorted, percent.clamp(0.0, 100.0)).max(MIN_SECONDS);
+    (at(quantile + deviation) / at(quantile - deviation)).ln() / 2.0
 }

@@ -110,3 +110,41 @@ fn coefficients_are_recovered_from_their_own_predictions() {
         );
     }
 }
+
+/// A load whose server was disturbed: every answer came later than it would have, and some far later.
+fn disturbed(mut load: MeasuredLoad) -> MeasuredLoad {
+    for (number, request) in load.requests.iter_mut().enumerate() {
+        let factor = if number % 4 == 0 { 3.0 } else { 1.6 };
+        request.ttft *= factor;
+        request.e2el *= factor;
+        request.gaps.iter_mut().for_each(|gap| *gap *= factor);
+    }
+    load.name = "disturbed".to_owned();
+    load
+}
+
+#[test]
+fn a_disturbed_load_counts_little_and_is_known() {
+    let truth = truth();
+    let loads = [
+        load(&truth, 400),
+        load(&truth, 100),
+        disturbed(load(&truth, 70)),
+        load(&truth, 40),
+    ];
+    let start = EngineConfig {
+        max_num_seqs: 16,
+        ..EngineConfig::default()
+    };
+    let fit = fit(&loads, &start).unwrap();
+    assert!(fit.weights[2] < 0.3, "{fit:?}");
+    for undisturbed in [0, 1, 3] {
+        assert!(fit.weights[undisturbed] > 0.9, "{fit:?}");
+    }
+    for compared in compare(&load(&truth, 60), &fit.engine).unwrap() {
+        assert!(
+            (compared.predicted.mean / compared.measured.mean - 1.0).abs() < 0.05,
+            "{compared:?} {fit:?}"
+        );
+    }
+}
