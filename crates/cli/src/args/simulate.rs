@@ -15,8 +15,9 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "LENGTH", help_heading = "Engine model")]
     pub(crate) answer_tokens: Option<String>,
     /// Find the highest request rate that meets these limits in milliseconds, such as
-    /// "p99_ttft<500" or "p99_ttft<500,mean_tpot<30". Prints the rates tried and the result, and
-    /// writes no files.
+    /// "p99_ttft<500" or "p99_ttft<500,mean_tpot<30". Latencies are from the due instant, so that
+    /// waiting for a slot counts, and a rate at which the backlog grows meets no limit. Prints the
+    /// rates tried and the result, and writes no files.
     #[arg(long, value_name = "LIMITS", help_heading = "Search")]
     pub(crate) find_rate: Option<String>,
     /// Runs per rate, each with its own seed; all of them must meet the limits.
