@@ -238,6 +238,31 @@ pub(crate) fn in_repeat(result: &Path, run: usize, repeats: usize) -> PathBuf {
     }
 }
 
+/// Runs of the largest campaign. A run takes two seconds at least, so that this many take most of a day.
+const MAX_RUNS: usize = 20_000;
+
+/// Refuses a campaign whose runs, the product of `factors`, are too many, before any of them is made.
+pub(crate) fn check_count(
+    factors: impl IntoIterator<Item = usize>,
+    remedy: &str,
+) -> Result<(), CampaignError> {
+    let count = factors
+        .into_iter()
+        .try_fold(1_usize, |count, factor| count.checked_mul(factor))
+        .unwrap_or(usize::MAX);
+    if count <= MAX_RUNS {
+        return Ok(());
+    }
+    let count = if count == usize::MAX {
+        "too many".to_owned()
+    } else {
+        count.to_string()
+    };
+    Err(CampaignError::setting(format!(
+        "the sweep has {count} runs: expected at most {MAX_RUNS}; {remedy}"
+    )))
+}
+
 /// A name for people: the setting, and the repeat where there are several.
 pub(crate) fn cell_name(setting: &str, run: usize, repeats: usize) -> String {
     if repeats > 1 {

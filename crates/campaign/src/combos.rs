@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use inferometer_results::BenchName;
 use serde_json::{Map, Value};
 
-use crate::campaign::{Campaign, Cell, Form, cell_name, cell_seed, in_repeat};
+use crate::campaign::{Campaign, Cell, Form, cell_name, cell_seed, check_count, in_repeat};
 use crate::error::CampaignError;
 use crate::files::Keys;
 use crate::flag_table::Settings;
@@ -37,6 +37,11 @@ pub(crate) fn campaign(
         "num-prompts",
     ])?;
 
+    let repeats = options.repeats.unwrap_or(1);
+    check_count(
+        [lengths.len(), loads.len(), repeats],
+        "shorten input_output or concurrency_prompts, or lower --num-runs",
+    )?;
     let output = options
         .output
         .clone()
@@ -46,7 +51,7 @@ pub(crate) fn campaign(
         common,
         seed,
         extra,
-        repeats: options.repeats.unwrap_or(1),
+        repeats,
         output: &output,
         options,
     };

@@ -7,13 +7,18 @@ use indexmap::{IndexMap, IndexSet};
 use rand::seq::SliceRandom;
 use serde_json::{Map, Value};
 
-use crate::campaign::{Campaign, Cell, Form, Warmup, cell_name, cell_seed, file_part, in_repeat};
+use crate::campaign::{
+    Campaign, Cell, Form, Warmup, cell_name, cell_seed, check_count, file_part, in_repeat,
+};
 use crate::error::CampaignError;
 use crate::files::{Keys, at};
 use crate::flag_table::{Flag, FlagKind, FlagTable, FlagValue, Settings, dashed, text};
 use crate::options::{RESERVED_FLAGS, SweepOptions, base_seed};
 use crate::stop_rules::{Condition, StopRules};
 use crate::work::{OurCommand, OurRun, SIMULATED, Work, is_simulated};
+
+/// The longest pause between two runs: a day.
+const MAX_COOLDOWN_S: f64 = 86_400.0;
 
 /// One combination of flags, by their names with underscores, as the file gives them.
 type Combination = IndexMap<String, Value>;
@@ -30,6 +35,7 @@ pub(crate) fn campaign(
     if repeats == 0 {
         return Err(at(path, "repeats", "repeats: 0: expected 1 or more"));
     }
+    description.check_count(repeats)?;
     let settings = description.settings(path)?;
     let set: IndexSet<String> = settings
         .iter()
@@ -103,13 +109,27 @@ impl Description {
             rows: rows(&mut keys, path, table)?,
             repeats: keys.whole("repeats")?.unwrap_or(1) as usize,
             shuffle_seed: shuffle_seed(&mut keys, path)?,
-            cooldown_s: keys.number("cooldown_seconds")?.unwrap_or(0.0),
+            cooldown_s: cooldown(&mut keys, path)?,
             warmup: keys.whole("warmup_num_prompts")?,
             output: keys.text("output_dir")?.map(PathBuf::from),
             stop: stop_rules(&mut keys, path)?,
         };
         keys.end()?;
         Ok(description)
+    }
+
+    /// Refuses more runs than a campaign may have, before they are made.
+    fn check_count(&self, repeats: usize) -> Result<(), CampaignError> {
+        let lists = self.run.varied.values().map(Vec::len);
+        let combinations: Vec<usize> = match self.combine {
+            Combine::Grid => lists.collect(),
+            Combine::Zip => lists.max().into_iter().collect(),
+        };
+        let rows = self.rows.as_ref().map_or(1, Vec::len);
+        check_count(
+            combinations.into_iter().chain([rows, repeats]),
+            "shorten the lists of run or rows, or lower repeats",
+        )
     }
 
     /// What varies, for each run of a round.
@@ -148,6 +168,20 @@ impl Combine {
             Self::Zip => zip(varied).map_err(|problem| at(path, "combine", problem)),
         }
     }
+}
+
+/// Seconds between two runs.
+fn cooldown(keys: &mut Keys<'_>, path: &Path) -> Result<f64, CampaignError> {
+    const KEY: &str = "cooldown_seconds";
+    let seconds = keys.number(KEY)?.unwrap_or(0.0);
+    if seconds <= MAX_COOLDOWN_S {
+        return Ok(seconds);
+    }
+    Err(at(
+        path,
+        KEY,
+        format!("{KEY}: {seconds}: expected at most {MAX_COOLDOWN_S} seconds"),
+    ))
 }
 
 /// The seed of the order; `None` for the order of the file.

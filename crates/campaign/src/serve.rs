@@ -8,7 +8,7 @@ use indexmap::{IndexMap, IndexSet};
 use inferometer_core::names;
 use serde_json::{Map, Value};
 
-use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, file_part};
+use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, check_count, file_part};
 use crate::error::CampaignError;
 use crate::files::document;
 use crate::flag_table::text;
@@ -80,6 +80,9 @@ pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError>
         if matching.is_empty() {
             continue;
         }
+        let remedy = "shorten --serve-params or --bench-params, or lower --num-runs";
+        check_count([matching.len(), options.num_runs], remedy)?;
+        check_count([cells.len() + matching.len() * options.num_runs], remedy)?;
         let mut command = serve_cmd.clone();
         apply(&mut command, serve);
         let maker = CellMaker {

@@ -56,6 +56,11 @@ fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) ->
     if simulated > 0 {
         let _ = write!(text, ", {simulated} of {all} on a virtual clock");
     }
+    let requests = (0..all).filter(|index| !is_done(*index));
+    let requests: f64 = requests
+        .map(|index| campaign.cells[index].load().num_prompts)
+        .sum();
+    let _ = write!(text, ", {requests:.0} requests in all");
     match campaign.servers.len() {
         0 => {}
         1 => text.push_str(", 1 server to start"),
