@@ -1,4 +1,4 @@
-//! Why a benchmark failed: usage errors and failures.
+//! Why a benchmark failed: usage errors, failures, and stops by the user.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,6 +13,9 @@ pub enum Error {
     /// Something failed while running.
     #[error("{0}")]
     Failure(#[source] Cause),
+    /// The user stopped it before anything was measured.
+    #[error("{0}")]
+    Interrupted(#[source] Cause),
 }
 
 /// A sentence for the user, and the error that caused it.
@@ -39,6 +42,14 @@ impl Error {
         })
     }
 
+    /// A stop by the user, with this message.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::Interrupted(Cause {
+            message: message.into(),
+            source: None,
+        })
+    }
+
     /// True when the user has to change something.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Usage(_))
@@ -54,13 +65,14 @@ impl Error {
         match self {
             Self::Usage(cause) => Self::Usage(with(cause)),
             Self::Failure(cause) => Self::Failure(with(cause)),
+            Self::Interrupted(cause) => Self::Interrupted(with(cause)),
         }
     }
 
     /// The message followed by its causes, each once: some libraries repeat the cause in their own
     /// message.
     pub fn report(&self) -> String {
-        let (Self::Usage(cause) | Self::Failure(cause)) = self;
+        let (Self::Usage(cause) | Self::Failure(cause) | Self::Interrupted(cause)) = self;
         let mut text = cause.message.clone();
         let mut last = text.clone();
         let mut source = cause.source.as_deref().and_then(StdError::source);

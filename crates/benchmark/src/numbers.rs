@@ -104,6 +104,7 @@ impl Numbers {
             run_folder: look.run_folder.clone(),
             lang: look.lang,
             color: look.color,
+            columns: look.columns,
         })
     }
 }
@@ -115,6 +116,8 @@ pub struct Look {
     pub lang: Lang,
     /// Whether colour codes are used.
     pub color: bool,
+    /// Columns of the terminal, at which inferometer's block is wrapped; `None` where nothing limits them.
+    pub columns: Option<usize>,
     /// The run folder to mention.
     pub run_folder: Option<String>,
 }

@@ -267,7 +267,8 @@ pub fn report(
 /// Writes the result of a run that was killed, from its log, and shows it.
 ///
 /// A recovery that fails can be repeated: the log is removed last, when everything else is on the
-/// disk.
+/// disk. Nothing is written outside of the run folder, since a manifest may come from anywhere, but for what
+/// `outside` and `exports` ask for.
 ///
 /// # Errors
 ///
@@ -275,6 +276,7 @@ pub fn report(
 /// file cannot be written.
 pub fn recover(
     path: &Path,
+    outside: bool,
     exports: impl FnOnce(&RunSpec) -> Result<Exports, Error>,
     observer: &dyn Observer,
 ) -> Result<FolderRun, Error> {
@@ -309,6 +311,7 @@ pub fn recover(
         facts: &facts,
         schedule: schedule.as_ref(),
         records: &recovered.records,
+        outside,
     };
     recovery.write(manifest, observer)?;
     folder.remove_log().or_failure()?;
@@ -339,6 +342,8 @@ struct Recovery<'a> {
     facts: &'a RunFacts,
     schedule: Option<&'a Schedule>,
     records: &'a [Record],
+    /// Write the result where the run would have written it, not into the folder.
+    outside: bool,
 }
 
 impl Recovery<'_> {
@@ -350,6 +355,7 @@ impl Recovery<'_> {
             facts,
             schedule,
             records,
+            outside,
         } = *self;
         let ends = records.iter().filter_map(|record| record.end);
         let end = ends.max().unwrap_or_default();
@@ -365,11 +371,21 @@ impl Recovery<'_> {
         folder.write_manifest(&manifest).or_failure()?;
         if let Some(intended) = intended {
             let arrivals = spec.load.arrivals.as_ref();
-            let written = intended.write(&manifest, &records, &numbers, arrivals, schedule)?;
+            let elsewhere = intended.path().to_owned();
+            let inside = (!outside).then(|| folder.path());
+            let written =
+                intended.write(inside, &manifest, &records, &numbers, arrivals, schedule)?;
             observer.line(&format!(
                 "The result, marked partial, is in {}",
                 written.display()
             ));
+            if !outside {
+                observer.line(&format!(
+                    "The run would have written it to {}: copy it there if it is needed (recover --save-result \
+                     writes it there at once)",
+                    elsewhere.display()
+                ));
+            }
         }
         page::write(folder, &manifest, &records, &numbers, Lang::default())?;
         Ok(())

@@ -165,7 +165,7 @@ pub fn simulate(
         spec: &spec,
         facts: &facts,
         health: &finished.health,
-        failures: &failures(&finished.records),
+        failures: &failures(&finished.records, settings.compat),
         run_folder: places.folder_path(),
         simulated: Some(&simulated),
     });

@@ -1,6 +1,6 @@
 //! A run in the form of vLLM's result file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inferometer_arrival::{ArrivalSettings, Rate, rps_change_events};
 use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, OrError};
 use crate::numbers::Numbers;
 use crate::settings::SavingSettings;
+
+/// Name of the result file that a recovery writes into the run folder.
+const RECOVERED_RESULT: &str = "result.json";
 
 /// Path and header of the result file, for a run that is killed before it can write the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,9 +61,16 @@ impl IntendedResult {
         serde_json::from_value(kept.clone()).ok()
     }
 
-    /// Writes the result of a recovered run; returns its path.
+    /// Where the run would have written it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the result of a recovered run into its own `folder`, or, without one, where the run would
+    /// have written it; returns its path.
     pub(crate) fn write(
-        self,
+        mut self,
+        folder: Option<&Path>,
         manifest: &Manifest,
         records: &dyn Records,
         numbers: &Numbers,
@@ -77,6 +87,11 @@ impl IntendedResult {
         }
         mark_partial(&mut result);
         result.inferometer["recovered"] = true.into();
+        if let Some(folder) = folder {
+            // A name of our own: that of a foreign manifest could be one of the folder's files.
+            self.path = folder.join(RECOVERED_RESULT);
+            (self.append, self.keep) = (false, false);
+        }
         let existing = match (self.append, self.keep) {
             (true, _) => Existing::Append,
             (false, true) => Existing::Keep,

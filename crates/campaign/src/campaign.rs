@@ -248,7 +248,7 @@ pub(crate) fn check_count(
 ) -> Result<(), CampaignError> {
     let count = factors
         .into_iter()
-        .try_fold(1_usize, |count, factor| count.checked_mul(factor))
+        .try_fold(1, usize::checked_mul)
         .unwrap_or(usize::MAX);
     if count <= MAX_RUNS {
         return Ok(());

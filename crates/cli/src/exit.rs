@@ -1,4 +1,4 @@
-//! Exit codes and the two kinds of failure.
+//! Exit codes and the kinds of failure.
 //!
 //! | code | meaning |
 //! | --- | --- |
@@ -6,6 +6,10 @@
 //! | 1 | the run failed: for example, every request failed |
 //! | 2 | bad usage: a flag, a file or the server's address is wrong; nothing was measured |
 //! | 3 | the verdict is INVALID, and `--strict` is set |
+//! | 130 | stopped early by Ctrl-C, SIGTERM or SIGHUP; what was measured is kept |
+//!
+//! 130 is what a shell shows for a program that Ctrl-C ended (128 + SIGINT), so that a script needs one
+//! rule for all of them. A command that has nothing to keep is ended by the signal itself.
 
 use std::process::ExitCode;
 
@@ -23,6 +27,8 @@ pub(crate) enum Exit {
     BadUsage = 2,
     /// The verdict is INVALID under `--strict`.
     Invalid = 3,
+    /// Stopped early by the user or by the system.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -33,10 +39,10 @@ impl From<Exit> for ExitCode {
 
 impl From<&Failure> for Exit {
     fn from(failure: &Failure) -> Self {
-        if failure.is_usage() {
-            Self::BadUsage
-        } else {
-            Self::RunFailed
+        match failure {
+            Failure::Usage(_) => Self::BadUsage,
+            Failure::Failure(_) => Self::RunFailed,
+            Failure::Interrupted(_) => Self::Interrupted,
         }
     }
 }

@@ -10,9 +10,8 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use inferometer_argparse::Normalised;
-use inferometer_campaign::reveal_arguments;
 use inferometer_terminal::Output;
 
 use crate::args::{Cli, Command};
@@ -20,10 +19,7 @@ use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     let output = Output::default();
-    let mut arguments: Vec<String> = std::env::args().collect();
-    let typed = reveal_arguments(arguments.split_off(arguments.len().min(1)));
-    arguments.extend(typed);
-    let exit = match dispatch(arguments, &output) {
+    let exit = match arguments::typed().and_then(|arguments| dispatch(arguments, &output)) {
         Ok(exit) => exit,
         Err(failure) => {
             output.error(&failure.report());
@@ -45,7 +41,10 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         }
     };
     let typed: Vec<String> = arguments.iter().skip(1).cloned().collect();
-    let mut parsed = match Cli::try_parse_from(arguments) {
+    let parsed = Cli::parser()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut parsed = match parsed {
         Ok(parsed) => parsed,
         Err(shown) => {
             // Help and version are such errors too; they go to stdout with exit code 0.
@@ -54,6 +53,9 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
             } else {
                 Exit::Good
             };
+            if let Some(sentence) = arguments::invalid_number(&shown) {
+                return Err(Failure::usage(sentence));
+            }
             drop(shown.print());
             return Ok(exit);
         }
@@ -81,6 +83,7 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Aggregate(args) => commands::aggregate::aggregate(&args, output),
         Command::Visualize(args) => commands::visualize::visualize(&args, output),
         Command::Compare(args) => commands::compare::compare(&args, output),
+        Command::Help(args) => commands::help::help(&args, output),
         Command::Check(args) => commands::check::check(&args, output),
         Command::InstallShims(args) => commands::shims::install(&args, output),
         Command::Import(args) => commands::import::import(&args, output),

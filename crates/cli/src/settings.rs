@@ -22,6 +22,7 @@ use inferometer_wire::{Backend, BackendKind};
 use inferometer_workload::WorkloadSettings;
 use serde_json::json;
 
+pub(crate) use self::load::MAX_THREADS;
 pub(crate) use self::saving::exports_of;
 use crate::args::{DatasetArgs, LoadArgs, ReportingArgs, RunArgs, TrafficArgs};
 use crate::compat;

@@ -9,7 +9,8 @@ use inferometer_os::clock;
 
 use crate::settings::ViewSettings;
 use inferometer_terminal::{
-    Head, Interrupts, Live, LivePublisher, Output, RunBar, SlowBar, Tui, View, on_interrupt,
+    Head, Interrupts, Live, LivePublisher, Output, PlainProgress, RunBar, SlowBar, Tui, View,
+    on_interrupt,
 };
 
 /// Label of the bar while requests are generated.
@@ -41,6 +42,10 @@ impl<'a> Watch<'a> {
     fn view(&self, run: &Measuring) -> Option<Box<dyn Any + Send>> {
         if !self.view.show_progress {
             return None;
+        }
+        if !self.output.has_terminal() {
+            let progress = run.progress.clone();
+            return Some(Box::new(PlainProgress::follow(progress, self.output)));
         }
         if self.view.ui == View::FullScreen {
             let title = run.title.clone();
@@ -78,7 +83,7 @@ impl Observer for Watch<'_> {
             .preparing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        bar.get_or_insert_with(|| SlowBar::new(PREPARING))
+        bar.get_or_insert_with(|| SlowBar::new(PREPARING, self.output))
             .update(done, total);
     }
 
@@ -118,6 +123,7 @@ impl Observer for Watch<'_> {
     fn numbers(&self, shown: &Shown<'_>) {
         let style = Look {
             color: self.output.color(),
+            columns: self.output.columns(),
             run_folder: shown.run_folder.map(|folder| folder.display().to_string()),
             lang: self.view.lang,
         };
@@ -128,7 +134,7 @@ impl Observer for Watch<'_> {
                 .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
-            self.output.print_line(sentence);
+            self.output.print_sentence(sentence);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! that repeats the key it was sent.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
@@ -100,7 +101,7 @@ fn percent_encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(byte.into());
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

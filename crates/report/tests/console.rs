@@ -242,6 +242,24 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
         run_folder: Some("runs/20261103-101500-vllm".into()),
         lang,
         color,
+        columns: None,
+    }
+}
+
+#[test]
+fn the_verdict_block_fits_the_terminal_without_broken_words() {
+    let wide = verdict_block(&problematic(Lang::En, false));
+    let words =
+        |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    for columns in [60, 80] {
+        let block = verdict_block(&BlockContext {
+            columns: Some(columns),
+            ..problematic(Lang::En, false)
+        });
+        for line in block.lines() {
+            assert!(line.chars().count() <= columns, "{columns}: {line}");
+        }
+        assert_eq!(words(&block), words(&wide), "{columns}:\n{block}");
     }
 }
 

@@ -88,8 +88,9 @@ impl RunFolder {
             return Ok(folder);
         }
         if !path.exists() {
-            return Err(ResultsError::io("read", path)(
-                io::ErrorKind::NotFound.into(),
+            return Err(ResultsError::format(
+                path,
+                "no such folder: expected a run folder, as inferometer run leaves below --runs-dir",
             ));
         }
         Err(ResultsError::format(

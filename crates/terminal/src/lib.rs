@@ -14,7 +14,7 @@ mod tui;
 
 pub use live::{LastUpdate, Live, LivePublisher, LiveSubscriber};
 pub use output::{Hold, Output};
-pub use progress::{RunBar, SlowBar};
+pub use progress::{PlainProgress, RunBar, SlowBar};
 pub use signals::{Interrupts, count_interrupt, count_interrupts, on_interrupt};
 pub use sweep_view::{Sources, SweepView};
 pub use text::{align, histogram};

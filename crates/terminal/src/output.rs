@@ -6,6 +6,10 @@ use inferometer_core::visible;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ratatui::crossterm::terminal;
+
+use crate::text::wrap;
+
 /// The output of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -85,7 +89,45 @@ impl Default for Output {
     }
 }
 
+/// Columns of the terminal, by `COLUMNS` or else by the terminal itself.
+fn terminal_columns() -> Option<usize> {
+    let set = std::env::var("COLUMNS").ok();
+    let set = set.and_then(|columns| columns.parse().ok());
+    set.filter(|columns| *columns > 0)
+        .or_else(|| terminal::size().ok().map(|(columns, _)| columns.into()))
+        .filter(|columns| *columns > 0)
+}
+
 impl Output {
+    /// True if stderr is a terminal, where a line can be drawn again.
+    pub fn has_terminal(&self) -> bool {
+        stderr().is_terminal()
+    }
+
+    /// Columns of stdout, if it is a terminal or the variable `COLUMNS` gives them.
+    pub fn columns(&self) -> Option<usize> {
+        (stdout().is_terminal() || std::env::var_os("COLUMNS").is_some())
+            .then(terminal_columns)
+            .flatten()
+    }
+
+    /// Prints a sentence on stdout, wrapped at the terminal's width.
+    pub fn print_sentence(&self, sentence: &str) {
+        self.print_line(&match self.columns() {
+            Some(columns) => wrap(sentence, columns),
+            None => sentence.to_owned(),
+        });
+    }
+
+    /// A message on stderr, wrapped if that is a terminal.
+    fn message(&self, line: String) {
+        let columns = stderr().is_terminal().then(terminal_columns).flatten();
+        self.put(Text::Message(match columns {
+            Some(columns) => wrap(&line, columns),
+            None => line,
+        }));
+    }
+
     /// True if stdout is a terminal and `NO_COLOR` is not set.
     pub fn color(&self) -> bool {
         self.color
@@ -139,17 +181,22 @@ impl Output {
 
     /// Prints a note on stderr.
     pub fn note(&self, message: &str) {
-        self.put(Text::Message(format!("note: {message}")));
+        self.message(format!("note: {message}"));
     }
 
     /// Prints a warning on stderr.
     pub fn warn(&self, message: &str) {
-        self.put(Text::Message(format!("warning: {message}")));
+        self.message(format!("warning: {message}"));
     }
 
     /// Prints on stderr why the command failed.
     pub fn error(&self, report: &str) {
-        self.put(Text::Message(format!("error: {report}")));
+        self.message(format!("error: {report}"));
+    }
+
+    /// Prints a line about the progress on stderr.
+    pub fn progress(&self, line: &str) {
+        self.message(line.to_owned());
     }
 }
 

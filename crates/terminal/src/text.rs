@@ -29,6 +29,29 @@ pub fn align(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// `text` with its lines broken at spaces, so that none is longer than `columns` unless a word is. Line
+/// breaks and indents that it has stay.
+pub(crate) fn wrap(text: &str, columns: usize) -> String {
+    let mut wrapped = String::new();
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            wrapped.push('\n');
+        }
+        let mut used = 0;
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end_matches(' ').chars().count();
+            if used > 0 && used + length > columns {
+                wrapped.truncate(wrapped.trim_end_matches(' ').len());
+                wrapped.push('\n');
+                used = 0;
+            }
+            wrapped.push_str(word);
+            used += word.chars().count();
+        }
+    }
+    wrapped
+}
+
 /// Appends a histogram of `values`, with their mean and percentiles, to `text`; nothing without
 /// values.
 pub fn histogram(title: &str, values: &[f64], text: &mut String) {
@@ -69,6 +92,19 @@ pub fn histogram(title: &str, values: &[f64], text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_only() {
+        for (text, columns, wrapped) in [
+            ("one two three", 8, "one two\nthree"),
+            ("one two", 80, "one two"),
+            ("a-long-word b", 4, "a-long-word\nb"),
+            ("  indented\nsecond line", 10, "  indented\nsecond\nline"),
+            ("", 10, ""),
+        ] {
+            assert_eq!(wrap(text, columns), wrapped);
+        }
+    }
 
     #[test]
     fn every_value_is_counted_in_a_bar() {

@@ -2,6 +2,7 @@
 
 use inferometer_core::Schedule;
 use inferometer_os::{limits, thread};
+use inferometer_workload::{DatasetSettings, RandomSettings};
 
 use crate::error::Error;
 use crate::settings::Settings;
@@ -50,6 +51,68 @@ pub(super) fn check_descriptors(settings: &Settings) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Bytes of a request besides its prompt: its record, its head and the parts of its body. Chosen, not
+/// measured: half of the least that was seen.
+const REQUEST_BYTES: f64 = 500.0;
+/// Bytes of a token of synthetic text in a request's body. Chosen, not measured: English text has about
+/// four letters per token.
+const TOKEN_BYTES: f64 = 4.0;
+
+/// Refuses synthetic prompts that this host's memory cannot hold, before they are made.
+pub(super) fn check_memory(settings: &Settings) -> Result<(), Error> {
+    let Some(memory) = limits::total_memory() else {
+        return Ok(());
+    };
+    let workload = &settings.workload;
+    let info = workload.dataset.info();
+    if settings.shapes.replay.is_some() || info.has_clock || !workload.oversample {
+        // The file decides how many requests there are.
+        return Ok(());
+    }
+    let requests = workload.num_prompts as f64 + settings.load.num_warmups as f64;
+    let tokens = prompt_tokens(&workload.dataset);
+    let needed = requests * (REQUEST_BYTES + tokens * TOKEN_BYTES);
+    if needed <= memory as f64 {
+        return Ok(());
+    }
+    let gigabytes = |bytes: f64| bytes / 1e9;
+    let prompts = if tokens > 0.0 {
+        format!(" with prompts of {tokens:.0} tokens")
+    } else {
+        String::new()
+    };
+    Err(Error::usage(format!(
+        "{requests:.0} requests{prompts} need about {:.0} GB of memory, and this host has {:.0} GB: lower \
+         --num-prompts{}",
+        gigabytes(needed),
+        gigabytes(memory as f64),
+        if tokens > 0.0 {
+            ", --num-warmups or the length of the prompts"
+        } else {
+            " or --num-warmups"
+        }
+    )))
+}
+
+/// Tokens of a synthetic prompt; 0 where a file decides.
+fn prompt_tokens(dataset: &DatasetSettings) -> f64 {
+    let random = |random: &RandomSettings| {
+        (random.input_len as f64 + random.prefix_len as f64) * random.batch_size as f64
+    };
+    let tokens = match dataset {
+        DatasetSettings::Random(settings) => random(settings),
+        DatasetSettings::RandomMm(settings) => random(&settings.text),
+        DatasetSettings::RandomRerank(settings) => {
+            settings.input_len as f64 * settings.batch_size as f64
+        }
+        DatasetSettings::PrefixRepetition(settings) => {
+            settings.prefix_len as f64 + settings.suffix_len as f64
+        }
+        _ => 0.0,
+    };
+    tokens.max(0.0)
 }
 
 /// Number of worker threads, after a check that they can be pinned as requested.

@@ -62,6 +62,7 @@ pub struct Ready {
 ///
 /// Usage errors name the setting, what was expected, and the remedy. Nothing has been measured.
 pub fn prepare(settings: &Settings, observer: &dyn Observer) -> Result<Ready, Error> {
+    limits::check_memory(settings)?;
     limits::check_descriptors(settings)?;
     let known = ask(settings)?;
     assemble(settings, known, observer)
@@ -74,6 +75,7 @@ pub(crate) fn prepare_without_server(
     model: &str,
     observer: &dyn Observer,
 ) -> Result<Ready, Error> {
+    limits::check_memory(settings)?;
     let id = settings
         .target
         .model

@@ -21,6 +21,8 @@ use crate::vllm;
 
 /// Pause between two ready checks: vLLM's.
 const READY_PAUSE: Duration = Duration::from_secs(5);
+/// How often a pause polls for a stop.
+const STOP_POLL: Duration = Duration::from_millis(50);
 /// vLLM's wording, so that scripts and people find it.
 const NO_TEMPERATURE: &str = "WARNING: vllm bench serve no longer sets temperature==0 (greedy) in requests by \
     default. The default will be determined on the server side and can be model/API specific. For the old \
@@ -76,7 +78,7 @@ pub(super) fn before_the_run(
     }
     places.discard()?;
     checked.and_then(|()| {
-        Err(Error::failure(
+        Err(Error::interrupted(
             "stopped before the measurement began: nothing was measured and no result is written",
         ))
     })
@@ -118,7 +120,15 @@ fn ready_check(
                 patience.as_secs()
             )));
         }
-        std::thread::sleep(READY_PAUSE);
+        pause(READY_PAUSE, stop);
+    }
+}
+
+/// Waits this long, or until the run is stopped.
+fn pause(time: Duration, stop: &StopHandle) {
+    let until = clock::now() + time.into();
+    while clock::now() < until && stop.level() == StopLevel::Run {
+        std::thread::sleep(STOP_POLL);
     }
 }
 

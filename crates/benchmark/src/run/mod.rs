@@ -3,6 +3,8 @@
 mod before;
 mod facts;
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use self::before::{announce_in_folder, before_the_run};
 use self::facts::note_start;
 pub(crate) use self::facts::{complete, known_facts, manifest};
 use crate::ceiling;
+use crate::compat::Compat;
 use crate::decoding::{self, Decoding};
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
@@ -87,6 +90,13 @@ pub fn run_with_stop(
     let under_way = UnderWay::begin(settings, &ready, &places, &mut manifest, observer)?;
     let mut finished = measure(settings, &ready, under_way.log.as_ref(), stop, observer)
         .inspect_err(|_| keep_what_was_measured(&places, observer))?;
+    if let Some(error) = &finished.log_error {
+        // Said before the files are written, which fails on the same full disk.
+        observer.warning(&format!(
+            "the record log of the run ended early ({error}): if this process dies before its files are written, \
+             `recover` finds only what was logged by then"
+        ));
+    }
     let (log, after) = under_way.end(&ready, &finished);
     count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;
     let records = RunRecords::of(&finished, log.as_ref());
@@ -101,7 +111,7 @@ pub fn run_with_stop(
         spec: &spec,
         facts: &facts,
         health: &finished.health,
-        failures: &failures(&finished.records),
+        failures: &failures(&finished.records, settings.compat),
         run_folder: places.folder_path(),
         simulated: None,
     });
@@ -121,9 +131,6 @@ pub fn run_with_stop(
     records.check()?;
     if let Some(folder) = &places.folder {
         folder.remove_log().or_failure()?;
-    }
-    if let Some(error) = &finished.log_error {
-        observer.warning(&format!("the record log of the run ended early: {error}"));
     }
     Ok(Run {
         numbers,
@@ -317,18 +324,36 @@ fn result(
     result
 }
 
-/// The first failures, as vLLM lists them; empty without any.
-pub(crate) fn failures(records: &[Record]) -> String {
+/// The first failures, as vLLM lists them; empty without any. Under vLLM's rules each request has a line;
+/// else equal ones are folded, the most frequent first, so that one cause does not hide the others.
+pub(crate) fn failures(records: &[Record], compat: Compat) -> String {
+    let failed = records.iter().filter(|record| !record.is_ok());
+    let mut folded: Vec<(String, usize)> = Vec::new();
+    if compat.is_vllm() {
+        let first = failed.take(FAILURES_SHOWN);
+        folded.extend(first.map(|record| (describe_failure(record), 1)));
+    } else {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for record in failed {
+            *counts.entry(describe_failure(record)).or_default() += 1;
+        }
+        folded.extend(counts);
+        folded.sort_by_key(|(_, count)| Reverse(*count));
+    }
     let mut text = String::new();
-    let mut failed = records.iter().filter(|record| !record.is_ok()).peekable();
-    if failed.peek().is_some() {
+    if !folded.is_empty() {
         let _ = writeln!(
             text,
             "Failed requests during benchmark run detected (capping to {FAILURES_SHOWN}):"
         );
     }
-    for (number, record) in failed.take(FAILURES_SHOWN).enumerate() {
-        let _ = writeln!(text, "Error {number}: {}", describe_failure(record));
+    for (number, (failure, count)) in folded.iter().take(FAILURES_SHOWN).enumerate() {
+        let times = if *count > 1 {
+            format!(" ({count} times)")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "Error {number}: {failure}{times}");
     }
     text
 }

@@ -14,6 +14,7 @@ mod export;
 #[cfg(test)]
 mod reference;
 mod run;
+mod short_help;
 mod sim;
 mod simulate;
 mod sweep;
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Check that a server works with inferometer, and say what to fix.
     Check(CheckArgs),
+    /// Show the documentation of a topic, or all options of a command.
+    Help(HelpArgs),
     /// Write scripts named benchmark_serving.py, run_sweep.py … that run inferometer.
     InstallShims(ShimArgs),
     /// Convert result files of vLLM and other tools to inferometer's format.
@@ -115,6 +118,14 @@ pub(crate) struct QuickstartArgs {
     /// Do not show a progress bar.
     #[arg(long)]
     pub(crate) disable_tqdm: bool,
+}
+
+/// Arguments of `inferometer help`.
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A topic, such as verdict or metrics, or a command [default: the list of topics].
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
 }
 
 /// Arguments of `inferometer report`.
@@ -155,6 +166,10 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct RecoverArgs {
     /// The run folder.
     pub(crate) run: PathBuf,
+    /// Write vLLM's result where the run would have written it [default: result.json in the run
+    /// folder].
+    #[arg(long)]
+    pub(crate) save_result: bool,
     /// Formats of other tools.
     #[command(flatten)]
     pub(crate) export: ExportArgs,

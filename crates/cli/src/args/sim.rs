@@ -65,7 +65,7 @@ pub(crate) struct SimArgs {
     /// LoRA adapters to serve in addition to the model.
     #[arg(long, num_args = 1.., help_heading = "Answers")]
     pub(crate) lora_modules: Vec<String>,
-    /// Faults to inject, each NAME=FRACTION (docs/simulator.md lists them).
+    /// Faults to inject, each NAME=FRACTION (`inferometer help simulator` lists them).
     #[arg(long, num_args = 1.., value_name = "NAME=FRACTION", help_heading = "Faults and access")]
     pub(crate) fault: Vec<String>,
     /// Answer 503 for this many seconds after the start.

@@ -47,7 +47,8 @@ pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<Exit, Failure
 /// Writes and prints the result of a killed run, from its log.
 pub(crate) fn recover(args: &RecoverArgs, output: &Output) -> Result<Exit, Failure> {
     let exports = |spec: &RunSpec| exports_of(args.export.clone(), spec.target.kind, true);
-    let run = inferometer_benchmark::recover(&args.run, exports, &Watch::new(output, NO_VIEW))?;
+    let watch = Watch::new(output, NO_VIEW);
+    let run = inferometer_benchmark::recover(&args.run, args.save_result, exports, &watch)?;
     Ok(exit(&run))
 }
 

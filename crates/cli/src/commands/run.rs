@@ -24,11 +24,19 @@ pub(crate) fn run(args: RunArgs, output: &Output) -> Result<Exit, Failure> {
     for note in &notes {
         output.note(note);
     }
-    let Run { numbers, .. } = run_benchmark(&benchmark, &Watch::new(output, view))?;
-    Ok(exit(&numbers, strict))
+    let Run {
+        numbers,
+        interrupted,
+        ..
+    } = run_benchmark(&benchmark, &Watch::new(output, view))?;
+    Ok(if interrupted {
+        Exit::Interrupted
+    } else {
+        exit(&numbers, strict)
+    })
 }
 
-/// The exit code of a run with these numbers.
+/// The exit code of a run with these numbers, which was not stopped.
 pub(super) fn exit(numbers: &Numbers, strict: bool) -> Exit {
     if numbers.summary.completed == 0 {
         Exit::RunFailed

@@ -8,22 +8,23 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 
 use clap::Parser;
 use inferometer_benchmark::ceiling::{Ceiling, Tail, host, kept_at};
 use inferometer_benchmark::{Silent, prepare};
 use inferometer_core::{Nanos, Record};
-use inferometer_engine::{Finished, Progress, StopHandle, run};
+use inferometer_engine::{Finished, Progress, StopHandle, StopLevel, run};
 use inferometer_os::limits;
+use inferometer_os::process::ProcessGroup;
 use inferometer_sim::TruthRecord;
 use inferometer_wire::{SideClient, Wire};
 
 use crate::args::{Cli, Command, SelftestArgs};
 use crate::exit::{Exit, Failure, OrFail};
 use crate::settings::RunSettings;
-use inferometer_terminal::Output;
+use inferometer_terminal::{Output, on_interrupt};
 
 /// Version of the file's layout.
 const FORMAT: u32 = 1;
@@ -34,6 +35,12 @@ const OTHER_FILES: u64 = 128;
 
 /// Measures, prints and saves the ceiling.
 pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Failure> {
+    let session = Session {
+        output,
+        stop: StopHandle::default(),
+    };
+    // The simulator is a child process, which must not be left behind.
+    let _interrupts = on_interrupt(session.stop.clone(), output);
     let scale = if args.quick { QUICK } else { 1.0 };
     let count = |full: usize| ((full as f64 * scale) as usize).max(1).to_string();
     let mut ceiling = Ceiling {
@@ -47,7 +54,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         &[],
         &["--num-prompts", &count(5_000), "--request-rate", "500"],
         1,
-        output,
+        &session,
     )?;
     ceiling.lateness_ms = Tail::of(spans(&pacing.finished.records, Record::lateness));
 
@@ -56,7 +63,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         &instant,
         &["--num-prompts", &count(60_000), "--max-concurrency", "64"],
         1,
-        output,
+        &session,
     )?;
     ceiling.requests_per_s =
         rate.finished.records.len() as f64 / rate.finished.health.wall.as_secs_f64();
@@ -66,7 +73,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         &flood,
         &["--num-prompts", &count(3_000), "--max-concurrency", "64"],
         1_024,
-        output,
+        &session,
     )?;
     let received: usize = events
         .finished
@@ -83,7 +90,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         &slow,
         &["--num-prompts", &cap, "--max-concurrency", &cap],
         1,
-        output,
+        &session,
     )?;
     ceiling.open_streams = open
         .finished
@@ -102,7 +109,7 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
         &paced,
         &["--num-prompts", &count(500), "--max-concurrency", "100"],
         100,
-        output,
+        &session,
     )?;
     ceiling.stamp_error_ms = Tail::of(stamp_errors(&stamps.finished, &stamps.truth()?));
     ceiling.kernel_stamps = stamps.finished.health.kernel_stamps;
@@ -110,6 +117,12 @@ pub(crate) fn selftest(args: &SelftestArgs, output: &Output) -> Result<Exit, Fai
     output.print(&table(&ceiling));
     save(&ceiling, args, output)?;
     Ok(Exit::Good)
+}
+
+/// What the measurements share.
+struct Session<'a> {
+    output: &'a Output,
+    stop: StopHandle,
 }
 
 /// A finished run and its server.
@@ -139,8 +152,9 @@ fn measure(
     sim: &[&str],
     load: &[&str],
     tokens: usize,
-    output: &Output,
+    session: &Session<'_>,
 ) -> Result<Measured, Failure> {
+    let Session { output, stop } = session;
     output.print_line(&format!(
         "measuring: sim {} · run {}",
         sim.join(" "),
@@ -173,13 +187,12 @@ fn measure(
     };
     let settings = RunSettings::resolve(*args)?.benchmark;
     let ready = prepare(&settings, &Silent)?;
-    let finished = run(
-        &ready.plan,
-        None,
-        &StopHandle::default(),
-        &Progress::default(),
-    )
-    .or_failure()?;
+    let finished = run(&ready.plan, None, stop, &Progress::default()).or_failure()?;
+    if finished.stopped > StopLevel::Run {
+        return Err(Failure::interrupted(
+            "stopped: the self-test is not complete, and nothing is saved",
+        ));
+    }
     let failed = finished
         .records
         .iter()
@@ -200,22 +213,23 @@ fn measure(
 
 /// The built-in simulator in a separate process.
 struct SimProcess {
-    child: Child,
+    /// A group of its own: Ctrl-C stops the load, and the server answers what is in flight.
+    _group: ProcessGroup,
     url: String,
 }
 
 impl SimProcess {
     fn start(flags: &[&str]) -> Result<Self, Failure> {
         let program = std::env::current_exe().or_failure()?;
-        let mut child = Process::new(program)
+        let mut command = Process::new(program);
+        command
             .args(["sim", "--port", "0"])
             .args(flags)
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .or_failure()?;
+            .stderr(Stdio::inherit());
+        let mut group = ProcessGroup::spawn(&mut command).or_failure()?;
         let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
+        if let Some(stdout) = group.child().stdout.take() {
             BufReader::new(stdout).read_line(&mut line).or_failure()?;
         }
         let url = line
@@ -223,19 +237,11 @@ impl SimProcess {
             .find(|word| word.starts_with("http://"))
             .map(str::to_owned);
         match url {
-            Some(url) => Ok(Self { child, url }),
+            Some(url) => Ok(Self { _group: group, url }),
             None => Err(Failure::failure(format!(
                 "the simulator did not start: {line}"
             ))),
         }
-    }
-}
-
-impl Drop for SimProcess {
-    fn drop(&mut self) {
-        // It has no files to finish, and it may have exited already.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -10,6 +10,7 @@ use inferometer_workload::{HubSettings, Tokenizer};
 
 use crate::args::SimArgs;
 use crate::exit::{Exit, Failure, OrFail};
+use crate::settings::MAX_THREADS;
 use crate::settings::engine::{self, parse};
 use inferometer_terminal::Output;
 
@@ -36,6 +37,12 @@ fn settings(args: SimArgs) -> Result<SimSettings, Failure> {
         return Err(Failure::usage(
             "--kernel-stamps: only supported on Linux; the truth log has the program's own timestamps",
         ));
+    }
+    if args.threads == 0 || args.threads > MAX_THREADS {
+        return Err(Failure::usage(format!(
+            "--threads {}: expected 1 to {MAX_THREADS}",
+            args.threads
+        )));
     }
     let engine = engine::resolve(&args.engine)?.map(|model| model.cluster);
     let metric_names = metric_names(&args.metrics)?;

@@ -60,7 +60,13 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
     if !good {
         output.print_line(&format!("Resume with: {}", text::resume_command()));
     }
-    Ok(if good { Exit::Good } else { Exit::RunFailed })
+    Ok(if tally.interrupted && tally.pending > 0 {
+        Exit::Interrupted
+    } else if good {
+        Exit::Good
+    } else {
+        Exit::RunFailed
+    })
 }
 
 /// How a campaign is executed.

@@ -282,7 +282,10 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<PathBuf, Failure> {
     };
     let (tally, _) = sweep::execute_campaign(&campaign, &settings, output)?;
     sim::stop(server)?;
-    if tally.interrupted || tally.failed > 0 {
+    if tally.interrupted {
+        return Err(Failure::interrupted("the demo was stopped"));
+    }
+    if tally.failed > 0 {
         return Err(Failure::failure("the demo's sweep did not finish"));
     }
     let table = results.join(TABLE_NAME);

@@ -24,6 +24,19 @@ pub(super) fn resolve(args: ConnectionArgs) -> Result<ConnectionSettings, Failur
         idle_timeout,
         total_timeout,
     } = args;
+    // With an http URL nothing else would read them.
+    for (flag, file) in [
+        ("--ca-cert", &ca_cert),
+        ("--client-cert", &client_cert),
+        ("--client-key", &client_key),
+    ] {
+        if let Some(file) = file.as_ref().filter(|file| !file.exists()) {
+            return Err(Failure::usage(format!(
+                "{flag} {}: no such file",
+                file.display()
+            )));
+        }
+    }
     Ok(ConnectionSettings {
         tls: TlsSettings {
             insecure,

@@ -77,6 +77,12 @@ pub(crate) fn resolve(args: &EngineArgs) -> Result<Option<EngineModel>, Failure>
 fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
     let path = Path::new(preset);
     if !path.is_file() {
+        let is_json = path.extension().is_some_and(|ending| ending == "json");
+        if is_json || preset.contains('/') {
+            return Err(Failure::usage(format!(
+                "--preset {preset}: no such file; inferometer calibrate -o writes one"
+            )));
+        }
         let known: Preset = parse("--preset", preset)?;
         return Ok((known.to_string(), known.engine().or_usage()?));
     }

@@ -9,6 +9,9 @@ use inferometer_benchmark::settings::{Cancellation, LoadSettings};
 use crate::args::{LoadArgs, RampStrategy as RampFlag};
 use crate::exit::{Failure, OrFail};
 
+/// More threads than any processor has; the system refuses to start many more.
+pub(crate) const MAX_THREADS: usize = 8_192;
+
 /// Checks and resolves the flags. `has_clock` is true if a file sets the due instants of requests.
 pub(super) fn resolve(
     args: &LoadArgs,
@@ -46,6 +49,11 @@ pub(super) fn resolve(
     let cancellation = cancellation(request_cancellation_rate, request_cancellation_delay)?;
     if workers == Some(0) {
         return Err(Failure::usage("--workers 0: must be at least 1"));
+    }
+    if let Some(workers) = workers.filter(|workers| *workers > MAX_THREADS) {
+        return Err(Failure::usage(format!(
+            "--workers {workers}: expected at most {MAX_THREADS}"
+        )));
     }
     Ok(LoadSettings {
         arrivals,

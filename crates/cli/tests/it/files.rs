@@ -147,11 +147,18 @@ fn a_run_without_a_successful_request_exits_with_1_and_says_why() {
     })
     .unwrap();
     let output = INFEROMETER.run(folder.path(), &server.url(), &[]);
+    // Under vLLM's rules each failure has its line, as in its tool.
+    let vllm = INFEROMETER.run(folder.path(), &server.url(), &["--compat", "vllm"]);
     server.stop().unwrap();
+    let lines = stdout(&vllm);
+    assert!(
+        lines.contains("Error 9: http_error") && !lines.contains("Error 10:"),
+        "{lines}"
+    );
     assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     let text = stdout(&output);
     assert!(
-        text.contains("Error 9: http_error") && !text.contains("Error 10:"),
+        text.contains("Error 0: http_error") && text.contains("(20 times)"),
         "{text}"
     );
     assert!(

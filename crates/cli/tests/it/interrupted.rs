@@ -105,7 +105,7 @@ fn an_interrupt_lets_requests_in_flight_finish_and_marks_the_result_partial() {
     let child = start_run(folder.path(), &server);
     signal(child.id(), "-INT");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert_eq!(output.status.code(), Some(130), "{}", printed(&output));
     let manifest = manifest(&run_folder(folder.path()));
     let (ok, unfinished, all) = outcomes(&manifest);
     assert_eq!((all, ok + unfinished), (400, 400), "{}", printed(&output));
@@ -169,7 +169,12 @@ fn an_interrupt_during_warm_up_leaves_no_result() {
     }
     let output = interrupt_twice(child);
     screen.read_to_string(&mut words).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}{}", printed(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(130),
+        "{words}{}",
+        printed(&output)
+    );
     assert!(
         printed(&output).contains("nothing was measured"),
         "{words}{}",
@@ -219,13 +224,40 @@ fn a_second_interrupt_cancels_what_is_in_flight() {
     let output = interrupt_twice(child);
     assert_eq!(
         output.status.code(),
-        Some(1),
+        Some(130),
         "nothing was completed: {}",
         printed(&output)
     );
     let (ok, unfinished, all) = outcomes(&manifest(&run_folder(folder.path())));
     assert_eq!((ok, unfinished, all), (0, 10, 10), "{}", printed(&output));
     drop(server.stop());
+}
+
+/// Recovers `run` from the folder `elsewhere`, makes sure that nothing outside of the run folder changes,
+/// and undoes it.
+fn recovers_within_the_folder(run: &Path, folder: &Path, elsewhere: &Path) {
+    // A manifest may come from anywhere, so nothing is written where it points unless that is asked for.
+    let (manifest, log) = (run.join("manifest.json"), run.join("requests.arrows"));
+    let before = [fs::read(&manifest).unwrap(), fs::read(&log).unwrap()];
+    let output = INFEROMETER
+        .command(elsewhere)
+        .arg("recover")
+        .arg(run)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(!folder.join("r.json").exists(), "{}", printed(&output));
+    assert!(
+        printed(&output).contains("recover --save-result"),
+        "{}",
+        printed(&output)
+    );
+    let inside = read_json(&run.join("result.json"));
+    assert_eq!(inside["inferometer"]["recovered"], true);
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+    let [old_manifest, old_log] = before;
+    fs::write(&manifest, old_manifest).unwrap();
+    fs::write(&log, old_log).unwrap();
 }
 
 #[test]
@@ -252,10 +284,12 @@ fn a_killed_run_is_recovered_from_its_log() {
         printed(&refused)
     );
 
+    recovers_within_the_folder(&run, folder.path(), elsewhere.path());
+
     // From another folder: the result is written where the run would have written it.
     let output = INFEROMETER
         .command(elsewhere.path())
-        .arg("recover")
+        .args(["recover", "--save-result"])
         .arg(&run)
         .output()
         .unwrap();
@@ -331,7 +365,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     fs::create_dir(folder.path().join("r.json")).unwrap();
     let failed = INFEROMETER
         .command(folder.path())
-        .arg("recover")
+        .args(["recover", "--save-result"])
         .arg(&run)
         .output()
         .unwrap();
@@ -340,7 +374,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
     fs::remove_dir(folder.path().join("r.json")).unwrap();
     let output = INFEROMETER
         .command(folder.path())
-        .arg("recover")
+        .args(["recover", "--save-result"])
         .arg(&run)
         .output()
         .unwrap();
@@ -389,7 +423,7 @@ fn a_recovered_result_uses_the_clock_of_a_finished_one() {
     let run = run_folder(folder.path());
     let output = INFEROMETER
         .command(folder.path())
-        .arg("recover")
+        .args(["recover", "--save-result"])
         .arg(&run)
         .output()
         .unwrap();

@@ -29,6 +29,7 @@ const COMMANDS: [&str; 19] = [
     "visualize",
     "compare",
     "check",
+    "help",
     "install-shims",
     "import",
 ];
@@ -72,6 +73,9 @@ fn help_of_every_command() {
         }
     }
     snapshot!("help", top);
+    snapshot!("help_run_short", call(folder.path(), &["run", "-h"]));
+    snapshot!("help_topics", call(folder.path(), &["help"]));
+    snapshot!("help_unknown", call(folder.path(), &["help", "metric"]));
     for command in COMMANDS {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let name = format!("help_{}", command.replace([' ', '-'], "_"));

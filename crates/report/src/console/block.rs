@@ -11,8 +11,10 @@ use crate::Lang;
 use crate::findings;
 use crate::format::{count, duration_ms, percent};
 
-/// Columns of running text in the block.
+/// Columns of running text in the block on a wide terminal and in files: longer lines are hard to read.
 const WIDTH: usize = 100;
+/// Columns that are used even on a narrower terminal, so that the indented text has room.
+const MIN_WIDTH: usize = 40;
 
 /// What [`verdict_block`] shows. Everything optional is left out when absent; spreads are in
 /// milliseconds.
@@ -47,6 +49,8 @@ pub struct BlockContext {
     pub lang: Lang,
     /// Colour the verdict with ANSI codes.
     pub color: bool,
+    /// Columns of the terminal; `None` where nothing limits them.
+    pub columns: Option<usize>,
 }
 
 /// The block of our own after the table, each line ended by a line feed. The first line is always
@@ -56,6 +60,7 @@ pub fn verdict_block(context: &BlockContext) -> String {
     let mut block = Block {
         text: String::new(),
         lang: context.lang,
+        width: context.columns.unwrap_or(WIDTH).clamp(MIN_WIDTH, WIDTH),
     };
     verdict_lines(&mut block, context);
     if context.partial {
@@ -216,6 +221,7 @@ fn centre_and_tails(spread: &Spread, lang: Lang) -> String {
 struct Block {
     text: String,
     lang: Lang,
+    width: usize,
 }
 
 impl Block {
@@ -235,7 +241,10 @@ impl Block {
 
     fn hanging(&mut self, lead: &str, text: &str) {
         let indent = display_width(lead);
-        for (number, line) in wrap(text, WIDTH.saturating_sub(indent)).iter().enumerate() {
+        for (number, line) in wrap(text, self.width.saturating_sub(indent))
+            .iter()
+            .enumerate()
+        {
             if number == 0 {
                 let _ = writeln!(self.text, "{lead}{line}");
             } else {

@@ -16,11 +16,11 @@ use crate::exit::{Failure, OrFail};
 const OTHER_SWEEPS: [(&str, &str); 5] = [
     (
         "serve_workload",
-        "write the rates or concurrencies as a list in an experiment file (docs/sweeps.md)",
+        "write the rates or concurrencies as a list in an experiment file (inferometer help sweeps)",
     ),
     (
         "serve_sla",
-        "write the rates or concurrencies as a list in an experiment file with a stop rule (docs/sweeps.md)",
+        "write the rates or concurrencies as a list in an experiment file with a stop rule (inferometer help sweeps)",
     ),
     (
         "startup",
@@ -104,7 +104,7 @@ fn of_file(args: &SweepArgs) -> Result<Campaign, Failure> {
         .unwrap_or_else(|| PathBuf::from("combos.yaml"));
     if args.file.is_none() && !file.exists() {
         return Err(Failure::usage(
-            "no combos.yaml in this folder: write one (see docs/sweeps.md), or name another file: inferometer \
+            "no combos.yaml in this folder: write one (see inferometer help sweeps), or name another file: inferometer \
              sweep FILE",
         ));
     }

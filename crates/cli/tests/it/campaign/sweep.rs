@@ -110,7 +110,7 @@ fn a_sweep_that_is_killed_in_a_run_and_resumed_gives_the_table_of_an_unbroken_on
         // During the third run: one of its requests is in flight or done.
         let output = sweep_until(broken.path(), signal, || server.truth().len() > 13);
         if signal == "-INT" {
-            assert_eq!(code(&output), 1, "{}", printed(&output));
+            assert_eq!(code(&output), 130, "{}", printed(&output));
             assert!(
                 stdout(&output).contains("Resume with: inferometer sweep --resume"),
                 "{}",
