@@ -11,7 +11,7 @@ use inferometer_testkit::{
 use crate::INFEROMETER;
 
 /// Every command that has help of its own.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "quickstart",
     "sim",
