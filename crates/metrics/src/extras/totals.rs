@@ -44,7 +44,10 @@ impl TokenTotals {
             self.cached.cached_tokens += u64::from(cached);
             self.cached.prompt_tokens += u64::from(record.input_tokens());
         }
-        if let Some(asked) = record.asked_output_tokens {
+        // The length is requested for each choice.
+        let choices = record.choices.map_or(1, |choices| choices.count);
+        let asked = record.asked_output_tokens;
+        if let Some(asked) = asked.map(|asked| asked.saturating_mul(choices)) {
             self.lengths.requests += 1;
             self.asked += u64::from(asked);
             self.got += u64::from(record.output_tokens);

@@ -137,6 +137,11 @@ fn choices_side_by_side_do_not_make_tokens_faster() {
     };
     let (vllm, _) = tpot(&whole);
     assert!((vllm - 160.0 / 19.0).abs() < 1e-9, "{vllm}");
+    // The requested length is that of each.
+    let mut asked = records.clone();
+    asked[0].asked_output_tokens = Some(5);
+    let lengths = extras(&asked, &open_loop()).output_lengths.unwrap();
+    assert_eq!((lengths.exact, lengths.ratio), (1, 1.0));
 }
 
 #[test]
