@@ -24,7 +24,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         if !raw.starts_with(['[', '{']) {
-            let text = serde_json::from_str(raw).map_err(D::Error::custom)?;
+            let text = Text::of_raw(raw).map_err(D::Error::custom)?;
             return Ok(Self {
                 text,
                 ..Self::default()

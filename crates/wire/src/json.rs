@@ -32,14 +32,14 @@ impl Text<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+impl<'a> Text<'a> {
+    /// The text that a JSON value holds; an error for any other value.
+    pub(crate) fn of_raw(raw: &'a str) -> serde_json::Result<Self> {
         let Some(inner) = raw
             .strip_prefix('"')
             .and_then(|rest| rest.strip_suffix('"'))
         else {
-            return Err(D::Error::invalid_type(
+            return Err(serde_json::Error::invalid_type(
                 Unexpected::Other("a value other than text"),
                 &"a text",
             ));
@@ -47,10 +47,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         if !inner.contains('\\') {
             return Ok(Self(Cow::Borrowed(inner)));
         }
-        let text = serde_json::from_str(raw)
-            .or_else(|_| unpaired(raw))
-            .map_err(D::Error::custom)?;
+        let text = serde_json::from_str(raw).or_else(|_| unpaired(raw))?;
         Ok(Self(Cow::Owned(text)))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        Self::of_raw(raw).map_err(D::Error::custom)
     }
 }
 

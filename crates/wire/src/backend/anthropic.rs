@@ -10,6 +10,7 @@ use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::message::{is_marker, object};
 use crate::error::WireError;
 use crate::json::{Lenient, Reason, Text, actual_error, reason, text};
+use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink, failure_words};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -193,6 +194,10 @@ impl ReplyReader for Reader {
                     .as_ref()
                     .and_then(|delta| reason(&delta.stop_reason))
                 {
+                    if reason.kind == "end_turn" && sink.counting() == Counting::Output {
+                        // The only sign of an end-of-text token.
+                        sink.closing(true);
+                    }
                     sink.finish_because(reason);
                 }
             }

@@ -374,8 +374,11 @@ fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
     if !counted && let Some(choice) = choices.first() {
         counted = take_empty(choice, sink);
     }
+    // Every answer has an opening message, which is not worth a second look.
+    let opens = |choice: &Choice<'_>| choice.delta().is_some_and(|delta| !delta.role.is_none());
     if !counted
         && !sink.has_tokens()
+        && !choices.iter().any(opens)
         && let Some(name) = unknown_member(data)
     {
         sink.unknown_output(&name);

@@ -138,6 +138,10 @@ impl ReplyReader for Reader {
             if let Some(raw) = message.response {
                 take_response(raw.get().as_bytes(), sink)?;
             }
+            if kind == "response.completed" && sink.counting() == Counting::Output {
+                // The only sign of an end-of-text token.
+                sink.closing(true);
+            }
             sink.done();
             return Ok(());
         }

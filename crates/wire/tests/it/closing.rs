@@ -222,6 +222,37 @@ fn under_vllms_rule_its_clients_events_count() {
 }
 
 #[test]
+fn named_events_close_an_answer_at_its_last_token() {
+    let text = |kind: &str| match kind {
+        "openai-responses" => r#"{"type":"response.output_text.delta","delta":"x"}"#,
+        _ => r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#,
+    };
+    let end = |kind: &str, tokens: u32| match kind {
+        "openai-responses" => format!(
+            r#"{{"type":"response.completed","response":{{"status":"completed","usage":{{"output_tokens":{tokens}}}}}}}"#
+        ),
+        _ => format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":"end_turn"}},"usage":{{"output_tokens":{tokens}}}}}"#
+        ),
+    };
+    let stop = r#"+{"type":"message_stop"}"#;
+    for kind in ["openai-responses", "anthropic"] {
+        let of = |tokens| native(kind, &[text(kind), text(kind), &end(kind, tokens), stop]);
+        assert_eq!(of(3), [10, 30, 50], "{kind}");
+        assert_eq!(of(2), [10, 30], "{kind}");
+        assert_eq!(of(9), [10, 30], "{kind}");
+    }
+    // vLLM's client counts deltas only.
+    let kind = "openai-responses";
+    let record = read(
+        kind,
+        Counting::Vllm,
+        &[text(kind), text(kind), &end(kind, 3)],
+    );
+    assert_eq!(instants(&record), [10, 30]);
+}
+
+#[test]
 fn triton_closes_with_a_message_without_text_or_usage() {
     let (text, blank) = (r#"{"text_output":" a"}"#, r#"{"text_output":""}"#);
     assert_eq!(
