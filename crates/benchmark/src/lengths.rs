@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use inferometer_core::{Prompt, Request};
-use inferometer_wire::{SideClient, Wire};
+use inferometer_wire::{NoTokens, SideClient, Wire};
 use serde_json::{Value, json};
 
 use crate::error::{Error, OrError};
@@ -80,11 +80,55 @@ pub(crate) fn verify(
     })))
 }
 
+/// Counts plain prompts by the server's tokenizer; false when the server has no `/tokenize`.
+pub(crate) fn count(
+    wire: &Arc<Wire>,
+    model: &str,
+    requests: &mut [Request],
+) -> Result<bool, Error> {
+    let side = SideClient::new(wire).or_failure()?;
+    let mut plain: Vec<&mut Request> = requests
+        .iter_mut()
+        .filter(|request| {
+            request
+                .prompt
+                .as_text()
+                .is_some_and(|text| !text.is_empty())
+        })
+        .collect();
+    for batch in plain.chunks_mut(IN_FLIGHT) {
+        let found = side.block_on_all(batch.iter().map(|request| {
+            let text = request.prompt.as_text().unwrap_or_default().to_owned();
+            let side = &side;
+            async move {
+                tokenize(side, model, &text)
+                    .await
+                    .map(|tokens| tokens.len())
+            }
+        }));
+        for (request, found) in batch.iter_mut().zip(found) {
+            let Some(found) = found else {
+                return Ok(false);
+            };
+            request.prompt_tokens = u32::try_from(found).unwrap_or(u32::MAX);
+        }
+    }
+    Ok(true)
+}
+
 /// The server's tokens of `text`, special tokens included.
 async fn tokenize(side: &SideClient, model: &str, text: &str) -> Option<Vec<Value>> {
-    let tokens = side.tokenize(model, text, true).await.ok()?;
-    // A server that uses this path for something else finds no text in the request.
-    (text.is_empty() || !tokens.is_empty()).then_some(tokens)
+    let tokens = side.tokenize(model, text, true).await;
+    // A server that has other words for this path finds no text in the request.
+    match tokens {
+        Ok(tokens) if text.is_empty() || !tokens.is_empty() => Some(tokens),
+        Err(NoTokens::Unreachable(_)) => None,
+        _ => side
+            .tokenize_content(text, true)
+            .await
+            .ok()
+            .filter(|tokens| !tokens.is_empty()),
+    }
 }
 
 /// `text` changed to `wanted` of the server's tokens, or as close as possible; and their number.

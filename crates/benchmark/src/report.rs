@@ -10,7 +10,7 @@ use inferometer_results::{
     ChangedFile, Details, Existing, Manifest, Recovered, ResultFile, RunFolder, ScheduleInfo,
     StoredRecords, VllmResult, result_file_name,
 };
-use inferometer_workload::{HubSettings, Tokenizer};
+use inferometer_workload::{BUILTIN, HubSettings, Tokenizer};
 
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
@@ -303,7 +303,14 @@ pub fn recover(
     facts.interrupted = true;
     manifest.run.partial = true;
     manifest.run.recovered = true;
-    let tokenizer = tokenizer_if_needed(&manifest, &recovered.records, observer);
+    // A vocabulary that stood in for the model's own counts no answers.
+    let stood_in =
+        spec.target.tokenizer.is_none() && manifest.target.tokenizer.as_deref() == Some(BUILTIN);
+    let tokenizer = if stood_in {
+        None
+    } else {
+        tokenizer_if_needed(&manifest, &recovered.records, observer)
+    };
     count_in_memory(&mut recovered.records, tokenizer.as_ref());
     let recovery = Recovery {
         folder: &folder,

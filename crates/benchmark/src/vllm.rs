@@ -180,8 +180,12 @@ fn own(numbers: &Numbers, health: &ClientHealth) -> serde_json::Value {
         "extras": numbers.extras,
         "client": health,
     });
-    if !numbers.traffic.is_empty() {
-        own["traffic"] = serde_json::json!(numbers.traffic);
+    let mut traffic = numbers.traffic.clone();
+    if let Some(hash) = traffic.tokenizer_sha256.take() {
+        own["tokenizer_sha256"] = hash.into();
+    }
+    if !traffic.is_empty() {
+        own["traffic"] = serde_json::json!(traffic);
     }
     own
 }

@@ -31,6 +31,9 @@ pub struct TrafficSettings {
     pub structured: Option<Conformity>,
     /// SHA-256 of the workload file that was replayed.
     pub workload_file_sha256: Option<String>,
+    /// SHA-256 of the vocabulary of the tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer_sha256: Option<String>,
 }
 
 impl TrafficSettings {
@@ -71,6 +74,9 @@ pub struct Traffic {
     /// As in [`TrafficSettings`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload_file_sha256: Option<String>,
+    /// As in [`TrafficSettings`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer_sha256: Option<String>,
 }
 
 /// How faithfully a recorded schedule was kept.
@@ -156,6 +162,7 @@ impl Traffic {
             lengths,
             structured,
             workload_file_sha256,
+            tokenizer_sha256,
         } = settings.clone();
         let mut outlines = Vec::new();
         records.visit(&mut |record| {
@@ -172,6 +179,7 @@ impl Traffic {
             lengths,
             structured,
             workload_file_sha256,
+            tokenizer_sha256,
         }
     }
 

@@ -160,6 +160,23 @@ impl SideClient {
         special: bool,
     ) -> Result<Vec<Value>, NoTokens> {
         let body = json!({"model": model, "prompt": text, "add_special_tokens": special});
+        self.tokens(&body).await
+    }
+
+    /// The same in the words of llama.cpp's server.
+    ///
+    /// # Errors
+    /// What became of the question instead.
+    pub async fn tokenize_content(
+        &self,
+        text: &str,
+        special: bool,
+    ) -> Result<Vec<Value>, NoTokens> {
+        let body = json!({"content": text, "add_special": special, "parse_special": true});
+        self.tokens(&body).await
+    }
+
+    async fn tokens(&self, body: &Value) -> Result<Vec<Value>, NoTokens> {
         let body = Bytes::from(body.to_string());
         let reply = self.client.fetch(Method::POST, "/tokenize", Some(body));
         let reply = reply.await.map_err(|error| match error {
@@ -182,7 +199,11 @@ impl SideClient {
     pub async fn detokenize(&self, model: &str, tokens: &[Value]) -> Option<String> {
         let body = json!({"model": model, "tokens": tokens});
         let answer = self.post("/detokenize", &body).await?;
-        answer.get("prompt")?.as_str().map(str::to_owned)
+        // vLLM, SGLang, llama.cpp.
+        let text = ["prompt", "text", "content"]
+            .iter()
+            .find_map(|key| answer.get(key));
+        text?.as_str().map(str::to_owned)
     }
 
     /// The JSON of a good answer to a JSON body.

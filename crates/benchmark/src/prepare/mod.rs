@@ -44,6 +44,8 @@ pub struct Ready {
     pub tokenizer: Option<Tokenizer>,
     /// What the tokenizer was loaded from.
     pub tokenizer_id: Option<String>,
+    /// SHA-256 of the tokenizer's vocabulary.
+    pub tokenizer_sha256: Option<String>,
     /// Names of the model in requests and in results.
     pub model: ModelNames,
     /// What the server reported of itself; empty in a simulation.
@@ -99,6 +101,7 @@ pub(crate) fn prepare_without_server(
             .map(server::load_tokenizer)
             .transpose()?,
         tokenizer_id,
+        substitute: None,
         environment: Environment::capture(),
         lines: Vec::new(),
         warnings: Vec::new(),
@@ -113,6 +116,8 @@ struct Known {
     model: ModelNames,
     tokenizer: Option<Tokenizer>,
     tokenizer_id: Option<String>,
+    /// Why the built-in tokenizer stands in for the model's own.
+    substitute: Option<String>,
     environment: Environment,
     lines: Vec<String>,
     warnings: Vec<String>,
@@ -127,9 +132,7 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
         .or_else(|| settings.target.model.clone());
     let spec = named.filter(|_| settings.target.has_tokenizer);
     let (tokenizer, server, environment) = std::thread::scope(|scope| {
-        let loading = spec
-            .clone()
-            .map(|spec| scope.spawn(move || server::load_tokenizer(&spec)));
+        let loading = spec.map(|spec| scope.spawn(move || server::load_for_run(settings, &spec)));
         let server = server::ask_server(settings);
         let environment = Environment::capture();
         let tokenizer = loading.map(|thread| {
@@ -149,15 +152,17 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
             model.request, model.id
         ));
     }
-    let tokenizer_id = settings
-        .target
-        .has_tokenizer
-        .then(|| spec.unwrap_or_else(|| model.id.clone()));
-    let tokenizer = match (tokenizer, &tokenizer_id) {
-        (Some(tokenizer), _) => Some(tokenizer?),
-        (None, Some(id)) => Some(server::load_tokenizer(id)?),
-        (None, None) => None,
+    let loaded = match tokenizer {
+        Some(loaded) => Some(loaded?),
+        None if settings.target.has_tokenizer => Some(server::load_for_run(settings, &model.id)?),
+        None => None,
     };
+    let (mut tokenizer, mut tokenizer_id, mut substitute) = (None, None, None);
+    if let Some(loaded) = loaded {
+        tokenizer = Some(loaded.tokenizer);
+        tokenizer_id = Some(loaded.id);
+        substitute = loaded.substitute;
+    }
     Ok(Known {
         warnings: server::unlisted(settings, &facts, &model)
             .into_iter()
@@ -166,6 +171,7 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
         model,
         tokenizer,
         tokenizer_id,
+        substitute,
         environment,
         lines,
     })
@@ -177,6 +183,7 @@ fn assemble(
     mut known: Known,
     observer: &dyn Observer,
 ) -> Result<Ready, Error> {
+    let is_substitute = known.substitute.is_some();
     let (mut workload, own_extra) =
         workload::workload(settings, known.tokenizer.as_ref(), observer)?;
     let wire = wire::wire(settings, &known.model, workload.force_ignore_eos)?;
@@ -236,7 +243,12 @@ fn assemble(
         workload,
         workload_info,
         extra_requests,
-        tokenizer: known.tokenizer,
+        tokenizer_sha256: known
+            .tokenizer
+            .as_ref()
+            .map(|tokenizer| tokenizer.sha256().to_owned()),
+        // A vocabulary that is not the model's would count its answers wrongly: events are closer.
+        tokenizer: known.tokenizer.filter(|_| !is_substitute),
         tokenizer_id: known.tokenizer_id,
         model: known.model,
         facts: known.server.unwrap_or_default(),
@@ -269,7 +281,10 @@ fn fit_lengths(
     if settings.shapes.replay.is_some() {
         return Ok(());
     }
-    if known.server.is_some() {
+    if let Some(reason) = known.substitute.take() {
+        let line = fit_substitute(settings, known, wire, workload, &reason)?;
+        known.warnings.push(line);
+    } else if known.server.is_some() {
         if settings.compat.is_vllm() && settings.workload.dataset.info().aligned_by_vllm {
             let url = redact_url(&settings.target.base_url);
             let line = align::align(wire, &url, &known.model.id, &mut workload.requests)?;
@@ -279,6 +294,38 @@ fn fit_lengths(
         }
     }
     Adjust::new(settings).apply(known.tokenizer.as_ref(), &mut workload.requests)
+}
+
+/// Corrects or counts prompts of the built-in tokenizer, which stands in for the model's own, by the
+/// server's tokenizer. The line tells what was done.
+fn fit_substitute(
+    settings: &Settings,
+    known: &Known,
+    wire: &Arc<Wire>,
+    workload: &mut Workload,
+    reason: &str,
+) -> Result<String, Error> {
+    let model = &known.model.id;
+    let mut done = None;
+    if settings.shapes.verify_lengths {
+        if settings.workload.dataset.info().exact_lengths {
+            done = lengths::verify(wire, model, &mut workload.requests)?;
+        } else if lengths::count(wire, model, &mut workload.requests)? {
+            done = Some(serde_json::json!({"counted": workload.requests.len()}));
+        }
+    }
+    let how = if done.is_some() {
+        "the server's /tokenize gives their lengths"
+    } else {
+        "their lengths by the model's tokenizer are other ones, as the server has no /tokenize"
+    };
+    if let Some(done) = done {
+        workload.about.insert("lengths".to_owned(), done);
+    }
+    Ok(format!(
+        "The tokenizer of {model} cannot be loaded ({reason}), so the built-in one makes the prompts, and {how}. \
+         Name the model's own with --tokenizer FOLDER."
+    ))
 }
 
 /// Warnings of `--metadata` entries that meet keys of the result file.

@@ -1,10 +1,12 @@
 //! What is asked of the server and loaded for it before a workload can be built.
 
 use inferometer_wire::{ServerFacts, SideClient};
-use inferometer_workload::{HubSettings, Tokenizer};
+use inferometer_workload::{
+    BUILTIN, DatasetSettings, HubError, HubSettings, Tokenizer, TokenizerError,
+};
 
 use super::wire::wire;
-use crate::error::{Error, OrError};
+use crate::error::{Cause, Error, OrError};
 use crate::server::{ModelNames, inspect, model_names};
 use crate::settings::Settings;
 
@@ -43,5 +45,70 @@ pub(super) fn unlisted(
 
 /// Loads a tokenizer from a name, a path or the hub.
 pub(super) fn load_tokenizer(spec: &str) -> Result<Tokenizer, Error> {
-    Tokenizer::load(spec, &HubSettings::from_env()).or_usage()
+    Tokenizer::load(spec, &HubSettings::from_env()).map_err(|error| {
+        if error.is_absent() {
+            return Error::usage(format!("{error}. {REMEDIES}"));
+        }
+        Error::Usage(Cause::of(error))
+    })
+}
+
+const REMEDIES: &str = "Without the hub: --tokenizer FOLDER for a local copy, --tokenizer builtin for the \
+    vocabulary inside inferometer, HF_ENDPOINT for a mirror, or --skip-tokenizer-init for datasets that need none";
+
+/// A tokenizer of a run.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) tokenizer: Tokenizer,
+    /// What it was loaded from.
+    pub(super) id: String,
+    /// Why it stands in for the model's own.
+    pub(super) substitute: Option<String>,
+}
+
+/// Loads the tokenizer that `--tokenizer` names, else that of the model `model`. Where the model has
+/// none here, as with a made name or without a connection, the built-in one stands in: the server's
+/// `/tokenize` then gives the lengths.
+pub(super) fn load_for_run(settings: &Settings, model: &str) -> Result<Loaded, Error> {
+    if let Some(spec) = &settings.target.tokenizer {
+        return Ok(Loaded {
+            tokenizer: load_tokenizer(spec)?,
+            id: spec.clone(),
+            substitute: None,
+        });
+    }
+    // Ids of another vocabulary mean something else to the server.
+    let sends_ids = settings.content.token_ids
+        || matches!(settings.workload.dataset, DatasetSettings::TimedTrace(_));
+    match Tokenizer::load(model, &HubSettings::from_env()) {
+        Ok(tokenizer) => Ok(Loaded {
+            tokenizer,
+            id: model.to_owned(),
+            substitute: None,
+        }),
+        Err(error) if error.is_absent() && !sends_ids => Ok(Loaded {
+            tokenizer: Tokenizer::substitute().or_failure()?,
+            id: BUILTIN.to_owned(),
+            substitute: Some(reason(&error)),
+        }),
+        Err(error) if error.is_absent() => Err(Error::usage(format!("{error}. {REMEDIES}"))),
+        Err(error) => Err(Error::Usage(Cause::of(error))),
+    }
+}
+
+/// Why a tokenizer is absent, in few words.
+fn reason(error: &TokenizerError) -> String {
+    match error {
+        TokenizerError::NotFound { reason, .. } => reason
+            .split_once(" (another format")
+            .map_or(reason.as_str(), |(reason, _)| reason)
+            .to_owned(),
+        TokenizerError::Hub(HubError::Unreachable { url, message }) => {
+            format!("cannot reach {url}: {message}")
+        }
+        TokenizerError::Hub(HubError::OfflineMiss { .. }) => {
+            "it is not in the cache and HF_HUB_OFFLINE is set".to_owned()
+        }
+        other => other.to_string(),
+    }
 }

@@ -23,6 +23,7 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
             .replay
             .as_ref()
             .map(|replay| replay.sha256.clone()),
+        tokenizer_sha256: ready.tokenizer_sha256.clone(),
         ..TrafficSettings::default()
     };
     traffic.note(&ready.workload.about);

@@ -110,6 +110,16 @@ pub enum TokenizerError {
     },
 }
 
+impl TokenizerError {
+    /// True where there is no tokenizer, as opposed to one that is broken.
+    pub fn is_absent(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::NoTokenizerFile { .. } | Self::Hub(_)
+        )
+    }
+}
+
 impl Tokenizer {
     /// Loads a tokenizer: `builtin`, a folder with `tokenizer.json`, such a file, or a Hugging Face
     /// id.
@@ -146,6 +156,18 @@ impl Tokenizer {
             Config::builtin(),
             None,
         )
+    }
+
+    /// The vocabulary inside the binary in place of a model's own, which has another chat template or
+    /// none: this one has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::builtin`].
+    pub fn substitute() -> Result<Self, TokenizerError> {
+        let mut tokenizer = Self::builtin()?;
+        tokenizer.config.chat_template = None;
+        Ok(tokenizer)
     }
 
     fn from_parts(
