@@ -31,6 +31,7 @@
 mod align;
 mod calibration;
 pub mod ceiling;
+mod collect;
 mod command;
 mod compat;
 mod decoding;
@@ -60,6 +61,7 @@ mod structured;
 mod vllm;
 
 pub use calibration::{Calibrated, Calibration, calibrate};
+pub use collect::{Collected, add_details, collect_runs, file_rows, read_details, was_stopped};
 pub use compat::Compat;
 pub use decoding::Decoding;
 pub use error::{Cause, Error, OrError};

@@ -23,6 +23,7 @@ mod load;
 mod logs;
 mod lookup;
 mod options;
+mod overview;
 mod process_runner;
 mod repeats;
 mod rerun;
@@ -49,6 +50,7 @@ pub use journal::{
 };
 pub use load::Load;
 pub use options::SweepOptions;
+pub use overview::overview;
 pub use process_runner::{CurrentLog, LogState, ProcessRunner, ProcessSettings};
 pub use repeats::{Folded, fold, folded_table};
 pub use rerun::prepare_rerun;

@@ -1,12 +1,18 @@
 //! Runs side by side.
 
+mod words;
+
 use inferometer_metrics::Estimate;
 use serde_json::{Value, json};
 
 use crate::Lang;
 use crate::document::Document;
-use crate::format::{cell, significant};
+use crate::format::cell;
 use crate::visualize::{Row, Run, parse_rows};
+use words::{
+    Better, Decision, RESPONSE, SERVICE, better, differs, label, letter, number, relative_text,
+    setting_text, signed,
+};
 
 /// Settings of a result file that decide what was measured, in display order.
 const SETTINGS: [&str; 14] = [
@@ -25,14 +31,6 @@ const SETTINGS: [&str; 14] = [
     "ramp_up_start_rps",
     "ramp_up_end_rps",
 ];
-
-/// Which direction is an improvement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Better {
-    Higher,
-    Lower,
-    Neither,
-}
 
 /// A run, or the repeats of one setting, under the name that the user knows.
 #[derive(Clone, Debug)]
@@ -98,13 +96,14 @@ pub struct TooFewRuns {
 }
 
 impl Comparison {
-    /// Compares `sides`, each with at least one run.
+    /// Compares `sides`, each with at least one run. Names that are paths are shortened to what no
+    /// other side shares.
     ///
     /// # Errors
     ///
     /// When there are fewer than two.
     pub fn new(sides: &[Side], lang: Lang) -> Result<Self, TooFewRuns> {
-        let sides: Vec<Runs> = sides
+        let mut sides: Vec<Runs> = sides
             .iter()
             .filter(|side| !side.rows.is_empty())
             .map(|side| Runs {
@@ -115,6 +114,7 @@ impl Comparison {
         if sides.len() < 2 {
             return Err(TooFewRuns { given: sides.len() });
         }
+        shorten_names(&mut sides);
         Ok(Self { sides, lang })
     }
 
@@ -423,121 +423,28 @@ impl Comparison {
     }
 }
 
-/// Latencies from the due instant, in our own part of a result.
-const RESPONSE: &str = "inferometer.extras.response";
-/// Latencies from the send.
-const SERVICE: &str = "inferometer.extras.service";
-
-/// A number of a run: by vLLM's key as far as it was measured, or by the path of one of ours.
-fn number(run: &Run, key: &str) -> Option<f64> {
-    if key.starts_with("inferometer.") {
-        run.own_number(key)
-    } else {
-        run.measured(key)
-    }
-}
-
-/// How a number is called: our own latencies by what they are.
-fn label(key: &str) -> String {
-    for (prefix, name) in [(RESPONSE, "response "), (SERVICE, "")] {
-        if let Some((metric, stat)) = key
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
-        {
-            return format!("{name}{stat}_{metric}");
-        }
-    }
-    key.to_owned()
-}
-
-/// What the runs say about a difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    Better,
-    Worse,
-    CannotTell,
-    /// Neither direction is an improvement, or a number is missing.
-    Nothing,
-}
-
-impl Decision {
-    const fn of(better: bool) -> Self {
-        if better { Self::Better } else { Self::Worse }
-    }
-
-    const fn word(self, lang: Lang) -> &'static str {
-        match self {
-            Self::Better => lang.pick("better", "更好"),
-            Self::Worse => lang.pick("worse", "更差"),
-            Self::CannotTell => lang.pick("cannot tell", "无法判断"),
-            Self::Nothing => "",
-        }
-    }
-}
-
-impl From<Decision> for Value {
-    fn from(decision: Decision) -> Self {
-        match decision {
-            Decision::Nothing => Self::Null,
-            Decision::CannotTell => "cannot_tell".into(),
-            decided => decided.word(Lang::En).into(),
-        }
-    }
-}
-
-fn letter(index: usize) -> String {
-    let name = char::from(b'A' + (index % 26) as u8);
-    if index < 26 {
-        name.to_string()
-    } else {
-        format!("{name}{}", index / 26)
-    }
-}
-
-fn differs(values: &[Value]) -> bool {
-    values
+/// Shortens each path to its shortest suffix that no other side shares.
+fn shorten_names(sides: &mut [Runs]) {
+    let names: Vec<Vec<String>> = sides
         .iter()
-        .any(|value| setting_text(value) != setting_text(&values[0]))
-}
-
-/// A setting as text; `8` and `8.0` (as in some CSV files) are the same.
-fn setting_text(value: &Value) -> String {
-    match value {
-        Value::Null => "–".to_owned(),
-        Value::String(text) => text
-            .parse::<f64>()
-            .map_or_else(|_| text.clone(), |number| number.to_string()),
-        Value::Number(number) => number
-            .as_f64()
-            .map_or_else(|| number.to_string(), |number| number.to_string()),
-        other => other.to_string(),
+        .map(|side| {
+            side.name
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
+        .collect();
+    for (index, side) in sides.iter_mut().enumerate() {
+        let own = &names[index];
+        let suffix = |count: usize| &own[own.len().saturating_sub(count)..];
+        let is_unique = |count: &usize| {
+            names
+                .iter()
+                .enumerate()
+                .all(|(other, name)| other == index || !name.ends_with(suffix(*count)))
+        };
+        let count = (1..=own.len()).find(is_unique).unwrap_or(own.len());
+        side.name = suffix(count).join("/");
     }
-}
-
-fn better(key: &str) -> Better {
-    if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
-        Better::Higher
-    } else if key.ends_with("_ms") || key.contains("_ms.") || key == "failed" {
-        Better::Lower
-    } else {
-        Better::Neither
-    }
-}
-
-fn signed(value: Option<f64>, unit: &str) -> String {
-    value.map_or("–".to_owned(), |value| {
-        let sign = if value > 0.0 { "+" } else { "" };
-        format!("{sign}{}{unit}", significant(value, 3))
-    })
-}
-
-/// The relative difference, with what can be said about it.
-fn relative_text(percent: Option<f64>, decision: Decision, lang: Lang) -> String {
-    let Some(value) = percent else {
-        return "–".to_owned();
-    };
-    let sign = if value > 0.0 { "+" } else { "" };
-    format!("{sign}{value:.1} % {}", decision.word(lang))
-        .trim_end()
-        .to_owned()
 }

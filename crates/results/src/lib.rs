@@ -14,6 +14,7 @@ mod aggregate;
 mod atomic;
 mod batch;
 mod columns;
+mod convert;
 mod dates;
 mod duplicates;
 mod error;
@@ -34,6 +35,7 @@ pub use aggregate::{
 };
 pub use atomic::numbered;
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
+pub use convert::write_converted;
 pub use dates::{python_isoformat, rfc3339, vllm_date};
 pub use duplicates::Duplicate;
 pub use error::ResultsError;

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use inferometer_benchmark::FolderRun;
+use inferometer_benchmark::{FolderRun, file_rows};
 use inferometer_campaign::{fold, result_files};
-use inferometer_report::visualize::Row;
 use inferometer_report::{Comparison, Side};
-use inferometer_results::{BenchName, find_run_folders, is_run_folder, read_result_summary};
+use inferometer_results::{find_run_folders, is_run_folder};
 
 use super::collect::collect;
 use crate::args::CompareArgs;
@@ -20,10 +19,9 @@ pub(crate) fn compare(args: &CompareArgs, output: &Output) -> Result<Exit, Failu
         if path.is_dir() {
             sides.push(folder_side(path, output)?);
         } else {
-            sides.extend(file_rows(path)?.into_iter().map(Side::from));
+            sides.extend(file_rows(path).or_usage()?.into_iter().map(Side::from));
         }
     }
-    shorten_names(&mut sides);
     let comparison = Comparison::new(&sides, args.lang).or_usage()?;
     if args.json {
         output.print_line(&serde_json::to_string_pretty(&comparison.to_json()).or_failure()?);
@@ -45,7 +43,7 @@ fn folder_side(path: &Path, output: &Output) -> Result<Side, Failure> {
         let rows = vec![FolderRun::open(path)?.row()?.collect()];
         return Ok(Side { name, rows });
     }
-    let table = collect(&[path.to_owned()], output)?.table;
+    let table = collect(&[path.to_owned()], output)?.0;
     // Names of files that are repeats of one another by their settings may be anything here: the
     // user says that the folder holds repeats, and only different settings contradict that.
     let settings = fold(&table).into_iter().map(|mut group| {
@@ -66,57 +64,4 @@ fn folder_side(path: &Path, output: &Output) -> Result<Side, Failure> {
     }
     let rows = table.rows.into_iter().map(|row| row.values).collect();
     Ok(Side { name, rows })
-}
-
-/// The runs of a result file.
-fn file_rows(path: &Path) -> Result<Vec<Row>, Failure> {
-    let runs = read_result_summary(path).or_usage()?;
-    let several = runs.len() > 1;
-    Ok(runs
-        .into_iter()
-        .map(|run| {
-            let mut row = run.keys;
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if let Some(bench) = BenchName::parse(&name) {
-                row.insert("input_len".to_owned(), bench.input_len.into());
-                row.insert("output_len".to_owned(), bench.output_len.into());
-            }
-            let place = if several {
-                format!(" #{}", run.position + 1)
-            } else {
-                String::new()
-            };
-            row.insert(
-                "filename".to_owned(),
-                format!("{}{place}", path.display()).into(),
-            );
-            row
-        })
-        .collect())
-}
-
-/// Shortens each path to its shortest suffix that no other side shares.
-fn shorten_names(sides: &mut [Side]) {
-    let names: Vec<Vec<String>> = sides
-        .iter()
-        .map(|side| {
-            side.name
-                .split('/')
-                .filter(|part| !part.is_empty())
-                .map(str::to_owned)
-                .collect()
-        })
-        .collect();
-    for (index, side) in sides.iter_mut().enumerate() {
-        let own = &names[index];
-        let suffix = |count: usize| &own[own.len().saturating_sub(count)..];
-        let is_unique = |count: &usize| {
-            names
-                .iter()
-                .enumerate()
-                .all(|(other, name)| other == index || !name.ends_with(suffix(*count)))
-        };
-        let count = (1..=own.len()).find(is_unique).unwrap_or(own.len());
-        side.name = suffix(count).join("/");
-    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use inferometer_benchmark::{add_details, read_details};
 use inferometer_campaign::{
     FlagTable, Start, SweepOptions, read_table, result_files, sweep_campaign,
 };
@@ -13,14 +14,12 @@ use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use inferometer_results::{ImportedRun, find_run_folders, read_result};
+use inferometer_results::find_run_folders;
 use inferometer_sim::{SimSettings, start};
 use inferometer_workload::{BUILTIN, Tokenizer};
-use rayon::prelude::*;
-use serde_json::{Value, json};
 
 use super::aggregate::{TABLE_NAME, write_table};
-use super::collect::{collect, folder_details, read_details};
+use super::collect::collect;
 use super::{sim, sweep};
 use crate::args::VisualizeArgs;
 use crate::exit::{Exit, Failure, OrFail};
@@ -32,7 +31,7 @@ const PNG_SCALE: f32 = 2.0;
 /// Writes the figures and reports that `args` select.
 pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, Failure> {
     let Drawn {
-        mut rows,
+        rows,
         detailed,
         source,
     } = if args.runs.is_empty() {
@@ -40,7 +39,6 @@ pub(crate) fn visualize(args: &VisualizeArgs, output: &Output) -> Result<Exit, F
     } else {
         from_runs(&args.runs, output)?
     };
-    rows.iter_mut().for_each(restore_verdict);
     let runs = parse_rows(&rows);
     let (lang, folder) = (args.lang, &args.output);
     fs::create_dir_all(folder).map_err(|error| {
@@ -121,7 +119,14 @@ fn from_table(args: &VisualizeArgs, output: &Output) -> Result<Drawn, Failure> {
             csv.display()
         )));
     }
-    let detailed = add_details(&mut rows, csv.parent().unwrap_or(Path::new("")));
+    let folder = match csv.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // A table that was moved away from its results is drawn without them.
+    let files = result_files(folder).unwrap_or_default();
+    let folders = find_run_folders(folder).unwrap_or_default();
+    let detailed = add_details(&mut rows, &files, &folders);
     Ok(Drawn {
         rows,
         detailed,
@@ -131,7 +136,7 @@ fn from_table(args: &VisualizeArgs, output: &Output) -> Result<Drawn, Failure> {
 
 /// The runs at `paths`.
 fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
-    let mut table = collect(paths, output)?.table;
+    let (mut table, _) = collect(paths, output)?;
     let names: Vec<String> = paths
         .iter()
         .map(|path| path.display().to_string())
@@ -146,75 +151,6 @@ fn from_runs(paths: &[PathBuf], output: &Output) -> Result<Drawn, Failure> {
         detailed,
         source,
     })
-}
-
-/// Joins the verdict of a CSV row to the object that the figures read: the table has it in several
-/// columns, with the reasons as JSON text.
-fn restore_verdict(row: &mut Row) {
-    let Some(level) = row
-        .get("inferometer.verdict.level")
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-    else {
-        return;
-    };
-    let reasons = row
-        .get("inferometer.verdict.reasons")
-        .and_then(Value::as_str);
-    let Some(reasons) = reasons.and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
-        return;
-    };
-    row.insert(
-        "inferometer".to_owned(),
-        json!({"verdict": {"level": level, "reasons": reasons}}),
-    );
-}
-
-/// Adds per-request arrays, for distributions and timelines: a table has none, but the result files
-/// next to it may (`--save-detailed`), and the run folders do. Returns the number of rows with them.
-fn add_details(rows: &mut [Row], folder: &Path) -> usize {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    // A table that was moved away from its results is drawn without them.
-    let files = result_files(folder).unwrap_or_default();
-    let folders = find_run_folders(folder).unwrap_or_default();
-    let runs: Vec<ImportedRun> = files
-        .par_iter()
-        .filter(|file| fs::read(file).is_ok_and(|text| contains(&text, b"\"ttfts\"")))
-        .flat_map_iter(|file| read_result(file).unwrap_or_default())
-        .filter(|run| !run.details.is_empty())
-        .collect();
-    let mut found = 0;
-    for row in rows {
-        // Repeats have the same name in different folders; their dates differ.
-        let Some(name) = row.get("filename").and_then(Value::as_str) else {
-            continue;
-        };
-        let is_same = |run: &&ImportedRun| {
-            run.file.ends_with(name)
-                && run.keys.get("date").and_then(Value::as_str)
-                    == row.get("date").and_then(Value::as_str)
-        };
-        let mut matching = runs.iter().filter(is_same);
-        let mut own = folders.iter().filter(|folder| folder.ends_with(name));
-        let details = match (matching.next(), own.next()) {
-            (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
-            (None, Some(folder)) if own.next().is_none() => folder_details(folder),
-            _ => None,
-        };
-        if let Some(details) = details {
-            row.extend(details);
-            found += 1;
-        }
-    }
-    found
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
 }
 
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2], Failure> {

@@ -3,8 +3,9 @@
 use inferometer_metrics::{Estimate, Metric};
 
 use super::groups::{Level, Load, MAX_LINES, Series, drawn, lens_name, series, thinned};
+use super::notes::{keys, notes, subtitle};
 use super::rows::{Run, Stat};
-use super::throughput::{add_level, keys, load_axis, notes, nothing, panel, subtitle};
+use super::throughput::{add_level, load_axis, nothing, panel};
 use crate::Lang;
 use crate::chart::{
     Axis, Bar, Figure, Interval, Key, Line, Mark, Marker, Panel, fitted_apart, theme,

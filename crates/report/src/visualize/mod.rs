@@ -10,6 +10,7 @@ mod dashboard;
 mod files;
 mod groups;
 mod latency;
+mod notes;
 mod report;
 mod rows;
 mod throughput;

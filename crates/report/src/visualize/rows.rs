@@ -369,6 +369,10 @@ fn verdict(row: &Row) -> Option<Verdict> {
         .get("inferometer.verdict.reasons")
         .and_then(Value::as_str)
         .unwrap_or_default();
+    // Our own tables have them as JSON.
+    if let Ok(reasons) = serde_json::from_str::<Vec<Reason>>(codes) {
+        return Some(Verdict { level, reasons });
+    }
     let reasons = codes
         .split([';', ','])
         .map(str::trim)

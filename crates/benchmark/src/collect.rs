@@ -1,0 +1,168 @@
+//! Many runs from result files and run folders, as one table.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use inferometer_report::visualize::Row as Keys;
+use inferometer_results::{
+    Aggregate, BenchName, ImportedRun, ReadError, Row, RunFolder, Source, aggregate_with,
+    read_result, read_result_summary,
+};
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::report::FolderRun;
+
+/// Runs as one table.
+#[derive(Debug)]
+pub struct Collected {
+    /// The runs, and the files and copies that are in no row.
+    pub table: Aggregate,
+    /// Run folders that could not be read, each with the reason.
+    pub unreadable: Vec<String>,
+}
+
+/// Reads result files and run folders into one table. What cannot be read does not keep the others
+/// from being read.
+pub fn collect_runs(files: &[PathBuf], folders: &[PathBuf]) -> Collected {
+    let mut runs = Vec::new();
+    let mut unreadable = Vec::new();
+    for folder in folders {
+        match folder_run(folder) {
+            Ok(run) => runs.push(run),
+            Err(error) => unreadable.push(format!("{}: {}", folder.display(), error.report())),
+        }
+    }
+    Collected {
+        table: aggregate_with(files, runs),
+        unreadable,
+    }
+}
+
+/// True for the folder of a run that did not reach its planned end, such as a sweep leaves of the
+/// run in which it was interrupted.
+pub fn was_stopped(folder: &Path) -> bool {
+    let manifest = RunFolder::open(folder).and_then(|folder| folder.read_manifest());
+    manifest.is_ok_and(|manifest| manifest.run.partial)
+}
+
+/// A run folder in the keys of a result file, without lists.
+fn folder_run(folder: &Path) -> Result<ImportedRun, Error> {
+    let run = FolderRun::open(folder)?;
+    let mut keys: Keys = run.row()?.filter(|(_, value)| !value.is_array()).collect();
+    if let Some(ours) = keys.get_mut("inferometer") {
+        ours["plan"] = run.plan().into();
+    }
+    Ok(ImportedRun {
+        source: Source::Inferometer,
+        keys,
+        details: Keys::new(),
+        file: folder.to_owned(),
+        position: 0,
+    })
+}
+
+/// Reads the lists of single requests into the rows whose file or folder has them; returns how many
+/// do.
+pub fn read_details(rows: &mut [Row]) -> usize {
+    let details: Vec<Keys> = rows
+        .par_iter()
+        .map(|row| details(&row.run).unwrap_or_default())
+        .collect();
+    let mut found = 0;
+    for (row, details) in rows.iter_mut().zip(details) {
+        found += usize::from(details.contains_key("ttfts"));
+        row.values.extend(details);
+    }
+    found
+}
+
+fn details(run: &ImportedRun) -> Option<Keys> {
+    if run.file.is_dir() {
+        return folder_details(&run.file);
+    }
+    let mut runs = read_result(&run.file).ok()?;
+    (run.position < runs.len()).then(|| runs.swap_remove(run.position).details)
+}
+
+/// The lists of single requests of a run folder, as far as figures use them; `None` where they
+/// cannot be read.
+fn folder_details(folder: &Path) -> Option<Keys> {
+    let row = FolderRun::open(folder).ok()?.detailed_row().ok()?;
+    let is_used = |key: &str| key != "generated_texts";
+    Some(
+        row.filter(|(key, value)| value.is_array() && is_used(key))
+            .collect(),
+    )
+}
+
+/// Adds the lists of single requests to the rows of a table, from those of `files` and run `folders`
+/// that their `filename` names; returns the number of rows with them.
+pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) -> usize {
+    let runs: Vec<ImportedRun> = files
+        .par_iter()
+        .filter(|file| fs::read(file).is_ok_and(|text| contains(&text, b"\"ttfts\"")))
+        .flat_map_iter(|file| read_result(file).unwrap_or_default())
+        .filter(|run| !run.details.is_empty())
+        .collect();
+    let mut found = 0;
+    for row in rows {
+        // Repeats have the same name in different folders; their dates differ.
+        let Some(name) = row.get("filename").and_then(Value::as_str) else {
+            continue;
+        };
+        let is_same = |run: &&ImportedRun| {
+            run.file.ends_with(name)
+                && run.keys.get("date").and_then(Value::as_str)
+                    == row.get("date").and_then(Value::as_str)
+        };
+        let mut matching = runs.iter().filter(is_same);
+        let mut own = folders.iter().filter(|folder| folder.ends_with(name));
+        let details = match (matching.next(), own.next()) {
+            (Some(run), None) if matching.next().is_none() => Some(run.details.clone()),
+            (None, Some(folder)) if own.next().is_none() => folder_details(folder),
+            _ => None,
+        };
+        if let Some(details) = details {
+            row.extend(details);
+            found += 1;
+        }
+    }
+    found
+}
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|window| window == word)
+}
+
+/// The runs of a result file in the keys of vLLM's, each under the path of the file.
+///
+/// # Errors
+///
+/// As [`read_result_summary`].
+pub fn file_rows(path: &Path) -> Result<Vec<Keys>, ReadError> {
+    let runs = read_result_summary(path)?;
+    let several = runs.len() > 1;
+    Ok(runs
+        .into_iter()
+        .map(|run| {
+            let mut row = run.keys;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some(bench) = BenchName::parse(&name) {
+                row.insert("input_len".to_owned(), bench.input_len.into());
+                row.insert("output_len".to_owned(), bench.output_len.into());
+            }
+            let place = if several {
+                format!(" #{}", run.position + 1)
+            } else {
+                String::new()
+            };
+            row.insert(
+                "filename".to_owned(),
+                format!("{}{place}", path.display()).into(),
+            );
+            row
+        })
+        .collect())
+}
