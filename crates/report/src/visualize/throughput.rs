@@ -3,16 +3,16 @@
 use inferometer_metrics::{Estimate, Metric};
 
 use super::groups::{
-    DRAWN, Level, Load, MAX_LINES, Series, Trust, by_input_length, drawn, lens_name, loads, series,
+    Level, Load, MAX_LINES, Series, Trust, by_input_length, drawn, lens_name, loads, series,
     thinned,
 };
 use super::notes::{keys, notes, subtitle};
 use super::rows::{Run, Stat};
 use crate::Lang;
 use crate::chart::{
-    Axis, Figure, Heat, Interval, Key, Line, Mark, Marker, Panel, Scale, fitted_apart, theme,
+    Axis, Figure, Heat, Interval, Line, Mark, Marker, Panel, Scale, fitted_apart, theme,
 };
-use crate::format::{percent, significant};
+use crate::format::significant;
 
 /// Room for a setting's name beside the heat map, in pixels.
 const NAME_ROOM: f64 = 190.0;
