@@ -52,6 +52,7 @@ mod request_adjust;
 mod run;
 mod run_records;
 mod save;
+mod selftest;
 pub mod server;
 pub mod settings;
 mod sidecars;
@@ -75,6 +76,7 @@ pub use rate_search::{RateSearch, SearchBudget};
 pub use report::{FolderRun, SavedResult, recover, report};
 pub use run::{Run, describe_failure, run, run_with_stop};
 pub use run_records::count_in_memory;
+pub use selftest::SelfTest;
 pub use settings::{
     ConnectionSpec, ContentSpec, Exports, LoadSpec, ReportSpec, Settings, TargetSpec, WorkloadSpec,
 };
