@@ -33,6 +33,7 @@ mod server;
 mod stop_rules;
 mod target;
 mod verdict;
+pub mod words;
 mod work;
 mod world;
 

@@ -2,7 +2,7 @@
 
 mod preflight;
 mod request;
-mod text;
+mod resume;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use inferometer_campaign::{
     Campaign, CurrentLog, Form, Journal, ProcessRunner, ProcessSettings, Start, Tally,
-    check_servers, execute, prepare_rerun, write_summaries,
+    check_servers, execute, prepare_rerun, words, write_summaries,
 };
 use inferometer_core::Secret;
 use inferometer_os::clock;
@@ -32,7 +32,7 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         output.note(&note);
     }
     if args.dry_run {
-        output.print(&text::plan(&campaign, None));
+        output.print(&words::plan(&campaign, None));
         return Ok(Exit::Good);
     }
     let mut settings = ExecutionSettings {
@@ -55,10 +55,10 @@ pub(crate) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
         }
     }
     let (tally, journal) = execute_campaign(&campaign, &settings, output)?;
-    output.print(&text::conclusion(&campaign, &tally, &journal));
+    output.print(&words::conclusion(&campaign, &tally, &journal));
     let good = tally.failed == 0 && tally.pending == 0;
     if !good {
-        output.print_line(&format!("Resume with: {}", text::resume_command()));
+        output.print_line(&format!("Resume with: {}", resume::resume_command()));
     }
     Ok(if tally.interrupted && tally.pending > 0 {
         Exit::Interrupted
@@ -111,7 +111,7 @@ pub(crate) fn execute_campaign(
     let mut runner = process_runner(settings, links)?;
     let now = rfc3339(clock::wall());
     let mut journal = Journal::begin(campaign, settings.start, &now).or_usage()?;
-    output.print(&text::plan(campaign, Some(&journal)));
+    output.print(&words::plan(campaign, Some(&journal)));
     check_servers(campaign, &mut journal, &mut runner).or_usage()?;
     let sources = Sources {
         subscriber,

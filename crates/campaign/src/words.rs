@@ -1,17 +1,18 @@
-//! What a sweep prints before and after its runs.
+//! A campaign in words: its plan before the runs, and how it ended.
 
 use std::fmt::Write as _;
 
-use inferometer_campaign::estimate::{Calibration, remaining, seconds, span};
-use inferometer_campaign::{Campaign, Journal, SELF_PROGRAM, Status, Tally};
 use inferometer_core::redact::redact_arguments;
+
+use crate::estimate::{Calibration, remaining, seconds, span};
+use crate::{Campaign, Journal, Status, Tally};
 
 /// Maximum number of runs to list; the rest is only counted.
 const SHOWN: usize = 30;
 
 /// The plan: the runs that are left, or, for `--dry-run` (without a journal), all runs with their
 /// commands.
-pub(super) fn plan(campaign: &Campaign, journal: Option<&Journal>) -> String {
+pub fn plan(campaign: &Campaign, journal: Option<&Journal>) -> String {
     let is_done = |index: usize| journal.is_some_and(|journal| journal.is_done(index));
     let cells = campaign.cells.iter().enumerate();
     let pending = cells.filter(|(index, _)| !is_done(*index));
@@ -84,7 +85,7 @@ fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) ->
 }
 
 /// A command as typed in a shell, without secrets.
-fn shell_line(command: &[String]) -> String {
+pub fn shell_line(command: &[String]) -> String {
     let words = redact_arguments(command);
     let quoted = words.iter().map(|word| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
@@ -97,25 +98,8 @@ fn shell_line(command: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// The command line of this process, with `--resume`.
-pub(super) fn resume_command() -> String {
-    let mut words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| word != "--overwrite" && word != "--again")
-        .collect();
-    if !words.iter().any(|word| word == "--resume") {
-        let end = words
-            .iter()
-            .position(|word| word == "--")
-            .unwrap_or(words.len());
-        words.insert(end, "--resume".to_owned());
-    }
-    words.insert(0, SELF_PROGRAM.to_owned());
-    shell_line(&words)
-}
-
 /// How a campaign ended.
-pub(super) fn conclusion(campaign: &Campaign, tally: &Tally, journal: &Journal) -> String {
+pub fn conclusion(campaign: &Campaign, tally: &Tally, journal: &Journal) -> String {
     let mut text = String::from("\n");
     let mut parts = vec![format!(
         "{} of {} runs done",
