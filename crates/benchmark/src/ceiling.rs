@@ -42,15 +42,23 @@ impl Ceiling {
             events += record.events.len();
             sent += usize::from(record.send_start.is_some());
         });
+        let streams = (health.in_flight_peak as f64, self.open_streams as f64);
+        let streams = Some(streams).filter(|_| !self.is_limited_by_flag());
         [
             (events as f64 / wall, self.events_per_s),
             (sent as f64 / wall, self.requests_per_s),
-            (health.in_flight_peak as f64, self.open_streams as f64),
         ]
         .into_iter()
+        .chain(streams)
         .map(|(used, ceiling)| used / ceiling)
         .filter(|fraction| fraction.is_finite())
         .reduce(f64::max)
+    }
+
+    /// True when a flag of the self-test (`--max-streams`) set the number of streams: then the host
+    /// could have opened more.
+    fn is_limited_by_flag(&self) -> bool {
+        self.streams_limited_by.starts_with("--")
     }
 }
 
@@ -103,4 +111,31 @@ pub fn kept() -> Option<Ceiling> {
 /// Name of this host; empty where the system reports none.
 pub fn host() -> String {
     inferometer_telemetry::host_name().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use inferometer_core::Record;
+
+    use super::*;
+
+    #[test]
+    fn a_number_of_streams_that_a_flag_set_is_no_ceiling() {
+        let mut ceiling = Ceiling {
+            events_per_s: 1e6,
+            requests_per_s: 1e6,
+            open_streams: 500,
+            streams_limited_by: "--max-streams".to_owned(),
+            ..Ceiling::default()
+        };
+        let health = ClientHealth {
+            wall: inferometer_core::Nanos::from_millis(1_000),
+            in_flight_peak: 3_000,
+            ..ClientHealth::default()
+        };
+        let records = vec![Record::default()];
+        assert_eq!(ceiling.used(&records, &health), Some(0.0));
+        "open files (ulimit -n)".clone_into(&mut ceiling.streams_limited_by);
+        assert_eq!(ceiling.used(&records, &health), Some(6.0));
+    }
 }

@@ -104,6 +104,17 @@ pub(crate) fn counter_deltas(before: Option<&Page>, after: Option<&Page>, second
     })
 }
 
+/// Fraction of prompt tokens that the server found in its prefix cache, 0 to 1, by its counters; `None`
+/// where it has none, or was restarted.
+pub(crate) fn counted_cached(
+    before: Option<&Page>,
+    after: Option<&Page>,
+    seconds: f64,
+) -> Option<f64> {
+    let delta = ServerDelta::between(before?, after?, seconds);
+    delta.prefix_cache_hit_rate().filter(|_| !delta.restarted)
+}
+
 fn diffusion_section(diffusion: &Diffusion) -> Section {
     let row = |label: &str, cell| (label.to_owned(), Some(cell));
     Section {

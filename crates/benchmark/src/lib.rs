@@ -38,6 +38,7 @@ mod decoding;
 mod error;
 mod export;
 mod header;
+mod history;
 mod json_integers;
 mod lengths;
 mod numbers;

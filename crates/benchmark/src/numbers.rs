@@ -1,12 +1,14 @@
 //! From records to what is printed, for `run` and `report` alike, so that a run folder gives the same
 //! report again.
 
-use inferometer_core::{ClientHealth, Records, Verdict};
+use inferometer_core::{ClientHealth, Records, Verdict, redact_url};
 use inferometer_metrics::traffic::Traffic;
-use inferometer_metrics::{Extras, Summary, analyse, judge};
+use inferometer_metrics::{
+    Extras, Kind, MetricSettings, MetricStats, Note, Summary, Target, analyse, judge,
+};
 use inferometer_report::Lang;
 use inferometer_report::console::{
-    BlockContext, TableContext, result_table, traffic_lines, verdict_block,
+    BlockContext, ClientPart, TableContext, result_table, traffic_lines, verdict_block,
 };
 use serde::Serialize;
 
@@ -27,6 +29,9 @@ pub struct Numbers {
     /// Whether the numbers can be trusted.
     #[serde(skip)]
     pub verdict: Verdict,
+    /// vLLM's rules hold to the letter (`--compat vllm`).
+    #[serde(skip)]
+    pub as_vllm: bool,
 }
 
 impl Numbers {
@@ -37,7 +42,18 @@ impl Numbers {
         facts: &RunFacts,
         health: &ClientHealth,
     ) -> Self {
-        let (summary, extras) = analyse(records, &spec.metric_settings());
+        let as_vllm = spec.compat.is_vllm();
+        let settings = MetricSettings {
+            prompt_tolerance: facts.prompt_tolerance,
+            ..spec.metric_settings()
+        };
+        let (mut summary, mut extras) = analyse(records, &settings);
+        extras.notes.extend(repeated_workload(&extras, facts));
+        if !as_vllm && summary.kind == Kind::Generation {
+            // vLLM counts events and not tokens, and requests that did not overlap.
+            summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
+            summary.max_concurrent_requests = extras.concurrency.max;
+        }
         let verdict = judge(&summary, &extras, health, &spec.verdict_settings(facts));
         let traffic = Traffic::of(records, &facts.traffic);
         Self {
@@ -45,7 +61,14 @@ impl Numbers {
             extras,
             traffic,
             verdict,
+            as_vllm,
         }
+    }
+
+    /// True where nothing is known of a metric although requests were answered: of TPOT where every
+    /// answer came in one piece, of TTFT where answers were not streamed. With vLLM it is 0.
+    pub fn is_unknown(&self, stats: &MetricStats) -> bool {
+        !self.as_vllm && stats.samples == 0 && self.summary.completed > 0
     }
 
     /// vLLM's table, then inferometer's block, as text.
@@ -63,6 +86,7 @@ impl Numbers {
                 request_rate: spec.load.request_rate(),
                 tokenizer: spec.target.has_tokenizer,
                 old_total_label: spec.compat.has_old_total_label(),
+                as_vllm: self.as_vllm,
                 probes: facts.probe.as_ref().map(ProbeNumbers::section),
                 extra: facts
                     .decoding
@@ -71,35 +95,74 @@ impl Numbers {
                     .unwrap_or_default(),
             },
         );
-        let block = self.block(facts, health, look);
+        let block = self.block(spec, facts, health, look);
         format!("{table}{block}{}", traffic_lines(&self.traffic))
     }
 
-    fn block(&self, facts: &RunFacts, health: &ClientHealth, look: &Look) -> String {
+    /// The client's part of the first latency there is: TTFT, or E2EL where answers have no tokens.
+    fn client_share(&self) -> Option<ClientPart> {
         let extras = &self.extras;
-        let share = extras
-            .client_share
-            .iter()
-            .find(|share| share.metric == "ttft" && share.p99_ms > 0.0);
+        let metric = |key: &str| extras.client_share.iter().find(|share| share.metric == key);
+        let generates = self.summary.kind == Kind::Generation;
+        let (name, share) = match metric("ttft").filter(|_| generates) {
+            Some(share) => ("TTFT", share),
+            None => ("E2EL", metric("e2el")?),
+        };
+        let of_p99 = |ms: f64| Some(ms / share.p99_ms).filter(|part| part.is_finite());
+        Some(ClientPart {
+            metric: name,
+            fraction: of_p99(share.bound_ms?)?,
+            stamps: of_p99(share.stamps_ms?)?,
+        })
+    }
+
+    /// The notes that the console shows: those that no other line of it says.
+    fn shown_notes(&self) -> Vec<Note> {
+        let elsewhere = |code: &str| match code {
+            "few_samples" => !self.as_vllm,
+            "user_space_stamps" | "closed_loop" => true,
+            _ => false,
+        };
+        let notes = self.extras.notes.iter();
+        notes
+            .filter(|note| !elsewhere(&note.code))
+            .cloned()
+            .collect()
+    }
+
+    fn block(
+        &self,
+        spec: &RunSpec,
+        facts: &RunFacts,
+        health: &ClientHealth,
+        look: &Look,
+    ) -> String {
+        let extras = &self.extras;
         verdict_block(&BlockContext {
             verdict: self.verdict.clone(),
             outcomes: extras.outcomes.clone(),
+            not_sent: extras.not_sent,
+            targets: extras.targets.iter().map(|row| named(row, spec)).collect(),
             lateness: extras
                 .arrival
                 .own_lateness_ms
                 .or(extras.arrival.lateness_ms),
             receive_lag: extras.receive.lag_ms,
-            kernel_stamps: health.kernel_stamps,
+            kernel_stamped: if extras.receive.events > 0 {
+                extras.receive.kernel_stamped_share
+            } else {
+                f64::from(u8::from(health.kernel_stamps))
+            },
+            tokens_per_event: extras.gaps.mean_tokens_per_event,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
-            client_share: share
-                .and_then(|share| Some(share.bound_ms? / share.p99_ms))
-                .filter(|share| share.is_finite()),
+            client_share: self.client_share(),
             worker_cpu: worker_cpu(health),
             service: extras.service.e2el_ms,
             response: extras
                 .response
                 .as_ref()
                 .and_then(|response| response.e2el_ms),
+            notes: self.shown_notes(),
             partial: facts.interrupted,
             run_folder: look.run_folder.clone(),
             lang: look.lang,
@@ -107,6 +170,35 @@ impl Numbers {
             columns: look.columns,
         })
     }
+}
+
+/// A note on a run that repeats an earlier one, unless the server reports what it took from its cache:
+/// then the verdict judges that.
+fn repeated_workload(extras: &Extras, facts: &RunFacts) -> Option<Note> {
+    let earlier = facts.repeats.as_deref()?;
+    let known = extras.tokens.cached.is_some() || facts.counted_cached.is_some();
+    (!known).then(|| Note {
+        code: "repeated_workload".to_owned(),
+        message: format!(
+            "the run of {earlier} sent the same requests to this server; what its prefix cache still holds of them \
+             makes this run faster, and the server does not report how much; change --seed or reset the cache \
+             (--reset-prefix-cache)"
+        ),
+        zh: format!(
+            "{earlier} 的运行曾向该服务器发送相同的请求；其前缀缓存中保留的部分会使本次运行更快，而服务器没有报告多少；\
+             请更换 --seed 或重置缓存（--reset-prefix-cache）"
+        ),
+    })
+}
+
+/// A target with its URL, where it has one of its own.
+fn named(row: &Target, spec: &RunSpec) -> (String, Target) {
+    let urls = &spec.target.base_urls;
+    let url = urls.get(usize::from(row.target)).filter(|_| urls.len() > 1);
+    (
+        url.map(|url| redact_url(url)).unwrap_or_default(),
+        row.clone(),
+    )
 }
 
 /// How the text of [`Numbers::render`] looks.

@@ -368,6 +368,8 @@ impl Recovery<'_> {
         let end = ends.max().unwrap_or_default();
         manifest.run.duration_ns = end.0;
         manifest.health.wall = end;
+        let mut events = records.iter().flat_map(|record| &record.events);
+        manifest.health.kernel_stamps = events.any(|event| event.kernel_stamped());
         let intended = vllm::IntendedResult::of(&manifest);
         spec.write(facts, &mut manifest)?;
         let numbers = Numbers::of(&records, spec, facts, &manifest.health);

@@ -51,6 +51,19 @@ pub struct RunFacts {
     pub duplicate_prompts: Option<f64>,
     /// Prompts share prefixes on purpose.
     pub cache_expected: bool,
+    /// Tokens by which the server's count of a prompt may differ from the client's; `None` where the
+    /// two cannot be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tolerance: Option<u32>,
+    /// Fraction of prompt tokens that the server found in its prefix cache, 0 to 1, by its counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_cached: Option<f64>,
+    /// Digest of all bodies in their order, by which repetitions of a run are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bodies: Option<String>,
+    /// When an earlier run sent the same requests to the same server, if one of the kept ones did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<String>,
     /// What is known about the traffic.
     pub traffic: TrafficSettings,
     /// The run was stopped early.
@@ -122,7 +135,8 @@ impl RunSpec {
         Ok(())
     }
 
-    /// The settings that determine the numbers under vLLM's definitions.
+    /// The settings that determine the numbers under vLLM's definitions; what the run found out is not
+    /// among them.
     pub fn metric_settings(&self) -> MetricSettings {
         MetricSettings {
             selected: self.report.metrics.clone(),
@@ -131,25 +145,30 @@ impl RunSpec {
             cap: self.load.max_concurrency,
             max_conversations: self.load.max_conversations,
             finite_rate: self.load.has_finite_rate(),
+            ramp: self.is_ramp(),
             kind: self.target.kind,
             has_tokenizer: self.target.has_tokenizer,
-            whole_answers: self.compat.is_vllm(),
+            as_vllm: self.compat.is_vllm(),
+            prompt_tolerance: None,
         }
+    }
+
+    fn is_ramp(&self) -> bool {
+        let arrivals = self.load.arrivals.as_ref();
+        arrivals.is_some_and(|one| matches!(one.rate, Rate::Ramp { .. }))
     }
 
     /// The settings and facts that the verdict needs besides the numbers.
     pub fn verdict_settings(&self, facts: &RunFacts) -> VerdictSettings {
         VerdictSettings {
             finite_rate: self.load.has_finite_rate(),
-            ramp: self
-                .load
-                .arrivals
-                .as_ref()
-                .is_some_and(|one| matches!(one.rate, Rate::Ramp { .. })),
+            ramp: self.is_ramp(),
             ignore_eos: facts.ignore_eos,
             explicit_percentiles: self.report.percentiles_named,
             duplicate_prompts: facts.duplicate_prompts,
             cache_expected: facts.cache_expected,
+            predicted_cached: facts.traffic.reusable_prefix_share.unwrap_or_default(),
+            counted_cached: facts.counted_cached,
             interrupted: facts.interrupted,
             ceiling_used: facts.ceiling_used,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use inferometer_arrival::{ArrivalSettings, Rate, rps_change_events};
 use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
-use inferometer_metrics::{Kind, Summary, Times};
+use inferometer_metrics::{Kind, MetricStats, Summary, Times};
 use inferometer_os::clock::Anchor;
 use inferometer_results::{
     Details, Existing, Manifest, ResultFile, RpsChange, VllmBody, VllmGeneration, VllmHeader,
@@ -145,13 +145,7 @@ pub(crate) fn result(
     let stats = summary
         .stats
         .iter()
-        .map(|stat| VllmStat {
-            name: stat.metric.key().to_owned(),
-            mean: stat.mean_ms,
-            median: stat.median_ms,
-            std: stat.std_ms,
-            percentiles: stat.percentiles.clone(),
-        })
+        .map(|stat| statistics(stat, numbers))
         .collect();
     VllmResult {
         header,
@@ -161,6 +155,24 @@ pub(crate) fn result(
         stats,
         inferometer: own(numbers, health),
         ..VllmResult::default()
+    }
+}
+
+/// The statistics of one metric. With vLLM they are 0 where nothing was measured; otherwise they are
+/// unknown, which the file has as null.
+fn statistics(stat: &MetricStats, numbers: &Numbers) -> VllmStat {
+    let unknown = numbers.is_unknown(stat);
+    let value = |value: f64| if unknown { f64::NAN } else { value };
+    VllmStat {
+        name: stat.metric.key().to_owned(),
+        mean: value(stat.mean_ms),
+        median: value(stat.median_ms),
+        std: value(stat.std_ms),
+        percentiles: stat
+            .percentiles
+            .iter()
+            .map(|&(percentile, at)| (percentile, value(at)))
+            .collect(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod analyse;
 mod estimate;
+mod event_tokens;
 mod extras;
 pub mod numpy;
 mod passes;
@@ -19,10 +20,11 @@ mod verdict;
 
 pub use analyse::analyse;
 pub use estimate::{CONFIDENCE, Estimate};
+pub use event_tokens::tokens_by_event;
 pub use extras::{
-    Arrival, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
-    Latencies, LengthRange, Note, OutputLengths, Reasoning, Receive, Slow, Spread, Target,
-    TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras, samples_needed,
+    Arrival, Backlog, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
+    Latencies, LengthRange, Note, OutputLengths, PromptCounts, Reasoning, Receive, Slow, Spread,
+    Target, TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras, samples_needed,
 };
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,

@@ -27,14 +27,21 @@ pub struct MetricSettings {
     pub max_conversations: Option<usize>,
     /// True when the request rate is finite.
     pub finite_rate: bool,
+    /// True when the rate rises on purpose, so that a growing backlog is expected.
+    #[serde(default)]
+    pub ramp: bool,
     /// Kind of the endpoint.
     pub kind: Kind,
     /// False when there is no tokenizer; vLLM then leaves out TTFT, TPOT and ITL.
     pub has_tokenizer: bool,
-    /// True for vLLM's TPOT of an answer of several choices, which divides its time by the tokens of
-    /// all of them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole_answers: bool,
+    /// True where vLLM's rules hold to the letter (`--compat vllm`): an answer in one piece has a TPOT
+    /// of 0, and meets every limit.
+    #[serde(default)]
+    pub as_vllm: bool,
+    /// Tokens that the server may add to each prompt, or lack, before its count differs from the
+    /// client's. `None` where the two counts cannot be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tolerance: Option<u32>,
 }
 
 impl Default for MetricSettings {
@@ -46,9 +53,11 @@ impl Default for MetricSettings {
             cap: None,
             max_conversations: None,
             finite_rate: false,
+            ramp: false,
             kind: Kind::Generation,
             has_tokenizer: true,
-            whole_answers: false,
+            as_vllm: false,
+            prompt_tolerance: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use inferometer_core::{Record, Records};
+use inferometer_core::{Nanos, Record, Records};
 
 use crate::numpy::{self, StreamingSum};
 use crate::passes::{Collector, run};
@@ -130,7 +130,11 @@ impl<'a> SummaryCollector<'a> {
         let summary = &mut self.summary;
         summary.duration_s = summary.duration_s.max(last_instant(record).as_secs_f64());
         if !record.is_ok() {
-            summary.failed += 1;
+            if record.is_not_sent() {
+                summary.not_sent += 1;
+            } else {
+                summary.failed += 1;
+            }
             return;
         }
         summary.completed += 1;
@@ -147,21 +151,24 @@ impl<'a> SummaryCollector<'a> {
             self.queue.push(times.queue);
             self.e2el_and_queue.push(times.latency + times.queue);
         }
-        self.good += usize::from(meets(
-            &self.settings.goodput,
-            times.ttft,
-            tpot,
-            times.latency,
-        ));
+        let (ttft, tpot) = times.judged(record, self.settings);
+        self.good += usize::from(meets(&self.settings.goodput, ttft, tpot, times.latency));
         self.first_start = self.first_start.min(times.start);
         self.last_end = self.last_end.max(times.start + times.latency);
         if summary.kind == Kind::Generation {
-            record.gaps().for_each(|gap| self.itl.quantiles.add(gap, 1));
+            self.gaps(record)
+                .for_each(|gap| self.itl.quantiles.add(gap, 1));
         }
     }
 
+    /// The gaps that count: those within an answer in one piece are unknown, and 0 with vLLM.
+    fn gaps<'r>(&self, record: &'r Record) -> impl Iterator<Item = Nanos> + use<'r> {
+        let counts = self.settings.as_vllm || !record.is_in_one_piece();
+        record.gaps().filter(move |_| counts)
+    }
+
     fn second_pass(&mut self, record: &Record) {
-        for gap in record.gaps() {
+        for gap in self.gaps(record) {
             self.itl.quantiles.add(gap, 1);
             self.itl.sum.add(gap.as_secs_f64());
         }
@@ -172,7 +179,7 @@ impl<'a> SummaryCollector<'a> {
     }
 
     fn third_pass(&mut self, record: &Record) {
-        for gap in record.gaps() {
+        for gap in self.gaps(record) {
             self.itl.quantiles.add(gap, 1);
             self.itl
                 .squares
@@ -287,11 +294,11 @@ fn second(at: f64, origin: f64) -> u64 {
 }
 
 /// True when a request is within every limit; the comparison is vLLM's.
-pub(crate) fn meets(limits: &[(Slo, f64)], ttft: f64, tpot: Option<f64>, e2el: f64) -> bool {
+pub(crate) fn meets(limits: &[(Slo, f64)], ttft: f64, tpot: f64, e2el: f64) -> bool {
     limits.iter().all(|&(slo, limit_ms)| {
         let value = match slo {
             Slo::Ttft => ttft,
-            Slo::Tpot => tpot.unwrap_or(0.0),
+            Slo::Tpot => tpot,
             Slo::E2el => e2el,
         };
         limit_ms / 1000.0 >= value

@@ -97,8 +97,12 @@ pub struct Summary {
     pub duration_s: f64,
     /// Successful requests.
     pub completed: usize,
-    /// All others.
+    /// All others that were sent, or could not be.
     pub failed: usize,
+    /// Requests that were not sent, because the run was stopped or an earlier turn of their
+    /// conversation failed. They are neither completed nor failed.
+    #[serde(default)]
+    pub not_sent: usize,
     /// Prompt tokens of completed requests (the server's count where it reports one).
     pub total_input_tokens: u64,
     /// Output tokens of completed requests.

@@ -22,6 +22,9 @@ pub struct Times {
     pub latency: f64,
     /// Wait for a slot: when the client took up the request − when it was due.
     pub queue: f64,
+    /// True when all tokens of an answer of several came at once, so that nothing is known of the
+    /// time of each.
+    pub in_one_piece: bool,
 }
 
 impl Times {
@@ -41,22 +44,39 @@ impl Times {
             queue: record
                 .dequeued
                 .map_or(0.0, |at| at.since(record.due).as_secs_f64()),
+            in_one_piece: record.is_in_one_piece(),
         }
     }
 
     /// Time per output token without the first: (latency − ttft) / (tokens − 1); `None` for up to
-    /// one token, and where there is no time to first token.
+    /// one token, and where it is unknown: without a time to first token, and for an answer in one
+    /// piece, whose TPOT is 0 with vLLM.
     ///
     /// The choices of one answer are generated side by side: for several, it is the sum of their
-    /// spans, divided by the tokens without the first of each. [`MetricSettings::whole_answers`]
+    /// spans, divided by the tokens without the first of each. [`MetricSettings::as_vllm`]
     /// takes them for one.
     pub fn tpot(&self, record: &Record, settings: &MetricSettings) -> Option<f64> {
-        let choices = record.choices.filter(|_| !settings.whole_answers);
+        let choices = record.choices.filter(|_| !settings.as_vllm);
         let (count, span) = choices.map_or((1, self.latency - self.ttft), |choices| {
             (choices.count, choices.span.as_secs_f64())
         });
         let tokens = record.output_tokens.checked_sub(count)?;
-        (tokens > 0 && self.has_ttft).then(|| span / f64::from(tokens))
+        let known = self.has_ttft && (settings.as_vllm || !self.in_one_piece);
+        (tokens > 0 && known).then(|| span / f64::from(tokens))
+    }
+
+    /// TTFT and TPOT as limits judge them. What does not exist is 0: TPOT of up to one token. What is
+    /// unknown is within no limit; with vLLM it is 0 as well.
+    pub(crate) fn judged(&self, record: &Record, settings: &MetricSettings) -> (f64, f64) {
+        let unknown = if settings.as_vllm { 0.0 } else { f64::INFINITY };
+        let choices = record.choices.map_or(1, |choices| choices.count);
+        let ttft = if self.has_ttft { self.ttft } else { unknown };
+        let tpot = match self.tpot(record, settings) {
+            Some(tpot) => tpot,
+            None if record.output_tokens > choices => unknown,
+            None => 0.0,
+        };
+        (ttft, tpot)
     }
 }
 

@@ -4,7 +4,7 @@
 //! They come from the records and from what was known before the run, so that `report` can compute
 //! them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use inferometer_core::{Nanos, Record, Records};
 use serde::{Deserialize, Serialize};
@@ -165,15 +165,20 @@ impl Traffic {
             tokenizer_sha256,
         } = settings.clone();
         let mut outlines = Vec::new();
+        // Targets that report cached tokens: there, an answer with usage and without them has none.
+        let mut reporting = BTreeSet::new();
         records.visit(&mut |record| {
+            if record.is_ok() && record.cached_tokens().is_some() {
+                reporting.insert(record.target);
+            }
             if self_timed || record.session.is_some() || record.category.is_some() {
                 outlines.push(record.outline());
             }
         });
         Self {
             fidelity: self_timed.then(|| fidelity(&outlines, trace_rows)),
-            conversations: conversations(&outlines),
-            classes: classes(&outlines),
+            conversations: conversations(&outlines, &reporting),
+            classes: classes(&outlines, &reporting),
             reusable_prefix_share,
             salt,
             lengths,
@@ -224,7 +229,7 @@ fn fidelity(records: &[Record], rows_in_file: Option<u64>) -> Fidelity {
     }
 }
 
-fn conversations(records: &[Record]) -> Option<Conversations> {
+fn conversations(records: &[Record], reporting: &BTreeSet<u16>) -> Option<Conversations> {
     let mut turns: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
     let mut sessions: BTreeMap<usize, bool> = BTreeMap::new();
     for record in records {
@@ -241,12 +246,12 @@ fn conversations(records: &[Record]) -> Option<Conversations> {
         turns_not_sent: turns.values().flatten().filter(not_sent).count(),
         turns: turns
             .iter()
-            .map(|(turn, records)| group((turn + 1).to_string(), records))
+            .map(|(turn, records)| group((turn + 1).to_string(), records, reporting))
             .collect(),
     })
 }
 
-fn classes(records: &[Record]) -> Vec<Group> {
+fn classes(records: &[Record], reporting: &BTreeSet<u16>) -> Vec<Group> {
     let mut classes: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
     for record in records {
         if let Some(class) = &record.category {
@@ -258,11 +263,11 @@ fn classes(records: &[Record]) -> Vec<Group> {
     }
     classes
         .iter()
-        .map(|(class, records)| group((*class).to_owned(), records))
+        .map(|(class, records)| group((*class).to_owned(), records, reporting))
         .collect()
 }
 
-fn group(name: String, records: &[&Record]) -> Group {
+fn group(name: String, records: &[&Record], reporting: &BTreeSet<u16>) -> Group {
     let good: Vec<&Record> = records
         .iter()
         .copied()
@@ -287,11 +292,13 @@ fn group(name: String, records: &[&Record]) -> Group {
             sum / good.len() as f64
         }
     };
-    // Only requests for which the server reports it.
     let (mut cached, mut of) = (0.0, 0.0);
     for record in &good {
-        if let Some(tokens) = record.cached_tokens() {
-            cached += f64::from(tokens);
+        let usage = &record.usage;
+        // An impossible number is no number, and not 0.
+        let left_out = usage.prompt_tokens.is_some() && usage.cached_tokens.is_none();
+        if left_out && reporting.contains(&record.target) || record.cached_tokens().is_some() {
+            cached += f64::from(record.cached_tokens().unwrap_or_default());
             of += f64::from(record.input_tokens());
         }
     }

@@ -144,6 +144,7 @@ fn a_summary_has_the_numbers_that_vllm_would_compute_with_numpy() {
     for case in cases {
         let records: Vec<Record> = case.records.iter().enumerate().map(record).collect();
         let settings = MetricSettings {
+            as_vllm: true,
             selected: Metric::ALL.to_vec(),
             percentiles: case.percentiles.clone(),
             goodput: case.limits,

@@ -1,10 +1,11 @@
 //! The console's text, against real output of vLLM 0.33 and against snapshots.
 
 use inferometer_core::{Level, Outcome, OutcomeCounts, Reason, Verdict};
-use inferometer_metrics::{Kind, Metric, MetricStats, Spread, Summary};
+use inferometer_metrics::{Kind, Latencies, Metric, MetricStats, Note, Spread, Summary, Target};
 use inferometer_report::Lang;
 use inferometer_report::console::{
-    BlockContext, Section, SpeculativeDecoding, TableContext, result_table, verdict_block,
+    BlockContext, ClientPart, Section, SpeculativeDecoding, TableContext, result_table,
+    verdict_block,
 };
 
 /// The part of a recorded terminal output that is the table.
@@ -206,6 +207,10 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
             ),
         ]),
         outcomes,
+        not_sent: 0,
+        targets: Vec::new(),
+        tokens_per_event: Some(1.0),
+        notes: Vec::new(),
         lateness: Some(Spread {
             mean: 0.5,
             p50: 0.002,
@@ -220,9 +225,13 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
             max: 2.5,
             ..Spread::default()
         }),
-        kernel_stamps: true,
+        kernel_stamped: 1.0,
         coalesced_share: Some(0.0123),
-        client_share: Some(0.0004),
+        client_share: Some(ClientPart {
+            metric: "TTFT",
+            fraction: 0.0004,
+            stamps: 0.0,
+        }),
         worker_cpu: Some(0.93),
         service: Some(Spread {
             mean: 900.0,
@@ -268,7 +277,7 @@ fn the_verdict_block_in_both_languages() {
     insta::assert_snapshot!("block_en", verdict_block(&problematic(Lang::En, false)));
     insta::assert_snapshot!("block_zh", verdict_block(&problematic(Lang::Zh, false)));
     let clean = BlockContext {
-        kernel_stamps: true,
+        kernel_stamped: 1.0,
         ..BlockContext::default()
     };
     assert_eq!(verdict_block(&clean), "Verdict: VALID\n");
@@ -280,4 +289,115 @@ fn colour_only_when_requested() {
     assert!(
         verdict_block(&problematic(Lang::En, true)).contains("\u{1b}[1m\u{1b}[31mINVALID\u{1b}[0m")
     );
+}
+
+#[test]
+fn the_client_line_says_what_its_numbers_are_made_of() {
+    let context = |lang| BlockContext {
+        client_share: Some(ClientPart {
+            metric: "E2EL",
+            fraction: 0.988,
+            stamps: 0.986,
+        }),
+        kernel_stamped: 0.973,
+        tokens_per_event: Some(3.996),
+        lang,
+        ..BlockContext::default()
+    };
+    let joined = |lang| {
+        let block = verdict_block(&context(lang));
+        block.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let english = joined(Lang::En);
+    for part in [
+        "client's part of p99 E2EL ≤ 98.8 % (of which ≤ 98.6 % because events came together",
+        "tokens per event 4.00",
+        "stamps: 97.3 % by the kernel, the others by the process",
+    ] {
+        assert!(english.contains(part), "{english}");
+    }
+    let chinese = joined(Lang::Zh);
+    assert!(chinese.contains("每个事件的 token 数 4.00"), "{chinese}");
+    let single = BlockContext {
+        tokens_per_event: Some(1.0004),
+        ..context(Lang::En)
+    };
+    assert!(!verdict_block(&single).contains("tokens per event"));
+}
+
+#[test]
+fn servers_notes_and_unsent_requests_have_their_lines() {
+    let mut outcomes = OutcomeCounts::default();
+    for _ in 0..60 {
+        outcomes.add(Outcome::Ok);
+    }
+    for _ in 0..40 {
+        outcomes.add(Outcome::Unfinished);
+    }
+    let spread = |p50| {
+        Some(Spread {
+            p50,
+            p99: 2.0 * p50,
+            ..Spread::default()
+        })
+    };
+    let target = |target, p50| Target {
+        target,
+        requests: 30,
+        completed: 29,
+        service: Latencies {
+            ttft_ms: spread(p50),
+            e2el_ms: spread(10.0 * p50),
+            ..Latencies::default()
+        },
+        ..Target::default()
+    };
+    let context = |lang| BlockContext {
+        outcomes: outcomes.clone(),
+        not_sent: 39,
+        targets: vec![
+            ("http://a:8000".into(), target(0, 10.0)),
+            (String::new(), target(1, 800.0)),
+        ],
+        notes: vec![Note {
+            code: "warm_up".into(),
+            message: "the first request took 480 times the median".into(),
+            zh: "首个请求耗时为中位数的 480 倍".into(),
+        }],
+        lang,
+        ..BlockContext::default()
+    };
+    insta::assert_snapshot!(format!(
+        "{}\n{}",
+        verdict_block(&context(Lang::En)),
+        verdict_block(&context(Lang::Zh))
+    ));
+}
+
+#[test]
+fn outside_vllm_unknown_is_not_zero_and_few_samples_are_named() {
+    let mut summary = Summary {
+        completed: 4,
+        stats: stats(&[
+            (Metric::Ttft, 32.0, 31.0, &[(50.0, 31.0), (99.0, 36.0)]),
+            (Metric::Tpot, 0.0, 0.0, &[(50.0, 0.0), (99.0, 0.0)]),
+        ]),
+        ..Summary::default()
+    };
+    (summary.stats[0].samples, summary.stats[1].samples) = (20, 0);
+    let own = TableContext {
+        as_vllm: false,
+        ..TableContext::default()
+    };
+    let table = result_table(&summary, &own);
+    let (ttft, tpot) = table.split_once("Time per Output Token").unwrap();
+    assert!(
+        ttft.contains("36.00     \n  (P99 of 20 samples; needs 662)\n"),
+        "{table}"
+    );
+    assert!(!ttft.contains("P50 of"), "{table}");
+    assert_eq!(tpot.matches("n/a       \n").count(), 4, "{table}");
+    let vllm = result_table(&summary, &TableContext::default());
+    assert!(!vllm.contains("n/a") && !vllm.contains("samples"), "{vllm}");
+    assert_eq!(vllm.lines().count() + 1, table.lines().count());
 }

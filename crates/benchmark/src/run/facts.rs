@@ -1,6 +1,6 @@
 //! What the manifest says of a run, before it and after it.
 
-use inferometer_core::redact_url;
+use inferometer_core::{Prompt, Request, redact_url};
 use inferometer_engine::Finished;
 use inferometer_metrics::traffic::TrafficSettings;
 use inferometer_os::clock::Anchor;
@@ -30,6 +30,8 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
     RunFacts {
         ignore_eos: ready.plan.wire.settings().body.ignore_eos,
         duplicate_prompts: duplicate_fraction(ready),
+        prompt_tolerance: prompt_tolerance(settings, ready),
+        bodies: Some(bodies_digest(ready)),
         traffic,
         ..RunFacts::default()
     }
@@ -48,6 +50,48 @@ fn duplicate_fraction(ready: &Ready) -> Option<f64> {
     bodies.sort_unstable();
     bodies.dedup();
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
+}
+
+/// A digest of all bodies in their order. Identifiers of requests are in headers and have no part in
+/// it.
+fn bodies_digest(ready: &Ready) -> String {
+    let bodies = ready.plan.requests.iter().map(Prepared::body_digest);
+    let digest = bodies.fold(0_u64, |digest, body| {
+        (digest.rotate_left(5) ^ body).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
+    format!("{digest:016x}")
+}
+
+/// Tokens that a server adds to a prompt of one text, or lacks: those at its start and end, and
+/// differences where parts of a text meet. Chosen.
+const PLAIN_TOLERANCE: u32 = 8;
+/// Tokens that a chat template adds: the roles, and the system message that some templates bring. The
+/// templates of Llama 3.1 and Qwen 2.5 add 36 and 30.
+const CHAT_TOLERANCE: u32 = 40;
+
+/// By how much the server's count of a prompt may differ from the client's; `None` where the client
+/// does not know the length, as with images.
+fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
+    let requests = &ready.workload.requests;
+    let known =
+        |request: &Request| request.media.is_empty() && !matches!(request.prompt, Prompt::Parts(_));
+    // A rerank model joins query and documents by a template of its own.
+    let joins = settings.target.backend.name().contains("rerank");
+    if joins || requests.is_empty() || !requests.iter().all(known) {
+        return None;
+    }
+    let plain = |request: &Request| {
+        matches!(
+            request.prompt,
+            Prompt::Text(_) | Prompt::Tokens(_) | Prompt::Texts(_)
+        )
+    };
+    let chat = settings.target.backend.applies_chat_template() || !requests.iter().all(plain);
+    Some(if chat {
+        CHAT_TOLERANCE
+    } else {
+        PLAIN_TOLERANCE
+    })
 }
 
 /// The manifest of a run that has not started.

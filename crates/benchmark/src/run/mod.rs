@@ -32,7 +32,7 @@ use crate::run_records::{LogPlace, RunRecords, count_tokens};
 use crate::save::{self, Places};
 use crate::settings::Settings;
 use crate::spec::{RunFacts, RunSpec};
-use crate::{profiler, vllm};
+use crate::{history, profiler, vllm};
 
 /// Failures listed one by one: vLLM's number.
 const FAILURES_SHOWN: usize = 10;
@@ -168,8 +168,14 @@ impl Planned {
             profiler::reset_prefix_cache(&ready.plan.wire)
                 .inspect_err(|_| drop(places.discard()))?;
         }
-        let facts = known_facts(settings, &ready);
+        let mut facts = known_facts(settings, &ready);
         let mut manifest = manifest(settings, &ready, &spec, &facts)?;
+        if let Some(runs) = settings.saving.runs_dir.as_deref()
+            && let Some(bodies) = facts.bodies.as_deref()
+            && !settings.load.reset_prefix_cache
+        {
+            facts.repeats = history::repeated_run(runs, &manifest, bodies);
+        }
         announce_in_folder(settings, &ready, &places, &header, &mut manifest)?;
         Ok(Self {
             ready,
@@ -205,6 +211,7 @@ struct After {
     decoding: Option<Decoding>,
     probe: Option<ProbeNumbers>,
     server_metrics: serde_json::Value,
+    counted_cached: Option<f64>,
 }
 
 impl UnderWay {
@@ -249,6 +256,7 @@ impl UnderWay {
         let found = After {
             decoding: Decoding::between(before, after, seconds),
             server_metrics: decoding::counter_deltas(before, after, seconds),
+            counted_cached: decoding::counted_cached(before, after, seconds),
             probe,
         };
         (self.log, found)
@@ -265,6 +273,7 @@ fn found_facts(
 ) -> Result<RunFacts, Error> {
     let mut facts = RunFacts {
         interrupted: finished.stopped > StopLevel::Run,
+        counted_cached: after.counted_cached,
         ceiling_used: ceiling::kept().and_then(|ceiling| ceiling.used(records, &finished.health)),
         decoding: after.decoding.clone(),
         probe: after.probe.clone(),

@@ -70,6 +70,29 @@ fn servers_and_loads_that_distort_a_run_are_named_and_nothing_else_is() {
 }
 
 #[test]
+fn answers_in_one_piece_are_named_and_meet_no_limit_on_tpot() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    // Answers of four tokens, written four at a time.
+    let flags = ["--ttft", "20", "--itl", "5", "--fault", "burst=1"];
+    let load = [
+        "--num-prompts",
+        "50",
+        "--request-rate",
+        "100",
+        "--random-output-len",
+        "4",
+        "--ignore-eos",
+        "--goodput",
+        "tpot:1",
+    ];
+    let (found, result) = found(folder.path(), &flags, &load);
+    assert_eq!(found, ["coalesced", "one_piece_answers"]);
+    assert_eq!(result["request_goodput"], 0.0);
+    assert!(result["mean_tpot_ms"].is_null() && result["mean_ttft_ms"].is_number());
+}
+
+#[test]
 fn short_answers_and_repeated_prompts_are_named() {
     let _alone = alone();
     let load = [

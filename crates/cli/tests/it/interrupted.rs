@@ -316,6 +316,20 @@ fn a_killed_run_is_recovered_from_its_log() {
     );
     assert!(result["mean_tpot_ms"].as_f64().unwrap() > 1.0 && result["date"].is_string());
     let own = &result["inferometer"];
+    // The log has the kernel's stamps, and the requests that were never sent did not fail.
+    let by_kernel = own["extras"]["receive"]["kernel_stamped_share"].as_f64();
+    assert_eq!(
+        by_kernel == Some(1.0),
+        own["client"]["kernel_stamps"] == true
+    );
+    assert_eq!(
+        stdout(&output).contains("stamps by the kernel"),
+        by_kernel == Some(1.0),
+        "{}",
+        printed(&output)
+    );
+    let not_sent = own["extras"]["not_sent"].as_u64().unwrap();
+    assert_eq!(result["failed"].as_u64(), Some(unfinished - not_sent));
     assert_eq!(
         (&own["partial"], &own["recovered"]),
         (&true.into(), &true.into())

@@ -209,6 +209,7 @@ impl Record {
             prompt_tokens: self.prompt_tokens,
             usage: self.usage,
             output_tokens: self.output_tokens,
+            target: self.target,
             session: self.session,
             category: self.category.clone(),
             ..Self::default()
@@ -218,6 +219,21 @@ impl Record {
     /// True for a complete and valid answer.
     pub fn is_ok(&self) -> bool {
         self.outcome == Outcome::Ok
+    }
+
+    /// True for a request that the run ended without sending: nothing is known of it, and it did not
+    /// fail.
+    pub fn is_not_sent(&self) -> bool {
+        self.outcome == Outcome::Unfinished && self.send_start.is_none()
+    }
+
+    /// True when all tokens of an answer of several came in one event, or in one read: how long each
+    /// of them took is unknown. Answers that were not streamed are no such case.
+    pub fn is_in_one_piece(&self) -> bool {
+        self.output_tokens > 1
+            && self
+                .first_token()
+                .is_some_and(|first| self.last_token() == Some(first))
     }
 
     /// Origin of service latency: just before the first byte went out.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use inferometer_core::{Nanos, Record, Records};
+use inferometer_core::{Nanos, Record, Records, TokenSource};
 
 use super::lengths::Lengths;
 use super::sweep::Span;
@@ -37,6 +37,13 @@ pub(crate) struct ExtrasCollector<'a> {
     pub(super) service: LatencySamples,
     pub(super) response: LatencySamples,
     pub(super) own_times: Vec<OwnTime>,
+    /// The first request that was sent among the successful ones, and its TTFT (or E2EL) in seconds.
+    pub(super) first_answer: Option<(Nanos, f64)>,
+    /// Output tokens and events of the answers whose tokens were not counted by their events.
+    pub(super) counted_tokens: u64,
+    pub(super) counted_events: u64,
+    /// Output tokens of successful requests.
+    pub(super) output_tokens: u64,
     pub(super) gap: Quantiles,
     pub(super) token_gap: Quantiles,
     /// True as long as every gap ends with an event of one token; then it is the gap per token as
@@ -63,10 +70,12 @@ pub(crate) struct ExtrasCollector<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnTime {
     pub(super) send: Nanos,
-    /// At most this much of TTFT.
-    pub(super) ttft: Nanos,
-    /// At most this much of E2EL.
-    pub(super) e2el: Nanos,
+    /// From the send to the last byte of the request.
+    pub(super) writing: Nanos,
+    /// Uncertainty of the first stamp.
+    pub(super) first: Nanos,
+    /// Uncertainty of the last stamp.
+    pub(super) last: Nanos,
 }
 
 /// Spans in seconds.
@@ -126,6 +135,10 @@ impl<'a> ExtrasCollector<'a> {
             service: LatencySamples::default(),
             response: LatencySamples::default(),
             own_times: Vec::new(),
+            first_answer: None,
+            counted_tokens: 0,
+            counted_events: 0,
+            output_tokens: 0,
             gap: Quantiles::new(&SPREAD),
             token_gap: Quantiles::new(&SPREAD),
             single_tokens: true,
@@ -159,8 +172,8 @@ impl<'a> ExtrasCollector<'a> {
             self.kernel_stamped += u64::from(event.kernel_stamped());
             self.coalesced += u64::from(event.coalesced());
         }
-        self.rate.add(record);
         self.unseparated_events += u64::from(record.unseparated_events);
+        extras.not_sent += usize::from(record.is_not_sent());
         let target = self.targets.entry(record.target).or_default();
         target.row.target = record.target;
         target.row.requests += 1;
@@ -170,6 +183,8 @@ impl<'a> ExtrasCollector<'a> {
         self.spans.push(Span {
             due: record.due,
             send,
+            first: first_output(record, self.settings.kind).filter(|_| record.is_ok()),
+            tokens: record.output_tokens,
             end: record.end.unwrap_or(Nanos::MAX),
             conversation: record.session.map(|(conversation, _)| conversation),
             opens: record.session.is_none_or(|(_, turn)| turn == 0),
@@ -185,7 +200,10 @@ impl<'a> ExtrasCollector<'a> {
         let target = self.targets.entry(record.target).or_default();
         target.row.completed += 1;
         target.row.output_tokens += u64::from(record.output_tokens);
-        self.tokens.add(record);
+        self.rate.add(record);
+        self.output_tokens += u64::from(record.output_tokens);
+        self.tokens.add(record, self.settings.prompt_tolerance);
+        self.add_tokens(record);
         self.several_choices += usize::from(record.choices.is_some());
         self.lengths.add(record);
         self.add_finish_reason(record);
@@ -195,10 +213,17 @@ impl<'a> ExtrasCollector<'a> {
             let answer = record.marks.first_answer;
             self.reasoning.first_answer.extend(answer.map(since));
         }
-        self.add_tokens_per_event(record);
         self.add_own_time(record, origin);
         let times = Times::of(record, kind);
         self.add_goodput(record, &times);
+        let latency = if times.has_ttft {
+            times.ttft
+        } else {
+            times.latency
+        };
+        if self.first_answer.is_none_or(|(first, _)| origin < first) {
+            self.first_answer = Some((origin, latency));
+        }
         let slow = Slow {
             index: record.index,
             ttft_ms: times.ttft * 1000.0,
@@ -218,7 +243,17 @@ impl<'a> ExtrasCollector<'a> {
         }
     }
 
-    fn add_tokens_per_event(&mut self, record: &Record) {
+    /// How tokens are divided among events.
+    fn add_tokens(&mut self, record: &Record) {
+        let gaps = &mut self.extras.gaps;
+        if !record.events.is_empty() {
+            gaps.answers += usize::from(record.output_tokens > 1);
+            gaps.one_piece_answers += usize::from(record.is_in_one_piece());
+            if record.token_source != TokenSource::Events {
+                self.counted_tokens += u64::from(record.output_tokens);
+                self.counted_events += record.events.len() as u64;
+            }
+        }
         // Most answers have the same number of tokens in all their events.
         for same in record.events.chunk_by(|a, b| a.tokens == b.tokens) {
             if same[0].tokens > 0 {
@@ -236,19 +271,20 @@ impl<'a> ExtrasCollector<'a> {
         let last = widths.last().unwrap_or(first);
         self.own_times.push(OwnTime {
             send: origin,
-            ttft: writing + first,
-            e2el: writing + last,
+            writing,
+            first,
+            last,
         });
     }
 
     fn add_goodput(&mut self, record: &Record, times: &Times) {
         let limits = &self.settings.goodput;
         let kind = self.settings.kind;
-        let tpot = times.tpot(record, self.settings);
-        self.good += usize::from(meets(limits, times.ttft, tpot, times.latency));
-        let from_due = |at: Option<Nanos>| at.map_or(0.0, |at| at.since(record.due).as_secs_f64());
-        let ttft = from_due(first_output(record, kind));
-        let e2el = from_due(last_output(record, kind));
+        let (ttft, tpot) = times.judged(record, self.settings);
+        self.good += usize::from(meets(limits, ttft, tpot, times.latency));
+        let from_due = |at: Option<Nanos>| at.map(|at| at.since(record.due).as_secs_f64());
+        let ttft = from_due(first_output(record, kind)).unwrap_or(ttft);
+        let e2el = from_due(last_output(record, kind)).unwrap_or_default();
         self.good_response += usize::from(meets(limits, ttft, tpot, e2el));
     }
 
@@ -257,6 +293,10 @@ impl<'a> ExtrasCollector<'a> {
             self.lag.add(Nanos(u64::from(event.lag_ns)), 1);
         }
         if !record.is_ok() || self.settings.kind == Kind::Pooling {
+            return;
+        }
+        // What lies between the tokens of an answer in one piece is unknown, and not 0.
+        if record.is_in_one_piece() {
             return;
         }
         for gap in record.gaps() {

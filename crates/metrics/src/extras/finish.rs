@@ -1,20 +1,23 @@
 //! From what was gathered to [`Extras`].
 
-use std::collections::BTreeMap;
-
 use inferometer_core::{Nanos, Outcome};
 
 use super::collect::{ExtrasCollector, OwnTime};
 use super::sweep::{self, Delay};
 use super::{
-    Arrival, ClientShare, Concurrency, Extras, Floor, Goodput, Note, Reasoning, Receive, Spread,
-    Target, fraction, samples_needed,
+    Arrival, Backlog, ClientShare, Concurrency, Extras, Floor, Goodput, Note, Reasoning, Receive,
+    Spread, Target, fraction, samples_needed,
 };
 
 /// A wait for a slot up to this long does not count as bound by the cap.
 const CAP_WAIT: Nanos = Nanos::from_millis(1);
 /// Below this fraction of kernel stamps there is no bound on the client's part of a latency.
 const KERNEL_SHARE: f64 = 0.999;
+/// A first request that took this many times the median is remarked on. Chosen: compilation takes
+/// hundreds of times as long as a request, and a load's own spread hardly ever ten times.
+const WARM_UP_TIMES: f64 = 10.0;
+/// With fewer requests there is no median to compare with.
+const WARM_UP_REQUESTS: u64 = 4;
 
 impl ExtrasCollector<'_> {
     pub(crate) fn finish(mut self) -> Extras {
@@ -38,9 +41,19 @@ impl ExtrasCollector<'_> {
             &self.token_gap
         };
         self.extras.gaps.per_token_ms = Spread::of_quantiles(per_token);
-        self.extras.gaps.mean_tokens_per_event = mean_of_counts(&self.extras.gaps.tokens_per_event);
+        self.extras.gaps.mean_tokens_per_event = (self.counted_tokens > 0)
+            .then(|| self.counted_tokens as f64 / self.counted_events as f64);
         self.extras.goodput = self.goodput();
-        self.extras.peak_output_tokens_per_s = self.rate.peak();
+        let (tokens, lengths) = std::mem::take(&mut self.tokens).finish();
+        self.extras.tokens = tokens;
+        self.extras.output_lengths = lengths;
+        let seconds = self.duration.as_secs_f64();
+        let mean = if seconds > 0.0 {
+            self.output_tokens as f64 / seconds
+        } else {
+            0.0
+        };
+        self.extras.peak_output_tokens_per_s = self.rate.peak().max(mean);
         self.extras.concurrency = self.concurrency();
         self.extras.reasoning = self.reasoning();
         self.extras.client_share = self.client_share(&delays);
@@ -52,9 +65,6 @@ impl ExtrasCollector<'_> {
         connections.tls_ms = Spread::of_seconds(&mut self.connecting.tls);
         self.extras.targets = self.target_rows();
         self.extras.token_lengths = self.lengths.finish();
-        let (tokens, lengths) = self.tokens.finish();
-        self.extras.tokens = tokens;
-        self.extras.output_lengths = lengths;
         self.extras
     }
 
@@ -155,6 +165,9 @@ impl ExtrasCollector<'_> {
                 .settings
                 .finite_rate
                 .then(|| sweep::in_system_by_quarter(&self.spans, window)),
+            backlog: (self.settings.finite_rate && !self.settings.ramp)
+                .then(|| Backlog::of(&self.spans))
+                .flatten(),
         }
     }
 
@@ -177,34 +190,51 @@ impl ExtrasCollector<'_> {
             let place = self.spans.partition_point(|span| span.send < own.send);
             delays.get(place).map_or(Nanos::ZERO, |delay| delay.own)
         };
-        let bound = |part: &dyn Fn(&OwnTime) -> Nanos| {
+        let p99 = |part: &dyn Fn(&OwnTime) -> Nanos| {
             let parts = self.own_times.iter().map(|own| part(own).as_secs_f64());
             let spread = Spread::of_seconds(&mut parts.collect::<Vec<_>>())?;
             Some(spread.p99)
         };
-        let row = |metric: &str, latency: Option<Spread>, bound_ms: Option<f64>| {
+        let row = |metric: &str,
+                   latency: Option<Spread>,
+                   bound_ms: Option<f64>,
+                   stamps_ms: Option<f64>| {
             latency.map(|spread| ClientShare {
                 metric: metric.into(),
                 p99_ms: spread.p99,
                 bound_ms: bound_ms.filter(|_| bounded),
+                stamps_ms: stamps_ms.filter(|_| bounded),
             })
         };
         let service = &self.extras.service;
         let response = self.extras.response.as_ref();
         let gaps = Spread::of_quantiles(&self.gap_width).map(|spread| spread.p99);
+        let (first, last) = (p99(&|own| own.first), p99(&|own| own.last));
         let rows = [
-            row("ttft", service.ttft_ms, bound(&|own| own.ttft)),
-            row("itl", self.extras.gaps.per_event_ms, gaps),
-            row("e2el", service.e2el_ms, bound(&|own| own.e2el)),
+            row(
+                "ttft",
+                service.ttft_ms,
+                p99(&|own| own.writing + own.first),
+                first,
+            ),
+            row("itl", self.extras.gaps.per_event_ms, gaps, gaps),
+            row(
+                "e2el",
+                service.e2el_ms,
+                p99(&|own| own.writing + own.last),
+                last,
+            ),
             row(
                 "response_ttft",
                 response.and_then(|response| response.ttft_ms),
-                bound(&|own| own.ttft + lateness(own)),
+                p99(&|own| own.writing + own.first + lateness(own)),
+                first,
             ),
             row(
                 "response_e2el",
                 response.and_then(|response| response.e2el_ms),
-                bound(&|own| own.e2el + lateness(own)),
+                p99(&|own| own.writing + own.last + lateness(own)),
+                last,
             ),
         ];
         rows.into_iter().flatten().collect()
@@ -234,6 +264,10 @@ impl ExtrasCollector<'_> {
                     "p{} is based on {} requests; {} are needed to estimate it with 99 % confidence",
                     floor.percentile, floor.have, floor.needed
                 ),
+                zh: format!(
+                    "p{} 只基于 {} 个请求；要以 99 % 的置信度估计它需要 {} 个",
+                    floor.percentile, floor.have, floor.needed
+                ),
             });
         let receive = &self.extras.receive;
         let user_stamps = (receive.events > 0 && receive.kernel_stamped_share < KERNEL_SHARE).then(|| Note {
@@ -243,17 +277,78 @@ impl ExtrasCollector<'_> {
                  delays are part of their latencies",
                 receive.kernel_stamped_share * 100.0
             ),
+            zh: format!(
+                "{:.1} % 的事件带有内核接收时间戳；其余由进程打戳，进程自身的延迟计入其中",
+                receive.kernel_stamped_share * 100.0
+            ),
         });
         let closed = (!self.is_scheduled()).then(|| Note {
             code: "closed_loop".into(),
             message: "requests were sent as slots became free, so a slow server received fewer of them; there is no \
                       latency from a due instant"
                 .into(),
+            zh: "请求在槽位空出时才发送，慢服务器收到的请求也更少；没有自应发时刻起的延迟".into(),
         });
         few.chain(user_stamps)
             .chain(closed)
             .chain(self.answer_notes())
+            .chain(self.warm_up())
+            .chain(self.retokenised())
+            .chain(self.backlog_unknown())
             .collect()
+    }
+
+    /// A first request that took a multiple of the others' time: the server compiled or loaded
+    /// something.
+    fn warm_up(&self) -> Option<Note> {
+        let service = &self.extras.service;
+        let (name, spread) = match (service.ttft_ms, service.e2el_ms) {
+            (Some(ttft), _) => ("TTFT", ttft),
+            (None, e2el) => ("E2EL", e2el?),
+        };
+        let first_ms = self.first_answer?.1 * 1000.0;
+        let times = first_ms / spread.p50;
+        (spread.samples >= WARM_UP_REQUESTS && times >= WARM_UP_TIMES).then(|| Note {
+            code: "warm_up".into(),
+            message: format!(
+                "the first request took {times:.0} times the median ({name} {first_ms:.1} ms, median {:.1} ms): the server was still warming up, and this request is in the numbers; send others before the run (--num-warmups)",
+                spread.p50
+            ),
+            zh: format!(
+                "首个请求耗时为中位数的 {times:.0} 倍（{name} {first_ms:.1} ms，中位数 {:.1} ms）：服务器仍在预热， 该请求已计入数据；请在运行前先发送预热请求（--num-warmups）",
+                spread.p50
+            ),
+        })
+    }
+
+    fn backlog_unknown(&self) -> Option<Note> {
+        let backlog = self.extras.concurrency.backlog.as_ref()?;
+        backlog.is_unknown().then(|| Note {
+            code: "backlog_unknown".into(),
+            message: format!(
+                "the run is too short to tell whether the server kept up: its first answers took {:.0} % of the time \
+                 in which requests arrived; send more requests",
+                backlog.start_up * 100.0
+            ),
+            zh: format!(
+                "运行太短，无法判断服务器是否跟得上：最初的回答占请求到达时间的 {:.0} %；请发送更多请求",
+                backlog.start_up * 100.0
+            ),
+        })
+    }
+
+    fn retokenised(&self) -> Option<Note> {
+        let agreement = self.extras.tokens.usage_against_tokenizer.as_ref()?;
+        let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
+        agreement.retokenised.then(|| Note {
+            code: "retokenised_output".into(),
+            message: format!(
+                "the server counts {usage} output tokens and the tokenizer {own}, although both count the prompts alike: the text of the answers does not encode into the tokens that it came from, as with random weights; the server's count is used"
+            ),
+            zh: format!(
+                "服务器计得 {usage} 个输出 token，分词器计得 {own} 个，而两者对提示词的计数一致：回答文本重新编码后 与原 token 不同，随机权重的模型即如此；采用服务器的计数"
+            ),
+        })
     }
 
     /// What is particular about the answers.
@@ -263,10 +358,19 @@ impl ExtrasCollector<'_> {
             message: format!(
                 "answers with several choices: {}; {}, ITL the gaps between events of any choice",
                 self.several_choices,
-                if self.settings.whole_answers {
+                if self.settings.as_vllm {
                     "TPOT divides the time of an answer by the tokens of all its choices"
                 } else {
                     "TPOT is the time per token of a choice"
+                }
+            ),
+            zh: format!(
+                "含多个候选的回答：{} 个；{}，ITL 为任意候选的事件之间的间隔",
+                self.several_choices,
+                if self.settings.as_vllm {
+                    "TPOT 为回答时间除以所有候选的 token 数"
+                } else {
+                    "TPOT 为单个候选每个 token 的时间"
                 }
             ),
         });
@@ -275,6 +379,10 @@ impl ExtrasCollector<'_> {
             message: format!(
                 "events without the blank line that the event stream format requires after each: {}; they were read as \
                  events of their own, but other clients may join them or fail",
+                self.unseparated_events
+            ),
+            zh: format!(
+                "{} 个事件之后没有事件流格式要求的空行；它们按独立事件读取，但其他客户端可能将其合并或出错",
                 self.unseparated_events
             ),
         });
@@ -294,13 +402,4 @@ impl ExtrasCollector<'_> {
             })
             .collect()
     }
-}
-
-fn mean_of_counts(counts: &BTreeMap<u16, u64>) -> Option<f64> {
-    let events: u64 = counts.values().sum();
-    let tokens: u64 = counts
-        .iter()
-        .map(|(&tokens, &events)| u64::from(tokens) * events)
-        .sum();
-    (events > 0).then(|| tokens as f64 / events as f64)
 }

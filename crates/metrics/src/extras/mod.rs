@@ -3,6 +3,7 @@
 //! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing
 //! to report.
 
+mod backlog;
 mod collect;
 mod finish;
 mod floors;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use inferometer_core::OutcomeCounts;
 use serde::{Deserialize, Serialize};
 
+pub use backlog::Backlog;
 pub(crate) use collect::ExtrasCollector;
 pub use collect::extras;
 pub use floors::samples_needed;
@@ -29,6 +31,9 @@ pub struct Extras {
     pub issued: usize,
     /// How they ended.
     pub outcomes: OutcomeCounts,
+    /// Requests among the unfinished ones that were not sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_sent: usize,
     /// Latencies of successful requests from the send.
     pub service: Latencies,
     /// Latencies of successful requests from the due instant. Absent for a closed loop (an infinite
@@ -44,7 +49,8 @@ pub struct Extras {
     /// Requests within the limits, with failures as misses. Absent without limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goodput: Option<Goodput>,
-    /// Most output tokens within any second that begins at a multiple of 10 ms, over all requests.
+    /// Most output tokens of successful requests within any second that begins at a multiple of 10 ms;
+    /// at least the mean over the run, which is the larger one in runs below a second.
     pub peak_output_tokens_per_s: f64,
     /// Requests in flight.
     pub concurrency: Concurrency,
@@ -165,9 +171,17 @@ pub struct TokenGaps {
     pub per_token_ms: Option<Spread>,
     /// Number of token events by the number of their tokens, where it is known.
     pub tokens_per_event: BTreeMap<u16, u64>,
-    /// Mean number of tokens per event.
+    /// Output tokens / events, over the answers whose tokens were counted by something else than
+    /// their events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_tokens_per_event: Option<f64>,
+    /// Streamed answers of several tokens.
+    #[serde(default)]
+    pub answers: usize,
+    /// Those among them whose tokens all came in one event or in one read. Their TPOT and their gaps
+    /// are unknown, and left out.
+    #[serde(default)]
+    pub one_piece_answers: usize,
 }
 
 /// Whether the load was offered as requested.
@@ -248,6 +262,9 @@ pub struct Concurrency {
     /// quarter of the time in which requests arrive. Absent for an infinite rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_system_by_quarter: Option<[f64; 4]>,
+    /// Whether the server kept up. Absent for an infinite rate, and where all requests are due at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<Backlog>,
 }
 
 /// First reasoning and first answer text.
@@ -324,6 +341,9 @@ pub struct TokenCounts {
     /// used.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub usage_impossible: usize,
+    /// Prompt lengths by the server and by the client, where both counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptCounts>,
     /// Server and tokenizer compared, where both counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_against_tokenizer: Option<TokenAgreement>,
@@ -349,12 +369,51 @@ pub struct TokenAgreement {
     pub tokenizer_total: u64,
     /// |usage − tokenizer| / usage over the totals.
     pub relative_difference: f64,
+    /// Token events of the compared answers.
+    #[serde(default)]
+    pub events_total: u64,
+    /// True when the difference comes from the text and from neither count: the two agree on the
+    /// prompts, and the text does not encode into the tokens that it was decoded from, as with
+    /// random weights.
+    #[serde(default)]
+    pub retokenised: bool,
+}
+
+/// Counts that differ by less than this fraction agree: the limit of `usage_disagreement`.
+const AGREEMENT: f64 = 0.05;
+
+impl TokenAgreement {
+    /// Decides [`TokenAgreement::retokenised`] by the counts of the prompts: a tokenizer that counts
+    /// them as the server does is the right one. The server's count of the output is wrong, too,
+    /// where the number of events confirms the tokenizer and not the server.
+    fn is_retokenised(&self, prompts: Option<&PromptCounts>) -> bool {
+        let differ = |a: u64, b: u64| a.abs_diff(b) as f64 >= AGREEMENT * a.max(1) as f64;
+        let same_tokenizer = prompts.is_some_and(|prompts| prompts.deviation < AGREEMENT);
+        let confirms_tokenizer = !differ(self.events_total, self.tokenizer_total)
+            && differ(self.events_total, self.usage_total);
+        self.relative_difference >= AGREEMENT && same_tokenizer && !confirms_tokenizer
+    }
+}
+
+/// Prompt lengths as the client meant them and as the server counted them, over the successful
+/// requests for which both are known; later turns of conversations are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PromptCounts {
+    /// Requests compared.
+    pub requests: usize,
+    /// Prompt tokens by the client.
+    pub client_total: u64,
+    /// Prompt tokens by the server's usage.
+    pub server_total: u64,
+    /// Sum of the differences beyond the tolerance / `client_total`.
+    pub deviation: f64,
 }
 
 /// Prefix-cache hits as reported by the server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CachedTokens {
-    /// Successful requests with such a count.
+    /// Successful requests with usage, of the targets that report cached tokens at all. Servers leave
+    /// the number out where it is 0.
     pub requests: usize,
     /// Their prompt tokens.
     pub prompt_tokens: u64,
@@ -396,6 +455,11 @@ pub struct ClientShare {
     /// Absent when stamps are not the kernel's, since then there is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound_ms: Option<f64>,
+    /// 99th percentile of the part that stamps leave open: events that came together have upper bounds
+    /// for stamps. This part is the server's or the network's as much as the client's. Absent with
+    /// `bound_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamps_ms: Option<f64>,
 }
 
 /// Number of samples that a percentile needs.
@@ -460,4 +524,7 @@ pub struct Note {
     pub code: String,
     /// The remark.
     pub message: String,
+    /// The remark in Chinese.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zh: String,
 }

@@ -9,12 +9,28 @@ use inferometer_core::Nanos;
 pub(super) struct Span {
     pub(super) due: Nanos,
     pub(super) send: Nanos,
+    /// The first token of a streamed answer.
+    pub(super) first: Option<Nanos>,
+    /// Output tokens.
+    pub(super) tokens: u32,
     /// The end, or the end of the run for a request that was still in flight.
     pub(super) end: Nanos,
     /// The conversation that it is a turn of.
     pub(super) conversation: Option<usize>,
     /// True for a first turn, and for a request outside any conversation.
     pub(super) opens: bool,
+}
+
+impl Span {
+    /// From the due instant to the end.
+    pub(super) fn latency(&self) -> Nanos {
+        self.end.since(self.due)
+    }
+
+    /// From the due instant to the first token, or to the end where there is none.
+    pub(super) fn wait(&self) -> Nanos {
+        self.first.unwrap_or(self.end).since(self.due)
+    }
 }
 
 /// What delayed one send.
@@ -147,6 +163,8 @@ mod tests {
         Span {
             due: Nanos(due),
             send: Nanos(send),
+            first: None,
+            tokens: 0,
             end: Nanos(end),
             conversation: None,
             opens: true,

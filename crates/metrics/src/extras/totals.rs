@@ -4,21 +4,28 @@ use std::collections::{BTreeMap, VecDeque};
 
 use inferometer_core::{Nanos, Record, TokenSource};
 
-use super::{CachedTokens, OutputLengths, TokenAgreement, TokenCounts};
+use super::{CachedTokens, OutputLengths, PromptCounts, TokenAgreement, TokenCounts, fraction};
+use crate::tokens_by_event;
 
 /// Token counts of successful requests.
 #[derive(Debug, Default)]
 pub(super) struct TokenTotals {
     counts: TokenCounts,
     agreement: TokenAgreement,
-    cached: CachedTokens,
+    /// By target, and whether one of its answers reports cached tokens.
+    cached: BTreeMap<u16, (CachedTokens, bool)>,
+    prompts: PromptCounts,
+    /// Differences of prompt counts beyond the tolerance.
+    prompt_deviation: u64,
     lengths: OutputLengths,
     asked: u64,
     got: u64,
 }
 
 impl TokenTotals {
-    pub(super) fn add(&mut self, record: &Record) {
+    /// Adds a successful request. `prompt_tolerance` is that of
+    /// [`MetricSettings`](crate::MetricSettings).
+    pub(super) fn add(&mut self, record: &Record, prompt_tolerance: Option<u32>) {
         let counts = &mut self.counts;
         *match record.token_source {
             TokenSource::Usage => &mut counts.from_usage,
@@ -38,11 +45,11 @@ impl TokenTotals {
             self.agreement.equal += usize::from(usage == own);
             self.agreement.usage_total += u64::from(usage);
             self.agreement.tokenizer_total += u64::from(own);
+            self.agreement.events_total += record.events.len() as u64;
         }
-        if let Some(cached) = record.cached_tokens() {
-            self.cached.requests += 1;
-            self.cached.cached_tokens += u64::from(cached);
-            self.cached.prompt_tokens += u64::from(record.input_tokens());
+        self.add_cached(record);
+        if let Some(tolerance) = prompt_tolerance {
+            self.add_prompt(record, tolerance);
         }
         // The length is requested for each choice.
         let choices = record.choices.map_or(1, |choices| choices.count);
@@ -59,17 +66,58 @@ impl TokenTotals {
         }
     }
 
+    /// Servers leave the number of cached tokens out where it is 0, so that an answer with usage and
+    /// without that number counts as 0 if another answer of the same target has one.
+    fn add_cached(&mut self, record: &Record) {
+        let (usage, cached) = (&record.usage, record.cached_tokens());
+        let impossible = usage.cached_tokens.is_some() && cached.is_none();
+        if impossible || usage.prompt_tokens.is_none() && cached.is_none() {
+            return;
+        }
+        let (sum, reports) = self.cached.entry(record.target).or_default();
+        *reports |= cached.is_some();
+        sum.requests += 1;
+        sum.cached_tokens += u64::from(cached.unwrap_or_default());
+        sum.prompt_tokens += u64::from(record.input_tokens());
+    }
+
+    /// Compares the two counts of a prompt. Later turns of a conversation are left out: their history
+    /// holds answers, which only the server counts.
+    fn add_prompt(&mut self, record: &Record, tolerance: u32) {
+        let first = record.session.is_none_or(|(_, turn)| turn == 0);
+        if !first || record.prompt_tokens == 0 || record.usage.prompt_tokens.is_none() {
+            return;
+        }
+        let (client, server) = (record.prompt_tokens, record.input_tokens());
+        let tolerance = tolerance.saturating_mul(record.sequences.max(1));
+        self.prompts.requests += 1;
+        self.prompts.client_total += u64::from(client);
+        self.prompts.server_total += u64::from(server);
+        self.prompt_deviation += u64::from(client.abs_diff(server).saturating_sub(tolerance));
+    }
+
     pub(super) fn finish(mut self) -> (TokenCounts, Option<OutputLengths>) {
+        if self.prompts.requests > 0 {
+            let prompts = &mut self.prompts;
+            prompts.deviation = fraction(self.prompt_deviation, prompts.client_total);
+            self.counts.prompts = Some(self.prompts);
+        }
         if self.agreement.requests > 0 {
             let agreement = &mut self.agreement;
             let difference = agreement.usage_total.abs_diff(agreement.tokenizer_total);
             agreement.relative_difference = difference as f64 / agreement.usage_total.max(1) as f64;
+            agreement.retokenised = agreement.is_retokenised(self.counts.prompts.as_ref());
             self.counts.usage_against_tokenizer = Some(self.agreement);
         }
-        if self.cached.requests > 0 {
-            self.cached.share =
-                self.cached.cached_tokens as f64 / self.cached.prompt_tokens.max(1) as f64;
-            self.counts.cached = Some(self.cached);
+        let reporting = self.cached.into_values().filter(|&(_, reports)| reports);
+        self.counts.cached = reporting.map(|(sum, _)| sum).reduce(|mut all, one| {
+            all.requests += one.requests;
+            all.cached_tokens += one.cached_tokens;
+            all.prompt_tokens += one.prompt_tokens;
+            all
+        });
+        if let Some(cached) = &mut self.counts.cached {
+            cached.share = fraction(cached.cached_tokens, cached.prompt_tokens);
         }
         let lengths = (self.lengths.requests > 0).then(|| {
             let n = self.lengths.requests as f64;
@@ -96,14 +144,10 @@ const BINS_PER_SECOND: u64 = 100;
 const BINS_PER_DAY: u64 = 86_400 * BINS_PER_SECOND;
 
 impl TokenRate {
-    /// Adds the tokens of one answer. Where events have an unknown number of tokens, the answer's
-    /// tokens are divided evenly among them.
+    /// Adds the tokens of one answer, as [`tokens_by_event`] places them.
     pub(super) fn add(&mut self, record: &Record) {
-        let known = record.events.iter().any(|event| event.tokens > 0);
-        let even = f64::from(record.output_tokens) / record.events.len().max(1) as f64;
-        for event in &record.events {
-            let tokens = if known { f64::from(event.tokens) } else { even };
-            self.put(event.at.0 / BIN, tokens);
+        for (at, tokens) in tokens_by_event(record) {
+            self.put(at.0 / BIN, tokens);
         }
     }
 

@@ -3,13 +3,17 @@
 use inferometer_core::{ClientHealth, Ending, Nanos, Outcome, ending};
 
 use super::{Rule, VerdictSettings};
-use crate::{Extras, Floor, Kind, Summary};
+use crate::{Extras, Floor, Kind, Spread, Summary, Target};
 
-/// With fewer requests, growth of the backlog cannot be distinguished from chance.
-const BACKLOG_REQUESTS: usize = 40;
-/// Growth must exceed this many standard deviations of the number of requests in a stable system.
-/// `docs/verdict.md` gives the error rates that were found in simulations of queues.
-const BACKLOG_SIGMAS: f64 = 2.5;
+/// A schedule below this many seconds has no rate.
+const RATE_SECONDS: f64 = 1.0;
+/// Targets with fewer answers are not compared.
+const FEWEST_OF_TARGET: u64 = 5;
+/// With at least this many, a median beyond the other's 90th percentile is no chance: of equal
+/// targets it is in less than one of a thousand runs.
+const ENOUGH_OF_TARGET: u64 = 20;
+/// Ratio of medians that targets with fewer answers must have.
+const RATIO_OF_FEW: f64 = 4.0;
 
 /// Everything that a rule may use.
 #[derive(Clone, Copy)]
@@ -103,23 +107,84 @@ impl<'a> Findings<'a> {
 
     /// Requests that failed by themselves, truncated answers excluded.
     pub(super) fn failed(&self) -> usize {
-        let aside = [Outcome::Truncated, Outcome::Cancelled, Outcome::Unfinished];
-        let aside: usize = aside
-            .into_iter()
-            .map(|outcome| self.extras.outcomes.get(outcome))
-            .sum();
-        self.summary.failed.saturating_sub(aside)
+        let aside = [
+            Outcome::Ok,
+            Outcome::Truncated,
+            Outcome::Cancelled,
+            Outcome::Unfinished,
+        ];
+        let outcomes = &self.extras.outcomes;
+        let aside: usize = aside.into_iter().map(|outcome| outcomes.get(outcome)).sum();
+        outcomes.total().saturating_sub(aside)
     }
 
-    /// Fraction of requests cut off by the end of the run. An interrupted run counts as having at
-    /// least one, even if it was stopped right before its end.
-    pub(super) fn unfinished(&self) -> f64 {
-        let at_least = if self.settings.interrupted {
-            1.0 / self.issued()
+    /// Requests cut off by the end of the run. In a run that reached its end, what was not sent are
+    /// the later turns of conversations that failed.
+    pub(super) fn unfinished(&self) -> usize {
+        let unfinished = self.extras.outcomes.get(Outcome::Unfinished);
+        if self.settings.interrupted {
+            unfinished
         } else {
-            0.0
+            unfinished.saturating_sub(self.extras.not_sent)
+        }
+    }
+
+    /// Shortfall of the offered rate. A rate that the cap held down is a finding of its own, and a
+    /// schedule below a second has no rate: one late send would be a large part of it.
+    pub(super) fn rate_shortfall(&self) -> Option<f64> {
+        let arrival = &self.extras.arrival;
+        let shortfall = arrival.rate_shortfall.filter(|_| !self.is_capped())?;
+        let last_send = arrival.sent as f64 / arrival.offered_rate?;
+        (last_send * (1.0 - shortfall) >= RATE_SECONDS).then_some(shortfall)
+    }
+
+    /// Fraction of prompt tokens from the prefix cache: by the usage of the answers, else by the
+    /// server's counters, which count all of its traffic.
+    pub(super) fn cached_fraction(&self) -> Option<f64> {
+        let cached = self.extras.tokens.cached.as_ref();
+        cached
+            .map(|cached| cached.share)
+            .or(self.settings.counted_cached)
+    }
+
+    /// The ratio of the slowest to the fastest target, where chance does not explain it, and both in
+    /// words.
+    ///
+    /// With at least 20 requests each, the median of the one must be beyond the 90th percentile of
+    /// the other; with at least 5, beyond its maximum, and the ratio at least 4.
+    pub(super) fn unequal_targets(&self) -> Option<(f64, String)> {
+        let by_ttft = self.unequal("TTFT", |target| target.service.ttft_ms);
+        let by_e2el = self.unequal("E2EL", |target| target.service.e2el_ms);
+        let found = [by_ttft, by_e2el].into_iter().flatten();
+        found.max_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    fn unequal(&self, name: &str, latency: fn(&Target) -> Option<Spread>) -> Option<(f64, String)> {
+        let rows = self.extras.targets.iter();
+        let rows = rows.filter_map(|target| Some((target.target, latency(target)?)));
+        let rows: Vec<(u16, Spread)> = rows
+            .filter(|(_, spread)| spread.samples >= FEWEST_OF_TARGET)
+            .collect();
+        let median = |row: &&(u16, Spread)| row.1.p50;
+        let fast = rows.iter().min_by(|a, b| median(a).total_cmp(&median(b)))?;
+        let slow = rows.iter().max_by(|a, b| median(a).total_cmp(&median(b)))?;
+        let ratio = slow.1.p50 / fast.1.p50;
+        let enough = slow.1.samples.min(fast.1.samples) >= ENOUGH_OF_TARGET;
+        let beyond_chance = if enough {
+            slow.1.p50 > fast.1.p90
+        } else {
+            slow.1.p50 > fast.1.max && ratio >= RATIO_OF_FEW
         };
-        self.fraction_of(Outcome::Unfinished).max(at_least)
+        (beyond_chance && ratio.is_finite()).then(|| {
+            let detail = format!(
+                "median {name} {:.1} ms at server {} and {:.1} ms at server {}",
+                slow.1.p50,
+                slow.0 + 1,
+                fast.1.p50,
+                fast.0 + 1
+            );
+            (ratio, detail)
+        })
     }
 
     /// Output tokens received per token requested; endpoints without generation have none.
@@ -172,7 +237,7 @@ impl<'a> Findings<'a> {
             return Some(1.0);
         }
         let agreement = tokens.usage_against_tokenizer.as_ref()?;
-        Some(agreement.relative_difference)
+        (!agreement.retokenised).then_some(agreement.relative_difference)
     }
 
     pub(super) fn usage_detail(&self) -> Option<String> {
@@ -191,27 +256,25 @@ impl<'a> Findings<'a> {
         ))
     }
 
-    /// Growth of the number of requests in the system from the second quarter of the arrivals to
-    /// the last, as a fraction of the arrivals between the two (half of all); 0 where chance
-    /// explains it.
-    ///
-    /// In a stable system with Poisson arrivals the number of requests N varies like its square
-    /// root; the mean over a quarter of length W varies less, by 2 S / W where S is the time in the
-    /// system. By Little's law S / W is 4 N / n.
+    /// How fast the server fell behind; 0 if it did not.
     pub(super) fn backlog_growth(&self) -> Option<f64> {
-        let [_, second, third, last] = self.extras.concurrency.in_system_by_quarter?;
-        if self.settings.ramp || self.extras.arrival.sent < BACKLOG_REQUESTS {
-            return None;
-        }
-        let grows = second < third && third < last;
-        let both = second + last;
-        let sent = self.extras.arrival.sent as f64;
-        let variance = both * (4.0 * both / sent).min(1.0);
-        let beyond_chance = last - second > BACKLOG_SIGMAS * variance.sqrt();
-        Some(if grows && beyond_chance {
-            (last - second) / (sent / 2.0)
-        } else {
-            0.0
-        })
+        let backlog = self.extras.concurrency.backlog.as_ref()?;
+        (!self.settings.ramp).then(|| backlog.falls_behind().unwrap_or(0.0))
+    }
+
+    pub(super) fn backlog_detail(&self) -> Option<String> {
+        let backlog = self.extras.concurrency.backlog.as_ref()?;
+        let counts = backlog.in_system.map(|[first, second, third]| {
+            format!(
+                "requests in the system after the start: {first:.1} → {second:.1} → {third:.1}, "
+            )
+        });
+        Some(format!(
+            "{}wait for the first token longer by {:.0} % of the time in which requests arrived, time per token {:.1} \
+             times that of the first answers",
+            counts.unwrap_or_default(),
+            backlog.wait_growth * 100.0,
+            backlog.slowdown
+        ))
     }
 }

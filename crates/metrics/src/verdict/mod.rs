@@ -33,6 +33,14 @@ pub struct VerdictSettings {
     /// True when prompts share prefixes on purpose, so that repetitions and cache hits are
     /// expected.
     pub cache_expected: bool,
+    /// Fraction of the prompt tokens that repeat prefixes of earlier requests of the same run, and
+    /// that a prefix cache may therefore serve.
+    #[serde(default)]
+    pub predicted_cached: f64,
+    /// Fraction of the prompt tokens that the server found in its prefix cache by its own counters, if
+    /// it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted_cached: Option<f64>,
     /// True when the run was stopped early.
     pub interrupted: bool,
     /// How much of this host's ceiling the run used, if the ceiling is known: the largest of the

@@ -150,6 +150,30 @@ pub const RULES: &[Rule] = &[
         detail: None,
     },
     Rule {
+        code: "one_piece_answers",
+        quantity: "fraction of answers of several tokens that came in one event or one read",
+        definition: None,
+        unit: Unit::Fraction,
+        caution: From(0.05),
+        invalid: Never,
+        en: Advice {
+            meaning: "their TTFT is the time of the whole answer, and their TPOT and ITL are unknown and left out",
+            remedy: "switch off response buffering in the server and in proxies (see the server's stream interval), or read E2EL only",
+        },
+        zh: Advice {
+            meaning: "其 TTFT 实为整个回答的时间，TPOT 与 ITL 未知，未计入",
+            remedy: "关闭服务器和代理的响应缓冲（检查服务器的流式间隔），或只看 E2EL",
+        },
+        measure: |run| {
+            let gaps = &run.extras.gaps;
+            (gaps.answers > 0).then(|| gaps.one_piece_answers as f64 / gaps.answers as f64)
+        },
+        detail: Some(|run| {
+            let gaps = &run.extras.gaps;
+            Some(format!("{} of {}", gaps.one_piece_answers, gaps.answers))
+        }),
+    },
+    Rule {
         code: "cap_binding",
         quantity: "fraction of requests that waited for a slot for more than 1 ms",
         definition: None,
@@ -171,7 +195,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         code: "offered_rate",
         quantity: "shortfall of the offered rate",
-        definition: Some("1 − last due time / last send time"),
+        definition: Some("1 − last due time / last send time, for schedules of a second and more"),
         unit: Unit::Fraction,
         caution: From(0.01),
         invalid: From(0.05),
@@ -183,13 +207,7 @@ pub const RULES: &[Rule] = &[
             meaning: "服务器收到请求的速率低于计划",
             remedy: "降低 --request-rate，或给客户端更多的核",
         },
-        // A rate that the cap held down is a finding of its own.
-        measure: |run| {
-            run.extras
-                .arrival
-                .rate_shortfall
-                .filter(|_| !run.is_capped())
-        },
+        measure: |run| run.rate_shortfall(),
         detail: Some(|run| {
             let arrival = &run.extras.arrival;
             let (offered, scheduled) = (arrival.offered_rate?, arrival.scheduled_rate?);
@@ -288,6 +306,35 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
+        code: "input_length",
+        quantity: "deviation of the prompt lengths that the server counted from those that were meant",
+        definition: Some("beyond the tokens that a template may add"),
+        unit: Unit::Fraction,
+        caution: From(0.1),
+        invalid: Never,
+        en: Advice {
+            meaning: "the prompts are longer or shorter than asked for, or part of them was dropped",
+            remedy: "check that --tokenizer is the tokenizer of the served model, and that the server does not shorten prompts",
+        },
+        zh: Advice {
+            meaning: "提示词比要求的更长或更短，或有一部分被丢弃",
+            remedy: "确认 --tokenizer 与所服务的模型一致，且服务器没有截短提示词",
+        },
+        measure: |run| {
+            let prompts = run.extras.tokens.prompts.as_ref()?;
+            Some(prompts.deviation)
+        },
+        detail: Some(|run| {
+            let prompts = run.extras.tokens.prompts.as_ref()?;
+            let mean = |total: u64| total as f64 / prompts.requests.max(1) as f64;
+            Some(format!(
+                "{:.1} tokens on average instead of {:.1}",
+                mean(prompts.server_total),
+                mean(prompts.client_total)
+            ))
+        }),
+    },
+    Rule {
         code: "output_length",
         quantity: "deviation from the requested output length",
         definition: Some("the difference with --ignore-eos, else only the excess"),
@@ -342,6 +389,24 @@ pub const RULES: &[Rule] = &[
         detail: Some(|run| run.usage_detail()),
     },
     Rule {
+        code: "unequal_targets",
+        quantity: "ratio of the slowest to the fastest server",
+        definition: Some("medians of the TTFT or the E2EL"),
+        unit: Unit::Count,
+        caution: From(1.5),
+        invalid: Never,
+        en: Advice {
+            meaning: "the run mixes servers of different speed, and its numbers are those of neither",
+            remedy: "see the rows by server; measure the servers one by one",
+        },
+        zh: Advice {
+            meaning: "本次运行混合了速度不同的服务器，结果不代表其中任何一台",
+            remedy: "查看各服务器的数据，逐台测量",
+        },
+        measure: |run| run.unequal_targets().map(|(ratio, _)| ratio),
+        detail: Some(|run| run.unequal_targets().map(|(_, detail)| detail)),
+    },
+    Rule {
         code: "clock_step",
         quantity: "largest step of the wall clock",
         definition: None,
@@ -383,8 +448,8 @@ pub const RULES: &[Rule] = &[
         code: "backlog_growing",
         quantity: "growth of the backlog",
         definition: Some(
-            "requests in the system, from the second to the last quarter of the arrivals, relative to the arrivals in \
-             between",
+            "of the waits for the first token relative to the time, or of the requests in the system relative to the \
+                     arrivals, after the start of the run",
         ),
         unit: Unit::Fraction,
         caution: From(0.05),
@@ -398,12 +463,7 @@ pub const RULES: &[Rule] = &[
             remedy: "把 --request-rate 降到服务器能力以下，或延长运行",
         },
         measure: |run| run.backlog_growth(),
-        detail: Some(|run| {
-            let [first, second, third, last] = run.extras.concurrency.in_system_by_quarter?;
-            Some(format!(
-                "mean per quarter: {first:.1} → {second:.1} → {third:.1} → {last:.1}"
-            ))
-        }),
+        detail: Some(|run| run.backlog_detail()),
     },
     Rule {
         code: "identical_prompts",
@@ -429,24 +489,30 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         code: "cache_hits",
-        quantity: "fraction of prompt tokens unexpectedly served from the prefix cache",
-        definition: None,
+        quantity: "excess of prompt tokens from the prefix cache",
+        definition: Some("cached fraction minus the fraction that the workload itself repeats"),
         unit: Unit::Fraction,
         caution: From(0.05),
         invalid: Never,
         en: Advice {
-            meaning: "part of the prompts was not computed",
-            remedy: "reset the cache between runs, or change --seed",
+            meaning: "part of the prompts was not computed, because an earlier run or other traffic left it in the cache",
+            remedy: "reset the cache between runs (--reset-prefix-cache), or change --seed",
         },
         zh: Advice {
-            meaning: "部分提示词没有被计算",
-            remedy: "在运行之间重置缓存，或更换 --seed",
+            meaning: "部分提示词已被之前的运行或其他流量留在缓存中，没有被计算",
+            remedy: "在运行之间重置缓存（--reset-prefix-cache），或更换 --seed",
         },
         measure: |run| {
-            let cached = run.extras.tokens.cached.as_ref()?;
-            (!run.settings.cache_expected).then_some(cached.share)
+            let (observed, predicted) = (run.cached_fraction()?, run.settings.predicted_cached);
+            (!run.settings.cache_expected).then_some((observed - predicted).max(0.0))
         },
-        detail: None,
+        detail: Some(|run| {
+            Some(format!(
+                "{:.1} % cached, {:.1} % predicted from the workload",
+                run.cached_fraction()? * 100.0,
+                run.settings.predicted_cached * 100.0
+            ))
+        }),
     },
     Rule {
         code: "partial_run",
@@ -463,7 +529,14 @@ pub const RULES: &[Rule] = &[
             meaning: "运行被提前停止，慢请求比快请求缺失得更多",
             remedy: "让运行自行结束",
         },
-        measure: |run| Some(run.unfinished()),
-        detail: Some(|run| Some(run.count_of(Outcome::Unfinished))),
+        measure: |run| Some(run.unfinished() as f64 / run.issued()),
+        detail: Some(|run| {
+            let not_sent = run.extras.not_sent;
+            let in_flight = run.unfinished().saturating_sub(not_sent);
+            let issued = run.extras.issued;
+            Some(format!(
+                "of {issued} requests, {in_flight} were in flight and {not_sent} not sent"
+            ))
+        }),
     },
 ];

@@ -1,6 +1,7 @@
 //! The extras of runs whose answers are known.
 
 use inferometer_core::{Choices, Event, EventKind, Nanos, Outcome, Record};
+use inferometer_metrics::traffic::{Traffic, TrafficSettings};
 use inferometer_metrics::{
     Extras, Kind, Metric, MetricSettings, Slo, Spread, analyse, extras, summarise,
 };
@@ -102,7 +103,8 @@ fn events_and_tokens_are_kept_apart() {
         [(1, 3), (3, 2)]
     );
     assert_eq!(gaps.mean_tokens_per_event, Some(9.0 / 5.0));
-    assert_eq!(extras.peak_output_tokens_per_s, 9.0);
+    // Nine tokens in 110 ms: in a run below a second the rate over the run is the peak.
+    assert_eq!(extras.peak_output_tokens_per_s, 9.0 / 0.11);
 }
 
 #[test]
@@ -132,7 +134,7 @@ fn choices_side_by_side_do_not_make_tokens_faster() {
     assert_eq!(tpot(&open_loop()), (40.0, true));
     // vLLM: 160 ms over 19 tokens.
     let whole = MetricSettings {
-        whole_answers: true,
+        as_vllm: true,
         ..open_loop()
     };
     let (vllm, _) = tpot(&whole);
@@ -294,7 +296,11 @@ fn extras_survive_json_and_an_empty_run_works() {
         due: ms(5),
         ..Record::default()
     }];
-    assert_eq!(analyse(&unsent, &settings).0.failed, 1);
+    let (summary, extras) = analyse(&unsent, &settings);
+    assert_eq!(
+        (summary.failed, summary.not_sent, extras.not_sent),
+        (0, 1, 1)
+    );
 }
 
 #[test]
@@ -360,4 +366,138 @@ fn answers_that_are_not_streamed_have_no_time_to_first_token() {
     assert_eq!(summary.max_output_tokens_per_s, 0.0);
     assert!(extras.service.ttft_ms.is_none());
     assert_eq!(mean(extras.service.e2el_ms), 500.0);
+}
+
+#[test]
+fn an_answer_in_one_piece_has_no_time_per_token() {
+    // One event of 40 tokens; ten events in one read; and an answer of one token, which needs none.
+    let records = vec![
+        answer(0, 0, 0, 500, 0, &[40]),
+        answer(1, 0, 0, 300, 0, &[1; 10]),
+        answer(2, 0, 0, 50, 0, &[1]),
+    ];
+    let limits = |slo, limit| MetricSettings {
+        goodput: vec![(slo, limit)],
+        ..open_loop()
+    };
+    let settings = limits(Slo::Tpot, 1.0);
+    let (summary, own) = analyse(&records, &settings);
+    let samples = |summary: &inferometer_metrics::Summary| {
+        Vec::from_iter(summary.stats.iter().map(|stats| stats.samples))
+    };
+    assert_eq!(samples(&summary), [3, 0, 0]);
+    let goodput = own.goodput.unwrap();
+    assert_eq!((goodput.good, goodput.counted), (1, 3));
+    assert_eq!(summary.request_goodput, Some(goodput.per_s));
+    assert_eq!((own.gaps.answers, own.gaps.one_piece_answers), (2, 2));
+    assert!(own.gaps.per_event_ms.is_none() && own.gaps.per_token_ms.is_none());
+    assert_eq!(own.gaps.mean_tokens_per_event, Some(51.0 / 12.0));
+
+    let as_vllm = MetricSettings {
+        as_vllm: true,
+        ..settings
+    };
+    let (summary, _) = analyse(&records, &as_vllm);
+    assert_eq!(samples(&summary), [3, 2, 9]);
+    assert_eq!(summary.stats[1].mean_ms, 0.0);
+    assert_eq!(summary.request_goodput, Some(3.0 / summary.duration_s));
+
+    // The TTFT of an answer that was not streamed is unknown too.
+    let whole = vec![Record {
+        events: Vec::new(),
+        end: Some(ms(500)),
+        ..records[0].clone()
+    }];
+    let judged = |slo, limit| extras(&whole, &limits(slo, limit)).goodput.unwrap().good;
+    assert_eq!(judged(Slo::Ttft, 100.0), 0);
+    assert_eq!(judged(Slo::E2el, 600.0), 1);
+}
+
+#[test]
+fn cached_tokens_count_where_the_target_reports_them() {
+    let prompt = |index: usize, target, cached| {
+        let mut record = answer(index, 0, 0, 50, 10, &[1, 1]);
+        record.target = target;
+        record.usage.prompt_tokens = Some(100);
+        record.usage.cached_tokens = cached;
+        record
+    };
+    // The first server reports what was cached and leaves out zeros; the second reports nothing.
+    let mut records: Vec<Record> = (0..10).map(|index| prompt(index, 0, None)).collect();
+    assert_eq!(extras(&records, &open_loop()).tokens.cached, None);
+    records[3].usage.cached_tokens = Some(80);
+    records.extend((10..15).map(|index| prompt(index, 1, None)));
+    // Without usage nothing is known of the answer.
+    let mut silent = prompt(15, 0, None);
+    silent.usage.prompt_tokens = None;
+    records.push(silent);
+    let cached = extras(&records, &open_loop()).tokens.cached.unwrap();
+    assert_eq!((cached.requests, cached.prompt_tokens), (10, 1000));
+    assert_eq!((cached.cached_tokens, cached.share), (80, 0.08));
+
+    // The rows by class follow the same rule, also where the only report is in another class.
+    for record in &mut records {
+        let class = if record.index < 5 { "a" } else { "b" };
+        record.category = Some(class.to_owned());
+    }
+    let traffic = Traffic::of(&records, &TrafficSettings::default());
+    let shares: Vec<_> = traffic.classes.iter().map(|row| row.cached_share).collect();
+    assert_eq!(shares, [Some(80.0 / 500.0), Some(0.0)]);
+}
+
+#[test]
+fn the_peak_rate_does_not_depend_on_what_the_events_report() {
+    let tokens = |known: bool, failed: bool| {
+        let mut records: Vec<Record> = (0..20)
+            .map(|index| answer(index as usize, 0, index * 200, 100, 100, &[3; 10]))
+            .collect();
+        for record in &mut records {
+            for event in record.events.iter_mut().filter(|_| !known) {
+                event.tokens = 0;
+            }
+        }
+        if failed {
+            let mut cut = records[7].clone();
+            cut.outcome = Outcome::Truncated;
+            cut.output_tokens = 0;
+            records.push(cut);
+        }
+        extras(&records, &open_loop()).peak_output_tokens_per_s
+    };
+    // Five answers at a time, each with 30 tokens a second.
+    assert_eq!(tokens(true, false), 150.0);
+    assert_eq!(tokens(false, false), 150.0);
+    assert_eq!(tokens(true, true), 150.0);
+    assert_eq!(tokens(false, true), 150.0);
+}
+
+#[test]
+fn a_first_request_that_compiles_is_remarked_on() {
+    let note = |first: u64| {
+        let records: Vec<Record> = (0..10)
+            .map(|index| {
+                let ttft = if index == 0 { first } else { 25 };
+                answer(
+                    index as usize,
+                    index * 30_000,
+                    index * 30_000,
+                    ttft,
+                    10,
+                    &[1, 1],
+                )
+            })
+            .collect();
+        let notes = extras(&records, &open_loop()).notes;
+        notes.into_iter().find(|note| note.code == "warm_up")
+    };
+    let found = note(12_000).unwrap();
+    assert!(
+        found
+            .message
+            .contains("480 times the median (TTFT 12000.0 ms, median 25.0 ms)"),
+        "{}",
+        found.message
+    );
+    assert!(found.zh.contains("480"));
+    assert_eq!(note(200), None);
 }

@@ -171,6 +171,12 @@ const CASES: &[Case] = &[
     case("usage_disagreement", Caution, |run| {
         run.each(1, |record| record.tokenizer_output_tokens = Some(18));
     }),
+    // The tokenizer agrees with the server on the prompts, and with the events on the answers: the
+    // server's count is wrong.
+    case("usage_disagreement", Caution, |run| {
+        count_prompts(run, 400, 400);
+        run.each(1, |record| record.usage.completion_tokens = Some(20));
+    }),
     // One impossible count is enough, also where nothing else was counted.
     case("usage_disagreement", Caution, |run| {
         let record = &mut run.records[7];
@@ -202,9 +208,46 @@ const CASES: &[Case] = &[
     case("cache_hits", Caution, |run| {
         run.each(1, |record| record.usage.cached_tokens = Some(64));
     }),
-    case("partial_run", Caution, |run| cut(run, 0)),
-    case("partial_run", Caution, |run| cut(run, 20)),
-    case("partial_run", Invalid, |run| cut(run, 300)).says("300 of 1000"),
+    case("cache_hits", Caution, |run| {
+        run.each(1, |record| record.usage.cached_tokens = Some(64));
+        run.settings.predicted_cached = 0.5;
+    })
+    .says("64.0 % cached, 50.0 % predicted"),
+    case("cache_hits", Caution, |run| {
+        run.settings.counted_cached = Some(0.939);
+    }),
+    case("partial_run", Caution, |run| cut(run, 20))
+        .says("(of 1000 requests, 0 were in flight and 20 not sent)"),
+    case("partial_run", Caution, |run| {
+        cut(run, 20);
+        for record in &mut run.records[970..980] {
+            record.outcome = Outcome::Unfinished;
+        }
+    })
+    .says("10 were in flight and 20 not sent"),
+    case("partial_run", Invalid, |run| cut(run, 300)).says("300 not sent"),
+    case("one_piece_answers", Caution, |run| {
+        run.each(12, |record| {
+            record.events.drain(..15);
+            record.events[0].tokens = 16;
+        });
+    })
+    .says("(84 of 1000)"),
+    case("one_piece_answers", Caution, |run| {
+        run.each(1, |record| {
+            let at = record.events[15].at;
+            record.events.iter_mut().for_each(|event| event.at = at);
+        });
+    }),
+    case("input_length", Caution, |run| count_prompts(run, 400, 20)),
+    case("input_length", Caution, |run| count_prompts(run, 400, 480)),
+    case("input_length", Caution, |run| count_prompts(run, 400, 232))
+        .says("232.0 tokens on average instead of 400.0"),
+    case("unequal_targets", Caution, |run| slow_target(run, 80)).says("median TTFT"),
+    case("unequal_targets", Caution, |run| {
+        slow_target(run, 400);
+        run.records.truncate(12);
+    }),
 ];
 
 fn busy(run: &mut Run, fraction: f64) {
@@ -257,6 +300,29 @@ fn one_slot(run: &mut Run) {
 fn ask(run: &mut Run, ignore_eos: bool, tokens: u32) {
     run.settings.ignore_eos = ignore_eos;
     run.each(1, |record| record.asked_output_tokens = Some(tokens));
+}
+
+/// Prompts of `client` tokens that the server counts as `server`.
+fn count_prompts(run: &mut Run, client: u32, server: u32) {
+    run.metrics.prompt_tolerance = Some(8);
+    run.each(1, |record| {
+        record.prompt_tokens = client;
+        record.usage.prompt_tokens = Some(server);
+    });
+}
+
+/// Two targets, one of which is slower by `ms` milliseconds.
+fn slow_target(run: &mut Run, ms: u64) {
+    let mut target = 0;
+    run.each(1, |record| {
+        record.target = target;
+        target = 1 - target;
+        if record.target == 1 {
+            let later = Nanos::from_millis(ms);
+            record.events.iter_mut().for_each(|event| event.at += later);
+            record.end = record.end.map(|at| at + later);
+        }
+    });
 }
 
 fn step(run: &mut Run, micros: u64) {
@@ -358,6 +424,46 @@ const HARMLESS: &[Harmless] = &[
         run.each(1, |record| record.usage.cached_tokens = Some(64));
         run.settings.cache_expected = true;
     }),
+    harmless("cache hits that the workload predicts", |run| {
+        run.each(1, |record| record.usage.cached_tokens = Some(64));
+        run.settings.predicted_cached = 0.62;
+    }),
+    harmless("an interrupted run whose requests had all ended", |run| {
+        cut(run, 0)
+    }),
+    harmless(
+        "turns that were not sent because their conversation failed",
+        |run| {
+            cut(run, 20);
+            run.settings.interrupted = false;
+        },
+    ),
+    harmless(
+        "ten requests due at once, and a few within milliseconds",
+        |run| {
+            run.records.truncate(10);
+            for (index, record) in run.records.iter_mut().enumerate() {
+                let due = index as u64 / 9 * 2 * MS;
+                shift(record, due as i64 - record.due.0 as i64);
+                record.due = Nanos(due);
+            }
+            postpone(&mut run.records[9], Nanos::from_micros(400));
+        },
+    ),
+    harmless("prompts with the tokens of a template", |run| {
+        count_prompts(run, 400, 408)
+    }),
+    harmless("prompts that differ by a few percent", |run| {
+        count_prompts(run, 400, 440);
+    }),
+    harmless(
+        "text that does not encode into the tokens it came from",
+        |run| {
+            count_prompts(run, 400, 401);
+            run.each(1, |record| record.tokenizer_output_tokens = Some(24));
+        },
+    ),
+    harmless("targets that are nearly equal", |run| slow_target(run, 1)),
 ];
 
 struct Harmless {

@@ -2,23 +2,23 @@
 // The page of one run.
 
 Object.assign(TEXT.en, {
-  flight: "Requests in flight", flight_mean: "mean", flight_max: "max", tokens: "Output tokens per second", no_stream: "Answers were not streamed: only their ends are known.", tokens_unknown: "Events whose number of tokens is not known count as one.",
+  flight: "Requests in flight", flight_mean: "mean", flight_max: "max", tokens: "Output tokens per second", no_stream: "Answers were not streamed: only their ends are known.", tokens_unknown: "Tokens of successful answers; those of an answer are spread evenly over the events whose number is not known.",
   ttft_time: "Time to first token by send time", itl_time: "Gap between token events over time", dist: "Distributions", dist_y: "Fraction at or below", timeline: "Request timeline",
   time_axis: "Time from the start of the run (s)", lane_axis: "Lane", request: "Request", wait: "to first token", gen: "generation", fail: "failed", client: "Client: lateness and receive lag", late: "largest send lateness", lag: "largest receive lag",
   slow: "Slowest requests", errors: "Errors", no_errors: "No request failed.", settings: "Settings", defaults: "Settings at their defaults", about: "This run", started: "Started", version: "Version", urls: "Server", command: "Command", env: "Environment", server: "Server metrics", self: "Client self-check", stats: "Latencies (ms)",
   metric: "Metric", samples: "samples", mean: "mean", median: "median", std: "std", idx: "Request", sent: "sent at (s)", outtok: "output tokens", outcome: "Outcome", status: "Status", count: "Count", example: "Example", message: "Message",
-  verdict: "Verdict: ", verdict_ok: "No findings: nothing casts doubt on these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.",
+  verdict: "Verdict: ", verdict_ok: "No findings: nothing casts doubt on these numbers.", completed: "Completed", failed: "failed", duration: "Duration", rps: "Request throughput", goodput: "Goodput", tput: "Output throughput", total: "in + out", partial: "The run was stopped before its end.", not_sent: "not sent", notes: "Notes", per_event: "Tokens per event",
   sampled: "Evenly down-sampled: ", itl_note: "Percentiles of gaps are exact to within 1 %.", bucket: "Each point covers", window: "Lines: percentiles of windows with at least 40 requests on average; dots: requests.", log: "log scale", workers: "Workers", busiest: "Busiest worker's CPU (spinning excluded)", stall_ms: "Largest stall (ms)", kernel_stamps: "Kernel receive stamps",
   clock_steps: "Clock steps", in_flight_peak: "Max in flight", connections_opened: "Connections opened", throttled_ms: "Throttled by the control group (ms)", retransmits: "TCP retransmits on this host", files: "Open descriptors, max / limit",
   service: "E2EL from the send", response: "E2EL from the due instant", own: "Send lateness of the client itself", coalesced: "Coalesced events", lateness: "Send lateness", received: "Receive lag",
 });
 Object.assign(TEXT.zh, {
-  flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "token 数未知的事件按一个计。",
+  flight: "在途请求数", flight_mean: "均值", flight_max: "最大", tokens: "每秒输出 token", no_stream: "回答未流式返回：只知道其结束时刻。", tokens_unknown: "成功回答的 token；token 数未知的事件平均分摊该回答的 token。",
   ttft_time: "首 token 延迟（按发送时间）", itl_time: "token 事件间隔随时间变化", dist: "分布", dist_y: "累计比例", timeline: "请求时间线",
   time_axis: "自运行开始的时间（秒）", lane_axis: "通道", request: "请求", wait: "至首 token", gen: "生成", fail: "失败", client: "客户端：发送迟到与接收滞后", late: "最大发送迟到", lag: "最大接收滞后",
   slow: "最慢的请求", errors: "错误", no_errors: "没有请求失败。", settings: "设置", defaults: "取默认值的设置", about: "本次运行", started: "开始时间", version: "版本", urls: "服务器地址", command: "命令", env: "环境", server: "服务器指标", self: "客户端自我检查", stats: "延迟 (ms)",
   metric: "指标", samples: "样本数", mean: "均值", median: "中位数", std: "标准差", idx: "请求", sent: "发送时刻（秒）", outtok: "输出 token", outcome: "结局", status: "状态", count: "次数", example: "示例", message: "信息",
-  verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "总吞吐量", partial: "运行被提前停止。",
+  verdict: "判定：", verdict_ok: "没有发现不利于这些数据的情况。", completed: "完成", failed: "失败", duration: "时长", rps: "请求吞吐量", goodput: "有效吞吐量", tput: "输出吞吐量", total: "总吞吐量", partial: "运行被提前停止。", not_sent: "未发送", notes: "备注", per_event: "每个事件的 token 数",
   sampled: "均匀抽样：", itl_note: "间隔的百分位误差在 1 % 以内。", bucket: "每点覆盖", window: "线：平均至少 40 个请求的时间窗内的百分位；点：请求。", log: "对数刻度", workers: "工作线程", busiest: "最忙线程的 CPU（不含自旋）", stall_ms: "最大停顿 (ms)", kernel_stamps: "内核接收时间戳",
   clock_steps: "时钟跳变", in_flight_peak: "最大在途数", connections_opened: "打开的连接", throttled_ms: "控制组限流 (ms)", retransmits: "本机 TCP 重传", files: "打开的描述符，最多 / 上限",
   service: "E2EL（自发送起）", response: "E2EL（自应发时刻起）", own: "客户端自身迟到", coalesced: "合并到达的事件", lateness: "发送迟到", received: "接收滞后",
@@ -38,6 +38,8 @@ function table(head, rows, left = []) {
 function plain(parent, title, ...children) {
   parent.append(el("section", { className: "card" }, el("header", {}, el("h2", { textContent: title })), ...children));
 }
+/** Beside a percentile that has fewer samples than it needs. */
+const few = (s, need) => (s.n && need && s.n < need ? ` (n ${s.n} < ${need})` : "");
 const spread = (s) => (s ? `p50 ${ms(s.p50)}, p99 ${ms(s.p99)}, max ${ms(s.max)}` : null);
 
 /** Lines over time: (name, column, colour, dashed). */
@@ -83,12 +85,14 @@ function build() {
   main.replaceChildren(tiles, cards);
   const stat = (m) => S.stats.find((s) => s.metric === m);
   const tile = (k, v, u, w) => el("div", { className: "tile" }, el("div", { className: "k", textContent: k }), el("div", { className: "v", textContent: v }, el("span", { className: "u", textContent: u })), el("div", { className: "w", textContent: w ?? "" }));
-  const latency = (m, name) => { const s = stat(m); return s ? [tile(name, num(s.median), "ms p50", s.p.map(([p, v]) => `p${p} ${ms(v)}`).join(" · "))] : []; };
-  tiles.append(tile(t("completed"), num(S.completed, 9), "", `${num(S.failed, 9)} ${t("failed")}`), tile(t("tput"), num(S.output_throughput, 4), "tok/s", `${t("total")} ${num(S.total_throughput, 4)} tok/s`),
+  const latency = (m, name) => { const s = stat(m); return s && s.n ? [tile(name, num(s.median), "ms p50", s.p.map(([p, v, need]) => `p${p} ${ms(v)}${few(s, need)}`).join(" · "))] : []; };
+  tiles.append(tile(t("completed"), num(S.completed, 9), "", `${num(S.failed, 9)} ${t("failed")}` + (S.not_sent ? `, ${num(S.not_sent, 9)} ${t("not_sent")}` : "")), tile(t("tput"), num(S.output_throughput, 4), "tok/s", `${t("total")} ${num(S.total_throughput, 4)} tok/s`),
     tile(t("rps"), num(S.request_throughput, 4), "req/s", `${t("duration")} ${num(S.duration, 4)} s`), ...(S.goodput !== null ? [tile(t("goodput"), num(S.goodput, 4), "req/s")] : []),
     ...latency("ttft", "TTFT"), ...latency("tpot", "TPOT"), ...latency("e2el", "E2EL"));
   const reasons = DATA.verdict.reasons.map((r) => el("li", {}, badge({ level: r.level }), " ", el("code", { textContent: r.code }), el("div", { textContent: finding(r)[0] }), el("div", { className: "sub", textContent: finding(r)[1] })));
-  const verdict = el("section", { className: "card wide" }, el("header", {}, el("h2", { textContent: DATA.verdict.level === "VALID" && !reasons.length ? t("verdict_ok") : `${t("verdict")}${DATA.verdict.level}` })), reasons.length ? el("ul", { className: "reasons" }, ...reasons) : null);
+  const notes = (X.notes ?? []).map((n) => el("li", {}, el("code", { textContent: n.code }), el("div", { className: "sub", textContent: (lang === "zh" && n.zh) || n.message })));
+  const verdict = el("section", { className: "card wide" }, el("header", {}, el("h2", { textContent: DATA.verdict.level === "VALID" && !reasons.length ? t("verdict_ok") : `${t("verdict")}${DATA.verdict.level}` })), reasons.length ? el("ul", { className: "reasons" }, ...reasons) : null,
+    notes.length ? el("ul", { className: "reasons", "@aria-label": t("notes") }, ...notes) : null);
   cards.append(verdict);
   const bucket = `${t("bucket")} ${ms(W * 1e3)}.`;
   const flight = card(cards, t("flight")), tokens = card(cards, t("tokens")), ttft = card(cards, t("ttft_time")), itl = card(cards, t("itl_time"));
@@ -110,11 +114,12 @@ function build() {
   draw(time.box, DATA.timeline.rows.length ? base(t("timeline"), { ...timelineOption(DATA.timeline.rows), dataZoom: [...zoom(), slider()], grid: { left: 64, right: 20, top: 40, bottom: 76 }, tooltip: { ...base("").tooltip, formatter: (p) => timelineTip(p.value) } }) : null);
   time.note.textContent = DATA.timeline.rows.length < DATA.timeline.total ? `${t("sampled")}${num(DATA.timeline.rows.length, 6)} ${t("of")} ${num(DATA.timeline.total, 9)} ${t("requests")}` : `${num(DATA.timeline.total, 9)} ${t("requests")}`;
   const ps = [...new Set(S.stats.flatMap((s) => s.p.map(([p]) => p)))].sort((a, b) => a - b);
-  plain(cards, t("stats"), table([t("metric"), t("samples"), t("mean"), t("median"), t("std"), ...ps.map((p) => "p" + p)], S.stats.map((s) => [s.metric.toUpperCase(), num(s.n, 9), num(s.mean, 4), num(s.median, 4), num(s.std, 4), ...ps.map((p) => num(s.p.find(([q]) => q === p)?.[1], 4))]), [0]));
+  plain(cards, t("stats"), table([t("metric"), t("samples"), t("mean"), t("median"), t("std"), ...ps.map((p) => "p" + p)], S.stats.map((s) => [s.metric.toUpperCase(), num(s.n, 9), ...[s.mean, s.median, s.std].map((v) => (s.n ? num(v, 4) : "–")), ...ps.map((p) => { const found = s.p.find(([q]) => q === p); return found && s.n ? num(found[1], 4) + few(s, found[2]) : "–"; })]), [0]));
   plain(cards, t("slow"), table([t("idx"), t("sent"), "TTFT", "E2EL", t("outtok")], DATA.slowest.map(([i, at, first, e2el, n]) => [String(i), num(at, 5), ms(first), ms(e2el), String(n)]), [0]));
   plain(cards, t("errors"), DATA.errors.length ? table([t("outcome"), t("status"), t("count"), t("example"), t("message")], DATA.errors.map(([o, s, text, n, i]) => [o, s === null ? "–" : String(s), String(n), "#" + i, text]), [0, 4]) : el("p", { className: "note", textContent: t("no_errors") }));
   const known = [[t("service"), spread(X.service?.e2el_ms)], [t("response"), spread(X.response?.e2el_ms)], [t("lateness"), spread(X.arrival?.lateness_ms)], [t("own"), spread(X.arrival?.own_lateness_ms)], [t("received"), spread(X.receive?.lag_ms)],
-    [t("coalesced"), finite(X.receive?.coalesced_share) ? percent(X.receive.coalesced_share) : null], ...Object.entries(DATA.health).map(([k, v]) => [t(k), k === "busiest" ? percent(v) : typeof v === "number" ? num(v, 5) : String(v)])];
+    [t("per_event"), finite(X.gaps?.mean_tokens_per_event) ? num(X.gaps.mean_tokens_per_event, 3) : null],
+    [t("coalesced"), finite(X.receive?.coalesced_share) ? percent(X.receive.coalesced_share) : null], ...Object.entries(DATA.health).map(([k, v]) => [t(k), k === "busiest" || k === "kernel_stamps" ? percent(v) : typeof v === "number" ? num(v, 5) : String(v)])];
   plain(cards, t("self"), facts(known.filter(([, v]) => v !== null)));
   const about = [[t("started"), DATA.about.started], [t("version"), DATA.about.version], [t("urls"), DATA.about.urls.join(", ")]].filter(([, v]) => v);
   const command = DATA.about.command ? el("pre", { className: "command", tabIndex: 0, textContent: DATA.about.command }) : null;

@@ -8,7 +8,7 @@ mod table;
 mod traffic;
 mod wrap;
 
-pub use block::{BlockContext, verdict_block};
+pub use block::{BlockContext, ClientPart, verdict_block};
 pub use table::{Cell, Section, SpeculativeDecoding, TableContext, result_table};
 pub use traffic::traffic_lines;
 pub(crate) use wrap::{display_width, wrap};

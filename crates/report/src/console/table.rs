@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use inferometer_metrics::{Kind, Metric, Summary};
+use inferometer_metrics::{Kind, Metric, MetricStats, Summary, samples_needed};
 
 use crate::format::fixed2;
 
@@ -25,6 +25,9 @@ pub struct TableContext {
     /// Label of the last throughput row: vLLM spelt it "Total Token throughput (tok/s)" until
     /// December 2025.
     pub old_total_label: bool,
+    /// vLLM's table to the letter. Otherwise what is unknown is `n/a` instead of 0, and a line below a
+    /// percentile says so if it has too few samples.
+    pub as_vllm: bool,
 }
 
 impl Default for TableContext {
@@ -36,6 +39,7 @@ impl Default for TableContext {
             probes: None,
             extra: Vec::new(),
             old_total_label: false,
+            as_vllm: true,
         }
     }
 }
@@ -149,10 +153,21 @@ pub fn result_table(summary: &Summary, context: &TableContext) -> String {
         }
         let (title, name) = names(stats.metric);
         table.heading(title, '-');
-        table.float(&format!("Mean {name} (ms)"), stats.mean_ms);
-        table.float(&format!("Median {name} (ms)"), stats.median_ms);
-        for &(percentile, value) in &stats.percentiles {
-            table.float(&format!("P{percentile} {name} (ms)"), value);
+        let unknown = !context.as_vllm && stats.samples == 0 && summary.completed > 0;
+        let mut value = |label: String, value: f64| {
+            if unknown {
+                table.row(&label, "n/a");
+            } else {
+                table.float(&label, value);
+            }
+        };
+        value(format!("Mean {name} (ms)"), stats.mean_ms);
+        value(format!("Median {name} (ms)"), stats.median_ms);
+        for &(percentile, at) in &stats.percentiles {
+            value(format!("P{percentile} {name} (ms)"), at);
+        }
+        if !context.as_vllm {
+            table.few_samples(stats);
         }
     }
     for section in &context.extra {
@@ -254,6 +269,20 @@ impl Table {
 
     fn float(&mut self, label: &str, value: f64) {
         self.row(label, &fixed2(value));
+    }
+
+    /// A line for each percentile of `stats` that has too few samples.
+    fn few_samples(&mut self, stats: &MetricStats) {
+        for &(percentile, _) in &stats.percentiles {
+            let needed = samples_needed(percentile).filter(|&needed| stats.samples < needed);
+            if let Some(needed) = needed.filter(|_| stats.samples > 0) {
+                let samples = stats.samples;
+                let _ = writeln!(
+                    self.text,
+                    "  (P{percentile} of {samples} samples; needs {needed})"
+                );
+            }
+        }
     }
 
     fn section(&mut self, section: &Section) {

@@ -4,7 +4,7 @@ mod histogram;
 mod scan;
 
 use inferometer_core::{ClientHealth, Records, Verdict};
-use inferometer_metrics::{Extras, Summary};
+use inferometer_metrics::{Extras, Summary, samples_needed};
 use serde_json::{Map, Value, json};
 
 use crate::Lang;
@@ -90,7 +90,7 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "timeline": scan.timeline(MAX_REQUESTS),
         "slowest": scan.slowest(20),
         "errors": scan.errors(),
-        "health": health_facts(input.health, scan.most_in_flight()),
+        "health": health_facts(input, scan.most_in_flight()),
         "about": {
             "started": input.about.started, "version": input.about.version,
             "command": input.about.command, "urls": input.about.urls,
@@ -121,7 +121,7 @@ fn summary_value(summary: &Summary) -> Value {
             let percentiles: Vec<Value> = stats
                 .percentiles
                 .iter()
-                .map(|(p, value)| json!([p, short(*value)]))
+                .map(|(p, value)| json!([p, short(*value), samples_needed(*p)]))
                 .collect();
             json!({
                 "metric": stats.metric.key(), "n": stats.samples, "mean": short(stats.mean_ms),
@@ -131,6 +131,7 @@ fn summary_value(summary: &Summary) -> Value {
         .collect();
     json!({
         "duration": short(summary.duration_s), "completed": summary.completed, "failed": summary.failed,
+        "not_sent": summary.not_sent,
         "input": summary.total_input_tokens, "output": summary.total_output_tokens,
         "request_throughput": short(summary.request_throughput),
         "goodput": summary.request_goodput.map(short),
@@ -142,7 +143,8 @@ fn summary_value(summary: &Summary) -> Value {
 
 /// The client's state as (key, value) pairs; the page has the words. `most_in_flight` is from the
 /// records, because the client itself only samples it.
-fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
+fn health_facts(input: &RunPageInput<'_>, most_in_flight: i64) -> Value {
+    let (health, receive) = (input.health, &input.extras.receive);
     let mut facts = Map::new();
     let wall = health.wall.as_secs_f64();
     let busiest = health
@@ -160,7 +162,10 @@ fn health_facts(health: &ClientHealth, most_in_flight: i64) -> Value {
         facts.insert("busiest".into(), short(busiest));
     }
     facts.insert("stall_ms".into(), short(stall));
-    facts.insert("kernel_stamps".into(), json!(health.kernel_stamps));
+    if receive.events > 0 {
+        let share = receive.kernel_stamped_share;
+        facts.insert("kernel_stamps".into(), short(share));
+    }
     facts.insert("clock_steps".into(), json!(health.clock_steps));
     facts.insert("in_flight_peak".into(), json!(most_in_flight));
     facts.insert(

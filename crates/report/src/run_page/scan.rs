@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use inferometer_core::{Choices, Nanos, Outcome, Record, Records};
+use inferometer_metrics::tokens_by_event;
 use serde_json::{Value, json};
 
 use super::histogram::Histogram;
@@ -40,7 +41,7 @@ impl RequestSpan {
 
 /// What happened within one stretch of the run.
 struct Bucket {
-    tokens: u64,
+    tokens: f64,
     gaps: Histogram,
     lag: Histogram,
 }
@@ -66,7 +67,7 @@ impl Scan {
             kept: Vec::with_capacity(records.count()),
             buckets: (0..count)
                 .map(|_| Bucket {
-                    tokens: 0,
+                    tokens: 0.0,
                     gaps: Histogram::new(),
                     lag: Histogram::new(),
                 })
@@ -118,14 +119,16 @@ impl Scan {
             lateness_ms: record.lateness().unwrap_or_default().as_millis_f64(),
         });
         let mut before: Option<Nanos> = None;
-        for event in &record.events {
+        let tokens = tokens_by_event(record).map(|(_, tokens)| if ok { tokens } else { 0.0 });
+        // What lies between the tokens of an answer in one piece is unknown, and not 0.
+        let has_gaps = ok && !record.is_in_one_piece();
+        for (event, tokens) in record.events.iter().zip(tokens) {
             let slot = ((event.at.as_secs_f64() / self.width) as usize).min(self.buckets.len() - 1);
             let bucket = &mut self.buckets[slot];
-            // Where the number of tokens in an event is not known, the event counts as one.
             self.unknown_tokens |= event.tokens == 0;
-            bucket.tokens += u64::from(event.tokens.max(1));
+            bucket.tokens += tokens;
             bucket.lag.add(f64::from(event.lag_ns) / 1e6);
-            if let Some(before) = before.filter(|_| ok) {
+            if let Some(before) = before.filter(|_| has_gaps) {
                 let gap = event.at.since(before).as_millis_f64();
                 bucket.gaps.add(gap);
                 self.gaps.add(gap);
@@ -171,7 +174,7 @@ impl Scan {
                 short(slot as f64 * self.width),
                 short(flight[slot].0),
                 flight[slot].1,
-                streamed.then(|| short(bucket.tokens as f64 / self.width)),
+                streamed.then(|| short(bucket.tokens / self.width)),
                 ttft[slot].map(|(median, _)| short(median)),
                 ttft[slot].map(|(_, tail)| short(tail)),
                 gap(0.5),
@@ -250,7 +253,7 @@ impl Scan {
                 (choices.count, choices.span.as_secs_f64())
             });
             let gaps = f64::from(kept.tokens.checked_sub(count).filter(|gaps| *gaps > 0)?);
-            Some(span * 1e3 / gaps)
+            (span > 0.0).then(|| span * 1e3 / gaps)
         };
         json!({
             "ttft": exact(good().filter_map(RequestSpan::ttft_ms).collect()),
@@ -368,6 +371,34 @@ mod tests {
         assert!((flight[0].0 - 1.5).abs() < 1e-9, "{flight:?}");
         assert_eq!((flight[0].1, flight[1].1), (2, 1));
         assert_eq!(scan.most_in_flight(), 2);
+    }
+
+    #[test]
+    fn the_curve_counts_tokens_and_not_events() {
+        use inferometer_core::{Event, EventKind};
+        let mut answer = record(0, 10);
+        answer.events = vec![
+            Event::new(
+                Nanos::from_millis(4),
+                Nanos::ZERO,
+                EventKind::Text,
+                false,
+                true,
+            ),
+            Event::new(
+                Nanos::from_millis(9),
+                Nanos::ZERO,
+                EventKind::Text,
+                false,
+                true,
+            ),
+        ];
+        answer.output_tokens = 6;
+        let mut failed = answer.clone();
+        failed.outcome = Outcome::Truncated;
+        let scan = Scan::of(&vec![answer, failed]);
+        // Six tokens in the first 10 ms; those of the failed answer are in no throughput.
+        assert_eq!(scan.series()["rows"][0][3], 600.0);
     }
 
     #[test]
