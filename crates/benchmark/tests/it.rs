@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use inferometer_arrival::Rate;
 use inferometer_benchmark::{
-    Exports, FolderRun, Look, Measuring, Observer, RunSpec, Settings, Shown, Silent, report, run,
+    Compat, Exports, FolderRun, Look, Measuring, Numbers, Observer, RunSpec, Settings, Shown,
+    Silent, report, run,
 };
 use inferometer_core::Level;
 use inferometer_sim::{Server, SimSettings, start};
@@ -145,9 +146,14 @@ fn a_wrong_setting_is_refused_before_anything_is_sent() {
 fn a_run_folder_of_the_first_manifest_version_gives_the_same_report() {
     let run = FolderRun::open(&data("format-1")).unwrap();
     let look = Look::default();
-    let shown = run
-        .numbers
-        .render(&run.spec, &run.facts, &run.manifest.health, &look);
+    // At that time vLLM's rules held without `--compat vllm`, too.
+    let (spec, health) = (&run.spec, &run.manifest.health);
+    let as_vllm = RunSpec {
+        compat: Compat::NEWEST,
+        ..spec.clone()
+    };
+    let numbers = Numbers::of(run.records(), &as_vllm, &run.facts, health);
+    let shown = numbers.render(&as_vllm, &run.facts, health, &look);
     let expected = std::fs::read_to_string(data("format-1/report.txt")).unwrap();
     assert_eq!(
         shown.split("Verdict").next(),

@@ -311,11 +311,13 @@ impl ExtrasCollector<'_> {
         (spread.samples >= WARM_UP_REQUESTS && times >= WARM_UP_TIMES).then(|| Note {
             code: "warm_up".into(),
             message: format!(
-                "the first request took {times:.0} times the median ({name} {first_ms:.1} ms, median {:.1} ms): the server was still warming up, and this request is in the numbers; send others before the run (--num-warmups)",
+                "the first request took {times:.0} times the median ({name} {first_ms:.1} ms, median {:.1} ms): the \
+                 server was still warming up, and this request is in the numbers; send others before the run \
+                 (--num-warmups)",
                 spread.p50
             ),
             zh: format!(
-                "首个请求耗时为中位数的 {times:.0} 倍（{name} {first_ms:.1} ms，中位数 {:.1} ms）：服务器仍在预热， 该请求已计入数据；请在运行前先发送预热请求（--num-warmups）",
+                "首个请求耗时为中位数的 {times:.0} 倍（{name} {first_ms:.1} ms，中位数 {:.1} ms）：服务器仍在预热，该请求已计入数据；请在运行前先发送预热请求（--num-warmups）",
                 spread.p50
             ),
         })
@@ -343,10 +345,12 @@ impl ExtrasCollector<'_> {
         agreement.retokenised.then(|| Note {
             code: "retokenised_output".into(),
             message: format!(
-                "the server counts {usage} output tokens and the tokenizer {own}, although both count the prompts alike: the text of the answers does not encode into the tokens that it came from, as with random weights; the server's count is used"
+                "the server counts {usage} output tokens and the tokenizer {own}, although both count the prompts \
+                 alike: the text of the answers does not encode into the tokens that it came from, as with random \
+                 weights; the server's count is used"
             ),
             zh: format!(
-                "服务器计得 {usage} 个输出 token，分词器计得 {own} 个，而两者对提示词的计数一致：回答文本重新编码后 与原 token 不同，随机权重的模型即如此；采用服务器的计数"
+                "服务器计得 {usage} 个输出 token，分词器计得 {own} 个，而两者对提示词的计数一致：回答文本重新编码后与原 token 不同，随机权重的模型即如此；采用服务器的计数"
             ),
         })
     }
