@@ -383,7 +383,8 @@ fn an_answer_in_one_piece_has_no_time_per_token() {
     let settings = limits(Slo::Tpot, 1.0);
     let (summary, own) = analyse(&records, &settings);
     let samples = |summary: &inferometer_metrics::Summary| {
-        Vec::from_iter(summary.stats.iter().map(|stats| stats.samples))
+        let stats = summary.stats.iter();
+        stats.map(|stats| stats.samples).collect::<Vec<_>>()
     };
     assert_eq!(samples(&summary), [3, 0, 0]);
     let goodput = own.goodput.unwrap();

@@ -429,7 +429,7 @@ const HARMLESS: &[Harmless] = &[
         run.settings.predicted_cached = 0.62;
     }),
     harmless("an interrupted run whose requests had all ended", |run| {
-        cut(run, 0)
+        cut(run, 0);
     }),
     harmless(
         "turns that were not sent because their conversation failed",
@@ -451,7 +451,7 @@ const HARMLESS: &[Harmless] = &[
         },
     ),
     harmless("prompts with the tokens of a template", |run| {
-        count_prompts(run, 400, 408)
+        count_prompts(run, 400, 408);
     }),
     harmless("prompts that differ by a few percent", |run| {
         count_prompts(run, 400, 440);

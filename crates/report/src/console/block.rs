@@ -170,7 +170,8 @@ fn target_lines(block: &mut Block, targets: &[(String, Target)]) {
     let lang = block.lang;
     for (url, target) in targets {
         let label = format!("{} {}", lang.pick("Server", "服务器"), target.target + 1);
-        let mut parts = Vec::from_iter((!url.is_empty()).then(|| url.clone()));
+        let mut parts = Vec::new();
+        parts.extend((!url.is_empty()).then(|| url.clone()));
         parts.push(format!(
             "{} {}/{}",
             lang.pick("completed", "完成"),
