@@ -348,3 +348,49 @@ fn unsupported_flags_are_refused_and_never_ignored() {
     }
     snapshot!("refused_flag", text);
 }
+
+/// None of these may panic or take all memory.
+#[test]
+fn arguments_and_numbers_that_nothing_can_hold_are_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let output = INFEROMETER
+        .command(folder.path())
+        .arg("run")
+        .arg(OsStr::from_bytes(b"--model=\xff\xfe"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+    assert!(printed(&output).contains("UTF-8"), "{}", printed(&output));
+
+    let list = |count: usize| format!("{:?}", (1..=count).collect::<Vec<_>>());
+    let grid = format!(
+        "run:\n  base-url: http://127.0.0.1:9\n  num-prompts: {0}\n  random-input-len: {0}\n  \
+         random-output-len: {0}\n",
+        list(100)
+    );
+    fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+    let repeats = "run:\n  base-url: http://127.0.0.1:9\nrepeats: 1000000000000\n";
+    fs::write(folder.path().join("repeats.yaml"), repeats).unwrap();
+    for (arguments, words) in [
+        ("simulate --num-prompts 1000000000000000", "GB of memory"),
+        (
+            "simulate --num-prompts 9 --random-input-len 1000000000000000",
+            "GB of memory",
+        ),
+        ("simulate --num-prompts many", "expected a whole number"),
+        ("simulate --replicas 1000000000000", "at most 10000"),
+        ("simulate --num-blocks 1000000000000", "at most 10000000"),
+        ("sim --threads 1000000000000", "expected 1 to"),
+        ("sweep grid.yaml --dry-run", "1000000 runs"),
+        ("sweep repeats.yaml --dry-run", "expected at most 20000"),
+    ] {
+        let mut command = INFEROMETER.command(folder.path());
+        let output = command.args(arguments.split(' ')).output().unwrap();
+        let shown = printed(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {shown}");
+        assert!(shown.contains(words), "{arguments}: {shown}");
+    }
+}
