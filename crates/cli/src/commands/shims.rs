@@ -102,8 +102,11 @@ if WORDS[:2] == ["bench", "serve"] or WORDS[:3] == ["bench", "sweep", "serve"]:
     os.execv(BINARY, [BINARY, *WORDS])
 
 def is_shim(path):
-    with open(path, "rb") as file:
-        start = file.read(500)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(500)
+    except OSError:
+        return False
     return b"MARK" in start or b"FORMER" in start
 
 
