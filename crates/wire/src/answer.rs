@@ -15,6 +15,7 @@ use inferometer_os::clock;
 
 use crate::connection::{OwnConnection, turn};
 use crate::deadline::{Activity, Deadline, Expired};
+use crate::json::is_error_value;
 use crate::judge::{
     broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream,
     whole_conclusion,
@@ -22,7 +23,7 @@ use crate::judge::{
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
 use crate::progress::Progress;
-use crate::reply::{Fault, ReplyReader, Sink, deliver, failure_words, is_error_value};
+use crate::reply::{Fault, ReplyReader, Sink, deliver, failure_words};
 use crate::settings::Limits;
 use crate::sse::{Framer, looks_like_events};
 

@@ -10,9 +10,8 @@ use std::fmt;
 use serde::de::{
     Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Unexpected, Visitor,
 };
+use serde_json::Value;
 use serde_json::value::RawValue;
-
-use crate::reply::is_error_value;
 
 /// Text, borrowed from the input wherever it has no escapes.
 ///
@@ -267,6 +266,18 @@ impl<'de> Visitor<'de> for ElementsVisitor {
 pub(crate) struct ServerMetrics {
     pub(crate) queue_time_ms: Lenient<f64>,
     pub(crate) time_to_first_token_ms: Lenient<f64>,
+}
+
+/// False for the values of `error` that mean that there is none.
+pub(crate) fn is_error_value(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Bool(true) => true,
+        Value::Number(number) => number.as_u64() != Some(0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+    }
 }
 
 #[cfg(test)]

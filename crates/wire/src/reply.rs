@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use inferometer_core::{Ending, Event, EventKind, Outcome, Record, Usage, ending};
 use serde_json::Value;
 
-use crate::json::Reason;
+use crate::json::{Reason, is_error_value};
 use crate::probe::Stamp;
 use crate::progress::{Counting, Progress};
 use crate::sse::{SseError, SseEvent};
@@ -385,18 +385,6 @@ fn has_content(data: &[u8]) -> bool {
             .any(|(name, value)| !ENVELOPE.contains(&name.as_str()) && is_error_value(value)),
         Ok(value) => is_error_value(&value),
         Err(_) => false,
-    }
-}
-
-/// False for the values of `error` that mean that there is none.
-pub(crate) fn is_error_value(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Bool(true) => true,
-        Value::Number(number) => number.as_u64() != Some(0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => !members.is_empty(),
     }
 }
 

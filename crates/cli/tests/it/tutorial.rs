@@ -345,7 +345,8 @@ fn steps_13_and_14_the_table_line_by_line_and_the_smallest_runs() {
         "Output token throughput (tok/s):         ",
         "Peak output token throughput (tok/s):    ",
         "Peak concurrent requests:                ",
-        "Total token throughput (tok/s):          ",
+        // The words of vLLM 0.10, the last version with a script of this name.
+        "Total Token throughput (tok/s):          ",
         "---------------Time to First Token----------------",
         "Mean TTFT (ms):                          ",
         "Median TTFT (ms):                        ",
