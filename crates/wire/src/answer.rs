@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_os::clock;
 
+use crate::broken::{Broken, end_of_stream};
+use crate::budget::Part;
 use crate::connection::{OwnConnection, turn};
-use crate::deadline::{Activity, Deadline, Expired};
+use crate::deadline::{Activity, Deadline, Expired, INFORMATIONAL};
 use crate::json::is_error_value;
 use crate::judge::{
-    broken_body, chain, conclusion, content_type, is_reset_of_stream, may_be_event_stream,
-    whole_conclusion,
+    broken_body, chain, conclusion, content_type, may_be_event_stream, whole_conclusion,
 };
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
@@ -30,23 +31,6 @@ use crate::sse::{Framer, looks_like_events};
 /// Bytes of an error body that are read: far more than the 2 KiB that are kept. If there is more,
 /// the connection cannot be used again.
 const ERROR_BODY: usize = 64 << 10;
-
-/// How an exchange went wrong.
-#[derive(Debug)]
-pub(crate) enum Broken {
-    /// The connection was lost before any byte of the answer: on a reused connection, worth another
-    /// attempt.
-    BeforeAnswer(Fault),
-    /// The outcome is final.
-    Settled(Fault),
-}
-
-impl From<Fault> for Broken {
-    fn from(fault: Fault) -> Self {
-        Self::Settled(fault)
-    }
-}
-
 /// Bytes counted by earlier attempts of the same request.
 #[derive(Clone, Copy)]
 pub(crate) struct Before {
@@ -88,6 +72,10 @@ pub(crate) struct Answer<'a> {
     pub(crate) record: &'a mut Record,
     /// When the last part of the answer was taken, for a shared socket, which cannot know it.
     pub(crate) taken: Option<Nanos>,
+    /// Status and headers are complete.
+    pub(crate) has_head: bool,
+    /// Its part of the memory for answers.
+    pub(crate) memory: Part<'a>,
 }
 
 impl Answer<'_> {
@@ -111,13 +99,17 @@ impl Answer<'_> {
                 sent,
                 read: self.taken,
                 flushed: sent.is_some(),
+                has_head: self.has_head,
             };
         }
-        let read = probe.first.get().map(|_| probe.last.get().user);
+        // Informational answers are not the answer, which has not begun.
+        let begun = probe.first.get().is_some() && (self.has_head || probe.informational() == 0);
+        let read = begun.then(|| probe.last.get().user);
         Activity {
             sent: probe.write_end.get(),
             read,
             flushed: probe.flushed.get(),
+            has_head: self.has_head,
         }
     }
 
@@ -150,9 +142,13 @@ impl Answer<'_> {
             if let Poll::Ready(result) = head.as_mut().poll(context) {
                 return Poll::Ready(Ok(result));
             }
+            if self.probe.informational() > INFORMATIONAL {
+                return Poll::Ready(Err(Expired::Informational));
+            }
             self.deadline.poll(context, self.activity()).map(Err)
         })
         .await;
+        self.has_head = true;
         if self.is_shared() {
             self.sync();
             self.taken = result.is_ok().then(clock::now);
@@ -173,12 +169,10 @@ impl Answer<'_> {
         } else {
             self.probe.first.get().is_none()
         };
-        if self.is_shared() && is_reset_of_stream(error) {
-            let message = format!(
-                "the server reset the stream before any byte of the answer: {}",
-                chain(error)
-            );
-            return Broken::Settled(Fault::new(Outcome::ConnectError, message));
+        if self.is_shared()
+            && let Some(broken) = end_of_stream(error)
+        {
+            return broken;
         }
         // A request that the connection had not accepted when it ended has no answer either.
         let nothing = nothing || error.is_canceled();
@@ -203,35 +197,7 @@ impl Answer<'_> {
 
     /// The fault for an expired limit.
     fn timeout_fault(&self, expired: Expired) -> Fault {
-        let timeouts = self.deadline.timeouts();
-        let (outcome, message) = match expired {
-            Expired::Cancel => (
-                Outcome::Cancelled,
-                "cancelled after the request was sent (--request-cancellation-rate)".to_owned(),
-            ),
-            Expired::FirstByte => {
-                let limit = timeouts.first_byte.as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("no first byte within {limit} s of the send (--first-byte-timeout)"),
-                )
-            }
-            Expired::Idle | Expired::AfterDone => {
-                let limit = timeouts.idle.as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("no data for {limit} s (--idle-timeout)"),
-                )
-            }
-            Expired::Total => {
-                let limit = timeouts.total.unwrap_or_default().as_secs_f64();
-                (
-                    Outcome::Timeout,
-                    format!("answer not complete within {limit} s of the send (--total-timeout)"),
-                )
-            }
-        };
-        Fault::new(outcome, message)
+        expired.fault(self.deadline.timeouts(), self.probe.informational())
     }
 
     /// The next part of the body, `None` at its clean end.
@@ -306,7 +272,7 @@ impl Answer<'_> {
                 return Err(Fault::malformed(message));
             }
             let stamp = self.stamp();
-            let events = self.record.events.len();
+            let events_before = self.record.events.len();
             let record = &mut *self.record;
             let pushed = framer.push(&data, |event| {
                 deliver(event, reader, record, progress, stamp, limits.events)
@@ -316,12 +282,15 @@ impl Answer<'_> {
                 Err(_) if progress.done => return conclusion(self.record, progress, reader),
                 other => other?,
             }
-            if self.record.text.len() + self.record.other_text.len() > limits.text {
+            let text = self.record.text.len() + self.record.other_text.len();
+            if text > limits.text {
                 let message = format!("answer text longer than the limit of {} bytes", limits.text);
                 return Err(Fault::malformed(message));
             }
+            let events = size_of_val(self.record.events.as_slice());
+            self.hold(framer.buffered() + text + events)?;
             let live = stream.live;
-            live.count_events((self.record.events.len() - events) as u64);
+            live.count_events((self.record.events.len() - events_before) as u64);
             if progress.done {
                 self.deadline.done(self.activity());
             }
@@ -395,6 +364,8 @@ impl Answer<'_> {
         let mut bytes = Vec::new();
         while let Some(data) = self.next(body.as_mut()).await? {
             let room = limit - bytes.len();
+            self.hold(bytes.len() + data.len().min(room))
+                .map_err(Stop::Broken)?;
             bytes.extend_from_slice(&data[..data.len().min(room)]);
             if data.len() > room {
                 return Ok((bytes, false));
@@ -452,6 +423,24 @@ impl Answer<'_> {
             "invalid content type {kind}: expected an event stream (see --no-streaming): {start}"
         );
         Fault::new(Outcome::WrongContentType, message)
+    }
+
+    /// Makes room for `bytes` of this answer in the memory that all answers share.
+    fn hold(&mut self, bytes: usize) -> Result<(), Fault> {
+        if self.memory.grow_to(bytes) {
+            return Ok(());
+        }
+        Err(Fault::malformed(format!(
+            "answer of {bytes} bytes, while the answers of this run together hold the limit of {} bytes",
+            self.memory.limit()
+        )))
+    }
+
+    /// Leaves in the budget what the record keeps.
+    pub(crate) fn keep_memory(&mut self) {
+        let record = &self.record;
+        self.memory
+            .keep(record.text.len() + record.other_text.len());
     }
 
     /// Polls the connection once after the end of the answer, so that it can be used again.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Method;
 use inferometer_core::{Nanos, Outcome, Record};
 
-use crate::answer::Broken;
+use crate::broken::Broken;
 use crate::error::WireError;
 use crate::exchange;
 use crate::fetch::{SideReply, SideRequest};
@@ -16,6 +16,7 @@ use crate::live::Live;
 use crate::pool::{Pool, Wanted};
 use crate::prepared::Prepared;
 use crate::reply::Fault;
+use crate::resend::Resends;
 use crate::settings::{Balance, ConnectPolicy};
 use crate::socket::Shared;
 use crate::wire::Wire;
@@ -146,6 +147,7 @@ impl Client {
         } else {
             Wanted::Any
         };
+        let mut resends = Resends::default();
         loop {
             let mut conn = self.pool.connection(number, wanted).await?;
             record.connection = conn.describe();
@@ -164,13 +166,26 @@ impl Client {
                     self.pool.release(number, conn);
                     return Ok(());
                 }
-                Err(Broken::BeforeAnswer(_)) if conn.reused && wanted == Wanted::Any => {
-                    // The server closed it before the request came. This is not a failure, but it
-                    // is counted, and the clock continues from the first attempt.
+                // The server closed it before the request came. This is not a failure, but it is
+                // counted, and the clock continues from the first attempt.
+                Err(Broken::BeforeAnswer(_))
+                    if conn.reused && resends.after_a_lost_connection() =>
+                {
                     record.reconnects += 1;
                     wanted = Wanted::After(conn.id);
                 }
                 Err(Broken::BeforeAnswer(fault)) => return Err(fault),
+                Err(Broken::Refused { fault, leaves }) => {
+                    if leaves {
+                        conn.leaves();
+                    }
+                    resends
+                        .after_a_refusal(fault, leaves, record, &self.wire.settings.timeouts)
+                        .await?;
+                    if leaves && wanted != Wanted::Own {
+                        wanted = Wanted::After(conn.id);
+                    }
+                }
                 Err(Broken::Settled(fault)) => {
                     if fault.outcome == Outcome::HttpError {
                         self.pool.release(number, conn);

@@ -66,6 +66,13 @@ impl Conn {
         }
     }
 
+    /// Notes that the server takes no further requests on it. Those that it has are answered.
+    pub(crate) fn leaves(&self) {
+        if let ConnKind::Http2 { share, .. } = &self.kind {
+            share.0.leaves.set(true);
+        }
+    }
+
     /// True for an idle connection on which a request may still be tried.
     pub(crate) fn is_usable(&mut self) -> bool {
         match &mut self.kind {

@@ -4,26 +4,77 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use inferometer_core::Nanos;
+use inferometer_core::{Nanos, Outcome};
 use inferometer_os::clock;
 use tokio::time::{Instant, Sleep};
 
+use crate::reply::Fault;
 use crate::settings::Timeouts;
 
 /// How long the end of the body may take after the end marker before the answer counts as complete
 /// and the connection is closed.
 const AFTER_DONE: Nanos = Nanos::from_millis(1_000);
 
+/// Informational answers (1xx) that a request may get before the answer itself. Servers send one
+/// `100 Continue`, a few `103 Early Hints`, or `102 Processing` every some seconds for as long as
+/// they work; with the limit for the first byte, 600 s, this is room for one every 6 s.
+pub(crate) const INFORMATIONAL: u32 = 100;
+
 /// Which limit has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expired {
     FirstByte,
+    /// Status and headers have begun, and do not end.
+    Head,
     Idle,
     Total,
     /// The client cancels the request.
     Cancel,
     /// The end marker came some time ago.
     AfterDone,
+    /// More informational answers than a server has reason to send.
+    Informational,
+}
+
+impl Expired {
+    /// The fault that it is, for an exchange that has got `informational` answers (1xx).
+    pub(crate) fn fault(self, timeouts: &Timeouts, informational: u32) -> Fault {
+        let seconds = Nanos::as_secs_f64;
+        let message = match self {
+            Self::Cancel => {
+                let message = "cancelled after the request was sent (--request-cancellation-rate)";
+                return Fault::new(Outcome::Cancelled, message);
+            }
+            Self::Informational => {
+                return Fault::malformed(format!(
+                    "more than {INFORMATIONAL} informational answers (1xx) before the answer"
+                ));
+            }
+            Self::FirstByte => {
+                let others = match informational {
+                    0 => String::new(),
+                    count => format!("; informational answers (1xx) before that: {count}"),
+                };
+                format!(
+                    "no first byte within {} s of the send (--first-byte-timeout){others}",
+                    seconds(timeouts.first_byte)
+                )
+            }
+            Self::Head => format!(
+                "status and headers not complete within {} s of the send (--first-byte-timeout and \
+                 --idle-timeout together)",
+                seconds(timeouts.first_byte + timeouts.idle)
+            ),
+            Self::Idle | Self::AfterDone => {
+                format!("no data for {} s (--idle-timeout)", seconds(timeouts.idle))
+            }
+            Self::Total => format!(
+                "answer not complete within {} s of the send (--total-timeout)",
+                seconds(timeouts.total.unwrap_or_default())
+            ),
+        };
+        Fault::new(Outcome::Timeout, message)
+    }
 }
 
 /// The progress of an exchange, as far as its limits depend on it.
@@ -35,6 +86,8 @@ pub(crate) struct Activity {
     pub(crate) read: Option<Nanos>,
     /// The request has been sent in full.
     pub(crate) flushed: bool,
+    /// Status and headers of the answer are complete.
+    pub(crate) has_head: bool,
 }
 
 impl Activity {
@@ -43,6 +96,7 @@ impl Activity {
         sent: None,
         read: None,
         flushed: false,
+        has_head: false,
     };
 }
 
@@ -50,7 +104,10 @@ impl Activity {
 #[derive(Debug)]
 pub(crate) struct Deadline<'a> {
     timeouts: Timeouts,
+    /// The total limit counts from here.
     start: Nanos,
+    /// The limit for the first byte counts from here until something is sent.
+    begun: Nanos,
     cancel_after: Option<Nanos>,
     done_at: Option<Nanos>,
     armed_cancel: bool,
@@ -68,15 +125,19 @@ pub(crate) fn timer() -> Sleep {
 }
 
 impl<'a> Deadline<'a> {
+    /// The limits of an exchange that began at `start`, which for a request that is sent again is
+    /// the start of its first attempt.
     pub(crate) fn new(
         timeouts: Timeouts,
         cancel_after: Option<Nanos>,
         timer: Pin<&'a mut Sleep>,
+        start: Nanos,
     ) -> Self {
-        let start = clock::now();
+        let now = clock::now();
         let mut deadline = Self {
             timeouts,
             start,
+            begun: now,
             cancel_after,
             done_at: None,
             armed_cancel: false,
@@ -84,7 +145,7 @@ impl<'a> Deadline<'a> {
             timer,
         };
         let (due, _) = deadline.due(Activity::NONE);
-        deadline.set(start, due);
+        deadline.set(now, due);
         deadline
     }
 
@@ -101,13 +162,18 @@ impl<'a> Deadline<'a> {
 
     /// The next limit.
     fn due(&self, activity: Activity) -> (Nanos, Expired) {
-        let sent = activity.sent.unwrap_or(self.start);
+        let sent = activity.sent.unwrap_or(self.begun);
         let read = activity.read;
         let mut due = match (self.done_at, read) {
             (Some(done), _) => (done + AFTER_DONE, Expired::AfterDone),
             (None, Some(read)) => (read + self.timeouts.idle, Expired::Idle),
             (None, None) => (sent + self.timeouts.first_byte, Expired::FirstByte),
         };
+        // Headers that come byte by byte keep the idle limit away for ever.
+        let head = sent + self.timeouts.first_byte + self.timeouts.idle;
+        if !activity.has_head && read.is_some() && head < due.0 {
+            due = (head, Expired::Head);
+        }
         if let Some(total) = self.timeouts.total
             && self.start + total < due.0
         {

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response, StatusCode};
@@ -10,7 +11,9 @@ use hyper::body::Incoming;
 use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_os::clock;
 
-use crate::answer::{Answer, Before, Broken, Driver, Stream};
+use crate::answer::{Answer, Before, Driver, Stream};
+use crate::broken::Broken;
+use crate::budget;
 use crate::connection::{Conn, ConnKind};
 use crate::deadline::{self, Deadline};
 use crate::judge::content_type;
@@ -53,16 +56,26 @@ pub(crate) fn conclude(result: Result<(), Fault>, keep: KeepText, record: &mut R
         Err(fault) => {
             record.outcome = fault.outcome;
             record.error = Some(fault.message);
+            if record.text.len() + record.other_text.len() > budget::FREE {
+                // No number needs the text of a failed answer.
+                record.text = String::new();
+                record.other_text = String::new();
+            }
         }
     }
     if record.has_impossible_output() {
         // The counts of single events come from the same source.
         record.events.iter_mut().for_each(|event| event.tokens = 0);
     }
-    if keep == KeepText::UntilUsage && record.reported_output_tokens().is_some() {
+    if !keeps_text(keep, record) {
         record.text = String::new();
         record.other_text = String::new();
     }
+}
+
+/// Whether the text of an answer that has ended is still needed.
+fn keeps_text(keep: KeepText, record: &Record) -> bool {
+    keep != KeepText::UntilUsage || record.reported_output_tokens().is_none()
 }
 
 impl Run<'_> {
@@ -78,18 +91,23 @@ impl Run<'_> {
             let message = format!("cannot read the request's body from its file: {error}");
             Fault::new(Outcome::ConnectError, message)
         })?;
-        let request = self
+        let mut request = self
             .wire
             .request(self.prepared, body.clone(), self.target, self.close);
         let timer = pin!(deadline::timer());
         if matches!(conn.kind, ConnKind::Http1 { .. }) {
             probe.begin(self.not_before);
+            let counter = probe.informational_counter();
+            hyper::ext::on_informational(&mut request, move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
         } else {
             // Streams share the socket, so that its marks belong to no single one of them.
             poll_fn(|_| self.shared.poll_gate(self.not_before)).await;
             record.send_start.get_or_insert_with(clock::now);
         }
-        let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer);
+        let begun = record.send_start.unwrap_or_else(clock::now);
+        let deadline = Deadline::new(timeouts, self.prepared.cancel_after, timer, begun);
         let answer = |driver| Answer {
             probe: &probe,
             before,
@@ -97,6 +115,8 @@ impl Run<'_> {
             driver,
             record,
             taken: None,
+            has_head: false,
+            memory: self.wire.budget.part(),
         };
         match &mut conn.kind {
             ConnKind::Http1 {
@@ -141,6 +161,10 @@ impl Run<'_> {
             Err(self.refusal(head.status, message))
         };
         answer.settle();
+        let keep = self.wire.settings.keep_text;
+        if result.is_ok() && keeps_text(keep, answer.record) {
+            answer.keep_memory();
+        }
         answer.record.end = Some(if result.is_ok() {
             answer.stamp().at
         } else {

@@ -113,19 +113,42 @@ pub(crate) fn broken_body(error: &hyper::Error) -> Fault {
     )
 }
 
-/// True when the server reset a stream of an HTTP/2 connection for another reason than that it
-/// never processed it.
-pub(crate) fn is_reset_of_stream(error: &hyper::Error) -> bool {
+/// What a server says of one stream of an HTTP/2 connection instead of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// It was not processed (RFC 9113, section 8.7: `REFUSED_STREAM`).
+    RefusedStream,
+    /// It was not processed, since its number is above the last one of a `GOAWAY` (section 6.8), or
+    /// it was not sent because of one.
+    GoingAway,
+    /// It may have been processed.
+    Reset,
+}
+
+/// What the server said of this very stream; `None` where the whole connection was lost, so that
+/// nobody knows how far the server had come.
+pub(crate) fn stream_end(error: &hyper::Error) -> Option<StreamEnd> {
+    if error.is_canceled() {
+        // The connection ended before it took the request: as after a GOAWAY, nothing was sent.
+        return Some(StreamEnd::GoingAway);
+    }
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(inner) = inner.downcast_ref::<h2::Error>() {
-            return inner.is_reset()
-                && inner.is_remote()
-                && inner.reason() != Some(h2::Reason::REFUSED_STREAM);
+            // A GOAWAY of the server is the error of the streams above its last number only. The
+            // others end with the connection, which is an error of input and output.
+            return match (inner.is_go_away(), inner.is_reset(), inner.is_remote()) {
+                (true, _, true) => Some(StreamEnd::GoingAway),
+                (_, true, true) if inner.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+                    Some(StreamEnd::RefusedStream)
+                }
+                (_, true, true) => Some(StreamEnd::Reset),
+                _ => None,
+            };
         }
         source = inner.source();
     }
-    false
+    None
 }
 
 /// The error with its causes, each once.

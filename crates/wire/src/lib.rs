@@ -11,6 +11,8 @@
 mod answer;
 pub mod backend;
 mod body_file;
+mod broken;
+mod budget;
 mod client;
 mod connect;
 mod connection;
@@ -31,6 +33,7 @@ mod probe;
 mod progress;
 mod proxy;
 pub mod reply;
+mod resend;
 mod settings;
 mod side;
 mod socket;

@@ -19,6 +19,8 @@ pub(crate) struct Multiplexed {
     pub(crate) probe: Rc<Probe>,
     pub(crate) id: u32,
     pub(crate) active: Cell<usize>,
+    /// The server takes no further requests on it.
+    pub(crate) leaves: Cell<bool>,
     /// Streams that the server allows at once.
     pub(crate) allowed: Rc<Cell<usize>>,
 }

@@ -202,7 +202,7 @@ impl Pool {
 
     fn free_share(state: &TargetState, wanted: Wanted) -> Option<Conn> {
         let mut connections = state.multiplexed.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain(|connection| !connection.sender.is_closed() && !connection.leaves.get());
         let fits = |connection: &&Rc<Multiplexed>| {
             connection.active.get() < connection.room()
                 && !matches!(wanted, Wanted::After(broken) if connection.id <= broken)
@@ -274,6 +274,7 @@ impl Pool {
                 probe: Rc::clone(&probe),
                 id,
                 active: Cell::new(0),
+                leaves: Cell::new(false),
                 allowed,
             });
             // One that serves a single request ends with it.

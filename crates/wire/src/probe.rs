@@ -1,7 +1,10 @@
 //! What a socket records for the exchange that uses it: stamps, bytes, when it wrote.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use inferometer_core::Nanos;
@@ -14,6 +17,10 @@ const IMPLAUSIBLE: Nanos = Nanos::from_millis(1);
 /// one for the task that hands a stream's headers on, one for the exchange that they belong to, and
 /// one to spare.
 const TURNS_FOR_STREAMS: u8 = 3;
+/// Bytes that one connection reads before the other tasks of its worker and its own time limits get
+/// a turn, however fast more of them come: one read of the largest size. A stream of tokens never
+/// reaches it, because its socket is empty after each event.
+const TURN_BYTES: usize = 64 << 10;
 
 /// How much of a request has been sent.
 #[derive(Debug, Default)]
@@ -60,6 +67,10 @@ pub(crate) struct Probe {
     shared: Cell<bool>,
     /// Turns that their exchanges have left before the next read.
     turns_left: Cell<u8>,
+    /// Bytes read since the connection last left a turn to others.
+    turn_bytes: Cell<usize>,
+    /// Informational answers (1xx) to the present request of an HTTP/1.1 connection.
+    informational: Arc<AtomicU32>,
     /// The task that waits for the first content.
     waiting: RefCell<Option<Waker>>,
 }
@@ -96,16 +107,38 @@ impl Probe {
         self.shared.set(true);
     }
 
-    /// Pending while the streams have not yet taken what the last read brought.
-    pub(crate) fn poll_turn(&self, context: &Context<'_>) -> Poll<()> {
+    /// Pending while the streams have not yet taken what the last read brought, and once after
+    /// every [`TURN_BYTES`].
+    pub(crate) fn poll_turn(&self, context: &mut Context<'_>) -> Poll<()> {
         let left = self.turns_left.get();
-        if left == 0 {
+        if left > 0 {
+            self.turns_left.set(left - 1);
+        } else if self.turn_bytes.get() >= TURN_BYTES {
+            self.end_turn();
+            // Wakes the task after the event loop has asked for what else has come. Woken at once,
+            // it would have some sixty turns before that.
+            return pin!(tokio::task::yield_now()).poll(context);
+        } else {
             return Poll::Ready(());
         }
-        self.turns_left.set(left - 1);
         // Queued behind the tasks that the last read has woken.
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Notes that the connection leaves a turn to others, because it has nothing to read.
+    pub(crate) fn end_turn(&self) {
+        self.turn_bytes.set(0);
+    }
+
+    /// The count of informational answers, for whoever parses them.
+    pub(crate) fn informational_counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.informational)
+    }
+
+    /// Informational answers (1xx) to the present request.
+    pub(crate) fn informational(&self) -> u32 {
+        self.informational.load(Ordering::Relaxed)
     }
 
     /// Marks `sending` as sent when the connection has next written all it has.
@@ -131,6 +164,7 @@ impl Probe {
     pub(crate) fn begin(&self, not_before: Nanos) {
         self.not_before.set(not_before);
         self.first.set(None);
+        self.informational.store(0, Ordering::Relaxed);
         self.bytes_in.set(0);
         self.bytes_out.set(0);
         self.write_start.set(None);
@@ -157,6 +191,7 @@ impl Probe {
         if self.shared.get() {
             self.turns_left.set(TURNS_FOR_STREAMS);
         }
+        self.turn_bytes.set(self.turn_bytes.get() + len);
         if !self.encrypted.get() && len > 0 {
             self.note_content();
         }

@@ -148,6 +148,9 @@ pub struct Limits {
     pub text: usize,
     /// Server-sent events of one answer.
     pub events: u64,
+    /// Bytes that all answers of a run hold together, beyond 1 MiB each: unfinished bodies and events
+    /// while they arrive, and texts that are kept.
+    pub memory: usize,
 }
 
 impl Default for Limits {
@@ -160,6 +163,7 @@ impl Default for Limits {
             body: 256 << 20,
             text: 64 << 20,
             events: 1_000_000,
+            memory: 512 << 20,
         }
     }
 }

@@ -143,7 +143,11 @@ impl Socket {
         }
         ready!(self.probe.poll_turn(context));
         loop {
-            let mut ready = ready!(self.descriptor.poll_read_ready(context))?;
+            let Poll::Ready(ready) = self.descriptor.poll_read_ready(context) else {
+                self.probe.end_turn();
+                return Poll::Pending;
+            };
+            let mut ready = ready?;
             let mut buffer = self.shared.buffer.borrow_mut();
             let asked = room.min(buffer.len());
             match stamps::recv_into(self.descriptor.as_fd(), &mut buffer[..asked]) {

@@ -115,6 +115,11 @@ impl Framer {
         self.unseparated
     }
 
+    /// Bytes of an unfinished event that are kept until the rest comes.
+    pub fn buffered(&self) -> usize {
+        self.line.len() + self.data.len() + self.name.len()
+    }
+
     /// Takes the next bytes and calls `each` for every event that they complete; an error of `each`
     /// stops the work and is returned.
     ///

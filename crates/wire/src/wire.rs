@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Request as HttpRequest, Version};
 use http_body_util::Full;
 use inferometer_core::{Request, redact_url};
 
+use crate::budget::Budget;
 use crate::error::WireError;
 use crate::prepared::{Known, Prepared, Stored};
 use crate::proxy;
@@ -30,6 +31,8 @@ pub struct Wire {
     /// Headers of side requests.
     side_headers: HeaderMap,
     streams: bool,
+    /// Memory that the answers of all workers share.
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl Wire {
@@ -88,6 +91,7 @@ impl Wire {
         // Named headers win over everything, also over what a backend adds.
         add_named(&mut headers, &settings)?;
         Ok(Arc::new(Self {
+            budget: Budget::new(settings.limits.memory),
             settings,
             targets,
             tls,

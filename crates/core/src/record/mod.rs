@@ -150,7 +150,8 @@ pub struct Record {
     pub other_text: String,
     /// The connection used.
     pub connection: Connection,
-    /// Times that the request was sent again because a reused connection turned out to be closed.
+    /// Times that the request was sent again, because a reused connection turned out to be closed or
+    /// the server refused it unprocessed.
     pub reconnects: u16,
     /// Worker that sent it.
     pub worker: u16,

@@ -430,7 +430,8 @@ pub struct Connections {
     pub reused: usize,
     /// Requests that opened one.
     pub opened: usize,
-    /// Requests sent again because a reused connection turned out to be closed.
+    /// Requests sent again because a reused connection turned out to be closed, or because the server
+    /// refused them unprocessed.
     pub reconnects: u64,
     /// Name resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
