@@ -49,15 +49,37 @@ pub fn enable(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Makes the kernel begin to stamp what arrives, before the first socket that matters is opened.
+/// Makes the kernel begin to stamp what arrives, before the first socket that matters is opened, and
+/// waits until it does: some milliseconds, or nothing when it does already.
 ///
 /// Keep the returned socket as long as stamps are wanted, else the kernel may stop again. `None`
 /// where the platform has none.
 pub fn warm_up() -> Option<std::net::UdpSocket> {
     use std::os::fd::AsFd;
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).ok()?;
-    enable(socket.as_fd()).then_some(socket)
+    if !enable(socket.as_fd()) {
+        return None;
+    }
+    let address = socket.local_addr().ok()?;
+    socket.set_read_timeout(Some(WARM_UP_PAUSE)).ok()?;
+    for _ in 0..WARM_UP_TRIES {
+        // A datagram to ourselves shows whether what arrives is stamped.
+        let mut byte = [0];
+        if socket.send_to(&byte, address).is_err() {
+            break;
+        }
+        if recv_into(socket.as_fd(), &mut byte).is_ok_and(|read| read.kernel_wall.is_some()) {
+            break;
+        }
+        std::thread::sleep(WARM_UP_PAUSE);
+    }
+    Some(socket)
 }
+
+/// Pause between two looks at whether stamps have come.
+const WARM_UP_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+/// After 100 ms the run begins without them; its events are then marked so.
+const WARM_UP_TRIES: usize = 100;
 
 /// Room for one time stamp control message, aligned as the kernel wants it.
 #[repr(align(8))]

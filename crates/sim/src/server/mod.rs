@@ -141,7 +141,7 @@ fn bind(
         }
         socket.set_nonblocking(true)?;
         send_at_once(&socket);
-        // Accepted connections inherit it, and the kernel stamps before the first of them.
+        // Accepted connections inherit it.
         inferometer_os::stamps::enable(socket.as_fd());
         socket.bind(&address.into())?;
         if listen {
@@ -152,6 +152,9 @@ fn bind(
         }
         sockets.push(socket);
     }
+    // The sockets above hold the stamps on; this waits until the kernel makes them, so that the first
+    // request has one.
+    drop(inferometer_os::stamps::warm_up());
     Ok((sockets, address))
 }
 
