@@ -31,7 +31,7 @@ pub use dataset::{
     TimedTraceSettings, TraceSettings,
 };
 pub use error::WorkloadError;
-pub use hub::{HubError, HubSettings, RepoKind};
+pub use hub::{HubError, HubSettings, RepoKind, TokenUse};
 pub use settings::{Compat, WorkloadSettings};
 pub use shape::{LengthDistribution, MixSettings, SharedPrefixes, TrafficClass};
 pub use tokenizer::{BUILTIN, Tokenizer, TokenizerError, count_output_tokens};

@@ -76,6 +76,7 @@ fn settings(endpoint: &str, cache: &Path) -> HubSettings {
     HubSettings {
         endpoint: endpoint.to_owned(),
         token: Some(Secret::new("hf_secret")),
+        token_over_http: false,
         offline: false,
         cache_dir: cache.to_owned(),
     }

@@ -3,6 +3,30 @@
 use std::io;
 use std::path::PathBuf;
 
+/// Whether an access token was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// There is none.
+    Missing,
+    /// It was sent.
+    Sent,
+    /// It was kept back, because the hub is another machine and its address is plain HTTP.
+    Withheld,
+}
+
+impl TokenUse {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Missing => "; none was sent",
+            Self::Sent => "; the access token that was sent does not grant access",
+            Self::Withheld => {
+                "; the access token was not sent, because the address is plain http:// and everyone on the way could \
+                 read it: use https:// in HF_ENDPOINT, or set INFEROMETER_HF_TOKEN_OVER_HTTP=1 to send it all the same"
+            }
+        }
+    }
+}
+
 /// Why the hub cannot give a file.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -46,7 +70,7 @@ pub enum HubError {
     #[error(
         "access to {repo} on {endpoint} was refused (HTTP {status}): the repository is gated or private. \
          Accept its terms on its page and set HF_TOKEN to an access token{}",
-        if *had_token { "; the access token that was sent does not grant access" } else { "; none was sent" }
+        token.words()
     )]
     Refused {
         /// Repository.
@@ -55,8 +79,8 @@ pub enum HubError {
         endpoint: String,
         /// HTTP status.
         status: u16,
-        /// True when a token was sent.
-        had_token: bool,
+        /// Whether a token was sent.
+        token: TokenUse,
     },
     /// Another answer than expected.
     #[error("{url} answered HTTP {status}; the hub's address comes from HF_ENDPOINT")]

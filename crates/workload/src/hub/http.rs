@@ -7,6 +7,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::cache::{StoreError, store};
+use super::error::TokenUse;
 use super::facts::{Facts, header};
 use super::{HubError, HubSettings, REVISION, RepoKind};
 
@@ -51,7 +52,7 @@ impl HubSettings {
         self.follow(url, repo, "", &mut Facts::default())
     }
 
-    /// Asks for `url` and follows redirects. The token goes to the hub's own host only.
+    /// Asks for `url` and follows redirects.
     fn follow(
         &self,
         url: &str,
@@ -75,11 +76,7 @@ impl HubSettings {
                     concat!("inferometer/", env!("CARGO_PKG_VERSION")),
                 )
                 .header("accept-encoding", "identity");
-            if let Some(token) = self
-                .token
-                .as_ref()
-                .filter(|_| origin(&target) == origin(&self.endpoint))
-            {
+            if let Some(token) = self.token.as_ref().filter(|_| self.sends_token_to(&target)) {
                 request = request.header("authorization", format!("Bearer {}", token.expose()));
             }
             let answer = request.call().map_err(|error| HubError::Unreachable {
@@ -106,6 +103,15 @@ impl HubSettings {
             url: url.to_owned(),
             message: "too many redirects".into(),
         })
+    }
+
+    /// True when the token may go to `url`: to the hub's own host, and not where others can read it.
+    fn sends_token_to(&self, url: &str) -> bool {
+        let is_private = url
+            .get(..8)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+            || is_this_machine(url);
+        origin(url) == origin(&self.endpoint) && (is_private || self.token_over_http)
     }
 
     fn refusal(&self, answer: &Response<Body>, url: &str, repo: &str, file: &str) -> HubError {
@@ -136,7 +142,11 @@ impl HubSettings {
                 repo,
                 endpoint,
                 status: status.as_u16(),
-                had_token: self.token.is_some(),
+                token: match &self.token {
+                    None => TokenUse::Missing,
+                    Some(_) if self.sends_token_to(&self.endpoint) => TokenUse::Sent,
+                    Some(_) => TokenUse::Withheld,
+                },
             },
             _ => HubError::Status {
                 url: url.to_owned(),
@@ -146,10 +156,28 @@ impl HubSettings {
     }
 }
 
+/// True for a URL whose host is this machine, so that nothing leaves it.
+fn is_this_machine(url: &str) -> bool {
+    let authority = origin(url).split_once("://").map_or("", |(_, rest)| rest);
+    let host_and_port = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let host = match host_and_port.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host_and_port.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// Scheme, host and port of a URL.
 fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    let end = url[start..]
+        .find(['/', '?', '#', '\\'])
+        .map_or(url.len(), |at| start + at);
     &url[..end]
 }
 
@@ -178,5 +206,37 @@ mod tests {
         assert_eq!(join(base, "https://cdn/x"), "https://cdn/x");
         assert_eq!(join(base, "y"), "https://hub:1/a/resolve/main/y");
         assert_eq!(origin(base), "https://hub:1");
+    }
+
+    #[test]
+    fn the_token_goes_to_the_hub_alone_and_not_over_plain_http() {
+        let sent = |endpoint: &str, url: &str, over_http: bool| {
+            let settings = HubSettings {
+                endpoint: endpoint.to_owned(),
+                token_over_http: over_http,
+                ..HubSettings::offline()
+            };
+            settings.sends_token_to(url)
+        };
+        for (endpoint, url, expected) in [
+            ("https://hub", "https://hub/a", true),
+            ("HTTPS://hub", "HTTPS://hub/a", true),
+            ("https://hub", "https://cdn/a", false),
+            ("https://hub", "http://hub/a", false),
+            ("https://hub", "https://hub@cdn/a", false),
+            ("https://hub", "https://hub:8443/a", false),
+            ("http://hub", "http://hub/a", false),
+            ("http://10.0.0.1:8080", "http://10.0.0.1:8080/a", false),
+            ("http://localhost:1", "http://localhost:1/a", true),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1/a", true),
+            ("http://[::1]:1", "http://[::1]:1/a", true),
+            ("http://localhost.evil", "http://localhost.evil/a", false),
+            ("http://127.0.0.1@evil", "http://127.0.0.1@evil/a", false),
+            ("http://127.0.0.1:1", "http://127.0.0.1:2/a", false),
+        ] {
+            assert_eq!(sent(endpoint, url, false), expected, "{endpoint} {url}");
+        }
+        assert!(sent("http://hub", "http://hub/a", true));
+        assert!(!sent("http://hub", "http://cdn/a", true));
     }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use inferometer_core::Secret;
 use serde_json::Value;
 
-pub use self::error::HubError;
+pub use self::error::{HubError, TokenUse};
 
 /// The revision that files are taken from; there is no flag for another one.
 const REVISION: &str = "main";
@@ -34,8 +34,11 @@ const MAX_LISTING: u64 = 64 << 20;
 pub struct HubSettings {
     /// Base URL, without a slash at the end.
     pub endpoint: String,
-    /// Access token for gated and private repositories.
+    /// Access token for gated and private repositories. It goes to the endpoint's own host only, and
+    /// over plain HTTP only to this machine, unless [`HubSettings::token_over_http`] is set.
     pub token: Option<Secret>,
+    /// Send the token over plain HTTP to another machine as well, where all on the way can read it.
+    pub token_over_http: bool,
     /// Use the cache alone; open no connection.
     pub offline: bool,
     /// The cache folder (the one that holds `models--…` and `datasets--…`).
@@ -53,7 +56,8 @@ pub enum RepoKind {
 
 impl HubSettings {
     /// The settings that the environment asks for: `HF_ENDPOINT`, `HF_TOKEN` (else the token file
-    /// that `hf auth login` writes), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`.
+    /// that `hf auth login` writes), `HF_HUB_OFFLINE`, `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`,
+    /// and our own `INFEROMETER_HF_TOKEN_OVER_HTTP`.
     pub fn from_env() -> Self {
         Self::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -89,15 +93,20 @@ impl HubSettings {
         let token = token
             .map(|token| token.trim().to_owned())
             .filter(|token| !token.is_empty());
-        let offline = lookup("HF_HUB_OFFLINE").is_some_and(|value| {
-            matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
-        });
+        let is_on = |name| {
+            lookup(name).is_some_and(|value| {
+                matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+            })
+        };
+        let offline = is_on("HF_HUB_OFFLINE");
+        let token_over_http = is_on("INFEROMETER_HF_TOKEN_OVER_HTTP");
         Self {
             endpoint: lookup("HF_ENDPOINT")
                 .unwrap_or_else(|| "https://huggingface.co".into())
                 .trim_end_matches('/')
                 .to_owned(),
             token: token.map(Secret::new),
+            token_over_http,
             offline,
             cache_dir: lookup("HF_HUB_CACHE")
                 .or_else(|| lookup("HUGGINGFACE_HUB_CACHE"))
