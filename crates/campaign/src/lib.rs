@@ -19,6 +19,7 @@ mod flag_table;
 mod flags;
 mod hidden_arguments;
 mod journal;
+mod left_servers;
 mod load;
 mod logs;
 mod lookup;
@@ -49,6 +50,7 @@ pub use inferometer_metrics::{CONFIDENCE, Estimate};
 pub use journal::{
     CAMPAIGN_FORMAT_VERSION, CellState, Identity, JOURNAL_NAME, Journal, Start, Status,
 };
+pub use left_servers::{LeftServer, left_servers};
 pub use load::Load;
 pub use options::SweepOptions;
 pub use overview::overview;

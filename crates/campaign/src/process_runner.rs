@@ -16,6 +16,7 @@ use inferometer_wire::SideClient;
 use crate::campaign::ServerSpec;
 use crate::hidden_arguments::hide_secrets;
 use crate::journal::Identity;
+use crate::left_servers::{ServerNote, left_servers};
 use crate::logs::{last_line, last_words, reason, tail};
 use crate::server::{self, Reset};
 use crate::target::Target;
@@ -39,6 +40,8 @@ const STRICT: i32 = 3;
 pub struct ProcessRunner {
     settings: ProcessSettings,
     server: Option<ProcessGroup>,
+    /// The note of its processes.
+    note: Option<ServerNote>,
     /// Interrupts that were forwarded.
     forwarded: usize,
 }
@@ -60,6 +63,8 @@ pub struct ProcessSettings {
     pub variables: Vec<(String, String)>,
     /// The log of the command that runs now.
     pub current_log: CurrentLog,
+    /// Folder for notes of the servers that run: see [`left_servers`](crate::left_servers).
+    pub server_notes: Option<PathBuf>,
 }
 
 /// The log of the command that runs now, shared with whoever shows it.
@@ -111,6 +116,7 @@ impl ProcessRunner {
         Self {
             settings,
             server: None,
+            note: None,
             forwarded: 0,
         }
     }
@@ -184,8 +190,26 @@ impl ProcessRunner {
         server::client(target, self.settings.api_key.clone())
     }
 
+    /// A client for a server's health, which does not let one that hangs hold up an interrupt.
+    fn health_client(&self, spec: &ServerSpec) -> Result<SideClient, String> {
+        server::health_client(&own_server(spec), self.settings.api_key.clone())
+    }
+
+    /// Names the processes that an earlier sweep has left behind, for an error message.
+    fn left_by_others(&self) -> String {
+        let folder = self.settings.server_notes.as_deref();
+        let left = folder.map(left_servers).unwrap_or_default();
+        match left.first() {
+            Some(server) => format!(
+                ". An earlier sweep has left process {} ({})",
+                server.pid, server.command
+            ),
+            None => String::new(),
+        }
+    }
+
     fn wait_until_healthy(&mut self, spec: &ServerSpec, log: &Path) -> Result<(), String> {
-        let client = self.client(&own_server(spec))?;
+        let client = self.health_client(spec)?;
         let timeout = self.settings.server_ready_timeout;
         let deadline = clock::now() + timeout.into();
         loop {
@@ -205,6 +229,9 @@ impl ProcessRunner {
                     "the server ended before it was healthy ({status}): {}",
                     last_words(log)
                 ));
+            }
+            if let Some(note) = &self.note {
+                note.renew();
             }
             if server::is_healthy(&client) {
                 return Ok(());
@@ -272,16 +299,18 @@ impl World for ProcessRunner {
         // vLLM offers to empty its caches only in this mode.
         command.env("VLLM_SERVER_DEV_MODE", "1");
         self.redirect(&mut command, log)?;
-        if self.client(&own_server(spec))?.get("/health").is_ok() {
+        if self.health_client(spec)?.get("/health").is_ok() {
             return Err(format!(
                 "a server is already listening at {}: it would be measured in place of the one to be started; \
-                 stop it, or choose another port in --serve-cmd",
-                spec.url
+                 stop it, or choose another port in --serve-cmd{}",
+                spec.url,
+                self.left_by_others()
             ));
         }
         let program = spec.command.first().map(String::as_str).unwrap_or_default();
         let group = ProcessGroup::spawn(&mut command)
             .map_err(|error| format!("cannot start {program}: {error}"))?;
+        self.note = ServerNote::begin(self.settings.server_notes.as_deref(), group.id());
         self.server = Some(group);
         self.settings.current_log.set(Some(log));
         let healthy = self.wait_until_healthy(spec, log);
@@ -303,6 +332,7 @@ impl World for ProcessRunner {
             std::thread::sleep(POLL_INTERVAL);
         }
         drop(group.finish());
+        self.note = None;
     }
 
     fn identify(&mut self, target: &Target) -> Result<Identity, String> {

@@ -3,20 +3,46 @@
 use std::time::Duration;
 
 use http::Method;
-use inferometer_core::Secret;
+use inferometer_core::{Nanos, Secret};
 use inferometer_wire::{
-    ClientSettings, SideClient, SideReply, TlsSettings, Wire, WireError, backend,
+    ClientSettings, ConnectStep, SideClient, SideReply, Timeouts, TlsSettings, Wire, WireError,
+    backend,
 };
 
 use crate::journal::Identity;
 use crate::target::Target;
 
+/// How long `/health` may take: a server that works answers within milliseconds.
+const HEALTH_TIMEOUT: Nanos = Nanos::from_millis(2_000);
+
 /// A client for single questions to `target`.
 pub(crate) fn client(target: &Target, api_key: Option<Secret>) -> Result<SideClient, String> {
+    client_with(target, api_key, Timeouts::default())
+}
+
+/// A client for the question whether `target` is healthy, which is asked again and again.
+pub(crate) fn health_client(
+    target: &Target,
+    api_key: Option<Secret>,
+) -> Result<SideClient, String> {
+    let timeouts = Timeouts {
+        connect: HEALTH_TIMEOUT,
+        side: HEALTH_TIMEOUT,
+        ..Timeouts::default()
+    };
+    client_with(target, api_key, timeouts)
+}
+
+fn client_with(
+    target: &Target,
+    api_key: Option<Secret>,
+    timeouts: Timeouts,
+) -> Result<SideClient, String> {
     let explain = |error: WireError| error.to_string();
     let backend = backend::find("openai").map_err(explain)?;
     let wire = Wire::new(ClientSettings {
         api_key,
+        timeouts,
         headers: target.headers.clone(),
         tls: TlsSettings {
             insecure: target.insecure,
@@ -36,7 +62,10 @@ pub(crate) fn is_healthy(side: &SideClient) -> bool {
 /// Models and version; an error when nobody listens or access is refused.
 pub(crate) fn identity(side: &SideClient) -> Result<Identity, String> {
     let facts = side.inspect(Duration::ZERO).map_err(|error| match error {
-        WireError::Connect { .. } => format!(
+        WireError::Connect {
+            step: ConnectStep::Reach,
+            ..
+        } => format!(
             "{error}. Nothing answers there: start the server first, or correct base_url (--base-url)"
         ),
         other => other.to_string(),

@@ -10,6 +10,8 @@ pub mod limits;
 pub mod process;
 pub mod send_stamps;
 pub mod stamps;
+#[cfg(target_os = "linux")]
+mod supervisor;
 pub mod thread;
 mod timer;
 mod watch;

@@ -4,14 +4,14 @@ mod preflight;
 mod request;
 mod resume;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use inferometer_campaign::{
     Campaign, CurrentLog, Form, Journal, ProcessRunner, ProcessSettings, Start, Tally,
-    check_servers, execute, prepare_rerun, words, write_summaries,
+    check_servers, execute, left_servers, prepare_rerun, words, write_summaries,
 };
 use inferometer_core::Secret;
 use inferometer_os::clock;
@@ -99,6 +99,7 @@ pub(crate) fn execute_campaign(
     settings: &ExecutionSettings,
     output: &Output,
 ) -> Result<(Tally, Journal), Failure> {
+    name_left_servers(output);
     let interrupts = Arc::new(AtomicUsize::new(0));
     let _counting = count_interrupts(Arc::clone(&interrupts), output).or_failure()?;
     let subscriber = LiveSubscriber::open().or_failure()?;
@@ -130,6 +131,27 @@ pub(crate) fn execute_campaign(
     Ok((tally, journal))
 }
 
+/// Where the servers of sweeps are noted while they run.
+fn server_notes() -> Option<PathBuf> {
+    let kept = inferometer_benchmark::ceiling::kept_at()?;
+    Some(kept.parent()?.join("servers"))
+}
+
+/// Names the servers that earlier sweeps have left behind.
+fn name_left_servers(output: &Output) {
+    for server in server_notes()
+        .as_deref()
+        .map(left_servers)
+        .unwrap_or_default()
+    {
+        output.warn(&format!(
+            "a server of an earlier sweep is still running: process {} ({}). It was killed together with what looked \
+             after it; end it with: kill {}",
+            server.pid, server.command, server.pid
+        ));
+    }
+}
+
 /// Child processes of this program.
 pub(crate) fn process_runner(
     settings: &ExecutionSettings,
@@ -146,5 +168,6 @@ pub(crate) fn process_runner(
             .map(Secret::new),
         variables: links.variables,
         current_log: links.current_log,
+        server_notes: server_notes(),
     }))
 }
