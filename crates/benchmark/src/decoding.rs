@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use inferometer_engine::StopHandle;
 use inferometer_report::console::{Cell, Section, SpeculativeDecoding};
 use inferometer_results::{VllmDiffusion, VllmResult, VllmSpecDecode};
 use inferometer_telemetry::server::{Diffusion, Page, ServerDelta, ServerState, SpecDecode};
@@ -142,8 +143,21 @@ fn diffusion_section(diffusion: &Diffusion) -> Section {
     }
 }
 
-/// The metrics pages of all servers as one; `None` where one of them has none.
-pub(crate) fn page(wire: &Arc<Wire>) -> Option<Page> {
+/// What to say of a metrics page that none of the known engines has written: its counters would
+/// otherwise be missing without a word.
+pub(crate) fn unknown_counters(page: &Page) -> Option<&'static str> {
+    ServerDelta::between(page, page, 1.0)
+        .engine
+        .is_none()
+        .then_some(
+            "the server's metrics page (/metrics) has none of the counters of vLLM, SGLang or llama.cpp: what the \
+             server itself counts (prompt tokens, cache hits, queue) is left out",
+        )
+}
+
+/// The metrics pages of all servers as one; `None` where one of them has none, or `stop` was raised
+/// first.
+pub(crate) fn page(wire: &Arc<Wire>, stop: &StopHandle) -> Option<Page> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -152,12 +166,14 @@ pub(crate) fn page(wire: &Arc<Wire>) -> Option<Page> {
     let local = tokio::task::LocalSet::new();
     let mut text = String::new();
     for number in 0..wire.settings().base_urls.len() {
-        let reply = local
-            .block_on(
-                &runtime,
-                client.fetch_from(number, Method::GET, "/metrics", None),
-            )
-            .ok()?;
+        let page = client.page(number, Method::GET, "/metrics", None);
+        let reply = local.block_on(&runtime, async {
+            tokio::select! {
+                biased;
+                reply = page => reply.ok(),
+                () = stop.raised() => None,
+            }
+        })?;
         if reply.status != 200 {
             return None;
         }

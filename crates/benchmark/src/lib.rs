@@ -75,7 +75,7 @@ pub use prepare::{Ready, arrivals, offline, prepare};
 pub use probe::ProbeNumbers;
 pub use rate_search::{RateSearch, SearchBudget};
 pub use report::{FolderRun, SavedResult, recover, report};
-pub use run::{Run, describe_failure, run, run_with_stop};
+pub use run::{Run, advice, describe_failure, run, run_with_stop};
 pub use run_records::count_in_memory;
 pub use selftest::SelfTest;
 pub use settings::{

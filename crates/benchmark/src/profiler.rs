@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use inferometer_core::Nanos;
+use inferometer_engine::StopHandle;
 use inferometer_wire::{SideClient, Wire};
 use serde_json::Value;
 
@@ -14,25 +15,37 @@ use crate::observer::Observer;
 const PROFILER_TIMEOUT: Nanos = Nanos::from_millis(600_000);
 
 /// Asks the server to profile from here on. A server without a profiler does not end the run.
-pub(crate) fn start(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Error> {
+pub(crate) fn start(
+    wire: &Arc<Wire>,
+    stop: &StopHandle,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     observer.line("Starting profiler...");
-    post(wire, "/start_profile", "Profiler started", observer)
+    post(wire, "/start_profile", "Profiler started", stop, observer)
 }
 
 /// Stops the profiler that [`start`] started.
 pub(crate) fn stop(wire: &Arc<Wire>, observer: &dyn Observer) -> Result<(), Error> {
     observer.line("Stopping profiler...");
-    post(wire, "/stop_profile", "Profiler stopped", observer)
+    let stop = StopHandle::default();
+    post(wire, "/stop_profile", "Profiler stopped", &stop, observer)
 }
 
-fn post(wire: &Arc<Wire>, path: &str, done: &str, observer: &dyn Observer) -> Result<(), Error> {
+fn post(
+    wire: &Arc<Wire>,
+    path: &str,
+    done: &str,
+    stop: &StopHandle,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let mut settings = wire.settings().clone();
     // A profiler may write for minutes before it answers.
     settings.timeouts.side = PROFILER_TIMEOUT;
-    match SideClient::new(&Wire::new(settings).or_failure()?)
-        .or_failure()?
-        .ask(Method::POST, path, None)
-    {
+    let side = SideClient::new(&Wire::new(settings).or_failure()?).or_failure()?;
+    let Some(reply) = side.ask_unless(stop.raised(), Method::POST, path) else {
+        return Ok(());
+    };
+    match reply {
         Ok(reply) if reply.status == 200 => observer.line(done),
         Ok(reply) => observer.warning(&format!(
             "the server does not support profiling: {path} returns status {}; start vLLM with \

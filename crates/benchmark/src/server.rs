@@ -45,9 +45,17 @@ fn unreachable(
             "Check --proxy, or http_proxy and the like in the environment; --proxy none uses no proxy".into()
         }
         ConnectStep::Tls => format!(
-            "A server answers at {url}, but the TLS handshake failed: trust its authority with --ca-cert FILE, give \
-             --client-cert and --client-key if it requires them, use http:// if it does not use TLS, or skip \
+            "A server answers at {url}, but the TLS handshake failed: trust its authority's certificate, or \
+             its own, with --ca-cert FILE, give --client-cert and --client-key if it requires them, use http:// if it does not use TLS, or skip \
              verification with --insecure"
+        ),
+        ConnectStep::Scheme => format!(
+            "Give {} with --base-url",
+            match url.split_once("://") {
+                Some(("http", rest)) => format!("https://{rest}"),
+                Some((_, rest)) => format!("http://{rest}"),
+                None => "the other of http:// and https://".to_owned(),
+            }
         ),
         ConnectStep::Http2 => format!("A server answers at {url}, but not with HTTP/2"),
     };

@@ -22,7 +22,7 @@ mod worker;
 
 pub use conversations::{BrokenConversation, Conversations};
 pub use error::EngineError;
-pub use progress::{Progress, Recent, Snapshot};
+pub use progress::{Failure, Progress, Recent, Snapshot};
 pub use run::{Finished, run, send_once};
 pub use run_input::RunInput;
 pub use simulate::{VirtualRequest, VirtualRun, simulate};

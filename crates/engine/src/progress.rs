@@ -17,6 +17,8 @@ pub struct Progress {
     counters: Mutex<Counters>,
     // Written by the collector, a few times per second.
     recent: Mutex<VecDeque<Recent>>,
+    // Written by the collector once.
+    first_failure: Mutex<Option<Failure>>,
 }
 
 /// Where the counts of a run come from.
@@ -61,6 +63,28 @@ pub struct Recent {
     pub ok: bool,
 }
 
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Outcome and message, in one line.
+    pub reason: String,
+    /// HTTP status of the answer, where there was one.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    fn of(record: &Record) -> Self {
+        let outcome = record.outcome;
+        Self {
+            reason: match &record.error {
+                Some(error) => format!("{outcome}: {error}"),
+                None => outcome.to_string(),
+            },
+            status: record.status,
+        }
+    }
+}
+
 impl Recent {
     fn of(record: &Record) -> Self {
         let (first, last) = (record.first_token(), record.last_token());
@@ -86,11 +110,26 @@ impl Progress {
     }
 
     /// Takes in finished requests, rebased to the start of the run.
-    pub(crate) fn finished<'a>(&self, records: impl Iterator<Item = &'a Record>) {
+    pub(crate) fn finished<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) {
+        let failed = records.clone().find(|record| !record.is_ok());
+        if let Some(failed) = failed {
+            self.first_failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| Failure::of(failed));
+        }
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.extend(records.map(Recent::of));
         let excess = recent.len().saturating_sub(RECENT);
         recent.drain(..excess);
+    }
+
+    /// The first request that failed.
+    pub fn first_failure(&self) -> Option<Failure> {
+        self.first_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The requests that ended last, the oldest first.

@@ -337,7 +337,7 @@ fn work(
     // One for preparation and run: HTTP/2 connections are tasks in it, and end with it.
     let local = LocalSet::new();
     let prepared = prepare_thread(input, slot).and_then(|runtime| {
-        let ready = local.block_on(&runtime, prepare_client(input, slot))?;
+        let ready = local.block_on(&runtime, prepare_client(input, slot, stop))?;
         Ok((runtime, ready))
     });
     let start = line.wait();
@@ -385,12 +385,17 @@ fn prepare_thread(input: &RunInput, slot: &WorkerSlot) -> Result<Runtime, Engine
 async fn prepare_client(
     input: &RunInput,
     slot: &WorkerSlot,
+    stop: &StopHandle,
 ) -> Result<(Rc<Client>, Pacer), EngineError> {
     let client = Client::new(&input.wire, slot.number as u16, Arc::clone(&slot.live));
     if input.wire.settings().connect == ConnectPolicy::Ahead {
-        client
-            .open_ahead(slot.part_of(first_connections(input)))
-            .await?;
+        let opening = client.open_ahead(slot.part_of(first_connections(input)));
+        tokio::select! {
+            biased;
+            opened = opening => opened?,
+            // Nothing will be sent: a server that does not answer need not be waited for.
+            () = stop.raised() => {}
+        }
     }
     let may_spin = thread::may_spin() && cpu_quota().is_none_or(|cpus| cpus > 1.0);
     let pacer = Pacer::calibrated(may_spin)

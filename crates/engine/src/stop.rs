@@ -55,6 +55,13 @@ impl StopHandle {
         *self.level.borrow()
     }
 
+    /// Ready when the run has been asked to stop.
+    pub async fn raised(&self) {
+        let mut level = self.watch();
+        // The sender is this handle, so that waiting cannot fail.
+        drop(level.wait_for(|level| *level > StopLevel::Run).await);
+    }
+
     /// Follows the level.
     pub(crate) fn watch(&self) -> watch::Receiver<StopLevel> {
         self.level.subscribe()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use inferometer_core::{Nanos, Outcome, Record};
+use inferometer_os::clock;
 
 use crate::broken::Broken;
 use crate::error::WireError;
@@ -19,7 +20,11 @@ use crate::reply::Fault;
 use crate::resend::Resends;
 use crate::settings::{Balance, ConnectPolicy};
 use crate::socket::Shared;
+use crate::target::Scheme;
 use crate::wire::Wire;
+
+/// How long the list of models may take.
+const MODELS: Nanos = Nanos::from_millis(5_000);
 
 /// A worker's end of the wire: its connections and what they share. Stays on one thread.
 ///
@@ -234,27 +239,77 @@ impl Client {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<SideReply, WireError> {
-        self.fetch_from(0, method, path, body).await
+        let limit = self.wire.settings.timeouts.side;
+        self.side_request(0).send(method, path, body, limit).await
     }
 
-    /// Like [`Client::fetch`], from target `number`, in the order of the base URLs.
+    /// Asks the first target for its list of models, for which a server that works has 5 s.
+    pub(crate) async fn models(&self) -> Result<SideReply, WireError> {
+        let path = "/v1/models";
+        let limit = self.wire.settings.timeouts.side.min(MODELS);
+        let start = clock::now();
+        let request = self.side_request(0);
+        let reply = request.send(Method::GET, path, None, limit).await;
+        if let Err(WireError::Side { .. }) = &reply
+            && clock::now().since(start) >= limit
+        {
+            let name = format!("GET {}{path}", request.target.display);
+            self.wire.pages.hung(name, limit);
+        }
+        reply
+    }
+
+    /// Asks target `number`, in the order of the base URLs, for a page that a server need not have
+    /// (`/version`, `/metrics`, `/tokenize` …).
+    ///
+    /// Until a page has answered once it has 2 s. One that has not answered in time is not asked
+    /// again: see `Wire::unanswered_pages`.
     ///
     /// # Errors
     ///
-    /// As [`Client::fetch`].
-    pub async fn fetch_from(
+    /// As [`Client::fetch`], and where the page has not answered before.
+    pub async fn page(
         &self,
         number: usize,
         method: Method,
         path: &str,
         body: Option<Bytes>,
     ) -> Result<SideReply, WireError> {
-        let request = SideRequest {
+        let request = self.side_request(number);
+        let name = format!("{method} {}{path}", request.target.display);
+        let pages = &self.wire.pages;
+        let Some(limit) = pages.limit(&name, self.wire.settings.timeouts.side) else {
+            return Err(WireError::Side {
+                method: method.to_string(),
+                target: request.target.display.clone(),
+                path: path.to_owned(),
+                reason: "not asked again, because it did not answer before".to_owned(),
+            });
+        };
+        let start = clock::now();
+        let reply = request.send(method, path, body, limit).await;
+        match &reply {
+            Ok(_) => pages.answered(name),
+            Err(WireError::Side { .. }) if clock::now().since(start) >= limit => {
+                pages.hung(name, limit);
+            }
+            Err(_) => {}
+        }
+        reply
+    }
+
+    /// True when the first target, which was given as `http://`, completes a TLS handshake.
+    pub(crate) async fn speaks_tls(&self) -> bool {
+        let request = self.side_request(0);
+        request.target.url.scheme == Scheme::Http && request.speaks_tls().await
+    }
+
+    fn side_request(&self, number: usize) -> SideRequest<'_> {
+        SideRequest {
             wire: &self.wire,
             shared: &self.shared,
             target: &self.wire.targets[number],
             source: self.pool.source(),
-        };
-        request.send(method, path, body).await
+        }
     }
 }

@@ -74,12 +74,30 @@ impl OpenError {
         }
     }
 
-    /// The time limit `limit` has expired.
-    pub(crate) fn late(limit: Nanos) -> Self {
-        Self::new(
-            ConnectStep::Reach,
-            &format!("no connection within {} s", limit.as_secs_f64()),
-        )
+    /// The time limit `limit` has expired before `target` was reached.
+    pub(crate) fn late(limit: Nanos, target: &Target) -> Self {
+        let reason = format!("no connection within {} s", limit.as_secs_f64());
+        Self::new(ConnectStep::Reach, &reason).through(target)
+    }
+
+    /// The server speaks the other of HTTP and HTTPS.
+    pub(crate) fn scheme(target: &Target) -> Self {
+        let reason = match target.url.scheme {
+            Scheme::Https => "the server speaks plain HTTP at this port, not TLS (https://)",
+            _ => "the server speaks TLS (https://) at this port, not plain HTTP",
+        };
+        Self::new(ConnectStep::Scheme, reason)
+    }
+
+    /// Names the proxy where it is the proxy that was not reached: the server was not even asked.
+    fn through(self, target: &Target) -> Self {
+        match &target.proxy {
+            Some(proxy) if self.step == ConnectStep::Reach => Self::new(
+                ConnectStep::Proxy,
+                &format!("proxy {}: {}", proxy.display, self.reason),
+            ),
+            _ => self,
+        }
     }
 }
 
@@ -92,7 +110,9 @@ pub(crate) async fn open(
     http2: bool,
 ) -> Result<Opened, OpenError> {
     let start = clock::now();
-    let mut socket = connect(target, source, shared).await?;
+    let mut socket = connect(target, source, shared)
+        .await
+        .map_err(|error| error.through(target))?;
     let probe = socket.probe();
     let watcher = socket.watcher();
     if target.proxy.is_some() && target.url.scheme == Scheme::Https {
@@ -227,7 +247,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalTasks {
     }
 }
 
-async fn connect(
+pub(crate) async fn connect(
     target: &Target,
     source: Option<IpAddr>,
     shared: &Rc<Shared>,

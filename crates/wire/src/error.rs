@@ -16,6 +16,8 @@ pub enum ConnectStep {
     Tls,
     /// A server listens, but does not speak HTTP/2.
     Http2,
+    /// A server listens, but speaks TLS where `http://` was given, or plain HTTP where `https://` was.
+    Scheme,
 }
 
 /// A setting that cannot be used, or a side request that failed. Measured requests never return

@@ -245,7 +245,7 @@ impl Pool {
                 in_time: true,
             }),
             Err(_) => {
-                let OpenError { step, reason } = OpenError::late(limit);
+                let OpenError { step, reason } = OpenError::late(limit, &self.wire.targets[number]);
                 Err(NoConnection {
                     step,
                     reason,

@@ -12,6 +12,7 @@ use inferometer_os::clock;
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::connect::OpenError;
 use crate::error::{ConnectStep, WireError};
 use crate::fetch::SideReply;
 use crate::live::Live;
@@ -98,6 +99,25 @@ impl SideClient {
         self.block_on(self.client.fetch(method, path, body))
     }
 
+    /// Like [`SideClient::ask`], but `None` when `interrupt` is ready first.
+    ///
+    /// # Errors
+    /// As [`SideClient::ask`].
+    pub fn ask_unless(
+        &self,
+        interrupt: impl Future<Output = ()>,
+        method: Method,
+        path: &str,
+    ) -> Option<Result<SideReply, WireError>> {
+        self.block_on(async {
+            tokio::select! {
+                biased;
+                () = interrupt => None,
+                reply = self.client.fetch(method, path, None) => Some(reply),
+            }
+        })
+    }
+
     /// Waits for a future that uses this client.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
@@ -117,7 +137,7 @@ impl SideClient {
     pub fn inspect(&self, patience: Duration) -> Result<ServerFacts, WireError> {
         let deadline = clock::now() + Nanos::from(patience);
         let reply = loop {
-            match self.get("/v1/models") {
+            match self.block_on(self.client.models()) {
                 Ok(reply) => break Some(reply),
                 // Only a server that is not there yet is worth waiting for.
                 Err(WireError::Connect {
@@ -125,6 +145,7 @@ impl SideClient {
                     ..
                 }) if clock::now() < deadline => std::thread::sleep(RETRY),
                 Err(error @ WireError::Connect { .. }) => return Err(error),
+                Err(_) if self.block_on(self.client.speaks_tls()) => return Err(self.scheme()),
                 // It listens but does not know the path: some servers have no list of models.
                 Err(_) => break None,
             }
@@ -137,16 +158,33 @@ impl SideClient {
                 status: reply.status,
             });
         }
+        // Servers with TLS say so in their answer to a request without it, each in its own words.
+        if reply.as_ref().is_some_and(|reply| reply.status == 400)
+            && self.block_on(self.client.speaks_tls())
+        {
+            return Err(self.scheme());
+        }
         let models = reply
             .as_ref()
             .and_then(SideReply::json)
             .and_then(|answer| served_models(&answer));
         let version = self
-            .get("/version")
+            .block_on(self.client.page(0, Method::GET, "/version", None))
             .ok()
             .and_then(|reply| reply.json())
             .and_then(|answer| answer.get("version")?.as_str().map(printable));
         Ok(ServerFacts { models, version })
+    }
+
+    /// The error for a server that speaks TLS where `http://` was given.
+    fn scheme(&self) -> WireError {
+        let target = &self.client.wire.targets[0];
+        let OpenError { step, reason } = OpenError::scheme(target);
+        WireError::Connect {
+            target: target.display.clone(),
+            reason,
+            step,
+        }
     }
 
     /// The server's tokens of `text` by its `/tokenize`.
@@ -178,7 +216,7 @@ impl SideClient {
 
     async fn tokens(&self, body: &Value) -> Result<Vec<Value>, NoTokens> {
         let body = Bytes::from(body.to_string());
-        let reply = self.client.fetch(Method::POST, "/tokenize", Some(body));
+        let reply = self.client.page(0, Method::POST, "/tokenize", Some(body));
         let reply = reply.await.map_err(|error| match error {
             WireError::Connect { reason, .. } => NoTokens::Unreachable(reason),
             other => NoTokens::Answer(other.to_string()),
@@ -209,7 +247,7 @@ impl SideClient {
     /// The JSON of a good answer to a JSON body.
     async fn post(&self, path: &str, body: &Value) -> Option<Value> {
         let body = Bytes::from(body.to_string());
-        let reply = self.client.fetch(Method::POST, path, Some(body)).await;
+        let reply = self.client.page(0, Method::POST, path, Some(body)).await;
         reply.ok()?.json()
     }
 }

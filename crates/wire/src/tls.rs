@@ -7,10 +7,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use crate::error::WireError;
 use crate::settings::TlsSettings;
+use crate::trust::Trust;
 
 /// The configuration for all TLS connections of a run.
 pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientConfig>, WireError> {
@@ -26,7 +27,9 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        builder.with_root_certificates(roots(settings)?)
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Trust::new(settings, &provider)?))
     };
     let mut config = match (&settings.client_cert, &settings.client_key) {
         (None, None) => builder.with_no_client_auth(),
@@ -64,29 +67,16 @@ pub(crate) fn config(settings: &TlsSettings, http2: bool) -> Result<Arc<ClientCo
     Ok(Arc::new(config))
 }
 
-fn roots(settings: &TlsSettings) -> Result<RootCertStore, WireError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(file) = &settings.ca_file {
-        for certificate in certificates(file, "--ca-cert")? {
-            roots.add(certificate).map_err(|error| WireError::Tls {
-                flag: "--ca-cert",
-                reason: format!("invalid certificate in {} ({error})", file.display()),
-            })?;
-        }
-    }
-    // Invalid certificates in the system's store do not make the others unusable.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(WireError::Tls {
-            flag: "--ca-cert",
-            reason: "the system has no certificate authorities; give a PEM file of them, or use --insecure"
-                .into(),
-        });
-    }
-    Ok(roots)
+/// A configuration for finding out whether a server speaks TLS at all: nothing is sent over it.
+pub(crate) fn any_certificate() -> Result<Arc<ClientConfig>, WireError> {
+    let settings = TlsSettings {
+        insecure: true,
+        ..TlsSettings::default()
+    };
+    config(&settings, false)
 }
 
-fn certificates(
+pub(crate) fn certificates(
     file: &Path,
     flag: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, WireError> {

@@ -11,6 +11,7 @@ use inferometer_core::{Request, redact_url};
 
 use crate::budget::Budget;
 use crate::error::WireError;
+use crate::pages::Pages;
 use crate::prepared::{Known, Prepared, Stored};
 use crate::proxy;
 use crate::settings::ClientSettings;
@@ -33,6 +34,8 @@ pub struct Wire {
     streams: bool,
     /// Memory that the answers of all workers share.
     pub(crate) budget: Arc<Budget>,
+    /// What is known of the pages that a server need not have.
+    pub(crate) pages: Pages,
 }
 
 impl Wire {
@@ -92,6 +95,7 @@ impl Wire {
         add_named(&mut headers, &settings)?;
         Ok(Arc::new(Self {
             budget: Budget::new(settings.limits.memory),
+            pages: Pages::default(),
             settings,
             targets,
             tls,
@@ -112,6 +116,13 @@ impl Wire {
             .iter()
             .map(|target| (target.display.clone(), target.addresses.clone()))
             .collect()
+    }
+
+    /// A sentence for each page that has not answered since the last call: see [`Client::page`].
+    ///
+    /// [`Client::page`]: crate::Client::page
+    pub fn unanswered_pages(&self) -> Vec<String> {
+        self.pages.unanswered()
     }
 
     /// True when answers are asked for as streams.

@@ -144,7 +144,12 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
         });
         (tokenizer, server, environment)
     });
-    let (facts, model) = server?;
+    let server::Asked {
+        facts,
+        model,
+        mut warnings,
+    } = server?;
+    warnings.extend(server::unlisted(settings, &facts, &model));
     let mut lines = Vec::new();
     if settings.target.model.is_none() {
         lines.push(format!(
@@ -164,9 +169,7 @@ fn ask(settings: &Settings) -> Result<Known, Error> {
         substitute = loaded.substitute;
     }
     Ok(Known {
-        warnings: server::unlisted(settings, &facts, &model)
-            .into_iter()
-            .collect(),
+        warnings,
         server: Some(facts),
         model,
         tokenizer,
@@ -192,6 +195,7 @@ fn assemble(
         workload = replay.whole()?;
     }
     fit_lengths(settings, &mut known, &wire, &mut workload)?;
+    known.warnings.extend(wire.unanswered_pages());
     if known.server.is_some() {
         known
             .warnings

@@ -10,16 +10,29 @@ use crate::error::{Cause, Error, OrError};
 use crate::server::{ModelNames, inspect, model_names};
 use crate::settings::Settings;
 
+/// What a server answers before a run.
+pub(super) struct Asked {
+    pub(super) facts: ServerFacts,
+    pub(super) model: ModelNames,
+    /// Pages that have not answered.
+    pub(super) warnings: Vec<String>,
+}
+
 /// Models and version of the server, and the names of the model to measure.
-pub(super) fn ask_server(settings: &Settings) -> Result<(ServerFacts, ModelNames), Error> {
+pub(super) fn ask_server(settings: &Settings) -> Result<Asked, Error> {
     let names = ModelNames {
         request: String::new(),
         id: String::new(),
     };
-    let side = SideClient::new(&wire(settings, &names, false)?).or_failure()?;
+    let wire = wire(settings, &names, false)?;
+    let side = SideClient::new(&wire).or_failure()?;
     let facts = inspect(&side, &settings.target, settings.load.ready_check)?;
     let model = model_names(&settings.target, &facts)?;
-    Ok((facts, model))
+    Ok(Asked {
+        facts,
+        model,
+        warnings: wire.unanswered_pages(),
+    })
 }
 
 /// A warning about a model that the server does not list, where that is not an error.

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use inferometer_arrival::Rate;
-use inferometer_core::Record;
 use inferometer_core::python::float_repr;
-use inferometer_engine::{StopHandle, StopLevel, send_once};
+use inferometer_core::{Nanos, Record};
+use inferometer_engine::{RunInput, StopHandle, StopLevel, send_once};
 use inferometer_os::clock;
 use inferometer_results::{Manifest, VllmHeader};
 
@@ -102,9 +102,9 @@ fn ready_check(
         patience.as_secs()
     ));
     let deadline = clock::now() + patience.into();
+    let plan = at_once(ready);
     loop {
-        let records =
-            send_once(&ready.plan, std::slice::from_ref(request), 1, stop).or_failure()?;
+        let records = send_once(&plan, std::slice::from_ref(request), 1, stop).or_failure()?;
         let first = records.first();
         if first.is_some_and(Record::is_ok) {
             observer.line("Initial test run completed.");
@@ -121,6 +121,14 @@ fn ready_check(
             )));
         }
         pause(READY_PAUSE, stop);
+    }
+}
+
+/// The plan for requests that are not measured: a stop does not wait for their answers.
+fn at_once(ready: &Ready) -> RunInput {
+    RunInput {
+        drain: Nanos::ZERO,
+        ..ready.plan.clone()
     }
 }
 
@@ -146,7 +154,7 @@ fn warm_up(
     observer.line(&format!("Warming up with {count} requests..."));
     let requests = &ready.extra_requests[ready.extra_requests.len() - count..];
     let slots = settings.load.max_concurrency.unwrap_or(count);
-    let records = send_once(&ready.plan, requests, slots, stop).or_failure()?;
+    let records = send_once(&at_once(ready), requests, slots, stop).or_failure()?;
     let failed: Vec<_> = records.iter().filter(|record| !record.is_ok()).collect();
     if let Some(first) = failed.first() {
         let reason = describe_failure(first);

@@ -1,6 +1,7 @@
 //! One run against a server, from its settings to its files.
 
 mod before;
+mod early;
 mod facts;
 
 use std::cmp::Reverse;
@@ -17,6 +18,7 @@ use inferometer_telemetry::server::Page;
 
 pub(crate) use self::before::{announce, introduce};
 use self::before::{announce_in_folder, before_the_run};
+pub use self::early::advice;
 use self::facts::note_start;
 pub(crate) use self::facts::{complete, known_facts, manifest};
 use crate::ceiling;
@@ -87,7 +89,7 @@ pub fn run_with_stop(
     observer.interruptible(stop);
     before_the_run(settings, &ready, &places, stop, observer)?;
 
-    let under_way = UnderWay::begin(settings, &ready, &places, &mut manifest, observer)?;
+    let under_way = UnderWay::begin(settings, &ready, &places, &mut manifest, stop, observer)?;
     let mut finished = measure(settings, &ready, under_way.log.as_ref(), stop, observer)
         .inspect_err(|_| keep_what_was_measured(&places, observer))?;
     if let Some(error) = &finished.log_error {
@@ -98,6 +100,7 @@ pub fn run_with_stop(
         ));
     }
     let (log, after) = under_way.end(&ready, &finished);
+    report_unanswered(&ready, observer);
     count_tokens(&mut finished, log.as_ref(), ready.tokenizer.as_ref())?;
     let records = RunRecords::of(&finished, log.as_ref());
     let facts = found_facts(settings, facts, &after, &records, &finished)?;
@@ -188,6 +191,13 @@ impl Planned {
     }
 }
 
+/// Names the pages of the server that have not answered.
+fn report_unanswered(ready: &Ready, observer: &dyn Observer) {
+    for sentence in ready.plan.wire.unanswered_pages() {
+        observer.warning(&sentence);
+    }
+}
+
 /// Keeps the folder of a run that failed if its log holds a record, for `recover`; else removes it.
 fn keep_what_was_measured(places: &Places, observer: &dyn Observer) {
     if let Some(Ok(false) | Err(_)) = places
@@ -220,14 +230,19 @@ impl UnderWay {
         ready: &Ready,
         places: &Places,
         manifest: &mut Manifest,
+        stop: &StopHandle,
         observer: &dyn Observer,
     ) -> Result<Self, Error> {
         observer.line("Starting main benchmark run...");
         if settings.load.profile {
-            profiler::start(&ready.plan.wire, observer)?;
+            profiler::start(&ready.plan.wire, stop, observer)?;
         }
         announce(settings, observer);
-        let before = decoding::page(&ready.plan.wire);
+        let before = decoding::page(&ready.plan.wire, stop);
+        if let Some(sentence) = before.as_ref().and_then(decoding::unknown_counters) {
+            observer.note(sentence);
+        }
+        report_unanswered(ready, observer);
         let probe = match settings.load.probe_rate {
             Some(rate) => Some(Probe::start(&ready.plan.wire, rate, settings.kind())?),
             None => None,
@@ -250,7 +265,7 @@ impl UnderWay {
         let page = self
             .before
             .as_ref()
-            .and_then(|_| decoding::page(&ready.plan.wire));
+            .and_then(|_| decoding::page(&ready.plan.wire, &StopHandle::default()));
         let seconds = finished.health.wall.as_secs_f64();
         let (before, after) = (self.before.as_ref(), page.as_ref());
         let found = After {
@@ -305,7 +320,9 @@ fn measure(
         ),
         stop: stop.clone(),
     });
-    let finished = run_plan(&ready.plan, log, stop, &progress);
+    let finished = early::watched(&progress, ready.plan.requests.len(), observer, || {
+        run_plan(&ready.plan, log, stop, &progress)
+    });
     observer.measured();
     match finished {
         Ok(finished) => Ok(finished),

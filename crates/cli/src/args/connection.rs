@@ -12,7 +12,7 @@ pub(crate) struct ConnectionArgs {
     /// Do not verify TLS certificates.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// Certificate authorities to trust in addition to the system's (PEM).
+    /// Certificates to trust in addition to the system's (PEM): authorities, or the server's own.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Option<PathBuf>,
     /// Client certificate (PEM).

@@ -13,3 +13,4 @@ mod faults;
 mod goaway;
 mod kinds;
 mod transcripts;
+mod trust;

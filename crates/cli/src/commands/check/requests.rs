@@ -10,7 +10,7 @@ use inferometer_workload::{HubSettings, Tokenizer, count_output_tokens};
 
 use super::findings::Findings;
 use crate::exit::{Failure, OrFail};
-use inferometer_benchmark::{Ready, describe_failure};
+use inferometer_benchmark::{Ready, advice, describe_failure};
 
 /// Output tokens per request.
 pub(super) const OUTPUT_TOKENS: u64 = 32;
@@ -89,22 +89,11 @@ fn send_plain(
 
 fn report_failure(name: &'static str, record: Option<&Record>, findings: &mut Findings<'_>) {
     let failure = record.map_or_else(|| "the request was not sent".to_owned(), describe_failure);
-    findings.bad(name, failure, advice(record));
-}
-
-fn advice(record: Option<&Record>) -> &'static str {
-    match record.and_then(|record| record.status) {
-        Some(401 | 403) => {
-            "set OPENAI_API_KEY, or pass the header that the server expects with --header"
-        }
-        Some(404) => {
-            "the server does not know this path or model: correct --backend, --endpoint or --model"
-        }
-        Some(400 | 422) => {
-            "the server does not accept the request: omit fields with --omit-field, or choose another --backend"
-        }
-        _ => "see the server's log",
-    }
+    findings.bad(
+        name,
+        failure,
+        advice(record.and_then(|record| record.status)),
+    );
 }
 
 /// Checks usage, tokenizer and ignore_eos with one streamed answer.

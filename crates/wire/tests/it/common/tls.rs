@@ -50,6 +50,22 @@ pub(crate) fn tls_server(kind: Tls) -> Arc<rustls::ServerConfig> {
     Arc::new(config)
 }
 
+/// The TLS settings of a server that shows the certificate in `name`, made with `self.key`.
+pub(crate) fn self_signed(name: &str) -> Arc<rustls::ServerConfig> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = vec![CertificateDer::from_pem_file(file(name)).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(file("self.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
+}
+
 /// A client that trusts this authority.
 pub(crate) fn tls_settings(port: u16) -> ClientSettings {
     let mut settings = settings("vllm", &format!("https://localhost:{port}"));
