@@ -5,6 +5,7 @@
 use inferometer_testkit::Binary;
 
 mod bad_input;
+mod before_the_run;
 mod beside;
 mod campaign;
 mod chat_template;

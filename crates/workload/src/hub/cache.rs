@@ -13,7 +13,7 @@ use super::{HubError, HubSettings, REVISION, RepoKind};
 
 impl HubSettings {
     /// Refuses a file name that would lead out of the repository's folder in the cache.
-    pub(super) fn check_inside(&self, repo: &str, file: &str) -> Result<(), HubError> {
+    pub(crate) fn check_inside(&self, repo: &str, file: &str) -> Result<(), HubError> {
         if is_inside(file) {
             return Ok(());
         }

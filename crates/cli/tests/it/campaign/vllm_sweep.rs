@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use inferometer_testkit::{printed, read_json, stdout};
+use inferometer_testkit::{printed, read_json, stdout, wait_until};
 
 use super::{call, code};
 use crate::INFEROMETER;
@@ -113,6 +113,48 @@ fn a_server_that_exits_early_is_reported_with_its_last_output() {
         "{}",
         printed(&output)
     );
+}
+
+/// The server has a session of its own, so that no signal to the sweep's group reaches it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sweep_that_is_killed_leaves_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (this, port) = (INFEROMETER.path(), address.port());
+    fs::write(folder.path().join("bench.sh"), "exec sleep 600\n").unwrap();
+    for signal in ["-KILL", "-HUP"] {
+        let mut sweep = INFEROMETER
+            .command(folder.path())
+            .args([
+                "sweep",
+                "--num-runs",
+                "1",
+                "-e",
+                signal.trim_start_matches('-'),
+            ])
+            .args([
+                "--serve-cmd",
+                &format!("sh -c \"setsid '{this}' sim --port {port} & wait\""),
+            ])
+            .args([
+                "--bench-cmd",
+                &format!("sh bench.sh --base-url http://{address}"),
+            ])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let listens = || std::net::TcpStream::connect(address).is_ok();
+        wait_until("the server", listens);
+        inferometer_testkit::signal(sweep.id(), signal);
+        sweep.wait().unwrap();
+        wait_until("the end of the server", || !listens());
+    }
 }
 
 /// A foreign benchmark publishes no progress, but it writes a log.

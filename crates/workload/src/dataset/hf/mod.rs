@@ -321,6 +321,8 @@ fn video_part(
     if file.contains("://") || file.starts_with("data:") {
         return part(name.to_owned());
     }
+    // The rows of a dataset may be anybody's: none may have another file of this machine sent.
+    options.hub.check_inside(dataset, file)?;
     let local = PathBuf::from(&options.path).join(file);
     let path = if local.is_file() {
         local

@@ -191,6 +191,23 @@ fn videos_are_sent_as_files_of_the_dataset() {
     );
 
     let chat = |_: &mut HfSettings, settings: &mut WorkloadSettings| settings.is_openai_chat = true;
+    // A row cannot have another file of this machine sent.
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    for name in [
+        outside.path().to_str().unwrap(),
+        "../secret.mp4",
+        "videos/../../x.mp4",
+    ] {
+        let error = run(
+            "yale-nlp/MMVU",
+            "validation.jsonl",
+            &[row(name.into())],
+            chat,
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("expected a relative path"), "{error}");
+    }
     let error = run("yale-nlp/MMVU", "validation.jsonl", &rows, chat)
         .unwrap_err()
         .to_string();
