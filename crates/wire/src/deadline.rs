@@ -36,6 +36,16 @@ pub(crate) enum Expired {
     Informational,
 }
 
+/// How long status and headers may take in all: far longer than any that a server sends slowly.
+fn head_limit(timeouts: &Timeouts) -> Nanos {
+    Nanos(
+        timeouts
+            .first_byte
+            .0
+            .saturating_add(timeouts.idle.0.saturating_mul(10)),
+    )
+}
+
 impl Expired {
     /// The fault that it is, for an exchange that has got `informational` answers (1xx).
     pub(crate) fn fault(self, timeouts: &Timeouts, informational: u32) -> Fault {
@@ -61,9 +71,9 @@ impl Expired {
                 )
             }
             Self::Head => format!(
-                "status and headers not complete within {} s of the send (--first-byte-timeout and \
-                 --idle-timeout together)",
-                seconds(timeouts.first_byte + timeouts.idle)
+                "status and headers not complete within {} s of the send (--first-byte-timeout and ten times \
+                 --idle-timeout)",
+                seconds(head_limit(timeouts))
             ),
             Self::Idle | Self::AfterDone => {
                 format!("no data for {} s (--idle-timeout)", seconds(timeouts.idle))
@@ -170,7 +180,7 @@ impl<'a> Deadline<'a> {
             (None, None) => (sent + self.timeouts.first_byte, Expired::FirstByte),
         };
         // Headers that come byte by byte keep the idle limit away for ever.
-        let head = sent + self.timeouts.first_byte + self.timeouts.idle;
+        let head = sent + head_limit(&self.timeouts);
         if !activity.has_head && read.is_some() && head < due.0 {
             due = (head, Expired::Head);
         }
