@@ -1,6 +1,8 @@
 //! Servers that never come to an end, as fast or as slowly as they like: every exchange meets its
 //! limits, and leaves turns to the others of its worker.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

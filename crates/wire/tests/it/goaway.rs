@@ -1,6 +1,8 @@
 //! HTTP/2 servers that refuse streams, frame by frame after RFC 9113: what is provably not
 //! processed is sent again, counted, and within limits.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
