@@ -41,6 +41,7 @@ mod socket;
 pub mod sse;
 mod target;
 mod template;
+mod texts;
 mod tls;
 mod trust;
 mod unknown_fields;

@@ -2,7 +2,7 @@
 
 use inferometer_core::{Choices, Event, Nanos, Record};
 
-use crate::reply::{KeepText, printable};
+use crate::texts::{KeepText, printable};
 
 /// Choices that are told apart; no server gives that many.
 const MAX_CHOICES: usize = 4_096;
