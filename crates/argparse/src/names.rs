@@ -10,6 +10,13 @@ pub(crate) fn resolve(arguments: Vec<String>) -> Result<Vec<String>, Error> {
     let (skip, ours): (usize, &[&str]) = match words.as_slice() {
         ["vllm", "bench", "serve", ..] => (3, &["run", "--compat=vllm"]),
         ["bench", "serve", ..] => (2, &["run", "--compat=vllm"]),
+        ["vllm", "bench", "sweep", "plot" | "plot_pareto", ..]
+        | ["bench", "sweep", "plot" | "plot_pareto", ..] => {
+            return Err(Error::usage(
+                "bench sweep plot: unsupported command of vLLM: draw the figures of a sweep with \
+                 inferometer visualize FOLDER",
+            ));
+        }
         ["vllm", "bench", "sweep", ..] => (3, &["sweep"]),
         ["bench", "sweep", ..] => (2, &["sweep"]),
         ["vllm" | "bench", ..] => {

@@ -21,10 +21,13 @@ const RENAMED: [(&str, &str); 1] = [("lmms-lab/VisionArena", "lmarena-ai/VisionA
 /// The dataset that the flags describe.
 pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSettings, Failure> {
     assert_every_flag_has_a_reader(args);
-    let name = args
-        .dataset_name
-        .as_deref()
-        .unwrap_or(compat.default_dataset());
+    let name = match (&args.dataset_name, &args.dataset_path) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(_)) => compat.default_dataset(),
+        // The old script's default reads a file. Without one it ended with an error, which nobody
+        // relies on, and tutorials of that time call it with the flags of random prompts.
+        (None, None) => Compat::Native.default_dataset(),
+    };
     check_flags(args, name)?;
     let path = || {
         args.dataset_path.clone().ok_or_else(|| {
