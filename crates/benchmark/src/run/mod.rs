@@ -350,10 +350,13 @@ fn result(
     result
 }
 
-/// The first failures, as vLLM lists them; empty without any. Under vLLM's rules each request has a line;
+/// The first failures, as vLLM lists them; empty without any. Requests that were never sent, because
+/// the user stopped the run, are none. Under vLLM's rules each request has a line;
 /// else equal ones are folded, the most frequent first, so that one cause does not hide the others.
 pub(crate) fn failures(records: &[Record], compat: Compat) -> String {
-    let failed = records.iter().filter(|record| !record.is_ok());
+    let failed = records
+        .iter()
+        .filter(|record| !record.is_ok() && !record.is_not_sent());
     let mut folded: Vec<(String, usize)> = Vec::new();
     if compat.is_vllm() {
         let first = failed.take(FAILURES_SHOWN);
