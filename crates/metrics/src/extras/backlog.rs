@@ -6,10 +6,10 @@
 //! A server that falls behind differs in that requests *wait* longer and longer for their first
 //! token, or that answers take a multiple of the time that the first ones took.
 //!
-//! The limits below were found in 6,600 simulated runs of the engine model at 50 to 90 % load, of
-//! 42 to 2,000 requests with answers of 0.1 to 1.17 times the span of the arrivals (none is flagged),
-//! and in 4,800 runs of queues with 1, 8 and 64 servers. `crates/engine/tests/verdict_matrix.rs`
-//! measures both error rates again on every change.
+//! The limits below were chosen on 6,600 simulated runs of the engine model at 50 to 90 % load, of
+//! 42 to 2,000 requests with answers of 0.1 to 1.17 times the span of the arrivals, so that none is
+//! flagged, and about 1,350 at 1.1 to 3 times what it can serve. `crates/engine/tests/verdict_matrix.rs`
+//! measures both error rates on other random streams.
 
 use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
