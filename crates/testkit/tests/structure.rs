@@ -73,7 +73,7 @@ const MAY_READ_A_CLOCK: [&str; 9] = [
 ];
 
 /// Lines of the command line, which only turns arguments into settings and calls a crate below.
-const MAX_CLI_LINES: usize = 8_000;
+const MAX_CLI_LINES: usize = 7_000;
 
 /// Dependencies that no code names: they are there for what they register or for their features.
 const NAMED_NOWHERE: [&str; 0] = [];
