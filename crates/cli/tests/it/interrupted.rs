@@ -322,8 +322,10 @@ fn a_killed_run_is_recovered_from_its_log() {
         by_kernel == Some(1.0),
         own["client"]["kernel_stamps"] == true
     );
+    let text = stdout(&output);
+    let words: Vec<&str> = text.split_whitespace().collect();
     assert_eq!(
-        stdout(&output).contains("stamps by the kernel"),
+        words.join(" ").contains("stamps by the kernel"),
         by_kernel == Some(1.0),
         "{}",
         printed(&output)
