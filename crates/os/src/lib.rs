@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod files;
+mod group_signals;
 pub mod limits;
 pub mod process;
 pub mod send_stamps;

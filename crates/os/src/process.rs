@@ -9,8 +9,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
-/// The signal at which the supervisor of a group kills all that it looks after.
-pub(crate) const KILL_ALL: libc::c_int = libc::SIGUSR1;
+use crate::group_signals::KILL_ALL;
 
 /// A signal to a process group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

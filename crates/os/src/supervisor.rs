@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::process::KILL_ALL;
+use crate::group_signals::KILL_ALL;
 
 /// What the supervisor is called in lists of processes: who ends this program by its name does not
 /// mean the supervisor, which then has work to do.

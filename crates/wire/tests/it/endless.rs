@@ -101,14 +101,19 @@ fn what_comes_without_end_meets_a_limit_of_size_or_time() {
     for (begin, more, outcome) in [
         ("HTTP/1.1 200 OK\r\n", "x: y\r\n", Outcome::Malformed),
         ("HTTP/1.1 200 OK\r\nx: ", "yyyyyyyy", Outcome::Malformed),
-        // Comments, and empty events.
+        // Comments, and blank lines.
         (STREAM_HEAD, "4\r\n: x\n\r\n", Outcome::Timeout),
-        (STREAM_HEAD, "7\r\ndata:\n\n\r\n", Outcome::Timeout),
         (STREAM_HEAD, "1\r\n\n\r\n", Outcome::Timeout),
     ] {
         let record = endless(begin, more);
         assert_eq!(record.outcome, outcome, "{more:?}: {:?}", record.error);
     }
+    // Empty events: a fast machine reads a million of them before the time is over.
+    let record = endless(STREAM_HEAD, "7\r\ndata:\n\n\r\n");
+    assert!(
+        matches!(record.outcome, Outcome::Malformed | Outcome::Timeout),
+        "{record:?}"
+    );
     let begin = format!("{STREAM_HEAD}1;");
     let record = endless(&begin, "extension=1;");
     assert!(
