@@ -1,6 +1,5 @@
 //! TLS settings for rustls.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use crate::certificates::certificates;
 use crate::error::WireError;
 use crate::settings::TlsSettings;
 use crate::trust::Trust;
@@ -74,25 +74,6 @@ pub(crate) fn any_certificate() -> Result<Arc<ClientConfig>, WireError> {
         ..TlsSettings::default()
     };
     config(&settings, false)
-}
-
-pub(crate) fn certificates(
-    file: &Path,
-    flag: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, WireError> {
-    let fail = |error: &dyn std::fmt::Display| WireError::Tls {
-        flag,
-        reason: format!("no certificate in PEM form in {} ({error})", file.display()),
-    };
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .map_err(|error| fail(&error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| fail(&error))?;
-    if found.is_empty() {
-        Err(fail(&"it contains none"))
-    } else {
-        Ok(found)
-    }
 }
 
 /// Accepts every certificate (`--insecure`), but still checks that the server holds its key.

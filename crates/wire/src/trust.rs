@@ -18,9 +18,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::certificates::certificates;
 use crate::error::WireError;
 use crate::settings::TlsSettings;
-use crate::tls::certificates;
 
 /// The flag that names certificates.
 const FLAG: &str = "--ca-cert";
