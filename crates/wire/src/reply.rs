@@ -173,7 +173,7 @@ impl<'a> Sink<'a> {
     }
 
     /// A closing message (one with a reason to stop) without output. Whether it is a token event is
-    /// decided at the end of the answer: see [`Progress::settle`]. `bare`: without even empty text.
+    /// decided at the end of the answer: see `Progress::settle`. `bare`: without even empty text.
     pub fn closing(&mut self, bare: bool) {
         if self.progress.counting != Counting::Output {
             self.token(EventKind::Blank, "");
