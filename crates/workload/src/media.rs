@@ -22,21 +22,7 @@ pub(crate) fn image_type(bytes: &[u8]) -> Option<&'static str> {
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
         [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => Some("image/webp"),
+        _ if riff_form(bytes) == Some(b"WEBP") => Some("image/webp"),
         _ => None,
     }
 }
@@ -104,24 +90,15 @@ pub(crate) fn local_file(
     })
 }
 
+/// What a file in the container format RIFF is: `WAVE`, `WEBP`.
+fn riff_form(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(b"RIFF")?.get(4..8)
+}
+
 /// Length in seconds of a WAV or FLAC file.
 pub(crate) fn audio_seconds(bytes: &[u8]) -> Option<f64> {
     match bytes {
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..,
-        ] => wav_seconds(bytes),
+        _ if riff_form(bytes) == Some(b"WAVE") => wav_seconds(bytes),
         [b'f', b'L', b'a', b'C', ..] => flac_seconds(bytes),
         _ => None,
     }
@@ -191,24 +168,7 @@ fn wav_seconds(bytes: &[u8]) -> Option<f64> {
 /// The rounding is that of libsndfile 1.2.2 with clipping: samples are scaled to 32 bits, and the
 /// lower 16 are cut off.
 pub(crate) fn python_wav(bytes: &[u8]) -> Option<Vec<u8>> {
-    if !matches!(
-        bytes,
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'A',
-            b'V',
-            b'E',
-            ..
-        ]
-    ) {
+    if riff_form(bytes) != Some(b"WAVE") {
         return None;
     }
     let wav = read_wav(bytes)?;

@@ -31,6 +31,29 @@ pub struct Info {
     pub has_own_warmup: bool,
 }
 
+impl Info {
+    /// The usual facts about a dataset that is read, for the table.
+    pub(super) const RECORDED: Self = Self {
+        name: "",
+        flag_prefixes: &[],
+        text: TextSource::Recorded,
+        reads_file: true,
+        has_clock: false,
+        takes_all_rows: false,
+        exact_lengths: false,
+        aligned_by_vllm: false,
+        text_only: true,
+        has_ids_in_vllm: true,
+        has_own_warmup: false,
+    };
+    /// The same for one that is generated.
+    pub(super) const SYNTHETIC: Self = Self {
+        text: TextSource::Synthetic,
+        reads_file: false,
+        ..Self::RECORDED
+    };
+}
+
 /// Where the text of prompts comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextSource {

@@ -53,246 +53,137 @@ pub(crate) use context::{
 };
 pub(crate) use limits::MAX_TOKENS;
 
-// A row: what it is, its variant and settings, how it is loaded and by what, and its facts.
+// A row: what it is, its variant and settings, how it is loaded and by what, and the facts in which
+// it differs from the usual dataset of its kind.
 // Messages list the datasets in this order.
 info::datasets! {
     /// Synthetic text of given lengths.
     Random(RandomSettings) in chunks random::in_chunks, Info {
         name: "random",
         flag_prefixes: &["random-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
         exact_lengths: true,
         aligned_by_vllm: true,
-        text_only: true,
-        has_ids_in_vllm: true,
         has_own_warmup: true,
+        ..Info::SYNTHETIC
     };
     /// Synthetic text with images.
     RandomMm(RandomMmSettings) in chunks random_mm::in_chunks, Info {
         name: "random-mm",
         flag_prefixes: &["random-", "random-mm-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
         text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// A query and documents to rank.
     RandomRerank(RerankSettings) in chunks rerank::in_chunks, Info {
         name: "random-rerank",
         flag_prefixes: &["random-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// Conversations in the ShareGPT layout.
     ShareGpt(ShareGptSettings) as rows sharegpt::sample, Info {
         name: "sharegpt",
         flag_prefixes: &["sharegpt-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// Lines of Shakespeare's sonnets.
     Sonnet(SonnetSettings) as rows sonnet::sample, Info {
         name: "sonnet",
         flag_prefixes: &["sonnet-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// Lengths from a BurstGPT trace.
     BurstGpt(BurstGptSettings) in chunks burstgpt::in_chunks, Info {
         name: "burstgpt",
         flag_prefixes: &[],
-        text: TextSource::Synthetic,
         reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
         exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// JSON Lines with a `prompt` column.
     Custom(CustomSettings) as rows custom::sample, Info {
         name: "custom",
         flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// JSON Lines with images.
     CustomImage(CustomMediaSettings) as rows custom_media::sample_images, Info {
         name: "custom_image",
         flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
         text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// JSON Lines with audio.
     CustomAudio(CustomMediaSettings) as rows custom_media::sample_audio, Info {
         name: "custom_audio",
         flag_prefixes: &["custom-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
         text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// A known dataset of the Hugging Face hub.
     Hf(HfSettings) as rows hf::sample, Info {
         name: "hf",
         flag_prefixes: &["hf-", "bfcl-", "blazedit-", "asr-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
         text_only: false,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// Few prefixes, each shared by many prompts.
     PrefixRepetition(PrefixRepetitionSettings) in chunks prefix_repetition::in_chunks, Info {
         name: "prefix_repetition",
         flag_prefixes: &["prefix-repetition-"],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
         exact_lengths: true,
         aligned_by_vllm: true,
-        text_only: true,
         has_ids_in_vllm: false,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// Questions of Spec-Bench.
     SpecBench(SpecBenchSettings) as rows spec_bench::sample, Info {
         name: "spec_bench",
         flag_prefixes: &["spec-bench-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// Questions of SPEED-Bench.
     SpeedBench(SpeedBenchSettings) as rows spec_bench::sample_speed, Info {
         name: "speed_bench",
         flag_prefixes: &["speed-bench-"],
-        text: TextSource::Recorded,
-        reads_file: true,
-        has_clock: false,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
     /// Lengths, times and shared blocks from a trace, sent as token ids.
     TimedTrace(TimedTraceSettings) in chunks timed_trace::in_chunks, Info {
         name: "timed_trace",
         flag_prefixes: &["timed-trace-"],
-        text: TextSource::Synthetic,
         reads_file: true,
         has_clock: true,
         takes_all_rows: true,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// Lengths and times from a recorded trace, sent as text.
     Trace(TraceSettings) in chunks trace::in_chunks, Info {
         name: "trace",
         flag_prefixes: &[],
-        text: TextSource::Synthetic,
         reads_file: true,
         has_clock: true,
         takes_all_rows: true,
         exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// Synthetic traffic of several classes.
     Mix(MixSettings) in chunks shaped::in_chunks, Info {
         name: "mix",
         flag_prefixes: &[],
-        text: TextSource::Synthetic,
-        reads_file: false,
-        has_clock: false,
-        takes_all_rows: false,
         exact_lengths: true,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::SYNTHETIC
     };
     /// Conversations of several turns.
     MultiTurn(MultiTurnSettings) as rows multi_turn::sample, Info {
         name: "multi-turn",
         flag_prefixes: &[],
         text: TextSource::SyntheticWithoutFile,
-        reads_file: true,
-        has_clock: false,
-        takes_all_rows: false,
-        exact_lengths: false,
-        aligned_by_vllm: false,
-        text_only: true,
-        has_ids_in_vllm: true,
-        has_own_warmup: false,
+        ..Info::RECORDED
     };
 }
 
