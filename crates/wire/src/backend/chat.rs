@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::completions::index;
-use super::message::{Groq, check_error, is_marker, note_extras, object, unknown_member};
+use super::message::{
+    Groq, check_error, find_usage, is_marker, note_extras, object, unknown_member,
+};
 use crate::content::Content;
 use crate::error::WireError;
 use crate::json::{Count, Length, Lenient, Reason, ServerMetrics, Text, reason, text};
@@ -173,14 +175,8 @@ struct Function<'a> {
 
 impl Message<'_> {
     fn usage(&self) -> Option<&UsageObject> {
-        let in_choice = || {
-            self.choices
-                .iter()
-                .flatten()
-                .find_map(|choice| choice.usage.as_ref())
-        };
-        let groq = || self.x_groq.as_ref().and_then(|groq| groq.usage.as_ref());
-        self.usage.as_ref().or_else(in_choice).or_else(groq)
+        let in_choices = self.choices.iter().flatten().map(|choice| &choice.usage);
+        find_usage(&self.usage, in_choices, &self.x_groq)
     }
 }
 

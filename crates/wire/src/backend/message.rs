@@ -53,6 +53,17 @@ pub(super) struct Groq {
     pub(super) usage: Lenient<UsageObject>,
 }
 
+/// The usage numbers of a message in OpenAI's form: its own, else those in a choice, else Groq's.
+pub(super) fn find_usage<'m>(
+    own: &'m Lenient<UsageObject>,
+    mut in_choices: impl Iterator<Item = &'m Lenient<UsageObject>>,
+    groq: &'m Lenient<Groq>,
+) -> Option<&'m UsageObject> {
+    own.as_ref()
+        .or_else(|| in_choices.find_map(Lenient::as_ref))
+        .or_else(|| groq.as_ref()?.usage.as_ref())
+}
+
 /// The name of the first member of the choices' deltas or messages that holds something: for
 /// messages in which no known member does.
 pub(super) fn unknown_member(data: &[u8]) -> Option<String> {
