@@ -54,7 +54,7 @@ impl<'a> Adjust<'a> {
                 settings.workload.dataset,
                 DatasetSettings::Random(_) | DatasetSettings::Mix(_)
             );
-            // Where all ask for the structure, no request is told to ignore the end.
+            // Where all ask for the structure, no request ignores the end.
             let may_end = settings.workload.dataset.is_synthetic()
                 && !structured.is_asked_of_all()
                 && !settings.content.ignore_eos;

@@ -183,7 +183,7 @@ impl Structured {
 
     /// Makes a fraction of the requests ask for the structure. With `ask`, which is for synthetic
     /// prompts, a matching question is put before their own text. With `may_end`, the answers end
-    /// where the structure does although the others of the run go on to their length.
+    /// where the structure does although the others of the run continue to their length.
     pub(crate) fn apply(&self, requests: &mut [Request], ask: Option<&Tokenizer>, may_end: bool) {
         for request in requests
             .iter_mut()

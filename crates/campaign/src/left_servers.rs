@@ -20,7 +20,7 @@ pub struct LeftServer {
     pub command: String,
 }
 
-/// The processes that earlier sweeps noted in `folder`, and that still run although nobody looks
+/// The processes that earlier sweeps noted in `folder`, and that still run although no sweep looks
 /// after them any more. Notes of servers that have ended are removed.
 pub fn left_servers(folder: &Path) -> Vec<LeftServer> {
     let mut left = Vec::new();

@@ -116,7 +116,7 @@ struct Known {
     model: ModelNames,
     tokenizer: Option<Tokenizer>,
     tokenizer_id: Option<String>,
-    /// Why the built-in tokenizer stands in for the model's own.
+    /// Why the built-in tokenizer replaces the model's own.
     substitute: Option<String>,
     environment: Environment,
     lines: Vec<String>,
@@ -300,8 +300,8 @@ fn fit_lengths(
     Adjust::new(settings).apply(known.tokenizer.as_ref(), &mut workload.requests)
 }
 
-/// Corrects or counts prompts of the built-in tokenizer, which stands in for the model's own, by the
-/// server's tokenizer. The line tells what was done.
+/// Corrects or counts prompts of the built-in tokenizer, which replaces the model's own, by the
+/// server's tokenizer. The returned line says what was done.
 fn fit_substitute(
     settings: &Settings,
     known: &Known,

@@ -75,12 +75,12 @@ pub(super) struct Loaded {
     pub(super) tokenizer: Tokenizer,
     /// What it was loaded from.
     pub(super) id: String,
-    /// Why it stands in for the model's own.
+    /// Why it replaces the model's own.
     pub(super) substitute: Option<String>,
 }
 
 /// Loads the tokenizer that `--tokenizer` names, else that of the model `model`. Where the model has
-/// none here, as with a made name or without a connection, the built-in one stands in: the server's
+/// none here, as with an invented name or without a connection, the built-in one is used: the server's
 /// `/tokenize` then gives the lengths.
 pub(super) fn load_for_run(settings: &Settings, model: &str) -> Result<Loaded, Error> {
     if let Some(spec) = &settings.target.tokenizer {

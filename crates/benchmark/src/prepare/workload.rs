@@ -50,7 +50,7 @@ pub(super) fn workload(
 }
 
 /// Lets the answers of synthetic prompts end with the structure that all of them ask for: text that
-/// goes on to its length conforms to none.
+/// continues to its length conforms to none.
 fn end_with_structures(settings: &Settings, workload: &mut Workload) {
     let Some(structured) = &settings.shapes.structured else {
         return;

@@ -26,7 +26,7 @@ pub(super) enum Supply {
     FallsBehind,
     /// Answers take too long for the run: requests must arrive for this many seconds.
     Unknown {
-        /// Seconds of arrivals after which it can be told.
+        /// Seconds of arrivals that are enough to decide.
         seconds: f64,
     },
 }

@@ -24,8 +24,8 @@ pub(super) fn settings(args: &DatasetArgs, compat: Compat) -> Result<DatasetSett
     let name = match (&args.dataset_name, &args.dataset_path) {
         (Some(name), _) => name.as_str(),
         (None, Some(_)) => compat.default_dataset(),
-        // The old script's default reads a file. Without one it ended with an error, which nobody
-        // relies on, and tutorials of that time call it with the flags of random prompts.
+        // The old script's default reads a file, and without one it ended with an error. Tutorials of
+        // that time call it with the flags of random prompts.
         (None, None) => Compat::Native.default_dataset(),
     };
     check_flags(args, name)?;

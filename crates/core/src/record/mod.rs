@@ -39,8 +39,8 @@ pub struct Marks {
 /// Token counts as the server reported them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// All tokens of the prompt, cached ones included. `u32::MAX` stands for a number that does not
-    /// fit, as in the other fields: a negative one, or a larger one.
+    /// All tokens of the prompt, cached ones included. `u32::MAX` is a number that does not fit,
+    /// as in the other fields: a negative one, or a larger one.
     pub prompt_tokens: Option<u32>,
     /// `completion_tokens`, `output_tokens`.
     pub completion_tokens: Option<u32>,
