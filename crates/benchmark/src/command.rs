@@ -1,7 +1,7 @@
 //! The command that makes a run again.
 
 use inferometer_core::redact::redact_arguments;
-use inferometer_core::redact_url;
+use inferometer_core::{redact_url, shell_word};
 
 use crate::prepare::Ready;
 use crate::settings::Settings;
@@ -34,33 +34,5 @@ pub(crate) fn command(settings: &Settings, ready: &Ready, sent: bool) -> String 
         more.extend(urls.map(|(base, _)| redact_url(&base)));
     }
     let words = std::iter::once("inferometer").chain(typed.iter().chain(&more).map(String::as_str));
-    words.map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, shown) in [
-            ("--seed", "--seed"),
-            ("http://h:1/v1", "http://h:1/v1"),
-            ("it's", "'it'\\''s'"),
-            ("{\"a\": 1}", "'{\"a\": 1}'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
-    }
+    words.map(shell_word).collect::<Vec<_>>().join(" ")
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use inferometer_core::redact::redact_arguments;
+use inferometer_core::shell_word;
 
 use crate::estimate::{Calibration, remaining, seconds, span};
 use crate::{Campaign, Journal, Status, Tally};
@@ -87,14 +88,7 @@ fn summary(campaign: &Campaign, left: usize, is_done: &dyn Fn(usize) -> bool) ->
 /// A command as typed in a shell, without secrets.
 pub fn shell_line(command: &[String]) -> String {
     let words = redact_arguments(command);
-    let quoted = words.iter().map(|word| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    });
+    let quoted = words.iter().map(|word| shell_word(word));
     quoted.collect::<Vec<_>>().join(" ")
 }
 

@@ -3,6 +3,7 @@
 use crate::Lang;
 use crate::document::Document;
 use crate::visualize::rows::Run;
+use inferometer_core::shell_word;
 
 pub(super) fn environment(doc: &mut Document, runs: &[Run], lang: Lang) {
     doc.heading(2, lang.pick("Environment", "环境"));
@@ -136,15 +137,10 @@ fn command(run: &Run) -> String {
     line
 }
 
-/// A word for a POSIX shell.
+/// A word for a POSIX shell on one line; an empty one stays empty.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!(
-            "'{}'",
-            word.replace(['\n', '\r'], " ").replace('\'', "'\\''")
-        )
+    if word.is_empty() {
+        return String::new();
     }
+    shell_word(&word.replace(['\n', '\r'], " "))
 }
