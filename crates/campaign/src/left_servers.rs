@@ -107,6 +107,7 @@ impl Drop for ServerNote {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write as _};
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -114,10 +115,20 @@ mod tests {
     #[test]
     fn a_server_without_its_supervisor_is_named_while_it_runs() {
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Command::new("sleep")
-            .arg("600")
-            .stdin(Stdio::null())
+        let mut server = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
+            .unwrap();
+        // Only once the program answers is its command line certain to be there: the kernel lets the
+        // parent of a `vfork` continue before the new program has its arguments.
+        server.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        let mut echo = [0];
+        server
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut echo)
             .unwrap();
         let id = ProcessId::of(server.id()).unwrap();
         let this = ProcessId::of(std::process::id()).unwrap();
@@ -138,7 +149,7 @@ mod tests {
         });
         let named = LeftServer {
             pid: server.id(),
-            command: "sleep 600".to_owned(),
+            command: "cat".to_owned(),
         };
         assert_eq!(left_servers(folder.path()), [named]);
         server.kill().unwrap();

@@ -126,7 +126,7 @@ fn a_sweep_that_is_killed_leaves_no_server() {
         .unwrap();
     let (this, port) = (INFEROMETER.path(), address.port());
     fs::write(folder.path().join("bench.sh"), "exec sleep 600\n").unwrap();
-    for signal in ["-KILL", "-HUP"] {
+    for signal in ["-KILL", "-TERM"] {
         let mut sweep = INFEROMETER
             .command(folder.path())
             .args([
