@@ -102,8 +102,10 @@ impl Collector<'_> {
 /// Takes secrets out of a record before it is written anywhere: servers repeat the keys that they
 /// refuse, and some answer with the request that they were sent.
 fn redact(record: &mut Record) {
-    if let Some(redacted) = without_secrets(&record.text) {
-        record.text = redacted;
+    for text in [&mut record.text, &mut record.other_text] {
+        if let Some(redacted) = without_secrets(text) {
+            *text = redacted;
+        }
     }
     if let Some(error) = &mut record.error
         && let Cow::Owned(redacted) = redact_text(error)
