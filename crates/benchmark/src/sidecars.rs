@@ -1,12 +1,11 @@
 //! Files beside the result: timeline page, drawing of the lengths, PyTorch's benchmark format.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use inferometer_core::Records;
 use inferometer_report::{Lang, chart, dataset_stats_figure, timeline_page};
-use inferometer_results::{VllmResult, numbered, pytorch_records, write_pytorch};
+use inferometer_results::{VllmResult, pytorch_records, write_bytes, write_pytorch};
 
 use crate::error::{Error, OrError};
 use crate::settings::SavingSettings;
@@ -54,27 +53,11 @@ pub(crate) fn write(
 }
 
 fn store(path: &Path, bytes: &[u8], keep: bool) -> Result<PathBuf, Error> {
-    let stored = if keep {
-        store_new(path, bytes)
-    } else {
-        fs::write(path, bytes).map(|()| path.to_owned())
-    };
-    stored
+    if keep {
+        return write_bytes(path, bytes).or_failure();
+    }
+    fs::write(path, bytes)
+        .map(|()| path.to_owned())
         .or_failure()
         .map_err(|error| error.context(&format!("cannot write {}", path.display())))
-}
-
-/// Writes to the first free of the numbered names.
-fn store_new(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
-    let mut number = 1;
-    loop {
-        let name = numbered(path, number);
-        match fs::File::create_new(&name) {
-            Ok(mut file) => return file.write_all(bytes).map(|()| name),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 10_000 => {
-                number += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }

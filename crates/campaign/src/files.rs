@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use inferometer_core::names;
 use inferometer_os::files::{self, SMALL_FILE};
-use inferometer_results::parse_yaml;
+use inferometer_results::{parse_yaml, unquoted_cell};
 use serde_json::{Map, Value};
 
 use crate::error::CampaignError;
@@ -222,18 +222,11 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
             .filter(|(column, cell)| !column.is_empty() && !cell.is_empty());
         rows.push(
             cells
-                .map(|(column, cell)| (column.clone(), Value::from(unquoted(cell))))
+                .map(|(column, cell)| (column.clone(), Value::from(unquoted_cell(cell))))
                 .collect(),
         );
     }
     Ok(rows)
-}
-
-/// A cell without the apostrophe that keeps spreadsheets from running it as a formula.
-fn unquoted(cell: &str) -> &str {
-    cell.strip_prefix('\'')
-        .filter(|text| text.starts_with(['=', '+', '-', '@', '\t', '\r']))
-        .unwrap_or(cell)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::repeats::Folded;
+use crate::repeats::{Folded, PLAN};
 
 /// Maximum number of settings to print; the file has all.
 const SHOWN: usize = 40;
@@ -60,7 +60,7 @@ fn differing_keys(groups: &[Folded]) -> Vec<&String> {
     keys.dedup();
     let all = keys.clone();
     keys.retain(|key| {
-        !["filename", "inferometer.plan"].contains(&key.as_str())
+        !["filename", PLAN].contains(&key.as_str())
             && groups
                 .iter()
                 .any(|group| group.settings.get(*key) != groups[0].settings.get(*key))

@@ -28,7 +28,7 @@ const SETTINGS: [&str; 14] = [
 ];
 
 /// All settings of a run folder, as one word.
-const PLAN: &str = "inferometer.plan";
+pub(crate) const PLAN: &str = "inferometer.plan";
 
 /// Keys that may differ between repeats.
 const NEITHER: [&str; 3] = ["date", "filename", "run_number"];

@@ -416,15 +416,25 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// What a formula of a spreadsheet starts with.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
 /// A cell of a CSV file. Text that a spreadsheet would run as a formula gets an apostrophe in front,
 /// by which spreadsheets mark text; numbers, also negative ones and those that a tool wrote as text,
 /// stay as they are.
 fn csv_cell(value: &Value) -> String {
     let text = cell(value);
-    let is_formula = value.is_string()
-        && text.starts_with(['=', '+', '-', '@', '\t', '\r'])
-        && text.trim().parse::<f64>().is_err();
+    let is_formula =
+        value.is_string() && text.starts_with(FORMULA) && text.trim().parse::<f64>().is_err();
     if is_formula { format!("'{text}") } else { text }
+}
+
+/// A cell of our CSV files without the apostrophe that keeps spreadsheets from running it as a
+/// formula.
+pub fn unquoted_cell(cell: &str) -> &str {
+    cell.strip_prefix('\'')
+        .filter(|text| text.starts_with(FORMULA))
+        .unwrap_or(cell)
 }
 
 /// The settings in a sweep's file name, `bench_io{I}x{O}_mc{C}_np{N}.json`.

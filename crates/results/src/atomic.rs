@@ -54,8 +54,20 @@ pub(crate) fn write_new<T>(
     unreachable!("the loop ends by the limit on the number")
 }
 
+/// [`write_new`] with all of the content at once.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<PathBuf, ResultsError> {
+    write_new(path, |out| {
+        out.write_all(bytes)
+            .map_err(ResultsError::io("write", path))
+    })
+}
+
 /// `DIR/NAME.EXT` for number 1, then `DIR/NAME-2.EXT` and so on.
-pub fn numbered(path: &Path, number: u32) -> PathBuf {
+fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();
     }

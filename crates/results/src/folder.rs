@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -379,15 +379,8 @@ fn file_name(path: &Path) -> String {
 fn hash(path: &Path) -> Result<String, ResultsError> {
     let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
     let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hex(&digest.finalize())),
-            Ok(read) => digest.update(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(ResultsError::io("read", path)(error)),
-        }
-    }
+    io::copy(&mut file, &mut digest).map_err(ResultsError::io("read", path))?;
+    Ok(hex(&digest.finalize()))
 }
 
 /// What [`RunFolder::recover`] found.

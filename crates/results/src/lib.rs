@@ -31,9 +31,9 @@ mod yaml;
 
 pub use aggregate::{
     Aggregate, BenchName, Row, aggregate, aggregate_with, find_result_files, find_run_folders,
-    is_run_folder,
+    is_run_folder, unquoted_cell,
 };
-pub use atomic::numbered;
+pub use atomic::write_bytes;
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use convert::write_converted;
 pub use dates::{python_isoformat, rfc3339, vllm_date};

@@ -174,14 +174,14 @@ impl WorkloadInfo {
 /// Builds a [`WorkloadInfo`] for a workload that is not in memory as a whole.
 #[derive(Debug)]
 pub struct WorkloadDigest {
-    hash: HashWriter,
+    hash: Sha256,
     requests: usize,
 }
 
 impl Default for WorkloadDigest {
     fn default() -> Self {
         Self {
-            hash: HashWriter(Sha256::new()),
+            hash: Sha256::new(),
             requests: 0,
         }
     }
@@ -192,7 +192,7 @@ impl WorkloadDigest {
     pub fn add(&mut self, request: &Request) {
         serde_json::to_writer(&mut self.hash, request)
             .expect("a request is plain data, and hashing cannot fail");
-        self.hash.0.update(b"\n");
+        self.hash.update(b"\n");
         self.requests += 1;
     }
 
@@ -200,7 +200,7 @@ impl WorkloadDigest {
     pub fn finish(self, workload: &Workload) -> WorkloadInfo {
         WorkloadInfo {
             requests: self.requests,
-            sha256: hex(&self.hash.0.finalize()),
+            sha256: hex(&self.hash.finalize()),
             warnings: workload.warnings.clone(),
         }
     }
@@ -287,19 +287,5 @@ impl Manifest {
                 known: MANIFEST_FORMAT_VERSION,
             }),
         }
-    }
-}
-
-#[derive(Debug)]
-struct HashWriter(Sha256);
-
-impl io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
