@@ -24,7 +24,7 @@ use crate::judge::{
 use crate::live::Live;
 use crate::probe::{Probe, Sending, Stamp};
 use crate::progress::Progress;
-use crate::reply::{Fault, ReplyReader, Sink, deliver, failure_words};
+use crate::reply::{Fault, ReplyReader, Sink, deliver, error_message};
 use crate::settings::Limits;
 use crate::sse::{Framer, looks_like_events};
 
@@ -416,7 +416,7 @@ impl Answer<'_> {
         if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&bytes)
             && value.get("error").is_some_and(is_error_value)
         {
-            return Fault::new(Outcome::StreamError, failure_words(&bytes));
+            return Fault::new(Outcome::StreamError, error_message(&value));
         }
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
         let message = format!(

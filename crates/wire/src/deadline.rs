@@ -38,12 +38,7 @@ pub(crate) enum Expired {
 
 /// How long status and headers may take in all: far longer than any that a server sends slowly.
 fn head_limit(timeouts: &Timeouts) -> Nanos {
-    Nanos(
-        timeouts
-            .first_byte
-            .0
-            .saturating_add(timeouts.idle.0.saturating_mul(10)),
-    )
+    timeouts.first_byte + Nanos(timeouts.idle.0.saturating_mul(10))
 }
 
 impl Expired {

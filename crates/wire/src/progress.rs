@@ -175,12 +175,9 @@ impl Progress {
     fn settle_closing(&mut self, record: &mut Record) {
         let closing = std::mem::take(&mut self.closing);
         let tokens = |event: &Event| u64::from(event.tokens.max(1));
-        let is_closing = |place: usize| closing.iter().any(|closing| closing.event == place);
-        let events = record.events.iter().enumerate();
-        let carried: u64 = events
-            .filter(|&(place, _)| !is_closing(place))
-            .map(|(_, event)| tokens(event))
-            .sum();
+        let all: u64 = record.events.iter().map(tokens).sum();
+        let in_closing = closing.iter().map(|one| tokens(&record.events[one.event]));
+        let carried = all - in_closing.sum::<u64>();
         let only = closing.len() == record.events.len() && !closing[0].bare;
         let hidden = match record.marks.first_reasoning {
             Some(_) => 0,
@@ -196,24 +193,28 @@ impl Progress {
             None => 0,
         };
         let exact = missing == closing.len() as u64;
-        let mut dropped = 0;
-        for closing in closing {
-            let place = closing.event - dropped;
-            if missing == 0 || (closing.bare && !exact) {
-                let event = record.events.remove(place);
-                if closing.coalesces && !event.coalesced() && place > 0 {
-                    record.events[place - 1].uncoalesce();
+        // One pass, since a server may send as many closing events as an answer may have.
+        let mut closing = closing.into_iter().peekable();
+        let mut kept = 0;
+        for place in 0..record.events.len() {
+            let event = record.events[place];
+            if let Some(closing) = closing.next_if(|closing| closing.event == place) {
+                if missing == 0 || (closing.bare && !exact) {
+                    if closing.coalesces && !event.coalesced() && kept > 0 {
+                        record.events[kept - 1].uncoalesce();
+                    }
+                    continue;
                 }
-                dropped += 1;
-                continue;
+                missing -= 1;
+                if let Some(choice) = self.choices.get_mut(closing.choice) {
+                    let first = choice.span.map_or(event.at, |(first, _)| first);
+                    choice.span = Some((first, event.at.max(first)));
+                }
             }
-            missing -= 1;
-            let at = record.events[place].at;
-            if let Some(choice) = self.choices.get_mut(closing.choice) {
-                let first = choice.span.map_or(at, |(first, _)| first);
-                choice.span = Some((first, at.max(first)));
-            }
+            record.events[kept] = event;
+            kept += 1;
         }
+        record.events.truncate(kept);
     }
 
     /// Keeps the reason of an answer that the server broke off.

@@ -99,9 +99,13 @@ pub(crate) fn deliver(
 /// True for the names that servers give to events that report a failure. `response.failed` is left
 /// to the reader of its API, which knows where the message is.
 fn is_failure_name(name: &[u8]) -> bool {
-    let lower = name.to_ascii_lowercase();
-    let has = |part: &[u8]| memchr::memmem::find(&lower, part).is_some();
-    lower != b"response.failed" && (has(b"error") || has(b"exception") || has(b"fail"))
+    // Some APIs name every event, so nothing is allocated here.
+    let has = |part: &[u8]| {
+        name.windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part))
+    };
+    !name.eq_ignore_ascii_case(b"response.failed")
+        && (has(b"error") || has(b"exception") || has(b"fail"))
 }
 
 /// What a server says about a failure: the message of a JSON object, or the text itself.

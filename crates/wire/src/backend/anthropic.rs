@@ -1,17 +1,17 @@
 //! `anthropic`: the messages API, whose stream has named events and reports usage in two parts.
 
 use http::{HeaderMap, HeaderValue};
-use inferometer_core::{EventKind, Outcome, Prompt, Request};
+use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences};
 use super::body::{Body, BodySettings, add_common, json_body, model};
-use super::message::{is_marker, object};
+use super::message::{check_error, is_marker, object};
 use crate::error::WireError;
-use crate::json::{Lenient, Reason, Text, actual_error, reason, text};
+use crate::json::{Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
-use crate::reply::{Fault, ReplyReader, Sink, failure_words};
+use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
 use crate::usage::{DividedPrompt, UsageObject};
@@ -166,9 +166,7 @@ impl ReplyReader for Reader {
         let data = event.data;
         let message: Message<'_> = object(data)?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || actual_error(message.error).is_some() {
-            return Err(failure(message.error, data));
-        }
+        check_error(message.error, kind == "error", data)?;
         match kind {
             "message_start" => {
                 if let Some(usage) = message.message.as_ref().and_then(|whole| whole.usage.0) {
@@ -210,9 +208,8 @@ impl ReplyReader for Reader {
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let whole: Whole<'_> = object(body)?;
-        if actual_error(whole.error).is_some() || text(whole.kind.as_ref()) == Some("error") {
-            return Err(failure(whole.error, body));
-        }
+        let is_error = text(whole.kind.as_ref()) == Some("error");
+        check_error(whole.error, is_error, body)?;
         if let Some(usage) = whole.usage.as_ref() {
             sink.usage(usage.divided_usage(&mut self.prompt));
         }
@@ -237,9 +234,4 @@ impl ReplyReader for Reader {
         }
         Ok(())
     }
-}
-
-fn failure(error: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = actual_error(error).map_or(data, |raw| raw.get().as_bytes());
-    Fault::new(Outcome::StreamError, failure_words(raw))
 }

@@ -14,13 +14,18 @@ use crate::usage::UsageObject;
 ///
 /// serde would read a list as an object's members in order, which no server means.
 pub(super) fn object<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Fault> {
-    if data.trim_ascii_start().first() == Some(&b'[') {
+    if is_list(data) {
         let start = String::from_utf8_lossy(&data[..data.len().min(200)]);
         return Err(Fault::malformed(format!(
             "a list where an object was expected: {start}"
         )));
     }
     serde_json::from_slice(data).map_err(|error| not_json(data, &error))
+}
+
+/// True for a JSON list.
+pub(super) fn is_list(data: &[u8]) -> bool {
+    data.trim_ascii_start().first() == Some(&b'[')
 }
 
 /// Handles events without a message: an empty one, and the end marker `[DONE]`. True for these.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model};
 use super::chat::messages;
-use super::message::{check_error, object};
+use super::message::{check_error, is_list, object};
 use crate::error::WireError;
 use crate::json::{Length, Lenient};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
@@ -285,7 +285,7 @@ impl ReplyReader for Reader {
             }
             return Ok(());
         }
-        if body.trim_ascii_start().first() == Some(&b'[') {
+        if is_list(body) {
             // TEI and others: the vectors, scores or labels themselves.
             let Length(items) =
                 serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;

@@ -1,16 +1,16 @@
 //! `openai-responses`: OpenAI's responses API, whose events have names of their own.
 
-use inferometer_core::{EventKind, Outcome, Prompt, Request};
+use inferometer_core::{EventKind, Prompt, Request};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model};
-use super::message::{is_marker, object};
+use super::message::{check_error, is_marker, object};
 use crate::error::WireError;
-use crate::json::{Lenient, Reason, Text, actual_error, reason, text};
+use crate::json::{Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
-use crate::reply::{Fault, ReplyReader, Sink, failure_words, not_json};
+use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 use crate::template::Template;
 use crate::usage::UsageObject;
@@ -128,9 +128,12 @@ impl ReplyReader for Reader {
         let data = event.data.trim_ascii();
         let message: Message<'_> = object(data)?;
         let kind = text(message.kind.as_ref()).unwrap_or_default();
-        if kind == "error" || kind == "response.failed" || actual_error(message.error).is_some() {
-            return Err(failure(message.error, message.response, data));
-        }
+        let whole = message.response.map_or(data, |raw| raw.get().as_bytes());
+        check_error(
+            message.error,
+            matches!(kind, "error" | "response.failed"),
+            whole,
+        )?;
         if matches!(
             kind,
             "response.completed" | "response.incomplete" | "response.cancelled"
@@ -157,8 +160,9 @@ impl ReplyReader for Reader {
             sink.media(false);
             return Ok(());
         };
-        let Ok(fragment) = serde_json::from_str::<Text<'_>>(delta) else {
-            return unreadable(kind, delta, sink);
+        let fragment = match serde_json::from_str::<Text<'_>>(delta) {
+            Ok(fragment) => fragment,
+            Err(error) => return unreadable(kind, delta, &error, sink),
         };
         sink.token(
             if fragment.0.is_empty() {
@@ -220,32 +224,27 @@ impl Delta {
 }
 
 /// A delta that is no text: malformed where a text is due, else named if the answer stays empty.
-fn unreadable(kind: &str, delta: &str, sink: &mut Sink<'_>) -> Result<(), Fault> {
+fn unreadable(
+    kind: &str,
+    delta: &str,
+    error: &serde_json::Error,
+    sink: &mut Sink<'_>,
+) -> Result<(), Fault> {
     if matches!(
         kind,
         "response.output_text.delta" | "response.reasoning_text.delta"
     ) {
-        let error = serde_json::from_str::<Text<'_>>(delta).err();
-        let fault = error.map(|error| not_json(delta.as_bytes(), &error));
-        return fault.map_or(Ok(()), Err);
+        return Err(not_json(delta.as_bytes(), error));
     }
     sink.unknown_output(kind);
     Ok(())
 }
 
-fn failure(error: Option<&RawValue>, response: Option<&RawValue>, data: &[u8]) -> Fault {
-    let raw = actual_error(error)
-        .or(response)
-        .map_or(data, |raw| raw.get().as_bytes());
-    Fault::new(Outcome::StreamError, failure_words(raw))
-}
-
 /// Usage, status and (for answers that are not streamed) output of a response object.
 fn take_response(raw: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
     let response: Response<'_> = object(raw)?;
-    if actual_error(response.error).is_some() || text(response.status.as_ref()) == Some("failed") {
-        return Err(failure(response.error, None, raw));
-    }
+    let has_failed = text(response.status.as_ref()) == Some("failed");
+    check_error(response.error, has_failed, raw)?;
     if let Some(usage) = response.usage.as_ref() {
         sink.usage(usage.usage());
     }

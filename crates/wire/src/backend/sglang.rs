@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, json_body, merge};
-use super::message::{check_error, is_marker, object};
+use super::message::{check_error, is_list, is_marker, object};
 use crate::error::WireError;
 use crate::json::{Count, Lenient, Reason, Text, reason, text};
 use crate::progress::Counting;
@@ -206,7 +206,7 @@ impl ReplyReader for Reader {
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
-        if body.trim_ascii_start().first() != Some(&b'[') {
+        if !is_list(body) {
             return self.take(body, false, sink);
         }
         // Several answers (`n` in the sampling parameters) are a list.
