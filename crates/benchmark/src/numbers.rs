@@ -3,9 +3,7 @@
 
 use inferometer_core::{ClientHealth, Records, Verdict, redact_url};
 use inferometer_metrics::traffic::Traffic;
-use inferometer_metrics::{
-    Extras, Kind, MetricSettings, MetricStats, Note, Summary, Target, analyse, judge,
-};
+use inferometer_metrics::{Extras, Kind, MetricSettings, Note, Summary, Target, analyse, judge};
 use inferometer_report::Lang;
 use inferometer_report::console::{
     BlockContext, ClientPart, TableContext, result_table, traffic_lines, verdict_block,
@@ -63,12 +61,6 @@ impl Numbers {
             verdict,
             as_vllm,
         }
-    }
-
-    /// True where nothing is known of a metric although requests were answered: of TPOT where every
-    /// answer came in one piece, of TTFT where answers were not streamed. With vLLM it is 0.
-    pub fn is_unknown(&self, stats: &MetricStats) -> bool {
-        !self.as_vllm && stats.samples == 0 && self.summary.completed > 0
     }
 
     /// vLLM's table, then inferometer's block, as text.

@@ -161,7 +161,7 @@ pub(crate) fn result(
 /// The statistics of one metric. With vLLM they are 0 where nothing was measured; otherwise they are
 /// unknown, which the file has as null.
 fn statistics(stat: &MetricStats, numbers: &Numbers) -> VllmStat {
-    let unknown = numbers.is_unknown(stat);
+    let unknown = numbers.summary.is_unknown(stat, numbers.as_vllm);
     let value = |value: f64| if unknown { f64::NAN } else { value };
     VllmStat {
         name: stat.metric.key().to_owned(),

@@ -122,10 +122,11 @@ pub fn fit(loads: &[MeasuredLoad], engine: &EngineConfig) -> Result<Fit, EngineE
         }
     }
     // A load that was disturbed pulls the coefficients away from all others.
-    let found = weights_of(&distances(loads, &measured, &with(&plain, &best))?);
+    let at_best = distances(loads, &measured, &with(&plain, &best))?;
+    let found = weights_of(&at_best);
     if found.iter().any(|weight| *weight < 1.0) {
+        least = weighted(&at_best, &found);
         *weights.borrow_mut() = found;
-        least = evaluate(&best);
         for step in REFINEMENTS {
             let (point, value) = nelder_mead(best, step, EVALUATIONS, &mut evaluate);
             if value < least {

@@ -23,8 +23,9 @@ pub use estimate::{CONFIDENCE, Estimate};
 pub use event_tokens::tokens_by_event;
 pub use extras::{
     Arrival, Backlog, CachedTokens, ClientShare, Concurrency, Connections, Extras, Floor, Goodput,
-    Latencies, LengthRange, Note, OutputLengths, PromptCounts, Reasoning, Receive, Slow, Spread,
-    Target, TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras, samples_needed,
+    KERNEL_SHARE, Latencies, LengthRange, Note, OutputLengths, PromptCounts, Reasoning, Receive,
+    Slow, Spread, Target, TokenAgreement, TokenCounts, TokenGaps, TokenLengths, extras,
+    samples_needed,
 };
 pub use settings::{
     MetricFlagError, MetricSettings, Slo, default_metrics, parse_goodput, parse_metrics,

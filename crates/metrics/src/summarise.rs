@@ -151,7 +151,7 @@ impl<'a> SummaryCollector<'a> {
             self.queue.push(times.queue);
             self.e2el_and_queue.push(times.latency + times.queue);
         }
-        let (ttft, tpot) = times.judged(record, self.settings);
+        let (ttft, tpot) = times.judged(tpot, record, self.settings);
         self.good += usize::from(meets(&self.settings.goodput, ttft, tpot, times.latency));
         self.first_start = self.first_start.min(times.start);
         self.last_end = self.last_end.max(times.start + times.latency);

@@ -128,3 +128,11 @@ pub struct Summary {
     /// The selected metrics, in vLLM's order.
     pub stats: Vec<MetricStats>,
 }
+
+impl Summary {
+    /// True where nothing is known of a metric although requests were answered: of TPOT where every
+    /// answer came in one piece, of TTFT where answers were not streamed. With vLLM it is 0.
+    pub const fn is_unknown(&self, stats: &MetricStats, as_vllm: bool) -> bool {
+        !as_vllm && stats.samples == 0 && self.completed > 0
+    }
+}

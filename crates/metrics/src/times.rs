@@ -65,13 +65,18 @@ impl Times {
         (tokens > 0 && known).then(|| span / f64::from(tokens))
     }
 
-    /// TTFT and TPOT as limits judge them. What does not exist is 0: TPOT of up to one token. What is
+    /// TTFT and TPOT (that of [`Times::tpot`]) as limits judge them. What does not exist is 0: TPOT of up to one token. What is
     /// unknown is within no limit; with vLLM it is 0 as well.
-    pub(crate) fn judged(&self, record: &Record, settings: &MetricSettings) -> (f64, f64) {
+    pub(crate) fn judged(
+        &self,
+        tpot: Option<f64>,
+        record: &Record,
+        settings: &MetricSettings,
+    ) -> (f64, f64) {
         let unknown = if settings.as_vllm { 0.0 } else { f64::INFINITY };
         let choices = record.choices.map_or(1, |choices| choices.count);
         let ttft = if self.has_ttft { self.ttft } else { unknown };
-        let tpot = match self.tpot(record, settings) {
+        let tpot = match tpot {
             Some(tpot) => tpot,
             None if record.output_tokens > choices => unknown,
             None => 0.0,

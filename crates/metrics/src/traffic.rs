@@ -294,11 +294,8 @@ fn group(name: String, records: &[&Record], reporting: &BTreeSet<u16>) -> Group 
     };
     let (mut cached, mut of) = (0.0, 0.0);
     for record in &good {
-        let usage = &record.usage;
-        // An impossible number is no number, and not 0.
-        let left_out = usage.prompt_tokens.is_some() && usage.cached_tokens.is_none();
-        if left_out && reporting.contains(&record.target) || record.cached_tokens().is_some() {
-            cached += f64::from(record.cached_tokens().unwrap_or_default());
+        if let Some(tokens) = record.cached_or_left_out(reporting.contains(&record.target)) {
+            cached += f64::from(tokens);
             of += f64::from(record.input_tokens());
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::Lang;
 use crate::document::Document;
 use crate::format::cell;
-use crate::visualize::{Row, Run, parse_rows};
+use crate::visualize::{Row, Run, fold, parse_rows};
 use words::{
     Better, Decision, RESPONSE, SERVICE, better, differs, label, letter, number, relative_text,
     setting_text, signed,
@@ -81,10 +81,7 @@ impl Runs {
     /// Mean and interval of a number over the runs that are data, or of a side without any over
     /// all that have answers.
     fn value(&self, key: &str) -> Option<Estimate> {
-        let any = self.sound().next().is_some();
-        let used = self.runs.iter().filter(|run| !any || run.is_sound());
-        let values: Vec<f64> = used.filter_map(|run| number(run, key)).collect();
-        Estimate::of(&values)
+        fold(self.runs.iter(), |run| number(run, key))
     }
 }
 
@@ -312,18 +309,15 @@ impl Comparison {
                 format!("{letter} %"),
             ]);
         }
-        if self
-            .metrics()
-            .iter()
-            .any(|(key, _)| key.starts_with(RESPONSE))
-        {
+        let metrics = self.metrics();
+        if metrics.iter().any(|(key, _)| key.starts_with(RESPONSE)) {
             doc.text(lang.pick(
                 "Response latency counts from the instant at which a request was due, so it has the wait for a free slot \
                  in it: it is what users wait. Under a cap the latency from the send, below it, leaves that wait out.",
                 "响应延迟自请求应发时刻起算，含等待空闲名额的时间，即用户实际等待的时间。有并发上限时，其下自发送起的延迟不含这段等待。",
             ));
         }
-        let rows = self.metrics().into_iter().map(|(key, better)| {
+        let rows = metrics.into_iter().map(|(key, better)| {
             let base = self.sides[0].value(&key).map(|value| value.mean);
             let mut row = vec![label(&key), cell(base)];
             for side in &self.sides[1..] {

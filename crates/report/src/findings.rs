@@ -22,20 +22,11 @@ pub(crate) fn texts(reason: &Reason, lang: Lang) -> (String, String) {
         return (reason.message.clone(), reason.remedy.clone());
     };
     let meaning = rule.zh.meaning;
-    let message = match numbers(rule, &reason.message) {
+    let message = match rule.numbers(&reason.message) {
         Some((value, limit)) => format!("{meaning}（实测 {value}，界限 {limit}）"),
         None => meaning.to_owned(),
     };
     (message, rule.zh.remedy.to_owned())
-}
-
-/// Value and limit in the English message of a rule: "QUANTITY is VALUE (DETAIL), limit LIMIT: …".
-fn numbers<'a>(rule: &Rule, message: &'a str) -> Option<(&'a str, &'a str)> {
-    let rest = message.strip_prefix(rule.quantity)?.strip_prefix(" is ")?;
-    let (value, _) = rest.split_once([',', '('])?;
-    let (_, limit) = rest.split_once(", limit ")?;
-    let (limit, _) = limit.split_once(": ")?;
-    Some((value.trim(), limit))
 }
 
 /// A verdict for pages that can switch their language: each reason has its Chinese texts under

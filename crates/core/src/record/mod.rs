@@ -322,6 +322,13 @@ impl Record {
             .filter(|&cached| cached <= self.input_tokens())
     }
 
+    /// [`Record::cached_tokens`], or 0 where the usage leaves the number out and the target `reports`
+    /// it with other answers: servers leave it out where it is 0. An impossible number is none.
+    pub fn cached_or_left_out(&self, reports: bool) -> Option<u32> {
+        let left_out = self.usage.prompt_tokens.is_some() && self.usage.cached_tokens.is_none();
+        self.cached_tokens().or((reports && left_out).then_some(0))
+    }
+
     /// Output tokens by the server's usage; `None` if it reported none or an impossible number
     /// ([`Record::has_impossible_output`]).
     pub fn reported_output_tokens(&self) -> Option<u32> {

@@ -14,7 +14,7 @@
 use inferometer_core::Nanos;
 use serde::{Deserialize, Serialize};
 
-use super::sweep::Span;
+use super::sweep::{Span, in_system};
 
 /// With fewer requests nothing is said.
 const FEWEST: usize = 10;
@@ -82,7 +82,7 @@ impl Backlog {
         } else {
             0.0
         };
-        let in_system = thirds(&spans, start, window);
+        let in_system = in_system(&spans.iter().copied(), start, window);
         let after = spans.iter().filter(|span| span.due >= start).count();
         Some(Self {
             requests: n,
@@ -159,19 +159,6 @@ fn risen(early: &[&Span], late: &[&Span], of: fn(&Span) -> Nanos) -> f64 {
 fn pace(spans: &[&Span]) -> f64 {
     let tokens: u64 = spans.iter().map(|span| u64::from(span.tokens)).sum();
     mean_of(spans, Span::latency) * spans.len() as f64 / (tokens.max(1) as f64)
-}
-
-/// Mean number of requests that were due and had not ended, in each third of `from..to`.
-fn thirds(spans: &[&Span], from: Nanos, to: Nanos) -> Option<[f64; 3]> {
-    let third = to.since(from).0 / 3;
-    (third > 0).then(|| {
-        std::array::from_fn(|i| {
-            let begin = Nanos(from.0 + third * i as u64);
-            let end = Nanos(begin.0 + third);
-            let inside = |span: &&Span| u128::from(span.end.min(end).since(span.due.max(begin)).0);
-            spans.iter().map(inside).sum::<u128>() as f64 / third as f64
-        })
-    })
 }
 
 /// Growth from the first third to the last relative to the `arrivals` in between, which are two thirds

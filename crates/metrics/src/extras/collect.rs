@@ -279,8 +279,12 @@ impl<'a> ExtrasCollector<'a> {
 
     fn add_goodput(&mut self, record: &Record, times: &Times) {
         let limits = &self.settings.goodput;
+        if limits.is_empty() {
+            return;
+        }
         let kind = self.settings.kind;
-        let (ttft, tpot) = times.judged(record, self.settings);
+        let tpot = times.tpot(record, self.settings);
+        let (ttft, tpot) = times.judged(tpot, record, self.settings);
         self.good += usize::from(meets(limits, ttft, tpot, times.latency));
         let from_due = |at: Option<Nanos>| at.map(|at| at.since(record.due).as_secs_f64());
         let ttft = from_due(first_output(record, kind)).unwrap_or(ttft);

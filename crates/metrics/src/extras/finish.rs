@@ -12,7 +12,7 @@ use super::{
 /// A wait for a slot up to this long does not count as bound by the cap.
 const CAP_WAIT: Nanos = Nanos::from_millis(1);
 /// Below this fraction of kernel stamps there is no bound on the client's part of a latency.
-const KERNEL_SHARE: f64 = 0.999;
+pub const KERNEL_SHARE: f64 = 0.999;
 /// A first request that took this many times the median is remarked on. Chosen: compilation takes
 /// hundreds of times as long as a request, and a load's own spread hardly ever ten times.
 const WARM_UP_TIMES: f64 = 10.0;
@@ -164,7 +164,8 @@ impl ExtrasCollector<'_> {
             in_system_by_quarter: self
                 .settings
                 .finite_rate
-                .then(|| sweep::in_system_by_quarter(&self.spans, window)),
+                .then(|| sweep::in_system(&self.spans.iter(), Nanos::ZERO, window))
+                .map(Option::unwrap_or_default),
             backlog: (self.settings.finite_rate && !self.settings.ramp)
                 .then(|| Backlog::of(&self.spans))
                 .flatten(),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use backlog::Backlog;
 pub(crate) use collect::ExtrasCollector;
 pub use collect::extras;
+pub use finish::KERNEL_SHARE;
 pub use floors::samples_needed;
 
 use crate::numpy;

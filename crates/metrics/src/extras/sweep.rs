@@ -140,16 +140,21 @@ pub(super) fn mean_in_flight(spans: &[Span], duration: Nanos) -> f64 {
     }
 }
 
-/// Mean number of requests that were due and had not ended, in each quarter of `0..window`.
-pub(super) fn in_system_by_quarter(spans: &[Span], window: Nanos) -> [f64; 4] {
-    let quarter = window.0 / 4;
-    if quarter == 0 {
-        return [0.0; 4];
-    }
-    std::array::from_fn(|i| {
-        let (from, to) = (Nanos(quarter * i as u64), Nanos(quarter * (i as u64 + 1)));
-        let inside = |span: &Span| u128::from(span.end.min(to).since(span.due.max(from)).0);
-        spans.iter().map(inside).sum::<u128>() as f64 / quarter as f64
+/// Mean number of requests that were due and had not ended, in each of N equal parts of `from..to`;
+/// `None` where that is too short to be divided.
+pub(super) fn in_system<'s, const N: usize>(
+    spans: &(impl Iterator<Item = &'s Span> + Clone),
+    from: Nanos,
+    to: Nanos,
+) -> Option<[f64; N]> {
+    let part = to.since(from).0 / N as u64;
+    (part > 0).then(|| {
+        std::array::from_fn(|i| {
+            let begin = Nanos(from.0 + part * i as u64);
+            let end = Nanos(begin.0 + part);
+            let inside = |span: &Span| u128::from(span.end.min(end).since(span.due.max(begin)).0);
+            spans.clone().map(inside).sum::<u128>() as f64 / part as f64
+        })
     })
 }
 
@@ -270,8 +275,12 @@ mod tests {
             (10.0 + 10.0 + 10.0 + 1.0) / 25.0
         );
         assert_eq!(
-            in_system_by_quarter(&[span(0, 0, 10), span(20, 20, 40)], Nanos(40)),
-            [1.0, 0.0, 1.0, 1.0]
+            in_system(
+                &[span(0, 0, 10), span(20, 20, 40)].iter(),
+                Nanos(0),
+                Nanos(40)
+            ),
+            Some([1.0, 0.0, 1.0, 1.0])
         );
         assert_eq!(
             (most_in_flight(&[]), mean_in_flight(&[], Nanos(0))),

@@ -69,15 +69,13 @@ impl TokenTotals {
     /// Servers leave the number of cached tokens out where it is 0, so that an answer with usage and
     /// without that number counts as 0 if another answer of the same target has one.
     fn add_cached(&mut self, record: &Record) {
-        let (usage, cached) = (&record.usage, record.cached_tokens());
-        let impossible = usage.cached_tokens.is_some() && cached.is_none();
-        if impossible || usage.prompt_tokens.is_none() && cached.is_none() {
+        let Some(cached) = record.cached_or_left_out(true) else {
             return;
-        }
+        };
         let (sum, reports) = self.cached.entry(record.target).or_default();
-        *reports |= cached.is_some();
+        *reports |= record.cached_tokens().is_some();
         sum.requests += 1;
-        sum.cached_tokens += u64::from(cached.unwrap_or_default());
+        sum.cached_tokens += u64::from(cached);
         sum.prompt_tokens += u64::from(record.input_tokens());
     }
 

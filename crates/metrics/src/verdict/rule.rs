@@ -116,12 +116,23 @@ impl Rule {
             .or(self.definition)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();
-        format!(
-            "{} is {}{aside}, limit {limit}: {}",
-            self.quantity,
-            self.unit.show(value),
-            self.en.meaning
-        )
+        self.sentence(&self.unit.show(value), &aside, &limit)
+    }
+
+    /// The form of a message, which [`Rule::numbers`] reads.
+    fn sentence(&self, value: &str, aside: &str, limit: &str) -> String {
+        let (quantity, meaning) = (self.quantity, self.en.meaning);
+        format!("{quantity} is {value}{aside}, limit {limit}: {meaning}")
+    }
+
+    /// Value and limit in a message of this rule, for texts in another language; `None` in messages
+    /// of versions with other words.
+    pub fn numbers<'m>(&self, message: &'m str) -> Option<(&'m str, &'m str)> {
+        let rest = message.strip_prefix(self.quantity)?.strip_prefix(" is ")?;
+        let (value, _) = rest.split_once([',', '('])?;
+        let (_, limit) = rest.split_once(", limit ")?;
+        let (limit, _) = limit.split_once(": ")?;
+        Some((value.trim(), limit))
     }
 }
 
@@ -203,5 +214,20 @@ mod tests {
         assert_eq!(Unit::Fraction.show(0.000_123_4), "0.0123 %");
         assert_eq!(Unit::Ms.show(1234.5), "1235 ms");
         assert_eq!(Unit::Count.show(0.0), "0");
+    }
+
+    /// Other languages read value and limit out of the English message, so every row must keep its form.
+    #[test]
+    fn every_rule_finds_its_numbers_in_its_own_message() {
+        for rule in super::super::RULES {
+            for aside in ["", " (mean 3.2, of 4 limit)"] {
+                let message = rule.sentence("12.5 ms", aside, "3 ms");
+                assert_eq!(
+                    rule.numbers(&message),
+                    Some(("12.5 ms", "3 ms")),
+                    "{message}"
+                );
+            }
+        }
     }
 }

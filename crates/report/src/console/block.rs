@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use inferometer_core::{Level, Outcome, OutcomeCounts, Verdict};
-use inferometer_metrics::{Note, Spread, Target};
+use inferometer_metrics::{KERNEL_SHARE, Note, Spread, Target};
 
 use super::{display_width, wrap};
 use crate::Lang;
@@ -266,7 +266,7 @@ fn client_part(part: ClientPart, lang: Lang) -> String {
 
 /// Who took the stamps.
 fn stamps(by_kernel: f64, lang: Lang) -> String {
-    if by_kernel >= 0.999 {
+    if by_kernel >= KERNEL_SHARE {
         lang.pick("stamps by the kernel", "内核时间戳").to_owned()
     } else if by_kernel > 0.0 {
         let share = percent(by_kernel);

@@ -153,7 +153,7 @@ pub fn result_table(summary: &Summary, context: &TableContext) -> String {
         }
         let (title, name) = names(stats.metric);
         table.heading(title, '-');
-        let unknown = !context.as_vllm && stats.samples == 0 && summary.completed > 0;
+        let unknown = summary.is_unknown(stats, context.as_vllm);
         let mut value = |label: String, value: f64| {
             if unknown {
                 table.row(&label, "n/a");

@@ -79,6 +79,18 @@ pub(crate) struct Series<'a> {
     pub(crate) levels: Vec<Level<'a>>,
 }
 
+/// Mean and interval of a value over the runs that are data: with answers, and not INVALID; of runs
+/// none of which is, over all.
+pub(crate) fn fold<'r>(
+    runs: impl Iterator<Item = &'r Run> + Clone,
+    value: impl Fn(&Run) -> Option<f64>,
+) -> Option<Estimate> {
+    let any = runs.clone().any(Run::is_sound);
+    let used = runs.filter(|run| !any || run.is_sound());
+    let values: Vec<f64> = used.filter_map(value).collect();
+    Estimate::of(&values)
+}
+
 /// How far a level can be trusted, for its mark in a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trust {
@@ -99,10 +111,7 @@ impl Level<'_> {
     /// Mean and interval of a value over the repeats: over the sound ones, or, of a level without
     /// any, over the INVALID ones.
     pub(crate) fn fold(&self, value: impl Fn(&Run) -> Option<f64>) -> Option<Estimate> {
-        let suspect = self.is_suspect();
-        let used = self.runs.iter().filter(|run| suspect || run.is_sound());
-        let values: Vec<f64> = used.filter_map(|run| value(run)).collect();
-        Estimate::of(&values)
+        fold(self.runs.iter().copied(), value)
     }
 
     pub(crate) fn latency(&self, metric: Metric, stat: Stat) -> Option<Estimate> {

@@ -18,6 +18,7 @@ mod throughput;
 pub use analysis::{Rating, RatingScale};
 pub use dashboard::dashboard;
 pub use files::{Wanted, files};
+pub(crate) use groups::fold;
 pub(crate) use latency::ecdf;
 pub use latency::latency_figure;
 pub use report::{ReportFormat, performance_report};

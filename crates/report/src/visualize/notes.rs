@@ -63,7 +63,8 @@ pub(super) fn keys(runs: &[Run], lang: Lang) -> Vec<Key> {
 /// What a reader must know about the samples.
 pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
     let load = Load::of(runs);
-    let repeats: Vec<usize> = series(runs, load, lang)
+    let all = series(runs, load, lang);
+    let repeats: Vec<usize> = all
         .iter()
         .flat_map(|s| s.levels.iter().map(|l| l.sound().count()))
         .filter(|count| *count > 0)
@@ -109,7 +110,7 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
             ),
         });
     }
-    let left_out = series(runs, load, lang).len().saturating_sub(DRAWN);
+    let left_out = all.len().saturating_sub(DRAWN);
     if left_out > 0 {
         notes.push(match lang {
             Lang::En => format!("{left_out} more settings, those with the fewest levels, are left out here; they are in the report and the dashboard."),
