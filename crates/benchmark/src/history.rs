@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use inferometer_results::Manifest;
 use serde::Deserialize;
 
 /// Run folders that are looked into, the newest first: a few milliseconds.
@@ -37,9 +36,9 @@ struct EarlierFacts {
     bodies: Option<String>,
 }
 
-/// When the newest run below `runs` started that sent requests with the digest `bodies` to a server of
-/// `now`; `None` without such a run. Folders that cannot be read are passed over.
-pub(crate) fn repeated_run(runs: &Path, now: &Manifest, bodies: &str) -> Option<String> {
+/// When the newest run below `runs` started that sent requests with the digest `bodies` to one of
+/// `urls`; `None` without such a run. Folders that cannot be read are passed over.
+pub(crate) fn repeated_run(runs: &Path, urls: &[String], bodies: &str) -> Option<String> {
     let entries = std::fs::read_dir(runs).ok()?;
     let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     // Their names begin with the time at which they were made.
@@ -47,8 +46,7 @@ pub(crate) fn repeated_run(runs: &Path, now: &Manifest, bodies: &str) -> Option<
     folders.iter().take(FOLDERS).find_map(|folder| {
         let text = std::fs::read_to_string(folder.join("manifest.json")).ok()?;
         let earlier: Earlier = serde_json::from_str(&text).ok()?;
-        let urls = &earlier.target.urls;
-        let same_server = urls.iter().any(|url| now.target.urls.contains(url));
+        let same_server = earlier.target.urls.iter().any(|url| urls.contains(url));
         let same_requests = earlier.facts.bodies.as_deref() == Some(bodies);
         (same_server && same_requests).then_some(earlier.run.started)
     })
@@ -76,11 +74,10 @@ mod tests {
         keep("20261103-100000", "http://b/v1/completions", "12ab");
         keep("20261104-100000", "http://a/v1/completions", "ffff");
         std::fs::create_dir(runs.path().join("20261105-100000")).unwrap();
-        let mut now = Manifest::begin();
-        now.target.urls = vec!["http://a/v1/completions".to_owned()];
-        let found = |bodies| repeated_run(runs.path(), &now, bodies);
+        let urls = ["http://a/v1/completions".to_owned()];
+        let found = |bodies| repeated_run(runs.path(), &urls, bodies);
         assert_eq!(found("12ab").as_deref(), Some("20261102-100000"));
         assert_eq!(found("0000"), None);
-        assert_eq!(repeated_run(&runs.path().join("none"), &now, "12ab"), None);
+        assert_eq!(repeated_run(&runs.path().join("none"), &urls, "12ab"), None);
     }
 }

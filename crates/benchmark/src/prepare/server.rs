@@ -58,12 +58,15 @@ pub(super) fn unlisted(
 
 /// Loads a tokenizer from a name, a path or the hub.
 pub(super) fn load_tokenizer(spec: &str) -> Result<Tokenizer, Error> {
-    Tokenizer::load(spec, &HubSettings::from_env()).map_err(|error| {
-        if error.is_absent() {
-            return Error::usage(format!("{error}. {REMEDIES}"));
-        }
-        Error::Usage(Cause::of(error))
-    })
+    Tokenizer::load(spec, &HubSettings::from_env()).map_err(refused)
+}
+
+/// A tokenizer that cannot be loaded, with the remedies where it is absent.
+fn refused(error: TokenizerError) -> Error {
+    if error.is_absent() {
+        return Error::usage(format!("{error}. {REMEDIES}"));
+    }
+    Error::Usage(Cause::of(error))
 }
 
 const REMEDIES: &str = "Without the hub: --tokenizer FOLDER for a local copy, --tokenizer builtin for the \
@@ -104,8 +107,7 @@ pub(super) fn load_for_run(settings: &Settings, model: &str) -> Result<Loaded, E
             id: BUILTIN.to_owned(),
             substitute: Some(reason(&error)),
         }),
-        Err(error) if error.is_absent() => Err(Error::usage(format!("{error}. {REMEDIES}"))),
-        Err(error) => Err(Error::Usage(Cause::of(error))),
+        Err(error) => Err(refused(error)),
     }
 }
 

@@ -301,17 +301,15 @@ impl RateSearch {
     fn trial(&self, mut records: Vec<Record>, burstiness: f64) -> Result<Trial, Error> {
         let served = Served::of(&records, burstiness);
         // The client's queue is the time before the send; everything else begins at the due instant.
-        let queue = summarise(&records, &self.metrics);
+        let of_queue = self.limits.iter().any(|limit| limit.is_of_queue());
+        let queue = of_queue.then(|| summarise(&records, &self.metrics));
         for record in &mut records {
             record.send_start = record.send_start.map(|_| record.due);
         }
         let response = summarise(&records, &self.metrics);
         let values = self.limits.iter().map(|limit| {
-            let summary: &Summary = if limit.is_of_queue() {
-                &queue
-            } else {
-                &response
-            };
+            let queue = queue.as_ref().filter(|_| limit.is_of_queue());
+            let summary: &Summary = queue.unwrap_or(&response);
             limit.value(summary).ok_or_else(|| {
                 Error::usage(format!(
                     "--find-rate: these requests have no {} (answers of one token have no gaps, and without \

@@ -27,11 +27,18 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
         ..TrafficSettings::default()
     };
     traffic.note(&ready.workload.about);
+    // Each reads a whole body.
+    let digests: Vec<u64> = ready
+        .plan
+        .requests
+        .iter()
+        .map(Prepared::body_digest)
+        .collect();
     RunFacts {
         ignore_eos: ready.plan.wire.settings().body.ignore_eos,
-        duplicate_prompts: duplicate_fraction(ready),
+        bodies: Some(bodies_digest(&digests)),
+        duplicate_prompts: duplicate_fraction(digests),
         prompt_tolerance: prompt_tolerance(settings, ready),
-        bodies: Some(bodies_digest(ready)),
         traffic,
         ..RunFacts::default()
     }
@@ -39,14 +46,8 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
 
 /// Fraction of bodies, 0 to 1, that repeat an earlier one: a server with a prefix cache answers those
 /// faster. `None` without requests.
-fn duplicate_fraction(ready: &Ready) -> Option<f64> {
-    let all = ready.plan.requests.len();
-    let mut bodies: Vec<u64> = ready
-        .plan
-        .requests
-        .iter()
-        .map(Prepared::body_digest)
-        .collect();
+fn duplicate_fraction(mut bodies: Vec<u64>) -> Option<f64> {
+    let all = bodies.len();
     bodies.sort_unstable();
     bodies.dedup();
     (all > 0).then(|| 1.0 - bodies.len() as f64 / all as f64)
@@ -54,9 +55,8 @@ fn duplicate_fraction(ready: &Ready) -> Option<f64> {
 
 /// A digest of all bodies in their order. Identifiers of requests are in headers and have no part in
 /// it.
-fn bodies_digest(ready: &Ready) -> String {
-    let bodies = ready.plan.requests.iter().map(Prepared::body_digest);
-    let digest = bodies.fold(0_u64, |digest, body| {
+fn bodies_digest(bodies: &[u64]) -> String {
+    let digest = bodies.iter().fold(0_u64, |digest, body| {
         (digest.rotate_left(5) ^ body).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
     format!("{digest:016x}")
@@ -94,6 +94,12 @@ fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     })
 }
 
+/// The addresses that requests are sent to, without secrets.
+pub(crate) fn target_urls(settings: &Settings, ready: &Ready) -> Vec<String> {
+    let url = |(base, _): (String, _)| redact_url(&format!("{base}{}", settings.target.endpoint));
+    ready.plan.wire.resolved().into_iter().map(url).collect()
+}
+
 /// The manifest of a run that has not started.
 pub(crate) fn manifest(
     settings: &Settings,
@@ -101,8 +107,6 @@ pub(crate) fn manifest(
     spec: &RunSpec,
     facts: &RunFacts,
 ) -> Result<Manifest, Error> {
-    let wire = &ready.plan.wire;
-    let url = |(base, _): (String, _)| redact_url(&format!("{base}{}", settings.target.endpoint));
     let mut manifest = Manifest {
         run: RunInfo {
             label: settings.saving.label.clone(),
@@ -113,7 +117,7 @@ pub(crate) fn manifest(
         seeds: [("all".to_owned(), settings.workload.seed)].into(),
         target: Target {
             backend: settings.target.backend.name().to_owned(),
-            urls: wire.resolved().into_iter().map(url).collect(),
+            urls: target_urls(settings, ready),
             model: ready.model.request.clone(),
             served_model: served_model(ready),
             server_version: ready.facts.version.clone(),

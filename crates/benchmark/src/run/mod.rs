@@ -20,7 +20,7 @@ pub(crate) use self::before::{announce, introduce};
 use self::before::{announce_in_folder, before_the_run};
 pub use self::early::advice;
 use self::facts::note_start;
-pub(crate) use self::facts::{complete, known_facts, manifest};
+pub(crate) use self::facts::{complete, known_facts, manifest, target_urls};
 use crate::ceiling;
 use crate::compat::Compat;
 use crate::decoding::{self, Decoding};
@@ -172,13 +172,13 @@ impl Planned {
                 .inspect_err(|_| drop(places.discard()))?;
         }
         let mut facts = known_facts(settings, &ready);
-        let mut manifest = manifest(settings, &ready, &spec, &facts)?;
         if let Some(runs) = settings.saving.runs_dir.as_deref()
             && let Some(bodies) = facts.bodies.as_deref()
             && !settings.load.reset_prefix_cache
         {
-            facts.repeats = history::repeated_run(runs, &manifest, bodies);
+            facts.repeats = history::repeated_run(runs, &target_urls(settings, &ready), bodies);
         }
+        let mut manifest = manifest(settings, &ready, &spec, &facts)?;
         announce_in_folder(settings, &ready, &places, &header, &mut manifest)?;
         Ok(Self {
             ready,
