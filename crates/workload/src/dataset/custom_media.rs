@@ -237,7 +237,7 @@ fn audio_request(
     })?;
     let file = media::local_file(&options.path, line, name)?;
     let is_vllm = context.settings.is_vllm();
-    let rewritten = media::python_wav(&file).filter(|_| is_vllm);
+    let rewritten = is_vllm.then(|| media::python_wav(&file)).flatten();
     let is_rewritten = rewritten.is_some();
     let bytes = rewritten.unwrap_or(file);
     let prompt = row["prompt"].as_str().unwrap_or_default();

@@ -9,6 +9,8 @@ mod model_proto;
 mod ranks;
 mod sentencepiece;
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
@@ -136,6 +138,8 @@ impl Parts {
 /// transformers adds them.
 struct Added<'a> {
     list: Vec<Value>,
+    /// The contents in the list, of which there may be 100,000.
+    known: HashSet<String>,
     vocab: &'a Map<String, Value>,
     next: u64,
 }
@@ -144,6 +148,7 @@ impl<'a> Added<'a> {
     fn new(vocab: &'a Map<String, Value>) -> Self {
         Self {
             list: Vec::new(),
+            known: HashSet::new(),
             vocab,
             next: vocab.len() as u64,
         }
@@ -151,8 +156,7 @@ impl<'a> Added<'a> {
 
     /// Adds a token unless there is one of this content.
     fn push(&mut self, content: &str, special: bool, flags: &Value) {
-        let known = self.list.iter().any(|token| token["content"] == content);
-        if known || content.is_empty() {
+        if content.is_empty() || !self.known.insert(content.to_owned()) {
             return;
         }
         let id = self
