@@ -31,6 +31,11 @@ impl Binary {
         self.path
     }
 
+    /// Runs it in `folder` to its end.
+    pub fn call(self, folder: &Path, arguments: &[&str]) -> Output {
+        self.command(folder).args(arguments).output().unwrap()
+    }
+
     /// A command that runs it in `folder`, without the user's environment. Help is 100 columns wide,
     /// whatever the terminal is.
     pub fn command(self, folder: &Path) -> Command {

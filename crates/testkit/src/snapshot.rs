@@ -10,8 +10,6 @@ pub type Redaction = (&'static str, &'static str);
 
 /// What differs between two calls of the same command in any output.
 const ALWAYS: &[Redaction] = &[
-    // Shown only where events came together, which depends on the machine's load.
-    (r" \(of which ≤ [^)]*\)", ""),
     (r"(/[\w.-]+)*/\.tmp\w{6}", "[folder]"),
     (r"127\.0\.0\.1:\d{2,5}", "127.0.0.1:[port]"),
     (r"\b20\d{6}-\d{6}(-\d)?\b", "[start]"),
@@ -28,6 +26,8 @@ const ALWAYS: &[Redaction] = &[
 /// What depends on the machine in the output of a run against a real clock: numbers, and the
 /// verdict with its reasons. Wrapped lines are joined, since their breaks depend on the numbers.
 pub const MEASURED: &[Redaction] = &[
+    // Shown only where events came together, which depends on the machine's load.
+    (r" \(of which ≤ [^)]*\)", ""),
     (
         r"(?s)Verdict: .*?\nClient error:",
         "Verdict: [verdict]\nClient error:",

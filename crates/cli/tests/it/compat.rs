@@ -183,6 +183,21 @@ fn old_versions_keep_their_behaviour() {
         .unwrap();
     assert_eq!(anonymous.len(), 2);
     assert!(anonymous.iter().all(|request| request.body == first.body));
+    // A file without a name is read as that script reads it.
+    fs::write(folder.path().join("rows.json"), "[{}]").unwrap();
+    let refused = INFEROMETER
+        .command(folder.path())
+        .args(["bench", "serve", "--compat=vllm-0.10", "--model=m"])
+        .args(["--tokenizer=builtin", "--dataset-path=rows.json"])
+        .args(["--base-url", &server.url])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", printed(&refused));
+    assert!(
+        stderr(&refused).contains("conversations"),
+        "{}",
+        printed(&refused)
+    );
 }
 
 #[test]

@@ -9,11 +9,7 @@ use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout
 use crate::INFEROMETER;
 
 fn call(folder: &Path, arguments: &[&str]) -> Output {
-    INFEROMETER
-        .command(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
+    INFEROMETER.call(folder, arguments)
 }
 
 fn names(folder: &Path) -> Vec<String> {

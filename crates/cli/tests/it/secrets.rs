@@ -276,6 +276,29 @@ fn a_refused_connection_shows_no_password() {
     }
 }
 
+/// The lines of `ps -eo pid,ppid,args` about what `process` started, and what that started: a
+/// supervisor is between a sweep and its runs.
+fn descendants(listed: &str, process: u32) -> Vec<&str> {
+    let mut found: Vec<&str> = Vec::new();
+    let mut ours = vec![process.to_string()];
+    loop {
+        let before = ours.len();
+        for line in listed.lines() {
+            let mut words = line.split_whitespace();
+            if let (Some(process), Some(parent)) = (words.next(), words.next())
+                && ours.iter().any(|one| one == parent)
+                && !ours.iter().any(|one| one == process)
+            {
+                ours.push(process.to_owned());
+                found.push(line);
+            }
+        }
+        if ours.len() == before {
+            return found;
+        }
+    }
+}
+
 #[test]
 fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -317,18 +340,9 @@ fn a_sweep_shows_no_secret_not_even_among_the_arguments_of_its_runs() {
             .unwrap()
             .stdout;
         let listed = String::from_utf8_lossy(&listed).into_owned();
-        // A supervisor is between the sweep and its runs.
-        let mut ours = vec![child.id().to_string()];
-        for line in listed.lines() {
-            let mut words = line.split_whitespace();
-            let (Some(process), Some(parent)) = (words.next(), words.next()) else {
-                continue;
-            };
-            if ours.iter().any(|one| one == parent) {
-                ours.push(process.to_owned());
-                runs += usize::from(line.contains("--header"));
-                seen.extend_from_slice(line.as_bytes());
-            }
+        for line in descendants(&listed, child.id()) {
+            runs += usize::from(line.contains("--header"));
+            seen.extend_from_slice(line.as_bytes());
         }
         if runs > 3 {
             break;

@@ -22,11 +22,7 @@ fn combos(folder: &Path, url: &str) {
 }
 
 fn call(folder: &Path, arguments: &[&str]) -> Output {
-    INFEROMETER
-        .command(folder)
-        .args(arguments)
-        .output()
-        .unwrap()
+    INFEROMETER.call(folder, arguments)
 }
 
 fn code(output: &Output) -> i32 {
