@@ -6,11 +6,15 @@
 //! every [`Secret`](crate::Secret) of the process is left out of foreign text, such as a server's error message
 //! that repeats the key it was sent.
 
+mod arguments;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
+
+pub use arguments::redact_arguments;
 
 /// What is shown in place of a secret.
 const MASK: &str = "***";
@@ -57,12 +61,6 @@ const SECRET_WORDS: [&str; 17] = [
     "bearer",
     "jwt",
 ];
-/// Arguments whose value is `NAME=VALUE` with a value that is never shown.
-const PAIRS: [&str; 1] = ["header"];
-/// Arguments whose value is a command line.
-const COMMANDS: [&str; 3] = ["serve-cmd", "bench-cmd", "after-bench-cmd"];
-/// Arguments whose value is a URL or a part of one.
-const URLS: [&str; 3] = ["base-url", "endpoint", "url"];
 
 /// Values that must not be shown; see [`register`].
 static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
@@ -348,257 +346,5 @@ pub fn register_url(url: &str) {
     }
 }
 
-/// Arguments as they may be shown and stored: without values of headers and of flags that are named
-/// like secrets, without keys in JSON, and without credentials and query values in URLs. Command
-/// lines within arguments are treated alike.
-pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
-    let mut shown = Vec::with_capacity(arguments.len());
-    let mut kind = Kind::Plain;
-    for argument in arguments {
-        if let Some(option) = argument.strip_prefix("--") {
-            let (name, value) = option
-                .split_once('=')
-                .map_or((option, None), |(name, value)| (name, Some(value)));
-            kind = Kind::of(name);
-            shown.push(match value {
-                Some(value) => format!("--{name}={}", kind.redact(value)),
-                None => argument.clone(),
-            });
-        } else {
-            shown.push(kind.redact(argument));
-        }
-    }
-    shown
-}
-
-/// What the value of an argument is.
-enum Kind {
-    Plain,
-    Secret,
-    Pair,
-    Command,
-    Url,
-}
-
-impl Kind {
-    fn of(flag: &str) -> Self {
-        let flag = flag.replace('_', "-");
-        let is = |list: &[&str]| list.contains(&flag.as_str());
-        if is(&PAIRS) {
-            Self::Pair
-        } else if is(&COMMANDS) {
-            Self::Command
-        } else if is(&URLS) {
-            Self::Url
-        } else if is_secret_name(&flag) {
-            Self::Secret
-        } else {
-            Self::Plain
-        }
-    }
-
-    fn redact(&self, value: &str) -> String {
-        match self {
-            Self::Secret => MASK.to_owned(),
-            Self::Pair => format!("{}={MASK}", value.split('=').next().unwrap_or_default()),
-            Self::Url => redact_url(value),
-            Self::Command => command(value),
-            Self::Plain => match value.split_once('=') {
-                // `OPENAI_API_KEY=…` before a command, `--metadata token=…`.
-                Some((name, _)) if is_secret_name(name) && !name.contains(char::is_whitespace) => {
-                    format!("{name}={MASK}")
-                }
-                _ => nested_json(value).unwrap_or_else(|| redact_text(value).into_owned()),
-            },
-        }
-    }
-}
-
-/// A command line, redacted word by word. Its words are found by white space: quotes stay where
-/// they are.
-fn command(line: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    let mut quote = None;
-    // White space within quotes belongs to the word.
-    for part in line.split(' ') {
-        match (&quote, words.last_mut()) {
-            (Some(_), Some(word)) => {
-                word.push(' ');
-                word.push_str(part);
-            }
-            _ => words.push(part.to_owned()),
-        }
-        for symbol in part.chars().filter(|c| matches!(c, '"' | '\'')) {
-            match quote {
-                None => quote = Some(symbol),
-                Some(open) if open == symbol => quote = None,
-                Some(_) => {}
-            }
-        }
-    }
-    let bare: Vec<String> = words.iter().map(|word| unquoted(word).to_owned()).collect();
-    let shown = redact_arguments(&bare);
-    let parts = words
-        .iter()
-        .zip(bare.iter().zip(shown))
-        .map(|(word, (bare, shown))| {
-            if *bare == shown {
-                word.clone()
-            } else {
-                word.replacen(bare.as_str(), &shown, 1)
-            }
-        });
-    parts.collect::<Vec<_>>().join(" ")
-}
-
-/// A word without the quotes around it.
-fn unquoted(word: &str) -> &str {
-    ['"', '\'']
-        .iter()
-        .find_map(|&quote| word.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(word)
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        line.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn urls_are_shown_without_their_secrets() {
-        for (url, shown) in [
-            ("http://host:8000/v1", "http://host:8000/v1"),
-            ("https://user:p@ss@host/v1/x@y", "https://***@host/v1/x@y"),
-            ("user:secret@proxy:3128", "***@proxy:3128"),
-            (
-                "http://h/v1?api_key=sk-1&debug",
-                "http://h/v1?api_key=***&***",
-            ),
-            (
-                "/v1/chat?api-version=2026-01&code=x",
-                "/v1/chat?api-version=2026-01&code=***",
-            ),
-            ("", ""),
-        ] {
-            assert_eq!(redact_url(url), shown);
-        }
-    }
-
-    #[test]
-    fn names_of_secrets_are_distinguished_from_names_of_counts() {
-        for name in [
-            "api_key",
-            "apiKey",
-            "API-KEY",
-            "Authorization",
-            "hf_token",
-            "x-api-key",
-            "pwd",
-            "clientSecret",
-        ] {
-            assert!(is_secret_name(name), "{name}");
-        }
-        for name in [
-            "max_tokens",
-            "tokenizer",
-            "stop_token_ids",
-            "prompt",
-            "keyframes",
-            "",
-            "é",
-            "skip-tokenizer-init",
-        ] {
-            assert!(!is_secret_name(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_left_out_of_foreign_text() {
-        register("Bearer sk-known-0123");
-        register("EMPTY");
-        for (text, shown) in [
-            ("invalid key sk-known-0123!", "invalid key ***!"),
-            (
-                "Incorrect API key provided: sk-k******0123. You can",
-                "Incorrect API key provided: ***. You can",
-            ),
-            ("key sk-know... is unknown", "key *** is unknown"),
-            ("key ...0123, key …0123", "key ***, key ***"),
-            ("cut off: sk-known-0", "cut off: ***"),
-            (
-                "a list of sk-k and known... 0123",
-                "a list of sk-k and known... 0123",
-            ),
-            ("wait... done.", "wait... done."),
-            ("Bearer sk-known-0123", "***"),
-            ("api key EMPTY is fine", "api key EMPTY is fine"),
-            (
-                "cannot reach http://me:pw@h:1/v1 or https://a@b",
-                "cannot reach http://***@h:1/v1 or https://***@b",
-            ),
-            (
-                "mail me@host, see http://h/@x",
-                "mail me@host, see http://h/@x",
-            ),
-            ("://@ ://", "://***@ ://"),
-        ] {
-            assert_eq!(redact_text(text), shown);
-            assert_eq!(redact_text(shown), shown, "twice is once");
-        }
-    }
-
-    #[test]
-    fn json_is_shown_without_the_values_of_keys() {
-        let mut value = json!({
-            "max_tokens": 5, "api_key": "k", "a": [{"password": "p", "url": "http://u:p@h"}],
-            "text": "{\"token\": \"t\", \"n\": 1}",
-        });
-        redact_json(&mut value);
-        let shown = json!({
-            "max_tokens": 5, "api_key": "***", "a": [{"password": "***", "url": "http://***@h"}],
-            "text": "{\"token\":\"***\",\"n\":1}",
-        });
-        assert_eq!(value, shown);
-    }
-
-    #[test]
-    fn arguments_are_shown_without_secrets() {
-        for (line, shown) in [
-            (
-                "run --header Authorization=Bearer-x Other=y --base-url https://me:pw@host/v1 --seed 1",
-                "run --header Authorization=*** Other=*** --base-url https://***@host/v1 --seed 1",
-            ),
-            (
-                "--api_key=k --api-key k --max-tokens 5",
-                "--api_key=*** --api-key *** --max-tokens 5",
-            ),
-            (
-                "--extra-body {\"api_key\":\"k\",\"n\":1}",
-                "--extra-body {\"api_key\":\"***\",\"n\":1}",
-            ),
-            (
-                "--endpoint /v1/x?key=k --tokenizer t",
-                "--endpoint /v1/x?key=*** --tokenizer t",
-            ),
-            (
-                "--metadata token=t gpu=h100",
-                "--metadata token=*** gpu=h100",
-            ),
-        ] {
-            assert_eq!(redact_arguments(&words(line)).join(" "), shown);
-        }
-        let commands = [
-            "--serve-cmd",
-            "VLLM_API_KEY=k vllm serve m --api-key 'a b' --x \"c d\" --hf-token=t",
-        ];
-        assert_eq!(
-            redact_arguments(&commands.map(str::to_owned))[1],
-            "VLLM_API_KEY=*** vllm serve m --api-key '***' --x \"c d\" --hf-token=***"
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,121 @@
+//! Arguments as they may be shown.
+
+use super::{MASK, is_secret_name, nested_json, redact_text, redact_url};
+
+/// Arguments whose value is `NAME=VALUE` with a value that is never shown.
+const PAIRS: [&str; 1] = ["header"];
+/// Arguments whose value is a command line.
+const COMMANDS: [&str; 3] = ["serve-cmd", "bench-cmd", "after-bench-cmd"];
+/// Arguments whose value is a URL or a part of one.
+const URLS: [&str; 3] = ["base-url", "endpoint", "url"];
+
+/// Arguments as they may be shown and stored: without values of headers and of flags that are named
+/// like secrets, without keys in JSON, and without credentials and query values in URLs. Command
+/// lines within arguments are treated alike.
+pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
+    let mut shown = Vec::with_capacity(arguments.len());
+    let mut kind = Kind::Plain;
+    for argument in arguments {
+        if let Some(option) = argument.strip_prefix("--") {
+            let (name, value) = option
+                .split_once('=')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
+            kind = Kind::of(name);
+            shown.push(match value {
+                Some(value) => format!("--{name}={}", kind.redact(value)),
+                None => argument.clone(),
+            });
+        } else {
+            shown.push(kind.redact(argument));
+        }
+    }
+    shown
+}
+
+/// What the value of an argument is.
+enum Kind {
+    Plain,
+    Secret,
+    Pair,
+    Command,
+    Url,
+}
+
+impl Kind {
+    fn of(flag: &str) -> Self {
+        let flag = flag.replace('_', "-");
+        let is = |list: &[&str]| list.contains(&flag.as_str());
+        if is(&PAIRS) {
+            Self::Pair
+        } else if is(&COMMANDS) {
+            Self::Command
+        } else if is(&URLS) {
+            Self::Url
+        } else if is_secret_name(&flag) {
+            Self::Secret
+        } else {
+            Self::Plain
+        }
+    }
+
+    fn redact(&self, value: &str) -> String {
+        match self {
+            Self::Secret => MASK.to_owned(),
+            Self::Pair => format!("{}={MASK}", value.split('=').next().unwrap_or_default()),
+            Self::Url => redact_url(value),
+            Self::Command => command(value),
+            Self::Plain => match value.split_once('=') {
+                // `OPENAI_API_KEY=…` before a command, `--metadata token=…`.
+                Some((name, _)) if is_secret_name(name) && !name.contains(char::is_whitespace) => {
+                    format!("{name}={MASK}")
+                }
+                _ => nested_json(value).unwrap_or_else(|| redact_text(value).into_owned()),
+            },
+        }
+    }
+}
+
+/// A command line, redacted word by word. Its words are found by white space: quotes stay where
+/// they are.
+fn command(line: &str) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut quote = None;
+    // White space within quotes belongs to the word.
+    for part in line.split(' ') {
+        match (&quote, words.last_mut()) {
+            (Some(_), Some(word)) => {
+                word.push(' ');
+                word.push_str(part);
+            }
+            _ => words.push(part.to_owned()),
+        }
+        for symbol in part.chars().filter(|c| matches!(c, '"' | '\'')) {
+            match quote {
+                None => quote = Some(symbol),
+                Some(open) if open == symbol => quote = None,
+                Some(_) => {}
+            }
+        }
+    }
+    let bare: Vec<String> = words.iter().map(|word| unquoted(word).to_owned()).collect();
+    let shown = redact_arguments(&bare);
+    let parts = words
+        .iter()
+        .zip(bare.iter().zip(shown))
+        .map(|(word, (bare, shown))| {
+            if *bare == shown {
+                word.clone()
+            } else {
+                word.replacen(bare.as_str(), &shown, 1)
+            }
+        });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// A word without the quotes around it.
+fn unquoted(word: &str) -> &str {
+    ['"', '\'']
+        .iter()
+        .find_map(|&quote| word.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(word)
+}
