@@ -6,4 +6,5 @@ mod descriptions;
 mod execution;
 mod journals;
 mod rerun;
+mod serve_descriptions;
 mod world;

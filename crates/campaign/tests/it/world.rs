@@ -201,3 +201,12 @@ impl World for Fake {
         self.stopped
     }
 }
+
+/// The result files of the cells.
+pub(crate) fn results(campaign: &Campaign) -> Vec<String> {
+    campaign
+        .cells
+        .iter()
+        .map(|cell| cell.result.display().to_string())
+        .collect()
+}

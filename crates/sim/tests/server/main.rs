@@ -9,6 +9,7 @@ mod client;
 mod endpoints;
 mod faults;
 mod model;
+mod protocol;
 mod truth;
 
 use inferometer_sim::{Delay, Server, SimSettings, start};
