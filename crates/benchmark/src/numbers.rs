@@ -88,7 +88,7 @@ impl Numbers {
             },
         );
         let block = self.block(spec, facts, health, look);
-        format!("{table}{block}{}", traffic_lines(&self.traffic))
+        format!("{table}{block}{}", traffic_lines(&self.traffic, look.lang))
     }
 
     /// The client's part of the first latency there is: TTFT, or E2EL where answers have no tokens.

@@ -2,65 +2,113 @@
 
 use std::fmt::Write as _;
 
-use inferometer_metrics::traffic::{Conformity, Fidelity, Group, Traffic};
+use inferometer_metrics::traffic::{Conformity, Conversations, Fidelity, Group, Traffic};
+
+use super::display_width;
+use crate::Lang;
 
 /// Groups that a table shows; the result file has all of them.
 const MAX_ROWS: usize = 20;
 
 /// The lines on schedule, prefixes, structure, conversations and classes, each ended by a line
 /// feed; empty for plain traffic.
-pub fn traffic_lines(traffic: &Traffic) -> String {
+pub fn traffic_lines(traffic: &Traffic, lang: Lang) -> String {
     let mut text = String::new();
+    let line = |text: &mut String, written: String| {
+        text.push_str(&written);
+        text.push('\n');
+    };
     if let Some(fidelity) = &traffic.fidelity {
-        fidelity_line(&mut text, fidelity);
+        line(&mut text, replay(fidelity, lang));
     }
     if let Some(fraction) = traffic.reusable_prefix_share {
-        let _ = writeln!(
-            text,
-            "Reusable prefixes: {:.1} % of the prompt tokens (predicted)",
-            fraction * 100.0
+        let percent = fraction * 100.0;
+        line(
+            &mut text,
+            match lang {
+                Lang::En => {
+                    format!("Reusable prefixes: {percent:.1} % of the prompt tokens (predicted)")
+                }
+                Lang::Zh => format!("可复用前缀：占提示 token 的 {percent:.1} %（预测值）"),
+            },
         );
     }
     if let Some(salt) = &traffic.salt {
-        let _ = writeln!(text, "Salt of this run: {salt}");
+        let label = lang.pick("Salt of this run: ", "本次运行的盐值：");
+        line(&mut text, format!("{label}{salt}"));
     }
     if let Some(structured) = &traffic.structured {
-        conformity_line(&mut text, structured);
+        line(&mut text, conformity(structured, lang));
     }
     if let Some(conversations) = &traffic.conversations {
-        let _ = writeln!(
-            text,
-            "Conversations: {} of {} complete, {} turns not sent",
-            conversations.complete, conversations.sessions, conversations.turns_not_sent
-        );
-        table(&mut text, "turn", &conversations.turns);
+        line(&mut text, complete(conversations, lang));
+        let turn = lang.pick("turn", "轮次");
+        table(&mut text, turn, &conversations.turns, lang);
     }
     if !traffic.classes.is_empty() {
-        table(&mut text, "class", &traffic.classes);
+        let class = lang.pick("class", "类别");
+        table(&mut text, class, &traffic.classes, lang);
     }
     text
 }
 
-fn fidelity_line(text: &mut String, fidelity: &Fidelity) {
-    let rows = fidelity
-        .rows_in_file
-        .map(|rows| format!(" of {rows}"))
-        .unwrap_or_default();
-    let order = match fidelity.out_of_order {
-        0 => "in order".to_owned(),
-        some => format!("{some} out of order"),
-    };
-    let _ = writeln!(
-        text,
-        "Replay: {}{rows} rows sent, timing error p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms, {order}",
-        fidelity.rows_used,
-        fidelity.timing_error_p50_ms,
-        fidelity.timing_error_p99_ms,
-        fidelity.timing_error_max_ms,
-    );
+fn replay(fidelity: &Fidelity, lang: Lang) -> String {
+    let Fidelity {
+        rows_used,
+        timing_error_p50_ms: p50,
+        timing_error_p99_ms: p99,
+        timing_error_max_ms: max,
+        ..
+    } = fidelity;
+    match lang {
+        Lang::En => {
+            let rows = fidelity
+                .rows_in_file
+                .map(|rows| format!(" of {rows}"))
+                .unwrap_or_default();
+            let order = match fidelity.out_of_order {
+                0 => "in order".to_owned(),
+                some => format!("{some} out of order"),
+            };
+            format!(
+                "Replay: {rows_used}{rows} rows sent, timing error p50 {p50:.3} ms, p99 {p99:.3} ms, max {max:.3} ms, \
+                 {order}"
+            )
+        }
+        Lang::Zh => {
+            let rows = fidelity
+                .rows_in_file
+                .map(|rows| format!("（共 {rows} 行）"))
+                .unwrap_or_default();
+            let order = match fidelity.out_of_order {
+                0 => "顺序一致".to_owned(),
+                some => format!("{some} 行顺序不一致"),
+            };
+            format!(
+                "回放：已发送 {rows_used} 行{rows}，时刻误差 p50 {p50:.3} ms、p99 {p99:.3} ms、最大 {max:.3} ms，{order}"
+            )
+        }
+    }
 }
 
-fn conformity_line(text: &mut String, conformity: &Conformity) {
+fn complete(conversations: &Conversations, lang: Lang) -> String {
+    let Conversations {
+        sessions,
+        complete,
+        turns_not_sent,
+        ..
+    } = conversations;
+    match lang {
+        Lang::En => format!(
+            "Conversations: {complete} of {sessions} complete, {turns_not_sent} turns not sent"
+        ),
+        Lang::Zh => {
+            format!("多轮对话：{sessions} 个中完成 {complete} 个，{turns_not_sent} 轮未发送")
+        }
+    }
+}
+
+fn conformity(conformity: &Conformity, lang: Lang) -> String {
     let Conformity {
         kind,
         asked,
@@ -68,66 +116,82 @@ fn conformity_line(text: &mut String, conformity: &Conformity) {
         conforming,
         share,
     } = conformity;
-    let found = match conforming.zip(*share) {
-        Some((good, fraction)) => {
-            format!(
-                ", {good} of {answered} answers conform ({:.1} %)",
-                fraction * 100.0
-            )
+    let percent = share.unwrap_or_default() * 100.0;
+    match (lang, conforming) {
+        (Lang::En, Some(good)) => format!(
+            "Structured output ({kind}): {asked} requests asked for it, {good} of {answered} answers conform \
+             ({percent:.1} %)"
+        ),
+        (Lang::En, None) => format!(
+            "Structured output ({kind}): {asked} requests asked for it; a custom grammar is not checked"
+        ),
+        (Lang::Zh, Some(good)) => format!(
+            "结构化输出（{kind}）：{asked} 个请求要求，{answered} 个回答中 {good} 个符合（{percent:.1} %）"
+        ),
+        (Lang::Zh, None) => {
+            format!("结构化输出（{kind}）：{asked} 个请求要求；自定义语法不作检查")
         }
-        None => "; a custom grammar is not checked".to_owned(),
-    };
-    let _ = writeln!(
-        text,
-        "Structured output ({kind}): {asked} requests asked for it{found}"
-    );
+    }
 }
 
-fn table(text: &mut String, name: &str, groups: &[Group]) {
-    let width = groups
-        .iter()
-        .take(MAX_ROWS)
-        .map(|group| group.name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    let _ = writeln!(
-        text,
-        "{name:<width$} {:>8} {:>6} {:>9} {:>8} {:>8} {:>10} {:>10} {:>10} {:>10}",
-        "requests",
-        "ok",
-        "input",
-        "cached",
-        "output",
-        "ttft p50",
-        "ttft p99",
-        "e2el p50",
-        "e2el p99"
+/// Headings and widths of the columns after the name.
+const COLUMNS: [(&str, &str, usize); 9] = [
+    ("requests", "请求数", 8),
+    ("ok", "成功", 6),
+    ("input", "输入", 9),
+    ("cached", "缓存", 8),
+    ("output", "输出", 8),
+    ("ttft p50", "ttft p50", 10),
+    ("ttft p99", "ttft p99", 10),
+    ("e2el p50", "e2el p50", 10),
+    ("e2el p99", "e2el p99", 10),
+];
+
+/// The cells of a group in the order of [`COLUMNS`].
+fn cells(group: &Group) -> [String; 9] {
+    let cached = group.cached_share;
+    let ms = |value: f64| format!("{value:.2}");
+    [
+        group.requests.to_string(),
+        group.completed.to_string(),
+        format!("{:.1}", group.mean_input_tokens),
+        cached.map_or_else(|| "–".to_owned(), |part| format!("{:.0} %", part * 100.0)),
+        format!("{:.1}", group.mean_output_tokens),
+        ms(group.ttft_p50_ms),
+        ms(group.ttft_p99_ms),
+        ms(group.e2el_p50_ms),
+        ms(group.e2el_p99_ms),
+    ]
+}
+
+fn table(text: &mut String, name: &str, groups: &[Group], lang: Lang) {
+    let shown = &groups[..groups.len().min(MAX_ROWS)];
+    let names = shown.iter().map(|group| display_width(&group.name));
+    let width = names.max().unwrap_or(0).max(5);
+    let mut row = |name: &str, cells: [String; 9]| {
+        text.push_str(name);
+        text.push_str(&" ".repeat(width.saturating_sub(display_width(name))));
+        for (cell, (_, _, width)) in cells.iter().zip(COLUMNS) {
+            let pad = width.saturating_sub(display_width(cell));
+            text.push_str(&" ".repeat(1 + pad));
+            text.push_str(cell);
+        }
+        text.push('\n');
+    };
+    row(
+        name,
+        COLUMNS.map(|(en, zh, _)| lang.pick(en, zh).to_owned()),
     );
-    for group in groups.iter().take(MAX_ROWS) {
-        let cached = group
-            .cached_share
-            .map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
-        let _ = writeln!(
-            text,
-            "{:<width$} {:>8} {:>6} {:>9.1} {cached:>8} {:>8.1} {:>10.2} {:>10.2} {:>10.2} {:>10.2}",
-            group.name,
-            group.requests,
-            group.completed,
-            group.mean_input_tokens,
-            group.mean_output_tokens,
-            group.ttft_p50_ms,
-            group.ttft_p99_ms,
-            group.e2el_p50_ms,
-            group.e2el_p99_ms
-        );
+    for group in shown {
+        row(&group.name, cells(group));
     }
-    if groups.len() > MAX_ROWS {
-        let _ = writeln!(
-            text,
-            "… and {} more, in the result",
-            groups.len() - MAX_ROWS
-        );
+    let more = groups.len() - shown.len();
+    if more > 0 {
+        // Writing to a string cannot fail.
+        let _ = match lang {
+            Lang::En => writeln!(text, "… and {more} more, in the result"),
+            Lang::Zh => writeln!(text, "……其余 {more} 组见结果文件"),
+        };
     }
 }
 
@@ -137,7 +201,7 @@ mod tests {
 
     #[test]
     fn plain_traffic_has_no_lines() {
-        assert_eq!(traffic_lines(&Traffic::default()), "");
+        assert_eq!(traffic_lines(&Traffic::default(), Lang::En), "");
     }
 
     #[test]
@@ -148,12 +212,21 @@ mod tests {
                 ..Group::default()
             })
             .collect();
-        let text = traffic_lines(&Traffic {
+        let traffic = Traffic {
             classes,
             ..Traffic::default()
-        });
+        };
+        let text = traffic_lines(&traffic, Lang::En);
         assert_eq!(text.lines().count(), 1 + MAX_ROWS + 1);
         assert!(text.ends_with("… and 3 more, in the result\n"), "{text}");
+        // Every line is as wide in Chinese, where a character takes two columns.
+        let zh = traffic_lines(&traffic, Lang::Zh);
+        for line in zh.lines().take(1 + MAX_ROWS) {
+            assert_eq!(
+                display_width(line),
+                display_width(text.lines().next().unwrap())
+            );
+        }
     }
 
     #[test]
@@ -172,10 +245,11 @@ mod tests {
             ..checked.clone()
         };
         let line = |structured| {
-            traffic_lines(&Traffic {
+            let traffic = Traffic {
                 structured: Some(structured),
                 ..Traffic::default()
-            })
+            };
+            traffic_lines(&traffic, Lang::En)
         };
         assert_eq!(
             line(checked),
