@@ -31,6 +31,7 @@
 mod align;
 mod calibration;
 pub mod ceiling;
+pub mod check;
 mod collect;
 mod command;
 mod compat;

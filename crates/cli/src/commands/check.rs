@@ -2,12 +2,12 @@
 
 mod findings;
 mod load;
-mod requests;
 mod settings;
 
 use std::time::Duration;
 
 use clap::Parser;
+use inferometer_benchmark::check::{OUTPUT_TOKENS, check_tokens, send_both};
 use inferometer_benchmark::{Ready, Silent, prepare};
 use inferometer_campaign::{Identity, RunOutput, Settings, Start, World};
 
@@ -53,13 +53,11 @@ fn checks(args: &CheckArgs, findings: &mut Findings<'_>) -> Result<(), Failure> 
     let Some(ready) = prepare_requests(&common, findings)? else {
         return Ok(());
     };
-    let Some(streamed) = requests::send_both(&ready, findings)? else {
+    let mut found = |finding| findings.add(finding);
+    let Some(streamed) = send_both(&ready, &mut found)? else {
         return Ok(());
     };
-    let tokenizer = args.tokenizer.as_ref().or(args.model.as_ref());
-    let tokenizer = tokenizer.unwrap_or(&ready.model.id);
-    let template = ready.plan.wire.settings().backend.applies_chat_template();
-    requests::check_tokens(&streamed, template, tokenizer, findings)?;
+    check_tokens(&ready, &streamed, &mut found);
     load::benchmarks(args.quick, &common, &mut runner, findings)
 }
 
@@ -100,7 +98,7 @@ fn prepare_requests(
     let own = [
         ("random-input-len", 64),
         ("num-prompts", 2),
-        ("random-output-len", requests::OUTPUT_TOKENS),
+        ("random-output-len", OUTPUT_TOKENS),
     ];
     let work = run_with(common, &own, RunOutput::default());
     let Command::Run(parsed) = Cli::try_parse_from(work.words()).or_usage()?.command else {
@@ -111,10 +109,18 @@ fn prepare_requests(
     let settings = RunSettings::resolve(*parsed)?.benchmark;
     match prepare(&settings, &Silent) {
         Ok(ready) => {
-            findings.good(
-                "model and tokenizer",
-                format!("model {}, tokenizer loaded", ready.model.request),
-            );
+            let model = &ready.model.request;
+            match &ready.tokenizer_id {
+                Some(id) if ready.tokenizer.is_some() => findings.good(
+                    "model and tokenizer",
+                    format!("model {model}, tokenizer {id}"),
+                ),
+                _ => findings.note(
+                    "model and tokenizer",
+                    format!("model {model}; {}", ready.warnings.join("; ")),
+                    "name the model's tokenizer with --tokenizer for exact prompt lengths",
+                ),
+            }
             Ok(Some(ready))
         }
         Err(failure) => {

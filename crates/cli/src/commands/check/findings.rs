@@ -1,25 +1,14 @@
 //! The findings of a check, with their remedies.
 
-use crate::exit::Exit;
+use inferometer_benchmark::check::{Finding, Level};
 use inferometer_terminal::Output;
+
+use crate::exit::Exit;
 
 /// The findings so far; each is printed immediately.
 pub(super) struct Findings<'a> {
     output: &'a Output,
     list: Vec<Finding>,
-}
-
-struct Finding {
-    what: &'static str,
-    level: Level,
-    remedy: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Good,
-    Note,
-    Bad,
 }
 
 impl<'a> Findings<'a> {
@@ -33,32 +22,30 @@ impl<'a> Findings<'a> {
 
     /// Something works.
     pub(super) fn good(&mut self, what: &'static str, detail: impl AsRef<str>) {
-        self.add(what, Level::Good, detail.as_ref(), None);
+        self.add(Finding::good(what, detail.as_ref()));
     }
 
     /// Something that is worth knowing.
     pub(super) fn note(&mut self, what: &'static str, detail: impl AsRef<str>, remedy: &str) {
-        self.add(what, Level::Note, detail.as_ref(), Some(remedy.to_owned()));
+        self.add(Finding::note(what, detail.as_ref(), remedy));
     }
 
     /// Something does not work.
     pub(super) fn bad(&mut self, what: &'static str, detail: impl AsRef<str>, remedy: &str) {
-        self.add(what, Level::Bad, detail.as_ref(), Some(remedy.to_owned()));
+        self.add(Finding::bad(what, detail.as_ref(), remedy));
     }
 
-    fn add(&mut self, what: &'static str, level: Level, detail: &str, remedy: Option<String>) {
-        let word = match level {
+    /// Prints a finding and keeps it for the end.
+    pub(super) fn add(&mut self, finding: Finding) {
+        let word = match finding.level {
             Level::Good => "ok",
             Level::Note => "note",
             Level::Bad => "FAILED",
         };
+        let Finding { what, detail, .. } = &finding;
         self.output
             .print_line(&format!("{word:<7}{what:<20} {detail}"));
-        self.list.push(Finding {
-            what,
-            level,
-            remedy,
-        });
+        self.list.push(finding);
     }
 
     /// Prints text on stdout.
