@@ -42,7 +42,7 @@ pub fn build(
     {
         prefixes::add_salt(&mut sample.requests, salt, tokenizer);
     }
-    let reusable = prefixes::reusable_fraction(&sample.requests);
+    let reusable = prefixes::reusable_fraction(&sample.requests, tokenizer);
     number(&mut sample.requests, 0, settings, sample.with_ids);
     Ok(conclude(sample, settings, reusable))
 }
@@ -97,7 +97,7 @@ pub fn build_in_chunks<E: From<WorkloadError>>(
         tokenizer,
         progress,
     };
-    let mut reusable = prefixes::ReusableFraction::default();
+    let mut reusable = prefixes::ReusableFraction::new(tokenizer);
     let mut next = 0;
     let mut pass_on = |mut requests: Vec<Request>, total: usize, with_ids: bool| {
         for request in &requests {

@@ -8,18 +8,27 @@ use serde_json::Value;
 
 use crate::Tokenizer;
 
-/// Bytes of text that are compared at a time: about a block of 16 tokens.
+/// Bytes that are compared at a time: about two tokens of text, and two token ids.
+const STEP: usize = 8;
+/// Once [`MAX_STEPS`] places are remembered, only those at a multiple of this many bytes are added, about
+/// a block of 16 tokens as in vLLM's cache.
 const BLOCK: usize = 64;
-/// Token ids that are compared at a time, as in vLLM's cache.
-const ID_BLOCK: usize = 16;
+/// Places remembered at every step: 64 MB.
+const MAX_STEPS: usize = 4 << 20;
 /// Texts after this many bytes in all are not compared, so that a large run does not start late for
 /// the sake of one statistic.
 const MAX_BYTES: usize = 512 << 20;
+/// Bytes of prefixes whose tokens are counted, 0.2 s of tokenization; a longer prefix is taken to have
+/// its part of the prompt's tokens.
+const MAX_COUNTED: usize = 1 << 20;
 
-/// Fraction of all prompt tokens that a prefix cache of unlimited size could reuse from earlier
-/// requests. `None` when there is nothing to compare, as with batches.
-pub(crate) fn reusable_fraction(requests: &[Request]) -> Option<f64> {
-    let mut fraction = ReusableFraction::default();
+/// Fraction of all prompt tokens that a prefix cache of unlimited size, without blocks, could reuse from
+/// earlier requests. `None` when there is nothing to compare, as with batches.
+pub(crate) fn reusable_fraction(
+    requests: &[Request],
+    tokenizer: Option<&Tokenizer>,
+) -> Option<f64> {
+    let mut fraction = ReusableFraction::new(tokenizer);
     for request in requests {
         fraction.add(request);
     }
@@ -28,11 +37,17 @@ pub(crate) fn reusable_fraction(requests: &[Request]) -> Option<f64> {
 
 /// The same, request by request.
 ///
-/// Texts are compared in blocks of 64 bytes, as if a text's tokens were spread evenly over it.
-/// Later turns of a conversation hold its whole history, with answers of the requested lengths.
-#[derive(Debug, Default)]
-pub(crate) struct ReusableFraction {
+/// Texts are compared in steps of 8 bytes, and the tokens of a common prefix are counted. Later turns
+/// of a conversation hold its whole history, with answers of the requested lengths.
+#[derive(Debug)]
+pub(crate) struct ReusableFraction<'t> {
+    tokenizer: Option<&'t Tokenizer>,
+    /// Hashes of the prefixes so far.
     seen: HashSet<u64>,
+    /// Tokens of prefixes that were counted, by their hash.
+    counts: HashMap<u64, usize>,
+    /// Bytes that were counted.
+    counted: usize,
     /// Tokens of each conversation so far.
     histories: HashMap<usize, f64>,
     reusable: f64,
@@ -42,7 +57,32 @@ pub(crate) struct ReusableFraction {
     unknown: bool,
 }
 
-impl ReusableFraction {
+/// What a prompt has in common with an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    /// Bytes from the start.
+    bytes: usize,
+    /// The hash of these bytes.
+    hash: u64,
+}
+
+impl<'t> ReusableFraction<'t> {
+    /// Nothing yet. `tokenizer` counts the tokens of common prefixes; without one, and beyond a
+    /// megabyte, they are taken to be spread evenly over a text.
+    pub(crate) fn new(tokenizer: Option<&'t Tokenizer>) -> Self {
+        Self {
+            tokenizer,
+            seen: HashSet::new(),
+            counts: HashMap::new(),
+            counted: 0,
+            histories: HashMap::new(),
+            reusable: 0.0,
+            all: 0.0,
+            bytes: 0,
+            unknown: false,
+        }
+    }
+
     pub(crate) fn add(&mut self, request: &Request) {
         if self.unknown || self.bytes > MAX_BYTES {
             return;
@@ -67,48 +107,91 @@ impl ReusableFraction {
             self.reusable += history;
             return;
         }
-        let (fraction, bytes) = match &request.prompt {
-            Prompt::Text(text) => known_fraction(text.as_bytes(), BLOCK, &mut self.seen),
+        let common = match &request.prompt {
+            Prompt::Text(text) => self.common_text(text, own),
             Prompt::Tokens(ids) => {
-                let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                known_fraction(&ids, ID_BLOCK * 4, &mut self.seen)
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                self.known(&bytes).bytes as f64 / 4.0
             }
-            Prompt::Messages(messages) => {
-                let text: String = messages.iter().map(Value::to_string).collect();
-                known_fraction(text.as_bytes(), BLOCK, &mut self.seen)
-            }
-            Prompt::Texts(_) | Prompt::Parts(_) => {
+            Prompt::Messages(messages) => self.common_text(&content(messages), own),
+            Prompt::Parts(parts) => self.common_text(&parts_text(parts), own),
+            Prompt::Texts(_) => {
                 self.unknown = true;
                 return;
             }
         };
-        self.reusable += fraction * own;
-        self.bytes += bytes;
+        self.reusable += common.min(own);
     }
 
     pub(crate) fn result(&self) -> Option<f64> {
         (self.all > 0.0 && !self.unknown).then(|| self.reusable / self.all)
     }
-}
 
-/// The fraction of `bytes` before the first block that is new after its prefix, and the number of
-/// bytes; all blocks count as seen from now on.
-fn known_fraction(bytes: &[u8], block: usize, seen: &mut HashSet<u64>) -> (f64, usize) {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut known = 0;
-    let mut unbroken = true;
-    for chunk in bytes.chunks_exact(block) {
-        for word in chunk.chunks(8) {
-            let mut padded = [0; 8];
-            padded[..word.len()].copy_from_slice(word);
-            hash = (hash ^ u64::from_le_bytes(padded))
+    /// Tokens that a text of `own` tokens has in common with an earlier one.
+    fn common_text(&mut self, text: &str, own: f64) -> f64 {
+        let known = self.known(text.as_bytes());
+        if known.bytes == 0 || known.bytes == text.len() {
+            return if known.bytes == 0 { 0.0 } else { own };
+        }
+        let prefix = &text[..text.floor_char_boundary(known.bytes)];
+        let counted = self.counts.get(&known.hash).copied().or_else(|| {
+            let tokenizer = self.tokenizer?;
+            if self.counted + prefix.len() > MAX_COUNTED {
+                return None;
+            }
+            self.counted += prefix.len();
+            let count = tokenizer.count(prefix, false);
+            self.counts.insert(known.hash, count);
+            Some(count)
+        });
+        counted.map_or_else(
+            || known.bytes as f64 / text.len() as f64 * own,
+            |count| count as f64,
+        )
+    }
+
+    /// The longest prefix of `bytes` that an earlier prompt begins with; all its prefixes count as seen
+    /// from now on.
+    fn known(&mut self, bytes: &[u8]) -> Known {
+        self.bytes += bytes.len();
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut known = Known { bytes: 0, hash };
+        let mut end = 0;
+        for step in bytes.chunks(STEP) {
+            let mut padded = [0; STEP];
+            padded[..step.len()].copy_from_slice(step);
+            // The length keeps a short last step apart from one with zeros.
+            hash = (hash ^ u64::from_le_bytes(padded) ^ (STEP - step.len()) as u64)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(29);
+            end += step.len();
+            if self.seen.contains(&hash) {
+                known = Known { bytes: end, hash };
+            } else if self.seen.len() < MAX_STEPS || end.is_multiple_of(BLOCK) {
+                self.seen.insert(hash);
+            }
         }
-        unbroken &= !seen.insert(hash);
-        known += if unbroken { block } else { 0 };
+        known
     }
-    (known as f64 / bytes.len().max(1) as f64, bytes.len())
+}
+
+/// The texts of messages without the names of their members, which are alike in all of them.
+fn content(messages: &[Value]) -> String {
+    let texts = messages.iter().map(|message| match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts_text(parts),
+        _ => message.to_string(),
+    });
+    texts.collect()
+}
+
+/// The texts of content parts; images and other media as they are.
+fn parts_text(parts: &[Value]) -> String {
+    let texts = parts.iter().map(|part| match part["text"].as_str() {
+        Some(text) => text.to_owned(),
+        None => part.to_string(),
+    });
+    texts.collect()
 }
 
 /// Puts the salt in front of every prompt. Later turns of a conversation have it in their history.
@@ -182,13 +265,51 @@ mod tests {
             text(a.clone()),
             text(format!("{}{b}", &a[..64])),
         ];
-        let fraction = reusable_fraction(&requests).unwrap();
-        // All of the third; one block of the fourth, whose rest follows another prefix.
+        let fraction = reusable_fraction(&requests, None).unwrap();
+        // All of the third; 64 bytes of the fourth, whose rest follows another prefix.
         assert!(
             (fraction - (1.0 + 64.0 / 704.0) / 4.0).abs() < 1e-9,
             "{fraction}"
         );
-        assert_eq!(reusable_fraction(&[]), None);
+        assert_eq!(reusable_fraction(&[], None), None);
+    }
+
+    #[test]
+    fn the_tokens_of_a_common_prefix_are_counted() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        // Numbers take more tokens a byte than words.
+        let shared = "the same words come first in both of these prompts, and then: ";
+        let prompt = |end: &str| {
+            let text = format!("{shared}{end}");
+            Request {
+                prompt_tokens: tokenizer.count(&text, false) as u32,
+                ..self::text(text)
+            }
+        };
+        let requests = [prompt("8461937502"), prompt("3917264805 5172093846")];
+        let all: u32 = requests.iter().map(|request| request.prompt_tokens).sum();
+        let exact = tokenizer.count(shared, false) as f64 / f64::from(all);
+        let found = reusable_fraction(&requests, Some(&tokenizer)).unwrap();
+        // A step of 8 bytes is at most three tokens.
+        assert!(found <= exact + 1.0 / f64::from(all) && found > exact - 3.0 / f64::from(all));
+    }
+
+    #[test]
+    fn token_ids_and_messages_are_compared_by_what_they_hold() {
+        let ids = |last| Request {
+            prompt_tokens: 100,
+            prompt: Prompt::Tokens((0..99).chain([last]).collect()),
+            ..Request::default()
+        };
+        let fraction = reusable_fraction(&[ids(99), ids(500)], None).unwrap();
+        assert!((fraction - 98.0 / 200.0).abs() < 1e-9, "{fraction}");
+        let message = |text: &str| Request {
+            prompt_tokens: 10,
+            prompt: Prompt::Messages(vec![serde_json::json!({"role": "user", "content": text})]),
+            ..Request::default()
+        };
+        let messages = [message("what is a cat?"), message("name five rivers")];
+        assert_eq!(reusable_fraction(&messages, None), Some(0.0));
     }
 
     #[test]
@@ -205,7 +326,7 @@ mod tests {
         };
         // 100, then 150 + 100.
         assert_eq!(
-            reusable_fraction(&[turn(0, true), turn(1, false)]),
+            reusable_fraction(&[turn(0, true), turn(1, false)], None),
             Some(150.0 / 350.0)
         );
     }

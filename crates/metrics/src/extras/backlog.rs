@@ -8,7 +8,7 @@
 //!
 //! The limits below were chosen on 6,600 simulated runs of the engine model at 50 to 90 % load, of
 //! 42 to 2,000 requests with answers of 0.1 to 1.17 times the span of the arrivals, so that none is
-//! flagged, and about 1,350 at 1.1 to 3 times what it can serve. `crates/engine/tests/verdict_matrix.rs`
+//! flagged, and about 1,350 at 1.1 to 3 times what it can serve. `crates/engine/tests/verdict_matrix/`
 //! measures both error rates on other random streams.
 
 use inferometer_core::Nanos;

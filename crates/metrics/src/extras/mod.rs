@@ -408,6 +408,10 @@ pub struct PromptCounts {
     pub server_total: u64,
     /// Sum of the differences beyond the tolerance / `client_total`.
     pub deviation: f64,
+    /// Prompt tokens that only the server counts, up to the tolerance of each request: those of its
+    /// chat template, which are alike in all requests.
+    #[serde(default)]
+    pub template_total: u64,
 }
 
 /// Prefix-cache hits as reported by the server.

@@ -91,6 +91,8 @@ impl TokenTotals {
         self.prompts.requests += 1;
         self.prompts.client_total += u64::from(client);
         self.prompts.server_total += u64::from(server);
+        let template = server.saturating_sub(client).min(tolerance);
+        self.prompts.template_total += u64::from(template);
         self.prompt_deviation += u64::from(client.abs_diff(server).saturating_sub(tolerance));
     }
 

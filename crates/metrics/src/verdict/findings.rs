@@ -147,6 +147,15 @@ impl<'a> Findings<'a> {
             .or(self.settings.counted_cached)
     }
 
+    /// Fraction of prompt tokens that the workload itself repeats: its own prefixes, and the tokens that
+    /// the chat template puts around every prompt.
+    pub(super) fn predicted_cached(&self) -> f64 {
+        let template = self.extras.tokens.prompts.as_ref().map_or(0.0, |prompts| {
+            prompts.template_total as f64 / prompts.server_total.max(1) as f64
+        });
+        (self.settings.predicted_cached + template).min(1.0)
+    }
+
     /// The ratio of the slowest to the fastest target, where chance does not explain it, and both in
     /// words.
     ///

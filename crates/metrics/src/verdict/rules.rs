@@ -490,7 +490,9 @@ pub const RULES: &[Rule] = &[
     Rule {
         code: "cache_hits",
         quantity: "excess of prompt tokens from the prefix cache",
-        definition: Some("cached fraction minus the fraction that the workload itself repeats"),
+        definition: Some(
+            "cached fraction minus the fraction that the workload and the chat template repeat",
+        ),
         unit: Unit::Fraction,
         caution: From(0.05),
         invalid: Never,
@@ -503,14 +505,14 @@ pub const RULES: &[Rule] = &[
             remedy: "在运行之间重置缓存（--reset-prefix-cache），或更换 --seed",
         },
         measure: |run| {
-            let (observed, predicted) = (run.cached_fraction()?, run.settings.predicted_cached);
+            let (observed, predicted) = (run.cached_fraction()?, run.predicted_cached());
             (!run.settings.cache_expected).then_some((observed - predicted).max(0.0))
         },
         detail: Some(|run| {
             Some(format!(
                 "{:.1} % cached, {:.1} % predicted from the workload",
                 run.cached_fraction()? * 100.0,
-                run.settings.predicted_cached * 100.0
+                run.predicted_cached() * 100.0
             ))
         }),
     },
