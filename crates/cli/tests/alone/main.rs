@@ -7,6 +7,7 @@
 
 use inferometer_testkit::Binary;
 
+mod clean;
 #[cfg(target_os = "linux")]
 mod hosts;
 mod instrument;
