@@ -52,6 +52,9 @@ impl Times {
     /// one token, and where it is unknown: without a time to first token, and for an answer in one
     /// piece, whose TPOT is 0 with vLLM.
     ///
+    /// Reasoning that the server counts and keeps to itself comes before the first token, so that its
+    /// tokens are left out ([`Record::visible_output_tokens`]).
+    ///
     /// The choices of one answer are generated side by side: for several, it is the sum of their
     /// spans, divided by the tokens without the first of each. [`MetricSettings::as_vllm`]
     /// takes them for one.
@@ -60,7 +63,12 @@ impl Times {
         let (count, span) = choices.map_or((1, self.latency - self.ttft), |choices| {
             (choices.count, choices.span.as_secs_f64())
         });
-        let tokens = record.output_tokens.checked_sub(count)?;
+        let all = if settings.as_vllm {
+            record.output_tokens
+        } else {
+            record.visible_output_tokens()
+        };
+        let tokens = all.checked_sub(count)?;
         let known = self.has_ttft && (settings.as_vllm || !self.in_one_piece);
         (tokens > 0 && known).then(|| span / f64::from(tokens))
     }
@@ -78,7 +86,7 @@ impl Times {
         let ttft = if self.has_ttft { self.ttft } else { unknown };
         let tpot = match tpot {
             Some(tpot) => tpot,
-            None if record.output_tokens > choices => unknown,
+            None if record.visible_output_tokens() > choices => unknown,
             None => 0.0,
         };
         (ttft, tpot)

@@ -210,6 +210,9 @@ impl Record {
             prompt_tokens: self.prompt_tokens,
             usage: self.usage,
             output_tokens: self.output_tokens,
+            token_source: self.token_source,
+            tokenizer_output_tokens: self.tokenizer_output_tokens,
+            choices: self.choices,
             target: self.target,
             session: self.session,
             category: self.category.clone(),
@@ -230,11 +233,60 @@ impl Record {
 
     /// True when all tokens of an answer of several came in one event, or in one read: how long each
     /// of them took is unknown. Answers that were not streamed are no such case.
+    /// Of several choices, all came in one event each.
     pub fn is_in_one_piece(&self) -> bool {
-        self.output_tokens > 1
-            && self
-                .first_token()
-                .is_some_and(|first| self.last_token() == Some(first))
+        let visible = self.visible_output_tokens();
+        match self.choices {
+            Some(Choices { count, span }) => {
+                visible > count && span == Nanos::ZERO && !self.events.is_empty()
+            }
+            None => {
+                visible > 1
+                    && self
+                        .first_token()
+                        .is_some_and(|first| self.last_token() == Some(first))
+            }
+        }
+    }
+
+    /// Output tokens that the answer's events carry: all but reasoning that the server counts and keeps
+    /// to itself.
+    pub fn visible_output_tokens(&self) -> u32 {
+        self.output_tokens
+            .saturating_sub(self.hidden_output_tokens())
+    }
+
+    /// Output tokens that the usage counts as reasoning and that did not come.
+    ///
+    /// Without reasoning in the answer, that is all of it, unless the answer has as many events or
+    /// tokens as if nothing were missing: some servers send reasoning as plain text. With reasoning in
+    /// the answer, it is what the tokenizer finds missing, if more than half of it is: the answer then
+    /// has a summary.
+    pub fn hidden_output_tokens(&self) -> u32 {
+        let Some(reasoning) = self.usage.reasoning_tokens.filter(|&count| count > 0) else {
+            return 0;
+        };
+        if self.token_source != TokenSource::Usage && self.output_tokens > 0 {
+            // Counted by what came.
+            return 0;
+        }
+        let all = self.usage.completion_tokens.unwrap_or_default();
+        let reasoning = reasoning.min(all);
+        let found = self.tokenizer_output_tokens;
+        if self.marks.first_reasoning.is_some() {
+            let missing = found.map_or(0, |found| all.saturating_sub(found));
+            return if missing > reasoning / 2 {
+                missing.min(reasoning)
+            } else {
+                0
+            };
+        }
+        let rest = all - reasoning;
+        let all_came = match found {
+            Some(found) => found.abs_diff(all) < found.abs_diff(rest),
+            None => self.events.len() > rest as usize + 1,
+        };
+        if all_came { 0 } else { reasoning }
     }
 
     /// Origin of service latency: just before the first byte went out.
@@ -521,5 +573,46 @@ mod tests {
             ..record(Some(0), None)
         };
         assert_eq!(facts(empty), (0, None, false));
+    }
+
+    #[test]
+    fn reasoning_that_did_not_come_is_hidden() {
+        let record = |found: Option<u32>, events: usize, streamed: bool| Record {
+            usage: Usage {
+                completion_tokens: Some(100),
+                reasoning_tokens: Some(80),
+                ..Usage::default()
+            },
+            output_tokens: 100,
+            token_source: TokenSource::Usage,
+            tokenizer_output_tokens: found,
+            marks: Marks {
+                first_reasoning: streamed.then_some(Nanos(1)),
+                ..Marks::default()
+            },
+            events: vec![Event::new(Nanos(2), Nanos::ZERO, EventKind::Text, false, true); events],
+            ..Record::default()
+        };
+        for (found, events, streamed, hidden) in [
+            // Kept back as a whole.
+            (Some(21), 20, false, 80),
+            (None, 20, false, 80),
+            // Sent as plain text.
+            (Some(97), 100, false, 0),
+            (None, 100, false, 0),
+            // Sent as reasoning, which another tokenizer counts differently.
+            (Some(85), 100, true, 0),
+            (None, 25, true, 0),
+            // A summary of 15 tokens in place of 80.
+            (Some(35), 35, true, 65),
+        ] {
+            let record = record(found, events, streamed);
+            assert_eq!(
+                record.hidden_output_tokens(),
+                hidden,
+                "{found:?} {events} {streamed}"
+            );
+            assert_eq!(record.visible_output_tokens(), 100 - hidden);
+        }
     }
 }

@@ -247,10 +247,11 @@ impl<'a> ExtrasCollector<'a> {
     fn add_tokens(&mut self, record: &Record) {
         let gaps = &mut self.extras.gaps;
         if !record.events.is_empty() {
-            gaps.answers += usize::from(record.output_tokens > 1);
+            let visible = record.visible_output_tokens();
+            gaps.answers += usize::from(visible > 1);
             gaps.one_piece_answers += usize::from(record.is_in_one_piece());
             if record.token_source != TokenSource::Events {
-                self.counted_tokens += u64::from(record.output_tokens);
+                self.counted_tokens += u64::from(visible);
                 self.counted_events += record.events.len() as u64;
             }
         }

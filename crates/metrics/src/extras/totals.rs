@@ -37,10 +37,15 @@ impl TokenTotals {
             *counts.reasoning.get_or_insert_default() += u64::from(reasoning);
         }
         counts.usage_impossible += usize::from(record.has_impossible_usage());
-        if let (Some(usage), Some(own)) = (
+        // The frame of a tool call is in the usage, and in no text.
+        let is_text = record.marks.first_tool_call.is_none();
+        if let (true, Some(usage), Some(own)) = (
+            is_text,
             record.reported_output_tokens(),
             record.tokenizer_output_tokens,
         ) {
+            // What did not come cannot be counted by the tokenizer.
+            let usage = usage.saturating_sub(record.hidden_output_tokens());
             self.agreement.requests += 1;
             self.agreement.equal += usize::from(usage == own);
             self.agreement.usage_total += u64::from(usage);
