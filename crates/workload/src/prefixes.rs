@@ -13,8 +13,8 @@ const STEP: usize = 8;
 /// Once [`MAX_STEPS`] places are remembered, only those at a multiple of this many bytes are added, about
 /// a block of 16 tokens as in vLLM's cache.
 const BLOCK: usize = 64;
-/// Places remembered at every step: 64 MB.
-const MAX_STEPS: usize = 4 << 20;
+/// Places remembered at every step: those of 8 MB of text, in 20 MB of memory.
+const MAX_STEPS: usize = 1 << 20;
 /// Texts after this many bytes in all are not compared, so that a large run does not start late for
 /// the sake of one statistic.
 const MAX_BYTES: usize = 512 << 20;
