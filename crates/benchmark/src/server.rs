@@ -81,8 +81,12 @@ pub fn model_names(target: &TargetSettings, facts: &ServerFacts) -> Result<Model
     let listed = facts.models.as_deref().unwrap_or_default();
     let Some(model) = &target.model else {
         let first = listed.first().ok_or_else(|| {
+            let answer = match facts.models_status {
+                Some(status) => format!("answers with HTTP {status}"),
+                None => "lists none".to_owned(),
+            };
             Error::usage(format!(
-                "--model is missing, and {}/v1/models lists none: name the model with --model",
+                "--model is missing, and {}/v1/models {answer}: name the model with --model",
                 target.base_url
             ))
         })?;

@@ -70,6 +70,9 @@ pub(crate) fn identity(side: &SideClient) -> Result<Identity, String> {
         ),
         other => other.to_string(),
     })?;
+    if let Some(error) = side.access_refused(&facts) {
+        return Err(error.to_string());
+    }
     let models = facts.models.map(|models| {
         let mut ids: Vec<String> = models.into_iter().map(|model| model.id).collect();
         ids.sort();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use inferometer_core::{Nanos, Outcome, Record};
 use inferometer_os::clock;
@@ -26,6 +26,27 @@ use crate::socket::Shared;
 use crate::target::Target;
 use crate::unknown_fields;
 use crate::wire::Wire;
+
+/// True for a content coding that changes the bytes (RFC 9110, section 8.4.1, RFC 8878, RFC 7932). Some
+/// servers send `none`, `utf-8` or nothing as the value, and mean no coding.
+fn is_compressed(encoding: &HeaderValue) -> bool {
+    const CODINGS: [&str; 8] = [
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "compress",
+        "x-compress",
+        "br",
+        "zstd",
+        "dcb",
+    ];
+    let value = String::from_utf8_lossy(encoding.as_bytes());
+    value.split(',').any(|name| {
+        CODINGS
+            .iter()
+            .any(|coding| name.trim().eq_ignore_ascii_case(coding))
+    })
+}
 
 /// Token events for which memory is reserved before the first one comes: 64 KiB per request.
 const RESERVE: u32 = 4_096;
@@ -194,7 +215,7 @@ impl Run<'_> {
     ) -> Result<(), Fault> {
         let wire = self.wire;
         if let Some(encoding) = headers.get(CONTENT_ENCODING)
-            && encoding != "identity"
+            && is_compressed(encoding)
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
             let message =

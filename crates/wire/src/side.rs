@@ -41,11 +41,18 @@ pub struct ServedModel {
     pub owned_by: Option<String>,
 }
 
+/// True for the status of a server that may answer otherwise a little later.
+fn is_busy(status: u16) -> bool {
+    matches!(status, 429 | 500..=599)
+}
+
 /// What a server reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// Its models; `None` when it has no such list.
     pub models: Option<Vec<ServedModel>>,
+    /// HTTP status of the answer that came in place of the list.
+    pub models_status: Option<u16>,
     /// Its version.
     pub version: Option<String>,
 }
@@ -132,12 +139,16 @@ impl SideClient {
     /// Models and version, waiting up to `patience` for the server to be reachable.
     ///
     /// # Errors
-    /// [`WireError::Connect`] when it cannot be reached, [`WireError::AccessRefused`] when it wants
-    /// another key. A server without one of the two paths is not an error.
+    /// [`WireError::Connect`] when it cannot be reached. A server without one of the two paths, or that
+    /// refuses it, is not an error.
     pub fn inspect(&self, patience: Duration) -> Result<ServerFacts, WireError> {
         let deadline = clock::now() + Nanos::from(patience);
         let reply = loop {
             match self.block_on(self.client.models()) {
+                // A server that loads its model, or one behind a proxy, may not be ready yet.
+                Ok(reply) if is_busy(reply.status) && clock::now() < deadline => {
+                    std::thread::sleep(RETRY);
+                }
                 Ok(reply) => break Some(reply),
                 // Only a server that is not there yet is worth waiting for.
                 Err(WireError::Connect {
@@ -150,14 +161,6 @@ impl SideClient {
                 Err(_) => break None,
             }
         };
-        if let Some(reply) = &reply
-            && matches!(reply.status, 401 | 403)
-        {
-            return Err(WireError::AccessRefused {
-                target: self.client.wire.targets[0].display.clone(),
-                status: reply.status,
-            });
-        }
         // Servers with TLS say so in their answer to a request without it, each in its own words.
         if reply.as_ref().is_some_and(|reply| reply.status == 400)
             && self.block_on(self.client.speaks_tls())
@@ -173,7 +176,24 @@ impl SideClient {
             .ok()
             .and_then(|reply| reply.json())
             .and_then(|answer| answer.get("version")?.as_str().map(printable));
-        Ok(ServerFacts { models, version })
+        let status = reply.map(|reply| reply.status);
+        Ok(ServerFacts {
+            models,
+            models_status: status.filter(|status| !(200..300).contains(status)),
+            version,
+        })
+    }
+
+    /// [`WireError::AccessRefused`] where the server refused its list of models. A key may be good for
+    /// requests and not for the list.
+    pub fn access_refused(&self, facts: &ServerFacts) -> Option<WireError> {
+        let status = facts
+            .models_status
+            .filter(|status| matches!(status, 401 | 403))?;
+        Some(WireError::AccessRefused {
+            target: self.client.wire.targets[0].display.clone(),
+            status,
+        })
     }
 
     /// The error for a server that speaks TLS where `http://` was given.

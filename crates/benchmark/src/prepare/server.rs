@@ -27,11 +27,22 @@ pub(super) fn ask_server(settings: &Settings) -> Result<Asked, Error> {
     let wire = wire(settings, &names, false)?;
     let side = SideClient::new(&wire).or_failure()?;
     let facts = inspect(&side, &settings.target, settings.load.ready_check)?;
+    let mut warnings = Vec::new();
+    if let Some(refused) = side.access_refused(&facts) {
+        // A key may be good for requests and not for the list.
+        if settings.target.model.is_none() {
+            return Err(Error::usage(refused.to_string()));
+        }
+        warnings.push(format!(
+            "the list of models cannot be read: {refused}. The run continues with --model"
+        ));
+    }
     let model = model_names(&settings.target, &facts)?;
+    warnings.extend(wire.unanswered_pages());
     Ok(Asked {
         facts,
         model,
-        warnings: wire.unanswered_pages(),
+        warnings,
     })
 }
 
