@@ -27,8 +27,8 @@ fn empty(record: &Record, progress: &Progress) -> Fault {
     let mut message = "the answer is complete but has no output".to_owned();
     if let Some(name) = &progress.unknown_output {
         message = format!("{message} of a known kind; it has {name:?}");
-    } else if record.usage.completion_tokens == Some(0) {
-        message.push_str(", and the server reports 0 output tokens");
+    } else if let Some(tokens) = record.usage.completion_tokens {
+        message = format!("{message}, and the server reports {tokens} output tokens");
     }
     if let Some(reason) = &record.finish_reason {
         message = format!("{message} (finish_reason {reason:?})");
@@ -37,7 +37,8 @@ fn empty(record: &Record, progress: &Progress) -> Fault {
 }
 
 /// The verdict on an answer that was not streamed.
-pub(crate) fn whole_conclusion(record: &Record, progress: &Progress) -> Result<(), Fault> {
+pub(crate) fn whole_conclusion(record: &mut Record, progress: &mut Progress) -> Result<(), Fault> {
+    progress.settle(record);
     if let Some(fault) = broken_off(progress) {
         return Err(fault);
     }
@@ -73,12 +74,18 @@ pub(crate) fn conclusion(
         );
         return Err(Fault::new(Outcome::Truncated, message));
     }
-    let nothing = record.events.is_empty()
+    let nothing = record.events.is_empty() && !is_all_hidden(record)
         || (record.usage.completion_tokens == Some(0) && record.marks.first_content.is_none());
     if nothing && !progress.complete {
         return Err(empty(record, progress));
     }
     Ok(())
+}
+
+/// True for an answer whose tokens were all spent on reasoning that the server keeps to itself.
+fn is_all_hidden(record: &Record) -> bool {
+    let tokens = record.usage.completion_tokens.unwrap_or_default();
+    tokens > 0 && record.usage.reasoning_tokens >= Some(tokens)
 }
 
 /// Drops a last event without text, where no usage can say whether it carries a token: the tokens

@@ -5,7 +5,7 @@ use inferometer_core::{Choices, Event, Nanos, Record};
 use crate::texts::{KeepText, printable};
 
 /// Choices that are told apart; no server gives that many.
-const MAX_CHOICES: usize = 4_096;
+pub(crate) const MAX_CHOICES: usize = 4_096;
 
 /// Which messages are token events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,11 +33,16 @@ struct Closing {
 }
 
 /// What is known of one choice of several.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Choice {
     /// First and last token event.
     span: Option<(Nanos, Nanos)>,
     finished: bool,
+    /// Its tokens so far, while the server reports them with every event.
+    tokens: u32,
+    /// Its text, and its reasoning and calls; those of the first choice are in the record.
+    text: String,
+    other_text: String,
 }
 
 /// The state of an answer while it arrives.
@@ -101,15 +106,51 @@ impl Progress {
             return;
         }
         if self.choices.is_empty() {
-            let span = record.first_token().zip(record.last_token());
+            // An answer that is not streamed has text and no events.
+            let text = record.marks.first_content.zip(record.marks.last_content);
+            let span = record.first_token().zip(record.last_token()).or(text);
             self.choices.push(Choice {
                 span,
                 finished: self.finished,
+                tokens: self.cumulative.unwrap_or_default(),
+                ..Choice::default()
             });
         }
         if index >= self.choices.len() {
             self.choices.resize(index + 1, Choice::default());
         }
+    }
+
+    /// True when an answer has several choices.
+    pub(crate) fn has_choices(&self) -> bool {
+        !self.choices.is_empty()
+    }
+
+    /// Takes the number of tokens of the current choice so far; returns those that are new, and the sum
+    /// over all choices. Servers count each choice for itself in the usage of an event, as vLLM's
+    /// `continuous_usage_stats` does.
+    pub(crate) fn count_choice(&mut self, total: u32) -> (u32, u32) {
+        let mut new = 0;
+        if let Some(choice) = self.choices.get_mut(self.choice) {
+            new = total.saturating_sub(choice.tokens);
+            choice.tokens = total;
+        }
+        let all = self.choices.iter().map(|choice| choice.tokens);
+        (new, all.fold(0, u32::saturating_add))
+    }
+
+    /// Where the text of the current choice goes, if it is not the record's own: choices come in
+    /// turns, and their texts must not be mixed.
+    pub(crate) fn own_text(&mut self, is_answer: bool) -> Option<&mut String> {
+        if self.choice == 0 {
+            return None;
+        }
+        let choice = self.choices.get_mut(self.choice)?;
+        Some(if is_answer {
+            &mut choice.text
+        } else {
+            &mut choice.other_text
+        })
     }
 
     /// Output of the current choice at `at`.
@@ -168,8 +209,22 @@ impl Progress {
         });
         if count > 1 {
             record.choices = Some(Choices { count, span });
+            self.check_counts(record);
         }
-        self.choices.clear();
+        for choice in self.choices.drain(..) {
+            record.text.push_str(&choice.text);
+            record.other_text.push_str(&choice.other_text);
+        }
+    }
+
+    /// Forgets the tokens of the events where the choices' counts do not sum up to that of the answer:
+    /// the server's numbers were other ones than those of each choice.
+    fn check_counts(&self, record: &mut Record) {
+        let counted: u32 = self.choices.iter().map(|choice| choice.tokens).sum();
+        let total = record.usage.completion_tokens;
+        if counted > 0 && total.is_some_and(|total| total != counted) {
+            record.events.iter_mut().for_each(|event| event.tokens = 0);
+        }
     }
 
     fn settle_closing(&mut self, record: &mut Record) {

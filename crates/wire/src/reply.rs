@@ -230,17 +230,21 @@ impl<'a> Sink<'a> {
         };
         first.get_or_insert(at);
         if self.progress.keep != KeepText::Never {
-            match kind {
-                EventKind::Text | EventKind::Blank => self.record.text.push_str(text),
-                EventKind::Reasoning | EventKind::ToolCall => self.record.other_text.push_str(text),
-            }
+            let is_answer = matches!(kind, EventKind::Text | EventKind::Blank);
+            let own = match (self.progress.own_text(is_answer), is_answer) {
+                (Some(own), _) => own,
+                (None, true) => &mut self.record.text,
+                (None, false) => &mut self.record.other_text,
+            };
+            own.push_str(text);
         }
     }
 
-    /// Replaces the answer's text so far, where it is kept.
+    /// Replaces the text of the current choice so far, where it is kept.
     pub(crate) fn replace_text(&mut self, text: String) {
         if self.progress.keep != KeepText::Never {
-            self.record.text = text;
+            let own = self.progress.own_text(true);
+            *own.unwrap_or(&mut self.record.text) = text;
         }
     }
 
@@ -283,6 +287,25 @@ impl<'a> Sink<'a> {
         if let (Some(total), Some(before)) = (usage.completion_tokens, self.progress.cumulative) {
             self.progress.named_tokens = Some(total.saturating_sub(before));
             self.progress.cumulative = Some(total);
+        }
+    }
+
+    /// Token counts in a message of one choice, of an answer that may have several: see
+    /// `Progress::count_choice`.
+    pub(crate) fn usage_of_choice(&mut self, mut usage: Usage) {
+        let of_choice = usage
+            .completion_tokens
+            .filter(|_| self.progress.has_choices());
+        let Some(total) = of_choice else {
+            return self.usage(usage);
+        };
+        let (new, all) = self.progress.count_choice(total);
+        usage.completion_tokens = Some(all);
+        let counts = self.progress.cumulative.take().is_some();
+        self.usage(usage);
+        if counts {
+            self.progress.named_tokens = Some(new);
+            self.progress.cumulative = Some(all);
         }
     }
 

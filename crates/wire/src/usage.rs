@@ -74,12 +74,35 @@ impl UsageObject {
             .completion_tokens_details
             .0
             .or(self.output_tokens_details.0)
-            .and_then(|details| details.reasoning_tokens.0);
+            .and_then(|details| details.reasoning_tokens.0)
+            .or(self.reasoning_tokens.0);
+        let prompt = self.prompt_tokens.0.or(self.input_tokens.0).or(divided);
+        let completion = self.completion_tokens.0.or(self.output_tokens.0);
         Usage {
-            prompt_tokens: self.prompt_tokens.0.or(self.input_tokens.0).or(divided),
-            completion_tokens: self.completion_tokens.0.or(self.output_tokens.0),
+            prompt_tokens: prompt,
+            completion_tokens: completion
+                .map(|completion| self.with_reasoning(prompt, completion, reasoning)),
             cached_tokens: cached,
-            reasoning_tokens: reasoning.or(self.reasoning_tokens.0),
+            reasoning_tokens: reasoning,
+        }
+    }
+
+    /// The output tokens with those of the reasoning. xAI's API counts the two apart: there the total
+    /// is the sum of all three numbers, or the reasoning alone exceeds the output.
+    fn with_reasoning(&self, prompt: Option<u32>, completion: u32, reasoning: Option<u32>) -> u32 {
+        let Some(reasoning) = reasoning.filter(|&count| count > 0) else {
+            return completion;
+        };
+        let sum = completion.saturating_add(reasoning);
+        let apart = self
+            .total_tokens
+            .0
+            .zip(prompt)
+            .map(|(total, prompt)| total == prompt.saturating_add(sum));
+        if apart.unwrap_or(reasoning > completion) {
+            sum
+        } else {
+            completion
         }
     }
 
@@ -146,6 +169,34 @@ mod tests {
             (r#"{"prompt_tokens":64,"cache_read_input_tokens":48}"#, 48),
         ] {
             assert_eq!(usage(json), (Some(64), Some(cached)), "{json}");
+        }
+    }
+
+    #[test]
+    fn reasoning_that_is_counted_apart_is_output_too() {
+        for (json, completion) in [
+            // OpenAI: part of the output.
+            (
+                r#"{"prompt_tokens":20,"completion_tokens":96,"total_tokens":116,"completion_tokens_details":{"reasoning_tokens":80}}"#,
+                96,
+            ),
+            // xAI: beside it.
+            (
+                r#"{"prompt_tokens":20,"completion_tokens":16,"total_tokens":116,"completion_tokens_details":{"reasoning_tokens":80}}"#,
+                96,
+            ),
+            (
+                r#"{"completion_tokens":16,"completion_tokens_details":{"reasoning_tokens":80}}"#,
+                96,
+            ),
+            (
+                r#"{"completion_tokens":96,"completion_tokens_details":{"reasoning_tokens":80}}"#,
+                96,
+            ),
+        ] {
+            let usage = read(json).usage();
+            assert_eq!(usage.completion_tokens, Some(completion), "{json}");
+            assert_eq!(usage.reasoning_tokens, Some(80));
         }
     }
 

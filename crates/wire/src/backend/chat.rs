@@ -18,7 +18,9 @@ use super::message::{
 };
 use crate::content::Content;
 use crate::error::WireError;
-use crate::json::{Count, Length, Lenient, Reason, ServerMetrics, Text, reason, text};
+use crate::json::{
+    Count, Length, Lenient, Reason, ServerMetrics, Text, actual_error, reason, text,
+};
 use crate::progress::Counting;
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
@@ -116,6 +118,9 @@ struct Choice<'a> {
     finish_reason: Lenient<Reason<'a>>,
     #[serde(default)]
     token_ids: Length,
+    /// OpenRouter's: the provider failed while it generated this choice.
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     /// Where Moonshot's API puts the usage.
     #[serde(default)]
     usage: Lenient<UsageObject>,
@@ -178,11 +183,25 @@ impl Message<'_> {
         let in_choices = self.choices.iter().flatten().map(|choice| &choice.usage);
         find_usage(&self.usage, in_choices, &self.x_groq)
     }
+
+    /// An error of the whole message, or of a choice.
+    fn error(&self) -> Option<&RawValue> {
+        let in_choices = self
+            .choices
+            .iter()
+            .flatten()
+            .filter_map(|choice| choice.error);
+        let mut errors = self.error.into_iter().chain(in_choices);
+        errors.find(|error| actual_error(Some(error)).is_some())
+    }
 }
 
 impl<'a> Choice<'a> {
-    fn delta(&self) -> Option<&Delta<'a>> {
-        self.delta.as_ref().or(self.message.as_ref())
+    /// What the choice brings. `by_delta`: earlier messages had deltas. A `message` then repeats the
+    /// whole answer, as at the end of MiniMax's streams.
+    fn delta(&self, by_delta: bool) -> Option<&Delta<'a>> {
+        let whole = self.message.as_ref().filter(|_| !by_delta);
+        self.delta.as_ref().or(whole)
     }
 }
 
@@ -285,6 +304,8 @@ impl<'a> Delta<'a> {
 pub(super) struct Reader {
     /// Its kind is that of the text, and the number of the choice.
     template: Template<(EventKind, usize)>,
+    /// A message had a delta.
+    by_delta: bool,
 }
 
 impl ReplyReader for Reader {
@@ -299,19 +320,23 @@ impl ReplyReader for Reader {
         }
         let message: Message<'_> = object(event.data)?;
         check_error(
-            message.error,
+            message.error(),
             text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
+        // With several choices in a message, the numbers are those of the answer.
+        let own = choices.first().filter(|_| choices.len() == 1);
+        let own = own.map(|choice| index(choice.index));
+        note_extras(message.usage(), message.metrics.0, own, sink);
         if choices.is_empty() && message.usage().is_none() && message.metrics.is_none() {
             sink.stray(event.data);
         }
         if let Some(tokens) = choices.first().and_then(|choice| choice.token_ids.0) {
             sink.tokens_in_message(tokens);
         }
-        take_choices(choices, event.data, sink);
+        take_choices(choices, self.by_delta, event.data, sink);
+        self.by_delta |= choices.iter().any(|choice| choice.delta.is_some());
         if let Some((kind, text)) = plain_text(&message) {
             self.template.learn(event.data, text, kind);
         }
@@ -321,14 +346,15 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let message: Message<'_> = object(body)?;
         check_error(
-            message.error,
+            message.error(),
             text(message.object.as_ref()) == Some("error"),
             body,
         )?;
-        note_extras(message.usage(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, None, sink);
         let mut any = false;
         for choice in message.choices.iter().flatten() {
-            if let Some(message) = choice.delta() {
+            sink.choice(index(choice.index));
+            if let Some(message) = choice.delta(false) {
                 message.output(|kind, text| {
                     any = true;
                     if kind == EventKind::Blank {
@@ -352,11 +378,11 @@ impl ReplyReader for Reader {
 }
 
 /// The choices of one message: at most one token event.
-fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
+fn take_choices(choices: &[Choice<'_>], by_delta: bool, data: &[u8], sink: &mut Sink<'_>) {
     let mut counted = false;
     for choice in choices {
         sink.choice(index(choice.index));
-        if let Some(delta) = choice.delta() {
+        if let Some(delta) = choice.delta(by_delta) {
             delta.output(|kind, text| {
                 match (kind, counted) {
                     (EventKind::Blank, counted) => sink.media(counted),
@@ -368,10 +394,14 @@ fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
         }
     }
     if !counted && let Some(choice) = choices.first() {
-        counted = take_empty(choice, sink);
+        counted = take_empty(choice, by_delta, sink);
     }
     // Every answer has an opening message, which is not worth a second look.
-    let opens = |choice: &Choice<'_>| choice.delta().is_some_and(|delta| !delta.role.is_none());
+    let opens = |choice: &Choice<'_>| {
+        choice
+            .delta(by_delta)
+            .is_some_and(|delta| !delta.role.is_none())
+    };
     if !counted
         && !sink.has_tokens()
         && !choices.iter().any(opens)
@@ -388,9 +418,9 @@ fn take_choices(choices: &[Choice<'_>], data: &[u8], sink: &mut Sink<'_>) {
 }
 
 /// A choice without output. True if it is, or may be, a token event.
-fn take_empty(choice: &Choice<'_>, sink: &mut Sink<'_>) -> bool {
+fn take_empty(choice: &Choice<'_>, by_delta: bool, sink: &mut Sink<'_>) -> bool {
     sink.choice(index(choice.index));
-    let delta = choice.delta();
+    let delta = choice.delta(by_delta);
     let opens = delta.is_some_and(|delta| !delta.role.is_none());
     let blank = !opens && delta.is_some_and(Delta::is_blank);
     let reason = reason(&choice.finish_reason);
@@ -411,7 +441,7 @@ fn plain_text<'a>(message: &'a Message<'_>) -> Option<((EventKind, usize), &'a s
     let [choice] = message.choices.as_deref()? else {
         return None;
     };
-    let delta = choice.delta()?;
+    let delta = choice.delta.as_ref()?;
     let nothing_else = message.usage().is_none()
         && message.metrics.is_none()
         && choice.finish_reason.is_none()

@@ -17,7 +17,9 @@ use super::message::{
     Groq, check_error, find_usage, is_marker, note_extras, object, unknown_member,
 };
 use crate::error::WireError;
-use crate::json::{Count, Length, Lenient, Reason, ServerMetrics, Text, reason, text};
+use crate::json::{
+    Count, Length, Lenient, Reason, ServerMetrics, Text, actual_error, reason, text,
+};
 use crate::reply::{Fault, ReplyReader, Sink};
 use crate::sse::SseEvent;
 use crate::template::Template;
@@ -125,6 +127,8 @@ struct Choice<'a> {
     token_ids: Length,
     #[serde(default)]
     logprobs: Length,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
     /// Where some servers put the usage.
     #[serde(default)]
     usage: Lenient<UsageObject>,
@@ -134,6 +138,17 @@ impl Message<'_> {
     fn usage(&self) -> Option<&UsageObject> {
         let in_choices = self.choices.iter().flatten().map(|choice| &choice.usage);
         find_usage(&self.usage, in_choices, &self.x_groq)
+    }
+
+    /// An error of the whole message, or of a choice.
+    fn error(&self) -> Option<&RawValue> {
+        let in_choices = self
+            .choices
+            .iter()
+            .flatten()
+            .filter_map(|choice| choice.error);
+        let mut errors = self.error.into_iter().chain(in_choices);
+        errors.find(|error| actual_error(Some(error)).is_some())
     }
 }
 
@@ -169,12 +184,15 @@ impl ReplyReader for Reader {
         }
         let message: Message<'_> = object(event.data)?;
         check_error(
-            message.error,
+            message.error(),
             text(message.object.as_ref()) == Some("error"),
             event.data,
         )?;
-        note_extras(message.usage(), message.metrics.0, sink);
         let choices = message.choices.as_deref().unwrap_or_default();
+        // With several choices in a message, the numbers are those of the answer.
+        let own = choices.first().filter(|_| choices.len() == 1);
+        let own = own.map(|choice| index(choice.index));
+        note_extras(message.usage(), message.metrics.0, own, sink);
         let Some(first) = choices.first() else {
             if message.usage().is_none() && message.metrics.is_none() {
                 sink.stray(event.data);
@@ -199,12 +217,13 @@ impl ReplyReader for Reader {
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         let message: Message<'_> = object(body)?;
         check_error(
-            message.error,
+            message.error(),
             text(message.object.as_ref()) == Some("error"),
             body,
         )?;
-        note_extras(message.usage(), message.metrics.0, sink);
+        note_extras(message.usage(), message.metrics.0, None, sink);
         for choice in message.choices.iter().flatten() {
+            sink.choice(index(choice.index));
             sink.fragment(EventKind::Text, choice.text());
             if let Some(reason) = reason(&choice.finish_reason) {
                 sink.finish_because(reason);

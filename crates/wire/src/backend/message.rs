@@ -99,14 +99,21 @@ pub(super) fn unknown_member(data: &[u8]) -> Option<String> {
         .next()
 }
 
-/// Usage numbers and server-side times, which any message may carry.
+/// Usage numbers and server-side times, which any message may carry. `choice` is that of the message:
+/// the numbers are then of this choice.
 pub(super) fn note_extras(
     usage: Option<&UsageObject>,
     metrics: Option<ServerMetrics>,
+    choice: Option<usize>,
     sink: &mut Sink<'_>,
 ) {
-    if let Some(usage) = usage {
-        sink.usage(usage.usage());
+    match (usage, choice) {
+        (Some(usage), Some(choice)) => {
+            sink.choice(choice);
+            sink.usage_of_choice(usage.usage());
+        }
+        (Some(usage), None) => sink.usage(usage.usage()),
+        (None, _) => {}
     }
     if let Some(metrics) = metrics {
         let record = sink.record();

@@ -7,10 +7,11 @@ use serde_json::value::RawValue;
 
 use super::api::{Backend, BackendKind, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, json_body, merge};
+use super::completions::index;
 use super::message::{check_error, is_list, is_marker, object};
 use crate::error::WireError;
 use crate::json::{Count, Lenient, Reason, Text, reason, text};
-use crate::progress::Counting;
+use crate::progress::{Counting, MAX_CHOICES};
 use crate::reply::{Fault, ReplyReader, Sink, not_json};
 use crate::sse::SseEvent;
 
@@ -71,6 +72,9 @@ struct Message<'a> {
     meta_info: Lenient<Meta<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// The number of the answer, of several (`n` in the sampling parameters).
+    #[serde(default)]
+    index: Count,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -99,14 +103,21 @@ enum Texts {
     New,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Reader {
+    /// By the number of the answer.
+    answers: Vec<Answer>,
+}
+
+/// One answer of several.
+#[derive(Debug)]
+struct Answer {
     texts: Texts,
     /// Tokens so far.
     tokens: u32,
 }
 
-impl Default for Reader {
+impl Default for Answer {
     fn default() -> Self {
         let (before, joined) = (String::new(), String::new());
         Self {
@@ -116,7 +127,7 @@ impl Default for Reader {
     }
 }
 
-impl Reader {
+impl Answer {
     /// The part of `text` that is new.
     ///
     /// Half a character at the end may be replaced by a whole one later, which changes what came
@@ -155,14 +166,41 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, data: &[u8], streamed: bool, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    /// A text with the number of tokens so far, and whether it is the last one.
+    fn take(&mut self, text: &str, total: Option<u32>, is_last: bool, sink: &mut Sink<'_>) {
+        let fragment = self.fragment(text, sink);
+        let more = total.is_none_or(|total| total > self.tokens);
+        self.tokens = total.unwrap_or(self.tokens);
+        let every = sink.counting() != Counting::Output;
+        if !fragment.is_empty() {
+            sink.token(EventKind::Text, fragment);
+        } else if is_last && total.is_none() {
+            sink.closing(false);
+        } else if more || every {
+            sink.token(EventKind::Blank, "");
+        }
+    }
+}
+
+impl Reader {
+    /// `number` is that of an answer without an index.
+    fn take(
+        &mut self,
+        data: &[u8],
+        streamed: bool,
+        number: usize,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Fault> {
         let message: Message<'_> = object(data)?;
         check_error(message.error, false, data)?;
+        let number = message.index.0.map_or(number, |_| index(message.index));
+        let number = number.min(MAX_CHOICES - 1);
+        sink.choice(number);
         let mut total = None;
         let mut why = None;
         if let Some(meta) = message.meta_info.as_ref() {
             total = meta.completion_tokens.0;
-            sink.usage(Usage {
+            sink.usage_of_choice(Usage {
                 prompt_tokens: meta.prompt_tokens.0,
                 completion_tokens: total,
                 cached_tokens: meta.cached_tokens.0,
@@ -175,17 +213,10 @@ impl Reader {
         }
         let text = text(message.text.as_ref()).unwrap_or_default();
         if streamed {
-            let fragment = self.fragment(text, sink);
-            let more = total.is_none_or(|total| total > self.tokens);
-            self.tokens = total.unwrap_or(self.tokens);
-            let every = sink.counting() != Counting::Output;
-            if !fragment.is_empty() {
-                sink.token(EventKind::Text, fragment);
-            } else if why.is_some() && total.is_none() {
-                sink.closing(false);
-            } else if more || every {
-                sink.token(EventKind::Blank, "");
+            if number >= self.answers.len() {
+                self.answers.resize_with(number + 1, Answer::default);
             }
+            self.answers[number].take(text, total, why.is_some(), sink);
         } else {
             sink.fragment(EventKind::Text, text);
         }
@@ -201,19 +232,19 @@ impl ReplyReader for Reader {
         if is_marker(event, sink) {
             Ok(())
         } else {
-            self.take(event.data.trim_ascii(), true, sink)
+            self.take(event.data.trim_ascii(), true, 0, sink)
         }
     }
 
     fn body(&mut self, body: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
         if !is_list(body) {
-            return self.take(body, false, sink);
+            return self.take(body, false, 0, sink);
         }
         // Several answers (`n` in the sampling parameters) are a list.
         let answers: Vec<&RawValue> =
             serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-        for answer in answers {
-            self.take(answer.get().as_bytes(), false, sink)?;
+        for (number, answer) in answers.into_iter().enumerate() {
+            self.take(answer.get().as_bytes(), false, number, sink)?;
         }
         Ok(())
     }

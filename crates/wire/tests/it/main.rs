@@ -4,6 +4,7 @@
 //! whose load would disturb those of others.
 
 mod backends;
+mod choices;
 mod closing;
 mod common;
 mod connections;
