@@ -252,6 +252,7 @@ impl Answer<'_> {
         let mut framer = Framer::new(limits.event);
         let mut received = 0_u64;
         let mut trusted = may_be_event_stream(stream.kind);
+        let mut begun = false;
         loop {
             let data = match self.next(body.as_mut()).await {
                 Ok(Some(data)) => data,
@@ -265,6 +266,13 @@ impl Answer<'_> {
                     return Err(self.not_a_stream(stream.kind, &data, body).await);
                 }
                 trusted = true;
+            }
+            if !begun && let Some(first) = data.trim_ascii_start().first() {
+                begun = true;
+                // No field begins like this: some servers send their errors as plain JSON.
+                if *first == b'{' {
+                    return Err(self.not_a_stream(stream.kind, &data, body).await);
+                }
             }
             received += data.len() as u64;
             if received > limits.stream {
@@ -419,6 +427,9 @@ impl Answer<'_> {
             return Fault::new(Outcome::StreamError, error_message(&value));
         }
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(500)]).into_owned();
+        if may_be_event_stream(kind) {
+            return Fault::malformed(format!("the body is not an event stream: {start}"));
+        }
         let message = format!(
             "invalid content type {kind}: expected an event stream (see --no-streaming): {start}"
         );

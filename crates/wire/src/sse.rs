@@ -321,8 +321,11 @@ impl Framer {
         match field {
             b"data" => self.add_data(chunk, 0, 0, place),
             b"event" => {
+                // A name may follow its data; a second one, or one in a stream without blank lines,
+                // begins another event.
+                let begins = !self.name.is_empty() || self.unseparated > 0;
                 let apart = std::mem::take(&mut self.early)
-                    || self.has_data && self.is_whole(chunk, *place);
+                    || self.has_data && begins && self.is_whole(chunk, *place);
                 if apart {
                     self.unseparated = self.unseparated.saturating_add(1);
                     self.dispatch(chunk, place, each)?;
@@ -439,6 +442,9 @@ mod tests {
                 (Vec::new(), b"b".to_vec())
             ]
         );
+        // The fields of an event have no order.
+        let seen = frame(&[b"data: {}\nevent: error\n\ndata: b\n\n"]).unwrap();
+        assert_eq!(seen[0], (b"error".to_vec(), b"{}".to_vec()));
     }
 
     #[test]

@@ -436,3 +436,49 @@ fn a_good_stream_under_another_label_is_read() {
     let record = exchange("vllm", vec![Step::Read, write(nothing)]);
     assert_eq!(record.outcome, Outcome::HttpError);
 }
+
+/// Some servers send an error as plain JSON under the type of an event stream.
+#[test]
+fn plain_json_in_place_of_a_stream_keeps_its_words() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    for (body, outcome, words) in [
+        (
+            "{\"error\": {\"message\": \"queue full\", \"code\": 429}}",
+            Outcome::StreamError,
+            "queue full",
+        ),
+        (
+            "{\n  \"error\": {\n    \"message\": \"queue full\"\n  }\n}\n",
+            Outcome::StreamError,
+            "queue full",
+        ),
+        ("{\"id\": 7}", Outcome::Malformed, "not an event stream"),
+    ] {
+        let record = exchange("vllm", vec![Step::Read, write(format!("{head}{body}"))]);
+        assert_eq!(record.outcome, outcome, "{body} {:?}", record.error);
+        assert!(record.error.unwrap().contains(words), "{body}");
+    }
+}
+
+/// Names of codings that change nothing, as some servers send them; aiohttp, with which vLLM's client
+/// reads, takes the body as it is.
+#[test]
+fn only_compression_is_refused() {
+    let body = format!("data: {TOKEN}\n\ndata: {STOP}\n\ndata: [DONE]\n\n");
+    for (coding, good) in [
+        ("none", true),
+        ("Identity", true),
+        ("utf-8", true),
+        ("", true),
+        ("gzip", false),
+        ("identity, BR", false),
+    ] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: {coding}\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let record = exchange("vllm", vec![Step::Read, write(answer)]);
+        assert_eq!(record.is_ok(), good, "{coding}: {:?}", record.error);
+    }
+}

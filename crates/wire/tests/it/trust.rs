@@ -247,3 +247,45 @@ fn a_page_that_hangs_is_asked_once() {
         "{said:?}"
     );
 }
+
+/// A key may be good for requests and not for the list of models.
+#[test]
+fn a_refused_list_of_models_is_a_fact_and_no_error() {
+    let refuses = vec![
+        Step::Read,
+        write("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
+        Step::Read,
+        write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"),
+    ];
+    let server = Server::start(vec![refuses]);
+    let wire = Wire::new(settings("vllm", &server.url())).unwrap();
+    let side = SideClient::new(&wire).unwrap();
+    let facts = side.inspect(Duration::ZERO).unwrap();
+    assert_eq!((&facts.models, facts.models_status), (&None, Some(403)));
+    let refused = side.access_refused(&facts).unwrap();
+    assert!(refused.to_string().contains("HTTP 403"));
+}
+
+/// A server that loads its model answers with 503.
+#[test]
+fn a_server_that_is_not_ready_is_waited_for() {
+    let loading = vec![
+        Step::Read,
+        write("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    ];
+    let list = r#"{"data":[{"id":"m"}]}"#;
+    let ready = vec![
+        Step::Read,
+        write(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{list}",
+            list.len()
+        )),
+        Step::Read,
+        write("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"),
+    ];
+    let server = Server::start(vec![loading, ready]);
+    let wire = Wire::new(settings("vllm", &server.url())).unwrap();
+    let side = SideClient::new(&wire).unwrap();
+    let facts = side.inspect(Duration::from_secs(60)).unwrap();
+    assert_eq!(facts.models.unwrap()[0].id, "m");
+}
