@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use super::api::{Backend, BackendKind, Foreign, Streaming, all_sequences, no_headers};
 use super::body::{Body, BodySettings, add_common, json_body, model, stream_options};
 use super::message::{
-    Groq, check_error, find_usage, is_marker, note_extras, object, unknown_member,
+    Groq, Timings, check_error, find_usage, is_marker, note_extras, note_timings, object,
+    unknown_member,
 };
 use crate::error::WireError;
 use crate::json::{
@@ -113,6 +114,8 @@ struct Message<'a> {
     metrics: Lenient<ServerMetrics>,
     #[serde(default)]
     x_groq: Lenient<Groq>,
+    #[serde(default)]
+    timings: Lenient<Timings>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -193,6 +196,7 @@ impl ReplyReader for Reader {
         let own = choices.first().filter(|_| choices.len() == 1);
         let own = own.map(|choice| index(choice.index));
         note_extras(message.usage(), message.metrics.0, own, sink);
+        note_timings(message.timings.0, sink);
         let Some(first) = choices.first() else {
             if message.usage().is_none() && message.metrics.is_none() {
                 sink.stray(event.data);
@@ -222,6 +226,7 @@ impl ReplyReader for Reader {
             body,
         )?;
         note_extras(message.usage(), message.metrics.0, None, sink);
+        note_timings(message.timings.0, sink);
         for choice in message.choices.iter().flatten() {
             sink.choice(index(choice.index));
             sink.fragment(EventKind::Text, choice.text());

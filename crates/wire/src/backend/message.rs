@@ -1,11 +1,11 @@
 //! What messages of several APIs have in common: end markers, errors, usage numbers.
 
-use inferometer_core::Outcome;
+use inferometer_core::{Outcome, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json::{Lenient, ServerMetrics, actual_error};
+use crate::json::{Count, Lenient, ServerMetrics, actual_error};
 use crate::reply::{Fault, Sink, failure_words, not_json};
 use crate::sse::SseEvent;
 use crate::usage::UsageObject;
@@ -56,6 +56,27 @@ pub(super) fn check_error(error: Option<&RawValue>, whole: bool, data: &[u8]) ->
 #[serde(default)]
 pub(super) struct Groq {
     pub(super) usage: Lenient<UsageObject>,
+}
+
+/// What llama.cpp adds to its last message.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Timings {
+    /// Prompt tokens from the prefix cache.
+    cache_n: Count,
+}
+
+/// llama.cpp's cached tokens, unless the usage has them.
+pub(super) fn note_timings(timings: Option<Timings>, sink: &mut Sink<'_>) {
+    let Some(cached) = timings.and_then(|timings| timings.cache_n.0) else {
+        return;
+    };
+    if sink.record().usage.cached_tokens.is_none() {
+        sink.usage(Usage {
+            cached_tokens: Some(cached),
+            ..Usage::default()
+        });
+    }
 }
 
 /// The usage numbers of a message in OpenAI's form: its own, else those in a choice, else Groq's.

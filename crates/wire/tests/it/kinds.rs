@@ -437,6 +437,16 @@ fn a_good_stream_under_another_label_is_read() {
     assert_eq!(record.outcome, Outcome::HttpError);
 }
 
+#[test]
+fn llama_cpp_reports_its_cache_beside_the_usage() {
+    let last = r#"{"choices":[{"index":0,"text":"x","delta":{"content":"x"},"finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":2},"timings":{"cache_n":7,"prompt_n":2}}"#;
+    for backend in ["llama.cpp", "openai-chat"] {
+        let record = read(backend, &[TOKEN, last, "[DONE]"]);
+        assert_eq!(record.usage.cached_tokens, Some(7), "{backend}");
+        assert_eq!(record.usage.prompt_tokens, Some(9));
+    }
+}
+
 /// Some servers send an error as plain JSON under the type of an event stream.
 #[test]
 fn plain_json_in_place_of_a_stream_keeps_its_words() {

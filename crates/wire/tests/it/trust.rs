@@ -286,6 +286,6 @@ fn a_server_that_is_not_ready_is_waited_for() {
     let server = Server::start(vec![loading, ready]);
     let wire = Wire::new(settings("vllm", &server.url())).unwrap();
     let side = SideClient::new(&wire).unwrap();
-    let facts = side.inspect(Duration::from_secs(60)).unwrap();
+    let facts = side.inspect(Duration::from_mins(1)).unwrap();
     assert_eq!(facts.models.unwrap()[0].id, "m");
 }
