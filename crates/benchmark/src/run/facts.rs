@@ -6,6 +6,7 @@ use inferometer_metrics::traffic::TrafficSettings;
 use inferometer_os::clock::Anchor;
 use inferometer_results::{Manifest, RunInfo, ScheduleInfo, Target, rfc3339};
 use inferometer_wire::Prepared;
+use serde_json::{Map, Value};
 
 use crate::command::command;
 use crate::error::{Error, OrError};
@@ -73,8 +74,13 @@ const CHAT_TOLERANCE: u32 = 40;
 /// does not know the length, as with images.
 fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     let requests = &ready.workload.requests;
-    let known =
-        |request: &Request| request.media.is_empty() && !matches!(request.prompt, Prompt::Parts(_));
+    let own = &settings.content.extra_body;
+    let known = |request: &Request| {
+        request.media.is_empty()
+            && !matches!(request.prompt, Prompt::Parts(_))
+            && !brings_text(own)
+            && !brings_text(&request.overrides)
+    };
     // A rerank model joins query and documents by a template of its own.
     let joins = settings.target.backend.name().contains("rerank");
     if joins || requests.is_empty() || !requests.iter().all(known) {
@@ -92,6 +98,12 @@ fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     } else {
         PLAIN_TOLERANCE
     })
+}
+
+/// True for body fields whose text the server's chat template puts into the prompt.
+fn brings_text(fields: &Map<String, Value>) -> bool {
+    const FIELDS: [&str; 4] = ["tools", "functions", "documents", "chat_template"];
+    FIELDS.iter().any(|field| fields.contains_key(*field))
 }
 
 /// The addresses that requests are sent to, without secrets.

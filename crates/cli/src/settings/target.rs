@@ -117,6 +117,11 @@ fn headers(entries: &[String]) -> Result<Vec<(String, Secret)>, Failure> {
 /// A URL to which the endpoint can be appended, as vLLM does, without a slash at its end: the
 /// endpoint starts with one.
 fn without_endpoint(url: &str, endpoint: &str) -> Result<String, Failure> {
+    if url.trim().is_empty() {
+        return Err(Failure::usage(
+            "invalid --base-url \"\": expected http://HOST:PORT",
+        ));
+    }
     let base = if endpoint.starts_with('/') {
         url.trim_end_matches('/')
     } else {
