@@ -86,6 +86,8 @@ fn dispatch(arguments: Vec<String>, output: &Output) -> Result<Exit, Failure> {
         Command::Help(args) => commands::help::help(&args, output),
         Command::Check(args) => commands::check::check(&args, output),
         Command::InstallShims(args) => commands::shims::install(&args, output),
+        Command::Completions(args) => Ok(commands::shell::completions(&args, output)),
+        Command::Man(args) => commands::shell::man(&args, output),
         Command::Import(args) => commands::import::import(&args, output),
     }
 }

@@ -44,11 +44,28 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use inferometer_report::Lang;
 
+/// What `--version` says: version, commit, target and profile of the build, and the newest vLLM whose
+/// benchmark is known.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("INFEROMETER_COMMIT"),
+    ", ",
+    env!("INFEROMETER_TARGET"),
+    ", ",
+    env!("INFEROMETER_PROFILE"),
+    "; bench serve of vLLM 0.33)"
+);
+
+/// The version of vLLM in [`VERSION`].
+#[cfg(test)]
+const VLLM: &str = "0.33";
+
 /// Measures LLM inference servers: exact load, kernel time stamps, and a verdict on every run.
 #[derive(Debug, Parser)]
 #[command(
     name = "inferometer",
-    version,
+    version = VERSION,
     infer_subcommands = false,
     disable_help_subcommand = true
 )]
@@ -99,6 +116,10 @@ pub(crate) enum Command {
     Help(HelpArgs),
     /// Write scripts named benchmark_serving.py, run_sweep.py … that run inferometer.
     InstallShims(ShimArgs),
+    /// Print the script by which a shell completes commands and flags.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands to a folder.
+    Man(ManArgs),
     /// Convert result files of vLLM and other tools to inferometer's format.
     Import(ImportArgs),
 }
@@ -126,6 +147,21 @@ pub(crate) struct HelpArgs {
     /// A topic, such as verdict or metrics, or a command [default: the list of topics].
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
+}
+
+/// Arguments of `inferometer completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `inferometer man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands to this folder.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Arguments of `inferometer report`.
@@ -187,4 +223,16 @@ pub(crate) struct SelftestArgs {
     /// Also write the result to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use inferometer_benchmark::Compat;
+
+    #[test]
+    fn the_version_names_the_newest_vllm() {
+        let newest = format!("vllm-{}", super::VLLM);
+        assert_eq!(newest.parse(), Ok(Compat::NEWEST));
+        assert!(super::VERSION.ends_with(&format!("vLLM {})", super::VLLM)));
+    }
 }

@@ -11,6 +11,7 @@ pub(crate) mod quickstart;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod selftest;
+pub(crate) mod shell;
 pub(crate) mod shims;
 pub(crate) mod sim;
 pub(crate) mod simulate;

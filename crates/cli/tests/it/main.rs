@@ -20,6 +20,7 @@ mod memory;
 mod outputs;
 mod run_folders;
 mod secrets;
+mod shell;
 mod shims;
 mod simulated;
 mod tutorial;
