@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use inferometer_core::{ClientHealth, Records, names};
 use inferometer_metrics::numpy;
+use inferometer_os::files::{self, SMALL_FILE};
 use serde::{Deserialize, Serialize};
 
 /// What this host's client can do.
@@ -101,7 +102,7 @@ fn cache_file(program: &str) -> Option<PathBuf> {
 
 /// The ceiling measured earlier on this host with this kind of build, if there is one.
 pub fn kept() -> Option<Ceiling> {
-    let read = |program| std::fs::read_to_string(cache_file(program)?).ok();
+    let read = |program| files::text(&cache_file(program)?, SMALL_FILE).ok();
     let text = read(names::NAME).or_else(|| read(names::OLD_NAME))?;
     let ceiling: Ceiling = serde_json::from_str(&text).ok()?;
     (host() == ceiling.host && ceiling.build == inferometer_results::Tool::this().build)

@@ -1,12 +1,12 @@
 //! Many runs from result files and run folders, as one table.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use inferometer_os::files;
 use inferometer_report::visualize::Row as Keys;
 use inferometer_results::{
-    Aggregate, BenchName, ImportedRun, ReadError, Row, RunFolder, Source, aggregate_with,
-    read_result, read_result_summary,
+    Aggregate, BenchName, ImportedRun, MAX_RESULT_BYTES, ReadError, Row, RunFolder, Source,
+    aggregate_with, read_result, read_result_summary,
 };
 use rayon::prelude::*;
 use serde_json::Value;
@@ -102,7 +102,9 @@ fn folder_details(folder: &Path) -> Option<Keys> {
 pub fn add_details(rows: &mut [Keys], files: &[PathBuf], folders: &[PathBuf]) -> usize {
     let runs: Vec<ImportedRun> = files
         .par_iter()
-        .filter(|file| fs::read(file).is_ok_and(|text| contains(&text, b"\"ttfts\"")))
+        .filter(|file| {
+            files::bytes(file, MAX_RESULT_BYTES).is_ok_and(|text| contains(&text, b"\"ttfts\""))
+        })
         .flat_map_iter(|file| read_result(file).unwrap_or_default())
         .filter(|run| !run.details.is_empty())
         .collect();

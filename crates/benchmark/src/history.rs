@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use inferometer_os::files::{self, SMALL_FILE};
 use serde::Deserialize;
 
 /// Run folders that are looked into, the newest first: a few milliseconds.
@@ -44,7 +45,7 @@ pub(crate) fn repeated_run(runs: &Path, urls: &[String], bodies: &str) -> Option
     // Their names begin with the time at which they were made.
     folders.sort_unstable_by(|a, b| b.cmp(a));
     folders.iter().take(FOLDERS).find_map(|folder| {
-        let text = std::fs::read_to_string(folder.join("manifest.json")).ok()?;
+        let text = files::text(&folder.join("manifest.json"), SMALL_FILE).ok()?;
         let earlier: Earlier = serde_json::from_str(&text).ok()?;
         let same_server = earlier.target.urls.iter().any(|url| urls.contains(url));
         let same_requests = earlier.facts.bodies.as_deref() == Some(bodies);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use inferometer_core::Records;
 use inferometer_report::{Lang, RunAbout, RunPageInput, run_page};
-use inferometer_results::{Manifest, RunFolder};
+use inferometer_results::{Manifest, RunFolder, write_in_folder};
 use serde_json::Value;
 
 use crate::error::{Error, OrError};
@@ -69,6 +69,6 @@ pub(crate) fn write(
         lang,
     });
     let path = folder.path().join(FILE);
-    std::fs::write(&path, page).or_failure()?;
+    write_in_folder(&path, page.as_bytes()).or_failure()?;
     Ok(path)
 }

@@ -283,14 +283,16 @@ pub fn recover(
     let mut folder = RunFolder::open(path).or_usage()?;
     folder.claim().or_usage()?;
     let mut manifest = folder.read_manifest().or_usage()?;
-    if folder.records_path().is_file() && manifest.verdict.is_some() && !manifest.run.recovered {
+    let has_log = folder.log_path().exists();
+    let is_complete = folder.records_path().is_file() && manifest.verdict.is_some();
+    // A recovery removes the log last, so that one which was cut off is repeated.
+    if is_complete && !(manifest.run.recovered && has_log) {
         // It was killed after its result was written, or left the log for another reason.
-        let has_log = folder.log_path().exists();
         folder.remove_log().or_failure()?;
-        observer.line(if has_log {
-            "nothing to recover: the run finished; its leftover log was removed"
-        } else {
-            "nothing to recover: the run finished"
+        observer.line(match (manifest.run.recovered, has_log) {
+            (true, _) => "nothing to recover: the run was recovered before",
+            (false, true) => "nothing to recover: the run finished; its leftover log was removed",
+            (false, false) => "nothing to recover: the run finished",
         });
         return report(path, exports, observer);
     }

@@ -113,32 +113,14 @@ impl Finished<'_> {
     }
 
     /// Writes every requested file; the record log stays. Returns the path of vLLM's file, if there
-    /// is one.
+    /// is one. A result that cannot be written does not keep the run folder from being complete.
     pub(crate) fn write(
         &self,
         places: &Places,
         result: &VllmResult,
         observer: &dyn Observer,
     ) -> Result<Option<PathBuf>, Error> {
-        let mut written = None;
-        if let Some(file) = &places.result {
-            if self.saving.save {
-                let details = vllm::details(self.saving.detailed, self.records);
-                let path = file.write(result, details).or_failure()?;
-                if path != file.path() {
-                    observer.note(&format!(
-                        "{} is another run's: the result is in {}",
-                        file.path().display(),
-                        path.display()
-                    ));
-                }
-                written = Some(path);
-            }
-            let beside = written.as_deref().unwrap_or(file.path());
-            // A saved result has a name of its own, which its neighbours share.
-            let keep = written.is_none() && file.existing() == Existing::Keep;
-            sidecars::write(self.saving, beside, keep, self.records, result)?;
-        }
+        let written = self.write_result(places, result, observer);
         if let Some(folder) = &places.folder {
             folder.store_records(self.records).or_failure()?;
             let manifest = Manifest {
@@ -163,6 +145,36 @@ impl Finished<'_> {
             self.facts,
             observer,
         )?;
+        written
+    }
+
+    /// Writes vLLM's file and the files beside it.
+    fn write_result(
+        &self,
+        places: &Places,
+        result: &VllmResult,
+        observer: &dyn Observer,
+    ) -> Result<Option<PathBuf>, Error> {
+        let Some(file) = &places.result else {
+            return Ok(None);
+        };
+        let mut written = None;
+        if self.saving.save {
+            let details = vllm::details(self.saving.detailed, self.records);
+            let path = file.write(result, details).or_failure()?;
+            if path != file.path() {
+                observer.note(&format!(
+                    "{} is another run's: the result is in {}",
+                    file.path().display(),
+                    path.display()
+                ));
+            }
+            written = Some(path);
+        }
+        let beside = written.as_deref().unwrap_or(file.path());
+        // A saved result has a name of its own, which its neighbours share.
+        let keep = written.is_none() && file.existing() == Existing::Keep;
+        sidecars::write(self.saving, beside, keep, self.records, result)?;
         Ok(written)
     }
 }

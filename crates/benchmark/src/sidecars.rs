@@ -1,11 +1,12 @@
 //! Files beside the result: timeline page, drawing of the lengths, PyTorch's benchmark format.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use inferometer_core::Records;
 use inferometer_report::{Lang, chart, dataset_stats_figure, timeline_page};
-use inferometer_results::{VllmResult, pytorch_records, write_bytes, write_pytorch};
+use inferometer_results::{
+    VllmResult, pytorch_records, write_bytes, write_in_folder, write_pytorch,
+};
 
 use crate::error::{Error, OrError};
 use crate::settings::SavingSettings;
@@ -56,8 +57,6 @@ fn store(path: &Path, bytes: &[u8], keep: bool) -> Result<PathBuf, Error> {
     if keep {
         return write_bytes(path, bytes).or_failure();
     }
-    fs::write(path, bytes)
-        .map(|()| path.to_owned())
-        .or_failure()
-        .map_err(|error| error.context(&format!("cannot write {}", path.display())))
+    write_in_folder(path, bytes).or_failure()?;
+    Ok(path.to_owned())
 }

@@ -99,6 +99,12 @@ impl IntendedResult {
         };
         let file =
             ResultFile::prepare(None, &self.path.display().to_string(), existing).or_failure()?;
+        // A foreign folder may hold a link of that name.
+        let file = if folder.is_some() {
+            file.unnamed()
+        } else {
+            file
+        };
         file.write(&result, details(self.detailed, records))
             .or_failure()
     }

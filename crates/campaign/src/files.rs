@@ -1,6 +1,5 @@
 //! Files that describe campaigns, and tables.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -161,7 +160,7 @@ pub fn line_of_flag(path: &Path, problem: &str) -> String {
 
 /// "line N: " of the key, or nothing if it is in no line or in several.
 fn line_of(path: &Path, key: &str) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = files::text(path, SMALL_FILE).unwrap_or_default();
     let quotes = ['"', '\''];
     let is_key = |line: &str, start: usize| {
         let before = line[..start].trim_end_matches(quotes);
@@ -205,7 +204,7 @@ pub fn result_files(folder: &Path) -> Result<Vec<PathBuf>, CampaignError> {
 /// A file that cannot be read or is not CSV.
 pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignError> {
     let broken = |error: csv::Error| CampaignError::file(path, error.to_string());
-    let file = fs::File::open(path).map_err(CampaignError::io("read", path))?;
+    let file = files::open(path).map_err(CampaignError::io("read", path))?;
     let mut reader = csv::Reader::from_reader(file);
     let columns: Vec<String> = reader
         .headers()
@@ -231,6 +230,8 @@ pub fn read_table(path: &Path) -> Result<Vec<IndexMap<String, Value>>, CampaignE
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

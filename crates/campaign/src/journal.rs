@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use inferometer_core::names;
 use inferometer_core::redact::redact_arguments;
+use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_results::Tool;
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +157,7 @@ impl Journal {
                 path.display()
             )));
         }
-        let text = fs::read_to_string(&path).map_err(CampaignError::io("read", &path))?;
+        let text = files::text(&path, SMALL_FILE).map_err(CampaignError::io("read", &path))?;
         let state: State = serde_json::from_str(&text)
             .map_err(|error| CampaignError::file(&path, error.to_string()))?;
         if state.format_version > CAMPAIGN_FORMAT_VERSION {
@@ -328,7 +329,7 @@ fn was_started(journal: &Path) -> bool {
     if !journal.exists() {
         return false;
     }
-    let state = fs::read_to_string(journal)
+    let state = files::text(journal, SMALL_FILE)
         .ok()
         .and_then(|text| serde_json::from_str::<State>(&text).ok());
     state.is_none_or(|state| {

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_os::process::ProcessId;
 
 /// A process of a server whose sweep is gone.
@@ -60,7 +61,7 @@ fn read(path: &Path) -> Option<Vec<ProcessId>> {
             started: started.parse().ok()?,
         })
     };
-    fs::read_to_string(path)
+    files::text(path, SMALL_FILE)
         .ok()?
         .lines()
         .map(process)

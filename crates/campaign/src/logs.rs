@@ -1,8 +1,9 @@
 //! The logs of runs and servers: their last line, and the reason of a failure.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use inferometer_os::files;
 
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
@@ -39,7 +40,7 @@ fn plain(line: &str) -> String {
 /// The end of a log.
 pub(crate) fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<String> {
-        let mut file = File::open(log)?;
+        let mut file = files::open(log)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();

@@ -1,11 +1,11 @@
 //! Files around the result files, in the layout of vLLM's sweep.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use inferometer_results::{Aggregate, aggregate};
+use inferometer_os::files::{self, SMALL_FILE};
+use inferometer_results::{Aggregate, Links, aggregate};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ pub(crate) fn annotate(
     if keys.is_empty() {
         return Ok(());
     }
-    let text = fs::read_to_string(path).map_err(CampaignError::io("read", path))?;
+    let text = files::text(path, SMALL_FILE).map_err(CampaignError::io("read", path))?;
     let mut object: Map<String, Value> = match serde_json::from_str(&text) {
         Ok(object) => object,
         // Python may have written NaN, which JSON does not know: then the keys are added as text.
@@ -101,7 +101,7 @@ pub fn write_summaries(campaign: &Campaign, journal: &Journal) -> Result<(), Cam
     {
         let mut text = b"[\n".to_vec();
         for (index, file) in files.iter().enumerate() {
-            let content = fs::read_to_string(file).map_err(CampaignError::io("read", file))?;
+            let content = files::text(file, SMALL_FILE).map_err(CampaignError::io("read", file))?;
             text.extend_from_slice(if index > 0 { b",\n" } else { b"" });
             text.extend_from_slice(content.trim().as_bytes());
         }
@@ -109,7 +109,8 @@ pub fn write_summaries(campaign: &Campaign, journal: &Journal) -> Result<(), Cam
         write_file(&folder.join("summary.json"), &text)?;
     }
     if !files.is_empty() {
-        indexed(aggregate(&files)).write_csv(&campaign.output.join("summary.csv"))?;
+        indexed(aggregate(&files))
+            .write_csv(&campaign.output.join("summary.csv"), Links::Replace)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use divan::Bencher;
-use inferometer_results::{aggregate, find_result_files};
+use inferometer_results::{Links, aggregate, find_result_files};
 
 const VLLM: &str = include_str!(
     "../tests/data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json"
@@ -38,7 +38,11 @@ fn ten_thousand(bencher: Bencher<'_, '_>, result: &str) {
     bencher.bench(|| {
         let table = aggregate(&find_result_files(folder.path()).expect("the folder can be read"));
         assert_eq!(table.rows.len(), 10_000);
-        table.write_csv(&csv).expect("room for the table");
-        table.write_parquet(&parquet).expect("room for the table");
+        table
+            .write_csv(&csv, Links::Replace)
+            .expect("room for the table");
+        table
+            .write_parquet(&parquet, Links::Replace)
+            .expect("room for the table");
     });
 }

@@ -15,7 +15,7 @@ use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use crate::atomic::write_atomically;
+use crate::atomic::{Links, write_atomically};
 use crate::duplicates::{Duplicate, take_duplicates};
 use crate::import::{ImportedRun, ReadError, read_result_summary};
 use crate::{ExportForm, ResultsError};
@@ -270,8 +270,8 @@ impl Aggregate {
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn write_csv(&self, path: &Path) -> Result<(), ResultsError> {
-        write_atomically(path, |out| {
+    pub fn write_csv(&self, path: &Path, links: Links) -> Result<(), ResultsError> {
+        write_atomically(path, links, |out| {
             self.csv_to(out).map_err(ResultsError::io("write", path))
         })
     }
@@ -309,7 +309,7 @@ impl Aggregate {
     /// # Errors
     ///
     /// The file cannot be written.
-    pub fn write_parquet(&self, path: &Path) -> Result<(), ResultsError> {
+    pub fn write_parquet(&self, path: &Path, links: Links) -> Result<(), ResultsError> {
         let cells: Vec<_> = self
             .rows
             .par_chunks(CSV_CHUNK)
@@ -331,7 +331,7 @@ impl Aggregate {
         let schema = Arc::new(Schema::new(fields));
         let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
             .map_err(|error| ResultsError::format(path, error.to_string()))?;
-        write_atomically(path, |out| {
+        write_atomically(path, links, |out| {
             let write = || {
                 let mut writer = ArrowWriter::try_new(out, schema, None)?;
                 writer.write(&batch)?;

@@ -6,31 +6,80 @@ use std::path::{Path, PathBuf};
 
 use crate::ResultsError;
 
+/// What is done about a symbolic link that has the name of a file to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// The file that it points to is written: the user named the link.
+    Follow,
+    /// The file takes its place: the link was found in a folder, which may come from anywhere, and
+    /// what it points to is none of the folder's files.
+    Replace,
+}
+
 /// Writes `path` through a temporary file beside it, so that a reader, or a crash, never sees a
-/// partial file.
+/// partial file. A link that is followed stays one: the temporary file is beside its target, which may
+/// be on another file system.
 ///
-/// What is not a regular file, such as `/dev/stdout`, cannot be replaced and is written directly.
+/// What the user named and is not a regular file, such as `/dev/stdout`, cannot be replaced and is
+/// written directly, and so is a device in any folder. A pipe in a folder is replaced: opening it
+/// waits for a reader.
 pub(crate) fn write_atomically<T>(
     path: &Path,
+    links: Links,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
 ) -> Result<T, ResultsError> {
-    if is_special(path) {
-        let file = File::options()
-            .write(true)
-            .open(path)
-            .map_err(ResultsError::io("open", path))?;
-        let mut buffered = BufWriter::new(file);
-        let value = write(&mut buffered)?;
-        buffered.flush().map_err(ResultsError::io("write", path))?;
-        return Ok(value);
-    }
-    let (value, temporary) = write_beside(path, write)?;
-    // A symbolic link stays one: its target is what gets replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = match links {
+        Links::Follow if is_special(path) => return write_directly(path, write),
+        Links::Follow => target_of(path),
+        Links::Replace if is_device(path) => return write_directly(path, write),
+        Links::Replace => path.to_owned(),
+    };
+    let (value, temporary) = write_beside(&target, write)?;
     temporary
         .persist(&target)
         .map_err(|error| ResultsError::io("write", path)(error.error))?;
     Ok(value)
+}
+
+fn write_directly<T>(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, ResultsError>,
+) -> Result<T, ResultsError> {
+    let file = File::options()
+        .write(true)
+        .open(path)
+        .map_err(ResultsError::io("open", path))?;
+    let mut buffered = BufWriter::new(file);
+    let value = write(&mut buffered)?;
+    buffered.flush().map_err(ResultsError::io("write", path))?;
+    Ok(value)
+}
+
+/// Writes a file of a folder in one step. A symbolic link of its name is replaced, not followed.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_in_folder(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+    write_atomically(path, Links::Replace, |out| {
+        out.write_all(bytes)
+            .map_err(ResultsError::io("write", path))
+    })
+}
+
+/// The file that `path` names once its symbolic links are followed, also where that does not exist
+/// yet.
+fn target_of(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    // The limit of Linux on links in a row.
+    for _ in 0..40 {
+        match fs::read_link(&target) {
+            // A relative link begins in the link's own folder.
+            Ok(next) => target = folder_of(&target).join(next),
+            Err(_) => break,
+        }
+    }
+    target
 }
 
 /// As [`write_atomically`], but an existing file is never replaced: the new one gets the first free
@@ -99,7 +148,8 @@ fn write_beside<T>(
     Ok((value, temporary))
 }
 
-/// Checks that `path` can be written later, without leaving a trace or touching what is there.
+/// Checks that `path`, which the user named, can be written later, without leaving a trace or touching
+/// what is there.
 pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::Error::new(
@@ -113,7 +163,7 @@ pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    let mut probe = temporary_in(folder_of(path))?;
+    let mut probe = temporary_in(folder_of(&target_of(path)))?;
     // A full disk accepts empty files.
     probe.write_all(b"inferometer")?;
     probe.as_file().sync_data()
@@ -127,8 +177,24 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn is_special(path: &Path) -> bool {
+pub(crate) fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// True for a device itself, not for a link to one.
+#[cfg(unix)]
+fn is_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    fs::symlink_metadata(path).is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        kind.is_char_device() || kind.is_block_device()
+    })
+}
+
+#[cfg(not(unix))]
+fn is_device(_path: &Path) -> bool {
+    false
 }
 
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
@@ -153,14 +219,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("result.json");
         fs::write(&path, "old").unwrap();
-        let failed = write_atomically(&path, |out| {
+        let failed = write_atomically(&path, Links::Follow, |out| {
             out.write_all(b"half").unwrap();
             Err::<(), _>(ResultsError::format(Path::new("x"), "no"))
         });
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        write_atomically(&path, |out| {
+        write_atomically(&path, Links::Follow, |out| {
             out.write_all(b"new")
                 .map_err(ResultsError::io("write", &path))
         })
@@ -168,6 +234,59 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         check_writable(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A link that the user named leads to the file to write, which may not exist yet. A link that was
+    /// found in a folder leads to a file of somebody else.
+    #[cfg(unix)]
+    #[test]
+    fn only_links_that_the_user_named_are_followed() {
+        use std::os::unix::fs::symlink;
+
+        let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let write = |path: &Path, links| {
+            write_atomically(path, links, |out| {
+                out.write_all(b"new")
+                    .map_err(ResultsError::io("write", path))
+            })
+            .unwrap();
+        };
+        for exists in [true, false] {
+            let [target, link] = [other.path().join("target"), folder.path().join("link")];
+            if exists {
+                fs::write(&target, "old").unwrap();
+            }
+            symlink(&target, &link).unwrap();
+            check_writable(&link).unwrap();
+            write(&link, Links::Follow);
+            assert!(link.is_symlink());
+            assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+            fs::write(&target, "old").unwrap();
+            write(&link, Links::Replace);
+            assert!(!link.is_symlink());
+            assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+            assert_eq!(fs::read_to_string(&link).unwrap(), "new");
+            fs::remove_file(&link).unwrap();
+            fs::remove_file(&target).unwrap();
+        }
+    }
+
+    /// Shared memory is a file system of its own on Linux; where it is not, this is the test above.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_link_to_another_file_system_is_written_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let [target, link] = [other.path().join("r.json"), folder.path().join("r.json")];
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_atomically(&link, Links::Follow, |out| {
+            out.write_all(b"new")
+                .map_err(ResultsError::io("write", &link))
+        })
+        .unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
     }
 
     /// Eight writers at once, twice in a row: sixteen files, none of them lost.

@@ -29,9 +29,18 @@ pub enum ResultsError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// A result is not where it was to be, but it is not lost.
+    #[error("{error}; the result is in {} instead", path.display())]
+    Elsewhere {
+        /// Why the place that was asked for could not be written.
+        error: Box<ResultsError>,
+        /// Where the result is.
+        path: PathBuf,
+    },
     /// Another process still writes in the folder.
     #[error(
-        "{}: the run is still in progress; wait for it, or stop it with Ctrl-C or SIGTERM, which saves its result",
+        "{}: another process writes in the folder: the run, or a recovery of it, is still in progress; wait for it, \
+         or stop the run with Ctrl-C or SIGTERM, which saves its result",
         path.display()
     )]
     InUse {

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use inferometer_core::{Nanos, Record, Records, Schedule, hex};
+use inferometer_os::files::{self, SMALL_FILE};
 use sha2::{Digest, Sha256};
 
-use crate::atomic::write_atomically;
+use crate::atomic::{Links, write_atomically};
 use crate::manifest::Manifest;
 use crate::{ResultsError, StoredRecords, read_log, read_parquet, write_parquet};
+
+/// Largest schedule that is read: 80 million requests at 13 digits each.
+const MAX_SCHEDULE: u64 = 4 * SMALL_FILE;
 
 /// A run folder: where its files are, and how they are written and read.
 ///
@@ -147,7 +151,7 @@ impl RunFolder {
     /// When the file cannot be written.
     pub fn write_schedule(&self, schedule: &Schedule) -> Result<(), ResultsError> {
         let path = self.schedule_path();
-        write_atomically(&path, |out| {
+        write_atomically(&path, Links::Replace, |out| {
             serde_json::to_writer(&mut *out, schedule)
                 .map_err(io::Error::from)
                 .map_err(ResultsError::io("write", &path))
@@ -164,7 +168,7 @@ impl RunFolder {
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(ResultsError::io("read", &path))?;
+        let text = files::text(&path, MAX_SCHEDULE).map_err(ResultsError::io("read", &path))?;
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| ResultsError::format(&path, error.to_string()))
@@ -277,7 +281,8 @@ impl RunFolder {
         self.claim()?;
         if !self.log_path().exists() {
             let problem = if self.records_path().exists() {
-                "nothing to recover: requests.parquet is complete, so the run ended normally"
+                "nothing to recover: requests.parquet is complete and the log is gone, so the run ended or was recovered \
+                 before"
             } else {
                 "nothing to recover: requests.arrows is missing, so nothing was measured"
             };
@@ -336,9 +341,7 @@ impl RunFolder {
     /// When the disk cannot be written or the log not be removed.
     pub fn remove_log(&self) -> Result<(), ResultsError> {
         #[cfg(unix)]
-        File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(ResultsError::io("write", &self.path))?;
+        sync_folder(&self.path).map_err(ResultsError::io("write", &self.path))?;
         match fs::remove_file(self.log_path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(ResultsError::io("remove", &self.log_path())(error))
@@ -377,10 +380,16 @@ fn file_name(path: &Path) -> String {
 }
 
 fn hash(path: &Path) -> Result<String, ResultsError> {
-    let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
+    let mut file = files::open(path).map_err(ResultsError::io("read", path))?;
     let mut digest = Sha256::new();
     io::copy(&mut file, &mut digest).map_err(ResultsError::io("read", path))?;
     Ok(hex(&digest.finalize()))
+}
+
+/// Waits until what was renamed into a folder is on the disk.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// What [`RunFolder::recover`] found.

@@ -33,7 +33,7 @@ pub use aggregate::{
     Aggregate, BenchName, Row, aggregate, aggregate_with, find_result_files, find_run_folders,
     is_run_folder, unquoted_cell,
 };
-pub use atomic::write_bytes;
+pub use atomic::{Links, write_bytes, write_in_folder};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use convert::write_converted;
 pub use dates::{python_isoformat, rfc3339, vllm_date};
@@ -44,7 +44,9 @@ pub use export::{
     ExportGoodput, ExportLengths, ExportLimit, ExportRun, RequestedLengths,
 };
 pub use folder::{ChangedFile, Recovered, RunFolder, run_folder_name};
-pub use import::{ImportedRun, ReadError, Source, VllmEra, read_result, read_result_summary};
+pub use import::{
+    ImportedRun, MAX_RESULT_BYTES, ReadError, Source, VllmEra, read_result, read_result_summary,
+};
 pub use log::{FLUSH_INTERVAL, LogContents, RecordLog, read_log};
 pub use manifest::{
     MANIFEST_FORMAT_VERSION, Manifest, RunInfo, ScheduleInfo, Target, Tool, WorkloadDigest,

@@ -9,6 +9,7 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use inferometer_core::{Nanos, Record};
+use inferometer_os::files;
 
 use crate::ResultsError;
 use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, decode, schema_version};
@@ -164,7 +165,7 @@ pub(crate) fn visit_log(
     path: &Path,
     visitor: &mut dyn FnMut(Record),
 ) -> Result<bool, ResultsError> {
-    let mut file = File::open(path).map_err(ResultsError::io("read", path))?;
+    let mut file = files::open(path).map_err(ResultsError::io("read", path))?;
     let extent = whole_messages(&mut file).map_err(ResultsError::io("read", path))?;
     if extent.messages == 0 {
         // The crash came before the schema was written, or this is another kind of file.

@@ -1,17 +1,17 @@
 //! `manifest.json`: everything about a run that is not in its records.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use inferometer_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload, hex};
+use inferometer_os::files::{self, SMALL_FILE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::ResultsError;
-use crate::atomic::write_atomically;
+use crate::atomic::{Links, write_atomically};
 
 /// Version of the manifest's layout.
 ///
@@ -258,7 +258,7 @@ impl Manifest {
     ///
     /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ResultsError> {
-        write_atomically(path, |out| {
+        write_atomically(path, Links::Replace, |out| {
             serde_json::to_writer_pretty(&mut *out, self)
                 .map_err(io::Error::from)
                 .and_then(|()| out.write_all(b"\n"))
@@ -272,7 +272,7 @@ impl Manifest {
     ///
     /// When the file cannot be read or is not a manifest; [`ResultsError::TooNew`] for a later version.
     pub fn read(path: &Path) -> Result<Self, ResultsError> {
-        let text = fs::read_to_string(path).map_err(ResultsError::io("read", path))?;
+        let text = files::text(path, SMALL_FILE).map_err(ResultsError::io("read", path))?;
         let manifest: Self = serde_json::from_str(&text)
             .map_err(|error| ResultsError::format(path, error.to_string()))?;
         match manifest.format_version {

@@ -1,12 +1,12 @@
 //! `requests.parquet`: one row per request.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use inferometer_core::{Record, Records};
+use inferometer_os::files;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use crate::ResultsError;
-use crate::atomic::write_atomically;
+use crate::atomic::{Links, write_atomically};
 use crate::batch::{BatchBuilder, RECORD_FORMAT_VERSION, VERSION_KEY, decode};
 use crate::columns::{EVENT_LAG_NS, EVENT_NS};
 use crate::log::check_version;
@@ -40,7 +40,7 @@ pub fn write_parquet(
     records: &(impl Records + ?Sized),
     path: &Path,
 ) -> Result<usize, ResultsError> {
-    write_atomically(path, |out| {
+    write_atomically(path, Links::Replace, |out| {
         let mut batches = BatchBuilder::new();
         let mut writer = ArrowWriter::try_new(out, batches.schema().clone(), Some(properties()))
             .map_err(parquet_error("write", path))?;
@@ -97,7 +97,7 @@ impl StoredRecords {
     ///
     /// As [`read_parquet`].
     pub fn open(path: &Path) -> Result<Self, ResultsError> {
-        let file = File::open(path).map_err(ResultsError::io("read", path))?;
+        let file = files::open(path).map_err(ResultsError::io("read", path))?;
         let builder =
             ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
         check_version(path, builder.schema())?;
@@ -177,7 +177,7 @@ fn write_batch<W: Write + Send>(
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReader, ResultsError> {
-    let file = File::open(path).map_err(ResultsError::io("read", path))?;
+    let file = files::open(path).map_err(ResultsError::io("read", path))?;
     let builder =
         ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet_error("read", path))?;
     check_version(path, builder.schema())?;

@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arrival", &["core"]),
     ("workload", &["core", "os"]),
     ("metrics", &["core"]),
-    ("results", &["core"]),
+    ("results", &["core", "os"]),
     ("wire", &["core", "os"]),
     ("telemetry", &["core", "os"]),
     ("sim", &["core", "os"]),
@@ -71,6 +71,9 @@ const MAY_READ_A_CLOCK: [&str; 9] = [
     "terminal",
     "cli",
 ];
+
+/// Crates that read files of folders which may come from anywhere.
+const READ_FOREIGN_FOLDERS: [&str; 3] = ["results", "benchmark", "campaign"];
 
 /// Lines of the command line, which only turns arguments into settings and calls a crate below.
 const MAX_CLI_LINES: usize = 7_000;
@@ -191,6 +194,33 @@ fn a_run_knows_no_command_line_and_prints_nothing() {
             .collect();
         for banned in ["println!", "eprintln!", "print!(", "process::exit"] {
             assert!(!text.contains(banned), "{} has {banned}", path.display());
+        }
+    }
+}
+
+/// A pipe in a folder hangs its reader, and a device has no end: `inferometer_os::files` opens
+/// regular files alone, up to a size.
+#[test]
+fn files_of_foreign_folders_are_opened_in_one_way() {
+    let elsewhere = ["/etc/localtime"];
+    for crate_name in READ_FOREIGN_FOLDERS {
+        let folder = project_root().join("crates").join(crate_name).join("src");
+        for (path, text) in sources(&folder) {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for line in code.lines().filter(|line| !line.contains("//")) {
+                let opens = ["fs::read(", "fs::read_to_string(", "File::open("]
+                    .iter()
+                    .any(|call| line.contains(call));
+                // A folder is opened for its lock and to wait for the disk.
+                let is_known =
+                    line.contains("folder") || elsewhere.iter().any(|e| line.contains(e));
+                assert!(
+                    !opens || is_known,
+                    "{}: use inferometer_os::files instead of {}",
+                    path.display(),
+                    line.trim()
+                );
+            }
         }
     }
 }

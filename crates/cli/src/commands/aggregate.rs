@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inferometer_campaign::{fold, folded_table, overview};
-use inferometer_results::Aggregate;
+use inferometer_results::{Aggregate, Links};
 
 use super::collect::collect;
 use crate::args::AggregateArgs;
@@ -19,7 +19,11 @@ pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, F
         .output
         .clone()
         .unwrap_or_else(|| args.results.join(TABLE_NAME));
-    let broken = write_table(&args.results, &target, args.per_run, output)?;
+    let links = match args.output {
+        Some(_) => Links::Follow,
+        None => Links::Replace,
+    };
+    let broken = write_table(&args.results, (&target, links), args.per_run, output)?;
     Ok(if broken == 0 {
         Exit::Good
     } else {
@@ -27,10 +31,10 @@ pub(crate) fn aggregate(args: &AggregateArgs, output: &Output) -> Result<Exit, F
     })
 }
 
-/// Writes the table of `results` to `target` and returns how many files could not be read.
+/// Writes the table of `results` to `target`, with what is done where that is a link, and returns how many files could not be read.
 pub(crate) fn write_table(
     results: &Path,
-    target: &Path,
+    (target, links): (&Path, Links),
     per_run: bool,
     output: &Output,
 ) -> Result<usize, Failure> {
@@ -43,7 +47,7 @@ pub(crate) fn write_table(
             results.display()
         )));
     }
-    write_both(&table, target)?;
+    write_both(&table, target, links)?;
     output.print_line(&format!(
         "{} runs from {} files: {} and .parquet",
         table.rows.len(),
@@ -53,7 +57,7 @@ pub(crate) fn write_table(
     let groups = if per_run { Vec::new() } else { fold(&table) };
     if groups.iter().any(|group| group.runs > 1) {
         let path = repeats_path(target);
-        write_both(&folded_table(&groups), &path)?;
+        write_both(&folded_table(&groups), &path, Links::Replace)?;
         output.print_line(&format!(
             "{} settings, repeats folded into mean, standard deviation and 95 % interval: {} and .parquet",
             groups.len(),
@@ -71,16 +75,16 @@ pub(crate) fn write_table(
     Ok(table.broken.len())
 }
 
-fn write_both(table: &Aggregate, path: &Path) -> Result<(), Failure> {
+fn write_both(table: &Aggregate, path: &Path, links: Links) -> Result<(), Failure> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
     {
         std::fs::create_dir_all(folder).or_usage()?;
     }
-    table.write_csv(path).or_usage()?;
+    table.write_csv(path, links).or_usage()?;
     table
-        .write_parquet(&path.with_extension("parquet"))
+        .write_parquet(&path.with_extension("parquet"), Links::Replace)
         .or_usage()
 }
 

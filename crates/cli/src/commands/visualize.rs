@@ -14,7 +14,7 @@ use inferometer_report::visualize::{
     RatingScale, ReportFormat, Row, dashboard, latency_figure, parse_rows, performance_report,
     throughput_figure,
 };
-use inferometer_results::find_run_folders;
+use inferometer_results::{Links, find_run_folders, write_in_folder};
 use inferometer_sim::{SimSettings, start};
 use inferometer_workload::{BUILTIN, Tokenizer};
 
@@ -164,12 +164,8 @@ fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<[String; 2
 
 fn write(folder: &Path, name: &str, content: &[u8]) -> Result<String, Failure> {
     let path = folder.join(name);
-    fs::write(&path, content).map_err(|error| {
-        Failure::usage(format!(
-            "--output: cannot write {}: {error}",
-            path.display()
-        ))
-    })?;
+    write_in_folder(&path, content)
+        .map_err(|error| Failure::usage(format!("--output: {error}")))?;
     Ok(path.display().to_string())
 }
 
@@ -225,6 +221,6 @@ fn demo(args: &VisualizeArgs, output: &Output) -> Result<PathBuf, Failure> {
         return Err(Failure::failure("the demo's sweep did not finish"));
     }
     let table = results.join(TABLE_NAME);
-    write_table(&results, &table, false, output)?;
+    write_table(&results, (&table, Links::Replace), false, output)?;
     Ok(table)
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use inferometer_benchmark::EngineModel;
 use inferometer_core::Nanos;
+use inferometer_os::files::{self, SMALL_FILE};
 use inferometer_sim::engine::{
     ClusterConfig, EngineConfig, Preset, PresetFile, Speculation, Swap, Transfer,
 };
@@ -87,7 +88,7 @@ fn load(preset: &str) -> Result<(String, EngineConfig), Failure> {
         return Ok((known.to_string(), known.engine().or_usage()?));
     }
     let invalid = |error: &dyn Display| Failure::usage(format!("--preset {preset}: {error}"));
-    let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
+    let text = files::text(path, SMALL_FILE).map_err(|error| invalid(&error))?;
     let file = PresetFile::from_json(&text).map_err(|error| invalid(&error))?;
     Ok((file.name, file.engine))
 }

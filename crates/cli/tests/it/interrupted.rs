@@ -410,7 +410,7 @@ fn a_run_in_progress_cannot_be_recovered_and_loses_nothing() {
         .output()
         .unwrap();
     assert!(
-        printed(&again).contains("nothing to recover"),
+        printed(&again).contains("nothing to recover: the run was recovered before"),
         "{}",
         printed(&again)
     );

@@ -16,7 +16,7 @@ use inferometer_core::hex;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use crate::atomic::{check_writable, write_atomically, write_new};
+use crate::atomic::{Links, check_writable, write_atomically, write_new};
 use crate::{Manifest, ResultsError, rfc3339};
 
 /// Percentiles that the forms have keys for; 0 and 100 are the smallest and the largest value.
@@ -110,7 +110,7 @@ impl ExportForm {
         if fresh {
             return write_new(&path, write);
         }
-        write_atomically(&path, write)?;
+        write_atomically(&path, Links::Replace, write)?;
         Ok(path)
     }
 }

@@ -11,15 +11,15 @@ mod nested;
 mod text;
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use inferometer_os::files;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Bytes of a result file that are read at most.
-const MAX_FILE_BYTES: u64 = 4 << 30;
+pub const MAX_RESULT_BYTES: u64 = 4 << 30;
 
 /// The tool that wrote a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,14 +136,6 @@ pub enum ReadError {
         /// The first keys found, for people.
         keys: String,
     },
-    /// Larger than any result should be.
-    #[error("{}: {bytes} bytes are more than the limit for a result file", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
 }
 
 /// Reads all runs of a result file, with their lists of single requests.
@@ -172,14 +164,7 @@ fn read(path: &Path, details: bool) -> Result<Vec<ImportedRun>, ReadError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = fs::metadata(path).map_err(io)?.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(ReadError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        });
-    }
-    let text = text::decode(fs::read(path).map_err(io)?);
+    let text = text::decode(files::bytes(path, MAX_RESULT_BYTES).map_err(io)?);
     let text = text.trim();
     let mut runs = Vec::new();
     match parse_document(text, details) {

@@ -8,7 +8,7 @@ use inferometer_core::python::float_repr;
 
 use super::{Details, VllmHeader, VllmResult};
 use crate::ResultsError;
-use crate::atomic::{check_writable, folder_of, write_atomically, write_new};
+use crate::atomic::{Links, check_writable, folder_of, is_special, write_atomically, write_new};
 
 /// The file name that vLLM gives a result when none is asked for:
 /// `{label or backend}-{rate}qps[-concurrency{C}]-{last part of the model}-{date}.json`, or with
@@ -50,6 +50,7 @@ pub enum Existing {
 pub struct ResultFile {
     path: PathBuf,
     existing: Existing,
+    links: Links,
 }
 
 impl ResultFile {
@@ -89,7 +90,21 @@ impl ResultFile {
             fs::create_dir_all(folder).map_err(|source| not_writable(folder, source))?;
         }
         check_writable(&path).map_err(|source| not_writable(&path, source))?;
-        Ok(Self { path, existing })
+        Ok(Self {
+            path,
+            existing,
+            links: Links::Follow,
+        })
+    }
+
+    /// The same file, where its name is not the user's but one in a folder that may come from
+    /// anywhere: a symbolic link of that name is not followed.
+    #[must_use]
+    pub fn unnamed(self) -> Self {
+        Self {
+            links: Links::Replace,
+            ..self
+        }
     }
 
     /// Where the result goes.
@@ -111,8 +126,45 @@ impl ResultFile {
     ///
     /// # Errors
     ///
-    /// The file cannot be written.
+    /// The file cannot be written. What was measured is kept then where there is room for it:
+    /// [`ResultsError::Elsewhere`] says where.
     pub fn write(
+        &self,
+        result: &VllmResult,
+        details: Details<'_>,
+    ) -> Result<PathBuf, ResultsError> {
+        self.write_as_asked(result, details).map_err(|error| {
+            match self.keep_elsewhere(result, details) {
+                Some(path) => ResultsError::Elsewhere {
+                    error: Box::new(error),
+                    path,
+                },
+                None => error,
+            }
+        })
+    }
+
+    /// Writes the result under its own name beside the file, in the current folder or among the
+    /// system's temporary files: in the first of them that takes it.
+    fn keep_elsewhere(&self, result: &VllmResult, details: Details<'_>) -> Option<PathBuf> {
+        let name = self.path.file_name()?;
+        let mut folders = vec![PathBuf::from("."), std::env::temp_dir()];
+        // The folder of a device is none for results.
+        if !is_special(&self.path) {
+            folders.insert(0, folder_of(&self.path).to_owned());
+        }
+        folders.into_iter().find_map(|folder| {
+            let path = folder.join(name).with_extension("rescued.json");
+            let written = write_new(&path, |out| {
+                result
+                    .write_to(out, details)
+                    .map_err(ResultsError::io("write", &path))
+            });
+            written.ok()
+        })
+    }
+
+    fn write_as_asked(
         &self,
         result: &VllmResult,
         details: Details<'_>,
@@ -124,13 +176,17 @@ impl ResultFile {
         };
         match self.existing {
             Existing::Append => self.append(result, details)?,
-            Existing::Replace => write_atomically(&self.path, write)?,
+            Existing::Replace => write_atomically(&self.path, self.links, write)?,
             Existing::Keep => return write_new(&self.path, write),
         }
         Ok(self.path.clone())
     }
 
     fn append(&self, result: &VllmResult, details: Details<'_>) -> Result<(), ResultsError> {
+        if self.links == Links::Replace && self.path.is_symlink() {
+            let problem = "it is a symbolic link, which the command line does not name";
+            return Err(ResultsError::format(&self.path, problem));
+        }
         let mut file = File::options()
             .append(true)
             .create(true)

@@ -6,7 +6,7 @@ use inferometer_core::python::write_json;
 use serde_json::{Map, Value, json};
 
 use crate::ResultsError;
-use crate::atomic::write_atomically;
+use crate::atomic::{Links, write_atomically};
 
 /// The metrics that become records, in vLLM's order.
 const METRICS: [&str; 12] = [
@@ -94,7 +94,7 @@ pub fn pytorch_records(
 /// The file cannot be written.
 pub fn write_pytorch(result_file: &Path, records: &Value) -> Result<PathBuf, ResultsError> {
     let path = result_file.with_extension("pytorch.json");
-    write_atomically(&path, |out| {
+    write_atomically(&path, Links::Replace, |out| {
         write_json(out, records).map_err(ResultsError::io("write", &path))
     })?;
     Ok(path)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use inferometer_results::{BenchName, aggregate, find_result_files};
+use inferometer_results::{BenchName, Links, aggregate, find_result_files};
 
 const RAMP: &str =
     include_str!("../data/vllm/mylabel-ramp-up-linear-5qps-20qps-truth-model-20261124-040053.json");
@@ -45,7 +45,7 @@ fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
     assert!(!table.columns.iter().any(|column| column == "latencies"));
 
     let path = folder.path().join("aggregate_results.csv");
-    table.write_csv(&path).unwrap();
+    table.write_csv(&path, Links::Replace).unwrap();
     let mut reader = csv::Reader::from_path(&path).unwrap();
     let header = reader.headers().unwrap().clone();
     let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
@@ -65,7 +65,7 @@ fn a_folder_becomes_a_table_and_a_broken_file_is_named() {
     assert_eq!(cell(1, "input_len"), "");
 
     let path = folder.path().join("aggregate_results.parquet");
-    table.write_parquet(&path).unwrap();
+    table.write_parquet(&path, Links::Replace).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
         fs::File::open(path).unwrap(),
     );
@@ -89,9 +89,11 @@ fn an_empty_folder_gives_an_empty_table() {
     let folder = tempfile::tempdir().unwrap();
     let table = aggregate(&find_result_files(folder.path()).unwrap());
     assert!(table.rows.is_empty() && table.broken.is_empty());
-    table.write_csv(&folder.path().join("a.csv")).unwrap();
     table
-        .write_parquet(&folder.path().join("a.parquet"))
+        .write_csv(&folder.path().join("a.csv"), Links::Replace)
+        .unwrap();
+    table
+        .write_parquet(&folder.path().join("a.parquet"), Links::Replace)
         .unwrap();
     assert!(find_result_files(&folder.path().join("none")).is_err());
 }
@@ -152,7 +154,7 @@ fn text_that_looks_like_a_formula_is_marked_as_text() {
     put(folder.path(), "x.json", &result(1.0, more));
     let path = folder.path().join("table.csv");
     let table = aggregate(&find_result_files(folder.path()).unwrap());
-    table.write_csv(&path).unwrap();
+    table.write_csv(&path, Links::Replace).unwrap();
     let mut reader = csv::Reader::from_path(&path).unwrap();
     let header = reader.headers().unwrap().clone();
     let row = reader.records().next().unwrap().unwrap();

@@ -295,6 +295,14 @@ fn a_full_disk_is_reported_for_every_file() {
         .write(&VllmResult::default(), Details::Held)
         .unwrap();
     for error in errors {
+        let error = match error {
+            // A result is kept somewhere else.
+            ResultsError::Elsewhere { error, path } => {
+                fs::remove_file(path).unwrap();
+                *error
+            }
+            error => error,
+        };
         let kind = match &error {
             ResultsError::Io { source, .. } | ResultsError::NotWritable { source, .. } => {
                 source.kind()

@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod folder;
+mod foreign;
 mod import;
 mod records;
 mod vllm;
