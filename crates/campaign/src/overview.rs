@@ -37,14 +37,11 @@ pub fn overview(groups: &[Folded], align: impl Fn(&[Vec<String>]) -> String) -> 
         );
     }
     text.push_str(
-        "± is half of the 95 % interval of the mean (Student's t, with as many values as runs).\n",
+        "± is half of the 95 % interval of the mean (Student's t, over the runs that are in the number).\n",
     );
-    if groups
-        .iter()
-        .any(|group| group.invalid + group.unanswered > 0)
-    {
+    if groups.iter().any(|group| group.used < group.runs) {
         text.push_str(
-            "Runs that are INVALID or have no answer are counted, and are in no number.\n",
+            "Runs that are INVALID or have no answer are counted, and are in no number; a run can be both.\n",
         );
     }
     text
@@ -106,7 +103,7 @@ fn row(group: &Folded, keys: &[&String]) -> Vec<String> {
     row
 }
 
-/// The number of runs, and of those among them that are in no number.
+/// The number of runs, how many of them are in the numbers, and what the others are.
 fn runs(group: &Folded) -> String {
     let mut apart = Vec::new();
     if group.invalid > 0 {
@@ -118,6 +115,6 @@ fn runs(group: &Folded) -> String {
     if apart.is_empty() {
         group.runs.to_string()
     } else {
-        format!("{} ({})", group.runs, apart.join(", "))
+        format!("{} of {} ({})", group.used, group.runs, apart.join(", "))
     }
 }

@@ -40,11 +40,13 @@ pub struct Folded {
     pub settings: IndexMap<String, Value>,
     /// Number of runs.
     pub runs: usize,
-    /// Runs whose verdict is INVALID; they are in none of the numbers.
+    /// Runs that are in the numbers: with answers, and not INVALID.
+    pub used: usize,
+    /// Runs whose verdict is INVALID.
     pub invalid: usize,
-    /// Runs without a single answer that are not INVALID; they are in none of the numbers either.
+    /// Runs without a single answer, which may be INVALID too.
     pub unanswered: usize,
-    /// The numbers of the other runs, by vLLM's key.
+    /// The numbers of the runs that are used, by vLLM's key.
     pub numbers: IndexMap<String, Estimate>,
 }
 
@@ -162,11 +164,13 @@ fn is_invalid(row: &Row) -> bool {
 }
 
 fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
-    let (invalid, valid): (Vec<&Row>, Vec<&Row>) =
-        rows.iter().copied().partition(|row| is_invalid(row));
-    let (sound, unanswered): (Vec<&Row>, Vec<&Row>) = valid
-        .into_iter()
-        .partition(|row| has_answers(|key| number(row, key)));
+    let answered = |row: &Row| has_answers(|key| number(row, key));
+    let rows_with = |is: &dyn Fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
+    let sound: Vec<&Row> = rows
+        .iter()
+        .copied()
+        .filter(|row| answered(row) && !is_invalid(row))
+        .collect();
     let mut keys = IndexSet::new();
     for row in &sound {
         for (key, value) in &row.values {
@@ -193,14 +197,15 @@ fn folded(settings: IndexMap<String, Value>, rows: &[&Row]) -> Folded {
     Folded {
         settings,
         runs: rows.len(),
-        invalid: invalid.len(),
-        unanswered: unanswered.len(),
+        used: sound.len(),
+        invalid: rows_with(&is_invalid),
+        unanswered: rows_with(&|row| !answered(row)),
         numbers,
     }
 }
 
-/// The folded runs as a table: settings, `runs`, how many of them are in no number (`invalid_runs`,
-/// `unanswered_runs`), and for each number its mean under its own key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
+/// The folded runs as a table: settings, `runs`, how many of them are INVALID or have no answer
+/// (`invalid_runs`, `unanswered_runs`; a run can be both), and for each number its mean under its own key, then `.sd`, `.ci95_low`, `.ci95_high` and `.n`.
 pub fn folded_table(groups: &[Folded]) -> Aggregate {
     let mut columns: IndexSet<String> = IndexSet::new();
     for group in groups {
@@ -280,12 +285,20 @@ mod tests {
         let [group] = &fold(&table)[..] else {
             panic!("one setting")
         };
-        assert_eq!((group.runs, group.invalid, group.unanswered), (5, 2, 1));
+        assert_eq!(
+            (group.runs, group.used, group.invalid, group.unanswered),
+            (5, 2, 2, 2)
+        );
+        let text = crate::overview(std::slice::from_ref(group), |rows| format!("{rows:?}\n"));
+        assert!(
+            text.contains("2 of 5 (2 INVALID, 2 without answers)"),
+            "{text}"
+        );
         assert_eq!(group.numbers["mean_ttft_ms"].mean, 21.0);
         assert_eq!(group.numbers["mean_ttft_ms"].n, 2);
         assert_eq!(group.numbers["output_throughput"].mean, 51.0);
         let folded = folded_table(std::slice::from_ref(group));
-        assert_eq!(folded.rows[0].values["unanswered_runs"], 1);
+        assert_eq!(folded.rows[0].values["unanswered_runs"], 2);
     }
 
     #[test]

@@ -41,5 +41,5 @@ pub use schedule::{Schedule, ScheduleError};
 pub use secret::Secret;
 pub use shell::shell_word;
 pub use time::Nanos;
-pub use verdict::{Level, Reason, Verdict};
+pub use verdict::{Detail, Level, Reason, Verdict};
 pub use visible::visible;

@@ -40,6 +40,19 @@ pub struct Reason {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// The numbers and names that `message` has in parentheses, in every language of the reports.
+    /// Absent where the message has none, and in files of versions before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+/// The numbers and names that belong to a finding, in the languages of the reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// In English.
+    pub en: String,
+    /// In Chinese.
+    pub zh: String,
 }
 
 /// The judgement on a run: the worst level of its reasons, or valid when there are none.
@@ -72,6 +85,7 @@ mod tests {
             level,
             message: String::new(),
             remedy: String::new(),
+            detail: None,
         }
     }
 

@@ -51,6 +51,7 @@ fn page(n: usize, lang: Lang) -> String {
         environment: &json!({"host": "bench-01", "cpu": {"model": "synthetic", "cores": 8}}),
         server_metrics: &Value::Null,
         partial: false,
+        recovered: false,
         lang,
     })
 }

@@ -15,18 +15,34 @@ const DATA_CHANGED_ZH: [&str; 2] = [
 /// Message and remedy of a finding in `lang`. An unknown code keeps its English text.
 pub(crate) fn texts(reason: &Reason, lang: Lang) -> (String, String) {
     if lang == Lang::Zh && reason.code == "data_changed" {
-        return (DATA_CHANGED_ZH[0].to_owned(), DATA_CHANGED_ZH[1].to_owned());
+        let message = with_aside(DATA_CHANGED_ZH[0], detail_zh(reason).into_iter());
+        return (message, DATA_CHANGED_ZH[1].to_owned());
     }
     let rule = Rule::find(&reason.code).filter(|_| lang == Lang::Zh);
     let Some(rule) = rule else {
         return (reason.message.clone(), reason.remedy.clone());
     };
     let meaning = rule.zh.meaning;
-    let message = match rule.numbers(&reason.message) {
-        Some((value, limit)) => format!("{meaning}（实测 {value}，界限 {limit}）"),
-        None => meaning.to_owned(),
-    };
-    (message, rule.zh.remedy.to_owned())
+    let numbers = rule.numbers(&reason.message);
+    let numbers = numbers.map(|(value, limit)| format!("实测 {value}，界限 {limit}"));
+    let aside = numbers.into_iter().chain(detail_zh(reason));
+    (with_aside(meaning, aside), rule.zh.remedy.to_owned())
+}
+
+/// The numbers and names of a finding; files of earlier versions have them in English only, inside of
+/// the message.
+fn detail_zh(reason: &Reason) -> Option<String> {
+    let detail = reason.detail.as_ref()?;
+    (!detail.zh.is_empty()).then(|| detail.zh.clone())
+}
+
+/// `text`, and what belongs to it in parentheses.
+fn with_aside(text: &str, parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() {
+        return text.to_owned();
+    }
+    format!("{text}（{}）", parts.join("；"))
 }
 
 /// A verdict for pages that can switch their language: each reason has its Chinese texts under
@@ -48,9 +64,50 @@ pub(crate) fn in_both(verdict: &Verdict) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use inferometer_core::Level;
+    use inferometer_core::{Detail, Level};
 
     use super::*;
+
+    /// The remedies say "to the number named" and "this word": the numbers and words are those of the
+    /// detail.
+    #[test]
+    fn chinese_findings_name_what_the_english_ones_name() {
+        let rule = Rule::find("unknown_ending").unwrap();
+        let full = format!(
+            "{} is 10 % (\"halted\": 1), limit 0 %: {}",
+            rule.quantity, rule.en.meaning
+        );
+        let mut reason = Reason {
+            code: rule.code.into(),
+            level: Level::Caution,
+            message: full,
+            remedy: rule.en.remedy.into(),
+            detail: Some(Detail {
+                en: "\"halted\": 1".into(),
+                zh: "\"halted\"：1 个".into(),
+            }),
+        };
+        let (message, _) = texts(&reason, Lang::Zh);
+        assert_eq!(
+            message,
+            format!(
+                "{}（实测 10 %，界限 0 %；\"halted\"：1 个）",
+                rule.zh.meaning
+            )
+        );
+        let both = in_both(&Verdict::from_reasons(vec![reason.clone()]));
+        assert_eq!(both["reasons"][0]["zh"][0], message);
+        // A file of an earlier version has no detail, and the finding has its numbers all the same.
+        let old = serde_json::json!({
+            "code": reason.code, "level": "CAUTION", "message": reason.message, "remedy": "",
+        });
+        reason = serde_json::from_value(old).unwrap();
+        let (message, _) = texts(&reason, Lang::Zh);
+        assert_eq!(
+            message,
+            format!("{}（实测 10 %，界限 0 %）", rule.zh.meaning)
+        );
+    }
 
     #[test]
     fn chinese_findings_have_the_numbers_and_no_english() {
@@ -60,6 +117,7 @@ mod tests {
             level: Level::Caution,
             message: message.into(),
             remedy: rule.en.remedy.into(),
+            detail: None,
         };
         let full = format!(
             "{} is 12.5 ms (send time minus due time or slot release), limit 3 ms: {}",

@@ -204,6 +204,7 @@ fn a_page_of_a_hundred_thousand_requests_is_smooth_and_says_that_it_shows_a_samp
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: false,
+        recovered: false,
         lang: Lang::En,
     });
     let steps = "seen.shown=DATA.timeline.rows.length;seen.total=DATA.timeline.total;\
@@ -245,6 +246,7 @@ fn the_run_page_shows_curves_slow_requests_and_errors() {
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: true,
+        recovered: false,
         lang: Lang::En,
     });
     let steps = "

@@ -189,6 +189,7 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
         level,
         message: message.into(),
         remedy: remedy.into(),
+        detail: None,
     };
     BlockContext {
         verdict: Verdict::from_reasons(vec![
@@ -208,6 +209,7 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
         ]),
         outcomes,
         not_sent: 0,
+        recovered: false,
         targets: Vec::new(),
         tokens_per_event: Some(1.0),
         notes: Vec::new(),
@@ -372,6 +374,37 @@ fn servers_notes_and_unsent_requests_have_their_lines() {
         verdict_block(&context(Lang::En)),
         verdict_block(&context(Lang::Zh))
     ));
+}
+
+/// The log of a killed run is up to a second behind: what it lacks may have been sent.
+#[test]
+fn a_recovered_run_does_not_say_what_was_not_sent() {
+    let mut outcomes = OutcomeCounts::default();
+    for _ in 0..40 {
+        outcomes.add(Outcome::Unfinished);
+    }
+    let line = |lang| {
+        let block = verdict_block(&BlockContext {
+            outcomes: outcomes.clone(),
+            not_sent: 39,
+            recovered: true,
+            lang,
+            ..BlockContext::default()
+        });
+        block.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let en = line(Lang::En);
+    assert!(
+        en.contains(
+            "unfinished 1 · not in the log (not sent, in flight, or in its last second) 39"
+        ),
+        "{en}"
+    );
+    let zh = line(Lang::Zh);
+    assert!(
+        zh.contains("不在日志中") && !zh.contains("· 未发送"),
+        "{zh}"
+    );
 }
 
 #[test]

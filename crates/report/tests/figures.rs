@@ -141,6 +141,69 @@ fn distributions_that_are_not_drawn_are_counted() {
     }
 }
 
+/// 4 of 120 requests failed (3.3 %): 4 of the 16 of one run and none of the 104 of the other. The mean of
+/// the runs' fractions would be 12.5 %. The run with failures is INVALID: its latencies are not used, and
+/// its failures count, as the report says.
+#[test]
+fn failed_requests_are_counted_over_all_runs() {
+    let run = |repeat: u32, completed: u32, failed: u32, level: &str| {
+        let mut row = fixture::run(512, 128, 4, repeat, false);
+        row.insert("completed".into(), completed.into());
+        row.insert("failed".into(), failed.into());
+        row.insert("verdict".into(), level.into());
+        row
+    };
+    let rows = [run(0, 104, 0, "VALID"), run(1, 12, 4, "INVALID")];
+    let runs = parse_rows(&rows);
+    let text = |lang| {
+        let report = performance_report(&runs, &RatingScale::default(), lang, ReportFormat::Text);
+        report.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let en = text(Lang::En);
+    assert!(
+        en.contains("3.3 % of the requests failed at concurrency 4 (4 of 120 in all runs"),
+        "{en}"
+    );
+    assert!(
+        en.contains("only failed requests are counted over all results"),
+        "{en}"
+    );
+    assert!(text(Lang::Zh).contains("120 个请求中的 4 个"));
+}
+
+/// Two runs of one setting, one of which has no answer by which its lengths are known.
+#[test]
+fn a_run_without_answers_is_no_setting_of_its_own() {
+    let mut failed = fixture::run(512, 128, 4, 1, false);
+    for key in ["input_len", "output_len"] {
+        failed.shift_remove(key);
+    }
+    failed.insert("completed".into(), 0.into());
+    failed.insert("failed".into(), 16.into());
+    failed.insert("verdict".into(), "INVALID".into());
+    let good = |repeat| fixture::run(512, 128, 4, repeat, false);
+    let report = |rows: &[_]| {
+        let runs = parse_rows(rows);
+        let report =
+            performance_report(&runs, &RatingScale::default(), Lang::En, ReportFormat::Text);
+        report.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let rows = [good(0), failed.clone(), good(2)];
+    let text = report(&rows);
+    assert!(!text.contains("mixed lengths"), "{text}");
+    assert!(text.contains("- 2 runs per point;"), "{text}");
+    assert!(
+        text.contains(
+            "In no mean, rating or best setting: 1 of 3 runs (1 INVALID, 1 without answers, 1 both)."
+        ),
+        "{text}"
+    );
+    // Where runs of several lengths are alike, its own are unknown.
+    let other = fixture::run(1024, 128, 4, 0, false);
+    let runs = parse_rows(&[good(0), failed, other]);
+    assert_eq!(runs[1].input_len, None);
+}
+
 #[test]
 fn a_report_has_ranges_only_where_values_differ_and_separates_remedies() {
     let mut row = fixture::run(512, 128, 8, 0, false);

@@ -117,6 +117,30 @@ fn response_latency_comes_first_and_one_run_each_cannot_tell() {
     assert_eq!(decision(&turned, response), "worse");
 }
 
+/// How many samples there are is up to the plan: 15 or 12 are neither better nor worse.
+#[test]
+fn numbers_of_samples_are_not_judged() {
+    let samples = "inferometer.extras.arrival.own_lateness_ms.samples";
+    let p99 = "inferometer.extras.arrival.own_lateness_ms.p99";
+    let row = |n: u32, late: f64| -> Row {
+        serde_json::from_value(json!({"completed": n, "mean_ttft_ms": 20.0, samples: n, p99: late}))
+            .unwrap()
+    };
+    let side = |name: &str, n: u32, late: f64| Side {
+        name: name.into(),
+        rows: vec![row(n, late), row(n + 1, late + 0.01)],
+    };
+    let sides = [side("a", 150, 0.9), side("b", 120, 0.1)];
+    let json = Comparison::new(&sides, Lang::En).unwrap().to_json();
+    let metric = |key: &str| {
+        let metrics = json["metrics"].as_array().unwrap();
+        let found = metrics.iter().find(|metric| metric["key"] == key).unwrap();
+        (found["better"].clone(), found["decision"][1].clone())
+    };
+    assert_eq!(metric(samples), (json!("neither"), json!(null)));
+    assert_eq!(metric(p99), (json!("lower"), json!("better")));
+}
+
 /// A side whose requests all failed has TTFT 0 in its file, which is not faster than 21 ms.
 #[test]
 fn a_side_without_answers_has_no_latency() {
@@ -217,6 +241,7 @@ fn the_run_page_has_the_data_of_the_records() {
         environment: &Value::Null,
         server_metrics: &Value::Null,
         partial: false,
+        recovered: false,
         lang: Lang::En,
     });
     let data = data(&page);

@@ -343,15 +343,16 @@ impl ExtrasCollector<'_> {
     fn retokenised(&self) -> Option<Note> {
         let agreement = self.extras.tokens.usage_against_tokenizer.as_ref()?;
         let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
+        let (ends_en, ends_zh) = agreement.ends();
         agreement.retokenised.then(|| Note {
             code: "retokenised_output".into(),
             message: format!(
-                "the server counts {usage} output tokens and the tokenizer {own}, although both count the prompts \
+                "the server counts {usage} output tokens{ends_en} and the tokenizer {own}, although both count the prompts \
                  alike: the text of the answers does not encode into the tokens that it came from, as with random \
                  weights; the server's count is used"
             ),
             zh: format!(
-                "服务器计得 {usage} 个输出 token，分词器计得 {own} 个，而两者对提示词的计数一致：回答文本重新编码后与原 token 不同，随机权重的模型即如此；采用服务器的计数"
+                "服务器计得 {usage} 个输出 token{ends_zh}，分词器计得 {own} 个，而两者对提示词的计数一致：回答文本重新编码后与原 token 不同，随机权重的模型即如此；采用服务器的计数"
             ),
         })
     }

@@ -327,6 +327,14 @@ const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde requires"
+)]
+const fn no_tokens(tokens: &u64) -> bool {
+    *tokens == 0
+}
+
 /// Where output token counts come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenCounts {
@@ -368,7 +376,12 @@ pub struct TokenAgreement {
     pub usage_total: u64,
     /// Tokens by the tokenizer.
     pub tokenizer_total: u64,
-    /// |usage − tokenizer| / usage over the totals.
+    /// Tokens of the usage that end an answer and have no text: at most one per choice of an answer
+    /// that ended by itself, where the usage has more than the tokenizer. Servers count the token at
+    /// which they stop, as vLLM does.
+    #[serde(default, skip_serializing_if = "no_tokens")]
+    pub end_tokens: u64,
+    /// |usage − `end_tokens` − tokenizer| / usage over the totals.
     pub relative_difference: f64,
     /// Token events of the compared answers.
     #[serde(default)]
@@ -384,6 +397,22 @@ pub struct TokenAgreement {
 const AGREEMENT: f64 = 0.05;
 
 impl TokenAgreement {
+    /// Tokens by usage, without those that end an answer.
+    const fn with_text(&self) -> u64 {
+        self.usage_total.saturating_sub(self.end_tokens)
+    }
+
+    /// How many tokens of the usage end an answer, in English and Chinese; empty where none does.
+    pub(crate) fn ends(&self) -> (String, String) {
+        match self.end_tokens {
+            0 => Default::default(),
+            ends => (
+                format!(" ({ends} of them the ends of answers)"),
+                format!("（其中 {ends} 个为回答的结束符）"),
+            ),
+        }
+    }
+
     /// Decides [`TokenAgreement::retokenised`] by the counts of the prompts: a tokenizer that counts
     /// them as the server does is the right one. The server's count of the output is wrong, too,
     /// where the number of events confirms the tokenizer and not the server.
@@ -391,7 +420,7 @@ impl TokenAgreement {
         let differ = |a: u64, b: u64| a.abs_diff(b) as f64 >= AGREEMENT * a.max(1) as f64;
         let same_tokenizer = prompts.is_some_and(|prompts| prompts.deviation < AGREEMENT);
         let confirms_tokenizer = !differ(self.events_total, self.tokenizer_total)
-            && differ(self.events_total, self.usage_total);
+            && differ(self.events_total, self.with_text());
         self.relative_difference >= AGREEMENT && same_tokenizer && !confirms_tokenizer
     }
 }

@@ -3,6 +3,7 @@
 //! [`RULES`] has one row per reason: what is measured, its limits, and the words in both languages.
 //! [`judge`] applies all of them.
 
+mod details;
 mod findings;
 mod rule;
 mod rules;
@@ -43,6 +44,10 @@ pub struct VerdictSettings {
     pub counted_cached: Option<f64>,
     /// True when the run was stopped early.
     pub interrupted: bool,
+    /// True when the records come from the log of a run that was killed, which lacks the run's last
+    /// second: requests without a record may have been sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// How much of this host's ceiling the run used, if the ceiling is known: the largest of the
     /// fractions of the request rate, the event rate and the open streams.
     pub ceiling_used: Option<f64>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use inferometer_core::{Level, Reason};
+use inferometer_core::{Detail, Level, Reason};
 
 use super::findings::Findings;
 
@@ -28,7 +28,7 @@ pub struct Rule {
     /// The value in a run; `None` where the run has no such quantity.
     pub(super) measure: fn(&Findings<'_>) -> Option<f64>,
     /// Numbers that belong to the value; the message shows them in place of the definition.
-    pub(super) detail: Option<fn(&Findings<'_>) -> Option<String>>,
+    pub(super) detail: Option<fn(&Findings<'_>) -> Option<Detail>>,
 }
 
 /// What a finding means and what to do about it, in one language.
@@ -95,24 +95,33 @@ impl Rule {
     pub(super) fn reason(&self, run: &Findings<'_>) -> Option<Reason> {
         let value = (self.measure)(run)?;
         let level = self.level(value, run.median_ms);
-        (level != Level::Valid).then(|| Reason {
-            code: self.code.into(),
-            level,
-            message: self.message(run, value, level),
-            remedy: self.en.remedy.into(),
+        (level != Level::Valid).then(|| {
+            let detail = self.detail.and_then(|detail| detail(run));
+            Reason {
+                code: self.code.into(),
+                level,
+                message: self.message(run, value, level, detail.as_ref()),
+                remedy: self.en.remedy.into(),
+                detail,
+            }
         })
     }
 
-    fn message(&self, run: &Findings<'_>, value: f64, level: Level) -> String {
+    fn message(
+        &self,
+        run: &Findings<'_>,
+        value: f64,
+        level: Level,
+        detail: Option<&Detail>,
+    ) -> String {
         let limit = if level == Level::Invalid {
             self.invalid
         } else {
             self.caution
         };
         let limit = self.unit.show(limit.value(run.median_ms));
-        let detail = self.detail.and_then(|detail| detail(run));
         let aside = detail
-            .as_deref()
+            .map(|detail| detail.en.as_str())
             .or(self.definition)
             .map(|text| format!(" ({text})"))
             .unwrap_or_default();

@@ -1,7 +1,5 @@
 //! The rules of the verdict, one row each: what is measured, its limits, and what to say.
 
-use inferometer_core::Outcome;
-
 use super::rule::Limit::{Any, From, Never, OfTtft};
 use super::rule::{Advice, Rule, Unit};
 
@@ -38,7 +36,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         code: "client_cpu",
         quantity: "CPU use of the busiest worker",
-        definition: Some("CPU time without spinning / run duration"),
+        definition: Some("CPU time without spinning / run duration, for runs of 0.1 s and more"),
         unit: Unit::Fraction,
         caution: From(0.7),
         invalid: From(0.9),
@@ -168,10 +166,7 @@ pub const RULES: &[Rule] = &[
             let gaps = &run.extras.gaps;
             (gaps.answers > 0).then(|| gaps.one_piece_answers as f64 / gaps.answers as f64)
         },
-        detail: Some(|run| {
-            let gaps = &run.extras.gaps;
-            Some(format!("{} of {}", gaps.one_piece_answers, gaps.answers))
-        }),
+        detail: Some(|run| run.one_piece_detail()),
     },
     Rule {
         code: "cap_binding",
@@ -208,13 +203,7 @@ pub const RULES: &[Rule] = &[
             remedy: "降低 --request-rate，或给客户端更多的核",
         },
         measure: |run| run.rate_shortfall(),
-        detail: Some(|run| {
-            let arrival = &run.extras.arrival;
-            let (offered, scheduled) = (arrival.offered_rate?, arrival.scheduled_rate?);
-            Some(format!(
-                "{offered:.2}/s offered, {scheduled:.2}/s scheduled"
-            ))
-        }),
+        detail: Some(|run| run.rate_detail()),
     },
     Rule {
         code: "too_few_samples",
@@ -236,20 +225,12 @@ pub const RULES: &[Rule] = &[
                 .explicit_percentiles
                 .then(|| run.short_percentiles().count() as f64)
         },
-        detail: Some(|run| {
-            let named = run.short_percentiles().map(|floor| {
-                format!(
-                    "p{} needs {} successful requests and has {}",
-                    floor.percentile, floor.needed, floor.have
-                )
-            });
-            Some(named.collect::<Vec<_>>().join(", "))
-        }),
+        detail: Some(|run| run.samples_detail()),
     },
     Rule {
         code: "failures",
         quantity: "fraction of requests that failed",
-        definition: Some("not counting truncated answers"),
+        definition: Some("of those that were sent, not counting truncated answers"),
         unit: Unit::Fraction,
         caution: Any,
         invalid: From(0.05),
@@ -261,13 +242,13 @@ pub const RULES: &[Rule] = &[
             meaning: "延迟只包含成功的请求，失败的请求提前释放了服务器",
             remedy: "查看结果中的错误，降低负载或修复服务器",
         },
-        measure: |run| Some(run.failed() as f64 / run.issued()),
-        detail: Some(|run| Some(format!("{} of {}", run.failed(), run.extras.issued))),
+        measure: |run| Some(run.fraction_of_sent(run.failed())),
+        detail: Some(|run| run.failed_detail()),
     },
     Rule {
         code: "truncated",
         quantity: "fraction of answers that ended early",
-        definition: None,
+        definition: Some("of the requests that were sent"),
         unit: Unit::Fraction,
         caution: Any,
         invalid: From(0.05),
@@ -279,8 +260,8 @@ pub const RULES: &[Rule] = &[
             meaning: "服务器或其前方的环节提前结束了流",
             remedy: "检查代理的时间限制和服务器日志中的崩溃",
         },
-        measure: |run| Some(run.fraction_of(Outcome::Truncated)),
-        detail: Some(|run| Some(run.count_of(Outcome::Truncated))),
+        measure: |run| Some(run.fraction_of_sent(run.truncated())),
+        detail: Some(|run| run.truncated_detail()),
     },
     Rule {
         code: "unknown_ending",
@@ -298,12 +279,7 @@ pub const RULES: &[Rule] = &[
             remedy: "查明服务器用这个词表示什么；被中断的回答不能作为测量结果",
         },
         measure: |run| run.unknown_endings(),
-        detail: Some(|run| {
-            let named = run
-                .unknown_reasons()
-                .map(|(reason, count)| format!("{reason:?}: {count}"));
-            Some(named.collect::<Vec<_>>().join(", "))
-        }),
+        detail: Some(|run| run.unknown_endings_detail()),
     },
     Rule {
         code: "input_length",
@@ -324,15 +300,7 @@ pub const RULES: &[Rule] = &[
             let prompts = run.extras.tokens.prompts.as_ref()?;
             Some(prompts.deviation)
         },
-        detail: Some(|run| {
-            let prompts = run.extras.tokens.prompts.as_ref()?;
-            let mean = |total: u64| total as f64 / prompts.requests.max(1) as f64;
-            Some(format!(
-                "{:.1} tokens on average instead of {:.1}",
-                mean(prompts.server_total),
-                mean(prompts.client_total)
-            ))
-        }),
+        detail: Some(|run| run.input_length_detail()),
     },
     Rule {
         code: "output_length",
@@ -350,7 +318,7 @@ pub const RULES: &[Rule] = &[
             remedy: "确认服务器遵守 max_tokens 与 ignore_eos",
         },
         measure: |run| run.length_difference(),
-        detail: Some(|run| run.mean_lengths()),
+        detail: Some(|run| run.output_length_detail()),
     },
     Rule {
         code: "natural_end",
@@ -368,7 +336,7 @@ pub const RULES: &[Rule] = &[
             remedy: "加 --ignore-eos 以固定长度，或使用模型实际会用到的长度",
         },
         measure: |run| run.missing_length(),
-        detail: Some(|run| run.mean_lengths()),
+        detail: Some(|run| run.output_length_detail()),
     },
     Rule {
         code: "usage_disagreement",
@@ -403,8 +371,8 @@ pub const RULES: &[Rule] = &[
             meaning: "本次运行混合了速度不同的服务器，结果不代表其中任何一台",
             remedy: "查看各服务器的数据，逐台测量",
         },
-        measure: |run| run.unequal_targets().map(|(ratio, _)| ratio),
-        detail: Some(|run| run.unequal_targets().map(|(_, detail)| detail)),
+        measure: |run| run.unequal_targets().map(|found| found.ratio),
+        detail: Some(|run| run.targets_detail()),
     },
     Rule {
         code: "clock_step",
@@ -424,7 +392,7 @@ pub const RULES: &[Rule] = &[
         measure: |run| {
             (run.health.clock_steps > 0).then(|| run.health.largest_clock_step.as_millis_f64())
         },
-        detail: Some(|run| Some(format!("number of steps: {}", run.health.clock_steps))),
+        detail: Some(|run| run.clock_detail()),
     },
     Rule {
         code: "throttled",
@@ -508,13 +476,7 @@ pub const RULES: &[Rule] = &[
             let (observed, predicted) = (run.cached_fraction()?, run.predicted_cached());
             (!run.settings.cache_expected).then_some((observed - predicted).max(0.0))
         },
-        detail: Some(|run| {
-            Some(format!(
-                "{:.1} % cached, {:.1} % predicted from the workload",
-                run.cached_fraction()? * 100.0,
-                run.predicted_cached() * 100.0
-            ))
-        }),
+        detail: Some(|run| run.cache_detail()),
     },
     Rule {
         code: "partial_run",
@@ -531,14 +493,7 @@ pub const RULES: &[Rule] = &[
             meaning: "运行被提前停止，慢请求比快请求缺失得更多",
             remedy: "让运行自行结束",
         },
-        measure: |run| Some(run.unfinished() as f64 / run.issued()),
-        detail: Some(|run| {
-            let not_sent = run.extras.not_sent;
-            let in_flight = run.unfinished().saturating_sub(not_sent);
-            let issued = run.extras.issued;
-            Some(format!(
-                "of {issued} requests, {in_flight} were in flight and {not_sent} not sent"
-            ))
-        }),
+        measure: |run| Some(run.unfinished() as f64 / run.extras.issued.max(1) as f64),
+        detail: Some(|run| run.partial_detail()),
     },
 ];

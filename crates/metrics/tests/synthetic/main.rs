@@ -1,5 +1,6 @@
 //! Extras and verdicts of synthetic runs.
 
+mod denominators;
 mod extras;
 mod support;
 mod verdict;

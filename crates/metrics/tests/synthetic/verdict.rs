@@ -7,15 +7,15 @@ use inferometer_metrics::{Limit, MetricSettings, RULES, Rule, VerdictSettings, a
 use crate::support::{MS, clean_run, healthy, open_loop, verdict_settings};
 
 /// A run that a test may perturb in one respect.
-struct Run {
-    records: Vec<Record>,
-    metrics: MetricSettings,
-    health: ClientHealth,
-    settings: VerdictSettings,
+pub(crate) struct Run {
+    pub(crate) records: Vec<Record>,
+    pub(crate) metrics: MetricSettings,
+    pub(crate) health: ClientHealth,
+    pub(crate) settings: VerdictSettings,
 }
 
 impl Run {
-    fn clean() -> Self {
+    pub(crate) fn clean() -> Self {
         Self::of(clean_run(1000, 20.0, 1))
     }
 
@@ -32,12 +32,12 @@ impl Run {
         }
     }
 
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let (summary, extras) = analyse(&self.records, &self.metrics);
         judge(&summary, &extras, &self.health, &self.settings)
     }
 
-    fn each(&mut self, every: usize, change: impl FnMut(&mut Record)) {
+    pub(crate) fn each(&mut self, every: usize, change: impl FnMut(&mut Record)) {
         self.records.iter_mut().step_by(every).for_each(change);
     }
 }
@@ -62,7 +62,7 @@ fn postpone(record: &mut Record, by: Nanos) {
     shift(record, by.0 as i64);
 }
 
-fn fail(record: &mut Record, outcome: Outcome) {
+pub(crate) fn fail(record: &mut Record, outcome: Outcome) {
     record.outcome = outcome;
     record.output_tokens = 0;
 }
@@ -78,10 +78,10 @@ fn two_hundred_clean_runs_have_no_findings() {
 }
 
 /// One perturbation of a clean run, and the only finding that it must lead to.
-struct Case {
+pub(crate) struct Case {
     code: &'static str,
     level: Level,
-    perturb: fn(&mut Run),
+    pub(crate) perturb: fn(&mut Run),
     /// A part of the message.
     message: &'static str,
     /// Another finding that the perturbation cannot avoid.
@@ -111,7 +111,7 @@ impl Case {
     }
 }
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     case("late_sends", Caution, |run| {
         run.each(50, |record| postpone(record, Nanos::from_millis(5)));
     }),
@@ -250,7 +250,7 @@ const CASES: &[Case] = &[
     }),
 ];
 
-fn busy(run: &mut Run, fraction: f64) {
+pub(crate) fn busy(run: &mut Run, fraction: f64) {
     let wall = run.health.wall;
     let worker = &mut run.health.workers[0];
     worker.cpu = Nanos((wall.0 as f64 * fraction) as u64) + worker.spin;
@@ -303,7 +303,7 @@ fn ask(run: &mut Run, ignore_eos: bool, tokens: u32) {
 }
 
 /// Prompts of `client` tokens that the server counts as `server`.
-fn count_prompts(run: &mut Run, client: u32, server: u32) {
+pub(crate) fn count_prompts(run: &mut Run, client: u32, server: u32) {
     run.metrics.prompt_tolerance = Some(8);
     run.each(1, |record| {
         record.prompt_tokens = client;
@@ -349,7 +349,7 @@ fn overload(run: &mut Run) {
 }
 
 /// Stops the run before its last `n` requests are sent.
-fn cut(run: &mut Run, n: usize) {
+pub(crate) fn cut(run: &mut Run, n: usize) {
     run.settings.interrupted = true;
     for record in run.records.iter_mut().rev().take(n) {
         *record = Record {

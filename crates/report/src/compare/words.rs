@@ -105,8 +105,12 @@ pub(super) fn setting_text(value: &Value) -> String {
     }
 }
 
+/// The direction of a number. Numbers of samples are those of the plan: more are no merit of the
+/// server.
 pub(super) fn better(key: &str) -> Better {
-    if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
+    if key.ends_with(".samples") {
+        Better::Neither
+    } else if key.contains("throughput") || key.contains("goodput") || key.contains("per_s") {
         Better::Higher
     } else if key.ends_with("_ms") || key.contains("_ms.") || key == "failed" {
         Better::Lower

@@ -26,6 +26,9 @@ pub struct BlockContext {
     pub outcomes: OutcomeCounts,
     /// Requests among the unfinished ones that were not sent.
     pub not_sent: usize,
+    /// The run was killed, and its records come from its log, which lacks its last second: whether
+    /// the requests under `not_sent` were sent is unknown.
+    pub recovered: bool,
     /// The numbers of each base URL with its name, when there are several.
     pub targets: Vec<(String, Target)>,
     /// The part of the time between due instant and send that the client itself caused.
@@ -159,7 +162,14 @@ fn outcome_line(block: &mut Block, context: &BlockContext) {
         .map(|(outcome, n)| format!("{outcome} {}", count(n as u64)))
         .collect();
     if context.not_sent > 0 {
-        let not_sent = block.lang.pick("not sent", "未发送");
+        let not_sent = if context.recovered {
+            block.lang.pick(
+                "not in the log (not sent, in flight, or in its last second)",
+                "不在日志中（未发送、仍在处理，或属于日志缺失的最后一秒）",
+            )
+        } else {
+            block.lang.pick("not sent", "未发送")
+        };
         listed.push(format!("{not_sent} {}", count(context.not_sent as u64)));
     }
     block.entry(block.lang.pick("Outcomes", "请求结局"), &listed.join(" · "));

@@ -41,6 +41,9 @@ pub struct RunPageInput<'a> {
     pub server_metrics: &'a Value,
     /// The run was stopped before its end.
     pub partial: bool,
+    /// The run was killed, and its records come from its log: whether the requests that the log lacks
+    /// were sent is unknown.
+    pub recovered: bool,
     /// Initial language; the page can switch.
     pub lang: Lang,
 }
@@ -82,6 +85,7 @@ pub fn run_page(input: &RunPageInput<'_>) -> String {
         "lang": input.lang.code(),
         "title": input.title,
         "partial": input.partial,
+        "recovered": input.recovered,
         "verdict": findings::in_both(input.verdict),
         "summary": summary_value(input.summary),
         "extras": input.extras,

@@ -3,7 +3,7 @@
 use super::analysis::Limit;
 use super::groups::Load;
 use crate::Lang;
-use crate::format::percent;
+use crate::format::{count, percent};
 
 /// One finding as a sentence with its numbers and advice.
 pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
@@ -39,18 +39,23 @@ pub(super) fn advice(limit: Limit, load: Load, lang: Lang) -> String {
             "输出有停顿：最高负载下 ITL 尾部为中位数的 {ratio:.1} 倍。其他请求的预填充打断了生成，或一个事件带有多个 token；\
              对前者可用更小预算的分块预填充。"
         ),
-        (Limit::Failures(fraction, at), Lang::En) => {
+        (Limit::Failures { failed, all, at }, Lang::En) => {
             format!(
-                "{} of the requests failed at {} {at}. Read their errors before using these numbers.",
-                percent(fraction),
-                load.short(lang)
+                "{} of the requests failed at {} {at} ({} of {} in all runs, those that are not used included). Read \
+                 their errors before using these numbers.",
+                percent(failed / all),
+                load.short(lang),
+                count(failed as u64),
+                count(all as u64)
             )
         }
-        (Limit::Failures(fraction, at), Lang::Zh) => {
+        (Limit::Failures { failed, all, at }, Lang::Zh) => {
             format!(
-                "{} {at} 时 {} 的请求失败。使用数据前请先查看错误。",
+                "{} {at} 时 {} 的请求失败（所有运行，含未采用的，{} 个请求中的 {} 个）。使用数据前请先查看错误。",
                 load.short(lang),
-                percent(fraction)
+                percent(failed / all),
+                count(all as u64),
+                count(failed as u64)
             )
         }
         (Limit::Overload(fraction), Lang::En) => format!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use inferometer_metrics::{Estimate, Metric};
+use inferometer_metrics::Metric;
 use serde::{Deserialize, Serialize};
 
 use super::groups::{Level, Load, Series};
@@ -111,8 +111,15 @@ pub(super) enum Limit {
     TtftTail(f64),
     /// ITL's tail is this many times its median at the highest load.
     Stutter(f64),
-    /// Fraction of requests that failed at the worst load, and that load.
-    Failures(f64, f64),
+    /// The requests that failed at the worst load, over all of its runs.
+    Failures {
+        /// Requests that failed.
+        failed: f64,
+        /// Requests that failed or were answered.
+        all: f64,
+        /// The load.
+        at: f64,
+    },
     /// The server completes only this fraction of the offered rate at the highest rate.
     Overload(f64),
 }
@@ -218,23 +225,19 @@ fn limits(levels: &[&Level<'_>], load: Load) -> Vec<Limit> {
     found
 }
 
-/// The worst fraction of failed requests, over all runs: a failure is a fact also of a run whose
-/// latencies are not data.
+/// The level with the largest fraction of failed requests, counted over all of its runs: a failure is a
+/// fact also of a run whose latencies are not data. Requests are counted, not runs, which may be of unequal
+/// size.
 fn failures(one: &Series<'_>) -> Option<Limit> {
-    let failed = |level: &Level<'_>| {
-        let fractions: Vec<f64> = level
-            .runs
-            .iter()
-            .filter_map(|run| run.failed_fraction())
-            .collect();
-        Some(Estimate::of(&fractions)?.mean)
+    let counts = |level: &Level<'_>| {
+        let runs = level.runs.iter().filter_map(|run| run.failed_of_all());
+        runs.fold((0.0, 0.0), |sum, run| (sum.0 + run.0, sum.1 + run.1))
     };
-    one.levels
-        .iter()
-        .filter_map(|level| Some((failed(level)?, level.load)))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(fraction, _)| *fraction > 0.0)
-        .map(|(fraction, at)| Limit::Failures(fraction, at))
+    let levels = one.levels.iter().map(|level| (counts(level), level.load));
+    levels
+        .filter(|((failed, _), _)| *failed > 0.0)
+        .max_by(|(a, _), (b, _)| (a.0 / a.1).total_cmp(&(b.0 / b.1)))
+        .map(|((failed, all), at)| Limit::Failures { failed, all, at })
 }
 
 #[cfg(test)]

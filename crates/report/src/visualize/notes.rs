@@ -74,13 +74,18 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
         repeats.iter().max().copied().unwrap_or(0),
     );
     let mut notes = vec![if most > 1 {
+        let each = if least == most {
+            most.to_string()
+        } else {
+            format!("{least}{}{most}", lang.pick(" to ", " 至 "))
+        };
         match lang {
             Lang::En => format!(
-                "{least} to {most} runs per point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
+                "{each} runs per point; bars are 95 % intervals of the mean (Student's t) over repeated runs."
             ),
-            Lang::Zh => format!(
-                "每点 {least} 至 {most} 次运行；误差线为重复运行均值的 95 % 置信区间（学生 t 分布）。"
-            ),
+            Lang::Zh => {
+                format!("每点 {each} 次运行；误差线为重复运行均值的 95 % 置信区间（学生 t 分布）。")
+            }
         }
     } else {
         lang.pick(
@@ -122,21 +127,30 @@ pub(super) fn notes(runs: &[Run], lang: Lang) -> Vec<String> {
 
 /// How many runs no mean is taken over.
 fn left_out_note(runs: &[Run], lang: Lang) -> Option<String> {
+    let unanswered = runs.iter().filter(|run| !run.has_answers()).count();
     let invalid = runs.iter().filter(|run| run.is_invalid()).count();
-    let unanswered = runs
-        .iter()
-        .filter(|run| !run.is_invalid() && !run.has_answers())
-        .count();
-    (invalid + unanswered > 0).then(|| match lang {
+    let left_out = runs.iter().filter(|run| !run.is_sound()).count();
+    (left_out > 0).then(|| match lang {
         Lang::En => format!(
-            "Of {} runs, {invalid} INVALID and {unanswered} without answers are in no mean, rating or best setting.",
-            runs.len()
+            "In no mean, rating or best setting: {left_out} of {} runs ({invalid} INVALID, {unanswered} without \
+             answers{}).",
+            runs.len(),
+            both(", {} both", invalid + unanswered - left_out)
         ),
         Lang::Zh => format!(
-            "{} 次运行中，{invalid} 次 INVALID、{unanswered} 次没有任何回答，均不计入均值、评级与最佳配置。",
-            runs.len()
+            "{} 次运行中，{left_out} 次不计入均值、评级与最佳配置：{invalid} 次 INVALID，{unanswered} 次没有任何回答{}。",
+            runs.len(),
+            both("，{} 次为两者", invalid + unanswered - left_out)
         ),
     })
+}
+
+/// `text` about runs that are counted twice; empty where none is.
+fn both(text: &str, runs: usize) -> String {
+    if runs == 0 {
+        return String::new();
+    }
+    text.replace("{}", &runs.to_string())
 }
 
 /// What the start and the end of closed loops do to their numbers.

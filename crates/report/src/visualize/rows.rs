@@ -74,10 +74,16 @@ pub struct Run {
 
 /// Parses rows. Rows without any throughput are kept: their requests may all have failed.
 pub fn parse_rows(rows: &[Row]) -> Vec<Run> {
-    rows.iter()
+    let mut runs: Vec<Run> = rows
+        .iter()
         .enumerate()
         .map(|(index, row)| Run::from_row(index, row))
-        .collect()
+        .collect();
+    let lengths: Vec<_> = runs.iter().map(|run| run.lengths_of_alike(&runs)).collect();
+    for (run, lengths) in runs.iter_mut().zip(lengths) {
+        (run.input_len, run.output_len) = lengths;
+    }
+    runs
 }
 
 impl Run {
@@ -115,6 +121,27 @@ impl Run {
             metadata,
             verdict: verdict(row),
             row: row.clone(),
+        }
+    }
+
+    /// Its lengths; where it has no answer to know them by, those of the runs that it is alike to in
+    /// everything but the load, if these are equal.
+    fn lengths_of_alike(&self, runs: &[Self]) -> (Option<f64>, Option<f64>) {
+        let own = (self.input_len, self.output_len);
+        if self.has_answers() || own != (None, None) {
+            return own;
+        }
+        let alike = |run: &&Self| {
+            run.has_answers()
+                && (&run.model, &run.backend, &run.label, run.place())
+                    == (&self.model, &self.backend, &self.label, self.place())
+                && run.metadata == self.metadata
+        };
+        let mut others = runs.iter().filter(alike);
+        let lengths = |run: &Self| (run.input_len, run.output_len);
+        match others.next().map(lengths) {
+            Some(first) if others.all(|run| lengths(run) == first) => first,
+            _ => own,
         }
     }
 
@@ -284,11 +311,10 @@ impl Run {
         self.concurrency.is_some() && self.rate.is_none()
     }
 
-    /// Fraction of requests that failed, where known.
-    pub fn failed_fraction(&self) -> Option<f64> {
+    /// Requests that failed, and those that failed or were answered; where both numbers are known.
+    pub(crate) fn failed_of_all(&self) -> Option<(f64, f64)> {
         let failed = self.number("failed")?;
-        let all = failed + self.number("completed")?;
-        (all > 0.0).then(|| failed / all)
+        Some((failed, failed + self.number("completed")?))
     }
 }
 
@@ -382,6 +408,7 @@ fn verdict(row: &Row) -> Option<Verdict> {
             level,
             message: String::new(),
             remedy: String::new(),
+            detail: None,
         })
         .collect();
     Some(Verdict { level, reasons })

@@ -156,6 +156,7 @@ fn a_manifest_reads_back_and_newer_versions_are_refused() {
         level: Level::Caution,
         message: "m".into(),
         remedy: "r".into(),
+        detail: None,
     }]));
     manifest.seeds.insert("workload".into(), u64::MAX);
     manifest.health.wall = Nanos(17);

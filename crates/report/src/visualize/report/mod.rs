@@ -269,12 +269,12 @@ fn definitions(lang: Lang) -> Vec<String> {
              between successive token events. E2EL: time to the last token.".to_owned(),
             "Balance (knee): the load with the highest throughput per unit of delay.".to_owned(),
             "Results that are INVALID or have no answer are shown but not used for means, ratings, best settings, \
-             saturation and advice.".to_owned(),
+             saturation and advice; only failed requests are counted over all results.".to_owned(),
         ],
         Lang::Zh => vec![
             "TTFT：从发送请求到首个 token 的时间。TPOT：首 token 之后每个输出 token 的时间。ITL：相邻 token 事件的间隔。E2EL：到最后一个 token 的时间。".to_owned(),
             "均衡（拐点）：单位延迟吞吐量最高的负载。".to_owned(),
-            "标为 INVALID 或没有任何回答的结果仍会显示，但不参与均值、评级、最佳配置、饱和点与建议。".to_owned(),
+            "标为 INVALID 或没有任何回答的结果仍会显示，但不参与均值、评级、最佳配置、饱和点与建议；只有失败的请求按所有结果计数。".to_owned(),
         ],
     }
 }
