@@ -5,7 +5,7 @@ use std::path::Path;
 
 use inferometer_core::{Nanos, Outcome, Record, Records};
 use inferometer_metrics::{
-    Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, numpy, summarise,
+    Kind, Metric, MetricSettings, MetricStats, Slo, Summary, Times, extras, numpy, summarise,
 };
 use inferometer_results::{
     Distribution, EXPORT_PERCENTILES, ExportConversations, ExportDetails, ExportError,
@@ -14,6 +14,7 @@ use inferometer_results::{
 use inferometer_workload::DatasetSpec;
 
 use crate::error::{Error, OrError};
+use crate::numbers::with_own_peaks;
 use crate::observer::Observer;
 use crate::settings::Exports;
 use crate::spec::{RunFacts, RunSpec};
@@ -68,7 +69,8 @@ fn export_run<'a>(
             value(record, &Times::of(record, kind))
         }))
     };
-    let summary = export_summary(records, &metrics);
+    let mut summary = export_summary(records, &metrics);
+    with_own_peaks(&mut summary, &extras(records, &metrics), metrics.as_vllm);
     let stat = |metric| {
         summary
             .stats

@@ -47,11 +47,7 @@ impl Numbers {
         };
         let (mut summary, mut extras) = analyse(records, &settings);
         extras.notes.extend(repeated_workload(&extras, facts));
-        if !as_vllm && summary.kind == Kind::Generation {
-            // vLLM counts events and not tokens, and requests that did not overlap.
-            summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
-            summary.max_concurrent_requests = extras.concurrency.max;
-        }
+        with_own_peaks(&mut summary, &extras, as_vllm);
         let verdict = judge(&summary, &extras, health, &spec.verdict_settings(facts));
         let traffic = Traffic::of(records, &facts.traffic);
         Self {
@@ -134,6 +130,7 @@ impl Numbers {
             verdict: self.verdict.clone(),
             outcomes: extras.outcomes.clone(),
             not_sent: extras.not_sent,
+            recovered: facts.recovered,
             targets: extras.targets.iter().map(|row| named(row, spec)).collect(),
             lateness: extras
                 .arrival
@@ -164,20 +161,36 @@ impl Numbers {
     }
 }
 
+/// Replaces vLLM's peaks by ours, unless its rules hold to the letter: vLLM counts events and not tokens,
+/// and requests that did not overlap.
+pub(crate) fn with_own_peaks(summary: &mut Summary, extras: &Extras, as_vllm: bool) {
+    if !as_vllm && summary.kind == Kind::Generation {
+        summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
+        summary.max_concurrent_requests = extras.concurrency.max;
+    }
+}
+
 /// A note on a run that repeats an earlier one, unless the server reports what it took from its cache:
 /// then the verdict judges that.
 fn repeated_workload(extras: &Extras, facts: &RunFacts) -> Option<Note> {
     let earlier = facts.repeats.as_deref()?;
     let known = extras.tokens.cached.is_some() || facts.counted_cached.is_some();
+    let (part, part_zh) = match facts.repeated_fraction {
+        None => ("the same requests".to_owned(), "相同的请求".to_owned()),
+        Some(fraction) => (
+            format!("{:.0} % of the requests of this run", fraction * 100.0),
+            format!("本次运行中 {:.0} % 的请求", fraction * 100.0),
+        ),
+    };
     (!known).then(|| Note {
         code: "repeated_workload".to_owned(),
         message: format!(
-            "the run of {earlier} sent the same requests to this server; what its prefix cache still holds of them \
-             makes this run faster, and the server does not report how much; change --seed or reset the cache \
+            "the run of {earlier} sent {part} to this server; what its prefix cache still holds of them makes this \
+             run faster, and the server does not report how much; change --seed or reset the cache \
              (--reset-prefix-cache)"
         ),
         zh: format!(
-            "{earlier} 的运行曾向该服务器发送相同的请求；其前缀缓存中保留的部分会使本次运行更快，而服务器没有报告多少；\
+            "{earlier} 的运行曾向该服务器发送{part_zh}；其前缀缓存中保留的部分会使本次运行更快，而服务器没有报告多少；\
              请更换 --seed 或重置缓存（--reset-prefix-cache）"
         ),
     })

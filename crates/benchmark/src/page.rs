@@ -66,6 +66,7 @@ pub(crate) fn write(
         environment: &manifest.environment,
         server_metrics: &manifest.server_metrics,
         partial: manifest.run.partial,
+        recovered: manifest.run.recovered,
         lang,
     });
     let path = folder.path().join(FILE);

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use inferometer_arrival::ArrivalSettings;
-use inferometer_core::{Level, Reason, Record, Records, Schedule, Verdict};
+use inferometer_core::{Detail, Level, Reason, Record, Records, Schedule, Verdict};
 use inferometer_report::Lang;
 use inferometer_results::{
     ChangedFile, Details, Existing, Manifest, Recovered, ResultFile, RunFolder, ScheduleInfo,
@@ -231,18 +231,28 @@ fn without_seeds(value: &mut serde_json::Value) {
 
 /// `verdict` with the finding that the data of the run were changed, which makes it INVALID.
 fn with_changed_data(verdict: Verdict, changed: &[ChangedFile]) -> Verdict {
-    let files: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    let en: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    let zh: Vec<String> = changed.iter().map(changed_zh).collect();
+    let (en, zh) = (en.join(", "), zh.join("，"));
     let mut reasons = vec![Reason {
         code: DATA_CHANGED.into(),
         level: Level::Invalid,
         message: format!(
-            "{}, by the hash in its manifest: these numbers are not those of the run",
-            files.join(", ")
+            "{en}, by the hash in its manifest: these numbers are not those of the run"
         ),
         remedy: "use an unchanged copy of the run folder".into(),
+        detail: Some(Detail { en, zh }),
     }];
     reasons.extend(verdict.reasons);
     Verdict::from_reasons(reasons)
+}
+
+fn changed_zh(file: &ChangedFile) -> String {
+    match file {
+        ChangedFile::Edited(name) => format!("{name} 在运行之后被改动"),
+        ChangedFile::Missing(name) => format!("缺少 {name}"),
+        ChangedFile::Added(name) => format!("{name} 是运行之后添加的"),
+    }
 }
 
 /// Recomputes the numbers of a finished run from its records and its manifest, and shows them.
@@ -303,6 +313,7 @@ pub fn recover(
     let exports = exports(&spec)?;
     exports.prepare()?;
     facts.interrupted = true;
+    facts.recovered = true;
     manifest.run.partial = true;
     manifest.run.recovered = true;
     // A vocabulary that stood in for the model's own counts no answers.

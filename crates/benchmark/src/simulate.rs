@@ -22,7 +22,7 @@ use crate::header::{Identity, header};
 use crate::numbers::Numbers;
 use crate::observer::{Observer, Shown};
 use crate::prepare::{Ready, prepare_without_server};
-use crate::run::{self, Run, announce, complete, failures, introduce, known_facts};
+use crate::run::{self, Run, announce, body_digests, complete, failures, introduce, known_facts};
 use crate::run_records::count_tokens;
 use crate::save::{self, Places};
 use crate::settings::Settings;
@@ -137,7 +137,7 @@ pub fn simulate(
     // File names have the time of day; the content must not depend on it.
     let places = Places::prepare(&settings.saving, &header, began, observer)?;
     DATE.clone_into(&mut header.date);
-    let facts = known_facts(settings, &ready);
+    let facts = known_facts(settings, &ready, &body_digests(&ready));
     announce(settings, observer);
 
     let start = clock::now();

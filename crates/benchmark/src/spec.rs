@@ -61,13 +61,26 @@ pub struct RunFacts {
     /// Digest of all bodies in their order, by which repetitions of a run are found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bodies: Option<String>,
-    /// When an earlier run sent the same requests to the same server, if one of the kept ones did.
+    /// A sample of the bodies, by which later runs find how many of their requests were sent before: the
+    /// lowest 256 of their hashes of 32 bits, eight hexadecimal digits each, in ascending order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_sample: Option<String>,
+    /// When an earlier run sent the same requests, or some of them, to the same server, if one of the kept
+    /// ones did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeats: Option<String>,
+    /// Fraction of the requests that the run in `repeats` had sent, 0 to 1, estimated from samples; absent
+    /// where it sent all of them, in the same order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeated_fraction: Option<f64>,
     /// What is known about the traffic.
     pub traffic: TrafficSettings,
     /// The run was stopped early.
     pub interrupted: bool,
+    /// The run was killed, and its records come from its log. The manifest keeps this among what it says
+    /// of the run.
+    #[serde(skip)]
+    pub recovered: bool,
     /// Fraction of the host's ceiling that the run used, where that is known.
     pub ceiling_used: Option<f64>,
     /// What the server's counters report about its decoding.
@@ -119,6 +132,10 @@ impl RunSpec {
             .map_err(|error| unreadable("settings", error))?;
         let facts = serde_json::from_value(manifest.facts.clone())
             .map_err(|error| unreadable("facts", error))?;
+        let facts = RunFacts {
+            recovered: manifest.run.recovered,
+            ..facts
+        };
         Ok((spec, facts))
     }
 
@@ -170,6 +187,7 @@ impl RunSpec {
             predicted_cached: facts.traffic.reusable_prefix_share.unwrap_or_default(),
             counted_cached: facts.counted_cached,
             interrupted: facts.interrupted,
+            recovered: facts.recovered,
             ceiling_used: facts.ceiling_used,
         }
     }

@@ -8,7 +8,7 @@ mod workload;
 use std::sync::Arc;
 
 use inferometer_core::redact::redact_url;
-use inferometer_core::{Nanos, Workload};
+use inferometer_core::{Nanos, Request, Workload};
 use inferometer_engine::RunInput;
 use inferometer_metrics::Kind;
 use inferometer_results::{MetadataClash, WorkloadInfo, metadata_clash};
@@ -285,6 +285,9 @@ fn fit_lengths(
     if settings.shapes.replay.is_some() {
         return Ok(());
     }
+    known
+        .warnings
+        .extend(lengths_without_tokenizer(settings, workload));
     if let Some(reason) = known.substitute.take() {
         let line = fit_substitute(settings, known, wire, workload, &reason)?;
         known.warnings.push(line);
@@ -343,6 +346,19 @@ fn metadata_warnings(settings: &Settings) -> impl Iterator<Item = String> {
             MetadataClash::Lost => "the result has a key of this name, which replaces this entry",
         };
         Some(format!("--metadata {key}: {what}; rename the entry"))
+    })
+}
+
+/// Says that requested lengths have no effect, where without a tokenizer, as in vLLM, each request asks for
+/// one token.
+fn lengths_without_tokenizer(settings: &Settings, workload: &Workload) -> Option<String> {
+    let asks_for_one = |request: &Request| request.output_tokens == Some(1);
+    let all = !workload.requests.is_empty() && workload.requests.iter().all(asks_for_one);
+    let generates = settings.target.kind() == Kind::Generation;
+    (all && generates && !settings.target.has_tokenizer).then(|| {
+        "--skip-tokenizer-init: every request asks for 1 output token, as in vLLM; the lengths of the data set and \
+         --custom-output-len have no effect"
+            .to_owned()
     })
 }
 

@@ -72,8 +72,24 @@ struct Point {
     served: f64,
     /// Runs in which the backlog grew.
     behind: u64,
+    /// True when a run's completions lag behind by more than chance.
+    lags: bool,
     /// The worst value of each limit.
     worst: Vec<f64>,
+}
+
+impl Point {
+    /// The answer of a search that ends with this point as the good one and `bad` as the next: what is
+    /// served of its rate, where that is what speaks against more. A rate above the capacity by less than
+    /// the tolerance is good, and is not served for long.
+    fn answer(&self, bad: Option<&Self>) -> f64 {
+        let at_capacity = self.lags || bad.is_some_and(|bad| bad.behind > 0);
+        if at_capacity {
+            self.rate.min(self.served)
+        } else {
+            self.rate
+        }
+    }
 }
 
 /// One run at one rate.
@@ -148,7 +164,8 @@ impl RateSearch {
     }
 
     /// Brackets the rate by doubling and halving, then bisects; `observer` gets a line for every rate
-    /// that was tried. Returns the highest rate that kept the limits, in requests per second, or `None`.
+    /// that was tried. Returns the highest rate that kept the limits and was served, in requests per
+    /// second, or `None`.
     ///
     /// # Errors
     ///
@@ -210,7 +227,7 @@ impl RateSearch {
             }
         }
         observer.line(&self.answer(&good, bad.as_ref(), model));
-        Ok(Some(good.rate))
+        Ok(Some(good.answer(bad.as_ref())))
     }
 
     fn is_good(&self, point: &Point) -> bool {
@@ -342,6 +359,7 @@ impl RateSearch {
             requests,
             served: f64::INFINITY,
             behind: 0,
+            lags: false,
             worst: vec![0.0; self.limits.len()],
         };
         for trial in trials {
@@ -351,6 +369,7 @@ impl RateSearch {
             }
             point.kept += u64::from(!is_behind && self.keeps_limits(trial));
             point.behind += u64::from(is_behind);
+            point.lags |= trial.served.lags;
             point.served = point.served.min(trial.served.rate);
         }
         point
@@ -399,10 +418,15 @@ impl RateSearch {
         let n = self.budget.seeds;
         // If a fraction q of such runs kept the limits, all n would do so with probability q^n.
         let percent = 0.05_f64.powf(1.0 / n as f64) * 100.0;
+        let answer = good.answer(bad);
+        let offered = if answer < good.rate {
+            format!(" (of {:.2} offered, as many were served)", good.rate)
+        } else {
+            String::new()
+        };
         let mut text = format!(
-            "Answer: {:.2} req/s on {} meet {}; {n} of {n} runs did, so with 95 % confidence at least {percent:.0} % of \
-             such runs do.",
-            good.rate,
+            "Answer: {answer:.2} req/s{offered} on {} meet {}; {n} of {n} runs did, so with 95 % confidence at least \
+             {percent:.0} % of such runs do.",
             model.title(),
             self.text
         );

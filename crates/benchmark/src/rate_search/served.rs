@@ -15,6 +15,9 @@ pub(super) struct Served {
     pub(super) rate: f64,
     /// Whether they keep up with the arrivals.
     pub(super) supply: Supply,
+    /// True where they lag by more than chance, even if within the tolerance: the rate is above what is
+    /// served.
+    pub(super) lags: bool,
 }
 
 /// Completions against arrivals.
@@ -42,6 +45,7 @@ impl Served {
             return Self {
                 rate: 0.0,
                 supply: Supply::KeepsUp,
+                lags: false,
             };
         };
         let (begin, arrived) = (first.due, last.due);
@@ -67,7 +71,8 @@ impl Served {
                 }
             };
             let rate = spans.len() as f64 / (end - begin).max(f64::MIN_POSITIVE);
-            return Self { rate, supply };
+            let lags = supply == Supply::FallsBehind;
+            return Self { rate, supply, lags };
         }
         let from = begin + settled;
         let after = |instant: f64| instant > from && instant <= arrived;
@@ -79,7 +84,8 @@ impl Served {
         // In a stable system the number of requests present varies by the root of its mean, and two
         // instants are compared.
         let chance = SIGMAS * (2.0 * present.max(1.0) / burstiness.clamp(1e-3, 1.0)).sqrt();
-        let falls_behind = arrivals - completions > chance.max(TOLERANCE * arrivals);
+        let behind = arrivals - completions;
+        let falls_behind = behind > chance.max(TOLERANCE * arrivals);
         Self {
             rate: completions / window,
             supply: if falls_behind {
@@ -87,6 +93,7 @@ impl Served {
             } else {
                 Supply::KeepsUp
             },
+            lags: behind > chance,
         }
     }
 }
@@ -152,6 +159,15 @@ mod tests {
                 (found.rate / served - 1.0).abs() < 0.02,
                 "{rate}: {found:?}"
             );
+        }
+    }
+
+    /// 40.5 of 40 requests a second are within the tolerance of the search; what is served is 40.
+    #[test]
+    fn a_rate_within_the_tolerance_lags_where_it_is_not_served() {
+        for (rate, lags) in [(39.0, false), (40.5, true), (42.0, true)] {
+            let found = Served::of(&queue(rate, 60.0, 4, 0.1), 1.0);
+            assert_eq!(found.lags, lags, "{rate}: {found:?}");
         }
     }
 

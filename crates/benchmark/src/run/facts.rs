@@ -10,13 +10,20 @@ use serde_json::{Map, Value};
 
 use crate::command::command;
 use crate::error::{Error, OrError};
+use crate::history::BodySample;
 use crate::numbers::Numbers;
 use crate::prepare::Ready;
 use crate::settings::Settings;
 use crate::spec::{RunFacts, RunSpec};
 
-/// What is known of the workload before the run starts.
-pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
+/// The digest of each body, in the order of the requests. Each reads a whole body.
+pub(crate) fn body_digests(ready: &Ready) -> Vec<u64> {
+    let requests = ready.plan.requests.iter();
+    requests.map(Prepared::body_digest).collect()
+}
+
+/// What is known of the workload before the run starts; `digests` are those of its bodies.
+pub(crate) fn known_facts(settings: &Settings, ready: &Ready, digests: &[u64]) -> RunFacts {
     let mut traffic = TrafficSettings {
         self_timed: settings.load.self_timed,
         workload_file_sha256: settings
@@ -28,17 +35,11 @@ pub(crate) fn known_facts(settings: &Settings, ready: &Ready) -> RunFacts {
         ..TrafficSettings::default()
     };
     traffic.note(&ready.workload.about);
-    // Each reads a whole body.
-    let digests: Vec<u64> = ready
-        .plan
-        .requests
-        .iter()
-        .map(Prepared::body_digest)
-        .collect();
     RunFacts {
         ignore_eos: ready.plan.wire.settings().body.ignore_eos,
-        bodies: Some(bodies_digest(&digests)),
-        duplicate_prompts: duplicate_fraction(digests),
+        bodies: Some(bodies_digest(digests)),
+        body_sample: Some(BodySample::of(digests).to_string()),
+        duplicate_prompts: duplicate_fraction(digests.to_vec()),
         prompt_tolerance: prompt_tolerance(settings, ready),
         traffic,
         ..RunFacts::default()
@@ -71,7 +72,7 @@ const PLAIN_TOLERANCE: u32 = 8;
 const CHAT_TOLERANCE: u32 = 40;
 
 /// By how much the server's count of a prompt may differ from the client's; `None` where the client
-/// does not know the length, as with images.
+/// does not know the length, as with images, or without a tokenizer.
 fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     let requests = &ready.workload.requests;
     let own = &settings.content.extra_body;
@@ -83,7 +84,9 @@ fn prompt_tolerance(settings: &Settings, ready: &Ready) -> Option<u32> {
     };
     // A rerank model joins query and documents by a template of its own.
     let joins = settings.target.backend.name().contains("rerank");
-    if joins || requests.is_empty() || !requests.iter().all(known) {
+    // Without a tokenizer, also that of a workload file, every length is 1.
+    let counted = requests.iter().any(|request| request.prompt_tokens > 1);
+    if !counted || joins || requests.is_empty() || !requests.iter().all(known) {
         return None;
     }
     let plain = |request: &Request| {

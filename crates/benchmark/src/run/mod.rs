@@ -20,7 +20,7 @@ pub(crate) use self::before::{announce, introduce};
 use self::before::{announce_in_folder, before_the_run};
 pub use self::early::advice;
 use self::facts::note_start;
-pub(crate) use self::facts::{complete, known_facts, manifest, target_urls};
+pub(crate) use self::facts::{body_digests, complete, known_facts, manifest, target_urls};
 use crate::ceiling;
 use crate::compat::Compat;
 use crate::decoding::{self, Decoding};
@@ -171,12 +171,22 @@ impl Planned {
             profiler::reset_prefix_cache(&ready.plan.wire)
                 .inspect_err(|_| drop(places.discard()))?;
         }
-        let mut facts = known_facts(settings, &ready);
+        let digests = body_digests(&ready);
+        let mut facts = known_facts(settings, &ready, &digests);
         if let Some(runs) = settings.saving.runs_dir.as_deref()
             && let Some(bodies) = facts.bodies.as_deref()
             && !settings.load.reset_prefix_cache
         {
-            facts.repeats = history::repeated_run(runs, &target_urls(settings, &ready), bodies);
+            let sent = history::Sent {
+                urls: &target_urls(settings, &ready),
+                bodies,
+                digests: &digests,
+            };
+            let found = history::repeated_run(runs, &sent);
+            (facts.repeats, facts.repeated_fraction) = match found {
+                Some(found) => (Some(found.started), found.fraction),
+                None => (None, None),
+            };
         }
         let mut manifest = manifest(settings, &ready, &spec, &facts)?;
         announce_in_folder(settings, &ready, &places, &header, &mut manifest)?;

@@ -169,9 +169,9 @@ pub struct ExportRun<'a> {
     /// The text of the prompts is synthetic, as opposed to recorded; `None` where nothing is known
     /// about it. Traces record lengths alone, so their text is synthetic.
     pub synthetic_text: Option<bool>,
-    /// vLLM's peak of token events per second.
+    /// Peak of output tokens per second, as our own table has it.
     pub max_output_tokens_per_s: f64,
-    /// vLLM's peak of requests that touch a second.
+    /// Peak of requests in flight, as our own table has it.
     pub max_concurrent_requests: u64,
     /// Tokens per step of speculative decoding, by the server's counters.
     pub accept_length: Option<f64>,
