@@ -3,6 +3,7 @@
 //! Spans are in milliseconds unless a name says otherwise. A field is absent when there is nothing
 //! to report.
 
+mod agreement;
 mod backlog;
 mod collect;
 mod finish;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use inferometer_core::OutcomeCounts;
 use serde::{Deserialize, Serialize};
 
+pub use agreement::TokenAgreement;
 pub use backlog::Backlog;
 pub(crate) use collect::ExtrasCollector;
 pub use collect::extras;
@@ -327,14 +329,6 @@ const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde requires"
-)]
-const fn no_tokens(tokens: &u64) -> bool {
-    *tokens == 0
-}
-
 /// Where output token counts come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenCounts {
@@ -363,66 +357,6 @@ pub struct TokenCounts {
     /// Output tokens that were reasoning, where the server reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<u64>,
-}
-
-/// The server's output token count against the client's tokenizer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TokenAgreement {
-    /// Answers compared.
-    pub requests: usize,
-    /// Answers with equal counts.
-    pub equal: usize,
-    /// Tokens by usage.
-    pub usage_total: u64,
-    /// Tokens by the tokenizer.
-    pub tokenizer_total: u64,
-    /// Tokens of the usage that end an answer and have no text: at most one per choice of an answer
-    /// that ended by itself, where the usage has more than the tokenizer. Servers count the token at
-    /// which they stop, as vLLM does.
-    #[serde(default, skip_serializing_if = "no_tokens")]
-    pub end_tokens: u64,
-    /// |usage − `end_tokens` − tokenizer| / usage over the totals.
-    pub relative_difference: f64,
-    /// Token events of the compared answers.
-    #[serde(default)]
-    pub events_total: u64,
-    /// True when the difference comes from the text and from neither count: the two agree on the
-    /// prompts, and the text does not encode into the tokens that it was decoded from, as with
-    /// random weights.
-    #[serde(default)]
-    pub retokenised: bool,
-}
-
-/// Counts that differ by less than this fraction agree: the limit of `usage_disagreement`.
-const AGREEMENT: f64 = 0.05;
-
-impl TokenAgreement {
-    /// Tokens by usage, without those that end an answer.
-    const fn with_text(&self) -> u64 {
-        self.usage_total.saturating_sub(self.end_tokens)
-    }
-
-    /// How many tokens of the usage end an answer, in English and Chinese; empty where none does.
-    pub(crate) fn ends(&self) -> (String, String) {
-        match self.end_tokens {
-            0 => Default::default(),
-            ends => (
-                format!(" ({ends} of them the ends of answers)"),
-                format!("（其中 {ends} 个为回答的结束符）"),
-            ),
-        }
-    }
-
-    /// Decides [`TokenAgreement::retokenised`] by the counts of the prompts: a tokenizer that counts
-    /// them as the server does is the right one. The server's count of the output is wrong, too,
-    /// where the number of events confirms the tokenizer and not the server.
-    fn is_retokenised(&self, prompts: Option<&PromptCounts>) -> bool {
-        let differ = |a: u64, b: u64| a.abs_diff(b) as f64 >= AGREEMENT * a.max(1) as f64;
-        let same_tokenizer = prompts.is_some_and(|prompts| prompts.deviation < AGREEMENT);
-        let confirms_tokenizer = !differ(self.events_total, self.tokenizer_total)
-            && differ(self.events_total, self.with_text());
-        self.relative_difference >= AGREEMENT && same_tokenizer && !confirms_tokenizer
-    }
 }
 
 /// Prompt lengths as the client meant them and as the server counted them, over the successful

@@ -7,34 +7,6 @@ use inferometer_core::{Nanos, Record, TokenSource};
 use super::{CachedTokens, OutputLengths, PromptCounts, TokenAgreement, TokenCounts, fraction};
 use crate::tokens_by_event;
 
-/// Words for the end of an answer at a token of the model's own, in lower case: of OpenAI's APIs,
-/// Anthropic's, TGI's and Cohere's, and those of inferometer for answers without a reason.
-const BY_ITSELF: [&str; 14] = [
-    "stop",
-    "end_turn",
-    "eos",
-    "eos_token",
-    "stop_token",
-    "tool_calls",
-    "tool_call",
-    "function_call",
-    "tool_use",
-    "complete",
-    "completed",
-    "end",
-    "done",
-    "none",
-];
-
-/// True where the last token of an answer is probably one that ends it and has no text.
-fn ended_by_itself(record: &Record) -> bool {
-    record.finish_reason.as_deref().is_none_or(|reason| {
-        BY_ITSELF
-            .iter()
-            .any(|known| reason.eq_ignore_ascii_case(known))
-    })
-}
-
 /// Token counts of successful requests.
 #[derive(Debug, Default)]
 pub(super) struct TokenTotals {
@@ -74,16 +46,7 @@ impl TokenTotals {
         ) {
             // What did not come cannot be counted by the tokenizer.
             let usage = usage.saturating_sub(record.hidden_output_tokens());
-            if ended_by_itself(record) {
-                let choices = record.choices.map_or(1, |choices| choices.count);
-                let more = usage.saturating_sub(own);
-                self.agreement.end_tokens += u64::from(more.min(choices));
-            }
-            self.agreement.requests += 1;
-            self.agreement.equal += usize::from(usage == own);
-            self.agreement.usage_total += u64::from(usage);
-            self.agreement.tokenizer_total += u64::from(own);
-            self.agreement.events_total += record.events.len() as u64;
+            self.agreement.add(record, usage, own);
         }
         self.add_cached(record);
         if let Some(tolerance) = prompt_tolerance {
@@ -141,10 +104,7 @@ impl TokenTotals {
             self.counts.prompts = Some(self.prompts);
         }
         if self.agreement.requests > 0 {
-            let agreement = &mut self.agreement;
-            let difference = agreement.with_text().abs_diff(agreement.tokenizer_total);
-            agreement.relative_difference = difference as f64 / agreement.usage_total.max(1) as f64;
-            agreement.retokenised = agreement.is_retokenised(self.counts.prompts.as_ref());
+            self.agreement.finish(self.counts.prompts.as_ref());
             self.counts.usage_against_tokenizer = Some(self.agreement);
         }
         let reporting = self.cached.into_values().filter(|&(_, reports)| reports);
