@@ -99,18 +99,13 @@ pub(super) fn read(manifest: &Manifest) -> Result<(RunSpec, RunFacts), Error> {
         ignore_eos: verdict.ignore_eos,
         duplicate_prompts: verdict.duplicate_prompts,
         cache_expected: verdict.cache_expected,
-        prompt_tolerance: None,
-        counted_cached: None,
-        bodies: None,
-        body_sample: None,
-        repeats: None,
-        repeated_fraction: None,
         traffic,
         interrupted: verdict.interrupted,
         recovered: manifest.run.recovered,
         ceiling_used: verdict.ceiling_used,
         decoding,
         probe,
+        ..RunFacts::default()
     };
     Ok((spec, facts))
 }

@@ -5,12 +5,12 @@ use inferometer_core::Detail;
 use super::findings::Findings;
 
 /// A detail in English and Chinese.
-fn detail(en: String, zh: String) -> Option<Detail> {
-    Some(Detail { en, zh })
+const fn detail(en: String, zh: String) -> Detail {
+    Detail { en, zh }
 }
 
 /// "3 of 100".
-fn part_of(part: usize, whole: usize) -> Option<Detail> {
+fn part_of(part: usize, whole: usize) -> Detail {
     detail(
         format!("{part} of {whole}"),
         format!("{whole} 个中的 {part} 个"),
@@ -18,13 +18,13 @@ fn part_of(part: usize, whole: usize) -> Option<Detail> {
 }
 
 /// Joins one detail per item.
-fn list(items: impl Iterator<Item = (String, String)>) -> Option<Detail> {
+fn list(items: impl Iterator<Item = (String, String)>) -> Detail {
     let (en, zh): (Vec<_>, Vec<_>) = items.unzip();
     detail(en.join(", "), zh.join("，"))
 }
 
 /// Mean lengths received and requested.
-fn lengths(got: f64, asked: f64) -> Option<Detail> {
+fn lengths(got: f64, asked: f64) -> Detail {
     detail(
         format!("{got:.1} tokens on average instead of {asked:.1}"),
         format!("平均 {got:.1} 个 token，应为 {asked:.1} 个"),
@@ -32,7 +32,7 @@ fn lengths(got: f64, asked: f64) -> Option<Detail> {
 }
 
 impl Findings<'_> {
-    pub(super) fn one_piece_detail(&self) -> Option<Detail> {
+    pub(super) fn one_piece_detail(&self) -> Detail {
         let gaps = &self.extras.gaps;
         part_of(gaps.one_piece_answers, gaps.answers)
     }
@@ -40,13 +40,13 @@ impl Findings<'_> {
     pub(super) fn rate_detail(&self) -> Option<Detail> {
         let arrival = &self.extras.arrival;
         let (offered, scheduled) = (arrival.offered_rate?, arrival.scheduled_rate?);
-        detail(
+        Some(detail(
             format!("{offered:.2}/s offered, {scheduled:.2}/s scheduled"),
             format!("实际发送 {offered:.2}/s，计划 {scheduled:.2}/s"),
-        )
+        ))
     }
 
-    pub(super) fn samples_detail(&self) -> Option<Detail> {
+    pub(super) fn samples_detail(&self) -> Detail {
         list(self.short_percentiles().map(|floor| {
             let (p, needed, have) = (floor.percentile, floor.needed, floor.have);
             (
@@ -56,15 +56,15 @@ impl Findings<'_> {
         }))
     }
 
-    pub(super) fn failed_detail(&self) -> Option<Detail> {
+    pub(super) fn failed_detail(&self) -> Detail {
         part_of(self.failed(), self.sent())
     }
 
-    pub(super) fn truncated_detail(&self) -> Option<Detail> {
+    pub(super) fn truncated_detail(&self) -> Detail {
         part_of(self.truncated(), self.sent())
     }
 
-    pub(super) fn unknown_endings_detail(&self) -> Option<Detail> {
+    pub(super) fn unknown_endings_detail(&self) -> Detail {
         list(self.unknown_reasons().map(|(reason, count)| {
             (
                 format!("{reason:?}: {count}"),
@@ -76,19 +76,22 @@ impl Findings<'_> {
     pub(super) fn input_length_detail(&self) -> Option<Detail> {
         let prompts = self.extras.tokens.prompts.as_ref()?;
         let mean = |total: u64| total as f64 / prompts.requests.max(1) as f64;
-        lengths(mean(prompts.server_total), mean(prompts.client_total))
+        Some(lengths(
+            mean(prompts.server_total),
+            mean(prompts.client_total),
+        ))
     }
 
     pub(super) fn output_length_detail(&self) -> Option<Detail> {
         let output = self.extras.output_lengths.as_ref()?;
-        lengths(output.mean_got, output.mean_asked)
+        Some(lengths(output.mean_got, output.mean_asked))
     }
 
     pub(super) fn usage_detail(&self) -> Option<Detail> {
         let tokens = &self.extras.tokens;
         let impossible = tokens.usage_impossible;
         if impossible > 0 {
-            return detail(
+            return Some(detail(
                 format!(
                     "answers whose usage cannot be true (more output tokens than bytes, none in spite of output, no \
                      prompt tokens, more cached than prompt tokens): {impossible}; these counts were not used"
@@ -97,32 +100,32 @@ impl Findings<'_> {
                     "{impossible} 个回答的 usage 不可能为真（输出 token 多于字节、有输出却为零、没有提示 token，或缓存的 \
                      token 多于提示 token）；这些计数未被采用"
                 ),
-            );
+            ));
         }
         let agreement = tokens.usage_against_tokenizer.as_ref()?;
         let (usage, own) = (agreement.usage_total, agreement.tokenizer_total);
         let (ends_en, ends_zh) = agreement.ends();
-        detail(
+        Some(detail(
             format!("usage {usage}{ends_en}, tokenizer {own}"),
             format!("usage {usage}{ends_zh}，分词器 {own}"),
-        )
+        ))
     }
 
     pub(super) fn targets_detail(&self) -> Option<Detail> {
         let found = self.unequal_targets()?;
         let (metric, (slow, slow_ms), (fast, fast_ms)) = (found.metric, found.slow, found.fast);
         let (slow, fast) = (slow + 1, fast + 1);
-        detail(
+        Some(detail(
             format!(
                 "median {metric} {slow_ms:.1} ms at server {slow} and {fast_ms:.1} ms at server {fast}"
             ),
             format!(
                 "{metric} 中位数：服务器 {slow} 为 {slow_ms:.1} ms，服务器 {fast} 为 {fast_ms:.1} ms"
             ),
-        )
+        ))
     }
 
-    pub(super) fn clock_detail(&self) -> Option<Detail> {
+    pub(super) fn clock_detail(&self) -> Detail {
         let steps = self.health.clock_steps;
         detail(
             format!("number of steps: {steps}"),
@@ -135,10 +138,10 @@ impl Findings<'_> {
             self.cached_fraction()? * 100.0,
             self.predicted_cached() * 100.0,
         );
-        detail(
+        Some(detail(
             format!("{cached:.1} % cached, {predicted:.1} % predicted from the workload"),
             format!("缓存命中 {cached:.1} %，按负载预测 {predicted:.1} %"),
-        )
+        ))
     }
 
     pub(super) fn backlog_detail(&self) -> Option<Detail> {
@@ -152,18 +155,18 @@ impl Findings<'_> {
             "首个 token 的等待增加了请求到达时间的 {growth:.0} %，每个 token 的时间为最初回答的 {slowdown:.1} 倍"
         );
         let Some([first, second, third]) = backlog.in_system else {
-            return detail(en, zh);
+            return Some(detail(en, zh));
         };
         let counts = format!("{first:.1} → {second:.1} → {third:.1}");
-        detail(
+        Some(detail(
             format!("requests in the system after the start: {counts}, {en}"),
             format!("启动之后系统中的请求数：{counts}，{zh}"),
-        )
+        ))
     }
 
     /// What became of the requests without an end. The log of a killed run is up to a second behind, so
     /// nobody knows which of those that it lacks were sent.
-    pub(super) fn partial_detail(&self) -> Option<Detail> {
+    pub(super) fn partial_detail(&self) -> Detail {
         let not_sent = self.extras.not_sent;
         let in_flight = self.unfinished().saturating_sub(not_sent);
         let issued = self.extras.issued;

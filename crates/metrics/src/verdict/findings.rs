@@ -203,7 +203,7 @@ impl<'a> Findings<'a> {
         } else {
             slow.1.p50 > fast.1.max && ratio >= RATIO_OF_FEW
         };
-        (beyond_chance && ratio.is_finite()).then(|| Unequal {
+        (beyond_chance && ratio.is_finite()).then_some(Unequal {
             metric,
             ratio,
             slow: (slow.0, slow.1.p50),

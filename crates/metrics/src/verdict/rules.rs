@@ -166,7 +166,7 @@ pub const RULES: &[Rule] = &[
             let gaps = &run.extras.gaps;
             (gaps.answers > 0).then(|| gaps.one_piece_answers as f64 / gaps.answers as f64)
         },
-        detail: Some(|run| run.one_piece_detail()),
+        detail: Some(|run| Some(run.one_piece_detail())),
     },
     Rule {
         code: "cap_binding",
@@ -225,7 +225,7 @@ pub const RULES: &[Rule] = &[
                 .explicit_percentiles
                 .then(|| run.short_percentiles().count() as f64)
         },
-        detail: Some(|run| run.samples_detail()),
+        detail: Some(|run| Some(run.samples_detail())),
     },
     Rule {
         code: "failures",
@@ -243,7 +243,7 @@ pub const RULES: &[Rule] = &[
             remedy: "查看结果中的错误，降低负载或修复服务器",
         },
         measure: |run| Some(run.fraction_of_sent(run.failed())),
-        detail: Some(|run| run.failed_detail()),
+        detail: Some(|run| Some(run.failed_detail())),
     },
     Rule {
         code: "truncated",
@@ -261,7 +261,7 @@ pub const RULES: &[Rule] = &[
             remedy: "检查代理的时间限制和服务器日志中的崩溃",
         },
         measure: |run| Some(run.fraction_of_sent(run.truncated())),
-        detail: Some(|run| run.truncated_detail()),
+        detail: Some(|run| Some(run.truncated_detail())),
     },
     Rule {
         code: "unknown_ending",
@@ -279,7 +279,7 @@ pub const RULES: &[Rule] = &[
             remedy: "查明服务器用这个词表示什么；被中断的回答不能作为测量结果",
         },
         measure: |run| run.unknown_endings(),
-        detail: Some(|run| run.unknown_endings_detail()),
+        detail: Some(|run| Some(run.unknown_endings_detail())),
     },
     Rule {
         code: "input_length",
@@ -392,7 +392,7 @@ pub const RULES: &[Rule] = &[
         measure: |run| {
             (run.health.clock_steps > 0).then(|| run.health.largest_clock_step.as_millis_f64())
         },
-        detail: Some(|run| run.clock_detail()),
+        detail: Some(|run| Some(run.clock_detail())),
     },
     Rule {
         code: "throttled",
@@ -494,6 +494,6 @@ pub const RULES: &[Rule] = &[
             remedy: "让运行自行结束",
         },
         measure: |run| Some(run.unfinished() as f64 / run.extras.issued.max(1) as f64),
-        detail: Some(|run| run.partial_detail()),
+        detail: Some(|run| Some(run.partial_detail())),
     },
 ];
