@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// Merges the dotted entries `(path, value)` into the JSON object `base`, in order. A path that
 /// ends in `+` appends the comma-separated values to a list. Other values are read as JSON, then as
-/// whole numbers with a suffix such as `4k`, then as text.
+/// whole numbers as Python reads them or with a suffix such as `4k`, then as text.
 pub(crate) fn merge(base: &mut Map<String, Value>, entries: &[(String, String)]) {
     for (path, text) in entries {
         let (path, value) = match path.strip_suffix('+') {
@@ -45,14 +45,34 @@ fn put(place: &mut Map<String, Value>, key: &str, value: Value) {
 fn value_of(text: &str) -> Value {
     serde_json::from_str(text)
         .ok()
-        .or_else(|| suffixed(text).map(Value::from))
+        .or_else(|| {
+            suffixed(text.trim())
+                .or_else(|| python_int(text.trim()))
+                .map(Value::from)
+        })
         .unwrap_or_else(|| Value::from(text))
+}
+
+/// A whole number by the rules of Python's `int()`, which are wider than JSON's: a sign, zeros in
+/// front, and single underscores between digits.
+fn python_int(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = digits
+        .split('_')
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    is_number.then(|| text.replace('_', "").parse().ok())?
 }
 
 /// `4k` is 4,000 and `4K` is 4,096, likewise m, g and t.
 fn suffixed(text: &str) -> Option<i64> {
     let unit = text.chars().last()?;
     let number = &text[..text.len() - unit.len_utf8()];
+    // Python's expression for it has neither signs nor exponents.
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(part) {
+        return None;
+    }
     let power = "kmgt".find(unit.to_ascii_lowercase())? as u32 + 1;
     if unit.is_ascii_lowercase() {
         let number: f64 = number.parse().ok()?;
@@ -102,6 +122,24 @@ mod tests {
             merged(r#"{"a":1}"#, &[("a.b", "2K")]),
             r#"{"a":{"b":2048}}"#
         );
+        // Sent by vLLM 0.33 for the same texts.
+        for (text, value) in [
+            ("007", "7"),
+            ("1_000", "1000"),
+            ("+5", "5"),
+            ("-08", "-8"),
+            (" 05 ", "5"),
+            ("1__0", r#""1__0""#),
+            ("_1", r#""_1""#),
+            ("+ 5", r#""+ 5""#),
+            ("0x10", r#""0x10""#),
+            ("-4k", r#""-4k""#),
+            ("1e3k", r#""1e3k""#),
+            ("4.5K", r#""4.5K""#),
+            ("2.5k", "2500"),
+        ] {
+            assert_eq!(merged("{}", &[("a", text)]), format!("{{\"a\":{value}}}"));
+        }
         assert_eq!(
             merged("{}", &[("a", "-k"), ("b", "k"), ("c", "nan")]),
             r#"{"a":"-k","b":"k","c":"nan"}"#
