@@ -27,9 +27,16 @@ pub(crate) fn campaign(
 ) -> Result<Campaign, CampaignError> {
     let mut keys = Keys::new(path, "", map);
     let common = common_settings(&mut keys)?;
-    let lengths = pairs(&mut keys, "input_output", "[input, output]")?;
-    let loads = pairs(&mut keys, "concurrency_prompts", "[concurrency, prompts]")?;
-    keys.end()?;
+    let lengths = keys.take("input_output");
+    let loads = keys.take("concurrency_prompts");
+    keys.refuse_unknown()?;
+    let lengths = pairs(&keys, "input_output", lengths, "[input, output]")?;
+    let loads = pairs(
+        &keys,
+        "concurrency_prompts",
+        loads,
+        "[concurrency, prompts]",
+    )?;
     options.refuse_extra([
         "random-input-len",
         "random-output-len",
@@ -165,8 +172,13 @@ fn take_seed(extra: &[String]) -> Result<(Option<u64>, Vec<String>), CampaignErr
 #[derive(Clone, Copy)]
 struct Pair(u64, u64);
 
-fn pairs<'a>(keys: &mut Keys<'a>, key: &'a str, form: &str) -> Result<Vec<Pair>, CampaignError> {
-    let Some(value) = keys.take(key) else {
+fn pairs(
+    keys: &Keys<'_>,
+    key: &str,
+    value: Option<Value>,
+    form: &str,
+) -> Result<Vec<Pair>, CampaignError> {
+    let Some(value) = value else {
         return Err(keys.problem(format!(
             "{key} is missing: expected a list of pairs {form}; the keys are {KEYS}"
         )));

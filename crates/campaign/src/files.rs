@@ -123,6 +123,11 @@ impl<'a> Keys<'a> {
 
     /// Refuses what was not taken.
     pub(crate) fn end(self) -> Result<(), CampaignError> {
+        self.refuse_unknown()
+    }
+
+    /// The same before what is missing is complained about: a misspelt key is both.
+    pub(crate) fn refuse_unknown(&self) -> Result<(), CampaignError> {
         match self.map.keys().next() {
             None => Ok(()),
             Some(key) => {

@@ -112,6 +112,17 @@ fn mistakes_in_the_file_are_named_with_what_was_meant() {
     )
     .unwrap_err();
     assert!(error.contains("unknown key \"ouput_dir\""), "{error}");
+    // A misspelt key is missing too, and unknown is what helps.
+    for (right, wrong) in [
+        ("input_output", "input_outputs"),
+        ("concurrency_prompts", "concurency_prompts"),
+    ] {
+        let error = campaign("combos.yaml", &COMBOS.replace(right, wrong)).unwrap_err();
+        assert!(
+            error.contains(&format!("unknown key {wrong:?}")) && error.contains(right),
+            "{error}"
+        );
+    }
     assert!(campaign("combos.yaml", "").unwrap_err().contains("empty"));
 }
 
