@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use inferometer_campaign::{Campaign, Cell, Form, Work, line_of_flag};
+use inferometer_campaign::{Campaign, Cell, Form, SELF_PROGRAM, Work, line_of_flag};
 
 use crate::args::{Cli, Command};
 use crate::arguments;
@@ -16,7 +16,13 @@ use inferometer_argparse::Normalised;
 /// Checks the settings of all our runs. `file` is the one that describes the campaign.
 pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure> {
     for cell in &campaign.cells {
-        if let Work::Ours(_) = cell.work {
+        if let Work::Theirs(words) = &cell.work {
+            // Its server takes minutes to start, and then the flag would be found.
+            if words.first().is_some_and(|program| program == SELF_PROGRAM) {
+                check_command(cell)
+                    .map_err(|problem| Failure::usage(format!("{}: {problem}", cell.name)))?;
+            }
+        } else {
             check_run(cell).map_err(|problem| {
                 let line = if campaign.form == Form::Experiment {
                     line_of_flag(file, &problem)
@@ -34,8 +40,25 @@ pub(super) fn check_runs(campaign: &Campaign, file: &Path) -> Result<(), Failure
     Ok(())
 }
 
-/// Parses the arguments of a run as the run itself will: by argparse's rules.
 fn check_run(cell: &Cell) -> Result<(), String> {
+    let problem = |failure: Failure| failure.to_string();
+    match parse(cell)? {
+        Command::Run(args) => RunSettings::resolve(*args).map(drop).map_err(problem),
+        Command::Simulate(args) => simulate::check(*args).map(drop).map_err(problem),
+        _ => Err("expected a command for a run".to_owned()),
+    }
+}
+
+/// Checks a command line of this program that was given as text, which need not be a run.
+fn check_command(cell: &Cell) -> Result<(), String> {
+    match parse(cell)? {
+        Command::Run(_) | Command::Simulate(_) => check_run(cell),
+        _ => Ok(()),
+    }
+}
+
+/// Parses the arguments of a run as the run itself will: by argparse's rules.
+fn parse(cell: &Cell) -> Result<Command, String> {
     let problem = |failure: Failure| failure.to_string();
     let arguments = match arguments::read(cell.work.words()).map_err(problem)? {
         Normalised::CommandLine { arguments, .. } => arguments,
@@ -46,9 +69,5 @@ fn check_run(cell: &Cell) -> Result<(), String> {
         let first = text.lines().next().unwrap_or_default();
         first.trim_start_matches("error: ").to_owned()
     })?;
-    match parsed.command {
-        Command::Run(args) => RunSettings::resolve(*args).map(drop).map_err(problem),
-        Command::Simulate(args) => simulate::check(*args).map(drop).map_err(problem),
-        _ => Err("expected a command for a run".to_owned()),
-    }
+    Ok(parsed.command)
 }

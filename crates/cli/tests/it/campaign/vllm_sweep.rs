@@ -115,6 +115,39 @@ fn a_server_that_exits_early_is_reported_with_its_last_output() {
     );
 }
 
+/// Otherwise the flag would be found once the server has started.
+#[test]
+fn an_unknown_flag_of_our_own_benchmark_is_refused_before_the_server_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("bench.json"),
+        r#"[{"max_concurrency": 1}, {"max_concurency": 2}]"#,
+    )
+    .unwrap();
+    let mut arguments = vec![
+        "sweep",
+        "--serve-cmd",
+        "touch started",
+        "--bench-cmd",
+        "inferometer run --model sim --tokenizer builtin",
+        "--bench-params",
+        "bench.json",
+        "-e",
+        "x",
+    ];
+    for _ in 0..2 {
+        let output = call(folder.path(), &arguments);
+        assert_eq!(code(&output), 2, "{}", printed(&output));
+        assert!(
+            printed(&output).contains("--max-concurency"),
+            "{}",
+            printed(&output)
+        );
+        assert!(!folder.path().join("started").exists());
+        arguments.push("--dry-run");
+    }
+}
+
 /// The server has a session of its own, so that no signal to the sweep's group reaches it.
 #[cfg(target_os = "linux")]
 #[test]
