@@ -137,11 +137,7 @@ impl Numbers {
                 .own_lateness_ms
                 .or(extras.arrival.lateness_ms),
             receive_lag: extras.receive.lag_ms,
-            kernel_stamped: if extras.receive.events > 0 {
-                extras.receive.kernel_stamped_share
-            } else {
-                f64::from(u8::from(health.kernel_stamps))
-            },
+            kernel_stamped: kernel_stamped(extras, health),
             tokens_per_event: extras.gaps.mean_tokens_per_event,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
             client_share: self.client_share(),
@@ -168,6 +164,17 @@ pub(crate) fn with_own_peaks(summary: &mut Summary, extras: &Extras, as_vllm: bo
         summary.max_output_tokens_per_s = extras.peak_output_tokens_per_s;
         summary.max_concurrent_requests = extras.concurrency.max;
     }
+}
+
+/// The fraction of events that the kernel has stamped. Only a run on a virtual clock has no workers.
+fn kernel_stamped(extras: &Extras, health: &ClientHealth) -> Option<f64> {
+    (!health.workers.is_empty()).then(|| {
+        if extras.receive.events > 0 {
+            extras.receive.kernel_stamped_share
+        } else {
+            f64::from(u8::from(health.kernel_stamps))
+        }
+    })
 }
 
 /// A note on a run that repeats an earlier one, unless the server reports what it took from its cache:

@@ -15,7 +15,7 @@ use inferometer_workload::{BUILTIN, HubSettings, Tokenizer};
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
-use crate::observer::{Observer, Shown};
+use crate::observer::{Observer, Sentence, Shown};
 use crate::probe::ProbeNumbers;
 use crate::run_records::count_in_memory;
 use crate::settings::Exports;
@@ -201,6 +201,10 @@ impl FolderRun {
     }
 
     fn show(&self, observer: &dyn Observer) {
+        let simulated = self.manifest.run.simulated.then(|| Sentence {
+            en: "Simulated: no server was measured.".into(),
+            zh: "模拟：未测量任何服务器。".into(),
+        });
         observer.numbers(&Shown {
             numbers: &self.numbers,
             spec: &self.spec,
@@ -208,11 +212,7 @@ impl FolderRun {
             health: &self.manifest.health,
             failures: "",
             run_folder: Some(&self.folder),
-            simulated: self
-                .manifest
-                .run
-                .simulated
-                .then_some("Simulated: no server was measured."),
+            simulated: simulated.as_ref(),
         });
     }
 }

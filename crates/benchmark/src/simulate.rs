@@ -20,7 +20,7 @@ use crate::command::command;
 use crate::error::{Error, OrError};
 use crate::header::{Identity, header};
 use crate::numbers::Numbers;
-use crate::observer::{Observer, Shown};
+use crate::observer::{Observer, Sentence, Shown};
 use crate::prepare::{Ready, prepare_without_server};
 use crate::run::{self, Run, announce, body_digests, complete, failures, introduce, known_facts};
 use crate::run_records::count_tokens;
@@ -155,11 +155,16 @@ pub fn simulate(
     manifest.engine_model = model.describe();
     manifest.engine_model["counters"] = json!(stats);
     let span = finished.health.wall.as_secs_f64();
-    let simulated = format!(
-        "Simulated: {} on a virtual clock, {span:.1} s in {took:.3} s ({:.0} times real time). No server was measured.",
-        model.title(),
-        span / took.max(1e-9),
-    );
+    let (title, speed) = (model.title(), span / took.max(1e-9));
+    let simulated = Sentence {
+        en: format!(
+            "Simulated: {title} on a virtual clock, {span:.1} s in {took:.3} s ({speed:.0} times real time). No \
+             server was measured."
+        ),
+        zh: format!(
+            "模拟：{title}，虚拟时钟 {span:.1} s，实际用时 {took:.3} s（{speed:.0} 倍实时速度）。未测量任何服务器。"
+        ),
+    };
     observer.numbers(&Shown {
         numbers: &numbers,
         spec: &spec,

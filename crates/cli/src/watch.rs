@@ -134,7 +134,7 @@ impl Observer for Watch<'_> {
                 .render(shown.spec, shown.facts, shown.health, &style),
         );
         if let Some(sentence) = shown.simulated {
-            self.output.print_sentence(sentence);
+            self.output.print_sentence(sentence.text(self.view.lang));
         }
     }
 }

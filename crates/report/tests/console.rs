@@ -227,7 +227,7 @@ fn problematic(lang: Lang, color: bool) -> BlockContext {
             max: 2.5,
             ..Spread::default()
         }),
-        kernel_stamped: 1.0,
+        kernel_stamped: Some(1.0),
         coalesced_share: Some(0.0123),
         client_share: Some(ClientPart {
             metric: "TTFT",
@@ -279,7 +279,7 @@ fn the_verdict_block_in_both_languages() {
     insta::assert_snapshot!("block_en", verdict_block(&problematic(Lang::En, false)));
     insta::assert_snapshot!("block_zh", verdict_block(&problematic(Lang::Zh, false)));
     let clean = BlockContext {
-        kernel_stamped: 1.0,
+        kernel_stamped: Some(1.0),
         ..BlockContext::default()
     };
     assert_eq!(verdict_block(&clean), "Verdict: VALID\n");
@@ -301,7 +301,7 @@ fn the_client_line_says_what_its_numbers_are_made_of() {
             fraction: 0.988,
             stamps: 0.986,
         }),
-        kernel_stamped: 0.973,
+        kernel_stamped: Some(0.973),
         tokens_per_event: Some(3.996),
         lang,
         ..BlockContext::default()

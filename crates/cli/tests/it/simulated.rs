@@ -62,6 +62,9 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
         "{text}"
     );
     assert!(text.contains("No server was measured."), "{text}");
+    // No kernel has stamped what no server has sent.
+    assert!(text.contains("times of a virtual clock"), "{text}");
+    assert!(!text.contains("by the kernel"), "{text}");
     good(&inferometer(folder, &simulation("7", "b")));
     good(&inferometer(folder, &simulation("8", "c")));
 
@@ -96,6 +99,12 @@ fn the_same_seed_gives_the_same_bytes_marked_as_simulated() {
         again.contains("Simulated: no server was measured."),
         "{again}"
     );
+    assert!(!again.contains("by the kernel"), "{again}");
+
+    let chinese = [&simulation("9", "c")[..], &["--lang", "zh"]].concat();
+    let text = good(&inferometer(folder, &chinese));
+    assert!(text.contains("模拟：2 × llama-3.1-8b@h100"), "{text}");
+    assert!(!text.contains("Simulated"), "{text}");
 }
 
 #[test]

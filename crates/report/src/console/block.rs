@@ -36,7 +36,8 @@ pub struct BlockContext {
     /// Time from the kernel's receive stamp to the process having the bytes.
     pub receive_lag: Option<Spread>,
     /// Fraction of the events with the kernel's receive stamp, 0 to 1; the process stamped the others.
-    pub kernel_stamped: f64,
+    /// `None` for the exact times of a virtual clock.
+    pub kernel_stamped: Option<f64>,
     /// Output tokens per event; shown unless it is 1.
     pub tokens_per_event: Option<f64>,
     /// Fraction of events that shared a read with a later event, 0 to 1.
@@ -275,7 +276,12 @@ fn client_part(part: ClientPart, lang: Lang) -> String {
 }
 
 /// Who took the stamps.
-fn stamps(by_kernel: f64, lang: Lang) -> String {
+fn stamps(by_kernel: Option<f64>, lang: Lang) -> String {
+    let Some(by_kernel) = by_kernel else {
+        return lang
+            .pick("times of a virtual clock", "虚拟时钟的时刻")
+            .to_owned();
+    };
     if by_kernel >= KERNEL_SHARE {
         lang.pick("stamps by the kernel", "内核时间戳").to_owned()
     } else if by_kernel > 0.0 {
