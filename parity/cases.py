@@ -106,6 +106,11 @@ CASES = [
     case("responses", f"--backend openai-responses --endpoint /v1/responses {SMALL}"),
     case("embeddings", f"--backend openai-embeddings --endpoint /v1/embeddings {SMALL} {SAVE} --result-filename e.json"),
     case("embeddings in batches", f"--backend openai-embeddings --endpoint /v1/embeddings {SMALL} --random-batch-size 3"),
+    case("embeddings with flags of generation", f"--backend openai-embeddings --endpoint /v1/embeddings {SMALL} "
+         "--temperature 0.5 --top-p 0.9 --ignore-eos"),
+    case("completions in batches", f"--backend vllm {SMALL} --random-batch-size 3"),
+    case("numbers of Python in the extra body", f"--backend vllm {SMALL} --extra-body.a 007 --extra-body.b 1_000 "
+         "--extra-body.c +5 --extra-body.d -4k"),
     case("chat embeddings", f"--backend openai-embeddings-chat --endpoint /v1/embeddings {SMALL}"),
     case("pooling", f"--backend vllm-pooling --endpoint /pooling {SMALL}"),
     case("rerank", "--backend vllm-rerank --endpoint /v1/rerank --dataset-name random-rerank --random-input-len 64 "

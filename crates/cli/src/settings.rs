@@ -170,6 +170,7 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
     }
     let salt = traffic.salt.clone();
     let is_openai_chat = target.backend.name() == "openai-chat";
+    let kind = kind_of(target.backend);
     Ok(WorkloadSettings {
         num_prompts,
         seed: load.seed,
@@ -187,7 +188,8 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
             target.backend.applies_chat_template()
         },
         is_openai_chat,
-        is_pooling: kind_of(target.backend) == Kind::Pooling,
+        is_pooling: kind == Kind::Pooling,
+        drops_media: compat.is_vllm() && !MEDIA_IN_VLLM.contains(&target.backend.name()),
         shuffle: !args.disable_shuffle,
         oversample: !args.no_oversample,
         skip_chat_template: args.skip_chat_template,
@@ -195,6 +197,15 @@ fn workload_settings(from: WorkloadArguments<'_>) -> Result<WorkloadSettings, Fa
         ..WorkloadSettings::new(dataset)
     })
 }
+
+/// The backends to which vLLM's client sends the images and videos of a dataset of texts.
+const MEDIA_IN_VLLM: [&str; 5] = [
+    "openai-chat",
+    "openai-embeddings-chat",
+    "openai-embeddings-clip",
+    "openai-embeddings-vlm2vec",
+    "infinity-embeddings-clip",
+];
 
 /// True when a file sets the due instants of requests.
 fn has_clock(shapes: &ShapeSettings, workload: &WorkloadSettings) -> bool {

@@ -30,6 +30,12 @@ pub fn python_isoformat(wall: Nanos) -> String {
     local.strftime(format).to_string()
 }
 
+/// The seconds since 1970 that a clock on the wall shows: those of UTC and the local offset.
+pub fn local_seconds(wall: Nanos) -> i64 {
+    let local = local(wall);
+    local.timestamp().as_second() + i64::from(local.offset().seconds())
+}
+
 fn local(wall: Nanos) -> ZonedDateTime {
     let timestamp = Timestamp::from_nanosecond(i128::from(wall.0)).unwrap_or(Timestamp::UNIX_EPOCH);
     timestamp.to_zoned_datetime(local_zone())
@@ -67,6 +73,8 @@ mod tests {
         assert!(iso.ends_with(".123456"), "{iso}");
         let back: Timestamp = rfc3339(wall).parse().unwrap();
         assert_eq!(back.as_millisecond(), 1_795_492_816_123);
+        let shown = Timestamp::from_second(local_seconds(wall)).unwrap();
+        assert!(shown.to_string().starts_with(&iso[..19]), "{shown} {iso}");
         assert!(!python_isoformat(Nanos(1_795_492_816_000_000_999)).contains('.'));
     }
 }

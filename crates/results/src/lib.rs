@@ -36,7 +36,7 @@ pub use aggregate::{
 pub use atomic::{Links, write_bytes, write_in_folder};
 pub use batch::{RECORD_FORMAT_VERSION, record_schema};
 pub use convert::write_converted;
-pub use dates::{python_isoformat, rfc3339, vllm_date};
+pub use dates::{local_seconds, python_isoformat, rfc3339, vllm_date};
 pub use duplicates::Duplicate;
 pub use error::ResultsError;
 pub use export::{

@@ -21,7 +21,7 @@ fn main() {
     );
     let dataset = DatasetSettings::ShareGpt(ShareGptSettings {
         path: path.clone().into(),
-        output_len: None,
+        ..ShareGptSettings::default()
     });
     let settings = WorkloadSettings {
         num_prompts: 0,

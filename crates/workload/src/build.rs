@@ -60,6 +60,13 @@ fn number(requests: &mut [Request], first: usize, settings: &WorkloadSettings, w
 /// The workload, with the facts about all its requests.
 fn conclude(sample: Sample, settings: &WorkloadSettings, reusable: Option<f64>) -> Workload {
     let mut about = sample.about;
+    let mut warnings = sample.warnings;
+    if settings.ignores_template_kwargs() {
+        warnings.push(format!(
+            "--chat-template-kwargs has no effect on the dataset {} in vLLM, and so none with --compat vllm.",
+            settings.dataset.name()
+        ));
+    }
     if let Some(salt) = &settings.salt {
         about.insert("salt".into(), salt.clone().into());
     }
@@ -68,7 +75,7 @@ fn conclude(sample: Sample, settings: &WorkloadSettings, reusable: Option<f64>) 
     }
     Workload {
         requests: sample.requests,
-        warnings: sample.warnings,
+        warnings,
         force_ignore_eos: sample.force_ignore_eos && !settings.is_pooling,
         about,
     }

@@ -1,9 +1,9 @@
 //! Reading dataset files chunk by chunk, with line numbers for messages.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
 use inferometer_os::files::{self, SMALL_FILE};
 use rayon::prelude::*;
 use serde_json::Value;
@@ -18,7 +18,8 @@ fn too_long(path: &Path, line: usize) -> WorkloadError {
     WorkloadError::format(path, Some(line), message)
 }
 
-fn open(path: &Path) -> Result<File, WorkloadError> {
+/// The content of a file from its beginning; that of a gzip file is unpacked, whatever its name.
+fn open(path: &Path) -> Result<Box<dyn Read>, WorkloadError> {
     let failed = |source| WorkloadError::Io {
         path: path.to_owned(),
         source,
@@ -29,8 +30,35 @@ fn open(path: &Path) -> Result<File, WorkloadError> {
             "is missing; this dataset is read from a file",
         ));
     }
-    files::open(path).map_err(failed)
+    let mut file = files::open(path).map_err(failed)?;
+    let mut start = Vec::with_capacity(MAGIC);
+    file.by_ref()
+        .take(MAGIC as u64)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
+    if let Some((_, name)) = PACKED.iter().find(|(magic, _)| start.starts_with(magic)) {
+        let message = format!("the file is compressed ({name}): expected plain text or gzip");
+        return Err(WorkloadError::format(path, None, message));
+    }
+    let is_gzip = start.starts_with(GZIP);
+    let whole = Cursor::new(start).chain(file);
+    Ok(if is_gzip {
+        Box::new(MultiGzDecoder::new(BufReader::new(whole)))
+    } else {
+        Box::new(whole)
+    })
 }
+
+/// The first bytes of gzip, and of the other forms that pandas would unpack.
+const GZIP: &[u8] = b"\x1f\x8b";
+const PACKED: [(&[u8], &str); 4] = [
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "zip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+];
+/// Bytes that tell the form of a file.
+const MAGIC: usize = 6;
 
 /// The rows of a JSON Lines file with their line numbers, counted from 1. Empty lines are skipped.
 pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadError> {
@@ -86,11 +114,19 @@ pub(crate) fn json_lines(path: &Path) -> Result<Vec<(usize, Value)>, WorkloadErr
 
 /// The content of a text file.
 pub(crate) fn text(path: &Path) -> Result<String, WorkloadError> {
-    open(path)?;
-    files::text(path, SMALL_FILE).map_err(|source| WorkloadError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    let mut text = String::new();
+    let read = open(path)?
+        .take(SMALL_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|source| WorkloadError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    if read as u64 > SMALL_FILE {
+        let message = format!("the file is longer than {} MB", SMALL_FILE >> 20);
+        return Err(WorkloadError::format(path, None, message));
+    }
+    Ok(text)
 }
 
 /// The column names of a CSV file.
@@ -165,12 +201,15 @@ pub(crate) fn columns(row: &Value) -> String {
 
 /// The rows of a JSON file that is one list, or of JSON Lines, whatever its name.
 pub(crate) fn json_rows(path: &Path) -> Result<Vec<Value>, WorkloadError> {
-    let mut start = [0; 64];
-    let n = io::Read::read(&mut open(path)?, &mut start).map_err(|source| WorkloadError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let first = start[..n]
+    let mut start = Vec::new();
+    open(path)?
+        .take(64)
+        .read_to_end(&mut start)
+        .map_err(|source| WorkloadError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+    let first = start
         .iter()
         .find(|byte| !byte.is_ascii_whitespace() && **byte < 0x80);
     if first != Some(&b'[') {
@@ -229,7 +268,7 @@ struct Element {
 /// Cuts a JSON list into its elements by counting brackets outside strings.
 struct Elements<'a> {
     path: &'a Path,
-    reader: BufReader<File>,
+    reader: BufReader<Box<dyn Read>>,
     buffer: Vec<u8>,
     /// Where scanning continues in the buffer.
     at: usize,
@@ -238,7 +277,7 @@ struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    fn new(path: &'a Path, file: File) -> Result<Self, WorkloadError> {
+    fn new(path: &'a Path, file: Box<dyn Read>) -> Result<Self, WorkloadError> {
         let reader = BufReader::with_capacity(1 << 16, file);
         let mut elements = Self {
             path,
@@ -395,6 +434,8 @@ impl<'a> Elements<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn elements(json: &str) -> Result<Vec<(usize, String)>, WorkloadError> {
@@ -426,6 +467,32 @@ mod tests {
             elements(json).unwrap(),
             expected.map(|(line, text)| (line, text.to_owned()))
         );
+    }
+
+    /// pandas, with which vLLM's benchmark reads its tables, unpacks by the file's name.
+    #[test]
+    fn gzip_is_unpacked_and_other_packed_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let packed = |text: &str| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(text.as_bytes()).unwrap();
+            packer.finish().unwrap()
+        };
+        let path = dir.path().join("rows.jsonl.gz");
+        // Two members, as parallel packers write them.
+        let both = [packed("{\"a\": 1}\n"), packed("{\"a\": 2}\n")].concat();
+        std::fs::write(&path, both).unwrap();
+        let rows = json_lines(&path).unwrap();
+        assert_eq!((rows.len(), &rows[1].1["a"]), (2, &2.into()));
+        assert_eq!(json_rows(&path).unwrap().len(), 2);
+        let path = dir.path().join("rows.csv");
+        std::fs::write(&path, packed("a,b\n1,2\n")).unwrap();
+        assert_eq!(csv_rows(&path, &["b"]).unwrap()[0].1, ["2"]);
+        for (magic, name) in PACKED {
+            std::fs::write(&path, [magic, b"more"].concat()).unwrap();
+            let error = csv_rows(&path, &["b"]).unwrap_err().to_string();
+            assert!(error.contains(&format!("compressed ({name})")), "{error}");
+        }
     }
 
     #[test]

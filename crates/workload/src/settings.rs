@@ -1,5 +1,7 @@
 //! The settings of a workload.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::DatasetSettings;
@@ -34,6 +36,9 @@ pub struct WorkloadSettings {
     pub is_openai_chat: bool,
     /// The backend asks for embeddings, scores or the like: no output tokens.
     pub is_pooling: bool,
+    /// Images and videos of `sharegpt` are left out and the text is sent alone, as vLLM's client does
+    /// for the backends that it knows as text only.
+    pub drops_media: bool,
     /// Rows are taken in random order (`--disable-shuffle` turns it off).
     pub shuffle: bool,
     /// Too few rows are repeated (`--no-oversample` turns it off).
@@ -59,12 +64,34 @@ impl WorkloadSettings {
             is_chat: false,
             is_openai_chat: false,
             is_pooling: false,
+            drops_media: false,
             shuffle: true,
             oversample: true,
             skip_chat_template: false,
             chat_template_kwargs: Map::new(),
             salt: None,
         }
+    }
+
+    /// Arguments for the chat template, as far as the dataset passes them on: vLLM's benchmark reads
+    /// the flag for `custom` and `speed_bench` only.
+    pub(crate) fn template_kwargs(&self) -> &Map<String, Value> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        if self.ignores_template_kwargs() {
+            &NONE
+        } else {
+            &self.chat_template_kwargs
+        }
+    }
+
+    /// True where arguments for the chat template were given and have no effect in vLLM.
+    pub(crate) fn ignores_template_kwargs(&self) -> bool {
+        self.is_vllm()
+            && !self.chat_template_kwargs.is_empty()
+            && matches!(
+                self.dataset,
+                DatasetSettings::Hf(_) | DatasetSettings::SpecBench(_)
+            )
     }
 
     /// True where the bytes must be vLLM's.

@@ -36,6 +36,38 @@ fn every_format_gives_the_tokens_of_its_library() {
     }
 }
 
+/// `data/beside/make.py` wrote the tokens that transformers makes of these files.
+#[test]
+fn the_files_beside_a_tokenizer_change_it_as_in_transformers() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/beside");
+    let file = std::fs::read(data.join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&file).unwrap();
+    for case in expected["cases"].as_array().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = case["tokenizer"].as_str().unwrap();
+        let files = case["files"].as_object().unwrap();
+        std::fs::copy(
+            data.join(format!("{name}.json")),
+            folder.path().join("tokenizer.json"),
+        )
+        .unwrap();
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content.to_string()).unwrap();
+        }
+        let tokenizer = load(folder.path().to_str().unwrap());
+        assert_eq!(
+            json!(tokenizer.num_special_tokens_to_add()),
+            case["special"],
+            "{name} with {files:?}"
+        );
+        let texts = expected["texts"].as_array().unwrap();
+        for (text, ids) in texts.iter().zip(case["ids"].as_array().unwrap()) {
+            let ours = tokenizer.encode(text.as_str().unwrap());
+            assert_eq!(json!(ours), *ids, "{name} with {files:?}: {text}");
+        }
+    }
+}
+
 #[test]
 fn the_vocabulary_may_be_named_itself() {
     for (name, file) in [

@@ -45,6 +45,7 @@ fn dataset(name: &str, args: &Value) -> DatasetSettings {
         "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
             path: folder().join("sharegpt.json"),
             output_len: args["output_len"].as_i64(),
+            ..ShareGptSettings::default()
         }),
         "custom" => DatasetSettings::Custom(CustomSettings {
             path: folder().join("custom.jsonl"),

@@ -112,7 +112,8 @@ fn a_tokenizer_is_downloaded_once_into_the_python_librarys_layout() {
     let cache = tempfile::tempdir().unwrap();
     let mut settings = settings(&hub, cache.path());
     let tokenizer = Tokenizer::load("org/model", &settings).unwrap();
-    assert_eq!(tokenizer.encode("abb"), [2, 1]);
+    // The Python library finds a token that the configuration names before it merges any.
+    assert_eq!(tokenizer.encode("abb"), [0, 1, 1]);
     assert_eq!(tokenizer.special_ids(), [0]);
     assert!(tokenizer.has_chat_template());
 
@@ -214,7 +215,7 @@ fn the_template_in_a_file_of_its_own_wins_and_absent_files_are_asked_for_once() 
     }
     let log = log.lock().unwrap();
     assert_eq!(log.len(), first, "nothing is asked for twice: {log:?}");
-    assert!(both <= 5, "{log:?}");
+    assert!(both <= 7, "{log:?}");
 }
 
 /// A mirror once named `/home/user/file` in its listing, and the user's file of that name was

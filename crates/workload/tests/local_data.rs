@@ -203,6 +203,7 @@ fn settings(args: &str, folder: &std::path::Path) -> Option<WorkloadSettings> {
         "sharegpt" => DatasetSettings::ShareGpt(ShareGptSettings {
             path: path(),
             output_len: number("--sharegpt-output-len"),
+            ..ShareGptSettings::default()
         }),
         "custom" => DatasetSettings::Custom(CustomSettings {
             path: path(),

@@ -98,7 +98,7 @@ pub(crate) fn prepare_without_server(
         model: ModelNames { request, id },
         tokenizer: tokenizer_id
             .as_deref()
-            .map(server::load_tokenizer)
+            .map(|spec| server::load_tokenizer(spec, settings.compat))
             .transpose()?,
         tokenizer_id,
         substitute: None,

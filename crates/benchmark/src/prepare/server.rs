@@ -1,11 +1,14 @@
 //! What is asked of the server and loaded for it before a workload can be built.
 
+use inferometer_os::clock;
+use inferometer_results::local_seconds;
 use inferometer_wire::{ServerFacts, SideClient};
 use inferometer_workload::{
     BUILTIN, DatasetSettings, HubError, HubSettings, Tokenizer, TokenizerError,
 };
 
 use super::wire::wire;
+use crate::compat::Compat;
 use crate::error::{Cause, Error, OrError};
 use crate::server::{ModelNames, inspect, model_names};
 use crate::settings::Settings;
@@ -67,9 +70,19 @@ pub(super) fn unlisted(
     })
 }
 
-/// Loads a tokenizer from a name, a path or the hub.
-pub(super) fn load_tokenizer(spec: &str) -> Result<Tokenizer, Error> {
-    Tokenizer::load(spec, &HubSettings::from_env()).map_err(refused)
+/// Loads a tokenizer from a name, a path or the hub. Its chat template sees today's date where vLLM's
+/// client would show it, and a fixed one otherwise.
+pub(super) fn load_tokenizer(spec: &str, compat: Compat) -> Result<Tokenizer, Error> {
+    load(spec, compat).map_err(refused)
+}
+
+fn load(spec: &str, compat: Compat) -> Result<Tokenizer, TokenizerError> {
+    let tokenizer = Tokenizer::load(spec, &HubSettings::from_env())?;
+    Ok(if compat.is_vllm() {
+        tokenizer.at_local_time(local_seconds(clock::wall()))
+    } else {
+        tokenizer
+    })
 }
 
 /// A tokenizer that cannot be loaded, with the remedies where it is absent.
@@ -99,7 +112,7 @@ pub(super) struct Loaded {
 pub(super) fn load_for_run(settings: &Settings, model: &str) -> Result<Loaded, Error> {
     if let Some(spec) = &settings.target.tokenizer {
         return Ok(Loaded {
-            tokenizer: load_tokenizer(spec)?,
+            tokenizer: load_tokenizer(spec, settings.compat)?,
             id: spec.clone(),
             substitute: None,
         });
@@ -107,7 +120,7 @@ pub(super) fn load_for_run(settings: &Settings, model: &str) -> Result<Loaded, E
     // Ids of another vocabulary mean something else to the server.
     let sends_ids = settings.content.token_ids
         || matches!(settings.workload.dataset, DatasetSettings::TimedTrace(_));
-    match Tokenizer::load(model, &HubSettings::from_env()) {
+    match load(model, settings.compat) {
         Ok(tokenizer) => Ok(Loaded {
             tokenizer,
             id: model.to_owned(),

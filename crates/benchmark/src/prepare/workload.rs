@@ -185,7 +185,7 @@ pub fn offline(
         .as_ref()
         .or(settings.target.model.as_ref());
     let tokenizer = match named.filter(|_| settings.target.has_tokenizer) {
-        Some(spec) => Some(load_tokenizer(spec)?),
+        Some(spec) => Some(load_tokenizer(spec, settings.compat)?),
         None if settings.target.has_tokenizer => {
             return Err(Error::usage(
                 "name a --tokenizer or a --model: no server is asked for it here (`--tokenizer builtin` needs no \

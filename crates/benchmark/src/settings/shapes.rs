@@ -85,6 +85,7 @@ impl WorkloadSpec {
             is_chat: _,        // follows from the backend
             is_openai_chat: _, // follows from the backend
             is_pooling: _,     // follows from the backend
+            drops_media: _,    // follows from the backend
             shuffle,
             oversample,
             skip_chat_template,

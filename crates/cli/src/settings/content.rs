@@ -56,8 +56,11 @@ pub(super) fn resolve(
             number("--repetition-penalty", repetition_penalty)?,
         ),
     ];
+    // vLLM's benchmark reads the flags for the APIs that generate text only.
+    let unread = compat.is_vllm() && backend.kind() == BackendKind::Pooling;
     let sampling: Map<String, Value> = parameters
         .into_iter()
+        .filter(|_| !unread)
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
     if let (Some(name), BackendKind::Audio) = (sampling.keys().next(), backend.kind()) {

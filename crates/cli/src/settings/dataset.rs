@@ -65,7 +65,7 @@ fn assert_every_flag_has_a_reader(args: &DatasetArgs) {
         no_stream: _,                          // hub
         no_oversample: _,                      // workload_settings
         skip_chat_template: _,                 // workload_settings
-        enable_multimodal_chat: _,             // custom_media, random_mm
+        enable_multimodal_chat: _,             // custom_media, hf, random_mm, sharegpt
         disable_shuffle: _,                    // workload_settings
         input_len: _,                          // random, rerank
         output_len: _,                         // most datasets
@@ -233,6 +233,7 @@ fn hub(args: &DatasetArgs) -> Result<HfSettings, Failure> {
         split: args.hf_split.clone(),
         output_len: args.output_len.or(args.hf_output_len),
         no_stream: args.no_stream,
+        multimodal_chat: args.enable_multimodal_chat,
         bfcl_categories: match &args.bfcl_categories {
             Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
             None => defaults.bfcl_categories.clone(),
@@ -247,6 +248,7 @@ fn share_gpt(args: &DatasetArgs, path: PathBuf) -> ShareGptSettings {
     ShareGptSettings {
         path,
         output_len: args.output_len.or(args.sharegpt_output_len),
+        multimodal_chat: args.enable_multimodal_chat,
     }
 }
 

@@ -128,7 +128,7 @@ fn body(
     }
     // vLLM's client drops the extra body for rerank; here every setting is sent.
     let settings = BodySettings {
-        ignore_eos: false,
+        ignore_eos: settings.ignore_eos && shape != Shape::Rerank,
         ..settings.clone()
     };
     add_common(&mut body, request, &settings);

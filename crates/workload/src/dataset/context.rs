@@ -215,6 +215,16 @@ pub(crate) fn request(prompt: Prompt, prompt_tokens: usize, output_tokens: Optio
     }
 }
 
+/// Puts text and media of a request into one ready message (`--enable-multimodal-chat`). The keys of
+/// the text are the other way round than in the messages that `openai-chat` makes, as in vLLM.
+pub(crate) fn one_message(request: &mut Request) {
+    if let Prompt::Text(text) = &request.prompt {
+        let mut content = vec![json!({"text": text, "type": "text"})];
+        content.append(&mut request.media);
+        request.prompt = Prompt::Messages(vec![json!({"role": "user", "content": content})]);
+    }
+}
+
 /// vLLM's filter for conversations: neither too short to mean anything nor too long for small
 /// models.
 pub(crate) fn is_valid_sequence(prompt: usize, output: usize, skip_min_output: bool) -> bool {

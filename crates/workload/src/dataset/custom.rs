@@ -195,7 +195,7 @@ fn from_template(
     output: Option<i64>,
 ) -> Result<Request, WorkloadError> {
     let settings = context.settings;
-    let rendered = tokenizer.apply_chat_template(messages, &settings.chat_template_kwargs)?;
+    let rendered = tokenizer.apply_chat_template(messages, settings.template_kwargs())?;
     let mut text = rendered.as_str();
     // The server puts its own token in front; a second one would change what the model sees.
     if !settings.is_vllm()
@@ -208,10 +208,12 @@ fn from_template(
     Ok(request(Prompt::Text(text.to_owned()), tokens, output))
 }
 
-/// The output tokens of a row; `None` for anything but a whole number that a request can ask for.
+/// The output tokens of a row, which may be written as text (`"3"`, as tables that were exported do);
+/// `None` for anything but a whole number that a request can ask for.
 pub(super) fn output_tokens(value: &Value) -> Option<i64> {
     value
         .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok())
         .filter(|n| n.fract() == 0.0 && n.abs() <= MAX_TOKENS as f64)
         .map(|n| n as i64)
 }
@@ -329,6 +331,21 @@ mod tests {
             error.to_string().starts_with("--skip-chat-template"),
             "{error}"
         );
+    }
+
+    /// vLLM's benchmark takes `int(item["output_tokens"])`.
+    #[test]
+    fn output_tokens_may_be_written_as_text() {
+        for (value, expected) in [
+            (json!("3"), Some(3)),
+            (json!(" 12 "), Some(12)),
+            (json!(3.0), Some(3)),
+            (json!("3.5"), None),
+            (json!("many"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(output_tokens(&value), expected, "{value}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use trace::TraceSettings;
 
 pub(crate) use context::{
     Context, Emit, Loaded, Sample, chunk_size, chunks, fnv1a, is_valid_sequence, media_part,
-    request,
+    one_message, request,
 };
 pub(crate) use limits::MAX_TOKENS;
 

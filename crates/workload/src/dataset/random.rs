@@ -217,7 +217,8 @@ pub(super) fn check(context: &Context<'_>, options: &RandomSettings) -> Result<(
             "must be at least 1",
         ));
     }
-    if options.batch_size > 1 && !context.settings.is_pooling {
+    // vLLM sends a list of prompts to completions too, and reads the answer to the first.
+    if options.batch_size > 1 && !context.settings.is_pooling && !context.settings.is_vllm() {
         return Err(WorkloadError::setting(
             "--random-batch-size",
             "several prompts in one request are for pooling backends (embeddings) only",

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use self::bucket::MmBucket;
 use super::random::{self, vllm};
 use super::spec::DatasetSpec;
-use super::{Context, Emit, Sample, chunks, request};
+use super::{Context, Emit, Sample, chunks, one_message, request};
 use crate::{RandomSettings, Tokenizer, WorkloadError, media};
 
 /// Options of `random-mm`.
@@ -167,14 +167,9 @@ fn as_vllm<E: From<WorkloadError>>(
 
 /// Puts images beside the text, or with `--enable-multimodal-chat` both into one message.
 fn attach(options: &RandomMmSettings, request: &mut Request, parts: Vec<Value>) {
-    match &request.prompt {
-        Prompt::Text(text) if options.multimodal_chat => {
-            // The text's keys are the other way round than in the messages of `openai-chat`.
-            let mut content = vec![json!({"text": text, "type": "text"})];
-            content.extend(parts);
-            request.prompt = Prompt::Messages(vec![json!({"role": "user", "content": content})]);
-        }
-        _ => request.media = parts,
+    request.media = parts;
+    if options.multimodal_chat {
+        one_message(request);
     }
 }
 

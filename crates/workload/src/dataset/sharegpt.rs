@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::turns::{LISTS, Row, Turn};
-use super::{Context, Sample, is_valid_sequence, request};
+use super::{Context, Sample, is_valid_sequence, one_message, request};
 use crate::{WorkloadError, read};
 
 /// Options of `sharegpt`.
@@ -20,13 +20,20 @@ pub struct ShareGptSettings {
     pub path: PathBuf,
     /// Output tokens for every request; `None` takes the length of the recorded answer.
     pub output_len: Option<i64>,
+    /// Text and image are one ready message (`--enable-multimodal-chat`).
+    pub multimodal_chat: bool,
 }
 
 impl ShareGptSettings {
     /// The form that the manifest keeps.
     pub(super) fn spec(&self) -> DatasetSpec {
-        let Self { path, output_len } = self;
-        DatasetSpec::of_file(path, LengthsSpec::output(*output_len), json!({}))
+        let Self {
+            path,
+            output_len,
+            multimodal_chat,
+        } = self;
+        let options = json!({"multimodal_chat": multimodal_chat});
+        DatasetSpec::of_file(path, LengthsSpec::output(*output_len), options)
     }
 }
 
@@ -72,7 +79,10 @@ pub(super) fn sample(
                 return Ok::<_, WorkloadError>(None);
             }
             let mut made = request(Prompt::Text(prompt), prompt_tokens, Some(output as i64));
-            made.media.extend(media);
+            made.media.extend(media.filter(|_| !settings.drops_media));
+            if options.multimodal_chat && settings.is_openai_chat {
+                one_message(&mut made);
+            }
             Ok(Some(made))
         },
     )?;

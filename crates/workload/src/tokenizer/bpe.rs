@@ -69,6 +69,13 @@ impl Bpe {
         }
     }
 
+    /// The same vocabulary with other options; `None` where bytes are to be spelled in tokens that are
+    /// not all there.
+    pub(super) fn with_options(self, options: BpeOptions) -> Option<Self> {
+        let partial = options.byte_fallback && self.fallback_ids.contains(&None);
+        (!partial).then(|| Self::new(self.tokens, self.merges, options))
+    }
+
     /// True when no merge reaches across the start of a run of `▁`, so that such places are hard
     /// borders.
     pub(super) fn underscore_is_border(&self) -> bool {

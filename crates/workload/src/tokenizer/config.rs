@@ -15,7 +15,8 @@ pub(super) struct Config {
     pub(super) chat_template: Option<String>,
 }
 
-const NAMED: [&str; 7] = [
+/// The special tokens that every tokenizer may have.
+pub(super) const NAMED: [&str; 7] = [
     "bos_token",
     "eos_token",
     "unk_token",

@@ -10,6 +10,7 @@ use tokenizers::{AddedToken, Decoder, DecoderWrapper, PostProcessor, PostProcess
 
 use super::bpe::{Bpe, char_byte};
 use super::file::File;
+use super::overlay::Overlay;
 use super::pipeline::Pipeline;
 
 /// The working parts of a tokenizer.
@@ -42,20 +43,32 @@ enum FastDecoder {
 }
 
 impl Encoder {
-    /// Reads a `tokenizer.json`; the error says what is wrong with it.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, String> {
+    /// Reads a `tokenizer.json`, as the files beside it change it; the error says what is wrong with
+    /// it.
+    pub(super) fn parse(json: &[u8], overlay: &Overlay) -> Result<Self, String> {
         if let Ok(file) = File::parse(json)
-            && let Some(fast) = FastEncoder::new(file)
+            && let Some(file) = file.changed(overlay)
+            && let Some(fast) = FastEncoder::new(file, overlay.splits_special)
         {
             return Ok(Self::Fast(Box::new(fast)));
         }
-        Self::parse_with_library(json)
+        Self::parse_with_library(json, overlay)
     }
 
     /// The same with the crate alone, for tokenizers that are not recognised, and for tests.
-    pub(super) fn parse_with_library(json: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse_with_library(json: &[u8], overlay: &Overlay) -> Result<Self, String> {
+        let rewritten = overlay.rewritten(json).map_err(|error| error.to_string())?;
+        let json = rewritten.as_deref().unwrap_or(json);
         let mut tokenizer =
             tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        let own: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
+        let added = overlay.added(&own);
+        if !added.is_empty() {
+            tokenizer
+                .add_tokens(added)
+                .map_err(|error| error.to_string())?;
+        }
+        tokenizer.set_encode_special_tokens(overlay.splits_special);
         tokenizer
             .with_truncation(None)
             .map_err(|error| error.to_string())?;
@@ -176,7 +189,7 @@ impl Encoder {
 }
 
 impl FastEncoder {
-    fn new(file: File) -> Option<Self> {
+    fn new(file: File, splits_special: bool) -> Option<Self> {
         let bpe = file.bpe;
         let mut added_ids: HashMap<String, u32> = HashMap::with_capacity(file.added.len());
         let mut by_id: HashMap<u32, AddedToken> = HashMap::with_capacity(file.added.len());
@@ -200,7 +213,12 @@ impl FastEncoder {
         }
         let mut added: Vec<(u32, AddedToken)> = by_id.into_iter().collect();
         added.sort_unstable_by_key(|(id, _)| *id);
-        let pipeline = Pipeline::recognise(&file.normalizer, &file.pre_tokenizer, &added, &bpe)?;
+        let found: Vec<_> = added
+            .iter()
+            .filter(|(_, token)| !(splits_special && token.special))
+            .cloned()
+            .collect();
+        let pipeline = Pipeline::recognise(&file.normalizer, &file.pre_tokenizer, &found, &bpe)?;
         let added = added
             .into_iter()
             .map(|(id, token)| {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokenizers::AddedToken;
 
 use super::bpe::{Bpe, BpeOptions};
+use super::overlay::Overlay;
 use super::scan::{self, RawMerge, Scanner, Unsupported};
 use super::tables::{Merge, MergeTable, TokenTable};
 
@@ -78,6 +79,24 @@ impl File {
             decoder: parts.decoder,
             bpe: Bpe::new(tokens, merges, parts.options),
         })
+    }
+}
+
+impl File {
+    /// The file as the files beside it change it; `None` where that is left to the crate.
+    pub(super) fn changed(mut self, overlay: &Overlay) -> Option<Self> {
+        if let Some(steps) = &overlay.steps {
+            self.normalizer = steps.normalizer.clone();
+            self.pre_tokenizer = steps.pre_tokenizer.clone();
+            self.decoder = steps.decoder.clone();
+            self.bpe = self.bpe.with_options(steps.bpe_options())?;
+        }
+        let added = overlay.added(&self.added);
+        if overlay.drops_added {
+            self.added.clear();
+        }
+        self.added.extend(added);
+        Some(self)
     }
 }
 

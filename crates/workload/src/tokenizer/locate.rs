@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::config::{Config, template_source};
 use super::formats::{self, Side, Vocabulary};
+use super::overlay::{Class, Overlay};
 use super::{TokenizerError, hex_sha256};
 use crate::hub::{HubError, HubSettings, RepoKind};
 
@@ -19,6 +20,8 @@ pub(super) struct Files {
     pub(super) tokenizer: Vec<u8>,
     /// The content of the other files.
     pub(super) config: Config,
+    /// What they change in `tokenizer.json`.
+    pub(super) overlay: Overlay,
     /// Hash of the vocabulary's files where `tokenizer` was made of them.
     pub(super) sha256: Option<String>,
 }
@@ -230,7 +233,9 @@ impl<'a> Source<'a> {
         Self::Repo {
             repo,
             hub,
-            is_complete: hub.is_settled(RepoKind::Model, repo, CONFIG),
+            is_complete: [MODEL, CONFIG]
+                .into_iter()
+                .all(|name| hub.is_settled(RepoKind::Model, repo, name)),
         }
     }
 
@@ -279,8 +284,11 @@ impl Source<'_> {
             })?;
             contents.push(read_bytes(&path)?);
         }
-        let (mut config, side) = self.side_files(!matches!(kind, Kind::Json(_)))?;
+        let (mut config, side, special) = self.side_files()?;
+        let mut overlay = Overlay::default();
         let (tokenizer, sha256) = if let Kind::Json(_) = kind {
+            overlay = Overlay::new(&side, &special);
+            set_defaults(&mut config, &side);
             (contents.pop().unwrap_or_default(), None)
         } else {
             let all: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
@@ -299,13 +307,14 @@ impl Source<'_> {
             tokenizer_name: shown,
             tokenizer,
             config,
+            overlay,
             sha256,
         })
     }
 
-    /// What the files beside a vocabulary say; with `all`, those too that a `tokenizer.json` makes
-    /// superfluous.
-    fn side_files(&self, all: bool) -> Result<(Config, Side), TokenizerError> {
+    /// What the files beside a vocabulary say: settings, the files themselves, and
+    /// `special_tokens_map.json`.
+    fn side_files(&self) -> Result<(Config, Side, Value), TokenizerError> {
         let mut template = None;
         for name in TEMPLATES {
             if template.is_none() {
@@ -317,26 +326,38 @@ impl Source<'_> {
             None => self.json(TEMPLATE_JSON)?,
             Some(_) => None,
         };
-        let mut side = Side::default();
-        if all {
-            side.added = self.json(ADDED)?.unwrap_or_default();
-            side.model = self.json(MODEL)?.unwrap_or_default();
-        }
+        let mut side = Side {
+            added: self.json(ADDED)?.unwrap_or_default(),
+            model: self.json(MODEL)?.unwrap_or_default(),
+            ..Side::default()
+        };
         let mut config = Config {
             chat_template: template,
             ..Config::default()
         };
-        let own = self.json(CONFIG)?;
-        for file in [&own, &special].into_iter().flatten() {
-            config.merge(file);
+        let own = self.json(CONFIG)?.unwrap_or_default();
+        let special = special.unwrap_or_default();
+        // The map wins, but counts only where the configuration does not list tokens with their ids.
+        if own["added_tokens_decoder"].is_null() {
+            config.merge(&special);
         }
+        config.merge(&own);
         if config.chat_template.is_none()
             && let Some(processor) = processor
         {
             config.chat_template = template_source(&processor["chat_template"]);
         }
-        side.config = own.unwrap_or_default();
-        Ok((config, side))
+        side.config = own;
+        Ok((config, side, special))
+    }
+}
+
+/// Sets the special tokens that the class has where the configuration does not name them.
+fn set_defaults(config: &mut Config, side: &Side) {
+    for (name, token) in Class::of(side).into_iter().flat_map(Class::default_tokens) {
+        if side.config.get(*name).is_none() {
+            config.set_default(name, token);
+        }
     }
 }
 

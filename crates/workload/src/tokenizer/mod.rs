@@ -18,6 +18,7 @@ mod encoder;
 mod file;
 mod formats;
 mod locate;
+mod overlay;
 mod pipeline;
 mod scan;
 mod split;
@@ -33,6 +34,7 @@ use sha2::{Digest, Sha256};
 
 use self::config::Config;
 use self::encoder::Encoder;
+use self::overlay::Overlay;
 use self::template::ChatTemplate;
 use crate::hub::{HubError, HubSettings};
 
@@ -46,6 +48,7 @@ pub struct Tokenizer {
     config: Config,
     special_ids: Vec<u32>,
     template: OnceLock<Result<ChatTemplate, String>>,
+    template_time: i64,
     sha256: String,
 }
 
@@ -139,6 +142,7 @@ impl Tokenizer {
             &files.tokenizer_name,
             &files.tokenizer,
             files.config,
+            &files.overlay,
             files.sha256,
         )
     }
@@ -154,6 +158,7 @@ impl Tokenizer {
             "the built-in tokenizer",
             builtin::tokenizer_json().as_bytes(),
             Config::builtin(),
+            &Overlay::default(),
             None,
         )
     }
@@ -175,11 +180,12 @@ impl Tokenizer {
         file: &str,
         json: &[u8],
         config: Config,
+        overlay: &Overlay,
         sha256: Option<String>,
     ) -> Result<Self, TokenizerError> {
         // The hash takes some time for a file of 10 MB; loading takes more.
         let (encoder, sha256) = rayon::join(
-            || Encoder::parse(json),
+            || Encoder::parse(json, overlay),
             || sha256.unwrap_or_else(|| hex_sha256(&[json])),
         );
         let encoder = encoder.map_err(|message| TokenizerError::Parse {
@@ -199,8 +205,17 @@ impl Tokenizer {
             config,
             special_ids,
             template: OnceLock::new(),
+            template_time: template::FIXED_TIME,
             sha256,
         })
+    }
+
+    /// Sets the local time, in seconds since 1970, that chat templates see in place of a fixed one.
+    #[must_use]
+    pub fn at_local_time(mut self, seconds: i64) -> Self {
+        self.template_time = seconds;
+        self.template = OnceLock::new();
+        self
     }
 
     /// SHA-256 of the vocabulary's file, in hexadecimal digits: of `tokenizer.json`, or of the file
@@ -292,8 +307,12 @@ impl Tokenizer {
             });
         };
         let template = self.template.get_or_init(|| {
-            ChatTemplate::compile(source, self.config.named_special.clone())
-                .map_err(|error| error.to_string())
+            ChatTemplate::compile(
+                source,
+                self.config.named_special.clone(),
+                self.template_time,
+            )
+            .map_err(|error| error.to_string())
         });
         match template {
             Ok(template) => template.render(messages, true, kwargs),

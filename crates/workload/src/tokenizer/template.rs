@@ -1,12 +1,17 @@
 //! Chat templates: the Jinja programs in `tokenizer_config.json` that turn messages into text.
 
-use std::fmt::Write as _;
+mod clock;
+mod filters;
+mod json;
+mod methods;
+mod percent;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value as Jinja};
+use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value};
 
+pub(super) use self::clock::FIXED_TIME;
 use super::TokenizerError;
 use super::tags::without_generation_tags;
 
@@ -24,10 +29,12 @@ const NAME: &str = "chat_template";
 const FUEL: u64 = 10_000_000;
 
 impl ChatTemplate {
-    /// Compiles a template. `special` are the special tokens by name (`bos_token`, …).
+    /// Compiles a template. `special` are the special tokens by name (`bos_token`, …); `time` is the
+    /// one that templates see, in seconds of local time since 1970.
     pub(super) fn compile(
         source: &str,
         special: Vec<(String, String)>,
+        time: i64,
     ) -> Result<Self, TokenizerError> {
         let mut environment = Environment::new();
         let failed = |error: &Error| TokenizerError::Template {
@@ -38,13 +45,16 @@ impl ChatTemplate {
             .lstrip_blocks(true)
             .build();
         environment.set_syntax(syntax.map_err(|error| failed(&error))?);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.set_fuel(Some(FUEL));
         environment.add_function("raise_exception", raise_exception);
-        environment.add_filter("tojson", to_json);
+        environment.add_function("strftime_now", move |format: String| {
+            clock::format(time, &format)
+        });
+        filters::add(&mut environment);
+        let source = percent::without_percent(&without_generation_tags(&python_lines(source)));
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(NAME, source)
             .map_err(|error| failed(&error))?;
         Ok(Self {
             environment,
@@ -64,6 +74,9 @@ impl ChatTemplate {
             context.insert(name.clone(), Value::String(token.clone()));
         }
         context.insert("messages".into(), Value::Array(messages.to_vec()));
+        // The Python library passes both, as None, so that they are defined.
+        context.insert("tools".into(), Value::Null);
+        context.insert("documents".into(), Value::Null);
         context.insert(
             "add_generation_prompt".into(),
             Value::Bool(add_generation_prompt),
@@ -96,113 +109,13 @@ fn describe(error: &Error) -> String {
     }
 }
 
+/// A text with the line ends of Jinja, which reads every kind of them as `\n`.
+fn python_lines(source: &str) -> String {
+    source.replace("\r\n", "\n").replace('\r', "\n")
+}
+
 fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// `tojson` as templates expect it: Python's separators, and no escapes for HTML.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that minijinja calls"
-)]
-fn to_json(Serde(value): Serde<Value>, kwargs: Kwargs) -> Result<Jinja, Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    let separators: Option<Vec<String>> = kwargs.get("separators")?;
-    let (comma, colon) = match separators.as_deref() {
-        Some([comma, colon]) => (comma.clone(), colon.clone()),
-        Some(_) => {
-            let message = "tojson: expected two separators, between members and after keys";
-            return Err(Error::new(ErrorKind::InvalidOperation, message));
-        }
-        None if indent.is_some() => (",".into(), ": ".into()),
-        None => (", ".into(), ": ".into()),
-    };
-    let style = Style {
-        indent,
-        comma,
-        colon,
-        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-    };
-    kwargs.assert_all_used()?;
-    let mut text = String::new();
-    style.write(&value, 0, &mut text);
-    Ok(Jinja::from_safe_string(text))
-}
-
-/// How Python's `json.dumps` is asked to write.
-struct Style {
-    /// Spaces per level; `None` writes one line.
-    indent: Option<usize>,
-    comma: String,
-    colon: String,
-    /// Escapes for all that is not ASCII.
-    ascii: bool,
-    /// Keys in their order as text.
-    sorted: bool,
-}
-
-impl Style {
-    fn write(&self, value: &Value, depth: usize, out: &mut String) {
-        match value {
-            Value::Array(items) if !items.is_empty() => {
-                out.push('[');
-                for (at, item) in items.iter().enumerate() {
-                    self.next(at, depth + 1, out);
-                    self.write(item, depth + 1, out);
-                }
-                self.line(depth, out);
-                out.push(']');
-            }
-            Value::Object(members) if !members.is_empty() => {
-                let mut members: Vec<_> = members.iter().collect();
-                if self.sorted {
-                    members.sort_by_key(|(key, _)| *key);
-                }
-                out.push('{');
-                for (at, (key, item)) in members.into_iter().enumerate() {
-                    self.next(at, depth + 1, out);
-                    self.string(key, out);
-                    out.push_str(&self.colon);
-                    self.write(item, depth + 1, out);
-                }
-                self.line(depth, out);
-                out.push('}');
-            }
-            Value::String(text) => self.string(text, out),
-            other => out.push_str(&other.to_string()),
-        }
-    }
-
-    fn next(&self, at: usize, depth: usize, out: &mut String) {
-        if at > 0 {
-            out.push_str(&self.comma);
-        }
-        self.line(depth, out);
-    }
-
-    fn line(&self, depth: usize, out: &mut String) {
-        if let Some(width) = self.indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', width * depth));
-        }
-    }
-
-    fn string(&self, text: &str, out: &mut String) {
-        let quoted = Value::from(text).to_string();
-        if !self.ascii {
-            return out.push_str(&quoted);
-        }
-        for symbol in quoted.chars() {
-            if symbol.is_ascii() {
-                out.push(symbol);
-                continue;
-            }
-            for unit in symbol.encode_utf16(&mut [0; 2]) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -213,7 +126,7 @@ mod tests {
 
     fn render(source: &str, messages: &Value, kwargs: &Value) -> Result<String, TokenizerError> {
         let special = vec![("bos_token".to_owned(), "<s>".to_owned())];
-        ChatTemplate::compile(source, special)?.render(
+        ChatTemplate::compile(source, special, FIXED_TIME)?.render(
             messages.as_array().unwrap(),
             true,
             kwargs.as_object().unwrap(),
@@ -292,6 +205,41 @@ mod tests {
         }
     }
 
+    fn plain(source: &str) -> String {
+        let messages = json!([{"role": "user", "content": "Hello world"}]);
+        render(source, &messages, &json!({})).unwrap_or_else(|error| panic!("{source}: {error}"))
+    }
+
+    /// transformers always defines the function; the Llama 3.2 template falls back to this date.
+    #[test]
+    fn templates_that_ask_for_the_date_get_a_fixed_one() {
+        for (format, expected) in [
+            ("%Y-%m-%d", "2024-07-26"),
+            ("%d %b %Y", "26 Jul 2024"),
+            ("%A, %d %B %Y %H:%M:%S", "Friday, 26 July 2024 00:00:00"),
+            ("%-d.%-m.%y %j %p%Z%z %% x", "26.7.24 208 AM % x"),
+        ] {
+            assert_eq!(
+                plain(&format!("{{{{ strftime_now('{format}') }}}}")),
+                expected
+            );
+        }
+        assert_eq!(plain("{{ strftime_now is defined }}"), "True");
+        // 2026-11-27 15:30:00.
+        let template =
+            ChatTemplate::compile("{{ strftime_now('%F %T') }}", Vec::new(), 1_795_793_400);
+        let text = template.unwrap().render(&[], true, &Map::new()).unwrap();
+        assert_eq!(text, "2026-11-27 15:30:00");
+    }
+
+    /// Rendered by Jinja 3.1.6 as transformers 5.19 calls it (`apply_chat_template`).
+    #[test]
+    fn templates_render_as_in_python() {
+        for (source, expected) in PYTHON {
+            assert_eq!(plain(source), *expected, "{source}");
+        }
+    }
+
     #[test]
     fn a_template_can_refuse() {
         let error = render(
@@ -306,4 +254,79 @@ mod tests {
                 .contains("roles must alternate")
         );
     }
+
+    const PYTHON: &[(&str, &str)] = &[
+        (
+            "{% if tools is not none %}T{% endif %}{% if tools is defined and documents is defined %}D{% endif %}{{ tools }}{{ documents|tojson }}",
+            "DNonenull",
+        ),
+        (
+            "{% if tools %}T{% endif %}{% if tools is iterable and tools|length > 0 %}Q{% endif %}{% if nothing is defined %}N{% endif %}",
+            "",
+        ),
+        (
+            "{% for m in messages %}\r\n[{{ m.content }}]\r\n{% endfor %}a\rb\r\n\r\n",
+            "[Hello world]\na\nb\n",
+        ),
+        (
+            "{{ '%s' % messages[0].content }}|{{ \"%s-%d\" % (messages[0].content|upper, 3) }}|{{ '%05.1f%%' % 3.14159 }}|{{ '%s' % [1, 'a'] }}",
+            "Hello world|HELLO WORLD-3|003.1%|[1, 'a']",
+        ),
+        (
+            "{{ 7 % 4 }}{% set x = 'a' %}{{ x ~ '%s!' % messages[0]['role'].upper() ~ 'b' }}{% if 'x' %}y{% endif %}",
+            "3aUSER!by",
+        ),
+        (
+            "{{ 'a\\u007fé'|tojson(ensure_ascii=true) }}{{ 'a\\u007fé'|tojson|length }}",
+            "\"a\\u007f\\u00e9\"5",
+        ),
+        (
+            "{{ 'a b  c d'.rsplit(' ', 1) }}{{ 'a b  c d '.rsplit(None, 2) }}{{ '<think>x</think>y'.rsplit('</think>', 1)[-1] }}{{ 'abc'.rsplit() }}",
+            "['a b  c', 'd']['a b', 'c', 'd']y['abc']",
+        ),
+        (
+            "{{ 'k=v=w'.partition('=') }}{{ 'k=v=w'.rpartition('=')[0] }}{{ 'k'.partition('=')[0] }}{{ 'k'.rpartition('=')[2] }}",
+            "('k', '=', 'v=w')k=vkk",
+        ),
+        (
+            "{{ 'Hello'.removeprefix('He') }}{{ 'Hello'.removesuffix('lo') }}{{ 'Hello'.removesuffix('x') }}",
+            "lloHelHello",
+        ),
+        (
+            "{{ '5'.zfill(3) }}{{ '-5'.zfill(4) }}[{{ 'ab'.center(7) }}][{{ 'abc'.center(6, '*') }}][{{ 'ab'.ljust(4) }}][{{ 'ab'.rjust(4, '.') }}]",
+            "005-005[   ab  ][*abc**][ab  ][..ab]",
+        ),
+        (
+            "{{ 'hello'.index('l') }}{{ 'hello'.rindex('l') }}{{ 'hello'.find('l', 3) }}{{ 'hello'.find('z') }}{{ 'héllo'.rfind('l', 0, 3) }}{{ [4, 5].index(5) }}",
+            "233-121",
+        ),
+        (
+            "{{ 'Straße ΣΑΣ ı'.casefold() }}{{ 'aBc ß'.swapcase() }}{{ \"it's a <x>y\".title() }}{{ 'ab cd'.istitle() }}{{ 'Ab Cd 3'.istitle() }}",
+            "strasse σασ ıAbC SSIt'S A <X>YFalseTrue",
+        ),
+        (
+            "{{ '12'.isdecimal() }}{{ 'a_1'.isidentifier() }}{{ '1a'.isidentifier() }}{{ 'a\\tb\\n\\tc'.expandtabs(4) }}",
+            "TrueTrueFalsea   b\n    c",
+        ),
+        (
+            "{{ 'a\\r\\nb\\x0bc\\n\\nd'.splitlines() }}{{ 'a\\nb'.splitlines(true) }}",
+            "['a', 'b', 'c', '', 'd']['a\\n', 'b']",
+        ),
+        (
+            "{{ 'one two three four'|truncate(9) }}|{{ 'one two three four'|truncate(9, true) }}|{{ 'one two'|truncate(5) }}|{{ 'one two three'|truncate(length=7, end='', leeway=0) }}",
+            "one...|one tw...|one two|one",
+        ),
+        (
+            "{{ \"it's <b> & 1/2\"|wordcount }}{{ \"it's <b> & \\\"1/2\"|e }}{{ 1000000|filesizeformat }}",
+            "5it&#39;s &lt;b&gt; &amp; &#34;1/21.0 MB",
+        ),
+        (
+            "{% set sep = joiner(', ') %}{% for m in [1, 2, 3] %}{{ sep() }}{{ m }}{% endfor %}",
+            "1, 2, 3",
+        ),
+        (
+            "{% for v in [none, 'a', [1], {'a': 1}, 3, (1, 2), range(2)] %}{{ v is iterable }}{{ v is sequence }}{{ v is mapping }} {% endfor %}{{ nothing is iterable }}{{ nothing is sequence }}",
+            "FalseFalseFalse TrueTrueFalse TrueTrueFalse TrueTrueTrue FalseFalseFalse TrueTrueFalse TrueTrueFalse TrueTrue",
+        ),
+    ];
 }

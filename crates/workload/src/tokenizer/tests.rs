@@ -22,8 +22,8 @@ fn the_builtin_tokenizer_decodes_what_it_encodes() {
 #[test]
 fn the_builtin_tokenizer_has_the_fast_encoder_and_equals_the_crate() {
     let json = builtin::tokenizer_json();
-    let fast = Encoder::parse(json.as_bytes()).unwrap();
-    let reference = Encoder::parse_with_library(json.as_bytes()).unwrap();
+    let fast = Encoder::parse(json.as_bytes(), &Overlay::default()).unwrap();
+    let reference = Encoder::parse_with_library(json.as_bytes(), &Overlay::default()).unwrap();
     assert!(matches!(fast, Encoder::Fast(_)) && matches!(reference, Encoder::Library(_)));
     let text = include_str!("../../data/builtin/make.py");
     for text in text.lines().chain([

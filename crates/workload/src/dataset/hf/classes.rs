@@ -34,6 +34,13 @@ pub(super) struct Class {
     pub(super) read: fn(&Value, &HfSettings) -> Option<Item>,
 }
 
+impl Class {
+    /// True for the classes in which vLLM's benchmark reads `--enable-multimodal-chat`.
+    pub(super) fn takes_multimodal_chat(&self) -> bool {
+        (self.has_media && !self.is_audio) || self.name == "Conversation"
+    }
+}
+
 /// Where the number of output tokens comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
@@ -50,6 +57,8 @@ pub(super) enum Output {
 pub(super) struct Item {
     pub(super) prompt: String,
     pub(super) answer: String,
+    /// What vLLM's benchmark takes for the answer, where that is something else.
+    pub(super) vllm_answer: Option<String>,
     pub(super) images: Vec<Value>,
     pub(super) audio: Option<Value>,
     pub(super) video: Option<Value>,
@@ -360,7 +369,10 @@ fn next_edit(row: &Value) -> Option<Item> {
         text(row, "input")?,
         text(row, "output")?,
     );
-    let answer = output.find(MARK).map_or(output, |at| &output[at..]);
+    let marked = output.find(MARK);
+    let answer = &output[marked.unwrap_or(0)..];
+    // Without the mark, Python's find() is -1, and the text from there on its last character.
+    let last = || output.chars().next_back().map(String::from);
     Some(Item {
         prompt: format!(
             "### Instruction:\nYou are a code completion assistant and your task is to analyze user edits and then \
@@ -369,6 +381,7 @@ fn next_edit(row: &Value) -> Option<Item> {
              ### Response:\n\n"
         ),
         answer: answer.to_owned(),
+        vllm_answer: marked.is_none().then(last).flatten(),
         ..Item::default()
     })
 }

@@ -52,7 +52,7 @@ fn list(options: &HfSettings) -> Result<(Vec<String>, bool), WorkloadError> {
     };
     names.retain(|name| {
         let hidden = name.split('/').any(|part| part.starts_with('.'));
-        let data = [".parquet", ".jsonl", ".json"]
+        let data = [".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz"]
             .iter()
             .any(|end| name.ends_with(end));
         let about = [
@@ -84,6 +84,7 @@ fn walk(root: &Path, dir: &Path, names: &mut Vec<String>) {
 /// Files of one kind only: Parquet before the others.
 fn choose(all: &[String], subset: Option<&str>, split: &str) -> Vec<String> {
     let words = |name: &str| -> Vec<String> {
+        let name = name.strip_suffix(".gz").unwrap_or(name);
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         stem.split(['/', '-', '.', '_'])
             .map(str::to_lowercase)

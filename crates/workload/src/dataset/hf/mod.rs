@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::classes::{Class, Item, Output};
 use super::custom::templated;
 use super::spec::{DatasetSpec, LengthsSpec};
-use super::{Context, Sample, is_valid_sequence, request};
+use super::{Context, Sample, is_valid_sequence, one_message, request};
 use crate::{HubSettings, RepoKind, WorkloadError, media, read};
 
 /// Options of `hf`.
@@ -37,6 +37,8 @@ pub struct HfSettings {
     pub output_len: Option<i64>,
     /// Shuffle over all rows instead of a window of 1,000 (`--no-stream`).
     pub no_stream: bool,
+    /// Text and images are one ready message (`--enable-multimodal-chat`).
+    pub multimodal_chat: bool,
     /// Categories of BFCL.
     pub bfcl_categories: Vec<String>,
     /// Least and greatest edit distance of Blazedit rows.
@@ -57,6 +59,7 @@ impl HfSettings {
             split: None,
             output_len: None,
             no_stream: false,
+            multimodal_chat: false,
             bfcl_categories: ["simple", "live_simple", "multiple"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -75,6 +78,7 @@ impl HfSettings {
             split,
             output_len,
             no_stream,
+            multimodal_chat,
             bfcl_categories,
             blazedit_distance,
             audio_seconds,
@@ -84,6 +88,7 @@ impl HfSettings {
         let finite = |(low, high): (f64, f64)| json!([low, high.is_finite().then_some(high)]);
         let options = json!({
             "name": name, "subset": subset, "split": split, "no_stream": no_stream,
+            "multimodal_chat": multimodal_chat,
             "bfcl_categories": bfcl_categories, "blazedit_distance": finite(*blazedit_distance),
             "audio_seconds": finite(*audio_seconds),
         });
@@ -191,12 +196,16 @@ fn make(
     };
     let Item {
         prompt,
-        answer,
+        mut answer,
+        vllm_answer,
         images,
         audio,
         video,
         messages,
     } = item;
+    if let Some(theirs) = vllm_answer.filter(|_| context.settings.is_vllm()) {
+        answer = theirs;
+    }
     let fixed = options
         .output_len
         .filter(|_| class.output != Output::AlwaysAnswer);
@@ -207,8 +216,7 @@ fn make(
         }
     };
     let mut made = if let Some(messages) = messages {
-        let text =
-            tokenizer.apply_chat_template(&messages, &context.settings.chat_template_kwargs)?;
+        let text = tokenizer.apply_chat_template(&messages, context.settings.template_kwargs())?;
         let tokens = tokenizer.count(&text, true);
         request(Prompt::Text(text), tokens, Some(output))
     } else if class.template {
@@ -246,6 +254,9 @@ fn make(
             made.prompt = Prompt::Text(String::new());
         }
         made.audio = Some(Arc::new(audio));
+    }
+    if options.multimodal_chat && context.settings.is_openai_chat && class.takes_multimodal_chat() {
+        one_message(&mut made);
     }
     Ok(Some(made))
 }

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::media::tests::wav;
-use crate::{DatasetSettings, HubSettings, Tokenizer, WorkloadSettings, build};
+use crate::{Compat, DatasetSettings, HubSettings, Tokenizer, WorkloadSettings, build};
 
 fn run(
     name: &str,
@@ -161,7 +161,7 @@ fn videos_are_sent_as_files_of_the_dataset() {
             |options, settings| {
                 settings.is_openai_chat = true;
                 if vllm {
-                    settings.compat = crate::Compat::Vllm;
+                    settings.compat = Compat::Vllm;
                 }
                 let folder = PathBuf::from(&options.path).join("videos");
                 std::fs::create_dir(&folder).unwrap();
@@ -255,4 +255,85 @@ fn messages_name_the_problem() {
         let error = run(name, file, &row, |_, _| {}).unwrap_err().to_string();
         assert!(error.contains(part), "{name}: {error}");
     }
+}
+
+/// Without the mark, the answer in vLLM's benchmark is `output[-1:]`: one character.
+#[test]
+fn an_edit_without_its_mark_counts_as_in_vllm() {
+    let row = json!({"events": "E", "input": "I", "output": "some words of code"});
+    let length = |compat| {
+        let rows = [row.clone()];
+        let workload = run(
+            "zed-industries/zeta",
+            "train.jsonl",
+            &rows,
+            |_, settings| {
+                settings.compat = compat;
+            },
+        );
+        workload.unwrap().requests[0].output_tokens.unwrap()
+    };
+    assert_eq!(length(Compat::Vllm), 1);
+    assert!(length(Compat::Native) > 1);
+}
+
+/// `get_samples` of vLLM 0.33 passes the arguments to `custom` and `speed_bench` only.
+#[test]
+fn template_arguments_have_no_effect_on_these_datasets_in_vllm() {
+    let text = |compat, words: &str| {
+        let rows = [json!({"turns": ["Why?"]})];
+        let workload = run(
+            "philschmid/mt-bench",
+            "train.jsonl",
+            &rows,
+            |_, settings| {
+                settings.compat = compat;
+                let kwargs = json!({"add_generation_prompt": false});
+                settings.chat_template_kwargs = kwargs.as_object().unwrap().clone();
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            workload
+                .warnings
+                .iter()
+                .any(|warning| warning.contains(words)),
+            compat == Compat::Vllm
+        );
+        workload.requests[0].prompt.as_text().unwrap().to_owned()
+    };
+    let turn = "<|im_start|>user\nWhy?<|im_end|>\n";
+    assert_eq!(text(Compat::Native, "--chat-template-kwargs"), turn);
+    assert_eq!(
+        text(Compat::Vllm, "--chat-template-kwargs"),
+        format!("{turn}<|im_start|>assistant\n")
+    );
+}
+
+/// vLLM's `apply_multimodal_chat_transformation` writes the text before the type.
+#[test]
+fn text_and_image_are_one_message_where_asked() {
+    let row = json!({"question": "Which?", "image": "http://x/y.png"});
+    let workload = run(
+        "Lin-Chen/MMStar",
+        "val.jsonl",
+        &[row],
+        |options, settings| {
+            options.multimodal_chat = true;
+            settings.is_openai_chat = true;
+            settings.is_chat = true;
+        },
+    )
+    .unwrap();
+    let Prompt::Messages(messages) = &workload.requests[0].prompt else {
+        panic!("{:?}", workload.requests[0].prompt);
+    };
+    assert!(
+        messages[0]["content"]
+            .to_string()
+            .starts_with(r#"[{"text":"Which?","type":"text"},{"type":"image_url""#),
+        "{}",
+        messages[0]
+    );
+    assert!(workload.requests[0].media.is_empty());
 }

@@ -56,9 +56,9 @@ pub(super) fn from_files(
         config.set_default_in(name, token, &vocab);
     }
     let (normalizer, pre_tokenizer) = if class == "Qwen2Tokenizer" {
-        (json!({"type": "NFC"}), split(QWEN, space))
+        qwen_steps(space)
     } else {
-        (Value::Null, split(GPT2, space))
+        gpt2_steps(space)
     };
     let post_processor = if matches!(class, "RobertaTokenizer" | "BartTokenizer") {
         let name = |name: &str| config.named(name).unwrap_or_default();
@@ -73,6 +73,16 @@ pub(super) fn from_files(
         post_processor,
         ..parts(vocab, merges, false)
     })
+}
+
+/// Normalizer and pre-tokenizer of `GPT2Tokenizer`.
+pub(in crate::tokenizer) fn gpt2_steps(add_prefix_space: bool) -> (Value, Value) {
+    (Value::Null, split(GPT2, add_prefix_space))
+}
+
+/// Normalizer and pre-tokenizer of `Qwen2Tokenizer`.
+pub(in crate::tokenizer) fn qwen_steps(add_prefix_space: bool) -> (Value, Value) {
+    (json!({"type": "NFC"}), split(QWEN, add_prefix_space))
 }
 
 /// Cuts by an expression, then writes bytes in the alphabet of the vocabulary.

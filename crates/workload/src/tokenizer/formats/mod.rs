@@ -13,6 +13,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+pub(super) use self::byte_level::{gpt2_steps, qwen_steps};
 use super::config::Config;
 
 /// The files of a tokenizer of another format.
