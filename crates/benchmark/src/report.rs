@@ -149,6 +149,8 @@ impl FolderRun {
             start,
         );
         self.records.check().or_usage()?;
+        // The records are of that meaning, whatever the numbers are now.
+        result.inferometer["meaning"] = self.manifest.meaning.into();
         if let Some(decoding) = &self.facts.decoding {
             decoding.fill(&mut result);
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inferometer_arrival::{ArrivalSettings, Rate, rps_change_events};
-use inferometer_core::{ClientHealth, Nanos, Record, Records, Schedule};
+use inferometer_core::{ClientHealth, MEANING, Nanos, Record, Records, Schedule};
 use inferometer_metrics::{Kind, MetricStats, Summary, Times};
 use inferometer_os::clock::Anchor;
 use inferometer_results::{
@@ -194,6 +194,7 @@ pub(crate) fn details(detailed: bool, records: &dyn Records) -> Details<'_> {
 /// What vLLM's file does not have.
 fn own(numbers: &Numbers, health: &ClientHealth) -> serde_json::Value {
     let mut own = serde_json::json!({
+        "meaning": MEANING,
         "verdict": numbers.verdict,
         "extras": numbers.extras,
         "client": health,

@@ -15,6 +15,7 @@
 
 mod health;
 mod hex;
+mod meaning;
 pub mod names;
 pub mod python;
 pub mod random;
@@ -31,6 +32,7 @@ mod visible;
 
 pub use health::{ClientHealth, Throttling, WorkerHealth};
 pub use hex::hex;
+pub use meaning::{FIRST_MEANING, MEANING};
 pub use record::{
     Choices, Connection, Ending, Event, EventKind, Marks, Outcome, OutcomeCounts, Record, Records,
     TokenSource, Usage, ending,

@@ -2,6 +2,9 @@
 
 mod words;
 
+use std::collections::BTreeSet;
+
+use inferometer_core::FIRST_MEANING;
 use inferometer_metrics::Estimate;
 use serde_json::{Value, json};
 
@@ -164,10 +167,22 @@ impl Comparison {
                 "runs": side.runs.len(),
                 "used": side.sound().count(),
             })).collect::<Vec<_>>(),
+            "meanings": self.meanings(),
             "noise": if self.has_repeats() { "repeats" } else { "unknown" },
             "settings": settings,
             "metrics": metrics,
         })
+    }
+
+    /// The meanings of the runs' numbers; files of other tools have none.
+    fn meanings(&self) -> BTreeSet<u64> {
+        let runs = self.sides.iter().flat_map(|side| &side.runs);
+        let meaning = |run: &Run| {
+            let ours = run.row.get("inferometer").filter(|ours| ours.is_object())?;
+            let named = ours.get("meaning").and_then(Value::as_u64);
+            Some(named.unwrap_or(u64::from(FIRST_MEANING)))
+        };
+        runs.filter_map(meaning).collect()
     }
 
     /// True when at least two sides have two runs that are data, so that there is an interval.
@@ -197,6 +212,21 @@ impl Comparison {
                 "Read the reasons for CAUTION first.",
                 "请先阅读 CAUTION 的原因。",
             ));
+        }
+        let meanings = self.meanings();
+        if meanings.len() > 1 {
+            let named: Vec<String> = meanings.iter().map(ToString::to_string).collect();
+            let named = named.join(lang.pick(" and ", "、"));
+            doc.text(match lang {
+                Lang::En => format!(
+                    "WARNING: these runs have numbers of different definitions (meaning {named}): TPOT, ITL, E2EL and token \
+                     counts may differ for that alone. CHANGELOG.md says what changed; run both sides with one version."
+                ),
+                Lang::Zh => format!(
+                    "警告：这些运行的指标定义不同（meaning {named}）：TPOT、ITL、E2EL 与 token 数可能仅因此而不同。变化见 \
+                     CHANGELOG.md；请用同一版本运行双方。"
+                ),
+            });
         }
         doc.text(if self.has_repeats() {
             lang.pick(

@@ -63,6 +63,29 @@ fn a_comparison_in_three_formats() {
     );
 }
 
+#[test]
+fn numbers_of_different_definitions_are_not_compared_unawares() {
+    let run = |meaning: Option<u32>| {
+        let mut ours = json!({"verdict": {"level": "VALID", "reasons": []}});
+        if let Some(meaning) = meaning {
+            ours["meaning"] = meaning.into();
+        }
+        let mut run = fixture::run(512, 128, 8, 0, false);
+        run.insert("inferometer".into(), ours);
+        Side::from(run)
+    };
+    let compare = |a, b| Comparison::new(&[run(a), run(b)], Lang::En).unwrap();
+    let old = compare(None, Some(2));
+    assert!(
+        old.to_text().contains("meaning 1 and 2"),
+        "{}",
+        old.to_text()
+    );
+    assert_eq!(old.to_json()["meanings"], json!([1, 2]));
+    let same = compare(Some(2), Some(2));
+    assert!(!same.to_text().contains("meaning"));
+}
+
 /// The tutorial's A/B under a cap: the responses of B come sooner (596 → 449 ms), although each of
 /// its requests, once sent, takes longer.
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use inferometer_core::{ClientHealth, Nanos, Request, Schedule, Verdict, Workload, hex};
+use inferometer_core::{
+    ClientHealth, FIRST_MEANING, MEANING, Nanos, Request, Schedule, Verdict, Workload, hex,
+};
 use inferometer_os::files::{self, SMALL_FILE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,6 +31,9 @@ pub const MANIFEST_FORMAT_VERSION: u32 = 2;
 pub struct Manifest {
     /// Version of this layout.
     pub format_version: u32,
+    /// Version of the definitions by which the records were made: see [`MEANING`].
+    #[serde(default = "first_meaning")]
+    pub meaning: u32,
     /// What wrote it.
     pub tool: Tool,
     /// When it ran, and whether it reached its end.
@@ -71,6 +76,10 @@ pub struct Manifest {
     pub summary: Value,
     /// Whether the numbers can be trusted.
     pub verdict: Option<Verdict>,
+}
+
+fn first_meaning() -> u32 {
+    FIRST_MEANING
 }
 
 /// The program that wrote a manifest.
@@ -238,6 +247,7 @@ impl Manifest {
     pub fn begin() -> Self {
         Self {
             format_version: MANIFEST_FORMAT_VERSION,
+            meaning: MEANING,
             tool: Tool::this(),
             run: RunInfo {
                 partial: true,

@@ -244,6 +244,7 @@ fn a_manifest_of_the_first_format_version_stays_readable() {
         platform: "linux-x86_64".into(),
     };
     expected.format_version = 1;
+    expected.meaning = 1;
     expected.run.label = Some("nightly".into());
     expected.run.started = "2026-11-24T04:00:16.123+00:00".into();
     expected.run.started_wall_ns = 1_795_492_816_123_000_000;
