@@ -137,7 +137,7 @@ impl Numbers {
                 .own_lateness_ms
                 .or(extras.arrival.lateness_ms),
             receive_lag: extras.receive.lag_ms,
-            kernel_stamped: kernel_stamped(extras, health),
+            kernel_stamped: kernel_stamped(extras, health, facts),
             tokens_per_event: extras.gaps.mean_tokens_per_event,
             coalesced_share: (extras.receive.events > 0).then_some(extras.receive.coalesced_share),
             client_share: self.client_share(),
@@ -166,9 +166,10 @@ pub(crate) fn with_own_peaks(summary: &mut Summary, extras: &Extras, as_vllm: bo
     }
 }
 
-/// The fraction of events that the kernel has stamped. Only a run on a virtual clock has no workers.
-fn kernel_stamped(extras: &Extras, health: &ClientHealth) -> Option<f64> {
-    (!health.workers.is_empty()).then(|| {
+/// The fraction of events that the kernel has stamped; `None` on a virtual clock. Such a run has no
+/// workers, and of a killed one nothing is known of them.
+fn kernel_stamped(extras: &Extras, health: &ClientHealth, facts: &RunFacts) -> Option<f64> {
+    (!health.workers.is_empty() || facts.recovered).then(|| {
         if extras.receive.events > 0 {
             extras.receive.kernel_stamped_share
         } else {

@@ -79,7 +79,7 @@ fn mistakes_in_the_file_are_named_with_what_was_meant() {
         (
             "concurrency_prompts",
             "concurency_prompts",
-            &["concurrency_prompts is missing"][..],
+            &["did you mean \"concurrency_prompts\"?"][..],
         ),
         (
             "tokenizer: m/tok",
