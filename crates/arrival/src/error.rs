@@ -51,6 +51,12 @@ pub enum ArrivalError {
         /// Its value.
         value: f64,
     },
+    /// A ramp to a rate that no client sends at.
+    #[error("--ramp-up-end-rps {end}: must be at most 1000000 requests per second")]
+    RampTooHigh {
+        /// The end of the ramp.
+        end: f64,
+    },
     /// A ramp that goes down.
     #[error(
         "--ramp-up-start-rps {start} is above --ramp-up-end-rps {end}; a ramp goes up, so swap them"

@@ -49,6 +49,10 @@ pub enum Rate {
     },
 }
 
+/// Highest rate of a ramp, in requests per second. vLLM's result has an entry for each whole number
+/// that the rate passes, 60 bytes each: 60 MB here.
+const HIGHEST_RAMP: f64 = 1e6;
+
 /// The curve of a ramp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +179,9 @@ impl Rate {
             if value.is_nan() || value < 0.0 || value.is_infinite() {
                 return Err(ArrivalError::RampEndNegative { flag, value });
             }
+        }
+        if end > HIGHEST_RAMP {
+            return Err(ArrivalError::RampTooHigh { end });
         }
         if start > end {
             return Err(ArrivalError::RampDown { start, end });

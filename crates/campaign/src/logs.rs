@@ -3,7 +3,9 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use inferometer_os::files;
+use inferometer_core::redact::without_secrets;
+use inferometer_os::files::{self, SMALL_FILE};
+use inferometer_results::write_in_folder;
 
 /// Bytes at the end of a log in which the reason of a failure is looked for.
 const TAIL: u64 = 16 << 10;
@@ -35,6 +37,17 @@ fn plain(line: &str) -> String {
         }
     }
     text
+}
+
+/// Takes the secrets of this process out of a log that its command no longer writes: servers print
+/// the arguments that they got, and some the requests as well.
+pub(crate) fn leave_out_secrets(log: &Path) {
+    let Ok(bytes) = files::bytes(log, SMALL_FILE) else {
+        return;
+    };
+    if let Some(plain) = without_secrets(&String::from_utf8_lossy(&bytes)) {
+        drop(write_in_folder(log, plain.as_bytes()));
+    }
 }
 
 /// The end of a log.

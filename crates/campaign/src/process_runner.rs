@@ -17,7 +17,7 @@ use crate::campaign::ServerSpec;
 use crate::hidden_arguments::hide_secrets;
 use crate::journal::Identity;
 use crate::left_servers::{ServerNote, left_servers};
-use crate::logs::{last_line, last_words, reason, tail};
+use crate::logs::{last_line, last_words, leave_out_secrets, reason, tail};
 use crate::server::{self, Reset};
 use crate::target::Target;
 use crate::work::{SELF_PROGRAM, Work};
@@ -40,6 +40,7 @@ const STRICT: i32 = 3;
 pub struct ProcessRunner {
     settings: ProcessSettings,
     server: Option<ProcessGroup>,
+    server_log: PathBuf,
     /// The note of its processes.
     note: Option<ServerNote>,
     /// Interrupts that were forwarded.
@@ -116,6 +117,7 @@ impl ProcessRunner {
         Self {
             settings,
             server: None,
+            server_log: PathBuf::new(),
             note: None,
             forwarded: 0,
         }
@@ -281,6 +283,7 @@ impl World for ProcessRunner {
             Ok(status) => status,
             Err(error) => return Exit::Failed(error.to_string()),
         };
+        leave_out_secrets(log);
         // A child that was interrupted may end with code 0, but its result is incomplete.
         if self.forwarded > before {
             return Exit::Interrupted;
@@ -312,6 +315,7 @@ impl World for ProcessRunner {
             .map_err(|error| format!("cannot start {program}: {error}"))?;
         self.note = ServerNote::begin(self.settings.server_notes.as_deref(), group.id());
         self.server = Some(group);
+        log.clone_into(&mut self.server_log);
         self.settings.current_log.set(Some(log));
         let healthy = self.wait_until_healthy(spec, log);
         self.settings.current_log.set(None);
@@ -332,6 +336,7 @@ impl World for ProcessRunner {
             std::thread::sleep(POLL_INTERVAL);
         }
         drop(group.finish());
+        leave_out_secrets(&self.server_log);
         self.note = None;
     }
 

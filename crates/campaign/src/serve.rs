@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use indexmap::{IndexMap, IndexSet};
 use inferometer_core::names;
-use serde_json::{Map, Value};
+use inferometer_core::redact::{
+    MASK, redact_arguments, redact_json, register_arguments, register_json,
+};
+use serde_json::{Map, Value, json};
 
 use crate::campaign::{Campaign, Cell, Form, ServerSpec, Warmup, check_count, file_part};
 use crate::error::CampaignError;
@@ -121,7 +124,21 @@ pub fn serve_campaign(options: &ServeOptions) -> Result<Campaign, CampaignError>
             .map(Work::Theirs),
     };
     campaign.check()?;
+    register_secrets(&campaign);
     Ok(campaign)
+}
+
+/// Remembers the secrets of all commands: servers print the arguments that they got.
+fn register_secrets(campaign: &Campaign) {
+    for server in &campaign.servers {
+        register_arguments(&server.command);
+    }
+    let mut known = IndexSet::new();
+    for cell in &campaign.cells {
+        if known.insert(&cell.setting) {
+            register_arguments(&cell.work.words());
+        }
+    }
 }
 
 /// Makes the cells of one server.
@@ -161,7 +178,7 @@ impl CellMaker<'_> {
             .iter()
             .chain(bench)
             .filter(|(key, _)| *key != NAME_KEY)
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key.clone(), plain_value(key, value)))
             .collect();
         let cell = |run: usize| {
             let result = Path::new(&folder).join(format!("run={run}.json"));
@@ -290,6 +307,8 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
             .collect::<Result<_, _>>()?,
         _ => return Err(wrong()),
     };
+    let list: Vec<Combination> = list.into_iter().map(with_plain_name).collect();
+    let list = numbered(list);
     let mut names = IndexSet::new();
     for combination in &list {
         let name = name_of(combination);
@@ -301,6 +320,61 @@ fn parameters(path: Option<&Path>) -> Result<Vec<Combination>, CampaignError> {
         }
     }
     Ok(list)
+}
+
+/// A combination with a name of its own where its values hold secrets: names become those of folders
+/// and logs.
+fn with_plain_name(mut combination: Combination) -> Combination {
+    register_json(&Value::Object(combination.clone()));
+    let plain: Combination = combination
+        .iter()
+        .map(|(key, value)| (key.clone(), plain_value(key, value)))
+        .collect();
+    if plain != combination {
+        // An asterisk in the name of a file means others to a shell.
+        let name = name_of(&plain).replace(MASK, "hidden");
+        combination.insert(NAME_KEY.to_owned(), name.into());
+    }
+    combination
+}
+
+/// Combinations that differ in their secrets alone get numbers.
+fn numbered(mut list: Vec<Combination>) -> Vec<Combination> {
+    for at in 1..list.len() {
+        let name = name_of(&list[at]);
+        let same = |other: &&Combination| name_of(other) == name;
+        let is_hidden = list[at]
+            .iter()
+            .any(|(key, value)| plain_value(key, value) != *value);
+        let number = 1 + list[..at].iter().filter(same).count();
+        if number > 1 && is_hidden && !list[..at].contains(&list[at]) {
+            list[at].insert(NAME_KEY.to_owned(), format!("{name}-{number}").into());
+        }
+    }
+    list
+}
+
+/// The value of a parameter as it may be shown and stored.
+fn plain_value(key: &str, value: &Value) -> Value {
+    let mut member = json!({ key: value });
+    redact_json(&mut member);
+    let shown = member[key].take();
+    // Values of headers are secrets whatever their names.
+    let plain = |value: &Value| match value {
+        Value::String(text) => {
+            let shown = redact_arguments(&[format!("--{key}={text}")]).concat();
+            let shown = shown
+                .split_once('=')
+                .map_or("", |(_, value)| value)
+                .to_owned();
+            Value::String(shown)
+        }
+        other => other.clone(),
+    };
+    match &shown {
+        Value::Array(items) => items.iter().map(plain).collect(),
+        other => plain(other),
+    }
 }
 
 /// A serve parameter and a bench parameter that must be the same.

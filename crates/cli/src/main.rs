@@ -18,6 +18,7 @@ use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    inferometer_os::process::ignore_file_size_signal();
     let output = Output::default();
     let exit = match arguments::typed().and_then(|arguments| dispatch(arguments, &output)) {
         Ok(exit) => exit,

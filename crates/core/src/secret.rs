@@ -19,6 +19,13 @@ impl Secret {
         Self(value)
     }
 
+    /// Wraps a URL that may hold a password. The rest of it may be shown.
+    pub fn url(url: impl Into<String>) -> Self {
+        let url = url.into();
+        crate::redact::register_url(&url);
+        Self(url)
+    }
+
     /// The value itself, for writing it to a socket and nothing else.
     pub fn expose(&self) -> &str {
         &self.0

@@ -44,6 +44,15 @@ pub fn ignores_hangup() -> bool {
     }
 }
 
+/// Has a write beyond the limit on the size of files (`ulimit -f`) fail with an error, which can be
+/// reported, instead of ending the process without a word. Python does the same.
+pub fn ignore_file_size_signal() {
+    // SAFETY: ignoring a signal runs no code in this process, and this one has no handler to lose.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 /// A child process that leads a process group of its own, and everything that it starts.
 ///
 /// The leader is not reaped before [`ProcessGroup::finish`], so that its id cannot meanwhile go to

@@ -423,10 +423,28 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 /// by which spreadsheets mark text; numbers, also negative ones and those that a tool wrote as text,
 /// stay as they are.
 fn csv_cell(value: &Value) -> String {
-    let text = cell(value);
+    let mut text = cell(value);
+    // A terminal obeys the control characters of a file that is shown in it.
+    if text.contains(is_unprintable) {
+        text = text
+            .chars()
+            .map(|c| {
+                if is_unprintable(c) {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
+            .collect();
+    }
     let is_formula =
         value.is_string() && text.starts_with(FORMULA) && text.trim().parse::<f64>().is_err();
     if is_formula { format!("'{text}") } else { text }
+}
+
+/// True for control characters but those of white space.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }
 
 /// A cell of our CSV files without the apostrophe that keeps spreadsheets from running it as a

@@ -10,7 +10,7 @@ use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use inferometer_core::{Nanos, Outcome, Record};
+use inferometer_core::{Nanos, Outcome, Record, redact_url};
 use inferometer_os::clock;
 
 use crate::broken::{Broken, end_of_stream};
@@ -401,7 +401,8 @@ impl Answer<'_> {
         {
             let remedy =
                 "redirects are not followed; give the final address with --base-url and --endpoint";
-            message.extend([" to ", &location, ": ", remedy]);
+            // The query of a signed address is a key to it.
+            message.extend([" to ", &redact_url(&location), ": ", remedy]);
         }
         if let Some(after) = header(RETRY_AFTER) {
             message.extend([" (Retry-After: ", &after, ")"]);

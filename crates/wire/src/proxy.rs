@@ -31,7 +31,9 @@ pub(crate) fn find(
                 Scheme::Https => ("https_proxy", "environment variable https_proxy"),
                 _ => ("http_proxy", "environment variable http_proxy"),
             };
-            let Some(url) = lookup(name).or_else(|| lookup("all_proxy")) else {
+            let of_all = || Some((lookup("all_proxy")?, "environment variable all_proxy"));
+            let own = lookup(name).map(|url| (url, flag));
+            let Some((url, flag)) = own.or_else(of_all) else {
                 return Ok(None);
             };
             if lookup("no_proxy").is_some_and(|list| is_excepted(&list, target)) {
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(choose("http://notlocal").as_deref(), Some("p:1"));
         assert_eq!(choose("unix:/x"), None);
         assert_eq!(chosen(&ProxySettings::Off, "http://a", &variables), None);
-        let own = ProxySettings::Url(Secret::new("http://u:pw@r:3"));
+        let own = ProxySettings::Url(Secret::url("http://u:pw@r:3"));
         assert_eq!(
             chosen(&own, "http://node.local", &variables).as_deref(),
             Some("r:3")
@@ -141,12 +143,19 @@ mod tests {
 
     #[test]
     fn an_unsupported_proxy_is_refused_without_showing_its_password() {
-        let own = ProxySettings::Url(Secret::new("socks5://u:hunter2@r:3"));
+        let own = ProxySettings::Url(Secret::url("socks5://u:hunter2@r:3"));
         let target = BaseUrl::parse("http://a").unwrap();
         let message = find(&own, &target, |_| None).unwrap_err().to_string();
         assert!(
             message.contains("--proxy") && !message.contains("hunter2"),
             "{message}"
         );
+        for (name, shown) in [("http_proxy", "http_proxy"), ("ALL_PROXY", "all_proxy")] {
+            let variable = |asked: &str| (asked == name).then(|| "socks5://r:3".to_owned());
+            let refused = find(&ProxySettings::Environment, &target, variable).unwrap_err();
+            let message = refused.to_string();
+            let expected = format!("environment variable {shown}: unsupported proxy socks5://r:3");
+            assert!(message.contains(&expected), "{message}");
+        }
     }
 }

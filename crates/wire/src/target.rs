@@ -145,10 +145,8 @@ fn split_credentials(authority: &str) -> (Option<String>, &str) {
         return (None, authority);
     };
     let credentials = percent_decode_str(user).decode_utf8_lossy().into_owned();
-    // A server may repeat the password in its answer.
-    if let Some((_, password)) = credentials.split_once(':') {
-        redact::register(password);
-    }
+    // A server may repeat the password in its answer, or the header that it got.
+    redact::register_credentials(&credentials);
     (Some(credentials), authority)
 }
 

@@ -203,3 +203,44 @@ fn mistakes_in_vllms_form_are_named() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+/// Parameters may hold keys: names of folders and logs, the journal and the results do not.
+#[test]
+fn secrets_among_the_parameters_are_in_no_name_and_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = serve_options(folder.path());
+    fs::write(
+        options.serve_params.as_ref().unwrap(),
+        r#"[{"api_key": "QZserve-one-1234"}, {"api_key": "QZserve-two-1234"}]"#,
+    )
+    .unwrap();
+    fs::write(
+        options.bench_params.as_ref().unwrap(),
+        r#"[{"header": "X-Any=QZbench-header-12", "extra_body": {"token": "QZbench-body-12"}}]"#,
+    )
+    .unwrap();
+    let campaign = serve_campaign(&options).unwrap();
+    let names: Vec<_> = campaign
+        .servers
+        .iter()
+        .map(|server| server.name.as_str())
+        .collect();
+    assert_eq!(names, ["api_key=hidden", "api_key=hidden-2"]);
+    for cell in &campaign.cells {
+        let shown = format!(
+            "{} {} {:?} {:?}",
+            cell.name, cell.setting, cell.result, cell.annotations
+        );
+        assert!(!shown.contains("QZ"), "{shown}");
+        assert!(shown.contains("SERVE--api_key=hidden"), "{shown}");
+        assert!(cell.work.words().join(" ").contains("QZbench-header-12"));
+    }
+    assert!(
+        campaign.servers[1]
+            .command
+            .contains(&"QZserve-two-1234".to_owned())
+    );
+    for secret in ["QZserve-two-1234", "QZbench-header-12", "QZbench-body-12"] {
+        assert_eq!(inferometer_core::redact::redact_text(secret), "***");
+    }
+}

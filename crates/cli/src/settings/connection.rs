@@ -48,7 +48,7 @@ pub(super) fn resolve(args: ConnectionArgs) -> Result<ConnectionSettings, Failur
         proxy: match proxy {
             None => ProxySettings::Environment,
             Some(none) if none == "none" => ProxySettings::Off,
-            Some(url) => ProxySettings::Url(Secret::new(url)),
+            Some(url) => ProxySettings::Url(Secret::url(url)),
         },
         connect: match connect {
             args::Connect::Ahead => ConnectPolicy::Ahead,

@@ -1,6 +1,11 @@
 //! Arguments as they may be shown.
 
-use super::{MASK, is_secret_name, nested_json, redact_text, redact_url};
+use serde_json::Value;
+
+use super::{
+    MASK, is_secret_name, nested_json, redact_text, redact_url, register, register_json,
+    register_url,
+};
 
 /// Arguments whose value is `NAME=VALUE` with a value that is never shown.
 const PAIRS: [&str; 1] = ["header"];
@@ -32,6 +37,25 @@ pub fn redact_arguments(arguments: &[String]) -> Vec<String> {
     shown
 }
 
+/// Remembers the secrets that [`redact_arguments`] leaves out, so that [`redact_text`] leaves them out
+/// of what the programs print that get them.
+pub fn register_arguments(arguments: &[String]) {
+    let mut kind = Kind::Plain;
+    for argument in arguments {
+        if let Some(option) = argument.strip_prefix("--") {
+            let (name, value) = option
+                .split_once('=')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
+            kind = Kind::of(name);
+            if let Some(value) = value {
+                kind.register(value);
+            }
+        } else {
+            kind.register(argument);
+        }
+    }
+}
+
 /// What the value of an argument is.
 enum Kind {
     Plain,
@@ -55,6 +79,29 @@ impl Kind {
             Self::Secret
         } else {
             Self::Plain
+        }
+    }
+
+    fn register(&self, value: &str) {
+        match self {
+            Self::Secret => register(value),
+            Self::Pair => register(value.split_once('=').map_or("", |(_, value)| value)),
+            Self::Url => register_url(value),
+            // Its words are known once it is split.
+            Self::Command => {}
+            Self::Plain => match value.split_once('=') {
+                Some((name, secret))
+                    if is_secret_name(name) && !name.contains(char::is_whitespace) =>
+                {
+                    register(secret);
+                }
+                _ if value.trim_start().starts_with(['{', '[']) => {
+                    if let Ok(json) = serde_json::from_str::<Value>(value) {
+                        register_json(&json);
+                    }
+                }
+                _ => register_url(value),
+            },
         }
     }
 

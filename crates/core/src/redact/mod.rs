@@ -7,17 +7,24 @@
 //! that repeats the key it was sent.
 
 mod arguments;
+mod known;
+mod names;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::{PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-pub use arguments::redact_arguments;
+use known::Known;
+use names::{is_name_member, is_secret_in_query, is_value_member, looks_random};
+
+pub use arguments::{redact_arguments, register_arguments};
+pub use names::is_secret_name;
 
 /// What is shown in place of a secret.
-const MASK: &str = "***";
+pub const MASK: &str = "***";
 /// Shorter values are not searched for in foreign text: they occur in it by chance.
 const SHORTEST: usize = 6;
 /// Shorter values are not searched for in parts: four characters of them would be most of it.
@@ -41,29 +48,8 @@ const PLACEHOLDERS: [&str; 10] = [
     "no-key",
     "password",
 ];
-/// Last words of a name whose value is a secret: `OPENAI_API_KEY`, `x-api-key`, `hfToken`.
-const SECRET_WORDS: [&str; 17] = [
-    "key",
-    "apikey",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "authorization",
-    "auth",
-    "credential",
-    "credentials",
-    "cookie",
-    "signature",
-    "sig",
-    "bearer",
-    "jwt",
-];
-
 /// Values that must not be shown; see [`register`].
-static KNOWN: RwLock<Vec<String>> = RwLock::new(Vec::new());
+static KNOWN: RwLock<Known> = RwLock::new(Known::new());
 
 /// Remembers a value, so that [`redact_text`] leaves it out from now on. [`Secret::new`] does this
 /// by itself.
@@ -74,83 +60,62 @@ pub fn register(value: &str) {
     // `Bearer sk-…` is often repeated without its first word.
     for part in [value, value.rsplit_once(' ').map_or("", |(_, last)| last)] {
         let part = part.trim();
-        if part.len() < SHORTEST || PLACEHOLDERS.contains(&part) {
-            continue;
+        if part.len() >= SHORTEST && !PLACEHOLDERS.contains(&part) {
+            let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+            known.add(part);
         }
-        let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-        for form in [
-            part.to_owned(),
-            part.replace('/', "\\/"),
-            percent_encoded(part),
-        ] {
-            if !known.contains(&form) {
-                known.push(form);
-            }
-        }
-        // The longest first: a secret may begin with another.
-        known.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    }
+    if let Some((scheme, encoded)) = value.split_once(' ')
+        && scheme.eq_ignore_ascii_case("basic")
+        && let Ok(credentials) = STANDARD.decode(encoded.trim())
+    {
+        register_password(&String::from_utf8_lossy(&credentials));
     }
 }
 
-/// `text` as the value of a query.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
+/// Remembers the password of `USER:PASSWORD`, or a user that is a token by itself, and both as they
+/// are sent.
+pub fn register_credentials(credentials: &str) {
+    register_password(credentials);
+    register(&STANDARD.encode(credentials));
+}
+
+fn register_password(credentials: &str) {
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    register(password);
+    // GitHub's and others' tokens are users without a password, or with a word in its place.
+    if password.len() < SHORTEST && user.bytes().any(|byte| byte.is_ascii_digit()) {
+        register(user);
     }
-    encoded
 }
 
-/// True when a value under this name is a secret: `api_key`, `Authorization`, `hfToken`, but not
-/// `max_tokens`.
-pub fn is_secret_name(name: &str) -> bool {
-    let camel = name.char_indices().rev().find(|&(at, c)| {
-        at > 0 && c.is_ascii_uppercase() && name[..at].ends_with(|c: char| c.is_ascii_lowercase())
-    });
-    let separated = name
-        .rfind(|c: char| !c.is_ascii_alphanumeric())
-        .map_or(0, |at| {
-            at + name[at..].chars().next().map_or(0, char::len_utf8)
-        });
-    let last = &name[separated.max(camel.map_or(0, |(at, _)| at))..];
-    SECRET_WORDS
-        .iter()
-        .any(|word| last.eq_ignore_ascii_case(word))
-}
-
-/// `text` without the secrets of this process as a whole; `None` where it holds none. Faster than
-/// [`redact_text`], for the texts of answers.
+/// `text` without the secrets of this process; `None` where it holds none. Faster than [`redact_text`],
+/// for the texts of answers: what is in base64 or in another case alone is not found.
 pub fn without_secrets(text: &str) -> Option<String> {
     let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-    let mut shown: Option<String> = None;
-    for secret in known.iter() {
-        let present = shown.as_deref().unwrap_or(text);
-        if present.contains(secret.as_str()) {
-            shown = Some(present.replace(secret.as_str(), MASK));
-        }
-    }
-    shown
+    known.may_be_in(text).then(|| known.without(text)).flatten()
 }
 
-/// `text` without the secrets of this process and without the user part of any URL in it.
+/// `text` without the secrets of this process, and without the user part of any URL in it and the
+/// values in its query that are secrets by their names.
 pub fn redact_text(text: &str) -> Cow<'_, str> {
     let mut shown = Cow::Borrowed(text);
-    for secret in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
-        if shown.contains(secret.as_str()) {
-            shown = Cow::Owned(shown.replace(secret.as_str(), MASK));
-        }
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plain) = known.without(&shown) {
+        shown = Cow::Owned(plain);
+    }
+    for secret in known.plain() {
         if let Some(plain) = without_parts(&shown, secret) {
             shown = Cow::Owned(plain);
         }
     }
-    match without_users(&shown) {
-        Some(plain) => Cow::Owned(plain),
-        None => shown,
+    if let Some(plain) = without_users(&shown) {
+        shown = Cow::Owned(plain);
     }
+    if let Some(plain) = without_queries(&shown) {
+        shown = Cow::Owned(plain);
+    }
+    shown
 }
 
 /// `text` without the parts of `secret` that servers show: its start, a mask (`***`, `...`, `…`), its end,
@@ -196,20 +161,41 @@ fn without_parts(text: &str, secret: &str) -> Option<String> {
 }
 
 fn is_mask(c: char) -> bool {
-    matches!(c, '*' | '.' | '…' | '•')
+    matches!(c, '*' | '.' | '…' | '•' | 'x' | 'X' | '#' | '_') || is_bracket(c)
 }
 
-/// Bytes of the mask at the start of `text`: one character several times, or one that is a mask by itself.
+fn is_bracket(c: char) -> bool {
+    matches!(c, '[' | '<' | '(' | '{')
+}
+
+/// Bytes of the mask at the start of `text`: one character several times, or one that is a mask by itself;
+/// also in brackets, where a word such as `redacted` is one too.
 fn mask_length(text: &str) -> usize {
     let Some(first) = text.chars().next().filter(|c| is_mask(*c)) else {
         return 0;
     };
-    let end = text.find(|c| c != first).unwrap_or(text.len());
-    if end > 1 || text.starts_with('*') {
-        end
-    } else {
-        0
+    if is_bracket(first) {
+        let inner = &text[1..];
+        let word = ["redacted", "hidden", "masked", "truncated"]
+            .iter()
+            .find(|word| {
+                let there = inner.as_bytes().get(..word.len());
+                there.is_some_and(|there| there.eq_ignore_ascii_case(word.as_bytes()))
+            })
+            .map_or(0, |word| word.len());
+        let length = if word > 0 { word } else { mask_length(inner) };
+        let closed = inner[length..].starts_with([']', '>', ')', '}']);
+        return if length > 0 && closed { length + 2 } else { 0 };
     }
+    let end = text.find(|c| c != first).unwrap_or(text.len());
+    let shortest = match first {
+        '*' => 1,
+        // Letters and the like occur in words.
+        'x' | 'X' | '#' | '_' => 3,
+        // One of the characters that are longer than a byte is enough.
+        _ => 2,
+    };
+    if end >= shortest { end } else { 0 }
 }
 
 /// Bytes at the start of `text` that are the end of `secret`; 0 if they are few.
@@ -247,6 +233,37 @@ fn without_users(text: &str) -> Option<String> {
     (copied > 0).then(|| plain + &text[copied..])
 }
 
+/// `text` with `***` for the values in the queries of URLs that are secrets by their names; `None`
+/// where there is nothing to leave out.
+fn without_queries(text: &str) -> Option<String> {
+    let mut plain = String::new();
+    let (mut from, mut copied) = (0, 0);
+    while let Some(at) = text[from..].find("://") {
+        let start = from + at + 3;
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '\\');
+        let end = text[start..].find(ends).map_or(text.len(), |at| start + at);
+        from = end;
+        let Some(query) = text[start..end].find('?').map(|at| start + at + 1) else {
+            continue;
+        };
+        let mut at = query;
+        for pair in text[query..end].split(['&', ';', '#']) {
+            if let Some((name, value)) = pair.split_once('=')
+                && is_secret_in_query(name)
+                && !value.is_empty()
+                && value != MASK
+            {
+                let value_at = at + name.len() + 1;
+                plain.push_str(&text[copied..value_at]);
+                plain.push_str(MASK);
+                copied = value_at + value.len();
+            }
+            at += pair.len() + 1;
+        }
+    }
+    (copied > 0).then(|| plain + &text[copied..])
+}
+
 /// A URL without the parts that may hold secrets: user name, password and the values of the query.
 ///
 /// Works on any text, since what is to be shown may be malformed; everything else stays as it is.
@@ -278,24 +295,74 @@ pub fn redact_url(url: &str) -> String {
     shown
 }
 
-/// Replaces every string under a secret's name, at any depth, and every secret of this process in
-/// the others. Strings that contain JSON are searched as well.
+/// Replaces every value under a secret's name, at any depth, and every secret of this process in
+/// the others. Strings that contain JSON are searched as well, and so are lists of headers: objects
+/// with a name and a value, pairs, and lines.
 pub fn redact_json(value: &mut Value) {
     match value {
         Value::String(text) => {
             if let Some(inner) = nested_json(text) {
                 *text = inner;
+            } else if let Some((name, _)) = header_line(text) {
+                *text = format!("{name}: {MASK}");
             } else if let Cow::Owned(plain) = redact_text(text) {
                 *text = plain;
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(redact_json),
-        Value::Object(members) => members.iter_mut().for_each(|(name, member)| match member {
-            Value::String(text) if is_secret_name(name) && !text.is_empty() => {
-                MASK.clone_into(text);
+        Value::Array(items) => match items.as_mut_slice() {
+            [Value::String(name), value] if is_pair(name, value) => mask(value),
+            items => items.iter_mut().for_each(redact_json),
+        },
+        Value::Object(members) => {
+            let is_header = names_secret(members);
+            for (name, member) in members {
+                if is_secret_name(name) && !(is_header && is_name_member(name)) {
+                    mask(member);
+                } else if is_header && is_value_member(name) {
+                    mask(member);
+                } else {
+                    redact_json(member);
+                }
             }
-            other => redact_json(other),
-        }),
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// True for `{"name": "Authorization", "value": …}`.
+fn names_secret(members: &serde_json::Map<String, Value>) -> bool {
+    members
+        .iter()
+        .any(|(member, name)| is_name_member(member) && name.as_str().is_some_and(is_secret_name))
+}
+
+/// True for `["Authorization", "Bearer …"]`, not for a list of two words.
+fn is_pair(name: &str, value: &Value) -> bool {
+    is_secret_name(name) && value.as_str().is_some_and(looks_like_header)
+}
+
+fn looks_like_header(value: &str) -> bool {
+    looks_random(value) || value.starts_with("Bearer ") || value.starts_with("Basic ")
+}
+
+/// The name and the value of `Authorization: Bearer …`.
+fn header_line(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once(':')?;
+    let is_name = !name.contains(|c: char| c.is_whitespace()) && is_secret_name(name);
+    (is_name && !value.trim().is_empty() && value.trim() != MASK).then_some((name, value.trim()))
+}
+
+/// Replaces all that may be a secret in `value`: each string, and each whole number that is as long as
+/// one. Shorter numbers are counts and ids.
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) if text.is_empty() => {}
+        Value::String(text) => MASK.clone_into(text),
+        Value::Number(number) if number.to_string().len() >= SHORTEST && !number.is_f64() => {
+            *value = MASK.into();
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Object(members) => members.values_mut().for_each(mask),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -311,19 +378,50 @@ fn nested_json(text: &str) -> Option<String> {
     (shown != original).then(|| shown.to_string())
 }
 
-/// Remembers the values under secrets' names in `value`, so that [`redact_text`] leaves them out.
+/// Remembers the values that [`redact_json`] leaves out of `value`, and what the URLs in it hold, so
+/// that [`redact_text`] leaves them out as well.
 pub fn register_json(value: &Value) {
     match value {
-        Value::Array(items) => items.iter().for_each(register_json),
-        Value::Object(members) => members.iter().for_each(|(name, member)| match member {
-            Value::String(text) if is_secret_name(name) => register(text),
-            other => register_json(other),
-        }),
+        Value::String(text) => match header_line(text) {
+            Some((_, value)) if looks_like_header(value) => register(value),
+            Some(_) => {}
+            None => register_url(text),
+        },
+        Value::Array(items) => match items.as_slice() {
+            [Value::String(name), value] if is_pair(name, value) => register_leaves(value, true),
+            items => items.iter().for_each(register_json),
+        },
+        Value::Object(members) => {
+            let is_header = names_secret(members);
+            for (name, member) in members {
+                let is_value = is_header && is_value_member(name);
+                if is_value || (is_secret_name(name) && !is_header) {
+                    register_leaves(member, true);
+                } else {
+                    register_json(member);
+                }
+            }
+        }
         _ => {}
     }
 }
 
-/// Remembers the values under secrets' names in the query of `url`, and its password.
+/// Remembers the strings and numbers in `value`. Of an object under a secret's name, only those
+/// that look like one: its others are words such as `service_account`, which texts contain.
+fn register_leaves(value: &Value, all: bool) {
+    match value {
+        Value::String(text) if all || looks_random(text) => register(text),
+        Value::Number(number) if !number.is_f64() => register(&number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| register_leaves(item, all)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, member)| register_leaves(member, is_secret_name(name))),
+        _ => {}
+    }
+}
+
+/// Remembers the secrets in `url`: the values in its query that are secrets by their names or look
+/// random, and its password or token.
 pub fn register_url(url: &str) {
     for pair in url
         .split_once('?')
@@ -331,18 +429,15 @@ pub fn register_url(url: &str) {
         .split('&')
     {
         if let Some((name, value)) = pair.split_once('=')
-            && is_secret_name(name)
+            && (is_secret_in_query(name) || looks_random(value))
         {
             register(value);
         }
     }
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
-    if let Some((_, password)) = authority
-        .rsplit_once('@')
-        .and_then(|(user, _)| user.split_once(':'))
-    {
-        register(password);
+    if let Some((credentials, _)) = authority.rsplit_once('@') {
+        register_credentials(credentials);
     }
 }
 

@@ -37,6 +37,12 @@ fn names_of_secrets_are_distinguished_from_names_of_counts() {
         "x-api-key",
         "pwd",
         "clientSecret",
+        "api_keys",
+        "apiKeyValue",
+        "AUTHORIZATION_HEADER",
+        "APIKey",
+        "aws_session_token",
+        "access_tokens",
     ] {
         assert!(is_secret_name(name), "{name}");
     }
@@ -46,6 +52,11 @@ fn names_of_secrets_are_distinguished_from_names_of_counts() {
         "stop_token_ids",
         "prompt",
         "keyframes",
+        "keys",
+        "tokens",
+        "header",
+        "key_value",
+        "access_key_id",
         "",
         "é",
         "skip-tokenizer-init",
@@ -137,4 +148,150 @@ fn arguments_are_shown_without_secrets() {
         redact_arguments(&commands.map(str::to_owned))[1],
         "VLLM_API_KEY=*** vllm serve m --api-key '***' --x \"c d\" --hf-token=***"
     );
+}
+
+/// What a server shows of a key in place of the key: each text was shown by a client before.
+#[test]
+fn a_key_is_found_in_every_form_that_servers_repeat() {
+    let odd = "tk-ab+cd/9X\"q\\zz7Qw&Lm=PoTy";
+    let plain = "qk-proj-abcd9XqzzQwLmPoTyKk88";
+    register(odd);
+    register(plain);
+    let escaped = odd.replace('\\', "\\\\").replace('"', "\\\"");
+    let within_json = escaped.replace('\\', "\\\\").replace('"', "\\\"");
+    let html = odd.replace('&', "&amp;").replace('"', "&quot;");
+    let percent = "tk-ab%2Bcd%2F9X%22q%5Czz7Qw%26Lm%3DPoTy";
+    for form in [
+        odd,
+        &escaped,
+        &within_json,
+        &escaped.replace('+', "\\u002b"),
+        &escaped
+            .replace('+', "\\u002B")
+            .replace('/', "\\/")
+            .replace('&', "\\u0026"),
+        &html,
+        &html.replace('+', "&#43;").replace('=', "&#x3d;"),
+        percent,
+        &percent.to_ascii_lowercase(),
+        &percent.replace("%2F", "/"),
+        &odd.to_ascii_uppercase(),
+        plain,
+        &plain.to_ascii_uppercase(),
+        &plain[8..],
+        &STANDARD.encode(plain),
+        STANDARD.encode(plain).trim_end_matches('='),
+        &STANDARD.encode(odd),
+        &base64::engine::general_purpose::URL_SAFE.encode(odd),
+        &format!("{}[...]{}", &plain[..6], &plain[23..]),
+        &format!("{}[redacted]{}", &plain[..6], &plain[23..]),
+        &format!("{}xxxxxxxxx{}", &plain[..8], &plain[23..]),
+        &format!("{}********{}", &plain[..8], &plain[25..]),
+    ] {
+        let text = format!("bad key: {form} is refused");
+        let shown = redact_text(&text);
+        let left = shown
+            .trim_start_matches("bad key: ")
+            .trim_end_matches(" is refused");
+        // Padding and a prefix are all that may be left.
+        assert!(left.replace("***", "").len() <= 2, "{form} became {shown}");
+        assert_eq!(redact_text(&shown), shown, "twice is once");
+    }
+    let header = STANDARD.encode(format!("Authorization: {plain}"));
+    assert!(redact_text(&header).contains("***"), "{header}");
+    for innocent in [
+        "a list of abcd and zz7Q",
+        "xxx, [...] and (hidden) things",
+        "max_tokens",
+    ] {
+        assert_eq!(redact_text(innocent), innocent);
+        assert_eq!(without_secrets(innocent), None);
+    }
+}
+
+#[test]
+fn passwords_within_credentials_are_known() {
+    register("Basic dXNlcjpRWnB3MTIzNDU2");
+    register_url("http://QZtok12345678@host/v1?code=QZcode12345678&model=llama-3-70b-instruct");
+    register_url("http://admin:pa%2Fss-word99@host");
+    for (text, shown) in [
+        ("user QZpw123456 refused", "user *** refused"),
+        ("user QZtok12345678 refused", "user *** refused"),
+        ("auth UVp0b2sxMjM0NTY3ODo=", "auth ***Do="),
+        (
+            "Cannot POST /v1?code=QZcode12345678",
+            "Cannot POST /v1?code=***",
+        ),
+        (
+            "the model llama-3-70b-instruct",
+            "the model llama-3-70b-instruct",
+        ),
+        ("admin has pa%2Fss-word99", "admin has ***"),
+        (
+            "see https://x.example/a?X-Amz-Signature=abc1&n=5&sig=d#e",
+            "see https://x.example/a?X-Amz-Signature=***&n=5&sig=***#e",
+        ),
+    ] {
+        assert_eq!(redact_text(text), shown);
+        assert_eq!(redact_text(shown), shown, "twice is once");
+    }
+}
+
+#[test]
+fn all_that_is_under_a_secrets_name_is_left_out() {
+    for (value, shown) in [
+        (
+            json!({"api_keys": ["k1", "k2"]}),
+            json!({"api_keys": ["***", "***"]}),
+        ),
+        (
+            json!({"credentials": {"value": "v", "n": [1, true, null]}}),
+            json!({"credentials": {"value": "***", "n": [1, true, null]}}),
+        ),
+        (
+            json!({"password": 987_654_321_234_u64}),
+            json!({"password": "***"}),
+        ),
+        (
+            json!({"eos_token": 2, "per_token": 0.125}),
+            json!({"eos_token": 2, "per_token": 0.125}),
+        ),
+        (
+            json!({"webhook": "https://u:p@h/x?token=t&n=1"}),
+            json!({"webhook": "https://***@h/x?token=***&n=1"}),
+        ),
+        (
+            json!({"headers": [{"name": "Authorization", "value": "Bearer x"}, {"name": "n", "value": "v"}]}),
+            json!({"headers": [{"name": "Authorization", "value": "***"}, {"name": "n", "value": "v"}]}),
+        ),
+        (
+            json!({"headers": [["Authorization", "Bearer x"], "X-Api-Key: k", "Accept: y"]}),
+            json!({"headers": [["Authorization", "***"], "X-Api-Key: ***", "Accept: y"]}),
+        ),
+        (
+            json!({"function": {"name": "get_token", "description": "d"}, "required": ["password", "username"]}),
+            json!({"function": {"name": "get_token", "description": "d"}, "required": ["password", "username"]}),
+        ),
+    ] {
+        let mut redacted = value;
+        redact_json(&mut redacted);
+        assert_eq!(redacted, shown);
+    }
+    register_json(&json!({
+        "credentials": {"type": "service_account", "value": "QZobject12345678"},
+        "api_key": ["QZlisted-in-words"],
+        "headers": [{"name": "X-Api-Key", "value": "QZheader-in-words"}],
+        "webhook": "https://h/x?token=QZquery-in-words",
+        "pin_token": 987_654_321_235_u64,
+    }));
+    for secret in [
+        "QZobject12345678",
+        "QZlisted-in-words",
+        "QZheader-in-words",
+        "QZquery-in-words",
+        "987654321235",
+    ] {
+        assert_eq!(redact_text(secret), "***");
+    }
+    assert_eq!(redact_text("a service_account"), "a service_account");
 }

@@ -54,7 +54,7 @@ impl Axis {
     ) -> Self {
         let (mut low, mut high) = (f64::INFINITY, 0.0_f64);
         for value in values {
-            if value.is_finite() && value > 0.0 {
+            if is_drawable(value) && value > 0.0 {
                 low = low.min(value);
                 high = high.max(value);
             }
@@ -120,7 +120,7 @@ impl Placed {
 
     /// Position of `value` on the axis, 0 at its start and 1 at its end; `None` where it has none.
     pub(crate) fn place(&self, value: f64) -> Option<f64> {
-        if !value.is_finite() || (self.log && value <= 0.0) {
+        if !is_drawable(value) || (self.log && value <= 0.0) {
             return None;
         }
         let place = if self.log {
@@ -193,9 +193,15 @@ impl Placed {
     }
 }
 
+/// False for infinity and NaN, and for numbers that no measurement has and whose products and
+/// quotients are infinite or zero: a foreign result file may hold any number.
+fn is_drawable(value: f64) -> bool {
+    value == 0.0 || (1e-100..=1e100).contains(&value.abs())
+}
+
 fn bounds(values: &[f64], fits: impl Fn(f64) -> bool) -> Option<(f64, f64)> {
     let mut ends: Option<(f64, f64)> = None;
-    for &value in values.iter().filter(|v| v.is_finite() && fits(**v)) {
+    for &value in values.iter().filter(|v| is_drawable(**v) && fits(**v)) {
         let (low, high) = ends.unwrap_or((value, value));
         ends = Some((low.min(value), high.max(value)));
     }
@@ -299,6 +305,22 @@ mod tests {
         assert_eq!(placed.place(0.0), None);
         assert!(placed.place(1.0).unwrap() > 0.0);
         assert_eq!(placed.ticks.first().map(|tick| tick.1.as_str()), Some("1"));
+    }
+
+    /// The powers of ten of a 64-bit number's ends are some six hundred: an axis of infinite length
+    /// has four billion ticks.
+    #[test]
+    fn absurd_numbers_have_no_place() {
+        for axis in [Axis::linear("t"), Axis::log("t")] {
+            for absurd in [1e300, f64::MAX, 5e-324, f64::INFINITY, f64::NAN] {
+                let placed = Placed::new(&axis, &[1.0, absurd, 50.0], 0.05);
+                assert!(placed.ticks.len() < 20, "{absurd}: {:?}", placed.ticks);
+                assert_eq!(placed.place(absurd), None);
+                assert!(placed.place(50.0).is_some_and(|place| place <= 1.0));
+                let alone = Placed::new(&axis, &[absurd], 0.05);
+                assert!(alone.ticks.len() < 20, "{absurd}: {:?}", alone.ticks);
+            }
+        }
     }
 
     #[test]

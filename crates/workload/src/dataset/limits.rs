@@ -11,6 +11,10 @@ pub(crate) const MAX_TOKENS: usize = 1 << 24;
 /// Most requests of a synthetic workload: without their texts they take tens of gigabytes.
 pub(super) const MAX_REQUESTS: usize = 100_000_000;
 
+/// Most tokens of all prefixes that groups of requests share: their texts, which are there at once, take
+/// 1.5 GB.
+pub(super) const MAX_PREFIX_TOKENS: u64 = 1 << 28;
+
 /// Refuses a length that a flag gives.
 pub(super) fn check_tokens(flag: &'static str, tokens: i64) -> Result<(), WorkloadError> {
     if tokens > MAX_TOKENS as i64 {

@@ -14,6 +14,7 @@ use rand::Rng;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::limits::check_tokens;
 use super::shaped::draw;
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{Prefixes, native_texts};
@@ -161,6 +162,8 @@ pub(super) fn sample(
             }
         }
         MultiTurnSource::Synthetic(shape) => {
+            let prefix = i64::try_from(shape.shared_prefix).unwrap_or(i64::MAX);
+            check_tokens("--multi-turn-prefix-len", prefix)?;
             sample.force_ignore_eos = true;
             synthetic(context, tokenizer, shape, options, &mut sample.warnings)?
         }

@@ -7,6 +7,7 @@ use inferometer_core::random::{StreamRng, indexed_stream};
 use rand::Rng;
 use serde_json::{Value, json};
 
+use super::limits::{MAX_PREFIX_TOKENS, check_tokens};
 use super::spec::{DatasetSpec, LengthsSpec};
 use super::texts::{NativeTexts, Prefixes, push_words};
 use super::words::Words;
@@ -59,6 +60,7 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     } else {
         mean
     });
+    check_prefixes(&options.shared)?;
     let mut texts = match options.shared.groups {
         0 => Texts::Apart(NativeTexts::new(
             context,
@@ -137,6 +139,27 @@ fn draw_shapes(
 enum Texts<'a> {
     Apart(NativeTexts<'a>),
     Grouped(Grouped<'a>),
+}
+
+/// Refuses prefixes that do not fit into memory.
+fn check_prefixes(shared: &SharedPrefixes) -> Result<(), WorkloadError> {
+    check_tokens(
+        "--prefix-group-len",
+        i64::try_from(shared.len).unwrap_or(i64::MAX),
+    )?;
+    // A prefix without tokens has a place in the list.
+    let tokens = (shared.groups as u64).saturating_mul(shared.len.max(1));
+    if tokens > MAX_PREFIX_TOKENS {
+        return Err(WorkloadError::setting(
+            "--prefix-groups",
+            format!(
+                "is {} with prefixes of {} tokens, but all prefixes together must be at most {MAX_PREFIX_TOKENS} \
+                 tokens",
+                shared.groups, shared.len
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// Texts in groups that share a prefix.
