@@ -121,6 +121,18 @@ impl Finished<'_> {
         observer: &dyn Observer,
     ) -> Result<Option<PathBuf>, Error> {
         let written = self.write_result(places, result, observer);
+        let beside = self.write_folder(places, observer);
+        if let (Err(_), Err(error)) = (&written, &beside) {
+            // The error that is returned says where the result is.
+            observer.warning(&error.report());
+        }
+        let written = written?;
+        beside?;
+        Ok(written)
+    }
+
+    /// Writes the run folder and the forms of other tools.
+    fn write_folder(&self, places: &Places, observer: &dyn Observer) -> Result<(), Error> {
         if let Some(folder) = &places.folder {
             folder.store_records(self.records).or_failure()?;
             let manifest = Manifest {
@@ -144,8 +156,7 @@ impl Finished<'_> {
             self.spec,
             self.facts,
             observer,
-        )?;
-        written
+        )
     }
 
     /// Writes vLLM's file and the files beside it.

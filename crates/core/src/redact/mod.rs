@@ -316,9 +316,7 @@ pub fn redact_json(value: &mut Value) {
         Value::Object(members) => {
             let is_header = names_secret(members);
             for (name, member) in members {
-                if is_secret_name(name) && !(is_header && is_name_member(name)) {
-                    mask(member);
-                } else if is_header && is_value_member(name) {
+                if is_secret_member(name, is_header) {
                     mask(member);
                 } else {
                     redact_json(member);
@@ -334,6 +332,14 @@ fn names_secret(members: &serde_json::Map<String, Value>) -> bool {
     members
         .iter()
         .any(|(member, name)| is_name_member(member) && name.as_str().is_some_and(is_secret_name))
+}
+
+/// True for a member that holds a secret, in an object that is one of a header or not.
+fn is_secret_member(name: &str, is_header: bool) -> bool {
+    if is_header && is_name_member(name) {
+        return false;
+    }
+    is_secret_name(name) || (is_header && is_value_member(name))
 }
 
 /// True for `["Authorization", "Bearer …"]`, not for a list of two words.
@@ -394,8 +400,7 @@ pub fn register_json(value: &Value) {
         Value::Object(members) => {
             let is_header = names_secret(members);
             for (name, member) in members {
-                let is_value = is_header && is_value_member(name);
-                if is_value || (is_secret_name(name) && !is_header) {
+                if is_secret_member(name, is_header) {
                     register_leaves(member, true);
                 } else {
                     register_json(member);

@@ -48,6 +48,7 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     let count = context.count()?;
     let special = tokenizer.num_special_tokens_to_add();
     let shapes = draw_shapes(context.settings.seed, options, count, special)?;
+    check_prefixes(&options.shared)?;
     let lengths: Vec<usize> = shapes.iter().map(|shape| shape.input).collect();
     let mut sample = Sample {
         with_ids: true,
@@ -60,7 +61,6 @@ pub(super) fn in_chunks<E: From<WorkloadError>>(
     } else {
         mean
     });
-    check_prefixes(&options.shared)?;
     let mut texts = match options.shared.groups {
         0 => Texts::Apart(NativeTexts::new(
             context,
