@@ -420,7 +420,7 @@ impl RateSearch {
         let percent = 0.05_f64.powf(1.0 / n as f64) * 100.0;
         let answer = good.answer(bad);
         let offered = if answer < good.rate {
-            format!(" (of {:.2} offered, as many were served)", good.rate)
+            format!(" (served of {:.2} req/s offered)", good.rate)
         } else {
             String::new()
         };

@@ -311,7 +311,17 @@ fn a_tokenizer_is_not_needed_for_custom_prompts() {
         "{}",
         printed(&output)
     );
+    // vLLM asks for one token then, whatever the row says, and the client means no length of a prompt.
+    assert!(
+        stderr(&output).contains("--skip-tokenizer-init: every request asks for 1 output token"),
+        "{}",
+        printed(&output)
+    );
     let result: Value =
         serde_json::from_slice(&fs::read(folder.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(result["tokenizer_id"], Value::Null);
+    assert_eq!(
+        result["inferometer"]["extras"]["tokens"]["prompts"],
+        Value::Null
+    );
 }

@@ -294,6 +294,15 @@ fn a_killed_run_is_recovered_from_its_log() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    // Some of the requests that the log lacks were sent.
+    let words = printed(&output);
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("are not in the log: not sent, in flight, or in its last second")
+            && words.contains("· not in the log (not sent, in flight, or in its last second)")
+            && !words.contains("· not sent"),
+        "{words}"
+    );
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
     assert_eq!(all, 400, "{}", printed(&output));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use inferometer_testkit::{printed, read_json, run_folder, server, stderr, stdout};
+use inferometer_testkit::{Recorder, printed, read_json, run_folder, server, stderr, stdout};
 
 use crate::INFEROMETER;
 
@@ -19,6 +19,41 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// With the same seed, the first 10 of 20 prompts are those of a run of 10.
+#[test]
+fn a_run_that_repeats_a_part_of_another_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Recorder::start();
+    let notes = |n: &str, seed: &str, more: &[&str]| {
+        let base = [
+            "--num-prompts",
+            n,
+            "--seed",
+            seed,
+            "--served-model-name",
+            "m",
+        ];
+        let more = [&base[..], more].concat();
+        let output = INFEROMETER.run(folder.path(), &server.url, &more);
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+        let words: Vec<_> = stdout(&output)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        words.join(" ")
+    };
+    assert!(!notes("10", "7", &[]).contains("[repeated_workload]"));
+    let said = notes("20", "7", &[]);
+    assert!(
+        said.contains("sent 50 % of the requests of this run to this server"),
+        "{said}"
+    );
+    let said = notes("5", "7", &["--lang", "zh"]);
+    assert!(said.contains("本次运行中 100 % 的请求"), "{said}");
+    assert!(notes("20", "7", &[]).contains("sent the same requests to this server"));
+    assert!(!notes("20", "8", &[]).contains("[repeated_workload]"));
 }
 
 #[test]

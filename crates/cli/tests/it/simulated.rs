@@ -222,6 +222,33 @@ fn the_rate_that_meets_a_limit_is_found_and_the_next_one_misses_it() {
         );
     }
 
+    // An engine of 4 slots: a search that ends within the tolerance of its capacity answers what its
+    // own table says is served.
+    let text = good(&inferometer(
+        folder,
+        &[
+            "simulate --preset llama-3.1-8b@h100 --num-prompts 1500 --random-input-len 100 --random-output-len 10"
+                .split(' ')
+                .collect::<Vec<_>>(),
+            "--max-num-seqs 4 --find-seeds 2 --find-rate p99_ttft<100000000"
+                .split(' ')
+                .collect(),
+        ]
+        .concat(),
+    ));
+    let line = text.lines().find_map(|line| line.strip_prefix("Answer: "));
+    let found: f64 = line.unwrap().split(' ').next().unwrap().parse().unwrap();
+    let row = |line: &str| -> Option<(f64, f64)> {
+        let mut cells = line.split_whitespace().map(str::parse::<f64>);
+        Some((cells.next()?.ok()?, cells.nth(1)?.ok()?))
+    };
+    let served = text.lines().filter_map(row).map(|(_, served)| served);
+    let most = served.fold(0.0, f64::max);
+    assert!(
+        found < most + 0.01 && found > 0.97 * most,
+        "{found} {most}\n{text}"
+    );
+
     let hopeless = inferometer(
         folder,
         &[
