@@ -110,7 +110,9 @@ fn tokens(spread: Option<&Distribution>) -> u64 {
 }
 
 fn put_goodput(run: &ExportRun<'_>, goodput: &ExportGoodput, put: &mut impl FnMut(&str, Value)) {
-    let share = |count: u64| number(count as f64 / run.issued() as f64);
+    // As in our own table, requests that were cancelled or cut off by the end of the run do not count.
+    let counted = (run.completed + run.failures).max(1) as f64;
+    let share = |count: u64| number(count as f64 / counted);
     let by_name = |of: &dyn Fn(&ExportLimit) -> Value| {
         Value::Object(
             goodput
