@@ -247,6 +247,7 @@ fn recovers_within_the_folder(run: &Path, folder: &Path, elsewhere: &Path) {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(!folder.join("r.json").exists(), "{}", printed(&output));
+    says_not_in_the_log(&output);
     assert!(
         printed(&output).contains("recover --save-result"),
         "{}",
@@ -258,6 +259,18 @@ fn recovers_within_the_folder(run: &Path, folder: &Path, elsewhere: &Path) {
     let [old_manifest, old_log] = before;
     fs::write(&manifest, old_manifest).unwrap();
     fs::write(&log, old_log).unwrap();
+}
+
+/// Some of the requests that the log of a killed run lacks were sent.
+fn says_not_in_the_log(output: &Output) {
+    let words = printed(output);
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("are not in the log: not sent, in flight, or in its last second")
+            && words.contains("· not in the log (not sent, in flight, or in its last second)")
+            && !words.contains("· not sent"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -294,15 +307,6 @@ fn a_killed_run_is_recovered_from_its_log() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-    // Some of the requests that the log lacks were sent.
-    let words = printed(&output);
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        words.contains("are not in the log: not sent, in flight, or in its last second")
-            && words.contains("· not in the log (not sent, in flight, or in its last second)")
-            && !words.contains("· not sent"),
-        "{words}"
-    );
     let manifest = manifest(&run);
     let (ok, unfinished, all) = outcomes(&manifest);
     assert_eq!(all, 400, "{}", printed(&output));
