@@ -77,9 +77,9 @@ fn cells_have_seeds_of_their_own_that_do_not_depend_on_the_other_cells() {
 fn mistakes_in_the_file_are_named_with_what_was_meant() {
     for (find, replace, words) in [
         (
-            "concurrency_prompts",
-            "concurency_prompts",
-            &["did you mean \"concurrency_prompts\"?"][..],
+            "concurrency_prompts:\n  - [1, 10]\n  - [8, 80]\n",
+            "",
+            &["concurrency_prompts is missing"][..],
         ),
         (
             "tokenizer: m/tok",
