@@ -154,7 +154,7 @@ mod tests {
             let variable = |asked: &str| (asked == name).then(|| "socks5://r:3".to_owned());
             let refused = find(&ProxySettings::Environment, &target, variable).unwrap_err();
             let message = refused.to_string();
-            let expected = format!("environment variable {shown}: unsupported proxy socks5://r:3");
+            let expected = format!("environment variable {shown}: invalid proxy URL socks5://r:3");
             assert!(message.contains(&expected), "{message}");
         }
     }

@@ -56,6 +56,11 @@ pub fn register_arguments(arguments: &[String]) {
     }
 }
 
+/// True for the name of a variable or a pair, not for the path of a folder with `=` in its name.
+fn is_secret_variable(name: &str) -> bool {
+    is_secret_name(name) && !name.contains(|c: char| c.is_whitespace() || c == '/')
+}
+
 /// What the value of an argument is.
 enum Kind {
     Plain,
@@ -90,11 +95,7 @@ impl Kind {
             // Its words are known once it is split.
             Self::Command => {}
             Self::Plain => match value.split_once('=') {
-                Some((name, secret))
-                    if is_secret_name(name) && !name.contains(char::is_whitespace) =>
-                {
-                    register(secret);
-                }
+                Some((name, secret)) if is_secret_variable(name) => register(secret),
                 _ if value.trim_start().starts_with(['{', '[']) => {
                     if let Ok(json) = serde_json::from_str::<Value>(value) {
                         register_json(&json);
@@ -113,7 +114,7 @@ impl Kind {
             Self::Command => command(value),
             Self::Plain => match value.split_once('=') {
                 // `OPENAI_API_KEY=…` before a command, `--metadata token=…`.
-                Some((name, _)) if is_secret_name(name) && !name.contains(char::is_whitespace) => {
+                Some((name, _)) if is_secret_variable(name) => {
                     format!("{name}={MASK}")
                 }
                 _ => nested_json(value).unwrap_or_else(|| redact_text(value).into_owned()),

@@ -36,7 +36,7 @@ const SHOWN_BY_SERVERS: usize = 4;
 const CUT_OFF: usize = 10;
 /// Values that people give where a server wants a key and none is needed; found in innocent text as
 /// well.
-const PLACEHOLDERS: [&str; 10] = [
+const PLACEHOLDERS: [&str; 11] = [
     "EMPTY",
     "dummy",
     "secret",
@@ -45,6 +45,7 @@ const PLACEHOLDERS: [&str; 10] = [
     "api_key",
     "apikey",
     "not-needed",
+    "hidden",
     "no-key",
     "password",
 ];

@@ -137,6 +137,10 @@ fn arguments_are_shown_without_secrets() {
             "--metadata token=t gpu=h100",
             "--metadata token=*** gpu=h100",
         ),
+        (
+            "--result-dir out/SERVE--api_key=hidden",
+            "--result-dir out/SERVE--api_key=hidden",
+        ),
     ] {
         assert_eq!(redact_arguments(&words(line)).join(" "), shown);
     }
