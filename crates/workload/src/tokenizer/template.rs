@@ -328,5 +328,9 @@ mod tests {
             "{% for v in [none, 'a', [1], {'a': 1}, 3, (1, 2), range(2)] %}{{ v is iterable }}{{ v is sequence }}{{ v is mapping }} {% endfor %}{{ nothing is iterable }}{{ nothing is sequence }}",
             "FalseFalseFalse TrueTrueFalse TrueTrueFalse TrueTrueTrue FalseFalseFalse TrueTrueFalse TrueTrueFalse TrueTrue",
         ),
+        (
+            "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ 'x' is callable }}{{ raise_exception is callable }}{{ messages is callable }}",
+            "abaFalseTrueFalse",
+        ),
     ];
 }

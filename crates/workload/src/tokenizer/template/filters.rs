@@ -1,6 +1,6 @@
 //! Filters and functions of Jinja that the template engine lacks or that it has otherwise.
 
-use minijinja::value::{Kwargs, Value as Jinja, ValueKind};
+use minijinja::value::{Kwargs, Rest, Value as Jinja, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::{json, percent};
@@ -13,9 +13,14 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("filesizeformat", minijinja_contrib::filters::filesizeformat);
     environment.add_filter("e", escape);
     environment.add_filter("escape", escape);
+    environment.add_function("cycler", |items: Rest<Jinja>| {
+        minijinja_contrib::globals::cycler(items.0)
+    });
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
     environment.add_test("iterable", is_iterable);
     environment.add_test("sequence", is_sequence);
+    // Functions and macros are the only plain objects that templates see.
+    environment.add_test("callable", |value: Jinja| value.kind() == ValueKind::Plain);
     percent::add(environment);
 }
 
