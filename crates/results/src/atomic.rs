@@ -103,7 +103,7 @@ pub(crate) fn write_new<T>(
     unreachable!("the loop ends by the limit on the number")
 }
 
-/// [`write_new`] with all of the content at once.
+/// `write_new` with all of the content at once.
 ///
 /// # Errors
 ///
